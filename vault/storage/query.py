@@ -1,0 +1,150 @@
+"""Statements of the hot path: written once in SQLAlchemy Core, compiled once a database, run on the bare driver.
+
+An ORM session costs 0.6 ms a read and even Core 0.17 ms; the driver's own call costs 0.03 ms. The statement is still
+written against the table's columns, so that a renamed column fails at import and not at night.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, LargeBinary, String, bindparam
+from sqlalchemy.dialects.postgresql import asyncpg as postgresql
+from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ColumnElement
+
+from vault.storage.columns import Id, Moment, from_microseconds, to_microseconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Select
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+_PLAIN = (String, Integer, BigInteger, LargeBinary, Boolean)
+_MANY = re.compile(r"/\*many\*/\?/\*many\*/")
+
+
+class _AnyOf(ColumnElement[bool]):
+    """``column = ANY(values)``: one parameter, however many values."""
+
+    inherit_cache = False
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        self.column = column
+        self.values = bindparam(name, type_=ARRAY(column.type))
+        self.name = name
+
+
+@compiles(_AnyOf, "postgresql")
+def _any_array(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.values, **kw)})"
+
+
+@compiles(_AnyOf, "sqlite")
+def _any_list(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"{compiler.process(element.column, **kw)} IN (/*many*/{compiler.process(element.values, **kw)}/*many*/)"
+
+
+def any_of(column: Any, name: str) -> ColumnElement[bool]:
+    """Say that a column equals one of the values of the parameter ``name``, a list of any length."""
+    return _AnyOf(column, name)
+
+
+def native(value: Any) -> Any:
+    """Turn a value into what SQLite's driver takes."""
+    if isinstance(value, UUID):
+        return value.bytes
+    if isinstance(value, datetime):
+        return to_microseconds(value)
+    return value
+
+
+class Query:
+    """A ``select`` that is compiled once a database.
+
+    Args:
+        statement: the select; its parameters are ``bindparam`` and :func:`any_of`, all named.
+
+    Raises:
+        TypeError: a selected column has a type that the bare drivers do not hand over as it is.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self.statement = statement
+        self._readers = [_reader(column.type) for column in statement.selected_columns]
+        self._plain = not any(self._readers)
+
+    def for_postgresql(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """Return the text and the positional arguments for asyncpg."""
+        text, names = self._postgresql()
+        return text, [values[name] for name in names]
+
+    def for_sqlite(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+        """Return the text and the positional arguments for ``sqlite3``; lists are spread out."""
+        text, names = self._sqlite()
+        arguments: list[Any] = []
+        sizes = []
+        for name in names:
+            value = values[name]
+            if isinstance(value, (list, tuple)):
+                spread = _rounded([native(item) for item in value])
+                sizes.append(len(spread))
+                arguments.extend(spread)
+            else:
+                arguments.append(native(value))
+        return _spread(text, tuple(sizes)) if sizes else text, arguments
+
+    def read_sqlite(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        """Turn what SQLite hands over into the values that PostgreSQL's driver gives by itself."""
+        if self._plain:
+            return rows
+        return [
+            tuple(
+                value if read is None or value is None else read(value)
+                for read, value in zip(self._readers, row, strict=True)
+            )
+            for row in rows
+        ]
+
+    @lru_cache  # noqa: B019 - queries are made once, at import, and live as long as the process
+    def _postgresql(self) -> tuple[str, tuple[str, ...]]:
+        compiled = self.statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
+        return str(compiled), tuple(compiled.positiontup or ())
+
+    @lru_cache  # noqa: B019 - as above
+    def _sqlite(self) -> tuple[str, tuple[str, ...]]:
+        compiled = self.statement.compile(dialect=sqlite.dialect())
+        return str(compiled), tuple(compiled.positiontup or ())
+
+
+def _reader(kind: Any) -> Callable[[Any], Any] | None:
+    if isinstance(kind, Id):
+        return lambda value: UUID(bytes=value)
+    if isinstance(kind, Moment):
+        return from_microseconds
+    if isinstance(kind, Boolean):
+        return bool
+    if isinstance(kind, _PLAIN):
+        return None
+    raise TypeError(f"a hot query cannot select a column of type {kind!r}")
+
+
+def _rounded(values: Sequence[Any]) -> list[Any]:
+    """Repeat the last value up to a power of two, so that SQLite keeps few prepared statements."""
+    if not values:
+        return [None]  # IN (NULL) matches nothing
+    size = 1 << (len(values) - 1).bit_length()
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+@lru_cache(maxsize=512)
+def _spread(text: str, sizes: tuple[int, ...]) -> str:
+    remaining = iter(sizes)
+    return _MANY.sub(lambda _match: ",".join("?" * next(remaining)), text)
