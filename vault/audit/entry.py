@@ -15,14 +15,14 @@ from msgspec import Meta
 
 from vault.errors import VaultError
 
-Slug = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?$")]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:[.:][a-z0-9_-]+){0,2}$", max_length=200)]
-Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+Slug = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:[.:][a-z0-9_-]+){0,2}\Z", max_length=200)]
+Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,63}\Z")]
 Rule = Annotated[str, Meta(max_length=400)]
 """The rule that decided, as the policy files name it: text of the controller's own, never of a request."""
-Version = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
-RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}$")]
-Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+Version = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]{1,64}\Z")]
+Time = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")]
 
 Action = Literal[
     "sign-in",
@@ -55,6 +55,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         principal: who; none where nobody could be named (a failed sign-in).
         action: what.
         fields: whole names of the fields and views concerned.
+        matched: whole names of the fields by which a search looked.
         subjects: whom, by pseudonym; a batch lists all of its subjects.
         purpose: why.
         decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
@@ -77,6 +78,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     principal_name: Slug | None = None
     purpose: Slug | None = None
     fields: tuple[Name, ...] = ()
+    matched: tuple[Name, ...] = ()
     subjects: tuple[UUID, ...] = ()
     refused: dict[Name, Code] = {}
     code: Code | None = None

@@ -59,9 +59,9 @@ class Ledger:
         self._deadline = deadline
         self._batcher: Batcher[_Rows, None] = Batcher(self._commit)
 
-    def entry(self, **facts: Any) -> Entry:
-        """Make an entry of now with an id of its own; see :class:`vault.audit.entry.Entry` for the facts."""
-        return Entry(id=new_id(), at=rfc3339(self._clock.now()), **facts)
+    def entry(self, *, id: UUID | None = None, **facts: Any) -> Entry:  # noqa: A002 - the entry's own word for it
+        """Make an entry of now; see :class:`vault.audit.entry.Entry` for the facts."""
+        return Entry(id=id or new_id(), at=rfc3339(self._clock.now()), **facts)
 
     async def append(self, entry: Entry) -> EntryId:
         """Append one entry; all who wait at the same moment share one commit.
@@ -129,7 +129,7 @@ def _rows(entry: Entry) -> _Rows:
     at = datetime.fromisoformat(entry.at)
     return _Rows(
         (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
-        [(entry.tenant, entry.id, pseudonym) for pseudonym in dict.fromkeys(entry.subjects)],
+        [(entry.tenant, pseudonym, entry.id) for pseudonym in dict.fromkeys(entry.subjects)],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, LargeBinary, String
+from sqlalchemy import Column, LargeBinary, String
 from sqlmodel import Field
 
 from vault.storage.columns import Id, Moment
@@ -31,11 +31,9 @@ class AuditSubject(DataTable, table=True):
     """Leads from a pseudonym to its entries, batches too."""
 
     __tablename__ = "audit_subject"
-    __table_args__ = (Index("ix_audit_subject_pseudonym", "pseudonym", "entry_id"),)
-
     tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    entry_id: UUID = Field(sa_column=Column(Id, primary_key=True))
     pseudonym: UUID = Field(sa_column=Column(Id, primary_key=True))
+    entry_id: UUID = Field(sa_column=Column(Id, primary_key=True))
 
 
 ENTRY = AuditEntry.__table__  # type: ignore[attr-defined]

@@ -1,0 +1,148 @@
+"""E-mail addresses and phone numbers; the short ways agree with the libraries."""
+
+from __future__ import annotations
+
+import email_validator
+import phonenumbers
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from vault.catalogue.types import TYPES, ValueProblem
+from vault.catalogue.types.contact import _any_phone, plain_email, plain_phone
+
+EMAIL, PHONE = TYPES["email"].normalise, TYPES["phone"].normalise
+
+_LOCAL = st.text("abzABZ019.!#$%&'*+/=?^_`{|}~-", min_size=1, max_size=70) | st.sampled_from(
+    ["info", "Info", "POSTMASTER", "Abuse", "www", "informer", "sales"]
+)
+_LABEL = st.text("abzAZ09-", min_size=1, max_size=65) | st.sampled_from(["xn--mnchen-3ya", "ab--c", "test", "a", "com"])
+_TOP = st.sampled_from(
+    ["org", "ORG", "de", "test", "Test", "local", "invalid", "onion", "arpa", "localhost", "x", "c0m", "co1"]
+)
+ADDRESSES = st.builds(
+    lambda local, labels, top: f"{local}@{'.'.join([*labels, top])}", _LOCAL, st.lists(_LABEL, max_size=6), _TOP
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(ADDRESSES)
+@example("a@" + ".".join(["a" * 63] * 3) + "." + "a" * 59 + ".org")
+@example("a" * 64 + "@" + "b" * 63 + ".org")
+@example("a@b.local.org")
+@example("ada@sub.test")
+@example("ada@EXAMPLE.org\n")
+def test_what_the_short_way_takes_the_library_takes_and_writes_alike(text):
+    found = plain_email(text)
+    if found is not None:
+        assert email_validator.validate_email(text, check_deliverability=False).normalized == found
+
+
+@pytest.mark.parametrize("text", ["ada@example.org", "ada.lovelace+tag@mail.example.co.uk", "x_y-z@a-b.example"])
+def test_plain_addresses_go_the_short_way(text):
+    assert plain_email(text) == text
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    [
+        (" Ada.Lovelace@Example.ORG ", "Ada.Lovelace@example.org"),
+        ("INFO@example.org", "info@example.org"),
+        ("zoe\u0308@example.org", "zoë@example.org"),
+        ("ada@MÜNCHEN.de", "ada@münchen.de"),
+        ("ada@xn--mnchen-3ya.de", "ada@münchen.de"),
+        ("\ufeffada@example.org", "ada@example.org"),
+    ],
+)
+def test_addresses_are_written_one_way(given, stored):
+    assert EMAIL(given, {}) == stored
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ada", "@example.org", "ada@", "ada@localhost", "ada@example", "a b@example.org", "ada@@example.org", "ada@[127.0.0.1]",
+     "Ada <ada@example.org>", '"a b"@example.org', "ada\u202e@example.org.", "a" * 250 + "@x.org", "ada@example.test",
+     "ada\n@example.org", "ada＠example.org", "ada@exam\u200bple.org,x"],
+)  # fmt: skip
+def test_no_addresses(text):
+    with pytest.raises(ValueProblem):
+        EMAIL(text, {})
+
+
+_NUMBERS = st.builds(
+    lambda code, rest: f"+{code}{rest}",
+    st.sampled_from(sorted(phonenumbers.COUNTRY_CODE_TO_REGION_CODE)) | st.integers(1, 999),
+    st.text("0123456789", min_size=1, max_size=13),
+)
+
+
+@settings(max_examples=4000, deadline=None)
+@given(_NUMBERS)
+@example("+4401234567890")
+@example("+39012345678")
+@example("+5491123456789")
+@example("+79161234567")
+@example("+78161234567")
+def test_numbers_that_skip_the_library_are_what_it_makes_of_them(text):
+    if plain_phone(text):
+        assert _any_phone(text, None) == text
+        assert _any_phone(text, "US") == text
+
+
+@settings(max_examples=600, deadline=None)
+@given(_NUMBERS, st.sampled_from([None, "FR", "US", "IT"]))
+def test_possible_numbers_in_e164_stay_what_they_are(text, region):
+    try:
+        found = PHONE(text, {"region": region} if region else {})
+    except ValueProblem:
+        return
+    assert phonenumbers.is_possible_number(phonenumbers.parse(found))
+    assert PHONE(found, {}) == found
+
+
+@pytest.mark.parametrize("code", ["+33612345678", "+12025550143", "+4915123456789", "+447911123456", "+390612345678"])
+def test_common_numbers(code):
+    assert PHONE(code, {}) == code
+
+
+@pytest.mark.parametrize(
+    ("given", "region", "stored"),
+    [
+        ("06 12 34 56 78", "FR", "+33612345678"),
+        ("+33 (0)6 12 34 56 78", None, "+33612345678"),
+        ("0033 6.12.34.56.78", None, "+33612345678"),
+        ("(202) 555-0143", "US", "+12025550143"),
+        ("tel:+1-202-555-0143", None, "+12025550143"),
+        ("\u202a+1 202 555 0143\u202c", None, "+12025550143"),
+        ("+٣٣٦١٢٣٤٥٦٧٨", None, "+33612345678"),
+        ("+３３６１２３４５６７８", None, "+33612345678"),
+        ("+33612345678", "US", "+33612345678"),
+    ],
+)
+def test_written_numbers_become_e164(given, region, stored):
+    assert PHONE(given, {"region": region} if region else {}) == stored
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+",
+        "12",
+        "+999123456789",
+        "+33",
+        "+331234567890123",
+        "1-800-FLOWERS",
+        "+12025550143 ext. 5",
+        "call me",
+        "+1 5550143",
+    ],
+)
+def test_no_numbers(text):
+    with pytest.raises(ValueProblem):
+        PHONE(text, {"region": "US"})
+
+
+def test_a_national_number_needs_a_region():
+    with pytest.raises(ValueProblem) as caught:
+        PHONE("06 12 34 56 78", {})
+    assert caught.value.code == "ambiguous"

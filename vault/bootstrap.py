@@ -1,0 +1,267 @@
+"""Settings to vault: all wiring, and the only reader of the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vault import logs
+from vault import settings as settings_room
+from vault.audit.ledger import Ledger
+from vault.clock import Clock
+from vault.crypto.keyring import Keyring
+from vault.crypto.provider import EnvironmentRootKey, FileRootKey
+from vault.errors import Misconfigured, VaultError
+from vault.ids import DEFAULT_TENANT
+from vault.operations.administer import add_tenant, apply_policies
+from vault.operations.house import House
+from vault.operations.idempotency import forget_old
+from vault.policy.policy_set import PolicySet
+from vault.policy.store import Policies
+from vault.principals.issuer import OidcIssuer
+from vault.principals.limits import Limits
+from vault.principals.store import Principals
+from vault.principals.tokens import TokenVerifier
+from vault.storage.database import Database
+from vault.storage.migrate import is_current, upgrade
+from vault.subjects.store import Subjects
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from vault.crypto.provider import KeyProvider
+    from vault.settings import Settings
+
+TIDY_SECONDS = 600.0
+
+log = logs.get_logger()
+
+
+class Vault:
+    """One open vault: its rooms, and the small jobs that keep them current.
+
+    Use :func:`open_vault`; it closes what it opened.
+    """
+
+    def __init__(self, settings: Settings, house: House, keys: Database) -> None:
+        self.settings = settings
+        self.house = house
+        self._keys = keys
+        self._jobs: list[asyncio.Task[None]] = []
+
+    def start_jobs(self) -> None:
+        """Follow the policies that other nodes apply, and forget what was kept long enough."""
+        self._jobs = [
+            asyncio.create_task(_again(self.settings.policy_poll_seconds, self.house.policies.refresh)),
+            asyncio.create_task(_again(TIDY_SECONDS, lambda: forget_old(self.house))),
+        ]
+
+    async def ready(self) -> None:
+        """Ask both databases whether they answer.
+
+        Raises:
+            Unavailable: one does not.
+        """
+        await self.house.data.ping()
+        await self._keys.ping()
+
+    async def close(self) -> None:
+        """Stop the jobs and close the databases."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.house.data.close()
+        await self._keys.close()
+
+
+@asynccontextmanager
+async def open_vault(folder: Path, *, clock: Clock | None = None, **overrides: Any) -> AsyncIterator[Vault]:
+    """Open the vault in a folder.
+
+    Args:
+        folder: made by :func:`init_vault`.
+        clock: the time; the real one by default.
+        overrides: settings that go before the environment and the folder's file.
+
+    Raises:
+        Misconfigured: there is no vault, its settings are wrong, its root key is missing or another's, or its
+            databases are of another version.
+        Unavailable: a database does not answer.
+    """
+    settings = read_settings(folder, **overrides)
+    vault = _wire(settings, clock or Clock())
+    try:
+        await _check_versions(vault)
+        await vault.house.keyring.check_root()
+        await vault.house.policies.refresh()
+        yield vault
+    finally:
+        await vault.close()
+
+
+async def init_vault(folder: Path, **overrides: Any) -> Settings:
+    """Make a vault: folder, root key, databases, the default tenant, and a copy of the shipped policies to edit.
+
+    Raises:
+        Misconfigured: there is something in that folder already.
+    """
+    settings = _lay_out(folder, **overrides)
+    await upgrade_databases(folder, **overrides)
+    vault = _wire(settings, Clock())
+    try:
+        if DEFAULT_TENANT not in await vault.house.keyring.tenants():
+            await add_tenant(vault.house, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
+    finally:
+        await vault.close()
+    return settings
+
+
+async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[str | None, str | None]]:
+    """Bring both databases up to this version of the code; returns the revisions before and after."""
+    settings = settings_room.load(folder, **overrides)
+    changed = {}
+    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):
+        _touch(url)
+        database = Database(url, timeout=60)
+        try:
+            changed[which] = await upgrade(database, which)  # type: ignore[arg-type]
+        finally:
+            await database.close()
+    return changed
+
+
+async def apply_folders(vault: Vault) -> dict[str, bool]:
+    """Apply the policies that lie in the vault's folder: the default tenant's, and those under ``tenants/``.
+
+    Returns:
+        for each tenant whether its policies changed.
+
+    Raises:
+        PolicyInvalid: a folder has mistakes; nothing of it is applied.
+    """
+    changed = {}
+    for tenant in await vault.house.keyring.tenants():
+        folder = policy_folder(vault.settings, tenant)
+        if folder.is_dir():
+            changed[str(tenant)] = await apply_policies(vault.house, tenant, PolicySet.from_folder(folder))
+    return changed
+
+
+def policy_folder(settings: Settings, tenant: str) -> Path:
+    """Say where a tenant's policies lie in the vault's folder."""
+    return settings.policies if tenant == DEFAULT_TENANT else settings.vault / "tenants" / tenant / "policies"
+
+
+def shipped_policies() -> Path:
+    """Find the policies that come with the package: in the wheel beside the code, in a checkout beside the package."""
+    package = Path(__file__).parent
+    installed = package / "_shipped" / "policies"
+    return installed if installed.is_dir() else package.parent / "policies"
+
+
+def read_settings(folder: Path, **overrides: Any) -> Settings:
+    """Read the settings of the vault in a folder.
+
+    Raises:
+        Misconfigured: there is no vault, or its settings are wrong.
+    """
+    if not (folder / settings_room.FILE).is_file():
+        raise Misconfigured(
+            "there is no vault in this folder", hint="make one with `cdv init DIR`, or name one by --vault"
+        )
+    return settings_room.load(folder, **overrides)
+
+
+def _lay_out(folder: Path, **overrides: Any) -> Settings:
+    if folder.exists() and any(folder.iterdir()):
+        raise Misconfigured("the folder is not empty", hint="name a folder that does not exist yet")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    shutil.copytree(shipped_policies(), folder / "policies")
+    (folder / settings_room.FILE).write_text(_FIRST_SETTINGS, encoding="utf-8")
+    settings = settings_room.load(folder, **overrides)
+    if settings.root_key.startswith("file:"):
+        FileRootKey.create(_root_key_path(settings))
+    return settings
+
+
+def _touch(url: str) -> None:
+    """Make an SQLite file that nobody but its owner can read, before SQLite would make one that others can."""
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).touch(mode=0o600)
+
+
+def _wire(settings: Settings, clock: Clock) -> Vault:
+    size, timeout = settings.database_connections, settings.database_timeout
+    data = Database(settings.data_url, timeout=timeout, size=size)
+    keys = Database(settings.keys_url, timeout=timeout, size=size)
+    keyring = Keyring(keys, _provider(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
+    verifiers = [TokenVerifier(_issuer(each), clock) for each in settings.oidc]
+    house = House(
+        data=data,
+        keyring=keyring,
+        ledger=Ledger(data, clock, deadline=settings.audit_deadline),
+        policies=Policies(data, clock),
+        principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
+        limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
+        subjects=Subjects(data),
+        clock=clock,
+    )
+    return Vault(settings, house, keys)
+
+
+def _provider(settings: Settings) -> KeyProvider:
+    kind, _, name = settings.root_key.partition(":")
+    if kind == "file":
+        return FileRootKey(_root_key_path(settings))
+    if kind == "env" and name:
+        return EnvironmentRootKey(name)
+    raise Misconfigured("root_key names no provider", hint="use file:PATH or env:VARIABLE")
+
+
+def _root_key_path(settings: Settings) -> Path:
+    return settings.vault / settings.root_key.removeprefix("file:")
+
+
+def _issuer(each: settings_room.Oidc) -> OidcIssuer:
+    return OidcIssuer(each.issuer, each.audience, each.jwks, each.roles_claim, each.roles, each.tenant)
+
+
+async def _check_versions(vault: Vault) -> None:
+    for database, which in ((vault.house.data, "data"), (vault._keys, "keys")):  # noqa: SLF001 - its own module
+        if not await is_current(database, which):  # type: ignore[arg-type]
+            raise Misconfigured(
+                f"the {which} database is of another version than this program", hint="run `cdv db upgrade`"
+            )
+
+
+async def _again(seconds: float, job: Callable[[], Awaitable[Any]]) -> None:
+    """Do a job again and again; a failure is logged and tried anew, for the next time may be better."""
+    while True:
+        await asyncio.sleep(seconds)
+        with suppress(asyncio.TimeoutError):
+            try:
+                await job()
+            except VaultError as error:
+                log.warning("a periodic job failed", code=error.code, exc_info=error)
+
+
+_FIRST_SETTINGS = """\
+# Settings of this vault. Each can also be given as an environment variable, such as CDV_PORT.
+# docs/operating.md explains them all.
+
+# database_url = "postgresql://vault@localhost/vault"        # default: data.sqlite in this folder
+# keystore_url = "postgresql://vault@localhost/vault_keys"   # default: keys.sqlite in this folder
+# root_key = "file:root.key"                                 # or "env:CDV_ROOT_KEY"
+# port = 8300
+
+# [[oidc]]                                                   # people who sign in with the company's issuer
+# issuer = "https://login.example.org"
+# audience = "customer-data-vault"
+# jwks = "https://login.example.org/keys"
+# roles_claim = "roles"
+# roles = { "Privacy Office" = "dpo" }
+"""

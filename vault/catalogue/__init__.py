@@ -1,0 +1,1 @@
+"""What the vault may hold: collections and fields, their types, and the purposes that need them."""

@@ -1,0 +1,206 @@
+"""One TOML file of the policy folder, read key by key, with every mistake noted where it stands."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vault.catalogue.findings import did_you_mean
+from vault.catalogue.lines import Lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from vault.catalogue.findings import Findings
+    from vault.catalogue.lines import Path
+
+Choice = TypeVar("Choice", bound=StrEnum)
+_SYNTAX = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column \d+\)$", re.DOTALL)
+
+
+class Document:
+    """A parsed file and its findings.
+
+    ``first`` is the line of the file on which the text starts. ``sound`` is false where the text is no TOML.
+    """
+
+    def __init__(self, file: str, text: str, findings: Findings, *, first: int = 1) -> None:
+        self.file = file
+        self.text = text
+        self.findings = findings
+        self.first = first
+        self.sound = True
+        self.data: dict[str, Any] = self._parse()
+
+    def _parse(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.text)
+        except tomllib.TOMLDecodeError as error:
+            said = _SYNTAX.match(str(error))
+            line = int(said["line"]) if said else self.text.count("\n") + 1
+            what = said["what"] if said else "it ends too early"
+            self.note(
+                self.first + line - 1, "toml-syntax", f"not valid TOML: {what}", "mend the syntax: https://toml.io"
+            )
+        except RecursionError:
+            self.note(self.first, "toml-syntax", "nested too deeply", "write it flat")
+        self.sound = False
+        return {}
+
+    @cached_property
+    def _lines(self) -> Lines:
+        return Lines(self.text)
+
+    def line(self, path: Path) -> int:
+        """Return the line of the file on which a path, or what is nearest around it, stands."""
+        return self.first + self._lines.of(path) - 1
+
+    def note(self, line: int, code: str, message: str, remedy: str) -> None:
+        """Note a mistake on a line."""
+        self.findings.add(self.file, line, code, message, remedy)
+
+    def fault(self, path: Path, code: str, message: str, remedy: str) -> None:
+        """Note a mistake at a path."""
+        self.note(self.line(path), code, message, remedy)
+
+    def root(self) -> Table:
+        """Return the table of the whole file."""
+        return Table(self, (), self.data)
+
+
+class Table:
+    """One table; each reader takes a key, and :meth:`finish` complains of those that nobody took."""
+
+    def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
+        self.document = document
+        self.path = path
+        self.data = data
+        self._known: set[str] = set()
+
+    @property
+    def where(self) -> str:
+        """Return the table's name for messages."""
+        return "[" + ".".join(map(str, self.path)) + "]" if self.path else "the file"
+
+    def fault(self, key: str | int | None, code: str, message: str, remedy: str) -> None:
+        """Note a mistake at one of the keys, or at the table itself."""
+        self.document.fault(self.path if key is None else (*self.path, key), code, message, remedy)
+
+    def take(self, key: str) -> Any:
+        """Return what stands under a key, or ``None``."""
+        self._known.add(key)
+        return self.data.get(key)
+
+    def text(self, key: str, *, most: int = 1000) -> str:
+        """Return a text that must be there; the empty text if it is not."""
+        if key not in self.data:
+            self._known.add(key)
+            self.fault(None, "missing-key", f"{self.where} has no `{key}`", f'add `{key} = "…"`')
+            return ""
+        return self.optional(key, most=most) or ""
+
+    def optional(self, key: str, *, most: int = 1000) -> str | None:
+        """Return a text that may be left out."""
+        value = self.take(key)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not value.strip() or len(value) > most:
+            remedy = f"write a text in quotes, 1 to {most} characters"
+            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not such a text", remedy)
+            return None
+        return value
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Return a boolean."""
+        value = self.take(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a boolean", "write true or false")
+            return default
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of texts, each once; what is no text or comes twice is noted and left out."""
+        value = self.take(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a list", 'write `["…", "…"]`')
+            return ()
+        kept: dict[str, None] = {}
+        for i, each in enumerate(value):
+            if not isinstance(each, str) or not each:
+                self.document.fault(
+                    (*self.path, key, i), "wrong-value", f"`{key}` of {self.where} lists no text", "write it in quotes"
+                )
+            elif each in kept:
+                self.document.fault(
+                    (*self.path, key, i), "duplicate", f"`{each}` stands twice in `{key}` of {self.where}", "keep one"
+                )
+            else:
+                kept[each] = None
+        return tuple(kept)
+
+    def choice(self, key: str, among: type[Choice], *, required: bool = True) -> Choice | None:
+        """Return one of an enumeration."""
+        value = self.text(key) if required else self.optional(key)
+        return self._member(value, key, (key,), among) if value else None
+
+    def choices(self, key: str, among: type[Choice]) -> tuple[Choice, ...]:
+        """Return several of an enumeration."""
+        values = self.texts(key)
+        found = (self._member(value, key, (key, self.data[key].index(value)), among) for value in values)
+        return tuple(each for each in found if each is not None)
+
+    def _member(self, value: str, key: str, at: Path, among: type[Choice]) -> Choice | None:
+        try:
+            return among(value)
+        except ValueError:
+            remedy = did_you_mean(value, [str(each) for each in among], "write one of " + ", ".join(among))
+            self.document.fault(
+                (*self.path, *at), "wrong-value", f"`{key}` of {self.where} cannot be `{value[:80]}`", remedy
+            )
+            return None
+
+    def day(self, key: str) -> date | None:
+        """Return a day that may be left out."""
+        value = self.take(key)
+        if value is None:
+            return None
+        if not isinstance(value, date) or isinstance(value, datetime):
+            self.fault(
+                key, "wrong-value", f"`{key}` of {self.where} is not a day", "write it without quotes: 2026-03-05"
+            )
+            return None
+        return value
+
+    def tables(self, *, but: Iterable[str] = ()) -> Iterator[tuple[str, Table]]:
+        """Go through the tables inside this one; anything else there is a mistake."""
+        left_out = set(but)
+        for key, value in self.data.items():
+            if key in left_out:
+                continue
+            self._known.add(key)
+            if isinstance(value, dict):
+                yield key, Table(self.document, (*self.path, key), value)
+            else:
+                self.fault(key, "wrong-value", f"`{key}` in {self.where} is not a table", f"write `[{key}]`")
+
+    def table(self, key: str) -> Table:
+        """Return a table that may be left out."""
+        value = self.take(key)
+        if value is not None and not isinstance(value, dict):
+            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a table", "write `{ … = … }`")
+        return Table(self.document, (*self.path, key), value if isinstance(value, dict) else {})
+
+    def finish(self) -> None:
+        """Complain of every key that nobody knows: a mistyped key must not be left out in silence."""
+        for key in self.data:
+            if key not in self._known:
+                remedy = did_you_mean(key, self._known, "take it out; known are " + ", ".join(sorted(self._known)))
+                self.fault(key, "unknown-key", f"{self.where} has an unknown key `{key[:80]}`", remedy)

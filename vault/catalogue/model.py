@@ -1,0 +1,235 @@
+"""What the vault may hold and what for: collections, fields, views and purposes, as the policy folder declares them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import field as attribute
+from typing import TYPE_CHECKING, Any
+
+from vault.catalogue.terms import Article9, LegalBasis, Risk, Sensitivity
+from vault.errors import InvalidInput
+from vault.ids import FieldName, PurposeName
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import date
+
+__all__ = [
+    "CLEAR",
+    "HOME",
+    "Article9",
+    "Catalogue",
+    "Collection",
+    "Field",
+    "FieldView",
+    "Index",
+    "LegalBasis",
+    "Purpose",
+    "Risk",
+    "Sensitivity",
+    "UnknownName",
+    "covers",
+]
+
+CLEAR = "clear"
+"""The view that shows the value as it is; every field has it without declaring it."""
+
+HOME = "profile"
+"""The collection whose fields may be named without it: ``email`` is ``profile.email``."""
+
+
+class UnknownName(InvalidInput):
+    """The catalogue has no such field or view. The name is not repeated: it came from outside."""
+
+    code = "unknown-field"
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """One way to find a subject by a sealed field: ``exact``, ``prefix`` or ``last_<n>``.
+
+    ``bits`` is how much of the digest is kept. Fewer bits let unlike values share a digest, so that the index tells
+    less about how often a value occurs; what is found is checked again after unsealing.
+    """
+
+    kind: str
+    bits: int = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """One named value of a record, as declared. ``special`` marks a category of Art. 9(1) GDPR."""
+
+    collection: str
+    name: str
+    title: str
+    type: str
+    options: Mapping[str, Any]
+    category: str
+    sensitivity: Sensitivity
+    special: bool = False
+    views: frozenset[str] = frozenset()
+    indexes: tuple[Index, ...] = ()
+    high_risk: tuple[Risk, ...] = ()
+    dpv: str = ""
+    system: bool = False
+    description: str = ""
+
+    @property
+    def whole(self) -> str:
+        """Return the name with its collection, such as ``profile.email``."""
+        return f"{self.collection}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldView:
+    """A field and how it is shown: what an app asks for, and what a rule grants."""
+
+    field: Field = attribute(compare=False, repr=False)
+    view: str = attribute(compare=False)
+    name: FieldName = attribute(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", FieldName(f"{self.field.whole}.{self.view}"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Collection:
+    """A kind of record. ``many`` is false where a subject has exactly one, as with the profile."""
+
+    name: str
+    title: str
+    many: bool
+    fields: Mapping[str, Field]
+    description: str = ""
+
+
+def covers(wanted: str, granted: str) -> bool:
+    """Tell whether a canonical name of a policy covers the whole name of a view.
+
+    ``*`` is every field, ``purchase.*`` a collection, ``profile.email`` a field with all its views, and
+    ``profile.email.masked`` one view. A system resource (``vault:audit``) is covered by its own name only, so that no
+    rule about people's data opens the vault's own doors by accident.
+    """
+    if granted == "*":
+        return ":" not in wanted
+    if granted.endswith(".*"):
+        return wanted.startswith(granted[:-1])
+    return wanted == granted or wanted.startswith(granted + ".")
+
+
+class Catalogue:
+    """All collections and their fields, with every name by which a view can be asked for.
+
+    Names are matched exactly, one dictionary look-up and no normalising: a name that is not written as declared does
+    not exist, so that no spelling of it can slip past a rule.
+    """
+
+    def __init__(self, collections: Iterable[Collection]) -> None:
+        self.collections: dict[str, Collection] = {each.name: each for each in collections}
+        self._fields: dict[str, Field] = {}
+        self._views: dict[str, FieldView] = {}
+        self._covered: dict[str, list[FieldName]] = {"*": []}
+        for each in self.fields():
+            self._name(each)
+
+    def _name(self, each: Field) -> None:
+        spellings = [each.whole, each.name] if each.collection == HOME else [each.whole]
+        for spelling in spellings:
+            self._fields[spelling] = each
+        for view in (CLEAR, *sorted(each.views)):
+            shown = FieldView(each, view)
+            for name in ("*", f"{each.collection}.*", each.whole, shown.name):
+                self._covered.setdefault(name, []).append(shown.name)
+            for spelling in spellings:
+                self._views[f"{spelling}.{view}"] = shown
+        for spelling in spellings:
+            self._views[spelling] = self._views[f"{spelling}.{CLEAR}"]
+
+    def fields(self) -> Iterator[Field]:
+        """Go through all fields, in the order in which they are declared."""
+        for collection in self.collections.values():
+            yield from collection.fields.values()
+
+    def views(self) -> Iterator[FieldView]:
+        """Go through all views of all fields, each once."""
+        return (self._views[name] for name in self._covered["*"])
+
+    def view(self, asked: str) -> FieldView:
+        """Find what an app asks for: ``email``, ``profile.email`` and ``email.clear`` are the same clear view.
+
+        Raises:
+            UnknownName: nothing of that name is declared.
+        """
+        found = self._views.get(asked)
+        if found is None:
+            raise UnknownName("the catalogue declares no such field or view", hint="GET /v1/catalogue lists them")
+        return found
+
+    def field(self, name: str) -> Field:
+        """Find a field by its name, with or without ``profile.``.
+
+        Raises:
+            UnknownName: nothing of that name is declared.
+        """
+        found = self._fields.get(name)
+        if found is None:
+            raise UnknownName("the catalogue declares no such field", hint="GET /v1/catalogue lists them")
+        return found
+
+    def canonical(self, name: str) -> str:
+        """Write a name of a policy in the one form that :func:`covers` understands.
+
+        A name without a view stays without, for it means the field and all its views.
+
+        Raises:
+            UnknownName: nothing of that name is declared.
+        """
+        if name == "*" or (name.endswith(".*") and name[:-2] in self.collections):
+            return name
+        if name in self._fields:
+            return self._fields[name].whole
+        return self.view(name).name
+
+    def covered(self, names: Iterable[str]) -> frozenset[FieldName]:
+        """List the whole names of all views that canonical names cover."""
+        return frozenset(view for name in names for view in self._covered.get(name, ()))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._views
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Purpose:
+    """Why data is used (Art. 5(1)(b) GDPR): its ground, who answers for it, who receives it, and what it needs.
+
+    ``needs`` are canonical names and ``views`` all that they cover. ``collects`` is false for a purpose that justifies
+    no collection of its own, as with handing people their data. The days bound it, both included, in UTC.
+    """
+
+    name: PurposeName
+    title: str
+    description: str
+    legal_basis: LegalBasis
+    article9: Article9 | None
+    owner: str
+    recipients: tuple[str, ...]
+    needs: tuple[str, ...]
+    views: frozenset[FieldName] = attribute(repr=False)
+    valid_from: date | None = None
+    valid_until: date | None = None
+    minimised: bool = False
+    collects: bool = True
+    notice: str | None = None
+    law: str | None = None
+    interest: str | None = None
+
+    def covers(self, shown: FieldView) -> bool:
+        """Tell whether the purpose needs the field, shown in that way."""
+        return shown.name in self.views
+
+    def in_force(self, day: date) -> bool:
+        """Tell whether the purpose may be relied on that day."""
+        return (self.valid_from is None or self.valid_from <= day) and (
+            self.valid_until is None or day <= self.valid_until
+        )

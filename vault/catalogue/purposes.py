@@ -1,0 +1,206 @@
+"""Reads purposes.toml: what data is used for, on which ground, and which fields each purpose needs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from vault.catalogue.findings import did_you_mean
+from vault.catalogue.load import within
+from vault.catalogue.model import CLEAR, HOME, Article9, LegalBasis, Purpose, UnknownName, covers
+from vault.ids import FieldName, PurposeName, is_slug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from vault.catalogue.document import Document, Table
+    from vault.catalogue.model import Catalogue, Field
+
+NOTICE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?@[1-9][0-9]{0,5}")
+
+DIRECT = (
+    "user.account.username",
+    "user.authorization",
+    "user.biometric",
+    "user.contact",
+    "user.content",
+    "user.demographic.date_of_birth",
+    "user.device",
+    "user.financial.bank_account",
+    "user.financial.credit_card",
+    "user.government_id",
+    "user.location.precise",
+    "user.name",
+    "user.unique_id",
+)
+"""Categories whose clear values single a person out; free text (``user.content``) may name anybody."""
+
+
+def load_purposes(document: Document, catalogue: Catalogue | None) -> dict[str, Purpose]:
+    """Read the purposes, noting every mistake in the document's findings.
+
+    Args:
+        document: purposes.toml.
+        catalogue: what `needs` may name; ``None`` where it could not be read, so that names are not checked.
+    """
+    return {name: _purpose(name, table, catalogue) for name, table in document.root().tables()}
+
+
+def check_needed(document: Document, catalogue: Catalogue, purposes: Iterable[Purpose]) -> None:
+    """Note every field that no purpose needs: what nobody needs is not to be held (Art. 5(1)(c) GDPR).
+
+    Purposes that justify no collection do not count, or one of them that needs everything would excuse any field.
+    """
+    needed = {view for purpose in purposes if purpose.collects for view in purpose.views}
+    for field in catalogue.fields():
+        if not any(f"{field.whole}.{view}" in needed for view in (CLEAR, *field.views)):
+            document.fault(
+                ("field", field.collection, field.name),
+                "field-unneeded",
+                f"no purpose needs the field `{field.whole}`",
+                "take the field out, or add it to `needs` of the purpose that it is kept for in purposes.toml",
+            )
+
+
+def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
+    if not is_slug(name):
+        table.fault(None, "wrong-name", f"{table.where} has a name that cannot be", "use a-z, 0-9, - and _")
+    basis = table.choice("legal_basis", LegalBasis)
+    needs = _needs(table, catalogue)
+    purpose = Purpose(
+        name=PurposeName(name),
+        title=table.text("title", most=120),
+        description=table.text("description"),
+        legal_basis=basis or LegalBasis.CONSENT,
+        article9=table.choice("article9", Article9, required=False),
+        owner=table.text("owner", most=120),
+        recipients=table.texts("recipients"),
+        needs=tuple(needs),
+        views=catalogue.covered(needs) if catalogue else frozenset(),
+        valid_from=table.day("valid_from"),
+        valid_until=table.day("valid_until"),
+        minimised=table.flag("minimised"),
+        collects=table.flag("collects", default=True),
+        notice=_notice(table),
+        law=table.optional("law"),
+        interest=table.optional("interest"),
+    )
+    if basis:
+        _check_ground(purpose, table)
+    _check_days(purpose, table)
+    if catalogue:
+        _check_needs(purpose, table, catalogue, needs)
+    table.finish()
+    return purpose
+
+
+def _needs(table: Table, catalogue: Catalogue | None) -> dict[str, int]:
+    """Return the canonical names that a purpose needs, each with its place in the list."""
+    names = table.texts("needs")
+    if not names and not isinstance(table.data.get("needs"), list):
+        table.fault(None, "missing-key", f"{table.where} has no `needs`", "list the fields that it needs")
+    elif not names:
+        table.fault("needs", "wrong-value", f"`needs` of {table.where} is empty", "list the fields that it needs")
+    found: dict[str, int] = {}
+    for name in names if catalogue else ():
+        number = table.data["needs"].index(name)
+        canonical = _canonical(name, table, (*table.path, "needs", number), catalogue)
+        if canonical in found:
+            message = f"`{name}` of {table.where} is named before in other words"
+            table.document.fault((*table.path, "needs", number), "duplicate", message, "keep one")
+        elif canonical:
+            found[canonical] = number
+    return found
+
+
+def _canonical(name: str, table: Table, at: tuple[str | int, ...], catalogue: Catalogue | None) -> str | None:
+    if catalogue is None:
+        return None
+    if name == "*":
+        table.document.fault(
+            at, "too-wide", f"{table.where} needs `*`", "name the fields, or whole collections: `profile.*`"
+        )
+        return None
+    try:
+        return catalogue.canonical(name)
+    except UnknownName:
+        message = f"{table.where} needs `{name[:80]}`, which the catalogue does not declare"
+        table.document.fault(at, "unknown-field", message, unknown_remedy(name, catalogue))
+        return None
+
+
+def unknown_remedy(name: str, catalogue: Catalogue) -> str:
+    """Say what to do about a name that the catalogue does not have."""
+    field = _field_of(name, catalogue)
+    if field is not None:
+        views = ", ".join(sorted(field.views)) or "none but `clear`"
+        return f"add the view to [field.{field.whole}] in catalogue.toml, or use one of its views: {views}"
+    known = [each.name if each.collection == HOME else each.whole for each in catalogue.fields()]
+    return did_you_mean(name, known, "declare it in catalogue.toml, or take it out")
+
+
+def _field_of(name: str, catalogue: Catalogue) -> Field | None:
+    try:
+        return catalogue.field(name.rpartition(".")[0])
+    except UnknownName:
+        return None
+
+
+def _notice(table: Table) -> str | None:
+    notice = table.optional("notice", most=80)
+    if notice and not NOTICE.fullmatch(notice):
+        table.fault("notice", "wrong-value", f"`notice` of {table.where} names no version", "write `name@version`")
+    return notice
+
+
+def _check_ground(purpose: Purpose, table: Table) -> None:
+    asked = {
+        LegalBasis.CONSENT: ("notice", purpose.notice, "the text that people agree to (Art. 7): `notice = name@1`"),
+        LegalBasis.LEGAL_OBLIGATION: ("law", purpose.law, "the law that obliges (Art. 6(3)): `law = …`"),
+        LegalBasis.LEGITIMATE_INTEREST: (
+            "interest",
+            purpose.interest,
+            "which interest (Art. 13(1)(d)): `interest = …`",
+        ),
+    }
+    for basis, (key, value, remedy) in asked.items():
+        if purpose.legal_basis == basis and value is None and key not in table.data:
+            code = "consent-without-notice" if key == "notice" else "missing-key"
+            table.fault(None, code, f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
+        elif purpose.legal_basis != basis and value is not None:
+            message = f"{table.where} has `{key}` and does not rest on {basis}"
+            table.fault(key, "wrong-value", message, "take it out, or change `legal_basis`")
+
+
+def _check_days(purpose: Purpose, table: Table) -> None:
+    if purpose.valid_from and purpose.valid_until and purpose.valid_until < purpose.valid_from:
+        table.fault("valid_until", "wrong-value", f"{table.where} ends before it begins", "mend one of the two days")
+
+
+def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Mapping[str, int]) -> None:
+    for name, number in needs.items():
+        at = (*table.path, "needs", number)
+        fields = [field for field in catalogue.fields() if _touches(field, name)]
+        special = [field.whole for field in fields if field.special]
+        if special and purpose.article9 is None:
+            message = f"{table.where} needs {_list(special)}, of a special category, without a condition of Art. 9(2)"
+            table.document.fault(
+                at, "special-without-condition", message, "add `article9 = …`, or take the field out of `needs`"
+            )
+        clear = [field.whole for field in fields if within(field.category, DIRECT) and _clear(field, name)]
+        if purpose.minimised and clear:
+            message = f"{table.where} is minimised and needs {_list(clear)} in clear, which singles people out"
+            table.document.fault(at, "minimised-needs-clear", message, "name a coarser view, such as `birth_date.year`")
+
+
+def _touches(field: Field, name: str) -> bool:
+    return any(covers(f"{field.whole}.{view}", name) for view in (CLEAR, *field.views))
+
+
+def _clear(field: Field, name: str) -> bool:
+    return covers(FieldName(f"{field.whole}.{CLEAR}"), name)
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

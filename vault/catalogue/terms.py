@@ -1,0 +1,51 @@
+"""The words that a policy folder may choose from, as the law and its commentators list them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Sensitivity(StrEnum):
+    """How much harm a leak of the field would do, as the company classifies its information."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+    RESTRICTED = "restricted"
+
+
+class Risk(StrEnum):
+    """The harms that make processing high-risk: GDPR recital 75, and the criteria of WP 248 rev. 01."""
+
+    IDENTITY_THEFT = "identity-theft"
+    FINANCIAL_LOSS = "financial-loss"
+    DISCRIMINATION = "discrimination"
+    REPUTATION = "reputation"
+    VULNERABLE_PERSON = "vulnerable-person"
+    PROFILING = "profiling"
+
+
+class LegalBasis(StrEnum):
+    """The grounds of Art. 6(1) GDPR, (a) to (f) in order."""
+
+    CONSENT = "consent"
+    CONTRACT = "contract"
+    LEGAL_OBLIGATION = "legal-obligation"
+    VITAL_INTERESTS = "vital-interests"
+    PUBLIC_TASK = "public-task"
+    LEGITIMATE_INTEREST = "legitimate-interest"
+
+
+class Article9(StrEnum):
+    """The conditions of Art. 9(2) GDPR under which special categories may be processed, (a) to (j) in order."""
+
+    EXPLICIT_CONSENT = "explicit-consent"
+    EMPLOYMENT_LAW = "employment-law"
+    VITAL_INTERESTS = "vital-interests"
+    NOT_FOR_PROFIT = "not-for-profit"
+    MADE_PUBLIC = "made-public"
+    LEGAL_CLAIMS = "legal-claims"
+    PUBLIC_INTEREST = "public-interest"
+    HEALTH_CARE = "health-care"
+    PUBLIC_HEALTH = "public-health"
+    RESEARCH = "research"

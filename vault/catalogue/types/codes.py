@@ -1,0 +1,61 @@
+"""The code lists of ISO 3166-1, 639, 15924 and 4217, from pycountry, loaded when first asked for."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ALSO_COUNTRIES = {"uk": "GB", "xk": "XK", "xkx": "XK", "kosovo": "XK"}
+"""In wide use beside ISO 3166-1: the reserved code UK, and the code that the EU and CLDR give Kosovo."""
+_MINOR_UNITS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+"""Digits after the point where they are not two (ISO 4217, list one)."""
+
+
+@cache
+def countries() -> Mapping[str, str]:
+    """Map each case-folded alpha-2, alpha-3 and English name to the alpha-2 code (ISO 3166-1)."""
+    import pycountry
+
+    found = dict(_ALSO_COUNTRIES)
+    for country in pycountry.countries:
+        names = (getattr(country, key, None) for key in ("alpha_2", "alpha_3", "name", "common_name", "official_name"))
+        found.update({name.casefold(): country.alpha_2 for name in names if name})
+    return MappingProxyType(found)
+
+
+@cache
+def languages() -> Mapping[str, str]:
+    """Map each language code (ISO 639-1, -2, -3) to the one that BCP 47 wants: the shortest."""
+    import pycountry
+
+    found: dict[str, str] = {}
+    for language in pycountry.languages:
+        shortest = getattr(language, "alpha_2", None) or language.alpha_3
+        codes = (language.alpha_3, getattr(language, "alpha_2", None), getattr(language, "bibliographic", None))
+        found.update({code: shortest for code in codes if code})
+    return MappingProxyType(found)
+
+
+@cache
+def scripts() -> frozenset[str]:
+    """Return the codes of scripts, such as ``Latn`` (ISO 15924)."""
+    import pycountry
+
+    return frozenset(script.alpha_4 for script in pycountry.scripts)
+
+
+@cache
+def currencies() -> Mapping[str, int]:
+    """Map each currency to the digits after the point of its minor unit (ISO 4217)."""
+    import pycountry
+
+    digits = {code: count for count, codes in _MINOR_UNITS.items() for code in codes.split()}
+    return MappingProxyType({code: digits.get(code, 2) for code in (unit.alpha_3 for unit in pycountry.currencies)})

@@ -1,0 +1,161 @@
+"""E-mail addresses and phone numbers, by the libraries that know them, with a short way for the plain ones."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import cache
+from typing import TYPE_CHECKING
+
+import email_validator
+import phonenumbers
+from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
+
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem
+from vault.catalogue.types.text import line_of
+
+if TYPE_CHECKING:
+    from vault.catalogue.types.base import Options
+
+EMAIL_LENGTH = 254
+"""Octets of an address: RFC 3696, errata 1690."""
+PHONE_INPUT = 64
+"""Characters in which people write a phone number, punctuation included."""
+
+_ATOM = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN_EMAIL = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+[A-Za-z]{{2,63}})")
+_MAILBOXES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
+_RESERVED = tuple(email_validator.SPECIAL_USE_DOMAIN_NAMES)
+_RESERVED_ENDS = tuple(f".{name}" for name in _RESERVED)
+
+_PLAIN_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+_WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-/\u2010-\u2015\u2212]*")
+
+
+def email(value: object, _options: Options) -> str:
+    """Return an address with its domain in lower case (Unicode, IDNA 2008) and its local part as given.
+
+    Nobody asks the DNS. An address that the short pattern takes is one that email-validator takes and writes alike
+    (the tests compare them), so that an import need not wait for the library.
+
+    Raises:
+        ValueProblem: it is no address that mail could be sent to (RFC 5321, 6531).
+    """
+    text = value.strip() if isinstance(value, str) and len(value) <= EMAIL_LENGTH else line_of(value, EMAIL_LENGTH)
+    return plain_email(text) or _any_email(line_of(text, EMAIL_LENGTH))
+
+
+def plain_email(text: str) -> str | None:
+    """Normalise an address that is plain ASCII, or return None where the library must decide."""
+    found = _PLAIN_EMAIL.fullmatch(text) if len(text) <= EMAIL_LENGTH else None
+    if found is None:
+        return None
+    local, domain = found[1], found[2].lower()
+    if "--" in domain or domain.endswith(_RESERVED_ENDS) or domain in _RESERVED or local.lower() in _MAILBOXES:
+        return None
+    return f"{local}@{domain}"
+
+
+def _any_email(text: str) -> str:
+    try:
+        found = email_validator.validate_email(text, check_deliverability=False).normalized
+    except (email_validator.EmailNotValidError, UnicodeError):
+        found = ""
+    if not found:  # raised out here, so that the library's message, which repeats the address, is not in its context
+        raise ValueProblem("bad-format", "must be an e-mail address such as name@example.org")
+    return found
+
+
+def phone(value: object, options: Options) -> str:
+    """Return a phone number in E.164 (``+33612345678``); ``region`` says whose national numbers are meant.
+
+    The number must be possible, not assigned: numbering plans change faster than the library on a server.
+
+    Raises:
+        ValueProblem: it is no phone number, has an extension or letters, or is national and no region is known.
+    """
+    if isinstance(value, str) and plain_phone(value):
+        return value
+    text = _western(line_of(value, PHONE_INPUT))
+    text = text[4:] if text[:4].lower() == "tel:" else text
+    if not _WRITTEN_PHONE.fullmatch(text.strip()):
+        raise ValueProblem(
+            "bad-format", "must be a phone number in digits, such as +33 6 12 34 56 78, without extension"
+        )
+    return _any_phone(text.strip(), options.get("region"))
+
+
+def _western(text: str) -> str:
+    """Write the digits of all scripts as 0-9, and leave out what is invisible."""
+    if text.isascii():
+        return text
+    seen = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in seen)
+
+
+def plain_phone(text: str) -> bool:
+    """Tell whether a text already is the E.164 form of a possible number, or must go through the library.
+
+    True only where nothing can be stripped from the number: it neither starts with a zero nor with what its
+    country reads as a trunk or carrier prefix.
+    """
+    if not _PLAIN_PHONE.fullmatch(text):
+        return False
+    for end in (2, 3, 4):
+        plan = _plan(text[1:end])
+        if plan is not None:
+            lengths, prefix = plan
+            return len(text) - end in lengths and text[end] != "0" and (prefix is None or not prefix.match(text, end))
+    return False
+
+
+@cache
+def _plan(code: str) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
+    """Return the possible lengths and the trunk prefix of a calling code. There are 999 codes to ask for."""
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code))
+    if regions is None:
+        return None
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(code), regions[0])
+    if metadata is None or metadata.general_desc is None:
+        return None
+    lengths = frozenset(metadata.general_desc.possible_length)
+    prefix = metadata.national_prefix_for_parsing
+    return lengths - set(metadata.general_desc.possible_length_local_only), re.compile(prefix) if prefix else None
+
+
+def _any_phone(text: str, region: str | None) -> str:
+    if region is None and text.startswith("00"):  # the prefix that ITU-T E.123 recommends for international calls
+        text = f"+{text[2:]}"
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as error:
+        number, national = None, error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
+    if number is None and national and not text.startswith("+"):
+        raise ValueProblem("ambiguous", "must start with + and the country's calling code")
+    possible = phonenumbers.ValidationResult.IS_POSSIBLE
+    if number is None or phonenumbers.is_possible_number_with_reason(number) != possible:
+        raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _region(setting: object) -> str | None:
+    known = isinstance(setting, str) and setting in phonenumbers.SUPPORTED_REGIONS
+    return None if known else "must be the ISO 3166-1 code of a country with phone numbers, such as FR"
+
+
+EMAIL = FieldType(
+    name="email",
+    title="an e-mail address, its domain in lower case (RFC 5321, 6531)",
+    normalise=email,
+    views=EVERY_TYPE | {"masked", "domain"},
+    indexes=frozenset({"exact", "prefix"}),
+)
+PHONE = FieldType(
+    name="phone",
+    title="a phone number in E.164, such as +33612345678",
+    normalise=phone,
+    views=EVERY_TYPE | {"masked", "country", "calling_code", "last_n"},
+    indexes=frozenset({"exact", "last_n"}),
+    options={"region": Option("country whose national numbers may be written without +", _region)},
+)

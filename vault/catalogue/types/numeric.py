@@ -1,0 +1,185 @@
+"""Integers, decimals, money and currencies: exact, bounded, and never in floating point once they are in."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from vault.catalogue.types import codes
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, whole_number
+from vault.catalogue.types.text import line_of
+
+if TYPE_CHECKING:
+    from vault.catalogue.types.base import JsonValue, Options
+
+MOST_INTEGER = 2**53 - 1
+"""Every JSON reader takes integers up to here for what they are (RFC 7493 §2.2)."""
+WHOLE_DIGITS = 18
+FRACTION_DIGITS = 12
+
+_PLAIN = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,64})(?:\.(?P<fraction>[0-9]{1,400}))?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+_WITH_CURRENCY = re.compile(r"(?:(?P<before>[A-Za-z]{3}) *)?(?P<amount>[^A-Za-z ]+)(?: *(?P<after>[A-Za-z]{3}))?")
+
+
+def integer(value: object, options: Options) -> int:
+    """Return an integer; a decimal text or a number without fraction will do as well.
+
+    Raises:
+        ValueProblem: it is no whole number, or outside of ``min`` and ``max``, or beyond 2^53 - 1.
+    """
+    number = _whole(value)
+    if number is None:
+        raise ValueProblem("wrong-type", "must be a whole number")
+    low, high = options.get("min", -MOST_INTEGER), options.get("max", MOST_INTEGER)
+    if not low <= number <= high:
+        raise ValueProblem("out-of-range", f"must be from {low} to {high}")
+    return number
+
+
+def decimal(value: object, options: Options) -> str:
+    """Return a decimal number as a text without exponent, plus sign or leading zeros: ``12.90``.
+
+    With ``scale`` it has exactly that many digits after the point, and more of them that matter are refused rather
+    than rounded; without, those that came in are kept. Texts are exact; a JSON number is read by its shortest form.
+
+    Raises:
+        ValueProblem: it is no plain number, too large, too precise, or outside of ``min`` and ``max``.
+    """
+    text = _written(value, options.get("scale"))
+    for name, wrong in (("min", Decimal.__lt__), ("max", Decimal.__gt__)):
+        if name in options and wrong(Decimal(text), Decimal(str(options[name]))):
+            raise ValueProblem("out-of-range", f"must not be beyond its {name}, {options[name]}")
+    return text
+
+
+def currency(value: object, _options: Options) -> str:
+    """Return a currency's ISO 4217 code in capitals.
+
+    Raises:
+        ValueProblem: no currency has that code.
+    """
+    code = line_of(value, 16).upper()
+    if code not in codes.currencies():
+        raise ValueProblem("unknown-code", "must be a currency's ISO 4217 code, such as EUR")
+    return code
+
+
+def money(value: object, options: Options) -> JsonValue:
+    """Return ``{"amount": "12.90", "currency": "EUR"}``, whole in itself whatever the field declares.
+
+    ``"12.90 EUR"`` and ``"EUR 12.90"`` are understood, and a bare amount where the field has the option ``currency``.
+    The amount has at least the digits of the currency's minor unit, and more only if they matter (a litre at 1.799).
+
+    Raises:
+        ValueProblem: the amount or the currency is missing or wrong, or not the currency of the field.
+    """
+    amount, code = _amount_and_currency(value)
+    if code is None and "currency" not in options:
+        raise ValueProblem("missing-part", "must have a currency, as its field declares none")
+    unit = options["currency"] if code is None else currency(code, {})
+    if unit != options.get("currency", unit):
+        raise ValueProblem("out-of-range", "must be in the currency of its field")
+    text = _written(amount, None)
+    whole, _, fraction = text.partition(".")
+    fraction = fraction.rstrip("0").ljust(codes.currencies()[unit], "0")
+    return {"amount": f"{whole}.{fraction}" if fraction else whole, "currency": unit}
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, str) and len(value) <= 64 and _INTEGER.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _amount_and_currency(value: object) -> tuple[object, object]:
+    if isinstance(value, dict):
+        if not value.keys() <= {"amount", "currency"}:
+            raise ValueProblem("unknown-part", "must have no other parts than: amount, currency")
+        if value.get("amount") is None:
+            raise ValueProblem("missing-part", "must have an amount")
+        return value["amount"], value.get("currency")
+    if not isinstance(value, str):
+        return value, None
+    found = _WITH_CURRENCY.fullmatch(value.strip()) if len(value) <= 128 else None
+    if found is None or (found["before"] and found["after"]):
+        raise ValueProblem("bad-format", "must be an amount such as 12.90, with its currency where the field has none")
+    return found["amount"], found["before"] or found["after"]
+
+
+def _written(value: object, scale: int | None) -> str:
+    found = _PLAIN.fullmatch(_digits(value))
+    if found is None:
+        raise ValueProblem(
+            "bad-format", "must be a plain number such as 12.90: no exponent, no separators of thousands"
+        )
+    whole, fraction = found["whole"].lstrip("0") or "0", found["fraction"] or ""
+    if scale is not None:
+        fraction = fraction.rstrip("0").ljust(scale, "0")
+    if len(whole) > WHOLE_DIGITS:
+        raise ValueProblem("out-of-range", f"must have at most {WHOLE_DIGITS} digits before the point")
+    if len(fraction) > (FRACTION_DIGITS if scale is None else scale):
+        raise ValueProblem("too-precise", "must have fewer digits after the point")
+    negative = found["sign"] == "-" and (whole != "0" or fraction.strip("0") != "")
+    return ("-" if negative else "") + (f"{whole}.{fraction}" if fraction else whole)
+
+
+def _digits(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip() if len(value) <= 256 else ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueProblem("wrong-type", "must be a number, as a text if its digits matter")
+    if not abs(value) < 10**WHOLE_DIGITS:  # NaN and infinity too; and no long integer is ever turned into digits
+        raise ValueProblem("out-of-range", f"must have at most {WHOLE_DIGITS} digits before the point")
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
+
+
+def _is_number(setting: object) -> str | None:
+    text = str(setting) if isinstance(setting, int | str) and not isinstance(setting, bool) else ""
+    return None if _PLAIN.fullmatch(text) else "must be a whole number, or a decimal one in quotes"
+
+
+def _is_currency(setting: object) -> str | None:
+    known = isinstance(setting, str) and setting in codes.currencies()
+    return None if known else "must be a currency's ISO 4217 code, such as EUR"
+
+
+def _in_order(options: Options) -> str | None:
+    wrong = "min" in options and "max" in options and Decimal(str(options["min"])) > Decimal(str(options["max"]))
+    return "the option 'min' must not be above the option 'max'" if wrong else None
+
+
+INTEGER = FieldType(
+    name="integer",
+    title="a whole number, at most 2^53 - 1 either way",
+    normalise=integer,
+    views=EVERY_TYPE | {"rounded"},
+    options={
+        "min": Option("least number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
+        "max": Option("greatest number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
+    },
+    agree=_in_order,
+)
+DECIMAL = FieldType(
+    name="decimal",
+    title="a decimal number as a text, such as 12.90",
+    normalise=decimal,
+    views=EVERY_TYPE | {"rounded"},
+    options={
+        "scale": Option("digits after the point, exactly", whole_number(0, FRACTION_DIGITS)),
+        "min": Option("least number that is taken", _is_number),
+        "max": Option("greatest number that is taken", _is_number),
+    },
+    agree=_in_order,
+)
+MONEY = FieldType(
+    name="money",
+    title='an amount with its currency: {"amount": "12.90", "currency": "EUR"}',
+    normalise=money,
+    views=EVERY_TYPE | {"rounded", "currency"},
+    options={"currency": Option("the one currency of the field, by its ISO 4217 code", _is_currency)},
+)
+CURRENCY = FieldType("currency", "a currency, by its ISO 4217 code", currency, EVERY_TYPE)

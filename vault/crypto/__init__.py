@@ -1,0 +1,1 @@
+"""Sealing, keys and digests: the only rooms of the house that `cryptography` is let into."""

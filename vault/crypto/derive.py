@@ -1,0 +1,105 @@
+"""Digests under a tenant's secrets: blind indexes to find by, tokens to compare by.
+
+Every index and every kind of token has a key of its own, derived by HKDF-SHA-256 (RFC 5869) from the tenant's secret,
+so that the same value under two names gives two digests that nobody can match::
+
+    index key = HKDF(index secret, salt empty, info = lp("cdv:index") lp(index name), 32 bytes)
+    token key = HKDF(token secret, salt empty, info = lp("cdv:token") lp(label), 32 bytes)
+    digest    = HMAC-SHA-256(key, data), cut to its first bits where asked
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from vault.crypto.primitive import KEY, frame
+from vault.crypto.secret import Secret
+
+FULL: Final = 256
+_LEAST_BITS: Final = 8
+_MOST_NAMES: Final = 1024
+
+
+def derive(secret: bytes, info: bytes, *, salt: bytes = b"", length: int = KEY) -> bytes:
+    """Derive a key of ``length`` bytes by HKDF-SHA-256 (RFC 5869)."""
+    return HKDF(algorithm=SHA256(), length=length, salt=salt, info=info).derive(secret)
+
+
+class _Derived(Secret):
+    """The keys that one secret gives by name, derived when first used and kept (bounded)."""
+
+    __slots__ = ("_by_name", "_label", "_secret")
+
+    def __init__(self, label: bytes, secret: bytes) -> None:
+        self._label = label
+        self._secret = secret
+        self._by_name: dict[str, bytes] = {}
+
+    def hmac(self, name: str, data: bytes) -> bytes:
+        """HMAC-SHA-256 (RFC 2104) under the named key; the standard library's is the quickest for short data."""
+        material = self._by_name.get(name)
+        if material is None:
+            material = derive(self._secret, frame(self._label, name.encode()))
+            if len(self._by_name) < _MOST_NAMES:
+                self._by_name[name] = material
+        return hmac.digest(material, data, "sha256")
+
+
+class IndexKeys(Secret):
+    """A tenant's blind indexes: keyed digests of normalised values, by which an encrypted field is found.
+
+    Args:
+        secret: 32 bytes that serve no other purpose.
+        version: of the secret; an index entry is kept with it, so that a search after a rotation misses nothing.
+    """
+
+    __slots__ = ("_keys", "version")
+
+    def __init__(self, secret: bytes, *, version: int = 1) -> None:
+        self._keys = _Derived(b"cdv:index", secret)
+        self.version = version
+
+    def digest(self, index: str, value: str, *, bits: int = FULL) -> bytes:
+        """Digest a normalised value for an index.
+
+        Args:
+            index: the index's name; each has its own key.
+            value: normalised already: two spellings of the same thing must come in alike.
+            bits: 8 to 256. Fewer bits make several values share a digest, which hides how often one occurs; the
+                answer has whole bytes, and its surplus bits are zero.
+
+        Raises:
+            ValueError: ``bits`` is out of range.
+        """
+        if not _LEAST_BITS <= bits <= FULL:
+            raise ValueError("a digest has 8 to 256 bits")
+        whole = self._keys.hmac(index, value.encode())
+        return whole if bits == FULL else _first_bits(whole, bits)
+
+
+class TokenKey(Secret):
+    """A tenant's key for digests that are compared and never searched by value: tokens, tombstones, audit marks.
+
+    Args:
+        secret: 32 bytes that serve no other purpose.
+        version: of the secret.
+    """
+
+    __slots__ = ("_keys", "version")
+
+    def __init__(self, secret: bytes, *, version: int = 1) -> None:
+        self._keys = _Derived(b"cdv:token", secret)
+        self.version = version
+
+    def digest(self, label: str, data: bytes) -> bytes:
+        """Return the 32-byte HMAC-SHA-256 of data under the label's own key. Compare by ``hmac.compare_digest``."""
+        return self._keys.hmac(label, data)
+
+
+def _first_bits(digest: bytes, bits: int) -> bytes:
+    size, surplus = (bits + 7) // 8, -bits % 8
+    return digest[: size - 1] + bytes((digest[size - 1] >> surplus << surplus,))

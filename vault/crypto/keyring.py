@@ -1,0 +1,230 @@
+"""The keys of subjects and tenants: made, found, kept opened for a short while, destroyed.
+
+What this module leaves to others: that a destroyed row is also gone from the database's free pages and from backups
+(storage, operating), and that no plaintext outlives its key (callers).
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from vault.crypto.cache import AgedCache
+from vault.crypto.loading import delete_data_keys, in_turns, load_data_keys
+from vault.crypto.secret import Secret
+from vault.crypto.tables import DATA_KEY
+from vault.crypto.tenants import Tenants
+from vault.errors import CannotOpen, VaultError
+from vault.storage.batcher import Batcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from vault.clock import Clock
+    from vault.crypto.derive import IndexKeys, TokenKey
+    from vault.crypto.provider import KeyProvider
+    from vault.crypto.seal import SubjectKeys
+    from vault.crypto.tenant_keys import TenantKeys
+    from vault.ids import SubjectId, TenantId
+    from vault.storage.database import Database
+
+    Opened = dict[SubjectId, SubjectKeys | None]
+    """None: the person has keys, but they do not open."""
+
+FEW: Final = 100
+"""More new people at once than this are an import: their keys must not push out those of people being read."""
+
+
+class Keyring(Secret):
+    """The one way to a subject's keys and to a tenant's secrets.
+
+    Opened keys are kept, bounded in number and in age: a key that another node destroyed is used here for ``max_age``
+    at the longest.
+
+    Args:
+        database: the key store.
+        provider: holds the root key.
+        clock: tells when a key was made.
+        most: subjects whose keys are kept opened; about 3 KB each.
+        max_age: seconds for which an opened key is used before it is read again.
+        monotonic: seconds that never go back, by which opened keys age.
+
+    Methods that need a tenant's keys raise :class:`vault.errors.NotFound` for a tenant that does not exist and
+    :class:`vault.errors.Misconfigured` if another root key sealed it; all that wait raise
+    :class:`vault.errors.Unavailable` if the key store does not answer.
+    """
+
+    __slots__ = ("_clock", "_database", "_loads", "_misses", "_subjects", "_tenants")
+
+    def __init__(
+        self,
+        database: Database,
+        provider: KeyProvider,
+        clock: Clock,
+        *,
+        most: int = 10_000,
+        max_age: float = 30.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._misses = 0
+        self._tenants = Tenants(database, provider, clock, max_age=max_age, monotonic=monotonic)
+        self._subjects: AgedCache[tuple[TenantId, int], SubjectKeys] = AgedCache(
+            most=most, max_age=max_age, monotonic=monotonic
+        )
+        self._loads: Batcher[tuple[TenantKeys, list[SubjectId]], Opened | VaultError] = Batcher(self._load, most=64)
+
+    async def check_root(self) -> None:
+        """See at start, before anything is read or written, that this root key sealed the key store.
+
+        Raises:
+            Misconfigured: it was another one.
+        """
+        await self._tenants.check_root()
+
+    async def create_tenant(self, tenant: TenantId) -> None:
+        """Make a tenant's key and secrets; durable before it returns.
+
+        Raises:
+            InvalidInput: the name is no slug.
+            Conflict: the tenant exists.
+        """
+        await self._tenants.create(tenant)
+
+    async def tenants(self) -> list[TenantId]:
+        """List the tenants by name."""
+        return await self._tenants.names()
+
+    async def index_keys(self, tenant: TenantId) -> IndexKeys:
+        """Return the keys of a tenant's blind indexes."""
+        return (await self._tenants.keys(tenant)).index
+
+    async def token_key(self, tenant: TenantId) -> TokenKey:
+        """Return the key of a tenant's tokens and tombstones."""
+        return (await self._tenants.keys(tenant)).token
+
+    async def audit_key(self, tenant: TenantId) -> TokenKey:
+        """Return the key of the digests on a tenant's audit log."""
+        return (await self._tenants.keys(tenant)).audit
+
+    async def new_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, SubjectKeys]:
+        """Make the first data keys of new people, any number at once; durable before it returns.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: one of them has keys already; then none is made.
+        """
+        owner = await self._tenants.keys(tenant)
+        since, created_at = self._subjects.mark(), self._clock.now()
+        made: dict[SubjectId, SubjectKeys] = {}
+        rows = []
+        async for subject in in_turns(dict.fromkeys(ids)):
+            made[subject], row = owner.new_data_key(subject, created_at)
+            rows.append(row)
+        async with self._database.transaction() as connection:
+            await self._database.bulk(connection, DATA_KEY, rows)
+        if len(made) <= FEW:
+            self._subjects.keep({(tenant, subject.int): keys for subject, keys in made.items()}, since)
+        return made
+
+    def cached(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
+        """Return a person's keys if they lie opened; never waits."""
+        return self._subjects.get((tenant, subject.int))
+
+    async def subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, SubjectKeys]:
+        """Return the keys of many people; those who have none (unknown, erased, another tenant's) are left out.
+
+        What does not lie opened comes from the key store, by one query for all callers who wait at this moment.
+
+        Raises:
+            CannotOpen: a person has keys that do not open: the key store was tampered with.
+        """
+        found: dict[SubjectId, SubjectKeys] = {}
+        missing: list[SubjectId] = []
+        for subject in ids:
+            keys = self._subjects.get((tenant, subject.int))
+            if keys is None:
+                missing.append(subject)
+            else:
+                found[subject] = keys
+        if missing:
+            found |= await self._fetch(tenant, missing)
+        return found
+
+    async def destroy_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> int:
+        """Destroy every key of these people: what was sealed under them is unreadable from here on.
+
+        Other nodes may go on using a key that they have opened for up to ``max_age``.
+
+        Returns:
+            how many keys went, each version counted.
+        """
+        subjects = list(dict.fromkeys(ids))
+        try:
+            async with self._database.transaction() as connection:
+                return await delete_data_keys(connection, tenant, subjects)
+        finally:  # after the commit, so that no load under way brings a key back; and also if its answer was lost
+            for subject in subjects:
+                self.evict(tenant, subject)
+
+    def evict(self, tenant: TenantId, subject: SubjectId) -> None:
+        """Drop a person's opened keys from memory."""
+        self._subjects.evict((tenant, subject.int))
+
+    def clear(self) -> None:
+        """Drop all opened keys from memory, the tenants' too."""
+        self._subjects.clear()
+        self._tenants.clear()
+
+    def stats(self) -> dict[str, int]:
+        """Count, for the metrics: keys that lie opened, and how often they were found there or had to be read."""
+        return {
+            "subjects": len(self._subjects),
+            "tenants": len(self._tenants),
+            "hits": self._subjects.hits,
+            "misses": self._misses,
+        }
+
+    async def _fetch(self, tenant: TenantId, missing: list[SubjectId]) -> dict[SubjectId, SubjectKeys]:
+        self._misses += len(missing)
+        loaded = await self._loads.submit((await self._tenants.keys(tenant), missing))
+        if isinstance(loaded, VaultError):
+            raise loaded
+        found: dict[SubjectId, SubjectKeys] = {}
+        for subject in missing:
+            if subject in loaded:
+                keys = loaded[subject]
+                if keys is None:
+                    raise CannotOpen
+                found[subject] = keys
+        return found
+
+    async def _load(self, asked: list[tuple[TenantKeys, list[SubjectId]]]) -> list[Opened | VaultError]:
+        # One query a tenant, never one across tenants: so row-level security by session stays possible.
+        owners = {owner.name: owner for owner, _ids in asked}
+        wanted: dict[TenantId, dict[SubjectId, None]] = {name: {} for name in owners}
+        for owner, ids in asked:
+            wanted[owner.name].update(dict.fromkeys(ids))
+        loaded: dict[TenantId, Opened | VaultError] = {}
+        for name, owner in owners.items():
+            try:
+                loaded[name] = await self._load_of(owner, list(wanted[name]))
+            except VaultError as error:  # one tenant's trouble is not another's
+                loaded[name] = error
+        return [loaded[owner.name] for owner, _ids in asked]
+
+    async def _load_of(self, owner: TenantKeys, ids: list[SubjectId]) -> Opened:
+        since = self._subjects.mark()
+        rows = await load_data_keys(self._database, owner.name, ids)
+        if not all(owner.knows(by) for versions in rows.values() for _version, by, _wrapped in versions):
+            owner = await self._tenants.reload(owner.name)  # another node has made a newer tenant key
+        opened: Opened = {}
+        async for subject in in_turns(rows):
+            try:
+                opened[subject] = owner.open_data_keys(subject, rows[subject])
+            except CannotOpen:
+                opened[subject] = None
+        self._subjects.keep(
+            {(owner.name, subject.int): keys for subject, keys in opened.items() if keys is not None}, since
+        )
+        return opened

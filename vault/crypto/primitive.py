@@ -1,0 +1,82 @@
+"""The one place that calls AES-GCM. Internal to ``vault.crypto``.
+
+Format version 1, frozen; vectors in ``tests/crypto/vectors/format-1.json``::
+
+    sealed  = 01 | key version (2 bytes, big-endian) | nonce (12 bytes) | AES-256-GCM ciphertext | tag (16 bytes)
+    lp(x)   = length of x in bytes (2 bytes, big-endian) | x
+
+No function here takes a nonce: each seal draws its own 96 random bits (NIST SP 800-38D §8.2.2), which holds for 2^32
+seals under one key (§8.3); a person has a few hundred values, a tenant some million keys.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+
+from vault.errors import CannotOpen
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+FORMAT: Final = 1
+HEAD: Final = 3
+"""Bytes of the format version and the key version."""
+NONCE: Final = 12
+TAG: Final = 16
+KEY: Final = 32
+_START: Final = HEAD + NONCE
+_LONGEST_PART: Final = 0xFFFF
+_MOST_FRAMES: Final = 4096
+
+
+def head(key_version: int) -> bytes:
+    """Write the first three bytes of everything that is sealed under a key of this version (0 to 65,535)."""
+    return bytes((FORMAT,)) + key_version.to_bytes(2, "big")
+
+
+def encrypt(cipher: AESGCM, start: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    """Seal bytes under a fresh random nonce; ``start`` is the :func:`head` of the key's version."""
+    nonce = os.urandom(NONCE)
+    return start + nonce + cipher.encrypt(nonce, plaintext, aad)
+
+
+def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
+    """Open what :func:`encrypt` sealed; the caller has looked at the head already.
+
+    Raises:
+        CannotOpen: too short, tampered with, or sealed under another key or other associated data.
+    """
+    try:
+        return cipher.decrypt(sealed[HEAD:_START], sealed[_START:], aad)
+    except (InvalidTag, ValueError):  # ValueError: too short for a nonce
+        raise CannotOpen from None
+
+
+def frame(*parts: bytes) -> bytes:
+    """Join parts so that no two different lists of parts give the same bytes: each is led by its length.
+
+    Raises:
+        ValueError: a part is longer than 65,535 bytes.
+    """
+    if any(len(part) > _LONGEST_PART for part in parts):
+        raise ValueError("a part is longer than 65,535 bytes")
+    return b"".join([len(part).to_bytes(2, "big") + part for part in parts])
+
+
+class _Framed(dict[str, bytes]):
+    """``frame`` of names that come again and again: tenants, collections, fields. Bounded: it never drops a name."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> bytes:
+        framed = frame(name.encode())
+        if len(self) < _MOST_FRAMES:
+            self[name] = framed
+        return framed
+
+
+FRAMED: Final = _Framed()
+"""Look up a name, get it framed."""

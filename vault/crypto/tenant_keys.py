@@ -1,0 +1,134 @@
+"""One tenant's keys, opened: pure, no database."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from vault.crypto.derive import IndexKeys, TokenKey
+from vault.crypto.primitive import KEY
+from vault.crypto.seal import SubjectKeys
+from vault.crypto.secret import Secret
+from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
+from vault.errors import CannotOpen, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from vault.crypto.provider import KeyProvider
+    from vault.ids import SubjectId, TenantId
+
+    WrappedTenantKey = tuple[int, str, bytes]
+    """Version, root reference, wrapped key."""
+    WrappedSecret = tuple[str, int, str, bytes]
+    """Kind, version, root reference, wrapped secret."""
+    WrappedDataKey = tuple[int, int, bytes]
+    """Version, tenant-key version, wrapped key."""
+    DataKeyTuple = tuple[str, SubjectId, int, int, bytes, datetime]
+    """A whole row of ``data_key``."""
+
+INDEX: Final = "index"
+TOKEN: Final = "token"  # noqa: S105 - the name of a kind
+AUDIT: Final = "audit"
+KINDS: Final = (INDEX, TOKEN, AUDIT)
+_FIRST: Final = 1
+
+
+class TenantKeys(Secret):
+    """What one tenant's root-wrapped rows open to.
+
+    Args:
+        name: the tenant.
+        wrapping: its tenant keys by version; the highest wraps new data keys.
+        secrets: its newest secrets by kind, each with its version.
+    """
+
+    __slots__ = ("_newest", "_wrapping", "audit", "index", "name", "token")
+
+    def __init__(self, name: TenantId, wrapping: dict[int, WrappingKey], secrets: dict[str, tuple[int, bytes]]) -> None:
+        self.name = name
+        self._wrapping = wrapping
+        self._newest = max(wrapping)
+        self.index = IndexKeys(secrets[INDEX][1], version=secrets[INDEX][0])
+        self.token = TokenKey(secrets[TOKEN][1], version=secrets[TOKEN][0])
+        self.audit = TokenKey(secrets[AUDIT][1], version=secrets[AUDIT][0])
+
+    def knows(self, tenant_key_version: int) -> bool:
+        """Tell whether this version of the tenant key is at hand; another node may have made a newer one."""
+        return tenant_key_version in self._wrapping
+
+    def new_data_key(self, subject: SubjectId, created_at: datetime) -> tuple[SubjectKeys, DataKeyTuple]:
+        """Make a person's first data key, and the row that keeps it."""
+        material = os.urandom(KEY)
+        context = data_key_context(self.name, subject, self._newest, _FIRST)
+        wrapped = self._wrapping[self._newest].wrap(material, context)
+        row = (self.name, subject, _FIRST, self._newest, wrapped, created_at)
+        return SubjectKeys({_FIRST: AESGCM(material)}), row
+
+    def open_data_keys(self, subject: SubjectId, rows: Iterable[WrappedDataKey]) -> SubjectKeys:
+        """Open all versions of a person's data key.
+
+        Raises:
+            CannotOpen: a row was tampered with, belongs to somebody else, or names a tenant key that is not there.
+        """
+        return SubjectKeys({row[0]: AESGCM(self._unwrap(subject, *row)) for row in rows})
+
+    def _unwrap(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bytes:
+        try:
+            return self._wrapping[by].unwrap(wrapped, data_key_context(self.name, subject, by, version))
+        except (KeyError, OverflowError):  # a version that nobody has, or that no row of ours could have
+            raise CannotOpen from None
+
+
+def new_tenant(
+    provider: KeyProvider, tenant: TenantId, created_at: datetime
+) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
+    """Make a tenant's first key and secrets: the row of ``tenant_key`` and the rows of ``tenant_secret``."""
+    end = (provider.reference,)
+    wrapped = provider.wrap(os.urandom(KEY), tenant_key_context(tenant, _FIRST))
+    secrets: list[tuple[object, ...]] = []
+    for kind in KINDS:
+        sealed = provider.wrap(os.urandom(KEY), tenant_secret_context(tenant, kind, _FIRST))
+        secrets.append((tenant, kind, _FIRST, *end, sealed, created_at))
+    return (tenant, _FIRST, *end, wrapped, created_at), secrets
+
+
+def open_tenant(
+    provider: KeyProvider, tenant: TenantId, keys: Sequence[WrappedTenantKey], secrets: Sequence[WrappedSecret]
+) -> TenantKeys:
+    """Open a tenant's rows.
+
+    Raises:
+        Misconfigured: they were wrapped by another root key than the provider's, or a secret is missing.
+        CannotOpen: a row was tampered with or belongs to another tenant.
+    """
+    require_root(provider, [*(row[1] for row in keys), *(row[2] for row in secrets)])
+    wrapping = {
+        version: WrappingKey(provider.unwrap(wrapped, tenant_key_context(tenant, version)), version)
+        for version, _root, wrapped in keys
+    }
+    newest: dict[str, tuple[int, bytes]] = {}
+    for kind, version, _root, wrapped in sorted(secrets, key=lambda row: row[1]):
+        newest[kind] = (version, provider.unwrap(wrapped, tenant_secret_context(tenant, kind, version)))
+    if missing := set(KINDS) - set(newest):
+        raise Misconfigured(
+            f"the key store lacks a tenant's secrets: {', '.join(sorted(missing))}",
+            hint="restore the key store from a backup that is whole",
+        )
+    return TenantKeys(tenant, wrapping, newest)
+
+
+def require_root(provider: KeyProvider, references: Iterable[str]) -> None:
+    """Refuse to go on with another root key than the one that wrapped these rows.
+
+    Raises:
+        Misconfigured: says which root key is needed, by its reference.
+    """
+    if others := sorted(set(references) - {provider.reference}):
+        raise Misconfigured(
+            "the root key is not the one that this vault was sealed with",
+            hint=f"the key store needs {', '.join(others)}; the key given is {provider.reference}",
+        )

@@ -1,0 +1,135 @@
+"""Logs: JSON lines that say what the program did, and cannot say anything of a person.
+
+Redaction by a list of what is forbidden fails with the first new name. Here it is the other way round: a key that is
+not on the list is dropped (its name is told in ``dropped``), and a value that is not of its key's kind is dropped too.
+Exceptions are told by class and place, never by message: a message may quote what somebody sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, MutableMapping
+    from types import TracebackType
+
+    Event = MutableMapping[str, Any]
+
+_WORD: Final = re.compile(r"[A-Za-z0-9_.:/+@ -]{1,120}")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_TEMPLATE: Final = re.compile(r"/[A-Za-z0-9_{}:/.-]{0,120}")
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
+    "event": lambda value: isinstance(value, str),  # written in our own source: see the test that reads it
+    "level": _matching(_PLAIN),
+    "timestamp": _matching(_PLAIN),
+    "logger": _matching(_PLAIN),
+    "request_id": _matching(_PLAIN),
+    "method": _matching(re.compile(r"[A-Z]{3,7}")),
+    "route": _matching(_TEMPLATE),  # the template, never the path
+    "status": _number,
+    "milliseconds": _number,
+    "code": _matching(_PLAIN),
+    "tenant": _matching(_PLAIN),
+    "principal": _matching(_PLAIN),
+    "version": _matching(_PLAIN),
+    "revision": _matching(_PLAIN),
+    "database": _matching(_PLAIN),
+    "host": _matching(_PLAIN),
+    "port": _number,
+    "workers": _number,
+    "pid": _number,
+    "count": _number,
+    "error": _matching(_PLAIN),
+    "at": _matching(_WORD),
+    "dropped": lambda value: isinstance(value, list),
+}
+"""Every key that a log line may have, with the test that its value must pass."""
+
+
+def allow_listed(_logger: object, _method: str, event: Event) -> Event:
+    """Keep what is on the list, in a fresh dict: the last step before a line is written."""
+    error = event.pop("exc_info", None)
+    kept = {key: value for key, value in event.items() if key in ALLOWED and ALLOWED[key](value)}
+    dropped = sorted(key for key in event if key not in kept and _PLAIN.fullmatch(key))
+    if dropped:
+        kept["dropped"] = dropped
+    return kept | told(error)
+
+
+def told(error: object) -> dict[str, str]:
+    """Tell an exception by its class and the place in our code where it came up."""
+    if error is True:
+        error = sys.exc_info()
+    if isinstance(error, tuple):
+        error = error[1]
+    if not isinstance(error, BaseException):
+        return {}
+    return {"error": type(error).__name__, "at": _place(error.__traceback__)}
+
+
+def _place(trace: TracebackType | None) -> str:
+    frames = traceback.extract_tb(trace)
+    if not frames:
+        return "unknown"
+    name = frames[-1].filename.replace("\\", "/").rpartition("/site-packages/")[2].rpartition("/vault/")[2]
+    return f"{name}:{frames[-1].lineno}"[-120:]
+
+
+class _Bridge(logging.Handler):
+    """Takes what libraries log: only that they did, at which level. Their messages may quote anything."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a library's record by our own rules."""
+        log = structlog.get_logger()
+        log.log(record.levelno, "a library reports", logger=record.name, exc_info=record.exc_info)
+
+
+def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
+    """Set logging up for the whole process: one JSON line an event on standard error.
+
+    Args:
+        level: debug, info, warning or error.
+        stream: where to, for the tests.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            allow_listed,
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [_Bridge(level=max(number, logging.WARNING))]
+    root.setLevel(max(number, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "casbin", "casbin.enforcer", "sqlalchemy"):
+        library = logging.getLogger(name)
+        library.handlers, library.propagate = [], True
+    logging.getLogger("casbin").setLevel(logging.CRITICAL)  # it logs every denial with all values of the request
+    logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)  # it logs paths, which hold ids
+
+
+def get_logger() -> Any:
+    """Return the logger; what it may say is listed in :data:`ALLOWED`."""
+    return structlog.get_logger()

@@ -1,0 +1,132 @@
+"""What whoever holds the vault's folder may do at its command line: tenants, apps and their keys, policies.
+
+There is no caller to ask for rights here: who can read the root key can do all of this by hand. It is all on the log.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName
+from vault.operations.decide import entry
+from vault.operations.house import Caller
+from vault.principals.principal import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.ids import KeyId, TenantId
+    from vault.operations.house import House
+    from vault.policy.policy_set import PolicySet
+    from vault.principals.principal import IssuedKey
+
+
+OPERATOR = UUID("00000000-0000-7000-8000-000000000001")
+"""Stands on the audit log for whoever works at the command line."""
+
+
+def at_the_console(tenant: TenantId = DEFAULT_TENANT) -> Caller:
+    """Make the caller that the command line is."""
+    principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
+    return Caller(principal, "command-line")
+
+
+async def add_tenant(house: House, tenant: TenantId, policy_set: PolicySet) -> None:
+    """Make a tenant with keys of its own and its first policies.
+
+    Raises:
+        InvalidInput: the name is no slug.
+        Conflict: there is such a tenant.
+    """
+    await house.keyring.create_tenant(tenant)
+    await house.ledger.append(entry(house, at_the_console(tenant), action="add-tenant", decision="allowed"))
+    await apply_policies(house, tenant, policy_set)
+
+
+async def apply_policies(house: House, tenant: TenantId, policy_set: PolicySet) -> bool:
+    """Put a policy folder into force for a tenant; every node follows within seconds.
+
+    Returns:
+        whether anything changed.
+    """
+    caller = at_the_console(tenant)
+    changed = await house.policies.apply(tenant, policy_set, by=caller.principal.name)
+    if changed:
+        made = entry(house, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
+        await house.ledger.append(made)
+    return bool(changed)
+
+
+async def add_app(
+    house: House, tenant: TenantId, name: str, roles: Iterable[str], *, expires_at: datetime | None = None
+) -> tuple[Principal, IssuedKey]:
+    """Register an app with its first key.
+
+    Raises:
+        InvalidInput: a name, role or date does not have its form.
+        Conflict: there is such an app.
+    """
+    async with house.data.transaction() as connection:
+        principal = await house.principals.add_app(connection, tenant, name, roles)
+        issued = await house.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
+        await _note(house, connection, tenant, "add-principal", principal.id)
+        await _note(house, connection, tenant, "issue-key", issued.id)
+    return principal, issued
+
+
+async def issue_key(house: House, tenant: TenantId, name: str, *, expires_at: datetime | None = None) -> IssuedKey:
+    """Give an app one more key, so that it can change keys without a pause.
+
+    Raises:
+        NotFound: there is no such app.
+    """
+    async with house.data.transaction() as connection:
+        principal = await house.principals.find(connection, tenant, name)
+        issued = await house.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
+        await _note(house, connection, tenant, "issue-key", issued.id)
+    return issued
+
+
+async def revoke_key(house: House, tenant: TenantId, key: KeyId) -> None:
+    """End a key; it works for no longer than the few seconds for which nodes keep what they verified.
+
+    Raises:
+        NotFound: there is no such key.
+    """
+    async with house.data.transaction() as connection:
+        await house.principals.revoke_key(connection, tenant, key)
+        await _note(house, connection, tenant, "revoke-key", key)
+
+
+async def set_roles(house: House, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
+    """Change what an app may do.
+
+    Raises:
+        NotFound: there is no such app.
+        InvalidInput: a role is no slug.
+    """
+    async with house.data.transaction() as connection:
+        principal = await house.principals.find(connection, tenant, name)
+        await house.principals.set_roles(connection, tenant, principal.id, roles)
+        await _note(house, connection, tenant, "set-roles", principal.id)
+
+
+async def disable_app(house: House, tenant: TenantId, name: str) -> None:
+    """Shut an app out with all of its keys.
+
+    Raises:
+        NotFound: there is no such app.
+    """
+    async with house.data.transaction() as connection:
+        principal = await house.principals.find(connection, tenant, name)
+        await house.principals.disable(connection, tenant, principal.id)
+        await _note(house, connection, tenant, "disable-principal", principal.id)
+
+
+async def _note(house: House, connection: AsyncConnection, tenant: TenantId, action: Any, target: UUID) -> None:
+    made = entry(house, at_the_console(tenant), action=action, decision="allowed", target=target)
+    await house.ledger.append_in(connection, [made])

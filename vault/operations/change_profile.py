@@ -1,0 +1,171 @@
+"""Change a profile by a JSON merge patch (RFC 7396): corrections, additions, and null for what is to go."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vault.catalogue.types import decode, encode
+from vault.crypto.seal import place
+from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
+from vault.ids import RecordId
+from vault.operations.build import EXTERNAL_IDS, Maker, external_rows
+from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
+from vault.operations.values import checked_source, fields_of, merged, normalised
+from vault.operations.write import Written, writing
+from vault.storage.columns import from_microseconds
+from vault.subjects.index import digests
+from vault.subjects.records import Origin, earliest_expiry, pack, seal_values, unpack
+from vault.subjects.store import PROFILE, Wanted, add_external, change_index, change_record, locked_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.catalogue.model import Field
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId
+    from vault.operations.house import Caller, House
+    from vault.operations.write import Keep
+    from vault.policy.decision import Decision
+
+
+async def patch_profile(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    patch: Mapping[str, Any],
+    *,
+    purpose: str,
+    revision: int | None,
+    source: str | None = None,
+) -> int:
+    """Patch a profile that has not changed since the caller read it.
+
+    Args:
+        house: the rooms.
+        caller: who asks.
+        subject: whose profile.
+        patch: RFC 7396; null erases a field, an object is merged into the one that is there.
+        purpose: why.
+        revision: the one that the caller read (``If-Match``).
+        source: where the new values come from; the caller's name by default.
+
+    Returns:
+        the new revision.
+
+    Raises:
+        RevisionRequired: no revision was given.
+        StaleRevision: the profile has another revision by now.
+        InvalidInput, Denied, NotFound: as everywhere.
+    """
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    fields = fields_of(catalogue, PROFILE, patch, at="")
+    origin_source = checked_source(source, fallback=caller.principal.name)
+    decision = await decide(house, caller, "update", purpose, list(fields), verb="write")
+    await require_all(house, caller, decision, "update")
+    if revision is None:
+        raise RevisionRequired(
+            "a change must say which revision it starts from",
+            hint="send If-Match with the ETag that GET /v1/subjects/{id} shows",
+        )
+    origin = Origin(origin_source, house.clock.now(), purpose)
+    return await change_profile(house, caller, subject, patch, fields, decision, origin, expected=revision)
+
+
+async def change_profile(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    patch: Mapping[str, Any],
+    fields: Mapping[str, Field],
+    decision: Decision,
+    origin: Origin,
+    *,
+    expected: int | None,
+    keep: Keep | None = None,
+) -> int:
+    """Apply a patch whose fields are known and granted already; returns the new revision."""
+    tenant = caller.tenant
+    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
+    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
+    index_keys = await house.keyring.index_keys(tenant)
+    maker = Maker(tenant, index_keys, origin.collected_at)
+    pseudonym = None if found is None else found.pseudonym
+    taken = Conflict("an external id leads to somebody else already", code="external-id-taken")
+    async with writing(house, caller, "update", decision, pseudonym, taken=taken) as connection:
+        row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
+        if row is None or keys is None or found is None or found.state == "erased":
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        if expected is not None and row.revision != expected:
+            raise StaleRevision(
+                "the profile has changed since you read it", hint="read it again and send the change anew"
+            )
+        await _write(connection, maker, keys, row, patch, fields, origin)
+        written = Written(subject, row.revision + 1, created=False)
+        if keep is not None:
+            await keep(connection, written)
+    return written.revision
+
+
+async def _write(
+    connection: AsyncConnection,
+    maker: Maker,
+    keys: SubjectKeys,
+    row: Any,
+    patch: Mapping[str, Any],
+    fields: Mapping[str, Field],
+    origin: Origin,
+) -> None:
+    where = place(maker.tenant, row.subject_id, PROFILE, row.id)
+    body = unpack(row.body)
+    old = {name: decode(keys.open(name, body[name].sealed, where)) for name in patch if name in body}
+    new = _merged_values(old, patch, fields)
+    sealed = seal_values(keys, where, {name: encode(value) for name, value in new.items()}, origin)
+    body = {name: stored for name, stored in body.items() if name not in patch} | sealed
+    expiry = earliest_expiry(body)
+    await change_record(
+        connection,
+        row,
+        body=pack(body),
+        revision=row.revision + 1,
+        updated_at=maker.now,
+        due_at=None if expiry is None else from_microseconds(expiry),
+    )
+    await change_index(
+        connection,
+        maker.tenant,
+        row.subject_id,
+        row.id,
+        gone=_digests(maker, fields, old),
+        come=_digests(maker, fields, new),
+        version=maker.index_keys.version,
+    )
+    await _add_external(connection, maker, row, old, new)
+
+
+def _merged_values(old: Mapping[str, Any], patch: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+    given = {name: merged(old.get(name), value) for name, value in patch.items() if value is not None}
+    return normalised(fields, given, at="")
+
+
+def _digests(maker: Maker, fields: Mapping[str, Field], values: Mapping[str, Any]) -> set[bytes]:
+    return {digest for name, value in values.items() for digest in digests(maker.index_keys, fields[name], value)}
+
+
+async def _add_external(
+    connection: AsyncConnection, maker: Maker, row: Any, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+    """Add ways that lead from other systems' ids; one system has one id of a person."""
+    if EXTERNAL_IDS not in new:
+        return
+    before, after = old.get(EXTERNAL_IDS, {}), new[EXTERNAL_IDS]
+    if any(before[system] != after.get(system) for system in before):
+        raise Conflict(
+            "this person has another id in that system already",
+            code="external-id-differs",
+            hint="two accounts of one person are united by a merge, not by an upsert",
+        )
+    added = {system: value for system, value in after.items() if system not in before}
+    if added:
+        await add_external(connection, external_rows(maker, row.subject_id, added))

@@ -1,0 +1,163 @@
+"""Bring a customer in: create, or find by another system's id and bring up to date."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.errors import Conflict, InvalidInput
+from vault.ids import RecordId, SubjectId, new_id
+from vault.operations.build import (
+    EXTERNAL_IDS,
+    Maker,
+    checked_external_ids,
+    external_digest,
+    external_rows,
+    record_rows,
+    subject_row,
+)
+from vault.operations.change_profile import change_profile
+from vault.operations.decide import decide, require_all
+from vault.operations.rights import require_right
+from vault.operations.values import checked_source, fields_of, normalised
+from vault.operations.write import Written, writing
+from vault.subjects.records import Origin
+from vault.subjects.store import PROFILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vault.catalogue.model import Field
+    from vault.operations.house import Caller, House
+    from vault.operations.write import Keep
+    from vault.policy.decision import Decision
+
+
+class _Checked(NamedTuple):
+    decision: Decision
+    fields: dict[str, Field]
+    values: dict[str, Any]
+    external_ids: dict[str, str]
+    origin: Origin
+
+
+async def create_subject(
+    house: House,
+    caller: Caller,
+    *,
+    profile: Mapping[str, Any],
+    external_ids: Mapping[str, Any],
+    purpose: str,
+    source: str | None = None,
+    keep: Keep | None = None,
+) -> Written:
+    """Create a customer with a profile.
+
+    Raises:
+        InvalidInput: a field, value or external id does not have its form; all faults at once.
+        Denied: a field may not be written for this purpose.
+        Conflict: an external id leads to somebody already.
+    """
+    await require_right(house, caller, "vault:subjects", "create", audited_as="create")
+    checked = await _check(house, caller, profile, external_ids, purpose, source)
+    return await _create(house, caller, checked, keep)
+
+
+async def upsert_subject(
+    house: House,
+    caller: Caller,
+    *,
+    profile: Mapping[str, Any],
+    external_ids: Mapping[str, Any],
+    purpose: str,
+    source: str | None = None,
+    keep: Keep | None = None,
+) -> Written:
+    """Create a customer, or bring the one up to date to whom any of the external ids leads.
+
+    Raises:
+        InvalidInput: no external id, or something without its form.
+        Denied: a field may not be written for this purpose.
+        Conflict: the external ids lead to two people.
+    """
+    await require_right(house, caller, "vault:subjects", "create", audited_as="create")
+    if not external_ids:
+        raise InvalidInput("an upsert needs at least one external id", code="no-external-id")
+    checked = await _check(house, caller, profile, external_ids, purpose, source)
+    found = await _find(house, caller, checked.external_ids)
+    if found is None:
+        try:
+            return await _create(house, caller, checked, keep)
+        except Conflict:  # somebody else created the person meanwhile: then there is one to bring up to date
+            found = await _find(house, caller, checked.external_ids)
+            if found is None:
+                raise
+    values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: external_ids}
+    revision = await change_profile(
+        house, caller, found, values, checked.fields, checked.decision, checked.origin, expected=None, keep=keep
+    )
+    return Written(found, revision, created=False)
+
+
+async def _check(
+    house: House,
+    caller: Caller,
+    profile: Mapping[str, Any],
+    external_ids: Mapping[str, Any],
+    purpose: str,
+    source: str | None,
+) -> _Checked:
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    fields = fields_of(catalogue, PROFILE, profile, at="/profile")
+    origin_source = checked_source(source, fallback=caller.principal.name)
+    ids = checked_external_ids(external_ids)
+    if ids:
+        fields[EXTERNAL_IDS] = catalogue.field(EXTERNAL_IDS)
+    decision = await decide(house, caller, "create", purpose, list(fields), verb="write")
+    await require_all(house, caller, decision, "create")
+    values = normalised(fields, profile, at="/profile")
+    return _Checked(decision, fields, values, ids, Origin(origin_source, house.clock.now(), purpose))
+
+
+async def _create(house: House, caller: Caller, checked: _Checked, keep: Keep | None) -> Written:
+    tenant, subject = caller.tenant, SubjectId(new_id())
+    maker = Maker(tenant, await house.keyring.index_keys(tenant), house.clock.now())
+    values = {**checked.values, EXTERNAL_IDS: checked.external_ids} if checked.external_ids else checked.values
+    keys = (await house.keyring.new_subject_keys(tenant, [subject]))[subject]
+    record, index = record_rows(
+        maker, keys, subject, PROFILE, RecordId(subject), checked.fields, values, checked.origin
+    )
+    person = subject_row(maker, subject)
+    written = Written(subject, 1, created=True)
+    taken = Conflict(
+        "an external id leads to somebody already",
+        code="external-id-taken",
+        hint="use :upsert to bring that person up to date",
+    )
+    try:
+        async with writing(house, caller, "create", checked.decision, person[2], taken=taken) as connection:
+            await house.subjects.add(
+                connection,
+                subjects=[person],
+                records=[record],
+                external=external_rows(maker, subject, checked.external_ids),
+                index=index,
+            )
+            if keep is not None:
+                await keep(connection, written)
+    except Exception:
+        await house.keyring.destroy_subject_keys(tenant, [subject])  # they would open nothing
+        raise
+    return written
+
+
+async def _find(house: House, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:
+    index_keys = await house.keyring.index_keys(caller.tenant)
+    sought = [external_digest(index_keys, system, value) for system, value in external_ids.items()]
+    people = set((await house.subjects.by_external(caller.tenant, sought)).values())
+    if len(people) > 1:
+        raise Conflict(
+            "the external ids lead to two people",
+            code="two-people-match",
+            hint="send them one by one, or have the two people merged",
+        )
+    return next(iter(people), None)

@@ -1,0 +1,243 @@
+"""Find customers by encrypted fields: blind indexes give candidates, which are checked again after unsealing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.crypto.seal import place
+from vault.errors import Fault, InvalidInput
+from vault.operations.decide import (
+    RESTRICTION_EXEMPT,
+    decide,
+    entry,
+    ground_refusal,
+    refused_codes,
+    require_all,
+    whole_names,
+)
+from vault.operations.read_fields import MOST_FIELDS, Shown
+from vault.operations.show import Moment, plan, show_subject
+from vault.operations.values import normalise
+from vault.subjects.index import PREFIXES, matches, sought, tail_length
+from vault.subjects.records import unpack
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from vault.catalogue.model import Catalogue, Field, Index
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import RecordId, SubjectId
+    from vault.operations.house import Caller, House
+    from vault.policy.decision import Decision
+    from vault.subjects.store import Found
+
+    Leads = dict[SubjectId, list[RecordId]]
+    # For one criterion: the subjects to whom its digest leads, each with the records that may hold the value.
+
+MOST_RESULTS = 100
+MOST_CANDIDATES = 1_000
+MOST_CRITERIA = 5
+
+
+class Criterion(NamedTuple):
+    """One thing to match: an index of a field, and the normalised text to look for."""
+
+    asked: str
+    field: Field
+    index: Index
+    text: str
+
+
+class SearchAnswer(NamedTuple):
+    """Who was found, with the fields asked for; ``more`` says that there are others beyond the limit."""
+
+    results: list[Shown]
+    more: bool
+    audit: UUID
+
+
+async def find_subjects(
+    house: House,
+    caller: Caller,
+    *,
+    match: Mapping[str, Any],
+    fields: Sequence[str],
+    purpose: str,
+    limit: int = 20,
+) -> SearchAnswer:
+    """Find the subjects that match all criteria and show fields of them.
+
+    Args:
+        house: the rooms.
+        caller: who asks; it needs ``search`` on every field matched and ``read`` on every field shown.
+        match: field to value (exact), or to ``{"prefix": "Ad"}`` or ``{"last_4": "4711"}``.
+        fields: names of fields and views to show.
+        purpose: why.
+        limit: 1 to 100.
+
+    Raises:
+        InvalidInput: no such index, or a value without its form.
+        Denied: a field may not be searched, or none of the fields may be read.
+        TooMany: the principal has searched too often; searching is metered more strictly than reading.
+        Unavailable: a part did not answer.
+    """
+    if not 1 <= limit <= MOST_RESULTS or len(fields) > MOST_FIELDS or len(set(fields)) != len(fields):
+        raise InvalidInput(
+            f"a search shows 1 to {MOST_RESULTS} people and names each field once", code="invalid-search"
+        )
+    if not house.limits.try_take(caller.principal, "search", 1):
+        await house.limits.take(caller.principal, "search", 1)
+    searching = await decide(house, caller, "search", purpose, list(match), verb="search")
+    await require_all(house, caller, searching, "search")
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    criteria = parse_criteria(catalogue, match)
+    reading = await decide(house, caller, "search", purpose, fields, verb="read") if fields else None
+    if reading is not None and not reading.granted:
+        await require_all(house, caller, reading, "search")
+    at = await _candidates(house, caller, criteria)
+    keys, matched = await _checked(house, caller, at, criteria, reading, searching)
+    now = Moment.of(house.clock.now())
+    results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
+    audit = await _record(house, caller, searching, reading, matched[:limit])
+    return SearchAnswer(results, len(matched) > limit, audit)
+
+
+def parse_criteria(catalogue: Catalogue, match: Mapping[str, Any]) -> list[Criterion]:
+    """Read what is to be matched against the indexes that the catalogue declares.
+
+    Raises:
+        InvalidInput: no criterion or too many, a field without such an index, or a value without its form.
+    """
+    if not 1 <= len(match) <= MOST_CRITERIA:
+        raise InvalidInput(f"a search has 1 to {MOST_CRITERIA} criteria", code="invalid-search")
+    return [_criterion(catalogue.field(asked), asked, wanted) for asked, wanted in match.items()]
+
+
+def _criterion(field: Field, asked: str, wanted: Any) -> Criterion:
+    kind, value = "exact", wanted
+    if isinstance(wanted, dict) and len(wanted) == 1:
+        ((kind, value),) = wanted.items()
+    index = next((each for each in field.indexes if each.kind == kind), None)
+    at = f"/match/{asked}"
+    if index is None:
+        raise InvalidInput(
+            "the field has no such index",
+            faults=[Fault(at, "not-searchable", "the catalogue declares no such search on this field")],
+            code="not-searchable",
+            hint="GET /v1/catalogue says how each field can be searched",
+        )
+    return Criterion(asked, field, index, _text(field, kind, value, at))
+
+
+def _text(field: Field, kind: str, value: Any, at: str) -> str:
+    try:
+        if kind == "exact":
+            return index_text(field.type, normalise(field, value))
+        text = index_text(field.type, value)
+    except (ValueProblem, ValueError):
+        raise InvalidInput(
+            "what is searched for does not have the form of its field",
+            faults=[Fault(at, "invalid-value", "not a value of this field's type")],
+            code="invalid-value",
+        ) from None
+    if (kind == "prefix" and len(text) < PREFIXES.start) or (kind != "prefix" and len(text) != tail_length(kind)):
+        raise InvalidInput(
+            "what is searched for is too short or too long for this index",
+            faults=[Fault(at, "invalid-value", "a prefix has 2 letters or more; last_4 has exactly 4")],
+            code="invalid-value",
+        )
+    return text
+
+
+async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -> list[Leads]:
+    """Look every criterion up; keep whom all of them lead to."""
+    index_keys = await house.keyring.index_keys(caller.tenant)
+    found: list[Leads] = []
+    for criterion in criteria:
+        digest = sought(index_keys, criterion.field, criterion.index, criterion.text)
+        people: Leads = {}
+        for subject, record in await house.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES):
+            people.setdefault(subject, []).append(record)
+        found.append(people)
+    common = set.intersection(*(set(people) for people in found))
+    return [{subject: people[subject] for subject in sorted(common)} for people in found]
+
+
+async def _checked(
+    house: House,
+    caller: Caller,
+    at: list[Leads],
+    criteria: list[Criterion],
+    reading: Decision | None,
+    searching: Decision,
+) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
+    """Open the matched fields of the candidates and keep those that really match."""
+    people = tuple(at[0])
+    if not people:
+        return {}, []
+    opening = plan(reading) if reading is not None else None
+    many = opening.collections if opening is not None else ()
+    found = await house.subjects.find(Wanted(caller.tenant, people, profile=True, many=many))
+    keys = await house.keyring.subject_keys(caller.tenant, list(people))
+    pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
+    rows = await house.subjects.rows(caller.tenant, pairs)
+    matched = []
+    for each in found:
+        if each is None or each.id not in keys or not _open_to(each, searching):
+            continue
+        if all(
+            any(
+                _matches(caller, keys[each.id], each.id, rows.get((each.id, record)), criterion)
+                for record in by_subject[each.id]
+            )
+            for criterion, by_subject in zip(criteria, at, strict=True)
+        ):
+            matched.append(each)
+    return keys, matched
+
+
+def _open_to(found: Found, decision: Decision) -> bool:
+    return found.state == "active" or (found.state == "restricted" and decision.purpose.name in RESTRICTION_EXEMPT)
+
+
+def _matches(caller: Caller, keys: SubjectKeys, subject: SubjectId, row: Any, criterion: Criterion) -> bool:
+    stored = None if row is None else unpack(row.body).get(criterion.field.name)
+    if stored is None:
+        return False
+    where = place(caller.tenant, subject, row.collection, row.id)
+    value = decode(keys.open(criterion.field.name, stored.sealed, where))
+    return matches(criterion.index.kind, index_text(criterion.field.type, value), criterion.text)
+
+
+def _shown(reading: Decision | None, caller: Caller, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
+    if reading is None:
+        return Shown(found.id, {}, {})
+    lacking = ground_refusal(reading)
+    if lacking is not None:
+        return Shown(found.id, {}, dict.fromkeys(reading.asked, lacking))
+    shown, missing = show_subject(plan(reading), caller.tenant, found, keys, now)
+    return Shown(found.id, shown, {**missing, **reading.refused})
+
+
+async def _record(
+    house: House, caller: Caller, searching: Decision, reading: Decision | None, matched: list[Found]
+) -> UUID:
+    names = whole_names(reading) if reading is not None else {}
+    refused = dict(reading.refused) if reading is not None else {}
+    made = entry(
+        house,
+        caller,
+        action="search",
+        decision="partly" if refused else "allowed",
+        purpose=searching.purpose.name,
+        matched=tuple(whole_names(searching).values()),
+        fields=tuple(name for asked, name in names.items() if asked not in refused),
+        refused={} if reading is None else refused_codes(reading, refused),
+        policy=searching.policy_version,
+        subjects=tuple(each.pseudonym for each in matched),
+    )
+    await house.ledger.append(made)
+    return made.id

@@ -1,0 +1,174 @@
+"""List the records of one collection of one customer, page by page, each field shown as granted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.errors import Denied, InvalidInput, NotFound, Refusal
+from vault.operations.append_record import check_collection
+from vault.operations.decide import (
+    RESTRICTED,
+    RESTRICTION_EXEMPT,
+    SUBJECT_NOT_FOUND,
+    decide,
+    entry,
+    ground_refusal,
+    refused_codes,
+    whole_names,
+)
+from vault.operations.show import Item, Moment, plan, show_row
+from vault.subjects.store import Row, Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from vault.ids import RecordId, SubjectId
+    from vault.operations.house import Caller, House
+    from vault.policy.decision import Decision
+    from vault.subjects.store import Found
+
+MOST = 200
+
+
+class Listed(NamedTuple):
+    """One record as shown: its place in time, its values, and why some of those granted are not there."""
+
+    id: RecordId
+    revision: int
+    occurred_at: datetime | None
+    created_at: datetime
+    fields: dict[str, Any]
+    denied: dict[str, Refusal]
+
+
+class RecordPage(NamedTuple):
+    """Some records, newest first; the refusals that hold for all of them; where to go on; the audit entry."""
+
+    records: list[Listed]
+    denied: dict[str, Refusal]
+    next: RecordId | None
+    audit: UUID
+
+
+async def list_records(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    collection: str,
+    *,
+    fields: Sequence[str],
+    purpose: str,
+    before: RecordId | None = None,
+    limit: int = 50,
+) -> RecordPage:
+    """List records; ``fields`` are named within the collection (``amount``) or whole (``purchase.amount``).
+
+    Raises:
+        InvalidInput: an unknown collection, field or purpose, or a limit out of 1 to 200.
+        Denied: not a single field may be shown.
+        NotFound: there is no such subject.
+        TooMany, Unavailable: as everywhere.
+    """
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    check_collection(catalogue, collection)
+    if not 1 <= limit <= MOST or not fields or len(set(fields)) != len(fields):
+        raise InvalidInput(f"a page has 1 to {MOST} records, and names fields, each once", code="invalid-page")
+    await house.limits.take(caller.principal, "read", limit)
+    whole = _whole(collection, fields)
+    decision = await decide(house, caller, "list", purpose, list(whole), verb="read")
+    _require_own(decision, collection)
+    lacking = ground_refusal(decision) if decision.granted else None
+    found, refusal = await _subject(house, caller, subject, decision, lacking)
+    denied = {whole[asked]: each for asked, each in decision.refused.items()}
+    rows: list[Any] = []
+    if refusal is None and decision.granted and found is not None:
+        async with house.data.reading() as connection:
+            rows = await house.subjects.page(
+                connection, caller.tenant, subject, collection, before=before, limit=limit + 1
+            )
+        records = await _show(house, caller, found, rows[:limit], collection, decision, whole)
+    else:
+        denied |= {whole[asked]: refusal for asked, _view in decision.granted if refusal is not None}
+        records = []
+    audit = await _record(house, caller, decision, found, refusal)
+    if not rows and (refusal is not None or not decision.granted):
+        if refusal is SUBJECT_NOT_FOUND:
+            raise NotFound(refusal.detail, code=refusal.code, audit=str(audit))
+        raise Denied("none of the fields may be read in this way", denied=denied, audit=str(audit))
+    return RecordPage(records, denied, rows[limit - 1].id if len(rows) > limit else None, audit)
+
+
+def _whole(collection: str, fields: Sequence[str]) -> dict[str, str]:
+    """Map the whole name of each field to the name under which it was asked for."""
+    return {name if name.startswith(f"{collection}.") else f"{collection}.{name}": name for name in fields}
+
+
+def _require_own(decision: Decision, collection: str) -> None:
+    if any(view.field.collection != collection for view in decision.views.values()):
+        raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
+
+
+async def _subject(
+    house: House, caller: Caller, subject: SubjectId, decision: Decision, lacking: Refusal | None
+) -> tuple[Found | None, Refusal | None]:
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    if lacking is not None:
+        return found, lacking
+    if found is None or found.state == "erased":
+        return found, SUBJECT_NOT_FOUND
+    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
+        return found, RESTRICTED
+    return found, None
+
+
+async def _show(
+    house: House,
+    caller: Caller,
+    found: Found,
+    rows: Sequence[Any],
+    collection: str,
+    decision: Decision,
+    whole: dict[str, str],
+) -> list[Listed]:
+    keys = (await house.keyring.subject_keys(caller.tenant, [found.id])).get(found.id)
+    if keys is None:
+        return []
+    items = tuple(
+        Item(whole[item.asked], item.field, item.type, item.view)
+        for _name, group in plan(decision).many
+        for item in group
+    )
+    now = Moment.of(house.clock.now())
+    listed = []
+    for row in rows:
+        shown: dict[str, Any] = {}
+        missing: dict[str, Refusal] = {}
+        at = Row(collection, row.id, row.revision, row.body)
+        show_row(items, caller.tenant, found.id, at, keys, now, shown, missing)
+        listed.append(Listed(row.id, row.revision, row.occurred_at, row.created_at, shown, missing))
+    return listed
+
+
+async def _record(
+    house: House, caller: Caller, decision: Decision, found: Found | None, refusal: Refusal | None
+) -> UUID:
+    names = whole_names(decision)
+    refused = dict(decision.refused)
+    if refusal is not None:
+        refused |= {asked: refusal for asked, _view in decision.granted}
+    made = entry(
+        house,
+        caller,
+        action="list",
+        decision="allowed" if not refused else "partly" if len(refused) < len(names) else "denied",
+        purpose=decision.purpose.name,
+        fields=tuple(name for asked, name in names.items() if asked not in refused),
+        refused=refused_codes(decision, refused),
+        rule=next(iter(refused.values())).rule if refused else None,
+        policy=decision.policy_version,
+        subjects=() if found is None else (found.pseudonym,),
+    )
+    await house.ledger.append(made)
+    return made.id

@@ -1,0 +1,229 @@
+"""The main job: an app reads the personal fields that it may read, and no others.
+
+The steps are numbered as in the design:
+
+1. The principal is active and its tenant known (the caller was made from it).
+2. The purpose exists and is in force; every field and view exists.       }
+3. The purpose needs the field.                                           } decided by the policies,
+4. A special-category field has an Art. 9(2) condition.                   } kept per policy version
+5. casbin grants it; one deny overrides.                                  }
+6. The subject exists and is neither erased nor restricted for this purpose.
+7. The legal ground holds now.
+8. The value is there and its retention has not run out.
+9. Unseal, show as the view, append the audit entry, wait until it is durable, and only then answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.catalogue.types import encode
+from vault.crypto.seal import place
+from vault.errors import Denied, InvalidInput, NotFound, Refusal
+from vault.ids import new_id
+from vault.operations.decide import (
+    RESTRICTED,
+    RESTRICTION_EXEMPT,
+    SUBJECT_NOT_FOUND,
+    decide,
+    entry,
+    ground_refusal,
+    refused_codes,
+    whole_names,
+)
+from vault.operations.show import Moment, Plan, plan, show_subject
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId
+    from vault.operations.house import Caller, House
+    from vault.policy.decision import Decision
+    from vault.subjects.store import Found
+
+MOST_SUBJECTS = 1_000
+MOST_FIELDS = 200
+LONGEST_REASON = 500
+NOTHING = Plan((), ())
+
+
+class Shown(NamedTuple):
+    """What one subject's part of the answer is: values (raw JSON or plain), and refusals by the name asked for."""
+
+    subject: SubjectId
+    fields: dict[str, Any]
+    denied: dict[str, Refusal]
+
+
+class ReadAnswer(NamedTuple):
+    """What was read, in the order asked for, and the audit entry that says so."""
+
+    results: list[Shown]
+    audit: UUID
+
+
+async def read_fields(
+    house: House,
+    caller: Caller,
+    *,
+    subjects: Sequence[SubjectId],
+    fields: Sequence[str],
+    purpose: str,
+    reason: str | None = None,
+) -> ReadAnswer:
+    """Read fields of one to 1,000 subjects for a purpose.
+
+    Args:
+        house: the rooms.
+        caller: who asks.
+        subjects: ids; each subject has its place in the answer.
+        fields: names of fields and views.
+        purpose: why.
+        reason: free text for the audit log; it is sealed under each subject's own key.
+
+    Raises:
+        InvalidInput: the purpose, a field or the form of the request is unknown.
+        Denied: for one subject, not a single field may be shown.
+        NotFound: for one subject, there is no such subject for a caller who may know that.
+        TooMany: the principal's rate is used up.
+        Unavailable: a part did not answer, the audit log above all; nothing was shown.
+    """
+    _check_form(subjects, fields, reason)
+    if not house.limits.try_take(caller.principal, "read", len(subjects)):
+        await house.limits.take(caller.principal, "read", len(subjects))
+    decision = await decide(house, caller, "read", purpose, fields, verb="read")  # 2-5
+    lacking = ground_refusal(decision) if decision.granted else None  # 7, as far as the purpose alone decides it
+    opening = plan(decision) if decision.granted and lacking is None else NOTHING
+    found = await house.subjects.find(
+        Wanted(caller.principal.tenant, tuple(subjects), bool(opening.profile), opening.collections)
+    )
+    keys: Mapping[SubjectId, SubjectKeys] = {}
+    if opening is not NOTHING or reason is not None:
+        keys = await _keys(house, caller, [each.id for each in found if each is not None and each.state != "erased"])
+    results = _results(house, caller, decision, lacking, opening, subjects, found, keys)  # 6-9a
+    made = _entry(house, caller, decision, results, found, keys, reason)
+    await house.ledger.append(made)  # 9b: durable before anybody is answered
+    if len(results) == 1:
+        _refuse_if_nothing_is_left(results[0], str(made.id))
+    return ReadAnswer(results, made.id)
+
+
+def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: str | None) -> None:
+    if not 1 <= len(subjects) <= MOST_SUBJECTS:
+        raise InvalidInput(f"a read is of 1 to {MOST_SUBJECTS:,} subjects", code="too-many-subjects")
+    if not 1 <= len(fields) <= MOST_FIELDS or len(set(fields)) != len(fields):
+        raise InvalidInput(f"a read names 1 to {MOST_FIELDS} fields, each once", code="invalid-fields")
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
+
+
+async def _keys(house: House, caller: Caller, present: list[SubjectId]) -> Mapping[SubjectId, SubjectKeys]:
+    tenant = caller.principal.tenant
+    if len(present) == 1:  # the common case, without a detour over the event loop
+        kept = house.keyring.cached(tenant, present[0])
+        if kept is not None:
+            return {present[0]: kept}
+    return await house.keyring.subject_keys(tenant, present)
+
+
+def _results(
+    house: House,
+    caller: Caller,
+    decision: Decision,
+    lacking: Refusal | None,
+    opening: Plan,
+    subjects: Sequence[SubjectId],
+    found: Sequence[Found | None],
+    keys: Mapping[SubjectId, SubjectKeys],
+) -> list[Shown]:
+    now = Moment.of(house.clock.now())
+    tenant = caller.principal.tenant
+    results = []
+    for subject, each in zip(subjects, found, strict=True):
+        refusal = lacking or _subject_refusal(
+            decision, each, keys
+        )  # who lacks the ground learns nothing of the subject
+        if refusal is not None or each is None:
+            denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
+            results.append(Shown(subject, {}, {**denied, **decision.refused}))
+        elif not decision.granted:
+            results.append(Shown(subject, {}, dict(decision.refused)))
+        else:
+            shown, missing = show_subject(opening, tenant, each, keys[each.id], now)
+            results.append(Shown(subject, shown, {**missing, **decision.refused} if decision.refused else missing))
+    return results
+
+
+def _subject_refusal(decision: Decision, found: Found | None, keys: Mapping[SubjectId, SubjectKeys]) -> Refusal | None:
+    """Step 6."""
+    if found is None or found.state == "erased" or found.id not in keys:
+        return SUBJECT_NOT_FOUND
+    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
+        return RESTRICTED
+    return None
+
+
+def _entry(
+    house: House,
+    caller: Caller,
+    decision: Decision,
+    results: list[Shown],
+    found: Sequence[Found | None],
+    keys: Mapping[SubjectId, SubjectKeys],
+    reason: str | None,
+) -> Any:
+    names = whole_names(decision)
+    whom = [each for each in found if each is not None]
+    entry_id = new_id()
+    alone = results[0] if len(results) == 1 else None
+    shown = alone.fields if alone is not None else [asked for asked, _view in decision.granted]
+    refused = alone.denied if alone is not None else decision.refused
+    sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
+    return entry(
+        house,
+        caller,
+        id=entry_id,
+        action="read",
+        decision=_verdict(results),
+        purpose=decision.purpose.name,
+        fields=tuple([names[asked] for asked in shown]),
+        refused=refused_codes(decision, refused) if refused else {},
+        rule=next(iter(refused.values())).rule if refused else None,
+        policy=decision.policy_version,
+        subjects=tuple([each.pseudonym for each in whom]),
+        **_reasons(sealed),
+    )
+
+
+def _verdict(results: list[Shown]) -> str:
+    if not any(result.denied for result in results):
+        return "allowed"
+    return "partly" if any(result.fields for result in results) else "denied"
+
+
+def _seal_reason(
+    keys: Mapping[SubjectId, SubjectKeys], caller: Caller, found: Found, entry_id: UUID, reason: str
+) -> bytes:
+    """Seal the caller's words under the subject's key, so that they go when the subject goes."""
+    own = keys.get(found.id)
+    if own is None:
+        return b""  # an erased person has no key: the words are not kept
+    return own.seal("reason", encode(reason), place(caller.principal.tenant, found.id, "audit", entry_id))
+
+
+def _reasons(sealed: list[bytes]) -> dict[str, Any]:
+    if not any(sealed):
+        return {}
+    return {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
+
+
+def _refuse_if_nothing_is_left(result: Shown, audit: str) -> None:
+    """Turn an answer without a value into an error, unless all that is missing is simply not there."""
+    if result.fields or all(refusal.code in {"no-value", "retention-over"} for refusal in result.denied.values()):
+        return
+    if all(refusal is SUBJECT_NOT_FOUND for refusal in result.denied.values()):
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)
+    raise Denied("none of the fields may be read in this way", denied=result.denied, audit=audit)

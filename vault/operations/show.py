@@ -1,0 +1,160 @@
+"""Steps 8 and 9a of a read: open what is there and due to nobody, and show it as the view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from vault.catalogue.model import CLEAR
+from vault.catalogue.types import decode
+from vault.crypto.seal import place
+from vault.errors import Refusal
+from vault.storage.columns import to_microseconds
+from vault.subjects.records import unpack
+from vault.subjects.store import MOST_RECORDS, PROFILE
+from vault.subjects.views import show
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import TenantId
+    from vault.policy.decision import Decision
+    from vault.subjects.store import Found, Row
+
+NO_VALUE = Refusal(
+    "no-value",
+    "This person has no such value here: it was never given, or was corrected away or erased. Ask the person if you "
+    "need it.",
+    "the record",
+)
+RETENTION_OVER = Refusal(
+    "retention-over",
+    "The time for which this value may be kept has run out. Ask the person again if you still need it.",
+    "retention",
+)
+
+Raw = msgspec.Raw
+
+
+class Item(NamedTuple):
+    """One view to show: the name that was asked for, the field in its record, and how to show it (none: in clear)."""
+
+    asked: str
+    field: str
+    type: str
+    view: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to open of each subject, worked out once for each kept decision."""
+
+    profile: tuple[Item, ...]
+    many: tuple[tuple[str, tuple[Item, ...]], ...]
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """Return the collections of many records that are needed."""
+        return tuple(name for name, _items in self.many)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The present, in the forms in which opening needs it."""
+
+    day: date
+    microseconds: int
+
+    @classmethod
+    def of(cls, now: datetime) -> Moment:
+        """Take a moment apart."""
+        return cls(now.date(), to_microseconds(now))
+
+
+@lru_cache(maxsize=4096)
+def plan(decision: Decision) -> Plan:
+    """Sort the granted views of a decision by collection. Decisions compare by identity, so this is a look-up."""
+    by_collection: dict[str, list[Item]] = {}
+    for asked, shown in decision.granted:
+        field = shown.field
+        item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
+        by_collection.setdefault(field.collection, []).append(item)
+    profile = tuple(by_collection.pop(PROFILE, ()))
+    return Plan(profile, tuple((name, tuple(items)) for name, items in sorted(by_collection.items())))
+
+
+def show_subject(
+    plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
+) -> tuple[dict[str, Any], dict[str, Refusal]]:
+    """Open and show all that a plan names of one subject.
+
+    Returns:
+        the values by the name asked for (a list, newest record first, for a collection of many), and why some are
+        missing. Values in clear come as raw JSON: they are canonical JSON already.
+
+    Raises:
+        CannotOpen: a value does not open at its place; nothing of the subject is shown then.
+    """
+    fields: dict[str, Any] = {}
+    missing: dict[str, Refusal] = {}
+    if plan.profile:
+        if found.profile is None:
+            missing = dict.fromkeys((item.asked for item in plan.profile), NO_VALUE)
+        else:
+            show_row(plan.profile, tenant, found.id, found.profile, keys, now, fields, missing)
+    for collection, items in plan.many:
+        _show_many(items, tenant, found, found.many[collection][:MOST_RECORDS], keys, now, fields, missing)
+    return fields, missing
+
+
+def show_row(
+    items: tuple[Item, ...],
+    tenant: TenantId,
+    subject: Any,
+    row: Row,
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+) -> None:
+    """Open and show views of one record into ``fields``, and say in ``missing`` what is not there."""
+    body = unpack(row.body)
+    where = place(tenant, subject, row.collection, row.id)
+    moment = now.microseconds
+    for asked, field, kind, view in items:
+        stored = body.get(field)
+        if stored is None:
+            missing[asked] = NO_VALUE
+        elif stored.expires_at is not None and stored.expires_at <= moment:
+            missing[asked] = RETENTION_OVER
+        else:
+            plain = keys.open(field, stored.sealed, where)
+            fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
+
+
+def _show_many(
+    items: tuple[Item, ...],
+    tenant: TenantId,
+    found: Found,
+    rows: list[Row],
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+) -> None:
+    """Show a collection of many as one list a view; a record without the value has a null at its place."""
+    columns: dict[str, list[Any]] = {item.asked: [] for item in items}
+    for row in rows:
+        shown: dict[str, Any] = {}
+        show_row(items, tenant, found.id, row, keys, now, shown, {})
+        for asked, column in columns.items():
+            column.append(shown.get(asked))
+    for asked, column in columns.items():
+        if any(value is not None for value in column):
+            fields[asked] = column
+        else:
+            missing[asked] = NO_VALUE

@@ -1,0 +1,47 @@
+"""Tell that a customer is there and at which revision the profile stands, without a single value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vault.errors import NotFound
+from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.rights import require_right
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from vault.ids import SubjectId
+    from vault.operations.house import Caller, House
+
+
+class SubjectState(NamedTuple):
+    """What may be told of a subject without a purpose."""
+
+    id: SubjectId
+    state: str
+    revision: int
+
+
+async def subject_state(house: House, caller: Caller, subject: SubjectId) -> SubjectState:
+    """Tell a subject's state and its profile's revision (for ``If-Match``).
+
+    Raises:
+        Denied: no role of the caller's may see subjects at all.
+        NotFound: there is no such subject, or it is erased.
+    """
+    await require_right(house, caller, "vault:subjects", "read", audited_as="read")
+    await house.limits.take(caller.principal, "read", 1)
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
+    there = found is not None and found.state != "erased" and found.profile is not None
+    made = entry(
+        house,
+        caller,
+        action="read",
+        decision="allowed" if there else "denied",
+        code=None if there else SUBJECT_NOT_FOUND.code,
+        subjects=() if found is None else (found.pseudonym,),
+    )
+    await house.ledger.append(made)
+    if found is None or found.profile is None or not there:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=str(made.id))
+    return SubjectState(found.id, found.state, found.profile.revision)

@@ -1,0 +1,104 @@
+"""What comes in, checked and normalised against the catalogue; all faults are told at once, and no value in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vault.catalogue.types import TYPES, ValueProblem, encode
+from vault.errors import Fault, InvalidInput
+from vault.subjects.store import PROFILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vault.catalogue.model import Catalogue, Field
+
+LONGEST_SOURCE = 64
+
+
+def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *, at: str) -> dict[str, Field]:
+    """Look up the fields that a body names, by their names within the collection.
+
+    Raises:
+        InvalidInput: a key names no field, or one that only the vault itself writes. The key is told by its place in
+            the body, for a wrong key may be a value.
+    """
+    declared = catalogue.collections[collection].fields if collection in catalogue.collections else None
+    if declared is None or not given:
+        raise InvalidInput(
+            "the body names no fields of a collection",
+            faults=[Fault(at, "no-fields", "name at least one field of a collection of the catalogue")],
+        )
+    faults = [
+        Fault(at, "unknown-field", f"key {position} is no field of this collection that callers may write")
+        for position, name in enumerate(given, 1)
+        if name not in declared or declared[name].system
+    ]
+    if faults:
+        raise InvalidInput("some keys are no fields", faults=faults, code="unknown-field")
+    return {name: declared[name] for name in given}
+
+
+def normalised(fields: Mapping[str, Field], given: Mapping[str, Any], *, at: str) -> dict[str, Any]:
+    """Normalise values, each by its field's type.
+
+    Raises:
+        InvalidInput: with a fault for every value that is not of its type.
+    """
+    values, faults = {}, []
+    for name, value in given.items():
+        try:
+            values[name] = normalise(fields[name], value)
+        except ValueProblem as problem:
+            faults.append(Fault(f"{at}/{name}", problem.code, problem.detail))
+    if faults:
+        raise InvalidInput("some values do not have the form of their field", faults=faults, code="invalid-value")
+    return values
+
+
+def normalise(field: Field, value: Any) -> Any:
+    """Normalise one value.
+
+    Raises:
+        ValueProblem: it is not of the field's type.
+    """
+    return TYPES[field.type].normalise(value, field.options)
+
+
+def encoded(values: Mapping[str, Any]) -> dict[str, bytes]:
+    """Write values as the canonical bytes that are sealed."""
+    return {name: encode(value) for name, value in values.items()}
+
+
+def policy_names(collection: str, fields: Mapping[str, Field]) -> list[str]:
+    """Name fields the way the policies do: ``email`` at home, ``purchase.amount`` elsewhere."""
+    return list(fields) if collection == PROFILE else [field.whole for field in fields.values()]
+
+
+def merged(old: Any, patch: Any) -> Any:
+    """Apply a JSON merge patch (RFC 7396 §2)."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(old) if isinstance(old, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def checked_source(source: str | None, *, fallback: str) -> str:
+    """Check the name of a source (a system or form, never a person): short printable ASCII.
+
+    Raises:
+        InvalidInput: it is not.
+    """
+    if source is None:
+        return fallback
+    if not 1 <= len(source) <= LONGEST_SOURCE or not (source.isascii() and source.isprintable()):
+        raise InvalidInput(
+            "a source is named by 1 to 64 printable ASCII characters",
+            faults=[Fault("/source", "invalid-source", "1 to 64 printable ASCII characters")],
+        )
+    return source

@@ -1,0 +1,126 @@
+"""A whole policy folder: loaded at once, checked as a whole, named by the hash of what it says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from vault.catalogue.document import Document
+from vault.catalogue.findings import Finding, Findings
+from vault.catalogue.load import load_catalogue
+from vault.catalogue.notices import check_notices, load_notice
+from vault.catalogue.purposes import check_needed, load_purposes
+from vault.catalogue.retention import load_retention
+from vault.errors import PolicyInvalid
+from vault.ids import PolicyVersion
+from vault.policy.enforcer import check_model
+from vault.policy.folder import FILES, NOTICES, read_folder, tidied
+from vault.policy.rules import RuleReader, RuleTable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from vault.catalogue.model import Catalogue, Purpose
+    from vault.catalogue.notices import Notice
+    from vault.catalogue.retention import Rule as RetentionRule
+
+__all__ = ["Finding", "PolicySet"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicySet:
+    """What a policy folder says. ``files`` are its texts by path, ``version`` the hash over them."""
+
+    files: Mapping[str, str] = field(repr=False)
+    version: PolicyVersion
+    catalogue: Catalogue = field(repr=False)
+    purposes: Mapping[str, Purpose] = field(repr=False)
+    notices: Mapping[str, Notice] = field(repr=False)
+    retention: Mapping[str, RetentionRule] = field(repr=False)
+    rules: RuleTable = field(repr=False)
+
+    @property
+    def model(self) -> str:
+        """Return the text of casbin's model."""
+        return self.files["model.conf"]
+
+    @classmethod
+    def from_folder(cls, path: Path) -> PolicySet:
+        """Read a folder and load it; dotfiles and files that the vault does not know are left out.
+
+        Raises:
+            PolicyInvalid: something is wrong with it; ``findings`` has all of that.
+        """
+        findings = Findings()
+        files = read_folder(path, findings)
+        return _load(files, findings)
+
+    @classmethod
+    def load(cls, files: Mapping[str, str]) -> PolicySet:
+        """Load the texts of a folder, by path within it.
+
+        Raises:
+            PolicyInvalid: something is wrong with them; ``findings`` has all of that.
+        """
+        return _load(files, Findings())
+
+
+def version_of(files: Mapping[str, str]) -> PolicyVersion:
+    """Hash a folder: SHA-256 over the paths in order with their texts, each with its length before it.
+
+    The lengths keep apart folders whose texts run together to the same bytes.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        for part in (path.encode(), files[path].encode()):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+    return PolicyVersion("sha256:" + digest.hexdigest())
+
+
+def _load(given: Mapping[str, str], findings: Findings) -> PolicySet:
+    known = [path for path in sorted(given) if path in FILES or NOTICES.fullmatch(path)]
+    files = {path: tidied(path, given[path], findings) for path in known}
+    noted = {finding.file for finding in findings.sorted()}
+    for missing in [name for name in FILES if name not in files and name not in noted]:
+        findings.add(
+            missing, 1, "missing-file", "the file is not there", "copy it from the policies that the vault ships"
+        )
+    loaded = _parse(files, findings)
+    if len(findings) or loaded is None:
+        found = findings.sorted()
+        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        raise PolicyInvalid(
+            f"the policies have {count}", findings=found, hint="`cdv policy check` lists them with file and line"
+        )
+    return loaded
+
+
+def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
+    """Parse file after file; where one cannot be read, what names its contents is not checked against it."""
+    fields = _document("catalogue.toml", files, findings)
+    reasons = _document("purposes.toml", files, findings)
+    periods = _document("retention.toml", files, findings)
+    catalogue = load_catalogue(fields) if fields else None
+    purposes = load_purposes(reasons, catalogue) if reasons else None
+    loaded = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
+    notices = {notice.id: notice for notice in loaded if notice}
+    retention = load_retention(periods, catalogue, purposes or {}) if periods else {}
+    rules = RuleReader(findings, catalogue, purposes).read(files.get("policy.csv", ""))
+    if "model.conf" in files:
+        check_model(files["model.conf"], findings)
+    if catalogue is None or fields is None or purposes is None or reasons is None:
+        return None
+    check_needed(fields, catalogue, purposes.values())
+    check_notices(reasons, purposes, notices, findings)
+    return PolicySet(files, version_of(files), catalogue, purposes, notices, retention, rules)
+
+
+def _document(path: str, files: Mapping[str, str], findings: Findings) -> Document | None:
+    """Parse a TOML file; ``None`` where that is not possible, which is then noted."""
+    if path not in files:
+        return None
+    document = Document(path, files[path], findings)
+    return document if document.sound else None

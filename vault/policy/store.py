@@ -1,0 +1,186 @@
+"""Keeps the policies of every tenant: in the database for all nodes, in memory for the reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import bindparam, desc, exists, insert, select, text
+
+from vault.errors import NotFound, PolicyInvalid
+from vault.ids import PolicyVersion, TenantId, new_id
+from vault.logs import get_logger
+from vault.policy.decisions import Decisions
+from vault.policy.policy_set import PolicySet
+from vault.policy.tables import POLICY_VERSION
+from vault.storage.query import Query
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.clock import Clock
+    from vault.storage.database import Database
+
+LOCK = 0x63_64_76_70  # PostgreSQL advisory lock: two nodes that apply at once do so one after the other
+
+_IT = POLICY_VERSION.c
+_LATER = POLICY_VERSION.alias("later").c
+NEWEST = Query(
+    select(_IT.tenant_id, _IT.id, _IT.version).where(
+        ~exists().where(_LATER.tenant_id == _IT.tenant_id, _LATER.id > _IT.id)
+    )
+)
+FILES = Query(select(_IT.files).where(_IT.tenant_id == bindparam("tenant"), _IT.id == bindparam("id")))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActivePolicy:
+    """What is in force for a tenant. ``id`` orders the versions of a tenant in time."""
+
+    id: UUID
+    policy_set: PolicySet
+    decisions: Decisions
+
+    @property
+    def version(self) -> PolicyVersion:
+        """Return the hash of the folder."""
+        return self.policy_set.version
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One version as it was applied. ``changed`` is false where it was in force already."""
+
+    id: UUID
+    version: PolicyVersion
+    previous: PolicyVersion | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a tenant's history."""
+
+    id: UUID
+    version: PolicyVersion
+    applied_at: datetime
+    applied_by: str
+
+
+class Policies:
+    """Applies policy folders, and follows what other nodes apply.
+
+    A stored policy that does not load, or whose text is not that of its hash, never replaces one that works.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._active: dict[str, ActivePolicy] = {}
+        self._broken: dict[str, UUID] = {}
+
+    def active(self, tenant: str) -> ActivePolicy:
+        """Return what is in force.
+
+        Raises:
+            NotFound: nothing was applied for this tenant, so that nothing can be allowed.
+        """
+        found = self._active.get(tenant)
+        if found is None:
+            raise NotFound("no policies are in force", code="no-policies", hint="apply some: cdv policy apply")
+        return found
+
+    async def apply(self, tenant: str, policy_set: PolicySet, by: str) -> bool:
+        """Put a folder in force: recorded first, then followed here at once and by other nodes within seconds.
+
+        Returns:
+            whether that changed anything; the version that is in force already is not recorded again.
+        """
+        async with self._database.transaction() as connection:
+            applied = await self.record(connection, tenant, policy_set, by)
+        self.activate(tenant, applied, policy_set)
+        return applied.changed
+
+    async def record(self, connection: AsyncConnection, tenant: str, policy_set: PolicySet, by: str) -> Applied:
+        """Write the version down in the caller's transaction; call :meth:`activate` once that has committed."""
+        if self._database.dialect == "postgresql":
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        newest = select(_IT.id, _IT.version).where(_IT.tenant_id == tenant).order_by(desc(_IT.id))
+        before = (await connection.execute(newest.limit(1))).first()
+        if before is not None and before.version == policy_set.version:
+            return Applied(before.id, policy_set.version, PolicyVersion(before.version), changed=False)
+        # A node whose clock is behind must not file its version before the one that it replaces.
+        number = new_id() if before is None else max(new_id(), UUID(int=before.id.int + 1))
+        await connection.execute(
+            insert(POLICY_VERSION).values(
+                tenant_id=tenant,
+                id=number,
+                version=policy_set.version,
+                files=json.dumps(dict(policy_set.files), ensure_ascii=False),
+                applied_at=self._clock.now(),
+                applied_by=by,
+            )
+        )
+        previous = PolicyVersion(before.version) if before else None
+        return Applied(number, policy_set.version, previous, changed=True)
+
+    def activate(self, tenant: str, applied: Applied, policy_set: PolicySet) -> None:
+        """Answer by a version that was recorded, unless a later one is in force already."""
+        self._swap(tenant, applied.id, policy_set)
+
+    async def refresh(self) -> tuple[TenantId, ...]:
+        """Follow what was applied elsewhere; returns the tenants whose policies changed."""
+        changed = []
+        for tenant, number, version in await self._database.fetch(NEWEST):
+            active = self._active.get(tenant)
+            known = active is not None and active.id >= number
+            if not known and self._broken.get(tenant) != number and await self._follow(tenant, number, version):
+                changed.append(TenantId(tenant))
+        return tuple(changed)
+
+    async def history(self, tenant: str, *, most: int = 100) -> list[Change]:
+        """List what was applied for a tenant, the latest first."""
+        columns = (_IT.id, _IT.version, _IT.applied_at, _IT.applied_by)
+        query = select(*columns).where(_IT.tenant_id == tenant).order_by(desc(_IT.id)).limit(most)
+        async with self._database.reading() as connection:
+            return [
+                Change(row.id, PolicyVersion(row.version), row.applied_at, row.applied_by)
+                for row in await connection.execute(query)
+            ]
+
+    async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
+        active = self._active.get(tenant)
+        if active is not None and active.version == version:
+            return self._swap(tenant, number, active.policy_set)
+        rows = await self._database.fetch(FILES, tenant=tenant, id=number)
+        policy_set = await asyncio.to_thread(_load, rows[0][0]) if rows else None
+        if policy_set is None or policy_set.version != version:
+            self._broken[tenant] = number
+            get_logger().error(
+                "a stored policy does not load; the one before stays in force", tenant=tenant, version=version
+            )
+            return False
+        return self._swap(tenant, number, policy_set)
+
+    def _swap(self, tenant: str, number: UUID, policy_set: PolicySet) -> bool:
+        """One assignment: a read sees the old policies or the new ones, whole. Returns whether they differ."""
+        active = self._active.get(tenant)
+        if active is not None and active.id > number:
+            return False
+        same = active is not None and active.version == policy_set.version
+        decisions = active.decisions if active and same else Decisions(policy_set, tenant, self._clock)
+        self._active[tenant] = ActivePolicy(number, decisions.policy_set, decisions)
+        self._broken.pop(tenant, None)
+        return not same
+
+
+def _load(stored: str) -> PolicySet | None:
+    try:
+        return PolicySet.load(json.loads(stored))
+    except (PolicyInvalid, ValueError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,146 @@
+"""Rate limits, shared by all nodes, so that nobody reads out the whole vault one permitted subject at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Table, delete
+from sqlalchemy.dialects import postgresql, sqlite
+
+from vault.errors import InvalidInput, TooMany
+from vault.principals.lease import WINDOW, LeaseKey, Leases, RateKind, chunk, window_start
+from vault.principals.tables import RateWindowRow
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.clock import Clock
+    from vault.principals.principal import Principal
+    from vault.storage.database import Database
+
+__all__ = ["Limits", "RateKind"]
+
+_table: Table = RateWindowRow.__table__  # type: ignore[attr-defined]
+
+
+class Limits:
+    """How many subjects a principal may read, and how often it may search, in each minute of the clock.
+
+    The budget is counted in the database and spent from leases in memory: :meth:`try_take` costs a look into a dict,
+    and only when a lease is used up does :meth:`take` ask the database. A node that stops loses what it had leased.
+
+    Args:
+        database: the main database, shared by all nodes.
+        clock: the present. Nodes whose clocks differ count in different windows for that long, each within the limit.
+        reads: subjects a minute that one principal may read, one by one or in batches.
+        searches: searches a minute that one principal may make.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, reads: int = 60_000, searches: int = 120) -> None:
+        if min(reads, searches) < 1:
+            raise ValueError("a limit is at least 1")
+        self._database = database
+        self._clock = clock
+        self._limits: dict[RateKind, int] = {"read": reads, "search": searches}
+        self._leases = Leases(0)
+        self._leasing: dict[LeaseKey, asyncio.Task[None]] = {}
+
+    def try_take(self, principal: Principal, kind: RateKind, n: int) -> bool:
+        """Take ``n`` from this node's lease; False, with nothing taken, means: ask :meth:`take`, which decides."""
+        leases = self._leases
+        if not leases.begins <= self._clock.now() < leases.ends:
+            return False
+        return leases.spend((principal.tenant, principal.id.int, kind), n)
+
+    async def take(self, principal: Principal, kind: RateKind, n: int) -> None:
+        """Take ``n`` from the principal's budget, leasing more of it where needed.
+
+        Raises:
+            TooMany: the budget of this minute is used up, or less than ``n`` is left of it; nothing was taken.
+            InvalidInput: ``n`` is more than a whole minute's budget, so that waiting would not help.
+            Unavailable: the database does not answer, so that nobody knows what is left.
+        """
+        self._check_size(kind, n)
+        key: LeaseKey = (principal.tenant, principal.id.int, kind)
+        while not self.try_take(principal, kind, n):
+            self._roll()
+            lease = self._leasing.get(key)
+            if lease is None:
+                if self._leases.left(key) >= n:
+                    continue  # the minute turned between the two looks at the clock
+                if self._leases.is_exhausted(key):
+                    raise self._too_many(kind)
+                lease = self._begin_lease(key, principal, n)
+            # Shielded: others wait for the same lease, and what the database has counted must arrive here.
+            await asyncio.shield(lease)
+
+    def _roll(self) -> None:
+        now = self._clock.now()
+        if not self._leases.begins <= now < self._leases.ends:
+            self._leases = Leases(window_start(now))
+            self._leasing = {}
+
+    def _begin_lease(self, key: LeaseKey, principal: Principal, n: int) -> asyncio.Task[None]:
+        """Start one lease for all who want some of this budget now; they share its failure, and nobody waits twice."""
+        leasing = self._leasing
+        lease = asyncio.create_task(self._lease(self._leases, key, principal, n))
+        leasing[key] = lease
+
+        def end(done: asyncio.Task[None]) -> None:
+            del leasing[key]
+            if not done.cancelled():
+                done.exception()  # told to those who wait; if all have gone, nobody need hear of it
+
+        lease.add_done_callback(end)
+        return lease
+
+    async def _lease(self, leases: Leases, key: LeaseKey, principal: Principal, n: int) -> None:
+        limit = self._limits[key[2]]
+        asked = chunk(limit, n - leases.left(key))
+        async with self._database.transaction() as connection:
+            # The sweep comes first, so that all transactions take their locks in the same order. The window before
+            # this one stays, for nodes whose clocks are behind.
+            if not leases.swept:
+                await connection.execute(delete(_table).where(_table.c.window_start < leases.start - WINDOW))
+            used = await self._count(connection, principal, key[2], leases.start, asked)
+        leases.swept = True
+        leases.add(key, limit=limit, asked=asked, used=used)
+
+    async def _count(
+        self, connection: AsyncConnection, principal: Principal, kind: RateKind, start: int, asked: int
+    ) -> int:
+        """Add to what is used of a window and return the sum: one statement, so that no two nodes see the same sum."""
+        insert = sqlite.insert if self._database.dialect == "sqlite" else postgresql.insert
+        row = {
+            "tenant_id": principal.tenant,
+            "principal_id": principal.id,
+            "kind": kind,
+            "window_start": start,
+            "used": asked,
+        }
+        statement = insert(_table).values(row)
+        summed = statement.on_conflict_do_update(
+            index_elements=list(_table.primary_key), set_={"used": _table.c.used + statement.excluded.used}
+        ).returning(_table.c.used)
+        used: int = (await connection.execute(summed)).scalar_one()
+        return used
+
+    def _check_size(self, kind: RateKind, n: int) -> None:
+        if n < 1:
+            raise ValueError("at least one is taken")
+        if n > self._limits[kind]:
+            raise InvalidInput(
+                "this asks at once for more than the rate limit allows in a minute",
+                code="beyond-rate-limit",
+                hint=f"Ask for at most {self._limits[kind]} at once, or have the limit raised.",
+            )
+
+    def _too_many(self, kind: RateKind) -> TooMany:
+        left = math.ceil((self._leases.ends - self._clock.now()).total_seconds())
+        return TooMany(
+            f"the rate limit of {self._limits[kind]} a minute for this {kind} is used up",
+            retry_after=max(1, min(WINDOW, left)),
+            hint="Wait as long as is said, ask in smaller batches, or have the limit raised.",
+        )

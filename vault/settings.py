@@ -1,0 +1,122 @@
+"""The settings of one vault: from the environment (``CDV_*``), then from ``cdv.toml`` in its folder, then defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from vault.errors import Misconfigured
+
+FILE = "cdv.toml"
+
+
+class Oidc(BaseModel):
+    """An issuer of tokens for people: ``[[oidc]]`` in ``cdv.toml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str
+    audience: str
+    jwks: str
+    """URL (https, or loopback) or path of a file with the issuer's public keys."""
+    roles_claim: str = "roles"
+    roles: dict[str, str]
+    """The claim's value -> the vault's role; other values give no role."""
+    tenant: str = "default"
+
+
+class Settings(BaseSettings):
+    """Frozen; handed in where it is needed. Nobody but bootstrap reads the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="CDV_", frozen=True, extra="forbid", toml_file=None)
+
+    vault: Path
+    """The vault's folder."""
+    database_url: str = ""
+    """Main database; empty: ``data.sqlite`` in the folder."""
+    keystore_url: str = ""
+    """Key store, a database of its own; empty: ``keys.sqlite`` in the folder."""
+    root_key: str = "file:root.key"
+    """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8300
+    database_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Seconds for one statement."""
+    database_connections: Annotated[int, Field(ge=2, le=100)] = 4
+    audit_deadline: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """Seconds for an audit entry to be durable; then 503."""
+    request_deadline: Annotated[float, Field(gt=0, le=600)] = 15.0
+    """Seconds for any request; then 503."""
+    largest_body: Annotated[int, Field(ge=1024)] = 2 * 1024 * 1024
+    """Bytes of a request's body."""
+    reads_per_minute: Annotated[int, Field(ge=1)] = 60_000
+    """Subjects that one principal may read in a minute, on all nodes together."""
+    searches_per_minute: Annotated[int, Field(ge=1)] = 120
+    """Searches of one principal in a minute, on all nodes together."""
+    keys_kept: Annotated[int, Field(ge=0)] = 20_000
+    """Unwrapped data keys in memory, about 3 KB each."""
+    keys_kept_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """Age at which an unwrapped data key is fetched anew."""
+    principals_kept_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Age at which a caller's key is checked anew: a revoked key works for no longer."""
+    policy_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
+    """How often a node looks for newly applied policies."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    oidc: tuple[Oidc, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, the folder's file."""
+        folder = init_settings().get("vault")
+        sources: list[PydanticBaseSettingsSource] = [init_settings, env_settings]
+        if folder is not None:
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(folder) / FILE))
+        return tuple(sources)
+
+    @property
+    def data_url(self) -> str:
+        """Return the URL of the main database."""
+        return self.database_url or f"sqlite:///{self.vault / 'data.sqlite'}"
+
+    @property
+    def keys_url(self) -> str:
+        """Return the URL of the key store."""
+        return self.keystore_url or f"sqlite:///{self.vault / 'keys.sqlite'}"
+
+    @property
+    def policies(self) -> Path:
+        """Return the folder of the default tenant's policies."""
+        return self.vault / "policies"
+
+
+def load(folder: Path, **overrides: Any) -> Settings:
+    """Read the settings of the vault in a folder.
+
+    Raises:
+        Misconfigured: a setting is unknown or has no proper value; it is named, its value is not.
+    """
+    try:
+        return Settings(vault=folder.resolve(), **overrides)
+    except ValidationError as error:
+        names = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors()}))
+        raise Misconfigured(
+            f"these settings are unknown or have no proper value: {names}",
+            hint=f"look at {FILE} in the vault's folder and at the CDV_* variables; docs/operating.md lists them",
+        ) from None
+    except ValueError:
+        raise Misconfigured(f"{FILE} is not valid TOML", hint="see the error's line in an editor") from None

@@ -1,0 +1,86 @@
+"""Tables of subjects, their records, and the indexes that lead to them."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
+from uuid import UUID  # noqa: TC003 - as above
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, String
+from sqlmodel import Field
+
+from vault.storage.columns import Id, Moment
+from vault.storage.tables import DataTable
+
+
+class SubjectRow(DataTable, table=True):
+    """A person, without a single value: state, and the pseudonym that stands for them on the audit log."""
+
+    __tablename__ = "subject"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    pseudonym: UUID = Field(sa_column=Column(Id, nullable=False))
+    state: str = Field(sa_column=Column(String(16), nullable=False))
+    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+
+
+class RecordRow(DataTable, table=True):
+    """One record: all of its fields, each sealed on its own, in one row.
+
+    The one ``profile`` record of a subject has the subject's own id, so that there cannot be two.
+    """
+
+    __tablename__ = "record"
+    __table_args__ = (
+        Index(
+            "uq_record_external",
+            "tenant_id",
+            "subject_id",
+            "collection",
+            "external_digest",
+            unique=True,
+            sqlite_where=Column("external_digest").isnot(None),
+            postgresql_where=Column("external_digest").isnot(None),
+        ),
+    )
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    collection: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    revision: int = Field(sa_column=Column(Integer, nullable=False))
+    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    updated_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    occurred_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    due_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    external_digest: bytes | None = Field(sa_column=Column(LargeBinary(32), nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class ExternalRefRow(DataTable, table=True):
+    """Leads from another system's id, as a keyed digest, to the subject."""
+
+    __tablename__ = "external_ref"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    version: int = Field(sa_column=Column(SmallInteger, nullable=False))
+
+
+class BlindIndexRow(DataTable, table=True):
+    """Leads from a keyed digest of a value to the records that hold it; which field it is of is part of the key."""
+
+    __tablename__ = "blind_index"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    record_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    version: int = Field(sa_column=Column(SmallInteger, nullable=False))
+
+
+SUBJECT = SubjectRow.__table__  # type: ignore[attr-defined]
+RECORD = RecordRow.__table__  # type: ignore[attr-defined]
+EXTERNAL_REF = ExternalRefRow.__table__  # type: ignore[attr-defined]
+BLIND_INDEX = BlindIndexRow.__table__  # type: ignore[attr-defined]
