@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -160,6 +161,11 @@ def shipped_policies() -> Path:
     package = Path(__file__).parent
     installed = package / "_shipped" / "policies"
     return installed if installed.is_dir() else package.parent / "policies"
+
+
+def default_folder() -> Path:
+    """Say which folder is meant where none is named: ``CDV_VAULT``, else the current one."""
+    return Path(os.environ.get("CDV_VAULT", "."))
 
 
 def read_settings(folder: Path, **overrides: Any) -> Settings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vault.catalogue.document import Document
 from vault.catalogue.findings import did_you_mean
+from vault.catalogue.model import LegalBasis
 from vault.catalogue.purposes import NOTICE
 
 if TYPE_CHECKING:
@@ -46,6 +47,11 @@ class Notice:
         return int(self.id.partition("@")[2])
 
 
+def id_of(file: str) -> str:
+    """Return the ``name@version`` that a notice's file is called by."""
+    return file.rpartition("/")[2].removesuffix(".md")
+
+
 def load_notice(file: str, text: str, findings: Findings) -> Notice | None:
     """Read one notice: TOML front matter between two lines of ``+++``, then the text in Markdown."""
     front, body, last = _split(text)
@@ -55,10 +61,11 @@ def load_notice(file: str, text: str, findings: Findings) -> Notice | None:
         )
         return None
     document = Document(file, front, findings, first=2)
+    if not document.sound:
+        return None
     table = document.root()
-    stem = file.rpartition("/")[2].removesuffix(".md")
     notice = Notice(
-        id=_id(table, stem),
+        id=_id(table, id_of(file)),
         title=table.text("title", most=200),
         purposes=table.texts("purposes"),
         language=_language(table),
@@ -77,12 +84,21 @@ def load_notice(file: str, text: str, findings: Findings) -> Notice | None:
 def check_notices(
     document: Document,
     purposes: Mapping[str, Purpose],
-    notices: Mapping[str, Notice],
+    notices: Mapping[str, Notice | None],
     findings: Findings,
 ) -> None:
-    """Note purposes whose notice is not there or is about something else, and notices for unknown purposes."""
+    """Note purposes whose notice is not there or is about something else, and notices for unknown purposes.
+
+    Args:
+        document: purposes.toml.
+        purposes: what it declares.
+        notices: by ``name@version``, as the file is called; ``None`` where the file cannot be read.
+        findings: where mistakes go.
+    """
     for name, purpose in purposes.items():
-        if purpose.notice is None or not NOTICE.fullmatch(purpose.notice):
+        if purpose.notice is None or purpose.legal_basis != LegalBasis.CONSENT or not NOTICE.fullmatch(purpose.notice):
+            continue
+        if purpose.notice in notices and notices[purpose.notice] is None:
             continue
         notice = notices.get(purpose.notice)
         if notice is None:
@@ -92,7 +108,7 @@ def check_notices(
         elif name not in notice.purposes:
             message = f"[{name}] names the notice `{notice.id}`, which does not tell of this purpose"
             document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {notice.id}.md")
-    for notice in notices.values():
+    for notice in filter(None, notices.values()):
         for unknown in [each for each in notice.purposes if each not in purposes]:
             remedy = did_you_mean(unknown, purposes, "take it out")
             message = f"the notice names the unknown purpose `{unknown[:80]}`"

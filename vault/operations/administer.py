@@ -54,11 +54,13 @@ async def apply_policies(house: House, tenant: TenantId, policy_set: PolicySet) 
         whether anything changed.
     """
     caller = at_the_console(tenant)
-    changed = await house.policies.apply(tenant, policy_set, by=caller.principal.name)
-    if changed:
-        made = entry(house, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
-        await house.ledger.append(made)
-    return bool(changed)
+    async with house.data.transaction() as connection:
+        applied = await house.policies.record(connection, tenant, policy_set, caller.principal.name)
+        if applied.changed:
+            made = entry(house, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
+            await house.ledger.append_in(connection, [made])
+    house.policies.activate(tenant, applied, policy_set)
+    return applied.changed
 
 
 async def add_app(

@@ -30,7 +30,7 @@ class Rows(NamedTuple):
     """Whole rows for each table, in the tables' order of columns."""
 
     record: tuple[Any, ...]
-    index: list[tuple[Any, ...]]
+    leads: list[tuple[Any, ...]]
 
 
 class Maker(NamedTuple):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action, Entry
     from vault.operations.house import Caller, House
     from vault.policy.decision import Decision
+    from vault.subjects.store import Found
 
 RESTRICTED = Refusal(
     "restricted",
@@ -29,13 +30,21 @@ RESTRICTION_EXEMPT = frozenset({"subject-rights"})
 
 
 async def decide(
-    house: House, caller: Caller, action: Action, purpose: str, fields: Sequence[str], *, verb: str
+    house: House,
+    caller: Caller,
+    action: Action,
+    purpose: str,
+    fields: Sequence[str],
+    *,
+    verb: str,
+    at: str = "/fields",
 ) -> Decision:
     """Decide an action on fields for a purpose, from what is kept or by asking casbin.
 
     Args:
         action: what the audit log calls it, should the request itself be invalid.
         verb: what the policies call it: ``read``, ``write`` or ``search``.
+        at: JSON pointer to the names in the request, for the faults.
 
     Raises:
         InvalidInput: the purpose or a field does not exist; that is on the audit log before it is raised.
@@ -47,7 +56,7 @@ async def decide(
     if kept is not None:
         return kept
     try:
-        return await decisions.decide(principal.roles, purpose, names, verb)
+        return await decisions.decide(principal.roles, purpose, names, verb, at=at)
     except InvalidInput as error:
         code = error.faults[0].code if error.faults else error.code
         await house.ledger.append(entry(house, caller, action=action, decision="failed", code=code))
@@ -61,6 +70,15 @@ def ground_refusal(decision: Decision) -> Refusal | None:
     """
     purpose = decision.purpose
     return ground.refusal(purpose.name, purpose.legal_basis, purpose.article9, consented=False)
+
+
+def subject_refusal(found: Found | None, decision: Decision) -> Refusal | None:
+    """Step 6: the subject exists and is neither erased nor, for this purpose, restricted."""
+    if found is None or found.state == "erased":
+        return SUBJECT_NOT_FOUND
+    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
+        return RESTRICTED
+    return None
 
 
 def entry(house: House, caller: Caller, **facts: Any) -> Entry:
@@ -77,8 +95,7 @@ def entry(house: House, caller: Caller, **facts: Any) -> Entry:
 
 def whole_names(decision: Decision) -> dict[str, str]:
     """Map each name as asked to the whole name under which it goes on the audit log."""
-    catalogue = decision.views
-    return {asked: view.name for asked, view in catalogue.items()}
+    return {asked: view.name for asked, view in decision.views.items()}
 
 
 def refused_codes(decision: Decision, refused: Mapping[str, Refusal]) -> dict[str, str]:

@@ -8,12 +8,12 @@ from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput
 from vault.operations.decide import (
-    RESTRICTION_EXEMPT,
     decide,
     entry,
     ground_refusal,
     refused_codes,
     require_all,
+    subject_refusal,
     whole_names,
 )
 from vault.operations.read_fields import MOST_FIELDS, Shown
@@ -47,7 +47,7 @@ class Criterion(NamedTuple):
 
     asked: str
     field: Field
-    index: Index
+    by: Index
     text: str
 
 
@@ -90,7 +90,7 @@ async def find_subjects(
         )
     if not house.limits.try_take(caller.principal, "search", 1):
         await house.limits.take(caller.principal, "search", 1)
-    searching = await decide(house, caller, "search", purpose, list(match), verb="search")
+    searching = await decide(house, caller, "search", purpose, list(match), verb="search", at="/match")
     await require_all(house, caller, searching, "search")
     catalogue = house.policies.active(caller.tenant).policy_set.catalogue
     criteria = parse_criteria(catalogue, match)
@@ -157,7 +157,7 @@ async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -
     index_keys = await house.keyring.index_keys(caller.tenant)
     found: list[Leads] = []
     for criterion in criteria:
-        digest = sought(index_keys, criterion.field, criterion.index, criterion.text)
+        digest = sought(index_keys, criterion.field, criterion.by, criterion.text)
         people: Leads = {}
         for subject, record in await house.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES):
             people.setdefault(subject, []).append(record)
@@ -186,7 +186,7 @@ async def _checked(
     rows = await house.subjects.rows(caller.tenant, pairs)
     matched = []
     for each in found:
-        if each is None or each.id not in keys or not _open_to(each, searching):
+        if each is None or each.id not in keys or subject_refusal(each, searching) is not None:
             continue
         if all(
             any(
@@ -199,17 +199,13 @@ async def _checked(
     return keys, matched
 
 
-def _open_to(found: Found, decision: Decision) -> bool:
-    return found.state == "active" or (found.state == "restricted" and decision.purpose.name in RESTRICTION_EXEMPT)
-
-
 def _matches(caller: Caller, keys: SubjectKeys, subject: SubjectId, row: Any, criterion: Criterion) -> bool:
     stored = None if row is None else unpack(row.body).get(criterion.field.name)
     if stored is None:
         return False
     where = place(caller.tenant, subject, row.collection, row.id)
     value = decode(keys.open(criterion.field.name, stored.sealed, where))
-    return matches(criterion.index.kind, index_text(criterion.field.type, value), criterion.text)
+    return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
 
 
 def _shown(reading: Decision | None, caller: Caller, found: Found, keys: SubjectKeys, now: Moment) -> Shown:

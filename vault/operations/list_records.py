@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vault.errors import Denied, InvalidInput, NotFound, Refusal
 from vault.operations.append_record import check_collection
 from vault.operations.decide import (
-    RESTRICTED,
-    RESTRICTION_EXEMPT,
     SUBJECT_NOT_FOUND,
     decide,
     entry,
     ground_refusal,
     refused_codes,
+    subject_refusal,
     whole_names,
 )
 from vault.operations.show import Item, Moment, plan, show_row
@@ -114,13 +113,7 @@ async def _subject(
     house: House, caller: Caller, subject: SubjectId, decision: Decision, lacking: Refusal | None
 ) -> tuple[Found | None, Refusal | None]:
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    if lacking is not None:
-        return found, lacking
-    if found is None or found.state == "erased":
-        return found, SUBJECT_NOT_FOUND
-    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
-        return found, RESTRICTED
-    return found, None
+    return found, lacking or subject_refusal(found, decision)
 
 
 async def _show(

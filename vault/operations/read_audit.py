@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault.errors import InvalidInput
+from vault.ids import Pseudonym
 from vault.operations.decide import entry
 from vault.operations.rights import require_right
 from vault.subjects.store import Wanted
@@ -42,7 +43,7 @@ async def read_audit(
     if subject is not None:
         (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
         # an id that nobody has leads to no entry, as it should
-        pseudonym = subject if found is None else found.pseudonym
+        pseudonym = Pseudonym(subject) if found is None else found.pseudonym
     page = await house.ledger.entries(
         caller.tenant, subject=pseudonym, principal=principal, action=action, before=before, limit=limit
     )

@@ -22,13 +22,12 @@ from vault.crypto.seal import place
 from vault.errors import Denied, InvalidInput, NotFound, Refusal
 from vault.ids import new_id
 from vault.operations.decide import (
-    RESTRICTED,
-    RESTRICTION_EXEMPT,
     SUBJECT_NOT_FOUND,
     decide,
     entry,
     ground_refusal,
     refused_codes,
+    subject_refusal,
     whole_names,
 )
 from vault.operations.show import Moment, Plan, plan, show_subject
@@ -143,27 +142,17 @@ def _results(
     tenant = caller.principal.tenant
     results = []
     for subject, each in zip(subjects, found, strict=True):
-        refusal = lacking or _subject_refusal(
-            decision, each, keys
-        )  # who lacks the ground learns nothing of the subject
-        if refusal is not None or each is None:
-            denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
+        # Whom the policies or the ground refuse learns nothing about the subject: these come first.
+        refusal = lacking if opening is NOTHING else subject_refusal(each, decision)
+        if refusal is None and opening is not NOTHING and each is not None and each.id not in keys:
+            refusal = SUBJECT_NOT_FOUND  # erased a moment ago: the key is gone, the row not yet
+        if opening is NOTHING or refusal is not None or each is None:
+            denied = {asked: refusal for asked, _view in decision.granted} if refusal is not None else {}
             results.append(Shown(subject, {}, {**denied, **decision.refused}))
-        elif not decision.granted:
-            results.append(Shown(subject, {}, dict(decision.refused)))
         else:
             shown, missing = show_subject(opening, tenant, each, keys[each.id], now)
             results.append(Shown(subject, shown, {**missing, **decision.refused} if decision.refused else missing))
     return results
-
-
-def _subject_refusal(decision: Decision, found: Found | None, keys: Mapping[SubjectId, SubjectKeys]) -> Refusal | None:
-    """Step 6."""
-    if found is None or found.state == "erased" or found.id not in keys:
-        return SUBJECT_NOT_FOUND
-    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
-        return RESTRICTED
-    return None
 
 
 def _entry(

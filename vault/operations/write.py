@@ -32,7 +32,7 @@ Keep = Callable[[AsyncConnection, Written], Awaitable[None]]
 
 
 def write_entry(
-    house: House, caller: Caller, action: Action, decision: Decision, pseudonym: Pseudonym | None, **facts: object
+    house: House, caller: Caller, action: Action, granted: Decision, pseudonym: Pseudonym | None, **facts: object
 ) -> Entry:
     """Make the audit entry of a write that the policies granted."""
     return entry(
@@ -41,10 +41,10 @@ def write_entry(
         **{
             "action": action,
             "decision": "allowed",
-            "purpose": decision.purpose.name,
-            "fields": tuple(view.name for view in decision.views.values()),
+            "purpose": granted.purpose.name,
+            "fields": tuple(view.name for view in granted.views.values()),
             "subjects": () if pseudonym is None else (pseudonym,),
-            "policy": decision.policy_version,
+            "policy": granted.policy_version,
             **facts,
         },
     )

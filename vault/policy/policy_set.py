@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vault.catalogue.document import Document
 from vault.catalogue.findings import Finding, Findings
 from vault.catalogue.load import load_catalogue
-from vault.catalogue.notices import check_notices, load_notice
+from vault.catalogue.notices import check_notices, id_of, load_notice
 from vault.catalogue.purposes import check_needed, load_purposes
 from vault.catalogue.retention import load_retention
 from vault.errors import PolicyInvalid
@@ -105,8 +105,8 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     periods = _document("retention.toml", files, findings)
     catalogue = load_catalogue(fields) if fields else None
     purposes = load_purposes(reasons, catalogue) if reasons else None
-    loaded = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
-    notices = {notice.id: notice for notice in loaded if notice}
+    texts = {path: text for path, text in files.items() if NOTICES.fullmatch(path)}
+    read = {id_of(path): load_notice(path, text, findings) for path, text in texts.items()}
     retention = load_retention(periods, catalogue, purposes or {}) if periods else {}
     rules = RuleReader(findings, catalogue, purposes).read(files.get("policy.csv", ""))
     if "model.conf" in files:
@@ -114,7 +114,8 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     if catalogue is None or fields is None or purposes is None or reasons is None:
         return None
     check_needed(fields, catalogue, purposes.values())
-    check_notices(reasons, purposes, notices, findings)
+    check_notices(reasons, purposes, read, findings)
+    notices = {name: notice for name, notice in read.items() if notice}
     return PolicySet(files, version_of(files), catalogue, purposes, notices, retention, rules)
 
 

@@ -95,6 +95,10 @@ class Policies:
             raise NotFound("no policies are in force", code="no-policies", hint="apply some: cdv policy apply")
         return found
 
+    def all_active(self) -> list[ActivePolicy]:
+        """Return what is in force for all tenants, for the metrics."""
+        return list(self._active.values())
+
     async def apply(self, tenant: str, policy_set: PolicySet, by: str) -> bool:
         """Put a folder in force: recorded first, then followed here at once and by other nodes within seconds.
 

@@ -23,7 +23,7 @@ class PolicyVersionRow(DataTable, table=True):
     files: str = Field(sa_column=Column(Text, nullable=False))
     """JSON: path in the folder to text."""
     applied_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    applied_by: str = Field(sa_column=Column(String(120), nullable=False))
+    applied_by: str = Field(sa_column=Column(String(64), nullable=False))
 
 
 POLICY_VERSION: Table = PolicyVersionRow.__table__  # type: ignore[attr-defined]

@@ -83,16 +83,16 @@ class Query:
 
     def for_postgresql(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
         """Return the text and the positional arguments for asyncpg."""
-        text, names = self._postgresql()
-        return text, [values[name] for name in names]
+        text, names, constants = self._postgresql()
+        return text, [values[name] if name in values else constants[name] for name in names]
 
     def for_sqlite(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
         """Return the text and the positional arguments for ``sqlite3``; lists are spread out."""
-        text, names = self._sqlite()
+        text, names, constants = self._sqlite()
         arguments: list[Any] = []
         sizes = []
         for name in names:
-            value = values[name]
+            value = values[name] if name in values else constants[name]
             if isinstance(value, (list, tuple)):
                 spread = _rounded([native(item) for item in value])
                 sizes.append(len(spread))
@@ -114,14 +114,19 @@ class Query:
         ]
 
     @lru_cache  # noqa: B019 - queries are made once, at import, and live as long as the process
-    def _postgresql(self) -> tuple[str, tuple[str, ...]]:
+    def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = self.statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
-        return str(compiled), tuple(compiled.positiontup or ())
+        return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
 
     @lru_cache  # noqa: B019 - as above
-    def _sqlite(self) -> tuple[str, tuple[str, ...]]:
+    def _sqlite(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = self.statement.compile(dialect=sqlite.dialect())
-        return str(compiled), tuple(compiled.positiontup or ())
+        return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
+
+
+def _constants(compiled: SQLCompiler) -> dict[str, Any]:
+    """Return the values that stand in the statement itself, by the names that SQLAlchemy gave them."""
+    return {name: bind.value for name, bind in compiled.binds.items() if bind.value is not None}
 
 
 def _reader(kind: Any) -> Callable[[Any], Any] | None:

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from vault.catalogue.model import Field, Index
+    from vault.catalogue.types import JsonValue
     from vault.crypto.derive import IndexKeys
 
 PREFIXES = range(2, 9)
 """Lengths of the beginnings that a prefix index knows. One letter would match too many to be a search."""
 
 
-def digests(keys: IndexKeys, field: Field, value: object) -> list[bytes]:
+def digests(keys: IndexKeys, field: Field, value: JsonValue) -> list[bytes]:
     """List the digests under which a value is to be found, each once."""
     if not field.indexes:
         return []

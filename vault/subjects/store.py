@@ -13,11 +13,10 @@ from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.ids import RecordId, SubjectId, TenantId
+    from vault.ids import Pseudonym, RecordId, SubjectId, TenantId
     from vault.storage.database import Database
 
 PROFILE = "profile"
@@ -40,7 +39,7 @@ class Found(NamedTuple):
     """A subject with those of its records that were asked for."""
 
     id: SubjectId
-    pseudonym: UUID
+    pseudonym: Pseudonym
     state: State
     profile: Row | None
     many: dict[str, list[Row]]

@@ -1,0 +1,88 @@
+"""A notice is the very text that people agree to: its file, its front matter and its purposes must fit together."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from tests.policy.folders import at, changed, findings_of, only, shipped
+from vault.policy.policy_set import PolicySet
+
+FILE = "notices/marketing@3.md"
+
+
+def test_a_notice_is_read_with_the_hash_of_its_text():
+    notice = PolicySet.load(shipped()).notices["marketing@3"]
+
+    assert (notice.name, notice.version, notice.language) == ("marketing", 3, "en")
+    assert notice.purposes == ("direct-marketing",)
+    assert notice.body.startswith("# News and offers by e-mail")
+    assert notice.digest == "sha256:" + hashlib.sha256(shipped()[FILE].encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "passage", "code"),
+    [
+        ('notice = "marketing@3"', 'notice = "marketing@4"', "notice =", "wrong-name"),
+        ('notice = "marketing@3"\n', "", "+++", "missing-key"),
+        ('title = "News and offers by e-mail"', "title = 3", "title = 3", "wrong-value"),
+        ('language = "en"', 'language = "English"', 'language = "English"', "wrong-value"),
+        ('language = "en"', 'langage = "en"\nlanguage = "en"', "langage", "unknown-key"),
+        ("valid_from = 2026-01-01", 'valid_from = "soon"', "valid_from", "wrong-value"),
+        ("valid_from = 2026-01-01", "valid_from = 2026-13-01", "valid_from", "toml-syntax"),
+    ],
+)
+def test_a_mistake_in_the_front_matter_is_refused_on_its_line(old, new, passage, code):
+    files = changed(FILE, old, new)
+    found = [(f"{each.file}:{each.line}", each.code) for each in findings_of(files) if each.file == FILE]
+    line = 2 if passage == "+++" else int(at(files, FILE, passage).rpartition(":")[2])
+
+    assert found[0] == (f"{FILE}:{line}", code)
+
+
+def test_a_notice_without_front_matter_is_refused():
+    files = shipped() | {FILE: "May we write to you?\n"}
+
+    assert (f"{FILE}:1", "no-front-matter") in [(f"{each.file}:{each.line}", each.code) for each in findings_of(files)]
+
+
+def test_a_notice_without_a_text_is_refused():
+    files = shipped()
+    files[FILE] = files[FILE][: files[FILE].rindex("+++") + 4]
+
+    assert only(files) == (f"{FILE}:7", "empty-notice")
+
+
+def test_a_notice_for_an_unknown_purpose_is_refused():
+    files = changed(FILE, '["direct-marketing"]', '["direct-marketing", "directmarketing"]')
+
+    assert only(files) == (f"{FILE}:1", "unknown-purpose")
+
+
+def test_consent_to_a_notice_that_is_not_there_is_refused():
+    files = changed("purposes.toml", '"marketing@3"', '"marketing@4"')
+
+    assert only(files) == (at(files, "purposes.toml", 'notice = "marketing@4"'), "consent-without-notice")
+
+
+def test_consent_to_a_notice_that_tells_of_something_else_is_refused():
+    files = changed("purposes.toml", '"marketing@3"', '"loyalty@1"')
+
+    assert only(files) == (at(files, "purposes.toml", 'notice = "loyalty@1"'), "notice-of-another")
+
+
+@pytest.mark.parametrize(
+    "notice", ["marketing", "marketing@0", "marketing@x", "Marketing@3", "../marketing@3", "marketing@03"]
+)
+def test_consent_to_a_notice_without_a_version_is_refused(notice):
+    files = changed("purposes.toml", '"marketing@3"', f'"{notice}"')
+
+    assert only(files) == (at(files, "purposes.toml", f'notice = "{notice}"'), "wrong-value")
+
+
+def test_an_older_version_may_stay_beside_the_newer():
+    files = shipped()
+    files["notices/marketing@2.md"] = files[FILE].replace("marketing@3", "marketing@2")
+
+    assert set(PolicySet.load(files).notices) >= {"marketing@2", "marketing@3"}

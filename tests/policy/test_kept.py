@@ -1,0 +1,51 @@
+"""What is kept is bounded, and what is asked for often stays."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.policy.kept import Kept
+
+
+def test_an_answer_is_kept():
+    kept = Kept(10)
+    kept.put("a", 1)
+
+    assert kept.get("a") == 1
+    assert kept.get("b") is None
+
+
+def test_there_are_never_more_than_the_bound():
+    kept = Kept(10)
+    for i in range(1000):
+        kept.put(i, i)
+        assert len(kept) <= 10
+
+
+def test_what_is_asked_for_again_and_again_stays():
+    kept = Kept(10)
+    kept.put("hot", 1)
+    for i in range(1000):
+        kept.put(i, i)
+        assert kept.get("hot") == 1
+
+
+def test_what_nobody_asks_for_goes():
+    kept = Kept(10)
+    kept.put("cold", 1)
+    for i in range(10):
+        kept.put(i, i)
+
+    assert kept.get("cold") is None
+
+
+@given(st.integers(1, 20), st.lists(st.tuples(st.booleans(), st.integers(0, 30))))
+def test_it_never_answers_with_another_key_s_answer(most, steps):
+    kept = Kept(most)
+    for puts, key in steps:
+        if puts:
+            kept.put(key, key * 7)
+        else:
+            assert kept.get(key) in {None, key * 7}
+        assert len(kept) <= max(2, most)

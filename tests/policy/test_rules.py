@@ -1,0 +1,102 @@
+"""policy.csv: every line that grants what does not exist, or cannot be read, is refused with its number."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.policy.folders import findings_of, only, shipped, with_rules
+
+GOOD = "p, support, *, email.masked, read, customer-support, allow"
+
+
+def place_of(*lines: str) -> tuple[str, str]:
+    return only(shipped() | {"policy.csv": "\n".join(("# rules", GOOD, *lines))})
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("p, support, *, shoe_size, read, customer-support, allow", "unknown-field"),
+        ("p, support, *, Email, read, customer-support, allow", "unknown-field"),
+        ("p, support, *, email.hash, read, customer-support, allow", "unknown-field"),
+        ("p, support, *, email..masked, read, customer-support, allow", "unknown-field"),
+        ("p, support, *, gifts.*, read, customer-support, allow", "unknown-field"),
+        ("p, support, *, vault:keys, read, *, allow", "unknown-resource"),
+        ("p, support, *, vault:*, read, *, allow", "unknown-resource"),
+        ("p, support, *, vault:audit, write, *, allow", "unknown-action"),
+        ("p, support, *, vault:audit, read, customer-support, allow", "wrong-cell"),
+        ("p, support, *, email, delete, customer-support, allow", "unknown-action"),
+        ("p, support, *, email, *, customer-support, allow", "unknown-action"),
+        ("p, support, *, email, READ, customer-support, allow", "unknown-action"),
+        ("p, support, *, email.masked, write, customer-support, allow", "unknown-action"),
+        ("p, support, *, gender, search, customer-support, allow", "not-searchable"),
+        ("p, support, *, email, read, customer-suport, allow", "unknown-purpose"),
+        ("p, support, *, email, read, customer-support, permit", "wrong-cell"),
+        ("p, , *, email, read, customer-support, allow", "wrong-cell"),
+        ("p, *, *, email, read, customer-support, allow", "wrong-cell"),
+        ("p, Support, *, email, read, customer-support, allow", "wrong-cell"),
+        ("p, support, , email, read, customer-support, allow", "wrong-cell"),
+        ("p, support, Shop A, email, read, customer-support, allow", "wrong-cell"),
+        ('p, "support", *, email, read, customer-support, allow', "wrong-cell"),
+        ("p, support, *, \uff45mail, read, customer-support, allow", "wrong-cell"),
+        ("p, support, *, email, read, customer-support", "wrong-columns"),
+        ("p, support, *, email, read, customer-support, allow, deny", "wrong-columns"),
+        ("q, support, *, email, read, customer-support, allow", "wrong-columns"),
+        ("p2, support, *, email, read, customer-support, allow", "wrong-columns"),
+        ("role,tenant,resource,action,purpose,effect", "wrong-columns"),
+        (GOOD, "duplicate"),
+        ("p,support,*,profile.email.masked,read,customer-support,allow", "duplicate"),
+        ("g, sales", "wrong-columns"),
+        ("g, sales, support, extra", "wrong-columns"),
+        ("g, sales, ", "wrong-cell"),
+        ("g, sales, suport", "unknown-role"),
+        ("g, sales, sales", "circular-role"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused_by_its_number(line, code):
+    assert place_of(line) == ("policy.csv:3", code)
+
+
+def test_roles_that_build_on_one_another_in_a_circle_are_refused():
+    found = findings_of(shipped() | {"policy.csv": "\n".join((GOOD, "g, a, support", "g, support, b", "g, b, a"))})
+
+    assert [(each.line, each.code) for each in found] == [(line, "circular-role") for line in (2, 3, 4)]
+
+
+def test_a_role_said_twice_to_build_on_another_is_refused():
+    assert place_of("g, sales, support", "g, sales, support") == ("policy.csv:4", "duplicate")
+
+
+def test_an_opposite_rule_is_no_duplicate():
+    assert len(with_rules(GOOD, GOOD.replace("allow", "deny")).rules.rules) == 2
+
+
+def test_comments_blank_lines_and_line_ends_of_windows_are_no_rules():
+    rules = with_rules("# p, x", "", "   ", GOOD + "\r", "\t" + GOOD.replace("support,", "dpo,", 1)).rules.rules
+
+    assert [rule.line for rule in rules] == [4, 5]
+    assert str(rules[0]) == f"policy.csv:4: {GOOD}"
+
+
+def test_an_empty_table_grants_nothing_and_is_no_mistake():
+    assert with_rules("# nothing yet").rules.rules == ()
+
+
+def test_every_mistake_of_a_table_is_found_at_once():
+    found = findings_of(shipped() | {"policy.csv": f"p, x\n{GOOD}\nq\np, s, *, e, read, p, no\n"})
+
+    assert [(each.line, each.code) for each in found] == [
+        (1, "wrong-columns"),
+        (3, "wrong-columns"),
+        (4, "unknown-field"),
+        (4, "unknown-purpose"),
+        (4, "wrong-cell"),
+    ]
+
+
+def test_a_role_reaches_all_that_it_builds_on():
+    table = with_rules(GOOD, "g, a, b", "g, b, support", "g, c, support").rules
+
+    assert table.reach("a") == {"a", "b", "support"}
+    assert table.reach("support") == {"support"}
+    assert table.roles == {"a", "b", "c", "support"}

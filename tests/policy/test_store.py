@@ -1,0 +1,231 @@
+"""Policies are applied for all nodes, followed without a restart, and never replaced by broken ones."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from tests.policy.folders import shipped
+from vault.errors import NotFound, Unavailable
+from vault.policy.policy_set import PolicySet
+from vault.policy.store import Policies
+from vault.policy.tables import POLICY_VERSION
+from vault.storage.database import Database
+from vault.storage.migrate import upgrade
+
+FIRST = PolicySet.load(shipped())
+SECOND = PolicySet.load(shipped() | {"policy.csv": shipped()["policy.csv"] + "\n# reviewed\n"})
+THIRD = PolicySet.load(shipped() | {"policy.csv": "p, support, *, name, read, customer-support, allow"})
+
+
+@pytest.fixture
+async def database(data_url):
+    database = Database(data_url)
+    await upgrade(database, "data")
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def policies(database, clock):
+    return Policies(database, clock)
+
+
+@pytest.fixture
+def elsewhere(database, clock):
+    """Another node on the same database."""
+    return Policies(database, clock)
+
+
+async def rows(database):
+    async with database.reading() as connection:
+        return (await connection.execute(select(func.count()).select_from(POLICY_VERSION))).scalar_one()
+
+
+async def spoil(database, **values):
+    """Change the newest row of a tenant behind the vault's back."""
+    newest = select(func.max(POLICY_VERSION.c.applied_at)).where(POLICY_VERSION.c.tenant_id == "default")
+    async with database.transaction() as connection:
+        moment = (await connection.execute(newest)).scalar_one()
+        await connection.execute(update(POLICY_VERSION).where(POLICY_VERSION.c.applied_at == moment).values(**values))
+
+
+async def test_nothing_is_in_force_before_something_is_applied(policies):
+    assert await policies.refresh() == ()
+    with pytest.raises(NotFound) as caught:
+        policies.active("default")
+
+    assert "cdv policy apply" in caught.value.hint
+
+
+async def test_what_is_applied_is_in_force_at_once(policies):
+    assert await policies.apply("default", FIRST, "ada") is True
+
+    active = policies.active("default")
+    assert active.version == FIRST.version
+    assert active.policy_set is FIRST
+    assert active.decisions.tenant == "default"
+
+
+async def test_the_same_folder_applied_again_is_not_recorded_again(policies, database):
+    await policies.apply("default", FIRST, "ada")
+    decisions = policies.active("default").decisions
+
+    assert await policies.apply("default", FIRST, "bob") is False
+    assert await rows(database) == 1
+    assert policies.active("default").decisions is decisions
+
+
+async def test_an_older_folder_may_come_back_into_force(policies, database):
+    for each in (FIRST, SECOND, FIRST):
+        assert await policies.apply("default", each, "ada") is True
+
+    assert await rows(database) == 3
+    assert policies.active("default").version == FIRST.version
+
+
+async def test_another_node_follows(policies, elsewhere):
+    await policies.apply("default", FIRST, "ada")
+    assert await elsewhere.refresh() == ("default",)
+    before = elsewhere.active("default")
+
+    await policies.apply("default", THIRD, "ada")
+    assert elsewhere.active("default") is before
+    assert await elsewhere.refresh() == ("default",)
+    assert elsewhere.active("default").version == THIRD.version
+    assert await elsewhere.refresh() == ()
+    refused = await elsewhere.active("default").decisions.decide(("support",), "customer-support", ("notes",), "read")
+    assert refused.refused["notes"].code == "not-granted"
+
+
+async def test_a_followed_folder_is_the_same_in_every_letter(policies, elsewhere):
+    files = shipped()
+    files["notices/marketing@3.md"] += "\nÄpfel, \u202e\U0001f34e, \\n, \"'{}%s\n"
+    policy_set = PolicySet.load(files)
+    await policies.apply("default", policy_set, "ada")
+    await elsewhere.refresh()
+
+    assert elsewhere.active("default").policy_set.files == policy_set.files
+
+
+async def test_tenants_have_policies_of_their_own(policies, elsewhere):
+    await policies.apply("default", FIRST, "ada")
+    await policies.apply("shop", THIRD, "bob")
+
+    assert set(await elsewhere.refresh()) == {"default", "shop"}
+    assert elsewhere.active("default").version == FIRST.version
+    assert elsewhere.active("shop").version == THIRD.version
+    assert elsewhere.active("shop").decisions.tenant == "shop"
+    with pytest.raises(NotFound):
+        elsewhere.active("other")
+
+
+@pytest.mark.parametrize(
+    "files",
+    ['{"policy.csv": "p, x"}', "{}", "[]", "null", "not json", '{"policy.csv": 7}', '{"model.conf": null}', ""],
+)
+async def test_a_stored_policy_that_does_not_load_never_replaces_one_that_works(
+    policies, elsewhere, database, clock, files
+):
+    await policies.apply("default", FIRST, "ada")
+    await elsewhere.refresh()
+    clock.advance(seconds=1)
+    await policies.apply("default", SECOND, "ada")
+    await spoil(database, files=files)
+
+    assert await elsewhere.refresh() == ()
+    assert await elsewhere.refresh() == ()
+    assert elsewhere.active("default").version == FIRST.version
+
+
+async def test_a_stored_policy_that_is_not_what_its_hash_says_is_not_followed(policies, elsewhere, database):
+    await policies.apply("default", FIRST, "ada")
+    await spoil(database, version=SECOND.version)
+
+    assert await elsewhere.refresh() == ()
+    with pytest.raises(NotFound):
+        elsewhere.active("default")
+
+
+async def test_a_good_policy_after_a_broken_one_is_followed(policies, elsewhere, database, clock):
+    await policies.apply("default", FIRST, "ada")
+    await spoil(database, files="{}")
+    await elsewhere.refresh()
+    clock.advance(seconds=1)
+    await policies.apply("default", SECOND, "ada")
+
+    assert await elsewhere.refresh() == ("default",)
+    assert elsewhere.active("default").version == SECOND.version
+
+
+async def test_a_node_whose_clock_is_behind_still_applies_after_what_is_there(policies, database):
+    ahead = UUID(int=(2**47) << 80 | 7 << 76 | 2 << 62)
+    async with database.transaction() as connection:
+        await connection.execute(
+            insert(POLICY_VERSION).values(
+                tenant_id="default",
+                id=ahead,
+                version=FIRST.version,
+                files="{}",
+                applied_at=datetime(2026, 1, 1, tzinfo=UTC),
+                applied_by="fast clock",
+            )
+        )
+    await policies.apply("default", SECOND, "ada")
+    await policies.refresh()
+
+    assert policies.active("default").version == SECOND.version
+    assert policies.active("default").id > ahead
+
+
+async def test_a_late_look_never_brings_an_older_version_back(policies):
+    await policies.apply("default", FIRST, "ada")
+    old = policies.active("default").id
+    await policies.apply("default", SECOND, "ada")
+
+    assert policies._swap("default", old, FIRST) is False
+    assert policies.active("default").version == SECOND.version
+
+
+async def test_the_history_tells_who_applied_what_and_when_latest_first(policies, clock):
+    await policies.apply("default", FIRST, "ada")
+    clock.advance(hours=1)
+    await policies.apply("default", SECOND, "bob")
+    await policies.apply("shop", FIRST, "eve")
+
+    history = await policies.history("default")
+    assert [(each.version, each.applied_by) for each in history] == [(SECOND.version, "bob"), (FIRST.version, "ada")]
+    assert history[0].applied_at == clock.now()
+    assert [each.applied_by for each in await policies.history("default", most=1)] == ["bob"]
+
+
+async def test_two_nodes_that_apply_at_once_agree_in_the_end(policies, elsewhere, database):
+    await asyncio.gather(policies.apply("default", FIRST, "ada"), elsewhere.apply("default", FIRST, "bob"))
+    assert await rows(database) == 1
+    await asyncio.gather(policies.apply("default", SECOND, "ada"), elsewhere.apply("default", THIRD, "bob"))
+    await policies.refresh()
+    await elsewhere.refresh()
+
+    assert policies.active("default").version == elsewhere.active("default").version
+
+
+async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock):
+    path = tmp_path / "gone" / "data.sqlite"
+    path.parent.mkdir()
+    database = Database(f"sqlite:///{path}", timeout=0.5)
+    await upgrade(database, "data")
+    policies = Policies(database, clock)
+    await policies.apply("default", FIRST, "ada")
+    await database.close()
+    path.unlink()
+    path.parent.rmdir()
+    gone = Database(f"sqlite:///{path}", timeout=0.5)
+
+    with pytest.raises(Unavailable):
+        await Policies(gone, clock).refresh()
+    await gone.close()
+    assert policies.active("default").version == FIRST.version

@@ -1,0 +1,1 @@
+"""The HTTP door for apps: FastAPI on uvicorn, everything under ``/v1``."""

@@ -1,0 +1,81 @@
+"""The FastAPI application over one open vault."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+
+from vault.api import bodies, problems
+from vault.api.metrics import Sizes
+from vault.api.porch import Porch
+from vault.api.routes import audit, health, policies, read, records, subjects
+from vault.operations.sign_in import SignIns
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from vault.bootstrap import Vault
+
+DESCRIPTION = """\
+One encrypted place for customers' personal data. Every read states a purpose, is decided by policy and legal ground,
+and is on the audit log before it is answered. Errors are problems (RFC 9457) with a stable `code`.
+"""
+REFUSALS = {401: "Nobody knows who calls", 403: "Denied", 422: "Not in its form", 429: "Too many", 503: "Not now"}
+
+
+def create_app(vault: Vault) -> ASGIApp:
+    """Make the application, with the porch before it."""
+    app = bare_app(vault)
+    return Porch(app, largest=vault.settings.largest_body, deadline=vault.settings.request_deadline)
+
+
+def bare_app(vault: Vault) -> FastAPI:
+    """Make the application without the porch."""
+    problem: dict[str, Any] = {"model": bodies.Problem, "content": {problems.MEDIA_TYPE: {}}}
+    app = FastAPI(
+        title="Customer Data Vault",
+        version=version("customer-data-vault"),
+        description=DESCRIPTION,
+        responses={status: {**problem, "description": text} for status, text in REFUSALS.items()},
+        redoc_url=None,
+        docs_url=None,
+    )
+    app.state.house = vault.house
+    app.state.sign_ins = SignIns(vault.house)
+    app.state.ready = vault.ready
+    app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
+    problems.install(app)
+    app.router.routes.insert(0, read.route)
+    for each in (subjects, records, policies, audit, health):
+        app.include_router(each.router)
+    app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+def _decisions(vault: Vault) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for active in vault.house.policies.all_active():
+        for what, count in active.decisions.stats().items():
+            total[what] = total.get(what, 0) + count
+    return total
+
+
+def _with_read(write: Any) -> Any:
+    """Add the hot route, which FastAPI does not see, to the document that FastAPI writes."""
+
+    def document() -> dict[str, Any]:
+        written: dict[str, Any] = write()
+        if read.PATH not in written["paths"]:
+            described = read.described()
+            shared = {"$ref": "#/components/schemas/Problem"}
+            for status, text in {**REFUSALS, 404: "No such person"}.items():
+                described["responses"][str(status)] = {
+                    "description": text,
+                    "content": {problems.MEDIA_TYPE: {"schema": shared}},
+                }
+            written["paths"] = {read.PATH: {"post": described}, **written["paths"]}
+        return written
+
+    return document

@@ -1,0 +1,71 @@
+"""What routes need of the request: the open vault, and who calls."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+
+from vault.errors import InvalidInput, RevisionRequired, StaleRevision
+from vault.operations.house import Caller, House
+
+if TYPE_CHECKING:
+    from vault.operations.sign_in import SignIns
+
+_described = HTTPBearer(
+    auto_error=False,
+    scheme_name="bearer",
+    description="An API key (`cdv_…`) or a JWT of the company's OIDC issuer.",
+)
+_REVISION = re.compile(r'"(\d{1,9})"')
+_BEARER = "bearer "
+
+
+async def signed_in(request: Request, _described: Annotated[Any, Security(_described)] = None) -> Caller:
+    """Find out who calls; the second argument only describes the scheme in the OpenAPI document."""
+    return await caller_of(request)
+
+
+async def caller_of(request: Request) -> Caller:
+    """Return the caller that a request's bearer stands for.
+
+    Raises:
+        NotAuthenticated: it stands for nobody.
+    """
+    header = request.headers.get("authorization", "")
+    bearer = header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else None
+    sign_ins: SignIns = request.app.state.sign_ins
+    return await sign_ins.sign_in(bearer, request.scope["request_id"])
+
+
+def house_of(request: Request) -> House:
+    """Return the rooms of the open vault."""
+    house: House = request.app.state.house
+    return house
+
+
+SignedIn = Annotated[Caller, Depends(signed_in)]
+Rooms = Annotated[House, Depends(house_of)]
+
+
+def revision_of(if_match: str | None) -> int:
+    """Read the revision from ``If-Match`` (RFC 9110 §13.1.1).
+
+    Raises:
+        RevisionRequired: there is none, or ``*``, which would say that any revision will do.
+        StaleRevision: a weak or foreign tag, which no revision of ours can match.
+        InvalidInput: no entity tag at all.
+    """
+    if if_match is None or if_match.strip() == "*":
+        raise RevisionRequired(
+            "a change must say which revision it starts from",
+            hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
+        )
+    found = _REVISION.fullmatch(if_match.strip())
+    if found is not None:
+        return int(found[1])
+    if '"' in if_match:
+        raise StaleRevision("the profile never had that revision", hint="read it again and send the change anew")
+    raise InvalidInput('If-Match takes an entity tag such as "3"', code="invalid-if-match")

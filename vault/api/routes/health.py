@@ -1,0 +1,44 @@
+"""For those who run the vault: is it alive, is it ready, how does it do, and what does a problem mean."""
+
+from __future__ import annotations
+
+import html
+import os
+
+from fastapi import APIRouter, Request, Response
+
+from vault.api.answers import answer
+from vault.api.metrics import exposition
+from vault.api.problem_pages import EXPLAINED
+
+router = APIRouter(tags=["operating"])
+
+
+@router.get("/healthz")
+async def alive() -> Response:
+    """Tell that the process answers."""
+    return answer({"status": "alive"})
+
+
+@router.get("/readyz")
+async def ready(request: Request) -> Response:
+    """Tell that both databases answer; 503 where one does not."""
+    await request.app.state.ready()
+    return answer({"status": "ready"})
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Figures in Prometheus' text format."""
+    body = exposition(request.app.state.sizes, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/problems", response_class=Response)
+async def problems() -> Response:
+    """Explain every problem code: the page to which a problem's `type` leads."""
+    rows = "".join(
+        f'<dt id="{code}"><code>{code}</code></dt><dd>{html.escape(text)}</dd>' for code, text in EXPLAINED.items()
+    )
+    page = f'<!doctype html><html lang="en"><title>Problems</title><h1>Problems</h1><dl>{rows}</dl></html>'
+    return Response(page, media_type="text/html; charset=utf-8")

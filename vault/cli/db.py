@@ -1,0 +1,67 @@
+"""``cdv db``: the tables of a vault's two databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
+from vault.cli.screen import emit, note, show_table
+from vault.cli.work import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+group = make_group("The tables of a vault's databases.", "cdv db status", "cdv db upgrade")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="db")
+
+
+@group.command(epilog=examples("cdv db upgrade --vault my-vault"))
+def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
+    """Bring both databases up to this version of the program. Make a backup first."""
+    from vault.bootstrap import read_settings, upgrade_databases
+
+    read_settings(vault)  # says that there is no vault, before files are made for one
+    changed = run(upgrade_databases(vault))
+    if as_json:
+        emit({which: {"before": before, "after": after} for which, (before, after) in changed.items()})
+        return
+    for which, (before, after) in changed.items():
+        note(f"{which}: {after} already" if before == after else f"{which}: {before or 'empty'} -> {after}")
+
+
+@group.command(epilog=examples("cdv db status --json"))
+def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
+    """Tell whether both databases have the tables that this version runs on; exit status 1 if one has not."""
+    found = run(_status(vault))
+    if as_json:
+        emit({which: {"dialect": dialect, "current": current} for which, dialect, current in found})
+    else:
+        rows = [(which, dialect, "current" if current else "to be upgraded") for which, dialect, current in found]
+        show_table(("database", "kind", "state"), rows, empty="")
+    if not all(current for _, _, current in found):
+        if not as_json:
+            note("hint: run `cdv db upgrade`")
+        raise typer.Exit(1)
+
+
+async def _status(folder: Path) -> list[tuple[str, str, bool]]:
+    from vault.bootstrap import read_settings
+    from vault.storage.database import Database
+    from vault.storage.migrate import is_current
+
+    settings = read_settings(folder)
+    found = []
+    which: Literal["data", "keys"]
+    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):  # type: ignore[assignment]
+        database = Database(url, timeout=settings.database_timeout)
+        try:
+            found.append((which, database.dialect, await is_current(database, which)))
+        finally:
+            await database.close()
+    return found

@@ -1,0 +1,110 @@
+"""Say why a read is allowed or not, step by step, without reading: the way to put a denial right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from vault.ids import RoleName
+from vault.operations.decide import (
+    decide,
+    entry,
+    ground_refusal,
+    refused_codes,
+    subject_refusal,
+    whole_names,
+)
+from vault.operations.house import Caller
+from vault.operations.rights import require_right
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from vault.ids import SubjectId
+    from vault.operations.house import House
+    from vault.policy.decision import Decision
+
+
+class Explained(NamedTuple):
+    """The answer for one field: whether, at which step of a read it was decided, by which rule, and the remedy."""
+
+    allowed: bool
+    step: int
+    code: str
+    detail: str
+    rule: str
+
+
+class Explanation(NamedTuple):
+    """The answer for all fields under one version of the policies."""
+
+    fields: dict[str, Explained]
+    policy_version: str
+    audit: UUID
+
+
+async def explain(
+    house: House,
+    caller: Caller,
+    *,
+    fields: Sequence[str],
+    purpose: str,
+    action: str = "read",
+    subject: SubjectId | None = None,
+    roles: Sequence[str] | None = None,
+) -> Explanation:
+    """Explain what a request would be answered, for the caller's own roles or, with the right to it, for others.
+
+    Whether the subject exists is told only of fields that the policies grant and whose legal ground holds: to the
+    same callers as a read would tell it.
+
+    Raises:
+        InvalidInput: an unknown purpose, field or action.
+        Denied: other roles were asked about without the right to it.
+    """
+    if roles is not None:
+        await require_right(house, caller, "vault:decisions", "explain", audited_as="explain")
+    await house.limits.take(caller.principal, "read", 1)
+    asking = caller if roles is None else _in_roles(caller, roles)
+    decision = await decide(house, asking, "explain", purpose, fields, verb=action)
+    explained, found = await _explained(house, caller, decision, subject)
+    names = whole_names(decision)
+    made = entry(
+        house,
+        caller,
+        action="explain",
+        decision="allowed",
+        purpose=decision.purpose.name,
+        fields=tuple(names.values()),
+        refused=refused_codes(decision, decision.refused),
+        policy=decision.policy_version,
+        subjects=found,
+    )
+    await house.ledger.append(made)
+    return Explanation(explained, decision.policy_version, made.id)
+
+
+def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:
+    return Caller(replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles}))), caller.request_id)
+
+
+async def _explained(
+    house: House, caller: Caller, decision: Decision, subject: SubjectId | None
+) -> tuple[dict[str, Explained], tuple[UUID, ...]]:
+    explained = {
+        asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
+        for asked, each in decision.verdicts.items()
+    }
+    pseudonyms: tuple[UUID, ...] = ()
+    step, refusal = 7, ground_refusal(decision)
+    if subject is not None:
+        (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        pseudonyms = () if found is None else (found.pseudonym,)
+        if refusal is None:  # whom the ground refuses learns nothing about the subject
+            step, refusal = 6, subject_refusal(found, decision)
+    if refusal is not None:
+        told = Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)
+        explained |= dict.fromkeys((asked for asked, _view in decision.granted), told)
+    return explained, pseudonyms
