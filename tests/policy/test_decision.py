@@ -81,14 +81,19 @@ def test_the_steps_are_taken_in_order():
 
 
 def test_step_5_grants_by_the_rule_that_allows():
-    verdict = weigh([Ruling("marketing", True, rule("allow"))], "order-fulfilment", "profile.email.clear", "read")
+    verdict = weigh(
+        [Ruling("marketing", granted=True, rule=rule("allow"))], "order-fulfilment", "profile.email.clear", "read"
+    )
 
     assert (verdict.granted, verdict.code, verdict.step) == (True, decision.GRANTED, 5)
     assert verdict.rule == "policy.csv:12: p, marketing, *, profile.email, read, order-fulfilment, allow"
 
 
 def test_step_5_lets_one_role_s_deny_outweigh_another_s_allow():
-    rulings = [Ruling("support", True, rule("allow", 3)), Ruling("marketing", False, rule("deny", 12))]
+    rulings = [
+        Ruling("support", granted=True, rule=rule("allow", 3)),
+        Ruling("marketing", granted=False, rule=rule("deny", 12)),
+    ]
     for order in (rulings, rulings[::-1]):
         verdict = weigh(order, "order-fulfilment", "profile.email.clear", "read")
 
@@ -98,7 +103,7 @@ def test_step_5_lets_one_role_s_deny_outweigh_another_s_allow():
 
 
 def test_step_5_refuses_what_no_rule_grants_and_shows_the_rule_that_would():
-    verdict = weigh([Ruling("support", False, None)], "customer-support", "profile.email.clear", "read")
+    verdict = weigh([Ruling("support", granted=False, rule=None)], "customer-support", "profile.email.clear", "read")
 
     assert (verdict.granted, verdict.code, verdict.step) == (False, "not-granted", 5)
     assert verdict.rule == "policy.csv: no rule grants read of email"

@@ -58,7 +58,7 @@ def test_a_line_that_cannot_be_is_refused_by_its_number(line, code):
 
 
 def test_roles_that_build_on_one_another_in_a_circle_are_refused():
-    found = findings_of(shipped() | {"policy.csv": "\n".join((GOOD, "g, a, support", "g, support, b", "g, b, a"))})
+    found = findings_of(shipped() | {"policy.csv": f"{GOOD}\ng, a, support\ng, support, b\ng, b, a"})
 
     assert [(each.line, each.code) for each in found] == [(line, "circular-role") for line in (2, 3, 4)]
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
 
 from vault.api import bodies, problems
 from vault.api.metrics import Sizes
@@ -26,13 +27,14 @@ REFUSALS = {401: "Nobody knows who calls", 403: "Denied", 422: "Not in its form"
 
 
 def create_app(vault: Vault) -> ASGIApp:
-    """Make the application, with the porch before it."""
+    """Make the application: the porch, the one hot route, and behind them everything else."""
     app = bare_app(vault)
-    return Porch(app, largest=vault.settings.largest_body, deadline=vault.settings.request_deadline)
+    hot = read.HotRoute(app, vault.house, app.state.sign_ins)
+    return Porch(hot, largest=vault.settings.largest_body, deadline=vault.settings.request_deadline)
 
 
 def bare_app(vault: Vault) -> FastAPI:
-    """Make the application without the porch."""
+    """Make the framework's part of the application: all routes but the hot one."""
     problem: dict[str, Any] = {"model": bodies.Problem, "content": {problems.MEDIA_TYPE: {}}}
     app = FastAPI(
         title="Customer Data Vault",
@@ -47,7 +49,6 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.ready = vault.ready
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
-    app.router.routes.insert(0, read.route)
     for each in (subjects, records, policies, audit, health):
         app.include_router(each.router)
     app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
@@ -62,12 +63,21 @@ def _decisions(vault: Vault) -> dict[str, int]:
     return total
 
 
+def _schemas() -> dict[str, Any]:
+    """Write the schemas to which the hot route refers."""
+    template = "#/components/schemas/{model}"
+    both = [(bodies.ReadResult, "serialization"), (bodies.Problem, "serialization")]
+    _names, schema = models_json_schema(both, ref_template=template)  # type: ignore[arg-type]
+    return dict(schema["$defs"])
+
+
 def _with_read(write: Any) -> Any:
     """Add the hot route, which FastAPI does not see, to the document that FastAPI writes."""
 
     def document() -> dict[str, Any]:
         written: dict[str, Any] = write()
         if read.PATH not in written["paths"]:
+            written["components"]["schemas"] |= _schemas()
             described = read.described()
             shared = {"$ref": "#/components/schemas/Problem"}
             for status, text in {**REFUSALS, 404: "No such person"}.items():

@@ -20,22 +20,17 @@ _described = HTTPBearer(
     description="An API key (`cdv_…`) or a JWT of the company's OIDC issuer.",
 )
 _REVISION = re.compile(r'"(\d{1,9})"')
-_BEARER = "bearer "
+BEARER = "bearer "
 
 
 async def signed_in(request: Request, _described: Annotated[Any, Security(_described)] = None) -> Caller:
-    """Find out who calls; the second argument only describes the scheme in the OpenAPI document."""
-    return await caller_of(request)
-
-
-async def caller_of(request: Request) -> Caller:
-    """Return the caller that a request's bearer stands for.
+    """Find out who calls; the second argument only describes the scheme in the OpenAPI document.
 
     Raises:
-        NotAuthenticated: it stands for nobody.
+        NotAuthenticated: the bearer stands for nobody, or there is none.
     """
     header = request.headers.get("authorization", "")
-    bearer = header[len(_BEARER) :].strip() if header[: len(_BEARER)].lower() == _BEARER else None
+    bearer = header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
     sign_ins: SignIns = request.app.state.sign_ins
     return await sign_ins.sign_in(bearer, request.scope["request_id"])
 

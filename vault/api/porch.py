@@ -141,5 +141,6 @@ def _counted(receive: Receive, largest: int) -> Receive:
 
 def _route(scope: Scope) -> str:
     """Return the template of the route, never the path: that may hold anything."""
+    template: str | None = scope.get("route_template")
     route: Any = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    return template or getattr(route, "path", None) or "unmatched"

@@ -60,6 +60,7 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody's word for where a request comes from is needed here
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     socket = config.bind_socket()

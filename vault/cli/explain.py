@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,9 +14,10 @@ from vault.cli.work import in_tenant
 
 if TYPE_CHECKING:
     from vault.ids import TenantId
+    from vault.operations.explain import Explained
     from vault.operations.house import House
-    from vault.policy.decision import Decision
     from vault.policy.decisions import Decisions
+    from vault.policy.policy_set import PolicySet
 
 EXAMPLES = (
     "cdv policy explain --role support --purpose customer-support email email.masked",
@@ -30,6 +31,18 @@ class Action(str, Enum):
     read = "read"
     write = "write"
     search = "search"
+
+
+class _Question(NamedTuple):
+    roles: tuple[str, ...]
+    purpose: str
+    fields: tuple[str, ...]
+    action: str
+
+
+class _Answer(NamedTuple):
+    fields: dict[str, Explained]
+    version: str
 
 
 def explain(
@@ -46,87 +59,83 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say why fields may be read for a purpose or not: the step and the rule that decide, and the remedy."""
-    asked = tuple(dict.fromkeys(field))
-
-    def answer(decisions: Decisions) -> Decision:
-        _check_names(decisions, role, purpose, asked)
-        return decisions.decide_now(tuple(sorted(set(role))), purpose, asked, action.value)
-
-    async def work(house: House, its: TenantId) -> Decision:
-        return answer(house.policies.active(its).decisions)
-
+    question = _Question(tuple(sorted(set(role))), purpose, tuple(dict.fromkeys(field)), action.value)
     if policies is None:
-        decision = in_tenant(vault, tenant, work)
+        answer = in_tenant(vault, tenant, lambda house, its: _ask_vault(house, its, question))
     else:
-        from vault.policy.decisions import Decisions
-        from vault.policy.policy_set import PolicySet
-
-        decision = answer(Decisions(PolicySet.from_folder(policies), tenant))
+        answer = _ask_folder(policies, tenant, question)
     if as_json:
-        emit(_as_json(decision))
+        explained = {asked: each._asdict() for asked, each in answer.fields.items()}
+        emit({"fields": explained, "policy_version": answer.version})
     else:
-        _show(decision)
+        _show(answer)
 
 
-def _check_names(decisions: Decisions, roles: list[str], purpose: str, fields: tuple[str, ...]) -> None:
+async def _ask_vault(house: House, tenant: TenantId, question: _Question) -> _Answer:
+    """Ask what is in force, by the operation that the API asks: that is on the audit log."""
+    from vault.operations.administer import at_the_console
+    from vault.operations.explain import explain as explain_now
+
+    _check_names(house.policies.active(tenant).policy_set, question)
+    told = await explain_now(
+        house,
+        at_the_console(tenant),
+        fields=question.fields,
+        purpose=question.purpose,
+        action=question.action,
+        roles=question.roles,
+    )
+    return _Answer(told.fields, told.policy_version)
+
+
+def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
+    """Ask a folder that is in force nowhere: a draft, or a checkout in a pull request."""
+    from vault.policy.decisions import Decisions
+    from vault.policy.policy_set import PolicySet
+
+    policy_set = PolicySet.from_folder(folder)
+    _check_names(policy_set, question)
+    return _Answer(_decided(Decisions(policy_set, tenant), question), policy_set.version)
+
+
+def _decided(decisions: Decisions, question: _Question) -> dict[str, Explained]:
+    from vault.operations.decide import ground_refusal
+    from vault.operations.explain import Explained
+
+    decision = decisions.decide_now(question.roles, question.purpose, question.fields, question.action)
+    explained = {
+        asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
+        for asked, each in decision.verdicts.items()
+    }
+    lacking = ground_refusal(decision)
+    if lacking is not None:
+        refused = Explained(allowed=False, step=7, code=lacking.code, detail=lacking.detail, rule=lacking.rule)
+        explained |= dict.fromkeys((asked for asked, _view in decision.granted), refused)
+    return explained
+
+
+def _check_names(policy_set: PolicySet, question: _Question) -> None:
     """Say which name is wrong and which is near it; who types here may see what there is."""
     from vault.catalogue.findings import did_you_mean
     from vault.errors import InvalidInput
 
-    policy_set = decisions.policy_set
-    if purpose not in policy_set.purposes:
-        named = f"the purposes are {', '.join(sorted(policy_set.purposes))}"
-        raise InvalidInput("there is no such purpose", hint=did_you_mean(purpose, policy_set.purposes, named))
-    for number, name in enumerate(fields, start=1):
-        if name not in policy_set.catalogue:
-            known = [view.name.removeprefix("profile.").removesuffix(".clear") for view in policy_set.catalogue.views()]
+    purposes, catalogue, roles = policy_set.purposes, policy_set.catalogue, policy_set.rules.roles
+    if question.purpose not in purposes:
+        named = f"the purposes are {', '.join(sorted(purposes))}"
+        raise InvalidInput("there is no such purpose", hint=did_you_mean(question.purpose, purposes, named))
+    for number, name in enumerate(question.fields, start=1):
+        if name not in catalogue:
+            known = [view.name.removeprefix("profile.").removesuffix(".clear") for view in catalogue.views()]
             hint = did_you_mean(name, known, "catalogue.toml declares the fields and their views")
-            raise InvalidInput(f"there is no such field or view: the one named at place {number}", hint=hint)
-    known_roles = policy_set.rules.roles
-    if not known_roles.issuperset(roles):
-        warn(f"the policies do not know every one of these roles; they know: {', '.join(sorted(known_roles))}")
+            raise InvalidInput(f"number {number} of the fields does not exist", hint=hint)
+    if not roles.issuperset(question.roles):
+        warn(f"the policies do not know every one of these roles; they know: {', '.join(sorted(roles))}")
 
 
-def _show(decision: Decision) -> None:
-    for asked in decision.asked:
-        verdict = decision.verdicts[asked]
-        colour = typer.colors.GREEN if verdict.granted else typer.colors.RED
-        word = typer.style("allowed" if verdict.granted else "denied", fg=colour, bold=True)
-        typer.echo(f"{asked}: {word} ({verdict.code}, step {verdict.step})")
-        typer.echo(f"    {'why' if verdict.granted else 'remedy'}: {verdict.detail}")
-        typer.echo(f"    rule: {verdict.rule}")
-    then = _and_then(decision)
-    if then:
-        typer.echo(f"Step 7, for each person: {then}")
-
-
-def _and_then(decision: Decision) -> str | None:
-    """Tell what the purpose still asks of the person once the policies have said yes."""
-    from vault.consent import ground
-
-    purpose = decision.purpose
-    lacking = ground.refusal(purpose.name, purpose.legal_basis, purpose.article9, consented=False)
-    if lacking is None or not decision.granted:
-        return None
-    text = f" to the notice {purpose.notice}" if purpose.notice else ""
-    return f"the purpose rests on consent; without the person's{text} nothing is shown ({lacking.code})"
-
-
-def _as_json(decision: Decision) -> dict[str, Any]:
-    return {
-        "purpose": decision.purpose.name,
-        "legal_basis": decision.purpose.legal_basis,
-        "needs_consent": _and_then(decision) is not None,
-        "action": decision.action,
-        "policy_version": decision.policy_version,
-        "fields": {
-            asked: {
-                "granted": verdict.granted,
-                "code": verdict.code,
-                "step": verdict.step,
-                "rule": verdict.rule,
-                "detail": verdict.detail,
-            }
-            for asked, verdict in decision.verdicts.items()
-        },
-    }
+def _show(answer: _Answer) -> None:
+    for asked, each in answer.fields.items():
+        colour = typer.colors.GREEN if each.allowed else typer.colors.RED
+        word = typer.style("allowed" if each.allowed else "denied", fg=colour, bold=True)
+        typer.echo(f"{asked}: {word} at step {each.step} ({each.code})")
+        typer.echo(f"    {each.detail}")
+        typer.echo(f"    rule: {each.rule}")

@@ -32,7 +32,7 @@ def serve(
     # By name, for the two doors do not know each other: this one only asks for the other to be opened.
     import_module("vault.api.serve").serve(
         vault,
-        host=settings.host if host is None else host,
-        port=settings.port if port is None else port,
+        host=host,
+        port=port,
         workers=workers,
     )

@@ -16,7 +16,7 @@ from vault.errors import PolicyInvalid
 from vault.ids import PolicyVersion
 from vault.policy.enforcer import check_model
 from vault.policy.folder import FILES, NOTICES, read_folder, tidied
-from vault.policy.rules import RuleReader, RuleTable
+from vault.policy.read_rules import RuleReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, Purpose
     from vault.catalogue.notices import Notice
     from vault.catalogue.retention import Rule as RetentionRule
+    from vault.policy.rules import RuleTable
 
 __all__ = ["Finding", "PolicySet"]
 

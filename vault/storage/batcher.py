@@ -16,7 +16,8 @@ class Batcher(Generic[Item, Result]):
     """Gathers the items that are submitted while a flight is under way, and sends them as the next one.
 
     Nobody waits for company: an item that finds no flight under way leaves at once, and under load the flights fill
-    by themselves. One flight at a time, so that ``run`` may own a connection.
+    by themselves. One flight at a time, so that ``run`` may own a connection. An item whose caller has given up before
+    its flight left stays behind.
 
     Args:
         run: takes the items of a flight and answers one result for each, in order. What it raises reaches every
@@ -42,8 +43,10 @@ class Batcher(Generic[Item, Result]):
     async def _fly(self) -> None:
         try:
             while self._waiting:
-                flight, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-                await self._fly_once(flight)
+                present = [each for each in self._waiting if not each[1].done()]
+                flight, self._waiting = present[: self._most], present[self._most :]
+                if flight:
+                    await self._fly_once(flight)
         finally:
             self._pilot = None
             for _item, answer in self._waiting:  # only where the pilot was cancelled: the loop is being shut down
@@ -53,6 +56,8 @@ class Batcher(Generic[Item, Result]):
     async def _fly_once(self, flight: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run([item for item, _answer in flight])
+            if len(results) != len(flight):
+                raise RuntimeError("a flight answers with one result for each of its items")  # noqa: TRY301 - as below
         except asyncio.CancelledError:
             for _item, answer in flight:
                 answer.cancel()

@@ -15,11 +15,23 @@ if TYPE_CHECKING:
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 def to_microseconds(moment: datetime) -> int:
-    """Count the microseconds from 1970 to an aware moment; exact, unlike ``timestamp()``."""
-    return (moment - EPOCH) // MICROSECOND
+    """Count the microseconds from 1970 to an aware moment; exact, unlike ``timestamp()``.
+
+    Raises:
+        ValueError: the moment is naive, or lies outside the years 1 to 9999 once it is told in UTC, so that it could
+            be written and never read again.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("a moment needs a time zone")
+    count = (moment - EPOCH) // MICROSECOND
+    if not FIRST <= count <= LAST:
+        raise ValueError("a moment lies between the years 1 and 9999 in UTC")
+    return count
 
 
 def from_microseconds(count: int) -> datetime:
@@ -66,9 +78,10 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Write; a naive moment is refused, for nobody can say which instant it means."""
-        if value is not None and value.tzinfo is None:
-            raise ValueError("a moment needs a time zone")
-        return value if value is None or dialect.name == "postgresql" else to_microseconds(value)
+        if value is None:
+            return None
+        count = to_microseconds(value)
+        return value if dialect.name == "postgresql" else count
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read."""

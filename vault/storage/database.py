@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import asyncpg
 from sqlalchemy import event, make_url
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
-from vault.storage.lanes import (
-    DRIVER_FAILURES,
-    SQLITE_SETTINGS,
-    PostgresLane,
-    SqliteLane,
-    insert_text,
-    unavailable,
-)
+from vault.storage.failures import hush_engine, translated
+from vault.storage.postgres_lane import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
+from vault.storage.sqlite_lane import SETTINGS, SqliteFile, SqliteLane, insert_text
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sqlalchemy import Table
-    from sqlalchemy.engine import URL, Connection
+    from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from vault.storage.lanes import Batch
     from vault.storage.query import Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -57,6 +52,7 @@ class Database:
             "sqlite" if self._url.get_backend_name() == "sqlite" else "postgresql"
         )
         self._writer = asyncio.Lock()
+        self._file = SqliteFile(self._url.database or "") if self.dialect == "sqlite" else None
         self._engine = self._make_engine(size)
         self._lane = self._make_lane(size)
 
@@ -92,7 +88,7 @@ class Database:
         with translated():
             return await self._lane.fetch(query, values)
 
-    async def append(self, batch: Batch) -> None:
+    async def append(self, batch: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
         """Insert whole rows (all columns, in the table's order) into several tables by one durable commit."""
         with translated():
             await self._lane.append(batch)
@@ -107,12 +103,10 @@ class Database:
         await connection.exec_driver_sql("SELECT 1")  # the engine begins its transaction with the first statement
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
-        try:
+        with translated():
             await driver.copy_records_to_table(
                 table.name, records=rows, columns=[column.name for column in table.columns]
             )
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise sa_exc.IntegrityError(None, None, _Unsaid(type(error).__name__)) from None
 
     async def ping(self) -> None:
         """Ask for nothing, to see whether the database answers."""
@@ -125,56 +119,69 @@ class Database:
         await self._engine.dispose()
 
     def _make_engine(self, size: int) -> AsyncEngine:
-        if self.dialect == "postgresql":
-            return create_async_engine(
-                self._url,
-                pool_size=size,
-                pool_timeout=self.timeout,
-                pool_pre_ping=True,
-                hide_parameters=True,
-                connect_args={
-                    "command_timeout": self.timeout,
-                    "timeout": self.timeout,
-                    "server_settings": {"application_name": "customer-data-vault", "jit": "off"},
-                },
+        if self._file is not None:
+            # Made of parts: a folder's name may hold what means something in a URL.
+            url = URL.create(DRIVERS["sqlite"], database=self._file.address, query={"mode": "rw", "uri": "true"})
+            engine = create_async_engine(
+                url, pool_size=size, hide_parameters=True, connect_args={"timeout": self.timeout}
             )
+            event.listen(engine.sync_engine, "connect", _settle_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            return engine
         engine = create_async_engine(
-            self._url, pool_size=size, hide_parameters=True, connect_args={"timeout": self.timeout}
+            self._url.set(query={}),
+            pool_size=size,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            async_creator=self._connect_postgres,
         )
-        event.listen(engine.sync_engine, "connect", _settle_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        event.listen(engine.sync_engine, "handle_error", hush_engine)
         return engine
 
     def _make_lane(self, size: int) -> PostgresLane | SqliteLane:
-        if self.dialect == "sqlite":
-            return SqliteLane(self._url.database or "", timeout=self.timeout, writer=self._writer)
-        plain = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return PostgresLane(plain, timeout=self.timeout, size=size)
+        if self._file is not None:
+            return SqliteLane(self._file, timeout=self.timeout, writer=self._writer)
+        return PostgresLane(self._libpq_url, timeout=self.timeout, size=size)
+
+    @property
+    def _libpq_url(self) -> str:
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+    async def _connect_postgres(self) -> asyncpg.Connection:
+        """Connect as the lane does, so that both understand the same URLs (``?sslmode=…``)."""
+        return await asyncpg.connect(
+            self._libpq_url, timeout=self.timeout, command_timeout=self.timeout, server_settings=SERVER_SETTINGS
+        )
 
     @asynccontextmanager
     async def _connected(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:
-        async with self._engine.connect() as connection:
+        if self._file is not None:
+            self._file.check()
+        async with AsyncExitStack() as stack:
+            async with asyncio.timeout(self.timeout):
+                connection = await stack.enter_async_context(self._engine.connect())
             await connection.execution_options(cdv_writes=writes)
-            async with connection.begin():
+            transaction = await connection.begin()
+            try:
                 yield connection
+                await transaction.commit()
+            except (TimeoutError, asyncio.CancelledError):
+                await self._drop(connection)
+                raise
+            except BaseException:
+                await transaction.rollback()
+                raise
 
+    async def _drop(self, connection: AsyncConnection) -> None:
+        """Part with a connection on which a statement did not end.
 
-class _Unsaid(Exception):
-    """What stays of a driver's error once its text, which quotes values, is left out."""
-
-
-class translated:  # noqa: N801 - reads as a phrase: with translated()
-    """Turns a driver's failure into :class:`vault.errors.Unavailable`; integrity errors pass."""
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Translate."""
-        if error is None or isinstance(error, sa_exc.IntegrityError):
-            return
-        if isinstance(error, (sa_exc.DBAPIError, sa_exc.TimeoutError, *DRIVER_FAILURES)):
-            raise unavailable(error) from error
+        PostgreSQL may hang, and would hang over the rollback as well; it rolls back by itself when the line is cut.
+        """
+        if self.dialect == "postgresql" and not connection.invalidated:
+            raw = await connection.get_raw_connection()
+            if raw.driver_connection is not None:
+                raw.driver_connection.terminate()
+            await connection.invalidate()
 
 
 def _with_driver(url: str) -> URL:
@@ -194,7 +201,7 @@ def _with_driver(url: str) -> URL:
 def _settle_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say so, see below
     cursor = connection.cursor()
-    for setting in SQLITE_SETTINGS:
+    for setting in SETTINGS:
         cursor.execute(setting)
     cursor.close()
 

@@ -30,8 +30,9 @@ DRIVER_FAILURES: Final[tuple[type[BaseException], ...]] = (
     asyncpg.InternalClientError,
 )
 _INTEGRITY: Final = (sqlite3.IntegrityError, asyncpg.IntegrityConstraintViolationError)
+_FAILURES: Final[tuple[type[BaseException], ...]] = (sa_exc.DBAPIError, sa_exc.TimeoutError, *DRIVER_FAILURES)
 _TALKATIVE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError)
-_WORDS: Final = ("message", "detail", "hint", "query", "context", "internal_query", "_orig")
+_WORDS: Final = ("message", "detail", "hint", "query", "context", "internal_query")
 
 
 @contextmanager
@@ -44,17 +45,23 @@ def translated() -> Iterator[None]:
     except _INTEGRITY as error:
         hush(error)
         raise sa_exc.IntegrityError(None, None, error) from None
-    except (sa_exc.DBAPIError, sa_exc.TimeoutError, *DRIVER_FAILURES) as error:
+    except _FAILURES as error:
         if isinstance(error, _TALKATIVE):
             hush(error)
-        raise Unavailable(
-            f"the database did not take part in time ({_kind(error)}); nothing was shown or changed",
-            hint="try again; if it lasts, look at the database's log and disk space",
-        ) from error
+        raise unavailable(error) from error
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """Say that the database did not answer, and by what kind of failure."""
+    original = error.orig if isinstance(error, sa_exc.DBAPIError) else None
+    return Unavailable(
+        f"the database did not take part in time ({type(original or error).__name__}); nothing was shown or changed",
+        hint="try again; if it lasts, look at the database's log and disk space",
+    )
 
 
 def hush(error: BaseException) -> None:
-    """Take the words out of a driver's error, in place, so that nobody who still holds it reads them either."""
+    """Take the words out of a driver's error, in place, so that nobody who holds it already reads them either."""
     state = getattr(error, "sqlstate", None)
     kind = type(error).__name__
     error.args = (kind if state is None else f"{kind} ({state})",)
@@ -65,13 +72,11 @@ def hush(error: BaseException) -> None:
 
 
 def hush_engine(context: ExceptionContext) -> None:
-    """Do the same to what SQLAlchemy raises: a listener of its event ``handle_error``."""
-    hush(context.original_exception)
-    raised = context.sqlalchemy_exception
-    if isinstance(raised, sa_exc.DBAPIError):
-        raised.args = (context.original_exception.args[0],)
-
-
-def _kind(error: BaseException) -> str:
-    original = error.orig if isinstance(error, sa_exc.DBAPIError) else None
-    return type(original or error).__name__
+    """Do the same to what SQLAlchemy is about to raise: a listener of its event ``handle_error``."""
+    raised, adapted = context.sqlalchemy_exception, context.original_exception
+    if isinstance(adapted, sa_exc.EmulatedDBAPIException):
+        if adapted.orig is not None:
+            hush(adapted.orig)
+        hush(adapted)
+        if isinstance(raised, sa_exc.DBAPIError):
+            raised.args = adapted.args

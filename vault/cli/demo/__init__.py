@@ -1,1 +1,27 @@
-def register(app): pass
+"""``cdv demo``: a guided tour over the real HTTP API of a server of its own, with customers who do not exist."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vault.cli.options import examples
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(epilog=examples("cdv demo", "cdv demo --serve", "cdv demo --subjects 1000 --seed 7"))(demo)
+
+
+def demo(
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the server up after the tour, with keys and curl lines to try.")
+    ] = False,
+    subjects: Annotated[int, typer.Option(min=1, max=5000, help="How many customers to make up.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 1,
+) -> None:
+    """Show in a quarter of a minute what the vault does: real requests, real answers, made-up people."""
+    from vault.cli.demo.tour import take
+
+    take(subjects=subjects, seed=seed, stay=serve)

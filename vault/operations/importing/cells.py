@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Row = Any
     Get = Callable[[Row], Any]
     Locate = Callable[[str], Get]
+
+MIDNIGHT = time()
 
 
 def make(given: Given, locate: Locate, missing: frozenset[str]) -> Get:
@@ -105,6 +107,8 @@ def _present(get: Get, missing: frozenset[str]) -> Get:
 
 def plain(raw: Any) -> Any:
     """Write what only some files have (dates, decimals, bytes) in the JSON that fields are made of."""
+    if isinstance(raw, datetime) and raw.tzinfo is None and raw.time() == MIDNIGHT:
+        return raw.date().isoformat()  # Parquet files keep days as moments
     if isinstance(raw, (date, datetime)):
         return raw.isoformat()
     if isinstance(raw, Decimal):

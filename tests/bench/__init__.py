@@ -1,0 +1,1 @@
+"""Speed, as ratios measured side by side in one run. Not part of the test suite: run a file by itself."""

@@ -1,0 +1,135 @@
+"""The server under measurement: the vault's own application, and beside it in the same process two yardsticks.
+
+``POST /empty`` is a FastAPI route with a body model that does nothing. ``POST /naive`` reads as one would write it
+first: casbin asked for every field, an ORM session, every audit entry a commit of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import casbin
+from casbin.model import Model
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from vault.api.doors import Rooms, SignedIn
+from vault.api.serve import _Served
+from vault.audit.entry import encode, leaf_hash
+from vault.audit.tables import AuditEntry, AuditSubject
+from vault.bootstrap import default_folder
+from vault.catalogue.types import decode
+from vault.crypto.seal import place
+from vault.ids import new_id
+from vault.operations.decide import entry
+from vault.operations.house import Caller
+from vault.catalogue.model import covers
+from vault.subjects.records import unpack
+from vault.subjects.tables import RecordRow, SubjectRow
+
+
+class Ask(BaseModel):
+    subject: UUID
+    fields: list[str]
+    purpose: str
+    reason: str | None = None
+
+
+def add_yardsticks(app):
+    """Add both routes to the vault's FastAPI application."""
+
+    @app.post("/empty")
+    async def empty(ask: Ask):
+        return {}
+
+    @app.post("/naive")
+    async def naive(ask: Ask, house: Rooms, caller: SignedIn):
+        return await naive_read(house, caller, ask)
+
+
+_enforcers: dict[int, casbin.Enforcer] = {}
+
+
+def _enforcer(house, tenant):
+    active = house.policies.active(tenant)
+    found = _enforcers.get(id(active.policy_set))
+    if found is None:
+        model = Model()
+        model.load_model_from_text(active.policy_set.model)
+        found = casbin.Enforcer(model)
+        found.add_function("covers", covers)
+        for line in active.policy_set.files["policy.csv"].splitlines():
+            parts = [part.strip() for part in line.split(",")]
+            if parts[0] == "p":
+                found.model.add_policy("p", "p", parts[1:7])
+            elif parts[0] == "g":
+                found.add_grouping_policy(*parts[1:])
+        _enforcers[id(active.policy_set)] = found
+    return found
+
+
+async def naive_read(house, caller: Caller, ask: Ask):
+    tenant = caller.tenant
+    active = house.policies.active(tenant)
+    enforcer = _enforcer(house, tenant)
+    engine = house.data._engine
+    shown = {}
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        subject = (
+            await session.execute(
+                select(SubjectRow).where(SubjectRow.tenant_id == tenant, SubjectRow.id == ask.subject)
+            )
+        ).scalar_one()
+        record = (
+            await session.execute(
+                select(RecordRow).where(
+                    RecordRow.tenant_id == tenant,
+                    RecordRow.subject_id == ask.subject,
+                    RecordRow.collection == "profile",
+                )
+            )
+        ).scalar_one()
+        keys = (await house.keyring.subject_keys(tenant, [ask.subject]))[ask.subject]
+        body = unpack(record.body)
+        where = place(tenant, ask.subject, "profile", ask.subject)
+        for asked in ask.fields:
+            view = active.policy_set.catalogue.view(asked)
+            role = caller.principal.roles[0]
+            if enforcer.enforce(role, tenant, view.name, "read", ask.purpose):
+                shown[asked] = decode(keys.open(view.field.name, body[view.field.name].sealed, where))
+        made = entry(
+            house, caller, id=new_id(), action="read", decision="allowed", purpose=ask.purpose,
+            fields=tuple(active.policy_set.catalogue.view(asked).name for asked in shown),
+            subjects=(subject.pseudonym,), policy=active.version,
+        )  # fmt: skip
+        text = encode(made)
+        session.add(
+            AuditEntry(
+                tenant_id=tenant, id=made.id, at=house.clock.now(), principal_id=made.principal, action="read",
+                decision="allowed", body=text, leaf=leaf_hash(text),
+            )  # fmt: skip
+        )
+        session.add(AuditSubject(tenant_id=tenant, pseudonym=subject.pseudonym, entry_id=made.id))
+        await session.commit()
+    return json.loads(json.dumps({"subject": str(ask.subject), "fields": shown, "denied": {}, "audit": str(made.id)}))
+
+
+class _WithYardsticks(_Served):
+    async def _live(self, receive, send):
+        import vault.api.app as api
+
+        bare = api.bare_app
+
+        def with_yardsticks(vault):
+            app = bare(vault)
+            add_yardsticks(app)
+            return app
+
+        api.bare_app = with_yardsticks
+        await super()._live(receive, send)
+
+
+def served():
+    return _WithYardsticks(default_folder())

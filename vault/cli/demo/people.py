@@ -1,0 +1,160 @@
+"""Customers who do not exist: names from Faker, telephones from ranges kept for fiction where a country has one."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from faker import Faker
+
+from vault.clock import rfc3339
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+Fields = dict[str, Any]
+
+LOCALES = {
+    "de_DE": "+4917139200##",
+    "fr_FR": "+3363998####",
+    "en_GB": "+447700900###",
+    "pl_PL": "+48600000###",
+    "tr_TR": "+90555000####",
+    "es_ES": "+34600000###",
+    "it_IT": "+39320000####",
+    "nl_NL": "+31600000###",
+    "sv_SE": "+467017406##",
+    "el_GR": "+30690000####",
+}
+"""Where customers live, and what their telephone numbers look like."""
+
+GOODS = (
+    ("kitchen", "Electric kettle", "39.90"),
+    ("kitchen", "Coffee grinder", "54.00"),
+    ("garden", "Watering can", "17.50"),
+    ("books", "Field guide to birds", "24.00"),
+    ("shoes", "Walking shoes", "89.95"),
+    ("toys", "Wooden train", "32.00"),
+    ("bath", "Bath towels, set of four", "44.90"),
+)
+CALLS = (
+    ("phone", "inbound", "Asked when the parcel will come.", "Call back with the tracking number"),
+    ("email", "inbound", "Wants the invoice made out to the company.", "Send a new invoice"),
+    ("chat", "inbound", "Asked whether the size can be changed.", None),
+    ("store", "inbound", "Collected the order at the counter.", None),
+    ("phone", "outbound", "Told that the delivery is a day late.", "A voucher for the delay"),
+)
+COMPLAINTS = (
+    ("Arrived broken", "The {product} was broken when I opened the parcel. Please send another one."),
+    ("Wrong item", "I ordered something else than the {product} that came."),
+    ("Too late", "The {product} came two weeks late, after the birthday it was meant for."),
+)
+STATES = ("open", "in_progress", "resolved")
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """One customer: bodies for the API, without their purposes."""
+
+    profile: Fields
+    external_id: str
+    purchases: list[Fields]
+    interactions: list[Fields]
+    complaints: list[Fields]
+
+
+class MadeUp:
+    """Makes customers up, the same ones for the same seed.
+
+    Args:
+        seed: any number.
+        now: purchases and calls lie in the two years before it.
+    """
+
+    def __init__(self, seed: int, now: datetime) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - nothing here is a secret
+        self._now = now
+        self._fakers = {locale: Faker(locale) for locale in LOCALES}
+        for number, faker in enumerate(self._fakers.values()):
+            faker.seed_instance(seed * len(LOCALES) + number)
+
+    def customers(self, count: int) -> list[Customer]:
+        """Make customers; the first is always Ada, about whom the tour tells."""
+        return [self._ada(), *(self._anyone(number) for number in range(2, count + 1))]
+
+    def _ada(self) -> Customer:
+        address = {"street": "Lindenweg 12", "postal_code": "10115", "city": "Berlin", "country": "DE"}
+        profile = {
+            "name": "Ada Winter",
+            "given_name": "Ada",
+            "family_name": "Winter",
+            "email": "ada.winter@example.org",
+            "phone": "+491713920042",
+            "address": address,
+            "language": "de",
+            "birth_date": "1987-05-17",
+        }
+        kettle = self._purchase("order-4711", GOODS[0])
+        complaint = self._record(
+            {
+                "subject": "Kettle arrived broken",
+                "body": "The lid is cracked and it leaks. I would like a new one, please.",
+                "status": "open",
+            }
+        )
+        return Customer(profile, "1", [kettle], [self._call()], [complaint])
+
+    def _anyone(self, number: int) -> Customer:
+        locale = self._random.choice(list(LOCALES))
+        faker = self._fakers[locale]
+        given, family = faker.first_name(), faker.last_name()
+        profile = {
+            "name": f"{given} {family}",
+            "given_name": given,
+            "family_name": family,
+            "email": self._email(given, family, number),
+            "phone": re.sub("#", lambda _: str(self._random.randrange(10)), LOCALES[locale]),
+            "address": {
+                "street": faker.street_address().replace("\n", ", "),
+                "city": faker.city(),
+                "country": locale[3:],
+            },
+            "language": locale[:2],
+            "birth_date": faker.date_of_birth(minimum_age=16, maximum_age=90).isoformat(),
+        }
+        purchases = [
+            self._purchase(f"order-{number}-{each}", self._random.choice(GOODS))
+            for each in range(self._random.randrange(1, 4))
+        ]
+        calls = [self._call() for _ in range(self._random.randrange(3))]
+        complaints = [self._complaint(purchases[0])] if self._random.random() < 0.15 else []  # noqa: PLR2004
+        return Customer(profile, str(number), purchases, calls, complaints)
+
+    def _email(self, given: str, family: str, number: int) -> str:
+        plain = unicodedata.normalize("NFKD", f"{given}.{family}".lower()).encode("ascii", "ignore").decode()
+        name = ".".join(part for part in re.split(r"[^a-z]+", plain) if part) or "customer"
+        return f"{name}.{number}@example.{self._random.choice(('com', 'net', 'org'))}"
+
+    def _purchase(self, order: str, goods: tuple[str, str, str]) -> Fields:
+        category, product, amount = goods
+        fields = {"order": order, "product_category": category, "product": product, "quantity": "1"}
+        return self._record({**fields, "amount": amount, "currency": "EUR"}) | {"external_id": order}
+
+    def _call(self) -> Fields:
+        channel, direction, body, promised = self._random.choice(CALLS)
+        fields = {"channel": channel, "direction": direction, "body": body}
+        return self._record(fields if promised is None else {**fields, "commitment": promised})
+
+    def _complaint(self, purchase: Fields) -> Fields:
+        subject, body = self._random.choice(COMPLAINTS)
+        product = purchase["fields"]["product"].lower()
+        status = self._random.choice(STATES)
+        return self._record({"subject": subject, "body": body.format(product=product), "status": status})
+
+    def _record(self, fields: Fields) -> Fields:
+        happened = self._now - timedelta(minutes=self._random.randrange(1, 2 * 365 * 24 * 60))
+        return {"fields": fields, "occurred_at": rfc3339(happened)}
