@@ -23,6 +23,8 @@ class VaultError(Exception):
     """
 
     code: str = "vault-error"
+    audit: str | None = None
+    """Id of the audit entry that tells of it, once there is one."""
 
     def __init__(self, detail: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(detail)
@@ -51,6 +53,12 @@ class InvalidInput(VaultError):
     ) -> None:
         super().__init__(detail, code=code, hint=hint)
         self.faults = tuple(faults)
+
+
+class TooLarge(VaultError):
+    """More came in than is taken at once."""
+
+    code = "body-too-large"
 
 
 class PolicyInvalid(VaultError):

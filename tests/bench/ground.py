@@ -189,27 +189,30 @@ response = function(status) if status ~= 200 then io.stderr:write("status " .. s
 """
 
 
-def wrk(url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_turn=False) -> dict:
+def wrk(url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_turn=False, pid=None) -> dict:
     """Load a POST route with wrk; ``body`` has ``@ID@`` where a subject's id goes. Gives rate and percentiles."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "ids"
         listed.write_text("\n".join(ids))
-        before, _, after = json.dumps(body).partition("@ID@")
+        head, _, tail = json.dumps(body).partition("@ID@")
         pick = (
             "offset = offset % #ids + 1; local id = ids[offset]" if in_turn else "local id = ids[math.random(#ids)]"
         )
         script = Path(folder) / "load.lua"
         script.write_text(
-            LUA % {"ids": listed, "seed": 7, "pick": pick, "path": path, "key": key, "before": before, "after": after}
+            LUA % {"ids": listed, "seed": 7, "pick": pick, "path": path, "key": key, "before": head, "after": tail}
         )
+        before = cpu_seconds(pid) if pid else 0.0
         said = subprocess.run(
             ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--latency", "-s", script, url],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     if said.stderr:
         raise RuntimeError(said.stderr[:500])
+    used = cpu_seconds(pid) - before if pid else 0.0
+    count = int(re.search(r"(\d+) requests in", said.stdout)[1])
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said.stdout)[1])
-    return {"rate": rate, **{f"p{p}": _ms(said.stdout, p) for p in (50, 99)}}
+    return {"rate": rate, "cpu": used / count * 1e6, **{f"p{p}": _ms(said.stdout, p) for p in (50, 99)}}
 
 
 def _ms(text: str, percentile: int) -> float:
@@ -221,3 +224,9 @@ def rss(pid: int) -> int:
     """Resident memory of a process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used, user and system."""
+    parts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")

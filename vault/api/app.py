@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from vault.api import bodies, problems
 from vault.api.metrics import Sizes
-from vault.api.porch import Porch
+from vault.api.porch import Deadline, Porch
 from vault.api.routes import audit, health, policies, read, records, subjects
 from vault.operations.sign_in import SignIns
 
@@ -29,8 +29,9 @@ REFUSALS = {401: "Nobody knows who calls", 403: "Denied", 422: "Not in its form"
 def create_app(vault: Vault) -> ASGIApp:
     """Make the application: the porch, the one hot route, and behind them everything else."""
     app = bare_app(vault)
-    hot = read.HotRoute(app, vault.house, app.state.sign_ins)
-    return Porch(hot, largest=vault.settings.largest_body, deadline=vault.settings.request_deadline)
+    bounded = Deadline(app, seconds=vault.settings.request_deadline)
+    hot = read.HotRoute(bounded, vault.house, app.state.sign_ins)
+    return Porch(hot, largest=vault.settings.largest_body)
 
 
 def bare_app(vault: Vault) -> FastAPI:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vault.operations.read_fields import Shown
 
@@ -37,12 +37,18 @@ def count_request(route: str, status: int, seconds: float, code: str | None) -> 
         PROBLEMS.labels(code).inc()
 
 
-def count_shown(shown: Shown) -> None:
-    """Count what one subject's answer holds and what was refused in it."""
-    if shown.fields:
-        READS.inc(len(shown.fields))
-    for refusal in shown.denied.values():
-        DENIALS.labels(refusal.code).inc()
+def count_shown(results: Sequence[Shown]) -> None:
+    """Count what an answer holds and what was refused in it."""
+    read = 0
+    denied: dict[str, int] = {}
+    for shown in results:
+        read += len(shown.fields)
+        for refusal in shown.denied.values():
+            denied[refusal.code] = denied.get(refusal.code, 0) + 1
+    if read:
+        READS.inc(read)
+    for code, count in denied.items():
+        DENIALS.labels(code).inc(count)
 
 
 @lru_cache(maxsize=1024)

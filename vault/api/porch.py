@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from starlette.requests import Request
+
 from vault import logs
 from vault.api.metrics import count_request
+from vault.api.problems import from_vault_error
+from vault.errors import TooLarge, Unavailable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,18 +28,8 @@ _SAFE: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-_TOO_LARGE: Final = (
-    b'{"type":"/problems#body-too-large","title":"The body is too large","status":413,'
-    b'"code":"body-too-large","detail":"The body has more bytes than this vault takes at once."}'
-)
-_TOO_SLOW: Final = (
-    b'{"type":"/problems#deadline-passed","title":"The vault cannot answer safely now","status":503,'
-    b'"code":"deadline-passed","detail":"The request took longer than it may; nothing was shown."}'
-)
-
-
-class BodyTooLarge(Exception):
-    """More bytes came in than are taken at once."""
+_PROCESS: Final = os.urandom(6).hex()
+_count = itertools.count()
 
 
 class Porch:
@@ -43,13 +38,11 @@ class Porch:
     Args:
         app: what lies behind.
         largest: bytes of a body that are taken.
-        deadline: seconds after which a request is given up with 503.
     """
 
-    def __init__(self, app: ASGIApp, *, largest: int, deadline: float) -> None:
+    def __init__(self, app: ASGIApp, *, largest: int) -> None:
         self._app = app
         self._largest = largest
-        self._deadline = deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through."""
@@ -57,47 +50,61 @@ class Porch:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        answer = _Answer(send)
+        answer = _Answer(send, _SAFE)
         length = _take_in(scope)
         if length is None:
             receive = _counted(receive, self._largest)
         elif length > self._largest:
             receive = _refused
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._app(scope, receive, answer.send)
-        except BodyTooLarge:
-            await answer.refuse(413, _TOO_LARGE)
-        except TimeoutError:
-            log.warning("a request took too long", route=_route(scope), request_id=scope["request_id"])
-            await answer.refuse(503, _TOO_SLOW)
+            await self._app(scope, receive, answer.send)
         finally:
             count_request(_route(scope), answer.status, time.perf_counter() - began, scope.get("problem_code"))
 
 
+class Deadline:
+    """Gives a request up with 503 when it takes too long.
+
+    The hot route goes without: every wait in it has a deadline of its own.
+
+    Args:
+        app: what lies behind.
+        seconds: that a request may take.
+    """
+
+    def __init__(self, app: ASGIApp, *, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through."""
+        answer = _Answer(send)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._app(scope, receive, answer.send)
+        except TimeoutError:
+            log.warning("a request took too long", route=_route(scope), request_id=scope["request_id"])
+            if not answer.status:
+                late = Unavailable("the request took longer than it may; nothing was shown", code="deadline-passed")
+                await (await from_vault_error(Request(scope), late))(scope, receive, send)
+
+
 class _Answer:
-    """Passes the answer on, with our headers, and remembers its status."""
+    """Passes the answer on, with more headers, and remembers its status."""
 
-    __slots__ = ("_send", "status")
+    __slots__ = ("_headers", "_send", "status")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         self._send = send
+        self._headers = headers
         self.status = 0
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), *_SAFE]
+            message["headers"] = [*message["headers"], *self._headers]
         await self._send(message)
-
-    async def refuse(self, status: int, body: bytes) -> None:
-        """Answer in place of the app, unless it has begun to answer."""
-        if self.status:
-            return
-        headers = [(b"content-type", b"application/problem+json"), (b"content-length", str(len(body)).encode())]
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": body})
 
 
 def _take_in(scope: Scope) -> int | None:
@@ -115,13 +122,18 @@ def _take_in(scope: Scope) -> int | None:
             length = None
     if length is None and scope["method"] in {"GET", "HEAD", "DELETE", "OPTIONS"}:
         length = 0
-    scope["request_id"] = os.urandom(12).hex() if request_id is None else request_id.decode()
+    scope["request_id"] = f"{_PROCESS}{os.getpid():x}-{next(_count):x}" if request_id is None else request_id.decode()
     return length
+
+
+def _too_large() -> TooLarge:
+    """Make the error for a body that is too large."""
+    return TooLarge("the body has more bytes than this vault takes at once", hint="send less at once")
 
 
 async def _refused() -> Message:
     """Stand in for a body that says of itself that it is too large."""
-    raise BodyTooLarge
+    raise _too_large()
 
 
 def _counted(receive: Receive, largest: int) -> Receive:
@@ -133,7 +145,7 @@ def _counted(receive: Receive, largest: int) -> Receive:
         message = await receive()
         got += len(message.get("body", b""))
         if got > largest:
-            raise BodyTooLarge
+            raise _too_large()
         return message
 
     return counting

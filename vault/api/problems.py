@@ -21,6 +21,7 @@ log = logs.get_logger()
 
 STATUSES: Final[tuple[tuple[type[errors.VaultError], HTTPStatus], ...]] = (
     (errors.InvalidInput, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (errors.NotAuthenticated, HTTPStatus.UNAUTHORIZED),
     (errors.Denied, HTTPStatus.FORBIDDEN),
     (errors.NotFound, HTTPStatus.NOT_FOUND),

@@ -19,6 +19,8 @@ from cryptography.exceptions import InvalidTag
 from vault.errors import CannotOpen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 FORMAT: Final = 1
@@ -53,6 +55,32 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
         return cipher.decrypt(sealed[HEAD:_START], sealed[_START:], aad)
     except (InvalidTag, ValueError):  # ValueError: too short for a nonce
         raise CannotOpen from None
+
+
+def decrypt_all(
+    ciphers: Mapping[bytes, tuple[AESGCM, bytes]], before: bytes, sealed: Iterable[tuple[str, bytes]]
+) -> list[bytes]:
+    """Open several values of one record, as :func:`decrypt` opens one.
+
+    Half of what opening one costs is calls and looks-up around the cipher; here they are made once.
+
+    Args:
+        ciphers: by :func:`head`, each with the end of its associated data.
+        before: the beginning of the associated data.
+        sealed: the name that goes framed between beginning and end, and the sealed bytes.
+
+    Raises:
+        CannotOpen: one of them does not open; then none is given.
+    """
+    framed = FRAMED
+    opened = []
+    try:
+        for name, blob in sealed:
+            cipher, after = ciphers[blob[:HEAD]]
+            opened.append(cipher.decrypt(blob[HEAD:_START], blob[_START:], before + framed[name] + after))
+    except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
+        raise CannotOpen from None
+    return opened
 
 
 def frame(*parts: bytes) -> bytes:

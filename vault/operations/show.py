@@ -105,7 +105,8 @@ def show_subject(
         if found.profile is None:
             missing = dict.fromkeys((item.asked for item in plan.profile), NO_VALUE)
         else:
-            show_row(plan.profile, tenant, found.id, found.profile, keys, now, fields, missing)
+            where = place(tenant, found.id, PROFILE, found.id)
+            show_row(plan.profile, where, found.profile, keys, now, fields, missing)
     for collection, items in plan.many:
         _show_many(items, tenant, found, found.many[collection][:MOST_RECORDS], keys, now, fields, missing)
     return fields, missing
@@ -113,27 +114,41 @@ def show_subject(
 
 def show_row(
     items: tuple[Item, ...],
-    tenant: TenantId,
-    subject: Any,
-    row: Row,
+    where: bytes,
+    packed: bytes,
     keys: SubjectKeys,
     now: Moment,
     fields: dict[str, Any],
     missing: dict[str, Refusal],
 ) -> None:
-    """Open and show views of one record into ``fields``, and say in ``missing`` what is not there."""
-    body = unpack(row.body)
-    where = place(tenant, subject, row.collection, row.id)
+    """Open and show views of one record into ``fields``, and say in ``missing`` what is not there.
+
+    Args:
+        items: what to show.
+        where: the record's :func:`vault.crypto.seal.place`.
+        packed: its body.
+        keys: its subject's.
+        now: what has run out by then is not shown.
+        fields: takes the values.
+        missing: takes the refusals.
+    """
+    body = unpack(packed)
     moment = now.microseconds
-    for asked, field, kind, view in items:
+    there, sealed = [], []
+    for item in items:
+        asked, field, _kind, _view = item
         stored = body.get(field)
         if stored is None:
             missing[asked] = NO_VALUE
-        elif stored.expires_at is not None and stored.expires_at <= moment:
+            continue
+        expires = stored.expires_at
+        if expires is not None and expires <= moment:
             missing[asked] = RETENTION_OVER
-        else:
-            plain = keys.open(field, stored.sealed, where)
-            fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
+            continue
+        there.append(item)
+        sealed.append((field, stored.sealed))
+    for (asked, _field, kind, view), plain in zip(there, keys.open_all(sealed, where), strict=True):
+        fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
 
 
 def _show_many(
@@ -150,7 +165,8 @@ def _show_many(
     columns: dict[str, list[Any]] = {item.asked: [] for item in items}
     for row in rows:
         shown: dict[str, Any] = {}
-        show_row(items, tenant, found.id, row, keys, now, shown, {})
+        where = place(tenant, found.id, row.collection, row.id)
+        show_row(items, where, row.body, keys, now, shown, {})
         for asked, column in columns.items():
             column.append(shown.get(asked))
     for asked, column in columns.items():

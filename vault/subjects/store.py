@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from vault.storage.batcher import Batcher
 from vault.storage.query import Query, any_of
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,13 +36,13 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A subject with those of its records that were asked for."""
+    """A subject with those of its records that were asked for; of the profile, its body."""
 
     id: SubjectId
     pseudonym: Pseudonym
     state: State
-    profile: Row | None
-    many: dict[str, list[Row]]
+    profile: bytes | None
+    many: Mapping[str, list[Row]]
 
 
 class Wanted(NamedTuple):
@@ -59,20 +59,30 @@ _SUBJECTS = Query(
         SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
     )
 )
-_PROFILES = Query(
-    select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, RECORD.c.revision, RECORD.c.body)
-    .select_from(
-        SUBJECT.outerjoin(
-            RECORD,
-            and_(
-                RECORD.c.tenant_id == SUBJECT.c.tenant_id,
-                RECORD.c.subject_id == SUBJECT.c.id,
-                RECORD.c.collection == PROFILE,
-                RECORD.c.id == SUBJECT.c.id,
-            ),
-        )
+_body = (
+    select(RECORD.c.body)
+    .where(
+        RECORD.c.tenant_id == SUBJECT.c.tenant_id,
+        RECORD.c.subject_id == SUBJECT.c.id,
+        RECORD.c.collection == PROFILE,
+        RECORD.c.id == SUBJECT.c.id,
     )
-    .where(SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects"))
+    .scalar_subquery()
+)
+# A subquery for each row, and not a join: right after a large import, before PostgreSQL has counted the rows, its
+# planner takes the joined table for almost empty and goes through all of it for every subject.
+_PROFILES = Query(
+    select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, _body).where(
+        SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
+    )
+)
+_REVISION = Query(
+    select(RECORD.c.revision).where(
+        RECORD.c.tenant_id == bindparam("tenant"),
+        RECORD.c.subject_id == bindparam("subject"),
+        RECORD.c.collection == PROFILE,
+        RECORD.c.id == bindparam("subject"),
+    )
 )
 _ranked = (
     select(
@@ -117,6 +127,9 @@ _BY_EXTERNAL = Query(
 )
 
 
+_NONE: Mapping[str, list[Row]] = {}
+
+
 class Subjects:
     """The subjects of all tenants in one database.
 
@@ -133,6 +146,11 @@ class Subjects:
             return [await self._batcher.submit(wanted)]
         found = await self._fetch(wanted)
         return [found.get(each) for each in wanted.subjects]
+
+    async def profile_revision(self, tenant: TenantId, subject: SubjectId) -> int | None:
+        """Tell at which revision a subject's profile stands; none where there is no profile."""
+        rows = await self._database.fetch(_REVISION, tenant=tenant, subject=subject)
+        return rows[0][0] if rows else None
 
     async def by_digest(self, tenant: TenantId, digest: bytes, *, most: int) -> list[tuple[SubjectId, RecordId]]:
         """Find who has a value of that digest: candidates, which may be wrong where digests are short."""
@@ -200,7 +218,14 @@ class Subjects:
     async def _fetch(self, wanted: Wanted) -> dict[SubjectId, Found]:
         tenant, subjects = wanted.tenant, list(wanted.subjects)
         rows = await self._database.fetch(_PROFILES if wanted.profile else _SUBJECTS, tenant=tenant, subjects=subjects)
-        found = {row[0]: _found(row, {name: [] for name in wanted.many}) for row in rows}
+        profile = wanted.profile
+        if wanted.many:
+            found = {
+                row[0]: Found(row[0], row[1], row[2], row[3] if profile else None, {name: [] for name in wanted.many})
+                for row in rows
+            }
+        else:
+            found = {row[0]: Found(row[0], row[1], row[2], row[3] if profile else None, _NONE) for row in rows}
         if wanted.many and found:
             await self._add_many(found, tenant, wanted.many)
         return found
@@ -209,12 +234,6 @@ class Subjects:
         rows = await self._database.fetch(_NEWEST, tenant=tenant, subjects=list(found), collections=list(names))
         for subject, collection, record, revision, body in rows:
             found[subject].many[collection].append(Row(collection, record, revision, body))
-
-
-def _found(row: tuple[Any, ...], many: dict[str, list[Row]]) -> Found:
-    subject, pseudonym, state = row[0], row[1], row[2]
-    profile = None if len(row) == 3 or row[4] is None else Row(PROFILE, subject, row[3], row[4])
-    return Found(subject, pseudonym, state, profile, many)
 
 
 async def locked_record(

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from vault.operations.house import Caller, House
-    from vault.operations.read_fields import Shown
     from vault.operations.sign_in import SignIns
 
 PATH: Final = "/v1/read"
@@ -86,11 +85,11 @@ class HotRoute:
         done = await read_fields(
             self._house, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
         )
-        results = [_shown(each) for each in done.results]
+        count_shown(done.results)
+        results = [{"subject": each.subject, "fields": each.fields, "denied": each.denied} for each in done.results]
         if ask.subjects is not None:
             return _encode({"results": results, "audit": done.audit})
-        results[0]["audit"] = done.audit
-        return _encode(results[0])
+        return _encode({**results[0], "audit": done.audit})
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:
@@ -98,11 +97,6 @@ class HotRoute:
                 bearer = value[len(_BEARER) :].decode("latin-1").strip()
                 return await self._sign_ins.sign_in(bearer, scope["request_id"])
         return await self._sign_ins.sign_in(None, scope["request_id"])
-
-
-def _shown(result: Shown) -> dict[str, Any]:
-    count_shown(result)
-    return {"subject": result.subject, "fields": result.fields, "denied": result.denied}
 
 
 async def _body(receive: Receive) -> bytes:

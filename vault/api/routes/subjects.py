@@ -73,8 +73,7 @@ async def search(body: bodies.SearchAsk, house: Rooms, caller: SignedIn) -> Resp
     found = await find_subjects(
         house, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
     )
-    for each in found.results:
-        count_shown(each)
+    count_shown(found.results)
     return answer({"results": [shown(each) for each in found.results], "more": found.more, "audit": found.audit})
 
 
