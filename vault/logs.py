@@ -8,21 +8,23 @@ Exceptions are told by class and place, never by message: a message may quote wh
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
-import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, MutableMapping
+    from types import CodeType, TracebackType
 
     Event = MutableMapping[str, Any]
 
-_WORD: Final = re.compile(r"[A-Za-z0-9_.:/+@ -]{1,120}")
+_PLACE: Final = re.compile(r"[A-Za-z0-9_./-]{1,112}:[0-9]{1,7}|unknown")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
+_HOUSE: Final = f"{Path(__file__).parent.as_posix()}/"
 _TEMPLATE: Final = re.compile(r"/[A-Za-z0-9_{}:/.-]{0,120}")
 
 
@@ -31,7 +33,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float))
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))  # JSON knows no NaN
 
 
 ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
@@ -56,10 +58,9 @@ ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
     "pid": _number,
     "count": _number,
     "error": _matching(_PLAIN),
-    "at": _matching(_WORD),
-    "dropped": lambda value: isinstance(value, list),
+    "at": _matching(_PLACE),
 }
-"""Every key that a log line may have, with the test that its value must pass."""
+"""Every key that a log line may have, with the test that its value must pass; and ``dropped``, which is made here."""
 
 
 def allow_listed(_logger: object, _method: str, event: Event) -> Event:
@@ -80,15 +81,34 @@ def told(error: object) -> dict[str, str]:
         error = error[1]
     if not isinstance(error, BaseException):
         return {}
-    return {"error": type(error).__name__, "at": _place(error.__traceback__)}
+    name = type(error).__name__
+    return {"error": name if _PLAIN.fullmatch(name) else "unknown", "at": _place(error.__traceback__)}
 
 
 def _place(trace: TracebackType | None) -> str:
-    frames = traceback.extract_tb(trace)
-    if not frames:
-        return "unknown"
-    name = frames[-1].filename.replace("\\", "/").rpartition("/site-packages/")[2].rpartition("/vault/")[2]
-    return f"{name}:{frames[-1].lineno}"[-120:]
+    frames = [(_shortened(code.co_filename), line) for code, line in _frames(trace)]
+    ours = [frame for frame in frames if frame[0].startswith("vault/")]
+    name, line = (ours or frames or [("", 0)])[-1]
+    place = f"{name}:{line}"[-120:]
+    return place if _PLACE.fullmatch(place) else "unknown"
+
+
+def _frames(trace: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
+    while trace is not None:
+        yield trace.tb_frame.f_code, trace.tb_lineno or 0
+        trace = trace.tb_next
+
+
+def _shortened(file: str) -> str:
+    """Leave out where on this machine the code lies: a folder may have somebody's name."""
+    path = file.replace("\\", "/")
+    if path.startswith(_HOUSE):
+        return "vault/" + path.removeprefix(_HOUSE)
+    known = path.rpartition("/site-packages/")[2].rpartition("/lib/")[2]
+    return known.rpartition("/")[2] if known.startswith("/") else known
+
+
+_LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
 class _Bridge(logging.Handler):
@@ -96,8 +116,9 @@ class _Bridge(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a library's record by our own rules."""
+        known = [level for level in _LEVELS if level <= record.levelno]  # libraries have levels of their own
         log = structlog.get_logger()
-        log.log(record.levelno, "a library reports", logger=record.name, exc_info=record.exc_info)
+        log.log(max(known, default=logging.DEBUG), "a library reports", logger=record.name, exc_info=record.exc_info)
 
 
 def configure(level: str = "info", *, stream: TextIO | None = None) -> None:

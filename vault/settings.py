@@ -10,6 +10,7 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -36,15 +37,15 @@ class Oidc(BaseModel):
 class Settings(BaseSettings):
     """Frozen; handed in where it is needed. Nobody but bootstrap reads the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="CDV_", frozen=True, extra="forbid", toml_file=None)
+    model_config = SettingsConfigDict(env_prefix="CDV_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
     vault: Path
     """The vault's folder."""
-    database_url: str = ""
+    database_url: str = Field("", repr=False)
     """Main database; empty: ``data.sqlite`` in the folder."""
-    keystore_url: str = ""
+    keystore_url: str = Field("", repr=False)
     """Key store, a database of its own; empty: ``keys.sqlite`` in the folder."""
-    root_key: str = "file:root.key"
+    root_key: str = Field("file:root.key", pattern=r"^(file|env):.", repr=False)
     """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8300
@@ -113,10 +114,17 @@ def load(folder: Path, **overrides: Any) -> Settings:
     try:
         return Settings(vault=folder.resolve(), **overrides)
     except ValidationError as error:
-        names = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors()}))
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        names = ", ".join(sorted({".".join(map(str, each["loc"])) for each in faults}))
         raise Misconfigured(
             f"these settings are unknown or have no proper value: {names}",
             hint=f"look at {FILE} in the vault's folder and at the CDV_* variables; docs/operating.md lists them",
         ) from None
+    except SettingsError:
+        raise Misconfigured("a CDV_* variable that holds a list is not valid JSON", hint="look at CDV_OIDC") from None
     except ValueError:
         raise Misconfigured(f"{FILE} is not valid TOML", hint="see the error's line in an editor") from None
+    except OSError as error:
+        raise Misconfigured(
+            f"{FILE} cannot be read ({type(error).__name__})", hint="look at its owner and mode"
+        ) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
-from vault.errors import InvalidInput, RevisionRequired, StaleRevision
+from vault.errors import InvalidInput
 from vault.operations.house import Caller, House
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _described = HTTPBearer(
 )
 _REVISION = re.compile(r'"(\d{1,9})"')
 BEARER = "bearer "
+NO_REVISION = 0
 
 
 async def signed_in(request: Request, _described: Annotated[Any, Security(_described)] = None) -> Caller:
@@ -45,22 +46,21 @@ SignedIn = Annotated[Caller, Depends(signed_in)]
 Rooms = Annotated[House, Depends(house_of)]
 
 
-def revision_of(if_match: str | None) -> int:
+def revision_of(if_match: str | None) -> int | None:
     """Read the revision from ``If-Match`` (RFC 9110 §13.1.1).
 
+    Returns:
+        the revision; none where none is stated, or ``*``, which would say that any revision will do; and 0, which no
+        record has, for a weak or foreign tag: none of ours can match it.
+
     Raises:
-        RevisionRequired: there is none, or ``*``, which would say that any revision will do.
-        StaleRevision: a weak or foreign tag, which no revision of ours can match.
         InvalidInput: no entity tag at all.
     """
     if if_match is None or if_match.strip() == "*":
-        raise RevisionRequired(
-            "a change must say which revision it starts from",
-            hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
-        )
+        return None
     found = _REVISION.fullmatch(if_match.strip())
     if found is not None:
         return int(found[1])
     if '"' in if_match:
-        raise StaleRevision("the profile never had that revision", hint="read it again and send the change anew")
+        return NO_REVISION
     raise InvalidInput('If-Match takes an entity tag such as "3"', code="invalid-if-match")

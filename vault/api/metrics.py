@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from vault.errors import Refusal
     from vault.operations.read_fields import Shown
 
 REQUESTS = Counter("cdv_requests_total", "Requests by route and status.", ["route", "status"], registry=None)
@@ -49,6 +50,12 @@ def count_shown(results: Sequence[Shown]) -> None:
         READS.inc(read)
     for code, count in denied.items():
         DENIALS.labels(code).inc(count)
+
+
+def count_denied(denied: Mapping[str, Refusal]) -> None:
+    """Count what was refused where a request is denied as a whole."""
+    for refusal in denied.values():
+        DENIALS.labels(refusal.code).inc()
 
 
 @lru_cache(maxsize=1024)

@@ -15,20 +15,23 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
     from starlette.requests import Request
 
+    from vault.audit.entry import Action
     from vault.operations.house import Caller, House
     from vault.operations.write import Keep, Written
 
     Run = Callable[[Keep | None], Awaitable[Written]]
 
 
-async def once(house: House, caller: Caller, request: Request, key: str | None, run: Run) -> Response:
+async def once(house: House, caller: Caller, request: Request, key: str | None, action: Action, run: Run) -> Response:
     """Run a write; under a key, only the first time, and answer every time what the first was answered."""
     if key is None:
         return _response(await run(None))
     route = f"{request.method} {request.url.path}"
-    call = await begin(house, caller, key, route, await request.body())
+    call = await begin(house, caller, key, route, await request.body(), action=action)
     if isinstance(call, Answered):
-        return Response(call.answer, call.status, {"Idempotent-Replayed": "true"}, "application/json")
+        revision = msgspec.json.decode(call.answer)["revision"]
+        headers = {"ETag": f'"{revision}"', "Idempotent-Replayed": "true"}
+        return Response(call.answer, call.status, headers, "application/json")
 
     async def keep(connection: AsyncConnection, written: Written) -> None:
         await call.keep(connection, _status(written), _body(written))

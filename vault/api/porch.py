@@ -112,7 +112,7 @@ def _take_in(scope: Scope) -> int | None:
     length, request_id = None, None
     for name, value in scope["headers"]:
         if name == b"content-length":
-            length = int(value) if value.isdigit() else None
+            length = int(value) if value.isdigit() and len(value) < 19 else None
         elif name == b"x-request-id" and _ID.fullmatch(value):
             request_id = value
         elif name == b"traceparent" and request_id is None:
@@ -122,7 +122,7 @@ def _take_in(scope: Scope) -> int | None:
             length = None
     if length is None and scope["method"] in {"GET", "HEAD", "DELETE", "OPTIONS"}:
         length = 0
-    scope["request_id"] = f"{_PROCESS}{os.getpid():x}-{next(_count):x}" if request_id is None else request_id.decode()
+    scope["request_id"] = f"{_PROCESS}-{next(_count):x}" if request_id is None else request_id.decode()
     return length
 
 

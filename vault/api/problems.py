@@ -10,6 +10,7 @@ import msgspec
 from starlette.responses import Response
 
 from vault import errors, logs
+from vault.api.metrics import count_denied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,23 +93,30 @@ async def from_vault_error(request: Request, error: Exception) -> Response:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request failed", code=error.code, request_id=request_id(request), exc_info=error)
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        return _mistake(request, error.code)
+        return _mistake(request, error.code, error.audit)
+    denied = getattr(error, "denied", None) or None
+    if denied is not None:
+        count_denied(denied)
     return problem(
         request,
         status,
         error.code,
         error.detail,
         hint=error.hint,
-        denied=getattr(error, "denied", None) or None,
+        denied=denied,
         faults=getattr(error, "faults", ()),
-        audit=getattr(error, "audit", None),
+        audit=error.audit,
         headers=_headers(error),
     )
 
 
 async def from_framework(request: Request, error: Exception) -> Response:
-    """Write the framework's own refusals: no such path, no such method."""
+    """Write the framework's own refusals: no such path, no such method, a body that it cannot read."""
+    if isinstance(error.__cause__, errors.VaultError):
+        return await from_vault_error(request, error.__cause__)  # ours, which came up while the body was read
     status = HTTPStatus(getattr(error, "status_code", 500))
+    if status is HTTPStatus.BAD_REQUEST:  # not UTF-8, too deep or a number too long: all of that is no JSON to us
+        return await from_vault_error(request, _not_json())
     code = status.phrase.lower().replace(" ", "-")
     headers = dict(getattr(error, "headers", None) or {})
     return problem(request, status, code, TITLES.get(status, status.phrase) + ".", headers=headers)
@@ -154,6 +162,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, from_anything)
 
 
+def _not_json() -> errors.InvalidInput:
+    fault = errors.Fault("", "invalid-json", "This part is not valid JSON.")
+    return errors.InvalidInput("The body is not valid JSON.", faults=[fault], code="invalid-json")
+
+
 def _headers(error: errors.VaultError) -> dict[str, str] | None:
     if isinstance(error, errors.NotAuthenticated):
         return {"WWW-Authenticate": 'Bearer realm="customer-data-vault"'}
@@ -164,9 +177,9 @@ def _headers(error: errors.VaultError) -> dict[str, str] | None:
     return None
 
 
-def _mistake(request: Request, code: str) -> Response:
+def _mistake(request: Request, code: str, audit: str | None = None) -> Response:
     detail = "Something went wrong inside; nothing was shown. The log has it under this request id."
-    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, code, detail)
+    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, code, detail, audit=audit)
 
 
 def _code(faults: list[errors.Fault]) -> str:

@@ -6,12 +6,12 @@ The log fails closed: whoever cannot be written down is not served.
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
-from vault.audit.entry import Entry, decode, encode, leaf_hash
+from vault.audit.entry import Entry, checked, decode, leaf_hash
 from vault.audit.tables import ENTRY, SUBJECT
 from vault.clock import rfc3339
 from vault.errors import Unavailable
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 SUBJECTS_A_COMMIT = 5_000
 """A commit is sent off once it holds so many subjects; keeps the memory of a flight of large batches bounded."""
+
+
+EVERYBODY = 1_000_000
+"""Entries in one flight at the most: nobody is left for a second flight, which the deadline would not cover."""
 
 
 class Page(NamedTuple):
@@ -57,7 +61,7 @@ class Ledger:
         self._database = database
         self._clock = clock
         self._deadline = deadline
-        self._batcher: Batcher[_Rows, None] = Batcher(self._commit)
+        self._batcher: Batcher[_Rows, None] = Batcher(self._commit, most=EVERYBODY)
 
     def entry(self, *, id: UUID | None = None, **facts: Any) -> Entry:  # noqa: A002 - the entry's own word for it
         """Make an entry of now; see :class:`vault.audit.entry.Entry` for the facts."""
@@ -73,7 +77,14 @@ class Ledger:
             Unavailable: the entry is not known to be durable; the caller must not answer.
             EntryRefused: the entry does not have its form.
         """
-        await self._batcher.submit(_rows(entry))
+        try:
+            await self._batcher.submit(_rows(entry))
+        except (Unavailable, TimeoutError, IntegrityError) as error:
+            raise Unavailable(
+                "the audit log cannot be written, so nothing was shown or changed",
+                code="audit-unavailable",
+                hint="try again; if it lasts, look at the database's log and disk space",
+            ) from error
         return EntryId(entry.id)
 
     async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
@@ -109,24 +120,17 @@ class Ledger:
         return Page(entries, EntryId(entries[-1].id) if len(bodies) > limit else None)
 
     async def _commit(self, waiting: list[_Rows]) -> list[None]:
-        try:
-            async with asyncio.timeout(self._deadline):
-                for part in _parts(waiting):
-                    await self._database.append(
-                        {ENTRY: [row.entry for row in part], SUBJECT: [s for row in part for s in row.subjects]}
-                    )
-        except (Unavailable, TimeoutError) as error:
-            raise Unavailable(
-                "the audit log cannot be written, so nothing was shown or changed",
-                code="audit-unavailable",
-                hint="try again; if it lasts, look at the database's log and disk space",
-            ) from error
+        # Whoever waits has at most the flight before and its own: the deadline is for both of them.
+        async with asyncio.timeout(self._deadline / 2):
+            for part in _parts(waiting):
+                await self._database.append(
+                    {ENTRY: [row.entry for row in part], SUBJECT: [s for row in part for s in row.subjects]}
+                )
         return [None] * len(waiting)
 
 
-def _rows(entry: Entry) -> _Rows:
-    body = encode(entry)
-    at = datetime.fromisoformat(entry.at)
+def _rows(given: Entry) -> _Rows:
+    entry, at, body = checked(given)
     return _Rows(
         (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
         [(entry.tenant, pseudonym, entry.id) for pseudonym in dict.fromkeys(entry.subjects)],

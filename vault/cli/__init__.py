@@ -14,7 +14,7 @@ import typer
 from vault.cli.options import examples
 from vault.cli.shell import Commands
 
-MODULES = ("init", "serve", "demo", "apps", "keys", "tenants", "policy", "audit", "db")
+MODULES = ("init", "serve", "demo", "apps", "keys", "tenants", "policy", "audit", "db", "import_")
 """Modules of this package that bring commands, in the order of ``cdv --help``."""
 
 app = typer.Typer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - typer reads the annotations
 
 import typer
 
@@ -23,6 +23,8 @@ SECONDS = 1.0
 REMEMBERED = 5_000
 """Entries that `--follow` knows to be printed: two nodes may commit theirs a little out of order."""
 PAGE = 200
+MINUTE = 60_000 << 80
+"""As a distance between ids, whose first 48 bits are milliseconds (RFC 9562 §5.7): nodes' clocks may differ so far."""
 
 group = make_group("The audit log.", "cdv audit tail", "cdv audit tail --follow --action read")
 
@@ -51,11 +53,12 @@ def tail(
 
     async def work(house: House, its: TenantId) -> None:
         from vault.operations.administer import at_the_console
-        from vault.operations.read_audit import read_audit
+        from vault.operations.read_audit import MOST, read_audit
 
         _check_action(action)
-        page = await read_audit(house, at_the_console(its), subject=whom, action=action, limit=lines)
-        for entry in reversed(page.entries):
+        most = MOST if follow else lines
+        page = await read_audit(house, at_the_console(its), subject=whom, action=action, limit=most)
+        for entry in reversed(page.entries[:lines]):
             _print(entry, as_json=as_json)
         if follow:
             await _Follower(house, its, whom, action, page.entries).go_on(as_json=as_json)
@@ -71,14 +74,15 @@ class _Follower:
     """
 
     def __init__(
-        self, house: House, tenant: TenantId, subject: SubjectId | None, action: str | None, shown: list[Entry]
+        self, house: House, tenant: TenantId, subject: SubjectId | None, action: str | None, known: list[Entry]
     ) -> None:
         self._house = house
         self._tenant = tenant
         self._subject = subject
         self._action = action
-        self._known: deque[UUID] = deque((entry.id for entry in shown), REMEMBERED)
-        self._since = shown[0].id if shown else UUID(int=0)
+        self._known: deque[UUID] = deque((entry.id for entry in known), REMEMBERED)
+        # What is older than all that is known is not new, and neither is what is older than the newest by a minute.
+        self._since = max(known[-1].id.int, known[0].id.int - MINUTE) if known else 0
 
     async def go_on(self, *, as_json: bool) -> None:
         """Print until interrupted."""
@@ -97,16 +101,11 @@ class _Follower:
             page = await self._house.ledger.entries(
                 self._tenant, subject=pseudonym, action=self._action, before=before, limit=PAGE
             )
-            fresh = [entry for entry in page.entries if entry.id not in known and self._is_recent(entry)]
+            fresh = [entry for entry in page.entries if entry.id not in known and entry.id.int > self._since]
             found += fresh
             if not fresh or page.next is None:
                 return found
             before = page.next
-
-    def _is_recent(self, entry: Entry) -> bool:
-        """Entries from before the first page are not new; a minute is left for nodes whose clocks differ."""
-        minute = 60_000 << 80  # the first 48 bits of an id are milliseconds (RFC 9562 §5.7)
-        return entry.id.int > self._since.int - minute if self._known else True
 
     async def _pseudonym(self) -> Pseudonym | None:
         from vault.ids import Pseudonym

@@ -56,9 +56,9 @@ async def _status(folder: Path) -> list[tuple[str, str, bool]]:
     from vault.storage.migrate import is_current
 
     settings = read_settings(folder)
-    found = []
+    found: list[tuple[str, str, bool]] = []
     which: Literal["data", "keys"]
-    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):  # type: ignore[assignment]
+    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):
         database = Database(url, timeout=settings.database_timeout)
         try:
             found.append((which, database.dialect, await is_current(database, which)))

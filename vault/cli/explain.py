@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from pathlib import Path
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -25,7 +25,7 @@ EXAMPLES = (
 )
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What can be done with a field."""
 
     read = "read"

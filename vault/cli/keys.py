@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - typer reads the annotations
 
 import typer
 
@@ -16,6 +15,8 @@ from vault.clock import Clock
 from vault.ids import KeyId
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vault.ids import TenantId
     from vault.operations.house import House
     from vault.principals.principal import IssuedKey, KeyInfo

@@ -44,10 +44,10 @@ def check(
     tenant: Tenant = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Say all that is wrong in a policy folder, with file, line and remedy; needs no vault. Exit status 1 if anything is."""
+    """Say what is wrong in a policy folder, with file, line and remedy; exit status 1 if anything is."""
     from vault.policy.policy_set import PolicySet
 
-    where = folder or _folder_at_hand(vault, tenant)
+    where = _folder_at_hand(vault, tenant) if folder is None else _within(folder)
     try:
         found = PolicySet.from_folder(where)
     except PolicyInvalid as error:
@@ -104,6 +104,12 @@ def _folder_at_hand(vault: Path, tenant: str) -> Path:
         if (Path() / "policies").is_dir():
             return Path("policies")
         raise
+
+
+def _within(folder: Path) -> Path:
+    """Take a vault's folder, or a checkout, to mean the policies in it."""
+    inner = folder / "policies"
+    return inner if inner.is_dir() and not (folder / "catalogue.toml").exists() else folder
 
 
 def _show_findings(where: Path, error: PolicyInvalid, *, as_json: bool) -> None:

@@ -26,9 +26,6 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the work.")] = 1,
 ) -> None:
     """Serve the HTTP API of a vault until Ctrl-C."""
-    from vault.bootstrap import read_settings
-
-    settings = read_settings(vault)
     # By name, for the two doors do not know each other: this one only asks for the other to be opened.
     import_module("vault.api.serve").serve(
         vault,

@@ -1,7 +1,7 @@
 """How commands end: with what they print, or with ``error:``, ``hint:`` and an exit status. Never with a traceback.
 
-A traceback shows messages, and a message may hold what somebody sent. ``CDV_DEBUG=1`` shows it all the same, for whoever
-mends the program on data of their own.
+A traceback shows messages, and a message may hold what somebody sent. ``CDV_DEBUG=1`` shows it all the same, for
+whoever mends the program on data of their own.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Commands(TyperGroup):
             return run()
         try:
             ended = run()
-        except Exception as error:  # noqa: BLE001 - the last place before a traceback
+        except Exception as error:
             if os.environ.get("CDV_DEBUG") == "1":
                 raise
             sys.exit(complain(error))

@@ -11,6 +11,7 @@ from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId, new_id
 from vault.operations.build import Maker, is_external_id, record_digest, record_rows
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
+from vault.operations.on_record import on_record
 from vault.operations.values import checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
 from vault.subjects.records import Origin, unpack
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from vault.operations.write import Keep
 
 
+@on_record("append")
 async def append_record(
     house: House,
     caller: Caller,
@@ -111,6 +113,7 @@ def _check_external_id(external_id: str | None) -> None:
         raise InvalidInput(
             "an external id is a string of 1 to 200 printable characters",
             faults=[Fault("/external_id", "invalid-external-id", "1 to 200 printable characters")],
+            code="invalid-external-id",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.crypto.seal import place
@@ -84,29 +85,36 @@ def external_rows(maker: Maker, subject: SubjectId, external_ids: Mapping[str, s
 
 def external_digest(index_keys: IndexKeys, system: str, value: str) -> bytes:
     """Digest another system's id of a person."""
-    return index_keys.digest(f"external:{system}", value)
+    return index_keys.digest(f"external:{system}", composed(value))
 
 
 def record_digest(index_keys: IndexKeys, collection: str, value: str) -> bytes:
     """Digest another system's id of a record, such as an order number."""
-    return index_keys.digest(f"external-record:{collection}", value)
+    return index_keys.digest(f"external-record:{collection}", composed(value))
 
 
 def checked_external_ids(given: Mapping[str, Any], *, at: str = "/external_ids") -> dict[str, str]:
-    """Check other systems' ids: ``{"shop": "4711"}``.
+    """Check other systems' ids, ``{"shop": "4711"}``, and return them in the one form in which they are kept.
 
     Raises:
-        InvalidInput: a system is no slug, or an id is not a string of 1 to 200 characters.
+        InvalidInput: a system is no slug, or an id is not a string of 1 to 200 characters. Which one is told by its
+            place, for the keys too came in.
     """
     faults = []
     for position, (system, value) in enumerate(given.items(), 1):
         if not is_slug(system):
             faults.append(Fault(at, "invalid-system", f"key {position} is no name of a system: use a-z, 0-9, - and _"))
         elif not is_external_id(value):
-            faults.append(Fault(f"{at}/{system}", "invalid-external-id", "an id is a string of 1 to 200 characters"))
+            detail = f"the id at key {position} is not a string of 1 to {LONGEST_EXTERNAL_ID} printable characters"
+            faults.append(Fault(at, "invalid-external-id", detail))
     if faults:
         raise InvalidInput("some external ids do not have their form", faults=faults, code="invalid-external-id")
-    return dict(given)
+    return {system: composed(value) for system, value in given.items()}
+
+
+def composed(external_id: str) -> str:
+    """Write an id in Unicode NFC, so that the same letters are the same id however they were typed."""
+    return external_id if external_id.isascii() else unicodedata.normalize("NFC", external_id)
 
 
 def is_external_id(value: Any) -> bool:

@@ -10,6 +10,7 @@ from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.operations.build import EXTERNAL_IDS, Maker, external_rows
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
+from vault.operations.on_record import on_record
 from vault.operations.values import checked_source, fields_of, merged, normalised
 from vault.operations.write import Written, writing
 from vault.storage.columns import from_microseconds
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
 
 
+@on_record("update")
 async def patch_profile(
     house: House,
     caller: Caller,
@@ -67,7 +69,7 @@ async def patch_profile(
     if revision is None:
         raise RevisionRequired(
             "a change must say which revision it starts from",
-            hint="send If-Match with the ETag that GET /v1/subjects/{id} shows",
+            hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
         )
     origin = Origin(origin_source, house.clock.now(), purpose)
     return await change_profile(house, caller, subject, patch, fields, decision, origin, expected=revision)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.errors import Conflict, InvalidInput
+from sqlalchemy.exc import IntegrityError
+
+from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.operations.build import (
     EXTERNAL_IDS,
@@ -17,6 +19,7 @@ from vault.operations.build import (
 )
 from vault.operations.change_profile import change_profile
 from vault.operations.decide import decide, require_all
+from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.operations.values import checked_source, fields_of, normalised
 from vault.operations.write import Written, writing
@@ -40,6 +43,7 @@ class _Checked(NamedTuple):
     origin: Origin
 
 
+@on_record("create")
 async def create_subject(
     house: House,
     caller: Caller,
@@ -59,9 +63,15 @@ async def create_subject(
     """
     await require_right(house, caller, "vault:subjects", "create", audited_as="create")
     checked = await _check(house, caller, profile, external_ids, purpose, source)
-    return await _create(house, caller, checked, keep)
+    taken = Conflict(
+        "an external id leads to somebody already",
+        code="external-id-taken",
+        hint="use :upsert to bring that person up to date",
+    )
+    return await _create(house, caller, checked, keep, taken)
 
 
+@on_record("create")
 async def upsert_subject(
     house: House,
     caller: Caller,
@@ -86,12 +96,12 @@ async def upsert_subject(
     found = await _find(house, caller, checked.external_ids)
     if found is None:
         try:
-            return await _create(house, caller, checked, keep)
-        except Conflict:  # somebody else created the person meanwhile: then there is one to bring up to date
+            return await _create(house, caller, checked, keep, taken=None)
+        except IntegrityError:  # somebody else created the person meanwhile: then there is one to bring up to date
             found = await _find(house, caller, checked.external_ids)
-            if found is None:
-                raise
-    values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: external_ids}
+        if found is None:
+            raise Conflict("the same person is being written at this moment", code="in-flight", hint="send it again")
+    values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: checked.external_ids}
     revision = await change_profile(
         house, caller, found, values, checked.fields, checked.decision, checked.origin, expected=None, keep=keep
     )
@@ -118,7 +128,9 @@ async def _check(
     return _Checked(decision, fields, values, ids, Origin(origin_source, house.clock.now(), purpose))
 
 
-async def _create(house: House, caller: Caller, checked: _Checked, keep: Keep | None) -> Written:
+async def _create(
+    house: House, caller: Caller, checked: _Checked, keep: Keep | None, taken: Conflict | None
+) -> Written:
     tenant, subject = caller.tenant, SubjectId(new_id())
     maker = Maker(tenant, await house.keyring.index_keys(tenant), house.clock.now())
     values = {**checked.values, EXTERNAL_IDS: checked.external_ids} if checked.external_ids else checked.values
@@ -128,11 +140,6 @@ async def _create(house: House, caller: Caller, checked: _Checked, keep: Keep | 
     )
     person = subject_row(maker, subject)
     written = Written(subject, 1, created=True)
-    taken = Conflict(
-        "an external id leads to somebody already",
-        code="external-id-taken",
-        hint="use :upsert to bring that person up to date",
-    )
     try:
         async with writing(house, caller, "create", checked.decision, person[2], taken=taken) as connection:
             await house.subjects.add(
@@ -144,6 +151,8 @@ async def _create(house: House, caller: Caller, checked: _Checked, keep: Keep | 
             )
             if keep is not None:
                 await keep(connection, written)
+    except Unavailable:
+        raise  # nobody knows whether the commit went through: where it did, the keys are needed
     except Exception:
         await house.keyring.destroy_subject_keys(tenant, [subject])  # they would open nothing
         raise

@@ -59,7 +59,9 @@ async def decide(
         return await decisions.decide(principal.roles, purpose, names, verb, at=at)
     except InvalidInput as error:
         code = error.faults[0].code if error.faults else error.code
-        await house.ledger.append(entry(house, caller, action=action, decision="failed", code=code))
+        made = entry(house, caller, action=action, decision="failed", code=code)
+        await house.ledger.append(made)
+        error.audit = str(made.id)
         raise
 
 

@@ -15,6 +15,7 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.house import Caller
+from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.subjects.store import Wanted
 
@@ -45,6 +46,7 @@ class Explanation(NamedTuple):
     audit: UUID
 
 
+@on_record("explain")
 async def explain(
     house: House,
     caller: Caller,

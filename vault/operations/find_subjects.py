@@ -16,6 +16,7 @@ from vault.operations.decide import (
     subject_refusal,
     whole_names,
 )
+from vault.operations.on_record import on_record
 from vault.operations.read_fields import MOST_FIELDS, Shown
 from vault.operations.show import Moment, plan, show_subject
 from vault.operations.values import normalise
@@ -59,6 +60,7 @@ class SearchAnswer(NamedTuple):
     audit: UUID
 
 
+@on_record("search")
 async def find_subjects(
     house: House,
     caller: Caller,

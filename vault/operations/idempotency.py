@@ -14,13 +14,15 @@ from sqlalchemy import Column, LargeBinary, SmallInteger, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field
 
-from vault.errors import Conflict, InvalidInput
+from vault.errors import Conflict, InvalidInput, VaultError
+from vault.operations.on_record import note_failure
 from vault.storage.columns import Id, Moment
 from vault.storage.tables import DataTable
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.audit.entry import Action
     from vault.operations.house import Caller, House
 
 from sqlalchemy import String
@@ -76,13 +78,29 @@ class Once:
             await connection.execute(delete(CALL).where(*self._where, CALL.c.status.is_(None)))
 
 
-async def begin(house: House, caller: Caller, key: str, route: str, body: bytes) -> Once | Answered:
+async def begin(house: House, caller: Caller, key: str, route: str, body: bytes, *, action: Action) -> Once | Answered:
     """Begin a call under a key, or find that it has been answered.
+
+    Args:
+        house: the rooms.
+        caller: whose key it is.
+        key: the caller's own, 1 to 200 printable characters.
+        route: method and path.
+        body: the bytes of the request.
+        action: what the audit log calls the call, should the key be refused.
 
     Raises:
         InvalidInput: the key has been used for another call, or has no proper form.
         Conflict: the same call is under way.
     """
+    try:
+        return await _begin(house, caller, key, route, body)
+    except VaultError as error:
+        await note_failure(house, caller, action, error)
+        raise
+
+
+async def _begin(house: House, caller: Caller, key: str, route: str, body: bytes) -> Once | Answered:
     if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
         raise InvalidInput("an idempotency key has 1 to 200 printable characters", code="invalid-idempotency-key")
     tokens = await house.keyring.token_key(caller.tenant)

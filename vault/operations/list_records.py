@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vault.crypto.seal import place
 from vault.errors import Denied, InvalidInput, NotFound, Refusal
 from vault.operations.append_record import check_collection
 from vault.operations.decide import (
@@ -15,8 +16,9 @@ from vault.operations.decide import (
     subject_refusal,
     whole_names,
 )
-from vault.operations.show import Item, Moment, plan, show_row
-from vault.subjects.store import Row, Wanted
+from vault.operations.on_record import on_record
+from vault.operations.show import Item, Items, Moment, plan, show_row
+from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +53,7 @@ class RecordPage(NamedTuple):
     audit: UUID
 
 
+@on_record("list")
 async def list_records(
     house: House,
     caller: Caller,
@@ -72,14 +75,14 @@ async def list_records(
     """
     catalogue = house.policies.active(caller.tenant).policy_set.catalogue
     check_collection(catalogue, collection)
-    if not 1 <= limit <= MOST or not fields or len(set(fields)) != len(fields):
+    whole = _whole(collection, fields)
+    if not 1 <= limit <= MOST or not fields or len(whole) != len(fields):
         raise InvalidInput(f"a page has 1 to {MOST} records, and names fields, each once", code="invalid-page")
     await house.limits.take(caller.principal, "read", limit)
-    whole = _whole(collection, fields)
     decision = await decide(house, caller, "list", purpose, list(whole), verb="read")
     _require_own(decision, collection)
-    lacking = ground_refusal(decision) if decision.granted else None
-    found, refusal = await _subject(house, caller, subject, decision, lacking)
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    refusal = _refusal(found, decision) if decision.granted else None
     denied = {whole[asked]: each for asked, each in decision.refused.items()}
     rows: list[Any] = []
     if refusal is None and decision.granted and found is not None:
@@ -109,11 +112,9 @@ def _require_own(decision: Decision, collection: str) -> None:
         raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
 
 
-async def _subject(
-    house: House, caller: Caller, subject: SubjectId, decision: Decision, lacking: Refusal | None
-) -> tuple[Found | None, Refusal | None]:
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    return found, lacking or subject_refusal(found, decision)
+def _refusal(found: Found | None, decision: Decision) -> Refusal | None:
+    """Take steps 7 and 6 for what is granted: whom the ground refuses learns nothing about the subject."""
+    return ground_refusal(decision) or subject_refusal(found, decision)
 
 
 async def _show(
@@ -128,18 +129,18 @@ async def _show(
     keys = (await house.keyring.subject_keys(caller.tenant, [found.id])).get(found.id)
     if keys is None:
         return []
-    items = tuple(
+    items = Items.of(
         Item(whole[item.asked], item.field, item.type, item.view)
         for _name, group in plan(decision).many
-        for item in group
+        for item in group.each
     )
     now = Moment.of(house.clock.now())
     listed = []
     for row in rows:
         shown: dict[str, Any] = {}
         missing: dict[str, Refusal] = {}
-        at = Row(collection, row.id, row.revision, row.body)
-        show_row(items, caller.tenant, found.id, at, keys, now, shown, missing)
+        where = place(caller.tenant, found.id, collection, row.id)
+        show_row(items, where, row.body, keys, now, shown, missing)
         listed.append(Listed(row.id, row.revision, row.occurred_at, row.created_at, shown, missing))
     return listed
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vault.errors import InvalidInput
 from vault.ids import Pseudonym
 from vault.operations.decide import entry
+from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.subjects.store import Wanted
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 MOST = 500
 
 
+@on_record("read-audit")
 async def read_audit(
     house: House,
     caller: Caller,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import encode
 from vault.crypto.seal import place
-from vault.errors import Denied, InvalidInput, NotFound, Refusal
+from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.ids import new_id
 from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
@@ -30,6 +30,7 @@ from vault.operations.decide import (
     subject_refusal,
     whole_names,
 )
+from vault.operations.on_record import note_failure, on_record
 from vault.operations.show import Moment, Plan, plan, show_subject
 from vault.subjects.store import Wanted
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 MOST_SUBJECTS = 1_000
 MOST_FIELDS = 200
 LONGEST_REASON = 500
-NOTHING = Plan((), ())
+NOTHING = Plan(None, ())
 
 
 class Shown(NamedTuple):
@@ -64,6 +65,7 @@ class ReadAnswer(NamedTuple):
     audit: UUID
 
 
+@on_record("read")
 async def read_fields(
     house: House,
     caller: Caller,
@@ -97,12 +99,16 @@ async def read_fields(
     lacking = ground_refusal(decision) if decision.granted else None  # 7, as far as the purpose alone decides it
     opening = plan(decision) if decision.granted and lacking is None else NOTHING
     found = await house.subjects.find(
-        Wanted(caller.principal.tenant, tuple(subjects), bool(opening.profile), opening.collections)
+        Wanted(caller.principal.tenant, tuple(subjects), opening.profile is not None, opening.collections)
     )
     keys: Mapping[SubjectId, SubjectKeys] = {}
     if opening is not NOTHING or reason is not None:
         keys = await _keys(house, caller, [each.id for each in found if each is not None and each.state != "erased"])
-    results = _results(house, caller, decision, lacking, opening, subjects, found, keys)  # 6-9a
+    try:
+        results = _results(house, caller, decision, lacking, opening, subjects, found, keys)  # 6-9a
+    except CannotOpen as error:
+        await _note_damage(house, caller, decision, found, error)
+        raise
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
@@ -184,6 +190,22 @@ def _entry(
         policy=decision.policy_version,
         subjects=tuple([each.pseudonym for each in whom]),
         **_reasons(sealed),
+    )
+
+
+async def _note_damage(
+    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None], error: CannotOpen
+) -> None:
+    """Write down that a value does not open: somebody has to look after the data, or after who changed it."""
+    await note_failure(
+        house,
+        caller,
+        "read",
+        error,
+        purpose=decision.purpose.name,
+        fields=tuple([view.name for _asked, view in decision.granted]),
+        subjects=tuple([each.pseudonym for each in found if each is not None]),
+        policy=decision.policy_version,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault.operations.decide import entry
+from vault.operations.on_record import on_record
 
 if TYPE_CHECKING:
     from vault.operations.house import Caller, House
     from vault.policy.store import ActivePolicy
 
 
+@on_record("read-policies")
 async def read_policies(house: House, caller: Caller) -> ActivePolicy:
     """Return the policies that are in force for the caller's tenant: every principal of it may see them.
 

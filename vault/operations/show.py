@@ -13,11 +13,12 @@ from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.errors import Refusal
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import unpack
+from vault.subjects.records import open_body, unpack
 from vault.subjects.store import MOST_RECORDS, PROFILE
 from vault.subjects.views import show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date, datetime
 
     from vault.crypto.seal import SubjectKeys
@@ -49,12 +50,32 @@ class Item(NamedTuple):
     view: str | None
 
 
+class Items(NamedTuple):
+    """The views to show of one collection's records, and what the hot loop would otherwise work out each time."""
+
+    each: tuple[Item, ...]
+    asked: tuple[str, ...]
+    fields: tuple[str, ...]
+    all_clear: bool
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Items:
+        """Put items together."""
+        each = tuple(items)
+        return cls(
+            each,
+            tuple(item.asked for item in each),
+            tuple(item.field for item in each),
+            all(item.view is None for item in each),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to open of each subject, worked out once for each kept decision."""
 
-    profile: tuple[Item, ...]
-    many: tuple[tuple[str, tuple[Item, ...]], ...]
+    profile: Items | None
+    many: tuple[tuple[str, Items], ...]
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -83,8 +104,11 @@ def plan(decision: Decision) -> Plan:
         field = shown.field
         item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
         by_collection.setdefault(field.collection, []).append(item)
-    profile = tuple(by_collection.pop(PROFILE, ()))
-    return Plan(profile, tuple((name, tuple(items)) for name, items in sorted(by_collection.items())))
+    profile = by_collection.pop(PROFILE, None)
+    return Plan(
+        None if profile is None else Items.of(profile),
+        tuple((name, Items.of(items)) for name, items in sorted(by_collection.items())),
+    )
 
 
 def show_subject(
@@ -101,9 +125,9 @@ def show_subject(
     """
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
-    if plan.profile:
+    if plan.profile is not None:
         if found.profile is None:
-            missing = dict.fromkeys((item.asked for item in plan.profile), NO_VALUE)
+            missing = dict.fromkeys(plan.profile.asked, NO_VALUE)
         else:
             where = place(tenant, found.id, PROFILE, found.id)
             show_row(plan.profile, where, found.profile, keys, now, fields, missing)
@@ -113,7 +137,7 @@ def show_subject(
 
 
 def show_row(
-    items: tuple[Item, ...],
+    items: Items,
     where: bytes,
     packed: bytes,
     keys: SubjectKeys,
@@ -132,27 +156,42 @@ def show_row(
         fields: takes the values.
         missing: takes the refusals.
     """
-    body = unpack(packed)
-    moment = now.microseconds
-    there, sealed = [], []
-    for item in items:
-        asked, field, _kind, _view = item
-        stored = body.get(field)
-        if stored is None:
-            missing[asked] = NO_VALUE
-            continue
-        expires = stored.expires_at
-        if expires is not None and expires <= moment:
-            missing[asked] = RETENTION_OVER
-            continue
-        there.append(item)
-        sealed.append((field, stored.sealed))
-    for (asked, _field, kind, view), plain in zip(there, keys.open_all(sealed, where), strict=True):
+    body = open_body(packed)
+    values = body.values
+    each = items.each
+    try:
+        # Nearly always everything is there and nothing of it falls due: then one line for each step.
+        sealed = [(field, values[field]) for field in items.fields]
+    except KeyError:
+        each = tuple(item for item in each if item.field in values)
+        missing |= {item.asked: NO_VALUE for item in items.each if item.field not in values}
+        sealed = [(item.field, values[item.field]) for item in each]
+    if body.due is not None and body.due <= now.microseconds:
+        each = _not_run_out(each, packed, now, missing)
+        sealed = [(item.field, values[item.field]) for item in each]
+    opened = keys.open_all(sealed, where)
+    if items.all_clear and each is items.each:
+        fields.update(zip(items.asked, map(Raw, opened), strict=True))
+        return
+    for (asked, _field, kind, view), plain in zip(each, opened, strict=True):
         fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
 
 
+def _not_run_out(each: tuple[Item, ...], packed: bytes, now: Moment, missing: dict[str, Refusal]) -> tuple[Item, ...]:
+    """Leave out what has run out."""
+    body = unpack(packed)
+    kept = []
+    for item in each:
+        expires = body[item.field].expires_at
+        if expires is not None and expires <= now.microseconds:
+            missing[item.asked] = RETENTION_OVER
+        else:
+            kept.append(item)
+    return tuple(kept)
+
+
 def _show_many(
-    items: tuple[Item, ...],
+    items: Items,
     tenant: TenantId,
     found: Found,
     rows: list[Row],
@@ -162,7 +201,7 @@ def _show_many(
     missing: dict[str, Refusal],
 ) -> None:
     """Show a collection of many as one list a view; a record without the value has a null at its place."""
-    columns: dict[str, list[Any]] = {item.asked: [] for item in items}
+    columns: dict[str, list[Any]] = {asked: [] for asked in items.asked}
     for row in rows:
         shown: dict[str, Any] = {}
         where = place(tenant, found.id, row.collection, row.id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.errors import NotFound
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.subjects.store import Wanted
 
@@ -22,6 +23,7 @@ class SubjectState(NamedTuple):
     revision: int
 
 
+@on_record("read")
 async def subject_state(house: House, caller: Caller, subject: SubjectId) -> SubjectState:
     """Tell a subject's state and its profile's revision (for ``If-Match``).
 
@@ -31,8 +33,9 @@ async def subject_state(house: House, caller: Caller, subject: SubjectId) -> Sub
     """
     await require_right(house, caller, "vault:subjects", "read", audited_as="read")
     await house.limits.take(caller.principal, "read", 1)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
-    there = found is not None and found.state != "erased" and found.profile is not None
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    revision = await house.subjects.profile_revision(caller.tenant, subject)
+    there = found is not None and found.state != "erased" and revision is not None
     made = entry(
         house,
         caller,
@@ -42,6 +45,6 @@ async def subject_state(house: House, caller: Caller, subject: SubjectId) -> Sub
         subjects=() if found is None else (found.pseudonym,),
     )
     await house.ledger.append(made)
-    if found is None or found.profile is None or not there:
+    if found is None or revision is None or not there:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=str(made.id))
-    return SubjectState(found.id, found.state, found.profile.revision)
+    return SubjectState(found.id, found.state, revision)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, Field
 
 LONGEST_SOURCE = 64
+DEEPEST = 64
+"""Levels of a merge patch; the type with the deepest values has 32."""
 
 
 def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *, at: str) -> dict[str, Field]:
@@ -28,6 +30,7 @@ def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *
         raise InvalidInput(
             "the body names no fields of a collection",
             faults=[Fault(at, "no-fields", "name at least one field of a collection of the catalogue")],
+            code="no-fields",
         )
     faults = [
         Fault(at, "unknown-field", f"key {position} is no field of this collection that callers may write")
@@ -75,16 +78,22 @@ def policy_names(collection: str, fields: Mapping[str, Field]) -> list[str]:
     return list(fields) if collection == PROFILE else [field.whole for field in fields.values()]
 
 
-def merged(old: Any, patch: Any) -> Any:
-    """Apply a JSON merge patch (RFC 7396 §2)."""
+def merged(old: Any, patch: Any, *, depth: int = DEEPEST) -> Any:
+    """Apply a JSON merge patch (RFC 7396 §2).
+
+    Raises:
+        InvalidInput: it nests deeper than any type lets a value be.
+    """
     if not isinstance(patch, dict):
         return patch
+    if depth == 0:
+        raise InvalidInput("a value nests too deep", code="invalid-value")
     result = dict(old) if isinstance(old, dict) else {}
     for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         else:
-            result[key] = merged(result.get(key), value)
+            result[key] = merged(result.get(key), value, depth=depth - 1)
     return result
 
 
@@ -100,5 +109,6 @@ def checked_source(source: str | None, *, fallback: str) -> str:
         raise InvalidInput(
             "a source is named by 1 to 64 printable ASCII characters",
             faults=[Fault("/source", "invalid-source", "1 to 64 printable ASCII characters")],
+            code="invalid-source",
         )
     return source

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vault.errors import Conflict, VaultError
 from vault.ids import Pseudonym, RecordId, SubjectId  # noqa: TC001 - aliases below are made of them at run time
 from vault.operations.decide import entry
+from vault.operations.on_record import note_failure
 
 if TYPE_CHECKING:
     from vault.audit.entry import Action, Entry
@@ -58,7 +59,7 @@ async def writing(
     decision: Decision,
     pseudonym: Pseudonym | None,
     *,
-    taken: Conflict,
+    taken: Conflict | None,
     **facts: object,
 ) -> AsyncIterator[AsyncConnection]:
     """Open the one transaction of a write; its audit entry is part of it, and a failed write is on the log too.
@@ -69,7 +70,8 @@ async def writing(
         action: what the audit log calls it.
         decision: what granted it.
         pseudonym: of the subject; none where there is no such subject.
-        taken: what to raise where a unique key stands in the way.
+        taken: what to raise where a unique key stands in the way; none lets the ``IntegrityError`` pass, unrecorded,
+            for a caller who then takes another way.
         facts: more for the entry.
     """
     try:
@@ -77,15 +79,25 @@ async def writing(
             yield connection
             await house.ledger.append_in(connection, [write_entry(house, caller, action, decision, pseudonym, **facts)])
     except IntegrityError:
-        await _failed(house, caller, action, decision, pseudonym, taken)
+        if taken is None:
+            raise
+        await _note(house, caller, action, decision, pseudonym, taken)
         raise taken from None
     except VaultError as error:
-        await _failed(house, caller, action, decision, pseudonym, error)
+        await _note(house, caller, action, decision, pseudonym, error)
         raise
 
 
-async def _failed(
+async def _note(
     house: House, caller: Caller, action: Action, decision: Decision, pseudonym: Pseudonym | None, error: VaultError
 ) -> None:
-    made = write_entry(house, caller, action, decision, pseudonym, decision="failed", code=error.code)
-    await house.ledger.append(made)
+    await note_failure(
+        house,
+        caller,
+        action,
+        error,
+        purpose=decision.purpose.name,
+        fields=tuple(view.name for view in decision.views.values()),
+        subjects=() if pseudonym is None else (pseudonym,),
+        policy=decision.policy_version,
+    )

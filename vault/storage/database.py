@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
-from vault.storage.failures import hush_engine, translated
+from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.postgres_lane import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
 from vault.storage.sqlite_lane import SETTINGS, SqliteFile, SqliteLane, insert_text
@@ -103,10 +103,14 @@ class Database:
         await connection.exec_driver_sql("SELECT 1")  # the engine begins its transaction with the first statement
         raw = await connection.get_raw_connection()
         driver: asyncpg.Connection = raw.driver_connection
-        with translated():
-            await driver.copy_records_to_table(
-                table.name, records=rows, columns=[column.name for column in table.columns]
-            )
+        try:
+            with translated():
+                await driver.copy_records_to_table(
+                    table.name, records=rows, columns=[column.name for column in table.columns]
+                )
+        except (TypeError, ValueError, ArithmeticError) as error:
+            hush(error)  # asyncpg quotes what it cannot encode
+            raise
 
     async def ping(self) -> None:
         """Ask for nothing, to see whether the database answers."""
@@ -127,6 +131,7 @@ class Database:
             )
             event.listen(engine.sync_engine, "connect", _settle_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
+            event.listen(engine.sync_engine, "handle_error", hush_engine)
             return engine
         engine = create_async_engine(
             self._url.set(query={}),

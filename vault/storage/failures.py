@@ -74,6 +74,8 @@ def hush(error: BaseException) -> None:
 def hush_engine(context: ExceptionContext) -> None:
     """Do the same to what SQLAlchemy is about to raise: a listener of its event ``handle_error``."""
     raised, adapted = context.sqlalchemy_exception, context.original_exception
+    if raised is not None:
+        raised.params = None
     if isinstance(adapted, sa_exc.EmulatedDBAPIException):
         if adapted.orig is not None:
             hush(adapted.orig)

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 SERVER_SETTINGS = {"application_name": "customer-data-vault", "jit": "off"}
 
 
+_LANE_SETTINGS = SERVER_SETTINGS | {
+    # Every statement of the hot path looks rows up by an index. A plan that was made while a table was small, or before
+    # its rows were counted, would go on reading all of it for as long as the connection lives.
+    "enable_seqscan": "off",
+}
+
+
+FEW = 8
+
+
 class PostgresLane:
     """A few asyncpg connections, kept open.
 
@@ -47,12 +57,17 @@ class PostgresLane:
 
     async def append(self, batch: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
         """Insert rows into several tables by one statement: one round trip, one commit."""
-        filled = {table: rows for table, rows in batch.items() if rows}
+        filled = {table: list(zip(*rows, strict=True)) for table, rows in batch.items() if rows}
         if not filled:
             return
-        arguments = [list(column) for rows in filled.values() for column in zip(*rows, strict=True)]
+        shapes = tuple((table, tuple(map(_is_same, columns))) for table, columns in filled.items())
+        arguments = [
+            column[0] if same else list(column)
+            for (_table, sames), columns in zip(shapes, filled.values(), strict=True)
+            for same, column in zip(sames, columns, strict=True)
+        ]
         async with self._connection() as connection:
-            await connection.execute(_insert_together(tuple(filled)), *arguments)
+            await connection.execute(_insert_together(shapes), *arguments)
 
     async def close(self) -> None:
         """Give the connections back; a database that does not answer is not waited for."""
@@ -86,7 +101,7 @@ class PostgresLane:
                     max_size=self._size,
                     timeout=self._timeout,
                     reset=_keep_as_it_is,
-                    server_settings=SERVER_SETTINGS,
+                    server_settings=_LANE_SETTINGS,
                 )
             return self._pool
 
@@ -95,21 +110,42 @@ async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
     """Skip the pool's reset on return: these connections only run single statements, which leave nothing behind."""
 
 
-@lru_cache(maxsize=64)
-def _insert_together(tables: tuple[Table, ...]) -> str:
-    """Write one statement that inserts arrays into every table; several become common table expressions."""
+def _is_same(column: tuple[Any, ...]) -> bool:
+    """Tell whether a column of many rows holds one and the same thing, which then need not travel as an array."""
+    first = column[0]
+    return len(column) >= FEW and all(value is first for value in column)
+
+
+@lru_cache(maxsize=256)
+def _insert_together(shapes: tuple[tuple[Table, tuple[bool, ...]], ...]) -> str:
+    """Write one statement that inserts arrays into every table; several become common table expressions.
+
+    Args:
+        shapes: the tables, each with a mark for every column that is one value for all rows.
+    """
     inserts, position = [], 0
-    for table in tables:
-        names, arrays = [], []
-        for column in table.columns:
-            position += 1
-            names.append(f'"{column.name}"')
-            arrays.append(f"${position}::{_postgres_type(column.type)}[]")
-        inserts.append(f'INSERT INTO "{table.name}" ({", ".join(names)}) SELECT * FROM unnest({", ".join(arrays)})')  # noqa: S608 - names of our own tables
+    for table, sames in shapes:
+        inserts.append(_insert(table, sames, position))
+        position += len(sames)
     *first, last = inserts
     if not first:
         return last
     return "WITH " + ", ".join(f"t{n} AS ({insert})" for n, insert in enumerate(first)) + " " + last
+
+
+def _insert(table: Table, sames: tuple[bool, ...], before: int) -> str:
+    names, shown, arrays, aliases = [], [], [], []
+    for position, (column, same) in enumerate(zip(table.columns, sames, strict=True), before + 1):
+        kind = _postgres_type(column.type)
+        names.append(f'"{column.name}"')
+        shown.append(f"${position}::{kind}" if same else f"c{position}")
+        if not same:
+            arrays.append(f"${position}::{kind}[]")
+            aliases.append(f"c{position}")
+    return (
+        f'INSERT INTO "{table.name}" ({", ".join(names)}) SELECT {", ".join(shown)} '  # noqa: S608 - names of our own tables
+        f"FROM unnest({', '.join(arrays)}) AS rows ({', '.join(aliases)})"
+    )
 
 
 def _postgres_type(kind: Any) -> str:

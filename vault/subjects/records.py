@@ -1,7 +1,9 @@
-"""A record's body: a compact map of field to its sealed value and where it came from.
+"""A record's body: each value sealed on its own, so that a read opens only what it shows, and where each came from.
 
-``msgpack({field: [sealed, source, collected_at, verified_at, expires_at, purpose]})``, times in microseconds since
-1970. Each value is sealed on its own, so that a read opens only what it shows.
+``msgpack([due, {field: sealed}, origins])``, with ``origins = msgpack([[source, collected_at, verified_at, expires_at,
+purpose, [field, …]], …])`` as a binary string: a read, which needs no origin, passes over it in one step, and fields
+that came in together share theirs. ``due`` is the earliest ``expires_at`` of the record or nil. Times are microseconds
+since 1970.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from vault.errors import CannotOpen
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
@@ -39,11 +42,62 @@ class Origin(NamedTuple):
     expires_at: datetime | None = None
 
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(dict[str, Stored])
+class Sealed(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A body as far as a read needs it."""
 
-pack = _encoder.encode
-unpack = _decoder.decode
+    due: int | None
+    values: dict[str, bytes]
+    origins: bytes
+
+
+class _Shared(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    source: str | None
+    collected_at: int | None
+    verified_at: int | None
+    expires_at: int | None
+    purpose: str | None
+    fields: list[str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Sealed).decode
+_decode_origins = msgspec.msgpack.Decoder(list[_Shared]).decode
+
+
+def pack(body: Mapping[str, Stored]) -> bytes:
+    """Write a body."""
+    shared: dict[tuple[object, ...], list[str]] = {}
+    for field, stored in body.items():
+        shared.setdefault(msgspec.structs.astuple(stored)[1:], []).append(field)
+    origins = _encode([[*origin, fields] for origin, fields in shared.items()])
+    values = {field: stored.sealed for field, stored in body.items()}
+    return _encode(Sealed(earliest_expiry(body), values, origins))
+
+
+def open_body(packed: bytes) -> Sealed:
+    """Read the sealed values of a body and when the first of them falls due.
+
+    Raises:
+        CannotOpen: the bytes are no body.
+    """
+    try:
+        return _decode(packed)
+    except msgspec.MsgspecError:
+        raise CannotOpen from None
+
+
+def unpack(packed: bytes) -> dict[str, Stored]:
+    """Read a body with the origins of its values.
+
+    Raises:
+        CannotOpen: the bytes are no body, or a value has no origin.
+    """
+    body = open_body(packed)
+    try:
+        origins = {field: each for each in _decode_origins(body.origins) for field in each.fields}
+        return {field: _stored(sealed, origins[field]) for field, sealed in body.values.items()}
+    except (msgspec.MsgspecError, KeyError):
+        raise CannotOpen from None
 
 
 def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:
@@ -59,3 +113,7 @@ def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], or
 def earliest_expiry(body: Mapping[str, Stored]) -> int | None:
     """Return the moment at which the first of a record's fields falls due; none where none ever does."""
     return min((stored.expires_at for stored in body.values() if stored.expires_at is not None), default=None)
+
+
+def _stored(sealed: bytes, origin: _Shared) -> Stored:
+    return Stored(sealed, origin.source, origin.collected_at, origin.verified_at, origin.expires_at, origin.purpose)

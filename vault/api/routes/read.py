@@ -102,7 +102,7 @@ class HotRoute:
 async def _body(receive: Receive) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        return bytes(message["body"])  # the common case: it came in one piece
+        return bytes(message.get("body", b""))  # the common case: it came in one piece
     parts = []
     while message["type"] == "http.request":
         parts.append(message.get("body", b""))

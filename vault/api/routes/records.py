@@ -75,7 +75,7 @@ async def append(
             keep=keep,
         )
 
-    return await once(house, caller, request, idempotency_key, run)
+    return await once(house, caller, request, idempotency_key, "append", run)
 
 
 def _cursor(cursor: str | None) -> RecordId | None:

@@ -44,7 +44,7 @@ async def create(
             keep=keep,
         )
 
-    return await once(house, caller, request, idempotency_key, run)
+    return await once(house, caller, request, idempotency_key, "create", run)
 
 
 @router.post("/subjects:upsert", response_model=bodies.Written, responses={201: {"model": bodies.Written}})
@@ -64,7 +64,7 @@ async def upsert(
             keep=keep,
         )
 
-    return await once(house, caller, request, idempotency_key, run)
+    return await once(house, caller, request, idempotency_key, "create", run)
 
 
 @router.post("/subjects:search", response_model=bodies.SearchResult)

@@ -131,7 +131,7 @@ class MadeUp:
             for each in range(self._random.randrange(1, 4))
         ]
         calls = [self._call() for _ in range(self._random.randrange(3))]
-        complaints = [self._complaint(purchases[0])] if self._random.random() < 0.15 else []  # noqa: PLR2004
+        complaints = [self._complaint(purchases[0])] if self._random.random() < 0.15 else []
         return Customer(profile, str(number), purchases, calls, complaints)
 
     def _email(self, given: str, family: str, number: int) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from rich.console import Console, Group, RenderableType
 from rich.highlighter import JSONHighlighter
 from rich.panel import Panel
@@ -20,6 +19,8 @@ from vault.cli.demo.server import DemoFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import httpx
 
 PLAIN_WIDTH = 120
 """Columns where no terminal says how many it has."""

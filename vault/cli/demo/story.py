@@ -139,7 +139,7 @@ def _audit(stage: Stage, ada: Star) -> None:
     _show_entries(stage, entries)
     said = tuple((each.get("principal_name"), each["action"], each["decision"]) for each in entries)
     require(said == TOLD, "every request of the tour is on the audit log")
-    values = [value for value in ada.profile.values() if isinstance(value, str) and len(value) > 4]  # noqa: PLR2004
+    values = [value for value in ada.profile.values() if isinstance(value, str) and len(value) > 4]
     require(not any(value in str(page) for value in values), "no value of hers is on the audit log")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from vault.catalogue.types.places import ADDRESS_PARTS
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
-from vault.operations.importing.mapping import Cell, FileForm, FileMapping
+from vault.operations.importing.mapping import Cell, FileMapping
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 EXTERNAL = "external_ids."
 
 
-def guess_mapping(columns: Sequence[str], catalogue: Catalogue, form: FileForm | None = None) -> FileMapping:
+def guess_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMapping | None = None) -> FileMapping:
     """Map columns to the fields of their names: ``email``, ``address.city``, and ``external_ids.shop`` for numbers.
 
     Raises:
@@ -44,7 +46,9 @@ def guess_mapping(columns: Sequence[str], catalogue: Catalogue, form: FileForm |
             detail = f"column {position} has the name of no field of the profile"
             faults.append(Fault("/columns", "unknown-column", detail))
     if not ids:
-        faults.append(Fault("/columns", "no-external-id", f"no column is called {EXTERNAL}<system>, such as {EXTERNAL}shop"))
+        faults.append(
+            Fault("/columns", "no-external-id", f"no column is called {EXTERNAL}<system>, such as {EXTERNAL}shop")
+        )
     if faults:
         raise InvalidInput(
             "the file's columns do not say what they are",
@@ -53,4 +57,4 @@ def guess_mapping(columns: Sequence[str], catalogue: Catalogue, form: FileForm |
             hint="write a mapping and name it by --mapping; docs/import.md shows how",
         )
     fields |= {name: Cell(object=members) for name, members in parts.items()}
-    return FileMapping(fields=fields, external_ids=ids, file=form or FileForm())
+    return msgspec.structs.replace(base or FileMapping(), fields=fields, external_ids=ids)

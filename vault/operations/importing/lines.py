@@ -95,7 +95,9 @@ class LineMaker:
             if row is None:
                 faults.append(LineFault(number, "not-a-line", None, "the line does not have the form of its file"))
             elif number in skipped:
-                faults.append(LineFault(number, DUPLICATE, None, "an earlier line of the file has the same external id"))
+                faults.append(
+                    LineFault(number, DUPLICATE, None, "an earlier line of the file has the same external id")
+                )
             else:
                 draft = self._draft(number, row, faults)
                 if draft is not None:
@@ -136,7 +138,8 @@ class LineMaker:
         return record, moment
 
     def _values(self, line: int, row: Any, faults: list[LineFault]) -> dict[str, Any]:
-        values = {}
+        values: dict[str, Any] = {}
+        before = len(faults)
         for name, get, normalise, options, texts in self._fields:
             try:
                 raw = get(row)
@@ -146,7 +149,7 @@ class LineMaker:
                     values[name] = normalise(raw, options)
             except ValueProblem as problem:
                 faults.append(LineFault(line, problem.code, name, problem.detail))
-        if self._many and not values:
+        if self._many and not values and len(faults) == before:
             faults.append(LineFault(line, "no-fields", None, "the line has no value for any field"))
         return values
 

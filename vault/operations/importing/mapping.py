@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import codecs
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,6 +32,7 @@ from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: dict[str, Format] = {
@@ -240,5 +240,8 @@ def _splits_at_line_feeds(encoding: str) -> bool:
 
 def _invalid(faults: Iterable[Fault]) -> InvalidInput:
     return InvalidInput(
-        "the mapping says what cannot be", faults=list(faults), code="mapping-invalid", hint="docs/import.md explains it"
+        "the mapping says what cannot be",
+        faults=list(faults),
+        code="mapping-invalid",
+        hint="docs/import.md explains it",
     )

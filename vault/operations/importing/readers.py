@@ -52,7 +52,9 @@ class Spot(NamedTuple):
 class Reader(Protocol):
     """One file."""
 
-    columns: Sequence[str]
+    @property
+    def columns(self) -> Sequence[str]:
+        """Name the columns."""
 
     def locate(self, column: str) -> Callable[[Any], Any]:
         """Make the function that takes a column out of a row; raises InvalidInput for a column that is not there."""

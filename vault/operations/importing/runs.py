@@ -86,12 +86,15 @@ class Outcome(NamedTuple):
         """Add counts; the faults are told chunk by chunk and not gathered."""
         if not isinstance(other, Outcome):
             return NotImplemented
-        return Outcome(*(mine + its for mine, its in zip(self[:4], other[:4], strict=True)))
+        return Outcome(
+            self.created + other.created,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.refused + other.refused,
+        )
 
 
-async def begin(
-    database: Database, tenant: TenantId, fingerprint: bytes, *, chunk_lines: int, now: datetime
-) -> Run:
+async def begin(database: Database, tenant: TenantId, fingerprint: bytes, *, chunk_lines: int, now: datetime) -> Run:
     """Take up the run of this fingerprint that has not ended, or begin one."""
     async with database.transaction() as connection:
         statement = select(RUN.c.id, RUN.c.chunk_lines, RUN.c.started_at).where(
@@ -140,9 +143,7 @@ async def is_done(database: Database, tenant: TenantId, run: UUID, number: int) 
         return (await done(connection, tenant, run, number)).get(number)
 
 
-async def finish(
-    database: Database, tenant: TenantId, run: UUID, total: Outcome, *, now: datetime
-) -> None:
+async def finish(database: Database, tenant: TenantId, run: UUID, total: Outcome, *, now: datetime) -> None:
     """End a run: keep its counts and forget its chunks."""
     counts = {name: count for name, count in total._asdict().items() if name != "faults"}
     async with database.transaction() as connection:

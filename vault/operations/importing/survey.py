@@ -8,8 +8,9 @@ files that have no name.
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from hashlib import blake2b
-from itertools import groupby
+from itertools import pairwise
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +20,6 @@ from vault.operations.importing.readers import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import ExitStack
 
     from vault.operations.importing.lines import LineMaker
     from vault.operations.importing.readers import Line, Reader
@@ -46,23 +46,26 @@ class Survey(NamedTuple):
     chunks: list[Chunk]
 
 
-def survey(reader: Reader, maker: LineMaker, size: int, stack: ExitStack, seen: Callable[[int], None]) -> Survey:
+def survey(reader: Reader, maker: LineMaker, size: int, seen: Callable[[int], None]) -> Survey:
     """Go through a file once.
 
     Args:
         reader: of the file.
         maker: tells by which names a line is known.
         size: lines of a chunk.
-        stack: closes the files in which the digests lie.
         seen: is told now and then how far the pass is (bytes, or rows of a Parquet file).
 
     Raises:
         InvalidInput: the file is broken so that nobody can say where a line ends.
     """
+    with ExitStack() as stack:
+        return _survey(reader, maker, size, seen, _Names(stack))
+
+
+def _survey(reader: Reader, maker: LineMaker, size: int, seen: Callable[[int], None], names: _Names) -> Survey:
     places: list[tuple[Place, int]] = []
-    names = _Names(stack)
     in_chunk = total = start = first = end = 0
-    for line, begin, end in reader.scan(needed_columns(maker.identifying)):  # noqa: B007 - the last one is used below
+    for line, begin, end in reader.scan(needed_columns(maker.identifying)):
         if in_chunk == 0:
             start, first = begin, line.number
         names.add(line.number, _known_by(maker, line))
@@ -101,7 +104,10 @@ class _Names:
 
     def __init__(self, stack: ExitStack) -> None:
         self._key = os.urandom(32)
-        self._buckets = [stack.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY)) for _bucket in range(BUCKETS)]
+        self._buckets = [
+            stack.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY))  # noqa: SIM115 - the stack closes it
+            for _bucket in range(BUCKETS)
+        ]
 
     def add(self, line: int, names: list[str]) -> None:
         """Remember a line."""
@@ -117,7 +123,8 @@ class _Names:
             data = bucket.read()
             step = DIGEST + 8
             entries = sorted(data[at : at + step] for at in range(0, len(data), step))
-            for _digest, alike in groupby(entries, key=lambda entry: entry[:DIGEST]):
-                next(alike)  # sorted by digest and then by line: the first one stays
-                found.update(int.from_bytes(entry[DIGEST:], "big") for entry in alike)
+            # Sorted by digest and then by line: of those alike, the first one stays.
+            for earlier, entry in pairwise(entries):
+                if entry[:DIGEST] == earlier[:DIGEST]:
+                    found.add(int.from_bytes(entry[DIGEST:], "big"))
         return found

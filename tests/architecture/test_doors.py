@@ -1,0 +1,131 @@
+"""Each dangerous door is opened by those who are on its list, and by nobody else."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.architecture.source import modules
+from vault.crypto.seal import SubjectKeys
+
+SEALING = {
+    "vault.operations.append_record",
+    "vault.operations.build",
+    "vault.operations.change_profile",
+    "vault.operations.find_subjects",
+    "vault.operations.importing.changes",
+    "vault.operations.importing.records",
+    "vault.operations.list_records",
+    "vault.operations.read_fields",
+    "vault.operations.show",
+    "vault.subjects.records",  # for types only
+}
+"""Who names the seal at all."""
+
+UNSEALING = {
+    "vault.operations.append_record",  # is what came in again what is there already?
+    "vault.operations.change_profile",  # the old value, for the index that led to it
+    "vault.operations.find_subjects",  # what a digest led to is checked
+    "vault.operations.importing.changes",
+    "vault.operations.importing.records",
+    "vault.operations.show",
+}
+"""Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
+
+OPENINGS = {name for name in dir(SubjectKeys) if name.startswith("open")}
+FILES = {"path", "self._path", "task.path", "os", "self._file"}
+"""Things with an ``open`` that has nothing to do with sealed values."""
+
+
+def inside(name, *rooms):
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def importers(target):
+    return {
+        module.name
+        for module in modules()
+        if any(inside(each, target) for each in module.imports) and not inside(module.name, target)
+    }
+
+
+def openers():
+    found = set()
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Attribute) and node.attr in OPENINGS and ast.unparse(node.value) not in FILES:
+                found.add(module.name)
+    return {name for name in found if not inside(name, "vault.crypto")}
+
+
+def test_the_seal_is_named_by_the_operations_that_may():
+    outside = {name for name in importers("vault.crypto.seal") if not inside(name, "vault.crypto")}
+    assert outside == SEALING
+
+
+def test_sealed_values_are_opened_by_the_operations_that_may():
+    assert openers() == UNSEALING
+
+
+def test_nobody_fetches_the_opening_by_another_name():
+    for module in modules():
+        words = {
+            node.value
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        calls = {
+            node.func.id
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not ("getattr" in calls and words & OPENINGS), module.name
+        assert not calls & {"eval", "exec", "__import__"}, module.name
+
+
+def test_keys_of_people_are_made_and_held_in_crypto_alone():
+    for module in modules():
+        if not inside(module.name, "vault.crypto"):
+            assert "vault.crypto.seal.SubjectKeys" not in module.imports_at_run_time, module.name
+
+
+def test_what_is_internal_to_crypto_stays_there():
+    for part in ("primitive", "wrap", "cache", "loading", "secret", "tenant_keys", "tenants"):
+        outside = {name for name in importers(f"vault.crypto.{part}") if not inside(name, "vault.crypto")}
+        assert outside == set(), part
+
+
+def test_migrations_are_run_by_the_wiring_alone():
+    assert {each.name for each in modules() if "vault.storage.migrate.upgrade" in each.imports} == {"vault.bootstrap"}
+    assert {name for name in importers("alembic") if not name.startswith("vault.storage.migrate")} == set()
+
+
+def test_rooms_and_operations_read_no_environment():
+    found = {
+        module.name
+        for module in modules()
+        if any(
+            isinstance(node, ast.Attribute)
+            and node.attr in {"environ", "getenv", "environb"}
+            and ast.unparse(node.value) == "os"
+            for node in ast.walk(module.tree)
+        )
+    }
+    inner = {name for name in found if not inside(name, "vault.api", "vault.cli", "vault.bootstrap", "vault.settings")}
+    assert inner == {"vault.crypto.provider"}  # whose root key may lie there
+
+
+def test_audit_entries_are_written_by_the_ledger_alone():
+    tables = {"vault.audit.tables.ENTRY", "vault.audit.tables.SUBJECT"}
+    assert {each.name for each in modules() if each.imports & tables} == {"vault.audit.ledger"}
+
+
+def test_sensitive_values_are_revealed_where_they_are_used():
+    found = {
+        module.name
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reveal"
+    }
+    assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", "vault.operations") for name in found), (
+        found
+    )

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from vault.audit.ledger import Ledger
+from vault.audit.tables import AuditEntry
+from vault.storage.database import Database
+
+
+class CountingDatabase(Database):
+    """A database that counts the appends that reach it."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.appends = 0
+
+    async def append(self, batch):
+        self.appends += 1
+        await super().append(batch)
+
+
+@pytest.fixture
+async def database(data_url):
+    database = CountingDatabase(data_url)
+    async with database.transaction() as connection:
+        await connection.run_sync(AuditEntry.metadata.create_all)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def ledger(database, clock):
+    return Ledger(database, clock)

@@ -1,0 +1,85 @@
+"""Whoever cannot be written down is not served: one code, within the deadline, whatever the trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from sqlalchemy import text
+
+from tests.storage.trouble import TROUBLES, Ticking, trouble
+from vault.audit.ledger import Ledger
+from vault.errors import Unavailable
+from vault.ids import random_id
+
+DEADLINE = 0.6
+SLACK = 0.5
+"""Seconds that a loaded machine may be late."""
+
+
+def made(ledger):
+    return ledger.entry(tenant="default", action="read", decision="allowed", subjects=(random_id(),))
+
+
+async def refusals(ledger, count):
+    """Append several entries at once; all must be refused, in time, and the event loop must stay awake."""
+    started = time.monotonic()
+    async with Ticking() as ticking:
+        answers = await asyncio.gather(*(ledger.append(made(ledger)) for _ in range(count)), return_exceptions=True)
+    assert time.monotonic() - started < DEADLINE + SLACK
+    assert ticking.longest < DEADLINE
+    assert all(isinstance(answer, Unavailable) for answer in answers), answers
+    assert {answer.code for answer in answers} == {"audit-unavailable"}
+    assert all("nothing was shown" in answer.detail for answer in answers)
+
+
+@pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
+async def test_no_durable_entry_no_answer(database, clock, data_url, name):
+    ledger = Ledger(database, clock, deadline=DEADLINE)  # shorter than the database's own five seconds
+    first = made(ledger)
+    await ledger.append(first)
+    async with trouble(name, data_url, "audit_entry"):
+        await refusals(ledger, 10)
+        await refusals(ledger, 1)
+    last = made(ledger)
+    try:
+        await ledger.append(last)
+    except Unavailable:  # a connection may still have to learn that it died
+        await ledger.append(last := made(ledger))
+    listed = (await ledger.entries("default")).entries
+    assert listed[0] == last
+    assert listed[-1] == first
+
+
+@pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
+async def test_who_comes_while_another_flight_hangs_waits_no_longer(database, clock, data_url, name):
+    ledger = Ledger(database, clock, deadline=DEADLINE)
+    await ledger.append(made(ledger))
+    async with trouble(name, data_url, "audit_entry"):
+        flying = asyncio.create_task(refusals(ledger, 1))
+        await asyncio.sleep(DEADLINE / 2)  # the flight is half-way through its time
+        await asyncio.gather(flying, refusals(ledger, 3))
+
+
+async def test_what_gave_up_waiting_is_not_written_later(database, clock, data_url, dialect):
+    """In a long outage the refused would pile up, and all be written when it ends, though nobody was answered."""
+    ledger = Ledger(database, clock, deadline=DEADLINE)
+    await ledger.append(made(ledger))
+    async with trouble("locked", data_url, "audit_entry"):
+        for _ in range(2):
+            await refusals(ledger, 50)
+        assert len(ledger._batcher._waiting) == 0
+    last = made(ledger)
+    await ledger.append(last)
+    listed = (await ledger.entries("default", limit=200)).entries
+    assert listed[0] == last
+    assert len(listed) <= 2 + 50  # at most the flight that was already under way
+
+
+async def test_a_log_without_its_table_refuses_all(database, clock):
+    ledger = Ledger(database, clock, deadline=DEADLINE)
+    async with database.transaction() as connection:
+        await connection.execute(text("DROP TABLE audit_subject"))
+    await refusals(ledger, 3)
+    assert (await ledger.entries("default")).entries == []  # and nothing half written

@@ -1,0 +1,224 @@
+"""Entries are durable before anybody is answered, shared commits and all; and they are found again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+
+import asyncpg
+import pytest
+from sqlalchemy import select, text
+
+from vault.audit.entry import EntryRefused
+from vault.audit.ledger import SUBJECTS_A_COMMIT, Ledger
+from vault.audit.tables import ENTRY
+from vault.errors import Unavailable
+from vault.ids import new_id, random_id
+from vault.storage.database import Database
+
+
+def made(ledger, *, tenant="default", action="read", decision="allowed", **facts):
+    return ledger.entry(tenant=tenant, action=action, decision=decision, **facts)
+
+
+async def rows(url):
+    """Read the log over a connection of its own: what is there is committed."""
+    database = Database(url)
+    try:
+        async with database.reading() as connection:
+            return (await connection.execute(select(ENTRY).order_by(ENTRY.c.id))).all()
+    finally:
+        await database.close()
+
+
+async def test_an_entry_is_durable_when_append_returns(ledger, data_url, clock):
+    who, whom = new_id(), random_id()
+    entry = made(ledger, principal=who, subjects=(whom,), purpose="customer-support")
+    assert await ledger.append(entry) == entry.id
+    (row,) = await rows(data_url)
+    assert (row.tenant_id, row.id, row.at, row.principal_id, row.action, row.decision) == (
+        "default",
+        entry.id,
+        clock.now(),
+        who,
+        "read",
+        "allowed",
+    )
+    assert json.loads(row.body)["subjects"] == [str(whom)]
+    assert row.leaf == hashlib.sha256(b"\x00" + row.body).digest()
+
+
+async def test_the_columns_say_the_same_as_the_bytes(ledger, data_url):
+    await ledger.append(made(ledger, action="sign-in", decision="failed", code="not-authenticated"))
+    (row,) = await rows(data_url)
+    told = json.loads(row.body)
+    assert (told["action"], told["decision"], told["id"], told["tenant"]) == (
+        row.action,
+        row.decision,
+        str(row.id),
+        row.tenant_id,
+    )
+
+
+async def test_all_who_wait_share_one_commit(ledger, database):
+    entries = [made(ledger, subjects=(random_id(),)) for _ in range(200)]
+    answers = await asyncio.gather(*(ledger.append(entry) for entry in entries))
+    assert answers == [entry.id for entry in entries]
+    assert database.appends == 1
+
+
+async def test_under_load_commits_are_far_fewer_than_entries(ledger, database, data_url):
+    async def caller():
+        for _ in range(10):
+            await ledger.append(made(ledger, subjects=(random_id(),)))
+
+    await asyncio.gather(*(caller() for _ in range(30)))
+    assert len(await rows(data_url)) == 300
+    assert database.appends <= 30
+
+
+@pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
+async def test_the_server_too_counts_one_transaction_for_all(ledger, data_url):
+    await asyncio.gather(*(ledger.append(made(ledger, subjects=(random_id(), random_id()))) for _ in range(100)))
+    connection = await asyncpg.connect(data_url)
+    counted = await connection.fetchval(
+        "SELECT count(DISTINCT mark) FROM"
+        " (SELECT xmin::text AS mark FROM audit_entry UNION ALL SELECT xmin::text FROM audit_subject) AS marks"
+    )
+    await connection.close()
+    assert counted == 1
+
+
+async def test_a_flight_of_large_batches_is_split_so_that_memory_stays_bounded(ledger, database, data_url):
+    subjects = [tuple(random_id() for _ in range(1_000)) for _ in range(12)]
+    await asyncio.gather(*(ledger.append(made(ledger, subjects=each)) for each in subjects))
+    assert 12_000 / (SUBJECTS_A_COMMIT + 1_000) <= database.appends <= 4
+    assert len(await rows(data_url)) == 12
+
+
+async def test_an_entry_that_is_refused_keeps_nobody_else_from_the_log(ledger, data_url):
+    good = [made(ledger) for _ in range(3)]
+    bad = made(ledger, purpose="ada@example.org")
+    answers = await asyncio.gather(
+        ledger.append(good[0]),
+        ledger.append(bad),
+        ledger.append(good[1]),
+        ledger.append(good[2]),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[1], EntryRefused)
+    assert {row.id for row in await rows(data_url)} == {entry.id for entry in good}
+
+
+async def test_a_caller_that_goes_away_harms_nobody(ledger, data_url):
+    entries = [made(ledger) for _ in range(3)]
+    callers = [asyncio.create_task(ledger.append(entry)) for entry in entries]
+    await asyncio.sleep(0)
+    callers[1].cancel()
+    answers = await asyncio.gather(*callers, return_exceptions=True)
+    assert answers[0] == entries[0].id
+    assert answers[2] == entries[2].id
+    assert {entries[0].id, entries[2].id} <= {row.id for row in await rows(data_url)}
+
+
+async def test_an_id_that_is_there_already_is_refused_as_not_written(ledger, data_url):
+    entry = made(ledger)
+    await ledger.append(entry)
+    with pytest.raises(Unavailable) as caught:
+        await ledger.append(entry)
+    assert caught.value.code == "audit-unavailable"
+    assert len(await rows(data_url)) == 1
+
+
+async def test_an_entry_in_a_transaction_is_there_with_the_change_or_not_at_all(ledger, database, data_url):
+    kept, lost = made(ledger, subjects=(random_id(),)), made(ledger, subjects=(random_id(),))
+    async with database.transaction() as connection:
+        await ledger.append_in(connection, [kept])
+    with pytest.raises(LookupError):
+        async with database.transaction() as connection:
+            await ledger.append_in(connection, [lost])
+            raise LookupError
+    with pytest.raises(EntryRefused):
+        async with database.transaction() as connection:
+            await connection.execute(text("DELETE FROM audit_subject"))  # the change
+            await ledger.append_in(connection, [made(ledger, code="NOT A CODE")])
+    assert [row.id for row in await rows(data_url)] == [kept.id]
+    assert (await ledger.entries("default", subject=kept.subjects[0])).entries == [kept]
+
+
+async def test_pages_go_from_the_newest_to_the_oldest_without_gap_or_repeat(ledger, clock):
+    entries = []
+    for _ in range(23):
+        clock.advance(seconds=1)
+        entries.append(made(ledger))
+    await asyncio.gather(*(ledger.append(entry) for entry in reversed(entries)))
+    seen, before, pages = [], None, 0
+    while True:
+        page = await ledger.entries("default", before=before, limit=10)
+        seen += page.entries
+        pages += 1
+        before = page.next
+        if before is None:
+            break
+    assert seen == entries[::-1]
+    assert pages == 3
+    assert (await ledger.entries("default", limit=23)).next is None
+    assert (await ledger.entries("nobody")).entries == []
+
+
+async def test_entries_are_filtered_by_person_principal_and_action(ledger):
+    who, other = new_id(), new_id()
+    ada, bob = random_id(), random_id()
+    read = made(ledger, principal=who, subjects=(ada,))
+    batch = made(ledger, principal=other, subjects=(bob, ada), action="search")
+    about_bob = made(ledger, principal=who, subjects=(bob,))
+    nobody = made(ledger, principal=who, action="read-audit")
+    for entry in (read, batch, about_bob, nobody):
+        await ledger.append(entry)
+
+    async def found(**filters):
+        return (await ledger.entries("default", **filters)).entries
+
+    assert await found() == [nobody, about_bob, batch, read]
+    assert await found(subject=ada) == [batch, read]
+    assert await found(subject=bob) == [about_bob, batch]
+    assert await found(principal=who) == [nobody, about_bob, read]
+    assert await found(action="search") == [batch]
+    assert await found(subject=ada, principal=who) == [read]
+    assert await found(subject=ada, action="read-audit") == []
+    assert await found(subject=random_id()) == []
+
+
+async def test_a_batch_is_found_by_each_of_its_people(ledger):
+    people = [random_id() for _ in range(1_000)]
+    batch = made(ledger, subjects=tuple(people))
+    await ledger.append(batch)
+    for person in (people[0], people[499], people[999]):
+        assert (await ledger.entries("default", subject=person)).entries == [batch]
+
+
+async def test_a_person_who_is_named_twice_is_one(ledger):
+    person = random_id()
+    entry = made(ledger, subjects=(person, person))
+    await ledger.append(entry)
+    assert (await ledger.entries("default", subject=person)).entries == [entry]
+
+
+async def test_tenants_see_their_own_entries_only(ledger):
+    who, whom, same = new_id(), random_id(), new_id()
+    ours = ledger.entry(id=same, tenant="ours", action="read", decision="allowed", principal=who, subjects=(whom,))
+    theirs = ledger.entry(id=same, tenant="theirs", action="read", decision="denied", principal=who, subjects=(whom,))
+    await asyncio.gather(ledger.append(ours), ledger.append(theirs))
+    for filters in ({}, {"subject": whom}, {"principal": who}, {"action": "read"}):
+        assert (await ledger.entries("ours", **filters)).entries == [ours]
+        assert (await ledger.entries("theirs", **filters)).entries == [theirs]
+
+
+async def test_another_ledger_on_the_same_database_is_the_same_log(ledger, clock, data_url):
+    other_node = Database(data_url)
+    other = Ledger(other_node, clock)
+    entries = [made(each) for each in (ledger, other) for _ in range(20)]
+    await asyncio.gather(*(each.append(entry) for each, entry in zip([ledger, other] * 20, entries, strict=True)))
+    assert len((await other.entries("default", limit=100)).entries) == 40
+    await other_node.close()

@@ -1,0 +1,121 @@
+"""What the tests of imports share: files, mappings, and a look at what came in."""
+
+from __future__ import annotations
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from vault.bootstrap import open_vault
+from vault.ids import TenantId
+from vault.operations.importing.mapping import parse_mapping
+from vault.operations.importing.run import Request, Watcher, import_file
+
+PEOPLE = """
+purpose = "order-fulfilment"
+source = "old-crm"
+
+[external_ids]
+shop = "no"
+
+[fields]
+name = "name"
+email = "mail"
+language = { constant = "en" }
+"""
+PURCHASES = """
+purpose = "order-fulfilment"
+collection = "purchase"
+
+[subject]
+system = "shop"
+id = "customer"
+
+[record]
+external_id = "line"
+occurred_at = "at"
+
+[fields]
+amount = "amount"
+currency = { constant = "EUR" }
+"""
+
+
+class Faults(Watcher):
+    """Keeps what an import tells."""
+
+    def __init__(self):
+        self.faults = []
+        self.lines = 0
+        self.resumed = None
+
+    def began(self, lines, *, resumed):
+        self.resumed = resumed
+
+    def advanced(self, lines):
+        self.lines += lines
+
+    def refused(self, fault):
+        self.faults.append(fault)
+
+    @property
+    def told(self):
+        return [(fault.line, fault.code, fault.field) for fault in self.faults]
+
+
+def write_csv(path: Path, header: str, *rows) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header.split(","))
+        writer.writerows(row.split(",") if isinstance(row, str) else row for row in rows)
+    return path
+
+
+def write_jsonl(path: Path, *rows) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def people_csv(path: Path, count: int, start: int = 0) -> Path:
+    rows = (f"{n},Person {n},person.{n}@example.org" for n in range(start, start + count))
+    return write_csv(path, "no,name,mail", *rows)
+
+
+async def bring_in(node, path, mapping: str | None = PEOPLE, *, watcher=None, tenant="default", **how):
+    """Import a file; gives the report."""
+    opener = partial(open_vault, node.place.folder, **node.place.urls)
+    parsed = None if mapping is None else parse_mapping(mapping)
+    asked = Request(path, parsed, tenant=TenantId(tenant), **how)
+    return await import_file(node.house, opener, asked, watcher)
+
+
+def counts(report):
+    return report.total[:4]
+
+
+async def rows_of(node) -> dict[str, int]:
+    """Count the rows of all tables that an import fills."""
+    found = {}
+    for table in ("subject", "record", "external_ref", "blind_index", "audit_subject", "import_chunk"):
+        ((found[table],),) = await node.sql(f"SELECT count(*) FROM {table}")  # noqa: S608 - names of our own tables
+    return found
+
+
+async def subject_of(node, value, system="shop", tenant="default"):
+    """Find a person by an external id."""
+    from vault.operations.build import external_digest
+
+    keys = await node.house.keyring.index_keys(TenantId(tenant))
+    digest = external_digest(keys, system, value)
+    return (await node.house.subjects.by_external(TenantId(tenant), [digest]))[digest]
+
+
+async def read(node, subject, *fields, purpose="subject-rights", role="dpo"):
+    """Read fields the way an app does."""
+    from vault.operations.read_fields import read_fields
+
+    answer = await read_fields(node.house, await node.caller(role), subjects=[subject], fields=fields, purpose=purpose)
+    return msgspec.json.decode(msgspec.json.encode(answer.results[0].fields))

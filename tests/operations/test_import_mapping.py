@@ -1,0 +1,151 @@
+"""Mappings: what they say, what they cannot say, and what a line becomes by them."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from vault.catalogue.types import ValueProblem
+from vault.errors import InvalidInput
+from vault.operations.importing.cells import columns_of, make, make_moment
+from vault.operations.importing.completejourney import MAPPINGS
+from vault.operations.importing.mapping import Cell, format_of, parse_mapping, read_mapping
+from vault.operations.importing.permit import declared_fields
+from vault.policy.policy_set import PolicySet
+
+LEAST = 'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n'
+
+
+def value(given, row, missing=()):
+    return make(given, lambda name: lambda row: row.get(name), frozenset(missing))(row)
+
+
+@pytest.mark.parametrize(
+    ("given", "row", "wanted"),
+    [
+        ("a", {"a": "x"}, "x"),
+        ("a", {"a": ""}, None),
+        ("a", {"a": "  "}, None),
+        ("a", {}, None),
+        ("a", {"a": 0}, 0),
+        ("a", {"a": False}, False),
+        ("a", {"a": date(2026, 1, 2)}, "2026-01-02"),
+        ("a", {"a": datetime(2026, 1, 2)}, "2026-01-02"),  # noqa: DTZ001 - as files have them
+        ("a", {"a": datetime(2026, 1, 2, 3)}, "2026-01-02T03:00:00"),  # noqa: DTZ001 - as files have them
+        ("a", {"a": Decimal("1E+2")}, "100"),
+        (Cell(constant="DE"), {}, "DE"),
+        (Cell(template="{a} {b}"), {"a": "x", "b": 2}, "x 2"),
+        (Cell(template="{a} {b}"), {"a": "x"}, None),
+        (Cell(template="{{{a}}}"), {"a": "x"}, "{x}"),
+        (Cell(object={"city": "c", "country": Cell(constant="DE")}), {"c": "Bonn"}, {"city": "Bonn", "country": "DE"}),
+        (Cell(object={"city": "c", "country": Cell(constant="DE")}), {}, None),
+        (Cell(column="a", values={"m": "male"}), {"a": "m"}, "male"),
+        (Cell(column="a", values={"1": True}), {"a": 1}, True),
+        (Cell(column="a", values={"m": "male"}, otherwise="keep"), {"a": "x"}, "x"),
+        (Cell(column="a", values={"m": "male"}, otherwise="leave-out"), {"a": "x"}, None),
+        (Cell(column="a", date_format="%d.%m.%Y"), {"a": "14.07.1990"}, "1990-07-14"),
+        (Cell(column="a", decimal_comma=True), {"a": "1.234,50"}, "1234.50"),
+    ],
+)
+def test_cells_say_what_they_mean(given, row, wanted):
+    found = value(given, row)
+    assert found == wanted
+    assert type(found) is type(wanted)
+
+
+def test_what_the_file_writes_for_nothing_is_nothing():
+    assert value("a", {"a": "n/a"}, ["n/a"]) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [(Cell(column="a", values={"m": "male"}), "unmapped-value"), (Cell(column="a", date_format="%Y"), "bad-format")],
+)
+def test_a_value_that_the_mapping_does_not_know_is_refused_and_not_told(given, code):
+    with pytest.raises(ValueProblem) as problem:
+        value(given, {"a": "secret"})
+    assert problem.value.code == code
+    assert "secret" not in problem.value.detail
+    assert problem.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        ("2026-07-15T12:00:00", datetime(2026, 7, 15, 10, tzinfo=UTC)),
+        ("2026-07-15T12:00:00Z", datetime(2026, 7, 15, 12, tzinfo=UTC)),
+        ("2026-01-15", datetime(2026, 1, 14, 23, tzinfo=UTC)),
+        (datetime(2026, 1, 15, 1), datetime(2026, 1, 15, tzinfo=UTC)),  # noqa: DTZ001 - as files have them
+    ],
+)
+def test_moments_without_a_zone_are_of_the_mappings(raw, wanted):
+    text = '[record]\nexternal_id = "x"\noccurred_at = "at"\ntime_zone = "Europe/Berlin"\n'
+    text = f'collection = "purchase"\n[subject]\nsystem = "shop"\nid = "no"\n[fields]\namount = "a"\n{text}'
+    record = parse_mapping(text).record
+    assert make_moment(record, lambda name: lambda row: row[name], frozenset())({"at": raw}) == wanted
+
+
+def test_columns_are_found_in_every_kind_of_cell():
+    given = Cell(object={"a": "one", "b": Cell(template="{two}-{three}"), "c": Cell(constant=1)})
+    assert columns_of(given) == {"one", "two", "three"}
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("purpose = ", "/"),
+        (LEAST + 'colour = "red"', "/external_ids"),
+        (LEAST.replace("shop", '"Shop 1"'), "/external_ids"),
+        ('[fields]\nname = "n"', "/external_ids"),
+        (LEAST + "[fields]\nname = {}", "/fields/name"),
+        (LEAST + '[fields]\nname = { column = "a", constant = "b" }', "/fields/name"),
+        (LEAST + '[fields]\nname = { template = "{" }', "/fields/name"),
+        (LEAST + '[fields]\nname = { template = "{a!r}" }', "/fields/name"),
+        (LEAST + '[fields]\nname = { template = "{a[0]}" }', "/fields/name"),
+        (LEAST + '[fields]\nname = { template = "plain" }', "/fields/name"),
+        (LEAST + '[fields]\nname = { column = "a", otherwise = "keep" }', "/fields/name"),
+        (LEAST + "[fields]\naddress = { object = { city = {} } }", "/fields/address/city"),
+        (LEAST + '[file]\ndelimiter = "::"', "/file/delimiter"),
+        (LEAST + '[file]\nencoding = "utf-16"', "/file/encoding"),
+        (LEAST + '[file]\nencoding = "no-such"', "/file/encoding"),
+        ('collection = "purchase"\n[fields]\namount = "a"', "/subject"),
+        ('collection = "purchase"\n[subject]\nsystem = "s"\nid = "n"\n[fields]\namount = "a"', "/record"),
+        (LEAST + '[subject]\nsystem = "s"\nid = "n"', "/collection"),
+    ],
+)
+def test_what_a_mapping_cannot_say_is_told_with_its_place(text, at):
+    if at == "/external_ids" and "colour" in text:
+        text = text.replace("colour", '"Colour Red"')
+    with pytest.raises(InvalidInput) as error:
+        parse_mapping(text)
+    assert error.value.code == "mapping-invalid"
+    assert at in {fault.at for fault in error.value.faults}
+
+
+def test_an_unknown_key_is_refused():
+    with pytest.raises(InvalidInput):
+        parse_mapping('purpoze = "x"\n' + LEAST)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.csv", "csv"), ("a.TSV", "csv"), ("a.ndjson", "jsonl"), ("a.parquet", "parquet")]
+)
+def test_a_files_name_says_how_it_is_written(name, form):
+    assert format_of(parse_mapping(LEAST), Path(name)) == form
+
+
+def test_a_file_that_does_not_say_how_it_is_written_is_refused():
+    with pytest.raises(InvalidInput) as error:
+        format_of(parse_mapping(LEAST), Path("a.xlsx"))
+    assert error.value.code == "unknown-format"
+
+
+@pytest.mark.parametrize("path", sorted(MAPPINGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_the_shipped_mappings_fit_the_shipped_policies(path):
+    mapping = read_mapping(path)
+    policies = PolicySet.from_folder(Path(__file__).parents[2] / "policies")
+    assert set(mapping.fields) <= set(declared_fields(policies.catalogue, mapping))
+    assert mapping.purpose in policies.purposes

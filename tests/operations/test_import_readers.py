@@ -1,0 +1,178 @@
+"""Files as lines: every format, chunk by chunk, gives what it gives as a whole."""
+
+from __future__ import annotations
+
+import builtins
+import csv
+import io
+import json
+import sys
+from datetime import datetime
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from vault.errors import InvalidInput, Misconfigured
+from vault.operations.importing.lines import LineMaker
+from vault.operations.importing.mapping import FileForm, parse_mapping
+from vault.operations.importing.readers import CsvReader, JsonlReader, open_reader
+from vault.operations.importing.survey import survey
+
+MAPPING = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
+CELLS = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=8)
+
+
+def surveyed(reader, size):
+    return survey(reader, LineMaker(MAPPING, {}, reader), size, lambda _done: None)
+
+
+def chunked(reader, size):
+    found = surveyed(reader, size)
+    assert sum(chunk.lines for chunk in found.chunks) == found.lines
+    return [list(reader.read(chunk.place)) for chunk in found.chunks]
+
+
+@given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=30), size=st.integers(1, 7), bom=st.booleans())
+def test_any_csv_gives_the_same_rows_in_chunks_as_csv_gives_as_a_whole(tmp_path_factory, rows, size, bom):
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([("no", "name"), *rows])
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode())
+    reader = CsvReader(path, FileForm())
+    assert [line.row for chunk in chunked(reader, size) for line in chunk] == [list(row) for row in rows]
+
+
+def test_line_numbers_are_those_of_an_editor(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'no,name\r\n1,a\r\n\r\n2,"two\nlines"\r\n3,c\n\n\n4,d')
+    for size in (1, 2, 5):
+        lines = [line for chunk in chunked(CsvReader(path, FileForm()), size) for line in chunk]
+        assert [(line.number, line.row[0]) for line in lines] == [(2, "1"), (4, "2"), (6, "3"), (9, "4")]
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "form"),
+    [("no;name", "1;Ann, B", {}), ("no\tname", "1\tAnn, B", {}), ("no|name", "1|Ann, B", {"delimiter": "|"})],
+)
+def test_delimiters_are_seen_or_told(tmp_path, head, row, form):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{head}\n{row}\n")
+    assert [line.row for line in chunked(CsvReader(path, FileForm(**form)), 5)[0]] == [["1", "Ann, B"]]
+
+
+def test_other_encodings_are_read(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("no,name\n1,Zoë €\n".encode("cp1252"))
+    assert chunked(CsvReader(path, FileForm(encoding="cp1252")), 5)[0][0].row == ["1", "Zoë €"]
+
+
+def test_bytes_that_are_no_text_do_not_stop_a_file(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"no,name\n1,\xff\xfe\n2,b\n")
+    rows = [line.row for line in chunked(CsvReader(path, FileForm()), 5)[0]]
+    assert rows == [["1", "\udcff\udcfe"], ["2", "b"]]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a,a\n1,2\n", ",\n"])
+def test_a_csv_file_needs_names_of_columns(tmp_path, text):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(InvalidInput) as error:
+        CsvReader(path, FileForm())
+    assert error.value.code == "no-header"
+
+
+def test_a_quotation_mark_that_is_never_closed_is_told_by_line(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'no,name\n1,a\n2,"' + b"x" * 5_000_000 + b"\n")
+    with pytest.raises(InvalidInput) as error:
+        surveyed(CsvReader(path, FileForm()), 5)
+    assert error.value.code == "not-csv"
+    assert "x" not in error.value.detail.replace("no CSV", "")
+
+
+def test_jsonl_lines_are_objects_and_others_are_told(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"no": 1, "a": {"b": 2}}\n\n[1]\n{"no": \n"x"\n{"no": 3}')
+    reader = JsonlReader(path)
+    for size in (1, 3, 9):
+        lines = [line for chunk in chunked(reader, size) for line in chunk]
+        assert [(line.number, line.row and line.row["no"]) for line in lines] == [
+            (1, 1), (3, None), (4, None), (5, None), (6, 3),
+        ]  # fmt: skip
+    assert reader.locate("a.b")({"a": {"b": 2}}) == 2
+    assert reader.locate("a.b")({"a.b": 3}) == 3
+    assert reader.locate("a.b.c")({"a": {"b": 2}}) is None
+
+
+def test_columns_of_jsonl_are_the_names_of_its_first_lines(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"email": "x", "external_ids": {"shop": "1"}}\n{"name": "y", "address": {"city": "z"}}\n')
+    assert JsonlReader(path).columns == ["email", "external_ids.shop", "name", "address"]
+
+
+def test_parquet_chunks_can_be_read_in_any_order(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 20_000
+    table = pa.table(
+        {
+            "no": list(range(count)),
+            "at": pa.array([datetime(2026, 1, 1, 1)] * count, pa.timestamp("ns")),  # noqa: DTZ001 - as files have them
+            "kind": pa.array(["a", None] * (count // 2)).dictionary_encode(),
+        }
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, row_group_size=6_000)
+    mapping = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
+    reader = open_reader(mapping, path, {"no", "kind", "at"})
+    found = surveyed(reader, 1_500)
+    assert found.lines == count
+    for chunk in [*found.chunks[::2], *reversed(found.chunks)]:
+        lines = list(reader.read(chunk.place))
+        assert [line.number for line in lines] == list(range(chunk.place.start + 1, chunk.place.end + 1))
+        assert lines[0].row == (chunk.place.start, datetime(2026, 1, 1, 1), None if chunk.place.start % 2 else "a")  # noqa: DTZ001 - as files have them
+
+
+def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *arguments, **more):
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return real(name, *arguments, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.delitem(sys.modules, "pyarrow", raising=False)
+    with pytest.raises(Misconfigured) as error:
+        open_reader(MAPPING, tmp_path / "a.parquet")
+    assert error.value.hint == "pip install 'customer-data-vault[parquet]'"
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "folder.jsonl"])
+def test_a_file_that_cannot_be_read_is_told(tmp_path, name):
+    (tmp_path / "folder.jsonl").mkdir()
+    with pytest.raises(InvalidInput) as error:
+        open_reader(MAPPING, tmp_path / name)
+    assert error.value.code == "unreadable-file"
+
+
+def test_what_is_no_parquet_file_is_told(tmp_path):
+    (tmp_path / "a.parquet").write_text("no,name\n1,a\n")
+    with pytest.raises(InvalidInput) as error:
+        open_reader(MAPPING, tmp_path / "a.parquet")
+    assert error.value.code == "not-parquet"
+
+
+@given(numbers=st.lists(st.integers(0, 20), max_size=60), size=st.integers(1, 9))
+def test_of_lines_alike_the_first_stays_wherever_they_are(tmp_path_factory, numbers, size):
+    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
+    path.write_text("".join(json.dumps({"no": number}) + "\n" for number in numbers))
+    found = surveyed(JsonlReader(path), size)
+    wanted = {at + 1 for at, number in enumerate(numbers) if number in numbers[:at]}
+    assert {line for chunk in found.chunks for line in chunk.duplicates} == wanted
+    for chunk in found.chunks:
+        inside = range(chunk.place.line, chunk.place.line + chunk.lines)
+        assert set(chunk.duplicates) <= set(inside)

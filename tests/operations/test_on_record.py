@@ -1,0 +1,209 @@
+"""Every call that reaches an operation leaves exactly one entry on the audit log, however it ends."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.vaults import ADA
+
+NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
+TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
+ONE, UPSERT, SEARCH, EXPLAIN = "/v1/subjects", "/v1/subjects:upsert", "/v1/subjects:search", "/v1/decisions:explain"
+READ = "/v1/read"
+FIND = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
+SALE = {"fields": {"amount": "1.00"}, "purpose": "order-fulfilment"}
+LIST = {"fields": ["amount"], "purpose": "order-fulfilment"}
+PROFILE, STATE = "/v1/subjects/{id}/profile", "/v1/subjects/{id}"
+PURCHASE, PURCHASES = "/v1/subjects/{id}/records/purchase", "/v1/subjects/{id}/records/purchase:read"
+BUY = "?purpose=order-fulfilment"
+
+
+def ask(**more):
+    return {"subject": "{id}", "fields": ["name"], "purpose": "customer-support", **more}
+
+
+def but(body, **more):
+    return {**body, **more}
+
+
+# What, (role, method, path, body, headers), status, (action, decision, code of the entry)
+CALLS = [
+    ("create", ("sales", "POST", ONE, NEW), 201, ("create", "allowed", None)),
+    ("create, no right", ("finance", "POST", ONE, NEW), 403, ("create", "denied", "not-granted")),
+    ("create, field not granted", ("sales", "POST", ONE, but(NEW, profile={"iban": "x"})), 403, ("create", "denied", None)),
+    ("create, unknown purpose", ("sales", "POST", ONE, but(NEW, purpose="fun")), 422, ("create", "failed", "unknown-purpose")),
+    ("create, unknown field", ("sales", "POST", ONE, but(NEW, profile={"shoe": "x"})), 422, ("create", "failed", "unknown-field")),
+    ("create, no field", ("sales", "POST", ONE, but(NEW, profile={})), 422, ("create", "failed", "no-fields")),
+    ("create, bad value", ("sales", "POST", ONE, but(NEW, profile={"email": "x"})), 422, ("create", "failed", "invalid-value")),
+    ("create, bad source", ("sales", "POST", ONE, but(NEW, source="\u00e9")), 422, ("create", "failed", "invalid-source")),
+    ("create, bad external id", ("sales", "POST", ONE, but(NEW, external_ids={"shop": ""})), 422, ("create", "failed", "invalid-external-id")),
+    ("create, external id taken", ("sales", "POST", ONE, TAKEN), 409, ("create", "failed", "external-id-taken")),
+    ("upsert, new", ("sales", "POST", UPSERT, NEW), 201, ("create", "allowed", None)),
+    ("upsert, there", ("sales", "POST", UPSERT, TAKEN), 200, ("update", "allowed", None)),
+    ("upsert, no external id", ("sales", "POST", UPSERT, but(NEW, external_ids={})), 422, ("create", "failed", "no-external-id")),
+    ("upsert, no right", ("finance", "POST", UPSERT, NEW), 403, ("create", "denied", "not-granted")),
+    ("upsert, two people", ("sales", "POST", UPSERT, but(NEW, external_ids={"shop": "4711", "erp": "2"})), 409, ("create", "failed", "two-people-match")),
+    ("upsert, other id", ("sales", "POST", UPSERT, but(NEW, external_ids={"erp": "2", "shop": "9"})), 200, ("update", "allowed", None)),
+    ("patch", ("fulfilment", "PATCH", PROFILE + BUY, {"name": "X"}, {"If-Match": '"1"'}), 200, ("update", "allowed", None)),
+    ("patch, no revision", ("fulfilment", "PATCH", PROFILE + BUY, {"name": "X"}), 428, ("update", "failed", "revision-required")),
+    ("patch, stale", ("fulfilment", "PATCH", PROFILE + BUY, {"name": "X"}, {"If-Match": '"7"'}), 412, ("update", "failed", "stale-revision")),
+    ("patch, foreign tag", ("fulfilment", "PATCH", PROFILE + BUY, {"name": "X"}, {"If-Match": '"abc"'}), 412, ("update", "failed", "stale-revision")),
+    ("patch, weak tag", ("fulfilment", "PATCH", PROFILE + BUY, {"name": "X"}, {"If-Match": 'W/"1"'}), 412, ("update", "failed", "stale-revision")),
+    ("patch, nobody", ("fulfilment", "PATCH", "/v1/subjects/{nobody}/profile" + BUY, {"name": "X"}, {"If-Match": '"1"'}), 404, ("update", "failed", "subject-not-found")),
+    ("patch, denied", ("fulfilment", "PATCH", PROFILE + BUY, {"iban": "X"}, {"If-Match": '"1"'}), 403, ("update", "denied", None)),
+    ("patch, bad value", ("fulfilment", "PATCH", PROFILE + BUY, {"email": "X"}, {"If-Match": '"1"'}), 422, ("update", "failed", "invalid-value")),
+    ("patch, unknown field", ("fulfilment", "PATCH", PROFILE + BUY, {"shoe": "X"}, {"If-Match": '"1"'}), 422, ("update", "failed", "unknown-field")),
+    ("patch, system field", ("fulfilment", "PATCH", PROFILE + BUY, {"external_ids": {}}, {"If-Match": '"1"'}), 422, ("update", "failed", "unknown-field")),
+    ("patch, unknown purpose", ("fulfilment", "PATCH", PROFILE + "?purpose=fun", {"name": "X"}, {"If-Match": '"1"'}), 422, ("update", "failed", "unknown-purpose")),
+    ("append", ("fulfilment", "POST", PURCHASE, SALE), 201, ("append", "allowed", None)),
+    ("append, nobody", ("fulfilment", "POST", "/v1/subjects/{nobody}/records/purchase", SALE), 404, ("append", "failed", "subject-not-found")),
+    ("append, unknown collection", ("fulfilment", "POST", "/v1/subjects/{id}/records/shoe", SALE), 422, ("append", "failed", "unknown-collection")),
+    ("append, profile", ("fulfilment", "POST", "/v1/subjects/{id}/records/profile", SALE), 422, ("append", "failed", "unknown-collection")),
+    ("append, denied", ("finance", "POST", "/v1/subjects/{id}/records/interaction", but(SALE, fields={"body": "x"})), 403, ("append", "denied", None)),
+    ("append, bad value", ("fulfilment", "POST", PURCHASE, but(SALE, fields={"amount": "x"})), 422, ("append", "failed", "invalid-value")),
+    ("append, bad external id", ("fulfilment", "POST", PURCHASE, but(SALE, external_id="")), 422, ("append", "failed", "invalid-external-id")),
+    ("append, external id taken", ("fulfilment", "POST", PURCHASE, but(SALE, external_id="there")), 409, ("append", "failed", "external-id-taken")),
+    ("list", ("fulfilment", "POST", PURCHASES, LIST), 200, ("list", "allowed", None)),
+    ("list, partly", ("support", "POST", "/v1/subjects/{id}/records/interaction:read", {"fields": ["body", "channel"], "purpose": "service-analytics"}), 403, ("list", "denied", None)),
+    ("list, nobody", ("fulfilment", "POST", "/v1/subjects/{nobody}/records/purchase:read", LIST), 404, ("list", "denied", None)),
+    ("list, denied", ("operator", "POST", PURCHASES, LIST), 403, ("list", "denied", None)),
+    ("list, no field", ("fulfilment", "POST", PURCHASES, but(LIST, fields=[])), 422, ("list", "failed", "invalid-page")),
+    ("list, one field twice", ("fulfilment", "POST", PURCHASES, but(LIST, fields=["amount", "purchase.amount"])), 422, ("list", "failed", "invalid-page")),
+    ("list, unknown field", ("fulfilment", "POST", PURCHASES, but(LIST, fields=["email"])), 422, ("list", "failed", "unknown-field")),
+    ("list, unknown purpose", ("fulfilment", "POST", PURCHASES, but(LIST, purpose="fun")), 422, ("list", "failed", "unknown-purpose")),
+    ("list, unknown collection", ("fulfilment", "POST", "/v1/subjects/{id}/records/shoe:read", LIST), 422, ("list", "failed", "unknown-collection")),
+    ("read", ("support", "POST", READ, ask()), 200, ("read", "allowed", None)),
+    ("read, partly", ("support", "POST", READ, ask(fields=["name", "email"])), 200, ("read", "partly", None)),
+    ("read, denied", ("support", "POST", READ, ask(fields=["email"])), 403, ("read", "denied", None)),
+    ("read, no consent", ("marketing", "POST", READ, ask(purpose="direct-marketing")), 403, ("read", "denied", None)),
+    ("read, nobody", ("support", "POST", READ, ask(subject="{nobody}")), 404, ("read", "denied", None)),
+    ("read, unknown purpose", ("support", "POST", READ, ask(purpose="fun")), 422, ("read", "failed", "unknown-purpose")),
+    ("read, unknown field", ("support", "POST", READ, ask(fields=["shoe"])), 422, ("read", "failed", "unknown-field")),
+    ("read, one field twice", ("support", "POST", READ, ask(fields=["name", "name"])), 422, ("read", "failed", "invalid-fields")),
+    ("read, no field", ("support", "POST", READ, ask(fields=[])), 422, ("read", "failed", "invalid-fields")),
+    ("read, long reason", ("support", "POST", READ, ask(reason="x" * 501)), 422, ("read", "failed", "invalid-reason")),
+    ("read, nobody named", ("support", "POST", READ, {"subjects": [], "fields": ["name"], "purpose": "customer-support"}), 422, ("read", "failed", "too-many-subjects")),
+    ("read, several", ("support", "POST", READ, {"subjects": ["{id}", "{nobody}"], "fields": ["name"], "purpose": "customer-support"}), 200, ("read", "partly", None)),
+    ("read, no value", ("support", "POST", READ, ask(fields=["notes"])), 200, ("read", "denied", None)),
+    ("search", ("support", "POST", SEARCH, FIND), 200, ("search", "allowed", None)),
+    ("search, nobody there", ("support", "POST", SEARCH, but(FIND, match={"email": "x@example.org"})), 200, ("search", "allowed", None)),
+    ("search, only part may be shown", ("support", "POST", SEARCH, but(FIND, fields=["name", "email"])), 200, ("search", "partly", None)),
+    ("search, nothing may be shown", ("support", "POST", SEARCH, but(FIND, fields=["email"])), 403, ("search", "denied", None)),
+    ("search, may not be searched", ("analytics", "POST", SEARCH, but(FIND, purpose="service-analytics")), 403, ("search", "denied", None)),
+    ("search, no such index", ("dpo", "POST", SEARCH, but(FIND, match={"gender": "male"}, purpose="subject-rights")), 422, ("search", "failed", "not-searchable")),
+    ("search, bad value", ("support", "POST", SEARCH, but(FIND, match={"email": "x"})), 422, ("search", "failed", "invalid-value")),
+    ("search, unknown field", ("support", "POST", SEARCH, but(FIND, match={"shoe": "x"})), 422, ("search", "failed", "unknown-field")),
+    ("search, unknown purpose", ("support", "POST", SEARCH, but(FIND, purpose="fun")), 422, ("search", "failed", "unknown-purpose")),
+    ("search, one field twice", ("support", "POST", SEARCH, but(FIND, fields=["name", "name"])), 422, ("search", "failed", "invalid-search")),
+    ("explain", ("support", "POST", EXPLAIN, ask()), 200, ("explain", "allowed", None)),
+    ("explain for others", ("dpo", "POST", EXPLAIN, ask(roles=["marketing"])), 200, ("explain", "allowed", None)),
+    ("explain for others, no right", ("stranger", "POST", EXPLAIN, ask(roles=["marketing"])), 403, ("explain", "denied", "not-granted")),
+    ("explain, unknown field", ("support", "POST", EXPLAIN, ask(fields=["shoe"])), 422, ("explain", "failed", "unknown-field")),
+    ("state", ("support", "GET", STATE, None), 200, ("read", "allowed", None)),
+    ("state, nobody", ("support", "GET", "/v1/subjects/{nobody}", None), 404, ("read", "denied", "subject-not-found")),
+    ("state, no right", ("operator", "GET", STATE, None), 403, ("read", "denied", "not-granted")),
+    ("audit", ("dpo", "GET", "/v1/audit/entries", None), 200, ("read-audit", "allowed", None)),
+    ("audit, no right", ("sales", "GET", "/v1/audit/entries", None), 403, ("read-audit", "denied", "not-granted")),
+    ("catalogue", ("stranger", "GET", "/v1/catalogue", None), 200, ("read-policies", "allowed", None)),
+    ("purposes", ("stranger", "GET", "/v1/purposes", None), 200, ("read-policies", "allowed", None)),
+    ("no bearer", (None, "POST", READ, ask()), 401, ("sign-in", "denied", "not-authenticated")),
+    ("idempotent", ("sales", "POST", ONE, NEW, {"Idempotency-Key": "fresh"}), 201, ("create", "allowed", None)),
+    ("idempotent, other call", ("sales", "POST", ONE, NEW, {"Idempotency-Key": "used"}), 422, ("create", "failed", "idempotency-key-reused")),
+    ("idempotent append, other call", ("sales", "POST", PURCHASE, SALE, {"Idempotency-Key": "used"}), 422, ("append", "failed", "idempotency-key-reused")),
+]  # fmt: skip
+
+
+def _filled(thing, names):
+    if isinstance(thing, str):
+        return (
+            names.get(thing, thing) if thing.startswith("{") else thing.format(**{k[1:-1]: v for k, v in names.items()})
+        )
+    if isinstance(thing, list):
+        return [_filled(each, names) for each in thing]
+    if isinstance(thing, dict):
+        return {key: _filled(each, names) for key, each in thing.items()}
+    return thing
+
+
+async def test_every_call_leaves_exactly_one_entry(node):
+    wrong = []
+    used = {"profile": {"name": "Other"}, "purpose": "order-fulfilment"}
+    await node.post("sales", ONE, used, headers={"Idempotency-Key": "used"})
+    for what, (role, method, path, body, *rest), status, expected in CALLS:
+        # Fresh people for each call, so that none stands in another's way.
+        await node.sql("DELETE FROM external_ref")
+        await node.sql("DELETE FROM blind_index")
+        subject = await node.create(dict(ADA), external_ids={"shop": "4711"})
+        await node.create({"name": "Two"}, external_ids={"erp": "2"})
+        await node.append(
+            "fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment", external_id="there"
+        )
+        names = {"{id}": subject, "{nobody}": str(uuid4())}
+        async with node.new_entries() as made:
+            answer = await node.call(
+                role, method, _filled(path, names), _filled(body, names), headers=rest[0] if rest else None
+            )
+        seen = [(each.action, each.decision, each.code) for each in made]
+        if answer.status_code != status or seen != [expected]:
+            wrong.append((what, answer.status_code, seen, answer.text))
+        elif answer.status_code >= 400 and role is not None and answer.json().get("audit") != str(made[0].id):
+            wrong.append((what, "the problem does not name its entry", answer.text))
+        elif (
+            "nobody" not in path
+            and "{id}" in path + str(body)
+            and made[0].decision in {"allowed", "partly"}
+            and await node.pseudonym(subject) not in made[0].subjects
+        ):
+            wrong.append((what, "the entry does not say whom", made))
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+async def test_every_route_of_the_api_is_in_the_table(sqlite_node):
+    document = (await sqlite_node.http.get("/openapi.json")).json()
+    known = {(method, path.partition("?")[0]) for _what, (_role, method, path, *_rest), _status, _entry in CALLS}
+    for path, operations in document["paths"].items():
+        if not path.startswith("/v1"):
+            continue
+        for method in operations:
+            named = path.replace("{subject}", "{id}").replace("{collection}", "purchase")
+            assert (method.upper(), named) in known, (method, path)
+
+
+async def test_the_replay_of_a_call_is_not_a_second_call(node):
+    body = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}
+    await node.post("sales", ONE, body, headers={"Idempotency-Key": "k"})
+    async with node.new_entries() as made:
+        await node.post("sales", ONE, body, headers={"Idempotency-Key": "k"})
+    assert made == []
+
+
+async def test_what_is_no_request_of_the_api_is_not_an_operation(node):
+    """A body without its form names no field and no person: the log of requests has it, the audit log does not."""
+    async with node.new_entries() as made:
+        for body in (b"{", b'{"fields": 1}', b"[]", b"\xff"):
+            for path in (READ, ONE, SEARCH):
+                headers = {"content-type": "application/json"}
+                answer = await node.post("support", path, headers=headers, content=body)
+                assert answer.status_code == 422, answer.text
+    assert made == []
+
+
+@pytest.mark.parametrize("tenant", ["default", "acme"])
+async def test_an_entry_is_the_callers_tenants(node, tenant):
+    subject = await node.create(tenant=tenant)
+    async with node.new_entries() as made:
+        await node.read("support", subject, ["name"], "customer-support", tenant=tenant)
+    assert [each.tenant for each in made] == [tenant]
+
+
+async def test_an_entry_carries_the_request_id_and_the_policy_version(node):
+    subject = await node.create()
+    async with node.new_entries() as made:
+        await node.read("support", subject, ["name"], "customer-support", headers={"X-Request-Id": "order-4711"})
+    (entry,) = made
+    assert entry.request == "order-4711"
+    assert entry.policy.startswith("sha256:")
+    assert entry.purpose == "customer-support"
+    assert entry.principal_name == "support"

@@ -1,0 +1,37 @@
+"""A disk without room: refused in time, nothing half written, and all is well once there is room."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_full_disk_refuses_writes_and_audit_entries_and_nothing_is_lost(tmp_path):
+    path = tmp_path / "data.sqlite"
+    path.touch(mode=0o600)
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.storage.full_disk", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    told = json.loads(run.stdout)
+    assert [each["code"] for each in told["told"]] == ["unavailable", "unavailable", "audit-unavailable"]
+    assert all(each["seconds"] < 2 for each in told["told"])
+    assert told["told"][0]["done"] > 3
+    written = sum(each["done"] for each in told["told"][:2])
+    audited = told["told"][2]["done"]
+    assert told["full"] == [written, audited]
+    assert told["after"] == [written + 2, audited + 1]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert connection.execute("SELECT count(*) FROM audit_subject").fetchone() == (1_000 * (audited + 1),)
+    connection.close()

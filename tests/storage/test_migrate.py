@@ -1,0 +1,117 @@
+"""Migrations make the very tables that the code describes, on both databases, once."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
+import vault
+from vault.storage.migrate import is_current, upgrade
+from vault.storage.tables import DataTable, KeyTable
+
+for module in pkgutil.walk_packages(vault.__path__, "vault."):
+    if not module.name.endswith("__main__"):  # whatever room has tables, they are on the list then
+        importlib.import_module(module.name)
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = pytest.mark.parametrize(("which", "family"), [("data", DataTable), ("keys", KeyTable)])
+
+
+@FAMILIES
+async def test_the_migrations_make_the_tables_of_the_code(open_database, which, family):
+    database = open_database()
+    await upgrade(database, which)
+
+    def differences(connection):
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, family.metadata)
+
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+@FAMILIES
+async def test_keys_and_uniqueness_are_as_the_code_says(open_database, which, family):
+    """Alembic compares no primary keys."""
+    database = open_database()
+    await upgrade(database, which)
+
+    def keys(connection):
+        inspector = inspect(connection)
+        return {
+            name: (
+                inspector.get_pk_constraint(name)["constrained_columns"],
+                {column["name"]: column["nullable"] for column in inspector.get_columns(name)},
+                sorted(each["constrained_columns"] for each in inspector.get_foreign_keys(name)),
+            )
+            for name in inspector.get_table_names()
+            if name != "alembic_version"
+        }
+
+    async with database.reading() as connection:
+        made = await connection.run_sync(keys)
+    assert made == {
+        name: (
+            [column.name for column in table.primary_key],
+            {column.name: column.nullable for column in table.columns},
+            sorted([column.name for column in each.columns] for each in table.foreign_key_constraints),
+        )
+        for name, table in family.metadata.tables.items()
+    }
+
+
+def test_every_hot_table_leads_with_its_tenant():
+    alone = {"api_key"}  # found by its id alone: that is how its tenant becomes known
+    for table in [*DataTable.metadata.tables.values(), *KeyTable.metadata.tables.values()]:
+        if table.name not in alone:
+            assert next(iter(table.primary_key)).name == "tenant_id", table.name
+
+
+async def test_an_upgrade_happens_once_and_says_what_it_did(open_database):
+    database = open_database()
+    assert not await is_current(database, "data")
+    before, after = await upgrade(database, "data")
+    assert before is None
+    assert after is not None
+    assert await is_current(database, "data")
+    assert await upgrade(database, "data") == (after, after)
+
+
+async def test_an_upgrade_that_fails_leaves_nothing_behind(open_database):
+    database = open_database()
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("CREATE TABLE audit_entry (mine INTEGER)")
+    with pytest.raises(Exception, match="did not take part"):
+        await upgrade(database, "data")
+    async with database.reading() as connection:
+        names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
+    assert names == ["audit_entry"]
+
+
+def test_two_nodes_that_start_together_migrate_one_after_the_other(data_url):
+    program = (
+        "import asyncio, sys\n"
+        "from vault.storage.database import Database\n"
+        "from vault.storage.migrate import upgrade\n"
+        "async def main():\n"
+        "    database = Database(sys.argv[1], timeout=30)\n"
+        "    print(*await upgrade(database, 'data'))\n"
+        "    await database.close()\n"
+        "asyncio.run(main())\n"
+    )
+    nodes = [
+        subprocess.Popen([sys.executable, "-c", program, data_url], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = sorted(node.communicate(timeout=60)[0].split() for node in nodes)
+    assert [node.returncode for node in nodes] == [0, 0]
+    newest = said[0][1]
+    assert said == [[newest, newest], ["None", newest]]

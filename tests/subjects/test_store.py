@@ -1,0 +1,353 @@
+"""Subjects and records are found by their ids, digests and other systems' ids: their own tenant's, and no others."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from vault.ids import new_id, random_id
+from vault.storage.database import Database
+from vault.subjects.store import (
+    MOST_RECORDS,
+    Found,
+    Row,
+    Subjects,
+    Wanted,
+    add_external,
+    change_index,
+    change_record,
+    locked_record,
+    record_by_external,
+)
+from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
+
+NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
+
+
+class CountingDatabase(Database):
+    """A database that counts the queries of the hot path."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.fetches = 0
+
+    async def fetch(self, query, **values):
+        self.fetches += 1
+        return await super().fetch(query, **values)
+
+
+@pytest.fixture
+async def database(data_url):
+    database = CountingDatabase(data_url)
+    async with database.transaction() as connection:
+        await connection.run_sync(SubjectRow.metadata.create_all)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+async def other(data_url):
+    other = Database(data_url)
+    yield other
+    await other.close()
+
+
+@pytest.fixture
+def store(database):
+    return Subjects(database)
+
+
+def subject_row(subject, *, tenant="ours", state="active"):
+    return (tenant, subject, random_id(), state, NOW)
+
+
+def record_row(subject, collection, record, *, tenant="ours", revision=1, external=None, body=b"body", occurred=None):
+    return (tenant, subject, collection, record, revision, NOW, NOW, occurred, None, external, body)
+
+
+async def add(store, database, **rows):
+    async with database.transaction() as connection:
+        await store.add(connection, **rows)
+
+
+async def test_a_subject_is_found_with_its_profile(store, database):
+    ada = new_id()
+    row = subject_row(ada)
+    await add(store, database, subjects=[row], records=[record_row(ada, "profile", ada, revision=3)])
+    (found,) = await store.find(Wanted("ours", (ada,), profile=True))
+    assert found == Found(ada, row[2], "active", b"body", {})
+    (bare,) = await store.find(Wanted("ours", (ada,), profile=False))
+    assert bare.profile is None
+
+
+async def test_a_subject_without_a_profile_is_still_one(store, database):
+    ada = new_id()
+    await add(store, database, subjects=[subject_row(ada, state="erased")])
+    (found,) = await store.find(Wanted("ours", (ada,), profile=True))
+    assert (found.profile, found.state) == (None, "erased")
+
+
+async def test_subjects_come_in_the_order_asked_for_with_gaps_where_there_is_nobody(store, database):
+    people = [new_id() for _ in range(4)]
+    await add(store, database, subjects=[subject_row(each) for each in people[:3]])
+    asked = (people[2], people[3], people[0], people[2])
+    found = await store.find(Wanted("ours", asked, profile=True))
+    assert [each and each.id for each in found] == [people[2], None, people[0], people[2]]
+    assert await store.find(Wanted("ours", (), profile=True)) == []
+
+
+async def test_a_thousand_subjects_are_found_at_once(store, database):
+    people = [new_id() for _ in range(1_000)]
+    await add(
+        store,
+        database,
+        subjects=[subject_row(each) for each in people],
+        records=[record_row(each, "profile", each, body=each.bytes) for each in people],
+    )
+    found = await store.find(Wanted("ours", tuple(reversed(people)), profile=True))
+    assert [each.profile for each in found] == [each.bytes for each in reversed(people)]
+    assert database.fetches == 1
+
+
+async def test_reads_of_one_moment_are_one_query_and_each_gets_its_own(store, database):
+    people = [new_id() for _ in range(50)]
+    await add(
+        store,
+        database,
+        subjects=[subject_row(each) for each in people],
+        records=[record_row(each, "profile", each, body=each.bytes) for each in people],
+    )
+    asked = [*people, new_id(), people[0]]
+    answers = await asyncio.gather(*(store.find(Wanted("ours", (each,), profile=True)) for each in asked))
+    assert [answer[0] and answer[0].profile for answer in answers] == [
+        *(each.bytes for each in people),
+        None,
+        people[0].bytes,
+    ]
+    assert database.fetches == 1
+
+
+async def test_reads_of_several_tenants_are_never_one_query(store, database):
+    """So that row-level security by session stays possible."""
+    ours, theirs = new_id(), new_id()
+    await add(store, database, subjects=[subject_row(ours), subject_row(theirs, tenant="theirs")])
+    answers = await asyncio.gather(
+        store.find(Wanted("ours", (ours,), profile=True)),
+        store.find(Wanted("theirs", (theirs,), profile=True)),
+        store.find(Wanted("ours", (theirs,), profile=True)),
+        store.find(Wanted("theirs", (ours,), profile=True)),
+    )
+    assert [answer[0] and answer[0].id for answer in answers] == [ours, theirs, None, None]
+    assert database.fetches == 2
+
+
+async def test_the_same_ids_in_two_tenants_are_two_people(store, database):
+    same, record, digest = new_id(), new_id(), bytes(32)
+    for tenant in ("ours", "theirs"):
+        await add(
+            store,
+            database,
+            subjects=[subject_row(same, tenant=tenant)],
+            records=[
+                record_row(same, "profile", same, tenant=tenant, body=tenant.encode()),
+                record_row(same, "purchase", record, tenant=tenant, body=tenant.encode(), external=digest),
+            ],
+            external=[(tenant, digest, same, 1)],
+            index=[(tenant, digest, same, same, 1)],
+        )
+    for tenant in ("ours", "theirs"):
+        (found,) = await store.find(Wanted(tenant, (same,), profile=True, many=("purchase",)))
+        assert found.profile == tenant.encode()
+        assert [row.body for row in found.many["purchase"]] == [tenant.encode()]
+        assert await store.by_digest(tenant, digest, most=10) == [(same, same)]
+        assert (await store.rows(tenant, [(same, record)]))[same, record].body == tenant.encode()
+        async with database.reading() as connection:
+            (listed,) = await store.page(connection, tenant, same, "purchase", before=None, limit=10)
+            kept = await record_by_external(connection, tenant, same, "purchase", digest)
+        assert listed.body == kept.body == tenant.encode()
+    assert await store.by_digest("nobody", digest, most=10) == []
+    assert await store.by_external("nobody", [digest]) == {}
+
+
+async def test_records_come_newest_first_and_only_the_collections_asked_for(store, database):
+    ada, bob = new_id(), new_id()
+    records = [(who, kind, new_id()) for _ in range(3) for who in (ada, bob) for kind in ("purchase", "complaint")]
+    await add(
+        store,
+        database,
+        subjects=[subject_row(ada), subject_row(bob)],
+        records=[record_row(*each, body=each[2].bytes) for each in records],
+    )
+    found = await store.find(Wanted("ours", (ada, bob), profile=False, many=("purchase", "offer")))
+    for each in found:
+        expected = [record for who, kind, record in reversed(records) if (who, kind) == (each.id, "purchase")]
+        assert [row.id for row in each.many["purchase"]] == expected
+        assert each.many["offer"] == []
+        assert set(each.many) == {"purchase", "offer"}
+
+
+async def test_of_very_many_records_the_newest_come_and_one_more_that_tells_of_the_rest(store, database):
+    ada = new_id()
+    records = [new_id() for _ in range(MOST_RECORDS + 20)]
+    await add(
+        store,
+        database,
+        subjects=[subject_row(ada)],
+        records=[record_row(ada, "purchase", each) for each in records],
+    )
+    (found,) = await store.find(Wanted("ours", (ada,), profile=False, many=("purchase",)))
+    assert [row.id for row in found.many["purchase"]] == records[::-1][: MOST_RECORDS + 1]
+
+
+async def test_pages_of_a_collection_have_no_gap_and_no_repeat(store, database):
+    ada = new_id()
+    records = [new_id() for _ in range(7)]
+    await add(
+        store,
+        database,
+        subjects=[subject_row(ada)],
+        records=[record_row(ada, "purchase", each, occurred=NOW + timedelta(days=1)) for each in records],
+    )
+    seen, before = [], None
+    async with database.reading() as connection:
+        while page := await store.page(connection, "ours", ada, "purchase", before=before, limit=3):
+            seen += [row.id for row in page]
+            before = seen[-1]
+    assert seen == records[::-1]
+    assert page == []
+
+
+async def test_a_digest_leads_to_all_who_have_it_up_to_the_most(store, database):
+    digest, other = b"a" * 32, b"b" * 32
+    leads = sorted((new_id(), new_id()) for _ in range(5))
+    await add(
+        store,
+        database,
+        index=[("ours", digest, *each, 1) for each in leads] + [("ours", other, new_id(), new_id(), 1)],
+    )
+    assert await store.by_digest("ours", digest, most=10) == leads
+    assert await store.by_digest("ours", digest, most=2) == leads[:2]
+    assert await store.by_digest("ours", b"c" * 32, most=2) == []
+
+
+async def test_other_systems_ids_lead_to_subjects(store, database):
+    one, two = new_id(), new_id()
+    rows = [("ours", b"1" * 32, one, 1), ("ours", b"2" * 32, two, 1)]
+    async with database.transaction() as connection:
+        await add_external(connection, rows)
+    assert await store.by_external("ours", [b"1" * 32, b"2" * 32, b"3" * 32]) == {b"1" * 32: one, b"2" * 32: two}
+    assert await store.by_external("ours", []) == {}
+    with pytest.raises(IntegrityError):  # one id of another system leads to one person
+        async with database.transaction() as connection:
+            await add_external(connection, [("ours", b"1" * 32, two, 1)])
+
+
+async def test_single_records_are_fetched_by_both_of_their_ids(store, database):
+    ada, bob = new_id(), new_id()
+    purchase = new_id()
+    await add(
+        store,
+        database,
+        subjects=[subject_row(ada), subject_row(bob)],
+        records=[record_row(ada, "profile", ada), record_row(ada, "purchase", purchase, revision=2)],
+    )
+    found = await store.rows("ours", [(ada, purchase), (ada, ada), (bob, purchase)])
+    assert found == {
+        (ada, purchase): Row("purchase", purchase, 2, b"body"),
+        (ada, ada): Row("profile", ada, 1, b"body"),
+    }
+
+
+async def test_a_record_is_changed_where_it_lies_and_nowhere_else(store, database):
+    ada, one, other = new_id(), new_id(), new_id()
+    await add(
+        store,
+        database,
+        subjects=[subject_row(ada)],
+        records=[record_row(ada, "purchase", each) for each in (one, other)],
+    )
+    async with database.transaction() as connection:
+        row = await locked_record(connection, "ours", ada, "purchase", one)
+        await change_record(connection, row, revision=row.revision + 1, body=b"new", updated_at=NOW)
+        assert await locked_record(connection, "ours", ada, "complaint", one) is None
+        assert await locked_record(connection, "theirs", ada, "purchase", one) is None
+    async with database.reading() as connection:
+        rows = await store.page(connection, "ours", ada, "purchase", before=None, limit=9)
+    assert [(row.id, row.revision, row.body) for row in rows] == [(other, 1, b"body"), (one, 2, b"new")]
+
+
+async def test_two_who_change_a_record_at_once_change_it_one_after_the_other(store, database, other):
+    ada = new_id()
+    await add(store, database, subjects=[subject_row(ada)], records=[record_row(ada, "profile", ada)])
+
+    async def count_up(node):
+        for _ in range(10):
+            async with node.transaction() as connection:
+                row = await locked_record(connection, "ours", ada, "profile", ada)
+                await change_record(connection, row, revision=row.revision + 1)
+
+    await asyncio.gather(count_up(database), count_up(other), count_up(database))
+    assert await store.profile_revision("ours", ada) == 31
+
+
+async def test_there_is_one_record_to_an_external_id_and_many_without_one(store, database):
+    ada = new_id()
+    first = record_row(ada, "purchase", new_id(), external=b"e" * 32)
+    await add(store, database, subjects=[subject_row(ada)], records=[first])
+    await add(store, database, records=[record_row(ada, "purchase", new_id()) for _ in range(2)])
+    await add(store, database, records=[record_row(ada, "complaint", new_id(), external=b"e" * 32)])
+    with pytest.raises(IntegrityError):
+        await add(store, database, records=[record_row(ada, "purchase", new_id(), external=b"e" * 32)])
+    async with database.reading() as connection:
+        found = await record_by_external(connection, "ours", ada, "purchase", b"e" * 32)
+        assert found.id == first[3]
+        assert await record_by_external(connection, "ours", ada, "purchase", b"f" * 32) is None
+        assert await record_by_external(connection, "ours", ada, "purchase", None) is None
+
+
+async def test_there_cannot_be_two_profiles(store, database):
+    ada = new_id()
+    await add(store, database, subjects=[subject_row(ada)], records=[record_row(ada, "profile", ada)])
+    with pytest.raises(IntegrityError):
+        await add(store, database, records=[record_row(ada, "profile", ada)])
+
+
+async def test_an_index_is_changed_by_what_is_gone_and_what_has_come(store, database):
+    ada, bob, record = new_id(), new_id(), new_id()
+    a, b, c = (letter * 32 for letter in (b"a", b"b", b"c"))
+    await add(
+        store,
+        database,
+        index=[("ours", a, ada, record, 1), ("ours", b, ada, record, 1), ("ours", a, bob, record, 1)],
+    )
+    async with database.transaction() as connection:
+        await change_index(connection, "ours", ada, record, gone=[a, b], come=[b, c, c], version=2)
+    async with database.reading() as connection:
+        rows = await connection.execute(select(BLIND_INDEX))
+        left = {(row.digest, row.subject_id, row.version) for row in rows}
+    assert left == {(b, ada, 1), (c, ada, 2), (a, bob, 1)}
+    async with database.transaction() as connection:
+        await change_index(connection, "ours", ada, record, gone=[], come=[], version=2)
+        await change_index(connection, "ours", ada, record, gone=(each for each in (b, c)), come=[], version=2)
+    assert await store.by_digest("ours", b, most=9) == await store.by_digest("ours", c, most=9) == []
+
+
+async def test_whole_rows_of_all_tables_go_in_together_or_not_at_all(store, database):
+    ada = new_id()
+    with pytest.raises(IntegrityError):
+        await add(
+            store,
+            database,
+            subjects=[subject_row(ada)],
+            records=[record_row(ada, "profile", ada)],
+            external=[("ours", b"x" * 32, ada, 1)],
+            index=[("ours", b"y" * 32, ada, ada, 1)] * 2,
+        )
+    assert await store.find(Wanted("ours", (ada,), profile=True)) == [None]
+    assert await store.by_external("ours", [b"x" * 32]) == {}
+    async with database.reading() as connection:
+        assert (await connection.execute(select(RECORD))).all() == []

@@ -1,0 +1,107 @@
+"""Ids: UUIDv7 that grow, pseudonyms that tell nothing, names that are slugs."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault import ids
+from vault.ids import is_slug, new_id, random_id
+
+
+def milliseconds(made):
+    return made.int >> 80
+
+
+def test_an_id_has_the_layout_of_rfc_9562():
+    before = time.time_ns() // 1_000_000
+    made = new_id()
+    after = time.time_ns() // 1_000_000 + 1
+    assert made.version == 7
+    assert made.variant == uuid.RFC_4122
+    assert (made.int >> 76) & 0xF == 0b0111  # §5.7: ver in bits 48 to 51
+    assert (made.int >> 62) & 0b11 == 0b10  # var in bits 64 and 65
+    assert before <= milliseconds(made) <= after
+
+
+def test_the_example_of_the_rfc_is_read_back(monkeypatch):
+    """RFC 9562 appendix A.6: 2022-02-22 14:22:22.00 GMT-05:00 is 017F22E2-79B0-7…"""
+    moment = datetime(2022, 2, 22, 19, 22, 22, tzinfo=UTC)
+    monkeypatch.setattr(ids, "_last", 0)
+    monkeypatch.setattr(time, "time_ns", lambda: int(moment.timestamp()) * 1_000_000_000)
+    assert str(new_id()).upper().startswith("017F22E2-79B0-7000-")
+
+
+def test_ids_grow_even_within_a_millisecond():
+    made = [new_id() for _ in range(20_000)]
+    assert made == sorted(made)
+    assert [each.bytes for each in made] == sorted(each.bytes for each in made)
+    assert len(set(made)) == len(made)
+
+
+def test_ids_grow_though_the_clock_stands_still_or_goes_back(monkeypatch):
+    now = time.time_ns()
+    readings = iter([now] * 5_000 + [now - 10_000_000_000] * 5_000)
+    monkeypatch.setattr(time, "time_ns", lambda: next(readings, now))
+    made = [new_id() for _ in range(10_000)]
+    assert made == sorted(set(made))
+
+
+def test_threads_never_make_the_same_id_and_each_sees_its_own_grow():
+    made = [[] for _ in range(8)]
+    start = threading.Barrier(8)
+
+    def make(into):
+        start.wait()
+        into.extend(new_id() for _ in range(3_000))
+
+    threads = [threading.Thread(target=make, args=(each,)) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(each == sorted(each) for each in made)
+    assert len({one for each in made for one in each}) == 8 * 3_000
+    ticks = [(one.int >> 80, (one.int >> 64) & 0xFFF) for each in made for one in each]
+    assert len(set(ticks)) == len(ticks)
+
+
+def test_the_random_part_is_drawn_anew_each_time():
+    tails = [new_id().int & ((1 << 62) - 1) for _ in range(1_000)]
+    assert len(set(tails)) == 1_000
+    assert len({tail >> 54 for tail in tails}) > 100
+    assert len({tail & 0xFF for tail in tails}) > 100
+
+
+def test_a_pseudonym_tells_no_time():
+    made = [random_id() for _ in range(1_000)]
+    assert {each.version for each in made} == {4}
+    assert {each.variant for each in made} == {uuid.RFC_4122}
+    assert len(set(made)) == 1_000
+    assert made != sorted(made)
+
+
+@given(st.text(max_size=70) | st.from_regex(r"[a-z0-9_-]{0,66}"))
+def test_a_slug_is_made_of_few_characters_and_begins_and_ends_with_a_letter_or_digit(name):
+    inner = set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+    expected = 1 <= len(name) <= 64 and set(name) <= inner and not {name[0], name[-1]} & set("_-")
+    assert is_slug(name) is expected
+
+
+@pytest.mark.parametrize("name", ["shop\n", "Shop", "ſhop", "shop ", "ａ", "a/b", "a.b", "١", ""])
+def test_what_only_looks_like_a_slug_is_none(name):
+    assert not is_slug(name)
+
+
+def test_a_slug_finds_no_end_before_the_end():
+    assert is_slug("a" * 64)
+    assert not is_slug("a" * 65)
+    assert is_slug(ids.DEFAULT_TENANT)
+    assert re.fullmatch(ids.SLUG, "a-b_c")

@@ -1,0 +1,179 @@
+"""Settings: environment over file over default, frozen, and silent about what is secret."""
+
+from __future__ import annotations
+
+import traceback
+
+import pytest
+from pydantic import ValidationError
+
+from vault.errors import Misconfigured
+from vault.settings import FILE, Settings, load
+
+CANARY = "hunter2-canary"
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch):
+    import os
+
+    for name in os.environ:
+        if name.startswith("CDV_"):
+            monkeypatch.delenv(name)
+
+
+def write(folder, text):
+    (folder / FILE).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_without_a_file_all_is_as_the_code_says(tmp_path):
+    settings = load(tmp_path)
+    assert settings.port == 8300
+    assert settings.host == "127.0.0.1"
+    assert settings.data_url == f"sqlite:///{tmp_path / 'data.sqlite'}"
+    assert settings.keys_url == f"sqlite:///{tmp_path / 'keys.sqlite'}"
+    assert settings.policies == tmp_path / "policies"
+    assert settings.oidc == ()
+
+
+def test_the_file_goes_before_the_default_the_environment_before_the_file_and_arguments_before_all(
+    tmp_path, monkeypatch
+):
+    write(tmp_path, "port = 1001\nworkers = 2\n".replace("workers = 2\n", 'host = "::1"\nlog_level = "debug"\n'))
+    assert (load(tmp_path).port, load(tmp_path).host) == (1001, "::1")
+    monkeypatch.setenv("CDV_PORT", "1002")
+    assert (load(tmp_path).port, load(tmp_path).host) == (1002, "::1")
+    assert (load(tmp_path, port=1003).port, load(tmp_path, port=1003).log_level) == (1003, "debug")
+
+
+def test_the_environment_of_another_vault_does_not_move_this_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDV_VAULT", "/somewhere/else")
+    assert load(tmp_path).vault == tmp_path
+
+
+def test_the_folder_is_absolute(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    assert load(Path()).vault == tmp_path
+
+
+def test_urls_that_are_given_are_used(tmp_path):
+    write(tmp_path, 'database_url = "postgresql://a@h/data"\nkeystore_url = "postgresql://a@h/keys"\n')
+    settings = load(tmp_path)
+    assert (settings.data_url, settings.keys_url) == ("postgresql://a@h/data", "postgresql://a@h/keys")
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f'databse_url = "postgresql://u:{CANARY}@h/d"\n', "databse_url"),
+        (f'port = "{CANARY}"\n', "port"),
+        ("port = 70000\n", "port"),
+        (f'log_level = "{CANARY}"\n', "log_level"),
+        ("audit_deadline = 0\n", "audit_deadline"),
+        ("request_deadline = -1\n", "request_deadline"),
+        ("database_timeout = nan\n", "database_timeout"),
+        ("database_timeout = inf\n", "database_timeout"),
+        ("database_connections = 1\n", "database_connections"),
+        ("largest_body = 10\n", "largest_body"),
+        (f'root_key = "{CANARY}"\n', "root_key"),
+        ('root_key = "file:"\n', "root_key"),
+        (f'[[oidc]]\nissuer = "x"\naudience = "{CANARY}"\n', "oidc.0.jwks"),
+        (f'[[oidc]]\nissuer = "x"\naudience = "x"\njwks = "x"\nroles = {{}}\nsecret = "{CANARY}"\n', "oidc.0.secret"),
+        (f'[[oidc]]\nissuer = "x"\naudience = "x"\njwks = "x"\nroles = "{CANARY}"\n', "oidc.0.roles"),
+    ],
+)
+def test_what_is_unknown_or_wrong_is_named_and_not_repeated(tmp_path, text, named):
+    write(tmp_path, text)
+    with pytest.raises(Misconfigured) as caught:
+        load(tmp_path)
+    assert named in str(caught.value)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.hint
+
+
+def test_a_wrong_variable_of_the_environment_is_named_and_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDV_PORT", CANARY)
+    with pytest.raises(Misconfigured, match="port") as caught:
+        load(tmp_path)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_root_key_that_was_put_where_its_name_belongs_is_refused_and_not_repeated(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDV_ROOT_KEY", CANARY)
+    with pytest.raises(Misconfigured, match="root_key") as caught:
+        load(tmp_path)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_list_from_the_environment_that_is_no_json_is_not_blamed_on_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("CDV_OIDC", f"[{CANARY}")
+    with pytest.raises(Misconfigured, match="CDV_") as caught:
+        load(tmp_path)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("text", [f"port = {CANARY}", f'database_url = "{CANARY}', "a = 1\na = 2\n", "[oidc\n"])
+def test_a_file_that_is_no_toml_is_told_without_its_text(tmp_path, text):
+    write(tmp_path, text)
+    with pytest.raises(Misconfigured, match="TOML") as caught:
+        load(tmp_path)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path):
+    (tmp_path / FILE).write_bytes(b'host = "\xff"\n')
+    with pytest.raises(Misconfigured):
+        load(tmp_path)
+
+
+def test_settings_are_frozen(tmp_path):
+    write(tmp_path, '[[oidc]]\nissuer = "i"\naudience = "a"\njwks = "j"\nroles = { "x" = "dpo" }\n')
+    settings = load(tmp_path)
+    with pytest.raises(ValidationError):
+        settings.port = 1
+    with pytest.raises(ValidationError):
+        settings.oidc[0].issuer = "other"
+    with pytest.raises(ValidationError):
+        settings.other = 1
+
+
+def test_nothing_secret_is_shown_when_settings_are(tmp_path):
+    settings = load(
+        tmp_path,
+        database_url=f"postgresql://vault:{CANARY}@h/d",
+        keystore_url=f"postgresql://vault:{CANARY}@h/k",
+        root_key=f"env:{CANARY}",
+    )
+    assert CANARY in settings.data_url
+    assert CANARY not in f"{settings!r}{settings}{[settings]}"
+
+
+def test_an_error_of_the_class_itself_shows_no_input_either(tmp_path):
+    with pytest.raises(ValidationError) as caught:
+        Settings(vault=tmp_path, port=CANARY, database_url=["x", CANARY])
+    assert CANARY not in str(caught.value)
+
+
+def test_an_issuer_for_people_is_read_whole(tmp_path, monkeypatch):
+    write(
+        tmp_path,
+        '[[oidc]]\nissuer = "https://i"\naudience = "cdv"\njwks = "https://i/keys"\nroles_claim = "groups"\n'
+        'tenant = "other"\nroles = { "Privacy Office" = "dpo" }\n',
+    )
+    (issuer,) = load(tmp_path).oidc
+    assert (issuer.issuer, issuer.audience, issuer.jwks) == ("https://i", "cdv", "https://i/keys")
+    assert (issuer.roles_claim, issuer.roles, issuer.tenant) == ("groups", {"Privacy Office": "dpo"}, "other")
+
+
+def test_every_setting_says_what_it_is_for():
+    """Those whose name says it all are few, and listed."""
+    import inspect
+    import re
+
+    source = inspect.getsource(Settings)
+    plain = {"host", "port", "database_connections", "log_level", "oidc"}
+    told = set(re.findall(r'^    (\w+): [^\n]+\n    """', source, re.MULTILINE))
+    assert set(Settings.model_fields) == told | plain

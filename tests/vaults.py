@@ -1,0 +1,306 @@
+"""Whole vaults for the tests of doors, operations, journeys and security.
+
+A vault with two tenants and an app for every shipped role is made once a worker and dialect, and copied for each test:
+SQLite's files by ``cp``, PostgreSQL's databases by ``CREATE DATABASE … TEMPLATE``. A folder's ``conftest.py`` imports
+the fixtures that it needs from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import msgspec
+import pytest
+from sqlalchemy import func, select, text
+
+from tests.support import FixedClock
+from vault.api.app import create_app
+from vault.audit.entry import decode
+from vault.audit.tables import ENTRY
+from vault.bootstrap import init_vault, open_vault
+from vault.ids import TenantId
+from vault.operations.administer import add_app, add_tenant
+from vault.operations.house import Caller
+from vault.policy.policy_set import PolicySet
+
+ROLES = ("sales", "support", "fulfilment", "finance", "marketing", "analytics", "dpo", "operator")
+OTHER = "acme"
+"""The second tenant: the same policies, apps of the same names, nothing else in common."""
+
+ADA = {
+    "name": "Ada Lovelace",
+    "email": "ada@example.org",
+    "phone": "+442079460123",
+    "birth_date": "1985-12-10",
+    "address": {"street": "12 St James's Square", "postal_code": "SW1Y 4JH", "city": "London", "country": "GB"},
+    "language": "en",
+}
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a vault lies; any number of nodes can be opened on it."""
+
+    folder: Path
+    dialect: str
+    urls: dict[str, str]
+    keys: dict[tuple[str, str], str]
+    """(tenant, app) -> API key; the app of each shipped role has the role's name, ``stranger`` a role nobody knows."""
+
+    @asynccontextmanager
+    async def node(self, clock=None, **overrides):
+        """Open one node with its HTTP door."""
+        async with open_vault(self.folder, clock=clock or FixedClock(), **{**self.urls, **overrides}) as vault:
+            node = Node(vault, self)
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(create_app(vault), raise_app_exceptions=False), base_url="http://vault"
+            ) as node.http:
+                yield node
+
+
+@dataclass
+class Node:
+    """One open vault and a client of its door."""
+
+    vault: Any
+    place: Place
+    http: httpx.AsyncClient = field(init=False)
+
+    @property
+    def house(self):
+        return self.vault.house
+
+    def bearer(self, role: str, tenant: str = "default") -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.place.keys[tenant, role]}"}
+
+    async def call(self, role, method, path, json=None, *, tenant="default", headers=None, **how):
+        """Send one request as the app of a role; ``None`` sends no bearer."""
+        sent = {**({} if role is None else self.bearer(role, tenant)), **(headers or {})}
+        if json is not None:
+            how["json"] = json
+        return await self.http.request(method, path, headers=sent, **how)
+
+    async def post(self, role, path, json=None, **how):
+        return await self.call(role, "POST", path, json, **how)
+
+    async def read(self, role, subject, fields, purpose, **more):
+        body = {"subject": str(subject), "fields": fields, "purpose": purpose}
+        how = {key: more.pop(key) for key in ("tenant", "headers") if key in more}
+        return await self.post(role, "/v1/read", {**body, **more}, **how)
+
+    async def create(self, profile=None, *, role="sales", external_ids=None, tenant="default", purpose=None):
+        """Create a customer; returns the id."""
+        body = {"profile": profile or dict(ADA), "purpose": purpose or "order-fulfilment"}
+        if external_ids:
+            body["external_ids"] = external_ids
+        made = await self.post(role, "/v1/subjects", body, tenant=tenant)
+        assert made.status_code == 201, made.text
+        return made.json()["id"]
+
+    async def create_fully(self, *, tenant="default", purpose="subject-rights", **profile):
+        """Create a customer with any fields: a right of nobody's, so it goes past the door."""
+        subject = await self.create({"name": "Somebody"}, tenant=tenant)
+        done = await self.patch("dpo", subject, profile, purpose, '"1"', tenant=tenant)
+        assert done.status_code == 200, done.text
+        return subject
+
+    async def patch(self, role, subject, changes, purpose, if_match=None, **how):
+        headers = {**how.pop("headers", {}), **({} if if_match is None else {"If-Match": if_match})}
+        params = {"purpose": purpose}
+        return await self.call(
+            role, "PATCH", f"/v1/subjects/{subject}/profile", changes, headers=headers, params=params, **how
+        )
+
+    async def append(self, role, subject, collection, fields, purpose, **more):
+        how = {key: more.pop(key) for key in ("tenant", "headers") if key in more}
+        return await self.post(
+            role, f"/v1/subjects/{subject}/records/{collection}", {"fields": fields, "purpose": purpose, **more}, **how
+        )
+
+    async def entries(self, tenant: str | None = None):
+        """Return all audit entries, the oldest first, read past all doors."""
+        statement = select(ENTRY.c.body).order_by(ENTRY.c.id)
+        if tenant is not None:
+            statement = statement.where(ENTRY.c.tenant_id == tenant)
+        async with self.house.data.reading() as connection:
+            return [decode(body) for body in (await connection.execute(statement)).scalars()]
+
+    async def count(self) -> int:
+        async with self.house.data.reading() as connection:
+            return (await connection.execute(select(func.count()).select_from(ENTRY))).scalar_one()
+
+    @asynccontextmanager
+    async def new_entries(self):
+        """Collect the audit entries that are made in the block."""
+        found: list[Any] = []
+        before = {each.id for each in await self.entries()}
+        yield found
+        found.extend(each for each in await self.entries() if each.id not in before)
+
+    async def sql(self, statement: str, *, keystore: bool = False, **values) -> list[Any]:
+        """Run SQL past all doors; UUIDs and bytes as they lie."""
+        database = self.vault._keys if keystore else self.house.data
+        async with database.transaction() as connection:
+            done = await connection.execute(text(statement), {k: self.raw(v) for k, v in values.items()})
+            return list(done.all()) if done.returns_rows else []
+
+    def raw(self, value):
+        if isinstance(value, UUID):
+            return value.bytes if self.house.data.dialect == "sqlite" else value
+        return value
+
+    async def set_state(self, subject, state: str) -> None:
+        await self.sql("UPDATE subject SET state = :state WHERE id = :id", state=state, id=UUID(str(subject)))
+
+    async def pseudonym(self, subject) -> UUID:
+        ((found,),) = await self.sql("SELECT pseudonym FROM subject WHERE id = :id", id=UUID(str(subject)))
+        return UUID(bytes=found) if isinstance(found, bytes) else UUID(str(found))
+
+    async def caller(self, role: str, tenant: str = "default") -> Caller:
+        return Caller(await self.house.principals.authenticate(self.place.keys[tenant, role]), "test")
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is a proper problem (RFC 9457) and return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == status
+    assert body["code"] == code, body
+    assert body["type"] == f"/problems#{code}"
+    assert isinstance(body["title"], str)
+    assert isinstance(body["detail"], str)
+    assert body.keys() <= {
+        "type", "title", "status", "code", "detail", "hint", "denied", "errors", "audit", "request_id",
+    }  # fmt: skip
+    assert response.headers["cache-control"] == "no-store"
+    return body
+
+
+def without_ids(response: httpx.Response, *subjects: Any) -> tuple[int, bytes]:
+    """Return an answer's status and bytes with what differs from call to call taken out."""
+    content = response.content
+    body = response.json()
+    for each in (*subjects, body.get("audit"), body.get("request_id")):
+        if each is not None:
+            content = content.replace(str(each).encode(), b"-")
+    return response.status_code, content
+
+
+# ---- Fixtures --------------------------------------------------------------------------------------------------------
+
+
+async def _make(folder: Path, urls: dict[str, str]) -> dict[tuple[str, str], str]:
+    await init_vault(folder, **urls)
+    keys = {}
+    async with open_vault(folder, clock=FixedClock(), **urls) as vault:
+        await add_tenant(vault.house, TenantId(OTHER), PolicySet.from_folder(folder / "policies"))
+        for tenant in ("default", OTHER):
+            for role in (*ROLES, "stranger"):
+                _, issued = await add_app(vault.house, TenantId(tenant), role, [role])
+                keys[tenant, role] = issued.key.reveal()
+    return keys
+
+
+def _sqlite_urls(folder: Path) -> dict[str, str]:
+    return {
+        "database_url": f"sqlite:///{folder / 'data.sqlite'}",
+        "keystore_url": f"sqlite:///{folder / 'keys.sqlite'}",
+    }
+
+
+def _run_on(uri: str, *statements: str) -> None:
+    async def run() -> None:
+        connection = await asyncpg.connect(uri)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+_templates: dict[str, tuple[Path, dict[tuple[str, str], str]]] = {}
+# Vaults to copy, by dialect, made when first asked for. Not a fixture: each folder's conftest would have its own.
+
+
+@pytest.fixture
+def place(dialect, request, tmp_path) -> Place:
+    """A fresh vault with two tenants and an app for every role, on both databases in turn."""
+    return fresh_place(dialect, request, tmp_path)
+
+
+@pytest.fixture
+def sqlite_place(request, tmp_path) -> Place:
+    """The same on SQLite only, for what no database can change."""
+    return fresh_place("sqlite", request, tmp_path)
+
+
+@pytest.fixture
+def postgres_place(request, tmp_path) -> Place:
+    """The same on PostgreSQL only."""
+    return fresh_place("postgresql", request, tmp_path)
+
+
+@pytest.fixture
+async def node(place, clock):
+    """One open node on a fresh vault, at a clock that stands still."""
+    async with place.node(clock) as node:
+        yield node
+
+
+@pytest.fixture
+async def sqlite_node(sqlite_place, clock):
+    async with sqlite_place.node(clock) as node:
+        yield node
+
+
+def fresh_place(dialect, request, tmp_path) -> Place:
+    folder = tmp_path / "vault"
+    if dialect == "sqlite":
+        if dialect not in _templates:
+            made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
+            _templates[dialect] = made, asyncio.run(_make(made, _sqlite_urls(made)))
+        original, keys = _templates[dialect]
+        shutil.copytree(original, folder)
+        return Place(folder, dialect, _sqlite_urls(folder), keys)
+    uri = request.getfixturevalue("postgres_uri")
+    if dialect not in _templates:
+        made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
+        # Nothing here outlives the tests, so nothing need survive a power cut.
+        _run_on(uri, *(f"ALTER SYSTEM SET {each} = off" for each in ("fsync", "full_page_writes")))
+        _run_on(uri, "SELECT pg_reload_conf()", "CREATE DATABASE vault_data", "CREATE DATABASE vault_keys")
+        _templates[dialect] = made, asyncio.run(_make(made, _postgres_urls(uri, "vault_data", "vault_keys")))
+    original, keys = _templates[dialect]
+    shutil.copytree(original, folder)
+    number = next(_numbers)
+    data, secret = f"vault_{number}_data", f"vault_{number}_keys"
+    _run_on(uri, f"CREATE DATABASE {data} TEMPLATE vault_data", f"CREATE DATABASE {secret} TEMPLATE vault_keys")
+    request.addfinalizer(
+        lambda: _run_on(uri, f"DROP DATABASE {data} WITH (FORCE)", f"DROP DATABASE {secret} WITH (FORCE)")
+    )
+    return Place(folder, dialect, _postgres_urls(uri, data, secret), keys)
+
+
+def _postgres_urls(uri: str, data: str, keys: str) -> dict[str, str]:
+    return {
+        "database_url": uri.replace("/postgres?", f"/{data}?", 1),
+        "keystore_url": uri.replace("/postgres?", f"/{keys}?", 1),
+    }
+
+
+def readable(body: bytes) -> Any:
+    """Read JSON as the doors write it."""
+    return msgspec.json.decode(body)
