@@ -89,7 +89,7 @@ def _anchors(path):
 
 def _commands(text):
     """Return every line that calls ``cdv``, in blocks and between ticks, without what surrounds it."""
-    blocks = "\n".join(_fences(text, "bash", "text", "ini")).replace("\\\n", " ")
+    blocks = "\n".join(_fences(text, "bash", "text", "ini", "")).replace("\\\n", " ")
     quoted = "\n".join(re.findall(r"`([^`\n]+)`", _prose(text)))
     found = re.findall(r"(?:^|[\s(/=])cdv ([^\n#&|;)]*)", blocks + "\n" + quoted, re.MULTILINE)
     return [line.split() for line in found]

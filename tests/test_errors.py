@@ -15,6 +15,7 @@ FAMILY = [each for each in vars(errors).values() if inspect.isclass(each) and is
 CODES = {
     "VaultError": "vault-error",
     "InvalidInput": "invalid-input",
+    "TooLarge": "body-too-large",
     "PolicyInvalid": "policy-invalid",
     "NotAuthenticated": "not-authenticated",
     "Denied": "denied",

@@ -61,6 +61,23 @@ def test_a_line_is_json_with_level_and_time(sink):
     assert line == {"event": "listening", "level": "info", "host": "127.0.0.1", "port": 8300, "workers": 2}
 
 
+def test_a_program_that_configures_nothing_logs_no_value_either(capfd, monkeypatch):
+    """Structlog's own default prints the local variables of every frame beside an exception."""
+    monkeypatch.setattr(logs._LINES, "stream", None)
+    structlog.configure(processors=[structlog.dev.ConsoleRenderer()])
+
+    def fail(secret):
+        raise LookupError(secret)
+
+    try:
+        fail(CANARY)
+    except LookupError as error:
+        logs.get_logger().error("a request failed", exc_info=error, email=CANARY)
+    said = capfd.readouterr().err
+    assert "LookupError" in said
+    assert CANARY not in said
+
+
 def test_an_unknown_key_is_dropped_and_its_name_told(sink):
     logs.get_logger().warning("a request failed", email=CANARY, code="not-found", name=PERSON)
     (line,) = sink.lines

@@ -107,16 +107,25 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
     """Make a vault: folder, root key, databases, the default tenant, and a copy of the shipped policies to edit.
 
     Raises:
-        Misconfigured: there is something in that folder already.
+        Misconfigured: there is something in that folder already, or the key store holds keys of another root key.
     """
-    settings = _lay_out(folder, **overrides)
-    await upgrade_databases(folder, **overrides)
-    vault = _wire(settings, Clock())
+    _lay_out(folder)
+    made_keys = False
     try:
-        if DEFAULT_TENANT not in await vault.house.keyring.tenants():
-            await add_tenant(vault.house, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
-    finally:
-        await vault.close()
+        settings = _with_root_key(folder, **overrides)
+        await upgrade_databases(folder, **overrides)
+        vault = _wire(settings, Clock())
+        try:
+            await vault.house.keyring.check_root()
+            if DEFAULT_TENANT not in await vault.house.keyring.tenants():
+                made_keys = True
+                await add_tenant(vault.house, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
+        finally:
+            await vault.close()
+    except BaseException:
+        if not made_keys:  # from then on there are keys that only this root key opens: never throw it away
+            _clear(folder)
+        raise
     return settings
 
 
@@ -181,17 +190,31 @@ def read_settings(folder: Path, **overrides: Any) -> Settings:
     return settings_room.load(folder, **overrides)
 
 
-def _lay_out(folder: Path, **overrides: Any) -> Settings:
+def _lay_out(folder: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise Misconfigured("the folder is not empty", hint="name a folder that does not exist yet")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     shutil.copytree(shipped_policies(), folder / "policies")
-    (folder / settings_room.FILE).write_text(_FIRST_SETTINGS, encoding="utf-8")
+    file = folder / settings_room.FILE
+    file.touch(mode=0o600)  # it may come to hold a database's password
+    file.write_text(_FIRST_SETTINGS, encoding="utf-8")
+
+
+def _with_root_key(folder: Path, **overrides: Any) -> Settings:
     settings = settings_room.load(folder, **overrides)
     if settings.root_key.startswith("file:"):
         FileRootKey.create(_root_key_path(settings))
     return settings
+
+
+def _clear(folder: Path) -> None:
+    """Empty a folder in which nothing has come to be of use, so that the next try finds it as this one did."""
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 def _touch(url: str) -> None:

@@ -117,30 +117,52 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a library's record by our own rules."""
         known = [level for level in _LEVELS if level <= record.levelno]  # libraries have levels of their own
-        log = structlog.get_logger()
-        log.log(max(known, default=logging.DEBUG), "a library reports", logger=record.name, exc_info=record.exc_info)
+        level = logging.getLevelName(max(known, default=logging.DEBUG)).lower()
+        getattr(get_logger(), level)("a library reports", logger=record.name, exc_info=record.exc_info)
+
+
+class _Lines:
+    """Where lines go, and from which level on. One for the process; safe from the first import on."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO | None = None
+        self.level = logging.INFO
+
+    def msg(self, line: str) -> None:
+        """Write a line."""
+        print(line, file=self.stream or sys.stderr, flush=True)
+
+    debug = info = warning = error = critical = log = exception = msg
+
+    def leveled(self, _logger: object, method: str, event: Event) -> Event:
+        """Leave out what is below the level."""
+        if logging.getLevelNamesMapping().get(method.upper(), logging.ERROR) < self.level:
+            raise structlog.DropEvent
+        return event
+
+
+_LINES: Final = _Lines()
+# Handed to every logger of ours by itself: neither a library user's structlog settings nor the absence of any, which
+# would print local variables beside an exception, can change what a line may hold.
+_PROCESSORS: Final[list[Any]] = [
+    _LINES.leveled,
+    structlog.contextvars.merge_contextvars,
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    allow_listed,
+    structlog.processors.JSONRenderer(sort_keys=True),
+]
 
 
 def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
-    """Set logging up for the whole process: one JSON line an event on standard error.
+    """Set logging up for the whole process: one JSON line an event on standard error, libraries' logs included.
 
     Args:
         level: debug, info, warning or error.
         stream: where to, for the tests.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            allow_listed,
-            structlog.processors.JSONRenderer(sort_keys=True),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
-        cache_logger_on_first_use=False,
-    )
+    _LINES.level, _LINES.stream = number, stream
     root = logging.getLogger()
     root.handlers = [_Bridge(level=max(number, logging.WARNING))]
     root.setLevel(max(number, logging.WARNING))
@@ -153,4 +175,4 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
 
 def get_logger() -> Any:
     """Return the logger; what it may say is listed in :data:`ALLOWED`."""
-    return structlog.get_logger()
+    return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=structlog.BoundLogger)

@@ -32,7 +32,7 @@ UNSEALING = {
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 
 OPENINGS = {name for name in dir(SubjectKeys) if name.startswith("open")}
-FILES = {"path", "self._path", "task.path", "os", "self._file"}
+FILES = {"path", "self._path", "task.path", "os", "self._file", "_process"}
 """Things with an ``open`` that has nothing to do with sealed values."""
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from vault.errors import Refusal
+    from vault.operations.list_records import Listed
     from vault.operations.read_fields import Shown
 
 REQUESTS = Counter("cdv_requests_total", "Requests by route and status.", ["route", "status"], registry=None)
@@ -38,7 +39,7 @@ def count_request(route: str, status: int, seconds: float, code: str | None) -> 
         PROBLEMS.labels(code).inc()
 
 
-def count_shown(results: Sequence[Shown]) -> None:
+def count_shown(results: Sequence[Shown] | Sequence[Listed]) -> None:
     """Count what an answer holds and what was refused in it."""
     read = 0
     denied: dict[str, int] = {}

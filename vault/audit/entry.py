@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import datetime
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from vault.errors import VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 Slug = Annotated[str, Meta(pattern=r"^[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*(?:[.:][a-z0-9_-]+){0,2}\Z", max_length=200)]
@@ -59,6 +62,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         fields: whole names of the fields and views concerned.
         matched: whole names of the fields by which a search looked.
         subjects: whom, by pseudonym; a batch lists all of its subjects.
+        withheld: those of a batch's subjects of whom nothing was shown.
         purpose: why.
         decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
         refused: for each refused field the code of the refusal.
@@ -82,6 +86,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     fields: tuple[Name, ...] = ()
     matched: tuple[Name, ...] = ()
     subjects: tuple[UUID, ...] = ()
+    withheld: tuple[UUID, ...] = ()
     refused: dict[Name, Code] = {}
     code: Code | None = None
     rule: Rule | None = None
@@ -112,7 +117,7 @@ _decoder = msgspec.json.Decoder(Entry, strict=True)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 _REQUEST = re.compile(r"[A-Za-z0-9-]{1,64}")
 MOST_KNOWN = 4096
-_known: set[tuple[object, ...]] = set()
+_known: set[Hashable] = set()
 
 
 def checked(entry: Entry) -> Checked:
@@ -129,7 +134,7 @@ def checked(entry: Entry) -> Checked:
         recurring = _recurring(entry)
         if recurring not in _known or not _is_unique_part_right(entry):
             entry = _decoder.decode(body)
-            _remember(recurring)
+            _remember(_recurring(entry))
         at = datetime.fromisoformat(entry.at)
     except (msgspec.MsgspecError, TypeError, ValueError, NotImplementedError, OverflowError, RecursionError):
         raise EntryRefused("the audit entry does not have its form") from None
@@ -138,8 +143,13 @@ def checked(entry: Entry) -> Checked:
     return Checked(entry, at, body)
 
 
-def _recurring(entry: Entry) -> tuple[object, ...]:
-    """Return the part of an entry that others share, with the types of its values: 1 and true are equal, and unlike."""
+def _recurring(entry: Entry) -> Hashable:
+    """Return the part of an entry that others share, with the types of its values: 1 and true are equal, and unlike.
+
+    A part that is not of its type may not even be fit for a set; it is known to nobody then.
+    """
+    if not (isinstance(entry.fields, tuple) and isinstance(entry.matched, tuple) and isinstance(entry.refused, dict)):
+        return object()
     part = (
         entry.tenant, entry.action, entry.decision, entry.principal, entry.principal_name, entry.purpose, entry.fields,
         entry.matched, tuple(entry.refused.items()), entry.code, entry.rule, entry.policy, entry.count,
@@ -157,7 +167,8 @@ def _is_unique_part_right(entry: Entry) -> bool:
             entry.request is None or (isinstance(entry.request, str) and _REQUEST.fullmatch(entry.request) is not None)
         )
         and isinstance(entry.subjects, tuple)
-        and all(isinstance(each, UUID) for each in entry.subjects)
+        and isinstance(entry.withheld, tuple)
+        and all(isinstance(each, UUID) for each in (*entry.subjects, *entry.withheld))
         and (entry.target is None or isinstance(entry.target, UUID))
         and (entry.reason is None or isinstance(entry.reason, bytes))
         and isinstance(entry.reasons, tuple)
@@ -165,7 +176,7 @@ def _is_unique_part_right(entry: Entry) -> bool:
     )
 
 
-def _remember(recurring: tuple[object, ...]) -> None:
+def _remember(recurring: Hashable) -> None:
     if len(_known) >= MOST_KNOWN:
         _known.clear()
     _known.add(recurring)

@@ -29,7 +29,8 @@ def init(
         emit({"vault": str(settings.vault), "policies": str(settings.policies)})
         return
     typer.echo(f"A vault lies in {folder}:")
-    typer.echo("  root.key   opens everything else: keep a copy of it apart from the backups of the rest")
+    if settings.root_key.startswith("file:"):
+        typer.echo("  root.key   opens everything else: keep a copy of it apart from the backups of the rest")
     typer.echo("  policies/  who may read what, and what for: yours to edit")
     typer.echo("  cdv.toml   settings")
     typer.echo("\nGo on with")

@@ -60,7 +60,8 @@ async def explain(
     """Explain what a request would be answered, for the caller's own roles or, with the right to it, for others.
 
     Whether the subject exists is told only of fields that the policies grant and whose legal ground holds: to the
-    same callers as a read would tell it.
+    same callers as a read would tell it. Who asks for other roles is told of the subject only with a right of its own
+    to see subjects.
 
     Raises:
         InvalidInput: an unknown purpose, field or action.
@@ -71,6 +72,8 @@ async def explain(
     await house.limits.take(caller.principal, "read", 1)
     asking = caller if roles is None else _in_roles(caller, roles)
     decision = await decide(house, asking, "explain", purpose, fields, verb=action)
+    if roles is not None and not _may_see_subjects(house, caller):
+        subject = None  # what the other roles may know of a person is not for this caller to learn
     explained, found = await _explained(house, caller, decision, subject)
     names = whole_names(decision)
     made = entry(
@@ -86,6 +89,11 @@ async def explain(
     )
     await house.ledger.append(made)
     return Explanation(explained, decision.policy_version, made.id)
+
+
+def _may_see_subjects(house: House, caller: Caller) -> bool:
+    decisions = house.policies.active(caller.tenant).decisions
+    return decisions.may(caller.principal.roles, "vault:subjects", "read").granted
 
 
 def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:

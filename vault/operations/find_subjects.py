@@ -53,7 +53,9 @@ class Criterion(NamedTuple):
 
 
 class SearchAnswer(NamedTuple):
-    """Who was found, with the fields asked for; ``more`` says that there are others beyond the limit."""
+    """Who was found, with the fields asked for; ``more`` says that there may be others: beyond the limit, or beyond
+    the candidates that one search looks at.
+    """
 
     results: list[Shown]
     more: bool
@@ -99,12 +101,12 @@ async def find_subjects(
     reading = await decide(house, caller, "search", purpose, fields, verb="read") if fields else None
     if reading is not None and not reading.granted:
         await require_all(house, caller, reading, "search")
-    at = await _candidates(house, caller, criteria)
-    keys, matched = await _checked(house, caller, at, criteria, reading, searching)
+    at, is_cut = await _candidates(house, caller, criteria)
     now = Moment.of(house.clock.now())
+    keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
     results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
     audit = await _record(house, caller, searching, reading, matched[:limit])
-    return SearchAnswer(results, len(matched) > limit, audit)
+    return SearchAnswer(results, is_cut or len(matched) > limit, audit)
 
 
 def parse_criteria(catalogue: Catalogue, match: Mapping[str, Any]) -> list[Criterion]:
@@ -154,18 +156,21 @@ def _text(field: Field, kind: str, value: Any, at: str) -> str:
     return text
 
 
-async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -> list[Leads]:
-    """Look every criterion up; keep whom all of them lead to."""
+async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -> tuple[list[Leads], bool]:
+    """Look every criterion up; keep whom all of them lead to. Also say whether one had more than are looked at."""
     index_keys = await house.keyring.index_keys(caller.tenant)
     found: list[Leads] = []
+    is_cut = False
     for criterion in criteria:
         digest = sought(index_keys, criterion.field, criterion.by, criterion.text)
         people: Leads = {}
-        for subject, record in await house.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES):
+        rows = await house.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES + 1)
+        is_cut = is_cut or len(rows) > MOST_CANDIDATES
+        for subject, record in rows[:MOST_CANDIDATES]:
             people.setdefault(subject, []).append(record)
         found.append(people)
     common = set.intersection(*(set(people) for people in found))
-    return [{subject: people[subject] for subject in sorted(common)} for people in found]
+    return [{subject: people[subject] for subject in sorted(common)} for people in found], is_cut
 
 
 async def _checked(
@@ -175,8 +180,9 @@ async def _checked(
     criteria: list[Criterion],
     reading: Decision | None,
     searching: Decision,
+    now: Moment,
 ) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
-    """Open the matched fields of the candidates and keep those that really match."""
+    """Open the matched fields of the candidates and keep those that really match, by a value that may still be kept."""
     people = tuple(at[0])
     if not people:
         return {}, []
@@ -192,7 +198,7 @@ async def _checked(
             continue
         if all(
             any(
-                _matches(caller, keys[each.id], each.id, rows.get((each.id, record)), criterion)
+                _matches(caller, keys[each.id], each.id, rows.get((each.id, record)), criterion, now)
                 for record in by_subject[each.id]
             )
             for criterion, by_subject in zip(criteria, at, strict=True)
@@ -201,9 +207,11 @@ async def _checked(
     return keys, matched
 
 
-def _matches(caller: Caller, keys: SubjectKeys, subject: SubjectId, row: Any, criterion: Criterion) -> bool:
+def _matches(
+    caller: Caller, keys: SubjectKeys, subject: SubjectId, row: Any, criterion: Criterion, now: Moment
+) -> bool:
     stored = None if row is None else unpack(row.body).get(criterion.field.name)
-    if stored is None:
+    if stored is None or (stored.expires_at is not None and stored.expires_at <= now.microseconds):
         return False
     where = place(caller.tenant, subject, row.collection, row.id)
     value = decode(keys.open(criterion.field.name, stored.sealed, where))

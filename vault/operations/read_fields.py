@@ -35,7 +35,7 @@ from vault.operations.show import Moment, Plan, plan, show_subject
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from vault.crypto.seal import SubjectKeys
@@ -171,11 +171,12 @@ def _entry(
     reason: str | None,
 ) -> Any:
     names = whole_names(decision)
-    whom = [each for each in found if each is not None]
     entry_id = new_id()
-    alone = results[0] if len(results) == 1 else None
-    shown = alone.fields if alone is not None else [asked for asked, _view in decision.granted]
-    refused = alone.denied if alone is not None else decision.refused
+    shown, refused = _told(decision, results)
+    whom = [each for each in found if each is not None]
+    withheld: set[SubjectId] = set()
+    if len(results) > 1:
+        withheld = {result.subject for result in results if not result.fields}
     sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
     return entry(
         house,
@@ -189,8 +190,23 @@ def _entry(
         rule=next(iter(refused.values())).rule if refused else None,
         policy=decision.policy_version,
         subjects=tuple([each.pseudonym for each in whom]),
+        withheld=tuple([each.pseudonym for each in whom if each.id in withheld]) if withheld else (),
         **_reasons(sealed),
     )
+
+
+def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapping[str, Refusal]]:
+    """Say which fields were shown, of a batch: to anybody; and which were refused, of a batch: for everybody."""
+    if len(results) == 1:
+        return results[0].fields, results[0].denied
+    shown = [asked for asked, _view in decision.granted if any(asked in result.fields for result in results)]
+    first, *others = results
+    refused = {
+        asked: refusal
+        for asked, refusal in first.denied.items()
+        if asked not in shown and all(result.denied.get(asked) is refusal for result in others)
+    }
+    return shown, refused
 
 
 async def _note_damage(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from vault.api import bodies
 from vault.api.answers import answer, moment
 from vault.api.doors import Rooms, SignedIn
+from vault.api.metrics import count_shown
 from vault.api.once import once
 from vault.api.routes.subjects import IdempotencyKey
 from vault.errors import Fault, InvalidInput
@@ -33,6 +34,7 @@ async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: R
         before=_cursor(body.cursor),
         limit=body.limit,
     )
+    count_shown(page.records)
     results = [
         {
             "id": each.id,

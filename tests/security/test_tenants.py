@@ -1,0 +1,189 @@
+"""Two controllers in one vault: nothing of one can be reached, found or guessed by the other, on any route."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.vaults import OTHER, without_ids
+from vault.bootstrap import policy_folder
+from vault.operations.administer import apply_policies
+from vault.policy.policy_set import PolicySet
+
+# For every route: what the other tenant would send, with {id} the person and {entry} an audit entry of the first.
+# The role is the one that may do most on that route.
+ATTEMPTS = {
+    ("POST", "/v1/read"): ("dpo", {"subject": "{id}", "fields": ["name"], "purpose": "subject-rights"}),
+    ("POST", "/v1/subjects"): (
+        "sales",
+        {"profile": {"name": "Mine"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"},
+    ),
+    ("POST", "/v1/subjects:upsert"): (
+        "sales",
+        {"profile": {"name": "Mine"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"},
+    ),
+    ("POST", "/v1/subjects:search"): (
+        "dpo",
+        {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "subject-rights"},
+    ),
+    ("GET", "/v1/subjects/{id}"): ("dpo", None),
+    ("PATCH", "/v1/subjects/{id}/profile"): ("dpo", {"name": "Mine", "purpose": "subject-rights"}),
+    ("POST", "/v1/subjects/{id}/records/purchase"): (
+        "sales",
+        {"fields": {"order": "A-1"}, "external_id": "line-1", "purpose": "order-fulfilment"},
+    ),
+    ("POST", "/v1/subjects/{id}/records/purchase:read"): ("dpo", {"fields": ["order"], "purpose": "subject-rights"}),
+    ("POST", "/v1/decisions:explain"): ("dpo", {"subject": "{id}", "fields": ["name"], "purpose": "subject-rights"}),
+    ("GET", "/v1/catalogue"): ("dpo", None),
+    ("GET", "/v1/purposes"): ("dpo", None),
+    ("GET", "/v1/audit/entries"): ("dpo", None),
+}
+
+
+@pytest.fixture
+async def theirs(node):
+    """A person of the first tenant, with everything that there is to be found."""
+    subject = await node.create(external_ids={"shop": "4711"})
+    await node.append("sales", subject, "purchase", {"order": "A-1"}, "order-fulfilment", external_id="line-1")
+    return subject
+
+
+def _put(thing, subject):
+    if isinstance(thing, str):
+        return thing.replace("{id}", str(subject))
+    if isinstance(thing, dict):
+        return {key: _put(each, subject) for key, each in thing.items()}
+    return thing
+
+
+async def _attempt(node, method, path, subject, **how):
+    role, body = ATTEMPTS[method, path]
+    headers = {"If-Match": '"1"'} if method == "PATCH" else {}
+    return await node.call(role, method, _put(path, subject), _put(body, subject), tenant=OTHER, headers=headers, **how)
+
+
+async def test_every_route_of_the_document_is_tried(sqlite_node):
+    document = (await sqlite_node.http.get("/openapi.json")).json()
+    routes = {
+        (method.upper(), path.replace("{subject}", "{id}").replace("{collection}", "purchase"))
+        for path, operations in document["paths"].items()
+        for method in operations
+        if path.startswith("/v1")
+    }
+    assert routes == set(ATTEMPTS)
+
+
+async def test_a_person_of_another_tenant_is_nobody_on_every_route(node, theirs):
+    before = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
+    for method, path in ATTEMPTS:
+        if "{id}" not in path + str(ATTEMPTS[method, path][1]):
+            continue
+        somebodys = await _attempt(node, method, path, theirs)
+        nobody = uuid4()
+        nobodys = await _attempt(node, method, path, nobody)
+        assert without_ids(somebodys, theirs) == without_ids(nobodys, nobody), (method, path)
+        assert somebodys.status_code in {200, 404}
+        assert "Ada" not in somebodys.text
+    after = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
+    assert before.json()["fields"] == after.json()["fields"]
+    assert all(each.subjects == () for each in await node.entries(OTHER))
+
+
+async def test_what_is_found_by_value_stays_in_its_tenant(node, theirs):
+    found = await _attempt(node, "POST", "/v1/subjects:search", theirs)
+    assert found.json()["results"] == []
+    for path, status in (("/v1/subjects", 201), ("/v1/subjects:upsert", 200)):
+        mine = await _attempt(node, "POST", path, theirs)  # the same external id is another person here
+        assert mine.status_code == status
+        assert mine.json()["id"] != theirs
+    batch = {"subjects": [theirs, mine.json()["id"]], "fields": ["name"], "purpose": "subject-rights"}
+    results = (await node.post("dpo", "/v1/read", batch, tenant=OTHER)).json()["results"]
+    assert results[0]["fields"] == {}
+    assert results[0]["denied"]["name"]["code"] == "subject-not-found"
+    assert results[1]["fields"] == {"name": "Mine"}
+
+
+async def test_the_same_value_has_another_digest_in_each_tenant(node):
+    profile = {"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"}
+    await node.create(profile, external_ids={"shop": "1"})
+    await node.create(profile, external_ids={"shop": "1"}, tenant=OTHER)
+    for table in ("blind_index", "external_ref"):
+        rows = await node.sql(f"SELECT tenant_id, digest FROM {table}")
+        by_tenant = {tenant: {bytes(d) for t, d in rows if t == tenant} for tenant in ("default", OTHER)}
+        assert len(by_tenant["default"]) == len(by_tenant[OTHER]) > 0
+        assert by_tenant["default"].isdisjoint(by_tenant[OTHER])
+
+
+async def test_a_log_shows_its_own_tenants_entries_only(node, theirs):
+    mine = await node.create(tenant=OTHER)
+    await node.read("support", theirs, ["name"], "customer-support")
+    theirs_entries = {str(each.id) for each in await node.entries("default")}
+    for params in (
+        {},
+        {"subject": theirs},
+        {"subject": str(await node.pseudonym(theirs))},
+        {"principal": str((await node.caller("support")).principal.id)},
+        {"before": str(UUID(int=2**128 - 1))},
+        {"action": "create"},
+    ):
+        shown = (await node.call("dpo", "GET", "/v1/audit/entries", params=params, tenant=OTHER)).json()["entries"]
+        assert theirs_entries.isdisjoint(each["id"] for each in shown)
+        assert all(each["tenant"] == OTHER for each in shown)
+    shown = (await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": mine}, tenant=OTHER)).json()
+    assert [each["action"] for each in shown["entries"]] == ["create"]
+
+
+async def test_a_cursor_of_another_tenant_leads_nowhere(node, theirs):
+    made = await node.append("sales", theirs, "purchase", {"order": "A-2"}, "order-fulfilment")
+    mine = await node.create(tenant=OTHER)
+    body = {"fields": ["order"], "purpose": "subject-rights", "cursor": UUID(made.json()["id"]).hex}
+    path = f"/v1/subjects/{mine}/records/purchase:read"
+    assert (await node.post("dpo", path, body, tenant=OTHER)).json()["results"] == []
+
+
+async def test_an_idempotency_key_is_its_principals_own(node):
+    body = {"profile": {"name": "One"}, "purpose": "order-fulfilment"}
+    headers = {"Idempotency-Key": "the-same"}
+    answers = [
+        await node.post(role, "/v1/subjects", body, tenant=tenant, headers=headers)
+        for role, tenant in (("sales", "default"), ("sales", OTHER), ("fulfilment", "default"))
+    ]
+    assert len({each.json()["id"] for each in answers}) == 3
+    assert all("idempotent-replayed" not in each.headers for each in answers)
+    digests = {bytes(row[0]) for row in await node.sql("SELECT key_digest FROM idempotency WHERE tenant_id = 'acme'")}
+    others = {bytes(row[0]) for row in await node.sql("SELECT key_digest FROM idempotency WHERE tenant_id <> 'acme'")}
+    assert digests.isdisjoint(others)
+
+
+async def test_each_tenant_has_its_own_policies(node, tmp_path):
+    one, two = await node.create(), await node.create(tenant=OTHER)
+    files = dict(node.house.policies.active(OTHER).policy_set.files)
+    files["policy.csv"] += "p, support, acme, email.clear, read, customer-support, allow\n"
+    await apply_policies(node.house, OTHER, PolicySet.load(files))
+    seen = await node.read("support", two, ["email"], "customer-support", tenant=OTHER)
+    assert seen.json()["fields"] == {"email": "ada@example.org"}
+    assert (await node.read("support", one, ["email"], "customer-support")).status_code == 403
+    versions = {
+        tenant: (await node.call("dpo", "GET", "/v1/catalogue", tenant=tenant)).json()["policy_version"]
+        for tenant in ("default", OTHER)
+    }
+    assert versions["default"] != versions[OTHER]
+    assert policy_folder(node.vault.settings, OTHER).is_relative_to(node.vault.settings.vault / "tenants")
+
+
+async def test_a_rule_for_another_tenant_counts_for_nobody_else(node):
+    one = await node.create()
+    files = dict(node.house.policies.active("default").policy_set.files)
+    files["policy.csv"] += "p, support, acme, email.clear, read, customer-support, allow\n"
+    await apply_policies(node.house, "default", PolicySet.load(files))
+    assert (await node.read("support", one, ["email"], "customer-support")).status_code == 403
+
+
+async def test_rates_are_counted_apart(sqlite_place, clock):
+    async with sqlite_place.node(clock, reads_per_minute=3) as node:
+        one, two = await node.create(), await node.create(tenant=OTHER)
+        for _ in range(3):
+            assert (await node.read("support", one, ["name"], "customer-support")).status_code == 200
+        assert (await node.read("support", one, ["name"], "customer-support")).status_code == 429
+        assert (await node.read("support", two, ["name"], "customer-support", tenant=OTHER)).status_code == 200
