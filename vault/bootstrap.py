@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import make_url
+
 from vault import logs
 from vault import settings as settings_room
 from vault.audit.ledger import Ledger
@@ -219,8 +221,9 @@ def _clear(folder: Path) -> None:
 
 def _touch(url: str) -> None:
     """Make an SQLite file that nobody but its owner can read, before SQLite would make one that others can."""
-    if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).touch(mode=0o600)
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).touch(mode=0o600)
 
 
 def _wire(settings: Settings, clock: Clock) -> Vault:
@@ -284,7 +287,7 @@ _FIRST_SETTINGS = """\
 
 # database_url = "postgresql://vault@localhost/vault"        # default: data.sqlite in this folder
 # keystore_url = "postgresql://vault@localhost/vault_keys"   # default: keys.sqlite in this folder
-# root_key = "file:root.key"                                 # or "env:CDV_ROOT_KEY"
+# root_key = "file:root.key"                                 # or "env:VAULT_ROOT_KEY"
 # port = 8300
 
 # [[oidc]]                                                   # people who sign in with the company's issuer

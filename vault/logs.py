@@ -144,6 +144,7 @@ class _Lines:
 _LINES: Final = _Lines()
 # Handed to every logger of ours by itself: neither a library user's structlog settings nor the absence of any, which
 # would print local variables beside an exception, can change what a line may hold.
+_BOUND: Final = structlog.make_filtering_bound_logger(logging.DEBUG)  # the level is looked at below
 _PROCESSORS: Final[list[Any]] = [
     _LINES.leveled,
     structlog.contextvars.merge_contextvars,
@@ -175,4 +176,4 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
 
 def get_logger() -> Any:
     """Return the logger; what it may say is listed in :data:`ALLOWED`."""
-    return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=structlog.BoundLogger)
+    return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=_BOUND)

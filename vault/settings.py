@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import (
@@ -92,17 +93,21 @@ class Settings(BaseSettings):
     @property
     def data_url(self) -> str:
         """Return the URL of the main database."""
-        return self.database_url or f"sqlite:///{self.vault / 'data.sqlite'}"
+        return self.database_url or _sqlite(self.vault / "data.sqlite")
 
     @property
     def keys_url(self) -> str:
         """Return the URL of the key store."""
-        return self.keystore_url or f"sqlite:///{self.vault / 'keys.sqlite'}"
+        return self.keystore_url or _sqlite(self.vault / "keys.sqlite")
 
     @property
     def policies(self) -> Path:
         """Return the folder of the default tenant's policies."""
         return self.vault / "policies"
+
+
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{quote(str(path))}"
 
 
 def load(folder: Path, **overrides: Any) -> Settings:

@@ -41,9 +41,10 @@ def main() -> None:
         ask = {"subjects": ["@ID@"], "fields": FIELDS, "purpose": PURPOSE}
         with server(folder, settings) as (url, pid):
             wrk(url, "/v1/read", key, several, ask, seconds=4, connections=4)
-            runs = []
-            for _round in range(ROUNDS):
-                runs.append((bare_rate(), wrk(url, "/v1/read", key, several, ask, seconds=4, connections=4, pid=pid)))
+            runs = [
+                (bare_rate(), wrk(url, "/v1/read", key, several, ask, seconds=4, connections=4, pid=pid))
+                for _round in range(ROUNDS)
+            ]
     bare = statistics.median(run[0] for run in runs)
     rate = statistics.median(run[1]["rate"] for run in runs) * 5000
     cpu = statistics.median(run[1]["cpu"] for run in runs) / 5000

@@ -30,9 +30,11 @@ def main() -> None:
                     figures[path].append(wrk(url, path, key, ids, ask, seconds=chosen.seconds, pid=pid))
     for path, runs in figures.items():
         rates = [run["rate"] for run in runs]
-        print(f"{path:10} {statistics.median(rates):8.0f}/s  p50 {statistics.median(r['p50'] for r in runs):.2f} ms  "
-              f"p99 {statistics.median(r['p99'] for r in runs):.2f} ms  "
-              f"server CPU {statistics.median(r['cpu'] for r in runs):.0f} us   ({', '.join(f'{r:.0f}' for r in rates)})")
+        print(
+            f"{path:10} {statistics.median(rates):8.0f}/s  p50 {statistics.median(r['p50'] for r in runs):.2f} ms  "
+            f"p99 {statistics.median(r['p99'] for r in runs):.2f} ms  "
+            f"server CPU {statistics.median(r['cpu'] for r in runs):.0f} us   ({', '.join(f'{r:.0f}' for r in rates)})"
+        )
     median = {path: statistics.median(run["rate"] for run in runs) for path, runs in figures.items()}
     print(f"read / empty  {median['/v1/read'] / median['/empty']:.2f}   (wanted: 1.00 or more)")
     if "/naive" in median:

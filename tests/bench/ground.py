@@ -195,9 +195,7 @@ def wrk(url, path, key, ids, body, *, seconds=8, connections=32, threads=1, in_t
         listed = Path(folder) / "ids"
         listed.write_text("\n".join(ids))
         head, _, tail = json.dumps(body).partition("@ID@")
-        pick = (
-            "offset = offset % #ids + 1; local id = ids[offset]" if in_turn else "local id = ids[math.random(#ids)]"
-        )
+        pick = "offset = offset % #ids + 1; local id = ids[offset]" if in_turn else "local id = ids[math.random(#ids)]"
         script = Path(folder) / "load.lua"
         script.write_text(
             LUA % {"ids": listed, "seed": 7, "pick": pick, "path": path, "key": key, "before": head, "after": tail}

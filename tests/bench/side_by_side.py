@@ -25,12 +25,9 @@ def compare(variants, *, rounds=3, seconds=6, path="/v1/read", ask=None, in_turn
         for _round in range(rounds):
             for name, (_folder, _settings, key, ids) in variants.items():
                 url, pid = urls[name]
-                figures[name].append(
-                    wrk(url, path, key, ids, ask or ASK, seconds=seconds, in_turn=in_turn, pid=pid)
-                )
+                figures[name].append(wrk(url, path, key, ids, ask or ASK, seconds=seconds, in_turn=in_turn, pid=pid))
     return {
-        name: {what: statistics.median(run[what] for run in runs) for what in runs[0]}
-        for name, runs in figures.items()
+        name: {what: statistics.median(run[what] for run in runs) for what in runs[0]} for name, runs in figures.items()
     }
 
 

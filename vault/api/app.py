@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from vault.api import bodies, problems
 from vault.api.metrics import Sizes
 from vault.api.porch import Deadline, Porch
+from vault.api.refusals import EVERYWHERE, refusals
 from vault.api.routes import audit, health, policies, read, records, subjects
 from vault.operations.sign_in import SignIns
 
@@ -23,7 +24,6 @@ DESCRIPTION = """\
 One encrypted place for customers' personal data. Every read states a purpose, is decided by policy and legal ground,
 and is on the audit log before it is answered. Errors are problems (RFC 9457) with a stable `code`.
 """
-REFUSALS = {401: "Nobody knows who calls", 403: "Denied", 422: "Not in its form", 429: "Too many", 503: "Not now"}
 
 
 def create_app(vault: Vault) -> ASGIApp:
@@ -36,12 +36,10 @@ def create_app(vault: Vault) -> ASGIApp:
 
 def bare_app(vault: Vault) -> FastAPI:
     """Make the framework's part of the application: all routes but the hot one."""
-    problem: dict[str, Any] = {"model": bodies.Problem, "content": {problems.MEDIA_TYPE: {}}}
     app = FastAPI(
         title="Customer Data Vault",
         version=version("customer-data-vault"),
         description=DESCRIPTION,
-        responses={status: {**problem, "description": text} for status, text in REFUSALS.items()},
         redoc_url=None,
         docs_url=None,
         redirect_slashes=False,  # a redirect would repeat the path
@@ -52,7 +50,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
     for each in (subjects, records, policies, audit, health):
-        app.include_router(each.router)
+        app.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))
     # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
     app.add_api_route(read.PATH, health.alive, methods=["POST"], include_in_schema=False)
     app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
@@ -83,12 +81,7 @@ def _with_read(write: Any) -> Any:
         if read.PATH not in written["paths"]:
             written["components"]["schemas"] |= _schemas()
             described = read.described()
-            shared = {"$ref": "#/components/schemas/Problem"}
-            for status, text in {**REFUSALS, 404: "No such person"}.items():
-                described["responses"][str(status)] = {
-                    "description": text,
-                    "content": {problems.MEDIA_TYPE: {"schema": shared}},
-                }
+            described["responses"] |= {str(status): text for status, text in refusals(*EVERYWHERE).items()}
             written["paths"] = {read.PATH: {"post": described}, **written["paths"]}
         return written
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import Annotated
 
@@ -34,5 +35,6 @@ def init(
     typer.echo("  policies/  who may read what, and what for: yours to edit")
     typer.echo("  cdv.toml   settings")
     typer.echo("\nGo on with")
-    typer.echo(f"  cdv apps add my-app --role fulfilment --vault {folder}")
-    typer.echo(f"  cdv serve --vault {folder}")
+    where = shlex.quote(str(folder))
+    typer.echo(f"  cdv apps add my-app --role fulfilment --vault {where}")
+    typer.echo(f"  cdv serve --vault {where}")

@@ -12,7 +12,7 @@ from vault.ids import RecordId, new_id
 from vault.operations.build import Maker, is_external_id, record_digest, record_rows
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
 from vault.operations.on_record import on_record
-from vault.operations.values import checked_source, fields_of, normalised, policy_names
+from vault.operations.values import check_moment, checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
 from vault.subjects.records import Origin, unpack
 from vault.subjects.store import Wanted, record_by_external
@@ -56,6 +56,8 @@ async def append_record(
     known = fields_of(catalogue, collection, fields, at="/fields")
     origin = Origin(checked_source(source, fallback=caller.principal.name), house.clock.now(), purpose, expires_at)
     _check_external_id(external_id)
+    check_moment(occurred_at, at="/occurred_at")
+    check_moment(expires_at, at="/expires_at")
     decision = await decide(house, caller, "append", purpose, policy_names(collection, known), verb="write")
     await require_all(house, caller, decision, "append")
     values = normalised(known, fields, at="/fields")

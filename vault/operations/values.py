@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from vault.catalogue.types import TYPES, ValueProblem, encode
 from vault.errors import Fault, InvalidInput
+from vault.storage.columns import to_microseconds
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field
 
@@ -112,3 +114,20 @@ def checked_source(source: str | None, *, fallback: str) -> str:
             code="invalid-source",
         )
     return source
+
+
+def check_moment(moment: datetime | None, *, at: str) -> None:
+    """Check that a moment can be kept.
+
+    Raises:
+        InvalidInput: it has no time zone, or lies before the year 1 or after 9999 once it is told in UTC.
+    """
+    try:
+        if moment is not None:
+            to_microseconds(moment)
+    except ValueError:
+        raise InvalidInput(
+            "a moment has a time zone and lies between the years 1 and 9999 in UTC",
+            faults=[Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")],
+            code="invalid-value",
+        ) from None

@@ -15,9 +15,9 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Gathers the items that are submitted while a flight is under way, and sends them as the next one.
 
-    Nobody waits for company: an item that finds no flight under way leaves at once, and under load the flights fill
-    by themselves. One flight at a time, so that ``run`` may own a connection. An item whose caller has given up before
-    its flight left stays behind.
+    Nobody waits for company: an item that finds no flight under way leaves in the next round of the loop, and under
+    load the flights fill by themselves. One flight at a time, so that ``run`` may own a connection. An item whose
+    caller has given up before its flight left stays behind.
 
     Args:
         run: takes the items of a flight and answers one result for each, in order. What it raises reaches every
@@ -42,6 +42,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _fly(self) -> None:
         try:
+            await asyncio.sleep(0)  # whoever becomes ready in this round of the loop comes along
             while self._waiting:
                 present = [each for each in self._waiting if not each[1].done()]
                 flight, self._waiting = present[: self._most], present[self._most :]

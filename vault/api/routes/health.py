@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from vault.api.answers import answer
 from vault.api.metrics import exposition
 from vault.api.problem_pages import EXPLAINED
+from vault.api.refusals import refusals
 
 router = APIRouter(tags=["operating"])
 
@@ -20,7 +21,7 @@ async def alive() -> Response:
     return answer({"status": "alive"})
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses=refusals(503))
 async def ready(request: Request) -> Response:
     """Tell that both databases answer; 503 where one does not."""
     await request.app.state.ready()

@@ -11,6 +11,7 @@ from vault.api.answers import answer, moment
 from vault.api.doors import Rooms, SignedIn
 from vault.api.metrics import count_shown
 from vault.api.once import once
+from vault.api.refusals import refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.errors import Fault, InvalidInput
 from vault.ids import RecordId, SubjectId
@@ -50,7 +51,12 @@ async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: R
     return answer({"results": results, "denied": page.denied, "next": next_page, "audit": page.audit})
 
 
-@router.post("/subjects/{subject}/records/{collection}", status_code=201, response_model=bodies.Written)
+@router.post(
+    "/subjects/{subject}/records/{collection}",
+    status_code=201,
+    response_model=bodies.Written,
+    responses={200: {"model": bodies.Written}, **refusals(409)},
+)
 async def append(
     request: Request,
     subject: UUID,

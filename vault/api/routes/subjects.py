@@ -12,6 +12,7 @@ from vault.api.answers import answer, shown
 from vault.api.doors import Rooms, SignedIn, revision_of
 from vault.api.metrics import count_shown
 from vault.api.once import once
+from vault.api.refusals import refusals
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.operations.change_profile import patch_profile
@@ -27,7 +28,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/subjects", status_code=201, response_model=bodies.Written)
+@router.post("/subjects", status_code=201, response_model=bodies.Written, responses=refusals(409))
 async def create(
     request: Request, body: bodies.NewSubject, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -47,7 +48,9 @@ async def create(
     return await once(house, caller, request, idempotency_key, "create", run)
 
 
-@router.post("/subjects:upsert", response_model=bodies.Written, responses={201: {"model": bodies.Written}})
+@router.post(
+    "/subjects:upsert", response_model=bodies.Written, responses={201: {"model": bodies.Written}, **refusals(409)}
+)
 async def upsert(
     request: Request, body: bodies.NewSubject, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
 ) -> Response:
@@ -85,7 +88,7 @@ async def state(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
     return answer(body, headers={"ETag": f'"{found.revision}"'})
 
 
-@router.patch("/subjects/{subject}/profile", response_model=bodies.Written)
+@router.patch("/subjects/{subject}/profile", response_model=bodies.Written, responses=refusals(409, 412, 428))
 async def patch(
     subject: UUID,
     patch: dict[str, Any],
