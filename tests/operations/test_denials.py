@@ -53,7 +53,9 @@ async def _refused(node, role, subject, field, purpose, status=403, code="denied
 
 async def test_a_purpose_that_is_not_in_force(node, clock):
     subject = await node.create()
-    await _change(node, "purposes.toml", ('owner = "Customer service"', 'owner = "Customer service"\nvalid_until = 2026-03-05'))
+    await _change(
+        node, "purposes.toml", ('owner = "Customer service"', 'owner = "Customer service"\nvalid_until = 2026-03-05')
+    )
     assert (await node.read("support", subject, ["name"], "customer-support")).status_code == 200
     clock.advance(hours=12)
     refusal, entry = await _refused(node, "support", subject, "name", "customer-support")
@@ -130,7 +132,9 @@ async def test_an_erased_person_is_nobody(node):
     search = {"match": {"email": "ada@example.org"}, "purpose": "customer-support"}
     assert (await node.post("support", "/v1/subjects:search", search)).json()["results"] == []
     listed = await node.post(
-        "support", f"/v1/subjects/{subject}/records/purchase:read", {"fields": ["amount"], "purpose": "customer-support"}
+        "support",
+        f"/v1/subjects/{subject}/records/purchase:read",
+        {"fields": ["amount"], "purpose": "customer-support"},
     )
     problem(listed, 404, "subject-not-found")
     patched = await node.patch("support", subject, {"name": "X"}, "customer-support", '"1"')
@@ -144,6 +148,11 @@ async def test_a_person_whose_keys_are_gone_is_nobody(node):
     await node.house.keyring.destroy_subject_keys("default", [UUID(subject)])
     problem(await node.read("support", subject, ["name"], "customer-support"), 404, "subject-not-found")
     problem(await node.patch("support", subject, {"name": "X"}, "customer-support", '"1"'), 404, "subject-not-found")
+    listing = {"fields": ["amount"], "purpose": "customer-support"}
+    async with node.new_entries() as made:
+        listed = await node.post("support", f"/v1/subjects/{subject}/records/purchase:read", listing)
+    problem(listed, 404, "subject-not-found")
+    assert [each.decision for each in made] == ["denied"]
 
 
 async def test_a_restricted_person_is_stored_and_not_used(node):
@@ -157,7 +166,9 @@ async def test_a_restricted_person_is_stored_and_not_used(node):
     search = {"match": {"email": "ada@example.org"}, "purpose": "customer-support"}
     assert (await node.post("support", "/v1/subjects:search", search)).json()["results"] == []
     listed = await node.post(
-        "support", f"/v1/subjects/{subject}/records/purchase:read", {"fields": ["amount"], "purpose": "customer-support"}
+        "support",
+        f"/v1/subjects/{subject}/records/purchase:read",
+        {"fields": ["amount"], "purpose": "customer-support"},
     )
     assert problem(listed, 403, "denied")["denied"]["amount"]["code"] == "restricted"
     # The person's own rights stay open (Art. 18(2)).

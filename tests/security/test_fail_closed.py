@@ -198,6 +198,7 @@ async def test_an_entry_that_does_not_have_its_form_stops_the_answer(sqlite_node
 async def test_a_commit_whose_end_is_unknown_keeps_the_keys(node):
     """The database may have committed a new customer and gone before it said so: the keys must outlive that."""
     real = node.house.data.transaction
+
     @asynccontextmanager
     async def committed_but_not_told():
         async with real() as connection:

@@ -92,11 +92,7 @@ def test_requests_by_the_document(server, mode):
 
 def _try(server, operation, mode, *, steered):
     tried = 0
-    try:
-        strategy = operation.as_strategy(generation_mode=mode)
-    except Exception as error:  # an operation without anything to be wrong has no negative cases
-        assert mode is GenerationMode.NEGATIVE, error
-        return 0
+    strategy = operation.as_strategy(generation_mode=mode)
 
     @FEW
     @given(strategy, st.sampled_from(ROLES))
@@ -153,7 +149,9 @@ def _steer(sent, subject):
         sent["url"] = "http://vault/v1/subjects/" + "/".join([subject, *rest[1:]])
         collection = sent["url"].partition("/records/")[2]
         if collection:
-            sent["url"] = sent["url"].replace(f"/records/{collection}", "/records/purchase" + (":read" if ":read" in collection else ""))
+            sent["url"] = sent["url"].replace(
+                f"/records/{collection}", "/records/purchase" + (":read" if ":read" in collection else "")
+            )
 
 
 _json = st.recursive(
@@ -194,7 +192,14 @@ def test_any_value_for_any_field(server):
     def in_a_record(collection, data):
         fields = data.draw(st.dictionaries(st.sampled_from(many[collection]), _json, min_size=1, max_size=3))
         moments = st.none() | st.sampled_from(
-            ["2026-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00", 0, 1e30]
+            [
+                "2026-01-01T00:00:00Z",
+                "0001-01-01T00:00:00+14:00",
+                "9999-12-31T23:59:59-14:00",
+                "2026-01-01T00:00:00",
+                0,
+                1e30,
+            ]
         )
         body = {"fields": fields, "purpose": "subject-rights"}
         body |= {"occurred_at": data.draw(moments), "expires_at": data.draw(moments)}
@@ -206,7 +211,9 @@ def test_any_value_for_any_field(server):
     state = server.run(server.node.call("dpo", "GET", one))
     assert state.status_code == 200
     views = [view.name for view in catalogue.views()]
-    read = _send(server, "dpo", "POST", "/v1/read", {"subject": server.subject, "fields": views, "purpose": "subject-rights"})
+    read = _send(
+        server, "dpo", "POST", "/v1/read", {"subject": server.subject, "fields": views, "purpose": "subject-rights"}
+    )
     assert read.status_code == 200, read.text
 
 
@@ -215,7 +222,10 @@ def test_any_value_to_search_for(server):
     names = [field.whole for field in catalogue.fields()] + ["email", "phone", "name", "email.masked", "shoe"]
 
     @MANY
-    @given(st.dictionaries(st.sampled_from(names), _json, min_size=1, max_size=3), st.sampled_from(["subject-rights", "customer-support"]))
+    @given(
+        st.dictionaries(st.sampled_from(names), _json, min_size=1, max_size=3),
+        st.sampled_from(["subject-rights", "customer-support"]),
+    )
     def search(match, purpose):
         body = {"match": match, "fields": ["name"], "purpose": purpose}
         _send(server, "dpo" if purpose == "subject-rights" else "support", "POST", "/v1/subjects:search", body)
@@ -230,12 +240,17 @@ def test_any_header(server):
     @MANY
     @given(
         st.fixed_dictionaries(
-            {}, optional={name: printable for name in ("Idempotency-Key", "If-Match", "X-Request-Id", "traceparent", "Accept", "Cookie", "Range")}
+            {},
+            optional=dict.fromkeys(
+                ("Idempotency-Key", "If-Match", "X-Request-Id", "traceparent", "Accept", "Cookie", "Range"), printable
+            ),
         ),
         st.sampled_from(["POST", "PATCH", "GET"]),
     )
     def send(headers, method):
-        path = {"POST": "/v1/subjects", "PATCH": f"/v1/subjects/{server.subject}/profile", "GET": "/v1/catalogue"}[method]
+        path = {"POST": "/v1/subjects", "PATCH": f"/v1/subjects/{server.subject}/profile", "GET": "/v1/catalogue"}[
+            method
+        ]
         sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         sent += [(name.encode(), value.encode()) for name, value in server.node.bearer("sales").items()]
         sent.append((b"content-type", b"application/json"))

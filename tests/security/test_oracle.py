@@ -143,7 +143,9 @@ async def test_a_search_by_a_field_that_may_not_be_searched_tells_nothing(sqlite
 
     def filled(word):
         return {
-            name: value.replace("%s", word) if isinstance(value, str) else {k: v.replace("%s", word) for k, v in value.items()}
+            name: value.replace("%s", word)
+            if isinstance(value, str)
+            else {k: v.replace("%s", word) for k, v in value.items()}
             for name, value in match.items()
         }
 
@@ -171,7 +173,11 @@ async def test_an_explanation_tells_no_more_than_a_read(sqlite_node):
     node = sqlite_node
     there, restricted = await node.create(), await node.create()
     await node.set_state(restricted, "restricted")
-    for role, purpose in (("marketing", "direct-marketing"), ("operator", "order-fulfilment"), ("stranger", "accounting")):
+    for role, purpose in (
+        ("marketing", "direct-marketing"),
+        ("operator", "order-fulfilment"),
+        ("stranger", "accounting"),
+    ):
 
         async def ask(subject, role=role, purpose=purpose):
             body = {"fields": ["name", "email"], "purpose": purpose, "subject": str(subject)}

@@ -54,7 +54,9 @@ async def test_values_swapped_between_fields(two):
     fields = unpack(await _body(node, ada))
     fields["language"] = structs.replace(fields["language"], sealed=fields["name"].sealed)
     await _put(node, ada, pack(fields))
-    entry = await _cannot_open(node, lambda: node.read("support", ada, ["language", "phone.masked"], "customer-support"))
+    entry = await _cannot_open(
+        node, lambda: node.read("support", ada, ["language", "phone.masked"], "customer-support")
+    )
     assert entry.action == "read"
     assert entry.subjects == (await node.pseudonym(ada),)
     assert entry.fields == ("profile.language.clear", "profile.phone.masked")
@@ -134,7 +136,9 @@ async def test_an_index_row_that_leads_to_somebody_else_finds_nobody(two):
     rows = await node.sql("SELECT digest FROM blind_index WHERE subject_id = :id", id=UUID(ada))
     await node.sql("DELETE FROM blind_index WHERE subject_id = :id", id=UUID(charles))
     await node.sql(
-        "UPDATE blind_index SET subject_id = :to, record_id = :to WHERE subject_id = :id", id=UUID(ada), to=UUID(charles)
+        "UPDATE blind_index SET subject_id = :to, record_id = :to WHERE subject_id = :id",
+        id=UUID(ada),
+        to=UUID(charles),
     )
     assert rows
     body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
@@ -153,15 +157,15 @@ async def test_a_search_over_a_value_that_does_not_open(two):
 async def test_writes_over_a_value_that_does_not_open_change_nothing(two):
     node, ada, charles = two
     await _put(node, ada, await _body(node, charles))
-    entry = await _cannot_open(
-        node, lambda: node.patch("support", ada, {"name": "New"}, "customer-support", '"1"')
-    )
+    entry = await _cannot_open(node, lambda: node.patch("support", ada, {"name": "New"}, "customer-support", '"1"'))
     assert entry.action == "update"
     assert entry.subjects == (await node.pseudonym(ada),)
     assert await _body(node, ada) == await _body(node, charles)
 
 
-@pytest.mark.parametrize("junk", [b"", b"\x00", b"\xff" * 40, b"\x80", b"\x93\xc0\x80\xc4\x00", b"\x93\xc0\x81\xa4name\xc4\x00\xc4\x01\x90"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"\x00", b"\xff" * 40, b"\x80", b"\x93\xc0\x80\xc4\x00", b"\x93\xc0\x81\xa4name\xc4\x00\xc4\x01\x90"]
+)
 async def test_bytes_that_are_no_record(node, junk):
     ada = await node.create()
     await _put(node, ada, junk)

@@ -56,7 +56,29 @@ EXPLAINED: Final = {
     "deadline-passed": "The request took longer than it may; nothing was shown.",
     "body-too-large": "The body has more bytes than this vault takes at once.",
     "cannot-open": "A sealed value does not open at its place. Tell whoever runs the vault: data or keys are damaged.",
+    "audit-entry-refused": "The vault made a mistake in what it was about to write down; nothing was shown or changed.",
+    "misconfigured": "The vault's own set-up is wrong, such as its root key. Tell whoever runs it.",
+    "tenant-not-found": "The key store does not know the caller's tenant. Tell whoever runs the vault.",
     "internal-error": "The vault made a mistake; the log has it under the request id.",
     "not-found": "There is nothing at this address.",
     "method-not-allowed": "This address does not take that method.",
 }
+
+IN_ERRORS: Final = {
+    "missing": "A part that is needed is not there.",
+    "unknown-key": "There is a key that the API does not know.",
+    "invalid-system": "Another system is named by 1 to 64 of a-z, 0-9, - and _.",
+    "wrong-type": "The value is of another JSON type than its field takes.",
+    "empty": "The value shows nothing: leave the field out instead.",
+    "too-long": "The value is longer than its field takes.",
+    "bad-character": "The value has a character that its field does not take.",
+    "bad-format": "The value is not written the way its field's values are; wrong check digits too.",
+    "out-of-range": "The value is smaller or larger, earlier or later, than its field takes.",
+    "too-precise": "The number has more decimal places than its field takes.",
+    "unknown-code": "The value is none of those that the field's list has.",
+    "missing-part": "A part of the value that is needed is not there.",
+    "unknown-part": "The value has a part that its type does not know.",
+    "too-deep": "The value nests lists and objects too deep.",
+    "ambiguous": "The value could mean two things, such as a telephone number without a country.",
+}
+"""What the codes in a problem's ``errors`` mean that no problem has as its own."""

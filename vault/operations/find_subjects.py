@@ -53,8 +53,9 @@ class Criterion(NamedTuple):
 
 
 class SearchAnswer(NamedTuple):
-    """Who was found, with the fields asked for; ``more`` says that there may be others: beyond the limit, or beyond
-    the candidates that one search looks at.
+    """Who was found, with the fields asked for.
+
+    ``more`` says that there may be others: beyond the limit, or beyond the candidates that one search looks at.
     """
 
     results: list[Shown]

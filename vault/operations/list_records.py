@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
     from vault.operations.house import Caller, House
     from vault.policy.decision import Decision
@@ -83,14 +84,18 @@ async def list_records(
     _require_own(decision, collection)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     refusal = _refusal(found, decision) if decision.granted else None
+    keys = None
+    if decision.granted and refusal is None:
+        keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+        refusal = SUBJECT_NOT_FOUND if keys is None else None  # erased a moment ago: the key is gone, the row not yet
     denied = {whole[asked]: each for asked, each in decision.refused.items()}
     rows: list[Any] = []
-    if refusal is None and decision.granted and found is not None:
+    if keys is not None and found is not None:
         async with house.data.reading() as connection:
             rows = await house.subjects.page(
                 connection, caller.tenant, subject, collection, before=before, limit=limit + 1
             )
-        records = await _show(house, caller, found, rows[:limit], collection, decision, whole)
+        records = _show(house, caller, found, rows[:limit], collection, decision, whole, keys)
     else:
         denied |= {whole[asked]: refusal for asked, _view in decision.granted if refusal is not None}
         records = []
@@ -117,7 +122,7 @@ def _refusal(found: Found | None, decision: Decision) -> Refusal | None:
     return ground_refusal(decision) or subject_refusal(found, decision)
 
 
-async def _show(
+def _show(
     house: House,
     caller: Caller,
     found: Found,
@@ -125,10 +130,8 @@ async def _show(
     collection: str,
     decision: Decision,
     whole: dict[str, str],
+    keys: SubjectKeys,
 ) -> list[Listed]:
-    keys = (await house.keyring.subject_keys(caller.tenant, [found.id])).get(found.id)
-    if keys is None:
-        return []
     items = Items.of(
         Item(whole[item.asked], item.field, item.type, item.view)
         for _name, group in plan(decision).many

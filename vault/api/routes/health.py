@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response
 
 from vault.api.answers import answer
 from vault.api.metrics import exposition
-from vault.api.problem_pages import EXPLAINED
+from vault.api.problem_pages import EXPLAINED, IN_ERRORS
 from vault.api.refusals import refusals
 
 router = APIRouter(tags=["operating"])
@@ -38,8 +39,13 @@ async def metrics(request: Request) -> Response:
 @router.get("/problems", response_class=Response)
 async def problems() -> Response:
     """Explain every problem code: the page to which a problem's `type` leads."""
-    rows = "".join(
-        f'<dt id="{code}"><code>{code}</code></dt><dd>{html.escape(text)}</dd>' for code, text in EXPLAINED.items()
+    page = (
+        '<!doctype html><html lang="en"><title>Problems</title><h1>Problems</h1>'
+        f"{_listed(EXPLAINED)}<h2>In `errors`</h2>{_listed(IN_ERRORS)}</html>"
     )
-    page = f'<!doctype html><html lang="en"><title>Problems</title><h1>Problems</h1><dl>{rows}</dl></html>'
     return Response(page, media_type="text/html; charset=utf-8")
+
+
+def _listed(explained: Mapping[str, str]) -> str:
+    rows = (f'<dt id="{code}"><code>{code}</code></dt><dd>{html.escape(text)}</dd>' for code, text in explained.items())
+    return f"<dl>{''.join(rows)}</dl>"

@@ -88,7 +88,12 @@ async def state(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
     return answer(body, headers={"ETag": f'"{found.revision}"'})
 
 
-@router.patch("/subjects/{subject}/profile", response_model=bodies.Written, responses=refusals(409, 412, 428))
+@router.patch(
+    "/subjects/{subject}/profile",
+    response_model=bodies.Written,
+    responses=refusals(409, 412, 428),
+    openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": {"type": "object"}}}}},
+)
 async def patch(
     subject: UUID,
     patch: dict[str, Any],

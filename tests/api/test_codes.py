@@ -1,0 +1,97 @@
+"""Every code that a caller can meet is explained, and nothing is explained that nobody can meet."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import vault
+from vault.api.problem_pages import EXPLAINED, IN_ERRORS
+
+HOUSE = Path(vault.__file__).parent
+OF_THE_CONSOLE = {
+    "demo-failed", "policy-invalid", "vault-error",  # never leave the command line, or have no instance
+    "tenant-exists", "invalid-tenant", "name-taken", "principal-disabled",  # administer's
+    "invalid-name", "invalid-role", "too-many-roles", "invalid-expiry",  # as above, in `errors`
+}  # fmt: skip
+ELSEWHERE = (
+    "cli",
+    "operations/importing",
+    "catalogue/load",
+    "catalogue/document",
+    "catalogue/purposes",
+    "storage/migrations",
+)
+"""Codes of import lines and policy findings are explained by those who print them."""
+OF_THE_FRAMEWORK = {"not-found", "method-not-allowed"}
+
+
+def _trees():
+    for path in sorted(HOUSE.rglob("*.py")):
+        name = path.relative_to(HOUSE).as_posix()
+        if not name.startswith(ELSEWHERE):
+            yield name, ast.parse(path.read_text())
+
+
+def _words(node):
+    """List the string constants of an expression: both of ``"a" if x else "b"``."""
+    return {each.value for each in ast.walk(node) if isinstance(each, ast.Constant) and isinstance(each.value, str)}
+
+
+def _used():
+    """Collect the codes that our source can raise or answer."""
+    own, inner = set(), set()
+    for name, tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                own |= {w for each in node.keywords if each.arg == "code" for w in _words(each.value)}
+                if called == "Refusal" and node.args:
+                    own |= _words(node.args[0])
+                if called == "Fault" and len(node.args) > 1:
+                    inner |= _words(node.args[1])
+                if called == "ValueProblem":
+                    inner |= _words(node.args[0])
+                if called == "_mistake" and len(node.args) > 1:
+                    own |= _words(node.args[1])
+            if isinstance(node, ast.ClassDef):
+                for each in node.body:
+                    target = getattr(each, "target", None) or (getattr(each, "targets", None) or [None])[0]
+                    if getattr(target, "id", None) == "code" and getattr(each, "value", None) is not None:
+                        own |= _words(each.value)
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "code":
+                (inner if name == "api/problems.py" else own).update(_words(node.value))
+            if name == "policy/decision.py" and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                own |= {w for w in _words(node.value) if w != "purposes.toml" and w != "granted"}
+    codes = re.compile(r"[a-z]+(-[a-z]+)*")
+    return {w for w in own if codes.fullmatch(w)}, {w for w in inner if codes.fullmatch(w)}
+
+
+def test_every_code_is_explained():
+    own, inner = _used()
+    assert {"denied", "not-granted", "consent-missing", "no-value", "stale-revision", "invalid-value"} <= own
+    assert {"bad-format", "unknown-field", "invalid-system"} <= inner
+    assert own - OF_THE_CONSOLE <= EXPLAINED.keys()
+    assert inner - OF_THE_CONSOLE <= EXPLAINED.keys() | IN_ERRORS.keys()
+
+
+def test_nothing_is_explained_that_nobody_can_meet():
+    own, inner = _used()
+    assert EXPLAINED.keys() <= own | inner | OF_THE_FRAMEWORK
+    assert IN_ERRORS.keys() <= inner
+    assert not EXPLAINED.keys() & IN_ERRORS.keys()
+
+
+def test_explanations_are_sentences():
+    for code, text in {**EXPLAINED, **IN_ERRORS}.items():
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code)
+        assert text[0].isupper() or text[0] == "`", code
+        assert text.endswith("."), code
+
+
+async def test_the_page_has_a_place_for_every_code(sqlite_node):
+    page = await sqlite_node.call(None, "GET", "/problems")
+    assert page.headers["content-type"].startswith("text/html")
+    for code in (*EXPLAINED, *IN_ERRORS):
+        assert f'id="{code}"' in page.text
