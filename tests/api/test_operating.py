@@ -128,6 +128,18 @@ async def test_searches_are_limited_more_strictly_than_reads(place, clock):
         assert (await node.post("support", SEARCH, search)).status_code == 200
 
 
+async def test_who_enumerates_shows_on_the_audit_log_once_a_minute(place, clock):
+    async with place.node(clock, searches_per_minute=2) as node:
+        search = {"match": {"name": "Ada Lovelace"}, "fields": ["name"], "purpose": "customer-support"}
+        for _minute in range(2):
+            for _ in range(6):
+                await node.post("support", SEARCH, search)
+            clock.advance(minutes=1)
+        listed = (await node.call("dpo", "GET", "/v1/audit/entries?action=search")).json()["entries"]
+        assert [each["decision"] for each in listed] == ["failed", "allowed", "allowed"] * 2
+        assert {each.get("code") for each in listed} == {"rate-limited", None}
+
+
 async def test_a_batch_counts_as_many_reads_as_it_has_subjects(sqlite_place, clock):
     async with sqlite_place.node(clock, reads_per_minute=10) as node:
         body = {"subjects": [str(uuid4())] * 6, "fields": ["name"], "purpose": "customer-support"}

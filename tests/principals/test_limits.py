@@ -74,6 +74,23 @@ async def test_too_many_says_when_to_come_back(limits, clock):
     assert refused.value.retry_after == 1
 
 
+async def test_the_first_refusal_of_a_minute_is_marked(limits, clock):
+    async def refused(kind="read"):
+        with pytest.raises(TooMany) as error:
+            await limits.take(ADA, kind, 1)
+        return error.value.first
+
+    for _ in range(100):
+        await limits.take(ADA, "read", 1)
+    for _ in range(5):
+        await limits.take(ADA, "search", 1)
+    assert [await refused(), await refused(), await refused("search"), await refused()] == [True, False, True, False]
+    clock.advance(minutes=1)
+    for _ in range(100):
+        await limits.take(ADA, "read", 1)
+    assert await refused()
+
+
 async def test_principals_tenants_and_kinds_have_budgets_of_their_own(limits):
     assert await take_all(limits, ADA) == 100
     assert await take_all(limits, GRACE) == 100

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
 Operation = TypeVar("Operation", bound="Callable[..., Coroutine[Any, Any, Any]]")
 
-NOT_NOTED = (Unavailable, TooMany)
-"""What leaves no entry: no database, no log; and a refusal by rate must not cost more than what it refuses."""
-
 
 async def note_failure(house: House, caller: Caller, action: Action, error: Exception, **facts: object) -> None:
     """Write down that a request failed, unless the error's entry is there already.
@@ -30,13 +27,24 @@ async def note_failure(house: House, caller: Caller, action: Action, error: Exce
         error: why it failed; it learns which entry tells of it.
         facts: more for the entry: fields, subjects, purpose, policy.
     """
-    if isinstance(error, NOT_NOTED) or getattr(error, "audit", None) is not None:
+    if not _is_worth_noting(error) or getattr(error, "audit", None) is not None:
         return
     code = error.code if isinstance(error, VaultError) else "internal-error"
     made = entry(house, caller, **{"action": action, "decision": "failed", "code": code, **facts})
     await house.ledger.append(made)
     if isinstance(error, VaultError):
         error.audit = str(made.id)
+
+
+def _is_worth_noting(error: Exception) -> bool:
+    """Tell whether a failure gets an entry.
+
+    Without a database there is no log. Of refusals by rate the first of a minute is enough to show who enumerates; a
+    refusal must not cost more than what it refuses.
+    """
+    if isinstance(error, TooMany):
+        return error.first
+    return not isinstance(error, Unavailable)
 
 
 def on_record(action: Action) -> Callable[[Operation], Operation]:

@@ -42,7 +42,7 @@ def granted(limit: int, asked: int, used: int) -> int:
 class Leases:
     """What this node may still spend in one window. A new window is a new object, so nothing is left to clear."""
 
-    __slots__ = ("_exhausted", "_left", "begins", "ends", "start", "swept")
+    __slots__ = ("_exhausted", "_left", "_refused", "begins", "ends", "start", "swept")
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -51,6 +51,7 @@ class Leases:
         self.swept = False  # whether this node has deleted the windows before this one
         self._left: dict[LeaseKey, int] = {}
         self._exhausted: set[LeaseKey] = set()
+        self._refused: set[LeaseKey] = set()
 
     def spend(self, key: LeaseKey, n: int) -> bool:
         """Spend ``n`` if that much is left here; else change nothing."""
@@ -73,3 +74,9 @@ class Leases:
         self._left[key] = self._left.get(key, 0) + granted(limit, asked, used)
         if used >= limit:
             self._exhausted.add(key)
+
+    def refuse(self, key: LeaseKey) -> bool:
+        """Enter a refusal; tell whether it is this key's first in the window."""
+        first = key not in self._refused
+        self._refused.add(key)
+        return first

@@ -71,7 +71,7 @@ class Limits:
                 if self._leases.left(key) >= n:
                     continue  # the minute turned between the two looks at the clock
                 if self._leases.is_exhausted(key):
-                    raise self._too_many(kind)
+                    raise self._too_many(key)
                 lease = self._begin_lease(key, principal, n)
             # Shielded: others wait for the same lease, and what the database has counted must arrive here.
             await asyncio.shield(lease)
@@ -137,10 +137,12 @@ class Limits:
                 hint=f"Ask for at most {self._limits[kind]} at once, or have the limit raised.",
             )
 
-    def _too_many(self, kind: RateKind) -> TooMany:
+    def _too_many(self, key: LeaseKey) -> TooMany:
+        kind = key[2]
         left = math.ceil((self._leases.ends - self._clock.now()).total_seconds())
         return TooMany(
             f"the rate limit of {self._limits[kind]} a minute for this {kind} is used up",
             retry_after=max(1, min(WINDOW, left)),
+            first=self._leases.refuse(key),
             hint="Wait as long as is said, ask in smaller batches, or have the limit raised.",
         )

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from vault.catalogue.types import ValueProblem
 from vault.operations.importing.mapping import cell
+from vault.operations.importing.templates import columns_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,21 +68,6 @@ def columns_of(given: Given) -> set[str]:
     if wanted.template is not None:
         return columns_in(wanted.template)
     return {name for part in (wanted.object or {}).values() for name in columns_of(part)}
-
-
-def columns_in(template: str) -> set[str]:
-    """List the columns in a template.
-
-    Raises:
-        ValueError: it is none: a brace is left open, or a column has a format or an attribute.
-    """
-    found = set()
-    for _text, name, form, conversion in string.Formatter().parse(template):
-        if name is not None:
-            if not name or form or conversion or set(name) & set("[]"):
-                raise ValueError("a template has plain names of columns in braces")
-            found.add(name)
-    return found
 
 
 def _plain(wanted: Cell, locate: Locate, missing: frozenset[str]) -> Get:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import TYPES, ValueProblem
-from vault.operations.build import is_external_id
+from vault.operations.build import composed, is_external_id
 from vault.operations.importing.cells import columns_of, make, make_moment
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Field
     from vault.operations.importing.cells import Get
     from vault.operations.importing.mapping import FileMapping, Given
-    from vault.operations.importing.readers import Line, Reader
+    from vault.operations.importing.spots import Line, Reader
 
 DUPLICATE = "duplicate-in-file"
 SEPARATOR = "\0"
@@ -155,7 +155,7 @@ class LineMaker:
 
     @staticmethod
     def _checked_id(line: int, raw: Any, field: str, faults: list[LineFault]) -> str:
-        text = raw.strip() if isinstance(raw, str) else str(raw) if raw.__class__ is int else ""
+        text = composed(raw.strip()) if isinstance(raw, str) else str(raw) if raw.__class__ is int else ""
         if not is_external_id(text):
             detail = "an external id is a text of 1 to 200 printable characters"
             faults.append(LineFault(line, "invalid-external-id", field, detail))

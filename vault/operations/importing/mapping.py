@@ -28,6 +28,7 @@ from msgspec import UNSET, UnsetType
 
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
+from vault.operations.importing.templates import columns_in
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
@@ -215,8 +216,6 @@ def _cell_faults(at: str, each: Cell) -> Iterator[Fault]:
 
 
 def _is_template(template: str) -> bool:
-    from vault.operations.importing.cells import columns_in
-
     try:
         return bool(columns_in(template))
     except ValueError:

@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from vault.errors import InvalidInput, Misconfigured
-from vault.operations.importing.readers import Line, Place, Spot, position_of
+from vault.operations.importing.spots import Line, Place, Spot, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.types import ValueProblem
 from vault.operations.importing.cells import needed_columns
-from vault.operations.importing.readers import Place
+from vault.operations.importing.spots import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vault.operations.importing.lines import LineMaker
-    from vault.operations.importing.readers import Line, Reader
+    from vault.operations.importing.spots import Line, Reader
 
 DIGEST = 16
 BUCKETS = 64

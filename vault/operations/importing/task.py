@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vault.operations.house import Caller, House
     from vault.operations.importing.mapping import FileMapping
     from vault.operations.importing.permit import Grant
-    from vault.operations.importing.readers import Reader
+    from vault.operations.importing.spots import Reader
 
 
 class Task(NamedTuple):
