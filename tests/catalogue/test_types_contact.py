@@ -91,6 +91,7 @@ def test_numbers_that_skip_the_library_are_what_it_makes_of_them(text):
 
 @settings(max_examples=600, deadline=None)
 @given(_NUMBERS, st.sampled_from([None, "FR", "US", "IT"]))
+@example("+84000000000", None)
 def test_possible_numbers_in_e164_stay_what_they_are(text, region):
     try:
         found = PHONE(text, {"region": region} if region else {})

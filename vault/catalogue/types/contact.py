@@ -134,9 +134,24 @@ def _any_phone(text: str, region: str | None) -> str:
     if number is None and national and not text.startswith("+"):
         raise ValueProblem("ambiguous", "must start with + and the country's calling code")
     possible = phonenumbers.ValidationResult.IS_POSSIBLE
-    if number is None or phonenumbers.is_possible_number_with_reason(number) != possible:
-        raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if number is not None and phonenumbers.is_possible_number_with_reason(number) == possible:
+        found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if plain_phone(found) or _is_settled(found):
+            return found
+    raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
+
+
+def _is_settled(found: str) -> bool:
+    """Tell whether the library reads its own E.164 form as the same number.
+
+    Of a run of zeros after the calling code it strips one more each time, as if that were a trunk prefix: such a
+    number has no one form, and so no blind index that would find it.
+    """
+    try:
+        again = phonenumbers.parse(found)
+    except phonenumbers.NumberParseException:
+        return False
+    return bool(phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == found)
 
 
 def _region(setting: object) -> str | None:
