@@ -141,23 +141,26 @@ def app_key(folder, settings, role: str = ROLE) -> str:
 
 
 @contextlib.contextmanager
-def server(folder, settings, factory: str = "tests.bench.app:served"):
-    """Run a server process; gives its URL."""
+def server(folder, settings, factory: str = "tests.bench.app:served", workers: int = 1):
+    """Run a server of one process, or of several; gives its URL and the pid of the first."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ,
         "CDV_VAULT": str(folder),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         **{f"CDV_{name.upper()}": str(value) for name, value in settings.items()},
     }
+    command = (
+        "import sys; from pathlib import Path; from vault.api.serve import serve; "
+        "serve(Path(sys.argv[1]), port=int(sys.argv[2]), workers=int(sys.argv[3]), app=sys.argv[4])"
+    )
     process = subprocess.Popen(
-        [
-            sys.executable, "-m", "uvicorn", factory, "--factory", "--port", str(port), "--loop", "uvloop",
-            "--http", "httptools", "--ws", "none", "--no-proxy-headers", "--no-access-log", "--log-level", "warning",
-        ],
+        [sys.executable, "-c", command, str(folder), str(port), str(workers), factory],
         env=environment,
-    )  # fmt: skip
+        stderr=subprocess.DEVNULL,
+    )
     url = f"http://127.0.0.1:{port}"
     try:
         deadline = time.monotonic() + 30

@@ -45,6 +45,8 @@ def count_shown(results: Sequence[Shown] | Sequence[Listed]) -> None:
     denied: dict[str, int] = {}
     for shown in results:
         read += len(shown.fields)
+        if not shown.denied:
+            continue
         for refusal in shown.denied.values():
             denied[refusal.code] = denied.get(refusal.code, 0) + 1
     if read:

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import os
 import shutil
+import socket
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -15,6 +16,7 @@ from uvicorn.supervisors import Multiprocess
 from vault import logs
 from vault.api.app import create_app
 from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings
+from vault.errors import Misconfigured
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 
+APP = "vault.api.serve:served"
 GRACE_SECONDS = 10
 """After a signal to stop, requests under way get so long to end."""
 GARBAGE_THRESHOLD = 50_000
 """New objects before the garbage collector looks; at the default of 700 it would look several times a request."""
 
 
-def serve(folder: Path, *, host: str | None = None, port: int | None = None, workers: int = 1) -> None:
+def serve(folder: Path, *, host: str | None = None, port: int | None = None, workers: int = 1, app: str = APP) -> None:
     """Run the vault of a folder until a signal to stop; requests under way are finished first.
 
     Args:
@@ -40,6 +43,7 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         host: address to listen at; the setting's by default.
         port: likewise; 0 takes a free one, which the log names.
         workers: processes that share the port.
+        app: what makes the application, as ``module:function``.
 
     Raises:
         Misconfigured, Unavailable, PolicyInvalid: it cannot be run; found out before the port is opened.
@@ -49,10 +53,8 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
     asyncio.run(_prepare(folder))
     os.environ["CDV_VAULT"] = str(folder.resolve())
     config = uvicorn.Config(
-        "vault.api.serve:served",
+        app,
         factory=True,
-        host=host or settings.host,
-        port=settings.port if port is None else port,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -63,17 +65,54 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         proxy_headers=False,  # nobody's word for where a request comes from is needed here
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    socket = config.bind_socket()
-    try:
-        where = socket.getsockname()
-        log.info("listening", host=where[0], port=where[1], workers=workers)
+    with bound(host or settings.host, settings.port if port is None else port) as port_socket:
+        address = port_socket.getsockname()
+        log.info("listening", host=address[0], port=address[1], workers=workers)
         if workers == 1:
-            uvicorn.Server(config).run([socket])
+            uvicorn.Server(config).run([port_socket])
         else:
+            shared: Any = _SharedPort(address[0], address[1])
             with _SharedFigures():
-                Multiprocess(config, sockets=[socket]).run()
-    finally:
-        socket.close()
+                Multiprocess(config, sockets=[shared]).run()
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Bind a port that other processes of this vault may bind as well (``SO_REUSEPORT``).
+
+    Raises:
+        Misconfigured: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise Misconfigured(
+            f"the port cannot be opened ({error.strerror or type(error).__name__})",
+            hint="stop what listens there, or choose another one by --port",
+        ) from None
+    made.set_inheritable(True)
+    return made
+
+
+class _SharedPort:
+    """Stands for the port on its way to a worker, where it becomes a socket of that worker's own.
+
+    On one socket for all, the worker that wakes first takes all connections that wait, and long-lived connections never
+    spread again. With a socket each, the kernel deals them out.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bound, self._address
+
+    def close(self) -> None:
+        """Do nothing: there is no socket here."""
 
 
 def served() -> ASGIApp:

@@ -139,14 +139,10 @@ class Keyring(Secret):
         Raises:
             CannotOpen: a person has keys that do not open: the key store was tampered with.
         """
-        found: dict[SubjectId, SubjectKeys] = {}
-        missing: list[SubjectId] = []
-        for subject in ids:
-            keys = self._subjects.get((tenant, subject.int))
-            if keys is None:
-                missing.append(subject)
-            else:
-                found[subject] = keys
+        wanted = list(ids)
+        kept = self._subjects.get_all([(tenant, subject.int) for subject in wanted])
+        found = {subject: keys for subject, keys in zip(wanted, kept, strict=True) if keys is not None}
+        missing = [subject for subject, keys in zip(wanted, kept, strict=True) if keys is None]
         if missing:
             found |= await self._fetch(tenant, missing)
         return found

@@ -12,6 +12,7 @@ seals under one key (§8.3); a person has a few hundred values, a tenant some mi
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
@@ -29,6 +30,7 @@ HEAD: Final = 3
 NONCE: Final = 12
 TAG: Final = 16
 KEY: Final = 32
+PADDING: Final = b" "
 _START: Final = HEAD + NONCE
 _LONGEST_PART: Final = 0xFFFF
 _MOST_FRAMES: Final = 4096
@@ -58,26 +60,27 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
 
 
 def decrypt_all(
-    ciphers: Mapping[bytes, tuple[AESGCM, bytes]], before: bytes, sealed: Iterable[tuple[str, bytes]]
+    ciphers: Mapping[bytes, tuple[AESGCM, Ends]], before: bytes, names: Iterable[str], sealed: Mapping[str, bytes]
 ) -> list[bytes]:
     """Open several values of one record, as :func:`decrypt` opens one.
 
-    Half of what opening one costs is calls and looks-up around the cipher; here they are made once.
+    Half of what opening one costs is calls and look-ups around the cipher; here they are made once.
 
     Args:
-        ciphers: by :func:`head`, each with the end of its associated data.
+        ciphers: by :func:`head`, each with the :class:`Ends` of its associated data.
         before: the beginning of the associated data.
-        sealed: the name that goes framed between beginning and end, and the sealed bytes.
+        names: of the values to open, all of them in ``sealed``.
+        sealed: the sealed bytes by name.
 
     Raises:
         CannotOpen: one of them does not open; then none is given.
     """
-    framed = FRAMED
     opened = []
     try:
-        for name, blob in sealed:
-            cipher, after = ciphers[blob[:HEAD]]
-            opened.append(cipher.decrypt(blob[HEAD:_START], blob[_START:], before + framed[name] + after))
+        for name in names:
+            blob = sealed[name]
+            cipher, ends = ciphers[blob[:HEAD]]
+            opened.append(cipher.decrypt(blob[HEAD:_START], blob[_START:], before + ends[name]).rstrip(PADDING))
     except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
         raise CannotOpen from None
     return opened
@@ -92,6 +95,31 @@ def frame(*parts: bytes) -> bytes:
     if any(len(part) > _LONGEST_PART for part in parts):
         raise ValueError("a part is longer than 65,535 bytes")
     return b"".join([len(part).to_bytes(2, "big") + part for part in parts])
+
+
+class Ends(dict[str, bytes]):
+    """The ends of associated data under one key version: ``frame`` of a field's name, ``frame`` of the version.
+
+    Made once for a name and a version, shared by all people. Bounded: it never drops a name.
+    """
+
+    __slots__ = ("_version",)
+
+    def __init__(self, version: int) -> None:
+        super().__init__()
+        self._version = frame(version.to_bytes(2, "big"))
+
+    def __missing__(self, name: str) -> bytes:
+        end = frame(name.encode()) + self._version
+        if len(self) < _MOST_FRAMES:
+            self[name] = end
+        return end
+
+
+@lru_cache(maxsize=1024)
+def ends(version: int) -> Ends:
+    """Return the ends for a data-key version; nearly everybody's is the first."""
+    return Ends(version)
 
 
 class _Framed(dict[str, bytes]):

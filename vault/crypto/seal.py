@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto.primitive import FORMAT, FRAMED, decrypt, decrypt_all, encrypt, frame, head
+from vault.crypto.primitive import FORMAT, FRAMED, PADDING, decrypt, decrypt_all, encrypt, ends, head
 from vault.crypto.secret import Secret
 from vault.errors import CannotOpen
 
@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "SubjectKeys", "place"]
 STEP: Final = 16
 LATEST_VERSION: Final = 0xFFFF
 _SPACE: Final = 0x20
-_PADDING: Final = tuple(b" " * count for count in range(STEP))
+_PADDING: Final = tuple(PADDING * count for count in range(STEP))
 _SIXTEEN: Final = b"\x00\x10"
 
 
@@ -54,18 +54,16 @@ class SubjectKeys(Secret):
         ValueError: no key at all, or a version out of range.
     """
 
-    __slots__ = ("_by_head", "_cipher", "_head", "_tail", "current_version")
+    __slots__ = ("_by_head", "_cipher", "_ends", "_head", "current_version")
 
     def __init__(self, ciphers: Mapping[int, AESGCM]) -> None:
         if not ciphers or min(ciphers) < 1 or max(ciphers) > LATEST_VERSION:
             raise ValueError("a person has at least one data key, with versions from 1 to 65,535")
         # One look-up in this dict checks the format version and the key version together.
-        self._by_head = {
-            head(version): (cipher, frame(version.to_bytes(2, "big"))) for version, cipher in ciphers.items()
-        }
+        self._by_head = {head(version): (cipher, ends(version)) for version, cipher in ciphers.items()}
         self.current_version = max(ciphers)
         self._head = head(self.current_version)
-        self._cipher, self._tail = self._by_head[self._head]
+        self._cipher, self._ends = self._by_head[self._head]
 
     def seal(self, field: str, plaintext: bytes, place: bytes) -> bytes:
         """Seal one field's value under the current data key.
@@ -81,7 +79,7 @@ class SubjectKeys(Secret):
         if not plaintext or plaintext[-1] == _SPACE:
             raise ValueError("a plaintext is neither empty nor ends in a space")
         padded = plaintext + _PADDING[-len(plaintext) % STEP]
-        return encrypt(self._cipher, self._head, padded, place + FRAMED[field] + self._tail)
+        return encrypt(self._cipher, self._head, padded, place + self._ends[field])
 
     def open(self, field: str, sealed: bytes, place: bytes) -> bytes:
         """Open one field's value: the very bytes that were sealed.
@@ -90,15 +88,20 @@ class SubjectKeys(Secret):
             CannotOpen: for whatever reason; there is one error for all of them.
         """
         try:
-            cipher, tail = self._by_head[sealed[:3]]
+            cipher, after = self._by_head[sealed[:3]]
         except KeyError:
             raise CannotOpen from None
-        return decrypt(cipher, sealed, place + FRAMED[field] + tail).rstrip(b" ")
+        return decrypt(cipher, sealed, place + after[field]).rstrip(PADDING)
 
-    def open_all(self, sealed: Iterable[tuple[str, bytes]], place: bytes) -> list[bytes]:
-        """Open several values of one record at once: field names with their sealed bytes.
+    def open_all(self, fields: Iterable[str], sealed: Mapping[str, bytes], place: bytes) -> list[bytes]:
+        """Open several values of one record at once.
+
+        Args:
+            fields: which; all of them are in ``sealed``.
+            sealed: sealed bytes by field.
+            place: from :func:`place`.
 
         Raises:
             CannotOpen: one of them does not open; then none is given.
         """
-        return [plain.rstrip(b" ") for plain in decrypt_all(self._by_head, place, sealed)]
+        return decrypt_all(self._by_head, place, fields, sealed)

@@ -147,17 +147,21 @@ def _results(
     now = Moment.of(house.clock.now())
     tenant = caller.principal.tenant
     results = []
+    if opening is NOTHING:
+        # Whom the policies or the ground refuse learns nothing about any subject.
+        denied = dict(decision.refused)
+        if lacking is not None:
+            denied = {asked: lacking for asked, _view in decision.granted} | denied
+        return [Shown(subject, {}, denied) for subject in subjects]
     for subject, each in zip(subjects, found, strict=True):
-        # Whom the policies or the ground refuse learns nothing about the subject: these come first.
-        refusal = lacking if opening is NOTHING else subject_refusal(each, decision)
-        if refusal is None and opening is not NOTHING and each is not None and each.id not in keys:
-            refusal = SUBJECT_NOT_FOUND  # erased a moment ago: the key is gone, the row not yet
-        if opening is NOTHING or refusal is not None or each is None:
-            denied = {asked: refusal for asked, _view in decision.granted} if refusal is not None else {}
-            results.append(Shown(subject, {}, {**denied, **decision.refused}))
-        else:
-            shown, missing = show_subject(opening, tenant, each, keys[each.id], now)
+        own = None if each is None else keys.get(each.id)  # without one: erased a moment ago, and the row not yet
+        refusal = subject_refusal(each, decision) if own is not None else SUBJECT_NOT_FOUND
+        if refusal is None and each is not None and own is not None:
+            shown, missing = show_subject(opening, tenant, each, own, now)
             results.append(Shown(subject, shown, {**missing, **decision.refused} if decision.refused else missing))
+        else:
+            denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
+            results.append(Shown(subject, {}, {**denied, **decision.refused}))
     return results
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.policy.decision import Decision
+    from vault.subjects.records import Sealed
     from vault.subjects.store import Found, Row
 
 NO_VALUE = Refusal(
@@ -56,6 +57,7 @@ class Items(NamedTuple):
     each: tuple[Item, ...]
     asked: tuple[str, ...]
     fields: tuple[str, ...]
+    needed: frozenset[str]
     all_clear: bool
 
     @classmethod
@@ -66,6 +68,7 @@ class Items(NamedTuple):
             each,
             tuple(item.asked for item in each),
             tuple(item.field for item in each),
+            frozenset(item.field for item in each),
             all(item.view is None for item in each),
         )
 
@@ -157,24 +160,29 @@ def show_row(
         missing: takes the refusals.
     """
     body = open_body(packed)
-    values = body.values
-    each = items.each
-    try:
-        # Nearly always everything is there and nothing of it falls due: then one line for each step.
-        sealed = [(field, values[field]) for field in items.fields]
-    except KeyError:
-        each = tuple(item for item in each if item.field in values)
-        missing |= {item.asked: NO_VALUE for item in items.each if item.field not in values}
-        sealed = [(item.field, values[item.field]) for item in each]
-    if body.due is not None and body.due <= now.microseconds:
-        each = _not_run_out(each, packed, now, missing)
-        sealed = [(item.field, values[item.field]) for item in each]
-    opened = keys.open_all(sealed, where)
+    if items.needed <= body.values.keys() and (body.due is None or body.due > now.microseconds):
+        # Nearly always everything is there and nothing of it falls due.
+        each, names = items.each, items.fields
+    else:
+        each = _what_is_left(items.each, body, packed, now, missing)
+        names = tuple(item.field for item in each)
+    opened = keys.open_all(names, body.values, where)
     if items.all_clear and each is items.each:
         fields.update(zip(items.asked, map(Raw, opened), strict=True))
         return
     for (asked, _field, kind, view), plain in zip(each, opened, strict=True):
         fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
+
+
+def _what_is_left(
+    items: tuple[Item, ...], body: Sealed, packed: bytes, now: Moment, missing: dict[str, Refusal]
+) -> tuple[Item, ...]:
+    """Leave out, and say why, what is not there and what has run out."""
+    missing |= {item.asked: NO_VALUE for item in items if item.field not in body.values}
+    there = tuple(item for item in items if item.field in body.values)
+    if body.due is None or body.due > now.microseconds:
+        return there
+    return _not_run_out(there, packed, now, missing)
 
 
 def _not_run_out(each: tuple[Item, ...], packed: bytes, now: Moment, missing: dict[str, Refusal]) -> tuple[Item, ...]:
