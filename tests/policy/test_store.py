@@ -216,7 +216,8 @@ async def test_two_nodes_that_apply_at_once_agree_in_the_end(policies, elsewhere
 async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock):
     path = tmp_path / "gone" / "data.sqlite"
     path.parent.mkdir()
-    database = Database(f"sqlite:///{path}", timeout=0.5)
+    path.touch(mode=0o600)
+    database = Database(f"sqlite:///{path}", timeout=5)
     await upgrade(database, "data")
     policies = Policies(database, clock)
     await policies.apply("default", FIRST, "ada")

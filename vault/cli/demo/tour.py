@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,9 +145,14 @@ def _stopping_on_signals() -> Iterator[None]:
     """Turn the signals that would end us at once into an exit, so that the server and the folder go first."""
 
     def stop(number: int, _frame: object) -> None:
+        # What is interrupted half-way in its making complains when it is thrown away; we are ending anyway.
+        sys.unraisablehook = lambda _what: None
+        warnings.simplefilter("ignore")
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
