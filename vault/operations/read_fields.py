@@ -54,7 +54,7 @@ class Shown(NamedTuple):
     """What one subject's part of the answer is: values (raw JSON or plain), and refusals by the name asked for."""
 
     subject: SubjectId
-    fields: Mapping[str, Any]
+    fields: dict[str, Any]
     denied: dict[str, Refusal]
 
 

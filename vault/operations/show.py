@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from vault.catalogue.model import CLEAR
-from vault.catalogue.types import decode, encode
+from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.errors import Refusal
 from vault.storage.columns import to_microseconds
@@ -19,7 +18,7 @@ from vault.subjects.store import MOST_RECORDS, PROFILE
 from vault.subjects.views import show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from datetime import date, datetime
 
     from vault.crypto.seal import SubjectKeys
@@ -60,7 +59,6 @@ class Items(NamedTuple):
     fields: tuple[str, ...]
     needed: frozenset[str]
     all_clear: bool
-    template: bytes
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Items:
@@ -72,37 +70,7 @@ class Items(NamedTuple):
             tuple(item.field for item in each),
             frozenset(item.field for item in each),
             all(item.view is None for item in each),
-            b"{" + b",".join(encode(item.asked).replace(b"%", b"%%") + b":%b" for item in each) + b"}",
         )
-
-
-class Opened(Mapping[str, msgspec.Raw]):
-    """All values of one subject, in clear and all there: what nearly every answer consists of.
-
-    It reads like a dict, and writes itself as JSON in one step, without a dict or an object for each value.
-    """
-
-    __slots__ = ("_items", "_values")
-
-    def __init__(self, items: Items, values: list[bytes]) -> None:
-        self._items = items
-        self._values = values
-
-    def __getitem__(self, asked: str) -> msgspec.Raw:
-        try:
-            return Raw(self._values[self._items.asked.index(asked)])
-        except ValueError:
-            raise KeyError(asked) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items.asked)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def json(self) -> msgspec.Raw:
-        """Write all values as one JSON object."""
-        return Raw(self._items.template % tuple(self._values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +79,6 @@ class Plan:
 
     profile: Items | None
     many: tuple[tuple[str, Items], ...]
-    straight: Items | None = None
-    """The profile's, where nothing is asked for but values of the profile in clear."""
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -141,15 +107,16 @@ def plan(decision: Decision) -> Plan:
         field = shown.field
         item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
         by_collection.setdefault(field.collection, []).append(item)
-    own = by_collection.pop(PROFILE, None)
-    profile = None if own is None else Items.of(own)
-    many = tuple((name, Items.of(items)) for name, items in sorted(by_collection.items()))
-    return Plan(profile, many, profile if profile is not None and profile.all_clear and not many else None)
+    profile = by_collection.pop(PROFILE, None)
+    return Plan(
+        None if profile is None else Items.of(profile),
+        tuple((name, Items.of(items)) for name, items in sorted(by_collection.items())),
+    )
 
 
 def show_subject(
     plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
-) -> tuple[Mapping[str, Any], dict[str, Refusal]]:
+) -> tuple[dict[str, Any], dict[str, Refusal]]:
     """Open and show all that a plan names of one subject.
 
     Returns:
@@ -159,11 +126,6 @@ def show_subject(
     Raises:
         CannotOpen: a value does not open at its place; nothing of the subject is shown then.
     """
-    straight = plan.straight
-    if straight is not None and found.profile is not None:
-        opened = _open_all(straight, place(tenant, found.id, PROFILE, found.id), found.profile, keys, now)
-        if opened is not None:
-            return opened, {}
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
     if plan.profile is not None:
@@ -175,14 +137,6 @@ def show_subject(
     for collection, items in plan.many:
         _show_many(items, tenant, found, found.many[collection][:MOST_RECORDS], keys, now, fields, missing)
     return fields, missing
-
-
-def _open_all(items: Items, where: bytes, packed: bytes, keys: SubjectKeys, now: Moment) -> Opened | None:
-    """Open a record of which all is there and nothing falls due; none for any other, which takes the longer way."""
-    body = open_body(packed)
-    if not items.needed <= body.values.keys() or (body.due is not None and body.due <= now.microseconds):
-        return None
-    return Opened(items, keys.open_all(items.fields, body.values, where))
 
 
 def show_row(

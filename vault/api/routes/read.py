@@ -12,7 +12,6 @@ from uuid import UUID
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from vault.api.answers import encode
 from vault.api.doors import BEARER
 from vault.api.metrics import count_shown
 from vault.api.problems import from_anything, from_decoder, from_vault_error
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/v1/read"
 _BEARER: Final = BEARER.encode()
+_encode = msgspec.json.Encoder().encode
 
 
 class ReadAsk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -88,8 +88,8 @@ class HotRoute:
         count_shown(done.results)
         results = [{"subject": each.subject, "fields": each.fields, "denied": each.denied} for each in done.results]
         if ask.subjects is not None:
-            return encode({"results": results, "audit": done.audit})
-        return encode({**results[0], "audit": done.audit})
+            return _encode({"results": results, "audit": done.audit})
+        return _encode({**results[0], "audit": done.audit})
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:
