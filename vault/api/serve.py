@@ -19,12 +19,10 @@ from vault.bootstrap import apply_folders, default_folder, open_vault, read_sett
 from vault.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from vault.bootstrap import Vault
 
 log = logs.get_logger()
 
@@ -65,19 +63,25 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         proxy_headers=False,  # nobody's word for where a request comes from is needed here
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    with bound(host or settings.host, settings.port if port is None else port) as port_socket:
-        address = port_socket.getsockname()
+    with bound(host or settings.host, settings.port if port is None else port) as alone:
+        address = alone.getsockname()
         log.info("listening", host=address[0], port=address[1], workers=workers)
         if workers == 1:
-            uvicorn.Server(config).run([port_socket])
-        else:
-            shared: Any = _SharedPort(address[0], address[1])
-            with _SharedFigures():
-                Multiprocess(config, sockets=[shared]).run()
+            uvicorn.Server(config).run([alone])
+            return
+    with bound(address[0], address[1], shared=True), _SharedFigures():
+        workers_port: Any = _SharedPort(address[0], address[1])
+        Multiprocess(config, sockets=[workers_port]).run()
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Bind a port that other processes of this vault may bind as well (``SO_REUSEPORT``).
+def bound(host: str, port: int, shared: bool = False) -> socket.socket:
+    """Bind a port.
+
+    Args:
+        host: address to listen at.
+        port: 0 takes a free one.
+        shared: whether other processes may bind it too (``SO_REUSEPORT``). Only workers of one vault may: two vaults on
+            one port would get each other's requests. So the port is first bound alone.
 
     Raises:
         Misconfigured: the port is taken, or the address is not this machine's.
@@ -86,7 +90,8 @@ def bound(host: str, port: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         made.bind((host, port))
     except OSError as error:
         made.close()
@@ -109,7 +114,7 @@ class _SharedPort:
         self._address = (host, port)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return bound, self._address
+        return bound, (*self._address, True)
 
     def close(self) -> None:
         """Do nothing: there is no socket here."""
@@ -128,7 +133,6 @@ class _Served:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._app: ASGIApp | None = None
-        self._opening: AbstractAsyncContextManager[Vault] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or the server's own word that it starts or stops."""
