@@ -115,7 +115,7 @@ def test_rooms_and_operations_read_no_environment():
 
 
 def test_audit_entries_are_written_by_the_ledger_alone():
-    tables = {"vault.audit.tables.ENTRY", "vault.audit.tables.SUBJECT"}
+    tables = {"vault.audit.tables.ENTRY", "vault.audit.tables.SUBJECT", "vault.audit.tables.BATCH"}
     assert {each.name for each in modules() if each.imports & tables} == {"vault.audit.ledger"}
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from vault.audit.entry import EntryRefused
-from vault.audit.ledger import SUBJECTS_A_COMMIT, Ledger
+from vault.audit.ledger import FEW, SUBJECTS_A_COMMIT, Ledger
 from vault.audit.tables import ENTRY
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id
@@ -95,6 +95,29 @@ async def test_a_flight_of_large_batches_is_split_so_that_memory_stays_bounded(l
     await asyncio.gather(*(ledger.append(made(ledger, subjects=each)) for each in subjects))
     assert 12_000 / (SUBJECTS_A_COMMIT + 1_000) <= database.appends <= 4
     assert len(await rows(data_url)) == 12
+
+
+@pytest.mark.parametrize("size", [1, FEW, FEW + 1, 1_000])
+async def test_an_entry_is_found_by_each_of_its_subjects_and_by_nobody_elses(ledger, database, size):
+    subjects = tuple(random_id() for _ in range(size))
+    entry, other = made(ledger, subjects=subjects), made(ledger, tenant="other", subjects=subjects)
+    await ledger.append(entry)
+    async with database.transaction() as connection:
+        await ledger.append_in(connection, [other])
+    for subject in {subjects[0], subjects[size // 2], subjects[-1]}:
+        assert (await ledger.entries("default", subject=subject)).entries == [entry]
+        assert (await ledger.entries("other", subject=subject)).entries == [other]
+    assert (await ledger.entries("default", subject=random_id())).entries == []
+
+
+async def test_somebody_in_batches_and_alone_finds_all_entries_in_order(ledger):
+    whom = random_id()
+    entries = [
+        made(ledger, subjects=(whom, *(random_id() for _ in range(others)))) for others in (0, FEW, 3, 200, 0, 50)
+    ]
+    await asyncio.gather(*(ledger.append(entry) for entry in entries))
+    found = (await ledger.entries("default", subject=whom)).entries
+    assert found == sorted(entries, key=lambda entry: entry.id, reverse=True)
 
 
 async def test_an_entry_that_is_refused_keeps_nobody_else_from_the_log(ledger, data_url):

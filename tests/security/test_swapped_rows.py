@@ -32,7 +32,7 @@ async def _cannot_open(node, ask):
     async with node.new_entries() as made:
         answer = await ask()
     body = problem(answer, 500, "cannot-open")
-    for word in ("Ada", "Lovelace", "ada@", "Charles", "12.50"):
+    for word in ("Ada", "Lovelace", "ada@", "Charles", "7312.50"):
         assert word not in answer.text
         assert word not in stream.getvalue()
     (line,) = [json.loads(each) for each in stream.getvalue().splitlines()]
@@ -81,7 +81,7 @@ async def test_rows_swapped_between_records_of_one_person(two):
     node, ada, _charles = two
     sales = [
         (await node.append("sales", ada, "purchase", {"amount": amount}, "order-fulfilment")).json()["id"]
-        for amount in ("12.50", "99.00")
+        for amount in ("7312.50", "99.00")
     ]
     one, other = await _body(node, sales[0]), await _body(node, sales[1])
     await _put(node, sales[0], other)

@@ -11,18 +11,8 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
-from vault.subjects.store import (
-    MOST_RECORDS,
-    Found,
-    Row,
-    Subjects,
-    Wanted,
-    add_external,
-    change_index,
-    change_record,
-    locked_record,
-    record_by_external,
-)
+from vault.subjects.changes import add_external, change_index, change_record, locked_record, record_by_external
+from vault.subjects.store import MOST_RECORDS, Found, Row, Subjects, Wanted
 from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)

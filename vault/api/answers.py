@@ -24,7 +24,7 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 def shown(result: Shown) -> dict[str, Any]:
     """Write one subject's part of an answer."""
-    return {"subject": result.subject, "fields": result.fields, "denied": result.denied}
+    return result.json()
 
 
 def moment(value: datetime | None) -> str | None:

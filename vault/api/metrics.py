@@ -44,7 +44,7 @@ def count_shown(results: Sequence[Shown] | Sequence[Listed]) -> None:
     read = 0
     denied: dict[str, int] = {}
     for shown in results:
-        read += len(shown.fields)
+        read += len(shown.names)
         if not shown.denied:
             continue
         for refusal in shown.denied.values():

@@ -8,25 +8,30 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import Entry, checked, decode, leaf_hash
-from vault.audit.tables import ENTRY, SUBJECT
+from vault.audit.tables import BATCH, ENTRY, SUBJECT
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
 from vault.storage.batcher import Batcher
+from vault.storage.columns import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.clock import Clock
     from vault.ids import Pseudonym, TenantId
     from vault.storage.database import Database
+
+FEW = 8
+"""An entry of more subjects than this is a batch: on PostgreSQL it gets one row in an inverted index."""
 
 SUBJECTS_A_COMMIT = 5_000
 """A commit is sent off once it holds so many subjects; keeps the memory of a flight of large batches bounded."""
@@ -45,7 +50,20 @@ class Page(NamedTuple):
 
 class _Rows(NamedTuple):
     entry: tuple[Any, ...]
-    subjects: list[tuple[Any, ...]]
+    subjects: list[UUID]
+
+    @property
+    def _at(self) -> tuple[TenantId, EntryId]:
+        return self.entry[0], self.entry[1]
+
+    def alone(self) -> list[tuple[Any, ...]]:
+        """Return a row for each subject."""
+        tenant, entry = self._at
+        return [(tenant, pseudonym, entry) for pseudonym in self.subjects]
+
+    def together(self) -> tuple[Any, ...]:
+        """Return one row for all subjects."""
+        return (*self._at, self.subjects)
 
 
 class Ledger:
@@ -90,8 +108,8 @@ class Ledger:
     async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
         """Append entries in the transaction of the change that they tell of: both are there, or neither."""
         rows = [_rows(entry) for entry in entries]
-        await self._database.bulk(connection, ENTRY, [row.entry for row in rows])
-        await self._database.bulk(connection, SUBJECT, [subject for row in rows for subject in row.subjects])
+        for table, made in self._tables(rows).items():
+            await self._database.bulk(connection, table, made)
 
     async def entries(
         self,
@@ -106,8 +124,7 @@ class Ledger:
         """List a tenant's entries, newest first, filtered by subject, principal or action."""
         statement = select(ENTRY.c.body).where(ENTRY.c.tenant_id == tenant).order_by(ENTRY.c.id.desc())
         if subject is not None:
-            named = select(SUBJECT.c.entry_id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym == subject)
-            statement = statement.where(ENTRY.c.id.in_(named))
+            statement = statement.where(ENTRY.c.id.in_(self._naming(tenant, subject)))
         if principal is not None:
             statement = statement.where(ENTRY.c.principal_id == principal)
         if action is not None:
@@ -123,17 +140,31 @@ class Ledger:
         # Whoever waits has at most the flight before and its own: the deadline is for both of them.
         async with asyncio.timeout(self._deadline / 2):
             for part in _parts(waiting):
-                await self._database.append(
-                    {ENTRY: [row.entry for row in part], SUBJECT: [s for row in part for s in row.subjects]}
-                )
+                await self._database.append(self._tables(part))
         return [None] * len(waiting)
+
+    def _tables(self, rows: list[_Rows]) -> dict[Table, list[tuple[Any, ...]]]:
+        most = FEW if self._database.dialect == "postgresql" else EVERYBODY
+        return {
+            ENTRY: [row.entry for row in rows],
+            SUBJECT: [subject for row in rows if len(row.subjects) <= most for subject in row.alone()],
+            BATCH: [row.together() for row in rows if len(row.subjects) > most],
+        }
+
+    def _naming(self, tenant: TenantId, subject: Pseudonym) -> Any:
+        """Select the ids of the entries that name a subject."""
+        alone = select(SUBJECT.c.entry_id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym == subject)
+        if self._database.dialect == "sqlite":
+            return alone
+        inside = BATCH.c.pseudonyms.op("@>")(literal([subject], Ids()))
+        return alone.union_all(select(BATCH.c.entry_id).where(BATCH.c.tenant_id == tenant, inside))
 
 
 def _rows(given: Entry) -> _Rows:
     entry, at, body = checked(given)
     return _Rows(
         (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
-        [(entry.tenant, pseudonym, entry.id) for pseudonym in dict.fromkeys(entry.subjects)],
+        list(dict.fromkeys(entry.subjects)),
     )
 
 

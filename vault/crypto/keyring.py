@@ -141,11 +141,11 @@ class Keyring(Secret):
         """
         wanted = list(ids)
         kept = self._subjects.get_all([(tenant, subject.int) for subject in wanted])
+        if None not in kept:
+            return dict(zip(wanted, kept, strict=True))  # type: ignore[arg-type]
         found = {subject: keys for subject, keys in zip(wanted, kept, strict=True) if keys is not None}
         missing = [subject for subject, keys in zip(wanted, kept, strict=True) if keys is None]
-        if missing:
-            found |= await self._fetch(tenant, missing)
-        return found
+        return found | await self._fetch(tenant, missing)
 
     async def destroy_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> int:
         """Destroy every key of these people: what was sealed under them is unreadable from here on.

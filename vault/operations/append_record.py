@@ -14,8 +14,9 @@ from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
 from vault.operations.on_record import on_record
 from vault.operations.values import check_moment, checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
+from vault.subjects.changes import record_by_external
 from vault.subjects.records import Origin, unpack
-from vault.subjects.store import Wanted, record_by_external
+from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

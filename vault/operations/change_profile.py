@@ -14,9 +14,10 @@ from vault.operations.on_record import on_record
 from vault.operations.values import checked_source, fields_of, merged, normalised
 from vault.operations.write import Written, writing
 from vault.storage.columns import from_microseconds
+from vault.subjects.changes import add_external, change_index, change_record, locked_record
 from vault.subjects.index import digests
 from vault.subjects.records import Origin, earliest_expiry, pack, seal_values, unpack
-from vault.subjects.store import PROFILE, Wanted, add_external, change_index, change_record, locked_record
+from vault.subjects.store import PROFILE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

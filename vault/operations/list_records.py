@@ -21,7 +21,7 @@ from vault.operations.show import Item, Items, Moment, plan, show_row
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -43,6 +43,11 @@ class Listed(NamedTuple):
     created_at: datetime
     fields: dict[str, Any]
     denied: dict[str, Refusal]
+
+    @property
+    def names(self) -> Collection[str]:
+        """Return the names of what is shown."""
+        return self.fields.keys()
 
 
 class RecordPage(NamedTuple):

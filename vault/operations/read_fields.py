@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from vault.catalogue.types import encode
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
-from vault.ids import new_id
+from vault.ids import SubjectId, new_id
 from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
@@ -31,15 +33,14 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import note_failure, on_record
-from vault.operations.show import Moment, Plan, plan, show_subject
+from vault.operations.show import Clear, Moment, Plan, plan, show_subject
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import SubjectId
     from vault.operations.house import Caller, House
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
@@ -50,12 +51,28 @@ LONGEST_REASON = 500
 NOTHING = Plan(None, ())
 
 
-class Shown(NamedTuple):
+class Shown(msgspec.Struct, frozen=True):
     """What one subject's part of the answer is: values (raw JSON or plain), and refusals by the name asked for."""
 
     subject: SubjectId
-    fields: dict[str, Any]
+    values: dict[str, Any] | Clear
     denied: dict[str, Refusal]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return the values by the name asked for."""
+        return self.values.fields() if isinstance(self.values, Clear) else self.values
+
+    @property
+    def names(self) -> Collection[str]:
+        """Return the names of what is shown."""
+        return self.values.items.asked if isinstance(self.values, Clear) else self.values.keys()
+
+    def json(self) -> dict[str, Any]:
+        """Return what goes into the answer."""
+        values = self.values
+        fields = values.json if isinstance(values, Clear) else values
+        return {"subject": self.subject, "fields": fields, "denied": self.denied}
 
 
 class ReadAnswer(NamedTuple):
@@ -178,16 +195,17 @@ def _entry(
     entry_id = new_id()
     shown, refused = _told(decision, results)
     whom = [each for each in found if each is not None]
+    lacking = [result for result in results if result.denied]  # of most batches nobody: then nothing more is looked at
     withheld: set[SubjectId] = set()
     if len(results) > 1:
-        withheld = {result.subject for result in results if not result.fields}
+        withheld = {result.subject for result in lacking if not result.names}
     sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
     return entry(
         house,
         caller,
         id=entry_id,
         action="read",
-        decision=_verdict(results),
+        decision=_verdict(results, lacking),
         purpose=decision.purpose.name,
         fields=tuple([names[asked] for asked in shown]),
         refused=refused_codes(decision, refused) if refused else {},
@@ -202,8 +220,8 @@ def _entry(
 def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapping[str, Refusal]]:
     """Say which fields were shown, of a batch: to anybody; and which were refused, of a batch: for everybody."""
     if len(results) == 1:
-        return results[0].fields, results[0].denied
-    shown = [asked for asked, _view in decision.granted if any(asked in result.fields for result in results)]
+        return results[0].names, results[0].denied
+    shown = [asked for asked, _view in decision.granted if any(asked in result.names for result in results)]
     first, *others = results
     refused = {
         asked: refusal
@@ -229,10 +247,10 @@ async def _note_damage(
     )
 
 
-def _verdict(results: list[Shown]) -> str:
-    if not any(result.denied for result in results):
+def _verdict(results: list[Shown], lacking: list[Shown]) -> str:
+    if not lacking:
         return "allowed"
-    return "partly" if any(result.fields for result in results) else "denied"
+    return "partly" if any(result.names for result in results) else "denied"
 
 
 def _seal_reason(
@@ -253,7 +271,7 @@ def _reasons(sealed: list[bytes]) -> dict[str, Any]:
 
 def _refuse_if_nothing_is_left(result: Shown, audit: str) -> None:
     """Turn an answer without a value into an error, unless all that is missing is simply not there."""
-    if result.fields or all(refusal.code in {"no-value", "retention-over"} for refusal in result.denied.values()):
+    if result.names or all(refusal.code in {"no-value", "retention-over"} for refusal in result.denied.values()):
         return
     if all(refusal is SUBJECT_NOT_FOUND for refusal in result.denied.values()):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)

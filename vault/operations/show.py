@@ -59,6 +59,7 @@ class Items(NamedTuple):
     fields: tuple[str, ...]
     needed: frozenset[str]
     all_clear: bool
+    template: bytes
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Items:
@@ -70,7 +71,22 @@ class Items(NamedTuple):
             tuple(item.field for item in each),
             frozenset(item.field for item in each),
             all(item.view is None for item in each),
+            b"{" + b",".join([msgspec.json.encode(item.asked).replace(b"%", b"%%") + b":%b" for item in each]) + b"}",
         )
+
+
+class Clear(msgspec.Struct, frozen=True, gc=False):
+    """A profile shown in clear, written as JSON while its values were at hand: in a batch that saves a tenth."""
+
+    items: Items
+    json: Raw
+
+    def fields(self) -> dict[str, Any]:
+        """Return the values by the name asked for, each as raw JSON."""
+        return _take_apart(self.json)
+
+
+_take_apart = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,7 @@ class Plan:
 
     profile: Items | None
     many: tuple[tuple[str, Items], ...]
+    is_clear_profile: bool = False
 
     @property
     def collections(self) -> tuple[str, ...]:
@@ -108,24 +125,28 @@ def plan(decision: Decision) -> Plan:
         item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
         by_collection.setdefault(field.collection, []).append(item)
     profile = by_collection.pop(PROFILE, None)
-    return Plan(
-        None if profile is None else Items.of(profile),
-        tuple((name, Items.of(items)) for name, items in sorted(by_collection.items())),
-    )
+    one = None if profile is None else Items.of(profile)
+    many = tuple((name, Items.of(items)) for name, items in sorted(by_collection.items()))
+    return Plan(one, many, one is not None and one.all_clear and not many)
 
 
 def show_subject(
     plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
-) -> tuple[dict[str, Any], dict[str, Refusal]]:
+) -> tuple[dict[str, Any] | Clear, dict[str, Refusal]]:
     """Open and show all that a plan names of one subject.
 
     Returns:
         the values by the name asked for (a list, newest record first, for a collection of many), and why some are
-        missing. Values in clear come as raw JSON: they are canonical JSON already.
+        missing. Values in clear come as raw JSON: they are canonical JSON already. A whole profile in clear comes as
+        :class:`Clear`.
 
     Raises:
         CannotOpen: a value does not open at its place; nothing of the subject is shown then.
     """
+    if plan.is_clear_profile and found.profile is not None:
+        clear = _show_clear(plan, tenant, found, found.profile, keys, now)
+        if clear is not None:
+            return clear, {}
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
     if plan.profile is not None:
@@ -137,6 +158,22 @@ def show_subject(
     for collection, items in plan.many:
         _show_many(items, tenant, found, found.many[collection][:MOST_RECORDS], keys, now, fields, missing)
     return fields, missing
+
+
+def _show_clear(
+    plan: Plan, tenant: TenantId, found: Found, packed: bytes, keys: SubjectKeys, now: Moment
+) -> Clear | None:
+    """Show a profile that is asked for in clear; none where a part of it is missing or has run out."""
+    items = plan.profile
+    body = open_body(packed)
+    if items is None or not items.needed <= body.values.keys() or _is_due(body, now):
+        return None
+    opened = keys.open_all(items.fields, body.values, place(tenant, found.id, PROFILE, found.id))
+    return Clear(items, Raw(items.template % tuple(opened)))
+
+
+def _is_due(body: Sealed, now: Moment) -> bool:
+    return body.due is not None and body.due <= now.microseconds
 
 
 def show_row(
@@ -160,7 +197,7 @@ def show_row(
         missing: takes the refusals.
     """
     body = open_body(packed)
-    if items.needed <= body.values.keys() and (body.due is None or body.due > now.microseconds):
+    if items.needed <= body.values.keys() and not _is_due(body, now):
         # Nearly always everything is there and nothing of it falls due.
         each, names = items.each, items.fields
     else:
@@ -180,7 +217,7 @@ def _what_is_left(
     """Leave out, and say why, what is not there and what has run out."""
     missing |= {item.asked: NO_VALUE for item in items if item.field not in body.values}
     there = tuple(item for item in items if item.field in body.values)
-    if body.due is None or body.due > now.microseconds:
+    if not _is_due(body, now):
         return there
     return _not_run_out(there, packed, now, missing)
 

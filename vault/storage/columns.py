@@ -60,6 +60,25 @@ class Id(TypeDecorator[UUID]):
         return value if value is None or dialect.name == "postgresql" else UUID(bytes=value)
 
 
+class Ids(TypeDecorator[list[UUID]]):
+    """Several UUIDs: an array on PostgreSQL, which can look inside; SQLite has none, so nothing is kept there."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Choose the database's type."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.ARRAY(postgresql.UUID(as_uuid=True)))
+        return dialect.type_descriptor(LargeBinary())
+
+    def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
+        """Write; on SQLite, refuse to."""
+        if value is not None and dialect.name != "postgresql":
+            raise TypeError("several ids in one column are PostgreSQL's alone")
+        return value
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware moment in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 from sqlalchemy.dialects import postgresql
 
+from vault.storage.columns import Ids
 from vault.storage.failures import DRIVER_FAILURES
 
 if TYPE_CHECKING:
@@ -57,17 +58,17 @@ class PostgresLane:
 
     async def append(self, batch: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
         """Insert rows into several tables by one statement: one round trip, one commit."""
-        filled = {table: list(zip(*rows, strict=True)) for table, rows in batch.items() if rows}
-        if not filled:
+        shapes: list[Shape] = []
+        arguments: list[Any] = []
+        for table, rows in batch.items():
+            if rows:
+                shape, values = _row_by_row(table, rows) if _has_array(table) else _column_by_column(table, rows)
+                shapes.append(shape)
+                arguments += values
+        if not shapes:
             return
-        shapes = tuple((table, tuple(map(_is_same, columns))) for table, columns in filled.items())
-        arguments = [
-            column[0] if same else list(column)
-            for (_table, sames), columns in zip(shapes, filled.values(), strict=True)
-            for same, column in zip(sames, columns, strict=True)
-        ]
         async with self._connection() as connection:
-            await connection.execute(_insert_together(shapes), *arguments)
+            await connection.execute(_insert_together(tuple(shapes)), *arguments)
 
     async def close(self) -> None:
         """Give the connections back; a database that does not answer is not waited for."""
@@ -110,6 +111,41 @@ async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
     """Skip the pool's reset on return: these connections only run single statements, which leave nothing behind."""
 
 
+class Shape(NamedTuple):
+    """What an insert into a table looks like, whatever its values.
+
+    Attributes:
+        sames: for rows that travel as one array a column: which columns are one value for all of them.
+        rows: for rows that travel value by value, because arrays of arrays do not: how many.
+    """
+
+    table: Table
+    sames: tuple[bool, ...] = ()
+    rows: int = 0
+
+    @property
+    def parameters(self) -> int:
+        """Count the places for values."""
+        return len(self.sames) or self.rows * len(self.table.columns)
+
+
+def _column_by_column(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[Shape, list[Any]]:
+    columns = list(zip(*rows, strict=True))
+    sames = tuple(map(_is_same, columns))
+    return Shape(table, sames), [
+        column[0] if same else list(column) for same, column in zip(sames, columns, strict=True)
+    ]
+
+
+def _row_by_row(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[Shape, list[Any]]:
+    return Shape(table, rows=len(rows)), [value for row in rows for value in row]
+
+
+@lru_cache(maxsize=64)
+def _has_array(table: Table) -> bool:
+    return any(isinstance(column.type, Ids) for column in table.columns)
+
+
 def _is_same(column: tuple[Any, ...]) -> bool:
     """Tell whether a column of many rows holds one and the same thing, which then need not travel as an array."""
     first = column[0]
@@ -117,33 +153,43 @@ def _is_same(column: tuple[Any, ...]) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _insert_together(shapes: tuple[tuple[Table, tuple[bool, ...]], ...]) -> str:
-    """Write one statement that inserts arrays into every table; several become common table expressions.
-
-    Args:
-        shapes: the tables, each with a mark for every column that is one value for all rows.
-    """
+def _insert_together(shapes: tuple[Shape, ...]) -> str:
+    """Write one statement that inserts into every table; several become common table expressions."""
     inserts, position = [], 0
-    for table, sames in shapes:
-        inserts.append(_insert(table, sames, position))
-        position += len(sames)
+    for shape in shapes:
+        inserts.append(_insert_values(shape, position) if shape.rows else _insert_arrays(shape, position))
+        position += shape.parameters
     *first, last = inserts
     if not first:
         return last
     return "WITH " + ", ".join(f"t{n} AS ({insert})" for n, insert in enumerate(first)) + " " + last
 
 
-def _insert(table: Table, sames: tuple[bool, ...], before: int) -> str:
-    names, shown, arrays, aliases = [], [], [], []
+def _insert_values(shape: Shape, before: int) -> str:
+    kinds = [_postgres_type(column.type) for column in shape.table.columns]
+    places = [
+        ", ".join(f"${before + row * len(kinds) + n}::{kind}" for n, kind in enumerate(kinds, 1))
+        for row in range(shape.rows)
+    ]
+    return f"{_into(shape.table)} VALUES ({'), ('.join(places)})"
+
+
+def _into(table: Table) -> str:
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    return f'INSERT INTO "{table.name}" ({names})'
+
+
+def _insert_arrays(shape: Shape, before: int) -> str:
+    table, sames = shape.table, shape.sames
+    shown, arrays, aliases = [], [], []
     for position, (column, same) in enumerate(zip(table.columns, sames, strict=True), before + 1):
         kind = _postgres_type(column.type)
-        names.append(f'"{column.name}"')
         shown.append(f"${position}::{kind}" if same else f"c{position}")
         if not same:
             arrays.append(f"${position}::{kind}[]")
             aliases.append(f"c{position}")
     return (
-        f'INSERT INTO "{table.name}" ({", ".join(names)}) SELECT {", ".join(shown)} '  # noqa: S608 - names of our own tables
+        f"{_into(table)} SELECT {', '.join(shown)} "  # noqa: S608 - names of our own tables
         f"FROM unnest({', '.join(arrays)}) AS rows ({', '.join(aliases)})"
     )
 

@@ -23,7 +23,7 @@ from vault.storage.columns import Id, Moment, from_microseconds, to_microseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import CompoundSelect, Select
     from sqlalchemy.sql.compiler import SQLCompiler
 
 _PLAIN = (String, Integer, BigInteger, LargeBinary, Boolean)
@@ -35,6 +35,7 @@ class _AnyOf(ColumnElement[bool]):
 
     inherit_cache = False
     type = Boolean()
+    _is_implicitly_boolean = True  # else SQLAlchemy compares it with 1 on SQLite, which then finds no index for it
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
@@ -76,7 +77,7 @@ class Query:
         TypeError: a selected column has a type that the bare drivers do not hand over as it is.
     """
 
-    def __init__(self, statement: Select[Any]) -> None:
+    def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
         self.statement = statement
         self._readers = [_reader(column.type) for column in statement.selected_columns]
         self._plain = not any(self._readers)

@@ -86,10 +86,9 @@ class HotRoute:
             self._house, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
         )
         count_shown(done.results)
-        results = [{"subject": each.subject, "fields": each.fields, "denied": each.denied} for each in done.results]
         if ask.subjects is not None:
-            return _encode({"results": results, "audit": done.audit})
-        return _encode({**results[0], "audit": done.audit})
+            return _encode({"results": [each.json() for each in done.results], "audit": done.audit})
+        return _encode({**done.results[0].json(), "audit": done.audit})
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:

@@ -1,0 +1,65 @@
+"""Hot queries go through an index to the rows that they ask for, and never through all rows of a tenant."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+
+import pytest
+from sqlalchemy import create_engine
+
+import vault
+from vault.storage.query import Query
+from vault.storage.tables import DataTable, KeyTable
+
+MODULES = [
+    importlib.import_module(each.name)
+    for each in pkgutil.walk_packages(vault.__path__, "vault.")
+    if not each.name.endswith("__main__")
+]
+HOT = [
+    pytest.param(each, id=f"{module.__name__}.{name}")
+    for module in MODULES
+    for name, each in vars(module).items()
+    if isinstance(each, Query) and name != "_ANY"  # which asks whether there is anybody, and stops at the first
+]
+PEOPLE = ("subject", "record", "external_ref", "blind_index", "data_key")
+"""Tables with rows for every person."""
+
+
+@pytest.fixture
+def connection():
+    engine = create_engine("sqlite://")
+    with engine.connect() as connection:
+        for family in (DataTable, KeyTable):
+            family.metadata.create_all(connection)
+        yield connection.connection.driver_connection
+    engine.dispose()
+
+
+class Anything(dict):
+    """Gives every parameter a value, and every list of values two."""
+
+    def __init__(self, query):
+        text, names, _constants = query._sqlite()
+        places = re.findall(r"(/\*many\*/)?\?", text)
+        super().__init__({name: [b"1", b"2"] if many else b"1" for name, many in zip(names, places, strict=True)})
+
+
+def reads_everybody(step):
+    what, _, rest = step.partition(" ")
+    table = rest.split(" ")[0]
+    return table in PEOPLE and (what == "SCAN" or step.endswith("(tenant_id=?)"))
+
+
+@pytest.mark.parametrize("query", HOT)
+def test_a_hot_query_reads_no_more_than_the_rows_it_asks_for(connection, query):
+    text, arguments = query.for_sqlite(Anything(query))
+    steps = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
+    assert steps
+    assert not [step for step in steps if reads_everybody(step)], steps
+
+
+def test_there_are_hot_queries():
+    assert len(HOT) > 10

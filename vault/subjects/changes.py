@@ -1,0 +1,93 @@
+"""Change what is there of one person: within a transaction, on rows that are locked or about to be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, insert, select, update
+
+from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.ids import RecordId, SubjectId, TenantId
+
+
+async def locked_record(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, record: RecordId
+) -> Any | None:
+    """Fetch a record that is about to be changed, so that nobody else changes it meanwhile."""
+    statement = select(RECORD).where(
+        RECORD.c.tenant_id == tenant,
+        RECORD.c.subject_id == subject,
+        RECORD.c.collection == collection,
+        RECORD.c.id == record,
+    )
+    return (await connection.execute(statement.with_for_update())).one_or_none()
+
+
+async def record_by_external(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, digest: bytes | None
+) -> Any | None:
+    """Fetch the record to which another system's id leads; none without an id."""
+    if digest is None:
+        return None
+    statement = select(RECORD).where(
+        RECORD.c.tenant_id == tenant,
+        RECORD.c.subject_id == subject,
+        RECORD.c.collection == collection,
+        RECORD.c.external_digest == digest,
+    )
+    return (await connection.execute(statement)).one_or_none()
+
+
+async def change_record(connection: AsyncConnection, row: Any, **changes: Any) -> None:
+    """Write a record's new body, revision and times."""
+    await connection.execute(
+        update(RECORD)
+        .where(
+            RECORD.c.tenant_id == row.tenant_id,
+            RECORD.c.subject_id == row.subject_id,
+            RECORD.c.collection == row.collection,
+            RECORD.c.id == row.id,
+        )
+        .values(**changes)
+    )
+
+
+async def change_index(
+    connection: AsyncConnection,
+    tenant: TenantId,
+    subject: SubjectId,
+    record: RecordId,
+    *,
+    gone: Iterable[bytes],
+    come: Iterable[bytes],
+    version: int,
+) -> None:
+    """Replace the digests that lead to a record."""
+    old, new = set(gone), set(come)
+    if old - new:
+        await connection.execute(
+            delete(BLIND_INDEX).where(
+                BLIND_INDEX.c.tenant_id == tenant,
+                BLIND_INDEX.c.subject_id == subject,
+                BLIND_INDEX.c.record_id == record,
+                BLIND_INDEX.c.digest.in_(old - new),
+            )
+        )
+    rows = [
+        {"tenant_id": tenant, "digest": digest, "subject_id": subject, "record_id": record, "version": version}
+        for digest in new - old
+    ]
+    if rows:
+        await connection.execute(insert(BLIND_INDEX), rows)
+
+
+async def add_external(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert whole rows that lead from other systems' ids to a subject."""
+    names = [column.name for column in EXTERNAL_REF.columns]
+    await connection.execute(insert(EXTERNAL_REF), [dict(zip(names, row, strict=True)) for row in rows])
