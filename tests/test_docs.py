@@ -296,6 +296,22 @@ def test_the_picture_is_whole_and_legible_on_dark_and_light():
     assert "prefers-color-scheme: dark" in picture
 
 
+def test_the_picture_of_consent_is_whole_and_legible_on_dark_and_light():
+    from xml.etree import ElementTree as ET
+
+    picture = (DOCS / "consent.svg").read_text(encoding="utf-8")
+    words = " ".join(ET.fromstring(picture).itertext())  # noqa: S314 - our own file
+    assert all(word in words for word in ("Ledger", "One transaction", "The person's row", "Every read, on every node"))
+    assert "prefers-color-scheme: dark" in picture
+
+
+def test_concepts_explain_every_finding_of_the_record_of_processing():
+    source = (ROOT / "vault" / "operations" / "processing" / "findings.py").read_text(encoding="utf-8")
+    codes = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source))
+    assert len(codes) == 5
+    assert {_bare(cells[0]) for cells in _rows(_sections(_read("concepts.md"))["The record of processing"])} == codes
+
+
 # ---- The first steps, for real ---------------------------------------------------------------------------------------
 
 

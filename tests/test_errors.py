@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
+from uuid import UUID
 
 import pytest
 
 from vault import errors
-from vault.errors import CannotOpen, Denied, Fault, InvalidInput, NotFound, PolicyInvalid, Refusal, TooMany, VaultError
+from vault.errors import (
+    CannotOpen,
+    Denied,
+    Fault,
+    InvalidInput,
+    NotFound,
+    PolicyInvalid,
+    Refusal,
+    SubjectMerged,
+    TooMany,
+    VaultError,
+)
 
 FAMILY = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)]
 
@@ -20,6 +32,7 @@ CODES = {
     "NotAuthenticated": "not-authenticated",
     "Denied": "denied",
     "NotFound": "not-found",
+    "SubjectMerged": "subject-merged",
     "Conflict": "conflict",
     "StaleRevision": "stale-revision",
     "RevisionRequired": "revision-required",
@@ -42,6 +55,8 @@ def test_codes_are_stable_since_callers_build_on_them():
 def make(kind, **options):
     if kind is CannotOpen:
         return kind()
+    if kind is SubjectMerged:
+        return kind(UUID(int=1), **options)
     if kind is TooMany:
         options["retry_after"] = 3
     return kind("what is wrong", **options)

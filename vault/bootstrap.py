@@ -15,6 +15,7 @@ from vault import logs
 from vault import settings as settings_room
 from vault.audit.ledger import Ledger
 from vault.clock import Clock
+from vault.consent.ledger import ConsentLedger
 from vault.crypto.keyring import Keyring
 from vault.crypto.provider import EnvironmentRootKey, FileRootKey
 from vault.errors import Misconfigured, VaultError
@@ -240,6 +241,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
         subjects=Subjects(data),
+        consents=ConsentLedger(data),
         clock=clock,
     )
     return Vault(settings, house, keys)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
 
 class VaultError(Exception):
@@ -115,6 +116,19 @@ class NotFound(VaultError):
     ) -> None:
         super().__init__(detail, code=code, hint=hint)
         self.audit = audit
+
+
+class SubjectMerged(NotFound):
+    """This person was merged into another; ``merged_into`` is told to callers who may see that people are there."""
+
+    code = "subject-merged"
+
+    def __init__(
+        self, merged_into: UUID, *, audit: str | None = None, hint: str | None = "use that id from now on"
+    ) -> None:
+        detail = "This person was merged into another, whose id is `merged_into`."
+        super().__init__(detail, audit=audit, hint=hint)
+        self.merged_into = merged_into
 
 
 class Conflict(VaultError):

@@ -48,6 +48,8 @@ class Settings(BaseSettings):
     """Key store, a database of its own; empty: ``keys.sqlite`` in the folder."""
     root_key: str = Field("file:root.key", pattern=r"^(file|env):.", repr=False)
     """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
+    public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$")
+    """Address under which people reach ``/v1`` from outside, for the links that are sent to them; empty: no links."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8300
     database_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0

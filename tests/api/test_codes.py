@@ -11,13 +11,15 @@ from vault.api.problem_pages import EXPLAINED, IN_ERRORS
 
 HOUSE = Path(vault.__file__).parent
 OF_THE_CONSOLE = {
-    "demo-failed", "policy-invalid", "vault-error",  # never leave the command line, or have no instance
+    "demo-failed", "policy-invalid", "vault-error", "not-signed",  # never leave the command line, or have no instance
     "tenant-exists", "invalid-tenant", "name-taken", "principal-disabled",  # administer's
     "invalid-name", "invalid-role", "too-many-roles", "invalid-expiry",  # as above, in `errors`
 }  # fmt: skip
 ELSEWHERE = (
     "cli",
     "operations/importing",
+    "operations/consent_import/mapping",
+    "operations/consent_import/lines",
     "catalogue/load",
     "catalogue/document",
     "catalogue/purposes",

@@ -11,10 +11,17 @@ SEALING = {
     "vault.operations.append_record",
     "vault.operations.build",
     "vault.operations.change_profile",
+    "vault.operations.consent_import.batch",  # for types only
+    "vault.operations.consents.children",
+    "vault.operations.consents.evidence",
+    "vault.operations.consents.record",  # for types only
     "vault.operations.find_subjects",
     "vault.operations.importing.changes",
     "vault.operations.importing.records",
     "vault.operations.list_records",
+    "vault.operations.merge.duplicates",
+    "vault.operations.merge.reseal",
+    "vault.operations.merge.run",
     "vault.operations.read_fields",
     "vault.operations.show",
     "vault.subjects.records",  # for types only
@@ -24,9 +31,13 @@ SEALING = {
 UNSEALING = {
     "vault.operations.append_record",  # is what came in again what is there already?
     "vault.operations.change_profile",  # the old value, for the index that led to it
+    "vault.operations.consents.children",  # is this a child? nobody sees the date
+    "vault.operations.consents.evidence",
     "vault.operations.find_subjects",  # what a digest led to is checked
     "vault.operations.importing.changes",
     "vault.operations.importing.records",
+    "vault.operations.merge.duplicates",  # what a digest led to is checked; nobody sees the value
+    "vault.operations.merge.reseal",  # and seals it again under the key of the one who stays
     "vault.operations.show",
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""

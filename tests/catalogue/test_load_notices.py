@@ -10,6 +10,7 @@ from tests.policy.folders import at, changed, findings_of, only, shipped
 from vault.policy.policy_set import PolicySet
 
 FILE = "notices/marketing@3.md"
+GERMAN = "notices/marketing@3.de.md"
 
 
 def test_a_notice_is_read_with_the_hash_of_its_text():
@@ -29,6 +30,7 @@ def test_a_notice_is_read_with_the_hash_of_its_text():
         ('title = "News and offers by e-mail"', "title = 3", "title = 3", "wrong-value"),
         ('language = "en"', 'language = "English"', 'language = "English"', "wrong-value"),
         ('language = "en"', 'langage = "en"\nlanguage = "en"', "langage", "unknown-key"),
+        ('language = "en"', 'language = "en"\nmaterial = "no"', "material", "wrong-value"),
         ("valid_from = 2026-01-01", 'valid_from = "soon"', "valid_from", "wrong-value"),
         ("valid_from = 2026-01-01", "valid_from = 2026-13-01", "valid_from", "toml-syntax"),
     ],
@@ -55,9 +57,10 @@ def test_a_notice_without_a_text_is_refused():
 
 
 def test_a_notice_for_an_unknown_purpose_is_refused():
-    files = changed(FILE, '["direct-marketing"]', '["direct-marketing", "directmarketing"]')
+    loyalty = "notices/loyalty@1.md"
+    files = changed(loyalty, '["loyalty-programme"]', '["loyalty-programme", "loyaltyprogramme"]')
 
-    assert only(files) == (f"{FILE}:1", "unknown-purpose")
+    assert only(files) == (f"{loyalty}:1", "unknown-purpose")
 
 
 def test_consent_to_a_notice_that_is_not_there_is_refused():
@@ -86,3 +89,75 @@ def test_an_older_version_may_stay_beside_the_newer():
     files["notices/marketing@2.md"] = files[FILE].replace("marketing@3", "marketing@2")
 
     assert set(PolicySet.load(files).notices) >= {"marketing@2", "marketing@3"}
+
+
+def test_a_version_is_material_unless_it_says_otherwise():
+    assert PolicySet.load(shipped()).notices["marketing@3"].material is True
+    files = shipped()
+    del files[GERMAN]
+    files[FILE] = files[FILE].replace('language = "en"', 'language = "en"\nmaterial = false')
+
+    assert PolicySet.load(files).notices["marketing@3"].material is False
+
+
+def test_a_translation_is_the_same_version_in_another_language():
+    notices = PolicySet.load(shipped()).notices
+
+    assert notices["marketing@3"].language == "en"
+    german = notices.languages("marketing@3")["de"]
+    assert (german.id, german.title) == ("marketing@3", "Neuigkeiten und Angebote per E-Mail")
+    assert german.digest == "sha256:" + hashlib.sha256(shipped()[GERMAN].encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "passage"),
+    [
+        ('["direct-marketing"]', '["direct-marketing", "profiling"]', "purposes"),
+        ('language = "de"', 'language = "de"\nmaterial = false', "material"),
+        ("valid_from = 2026-01-01", "valid_from = 2026-02-01", "valid_from"),
+        ("valid_from = 2026-01-01\n", "", "+++"),
+    ],
+)
+def test_languages_of_one_version_that_disagree_are_refused_on_the_line(old, new, passage):
+    files = changed(GERMAN, old, new)
+    line = 2 if passage == "+++" else int(at(files, GERMAN, passage).rpartition(":")[2])
+
+    assert only(files) == (f"{GERMAN}:{line}", "languages-differ")
+
+
+def test_a_translation_is_named_by_its_language():
+    files = changed(GERMAN, 'language = "de"', 'language = "fr"')
+
+    assert only(files) == (at(files, GERMAN, "language"), "wrong-name")
+
+
+def test_a_language_that_stands_twice_is_refused():
+    files = shipped()
+    files["notices/marketing@3.en.md"] = files[FILE]
+
+    assert only(files) == ("notices/marketing@3.en.md:5", "duplicate")
+
+
+def test_translations_of_nothing_are_refused():
+    files = shipped()
+    files["notices/marketing@2.de.md"] = files[GERMAN].replace("marketing@3", "marketing@2")
+
+    assert only(files) == ("notices/marketing@2.de.md:1", "no-main-language")
+
+
+def test_a_newer_version_that_leaves_the_purpose_out_is_refused():
+    files = shipped()
+    files["notices/marketing@4.md"] = (
+        files[FILE].replace("marketing@3", "marketing@4").replace("direct-marketing", "profiling")
+    )
+
+    assert only(files) == (at(files, "purposes.toml", 'notice = "marketing@3"'), "notice-of-another")
+
+
+@pytest.mark.parametrize(
+    "name", ["marketing", "marketing@x", "marketing@3.de.at", "marketing@3.", "@3", "marketing@03"]
+)
+def test_a_file_whose_name_is_no_version_is_refused(name):
+    files = shipped() | {f"notices/{name}.md": shipped()[FILE]}
+
+    assert "wrong-name" in {each.code for each in findings_of(files) if each.file == f"notices/{name}.md"}

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from tests.policy.folders import at, changed, findings_of, only, shipped
-from vault.catalogue.model import Article9, LegalBasis
+from vault.catalogue.model import Article9, Article18, LegalBasis
 from vault.policy.policy_set import PolicySet
 
 FILE = "purposes.toml"
@@ -62,6 +62,16 @@ def test_days_bound_a_purpose():
             "valid_until =",
             "wrong-value",
         ),
+        ('owner = "Fulfilment"', 'owner = "F"\nsale_or_share = true', "sale_or_share", "wrong-value"),
+        ('owner = "Fulfilment"', 'owner = "F"\ndirect_marketing = 1', "direct_marketing", "wrong-value"),
+        ('owner = "Fulfilment"', 'owner = "F"\nrestriction = "consent"', "restriction", "wrong-value"),
+        ('owner = "Fulfilment"', 'owner = "F"\nrestriction = "any"', "restriction", "wrong-value"),
+        (
+            'owner = "Fulfilment"',
+            'owner = "F"\narticle9 = "explicit-consent"',
+            "[order-fulfilment]",
+            "consent-without-notice",
+        ),
         ('owner = "Fulfilment"', 'owner = "F"\nminimised = "yes"', "minimised =", "wrong-value"),
         (
             'recipients = ["parcel services", "payment services"]',
@@ -78,6 +88,25 @@ def test_a_mistake_in_a_purpose_is_refused_on_its_line(old, new, passage, code):
     files = shipped() | {FILE: head + "[order-fulfilment]" + tail.replace(old, new, 1)}
 
     assert only(files) == (at(files, FILE, passage, after=head), code)
+
+
+def test_explicit_consent_to_a_special_category_goes_beside_any_basis_and_has_a_notice():
+    files = shipped()
+    text = 'article9 = "explicit-consent"\nnotice = "orders@1"\nrestriction = "consent"\n'
+    files[FILE] = files[FILE].replace('owner = "Fulfilment"\n', f'owner = "Fulfilment"\n{text}')
+    files["notices/orders@1.md"] = (
+        files["notices/loyalty@1.md"].replace("loyalty@1", "orders@1").replace("loyalty-programme", "order-fulfilment")
+    )
+    policies = PolicySet.load(files)
+    purpose = policies.purposes["order-fulfilment"]
+
+    assert purpose.rests_on_consent
+    assert purpose.restriction is Article18.CONSENT
+    assert policies.notices.accepted(purpose, date(2026, 3, 5)) == {"orders@1"}
+    assert only({path: text for path, text in files.items() if "orders" not in path}) == (
+        at(files, FILE, 'notice = "orders@1"'),
+        "consent-without-notice",
+    )
 
 
 def test_a_purpose_without_needs_is_refused():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vault.cli.demo.people import LOCALES, MadeUp
+from vault.cli.demo.stage import _in_brief
 from vault.cli.demo.story import CHAPTERS
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
@@ -52,7 +53,10 @@ def test_the_tour_ends_by_itself_and_leaves_nothing_behind(begin, tmp_path):
         assert f"{number}. {chapter.title}" in out
         assert chapter.explanation in out
     assert "200/200" in out
-    for code in ("consent-missing", "purpose-excludes-field", "unknown-purpose", "not-authenticated", "no-value"):
+    for code in (
+        "consent-missing", "purpose-excludes-field", "objected", "restricted", "unknown-purpose", "not-authenticated",
+        "no-value", "purpose-unused",
+    ):  # fmt: skip
         assert code in out
     assert "cdv demo --serve" in out.splitlines()[-2] + out.splitlines()[-1]
     assert "cdv_" not in out  # no key is shown where it is of no use
@@ -70,7 +74,7 @@ def test_whoever_stays_can_try_it_until_ctrl_c(begin, tmp_path):
                 tried.append(answer.stdout[-3:])
             if "until Ctrl-C" in line:
                 break
-        assert tried == ["200", "200", "200"]
+        assert tried == ["200", "200", "200", "200"]
         assert left_behind(tmp_path)
         tour.send_signal(signal.SIGINT)
         _, complaints = tour.communicate(timeout=60)
@@ -102,3 +106,13 @@ def test_customers_come_from_many_countries_with_all_kinds_of_records():
     assert all(each.purchases for each in made)
     assert sum(len(each.interactions) for each in made) > 100
     assert 10 < sum(len(each.complaints) for each in made) < 60
+
+
+def test_of_a_long_answer_some_keys_are_shown_and_that_there_is_more():
+    answer = {"id": 1, "proof": {"value": 2, "other": 3}, "list": [{"value": 4}, {"other": 5}], "none": {"other": 6}}
+    assert _in_brief(answer, ("value",)) == {
+        "proof": {"value": 2, "…": "…"},
+        "list": [{"value": 4}],
+        "…": "…",
+    }
+    assert _in_brief({"value": 1}, ("value",)) == {"value": 1}

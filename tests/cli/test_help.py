@@ -40,9 +40,10 @@ def test_a_group_without_a_command_shows_its_help(cdv, path):
 def test_the_commands_that_are_promised_are_there():
     assert {
         ("init",), ("serve",), ("demo",), ("apps", "add"), ("apps", "list"), ("apps", "disable"), ("apps", "roles"),
-        ("keys", "issue"), ("keys", "revoke"), ("keys", "list"), ("tenants", "add"), ("tenants", "list"),
-        ("policy", "check"), ("policy", "apply"), ("policy", "explain"), ("policy", "history"), ("audit", "tail"),
-        ("db", "upgrade"), ("db", "status"), ("import",),
+        ("keys", "issue"), ("keys", "revoke"), ("keys", "list"), ("keys", "signing"), ("consent", "receipt"), ("verify",), ("tenants", "add"), ("tenants", "list"),
+        ("policy", "check"), ("policy", "apply"), ("policy", "explain"), ("policy", "history"), ("notices", "list"), ("notices", "show"), ("notices", "diff"), ("audit", "tail"),
+        ("db", "upgrade"), ("db", "status"), ("import",), ("processing-record",), ("consent", "record"), ("consent", "show"), ("consent", "check"), ("consent", "verify"),
+        ("consent", "object"), ("consent", "decide"), ("consent", "restrict"), ("consent", "lift"),
     } <= set(commands())  # fmt: skip
 
 

@@ -479,7 +479,7 @@ async def test_no_key_lies_in_the_store_in_clear(keyring, open_keyring, database
     await keyring.create_tenant("third")
     await keyring.new_subject_keys("third", [new_id()])
     keys = [random for random in drawn if len(random) == 32]
-    assert len(keys) == 5
+    assert len(keys) == 6
     stored = []
     async with database.reading() as connection:
         for table in (TENANT_KEY, TENANT_SECRET, DATA_KEY):

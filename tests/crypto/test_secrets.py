@@ -16,6 +16,7 @@ from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.keyring import Keyring
 from vault.crypto.provider import EnvironmentRootKey, FileRootKey
 from vault.crypto.secret import Secret
+from vault.crypto.signing import SigningKey
 from vault.crypto.tenant_keys import KINDS, TenantKeys
 from vault.crypto.tenants import Tenants
 from vault.crypto.wrap import WrappingKey
@@ -26,7 +27,9 @@ MODULES = [
 ]
 
 
-@pytest.fixture(params=["subject", "index", "token", "wrapping", "file", "environment", "tenant", "tenants", "keyring"])
+@pytest.fixture(
+    params=["subject", "index", "token", "signing", "wrapping", "file", "environment", "tenant", "tenants", "keyring"]
+)
 def secret(request, tmp_path, monkeypatch, clock):
     import base64
 
@@ -39,10 +42,11 @@ def secret(request, tmp_path, monkeypatch, clock):
         "subject": lambda: subject_keys(KEY),
         "index": lambda: IndexKeys(KEY),
         "token": lambda: TokenKey(KEY),
+        "signing": lambda: SigningKey(KEY),
         "wrapping": lambda: WrappingKey(KEY, 1),
         "file": lambda: FileRootKey(path),
         "environment": lambda: EnvironmentRootKey("CDV_TEST_ROOT_KEY"),
-        "tenant": lambda: TenantKeys("default", {1: WrappingKey(KEY, 1)}, dict.fromkeys(KINDS, (1, KEY))),
+        "tenant": lambda: TenantKeys("default", {1: WrappingKey(KEY, 1)}, dict.fromkeys(KINDS, (1, KEY)), {1: KEY}),
         "tenants": lambda: Tenants(None, FileRootKey(path), clock, max_age=1.0, monotonic=lambda: 0.0),
         "keyring": lambda: Keyring(None, FileRootKey(path), clock),
     }

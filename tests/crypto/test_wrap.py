@@ -17,7 +17,7 @@ from vault.errors import CannotOpen
 KEY = b"\x07" * 32
 data_keys = st.builds(data_key_context, names, ids, versions, versions)
 tenant_keys = st.builds(tenant_key_context, names, versions)
-secrets = st.builds(tenant_secret_context, names, st.sampled_from(["index", "token", "audit"]), versions)
+secrets = st.builds(tenant_secret_context, names, st.sampled_from(["index", "token", "audit", "signing"]), versions)
 contexts = data_keys | tenant_keys | secrets
 
 

@@ -15,9 +15,12 @@ READ = "/v1/read"
 FIND = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
 SALE = {"fields": {"amount": "1.00"}, "purpose": "order-fulfilment"}
 LIST = {"fields": ["amount"], "purpose": "order-fulfilment"}
+MERGE = {"survivor": "{id}", "duplicate": "{nobody}", "evidence": "ticket 4711"}
+NO = {"subject": "{id}", "purpose": "direct-marketing", "decision": "refused", "occurred_at": "2020-01-01T00:00:00Z"}
 PROFILE, STATE = "/v1/subjects/{id}/profile", "/v1/subjects/{id}"
 PURCHASE, PURCHASES = "/v1/subjects/{id}/records/purchase", "/v1/subjects/{id}/records/purchase:read"
 BUY = "?purpose=order-fulfilment"
+RECEIPT = "/v1/subjects/{id}/consents/{event}/receipt"
 
 
 def ask(**more):
@@ -104,6 +107,21 @@ CALLS = [
     ("state", ("support", "GET", STATE, None), 200, ("read", "allowed", None)),
     ("state, nobody", ("support", "GET", "/v1/subjects/{nobody}", None), 404, ("read", "denied", "subject-not-found")),
     ("state, no right", ("operator", "GET", STATE, None), 403, ("read", "denied", "not-granted")),
+    ("merge, nobody", ("dpo", "POST", "/v1/subjects:merge", MERGE), 404, ("merge", "failed", "subject-not-found")),
+    ("merge, one and the same", ("dpo", "POST", "/v1/subjects:merge", but(MERGE, duplicate="{id}")), 422, ("merge", "failed", "same-subject")),
+    ("merge, no evidence", ("dpo", "POST", "/v1/subjects:merge", but(MERGE, evidence=" ")), 422, ("merge", "failed", "invalid-evidence")),
+    ("merge, no right", ("support", "POST", "/v1/subjects:merge", MERGE), 403, ("merge", "denied", "not-granted")),
+    ("duplicates", ("dpo", "POST", "/v1/subjects/{id}:duplicates", None), 200, ("find-duplicates", "allowed", None)),
+    ("duplicates, nobody", ("dpo", "POST", "/v1/subjects/{nobody}:duplicates", None), 404, ("find-duplicates", "failed", "subject-not-found")),
+    ("duplicates, no right", ("sales", "POST", "/v1/subjects/{id}:duplicates", None), 403, ("find-duplicates", "denied", "not-granted")),
+    ("import consents", ("dpo", "POST", "/v1/consents:import?source=crm", [NO]), 200, ("import-consents", "allowed", None)),
+    ("import consents, nothing right", ("dpo", "POST", "/v1/consents:import?source=crm", [but(NO, purpose="fun", subject="{nobody}")]), 200, ("import-consents", "allowed", None)),
+    ("import consents, no source", ("dpo", "POST", "/v1/consents:import", [NO]), 422, ("import-consents", "failed", "invalid-source")),
+    ("import consents, no right", ("support", "POST", "/v1/consents:import?source=crm", [NO]), 403, ("import-consents", "denied", "not-granted")),
+    ("receipt, no such event", ("support", "GET", RECEIPT, None), 404, ("read-receipt", "failed", "consent-event-not-found")),
+    ("receipt, nobody", ("support", "GET", "/v1/subjects/{nobody}/consents/{event}/receipt", None), 404, ("read-receipt", "failed", "subject-not-found")),
+    ("receipt, no right", ("finance", "GET", RECEIPT, None), 403, ("read-receipt", "denied", "not-granted")),
+    ("signing keys", ("stranger", "GET", "/v1/signing-keys", None), 200, ("read-policies", "allowed", None)),
     ("audit", ("dpo", "GET", "/v1/audit/entries", None), 200, ("read-audit", "allowed", None)),
     ("audit, no right", ("sales", "GET", "/v1/audit/entries", None), 403, ("read-audit", "denied", "not-granted")),
     ("catalogue", ("stranger", "GET", "/v1/catalogue", None), 200, ("read-policies", "allowed", None)),
@@ -140,7 +158,7 @@ async def test_every_call_leaves_exactly_one_entry(node):
         await node.append(
             "fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment", external_id="there"
         )
-        names = {"{id}": subject, "{nobody}": str(uuid4())}
+        names = {"{id}": subject, "{nobody}": str(uuid4()), "{event}": str(uuid4())}
         async with node.new_entries() as made:
             answer = await node.call(
                 role, method, _filled(path, names), _filled(body, names), headers=rest[0] if rest else None

@@ -126,4 +126,13 @@ def test_step_5_refuses_a_caller_without_roles():
     ],
 )
 def test_an_answer_holds_until_the_purpose_begins_or_has_ended(days, until):
-    assert holds_until(purpose("accounting", **days), TODAY) == until
+    assert holds_until(purpose("accounting", **days), POLICIES.notices, TODAY) == until
+
+
+def test_an_answer_holds_until_another_version_of_the_notice_comes_into_force():
+    text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
+    later = PolicySet.load(shipped() | {"notices/marketing@4.md": text.replace("2026-01-01", "2026-05-01")})
+
+    assert holds_until(later.purposes["direct-marketing"], later.notices, TODAY) == datetime(2026, 5, 1, tzinfo=UTC)
+    assert holds_until(later.purposes["direct-marketing"], later.notices, date(2026, 5, 1)) is None
+    assert holds_until(later.purposes["profiling"], later.notices, TODAY) is None

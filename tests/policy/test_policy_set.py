@@ -66,6 +66,17 @@ def test_a_missing_file_is_refused(folder, name):
     assert findings_in(folder) == [(f"{name}:1", "missing-file")]
 
 
+@pytest.mark.parametrize("name", ["consent.toml", "controller.toml"])
+def test_a_file_with_defaults_may_be_missing(folder, name):
+    before = PolicySet.from_folder(folder)
+    (folder / name).unlink()
+    after = PolicySet.from_folder(folder)
+
+    assert name in before.files
+    assert name not in after.files
+    assert after.version != before.version
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     assert (":1", "missing-folder") in findings_in(tmp_path / "none")
 

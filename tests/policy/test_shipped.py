@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.folders import SHIPPED, shipped
+from vault.catalogue.consent import AGES, OTHER_AGE
 from vault.catalogue.load import SPECIAL, within
 from vault.policy.decisions import Decisions
 from vault.policy.policy_set import PolicySet
@@ -21,6 +22,7 @@ BASES = {
     "fraud-prevention": "legitimate-interest",
     "service-analytics": "legitimate-interest",
     "direct-marketing": "consent",
+    "partner-advertising": "consent",
     "profiling": "consent",
     "loyalty-programme": "consent",
     "health-advice": "consent",
@@ -37,6 +39,33 @@ def test_the_purposes_and_their_grounds_are_those_of_the_design():
     assert {name: str(purpose.legal_basis) for name, purpose in POLICIES.purposes.items()} == BASES
     assert [name for name, purpose in POLICIES.purposes.items() if purpose.minimised] == ["service-analytics"]
     assert POLICIES.purposes["direct-marketing"].notice == "marketing@3"
+
+
+def test_what_the_law_says_of_single_purposes_is_declared():
+    def having(key):
+        return {name for name, purpose in POLICIES.purposes.items() if getattr(purpose, key)}
+
+    assert having("direct_marketing") == {"direct-marketing", "partner-advertising"}
+    assert having("sale_or_share") == {"partner-advertising"}
+    assert having("restriction") == {"subject-rights"}
+    assert POLICIES.purposes["subject-rights"].restriction == "legal-claims"
+
+
+def test_notices_of_advertising_are_there_in_two_languages():
+    for notice in ("marketing@3", "partner-advertising@1"):
+        assert list(POLICIES.notices.languages(notice)) == ["en", "de"]
+
+
+def test_the_shipped_ages_are_those_that_count_without_the_file():
+    assert POLICIES.consent.ages == AGES
+    assert len(AGES) == 27 + 3 + 2  # the Union, the rest of the Economic Area, two neighbours
+    assert all(13 <= age <= OTHER_AGE for age in AGES.values())
+
+
+def test_the_controller_is_an_example_to_change():
+    assert POLICIES.controller.stated
+    assert POLICIES.controller.email.endswith(".example")
+    assert "CHANGE THIS" in shipped()["controller.toml"]
 
 
 def test_the_roles_are_those_of_the_design():
@@ -91,6 +120,10 @@ def test_special_categories_are_marked_restricted_and_have_no_index():
         ("marketing", "direct-marketing", "iban", "read", "purpose-excludes-field"),
         ("marketing", "order-fulfilment", "email", "read", "denied-by-rule"),
         ("marketing", "customer-support", "email.masked", "read", "denied-by-rule"),
+        ("marketing", "partner-advertising", "email", "read", "granted"),
+        ("marketing", "partner-advertising", "preferences", "read", "granted"),
+        ("marketing", "partner-advertising", "name", "read", "purpose-excludes-field"),
+        ("sales", "partner-advertising", "email", "read", "not-granted"),
         ("marketing", "profiling", "political_view.leaning", "read", "granted"),
         ("analytics", "service-analytics", "birth_date.year", "read", "granted"),
         ("analytics", "service-analytics", "birth_date.age_band", "read", "granted"),

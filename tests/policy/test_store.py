@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from tests.policy.folders import shipped
-from vault.errors import NotFound, Unavailable
+from vault.errors import NotFound, PolicyInvalid, Unavailable
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
-from vault.policy.tables import POLICY_VERSION
+from vault.policy.tables import NOTICE_TEXT, POLICY_VERSION
 from vault.storage.database import Database
 from vault.storage.migrate import upgrade
 
@@ -211,6 +211,110 @@ async def test_two_nodes_that_apply_at_once_agree_in_the_end(policies, elsewhere
     await elsewhere.refresh()
 
     assert policies.active("default").version == elsewhere.active("default").version
+
+
+MARKETING = shipped()["notices/marketing@3.md"]
+
+
+def with_notice(file, text):
+    return PolicySet.load(shipped() | {f"notices/{file}.md": text})
+
+
+def fourth(**changes):
+    text = MARKETING.replace("marketing@3", "marketing@4")
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    return text
+
+
+async def kept(database):
+    async with database.reading() as connection:
+        return (await connection.execute(select(NOTICE_TEXT).order_by(NOTICE_TEXT.c.recorded_at))).all()
+
+
+async def test_every_notice_is_kept_in_every_language_with_the_policies(policies, clock):
+    await policies.apply("default", FIRST, "ada")
+
+    for notice in FIRST.notices.texts():
+        found = await policies.notice_text("default", notice.digest)
+        assert (found.notice, found.language, found.recorded_at) == (notice.id, notice.language, clock.now())
+        assert found.body.decode() == shipped()[notice.file]
+        assert found.parsed().body == notice.body
+    assert {each.language for each in await policies.notice_texts("default", "marketing@3")} == {"en", "de"}
+
+
+async def test_a_text_is_kept_once_for_a_tenant_however_often_it_is_applied(policies, elsewhere, database):
+    for each in (FIRST, SECOND, FIRST, FIRST):
+        await policies.apply("default", each, "ada")
+    await elsewhere.apply("default", SECOND, "bob")
+    once = len(await kept(database))
+    await policies.apply("shop", FIRST, "ada")
+
+    assert once == len(list(FIRST.notices.texts()))
+    assert len(await kept(database)) == 2 * once
+
+
+async def test_a_text_is_kept_when_it_has_left_the_policies(policies, clock):
+    await policies.apply("default", with_notice("marketing@4", fourth()), "ada")
+    digest = policies.active("default").policy_set.notices["marketing@4"].digest
+    clock.advance(hours=1)
+    await policies.apply("default", FIRST, "ada")
+
+    assert (await policies.notice_text("default", digest)).body.decode() == fourth()
+    assert [each.digest for each in await policies.notice_texts("default", "marketing@4")] == [digest]
+
+
+async def test_tenants_do_not_see_each_other_s_texts(policies):
+    await policies.apply("default", with_notice("marketing@4", fourth()), "ada")
+    await policies.apply("shop", FIRST, "ada")
+    digest = policies.active("default").policy_set.notices["marketing@4"].digest
+
+    assert await policies.notice_text("shop", digest) is None
+    assert await policies.notice_texts("shop", "marketing@4") == []
+
+
+async def test_policies_from_before_notices_were_kept_are_made_up_for(policies, database):
+    await policies.apply("default", FIRST, "ada")
+    async with database.transaction() as connection:
+        await connection.execute(delete(NOTICE_TEXT))
+
+    assert await policies.apply("default", FIRST, "ada") is False
+    assert len(await kept(database)) == len(list(FIRST.notices.texts()))
+
+
+async def test_a_version_in_use_cannot_change_its_text(policies, database, clock):
+    await policies.apply("default", FIRST, "ada")
+    before = await kept(database)
+    for file in ("marketing@3", "marketing@3.de"):
+        changed = with_notice(file, shipped()[f"notices/{file}.md"] + "\nMore.\n")
+        with pytest.raises(PolicyInvalid) as caught:
+            await policies.apply("default", changed, "ada")
+
+        (finding,) = caught.value.findings
+        assert (finding.file, finding.code) == (f"notices/{file}.md", "notice-changed")
+        assert "marketing@4" in finding.remedy
+    assert policies.active("default").version == FIRST.version
+    assert await kept(database) == before
+
+
+async def test_a_version_to_come_may_change_until_its_day(policies, clock):
+    day = clock.now().date() + timedelta(days=1)
+    draft, better = (
+        fourth(**{"2026-01-01": f"{day}", "about once": word}) for word in ("about twice", "at most twice")
+    )
+    await policies.apply("default", with_notice("marketing@4", draft), "ada")
+    assert await policies.apply("default", with_notice("marketing@4", better), "ada") is True
+    clock.advance(hours=24)
+    with pytest.raises(PolicyInvalid):
+        await policies.apply("default", with_notice("marketing@4", draft.replace("We keep", "We hold")), "ada")
+
+
+async def test_a_version_may_get_another_language_later(policies):
+    await policies.apply("default", FIRST, "ada")
+    french = MARKETING.replace('"en"', '"fr"')
+
+    assert await policies.apply("default", with_notice("marketing@3.fr", french), "ada") is True
+    assert len(await policies.notice_texts("default", "marketing@3")) == 3
 
 
 async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock):

@@ -144,6 +144,7 @@ async def _spread(node) -> list[str]:
             external_id=WORD, headers={"Idempotency-Key": f"{WORD}-{collection.name}"},
         )  # fmt: skip
         assert appended.status_code == 201, appended.text
+    await _say(node, subject)
     shown = [view.name for view in catalogue.views()]
     read = await node.read("dpo", subject, shown, "subject-rights", reason=f"call of {WORD}, {PHONE}")
     assert read.status_code == 200, read.text
@@ -163,6 +164,25 @@ async def _spread(node) -> list[str]:
         assert len(found.json()["results"]) == 1, (match, found.text)
     await node.patch("dpo", subject, {"notes": None, "email": f"{WORD}.{WORD}@example.org"}, "subject-rights", '"2"')
     return await _refused(node, subject)
+
+
+async def _say(node, subject):
+    """Put the canary into the free words beside what people say."""
+    one, words = f"/v1/subjects/{subject}", f"{WORD}, {PHONE}"
+    given = {"decision": "given", "notice": "marketing@3", "evidence": words}
+    sent = [
+        ("consents", {"purpose": "direct-marketing", "method": "oral", **given}),
+        ("consents", {"purpose": "direct-marketing", "method": "double-opt-in", **given}),
+        ("objections", {"purpose": "fraud-prevention", "reason": words}),
+        ("restriction", {"ground": "claims", "reason": words}),
+        ("restriction:lift", {"reason": words}),
+    ]
+    for number, (path, body) in enumerate(sent):
+        answer = await node.post("dpo", f"{one}/{path}", body, headers={"Idempotency-Key": f"{WORD}-said-{number}"})
+        assert answer.status_code == 201, answer.text
+        assert not _found(answer.content)
+    told = await node.call("dpo", "GET", f"{one}/consents")
+    assert [each["evidence"] for each in told.json()["history"]] == [words] * 5
 
 
 async def _refused(node, subject) -> list[str]:
@@ -191,6 +211,16 @@ async def _refused(node, subject) -> list[str]:
         ("POST", f"{one}/records/complaint", {"fields": {"body": "x"}, "external_id": WORD, "purpose": "complaint-handling"}),
         ("POST", f"{one}/records/{WORD}", {"fields": {"body": WORD}, "purpose": "complaint-handling"}),
         ("POST", f"{one}/records/complaint:read", {"fields": ["body"], "cursor": WORD, "purpose": "complaint-handling"}),
+        ("POST", f"{one}/consents", dict.fromkeys(("purpose", "decision", "notice", "method", "channel", "by", "evidence"), WORD)),
+        ("POST", f"{one}/consents", {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "evidence": f"{WORD}\n"}),
+        ("POST", f"{one}/objections", {"purpose": WORD, "reason": f"{WORD}\n"}),
+        ("POST", f"{one}/objections/{WORD}:decide", {"decision": WORD, "reason": WORD}),
+        ("POST", f"{one}/restriction", {"ground": WORD, "reason": WORD}),
+        ("POST", "/v1/consents:check", {"subjects": [WORD], "purposes": [WORD]}),
+        ("POST", "/v1/consents:check", {"subjects": [subject], "purposes": [WORD]}),
+        ("POST", "/v1/consents:confirm", {"token": WORD}),
+        ("GET", f"/v1/consents:confirm?token={WORD}", None),
+        ("GET", f"{one}/consents?cursor={WORD}", None),
         ("POST", "/v1/decisions:explain", {"fields": [WORD], "purpose": WORD, "roles": [WORD]}),
         ("PATCH", f"{one}/profile?purpose={WORD}&source={WORD}", {"name": WORD}),
         ("PATCH", f"{one}/profile?purpose=customer-support", {"birth_date": WORD}),

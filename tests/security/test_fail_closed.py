@@ -38,6 +38,12 @@ def _calls(subject):
         ("sales", "POST", "/v1/subjects:upsert", NEW),
         ("sales", "PATCH", f"{one}/profile?purpose=order-fulfilment", {"name": "New"}),
         ("sales", "POST", f"{one}/records/purchase", buy),
+        ("support", "POST", f"{one}/consents", {"purpose": "direct-marketing", "decision": "withdrawn"}),
+        ("support", "GET", f"{one}/consents", None),
+        ("support", "POST", f"{one}/objections", {"purpose": "direct-marketing"}),
+        ("support", "POST", "/v1/consents:check", {"subjects": [subject], "purposes": ["order-fulfilment"]}),
+        ("dpo", "POST", f"{one}/restriction:lift", {}),
+        (None, "POST", "/v1/consents:confirm", {"token": "x"}),
         # Denials and failures too: they are entries like any other.
         ("support", "POST", "/v1/read", {"subject": subject, "fields": ["email"], "purpose": "customer-support"}),
         ("support", "POST", "/v1/read", {"subject": subject, "fields": ["shoe"], "purpose": "customer-support"}),
@@ -93,7 +99,7 @@ async def test_a_log_that_only_its_index_of_people_is_gone_of(place, clock):
 
 async def _rows(node):
     counted = {}
-    for table in ("subject", "record", "external_ref", "blind_index"):
+    for table in ("subject", "record", "external_ref", "blind_index", "consent_event"):
         ((counted[table],),) = await node.sql(f"SELECT count(*) FROM {table}")
     return counted
 

@@ -109,7 +109,8 @@ def _try(server, operation, mode, *, steered):
         }
         for kind in ("json", "data"):
             if sent.get(kind) is not None:
-                request["json" if kind == "json" else "content"] = sent[kind]
+                form = kind == "data" and isinstance(sent[kind], dict)
+                request["json" if kind == "json" else "data" if form else "content"] = sent[kind]
         with _told(request):
             answer = server.run(server.node.http.request(**request))
             assert answer.status_code < 500, answer.text
@@ -138,6 +139,8 @@ def _steer(sent, subject):
     if isinstance(body, dict):
         if "purpose" in body:
             body["purpose"] = "subject-rights"
+        if "decision" in body and "notice" in body:
+            body |= {"purpose": "direct-marketing", "notice": "marketing@3", "evidence": "a form"}
         if isinstance(body.get("fields"), list):
             body["fields"] = ["name", "email.masked"]
         if "subject" in body:
@@ -146,7 +149,8 @@ def _steer(sent, subject):
             body["profile"] = {"name": "Somebody", **body["profile"]}
     if "/v1/subjects/" in sent["url"]:
         rest = sent["url"].partition("/v1/subjects/")[2].split("/", 1)
-        sent["url"] = "http://vault/v1/subjects/" + "/".join([subject, *rest[1:]])
+        verb = "".join(rest[0].partition(":")[1:])
+        sent["url"] = "http://vault/v1/subjects/" + "/".join([subject + verb, *rest[1:]])
         collection = sent["url"].partition("/records/")[2]
         if collection:
             sent["url"] = sent["url"].replace(

@@ -11,6 +11,8 @@ from vault.bootstrap import policy_folder
 from vault.operations.administer import apply_policies
 from vault.policy.policy_set import PolicySet
 
+EVENT = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d"
+
 # For every route: what the other tenant would send, with {id} the person and {entry} an audit entry of the first.
 # The role is the one that may do most on that route.
 ATTEMPTS = {
@@ -38,6 +40,18 @@ ATTEMPTS = {
     ("GET", "/v1/catalogue"): ("dpo", None),
     ("GET", "/v1/purposes"): ("dpo", None),
     ("GET", "/v1/audit/entries"): ("dpo", None),
+    ("GET", "/v1/subjects/{id}/consents/{event}/receipt"): ("dpo", None),
+    ("GET", "/v1/subjects/{id}/consents"): ("dpo", None),
+    ("POST", "/v1/subjects/{id}/consents"): ("dpo", {"purpose": "direct-marketing", "decision": "withdrawn"}),
+    ("POST", "/v1/subjects/{id}/consents:signal"): ("dpo", None),
+    ("POST", "/v1/subjects/{id}/objections"): ("dpo", {"purpose": "fraud-prevention"}),
+    ("POST", "/v1/subjects/{id}/objections/{event}:decide"): ("dpo", {"decision": "upheld", "reason": "mine"}),
+    ("POST", "/v1/subjects/{id}/restriction"): ("dpo", {"ground": "claims"}),
+    ("POST", "/v1/subjects/{id}/restriction:lift"): ("dpo", {}),
+    ("POST", "/v1/consents:check"): ("dpo", {"subjects": ["{id}"], "purposes": ["order-fulfilment"]}),
+    ("GET", "/v1/consents:confirm"): (None, None),
+    ("POST", "/v1/consents:confirm"): (None, {"token": "cdvc_"}),
+    ("GET", "/v1/signing-keys"): ("dpo", None),
 }
 
 
@@ -51,15 +65,17 @@ async def theirs(node):
 
 def _put(thing, subject):
     if isinstance(thing, str):
-        return thing.replace("{id}", str(subject))
+        return thing.replace("{id}", str(subject)).replace("{event}", EVENT)
     if isinstance(thing, dict):
         return {key: _put(each, subject) for key, each in thing.items()}
+    if isinstance(thing, list):
+        return [_put(each, subject) for each in thing]
     return thing
 
 
 async def _attempt(node, method, path, subject, **how):
     role, body = ATTEMPTS[method, path]
-    headers = {"If-Match": '"1"'} if method == "PATCH" else {}
+    headers = {"If-Match": '"1"'} if method == "PATCH" else {"Sec-GPC": "1"} if path.endswith(":signal") else {}
     return await node.call(role, method, _put(path, subject), _put(body, subject), tenant=OTHER, headers=headers, **how)
 
 

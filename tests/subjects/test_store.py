@@ -52,7 +52,7 @@ def store(database):
 
 
 def subject_row(subject, *, tenant="ours", state="active"):
-    return (tenant, subject, random_id(), state, NOW)
+    return (tenant, subject, random_id(), state, NOW, None)
 
 
 def record_row(subject, collection, record, *, tenant="ours", revision=1, external=None, body=b"body", occurred=None):

@@ -12,7 +12,22 @@ from vault.api import bodies, problems
 from vault.api.metrics import Sizes
 from vault.api.porch import Deadline, Porch
 from vault.api.refusals import EVERYWHERE, refusals
-from vault.api.routes import audit, health, policies, read, records, subjects
+from vault.api.routes import (
+    audit,
+    consents,
+    consents_import,
+    health,
+    merging,
+    notices,
+    objections,
+    policies,
+    processing,
+    read,
+    receipts,
+    records,
+    subjects,
+)
+from vault.operations.consents.confirm import Confirmations
 from vault.operations.sign_in import SignIns
 
 if TYPE_CHECKING:
@@ -46,10 +61,25 @@ def bare_app(vault: Vault) -> FastAPI:
     )
     app.state.house = vault.house
     app.state.sign_ins = SignIns(vault.house)
+    app.state.confirmations = Confirmations(vault.house)
+    app.state.public_url = vault.settings.public_url
     app.state.ready = vault.ready
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
-    for each in (subjects, records, policies, audit, health):
+    for each in (
+        subjects,
+        merging,
+        records,
+        consents,
+        consents_import,
+        receipts,
+        objections,
+        policies,
+        notices,
+        processing,
+        audit,
+        health,
+    ):
         app.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))
     # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
     app.add_api_route(read.PATH, health.alive, methods=["POST"], include_in_schema=False)

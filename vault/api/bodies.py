@@ -105,6 +105,7 @@ class Problem(BaseModel):
     denied: dict[str, Refused] | None = None
     errors: list[Fault] | None = None
     audit: UUID | None = None
+    merged_into: Annotated[UUID | None, Field(description="The id that stands for this person now.")] = None
     request_id: str | None = None
 
 

@@ -24,7 +24,7 @@ log = logs.get_logger()
 _ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _SAFE: Final = (
-    (b"cache-control", b"no-store"),  # nothing that a vault answers belongs into anybody's cache
+    (b"cache-control", b"no-store"),  # nothing of what a vault holds belongs into anybody's cache
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
@@ -90,7 +90,7 @@ class Deadline:
 
 
 class _Answer:
-    """Passes the answer on, with more headers, and remembers its status."""
+    """Passes the answer on, with more headers where it does not state them itself, and remembers its status."""
 
     __slots__ = ("_headers", "_send", "status")
 
@@ -103,7 +103,8 @@ class _Answer:
         """Send a part of the answer."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers]
+            stated = {name for name, _value in message["headers"]}
+            message["headers"] = [*message["headers"], *(each for each in self._headers if each[0] not in stated)]
         await self._send(message)
 
 

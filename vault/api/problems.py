@@ -60,6 +60,7 @@ def problem(
     denied: Any = None,
     faults: Sequence[errors.Fault] = (),
     audit: str | None = None,
+    merged_into: object = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Write a problem; ``type`` leads to the page that explains its code."""
@@ -73,6 +74,7 @@ def problem(
         "denied": denied,
         "errors": list(faults) or None,
         "audit": audit,
+        "merged_into": merged_into,
         "request_id": request_id(request),
     }
     content = msgspec.json.encode({key: value for key, value in body.items() if value is not None})
@@ -106,6 +108,7 @@ async def from_vault_error(request: Request, error: Exception) -> Response:
         denied=denied,
         faults=getattr(error, "faults", ()),
         audit=error.audit,
+        merged_into=getattr(error, "merged_into", None),
         headers=_headers(error),
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import Entry, checked, decode, leaf_hash
 from vault.audit.tables import BATCH, ENTRY, SUBJECT
+from vault.audit.usage import KINDS, id_before, use_of
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
@@ -20,12 +21,14 @@ from vault.storage.batcher import Batcher
 from vault.storage.columns import Ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.audit.usage import Use
     from vault.clock import Clock
     from vault.ids import Pseudonym, TenantId
     from vault.storage.database import Database
@@ -36,6 +39,9 @@ FEW = 8
 SUBJECTS_A_COMMIT = 5_000
 """A commit is sent off once it holds so many subjects; keeps the memory of a flight of large batches bounded."""
 
+
+USES_AT_A_TIME = 5_000
+"""Entries that are fetched at a time for counting: some megabytes, far below the time that a query may take."""
 
 EVERYBODY = 1_000_000
 """Entries in one flight at the most: nobody is left for a second flight, which the deadline would not cover."""
@@ -135,6 +141,28 @@ class Ledger:
             bodies = (await connection.execute(statement.limit(limit + 1))).scalars().all()
         entries = [decode(body) for body in bodies[:limit]]
         return Page(entries, EntryId(entries[-1].id) if len(bodies) > limit else None)
+
+    async def uses(self, tenant: TenantId, since: datetime, until: datetime) -> AsyncIterator[list[Use]]:
+        """Walk the granted uses of a tenant's data between two moments, both included, oldest first, in chunks.
+
+        Each chunk is a short transaction of its own: however long the log, nobody's write waits for the walk.
+        """
+        at = id_before(since)
+        wanted = (
+            ENTRY.c.tenant_id == tenant,
+            ENTRY.c.at.between(since, until),
+            ENTRY.c.action.in_(list(KINDS)),
+            ENTRY.c.decision.in_(["allowed", "partly"]),
+        )
+        while True:
+            statement = select(ENTRY.c.id, ENTRY.c.body).where(*wanted, ENTRY.c.id > at).order_by(ENTRY.c.id)
+            async with self._database.reading() as connection:
+                rows = (await connection.execute(statement.limit(USES_AT_A_TIME))).all()
+            if rows:
+                yield [use_of(row.body) for row in rows]
+                at = rows[-1].id
+            if len(rows) < USES_AT_A_TIME:
+                return
 
     async def _commit(self, waiting: list[_Rows]) -> list[None]:
         # Whoever waits has at most the flight before and its own: the deadline is for both of them.

@@ -124,6 +124,17 @@ class Table:
             return default
         return value
 
+    def number(self, key: str, *, least: int, most: int) -> int | None:
+        """Return a whole number that may be left out."""
+        value = self.take(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            remedy = f"write a whole number from {least} to {most}"
+            self.fault(key, "wrong-value", f"`{key[:80]}` of {self.where} is out of range", remedy)
+            return None
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Return a list of texts, each once; what is no text or comes twice is noted and left out."""
         value = self.take(key)

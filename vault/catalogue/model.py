@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Any
 
-from vault.catalogue.terms import Article9, LegalBasis, Risk, Sensitivity
+from vault.catalogue.terms import Article9, Article18, LegalBasis, Risk, Sensitivity
 from vault.errors import InvalidInput
 from vault.ids import FieldName, PurposeName
 
@@ -18,6 +18,7 @@ __all__ = [
     "CLEAR",
     "HOME",
     "Article9",
+    "Article18",
     "Catalogue",
     "Collection",
     "Field",
@@ -205,6 +206,10 @@ class Purpose:
 
     ``needs`` are canonical names and ``views`` all that they cover. ``collects`` is false for a purpose that justifies
     no collection of its own, as with handing people their data. The days bound it, both included, in UTC.
+
+    ``direct_marketing`` is true where an objection ends it at once and for good (Art. 21(2) and (3)), ``sale_or_share``
+    where a global opt-out signal does (CCPA §1798.120 and §1798.135). ``restriction`` is the exception by which it goes
+    on while a person's data is restricted; without one it does not.
     """
 
     name: PurposeName
@@ -223,6 +228,14 @@ class Purpose:
     notice: str | None = None
     law: str | None = None
     interest: str | None = None
+    direct_marketing: bool = False
+    sale_or_share: bool = False
+    restriction: Article18 | None = None
+
+    @property
+    def rests_on_consent(self) -> bool:
+        """Tell whether the purpose needs the person's consent: by Art. 6(1)(a), or by Art. 9(2)(a)."""
+        return self.legal_basis == LegalBasis.CONSENT or self.article9 == Article9.EXPLICIT_CONSENT
 
     def covers(self, shown: FieldView) -> bool:
         """Tell whether the purpose needs the field, shown in that way."""

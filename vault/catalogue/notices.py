@@ -8,17 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vault.catalogue.document import Document
-from vault.catalogue.findings import did_you_mean
-from vault.catalogue.model import LegalBasis
 from vault.catalogue.purposes import NOTICE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import date
 
     from vault.catalogue.document import Table
     from vault.catalogue.findings import Findings
-    from vault.catalogue.model import Purpose
 
 FENCE = "+++"
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")
@@ -26,7 +22,12 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Notice:
-    """One version of a text. ``digest`` is SHA-256 over the whole file, so that a consent can name the exact words."""
+    """One version of a text in one language.
+
+    ``digest`` is SHA-256 over the whole file, so that a consent can name the exact words. ``material`` is true where
+    the version says something else than the one before it, so that whoever agreed to that one is asked anew.
+    ``translated`` is true where the file is named by its language too.
+    """
 
     id: str
     title: str
@@ -35,6 +36,8 @@ class Notice:
     valid_from: date | None
     body: str = field(repr=False)
     digest: str = ""
+    material: bool = True
+    translated: bool = False
 
     @property
     def name(self) -> str:
@@ -46,73 +49,71 @@ class Notice:
         """Return the version, from 1."""
         return int(self.id.partition("@")[2])
 
+    @property
+    def file(self) -> str:
+        """Return the path in the policy folder."""
+        return f"notices/{self.id}.{self.language}.md" if self.translated else f"notices/{self.id}.md"
 
-def id_of(file: str) -> str:
-    """Return the ``name@version`` that a notice's file is called by."""
-    return file.rpartition("/")[2].removesuffix(".md")
+    def in_force(self, day: date) -> bool:
+        """Tell whether people may be asked by this text on a day."""
+        return self.valid_from is None or self.valid_from <= day
 
 
-def load_notice(file: str, text: str, findings: Findings) -> Notice | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class NoticeFile:
+    """One file as it was read. ``notice`` and ``document`` are ``None`` where its front matter cannot be read."""
+
+    file: str
+    notice: Notice | None
+    document: Document | None
+
+    @property
+    def id(self) -> str:
+        """Return the ``name@version`` that the file is called by."""
+        return stem_of(self.file)[0]
+
+
+def stem_of(file: str) -> tuple[str, str | None]:
+    """Part what a file is called by: ``name@version``, and its language where that stands in the name."""
+    name, dot, language = file.rpartition("/")[2].removesuffix(".md").partition(".")
+    return name, language if dot else None
+
+
+def load_notice(file: str, text: str, findings: Findings) -> NoticeFile:
     """Read one notice: TOML front matter between two lines of ``+++``, then the text in Markdown."""
     front, body, last = _split(text)
     if front is None:
         findings.add(
             file, 1, "no-front-matter", "the notice has no front matter", f"begin with {FENCE}, TOML, and {FENCE}"
         )
-        return None
+        return NoticeFile(file, None, None)
     document = Document(file, front, findings, first=2)
     if not document.sound:
-        return None
+        return NoticeFile(file, None, None)
     table = document.root()
+    stem, suffix = stem_of(file)
     notice = Notice(
-        id=_id(table, id_of(file)),
+        id=_id(table, stem),
         title=table.text("title", most=200),
         purposes=table.texts("purposes"),
-        language=_language(table),
+        language=_language(table, suffix),
         valid_from=table.day("valid_from"),
         body=body.strip(),
-        digest="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        digest=digest_of(text),
+        material=table.flag("material", default=True),
+        translated=suffix is not None,
     )
     table.finish()
     if not notice.purposes:
         document.note(1, "missing-key", "the notice names no `purposes`", 'add `purposes = ["…"]`')
     if not notice.body:
         document.note(last, "empty-notice", "the notice has no text", "write what people agree to")
-    return notice
+    return NoticeFile(file, notice, document)
 
 
-def check_notices(
-    document: Document,
-    purposes: Mapping[str, Purpose],
-    notices: Mapping[str, Notice | None],
-    findings: Findings,
-) -> None:
-    """Note purposes whose notice is not there or is about something else, and notices for unknown purposes.
-
-    Args:
-        document: purposes.toml.
-        purposes: what it declares.
-        notices: by ``name@version``, as the file is called; ``None`` where the file cannot be read.
-        findings: where mistakes go.
-    """
-    for name, purpose in purposes.items():
-        if purpose.notice is None or purpose.legal_basis != LegalBasis.CONSENT or not NOTICE.fullmatch(purpose.notice):
-            continue
-        if purpose.notice in notices and notices[purpose.notice] is None:
-            continue
-        notice = notices.get(purpose.notice)
-        if notice is None:
-            remedy = did_you_mean(purpose.notice, notices, f"write notices/{purpose.notice}.md")
-            message = f"[{name}] names the notice `{purpose.notice}`, which is not there"
-            document.fault((name, "notice"), "consent-without-notice", message, remedy)
-        elif name not in notice.purposes:
-            message = f"[{name}] names the notice `{notice.id}`, which does not tell of this purpose"
-            document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {notice.id}.md")
-    for notice in filter(None, notices.values()):
-        for unknown in [each for each in notice.purposes if each not in purposes]:
-            remedy = did_you_mean(unknown, purposes, "take it out")
-            message = f"the notice names the unknown purpose `{unknown[:80]}`"
-            findings.add(f"notices/{notice.id}.md", 1, "unknown-purpose", message, remedy)
+def digest_of(text: str) -> str:
+    """Hash a notice's file: ``sha256:`` and 64 hexadecimal digits."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _split(text: str) -> tuple[str | None, str, int]:
@@ -131,8 +132,11 @@ def _id(table: Table, stem: str) -> str:
     return stem
 
 
-def _language(table: Table) -> str:
+def _language(table: Table, suffix: str | None) -> str:
     language = table.text("language", most=10)
     if language and not LANGUAGE.fullmatch(language):
         table.fault("language", "wrong-value", "`language` is no language tag", "write `en`, `de`, `de-AT`")
+    elif language and suffix is not None and suffix != language:
+        message = f"the notice is in `{language}` and its file is named for `{suffix[:20]}`"
+        table.fault("language", "wrong-name", message, "name both alike, such as `de` and marketing@3.de.md")
     return language

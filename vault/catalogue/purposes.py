@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vault.catalogue.findings import did_you_mean
 from vault.catalogue.load import within
-from vault.catalogue.model import CLEAR, HOME, Article9, LegalBasis, Purpose, UnknownName, covers
+from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers
 from vault.ids import FieldName, PurposeName, is_slug
 
 if TYPE_CHECKING:
@@ -84,9 +84,13 @@ def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
         notice=_notice(table),
         law=table.optional("law"),
         interest=table.optional("interest"),
+        direct_marketing=table.flag("direct_marketing"),
+        sale_or_share=table.flag("sale_or_share"),
+        restriction=table.choice("restriction", Article18, required=False),
     )
     if basis:
         _check_ground(purpose, table)
+        _check_consent(purpose, table)
     _check_days(purpose, table)
     if catalogue:
         _check_needs(purpose, table, catalogue, needs)
@@ -155,7 +159,6 @@ def _notice(table: Table) -> str | None:
 
 def _check_ground(purpose: Purpose, table: Table) -> None:
     asked = {
-        LegalBasis.CONSENT: ("notice", purpose.notice, "the text that people agree to (Art. 7): `notice = name@1`"),
         LegalBasis.LEGAL_OBLIGATION: ("law", purpose.law, "the law that obliges (Art. 6(3)): `law = …`"),
         LegalBasis.LEGITIMATE_INTEREST: (
             "interest",
@@ -165,11 +168,28 @@ def _check_ground(purpose: Purpose, table: Table) -> None:
     }
     for basis, (key, value, remedy) in asked.items():
         if purpose.legal_basis == basis and value is None and key not in table.data:
-            code = "consent-without-notice" if key == "notice" else "missing-key"
-            table.fault(None, code, f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
+            table.fault(None, "missing-key", f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
         elif purpose.legal_basis != basis and value is not None:
             message = f"{table.where} has `{key}` and does not rest on {basis}"
             table.fault(key, "wrong-value", message, "take it out, or change `legal_basis`")
+
+
+def _check_consent(purpose: Purpose, table: Table) -> None:
+    """Note what only consent can carry. Explicit consent to a special category is consent too (Art. 9(2)(a))."""
+    if purpose.rests_on_consent:
+        if "notice" not in table.data:
+            remedy = "add the text that people agree to (Art. 7): `notice = name@1`"
+            table.fault(None, "consent-without-notice", f"{table.where} rests on consent and has no `notice`", remedy)
+        return
+    if purpose.notice is not None:
+        message = f"{table.where} has `notice` and does not rest on consent"
+        table.fault("notice", "wrong-value", message, "take it out, or change `legal_basis`")
+    if purpose.sale_or_share:
+        message = f"{table.where} has `sale_or_share` and does not rest on consent"
+        table.fault("sale_or_share", "wrong-value", message, "rest it on consent: a sale must be open to refusal")
+    if purpose.restriction == Article18.CONSENT:
+        message = f'{table.where} has `restriction = "consent"` and does not rest on consent'
+        table.fault("restriction", "wrong-value", message, "name another exception of Art. 18(2), or none")
 
 
 def _check_days(purpose: Purpose, table: Table) -> None:

@@ -49,3 +49,12 @@ class Article9(StrEnum):
     HEALTH_CARE = "health-care"
     PUBLIC_HEALTH = "public-health"
     RESEARCH = "research"
+
+
+class Article18(StrEnum):
+    """The exceptions of Art. 18(2) GDPR: what may be done with data besides storing it while it is restricted."""
+
+    CONSENT = "consent"
+    LEGAL_CLAIMS = "legal-claims"
+    RIGHTS_OF_OTHERS = "rights-of-others"
+    PUBLIC_INTEREST = "public-interest"

@@ -14,7 +14,25 @@ import typer
 from vault.cli.options import examples
 from vault.cli.shell import Commands
 
-MODULES = ("init", "serve", "demo", "apps", "keys", "tenants", "policy", "audit", "db", "import_")
+MODULES = (
+    "init",
+    "serve",
+    "demo",
+    "apps",
+    "keys",
+    "tenants",
+    "subjects",
+    "policy",
+    "notices",
+    "consent",
+    "consent_import",
+    "audit",
+    "db",
+    "import_",
+    "processing",
+    "receipts",
+    "verify",
+)
 """Modules of this package that bring commands, in the order of ``cdv --help``."""
 
 app = typer.Typer(

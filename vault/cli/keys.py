@@ -1,4 +1,4 @@
-"""``cdv keys``: the API keys of apps."""
+"""``cdv keys``: the API keys of apps, and the keys by which the vault signs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from vault.ids import KeyId
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from vault.crypto.signing import PublicKey
     from vault.ids import TenantId
     from vault.operations.house import House
     from vault.principals.principal import IssuedKey, KeyInfo
 
-group = make_group("API keys of apps: issue, list, revoke.", "cdv keys issue web-shop", "cdv keys list web-shop")
+group = make_group(
+    "API keys of apps: issue, list, revoke; and the vault's own signing keys.",
+    "cdv keys issue web-shop",
+    "cdv keys list web-shop",
+    "cdv keys signing",
+)
 
 App = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
 Expires = Annotated[
@@ -97,6 +103,35 @@ def revoke(
 
     in_tenant(vault, tenant, work)
     note("The key is revoked.")
+
+
+@group.command(epilog=examples("cdv keys signing --json > keys.json"))
+def signing(
+    new: Annotated[bool, typer.Option("--new", help="Make a new key first; it signs from here on.")] = False,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Show the public keys by which the vault signs receipts, the current one first; `cdv verify --key` takes the JSON.
+
+    Old keys stay on the list: what they signed can still be checked. Put the list where people find it.
+    """
+
+    async def work(house: House, its: TenantId) -> list[PublicKey]:
+        from vault.operations.receipts import rotate_signing_key
+
+        if new:
+            await rotate_signing_key(house, its)
+        return await house.keyring.public_keys(its)
+
+    found = in_tenant(vault, tenant, work)
+    if as_json:
+        from vault.crypto.signing import as_jwk
+
+        emit({"keys": [as_jwk(each) for each in found]})
+        return
+    rows = [(each.key_id, "current" if each.current else "retired") for each in found]
+    show_table(("key", "state"), rows, empty="there is no key")
 
 
 def state(key: KeyInfo, now: datetime) -> str:

@@ -10,26 +10,38 @@ import typer
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
 
-def parse_expiry(typed: str | None, now: datetime) -> datetime | None:
+def parse_expiry(typed: str | None, now: datetime, *, option: str = "--expires") -> datetime | None:
     """Read when a key ends: ``90d`` from now, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
 
     Raises:
         BadParameter: it is none of these, or has no time zone.
     """
-    if typed is None:
-        return None
+    return None if typed is None else _parse(typed, now, forward=True, option=option)
+
+
+def parse_since(typed: str | None, now: datetime, *, option: str = "--since") -> datetime | None:
+    """Read when a period begins that ends now: ``90d`` ago, the start of a day in UTC, or a moment of RFC 3339.
+
+    Raises:
+        BadParameter: it is none of these, or has no time zone, or lies too far back for a calendar.
+    """
+    return None if typed is None else _parse(typed, now, forward=False, option=option)
+
+
+def _parse(typed: str, now: datetime, *, forward: bool, option: str) -> datetime:
     days = _DAYS.fullmatch(typed)
-    if days:
-        return now + timedelta(days=int(days[1]))
     try:
+        if days:
+            return now + timedelta(days=int(days[1])) * (1 if forward else -1)
         if len(typed) == len("2027-01-31"):
             return datetime.combine(date.fromisoformat(typed), time(), UTC)
         moment = datetime.fromisoformat(typed)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise typer.BadParameter(
-            "write days from now (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)",
-            param_hint="'--expires'",
-        )
-    return moment.astimezone(UTC)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    way = "from now" if forward else "back"
+    raise typer.BadParameter(
+        f"write days {way} (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)",
+        param_hint=f"'{option}'",
+    )

@@ -1,35 +1,129 @@
-"""Step 7 of a read: the legal ground holds at this moment for this person (Art. 6 and 9 GDPR). Pure."""
+"""Step 7 of a read: the legal ground holds at this moment for this person (Art. 6, 9, 18 and 21 GDPR). Pure."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from vault.catalogue.model import Article9, LegalBasis
+from vault.consent.event import EXPLICIT
+from vault.consent.standing import UNSAID
 from vault.errors import Refusal
 
-NEEDS_CONSENT: Final = frozenset({"consent"})
-"""Legal bases (Art. 6(1)) that rest on what the person said; the condition of Art. 9(2)(a) does too."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-NEEDS_CONSENT_ARTICLE_9: Final = frozenset({"explicit-consent"})
+    from vault.catalogue.model import Purpose
+    from vault.consent.standing import PurposeStanding, Standing
+
+MAY_OBJECT: Final = frozenset({LegalBasis.LEGITIMATE_INTEREST, LegalBasis.PUBLIC_TASK})
+"""Legal bases against which a person may object (Art. 21(1)). Direct marketing may be objected to on any basis."""
+STANDS: Final = frozenset({"pending", "upheld"})
+"""States of an objection that stop processing: until it is decided, and once it is upheld (Art. 18(1)(d), 21(1))."""
 
 
-def refusal(purpose: str, legal_basis: str, article9: str | None, *, consented: bool) -> Refusal | None:
-    """Tell why the ground of a purpose does not hold for one person; none where it holds.
+def rests_on_consent(purpose: Purpose) -> bool:
+    """Tell whether a purpose needs the person's consent, be it by Art. 6(1)(a) or by Art. 9(2)(a)."""
+    return purpose.legal_basis == LegalBasis.CONSENT or purpose.article9 == Article9.EXPLICIT_CONSENT
+
+
+def may_object(purpose: Purpose) -> bool:
+    """Tell whether a person may object to a purpose (Art. 21(1) and (2))."""
+    return purpose.direct_marketing or purpose.legal_basis in MAY_OBJECT
+
+
+class Ground(msgspec.Struct, frozen=True):
+    """What a purpose asks of a person's standing, worked out once a decision and day.
+
+    Attributes:
+        purpose: its name.
+        consent: whether it rests on consent.
+        explicit: whether that consent has to be explicit (Art. 9(2)(a)).
+        notices: the versions of the text that an agreement may have been to.
+        exception: on which exception of Art. 18(2) it goes on under a restriction.
+        missing: what is refused where consent is.
+    """
+
+    purpose: str
+    consent: bool
+    explicit: bool
+    notices: frozenset[str]
+    exception: str | None
+    missing: Refusal
+
+    @classmethod
+    def of(cls, purpose: Purpose, notices: Iterable[str]) -> Ground:
+        """Work out what a purpose asks for.
+
+        Args:
+            purpose: the purpose.
+            notices: versions of its text that are good today, ``name@version``.
+        """
+        return cls(
+            purpose=purpose.name,
+            consent=rests_on_consent(purpose),
+            explicit=purpose.article9 == Article9.EXPLICIT_CONSENT,
+            notices=frozenset(notices),
+            exception=purpose.restriction,
+            missing=Refusal(
+                code="consent-missing",
+                detail="This purpose rests on consent and there is none on record for this person. Ask the person, or "
+                "use a purpose with another legal basis if one truly applies.",
+                rule=f"purposes.toml: {purpose.name}: legal_basis",
+            ),
+        )
+
+
+def refusal(ground: Ground, standing: Standing, now: int) -> Refusal | None:
+    """Tell why the ground does not hold for a person; none where it does.
+
+    Whatever lacks of a consent has the one code ``consent-missing``: who may not use the data need not learn whether
+    the person never said yes, said no, took it back, or is not there at all.
 
     Args:
-        purpose: its name.
-        legal_basis: its basis of Art. 6(1), as ``purposes.toml`` writes it.
-        article9: its condition of Art. 9(2), if it has one.
-        consented: whether the person's consent to this purpose is on record, current and unexpired.
-
-    Contract, legal obligation, vital interest, public task and legitimate interest hold by what the purpose declares;
-    consent holds only where the person gave it.
+        ground: what the purpose asks for.
+        standing: where the person stands.
+        now: in microseconds since 1970.
     """
-    rests_on_consent = legal_basis in NEEDS_CONSENT or article9 in NEEDS_CONSENT_ARTICLE_9
-    if not rests_on_consent or consented:
-        return None
-    return Refusal(
-        code="consent-missing",
-        detail="This purpose rests on consent and there is none on record for this person. Ask the person, or use a "
-        "purpose with another legal basis if one truly applies.",
-        rule=f"purposes.toml: {purpose}: legal_basis",
+    said = standing.purposes.get(ground.purpose, UNSAID)
+    if ground.consent and not is_consented(ground, said, now):
+        return ground.missing
+    if said.objection in STANDS:
+        return ground.missing if ground.consent else _objected(ground.purpose)
+    if standing.restricted_at is not None and not _is_excepted(ground, said, standing.restricted_at):
+        return RESTRICTED
+    return None
+
+
+def is_consented(ground: Ground, said: PurposeStanding, now: int) -> bool:
+    """Tell whether a consent is given, to a text that is still good, in a form that suffices, and not expired."""
+    return (
+        said.state == "given"
+        and said.notice in ground.notices
+        and (said.valid_until is None or now < said.valid_until)
+        and (not ground.explicit or said.method in EXPLICIT)
     )
+
+
+RESTRICTED: Final = Refusal(
+    "restricted",
+    "This person's data is restricted (Art. 18): it is stored and not used. Ask the data protection officer.",
+    "restriction",
+)
+
+
+def _objected(purpose: str) -> Refusal:
+    return Refusal(
+        "objected",
+        "This person objects to this purpose (Art. 21), and nobody has decided otherwise. Ask the data protection "
+        "officer.",
+        f"objection: {purpose}",
+    )
+
+
+def _is_excepted(ground: Ground, said: PurposeStanding, restricted_at: int) -> bool:
+    """Tell whether a purpose goes on under a restriction; with consent, only one given since then."""
+    if ground.exception == "consent":
+        return ground.consent and said.since > restricted_at
+    return ground.exception is not None

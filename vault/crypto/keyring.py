@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.provider import KeyProvider
     from vault.crypto.seal import SubjectKeys
+    from vault.crypto.signing import PublicKey, SigningKey
     from vault.crypto.tenant_keys import TenantKeys
     from vault.ids import SubjectId, TenantId
     from vault.storage.database import Database
@@ -107,6 +108,26 @@ class Keyring(Secret):
     async def audit_key(self, tenant: TenantId) -> TokenKey:
         """Return the key of the digests on a tenant's audit log."""
         return (await self._tenants.keys(tenant)).audit
+
+    async def signing_key(self, tenant: TenantId) -> SigningKey:
+        """Return the key by which a tenant signs what it hands out; made when first asked for, durable before that."""
+        return await self._tenants.signing_key(tenant)
+
+    async def public_keys(self, tenant: TenantId) -> list[PublicKey]:
+        """List the public halves of all keys by which the tenant signs or ever signed, the current one first."""
+        await self._tenants.signing_key(tenant)
+        return (await self._tenants.keys(tenant)).public_keys()
+
+    async def rotate_signing_key(self, tenant: TenantId) -> SigningKey:
+        """Make a new signing key, which signs from here on; other nodes follow within ``max_age``.
+
+        Raises:
+            Conflict: somebody else does the same at this moment.
+        """
+        newest = (await self._tenants.reload(tenant)).signing
+        await self._tenants.add_signing_key(tenant, after=newest)
+        await self._tenants.reload(tenant)
+        return await self._tenants.signing_key(tenant)
 
     async def new_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, SubjectKeys]:
         """Make the first data keys of new people, any number at once; durable before it returns.

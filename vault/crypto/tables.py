@@ -26,7 +26,7 @@ class TenantKeyRow(KeyTable, table=True):
 
 
 class TenantSecretRow(KeyTable, table=True):
-    """A tenant's secret for digests (kind ``index``, ``token`` or ``audit``), wrapped by the root key."""
+    """A tenant's secret for digests or signatures (kind ``index``, ``token``, ``audit`` or ``signing``), wrapped."""
 
     __tablename__ = "tenant_secret"
 

@@ -11,11 +11,12 @@ from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.primitive import KEY
 from vault.crypto.seal import SubjectKeys
 from vault.crypto.secret import Secret
+from vault.crypto.signing import PublicKey, SigningKey
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.errors import CannotOpen, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from vault.crypto.provider import KeyProvider
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 INDEX: Final = "index"
 TOKEN: Final = "token"  # noqa: S105 - the name of a kind
 AUDIT: Final = "audit"
+SIGNING: Final = "signing"
 KINDS: Final = (INDEX, TOKEN, AUDIT)
+"""What no tenant is without; a tenant made before there were signatures has no key for them yet."""
 _FIRST: Final = 1
 
 
@@ -44,17 +47,34 @@ class TenantKeys(Secret):
         name: the tenant.
         wrapping: its tenant keys by version; the highest wraps new data keys.
         secrets: its newest secrets by kind, each with its version.
+        signing: its secrets for signatures by version: all of them, for what an old one signed stays signed.
     """
 
-    __slots__ = ("_newest", "_wrapping", "audit", "index", "name", "token")
+    __slots__ = ("_newest", "_signing", "_wrapping", "audit", "index", "name", "token")
 
-    def __init__(self, name: TenantId, wrapping: dict[int, WrappingKey], secrets: dict[str, tuple[int, bytes]]) -> None:
+    def __init__(
+        self,
+        name: TenantId,
+        wrapping: dict[int, WrappingKey],
+        secrets: dict[str, tuple[int, bytes]],
+        signing: Mapping[int, bytes] | None = None,
+    ) -> None:
         self.name = name
         self._wrapping = wrapping
         self._newest = max(wrapping)
         self.index = IndexKeys(secrets[INDEX][1], version=secrets[INDEX][0])
         self.token = TokenKey(secrets[TOKEN][1], version=secrets[TOKEN][0])
         self.audit = TokenKey(secrets[AUDIT][1], version=secrets[AUDIT][0])
+        self._signing = [SigningKey(secret, version=version) for version, secret in sorted((signing or {}).items())]
+
+    @property
+    def signing(self) -> SigningKey | None:
+        """Return the key that signs; none where the tenant has none yet."""
+        return self._signing[-1] if self._signing else None
+
+    def public_keys(self) -> list[PublicKey]:
+        """List the public halves of all signing keys, the one that signs first."""
+        return [PublicKey(each.key_id, each.public, each is self.signing) for each in reversed(self._signing)]
 
     def knows(self, tenant_key_version: int) -> bool:
         """Tell whether this version of the tenant key is at hand; another node may have made a newer one."""
@@ -89,11 +109,16 @@ def new_tenant(
     """Make a tenant's first key and secrets: the row of ``tenant_key`` and the rows of ``tenant_secret``."""
     end = (provider.reference,)
     wrapped = provider.wrap(os.urandom(KEY), tenant_key_context(tenant, _FIRST))
-    secrets: list[tuple[object, ...]] = []
-    for kind in KINDS:
-        sealed = provider.wrap(os.urandom(KEY), tenant_secret_context(tenant, kind, _FIRST))
-        secrets.append((tenant, kind, _FIRST, *end, sealed, created_at))
+    secrets = [new_secret(provider, tenant, kind, _FIRST, created_at) for kind in (*KINDS, SIGNING)]
     return (tenant, _FIRST, *end, wrapped, created_at), secrets
+
+
+def new_secret(
+    provider: KeyProvider, tenant: TenantId, kind: str, version: int, created_at: datetime
+) -> tuple[object, ...]:
+    """Make one secret of a tenant: its row of ``tenant_secret``."""
+    sealed = provider.wrap(os.urandom(KEY), tenant_secret_context(tenant, kind, version))
+    return (tenant, kind, version, provider.reference, sealed, created_at)
 
 
 def open_tenant(
@@ -111,14 +136,18 @@ def open_tenant(
         for version, _root, wrapped in keys
     }
     newest: dict[str, tuple[int, bytes]] = {}
+    signing: dict[int, bytes] = {}
     for kind, version, _root, wrapped in sorted(secrets, key=lambda row: row[1]):
-        newest[kind] = (version, provider.unwrap(wrapped, tenant_secret_context(tenant, kind, version)))
+        secret = provider.unwrap(wrapped, tenant_secret_context(tenant, kind, version))
+        newest[kind] = (version, secret)
+        if kind == SIGNING:
+            signing[version] = secret
     if missing := set(KINDS) - set(newest):
         raise Misconfigured(
             f"the key store lacks a tenant's secrets: {', '.join(sorted(missing))}",
             hint="restore the key store from a backup that is whole",
         )
-    return TenantKeys(tenant, wrapping, newest)
+    return TenantKeys(tenant, wrapping, newest, signing)
 
 
 def require_root(provider: KeyProvider, references: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import exc, select
@@ -10,8 +11,8 @@ from vault.crypto.cache import AgedCache
 from vault.crypto.loading import load_tenant
 from vault.crypto.secret import Secret
 from vault.crypto.tables import TENANT_KEY, TENANT_SECRET
-from vault.crypto.tenant_keys import new_tenant, require_root
-from vault.errors import Conflict, InvalidInput, VaultError
+from vault.crypto.tenant_keys import SIGNING, new_secret, new_tenant, require_root
+from vault.errors import Conflict, InvalidInput, Unavailable, VaultError
 from vault.ids import TenantId, is_slug
 from vault.storage.batcher import Batcher
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from vault.clock import Clock
     from vault.crypto.provider import KeyProvider
+    from vault.crypto.signing import SigningKey
     from vault.crypto.tenant_keys import TenantKeys
     from vault.storage.database import Database
 
@@ -91,6 +93,27 @@ class Tenants(Secret):
         if isinstance(loaded, VaultError):
             raise loaded
         return loaded
+
+    async def signing_key(self, tenant: TenantId) -> SigningKey:
+        """Return the key by which a tenant signs; one that has none yet gets one."""
+        keys = await self.keys(tenant)
+        if keys.signing is None:
+            with suppress(Conflict):  # another node, or another request of this one, has just made it: that is the one
+                await self.add_signing_key(tenant, after=None)
+            keys = await self.reload(tenant)
+        if keys.signing is None:
+            raise Unavailable("the key store does not show the signing key that it was just given")
+        return keys.signing
+
+    async def add_signing_key(self, tenant: TenantId, *, after: SigningKey | None) -> None:
+        """Make the signing key that follows another, or the first one; raises Conflict where there is one already."""
+        version = 1 if after is None else after.version + 1
+        row = new_secret(self._provider, tenant, SIGNING, version, self._clock.now())
+        try:
+            async with self._database.transaction() as connection:
+                await self._database.bulk(connection, TENANT_SECRET, [row])
+        except exc.IntegrityError:
+            raise Conflict("this signing key was made by somebody else at this moment", code="in-flight") from None
 
     def clear(self) -> None:
         """Drop all opened keys from memory."""

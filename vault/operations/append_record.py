@@ -10,11 +10,12 @@ from vault.crypto.seal import place
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId, new_id
 from vault.operations.build import Maker, is_external_id, record_digest, record_rows
-from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
+from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, require_ground
 from vault.operations.on_record import on_record
 from vault.operations.values import check_moment, checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
 from vault.subjects.changes import record_by_external
+from vault.subjects.merging import still_there
 from vault.subjects.records import Origin, unpack
 from vault.subjects.store import Wanted
 
@@ -64,6 +65,7 @@ async def append_record(
     values = normalised(known, fields, at="/fields")
     tenant = caller.tenant
     (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
+    await require_ground(house, caller, decision, "append", found)
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     maker = Maker(tenant, await house.keyring.index_keys(tenant), origin.collected_at)
     digest = None if external_id is None else record_digest(maker.index_keys, collection, external_id)
@@ -71,7 +73,7 @@ async def append_record(
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("the same record is being written at this moment", code="in-flight", hint="send it again")
     async with writing(house, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
-        if found is None or keys is None or found.state == "erased":
+        if found is None or keys is None or not await still_there(connection, tenant, [subject]):
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         earlier = await record_by_external(connection, tenant, subject, collection, digest)
         if earlier is not None:

@@ -72,7 +72,7 @@ def record_rows(
 
 def subject_row(maker: Maker, subject: SubjectId) -> tuple[Any, ...]:
     """Make the row of a new subject, with a fresh random pseudonym."""
-    return (maker.tenant, subject, random_id(), "active", maker.now)
+    return (maker.tenant, subject, random_id(), "active", maker.now, None)
 
 
 def external_rows(maker: Maker, subject: SubjectId, external_ids: Mapping[str, str]) -> list[tuple[Any, ...]]:

@@ -9,12 +9,14 @@ from vault.crypto.seal import place
 from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.operations.build import EXTERNAL_IDS, Maker, external_rows
-from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all
+from vault.operations.consents.children import BIRTH_DATE, expire_childs_consents
+from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, require_ground
+from vault.operations.external_ids import unknown
 from vault.operations.on_record import on_record
 from vault.operations.values import checked_source, fields_of, merged, normalised
 from vault.operations.write import Written, writing
 from vault.storage.columns import from_microseconds
-from vault.subjects.changes import add_external, change_index, change_record, locked_record
+from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
 from vault.subjects.index import digests
 from vault.subjects.records import Origin, earliest_expiry, pack, seal_values, unpack
 from vault.subjects.store import PROFILE, Wanted
@@ -91,12 +93,15 @@ async def change_profile(
     """Apply a patch whose fields are known and granted already; returns the new revision."""
     tenant = caller.tenant
     (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
+    await require_ground(house, caller, decision, "update", found)
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     index_keys = await house.keyring.index_keys(tenant)
     maker = Maker(tenant, index_keys, origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("an external id leads to somebody else already", code="external-id-taken")
     async with writing(house, caller, "update", decision, pseudonym, taken=taken) as connection:
+        if BIRTH_DATE in patch:  # the person's row before the record, as everywhere, so that nobody waits in a ring
+            await locked_subject(connection, tenant, subject)
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
         if row is None or keys is None or found is None or found.state == "erased":
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
@@ -104,7 +109,9 @@ async def change_profile(
             raise StaleRevision(
                 "the profile has changed since you read it", hint="read it again and send the change anew"
             )
-        await _write(connection, maker, keys, row, patch, fields, origin)
+        new = await _write(connection, maker, keys, row, patch, fields, origin)
+        if BIRTH_DATE in new:
+            await expire_childs_consents(house, caller, connection, subject, new[BIRTH_DATE])
         written = Written(subject, row.revision + 1, created=False)
         if keep is not None:
             await keep(connection, written)
@@ -119,10 +126,14 @@ async def _write(
     patch: Mapping[str, Any],
     fields: Mapping[str, Field],
     origin: Origin,
-) -> None:
+) -> dict[str, Any]:
+    """Write the profile as it is after the patch; returns the new values."""
     where = place(maker.tenant, row.subject_id, PROFILE, row.id)
     body = unpack(row.body)
     old = {name: decode(keys.open(name, body[name].sealed, where)) for name in patch if name in body}
+    known = old.get(EXTERNAL_IDS)
+    if isinstance(known, dict) and patch.get(EXTERNAL_IDS):
+        patch = {**patch, EXTERNAL_IDS: unknown(known, patch[EXTERNAL_IDS])}
     new = _merged_values(old, patch, fields)
     sealed = seal_values(keys, where, {name: encode(value) for name, value in new.items()}, origin)
     body = {name: stored for name, stored in body.items() if name not in patch} | sealed
@@ -145,6 +156,7 @@ async def _write(
         version=maker.index_keys.version,
     )
     await _add_external(connection, maker, row, old, new)
+    return new
 
 
 def _merged_values(old: Mapping[str, Any], patch: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from vault.operations.build import (
     subject_row,
 )
 from vault.operations.change_profile import change_profile
-from vault.operations.decide import decide, require_all
+from vault.operations.decide import decide, ground_refusal, require_all
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.operations.values import checked_source, fields_of, normalised
@@ -131,6 +131,7 @@ async def _check(
 async def _create(
     house: House, caller: Caller, checked: _Checked, keep: Keep | None, taken: Conflict | None
 ) -> Written:
+    await require_all(house, caller, checked.decision, "create", ground_refusal(checked.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
     maker = Maker(tenant, await house.keyring.index_keys(tenant), house.clock.now())
     values = {**checked.values, EXTERNAL_IDS: checked.external_ids} if checked.external_ids else checked.values

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
-from vault.consent import ground
+from vault.consent.ground import Ground, refusal
+from vault.consent.standing import NOTHING, Standing, unpack
 from vault.errors import Denied, InvalidInput, Refusal
+from vault.storage.columns import LAST, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from vault.audit.entry import Action, Entry
+    from vault.catalogue.model import Purpose
     from vault.operations.house import Caller, House
     from vault.policy.decision import Decision
+    from vault.policy.policy_set import PolicySet
     from vault.subjects.store import Found
 
-RESTRICTED = Refusal(
-    "restricted",
-    "This person's data is restricted (Art. 18): it is stored and not used. Ask the data protection officer.",
-    "restriction",
-)
 SUBJECT_NOT_FOUND = Refusal(
     "subject-not-found",
     "There is no such person in this vault, or no longer. Check the id, or find the person by search.",
     "the subject",
 )
-RESTRICTION_EXEMPT = frozenset({"subject-rights"})
-"""Purposes that a restriction leaves open: the person's own rights (Art. 18(2))."""
+ALWAYS: Final = LAST
+"""A restriction of which no event tells since when: no consent is younger than it."""
 
 
 async def decide(
@@ -65,22 +66,40 @@ async def decide(
         raise
 
 
+def ground_of(house: House, caller: Caller, decision: Decision) -> Ground:
+    """Return what the purpose of a decision asks of a person's standing today."""
+    policy_set = house.policies.active(caller.tenant).policy_set
+    return _ground(policy_set, decision.purpose, house.clock.now().date())
+
+
+@lru_cache(maxsize=4096)
+def _ground(policy_set: PolicySet, purpose: Purpose, day: date) -> Ground:
+    return Ground.of(purpose, policy_set.notices.accepted(purpose, day))
+
+
 def ground_refusal(decision: Decision) -> Refusal | None:
-    """Step 7: tell why the purpose's legal ground does not hold; none where it does.
+    """Step 7 for somebody of whom nothing is on record: tell why the legal ground does not hold."""
+    return refusal(Ground.of(decision.purpose, ()), NOTHING, 0)
 
-    Here the consent ledger will say whether the person consented. Until there is one, nobody has.
+
+def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | None:
+    """Steps 6 and 7: the subject exists and is not erased, and the legal ground holds for them now.
+
+    Whom the ground refuses learns nothing, not even that there is no such person.
+
+    Args:
+        found: the subject's row; none where there is none.
+        ground: from :func:`ground_of`.
+        now: in microseconds since 1970.
     """
-    purpose = decision.purpose
-    return ground.refusal(purpose.name, purpose.legal_basis, purpose.article9, consented=False)
-
-
-def subject_refusal(found: Found | None, decision: Decision) -> Refusal | None:
-    """Step 6: the subject exists and is neither erased nor, for this purpose, restricted."""
     if found is None or found.state == "erased":
-        return SUBJECT_NOT_FOUND
-    if found.state == "restricted" and decision.purpose.name not in RESTRICTION_EXEMPT:
-        return RESTRICTED
-    return None
+        return ground.missing if ground.consent else SUBJECT_NOT_FOUND
+    if found.standing is None and found.state == "active" and not ground.consent:
+        return None  # the common case: this person never said anything
+    standing = unpack(found.standing)
+    if found.state == "restricted" and standing.restricted_at is None:
+        standing = Standing(standing.purposes, ALWAYS)
+    return refusal(ground, standing, now)
 
 
 def entry(house: House, caller: Caller, **facts: Any) -> Entry:
@@ -106,15 +125,29 @@ def refused_codes(decision: Decision, refused: Mapping[str, Refusal]) -> dict[st
     return {names[asked]: refusal.code for asked, refusal in refused.items()}
 
 
-async def require_all(house: House, caller: Caller, decision: Decision, action: Action) -> None:
-    """Refuse the whole of a write or search unless every field is granted and the legal ground holds.
+async def require_all(
+    house: House,
+    caller: Caller,
+    decision: Decision,
+    action: Action,
+    lacking: Refusal | None = None,
+    found: Found | None = None,
+) -> None:
+    """Refuse the whole of a write or search unless every field is granted and nothing else stands against it.
+
+    Args:
+        house: the rooms.
+        caller: who asks.
+        decision: what the policies say.
+        action: what the audit log calls it.
+        lacking: why the legal ground does not hold; none where it does, or where that is found out later.
+        found: the person, if it is about one.
 
     Raises:
         Denied: with the refusal of each field; it is on the audit log before it is raised.
     """
     refused = dict(decision.refused)
-    lacking = None if refused else ground_refusal(decision)
-    if lacking is not None:
+    if lacking is not None and not refused:
         refused = dict.fromkeys(decision.asked, lacking)
     if not refused:
         return
@@ -127,6 +160,18 @@ async def require_all(house: House, caller: Caller, decision: Decision, action: 
         refused=refused_codes(decision, refused),
         rule=next(iter(refused.values())).rule,
         policy=decision.policy_version,
+        subjects=() if found is None else (found.pseudonym,),
     )
     await house.ledger.append(made)
     raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(made.id))
+
+
+async def require_ground(house: House, caller: Caller, decision: Decision, action: Action, found: Found | None) -> None:
+    """Refuse a write about a person for whom the legal ground does not hold; who is not there is found out later.
+
+    Raises:
+        Denied: it is on the audit log before it is raised.
+    """
+    lacking = subject_refusal(found, ground_of(house, caller, decision), to_microseconds(house.clock.now()))
+    if lacking is not SUBJECT_NOT_FOUND:
+        await require_all(house, caller, decision, action, lacking, found)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from vault.consent.ground import RESTRICTED
 from vault.ids import RoleName
 from vault.operations.decide import (
+    SUBJECT_NOT_FOUND,
     decide,
     entry,
+    ground_of,
     ground_refusal,
     refused_codes,
     subject_refusal,
@@ -17,6 +20,7 @@ from vault.operations.decide import (
 from vault.operations.house import Caller
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
+from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -108,12 +112,13 @@ async def _explained(
         for asked, each in decision.verdicts.items()
     }
     pseudonyms: tuple[UUID, ...] = ()
-    step, refusal = 7, ground_refusal(decision)
+    refusal = ground_refusal(decision)
     if subject is not None:
         (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
         pseudonyms = () if found is None else (found.pseudonym,)
-        if refusal is None:  # whom the ground refuses learns nothing about the subject
-            step, refusal = 6, subject_refusal(found, decision)
+        now = to_microseconds(house.clock.now())
+        refusal = subject_refusal(found, ground_of(house, caller, decision), now)
+    step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
     if refusal is not None:
         told = Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)
         explained |= dict.fromkeys((asked for asked, _view in decision.granted), told)

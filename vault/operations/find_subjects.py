@@ -10,7 +10,7 @@ from vault.errors import Fault, InvalidInput
 from vault.operations.decide import (
     decide,
     entry,
-    ground_refusal,
+    ground_of,
     refused_codes,
     require_all,
     subject_refusal,
@@ -194,8 +194,9 @@ async def _checked(
     pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
     rows = await house.subjects.rows(caller.tenant, pairs)
     matched = []
+    ground = ground_of(house, caller, searching)
     for each in found:
-        if each is None or each.id not in keys or subject_refusal(each, searching) is not None:
+        if each is None or each.id not in keys or subject_refusal(each, ground, now.microseconds) is not None:
             continue
         if all(
             any(
@@ -222,9 +223,6 @@ def _matches(
 def _shown(reading: Decision | None, caller: Caller, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
     if reading is None:
         return Shown(found.id, {}, {})
-    lacking = ground_refusal(reading)
-    if lacking is not None:
-        return Shown(found.id, {}, dict.fromkeys(reading.asked, lacking))
     shown, missing = show_subject(plan(reading), caller.tenant, found, keys, now)
     return Shown(found.id, shown, {**missing, **reading.refused})
 

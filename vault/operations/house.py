@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from vault.audit.ledger import Ledger
     from vault.clock import Clock
+    from vault.consent.ledger import ConsentLedger
     from vault.crypto.keyring import Keyring
     from vault.ids import TenantId
     from vault.policy.store import Policies
@@ -29,6 +30,7 @@ class House:
     principals: Principals
     limits: Limits
     subjects: Subjects
+    consents: ConsentLedger
     clock: Clock
 
 

@@ -11,13 +11,14 @@ from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
     entry,
-    ground_refusal,
+    ground_of,
     refused_codes,
     subject_refusal,
     whole_names,
 )
 from vault.operations.on_record import on_record
 from vault.operations.show import Item, Items, Moment, plan, show_row
+from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ async def list_records(
     decision = await decide(house, caller, "list", purpose, list(whole), verb="read")
     _require_own(decision, collection)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    refusal = _refusal(found, decision) if decision.granted else None
+    now = to_microseconds(house.clock.now())
+    refusal = subject_refusal(found, ground_of(house, caller, decision), now) if decision.granted else None
     keys = None
     if decision.granted and refusal is None:
         keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
@@ -120,11 +122,6 @@ def _whole(collection: str, fields: Sequence[str]) -> dict[str, str]:
 def _require_own(decision: Decision, collection: str) -> None:
     if any(view.field.collection != collection for view in decision.views.values()):
         raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
-
-
-def _refusal(found: Found | None, decision: Decision) -> Refusal | None:
-    """Take steps 7 and 6 for what is granted: whom the ground refuses learns nothing about the subject."""
-    return ground_refusal(decision) or subject_refusal(found, decision)
 
 
 def _show(

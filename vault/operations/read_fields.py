@@ -27,13 +27,14 @@ from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
     entry,
-    ground_refusal,
+    ground_of,
     refused_codes,
     subject_refusal,
     whole_names,
 )
 from vault.operations.on_record import note_failure, on_record
 from vault.operations.show import Clear, Moment, Plan, plan, show_subject
+from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -113,16 +114,14 @@ async def read_fields(
     if not house.limits.try_take(caller.principal, "read", len(subjects)):
         await house.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(house, caller, "read", purpose, fields, verb="read")  # 2-5
-    lacking = ground_refusal(decision) if decision.granted else None  # 7, as far as the purpose alone decides it
-    opening = plan(decision) if decision.granted and lacking is None else NOTHING
+    opening = plan(decision) if decision.granted else NOTHING
     found = await house.subjects.find(
         Wanted(caller.principal.tenant, tuple(subjects), opening.profile is not None, opening.collections)
     )
-    keys: Mapping[SubjectId, SubjectKeys] = {}
-    if opening is not NOTHING or reason is not None:
-        keys = await _keys(house, caller, [each.id for each in found if each is not None and each.state != "erased"])
+    refusals = _refusals(house, caller, decision, found)  # 6 and 7
+    keys = await _keys(house, caller, _to_open(found, refusals, everybody=reason is not None))
     try:
-        results = _results(house, caller, decision, lacking, opening, subjects, found, keys)  # 6-9a
+        results = _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
     except CannotOpen as error:
         await _note_damage(house, caller, decision, found, error)
         raise
@@ -142,8 +141,30 @@ def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: st
         raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
 
 
+def _refusals(
+    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None]
+) -> Sequence[Refusal | None]:
+    """Say of each subject why nothing may be shown of them; whom the policies refuse learns nothing of anybody."""
+    if not decision.granted:
+        return [SUBJECT_NOT_FOUND] * len(found)
+    ground = ground_of(house, caller, decision)
+    now = to_microseconds(house.clock.now())
+    return [subject_refusal(each, ground, now) for each in found]
+
+
+def _to_open(found: Sequence[Found | None], refusals: Sequence[Refusal | None], *, everybody: bool) -> list[SubjectId]:
+    """Name those whose keys are needed: to show values, and to seal the caller's words about everybody."""
+    return [
+        each.id
+        for each, refusal in zip(found, refusals, strict=True)
+        if each is not None and (refusal is None or (everybody and each.state != "erased"))
+    ]
+
+
 async def _keys(house: House, caller: Caller, present: list[SubjectId]) -> Mapping[SubjectId, SubjectKeys]:
     tenant = caller.principal.tenant
+    if not present:
+        return {}
     if len(present) == 1:  # the common case, without a detour over the event loop
         kept = house.keyring.cached(tenant, present[0])
         if kept is not None:
@@ -155,24 +176,19 @@ def _results(
     house: House,
     caller: Caller,
     decision: Decision,
-    lacking: Refusal | None,
     opening: Plan,
     subjects: Sequence[SubjectId],
     found: Sequence[Found | None],
+    refusals: Sequence[Refusal | None],
     keys: Mapping[SubjectId, SubjectKeys],
 ) -> list[Shown]:
     now = Moment.of(house.clock.now())
     tenant = caller.principal.tenant
     results = []
     if opening is NOTHING:
-        # Whom the policies or the ground refuse learns nothing about any subject.
-        denied = dict(decision.refused)
-        if lacking is not None:
-            denied = {asked: lacking for asked, _view in decision.granted} | denied
-        return [Shown(subject, {}, denied) for subject in subjects]
-    for subject, each in zip(subjects, found, strict=True):
+        return [Shown(subject, {}, dict(decision.refused)) for subject in subjects]
+    for subject, each, refusal in zip(subjects, found, refusals, strict=True):
         own = None if each is None else keys.get(each.id)  # without one: erased a moment ago, and the row not yet
-        refusal = subject_refusal(each, decision) if own is not None else SUBJECT_NOT_FOUND
         if refusal is None and each is not None and own is not None:
             shown, missing = show_subject(opening, tenant, each, own, now)
             results.append(Shown(subject, shown, {**missing, **decision.refused} if decision.refused else missing))

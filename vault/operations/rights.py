@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault.errors import Denied
+from vault.operations.administer import OPERATOR
 from vault.operations.decide import entry
 
 if TYPE_CHECKING:
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
 async def require_right(house: House, caller: Caller, resource: str, verb: str, *, audited_as: Action) -> None:
     """Go on only where a role of the caller's has a right on a resource of the vault itself.
 
+    The command line is asked for none: whoever uses it holds the vault's folder and its root key.
+
     Raises:
         Denied: no role has it; that is on the audit log before it is raised.
     """
+    if caller.principal.id == OPERATOR:
+        return
     active = house.policies.active(caller.tenant)
     verdict = active.decisions.may(caller.principal.roles, resource, verb)
     if verdict.granted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,7 +28,7 @@ class Written(NamedTuple):
     created: bool
 
 
-Keep = Callable[[AsyncConnection, Written], Awaitable[None]]
+Keep = Callable[[AsyncConnection, Any], Awaitable[None]]
 """Called with the open transaction and what the write will answer; see :mod:`vault.operations.idempotency`."""
 
 

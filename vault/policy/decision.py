@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from vault.catalogue.model import FieldView, Purpose
+    from vault.catalogue.versions import Notices
     from vault.errors import Refusal
     from vault.ids import PolicyVersion
     from vault.policy.rules import Rule
@@ -46,8 +47,8 @@ class Decision:
     """The answer for all fields of a request, the same for every person.
 
     ``views`` leads from each name, as asked for, to the view that it means; ``granted`` and ``refused`` part them.
-    ``until`` is when the answer runs out because the purpose begins or ends; ``None`` if it holds as long as the
-    policies do.
+    ``until`` is when the answer runs out because the purpose begins or ends, or a notice comes into force; ``None`` if
+    it holds as long as the policies do.
     """
 
     purpose: Purpose
@@ -113,9 +114,14 @@ def weigh(rulings: Sequence[Ruling], purpose: str, resource: str, action: str) -
     return _against(NOT_GRANTED, detail, f"{FILE}: no rule grants {action} of {name}", 5)
 
 
-def holds_until(purpose: Purpose, day: date) -> datetime | None:
-    """Return the moment from which an answer given on a day may be another: the purpose begins, or has ended."""
+def holds_until(purpose: Purpose, notices: Notices, day: date) -> datetime | None:
+    """Return the moment from which an answer given on a day may be another.
+
+    The purpose begins or has ended then, or another version of the text that people agree to comes into force.
+    """
     changes = [purpose.valid_from, purpose.valid_until and purpose.valid_until + timedelta(days=1)]
+    if purpose.notice is not None:
+        changes.append(notices.next_change(purpose.notice.partition("@")[0], day))
     ahead = [change for change in changes if change is not None and change > day]
     return datetime.combine(min(ahead), time(), UTC) if ahead else None
 

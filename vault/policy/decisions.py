@@ -115,7 +115,7 @@ class Decisions:
             },
             verdicts=verdicts,
             policy_version=self.policy_set.version,
-            until=holds_until(why, day),
+            until=holds_until(why, self.policy_set.notices, day),
         )
         if len(fields) <= MOST_KEPT_NAMES:
             self._kept.put((roles, purpose, fields, action), decision)

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from vault.catalogue.findings import Findings
 
 FILES = ("catalogue.toml", "purposes.toml", "retention.toml", "model.conf", "policy.csv")
+OPTIONAL = ("consent.toml", "controller.toml")
+"""Files that have defaults, so that folders from before there were any still load."""
 NOTICES = re.compile(r"notices/[^./][^/]*\.md")
 MOST_BYTES = 4 * 1024 * 1024
 """Largest file that is read: ten thousand rules are 700 kB, and a larger file is likely not a policy."""
 MOST_NOTICES = 1000
+
+
+def is_known(name: str) -> bool:
+    """Tell whether a path within the folder is one of a policy file."""
+    return name in FILES or name in OPTIONAL or NOTICES.fullmatch(name) is not None
 
 
 def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
@@ -23,12 +30,12 @@ def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
         findings.add("", 1, "missing-folder", "there is no such folder", "name the policy folder; `cdv init` makes one")
         return {}
     root = folder.resolve()
-    paths = [folder / name for name in FILES]
+    paths = [folder / name for name in (*FILES, *OPTIONAL)]
     paths += sorted(folder.glob("notices/*.md"))[:MOST_NOTICES]
     found: dict[str, str] = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
-        if name in FILES or NOTICES.fullmatch(name):
+        if is_known(name):
             text = _read(path, root, name, findings)
             if text is not None:
                 found[name] = text

@@ -6,16 +6,20 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vault.catalogue.check_notices import check_notices
+from vault.catalogue.consent import ConsentRules, load_consent
+from vault.catalogue.controller import Controller, load_controller
 from vault.catalogue.document import Document
 from vault.catalogue.findings import Finding, Findings
 from vault.catalogue.load import load_catalogue
-from vault.catalogue.notices import check_notices, id_of, load_notice
-from vault.catalogue.purposes import check_needed, load_purposes
+from vault.catalogue.notices import load_notice
+from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
 from vault.catalogue.retention import load_retention
+from vault.catalogue.versions import Notices
 from vault.errors import PolicyInvalid
 from vault.ids import PolicyVersion
 from vault.policy.enforcer import check_model
-from vault.policy.folder import FILES, NOTICES, read_folder, tidied
+from vault.policy.folder import FILES, NOTICES, is_known, read_folder, tidied
 from vault.policy.read_rules import RuleReader
 
 if TYPE_CHECKING:
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vault.catalogue.model import Catalogue, Purpose
-    from vault.catalogue.notices import Notice
     from vault.catalogue.retention import Rule as RetentionRule
     from vault.policy.rules import RuleTable
 
@@ -38,9 +41,11 @@ class PolicySet:
     version: PolicyVersion
     catalogue: Catalogue = field(repr=False)
     purposes: Mapping[str, Purpose] = field(repr=False)
-    notices: Mapping[str, Notice] = field(repr=False)
+    notices: Notices = field(repr=False)
     retention: Mapping[str, RetentionRule] = field(repr=False)
     rules: RuleTable = field(repr=False)
+    consent: ConsentRules = field(repr=False)
+    controller: Controller = field(repr=False)
 
     @property
     def model(self) -> str:
@@ -82,7 +87,7 @@ def version_of(files: Mapping[str, str]) -> PolicyVersion:
 
 
 def _load(given: Mapping[str, str], findings: Findings) -> PolicySet:
-    known = [path for path in sorted(given) if path in FILES or NOTICES.fullmatch(path)]
+    known = [path for path in sorted(given) if is_known(path)]
     files = {path: tidied(path, given[path], findings) for path in known}
     noted = {finding.file for finding in findings.sorted()}
     for missing in [name for name in FILES if name not in files and name not in noted]:
@@ -106,18 +111,21 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     periods = _document("retention.toml", files, findings)
     catalogue = load_catalogue(fields) if fields else None
     purposes = load_purposes(reasons, catalogue) if reasons else None
-    texts = {path: text for path, text in files.items() if NOTICES.fullmatch(path)}
-    read = {id_of(path): load_notice(path, text, findings) for path, text in texts.items()}
+    notices = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
+    consents = _document("consent.toml", files, findings)
+    controller = _document("controller.toml", files, findings)
     retention = load_retention(periods, catalogue, purposes or {}) if periods else {}
+    asked = load_consent(consents, purposes) if consents else ConsentRules()
+    stated = load_controller(controller) if controller else Controller()
     rules = RuleReader(findings, catalogue, purposes).read(files.get("policy.csv", ""))
     if "model.conf" in files:
         check_model(files["model.conf"], findings)
     if catalogue is None or fields is None or purposes is None or reasons is None:
         return None
     check_needed(fields, catalogue, purposes.values())
-    check_notices(reasons, purposes, read, findings)
-    notices = {name: notice for name, notice in read.items() if notice}
-    return PolicySet(files, version_of(files), catalogue, purposes, notices, retention, rules)
+    check_notices(reasons, purposes, notices, findings)
+    named = Notices(each.notice for each in notices if each.notice and NOTICE.fullmatch(each.id))
+    return PolicySet(files, version_of(files), catalogue, purposes, named, retention, rules, asked, stated)
 
 
 def _document(path: str, files: Mapping[str, str], findings: Findings) -> Document | None:

@@ -16,11 +16,14 @@ ACTIONS = ("read", "write", "search")
 """What can be done with a field."""
 
 RESOURCES: Mapping[str, tuple[str, ...]] = {
-    "vault:subjects": ("create", "read"),
+    "vault:subjects": ("create", "read", "merge"),
     "vault:audit": ("read",),
     "vault:policies": ("read", "apply"),
     "vault:principals": ("manage",),
     "vault:decisions": ("explain",),
+    "vault:consents": ("record", "read", "check", "import"),
+    "vault:restrictions": ("manage",),
+    "vault:processing": ("read",),
 }
 """The vault's own resources, and what can be done with each."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, desc, exists, insert, select, text
 from vault.errors import NotFound, PolicyInvalid
 from vault.ids import PolicyVersion, TenantId, new_id
 from vault.logs import get_logger
+from vault.policy import notice_texts
 from vault.policy.decisions import Decisions
 from vault.policy.policy_set import PolicySet
 from vault.policy.tables import POLICY_VERSION
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.clock import Clock
+    from vault.policy.notice_texts import KeptNotice
     from vault.storage.database import Database
 
 LOCK = 0x63_64_76_70  # PostgreSQL advisory lock: two nodes that apply at once do so one after the other
@@ -36,6 +38,8 @@ NEWEST = Query(
     )
 )
 FILES = Query(select(_IT.files).where(_IT.tenant_id == bindparam("tenant"), _IT.id == bindparam("id")))
+MOST_EARLIER = 16
+"""Versions that are no more in force and that are kept loaded."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +87,7 @@ class Policies:
         self._clock = clock
         self._active: dict[str, ActivePolicy] = {}
         self._broken: dict[str, UUID] = {}
+        self._earlier: dict[tuple[str, str], PolicySet] = {}
 
     def active(self, tenant: str) -> ActivePolicy:
         """Return what is in force.
@@ -111,11 +116,19 @@ class Policies:
         return applied.changed
 
     async def record(self, connection: AsyncConnection, tenant: str, policy_set: PolicySet, by: str) -> Applied:
-        """Write the version down in the caller's transaction; call :meth:`activate` once that has committed."""
+        """Write the version down in the caller's transaction; call :meth:`activate` once that has committed.
+
+        Its notices are kept beside it, each text once, so that what people agreed to outlives the folder.
+
+        Raises:
+            PolicyInvalid: a notice that is in use has changed.
+        """
         if self._database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         newest = select(_IT.id, _IT.version).where(_IT.tenant_id == tenant).order_by(desc(_IT.id))
         before = (await connection.execute(newest.limit(1))).first()
+        # Whatever the version: one that was applied before notices were kept has none of its own there yet.
+        await notice_texts.keep(connection, tenant, policy_set, self._clock.now())
         if before is not None and before.version == policy_set.version:
             return Applied(before.id, policy_set.version, PolicyVersion(before.version), changed=False)
         # A node whose clock is behind must not file its version before the one that it replaces.
@@ -156,6 +169,38 @@ class Policies:
                 Change(row.id, PolicyVersion(row.version), row.applied_at, row.applied_by)
                 for row in await connection.execute(query)
             ]
+
+    async def at(self, tenant: str, version: str | None) -> PolicySet:
+        """Return the policies of an earlier version; those in force where there is no such version that still loads.
+
+        Raises:
+            NotFound: nothing was ever applied for this tenant.
+        """
+        current = self.active(tenant).policy_set
+        if version is None or version == current.version:
+            return current
+        found = self._earlier.get((tenant, version))
+        if found is None:
+            files = select(_IT.files).where(_IT.tenant_id == tenant, _IT.version == version).limit(1)
+            async with self._database.reading() as connection:
+                stored = (await connection.execute(files)).scalar_one_or_none()
+            found = None if stored is None else await asyncio.to_thread(_load, stored)
+            if found is None or found.version != version:
+                return current
+            if len(self._earlier) >= MOST_EARLIER:
+                del self._earlier[next(iter(self._earlier))]
+            self._earlier[tenant, version] = found
+        return found
+
+    async def notice_text(self, tenant: str, digest: str) -> KeptNotice | None:
+        """Find a notice that was ever part of a tenant's policies by the hash of its text."""
+        async with self._database.reading() as connection:
+            return await notice_texts.kept_by_digest(connection, tenant, digest)
+
+    async def notice_texts(self, tenant: str, notice: str) -> list[KeptNotice]:
+        """List the texts of a version, ``name@version``, be it in the folder still or not, the latest first."""
+        async with self._database.reading() as connection:
+            return await notice_texts.kept_by_version(connection, tenant, notice)
 
     async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
         active = self._active.get(tenant)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, update
 
-from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
+from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import RecordId, SubjectId, TenantId
+
+
+async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Any | None:
+    """Fetch a subject's row whose standing is about to be changed; none where there is none."""
+    statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+    return (await connection.execute(statement.with_for_update())).one_or_none()
+
+
+async def set_standing(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, standing: bytes | None, *, restricted: bool
+) -> None:
+    """Write where a person stands, and the state that follows from it."""
+    await connection.execute(
+        update(SUBJECT)
+        .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+        .values(standing=standing, state="restricted" if restricted else "active")
+    )
 
 
 async def locked_record(

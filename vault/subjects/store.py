@@ -46,6 +46,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     state: State
     profile: bytes | None
     many: Mapping[str, list[Row]]
+    standing: bytes | None = None
 
 
 class Wanted(NamedTuple):
@@ -58,7 +59,7 @@ class Wanted(NamedTuple):
 
 
 _SUBJECTS = Query(
-    select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state).where(
+    select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, SUBJECT.c.standing).where(
         SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
     )
 )
@@ -67,9 +68,9 @@ _SUBJECTS = Query(
 # table for almost empty and went through all of it for every subject.
 _PROFILES = Query(
     union_all(
-        select(
-            SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, cast(null(), RECORD.c.body.type).label("body")
-        ).where(SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")),
+        select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, SUBJECT.c.standing).where(
+            SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
+        ),
         select(
             RECORD.c.subject_id,
             cast(null(), SUBJECT.c.pseudonym.type),
@@ -136,6 +137,10 @@ _BY_EXTERNAL = Query(
 _NONE: Mapping[str, list[Row]] = {}
 
 
+def _lists(names: tuple[str, ...]) -> Mapping[str, list[Row]]:
+    return {name: [] for name in names} if names else _NONE
+
+
 class Subjects:
     """The subjects of all tenants in one database.
 
@@ -196,6 +201,28 @@ class Subjects:
             statement = statement.where(RECORD.c.id < before)
         return list((await connection.execute(statement)).all())
 
+    async def standings(
+        self,
+        connection: AsyncConnection,
+        tenant: TenantId,
+        *,
+        after: SubjectId | None,
+        limit: int,
+        said: bool = False,
+    ) -> list[Any]:
+        """List people's ids, states and standings by id; with ``said`` only those who ever said anything."""
+        statement = (
+            select(SUBJECT.c.id, SUBJECT.c.state, SUBJECT.c.standing)
+            .where(SUBJECT.c.tenant_id == tenant)
+            .order_by(SUBJECT.c.id)
+            .limit(limit)
+        )
+        if after is not None:
+            statement = statement.where(SUBJECT.c.id > after)
+        if said:
+            statement = statement.where(SUBJECT.c.standing.is_not(None))
+        return list((await connection.execute(statement)).all())
+
     async def add(
         self,
         connection: AsyncConnection,
@@ -228,9 +255,7 @@ class Subjects:
         )
         bodies = {row[0]: row[3] for row in rows if row[1] is None} if wanted.profile else {}
         found = {
-            row[0].int: Found(
-                row[0], row[1], row[2], bodies.get(row[0]), {name: [] for name in wanted.many} if wanted.many else _NONE
-            )
+            row[0].int: Found(row[0], row[1], row[2], bodies.get(row[0]), _lists(wanted.many), row[3])
             for row in rows
             if row[1] is not None
         }

@@ -13,7 +13,10 @@ from vault.storage.tables import DataTable
 
 
 class SubjectRow(DataTable, table=True):
-    """A person, without a single value: state, and the pseudonym that stands for them on the audit log."""
+    """A person, without a single value: state, and the pseudonym that stands for them on the audit log.
+
+    ``standing`` is the sum of the person's consents, objections and restrictions; see :mod:`vault.consent.standing`.
+    """
 
     __tablename__ = "subject"
 
@@ -22,6 +25,7 @@ class SubjectRow(DataTable, table=True):
     pseudonym: UUID = Field(sa_column=Column(Id, nullable=False))
     state: str = Field(sa_column=Column(String(16), nullable=False))
     created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    standing: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
 
 
 class RecordRow(DataTable, table=True):
@@ -80,7 +84,20 @@ class BlindIndexRow(DataTable, table=True):
     version: int = Field(sa_column=Column(SmallInteger, nullable=False))
 
 
+class SubjectAliasRow(DataTable, table=True):
+    """Leads from a person who was merged into another to that other, without a value."""
+
+    __tablename__ = "subject_alias"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    alias_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    entry_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+
+
 SUBJECT = SubjectRow.__table__  # type: ignore[attr-defined]
 RECORD = RecordRow.__table__  # type: ignore[attr-defined]
 EXTERNAL_REF = ExternalRefRow.__table__  # type: ignore[attr-defined]
+SUBJECT_ALIAS = SubjectAliasRow.__table__  # type: ignore[attr-defined]
 BLIND_INDEX = BlindIndexRow.__table__  # type: ignore[attr-defined]

@@ -84,4 +84,7 @@ def _purpose(purpose: Purpose) -> dict[str, Any]:
         "valid_from": purpose.valid_from,
         "valid_until": purpose.valid_until,
         "notice": purpose.notice,
+        "direct_marketing": purpose.direct_marketing,
+        "sale_or_share": purpose.sale_or_share,
+        "restriction": None if purpose.restriction is None else str(purpose.restriction),
     }

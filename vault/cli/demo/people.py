@@ -7,7 +7,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from faker import Faker
 
@@ -65,6 +65,19 @@ class Customer:
     purchases: list[Fields]
     interactions: list[Fields]
     complaints: list[Fields]
+
+
+class Star(NamedTuple):
+    """The customer about whom the tour tells; ``others`` are the ids of the rest."""
+
+    id: str
+    customer: Customer
+    others: list[str]
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """Return what was stored."""
+        return self.customer.profile
 
 
 class MadeUp:

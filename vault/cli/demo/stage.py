@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 120
 """Columns where no terminal says how many it has."""
 
+MORE = {"…": "…"}
+"""Stands for what is left out of an answer."""
+
 _PLAIN_LIST = re.compile(r'\[\s+(?:"[^"\\]*",?\s+)+\]')
 
 
@@ -75,8 +78,11 @@ class Stage:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
         shown: bool = True,
+        brief: tuple[str, ...] = (),
     ) -> Any:
         """Send a request as an app, show it with its answer, and return the answer's body.
+
+        Of a long answer ``brief`` names the keys that are shown, wherever in it they stand.
 
         Raises:
             DemoFailed: the answer has another status than the tour says.
@@ -88,13 +94,19 @@ class Stage:
         )
         if shown:
             caller = f"{who} ({app.role})" if app is not None else who
-            self._show(f"{caller}: {method} {path}", body, headers, answer)
+            told = _in_brief(answer.json(), brief) if brief else answer.json()
+            self._show(f"{caller}: {method} {path}", body, headers, answer, told)
         if answer.status_code != status:
             raise DemoFailed(f"the answer should have been {status} and is {answer.status_code}", hint=answer.text)
         return answer.json()
 
     def _show(
-        self, title: str, body: Mapping[str, Any] | None, headers: Mapping[str, str] | None, answer: httpx.Response
+        self,
+        title: str,
+        body: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+        answer: httpx.Response,
+        told: Any,
     ) -> None:
         asked: list[RenderableType] = [Text(f"{name}: {value}") for name, value in (headers or {}).items()]
         asked.append(Text("no body", style="dim") if body is None else _pretty(body))
@@ -105,7 +117,7 @@ class Stage:
         grid.add_column(ratio=1)
         grid.add_row(
             Panel(Group(*asked), title="request", title_align="left", border_style="blue"),
-            Panel(_pretty(answer.json()), title=status, title_align="left", border_style=colour),
+            Panel(_pretty(told), title=status, title_align="left", border_style=colour),
         )
         self.console.print(Text(f"-> {title}", style="blue"))
         self.console.print(grid)
@@ -117,6 +129,22 @@ def _pretty(value: Any) -> RenderableType:
     text = JSONHighlighter()(_PLAIN_LIST.sub(_in_one_line, written))
     text.overflow = "fold"
     return text
+
+
+def _in_brief(value: Any, keys: tuple[str, ...]) -> Any:
+    """Keep some keys, and what leads to them; one more stands for all that is left out."""
+    if isinstance(value, list):
+        kept_items = [_in_brief(each, keys) for each in value]
+        return [each for each in kept_items if each not in ({}, [], MORE)]
+    if not isinstance(value, dict):
+        return {}
+    kept = {}
+    for key, inner in value.items():
+        if key in keys and not isinstance(inner, dict | list):
+            kept[key] = inner
+        elif (found := _in_brief(inner, keys)) not in ({}, [], MORE):
+            kept[key] = found
+    return kept if len(kept) == len(value) else {**kept, **MORE}
 
 
 def _in_one_line(found: re.Match[str]) -> str:

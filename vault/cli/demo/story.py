@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from vault.cli.demo import consents
 from vault.cli.demo.people import GOODS
 from vault.cli.demo.stage import require
+from vault.policy.rules import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vault.cli.demo.people import Customer
+    from vault.cli.demo.people import Star
     from vault.cli.demo.stage import Stage
-
-
-class Star(NamedTuple):
-    """The customer about whom the tour tells."""
-
-    id: str
-    customer: Customer
-
-    @property
-    def profile(self) -> dict[str, Any]:
-        """Return what was stored."""
-        return self.customer.profile
 
 
 class Chapter(NamedTuple):
@@ -117,12 +107,17 @@ def _erased(stage: Stage, ada: Star) -> None:
     require(read["denied"]["phone"]["code"] == "no-value", "the telephone number is gone")
 
 
+MOST_FINDINGS = 6
+"""Findings that are shown; on so young a vault there are many."""
+
 TOLD = (
     ("helpdesk", "read", "partly"),
     ("helpdesk", "list", "allowed"),
     ("warehouse", "read", "allowed"),
     ("newsletter", "read", "denied"),
+    *consents.TOLD,
     ("statistics", "read", "partly"),
+    *consents.TOLD_LATER,
     ("helpdesk", "read", "failed"),
     (None, "sign-in", "denied"),
     ("helpdesk", "search", "allowed"),
@@ -143,20 +138,41 @@ def _audit(stage: Stage, ada: Star) -> None:
     require(not any(value in str(page) for value in values), "no value of hers is on the audit log")
 
 
+def _processing(stage: Stage, _ada: Star) -> None:
+    record = stage.ask("privacy-office", "GET", "/v1/processing-record", shown=False)
+    activities = {each["purpose"]: each for each in record["activities"]}
+    readers = {each["name"] for each in activities["direct-marketing"]["use"]["readers"]}
+    require(readers == {"newsletter"}, "of marketing's apps the newsletter read, and no other")
+    unused = {each["purpose"] for each in record["findings"] if each["code"] == "purpose-unused"}
+    require("health-advice" in unused, "a purpose that nobody used is found")
+    _show_findings(stage, record["findings"])
+
+
+def _show_findings(stage: Stage, findings: list[dict[str, Any]]) -> None:
+    stage.console.print(Text("-> privacy-office (dpo): GET /v1/processing-record, the findings in it", style="blue"))
+    table = Table(expand=True, border_style="green")
+    for heading in ("finding", "what", "what to do"):
+        table.add_column(heading, overflow="fold", ratio=None if heading == "finding" else 1)
+    for each in findings[:MOST_FINDINGS]:
+        table.add_row(*map(Text, (each["code"], each["detail"], each["remedy"])))
+    stage.console.print(table)
+
+
 def _show_entries(stage: Stage, entries: list[dict[str, Any]]) -> None:
     stage.console.print(Text(f"-> privacy-office (dpo): GET /v1/audit/entries?limit={len(TOLD)}", style="blue"))
     table = Table(expand=True, border_style="green")
     for heading in ("when", "who", "what", "what for", "how it went", "fields", "refused"):
         table.add_column(heading, overflow="fold", ratio=2 if heading in {"fields", "refused"} else None)
     for each in entries:
-        refused = "\n".join(f"{name}: {code}" for name, code in each.get("refused", {}).items())
+        refusals = {short(name): code for name, code in each.get("refused", {}).items()}
+        refused = "\n".join(f"{name}: {code}" for name, code in refusals.items())
         cells = (
             each["at"][11:19],
             each.get("principal_name", "nobody"),
             each["action"],
             each.get("purpose", ""),
             each["decision"],
-            "\n".join(each.get("fields", ())),
+            "\n".join(map(short, each.get("fields", ()))),
             refused or each.get("code", ""),
         )
         table.add_row(*map(Text, cells))
@@ -180,9 +196,39 @@ CHAPTERS = (
         _marketing,
     ),
     Chapter(
+        "She agrees, and marketing reads",
+        "One tick in the shop, to a text whose very words are on record. No app is told: the next read just works.",
+        consents.agrees,
+    ),
+    Chapter(
+        "May I send this? A list at once",
+        "Up to 1,000 people in one call. The answer is yes or no: not why, not even whether there is such a person.",
+        consents.checked,
+    ),
+    Chapter(
+        "She gets a receipt",
+        "ISO/IEC TS 27560, signed (Ed25519). Anybody checks it with `cdv verify`, without the vault. Shortened here.",
+        consents.receipt,
+    ),
+    Chapter(
+        "She takes it back",
+        "As easily as she gave it (Art. 7(3)). The read after it is denied, on every node, and the ledger keeps both.",
+        consents.takes_it_back,
+    ),
+    Chapter(
         "Analytics gets the year of birth, not the date",
         "A purpose names the fields and views that it needs. What it does not name, nobody reads for it.",
         _analytics,
+    ),
+    Chapter(
+        "She objects to being counted",
+        "Statistics rest on a legitimate interest, so she may object (Art. 21). They stop until somebody has decided.",
+        consents.objects,
+    ),
+    Chapter(
+        "Her data is restricted for a while",
+        "She says that something is wrong. Until that is settled her data is stored and not used (Art. 18).",
+        consents.restricts,
     ),
     Chapter(
         "A purpose that nobody declared",
@@ -204,5 +250,10 @@ CHAPTERS = (
         "All of that is on the audit log",
         "Who, what, whom, why and the decision, on record before each answer left. Names of fields, never a value.",
         _audit,
+    ),
+    Chapter(
+        "The record of processing writes itself",
+        "Art. 30 asks what data is used for and by whom. The policies say what should be, the log says what was.",
+        _processing,
     ),
 )

@@ -20,10 +20,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vault.cli.demo.filling import fill
-from vault.cli.demo.people import MadeUp
+from vault.cli.demo.people import MadeUp, Star
 from vault.cli.demo.server import Server
 from vault.cli.demo.stage import App, Stage, make_console
-from vault.cli.demo.story import CHAPTERS, Star
+from vault.cli.demo.story import CHAPTERS
 from vault.cli.work import in_vault, run
 from vault.clock import Clock
 
@@ -71,7 +71,7 @@ def take(*, subjects: int, seed: int, stay: bool) -> None:
                 ids = asyncio.run(
                     fill(url, keys, customers, lambda count: progress.advance(progress.task_ids[0], count))
                 )
-            star = Star(ids[0], customers[0])
+            star = Star(ids[0], customers[0], ids[1:])
             with httpx.Client(base_url=url, timeout=30) as client:
                 stage = Stage(console, client, apps)
                 for chapter in CHAPTERS:
@@ -107,9 +107,10 @@ def _stay(console: Console, url: str, apps: dict[str, App], star: Star) -> None:
     console.print(table)
     read = {"subject": star.id, "fields": ["name", "email.masked"], "purpose": "customer-support"}
     search = {"match": {"name": {"prefix": "Ad"}}, "fields": ["name"], "purpose": "customer-support"}
+    check = {"subjects": [star.id, *star.others[:2]], "purposes": ["direct-marketing"]}
     console.print(Text("\nTry these:\n", style="bold"))
     # Written as they are, without breaks: they are to be copied.
-    for path, body in (("/v1/read", read), ("/v1/subjects:search", search)):
+    for path, body in (("/v1/read", read), ("/v1/subjects:search", search), ("/v1/consents:check", check)):
         key = apps["helpdesk"].key
         sys.stdout.write(f"curl -s {url}{path} -H 'Authorization: Bearer {key}' ")
         sys.stdout.write(f"-H 'Content-Type: application/json' -d '{json.dumps(body)}'\n\n")

@@ -9,6 +9,8 @@ from sqlalchemy import bindparam, delete, select, update
 from vault.catalogue.types import decode, encode
 from vault.crypto.seal import place
 from vault.operations.build import EXTERNAL_IDS, external_rows
+from vault.operations.consents.children import BIRTH_DATE, expire_childrens_consents
+from vault.operations.external_ids import unknown
 from vault.operations.values import merged, normalise
 from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
@@ -84,6 +86,7 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
     external: list[tuple[Any, ...]] = []
     come: list[tuple[Any, ...]] = []
     whom: list[Pseudonym] = []
+    born: dict[SubjectId, object] = {}
     for row in await _locked(work, connection, list(by_subject)):
         change = by_subject[row.subject_id]
         values = changed_values(work, change, row.body)
@@ -98,7 +101,10 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
         )
         added = values.new.get(EXTERNAL_IDS, {}).items() - values.old.get(EXTERNAL_IDS, {}).items()
         external.extend(external_rows(work.rows, change.subject, dict(added)))
+        if BIRTH_DATE in values.new:
+            born[change.subject] = values.new[BIRTH_DATE]
     await _write(work, connection, records, external, come, gone)
+    await expire_childrens_consents(work.house, work.caller, connection, born)
     return whom
 
 
@@ -156,6 +162,7 @@ def _after(work: Work, name: str, old: Any, value: Any) -> Any:
     """Work out the value that comes to stand: objects are merged part by part (RFC 7396), all else is replaced."""
     if name == EXTERNAL_IDS:
         before = old or {}
+        value = unknown(before, value)
         if any(before.get(system, its) != its for system, its in value.items()):
             raise Differs
         return {**before, **value}

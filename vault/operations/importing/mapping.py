@@ -199,7 +199,7 @@ def _form_faults(mapping: FileMapping) -> Iterator[Fault]:
         yield Fault("/file/delimiter", "wrong-value", "a delimiter is one character")
     if not _splits_at_line_feeds(mapping.file.encoding):
         yield Fault("/file/encoding", "wrong-value", "use an encoding that has ASCII in it, such as utf-8 or cp1252")
-    if mapping.record is not None and not _is_zone(mapping.record.time_zone):
+    if mapping.record is not None and not is_zone(mapping.record.time_zone):
         yield Fault("/record/time_zone", "wrong-value", "use a name of the tz database, such as Europe/Berlin")
 
 
@@ -222,7 +222,8 @@ def _is_template(template: str) -> bool:
         return False
 
 
-def _is_zone(name: str) -> bool:
+def is_zone(name: str) -> bool:
+    """Tell whether a name is one of the tz database."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.findings import did_you_mean
-from vault.consent import ground
+from vault.consent.ground import Ground, refusal
+from vault.consent.standing import NOTHING
 from vault.errors import Denied, Fault, InvalidInput, Refusal
 from vault.operations.build import EXTERNAL_IDS
 from vault.operations.decide import entry
@@ -85,7 +86,7 @@ def _refusals(house: House, why: Purpose, views: Mapping[str, FieldView]) -> dic
     verdicts = {name: rule_out(why, view, "write", day) for name, view in views.items()}
     refused = {name: Refusal(each.code, each.detail, each.rule) for name, each in verdicts.items() if each is not None}
     # An import cannot show anybody's consent: what rests on it comes in with the consent itself, person by person.
-    lacking = ground.refusal(why.name, why.legal_basis, why.article9, consented=False)
+    lacking = refusal(Ground.of(why, ()), NOTHING, 0)
     return refused or (dict.fromkeys(views, lacking) if lacking is not None else {})
 
 

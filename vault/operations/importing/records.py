@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import encode
 from vault.crypto.seal import place
+from vault.errors import Unavailable
 from vault.ids import RecordId, new_id
 from vault.operations.build import external_digest, record_digest, record_rows
 from vault.operations.importing.lines import LineFault
 from vault.operations.importing.runs import Outcome
 from vault.operations.importing.there import records_there
+from vault.subjects.merging import still_there
 from vault.subjects.records import unpack
 from vault.subjects.store import Wanted
 
@@ -68,8 +70,10 @@ class Records:
 
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
         """Write all of it; returns whom it is about."""
-        await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
         subjects = dict.fromkeys(subject for _draft, subject, _digest in self._new)
+        if len(await still_there(connection, self._work.tenant, list(subjects))) < len(subjects):
+            raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+        await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
         return [self._people[subject][0].pseudonym for subject in subjects]
 
     async def undo(self) -> None:

@@ -1,0 +1,75 @@
+"""What changed between two notices is shown by the word, and nothing that did not change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.catalogue.notice_diff import Piece, compare
+from vault.catalogue.notices import Notice
+
+OLD = Notice(
+    id="marketing@1",
+    title="Offers",
+    purposes=("direct-marketing",),
+    language="en",
+    valid_from=date(2026, 1, 1),
+    body="# Offers\n\nMay we write to\nyou once a week?\n\nYou can say no.",
+)
+
+
+def changed(body, **front):
+    return compare(OLD, replace(OLD, body=body, **front))
+
+
+def test_equal_texts_have_no_changes():
+    assert changed(OLD.body) == ({}, [])
+
+
+def test_lines_that_are_wrapped_anew_are_no_change():
+    assert changed("# Offers\n\n\nMay we write\nto you once   a week?\n \nYou can say\nno.").paragraphs == []
+
+
+def test_a_word_that_changed_is_shown_among_those_that_did_not():
+    (paragraph,) = changed(OLD.body.replace("once", "twice")).paragraphs
+
+    assert paragraph == [
+        Piece("same", "May we write to you"),
+        Piece("out", "once"),
+        Piece("in", "twice"),
+        Piece("same", "a week?"),
+    ]
+
+
+def test_paragraphs_come_and_go_whole():
+    assert changed(OLD.body + "\n\nIt costs nothing.").paragraphs == [[Piece("in", "It costs nothing.")]]
+    assert changed("# Offers\n\nYou can say no.").paragraphs == [[Piece("out", "May we write to you once a week?")]]
+
+
+def test_keys_of_the_front_matter_are_told_with_both_values():
+    changes = changed(OLD.body, title="News", material=False, valid_from=None, purposes=("profiling",))
+
+    assert changes.front == {
+        "title": ("Offers", "News"),
+        "purposes": (("direct-marketing",), ("profiling",)),
+        "material": (True, False),
+        "valid_from": (date(2026, 1, 1), None),
+    }
+
+
+words = st.lists(st.sampled_from(["a", "b", "c", "\n\n"]), min_size=1, max_size=12).map(" ".join)
+
+
+@given(words, words)
+def test_the_pieces_of_the_old_and_the_new_text_are_all_there(old, new):
+    """Every word that is shown as gone was there, every one shown as new is there, and none is forgotten."""
+    changes = compare(replace(OLD, body=old), replace(OLD, body=new))
+
+    def count(pieces, kind):
+        return sorted(" ".join(piece.text for each in pieces for piece in each if piece.kind == kind).split())
+
+    gone, come = count(changes.paragraphs, "out"), count(changes.paragraphs, "in")
+    assert sorted([*old.split(), *come]) == sorted([*new.split(), *gone])

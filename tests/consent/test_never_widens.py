@@ -1,0 +1,181 @@
+"""No sequence of imports and merges grants what some source had withdrawn.
+
+A model that knows nothing of the fold keeps the last word of every source. As long as the person says nothing here
+themselves, a no that is somebody's last word denies, whatever the others bring and in whatever order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from vault.consent.event import Event
+from vault.consent.standing import NOTHING, UNSAID, apply, fold, pack, unpack
+from vault.ids import new_id
+from vault.operations.merge.says import carried
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PURPOSES = ("news", "profiling")
+SOURCES = ("crm", "shop", "survey")
+DENIES = {"refused", "withdrawn"}
+SAYS = ("given", "renewed", "refused", "withdrawn")
+STANDS = {"pending", "upheld"}
+
+moments = st.integers(0, 6)
+
+
+def event(kind, day, purpose, **more):
+    at = START + timedelta(days=day)
+    return Event(
+        id=new_id(),
+        subject=UUID(int=1),
+        kind=kind,
+        by="subject",
+        purpose=purpose,
+        occurred_at=at,
+        recorded_at=at,
+        **more,
+    )
+
+
+def imported():
+    said = st.tuples(st.sampled_from(SAYS), moments, st.sampled_from(PURPOSES), st.sampled_from(SOURCES))
+    return said.map(lambda it: event(it[0], it[1], it[2], origin="imported", source=it[3]))
+
+
+def objection():
+    made = st.tuples(
+        st.sampled_from(["objected", "objection-upheld"]), moments, st.sampled_from(PURPOSES), st.booleans()
+    )
+    return made.map(lambda it: event(it[0], it[1], it[2], origin="imported", source="crm", final=it[3]))
+
+
+def restriction():
+    return st.tuples(st.sampled_from(["restricted", "restriction-lifted"]), moments, st.booleans()).map(
+        lambda it: event(it[0], it[1], None, origin="imported" if it[2] else "recorded")
+    )
+
+
+def recorded():
+    kinds = (*SAYS, "requested", "expired", "objected", "objection-upheld", "objection-overruled")
+    said = st.tuples(st.sampled_from(kinds), moments, st.sampled_from(PURPOSES), st.booleans())
+    return said.map(lambda it: event(it[0], it[1], it[2], final=it[3] and it[0] == "objected"))
+
+
+ledgers = st.lists(st.one_of(recorded(), imported(), objection(), restriction()), max_size=10)
+from_outside = st.lists(st.one_of(imported(), objection()), max_size=12)
+
+
+def last_words(events):
+    """Keep the last word of each source on each purpose: by its time, and of two at the same time the no."""
+    words = defaultdict(dict)
+    for each in events:
+        if each.kind in SAYS:
+            rank = (each.occurred_at, each.kind in DENIES)
+            before = words[each.purpose].get(each.source)
+            if before is None or rank >= before[0]:
+                words[each.purpose][each.source] = (rank, each.kind in DENIES)
+    return {purpose: {source: no for source, (_rank, no) in its.items()} for purpose, its in words.items()}
+
+
+def denies(standing, purpose):
+    said = standing.purposes.get(purpose, UNSAID)
+    return said.state in DENIES or said.objection in STANDS
+
+
+def two_sources_say_no_and_one_says_yes():
+    no, yes = {"origin": "imported", "source": "shop"}, {"origin": "imported", "source": "crm"}
+    return [event("withdrawn", 1, "news", **yes), event("withdrawn", 2, "news", **no), event("given", 3, "news", **no)]
+
+
+@settings(max_examples=500)
+@given(from_outside)
+@example(two_sources_say_no_and_one_says_yes())
+def test_imports_do_not_grant_what_one_of_their_sources_had_withdrawn(events):
+    standing = fold(events)
+    for purpose, words in last_words(events).items():
+        if any(words.values()):
+            assert standing.purposes[purpose].state != "given", (purpose, words)
+
+
+@settings(max_examples=500)
+@given(ledgers, from_outside)
+@example([event("withdrawn", 1, "news")], two_sources_say_no_and_one_says_yes()[1:])
+def test_imports_do_not_grant_what_was_denied_here(events, later):
+    before = fold(events)
+    after = before
+    for each in later:
+        after = apply(after, each)
+    for purpose in PURPOSES:
+        said = before.purposes.get(purpose, UNSAID)
+        if said.state in DENIES and said.source is None:
+            assert after.purposes[purpose].state != "given"
+        if said.objection in STANDS:
+            assert after.purposes[purpose].objection in STANDS
+    assert before.restricted_at is None or after.restricted_at is not None
+
+
+@settings(max_examples=500)
+@given(ledgers, ledgers)
+def test_a_merge_grants_nothing_that_either_of_the_two_had_denied(mine, theirs):
+    own, other = fold(mine), fold(theirs)
+    after = merge(mine, theirs)
+    for purpose in PURPOSES:
+        if denies(own, purpose) or denies(other, purpose):
+            assert denies(after, purpose)
+        stands = (each.purposes.get(purpose, UNSAID).objection in STANDS for each in (own, other))
+        assert not any(stands) or after.purposes[purpose].objection in STANDS
+
+
+@settings(max_examples=500)
+@given(ledgers, ledgers)
+def test_a_restriction_of_either_stands_and_from_the_later_of_both_moments(mine, theirs):
+    restricted = [each.restricted_at for each in (fold(mine), fold(theirs)) if each.restricted_at is not None]
+    after = merge(mine, theirs)
+    assert after.restricted_at == max(restricted, default=None)
+
+
+@settings(max_examples=500)
+@given(ledgers, ledgers)
+def test_a_merge_grants_only_what_one_of_the_two_had_agreed_to_and_the_other_never_spoke_of(mine, theirs):
+    own, other = fold(mine), fold(theirs)
+    for purpose, said in merge(mine, theirs).purposes.items():
+        if said.state == "given":
+            ours, its = own.purposes.get(purpose, UNSAID), other.purposes.get(purpose, UNSAID)
+            kept = decisive(ours) == decisive(said)
+            came = ours.state == "none" and decisive(its) == decisive(said)
+            assert kept or came
+
+
+def decisive(said):
+    """Compare what decides: to what, how, by whom, until when."""
+    return (said.state, said.notice, said.method, said.by, said.valid_until)
+
+
+@settings(max_examples=300)
+@given(st.lists(ledgers, min_size=2, max_size=4), from_outside)
+def test_merges_upon_merges_with_imports_between_them_grant_nothing_that_was_withdrawn(people, events):
+    """Everybody becomes one, one after the other; before each merge an import speaks of the one who stays."""
+    survivor, *others = people
+    share = len(events) // len(others)
+    for number, other in enumerate(others):
+        survivor = [*survivor, *events[number * share : (number + 1) * share]]
+        denied = [purpose for purpose in PURPOSES if denies(fold(survivor), purpose) or denies(fold(other), purpose)]
+        survivor = [*survivor, *carried(fold(survivor), other)]
+        assert all(denies(fold(survivor), purpose) for purpose in denied)
+
+
+@given(ledgers)
+def test_the_standing_is_the_fold_step_by_step_and_survives_the_row(events):
+    standing = NOTHING
+    for each in events:
+        standing = unpack(pack(apply(standing, each)))
+    assert standing == fold(events)
+
+
+def merge(mine, theirs):
+    return fold([*mine, *carried(fold(mine), theirs)])

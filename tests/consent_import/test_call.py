@@ -1,0 +1,225 @@
+"""Consents that were given elsewhere, many in one call: each has its result, and none widens what is there."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.support import FixedClock
+from tests.vaults import OTHER, problem
+from vault.operations.standing import compare
+
+START = FixedClock().now()
+WHEN = "2020-05-04T03:02:01Z"
+YES = {
+    "purpose": "direct-marketing",
+    "decision": "given",
+    "notice": "marketing@3",
+    "method": "checkbox",
+    "occurred_at": WHEN,
+}
+NO = {"purpose": "direct-marketing", "decision": "withdrawn", "occurred_at": WHEN}
+
+
+async def bring(node, *items, source="old-crm", role="dpo", **how):
+    return await node.post(role, f"/v1/consents:import?source={source}", list(items), **how)
+
+
+async def done(node, *items, **how):
+    answer = await bring(node, *items, **how)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def codes(node, *items):
+    return [[each["code"] for each in it.get("errors", [])] for it in (await done(node, *items))["results"]]
+
+
+async def may_market(node, subject):
+    answer = await node.read("marketing", subject, ["name"], "direct-marketing")
+    return answer.status_code == 200
+
+
+async def test_a_consent_from_elsewhere_counts_from_the_next_read_on(node):
+    subject = await node.create()
+    assert not await may_market(node, subject)
+    told = await done(node, {**YES, "subject": subject, "evidence": "scan 4711", "channel": "store"})
+    assert (told["written"], told["there"], told["refused"]) == (1, 0, 0)
+    assert await may_market(node, subject)
+    listed = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()
+    (event,) = listed["history"]
+    assert (event["origin"], event["source"], event["channel"]) == ("imported", "old-crm", "store")
+    assert event["evidence"] == "scan 4711"
+
+
+async def test_people_are_found_by_a_number_in_another_system(node):
+    subject = await node.create(external_ids={"shop": "4711"})
+    await done(node, {**YES, "system": "shop", "external_id": "4711"})
+    assert await may_market(node, subject)
+
+
+async def test_the_same_again_is_not_written_twice(node):
+    subject = await node.create()
+    item = {**YES, "subject": subject}
+    first, again = await done(node, item, item), await done(node, item)
+    assert [each["state"] for each in first["results"]] == ["written", "there"]
+    assert again["results"] == [{"id": first["results"][0]["id"], "state": "there"}]
+    assert len(await node.sql("SELECT 1 FROM consent_event WHERE subject_id = :id", id=UUID(subject))) == 1
+
+
+async def test_another_source_says_something_of_its_own(node):
+    subject = await node.create()
+    assert (await done(node, {**YES, "subject": subject}))["written"] == 1
+    assert (await done(node, {**YES, "subject": subject}, source="newsletter-tool"))["written"] == 1
+
+
+async def test_what_is_wrong_is_told_item_by_item_and_the_rest_goes_in(node):
+    subject = await node.create()
+    told = await done(node, {**YES, "subject": subject}, {**YES, "subject": str(uuid4())}, {"purpose": 7}, "no object")
+    assert [each.get("state") for each in told["results"]] == ["written", None, None, None]
+    assert [each["errors"][0]["code"] for each in told["results"][1:]] == [
+        "subject-not-found", "invalid-body", "invalid-body",
+    ]  # fmt: skip
+    assert (told["written"], told["refused"]) == (1, 3)
+    assert await may_market(node, subject)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"purpose": "unheard-of"}, "unknown-purpose"),
+        ({"purpose": "accounting"}, "purpose-without-consent"),
+        ({"decision": "maybe"}, "unknown-code"),
+        ({"decision": "objected"}, None),
+        ({"purpose": "order-fulfilment", "decision": "objected"}, "no-right-to-object"),
+        ({"notice": None}, "missing"),
+        ({"notice": "marketing@99"}, "unknown-notice"),
+        ({"notice": "profiling@1"}, "notice-not-good"),
+        ({"language": "xx"}, "unknown-language"),
+        ({"purpose": "profiling", "notice": "profiling@1", "method": "button"}, "method-not-explicit"),
+        ({"method": "signal"}, "unknown-code"),
+        ({"by": "neighbour"}, "unknown-code"),
+        ({"by": "guardian"}, "missing"),
+        ({"channel": "By phone"}, "invalid-channel"),
+        ({"jurisdiction": "Atlantis"}, "invalid-jurisdiction"),
+        ({"evidence": "two\nlines"}, "invalid-evidence"),
+        ({"occurred_at": "2999-01-01T00:00:00Z"}, "event-in-future"),
+        ({"occurred_at": "2020-01-01T00:00:00"}, "out-of-range"),
+        ({"valid_until": "2020-05-04T03:02:01Z"}, "out-of-range"),
+        ({"system": "shop", "external_id": "4711"}, "no-external-id"),
+    ],
+)
+async def test_each_mistake_has_its_code(sqlite_node, change, code):
+    subject = await sqlite_node.create()
+    item = {key: value for key, value in {**YES, "subject": subject, **change}.items() if value is not None}
+    assert await codes(sqlite_node, item) == [[] if code is None else [code]]
+
+
+async def test_of_a_no_it_does_not_matter_whether_the_text_is_known(node):
+    subject = await node.create()
+    await done(node, {**NO, "notice": "newsletter-2009@1", "subject": subject})
+    assert not await may_market(node, subject)
+
+
+async def test_a_yes_from_elsewhere_does_not_outweigh_a_no_said_here(node):
+    subject = await node.create()
+    said = {"purpose": "direct-marketing", "decision": "withdrawn"}
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
+    late = START.isoformat()
+    for source in ("old-crm", "shop"):
+        told = await done(node, {**YES, "subject": subject, "occurred_at": late}, source=source)
+        assert told["written"] == 1
+    assert not await may_market(node, subject)
+
+
+async def test_a_no_from_elsewhere_counts_however_old_it_is(node):
+    subject = await node.create()
+    body = {key: value for key, value in YES.items() if key != "occurred_at"}
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", body)).status_code == 201
+    assert await may_market(node, subject)
+    await done(node, {**NO, "subject": subject})
+    assert not await may_market(node, subject)
+
+
+async def test_within_a_call_words_count_by_their_time_whatever_their_order(node):
+    subject = await node.create()
+    later = {**YES, "subject": subject, "occurred_at": "2021-01-01T00:00:00Z"}
+    assert (await done(node, later, {**NO, "subject": subject}))["written"] == 2
+    assert await may_market(node, subject)
+
+
+async def test_an_objection_to_marketing_is_final(node):
+    subject = await node.create()
+    await done(node, {**YES, "subject": subject}, {**NO, "decision": "objected", "subject": subject})
+    assert not await may_market(node, subject)
+    assert (await done(node, {**YES, "occurred_at": START.isoformat(), "subject": subject}))["written"] == 1
+    assert not await may_market(node, subject)
+
+
+async def test_a_child_does_not_consent_in_a_file_either(node):
+    subject = await node.create_fully(birth_date=f"{START.year - 10}-01-01")
+    assert await codes(node, {**YES, "subject": subject}) == [["guardian-needed"]]
+    told = {**YES, "subject": subject, "by": "guardian", "evidence": "form 4711"}
+    assert await codes(node, told) == [[]]
+
+
+async def test_lines_come_as_well_as_an_array(node):
+    subject = await node.create()
+    lines = "\n".join(json.dumps({**each, "subject": subject}) for each in (NO, YES)) + "\n\nno json\n"
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = await node.post("dpo", "/v1/consents:import?source=old-crm", headers=headers, content=lines.encode())
+    assert answer.status_code == 200, answer.text
+    assert [each.get("state") for each in answer.json()["results"]] == ["written", "written", None]
+
+
+async def test_an_import_names_its_source(node):
+    subject = await node.create()
+    problem(await node.post("dpo", "/v1/consents:import", [{**YES, "subject": subject}]), 422, "invalid-source")
+    problem(await bring(node, {**YES, "subject": subject}, source="Old CRM"), 422, "invalid-source")
+
+
+async def test_there_are_bounds(sqlite_node):
+    problem(await bring(sqlite_node), 422, "too-many-items")
+    problem(await bring(sqlite_node, *[{}] * 1_001), 422, "too-many-items")
+    answer = await sqlite_node.post("dpo", "/v1/consents:import?source=a", {"purpose": "x"})
+    problem(answer, 422, "invalid-body")
+
+
+@pytest.mark.parametrize("role", ["sales", "support", "marketing", "stranger"])
+async def test_only_who_has_the_right_imports(node, role):
+    subject = await node.create()
+    async with node.new_entries() as entries:
+        problem(await bring(node, {**YES, "subject": subject}, role=role), 403, "not-granted")
+    assert [(each.action, each.decision) for each in entries] == [("import-consents", "denied")]
+
+
+async def test_other_tenants_people_are_not_there(node):
+    theirs = await node.create(tenant=OTHER)
+    assert await codes(node, {**YES, "subject": theirs}) == [["subject-not-found"]]
+
+
+async def test_one_entry_tells_of_a_batch(node):
+    people = [await node.create() for _ in range(3)]
+    async with node.new_entries() as entries:
+        await done(node, *({**YES, "subject": each} for each in people))
+    (made,) = entries
+    assert (made.action, made.decision, made.count) == ("import-consents", "allowed", 3)
+    assert set(made.subjects) == {await node.pseudonym(each) for each in people}
+
+
+async def test_what_lies_on_the_rows_is_what_the_ledger_says(node):
+    people = [await node.create() for _ in range(3)]
+    items = [{**each, "subject": one} for one in people for each in (NO, YES, {**NO, "decision": "objected"})]
+    await done(node, *items)
+    steps = [step async for step in compare(node.house, (await node.caller("dpo")).tenant)]
+    assert sum(step.people for step in steps) == 3
+    assert [step.differences for step in steps if step.differences] == []
+
+
+async def test_evidence_is_sealed(node):
+    subject = await node.create()
+    await done(node, {**YES, "subject": subject, "evidence": "Kanarienvogel 4711"})
+    ((body,),) = await node.sql("SELECT body FROM consent_event WHERE subject_id = :id", id=UUID(subject))
+    assert b"Kanarienvogel" not in bytes(body)

@@ -1,0 +1,235 @@
+"""Two entries of one person become one: with what both had, under one key, and the old id leads to the new one."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.vaults import ADA, OTHER, problem
+
+WHY = "ticket 4711: she confirmed both accounts on the telephone"
+TWIN = {"name": "A. Lovelace", "email": "countess@example.org", "language": "fr", "phone": "+442079460987"}
+
+
+async def merge(node, survivor, duplicate, role="dpo", evidence=WHY, **how):
+    body = {"survivor": str(survivor), "duplicate": str(duplicate), "evidence": evidence}
+    return await node.post(role, "/v1/subjects:merge", body, **how)
+
+
+async def read(node, subject, *fields):
+    answer = await node.read("dpo", subject, list(fields), "subject-rights")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["fields"]
+
+
+async def two(node, mine=None, theirs=None):
+    return await node.create(mine or dict(ADA)), await node.create(theirs or {"name": "A. Lovelace"})
+
+
+async def buy(node, subject, **more):
+    done = await node.append(
+        "sales",
+        subject,
+        "purchase",
+        {"order": "4711", "amount": "12.90", "currency": "EUR"},
+        "order-fulfilment",
+        **more,
+    )
+    assert done.status_code == 201, done.text
+    return done.json()["id"]
+
+
+async def purchases(node, subject):
+    body = {"fields": ["order", "amount"], "purpose": "subject-rights"}
+    page = await node.post("dpo", f"/v1/subjects/{subject}/records/purchase:read", body)
+    assert page.status_code == 200, page.text
+    return page.json()["results"]
+
+
+async def test_what_the_survivor_lacks_comes_over_and_what_both_have_stays(node):
+    survivor = await node.create({"name": "Ada Lovelace", "email": "ada@example.org"})
+    duplicate = await node.create({"name": "A. Lovelace", "language": "fr", "phone": "+442079460123"})
+    done = await merge(node, survivor, duplicate)
+    assert done.status_code == 201, done.text
+    assert done.json() == {
+        "id": survivor, "records": 0, "same": 0, "apart": 0, "conflicts": ["name"], "consents": 0,
+    }  # fmt: skip
+    assert await read(node, survivor, "name", "email", "language", "phone") == {
+        "name": "Ada Lovelace", "email": "ada@example.org", "language": "fr", "phone": "+442079460123",
+    }  # fmt: skip
+
+
+async def test_records_come_over_with_their_ids(node):
+    survivor, duplicate = await two(node)
+    mine, theirs = await buy(node, survivor), await buy(node, duplicate, occurred_at="2026-01-02T03:04:05Z")
+    assert (await merge(node, survivor, duplicate)).json()["records"] == 1
+    found = {each["id"]: each for each in await purchases(node, survivor)}
+    assert found.keys() == {mine, theirs}
+    assert found[theirs]["occurred_at"].startswith("2026-01-02T03:04:05")
+    assert found[theirs]["fields"] == {"order": "4711", "amount": "12.90"}
+
+
+async def test_the_old_id_leads_to_the_new_one_for_whoever_may_see_people(node):
+    survivor, duplicate = await two(node)
+    await merge(node, survivor, duplicate)
+    told = problem_of(await node.call("support", "GET", f"/v1/subjects/{duplicate}"), 404, "subject-merged")
+    assert told["merged_into"] == survivor
+    problem(await node.call("analytics", "GET", f"/v1/subjects/{duplicate}"), 403, "not-granted")
+
+
+def problem_of(response, status, code):
+    body = response.json()
+    assert (response.status_code, body["code"]) == (status, code), body
+    return body
+
+
+async def test_nothing_is_read_under_the_old_id(node):
+    survivor, duplicate = await two(node, theirs=TWIN)
+    await merge(node, survivor, duplicate)
+    problem(await node.read("dpo", duplicate, ["name"], "subject-rights"), 404, "subject-not-found")
+    body = {"fields": ["order"], "purpose": "subject-rights"}
+    problem(await node.post("dpo", f"/v1/subjects/{duplicate}/records/purchase:read", body), 404, "subject-not-found")
+
+
+async def test_nothing_is_written_under_the_old_id(node):
+    survivor, duplicate = await two(node)
+    await merge(node, survivor, duplicate)
+    done = await node.append("sales", duplicate, "purchase", {"order": "1"}, "order-fulfilment")
+    problem(done, 404, "subject-not-found")
+    problem(await node.patch("sales", duplicate, {"name": "B"}, "order-fulfilment", '"1"'), 404, "subject-not-found")
+
+
+async def test_the_survivor_is_found_by_what_came_over(node):
+    survivor, duplicate = await two(node, mine={"name": "Ada Lovelace"}, theirs=TWIN)
+    await buy(node, duplicate)
+    await merge(node, survivor, duplicate)
+    for match in ({"email": "countess@example.org"}, {"phone": TWIN["phone"]}, {"purchase.order": "4711"}):
+        found = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
+        assert [each["subject"] for each in found.json()["results"]] == [survivor], match
+    lost = {"match": {"name": "A. Lovelace"}, "purpose": "subject-rights"}
+    assert (await node.post("dpo", "/v1/subjects:search", lost)).json()["results"] == []
+
+
+async def test_ids_of_other_systems_are_united(node):
+    survivor = await node.create({"name": "Ada"}, external_ids={"shop": "4711"})
+    duplicate = await node.create({"name": "Ada"}, external_ids={"shop": "4712", "erp": "9"})
+    assert (await merge(node, survivor, duplicate)).json()["conflicts"] == []
+    shown = (await read(node, survivor, "external_ids"))["external_ids"]
+    assert shown == {"shop": "4711", "shop-2": "4712", "erp": "9"}
+    for ids in ({"shop": "4711"}, {"shop": "4712"}, {"erp": "9"}):
+        body = {"profile": {"language": "en"}, "external_ids": ids, "purpose": "order-fulfilment"}
+        again = await node.post("sales", "/v1/subjects:upsert", body)
+        assert (again.status_code, again.json()["id"]) == (200, survivor), again.text
+    assert (await read(node, survivor, "external_ids"))["external_ids"] == shown
+
+
+async def test_the_same_record_of_both_is_not_doubled_and_another_is_kept_apart(node):
+    survivor, duplicate = await two(node)
+    for each in (survivor, duplicate):
+        await buy(node, each, external_id="A-1", occurred_at="2026-01-02T03:04:05Z")
+    await buy(node, survivor, external_id="A-2")
+    done = await node.append(
+        "sales", duplicate, "purchase", {"order": "4712", "amount": "1.00"}, "order-fulfilment", external_id="A-2"
+    )
+    assert done.status_code == 201
+    told = (await merge(node, survivor, duplicate)).json()
+    assert (told["records"], told["same"], told["apart"]) == (1, 1, 1)
+    assert sorted(each["fields"]["order"] for each in await purchases(node, survivor)) == ["4711", "4711", "4712"]
+
+
+async def test_the_same_call_again_finds_it_done(node):
+    survivor, duplicate = await two(node)
+    assert (await merge(node, survivor, duplicate)).status_code == 201
+    again = await merge(node, survivor, duplicate)
+    assert (again.status_code, again.json()["id"]) == (200, survivor)
+
+
+async def test_a_call_under_a_key_is_answered_as_the_first_time(node):
+    survivor, duplicate = await two(node)
+    key = {"Idempotency-Key": "merge-1"}
+    first = await merge(node, survivor, duplicate, headers=key)
+    again = await merge(node, survivor, duplicate, headers=key)
+    assert first.status_code == again.status_code == 201
+    assert first.json() == again.json()
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+async def test_merges_upon_merges_lead_to_the_last_one(node):
+    one, two_, three = [await node.create({"name": name}) for name in ("Ada One", "Ada Two", "Ada Three")]
+    assert (await merge(node, two_, one)).status_code == 201
+    assert (await merge(node, three, two_)).status_code == 201
+    for old in (one, two_):
+        told = problem_of(await node.call("dpo", "GET", f"/v1/subjects/{old}"), 404, "subject-merged")
+        assert told["merged_into"] == three
+
+
+async def test_whoever_was_merged_is_not_merged_again(node):
+    survivor, duplicate = await two(node)
+    third = await node.create({"name": "Somebody"})
+    await merge(node, survivor, duplicate)
+    for pair in ((third, duplicate), (duplicate, third)):
+        assert problem_of(await merge(node, *pair), 404, "subject-merged")["merged_into"] == survivor
+
+
+async def test_a_person_is_not_merged_with_themselves(node):
+    subject = await node.create()
+    problem(await merge(node, subject, subject), 422, "same-subject")
+
+
+async def test_a_merge_needs_evidence(node):
+    survivor, duplicate = await two(node)
+    problem(await merge(node, survivor, duplicate, evidence="  "), 422, "invalid-evidence")
+    problem(await merge(node, survivor, duplicate, evidence="x" * 501), 422, "invalid-body")
+
+
+async def test_strangers_and_other_tenants_people_are_not_there(node):
+    subject = await node.create()
+    theirs = await node.create(tenant=OTHER)
+    for other in (theirs, uuid4()):
+        problem(await merge(node, subject, other), 404, "subject-not-found")
+        problem(await merge(node, other, subject), 404, "subject-not-found")
+    assert (await node.read("sales", theirs, ["name"], "order-fulfilment", tenant=OTHER)).status_code == 200
+
+
+@pytest.mark.parametrize("role", ["sales", "support", "operator", "stranger"])
+async def test_only_who_has_the_right_merges(node, role):
+    survivor, duplicate = await two(node)
+    async with node.new_entries() as entries:
+        problem(await merge(node, survivor, duplicate, role), 403, "not-granted")
+    assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "denied", "not-granted")]
+
+
+async def test_the_log_names_both_and_its_words_are_sealed(node):
+    survivor, duplicate = await two(node)
+    mine, theirs = await node.pseudonym(survivor), await node.pseudonym(duplicate)
+    async with node.new_entries() as entries:
+        await merge(node, survivor, duplicate)
+    (made,) = entries
+    assert (made.action, made.decision, made.subjects) == ("merge", "allowed", (mine, theirs))
+    assert made.fields == ("profile.name.clear",)
+    assert len(made.reasons) == 2
+    assert WHY.encode() not in made.reasons[0]
+    assert made.reasons[1] == b""
+    for subject in (survivor, duplicate):
+        listed = await node.call("dpo", "GET", "/v1/audit/entries", params={"subject": subject, "action": "merge"})
+        assert [each["id"] for each in listed.json()["entries"]] == [str(made.id)]
+
+
+async def test_a_failure_is_on_the_log(node):
+    subject = await node.create()
+    async with node.new_entries() as entries:
+        await merge(node, subject, uuid4())
+    assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "failed", "subject-not-found")]
+
+
+async def test_the_keys_of_the_other_are_gone_and_so_are_the_rows(node):
+    survivor, duplicate = await two(node, theirs=TWIN)
+    await buy(node, duplicate)
+    await merge(node, survivor, duplicate)
+    it = UUID(duplicate)
+    assert await node.sql("SELECT 1 FROM data_key WHERE subject_id = :id", keystore=True, id=it) == []
+    for table in ("record", "blind_index", "external_ref", "consent_event"):
+        assert await node.sql(f"SELECT 1 FROM {table} WHERE subject_id = :id", id=it) == [], table
+    ((state, standing),) = await node.sql("SELECT state, standing FROM subject WHERE id = :id", id=it)
+    assert (state, standing) == ("erased", None)

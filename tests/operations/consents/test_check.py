@@ -1,0 +1,110 @@
+"""May this be sent? Yes or no, as a read would find it, and nothing else about anybody."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.vaults import problem
+
+CHECK = "/v1/consents:check"
+GIVEN = {
+    "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
+}  # fmt: skip
+
+
+async def check(node, subjects, purposes=("direct-marketing",), role="marketing", **how):
+    return await node.post(
+        role, CHECK, {"subjects": [str(each) for each in subjects], "purposes": list(purposes)}, **how
+    )
+
+
+async def test_yes_and_no_for_many_in_their_order(node):
+    people = [await node.create({"name": f"P{number}"}) for number in range(4)]
+    await node.post("support", f"/v1/subjects/{people[1]}/consents", GIVEN)
+    await node.post("dpo", f"/v1/subjects/{people[2]}/restriction", {"ground": "claims"})
+    await node.post("support", f"/v1/subjects/{people[3]}/objections", {"purpose": "fraud-prevention"})
+    await node.set_state(people[0], "erased")
+    asked = [*people, str(uuid4()), await node.create(tenant="acme")]
+    purposes = ["direct-marketing", "order-fulfilment", "fraud-prevention", "subject-rights"]
+    async with node.new_entries() as made:
+        answer = await check(node, asked, purposes)
+    assert answer.status_code == 200, answer.text
+    assert answer.json().keys() == {"results", "audit"}
+    results = answer.json()["results"]
+    assert [each["subject"] for each in results] == asked
+    assert all(each.keys() == {"subject", "purposes"} for each in results)
+    assert [[each["purposes"][name] for name in purposes] for each in results] == [
+        [False, False, False, False],  # erased
+        [True, True, True, True],
+        [False, False, False, True],  # restricted, but for the exception
+        [False, True, False, True],  # objects
+        [False, False, False, False],  # nobody
+        [False, False, False, False],  # somebody of another tenant
+    ]
+    (entry,) = made
+    assert (entry.action, entry.decision, str(entry.id)) == ("check-consents", "allowed", answer.json()["audit"])
+    assert len(entry.subjects) == 4
+
+
+async def test_it_agrees_with_the_read(node):
+    subject = await node.create()
+    for said in (None, GIVEN, {"purpose": "direct-marketing", "decision": "withdrawn"}):
+        if said:
+            await node.post("support", f"/v1/subjects/{subject}/consents", said)
+        read = await node.read("marketing", subject, ["email"], "direct-marketing")
+        (result,) = (await check(node, [subject])).json()["results"]
+        assert result["purposes"]["direct-marketing"] == (read.status_code == 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"subjects": [], "purposes": ["direct-marketing"]}, "invalid-body"),
+        ({"subjects": [str(UUID(int=n)) for n in range(1001)], "purposes": ["direct-marketing"]}, "invalid-body"),
+        ({"subjects": [str(UUID(int=1))], "purposes": []}, "invalid-body"),
+        ({"subjects": [str(UUID(int=1))], "purposes": ["direct-marketing"] * 51}, "invalid-body"),
+        ({"subjects": ["x"], "purposes": ["direct-marketing"]}, "invalid-body"),
+    ],
+)
+async def test_too_much_or_nothing_at_all(sqlite_node, body, code):
+    problem(await sqlite_node.post("marketing", CHECK, body), 422, code)
+
+
+async def test_unknown_purposes_are_told_by_place(sqlite_node):
+    answer = await check(sqlite_node, [uuid4()], ["fun", "direct-marketing", "games"])
+    body = problem(answer, 422, "unknown-purpose")
+    assert [each["at"] for each in body["errors"]] == ["/purposes/0", "/purposes/2"]
+
+
+async def test_who_may_not_check_is_denied_and_on_the_log(sqlite_node):
+    answer = await check(sqlite_node, [uuid4()], role="analytics")
+    body = problem(answer, 403, "not-granted")
+    last = (await sqlite_node.entries())[-1]
+    assert (last.action, last.decision, str(last.id)) == ("check-consents", "denied", body["audit"])
+
+
+async def test_it_counts_against_the_rate_of_reads(place, clock):
+    async with place.node(clock, reads_per_minute=10) as node:
+        people = [uuid4() for _ in range(6)]
+        assert (await check(node, people)).status_code == 200
+        problem(await check(node, people), 429, "rate-limited")
+
+
+async def test_a_thousand_people_are_one_query_and_one_entry(node, monkeypatch):
+    people = [UUID(await node.create({"name": "P"})) for _ in range(3)] + [uuid4() for _ in range(997)]
+    asked = []
+    fetch = node.house.data.fetch
+
+    async def counted(query, **values):
+        asked.append(query)
+        return await fetch(query, **values)
+
+    await check(node, people[:1])  # the caller's key and rate are known from here on
+    monkeypatch.setattr(node.house.data, "fetch", counted)
+    before = await node.count()
+    answer = await check(node, people)
+    assert len(answer.json()["results"]) == 1000
+    assert len(asked) <= 1
+    assert await node.count() == before + 1

@@ -1,0 +1,52 @@
+"""Where a row says something else than the ledger, that is found, and can be put right."""
+
+from __future__ import annotations
+
+from vault.ids import DEFAULT_TENANT
+from vault.operations.consents.repair import repair_standing
+from vault.operations.standing import compare
+
+GIVEN = {
+    "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
+}  # fmt: skip
+
+
+async def differing(node):
+    return [str(each.subject) async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+
+
+async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
+    one, two = await node.create(), await node.create({"name": "Two"})
+    await node.post("support", f"/v1/subjects/{one}/consents", GIVEN)
+    await node.post("dpo", f"/v1/subjects/{two}/restriction", {"ground": "claims"})
+    assert await differing(node) == []
+    given = (await node.sql("SELECT standing FROM subject WHERE standing IS NOT NULL ORDER BY id"))[0][0]
+    await node.sql("UPDATE subject SET standing = :given, state = 'active'", given=bytes(given))
+    assert await differing(node) == [two]
+    (subject,) = [each.subject async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+    async with node.new_entries() as made:
+        await repair_standing(node.house, DEFAULT_TENANT, subject)
+    assert await differing(node) == []
+    assert (await node.call("dpo", "GET", f"/v1/subjects/{two}")).json()["state"] == "restricted"
+    assert [(each.action, each.principal_name) for each in made] == [("record-consent", "command-line")]
+    assert made[0].subjects == (await node.pseudonym(two),)
+
+
+async def test_the_order_of_the_ledger_is_that_of_its_ids_whatever_the_clocks_say(node, monkeypatch):
+    """A node whose clock is ahead must not put its event behind those that come after it."""
+    from vault import ids
+    from vault.operations.consents import change
+
+    subject = await node.create()
+    ahead = ids.new_id().int + (3_600_000 << 80)  # an hour
+    numbers = iter(range(ahead, ahead + 100))
+    monkeypatch.setattr(change, "new_id", lambda: ids.UUID(int=next(numbers)))
+    await node.post("support", f"/v1/subjects/{subject}/consents", GIVEN)
+    monkeypatch.undo()
+    for decision in ("withdrawn", "refused"):
+        await node.post(
+            "support", f"/v1/subjects/{subject}/consents", {"purpose": "direct-marketing", "decision": decision}
+        )
+    found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
+    assert [each["kind"] for each in found["history"]] == ["refused", "withdrawn", "given"]
+    assert await differing(node) == []

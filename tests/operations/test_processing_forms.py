@@ -1,0 +1,123 @@
+"""The record as a sheet and as a page: whole, and safe to open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.policy.folders import shipped
+from vault.audit.usage import Use
+from vault.ids import TenantId
+from vault.operations.processing import page, sheet
+from vault.operations.processing.facts import Facts
+from vault.operations.processing.grants import grants_of
+from vault.operations.processing.record import build
+from vault.operations.processing.tally import Tally
+from vault.policy.policy_set import PolicySet
+
+NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
+SHOP = "01a201ab-0d4b-7828-b9af-02e78890e8b4"
+
+
+def read(purpose="order-fulfilment", **facts):
+    given = {"at": "2026-03-05T11:00:00.000000Z", "action": "read", "principal": SHOP, "principal_name": "web-shop"}
+    return Use(**{**given, "purpose": purpose, "fields": ("profile.email.clear",), "subjects": ("1",), **facts})
+
+
+def make(*uses, **files):
+    texts = shipped() | {name.replace("_", "."): text for name, text in files.items()}
+    policy_set = PolicySet.load({name: text for name, text in texts.items() if text is not None})
+    tally = Tally()
+    tally.add(uses)
+    return build(
+        Facts(
+            tenant=TenantId("default"),
+            policy_set=policy_set,
+            grants=grants_of(policy_set, "default", NOW.date()),
+            principals={},
+            usage=tally.by_purpose(),
+            since=NOW.replace(year=2025),
+            until=NOW,
+        )
+    )
+
+
+def rows(record):
+    return list(csv.DictReader(io.StringIO(sheet.write(record), newline="")))
+
+
+def test_the_sheet_has_a_row_for_each_purpose():
+    record = make(read())
+    found = rows(record)
+    assert [each["purpose"] for each in found] == [each.purpose for each in record.activities]
+    orders = next(each for each in found if each["purpose"] == "order-fulfilment")
+    assert orders["recipients"] == "parcel services; payment services"
+    assert orders["legal ground"] == "Art. 6(1)(b) GDPR, contract"
+    assert orders["read by"] == "web-shop (1)"
+    assert orders["fields read"] == "email"
+    assert "web-shop read for order-fulfilment once, last on 2026-03-05." in orders["findings"]
+    assert orders["retention"].startswith("3 years after the last contact: ")
+    assert orders["controller"] == (
+        "Example Retail Ltd, 1 Example Quay, Dublin 2, D02 XY00, IE, privacy@retail.example, +353 1 555 0100, "
+        "https://retail.example"
+    )
+
+
+def test_a_purpose_that_is_declared_no_more_has_a_row_for_its_finding():
+    last = rows(make(read(purpose="long-gone")))[-1]
+    assert (last["purpose"], last["owner"]) == ("long-gone", "")
+    assert "does not declare this purpose any more" in last["findings"]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r", "\n=", " =", "\uff1d"])
+def test_no_cell_is_a_formula(start):
+    bad = f"{start}HYPERLINK(1)"
+    assert sheet.safe(bad) == "'" + bad
+
+
+def test_a_policy_cannot_bring_a_formula_in():
+    purposes = shipped()["purposes.toml"].replace('owner = "Finance"', "owner = \"=cmd|' /C calc'!A0\"")
+    owners = {each["owner"] for each in rows(make(purposes_toml=purposes))}
+    assert "'=cmd|' /C calc'!A0" in owners
+
+
+@given(st.text())
+def test_whatever_a_cell_holds_it_begins_with_nothing_that_runs(text):
+    cell = sheet.safe(text)
+    assert not cell.lstrip(" ").startswith(sheet.FORMULA)
+    assert cell.removeprefix("'") == text.removeprefix("'")
+    out = io.StringIO(newline="")
+    csv.writer(out, quoting=csv.QUOTE_ALL).writerow([cell])
+    assert next(csv.reader(io.StringIO(out.getvalue(), newline=""))) == [cell]
+
+
+def test_the_page_has_a_part_for_each_purpose_and_ends_with_the_findings():
+    record = make(read())
+    text = page.write(record)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert headings == [each.title for each in record.activities] + ["Security measures", "Findings"]
+    assert "| web-shop | unknown, not named | 1 | 1 | 2026-03-05 | 2026-03-05 | `email` |" in text
+    assert "| Data protection officer | Data Protection Officer, dpo@retail.example |" in text
+    assert "| Transfers to third countries | none declared |" in text
+
+
+def test_every_row_of_a_table_on_the_page_has_its_cells():
+    purposes = shipped()["purposes.toml"].replace('owner = "Finance"', 'owner = "Finance | <b>Books</b> [x](y)"')
+    text = page.write(make(read(), purposes_toml=purposes))
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert r"Finance \| \<b\>Books\</b\> \[x\](y)" in text
+
+
+def test_a_policy_folder_without_a_controller_has_a_finding():
+    record = make(controller_toml=None)
+    assert record.controller is None
+    assert record.findings[0].code == "controller-unstated"
+    assert "| Controller | not stated |" in page.write(record)
+    assert rows(record)[-1]["findings"].startswith("The policies do not say who the controller is")

@@ -1,0 +1,323 @@
+"""The record of processing: what is declared, what was really read, and where the two differ."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.support import FixedClock
+from tests.vaults import ROLES
+from vault.audit import ledger
+from vault.clock import rfc3339
+from vault.errors import Denied, InvalidInput
+from vault.ids import DEFAULT_TENANT, new_id
+from vault.operations.administer import add_app, disable_app, set_roles
+from vault.operations.house import Caller
+from vault.operations.processing_record import processing_record
+from vault.policy.policy_set import PolicySet
+
+
+async def make(node, role="dpo", **how):
+    return (await processing_record(node.house, await node.caller(role), **how)).record
+
+
+def activity(record, purpose):
+    return next(each for each in record.activities if each.purpose == purpose)
+
+
+def findings(record, code):
+    return {(each.purpose, each.principal): each for each in record.findings if each.code == code}
+
+
+async def apply(node, **changed):
+    """Put changed policies into force: for each file a pair of texts, the old one and the new one."""
+    files = dict(node.house.policies.active("default").policy_set.files)
+    for name, (old, new) in changed.items():
+        path = {"purposes": "purposes.toml", "rules": "policy.csv", "retention": "retention.toml"}[name]
+        assert old in files[path]
+        files[path] = files[path].replace(old, new)
+    await node.house.policies.apply("default", PolicySet.load(files), "test")
+
+
+async def test_it_says_of_every_purpose_what_article_30_asks_for(node):
+    record = await make(node)
+    policies = node.house.policies.active("default").policy_set
+    assert [each.purpose for each in record.activities] == list(policies.purposes)
+    orders = activity(record, "order-fulfilment")
+    assert (orders.title, orders.legal_basis, orders.legal_article, orders.owner) == (
+        "Deliver what was ordered",
+        "contract",
+        "Art. 6(1)(b) GDPR",
+        "Fulfilment",
+    )
+    assert orders.recipients == ("parcel services", "payment services")
+    assert orders.roles == ("fulfilment", "sales")
+    assert (orders.data_subjects, orders.transfers) == (("customers",), "none declared")
+    assert (orders.retention.keep, orders.retention.since) == ("P3Y", "last-contact")
+    email = next(each for each in orders.data if "email" in each.fields)
+    assert email.category == policies.catalogue.field("email").category
+    assert record.policy_version == policies.version
+    assert len(record.security) > 5
+
+
+async def test_of_special_categories_it_names_the_condition(node):
+    advice = activity(await make(node), "health-advice")
+    assert (advice.special_condition, advice.special_article) == ("explicit-consent", "Art. 9(2)(a) GDPR")
+    assert {each.special for each in advice.data if "health_notes" in each.fields} == {True}
+
+
+async def test_a_field_that_is_needed_in_some_views_only_is_named_with_them(node):
+    names = {name for each in activity(await make(node), "service-analytics").data for name in each.fields}
+    assert {"birth_date.year", "birth_date.age_band", "email.domain"} <= names
+    assert not names & {"birth_date", "email"}
+
+
+async def test_fields_with_periods_of_their_own_have_them(node):
+    assert activity(await make(node), "customer-support").retention.fields == {
+        "interaction.body": "P1Y",
+        "notes": "P1Y",
+    }
+
+
+async def test_it_tells_who_really_read_what_how_often_and_when(node, clock):
+    ada = await node.create()
+    await node.read("fulfilment", ada, ["name", "email"], "order-fulfilment")
+    clock.advance(hours=1)
+    await node.read("fulfilment", ada, ["name", "birth_date"], "order-fulfilment")
+    use = activity(await make(node), "order-fulfilment").use
+    assert (use.reads, use.writes, use.people) == (2, 1, 2)
+    (reader,) = use.readers
+    assert (reader.name, reader.state, reader.roles, reader.named) == ("fulfilment", "active", ("fulfilment",), True)
+    assert (reader.first, reader.last) == (rfc3339(clock.now() - timedelta(hours=1)), rfc3339(clock.now()))
+    assert {each.field: each.reads for each in reader.fields} == {"email": 1, "name": 2}, "a denied field is not read"
+
+
+async def test_a_batch_counts_as_one_read_of_many_people(node):
+    people = [await node.create(), await node.create({"name": "Grace"}), str(new_id())]
+    body = {"subjects": people, "fields": ["name"], "purpose": "order-fulfilment"}
+    assert (await node.post("fulfilment", "/v1/read", body)).status_code == 200
+    use = activity(await make(node), "order-fulfilment").use
+    assert (use.reads, use.people) == (1, 2)
+
+
+async def test_lists_and_searches_are_readings_too(node):
+    ada = await node.create()
+    await node.append("sales", ada, "purchase", {"amount": "12.90", "currency": "EUR"}, "order-fulfilment")
+    path = f"/v1/subjects/{ada}/records/purchase:read"
+    await node.post("fulfilment", path, {"fields": ["amount"], "purpose": "order-fulfilment"})
+    search = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
+    await node.post("support", "/v1/subjects:search", search)
+    record = await make(node)
+    assert [each.field for each in activity(record, "order-fulfilment").use.readers[0].fields] == ["purchase.amount"]
+    found = activity(record, "customer-support").use
+    assert (found.reads, found.searches) == (0, 1)
+    assert [each.field for each in found.readers[0].fields] == ["name"]
+
+
+async def test_a_denied_read_is_no_reading(node):
+    ada = await node.create()
+    assert (await node.read("marketing", ada, ["email"], "order-fulfilment")).status_code == 403
+    assert activity(await make(node), "order-fulfilment").use.readers == ()
+
+
+async def test_what_was_read_before_is_left_out(place):
+    """The clock is set back: ids of entries are of the real time."""
+    clock = FixedClock(datetime.now(UTC) - timedelta(days=20))
+    async with place.node(clock) as node:
+        ada = await node.create()
+        await node.read("fulfilment", ada, ["name"], "order-fulfilment")
+        clock.advance(days=20)
+        await node.read("fulfilment", ada, ["email"], "order-fulfilment")
+        week = await make(node, since=clock.now() - timedelta(days=7))
+        month = await make(node, since=clock.now() - timedelta(days=30))
+    read = [[each.field for each in activity(it, "order-fulfilment").use.readers[0].fields] for it in (week, month)]
+    assert read == [["email"], ["email", "name"]]
+    assert week.period.since == rfc3339(clock.now() - timedelta(days=7))
+
+
+async def test_a_long_log_is_walked_in_chunks_each_entry_once(node, monkeypatch):
+    monkeypatch.setattr(ledger, "USES_AT_A_TIME", 3)
+    ada = await node.create()
+    for _ in range(8):
+        await node.read("fulfilment", ada, ["name"], "order-fulfilment")
+    watched = []
+    record = await make(node, watch=lambda entries, reached: watched.append(entries))
+    assert activity(record, "order-fulfilment").use.reads == 8
+    assert watched == [3, 6, 9]
+
+
+async def test_another_tenants_readings_stay_its_own(node):
+    ada = await node.create(tenant="acme")
+    await node.read("fulfilment", ada, ["name"], "order-fulfilment", tenant="acme")
+    record = await make(node)
+    assert record.tenant == "default"
+    assert activity(record, "order-fulfilment").use.first is None
+
+
+# ---- Findings --------------------------------------------------------------------------------------------------------
+
+
+async def test_purposes_that_nobody_used_are_found(node):
+    await node.create()
+    unused = {purpose for purpose, _ in findings(await make(node), "purpose-unused")}
+    assert unused == node.house.policies.active("default").policy_set.purposes.keys() - {"order-fulfilment"}
+
+
+async def test_a_purpose_that_has_yet_to_begin_is_not_found_unused(node, clock):
+    await apply(node, purposes=('owner = "Finance"', f'owner = "Finance"\nvalid_from = {clock.now().year + 1}-01-01'))
+    record = await make(node)
+    assert ("accounting", None) not in findings(record, "purpose-unused")
+    assert activity(record, "accounting").in_force is False
+
+
+async def test_fields_that_are_granted_and_never_read_are_found(node):
+    ada = await node.create()
+    await node.read("support", ada, ["name", "email.masked"], "customer-support")
+    found = findings(await make(node), "fields-unread")["customer-support", None]
+    assert {"phone", "notes", "interaction.body"} <= set(found.fields)
+    assert not {"name", "email"} & set(found.fields), "any view of it counts"
+    assert "billing_address" not in found.fields, "the purpose does not need it"
+    assert f"{len(found.fields)} fields are granted" in found.detail
+
+
+async def test_a_purpose_with_all_of_its_fields_read_has_no_finding(node):
+    ada = await node.create_fully(name="Ada", billing_address={"street": "A 1", "city": "Berlin", "country": "DE"})
+    keep = 'needs = ["name", "given_name", "family_name", "billing_address", "iban", "external_ids", "purchase.*"]'
+    await apply(node, purposes=(keep, 'needs = ["name", "billing_address", "iban"]'))
+    await node.read("finance", ada, ["name", "billing_address"], "accounting")
+    assert findings(await make(node), "fields-unread")["accounting", None].fields == ("iban",)
+    await node.patch("dpo", ada, {"iban": "DE89370400440532013000"}, "subject-rights", '"2"')
+    await node.read("finance", ada, ["iban"], "accounting")
+    assert ("accounting", None) not in findings(await make(node), "fields-unread")
+
+
+async def test_an_app_that_has_lost_its_role_is_a_recipient_that_no_purpose_names(node):
+    ada = await node.create()
+    await node.read("sales", ada, ["name"], "order-fulfilment")
+    assert findings(await make(node), "recipient-unnamed") == {}
+    await set_roles(node.house, DEFAULT_TENANT, "sales", ["analytics"])
+    found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
+    assert found.fields == ("name",)
+    assert "None of its roles" in found.detail
+    assert not activity(await make(node), "order-fulfilment").use.readers[0].named
+
+
+async def test_a_disabled_app_that_has_read_is_found(node):
+    ada = await node.create()
+    await node.read("sales", ada, ["name"], "order-fulfilment")
+    await disable_app(node.house, DEFAULT_TENANT, "sales")
+    found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
+    assert "It is disabled" in found.detail
+
+
+async def test_a_recipient_that_the_purpose_names_needs_no_role(node):
+    parcels, _ = await add_app(node.house, DEFAULT_TENANT, "parcel-services", ["fulfilment"])
+    ada = await node.create()
+    from vault.operations.read_fields import read_fields
+
+    await read_fields(
+        node.house, Caller(parcels, "test"), subjects=[UUID(ada)], fields=["name"], purpose="order-fulfilment"
+    )
+    await disable_app(node.house, DEFAULT_TENANT, "parcel-services")
+    assert findings(await make(node), "recipient-unnamed") == {}
+
+
+async def test_the_rules_may_have_gone_and_not_the_role(node):
+    ada = await node.create()
+    await node.read("support", ada, ["name"], "customer-support")
+    await apply(node, rules=("read, customer-support, allow", "read, customer-support, deny"))
+    assert ("customer-support", "support") in findings(await make(node), "recipient-unnamed")
+
+
+async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
+    ada = await node.create()
+    await node.read("fulfilment", ada, ["name"], "order-fulfilment")
+    made = node.house.ledger.entry(
+        tenant="default",
+        action="read",
+        decision="allowed",
+        principal=new_id(),
+        principal_name="old-app",
+        purpose="long-gone",
+        fields=("profile.email.clear",),
+        subjects=(await node.pseudonym(ada),),
+    )
+    await node.house.ledger.append(made)
+    found = findings(await make(node), "purpose-undeclared")
+    assert found.keys() == {("long-gone", "old-app")}
+    assert found["long-gone", "old-app"].fields == ("email",)
+
+
+@pytest.mark.parametrize(("field", "is_found"), [("profile.name.clear", False), ("profile.health_notes.clear", True)])
+async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(node, field, is_found):
+    """The vault keeps no roles of such people, so that today's rules have to speak for them."""
+    from vault.principals.issuer import principal_id
+
+    ada = await node.create()
+    made = node.house.ledger.entry(
+        tenant="default",
+        action="read",
+        decision="allowed",
+        principal=principal_id("https://issuer.example", "grace"),
+        principal_name="oidc-0123456789ab",
+        purpose="customer-support",
+        fields=(field,),
+        subjects=(await node.pseudonym(ada),),
+    )
+    await node.house.ledger.append(made)
+    record = await make(node)
+    assert activity(record, "customer-support").use.readers[0].state == "issuer"
+    assert bool(findings(record, "recipient-unnamed")) is is_found
+
+
+async def test_every_finding_says_what_to_do(node):
+    record = await make(node)
+    assert record.findings
+    assert all(each.remedy and each.detail.endswith(".") for each in record.findings)
+
+
+# ---- Who may, and bad input ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("role", ["dpo", "operator"])
+async def test_the_making_is_on_the_log(node, role):
+    async with node.new_entries() as made:
+        done = await processing_record(node.house, await node.caller(role))
+    ((entry),) = made
+    assert (entry.action, entry.decision, entry.id) == ("read-processing", "allowed", done.audit)
+
+
+@pytest.mark.parametrize("role", [role for role in ROLES if role not in {"dpo", "operator"}])
+async def test_nobody_else_has_it_made(sqlite_node, role):
+    async with sqlite_node.new_entries() as made:
+        with pytest.raises(Denied):
+            await make(sqlite_node, role)
+    assert [(each.action, each.decision) for each in made] == [("read-processing", "denied")]
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        datetime(2026, 3, 5, 12, 0, tzinfo=UTC),
+        datetime(2027, 1, 1, tzinfo=UTC),
+        datetime(2026, 1, 1),  # noqa: DTZ001 - without a zone nobody can say which moment it is
+        datetime(1, 1, 1, tzinfo=datetime.strptime("+14:00", "%z").tzinfo),
+    ],
+    ids=["now", "in the future", "without a zone", "before the calendar"],
+)
+async def test_a_beginning_that_is_not_in_the_past(sqlite_node, since):
+    async with sqlite_node.new_entries() as made:
+        with pytest.raises(InvalidInput) as refused:
+            await make(sqlite_node, since=since)
+    assert refused.value.code == "invalid-since"
+    assert [(each.action, each.decision, each.code) for each in made] == [
+        ("read-processing", "failed", "invalid-since")
+    ]
+
+
+async def test_the_beginning_of_time_is_a_beginning(node):
+    await node.create()
+    record = await make(node, since=datetime(1, 1, 1, tzinfo=UTC))
+    assert activity(record, "order-fulfilment").use.writes == 1

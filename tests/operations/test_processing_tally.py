@@ -1,0 +1,102 @@
+"""Counting uses of data: what counts, and that the order in which it is told does not."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault.audit.usage import KINDS, Use
+from vault.operations.processing import tally
+from vault.operations.processing.tally import Count, Tally
+
+SHOP = "01a201ab-0d4b-7828-b9af-02e78890e8b4"
+
+
+def use(**facts):
+    given = {"at": "2026-03-05T12:00:00.000000Z", "action": "read", "purpose": "p", "principal": SHOP}
+    return Use(**{**given, "principal_name": "shop", "fields": ("profile.name.clear",), "subjects": ("1",), **facts})
+
+
+def counted(*uses):
+    counts = Tally()
+    counts.add(uses)
+    return counts.by_purpose()
+
+
+TIMES = st.integers(0, 10**6).map("2026-03-05T12:00:00.{:06}Z".format)
+USES = st.builds(
+    Use,
+    at=TIMES,
+    action=st.sampled_from(sorted(KINDS)),
+    purpose=st.sampled_from(["a", "b"]),
+    principal=st.sampled_from([SHOP, "01a201ab-0d4b-7828-b9af-02e78890e8b5"]),
+    principal_name=st.sampled_from(["shop", "desk"]),
+    fields=st.lists(st.sampled_from(["x", "y", "z"]), max_size=3, unique=True).map(tuple),
+    subjects=st.lists(st.just("s"), max_size=3).map(tuple),
+    withheld=st.lists(st.just("s"), max_size=3).map(tuple),
+    count=st.integers(1, 3),
+)
+
+
+@given(st.lists(USES, max_size=30), st.data())
+def test_neither_the_order_nor_the_chunks_make_a_difference(uses, data):
+    shuffled = data.draw(st.permutations(uses))
+    cut = data.draw(st.integers(0, len(uses)))
+    parts = Tally()
+    parts.add(shuffled[:cut])
+    parts.by_purpose()  # folded half-way, as when there are many patterns
+    parts.add(shuffled[cut:])
+    assert parts.by_purpose() == counted(*uses)
+    assert parts.told == len(uses)
+
+
+@given(st.lists(USES, max_size=30))
+def test_it_counts_what_a_plain_loop_counts(uses):
+    found = counted(*uses)
+    for purpose in ("a", "b"):
+        own = [each for each in uses if each.purpose == purpose]
+        read = [each for each in own if KINDS[each.action] != "write" and each.fields and each.people > 0]
+        assert (purpose in found) == bool(own)
+        if not own:
+            continue
+        assert sum(count.times for count in found[purpose].kinds.values()) == sum(each.count for each in own)
+        for field in ("x", "y", "z"):
+            counts = [reading.fields[field] for reading in found[purpose].readers.values() if field in reading.fields]
+            naming = [each for each in read if field in each.fields]
+            assert sum(each.times for each in counts) == sum(each.count for each in naming)
+            assert sum(each.people for each in counts) == sum(each.count * each.people for each in naming)
+            assert min([each.first for each in counts], default="") == min([each.at for each in naming], default="")
+            assert max([each.last for each in counts], default="") == max([each.at for each in naming], default="")
+
+
+def test_many_patterns_take_no_memory_for_ever(monkeypatch):
+    monkeypatch.setattr(tally, "MOST_PATTERNS", 2)
+    counts = Tally()
+    counts.add([use(fields=(f"profile.f{number}.clear",)) for number in range(5)])
+    assert counts._patterns == {}
+    assert counts.by_purpose()["p"].readers[SHOP, "shop"].total == Count(5, 5, use().at, use().at)
+
+
+def test_a_batch_counts_its_people_and_not_those_of_whom_nothing_was_shown():
+    reading = counted(use(subjects=("1", "2", "3"), withheld=("2",)))["p"].readers[SHOP, "shop"]
+    assert reading.fields["profile.name.clear"] == Count(1, 2, use().at, use().at)
+
+
+@pytest.mark.parametrize("nobody", [{"subjects": ()}, {"withheld": ("1",)}, {"fields": ()}])
+def test_where_nothing_of_anybody_was_shown_nobody_read(nobody):
+    usage = counted(use(action="search", **nobody))["p"]
+    assert usage.kinds["search"].times == 1
+    assert usage.readers == {}
+
+
+def test_to_write_is_a_use_of_a_purpose_and_no_reading():
+    usage = counted(use(action="create"), use(action="import"))["p"]
+    assert usage.kinds["write"].times == 2
+    assert usage.readers == {}
+
+
+def test_entries_are_read_only_as_far_as_they_count():
+    body = msgspec.json.encode({"id": 1, "at": "t", "action": "read", "reason": "AAAA", "refused": {"a": "b"}})
+    assert msgspec.json.decode(body, type=Use) == Use(at="t", action="read")

@@ -1,0 +1,131 @@
+"""Events and their sum on the person's row are written together, and can be compared."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from vault.consent.event import Event
+from vault.consent.standing import fold, pack, unpack
+from vault.errors import NotFound
+from vault.ids import DEFAULT_TENANT, SubjectId, new_id
+from vault.operations.standing import append_events, compare, count_by_notice, repair
+from vault.subjects.store import Wanted
+
+P = "direct-marketing"
+
+
+def event(node, subject, kind, **facts):
+    now = node.house.clock.now()
+    given = {"purpose": None if kind.startswith("restrict") else P, "notice": "marketing@3", "method": "checkbox"}
+    return Event(
+        id=new_id(), subject=UUID(subject), kind=kind, by="subject", occurred_at=now, recorded_at=now, **given | facts
+    )
+
+
+async def append(node, subject, *events):
+    async with node.house.data.transaction() as connection:
+        return await append_events(node.house, connection, DEFAULT_TENANT, SubjectId(UUID(subject)), events)
+
+
+async def found(node, subject):
+    (each,) = await node.house.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+    return each
+
+
+async def differences(node):
+    steps = [step async for step in compare(node.house, DEFAULT_TENANT)]
+    return sum(step.people for step in steps), [each for step in steps for each in step.differences]
+
+
+async def test_the_sum_is_on_the_row_that_a_read_fetches(node):
+    ada = await node.create()
+    assert (await found(node, ada)).standing is None
+    events = [event(node, ada, "given"), event(node, ada, "restricted")]
+    standing = await append(node, ada, *events)
+    after = await found(node, ada)
+    assert unpack(after.standing) == standing == fold(events)
+    assert after.state == "restricted"
+    assert (await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == events[::-1]
+    await append(node, ada, event(node, ada, "restriction-lifted"))
+    assert (await found(node, ada)).state == "active"
+
+
+async def test_events_are_there_with_their_sum_or_not_at_all(node):
+    ada = await node.create()
+    with pytest.raises(LookupError):
+        async with node.house.data.transaction() as connection:
+            subject = SubjectId(UUID(ada))
+            await append_events(node.house, connection, DEFAULT_TENANT, subject, [event(node, ada, "given")])
+            raise LookupError
+    assert (await found(node, ada)).standing is None
+    assert (await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == []
+
+
+async def test_of_nobody_and_of_the_erased_nothing_is_written(node):
+    ada = await node.create()
+    await node.set_state(ada, "erased")
+    for subject in (ada, str(new_id())):
+        with pytest.raises(NotFound):
+            await append(node, subject, event(node, subject, "given"))
+
+
+async def test_an_event_is_found_by_its_person_only(node):
+    ada, charles = await node.create(), await node.create()
+    given = event(node, ada, "given")
+    await append(node, ada, given)
+    consents = node.house.consents
+    assert await consents.event(DEFAULT_TENANT, SubjectId(UUID(ada)), given.id) == given
+    for subject, wanted in ((charles, given.id), (ada, new_id())):
+        with pytest.raises(NotFound) as caught:
+            await consents.event(DEFAULT_TENANT, SubjectId(UUID(subject)), wanted)
+        assert caught.value.code == "consent-event-not-found"
+
+
+async def test_the_history_comes_in_pages(node):
+    ada = await node.create()
+    events = [event(node, ada, kind) for kind in ("given", "withdrawn") * 5]
+    await append(node, ada, *events)
+    seen, before = [], None
+    while True:
+        page = await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)), before=before, limit=3)
+        seen += page.events
+        before = page.next
+        if before is None:
+            break
+    assert seen == events[::-1]
+
+
+async def test_a_row_that_says_something_else_than_the_ledger_is_found_and_put_right(node):
+    people = [await node.create() for _ in range(4)]
+    for each in people:
+        await append(node, each, event(node, each, "given"))
+    assert await differences(node) == (4, [])
+    forged = pack(fold([event(node, people[1], "withdrawn")]))
+    await node.sql("UPDATE subject SET standing = :forged WHERE id = :id", forged=forged, id=UUID(people[1]))
+    await node.sql("UPDATE subject SET standing = NULL WHERE id = :id", id=UUID(people[2]))
+    await node.set_state(people[3], "restricted")
+    counted, wrong = await differences(node)
+    assert counted == 4
+    assert {str(each.subject) for each in wrong} == set(people[1:])
+    async with node.house.data.transaction() as connection:
+        for each in wrong:
+            await repair(node.house, connection, DEFAULT_TENANT, each.subject)
+    assert await differences(node) == (4, [])
+    assert (await found(node, people[3])).state == "active"
+
+
+async def test_people_are_counted_by_the_text_they_agreed_to(node):
+    for notice, kind in (
+        ("marketing@2", "given"),
+        ("marketing@3", "given"),
+        ("marketing@3", "withdrawn"),
+        (None, "refused"),
+    ):
+        ada = await node.create()
+        await append(node, ada, event(node, ada, "given", notice=notice), event(node, ada, kind, notice=notice))
+    over = await node.create()
+    await append(node, over, event(node, over, "given", valid_until=node.house.clock.now()))
+    await node.create()
+    assert await count_by_notice(node.house, DEFAULT_TENANT, P) == {"marketing@2": 1, "marketing@3": 1}

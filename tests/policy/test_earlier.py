@@ -1,0 +1,75 @@
+"""Policies of an earlier version: what was in force on the day of which a receipt tells."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from sqlalchemy import delete, update
+
+from tests.policy.test_store import FIRST, SECOND, THIRD, database, elsewhere, policies
+from vault.errors import NotFound
+from vault.policy import store
+from vault.policy.tables import POLICY_VERSION
+
+__all__ = ["database", "elsewhere", "policies"]
+
+
+async def apply(policies):
+    for each in (FIRST, SECOND, THIRD):
+        await policies.apply("default", each, "ada")
+
+
+async def change(database, statement):
+    async with database.transaction() as connection:
+        await connection.execute(statement)
+
+
+async def test_every_version_that_was_ever_in_force_is_found_on_every_node(policies, elsewhere):
+    await apply(policies)
+    await elsewhere.refresh()
+    for node in (policies, elsewhere):
+        for each in (FIRST, SECOND, THIRD):
+            found = await node.at("default", each.version)
+            assert (found.version, found.files) == (each.version, each.files)
+
+
+async def test_where_no_version_is_named_those_in_force_count(policies):
+    await apply(policies)
+    assert (await policies.at("default", None)).version == THIRD.version
+
+
+async def test_a_version_that_was_never_there_or_is_anothers_gives_those_in_force(policies):
+    await policies.apply("default", FIRST, "ada")
+    await policies.apply("other", SECOND, "ada")
+    assert (await policies.at("default", SECOND.version)).version == FIRST.version
+    assert (await policies.at("default", "sha256:" + "0" * 64)).version == FIRST.version
+
+
+@pytest.mark.parametrize("files", ["{}", "[]", "no json"])
+async def test_a_stored_version_that_does_not_load_gives_those_in_force(policies, database, files):
+    await apply(policies)
+    await change(database, update(POLICY_VERSION).where(POLICY_VERSION.c.version == FIRST.version).values(files=files))
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_a_version_that_was_tampered_with_gives_those_in_force(policies, database):
+    await apply(policies)
+    theirs = update(POLICY_VERSION).where(POLICY_VERSION.c.version == FIRST.version)
+    await change(database, theirs.values(files=json.dumps(dict(SECOND.files))))
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_what_was_loaded_once_is_kept_within_bounds(policies, database, monkeypatch):
+    monkeypatch.setattr(store, "MOST_EARLIER", 1)
+    await apply(policies)
+    await policies.at("default", FIRST.version)
+    await policies.at("default", SECOND.version)  # pushes the first out
+    await change(database, delete(POLICY_VERSION))
+    assert (await policies.at("default", SECOND.version)).version == SECOND.version
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_a_tenant_without_policies_has_none_of_any_day(policies):
+    with pytest.raises(NotFound):
+        await policies.at("nobody", FIRST.version)

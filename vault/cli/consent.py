@@ -1,0 +1,309 @@
+"""``cdv consent``: what people say about their data, and what holds of it. It shows words of nobody's."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from vault.cli import consent_verify
+from vault.cli.moments import parse_expiry, parse_since
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
+from vault.cli.screen import emit, note, show_table
+from vault.cli.work import in_tenant
+from vault.clock import Clock
+
+if TYPE_CHECKING:
+    from vault.ids import TenantId
+    from vault.operations.consents.check import CheckAnswer
+    from vault.operations.consents.recorded import Recorded
+    from vault.operations.consents.state import ConsentState, Told
+    from vault.operations.house import House
+
+SUBJECT = "0199aabb-0000-7000-8000-000000000001"
+
+app = make_group(
+    "Consents, objections and restrictions: record, show, check, compare with the ledger.",
+    f"cdv consent show {SUBJECT}",
+    f"cdv consent record {SUBJECT} --purpose direct-marketing --decision withdrawn",
+    "cdv consent verify",
+)
+
+
+class Decision(StrEnum):
+    """What a person says."""
+
+    given = "given"
+    refused = "refused"
+    withdrawn = "withdrawn"
+    renewed = "renewed"
+
+
+class By(StrEnum):
+    """Who says it."""
+
+    subject = "subject"
+    guardian = "guardian"
+    staff = "staff"
+
+
+class Ground(StrEnum):
+    """Why data is restricted (Art. 18(1))."""
+
+    accuracy = "accuracy"
+    unlawful = "unlawful"
+    claims = "claims"
+    objection = "objection"
+
+
+class Verdict(StrEnum):
+    """How an objection is decided."""
+
+    upheld = "upheld"
+    overruled = "overruled"
+
+
+Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")]
+Purpose = Annotated[str, typer.Option("--purpose", metavar="NAME", help="A purpose of purposes.toml.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the group."""
+    app.command(epilog=examples("cdv consent verify", "cdv consent verify --repair"))(consent_verify.verify)
+    root.add_typer(app, name="consent")
+
+
+@app.command(
+    epilog=examples(
+        f"cdv consent record {SUBJECT} --purpose direct-marketing --decision given --notice marketing@3 "
+        "--method form --evidence 'form 4711, folder 12'",
+        f"cdv consent record {SUBJECT} --purpose direct-marketing --decision withdrawn --channel phone",
+    )
+)
+def record(
+    subject: Subject,
+    purpose: Purpose,
+    decision: Annotated[Decision, typer.Option("--decision", help="What the person says.")],
+    notice: Annotated[
+        str | None, typer.Option("--notice", metavar="NAME@N", help="The text that was seen; needed for a yes.")
+    ] = None,
+    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="In which language.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="WORD", help="How: form, oral, signature …; needed for a yes.")
+    ] = None,
+    channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Where: store, phone …")] = None,
+    by: Annotated[By, typer.Option("--by", help="Who says it.")] = By.subject,
+    evidence: Annotated[
+        str | None, typer.Option("--evidence", metavar="TEXT", help="Where the proof lies, in one line; sealed.")
+    ] = None,
+    jurisdiction: Annotated[
+        str | None, typer.Option("--jurisdiction", metavar="CODE", help="Whose law applies, such as IE.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="WHEN", help="When it was said: 3d ago, a day, a moment.", show_default="now"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="WHEN", help="When a yes ends by itself: in 90d, a day, a moment.")
+    ] = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Record what a person says of a purpose that rests on consent: as a form or a call brought it in."""
+    occurred_at = parse_since(at, Clock().now(), option="--at")
+    valid_until = parse_expiry(until, Clock().now(), option="--until")
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.checks import Said
+        from vault.operations.consents.record import record_consent
+
+        said = Said(
+            purpose=purpose,
+            decision=decision.value,
+            notice=notice,
+            language=language,
+            channel=channel,
+            method=method,
+            by=by.value,
+            evidence=evidence,
+            jurisdiction=jurisdiction,
+            occurred_at=occurred_at,
+            valid_until=valid_until,
+        )
+        return await record_consent(house, at_the_console(its), SubjectId(subject), said)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@app.command(epilog=examples(f"cdv consent show {SUBJECT}"))
+def show(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Show how a person stands on each purpose, and the latest events; evidence stays sealed."""
+
+    async def work(house: House, its: TenantId) -> ConsentState:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.state import consent_state
+
+        return await consent_state(house, at_the_console(its), SubjectId(subject))
+
+    found = in_tenant(vault, tenant, work)
+    if as_json:
+        consents = {name: each._asdict() for name, each in found.consents.items()}
+        history = [_event(each) for each in found.history]
+        emit({"subject": found.subject, "state": found.state, "consents": consents, "history": history})
+        return
+    rows = [
+        (name, each.state, each.since, each.notice, "ask anew" if each.renew else "", each.objection)
+        for name, each in sorted(found.consents.items())
+    ]
+    show_table(("purpose", "consent", "since", "notice", "", "objection"), rows, empty="no purpose rests on consent")
+    events = [(told.event.occurred_at, told.event.kind, told.event.purpose, told.event.by) for told in found.history]
+    show_table(("said", "event", "purpose", "by"), events, empty="nothing was ever said")
+    note(f"The person's data is {found.state}.")
+
+
+@app.command(epilog=examples(f"cdv consent check --purpose direct-marketing {SUBJECT}"))
+def check(
+    subject: Annotated[list[UUID], typer.Argument(metavar="SUBJECT...", help="Ids of people.")],
+    purpose: Annotated[list[str], typer.Option("--purpose", metavar="NAME", help="A purpose; may be repeated.")],
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Say for each person whether purposes may go on now; exit status 1 where one may not."""
+
+    async def work(house: House, its: TenantId) -> CheckAnswer:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.check import check_consents
+
+        people = [SubjectId(each) for each in subject]
+        return await check_consents(house, at_the_console(its), subjects=people, purposes=purpose)
+
+    found = in_tenant(vault, tenant, work)
+    if as_json:
+        emit([{"subject": one, "purposes": purposes} for one, purposes in found.results])
+    else:
+        rows = [(one, name, "yes" if may else "no") for one, told in found.results for name, may in told.items()]
+        show_table(("subject", "purpose", "may"), rows, empty="nobody was asked about")
+    if not all(may for _one, told in found.results for may in told.values()):
+        raise typer.Exit(1)
+
+
+@app.command("object", epilog=examples(f"cdv consent object {SUBJECT} --purpose fraud-prevention"))
+def object_(
+    subject: Subject,
+    purpose: Purpose,
+    reason: Reason = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Record that a person objects to a purpose (Art. 21): use for it stops at once."""
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.objections import record_objection
+
+        return await record_objection(house, at_the_console(its), SubjectId(subject), purpose=purpose, reason=reason)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@app.command(
+    epilog=examples(f"cdv consent decide {SUBJECT} {SUBJECT} --as overruled --reason 'fraud case 17, compelling'")
+)
+def decide(
+    subject: Subject,
+    event: Annotated[UUID, typer.Argument(metavar="EVENT", help="The objection's id.")],
+    verdict: Annotated[Verdict, typer.Option("--as", help="How it is decided.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")],
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Decide an objection that is pending."""
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.objections import decide_objection
+
+        who = at_the_console(its)
+        return await decide_objection(house, who, SubjectId(subject), event, decision=verdict.value, reason=reason)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@app.command(epilog=examples(f"cdv consent restrict {SUBJECT} --ground accuracy"))
+def restrict(
+    subject: Subject,
+    ground: Annotated[Ground, typer.Option("--ground", help="Why (Art. 18(1)(a) to (d)).")],
+    reason: Reason = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.restrictions import restrict as restrict_now
+
+        who = at_the_console(its)
+        return await restrict_now(house, who, SubjectId(subject), ground=ground.value, reason=reason)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@app.command(epilog=examples(f"cdv consent lift {SUBJECT} --reason 'address corrected'"))
+def lift(
+    subject: Subject,
+    reason: Reason = None,
+    yes: Yes = False,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Lift a restriction; tell the person before (Art. 18(3))."""
+    if not yes:
+        typer.confirm("Has the person been told that the restriction ends?", abort=True, err=True)
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.consents.restrictions import lift_restriction
+
+        return await lift_restriction(house, at_the_console(its), SubjectId(subject), reason=reason)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+def _tell(recorded: Recorded, *, as_json: bool) -> None:
+    if as_json:
+        told: dict[str, Any] = {"id": recorded.id, "state": recorded.state}
+        if recorded.confirmation is not None:
+            told["confirmation"] = {
+                "token": recorded.confirmation.token,
+                "expires": recorded.confirmation.expires_at,
+            }
+        emit(told)
+        return
+    note(f"Recorded as {recorded.id}: {recorded.state} now.")
+    if recorded.confirmation is not None:
+        note("The person confirms it by this token, which is shown once:")
+        typer.echo(recorded.confirmation.token)
+
+
+def _event(told: Told) -> dict[str, Any]:
+    import msgspec
+
+    return {**msgspec.structs.asdict(told.event), "evidence": None if told.event.evidence is None else "sealed"}

@@ -1,0 +1,235 @@
+"""``cdv verify``: checks files that a vault has signed. Needs no vault and no network.
+
+A kind of file that can be checked has a function that tells what a sound one says, and stands in :data:`KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from vault.cli.options import examples
+from vault.cli.screen import emit
+from vault.cli.shell import FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from vault.crypto.signed import Signed
+    from vault.ids import TenantId
+    from vault.operations.house import House
+
+GIVEN = "by a key that you named"
+
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Signed files, such as receipts.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Keys to trust: what `cdv keys signing --json` or the API prints."),
+]
+KeyIds = Annotated[list[str] | None, typer.Option("--key-id", metavar="ID", help="A key to trust, by its name.")]
+OwnVault = Annotated[
+    Path | None,
+    typer.Option(
+        "--vault",
+        metavar="DIR",
+        envvar="CDV_VAULT",
+        help="A vault whose keys to trust.",
+        show_default="no vault is needed",
+    ),
+]
+OwnTenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Trust this tenant only.", show_default="all of them")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write a line of JSON for each file, for scripts.")]
+
+
+class Checked(NamedTuple):
+    """What came out of checking one file: why it cannot be trusted, or whose key vouches for what it says."""
+
+    file: str
+    kind: str | None
+    problem: str | None
+    remedy: str | None
+    signed: Signed | None
+    trusted: str | None
+    says: dict[str, str]
+
+    @property
+    def good(self) -> bool:
+        """Tell whether the file can be relied on."""
+        return self.problem is None and self.trusted is not None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "verify",
+        epilog=examples(
+            "cdv verify receipt.json --key keys.json",
+            "cdv verify receipt.json --key-id kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+        ),
+    )(verify)
+
+
+def verify(
+    files: Files,
+    key: KeyFile = None,
+    key_id: KeyIds = None,
+    vault: OwnVault = None,
+    tenant: OwnTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that signed files are whole, and whose key signed them; say what they say. Status 1 unless all are good.
+
+    The key that a file carries proves nothing by itself: anybody can make one. Name the keys that you trust. A receipt
+    tells what was said then, not what holds now.
+    """
+    trusted = dict.fromkeys(key_id or [], GIVEN)
+    if key is not None:
+        trusted |= dict.fromkeys(_keys_in(key), GIVEN)
+    if not trusted and vault is not None:
+        trusted = _keys_of(vault, tenant)
+    checked = [_check(file, trusted) for file in files]
+    for each in checked:
+        if as_json:
+            emit(_as_json(each))
+        else:
+            _show(each, known=bool(trusted))
+    if not all(each.good for each in checked):
+        raise typer.Exit(FAILED)
+
+
+def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
+    from vault.crypto.signed import BadDocument, parse
+
+    def bad(problem: str, remedy: str | None = None, kind: str | None = None) -> Checked:
+        return Checked(str(path), kind, problem, remedy, None, None, {})
+
+    try:
+        with path.open("rb") as opened:
+            file = parse(opened.read(_most() + 1))
+        kind = next((name for name in KINDS if name in file), None)
+        if kind is None:
+            return bad("the file is of no kind that is known here", f"these are: {', '.join(KINDS)}")
+        signed, says = KINDS[kind](file)
+    except OSError:
+        return bad("the file cannot be read", "see that it is there, and that you may read it")
+    except BadDocument as error:
+        return bad(error.detail, "ask whoever gave you the file for it once more")
+    if not signed.sound:
+        remedy = "it was changed after it was signed: ask whoever gave it to you for it once more"
+        return bad("the signature does not hold", remedy, kind)
+    return Checked(str(path), kind, None, None, signed, trusted.get(signed.key_id), says)
+
+
+def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
+    from vault.consent.receipt import check_receipt, told
+    from vault.consent.receipt_facts import SAID
+
+    signed = check_receipt(file)
+    said = told(signed.document)
+    says = {
+        "said": SAID[said.kind],
+        "purpose": said.purpose,
+        "when": said.occurred_at,
+        "how": said.method,
+        "until": said.valid_until,
+        "notice": said.notice,
+        "person": said.person,
+        "controller": said.controller,
+        "receipt": said.receipt,
+    }
+    return signed, {name: _printable(text) for name, text in says.items() if text is not None}
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any]], tuple[Signed, dict[str, str]]]] = {"receipt": _receipt}
+"""What can be checked, by the key under which the document stands in its file."""
+
+
+def _show(checked: Checked, *, known: bool) -> None:
+    typer.echo(_printable(checked.file))
+    for name, text in checked.says.items():
+        typer.echo(f"  {name:<11} {text}")
+    if checked.signed is not None:
+        typer.echo(f"  {'signed':<11} {checked.signed.signed_at:%Y-%m-%d %H:%M:%SZ}")
+        typer.echo(f"  {'key':<11} {checked.signed.key_id}")
+    if checked.good:
+        typer.echo(f"  good: unchanged, and signed {checked.trusted}")
+        return
+    problem, remedy = checked.problem, checked.remedy
+    if problem is None:
+        problem = "the signature is sound, but " + (
+            "its key is none of those that you trust" if known else "nobody has said whose key that is"
+        )
+        remedy = "get the vault's keys from somebody you trust, and name them by --key or --key-id"
+    typer.echo(f"error: {_printable(checked.file)}: {problem}", err=True)
+    if remedy:
+        typer.echo(f"hint: {remedy}", err=True)
+
+
+def _as_json(checked: Checked) -> dict[str, Any]:
+    signed = checked.signed
+    return {
+        "file": checked.file,
+        "kind": checked.kind,
+        "good": checked.good,
+        "sound": signed is not None,
+        "trusted": checked.trusted is not None,
+        "problem": checked.problem,
+        "key": None if signed is None else signed.key_id,
+        "signed_at": None if signed is None else signed.signed_at,
+        "says": checked.says,
+    }
+
+
+def _keys_in(path: Path) -> list[str]:
+    """Read the keys to trust from a JWK set, or a single JWK (RFC 7517), and name them by their own thumbprints.
+
+    Raises:
+        InvalidInput: it holds no public key of ours.
+    """
+    from vault.crypto.signing import key_id, public_of_jwk
+    from vault.errors import InvalidInput
+
+    try:
+        read = json.loads(path.read_bytes())
+        found = read.get("keys", [read])
+        names = [key_id(public_of_jwk(each)) for each in found]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        names = []
+    if not names:
+        raise InvalidInput(
+            "the file named by --key holds no public keys",
+            hint="`cdv keys signing --json` and the API write such files",
+        )
+    return names
+
+
+def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
+    from vault.cli.work import in_vault, known_tenant
+
+    async def work(house: House) -> dict[str, str]:
+        wanted: list[TenantId] = await house.keyring.tenants()
+        if tenant is not None:
+            wanted = [await known_tenant(house, tenant)]
+        return {
+            known.key_id: f"by this vault, for its tenant {its}"
+            for its in wanted
+            for known in await house.keyring.public_keys(its)
+        }
+
+    return in_vault(folder, lambda opened: work(opened.house))
+
+
+def _most() -> int:
+    from vault.crypto.signed import LARGEST
+
+    return LARGEST
+
+
+def _printable(text: str) -> str:
+    """Write text of strangers so that it cannot move the cursor, change colours, or break a line."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

@@ -1,0 +1,93 @@
+"""The ledger of consents, objections and restrictions. Their sum lies on the subject's row.
+
+Whoever adds events calls :func:`vault.operations.standing.append_events`: it writes that sum in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import select
+
+from vault.consent.event import decode, encode
+from vault.consent.tables import EVENT
+from vault.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.consent.event import Event
+    from vault.ids import SubjectId, TenantId
+    from vault.storage.database import Database
+
+
+class EventPage(NamedTuple):
+    """Some events of a person, newest first, and where to go on."""
+
+    events: list[Event]
+    next: UUID | None
+
+
+class ConsentLedger:
+    """The events of all tenants in the main database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, connection: AsyncConnection, tenant: TenantId, events: Sequence[Event]) -> None:
+        """Insert events within a transaction."""
+        rows = [
+            (tenant, each.subject, each.id, each.purpose, each.kind, each.occurred_at, each.recorded_at, encode(each))
+            for each in events
+        ]
+        await self._database.bulk(connection, EVENT, rows)
+
+    async def history(
+        self, tenant: TenantId, subject: SubjectId, *, before: UUID | None = None, limit: int = 100
+    ) -> EventPage:
+        """List a person's events, newest first."""
+        statement = (
+            select(EVENT.c.body)
+            .where(EVENT.c.tenant_id == tenant, EVENT.c.subject_id == subject)
+            .order_by(EVENT.c.id.desc())
+            .limit(limit + 1)
+        )
+        if before is not None:
+            statement = statement.where(EVENT.c.id < before)
+        async with self._database.reading() as connection:
+            bodies = (await connection.execute(statement)).scalars().all()
+        events = [decode(body) for body in bodies[:limit]]
+        return EventPage(events, events[-1].id if len(bodies) > limit else None)
+
+    async def event(self, tenant: TenantId, subject: SubjectId, event: UUID) -> Event:
+        """Fetch one event.
+
+        Raises:
+            NotFound: this person has no such event.
+        """
+        statement = select(EVENT.c.body).where(
+            EVENT.c.tenant_id == tenant, EVENT.c.subject_id == subject, EVENT.c.id == event
+        )
+        async with self._database.reading() as connection:
+            body = (await connection.execute(statement)).scalar_one_or_none()
+        if body is None:
+            raise NotFound("this person's ledger has no such event", code="consent-event-not-found")
+        return decode(body)
+
+    async def events_of(
+        self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    ) -> dict[SubjectId, list[Event]]:
+        """Fetch all events of several people, each person's in the order of the ledger."""
+        statement = (
+            select(EVENT.c.subject_id, EVENT.c.body)
+            .where(EVENT.c.tenant_id == tenant, EVENT.c.subject_id.in_(subjects))
+            .order_by(EVENT.c.id)
+        )
+        found: dict[SubjectId, list[Event]] = defaultdict(list)
+        for subject, body in (await connection.execute(statement)).all():
+            found[subject].append(decode(body))
+        return found

@@ -1,0 +1,180 @@
+"""What receipts are made of, and what they say, whatever their format. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.catalogue.retention import Since
+from vault.consent.event import CONSENT, YES
+from vault.ids import is_slug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from vault.catalogue.controller import Controller
+    from vault.catalogue.model import Catalogue, Field, Purpose
+    from vault.catalogue.retention import Rule
+    from vault.consent.event import Event
+    from vault.ids import Pseudonym
+
+SAID: Final = {
+    "given": "The person consented",
+    "renewed": "The person consented anew",
+    "refused": "The person refused consent",
+    "withdrawn": "The person withdrew consent",
+    "expired": "The consent ended by itself",
+    "requested": "Consent was asked for and waits for its confirmation",
+    "objected": "The person objected (Art. 21 GDPR)",
+    "objection-upheld": "The objection was upheld (Art. 21 GDPR)",
+    "objection-overruled": "The objection was overruled (Art. 21 GDPR)",
+    "restricted": "The person's data was restricted: it is stored and not used (Art. 18 GDPR)",
+    "restriction-lifted": "The restriction was lifted (Art. 18 GDPR)",
+}
+"""Every kind of event in plain words."""
+
+_SINCE: Final = {Since.COLLECTED: "from when it was collected", Since.LAST_CONTACT: "from the last contact"}
+
+
+class Category(NamedTuple):
+    """Fields of one kind that a purpose needs: the DPV term, fideslang's keys, and the fields' names."""
+
+    dpv: str
+    special: bool
+    keys: tuple[str, ...]
+    fields: tuple[str, ...]
+
+
+class Retention(NamedTuple):
+    """How long values are kept for a purpose: an ISO 8601 duration, and a sentence."""
+
+    duration: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeFacts:
+    """What a receipt says of a purpose."""
+
+    name: str
+    title: str
+    description: str
+    legal_basis: str | None
+    article9: str | None
+    recipients: tuple[str, ...]
+    categories: tuple[Category, ...]
+    retention: Retention | None
+
+    @classmethod
+    def of(cls, purpose: Purpose, catalogue: Catalogue, rule: Rule | None) -> PurposeFacts:
+        """Gather them from the policies."""
+        fields = {view.field.whole: view.field for view in catalogue.views() if purpose.covers(view)}
+        return cls(
+            name=purpose.name,
+            title=purpose.title,
+            description=purpose.description,
+            legal_basis=str(purpose.legal_basis),
+            article9=None if purpose.article9 is None else str(purpose.article9),
+            recipients=purpose.recipients,
+            categories=_categories(fields.values()),
+            retention=None if rule is None else _retention(rule),
+        )
+
+    @classmethod
+    def unknown(cls, name: str) -> PurposeFacts:
+        """Stand in for a purpose of which the policies say nothing any more."""
+        return cls(name, name, "", None, None, (), (), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a receipt is made of.
+
+    Attributes:
+        events: those before it that the event answers, oldest first, and the event itself last.
+        pseudonym: the person.
+        tenant: name of the controller within the vault.
+        controller: who answers for the processing.
+        purpose: none for a restriction, which is about all of them.
+        notice_title: of the text that the person saw.
+        policy: version of the policies that all this comes from.
+        made_at: when the receipt is made.
+    """
+
+    events: tuple[Event, ...]
+    pseudonym: Pseudonym
+    tenant: str
+    controller: Controller
+    purpose: PurposeFacts | None
+    notice_title: str | None
+    policy: str
+    made_at: datetime
+
+    @property
+    def event(self) -> Event:
+        """Return the event that the receipt is of."""
+        return self.events[-1]
+
+    @property
+    def notice(self) -> Event | None:
+        """Return the latest event that names the text that the person saw: a withdrawal needs to name none."""
+        return next((each for each in reversed(self.events) if each.notice is not None), None)
+
+    @property
+    def jurisdiction(self) -> str | None:
+        """Return the country whose law applies: the event's, else the controller's own."""
+        return self.event.jurisdiction or self.controller.country or None
+
+    @property
+    def is_consent(self) -> bool:
+        """Tell a consent from an objection or a restriction."""
+        return self.event.kind in CONSENT
+
+
+class Told(NamedTuple):
+    """What a receipt of either format says, for people."""
+
+    kind: str
+    receipt: str
+    person: str
+    controller: str
+    purpose: str | None
+    notice: str | None
+    occurred_at: str
+    method: str | None
+    valid_until: str | None
+
+
+def is_yes(event: Event) -> bool:
+    """Tell whether the event permits anything at all."""
+    return event.kind in YES
+
+
+def plain(name: str | None) -> str | None:
+    """Let a name pass that people chose from a list, such as a channel; anything else might hold a value."""
+    return name if name is not None and is_slug(name) else None
+
+
+def _categories(fields: Iterable[Field]) -> tuple[Category, ...]:
+    alike: defaultdict[tuple[str, bool], list[Field]] = defaultdict(list)
+    for each in fields:
+        alike[each.dpv or "dpv:PersonalData", each.special].append(each)
+    return tuple(
+        Category(
+            term,
+            special,
+            tuple(sorted({each.category for each in some})),
+            tuple(sorted(each.whole for each in some)),
+        )
+        for (term, special), some in sorted(alike.items())
+    )
+
+
+def _retention(rule: Rule) -> Retention:
+    years, months = divmod(rule.keep.months, 12)
+    parts = ((years, "Y", "year"), (months, "M", "month"), (rule.keep.days, "D", "day"))
+    duration = "P" + "".join(f"{count}{letter}" for count, letter, _word in parts if count)
+    spoken = " ".join(f"{count} {word}{'s' * (count > 1)}" for count, _letter, word in parts if count)
+    return Retention(duration, f"{spoken} {_SINCE[rule.since]}: {rule.reason}")

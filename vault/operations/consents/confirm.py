@@ -1,0 +1,160 @@
+"""Confirm a double opt-in: whoever has the token is the one to whom it was sent, so nobody signs in here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from vault.errors import NotFound, TooMany
+from vault.ids import DEFAULT_TENANT, PrincipalId, TenantId
+from vault.operations.consents.change import changing
+from vault.operations.consents.confirmations import use, waiting
+from vault.operations.consents.recorded import Recorded
+from vault.operations.house import Caller
+from vault.principals.principal import Principal
+from vault.storage.columns import to_microseconds
+
+if TYPE_CHECKING:
+    from vault.consent.event import Event
+    from vault.operations.consents.change import Change
+    from vault.operations.consents.confirmations import Waiting
+    from vault.operations.house import House
+
+MOST_A_MINUTE = 1_200
+"""Tokens that one process looks at in a minute, those of pages included."""
+MOST_ENTRIES_A_MINUTE = 60
+"""Entries on the audit log for wrong tokens; the next one says how many it stands for."""
+
+LINK = UUID("00000000-0000-7000-8000-000000000002")
+"""Stands on the audit log for whoever follows a link: the person to whom it was sent."""
+
+
+class Asked(NamedTuple):
+    """What the page that asks for the confirmation shows: the title of the notice, in the notice's language."""
+
+    language: str
+    title: str
+
+
+class Confirmations:
+    """Takes tokens back.
+
+    Unknown, used, expired and superseded tokens get the same answer. Nobody guesses 256 bits; the limits are there so
+    that nobody floods the database or the audit log by trying.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._minute = -1
+        self._looks = self._written = self._uncounted = 0
+
+    async def look_up(self, token: str) -> Asked | None:
+        """Tell what a token would confirm, without using it; none where it confirms nothing.
+
+        Raises:
+            TooMany: this process has looked at too many within the minute.
+        """
+        found = await self._waiting(token)
+        if found is None:
+            return None
+        event = await self._house.consents.event(found.tenant, found.subject, found.event)
+        text = self._house.policies.active(found.tenant).policy_set.notices.by_digest(event.notice_digest or "")
+        return Asked(event.language or "en", "" if text is None else text.title)
+
+    async def confirm(self, token: str, request_id: str) -> Recorded:
+        """Record the consent that was asked for.
+
+        Raises:
+            NotFound: the token confirms nothing (any more).
+            TooMany: this process has looked at too many within the minute.
+        """
+        found = await self._waiting(token)
+        if found is None:
+            raise await self._refuse(request_id)
+        principal = Principal(PrincipalId(LINK), found.tenant, "confirmation-link", "app", ())
+        try:
+            return await _confirm(self._house, Caller(principal, request_id), found)
+        except NotFound as error:  # erased meanwhile, withdrawn meanwhile, used meanwhile: one answer for all
+            raise _invalid(error.audit) from None
+
+    async def _waiting(self, token: str) -> Waiting | None:
+        self._roll()
+        self._looks += 1
+        if self._looks > MOST_A_MINUTE:
+            raise TooMany("too many confirmations at once", retry_after=60, first=False, hint="Try again in a minute.")
+        tenants = [TenantId(each.decisions.tenant) for each in self._house.policies.all_active()]
+        async with self._house.data.reading() as connection:
+            return await waiting(connection, tenants, token, self._house.clock.now())
+
+    async def _refuse(self, request_id: str) -> NotFound:
+        """Write the attempt down, on the default tenant's log: a wrong token names nobody's."""
+        self._uncounted += 1
+        if self._written >= MOST_ENTRIES_A_MINUTE:
+            return _invalid(None)
+        self._written += 1
+        count, self._uncounted = self._uncounted, 0
+        error = _invalid(None)
+        made = self._house.ledger.entry(
+            tenant=DEFAULT_TENANT,
+            action="confirm-consent",
+            decision="denied",
+            code=error.code,
+            request=request_id,
+            count=count,
+        )
+        await self._house.ledger.append(made)
+        error.audit = str(made.id)
+        return error
+
+    def _roll(self) -> None:
+        minute = int(self._house.clock.now().timestamp() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._looks = self._written = 0
+
+
+async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
+    async with changing(house, caller, "confirm-consent", found.subject) as change:
+        events = await house.consents.events_of(change.connection, found.tenant, [found.subject])
+        requested = next((each for each in events.get(found.subject, []) if each.id == found.event), None)
+        if requested is None or requested.purpose is None or _is_superseded(change, requested):
+            raise _invalid(None)
+        if not await use(change.connection, found, change.now):
+            raise _invalid(None)
+        before = change.said(requested.purpose)
+        event = change.event(
+            "renewed" if before.state == "given" else "given",
+            by=requested.by,
+            occurred_at=change.next_moment(requested.purpose),
+            purpose=requested.purpose,
+            notice=requested.notice,
+            notice_digest=requested.notice_digest,
+            language=requested.language,
+            channel=requested.channel,
+            method=requested.method,
+            jurisdiction=requested.jurisdiction,
+            valid_until=requested.valid_until,
+            answers=requested.id,
+        )
+        await change.append(event)
+        return Recorded(event.id, change.said(requested.purpose).state)
+
+
+def _is_superseded(change: Change, requested: Event) -> bool:
+    """Tell whether something was said since the request that it must not undo."""
+    said = change.said(requested.purpose or "")
+    if requested.valid_until is not None and requested.valid_until <= change.now:
+        return True
+    if said.state == "pending":
+        return said.event != requested.id.bytes
+    asked = to_microseconds(requested.occurred_at)
+    return said.since > asked or (said.since == asked and said.state != "given")
+
+
+def _invalid(audit: str | None) -> NotFound:
+    return NotFound(
+        "this confirmation is not valid: the link may be mistyped, used already, or too old",
+        audit=audit,
+        code="confirmation-invalid",
+        hint="ask for a new one where you agreed",
+    )

@@ -1,0 +1,46 @@
+"""The Global Privacy Control: a browser says no to the sale and sharing of data (``Sec-GPC: 1``), and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vault.consent.event import NO
+from vault.operations.consents.change import Change, changing
+from vault.operations.on_record import on_record
+from vault.operations.rights import require_right
+
+if TYPE_CHECKING:
+    from vault.ids import SubjectId
+    from vault.operations.house import Caller, House
+
+
+@on_record("record-consent")
+async def record_signal(house: House, caller: Caller, subject: SubjectId) -> dict[str, str]:
+    """Record the signal: a withdrawal of each purpose that sells or shares, where the person has not said no before.
+
+    Returns:
+        how each of those purposes stands now.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    await require_right(house, caller, "vault:consents", "record", audited_as="record-consent")
+    async with changing(house, caller, "record-consent", subject) as change:
+        await honour_signal(change)
+        return {name: change.said(name).state for name in _sold(change)}
+
+
+async def honour_signal(change: Change) -> None:
+    """Withdraw, in an open transaction, what the signal is about; sent again it changes nothing."""
+    withdrawn = [
+        change.event("withdrawn", by="subject", purpose=name, method="signal", occurred_at=change.next_moment(name))
+        for name in _sold(change)
+        if change.said(name).state not in NO
+    ]
+    if withdrawn:
+        await change.append(*withdrawn)
+
+
+def _sold(change: Change) -> list[str]:
+    purposes = change.house.policies.active(change.caller.tenant).policy_set.purposes
+    return [purpose.name for purpose in purposes.values() if purpose.sale_or_share]

@@ -1,0 +1,71 @@
+"""The other entry's records, moved to the person who stays, within a transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.errors import NotFound
+from vault.ids import RecordId
+from vault.operations.decide import SUBJECT_NOT_FOUND
+from vault.operations.merge.reseal import is_same, merged_profile, moved
+from vault.subjects.changes import change_index, change_record, locked_record
+from vault.subjects.merging import all_records, records_by_external
+from vault.subjects.store import PROFILE
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.operations.build import Rows
+    from vault.operations.house import House
+    from vault.operations.merge.reseal import Move, Profile
+
+
+class Moved(NamedTuple):
+    """What came over; the words are those of :class:`vault.operations.merge.run.Merged`."""
+
+    records: int
+    same: int
+    apart: int
+    profile: Profile
+
+
+async def move_records(house: House, connection: AsyncConnection, move: Move) -> Moved:
+    """Write the other's records under the survivor's id and key; the old ones are still there afterwards.
+
+    Raises:
+        NotFound: one of the two has no profile.
+        CannotOpen: a value does not open; then nothing is moved.
+    """
+    rows = await all_records(connection, move.tenant, move.duplicate.id)
+    profile = next((row for row in rows if row.collection == PROFILE), None)
+    mine = await locked_record(connection, move.tenant, move.survivor.id, PROFILE, RecordId(move.survivor.id))
+    if profile is None or mine is None:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    merged = await _merge_profiles(house, connection, move, mine, profile)
+    digests = [row.external_digest for row in rows if row.external_digest is not None]
+    there = await records_by_external(connection, move.tenant, move.survivor.id, digests)
+    made: list[Rows] = []
+    same = apart = 0
+    for row in rows:
+        if row is profile:
+            continue
+        digest = row.external_digest
+        earlier = there.get((row.collection, digest))
+        if earlier is not None and is_same(move, earlier, row):
+            same += 1
+            continue
+        apart += earlier is not None
+        made.append(moved(move, row, external_digest=digest if earlier is None else None))
+    index = [each for rows in made for each in rows.leads]
+    await house.subjects.add(connection, records=[each.record for each in made], index=index)
+    return Moved(len(made), same, apart, merged)
+
+
+async def _merge_profiles(house: House, connection: AsyncConnection, move: Move, mine: Any, theirs: Any) -> Profile:
+    profile = merged_profile(move, mine, theirs)
+    if profile.body != mine.body:
+        changes = {"revision": mine.revision + 1, "updated_at": house.clock.now(), "due_at": profile.due_at}
+        await change_record(connection, mine, body=profile.body, **changes)
+    where, version = (move.tenant, move.survivor.id, mine.id), move.index_keys.version
+    await change_index(connection, *where, gone=(), come=profile.come, version=version)
+    return profile

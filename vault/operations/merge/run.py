@@ -1,0 +1,210 @@
+"""Merge two entries of one person: one stays, with what both had, and the other's id leads to it.
+
+Data and keys lie in two databases. So that a crash loses nothing, whenever it comes:
+
+1. Both people's keys are there already, and no new one is made.
+2. One transaction moves everything, sealed anew, and writes the audit entry and the alias.
+3. Only then are the other's keys destroyed. If that is lost, the same call finds the alias and does it again; so does
+   every later merge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.catalogue.types import encode
+from vault.crypto.seal import place
+from vault.errors import Fault, InvalidInput, NotFound, SubjectMerged
+from vault.ids import new_id
+from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.merge.consents import carry_consents
+from vault.operations.merge.records import move_records
+from vault.operations.merge.reseal import Move, Side
+from vault.operations.on_record import on_record
+from vault.operations.rights import require_right
+from vault.subjects.merging import lead_to, locked_subjects, merged_into, newest_aliases, take_away
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId, TenantId
+    from vault.operations.house import Caller, House
+    from vault.operations.merge.records import Moved
+    from vault.operations.write import Keep
+
+LONGEST_EVIDENCE = 500
+FINISHED_ALONG = 100
+"""People merged last whose keys are destroyed once more, should that have been lost."""
+
+
+class Merged(NamedTuple):
+    """What became of a merge.
+
+    Attributes:
+        id: the person who stays.
+        records: how many records came over, the profile not counted.
+        same: records that both had, with the same id in another system and the same values; one of each stayed.
+        apart: records that came over without their id in another system, which a record of the survivor's has.
+        conflicts: names of the profile's fields of which both had a value and the survivor's stayed.
+        consents: how many events went along into the ledger of consents.
+        created: whether it happened now; false where the two were one already.
+    """
+
+    id: SubjectId
+    records: int = 0
+    same: int = 0
+    apart: int = 0
+    conflicts: tuple[str, ...] = ()
+    consents: int = 0
+    created: bool = False
+
+
+@on_record("merge")
+async def merge_subjects(
+    house: House,
+    caller: Caller,
+    *,
+    survivor: SubjectId,
+    duplicate: SubjectId,
+    evidence: str,
+    keep: Keep | None = None,
+) -> Merged:
+    """Merge two people who are one, as somebody with the right to it decides; never by itself.
+
+    Args:
+        house: the rooms.
+        caller: who decides.
+        survivor: the id that stays.
+        duplicate: the id that will lead to the other.
+        evidence: why they are the same person; kept sealed on the audit log.
+        keep: keeps the answer.
+
+    Raises:
+        InvalidInput: one and the same id twice, or no evidence.
+        Denied: no role of the caller's may merge.
+        NotFound: one of the two is not there, or no longer; :class:`SubjectMerged` where it was merged elsewhere.
+        Unavailable: a database did not answer; the same call again ends the merge, or begins it.
+    """
+    await require_right(house, caller, "vault:subjects", "merge", audited_as="merge")
+    return await unite(house, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, keep=keep)
+
+
+async def unite(
+    house: House, caller: Caller, *, survivor: SubjectId, duplicate: SubjectId, evidence: str, keep: Keep | None = None
+) -> Merged:
+    """Merge two people for a caller whose right to it is settled; raises what :func:`merge_subjects` raises."""
+    _check_form(survivor, duplicate, evidence)
+    tenant = caller.tenant
+    keys = await house.keyring.subject_keys(tenant, [survivor, duplicate])
+    index_keys = await house.keyring.index_keys(tenant)
+    async with house.data.transaction() as connection:
+        rows = await locked_subjects(connection, tenant, [survivor, duplicate])
+        done = await merged_into(connection, tenant, duplicate)
+        if done == survivor:
+            merged = Merged(survivor)
+        else:
+            mine, theirs = [await _present(connection, tenant, rows, keys, each) for each in (survivor, duplicate)]
+            catalogue = house.policies.active(tenant).policy_set.catalogue
+            move = Move(tenant, Side(survivor, keys[survivor]), Side(duplicate, keys[duplicate]), index_keys, catalogue)
+            merged = await _merge(house, connection, caller, move, mine, theirs, evidence)
+        if keep is not None:
+            await keep(connection, merged)
+    await finish_merges(house, tenant, duplicate)
+    return merged
+
+
+async def finish_merges(house: House, tenant: TenantId, *duplicates: SubjectId) -> int:
+    """Destroy the keys of people who were merged: these, and those merged last, should theirs be there still.
+
+    Returns:
+        how many keys went.
+
+    Raises:
+        Unavailable: the key store does not answer.
+    """
+    others = await newest_aliases(house.data, tenant, most=FINISHED_ALONG)
+    return await house.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
+
+
+async def _merge(
+    house: House, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, evidence: str
+) -> Merged:
+    entry_id = new_id()
+    records = await move_records(house, connection, move)
+    consents = await carry_consents(house, connection, caller, move, mine, theirs, records.profile.born)
+    await take_away(connection, move.tenant, move.duplicate.id)
+    await lead_to(
+        connection,
+        move.tenant,
+        old=move.duplicate.id,
+        new=move.survivor.id,
+        entry=entry_id,
+        now=house.clock.now(),
+    )
+    await _note(house, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
+    return Merged(
+        move.survivor.id,
+        records.records,
+        records.same,
+        records.apart,
+        tuple(records.profile.conflicts),
+        consents,
+        created=True,
+    )
+
+
+async def _note(
+    house: House,
+    connection: AsyncConnection,
+    caller: Caller,
+    move: Move,
+    pseudonyms: tuple[UUID, UUID],
+    entry_id: UUID,
+    records: Moved,
+    evidence: str,
+) -> None:
+    """Write down that the two are one: the entry names both, so that it is found from either."""
+    where = place(move.tenant, move.survivor.id, "audit", entry_id)
+    sealed = move.survivor.keys.seal("reason", encode(evidence), where)
+    made = entry(
+        house,
+        caller,
+        id=entry_id,
+        action="merge",
+        decision="allowed",
+        subjects=pseudonyms,
+        fields=tuple(f"profile.{name}.clear" for name in (*records.profile.taken, *records.profile.conflicts)),
+        reasons=(sealed, b""),
+        policy=house.policies.active(move.tenant).version,
+    )
+    await house.ledger.append_in(connection, [made])
+
+
+async def _present(
+    connection: AsyncConnection,
+    tenant: TenantId,
+    rows: Mapping[SubjectId, Any],
+    keys: Mapping[SubjectId, SubjectKeys],
+    subject: SubjectId,
+) -> Any:
+    row = rows.get(subject)
+    if row is not None and row.state != "erased" and subject in keys:
+        return row
+    into = await merged_into(connection, tenant, subject)
+    if into is not None:
+        raise SubjectMerged(into)
+    raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+
+
+def _check_form(survivor: SubjectId, duplicate: SubjectId, evidence: str) -> None:
+    if survivor == duplicate:
+        fault = Fault("/duplicate", "same-subject", "name two different ids")
+        raise InvalidInput("a person cannot be merged with themselves", faults=[fault], code="same-subject")
+    if not evidence.strip() or len(evidence) > LONGEST_EVIDENCE:
+        detail = f"say why they are the same person, in 1 to {LONGEST_EVIDENCE} characters"
+        fault = Fault("/evidence", "invalid-evidence", detail)
+        raise InvalidInput("a merge needs to be accounted for", faults=[fault], code="invalid-evidence")

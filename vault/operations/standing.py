@@ -1,0 +1,111 @@
+"""Add events to a person's ledger and bring the sum on the person's row up to date, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.consent.standing import NOTHING, apply, fold, pack, unpack
+from vault.errors import NotFound
+from vault.operations.decide import SUBJECT_NOT_FOUND
+from vault.storage.columns import to_microseconds
+from vault.subjects.changes import locked_subject, set_standing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.consent.event import Event
+    from vault.consent.standing import Standing
+    from vault.ids import SubjectId, TenantId
+    from vault.operations.house import House
+
+A_PAGE = 500
+
+
+async def append_events(
+    house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, events: Sequence[Event]
+) -> Standing:
+    """Append events of one person, in this order; the person's row is locked until the transaction ends.
+
+    Returns:
+        where the person stands now.
+
+    Raises:
+        NotFound: there is no such person, or no longer.
+    """
+    row = await locked_subject(connection, tenant, subject)
+    if row is None or row.state == "erased":
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    standing = unpack(row.standing)
+    for event in events:
+        standing = apply(standing, event)
+    await house.consents.add(connection, tenant, events)
+    await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
+    return standing
+
+
+class Difference(NamedTuple):
+    """A person whose row says something else than the ledger."""
+
+    subject: SubjectId
+    by_ledger: Standing
+    on_row: Standing
+
+
+class Compared(NamedTuple):
+    """How many people a step went through, and those among them whose row is wrong."""
+
+    people: int
+    differences: list[Difference]
+
+
+async def compare(house: House, tenant: TenantId) -> AsyncIterator[Compared]:
+    """Fold the ledger of everybody anew and compare it with what lies on their rows, some people at a time."""
+    after: SubjectId | None = None
+    while True:
+        async with house.data.reading() as connection:
+            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE)
+            if not rows:
+                return
+            events = await house.consents.events_of(connection, tenant, [row.id for row in rows])
+        yield Compared(len(rows), [each for row in rows if (each := _difference(row, events.get(row.id, [])))])
+        after = rows[-1].id
+
+
+async def repair(house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
+    """Write on a person's row what the ledger says."""
+    row = await locked_subject(connection, tenant, subject)
+    if row is None or row.state == "erased":
+        return
+    standing = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
+    await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
+
+
+async def count_by_notice(house: House, tenant: TenantId, purpose: str) -> Counter[str]:
+    """Count the people whose consent to a purpose stands, by the version of the text that they agreed to."""
+    now = to_microseconds(house.clock.now())
+    counted: Counter[str] = Counter()
+    after: SubjectId | None = None
+    while True:
+        async with house.data.reading() as connection:
+            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE * 10, said=True)
+        if not rows:
+            return counted
+        for row in rows:
+            said = unpack(row.standing).purposes.get(purpose)
+            if said is None or said.state != "given" or said.notice is None:
+                continue
+            if said.valid_until is None or now < said.valid_until:
+                counted[said.notice] += 1
+        after = rows[-1].id
+
+
+def _difference(row: Any, events: Sequence[Event]) -> Difference | None:
+    by_ledger = fold(events) if row.state != "erased" else NOTHING
+    on_row = unpack(row.standing)
+    restricted = row.state == "restricted"
+    if by_ledger == on_row and restricted == (by_ledger.restricted_at is not None):
+        return None
+    return Difference(row.id, by_ledger, on_row)
