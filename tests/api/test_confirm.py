@@ -212,3 +212,27 @@ async def test_what_stands_is_not_worse_for_having_been_asked_again(node, clock)
     assert (await node.post(None, CONFIRM, {"token": asked.json()["confirmation"]["token"]})).status_code == 200
     history = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
     assert [each["kind"] for each in history] == ["renewed", "requested", "given"]
+
+
+async def test_an_old_link_does_not_undo_an_objection_that_came_after_it(node):
+    """Whoever had refused before is not pending, and the objection must outweigh the link all the same."""
+    subject = await node.create()
+    refused = {"purpose": "direct-marketing", "decision": "refused"}
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", refused)).status_code == 201
+    asked = await node.post("support", f"/v1/subjects/{subject}/consents", ASKED)
+    objected = await node.post("support", f"/v1/subjects/{subject}/objections", {"purpose": "direct-marketing"})
+    assert objected.status_code == 201
+    answer = await node.call(None, "POST", CONFIRM, json={"token": asked.json()["confirmation"]["token"]})
+    problem(answer, 404, "confirmation-invalid")
+    assert await stands(node, subject) == "refused"
+
+
+async def test_a_child_cannot_confirm_what_was_asked_before_its_age_was_known(node):
+    subject = await node.create()
+    refused = {"purpose": "direct-marketing", "decision": "refused"}
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", refused)).status_code == 201
+    asked = await node.post("support", f"/v1/subjects/{subject}/consents", ASKED)
+    assert (await node.patch("dpo", subject, {"birth_date": "2015-01-01"}, "subject-rights", '"1"')).status_code == 200
+    answer = await node.call(None, "POST", CONFIRM, json={"token": asked.json()["confirmation"]["token"]})
+    problem(answer, 404, "confirmation-invalid")
+    assert await stands(node, subject) == "refused"

@@ -114,6 +114,12 @@ def test_it_is_all_on_the_log(in_vault, subject):
     }
 
 
+def test_expire_completes_the_ledger(in_vault, subject):
+    in_vault.ok("consent", "record", subject, *MARKETING, *YES)
+    assert in_vault.json("consent", "expire") == {"people": 1, "expired": 0}
+    assert "1 people, 0 consents ended" in in_vault("consent", "expire").stderr
+
+
 def test_verify_finds_and_repairs_a_row_that_lies(in_vault, vault_folder, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, "--decision", "withdrawn")
     assert in_vault.json("consent", "verify") == {"people": 1, "differences": [], "repaired": 0}

@@ -166,3 +166,19 @@ def test_where_nothing_was_said_nothing_is_written():
 def test_an_event_without_purpose_is_a_restriction():
     with pytest.raises(ValueError, match="about a purpose"):
         apply(NOTHING, event("given", purpose=None))
+
+
+def test_a_no_that_is_older_than_a_waiting_request_is_not_forgotten():
+    """It does not end the request, which came later; but no import of an older yes outweighs it."""
+    asked, no = event("requested"), event("withdrawn", -1, by="staff")
+    assert state(asked, no) == "pending"
+    assert state(asked, no, event("requested", 1), event("given", -2, origin="imported", source="crm")) == "pending"
+    assert state(asked, no, event("given", -2, origin="merged")) == "pending"
+    assert state(asked, no, event("given", 1)) == "given"
+
+
+def test_an_imported_yes_is_as_old_as_it_is_although_a_request_came_later():
+    asked, yes = event("requested"), event("given", -5, origin="imported", source="crm")
+    assert state(asked, yes) == "given"
+    assert state(asked, yes, event("withdrawn", -1)) == "withdrawn"
+    assert fold([asked, yes]).purposes[P].since == fold([yes]).purposes[P].since

@@ -98,6 +98,7 @@ async def test_what_is_wrong_is_told_item_by_item_and_the_rest_goes_in(node):
         ({"notice": "marketing@99"}, "unknown-notice"),
         ({"notice": "profiling@1"}, "notice-not-good"),
         ({"language": "xx"}, "unknown-language"),
+        ({"decision": "refused", "notice": None, "language": "Ada Lovelace"}, "unknown-language"),
         ({"purpose": "profiling", "notice": "profiling@1", "method": "button"}, "method-not-explicit"),
         ({"method": "signal"}, "unknown-code"),
         ({"by": "neighbour"}, "unknown-code"),
@@ -207,6 +208,19 @@ async def test_one_entry_tells_of_a_batch(node):
     (made,) = entries
     assert (made.action, made.decision, made.count) == ("import-consents", "allowed", 3)
     assert set(made.subjects) == {await node.pseudonym(each) for each in people}
+
+
+async def test_a_call_that_adds_nothing_has_its_entry_too(node):
+    subject = await node.create()
+    item = {**YES, "subject": subject}
+    await done(node, item)
+    async with node.new_entries() as entries:
+        await done(node, {**item, "purpose": "unheard-of"}, item)
+        await done(node, "no object", {**item, "purpose": "unheard-of"})
+    assert [(each.action, each.decision, each.code) for each in entries] == [
+        ("import-consents", "allowed", None),
+        ("import-consents", "failed", "invalid-body"),
+    ]
 
 
 async def test_what_lies_on_the_rows_is_what_the_ledger_says(node):

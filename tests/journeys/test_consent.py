@@ -10,6 +10,8 @@ from tests.vaults import problem
 from vault.bootstrap import apply_folders
 from vault.consent.event import decode
 from vault.consent.receipt import check_receipt
+from vault.operations.administer import at_the_console
+from vault.operations.consents.expiry import expire_lapsed
 from vault.operations.standing import compare
 
 MARKETING = {"purpose": "direct-marketing", "notice": "marketing@3", "method": "checkbox", "channel": "web"}
@@ -150,6 +152,29 @@ async def test_a_consent_ends_by_itself(nodes, clock):
     assert (stands["state"], stands["renew"]) == ("expired", True)
 
 
+async def test_the_end_of_a_consent_gets_its_event_once(nodes, clock):
+    one, two = nodes
+    ended, stays, child = [await one.create() for _ in range(3)]
+    given = await told(one, ended, "given", valid_until="2026-03-06T12:00:00Z")
+    await told(one, stays, "given", valid_until="2027-03-06T12:00:00Z")
+    await told(one, child, "withdrawn")
+    clock.advance(days=3)
+    counts = [
+        [sum(each) for each in zip(*[step async for step in expire_lapsed(node.house, at_the_console())], strict=True)]
+        for node in (one, two)
+    ]
+    assert counts == [[3, 1], [3, 0]]
+    last = (await state(two, ended))["history"][0]
+    assert (last["kind"], last["answers"], last["by"]) == ("expired", given["id"], "app")
+    assert last["occurred_at"] == "2026-03-06T12:00:00.000000Z"
+    receipt = await one.call("dpo", "GET", f"/v1/subjects/{ended}/consents/{last['id']}/receipt")
+    assert receipt.status_code == 200
+    assert await may(one, stays)
+    assert await consistent(one)
+    await told(one, ended, "given")
+    assert await shows(two, ended)
+
+
 async def test_an_objection_stops_the_use_until_it_is_decided(nodes):
     one, two = nodes
     subject = await one.create()
@@ -254,7 +279,7 @@ async def test_a_child_needs_a_guardian(nodes):
     subject = await one.create_fully(**CHILD)
     body = problem(await say(one, subject, "given", jurisdiction="DE"), 422, "guardian-needed")
     assert [each["at"] for each in body["errors"]] == ["/by"]
-    problem(await say(one, subject, "given", by="guardian"), 422, "missing")
+    problem(await say(one, subject, "given", by="guardian"), 422, "invalid-value")
     await told(one, subject, "given", by="guardian", evidence="mother, by video call")
     assert await shows(two, subject)
     await told(two, subject, "withdrawn")  # to say no, nobody is too young
@@ -400,6 +425,34 @@ async def test_a_signal_comes_along_with_another_word(nodes):
     ]
     await told(one, subject, "withdrawn", headers={"Sec-GPC": "0"})
     assert len((await state(two, subject))["history"]) == 3
+
+
+async def test_a_signal_counts_whatever_becomes_of_the_call(nodes):
+    one, two = nodes
+    partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1"}
+    child, other = await one.create_fully(**CHILD), await one.create()
+    await told(one, child, "given", by="guardian", evidence="mother, on paper", **partner)
+    await told(one, other, "given", **partner)
+    assert await may(two, child, "partner-advertising")
+    problem(await say(one, child, "given", headers={"Sec-GPC": "1"}), 422, "guardian-needed")
+    problem(await say(one, other, "given", headers={"Sec-GPC": "1"}, notice="marketing@99"), 422, "unknown-notice")
+    for each in (child, other):
+        assert not await may(two, each, "partner-advertising")
+
+
+async def test_a_signal_ends_a_double_opt_in_that_waits(nodes):
+    one, two = nodes
+    partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1", "method": "double-opt-in"}
+    subject = await one.create()
+    await told(one, subject, "refused", purpose="partner-advertising")
+    token = (await told(one, subject, "given", **partner))["confirmation"]["token"]
+    path = f"/v1/subjects/{subject}/consents:signal"
+    for _ in range(2):  # the second time there is nothing left to say
+        assert (await two.post("support", path, headers={"Sec-GPC": "1"})).status_code == 200
+    kinds = [each["kind"] for each in (await state(two, subject))["history"]]
+    assert kinds == ["withdrawn", "requested", "refused"]
+    problem(await one.post(None, "/v1/consents:confirm", {"token": token}), 404, "confirmation-invalid")
+    assert not await may(two, subject, "partner-advertising")
 
 
 async def test_nothing_that_was_said_is_ever_changed(node):

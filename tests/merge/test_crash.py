@@ -163,3 +163,14 @@ async def test_a_commit_whose_answer_is_lost_is_found_done(node, monkeypatch):
     problem(await merge(node, survivor, duplicate), 503, "unavailable")
     assert (await merge(node, survivor, duplicate)).status_code == 200
     await is_whole(node, survivor, duplicate)
+
+
+async def test_the_same_call_under_its_key_ends_a_merge_whose_keys_were_left(node, monkeypatch):
+    """An app that is told 503 sends the same call with the same key: it must not be told that all is done."""
+    survivor, duplicate = await two(node)
+    key = {"Idempotency-Key": "merge-1"}
+    cut(monkeypatch, Keyring, "destroy_subject_keys", error=Unavailable)
+    problem(await merge(node, survivor, duplicate, headers=key), 503, "unavailable")
+    assert await keys_of(node, duplicate) == 1
+    assert (await merge(node, survivor, duplicate, headers=key)).status_code == 201
+    await is_whole(node, survivor, duplicate)

@@ -109,3 +109,18 @@ async def test_moments_are_of_the_zone_that_the_mapping_says(peopled, tmp_path):
     ((found,),) = await peopled.sql("SELECT occurred_at FROM record WHERE collection = 'purchase'")
     wanted = datetime(2026, 7, 15, 10, tzinfo=UTC)
     assert found in {wanted, int(wanted.timestamp() * 1_000_000)}
+
+
+@pytest.mark.parametrize("stopped", ["restriction", "objections"])
+async def test_nothing_is_written_about_whom_the_ground_does_not_hold(peopled, tmp_path, stopped):
+    """A restriction leaves storage only, and an objection stops the use: whoever writes, and by whichever way."""
+    subject = await subject_of(peopled, "1")
+    purpose = "fraud-prevention" if stopped == "objections" else "order-fulfilment"
+    body = {"purpose": purpose} if stopped == "objections" else {"ground": "accuracy"}
+    assert (await peopled.post("dpo", f"/v1/subjects/{subject}/{stopped}", body)).status_code == 201
+    watcher = Faults()
+    path = write_csv(tmp_path / "p.csv", HEADER, "1,L1,,10.00", "2,L2,,10.00")
+    mapping = PURCHASES.replace("order-fulfilment", purpose)
+    report = await bring_in(peopled, path, mapping, watcher=watcher)
+    assert watcher.told == [(2, "restricted" if stopped == "restriction" else "objected", None)]
+    assert counts(report) == (1, 0, 0, 1)

@@ -6,79 +6,25 @@ import base64
 import hashlib
 import io
 import json
-import re
 from uuid import uuid4
 
 import asyncpg
 import pytest
 import structlog
-from stdnum.es import dni
 
+from tests.security.canary import BORN, DNI, IBAN, NUMBER, PHONE, VALUES, WORD, found_in
 from vault import logs
-
-WORD = "KanarienvogelXq7"
-PHONE = "+442079460987"
-IBAN = "DE75512108001245126199"
-NUMBER = "8675309.41"
-BORN = "1931-07-23"
-DNI = "54362315" + dni.calc_check_digit("54362315")
-VALUES = {
-    "text": WORD,
-    "email": f"{WORD}@example.org",
-    "phone": PHONE,
-    "date": BORN,
-    "address": {"street": f"{WORD} 1", "postal_code": "10115", "city": WORD, "country": "DE"},
-    "language": "de",
-    "json": {WORD: [WORD, 8675309]},
-    "iban": IBAN,
-    "national_id": DNI,
-    "decimal": NUMBER,
-    "integer": 8675309,
-    "currency": "EUR",
-}
-"""A value of each type that the shipped catalogue uses; the last words of a type are looked for below."""
-SECRETS = [WORD, PHONE, PHONE[1:], PHONE[3:], IBAN, IBAN[4:], NUMBER, "8675309", BORN, DNI]
-
-
-def _needles():
-    """Write every secret in every form in which it could lie about: encodings, cases, and hashes without a key."""
-    for secret in SECRETS:
-        for text in {secret, secret.lower(), secret.upper(), f'"{secret}"'}:
-            data = text.encode()
-            yield data
-            yield text.encode("utf-16-le")
-            yield text.encode("utf-16-be")
-            yield data.hex().encode()
-            yield data.hex().upper().encode()
-            for shift in range(3):  # base64 has three ways to write what stands in the middle of something
-                inner = base64.b64encode(b"\0" * shift + data)[4 if shift else 0 : -4]
-                yield inner
-                yield inner.replace(b"+", b"-").replace(b"/", b"_")
-            for algorithm in ("md5", "sha1", "sha256", "sha512"):
-                digest = hashlib.new(algorithm, data, usedforsecurity=False).digest()
-                yield digest
-                yield digest.hex().encode()
-                yield base64.b64encode(digest)[:20]
-
-
-NEEDLES = sorted({each for each in _needles() if len(each) >= 7})
-PATTERN = re.compile(b"|".join(re.escape(each) for each in NEEDLES))
-
-
-def _found(data: bytes) -> bytes | None:
-    match = PATTERN.search(data)
-    return None if match is None else data[max(0, match.start() - 40) : match.end() + 40]
 
 
 def test_the_search_finds_what_it_looks_for():
     for form in (WORD, WORD.upper(), f"x{WORD}y", f'{{"a": "{NUMBER}"}}'):
-        assert _found(form.encode())
-        assert _found(form.encode("utf-16"))
-        assert _found(form.encode().hex().encode())
+        assert found_in(form.encode())
+        assert found_in(form.encode("utf-16"))
+        assert found_in(form.encode().hex().encode())
         for shift in range(3):
-            assert _found(base64.b64encode(b"x" * shift + form.encode() + b"yyyy"))
-    assert _found(hashlib.sha256(WORD.encode()).digest())
-    assert not _found(b"nothing of the kind")
+            assert found_in(base64.b64encode(b"x" * shift + form.encode() + b"yyyy"))
+    assert found_in(hashlib.sha256(WORD.encode()).digest())
+    assert not found_in(b"nothing of the kind")
 
 
 @pytest.fixture
@@ -93,20 +39,20 @@ async def test_a_canary_is_nowhere(node, stream):
     refusals = await _spread(node)
     assert len(refusals) > 25
     for refusal in refusals:
-        assert not _found(refusal.encode()), refusal
+        assert not found_in(refusal.encode()), refusal
     metrics = await node.call(None, "GET", "/metrics")
-    assert not _found(metrics.content)
+    assert not found_in(metrics.content)
     log = await node.call("dpo", "GET", "/v1/audit/entries", params={"limit": 500})
     assert len(log.json()["entries"]) > 50
-    assert not _found(log.content)
+    assert not found_in(log.content)
     for entry in log.json()["entries"]:
         for sealed in filter(None, (entry.get("reason"), *entry.get("reasons", ()))):
-            assert not _found(base64.b64decode(sealed))
+            assert not found_in(base64.b64decode(sealed))
     written = stream.getvalue()
     assert written
-    assert not _found(written.encode())
+    assert not found_in(written.encode())
     for name, data in [each async for each in _databases(node)]:
-        assert not _found(data), (name, _found(data))
+        assert not found_in(data), (name, found_in(data))
 
 
 def _profile(catalogue):
@@ -163,6 +109,8 @@ async def _spread(node) -> list[str]:
         found = await node.post("dpo", "/v1/subjects:search", {"match": match, "purpose": "subject-rights"})
         assert len(found.json()["results"]) == 1, (match, found.text)
     await node.patch("dpo", subject, {"notes": None, "email": f"{WORD}.{WORD}@example.org"}, "subject-rights", '"2"')
+    await _join(node, subject)
+    await _show(node, subject)
     return await _refused(node, subject)
 
 
@@ -180,9 +128,54 @@ async def _say(node, subject):
     for number, (path, body) in enumerate(sent):
         answer = await node.post("dpo", f"{one}/{path}", body, headers={"Idempotency-Key": f"{WORD}-said-{number}"})
         assert answer.status_code == 201, answer.text
-        assert not _found(answer.content)
-    told = await node.call("dpo", "GET", f"{one}/consents")
-    assert [each["evidence"] for each in told.json()["history"]] == [words] * 5
+        assert not found_in(answer.content)
+        if path == "objections":
+            decided = {"decision": "overruled", "reason": words}
+            answer = await node.post("dpo", f"{one}/objections/{answer.json()['id']}:decide", decided)
+            assert answer.status_code == 201, answer.text
+            assert not found_in(answer.content)
+
+
+async def _join(node, subject):
+    """Bring the canary in from another system, and merge it with another entry of the same person."""
+    words = f"{WORD}, {PHONE}"
+    profile = {"name": WORD, "email": VALUES["email"], "phone": PHONE}
+    other = await node.create(profile, external_ids={"erp": WORD})
+    said = {"purpose": "direct-marketing", "decision": "objected", "occurred_at": "2020-05-04T03:02:01Z"}
+    items = [
+        {**said, "system": "erp", "external_id": WORD, "evidence": words},
+        {**said, "system": "erp", "external_id": WORD, "evidence": f"{WORD}\n", "decision": WORD, "notice": WORD},
+        {WORD: WORD, "purpose": WORD},
+    ]
+    imported = await node.post("dpo", "/v1/consents:import?source=crm", items)
+    assert (imported.json()["written"], imported.json()["refused"]) == (1, 2), imported.text
+    alike = await node.post("dpo", f"/v1/subjects/{other}:duplicates")
+    assert [each["id"] for each in alike.json()["results"]] == [subject]
+    body = {"survivor": subject, "duplicate": other, "evidence": words}
+    merged = await node.post("dpo", "/v1/subjects:merge", body, headers={"Idempotency-Key": f"{WORD}-merge"})
+    assert merged.status_code == 201, merged.text
+    assert merged.json()["consents"] == 1
+    for answer in (imported, alike, merged):
+        assert not found_in(answer.content)
+
+
+async def _show(node, subject):
+    """Ask for what may go out of the house about what was said: receipts, yes or no, and the record of processing."""
+    history = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
+    assert [each["evidence"] for each in history] == [f"{WORD}, {PHONE}"] * 7
+    answers = [
+        await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents/{each['id']}/receipt?format={form}")
+        for each in history
+        for form in ("dpv", "kantara")
+    ]
+    check = {"subjects": [subject], "purposes": ["direct-marketing", "fraud-prevention"]}
+    answers.append(await node.post("dpo", "/v1/consents:check", check))
+    answers += [
+        await node.call("dpo", "GET", f"/v1/processing-record?format={form}") for form in ("json", "csv", "markdown")
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        assert not found_in(answer.content)
 
 
 async def _refused(node, subject) -> list[str]:
@@ -216,6 +209,10 @@ async def _refused(node, subject) -> list[str]:
         ("POST", f"{one}/objections", {"purpose": WORD, "reason": f"{WORD}\n"}),
         ("POST", f"{one}/objections/{WORD}:decide", {"decision": WORD, "reason": WORD}),
         ("POST", f"{one}/restriction", {"ground": WORD, "reason": WORD}),
+        ("POST", "/v1/subjects:merge", {"survivor": subject, "duplicate": str(uuid4()), "evidence": WORD}),
+        ("POST", f"/v1/consents:import?source={WORD}", [{"purpose": WORD}]),
+        ("GET", f"/v1/notices/{WORD}", None),
+        ("GET", f"/v1/processing-record?since={WORD}&format={WORD}", None),
         ("POST", "/v1/consents:check", {"subjects": [WORD], "purposes": [WORD]}),
         ("POST", "/v1/consents:check", {"subjects": [subject], "purposes": [WORD]}),
         ("POST", "/v1/consents:confirm", {"token": WORD}),

@@ -6,14 +6,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.vaults import OTHER, without_ids
+from tests.policy.folders import shipped
+from tests.vaults import OTHER, problem, without_ids
 from vault.bootstrap import policy_folder
 from vault.operations.administer import apply_policies
 from vault.policy.policy_set import PolicySet
 
 EVENT = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d"
+NO = {"purpose": "direct-marketing", "decision": "withdrawn", "occurred_at": "2020-01-01T00:00:00Z"}
 
-# For every route: what the other tenant would send, with {id} the person and {entry} an audit entry of the first.
+# For every route: what the other tenant would send, with {id} the person of the first and {mine} one of its own.
 # The role is the one that may do most on that route.
 ATTEMPTS = {
     ("POST", "/v1/read"): ("dpo", {"subject": "{id}", "fields": ["name"], "purpose": "subject-rights"}),
@@ -52,6 +54,15 @@ ATTEMPTS = {
     ("GET", "/v1/consents:confirm"): (None, None),
     ("POST", "/v1/consents:confirm"): (None, {"token": "cdvc_"}),
     ("GET", "/v1/signing-keys"): ("dpo", None),
+    ("POST", "/v1/subjects:merge"): ("dpo", {"survivor": "{mine}", "duplicate": "{id}", "evidence": "mine"}),
+    ("POST", "/v1/subjects/{id}:duplicates"): ("dpo", None),
+    ("POST", "/v1/consents:import"): (
+        "dpo",
+        [{**NO, "subject": "{id}"}, {**NO, "system": "shop", "external_id": "4711"}],
+    ),
+    ("GET", "/v1/notices"): ("dpo", None),
+    ("GET", "/v1/notices/{digest}"): ("dpo", None),
+    ("GET", "/v1/processing-record"): ("dpo", None),
 }
 
 
@@ -63,20 +74,23 @@ async def theirs(node):
     return subject
 
 
-def _put(thing, subject):
+def _put(thing, subject, mine):
     if isinstance(thing, str):
-        return thing.replace("{id}", str(subject)).replace("{event}", EVENT)
+        return thing.replace("{id}", str(subject)).replace("{event}", EVENT).replace("{mine}", str(mine))
     if isinstance(thing, dict):
-        return {key: _put(each, subject) for key, each in thing.items()}
+        return {key: _put(each, subject, mine) for key, each in thing.items()}
     if isinstance(thing, list):
-        return [_put(each, subject) for each in thing]
+        return [_put(each, subject, mine) for each in thing]
     return thing
 
 
-async def _attempt(node, method, path, subject, **how):
+async def _attempt(node, method, path, subject, mine=EVENT, **how):
     role, body = ATTEMPTS[method, path]
     headers = {"If-Match": '"1"'} if method == "PATCH" else {"Sec-GPC": "1"} if path.endswith(":signal") else {}
-    return await node.call(role, method, _put(path, subject), _put(body, subject), tenant=OTHER, headers=headers, **how)
+    if path.endswith(":import"):
+        how["params"] = {"source": "crm"}
+    sent = _put(path, subject, mine), _put(body, subject, mine)
+    return await node.call(role, method, *sent, tenant=OTHER, headers=headers, **how)
 
 
 async def test_every_route_of_the_document_is_tried(sqlite_node):
@@ -91,19 +105,66 @@ async def test_every_route_of_the_document_is_tried(sqlite_node):
 
 
 async def test_a_person_of_another_tenant_is_nobody_on_every_route(node, theirs):
+    mine = await node.create(tenant=OTHER)  # all that the two have in common is what stands in their fields
     before = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
     for method, path in ATTEMPTS:
         if "{id}" not in path + str(ATTEMPTS[method, path][1]):
             continue
-        somebodys = await _attempt(node, method, path, theirs)
+        somebodys = await _attempt(node, method, path, theirs, mine)
         nobody = uuid4()
-        nobodys = await _attempt(node, method, path, nobody)
+        nobodys = await _attempt(node, method, path, nobody, mine)
         assert without_ids(somebodys, theirs) == without_ids(nobodys, nobody), (method, path)
         assert somebodys.status_code in {200, 404}
         assert "Ada" not in somebodys.text
     after = await node.read("dpo", theirs, ["name", "external_ids", "purchase.order"], "subject-rights")
     assert before.json()["fields"] == after.json()["fields"]
-    assert all(each.subjects == () for each in await node.entries(OTHER))
+    assert (await node.call("dpo", "GET", f"/v1/subjects/{theirs}/consents")).json()["history"] == []
+    named = {whom for each in await node.entries(OTHER) for whom in each.subjects}
+    assert named == {await node.pseudonym(mine)}
+
+
+async def test_two_people_of_two_tenants_are_not_made_one(node, theirs):
+    mine = await node.create(tenant=OTHER)
+    found = await node.post("dpo", f"/v1/subjects/{mine}:duplicates", tenant=OTHER)
+    assert found.json()["results"] == []  # the very same fields
+    for survivor, duplicate in ((mine, theirs), (theirs, mine)):
+        body = {"survivor": survivor, "duplicate": duplicate, "evidence": "the same person"}
+        for tenant in ("default", OTHER):
+            problem(await node.post("dpo", "/v1/subjects:merge", body, tenant=tenant), 404, "subject-not-found")
+    for subject, tenant in ((theirs, "default"), (mine, OTHER)):
+        read = await node.read("dpo", subject, ["name"], "subject-rights", tenant=tenant)
+        assert read.json()["fields"] == {"name": "Ada Lovelace"}
+
+
+async def test_what_is_imported_is_about_ones_own_people(node, theirs):
+    mine = await node.create(external_ids={"shop": "4711"}, tenant=OTHER)
+    told = (await _attempt(node, "POST", "/v1/consents:import", theirs)).json()
+    assert (told["written"], told["refused"]) == (1, 1)
+    for subject, tenant, events in ((theirs, "default", 0), (mine, OTHER, 1)):
+        listed = await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents", tenant=tenant)
+        assert len(listed.json()["history"]) == events
+
+
+async def test_a_notice_of_another_tenant_is_not_there(node):
+    text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
+    await apply_policies(node.house, "default", PolicySet.load(shipped() | {"notices/marketing@4.md": text}))
+    digest = node.house.policies.active("default").policy_set.notices.version("marketing@4").digest
+    assert (await node.call("dpo", "GET", f"/v1/notices/{digest}")).status_code == 200
+    problem(await node.call("dpo", "GET", f"/v1/notices/{digest}", tenant=OTHER), 404, "notice-not-found")
+    await apply_policies(node.house, "default", PolicySet.load(shipped()))  # kept for ever, and for its tenant alone
+    assert (await node.call("dpo", "GET", f"/v1/notices/{digest}")).status_code == 200
+    problem(await node.call("dpo", "GET", f"/v1/notices/{digest}", tenant=OTHER), 404, "notice-not-found")
+    assert "marketing@4" not in (await node.call("dpo", "GET", "/v1/notices", tenant=OTHER)).json()["notices"]
+
+
+async def test_a_record_of_processing_counts_ones_own_reads_only(node, theirs, clock):
+    await node.read("support", theirs, ["name"], "customer-support")
+    clock.advance(seconds=1)
+    for tenant, reads in (("default", 1), (OTHER, 0)):
+        made = (await node.call("dpo", "GET", "/v1/processing-record", tenant=tenant)).json()
+        (support,) = [each for each in made["activities"] if each["purpose"] == "customer-support"]
+        assert (made["tenant"], support["use"]["reads"]) == (tenant, reads)
+        assert len(support["use"]["readers"]) == reads
 
 
 async def test_what_is_found_by_value_stays_in_its_tenant(node, theirs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from vault.operations.write import Keep, Written
 
 T = TypeVar("T")
+
+REPLAYED: Final = "Idempotent-Replayed"
+"""The header of an answer that was kept."""
 
 
 class Told(NamedTuple):
@@ -56,7 +59,7 @@ async def once(
     call = await begin(house, caller, key, route, await request.body(), action=action)
     if isinstance(call, Answered):
         body = msgspec.json.decode(call.answer)
-        headers = {**_tag(body), "Idempotent-Replayed": "true"}
+        headers = {**_tag(body), REPLAYED: "true"}
         return Response(call.answer, call.status, headers, "application/json")
 
     async def keep(connection: AsyncConnection, written: T) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from vault.cli import consent_verify
+from vault.cli import consent_expire, consent_verify
 from vault.cli.moments import parse_expiry, parse_since
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
 from vault.cli.screen import emit, note, show_table
@@ -73,6 +73,7 @@ Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Wh
 def register(root: typer.Typer) -> None:
     """Add the group."""
     app.command(epilog=examples("cdv consent verify", "cdv consent verify --repair"))(consent_verify.verify)
+    app.command(epilog=examples("cdv consent expire"))(consent_expire.expire)
     root.add_typer(app, name="consent")
 
 

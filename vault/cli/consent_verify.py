@@ -49,7 +49,7 @@ async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) 
     from vault.operations.standing import compare
 
     people, wrong, repaired = 0, [], 0
-    with _bar(quiet=quiet) as advance:
+    with bar("comparing", quiet=quiet) as advance:
         async for step in compare(house, tenant):
             people += step.people
             wrong += [each.subject for each in step.differences]
@@ -64,14 +64,14 @@ async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) 
 
 
 @contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Draw how many people were compared, where a terminal looks on."""
+def bar(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Draw how many people were gone through, where a terminal looks on."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("comparing"), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn(what), MofNCompleteColumn(), TimeElapsedColumn())
     off = quiet or not console.is_terminal
     with Progress(*columns, console=console, disable=off, transient=True) as progress:
-        task = progress.add_task("comparing", total=None)
+        task = progress.add_task(what, total=None)
         yield lambda people: progress.advance(task, people)

@@ -58,7 +58,8 @@ class PurposeStanding(msgspec.Struct, array_like=True, frozen=True):
         source: the import that said it; none where it was recorded here.
         objection: whether the person objects.
         objected_at: since when.
-        denied_by: who says no, with the moment: imports by their source, and "" for what was said here.
+        denied_by: who says no, with the moment: imports by their source, and "" for what was said here. Of a request
+            that waits: who had said no before.
     """
 
     state: State = "none"
@@ -150,7 +151,7 @@ def _consent(before: PurposeStanding, event: Event) -> PurposeStanding:
     if event.origin in BY_OTHERS:
         return _consent_from_others(before, event, at)
     if not _counts(before, event, at):
-        return before
+        return _remembered(before, event)
     after = _said(before, event, _STATES[event.kind])
     if event.kind in YES and _lifts_objection(before, event):
         return replace(after, objection="none", objected_at=None)
@@ -164,12 +165,19 @@ def _counts(before: PurposeStanding, event: Event, at: int) -> bool:
     return at == before.since and (event.kind not in YES or before.state not in DENIED)
 
 
+def _remembered(before: PurposeStanding, event: Event) -> PurposeStanding:
+    """Keep an older no beside a request that waits: the request goes on, and no import's yes outweighs the no."""
+    if before.state != "pending" or event.kind in YES:
+        return before
+    return replace(before, denied_by=_denied_by(before, event))
+
+
 def _consent_from_others(before: PurposeStanding, event: Event, at: int) -> PurposeStanding:
     if event.kind in NO:
         return _said(before, event, _STATES[event.kind])
     if event.kind in YES and before.objection in {"pending", "upheld"}:
         return before
-    if event.kind in YES and before.state in DENIED:
+    if event.kind in YES and before.denied_by:
         return _taken_back(before, event, at)
     return (
         _said(before, event, _STATES[event.kind])
@@ -194,9 +202,11 @@ def _lifts_objection(before: PurposeStanding, event: Event) -> bool:
 
 
 def _said(before: PurposeStanding, event: Event, state: State) -> PurposeStanding:
+    at = to_microseconds(event.occurred_at)
     return PurposeStanding(
         state=state,
-        since=max(to_microseconds(event.occurred_at), before.since),
+        # Another's yes is as old as it is, so that a no which came after it counts. All else only moves on.
+        since=at if event.kind in YES and event.origin in BY_OTHERS else max(at, before.since),
         event=event.id.bytes,
         notice=event.notice,
         method=event.method,
@@ -205,7 +215,7 @@ def _said(before: PurposeStanding, event: Event, state: State) -> PurposeStandin
         source=event.source if event.origin == "imported" else None,
         objection=before.objection,
         objected_at=before.objected_at,
-        denied_by=_denied_by(before, event) if state in DENIED else {},
+        denied_by=_denied_by(before, event) if state in DENIED else before.denied_by if state == "pending" else {},
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vault.errors import NotFound
+from vault.operations.decide import entry
 from vault.operations.on_record import on_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vault.catalogue.notices import Notice
-    from vault.ids import PolicyVersion
+    from vault.ids import PolicyVersion, TenantId
     from vault.operations.house import Caller, House
     from vault.policy.store import ActivePolicy
 
@@ -54,7 +55,9 @@ async def list_notices(house: House, caller: Caller) -> NoticeList:
         TooMany: the caller has used up its rate.
     """
     await house.limits.take(caller.principal, "read", 1)
-    return versions_of(house, house.policies.active(caller.tenant))
+    active = house.policies.active(caller.tenant)
+    await _note(house, caller, active)
+    return versions_of(house, active)
 
 
 def versions_of(house: House, active: ActivePolicy) -> NoticeList:
@@ -83,11 +86,24 @@ async def read_notice(house: House, caller: Caller, digest: str) -> NoticeFound:
         TooMany: the caller has used up its rate.
     """
     await house.limits.take(caller.principal, "read", 1)
-    policies = house.policies.active(caller.tenant).policy_set
+    active = house.policies.active(caller.tenant)
+    found = await _text(house, active, caller.tenant, digest)
+    await _note(house, caller, active)
+    return found
+
+
+async def _text(house: House, active: ActivePolicy, tenant: TenantId, digest: str) -> NoticeFound:
+    policies = active.policy_set
     there = policies.notices.by_digest(digest)
     if there is not None:
         return NoticeFound(digest, there.id, there.language, policies.files[there.file].encode())
-    kept = await house.policies.notice_text(caller.tenant, digest)
+    kept = await house.policies.notice_text(tenant, digest)
     if kept is None:
         raise NotFound("no notice has this hash", code="notice-not-found", hint="GET /v1/notices lists those in force")
     return NoticeFound(kept.digest, kept.notice, kept.language, kept.body)
+
+
+async def _note(house: House, caller: Caller, active: ActivePolicy) -> None:
+    """Write down that a caller looked: notices are policies, and looking at those is on the log."""
+    made = entry(house, caller, action="read-policies", decision="allowed", policy=active.version)
+    await house.ledger.append(made)

@@ -42,8 +42,19 @@ async def append_events(
     for event in events:
         standing = apply(standing, event)
     await house.consents.add(connection, tenant, events)
-    await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
+    await set_standing(connection, tenant, subject, pack(standing), restricted=stays_restricted(row, standing))
     return standing
+
+
+def stays_restricted(row: Any, standing: Standing) -> bool:
+    """Tell whether a person is restricted after new events: by the ledger, or by a row of which no event told why.
+
+    Args:
+        row: the person's row before.
+        standing: where they stand after the events.
+    """
+    untold = row.state == "restricted" and unpack(row.standing).restricted_at is None
+    return untold or standing.restricted_at is not None
 
 
 class Difference(NamedTuple):

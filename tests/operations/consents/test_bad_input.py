@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.vaults import problem
+from vault.api.problem_pages import IN_ERRORS
 
 GIVEN = {
     "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
@@ -33,6 +34,7 @@ async def events(node):
         ({"notice": "not a notice"}, "/notice", "unknown-notice"),
         ({"notice": "loyalty@1"}, "/notice", "notice-not-good"),
         ({"language": "xx"}, "/language", "unknown-language"),
+        ({"decision": "refused", "notice": None, "language": "Ada L."}, "/language", "unknown-language"),
         ({"method": None}, "/method", "missing"),
         ({"method": "telepathy"}, "/method", "unknown-code"),
         ({"method": "signal"}, "/method", "unknown-code"),
@@ -67,11 +69,12 @@ async def events(node):
 )  # fmt: skip
 async def test_one_fault(sqlite_node, changes, at, code):
     subject = await sqlite_node.create()
-    body = problem(await send(sqlite_node, subject, **changes), 422, code)
+    whole = "invalid-value" if code in IN_ERRORS else code
+    body = problem(await send(sqlite_node, subject, **changes), 422, whole)
     assert [(each["at"], each["code"]) for each in body["errors"]] == [(at, code)]
     assert await events(sqlite_node) == []
     failed = [each for each in await sqlite_node.entries() if each.action == "record-consent"]
-    assert [(each.decision, each.code, str(each.id)) for each in failed] == [("failed", code, body["audit"])]
+    assert [(each.decision, each.code, str(each.id)) for each in failed] == [("failed", whole, body["audit"])]
 
 
 async def test_all_faults_at_once_and_no_word_of_what_came_in(sqlite_node):

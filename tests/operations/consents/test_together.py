@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
+from sqlalchemy import select, text
 
 from tests.operations.imports import bring_in, subject_of, write_csv
 from vault.ids import DEFAULT_TENANT
 from vault.operations.standing import compare
+from vault.subjects.changes import locked_subject
+from vault.subjects.tables import RECORD
 
 GIVEN = {
     "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
@@ -148,3 +152,32 @@ async def test_what_is_said_to_the_old_id_of_a_merged_person_is_not_lost_unseen(
     assert (told["code"], told["merged_into"]) == ("subject-merged", survivor)
     assert (await say(node, survivor, WITHDRAWN)).json()["state"] == "withdrawn"
     assert await consistent(node)
+
+
+async def test_an_import_waits_for_whoever_has_a_person_and_holds_nothing_of_theirs(postgres_place, clock, tmp_path):
+    """A merge locks the person first and then the record; an import the other way round would wait in a ring."""
+    async with postgres_place.node(clock) as node:
+        subject = await node.create({"name": "P0"}, external_ids={"shop": "0"})
+        await say(node, subject, GIVEN)
+        file = write_csv(tmp_path / "born.csv", "no,name,born", "0,P1,2015-01-01")
+        async with node.house.data.transaction() as connection:
+            await locked_subject(connection, DEFAULT_TENANT, UUID(subject))
+            importing = asyncio.create_task(bring_in(node, file, CHILDREN))
+            waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not (await connection.execute(waits)).scalar_one() and not importing.done():
+                await asyncio.sleep(0)
+            free = select(RECORD.c.id).where(RECORD.c.subject_id == UUID(subject)).with_for_update(nowait=True)
+            assert len((await connection.execute(free)).all()) == 1
+        assert (await importing).total.updated == 1
+
+
+async def test_a_row_that_is_restricted_without_an_event_stays_so(node):
+    """What somebody else has restricted is not lifted because a person says something about a purpose."""
+    subject = await node.create()
+    await node.set_state(subject, "restricted")
+    assert (await say(node, subject, GIVEN)).status_code == 201
+    assert await node.sql("SELECT state FROM subject") == [("restricted",)]
+    item = {**WITHDRAWN, "subject": subject, "occurred_at": "2020-01-01T00:00:00Z"}
+    brought = await node.post("dpo", "/v1/consents:import?source=crm", [item])
+    assert brought.json()["written"] == 1
+    assert await node.sql("SELECT state FROM subject") == [("restricted",)]

@@ -11,12 +11,12 @@ from pydantic import BaseModel, Field
 from vault.api.answers import answer
 from vault.api.bodies import Body
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
+from vault.api.once import REPLAYED, Told, once
 from vault.api.refusals import refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.ids import SubjectId
 from vault.operations.merge.duplicates import find_duplicates
-from vault.operations.merge.run import Merged, merge_subjects
+from vault.operations.merge.run import Merged, finish_merges, merge_subjects
 from vault.operations.write import Keep
 
 router = APIRouter(prefix="/v1", tags=["customers"])
@@ -85,7 +85,10 @@ async def merge(
             keep=keep,
         )
 
-    return await once(house, caller, request, idempotency_key, "merge", run, _told)
+    told = await once(house, caller, request, idempotency_key, "merge", run, _told)
+    if REPLAYED in told.headers:  # what was kept was kept before the keys went
+        await finish_merges(house, caller.tenant)
+    return told
 
 
 @router.post("/subjects/{subject}:duplicates", response_model=Candidates)

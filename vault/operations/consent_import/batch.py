@@ -20,6 +20,7 @@ from vault.operations.consents.checks import ends_at
 from vault.operations.consents.children import birth_date, needs_guardian
 from vault.operations.consents.evidence import seal_words
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.standing import stays_restricted
 from vault.subjects.changes import set_standing
 from vault.subjects.merging import locked_subjects
 
@@ -73,17 +74,23 @@ class _Item(NamedTuple):
 
 
 async def bring_in(
-    house: House, caller: Caller, items: Sequence[Told], *, source: str, dry_run: bool = False, note: bool = False
+    house: House,
+    caller: Caller,
+    items: Sequence[Told | Fault],
+    *,
+    source: str,
+    dry_run: bool = False,
+    note: bool = False,
 ) -> Brought:
     """Bring a batch of up to :data:`MOST` items in, for a caller whose right to it is settled.
 
     Args:
         house: the rooms.
         caller: who imports.
-        items: what was said.
+        items: what was said; a fault where nothing could be read of it.
         source: the system from which it comes: a later word of the same source counts, a yes of another does not.
         dry_run: only say what would become of it.
-        note: write an audit entry where nothing is new, too.
+        note: write an audit entry where nothing is new, too; where nothing at all is right, it says so.
 
     Raises:
         Unavailable: a database does not answer; nothing of the batch is in.
@@ -93,6 +100,9 @@ async def bring_in(
     by_subject: defaultdict[SubjectId, list[_Item]] = defaultdict(list)
     whom = await _whom(house, caller, items)
     for number, told in enumerate(items):
+        if isinstance(told, Fault):
+            results[number] = Result(faults=(told,))
+            continue
         checked, subject = check(policy_set, told.said, now), whom[number]
         if not isinstance(checked, Checked) or told.said.occurred_at is None:
             results[number] = Result(faults=tuple(checked) if isinstance(checked, list) else ())
@@ -146,16 +156,18 @@ class _Batch:
         if not self._events and not note:
             return None
         house, tenant = self._house, self._caller.tenant
+        code = _code_where_all_is_wrong(self._results)
         await house.consents.add(connection, tenant, self._events)
         for change in self._changes:
             standing = change.standing
-            restricted = standing.restricted_at is not None
+            restricted = stays_restricted(change.row, standing)
             await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
         made = entry(
             house,
             self._caller,
             action="import-consents",
-            decision="allowed",
+            decision="allowed" if code is None else "failed",
+            code=code,
             subjects=tuple(self._whom),
             count=max(1, len(self._events)),
             policy=house.policies.active(tenant).version,
@@ -211,16 +223,19 @@ class _Batch:
             self._results[item.number] = result
 
 
-async def _whom(house: House, caller: Caller, items: Sequence[Told]) -> list[SubjectId | None]:
+async def _whom(house: House, caller: Caller, items: Sequence[Told | Fault]) -> list[SubjectId | None]:
     """Find whom each item is about."""
     index_keys = await house.keyring.index_keys(caller.tenant)
     digests = {
         told.external: external_digest(index_keys, told.external[0], composed(told.external[1]))
         for told in items
-        if told.external is not None and is_external_id(told.external[1])
+        if isinstance(told, Told) and told.external is not None and is_external_id(told.external[1])
     }
     found = await house.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
-    return [told.subject or found.get(digests.get(told.external or ("", ""), b"")) for told in items]
+    return [
+        told.subject or found.get(digests.get(told.external or ("", ""), b"")) if isinstance(told, Told) else None
+        for told in items
+    ]
 
 
 def _same(event: Event) -> _Same:
@@ -229,6 +244,13 @@ def _same(event: Event) -> _Same:
 
 def _needs_guardian(change: Change, born: date | None, said: Said) -> bool:
     return said.decision in YES and said.by != "guardian" and needs_guardian(change, born, said.jurisdiction)
+
+
+def _code_where_all_is_wrong(results: Sequence[Result]) -> str | None:
+    """Return the code of the first mistake where no item was right; none where one was."""
+    if any(each.event is not None for each in results):
+        return None
+    return next((fault.code for each in results for fault in each.faults), None)
 
 
 def _not_found() -> Result:

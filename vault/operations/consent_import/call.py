@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault.errors import InvalidInput
-from vault.operations.consent_import.batch import MOST, Brought, Result, bring_in
+from vault.operations.consent_import.batch import MOST, bring_in
 from vault.operations.consent_import.run import checked_import_source
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vault.errors import Fault
-    from vault.operations.consent_import.batch import Told
+    from vault.operations.consent_import.batch import Brought, Told
     from vault.operations.house import Caller, House
 
 
@@ -38,8 +38,4 @@ async def import_consents(
     source = checked_import_source(source)
     if not 1 <= len(items) <= MOST:
         raise InvalidInput(f"an import has 1 to {MOST:,} items", code="too-many-items")
-    told = [each for each in items if isinstance(each, tuple)]
-    brought = await bring_in(house, caller, told, source=source, note=True)
-    rest = iter(brought.results)
-    results = [next(rest) if isinstance(each, tuple) else Result(faults=(each,)) for each in items]
-    return Brought(results, brought.audit)
+    return await bring_in(house, caller, items, source=source, note=True)

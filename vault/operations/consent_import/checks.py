@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
-from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Article9
-from vault.consent.event import EXPLICIT, YES, By, Method
+from vault.consent.event import EXPLICIT, YES, Method
 from vault.consent.ground import may_object
 from vault.errors import Fault
-from vault.ids import is_slug
-from vault.operations.consents.evidence import words_fault
+from vault.operations.consents.checks import word_faults
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ def check(policy_set: PolicySet, said: Said, now: datetime) -> Checked | list[Fa
     purpose = policy_set.purposes.get(said.purpose)
     if purpose is None:
         return [Fault("/purpose", "unknown-purpose", "There is no such purpose; purposes.toml lists them.")]
-    faults = [*_decision_faults(said, purpose), *_word_faults(said), *_method_faults(said, purpose)]
+    faults = [*_decision_faults(said, purpose), *word_faults(said), *_method_faults(said, purpose)]
     faults += [*_time_faults(said, now)]
     text = _text(policy_set, said)
     if said.is_yes and purpose.rests_on_consent:
@@ -63,24 +61,6 @@ def _decision_faults(said: Said, purpose: Purpose) -> list[Fault]:
         return []
     detail = "This purpose does not rest on consent, so there is none to give, to refuse or to take back."
     return [Fault("/purpose", "purpose-without-consent", detail)]
-
-
-def _word_faults(said: Said) -> list[Fault]:
-    faults = []
-    if said.by not in get_args(By):
-        faults.append(Fault("/by", "unknown-code", "One of subject, guardian, staff and app."))
-    if said.channel is not None and not is_slug(said.channel):
-        faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
-    if said.jurisdiction is not None and not is_jurisdiction(said.jurisdiction):
-        detail = "A country by ISO 3166-1, such as IE, or a part of one by ISO 3166-2, such as US-CA."
-        faults.append(Fault("/jurisdiction", "invalid-jurisdiction", detail))
-    evidence = words_fault(said.evidence, at="/evidence", code="invalid-evidence")
-    if evidence is not None:
-        faults.append(evidence)
-    elif said.by == "guardian" and said.is_yes and said.evidence is None:
-        detail = "Say how it was made sure that a parent or guardian consents (Art. 8(2))."
-        faults.append(Fault("/evidence", "missing", detail))
-    return faults
 
 
 def _method_faults(said: Said, purpose: Purpose) -> list[Fault]:

@@ -24,7 +24,7 @@ import msgspec
 
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
-from vault.operations.importing.mapping import FileForm, FileMapping, Given, is_zone
+from vault.operations.importing.mapping import FileForm, FileMapping, Given, is_zone, mapping_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,11 +59,7 @@ def read_consent_mapping(path: Path) -> ConsentMapping:
         InvalidInput: the file is not there, is no TOML, or says what cannot be.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInput("the mapping cannot be read", code="mapping-invalid", hint="name a TOML file") from None
-    try:
-        found = msgspec.convert(tomllib.loads(text), ConsentMapping)
+        found = msgspec.convert(tomllib.loads(mapping_text(path)), ConsentMapping)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _invalid([Fault("/", "wrong-key", str(error))]) from None
     faults = list(_faults(found))

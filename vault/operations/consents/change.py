@@ -40,6 +40,7 @@ class Change:
         self.house = house
         self.caller = caller
         self.connection = connection
+        self.row = row
         self.subject: SubjectId = row.id
         self.pseudonym = Pseudonym(row.pseudonym)
         self.standing: Standing = unpack(row.standing)
@@ -138,7 +139,13 @@ async def missing(house: House, caller: Caller, connection: AsyncConnection, sub
 
 @asynccontextmanager
 async def changing(
-    house: House, caller: Caller, action: Action, subject: SubjectId, *, purpose: str | None = None
+    house: House,
+    caller: Caller,
+    action: Action,
+    subject: SubjectId,
+    *,
+    purpose: str | None = None,
+    silent: bool = False,
 ) -> AsyncIterator[Change]:
     """Open the transaction; the audit entries are part of it, and a failure is on the log too.
 
@@ -148,6 +155,7 @@ async def changing(
         action: what the audit log calls it.
         subject: whose ledger.
         purpose: of which purpose, for the entry of a failure.
+        silent: whether no entry is made where there was nothing to add.
 
     Raises:
         NotFound: there is no such person, or no longer.
@@ -160,7 +168,8 @@ async def changing(
                 raise await missing(house, caller, connection, subject)
             pseudonym = change.pseudonym
             yield change
-            await house.ledger.append_in(connection, change.entries(action))
+            if change.events or not silent:
+                await house.ledger.append_in(connection, change.entries(action))
     except VaultError as error:
         whom = () if pseudonym is None else (pseudonym,)
         await note_failure(house, caller, action, error, purpose=purpose, subjects=whom)

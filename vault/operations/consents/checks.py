@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Article9
+from vault.catalogue.notices import LANGUAGE
 from vault.consent.event import EXPLICIT, YES, By, Method
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
@@ -67,8 +68,13 @@ def check(policy_set: PolicySet, said: Said, now: datetime) -> Checked:
     _check_method(said, purpose, faults)
     _check_times(policy_set, said, now, faults)
     if faults or purpose is None:
-        raise InvalidInput("what was said cannot be recorded as it is", faults=faults, code=faults[0].code)
+        raise InvalidInput("what was said cannot be recorded as it is", faults=faults, code=_code(faults[0]))
     return Checked(said, purpose, text)
+
+
+def _code(first: Fault) -> str:
+    """Return the code of the whole: the first fault's, unless that only says what is wrong with a part."""
+    return "invalid-value" if first.code in {"missing", "unknown-code", "out-of-range"} else first.code
 
 
 def ends_at(policy_set: PolicySet, said: Said, start: datetime) -> datetime | None:
@@ -104,7 +110,7 @@ def _text(
         faults.append(Fault("/notice", "unknown-notice", "There is no such version of a notice."))
         return None
     text = main if said.language is None else texts.get(said.language)
-    if text is None:
+    if text is None and LANGUAGE.fullmatch(said.language or ""):
         faults.append(Fault("/language", "unknown-language", "There is no such translation of this notice."))
     if purpose is None or not purpose.rests_on_consent:
         return text
@@ -122,10 +128,18 @@ def _text(
 def _check_words(said: Said, faults: list[Fault]) -> None:
     if said.decision not in get_args(Decision):
         faults.append(Fault("/decision", "unknown-code", "One of given, refused, withdrawn and renewed."))
+    faults.extend(word_faults(said))
+
+
+def word_faults(said: Said) -> list[Fault]:
+    """Check who said it, where, under which law, and the evidence: the same for what is recorded and imported."""
+    faults = []
     if said.by not in get_args(By):
         faults.append(Fault("/by", "unknown-code", "One of subject, guardian, staff and app."))
     if said.channel is not None and not is_slug(said.channel):
         faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
+    if said.language is not None and not LANGUAGE.fullmatch(said.language):
+        faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
     if said.jurisdiction is not None and not is_jurisdiction(said.jurisdiction):
         detail = "A country by ISO 3166-1, such as IE, or a part of one by ISO 3166-2, such as US-CA."
         faults.append(Fault("/jurisdiction", "invalid-jurisdiction", detail))
@@ -135,6 +149,7 @@ def _check_words(said: Said, faults: list[Fault]) -> None:
     elif said.by == "guardian" and said.is_yes and said.evidence is None:
         detail = "Say how it was made sure that a parent or guardian consents (Art. 8(2))."
         faults.append(Fault("/evidence", "missing", detail))
+    return faults
 
 
 def _check_method(said: Said, purpose: Purpose | None, faults: list[Fault]) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from vault.errors import NotFound, TooMany
 from vault.ids import DEFAULT_TENANT, PrincipalId, TenantId
 from vault.operations.consents.change import changing
+from vault.operations.consents.children import birth_date, needs_guardian
 from vault.operations.consents.confirmations import use, waiting
 from vault.operations.consents.recorded import Recorded
 from vault.operations.house import Caller
@@ -114,10 +115,14 @@ class Confirmations:
 
 
 async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
+    requested = await _requested(house, found)
+    keys = (await house.keyring.subject_keys(found.tenant, [found.subject])).get(found.subject)
     async with changing(house, caller, "confirm-consent", found.subject) as change:
-        events = await house.consents.events_of(change.connection, found.tenant, [found.subject])
-        requested = next((each for each in events.get(found.subject, []) if each.id == found.event), None)
-        if requested is None or requested.purpose is None or _is_superseded(change, requested):
+        if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
+            raise _invalid(None)
+        if requested.by != "guardian" and needs_guardian(
+            change, await birth_date(change, keys), requested.jurisdiction
+        ):  # the date of birth came after the request
             raise _invalid(None)
         if not await use(change.connection, found, change.now):
             raise _invalid(None)
@@ -140,14 +145,24 @@ async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
         return Recorded(event.id, change.said(requested.purpose).state)
 
 
+async def _requested(house: House, found: Waiting) -> Event | None:
+    """Fetch the request; none where the person was merged into another meanwhile."""
+    try:
+        return await house.consents.event(found.tenant, found.subject, found.event)
+    except NotFound:
+        return None
+
+
 def _is_superseded(change: Change, requested: Event) -> bool:
     """Tell whether something was said since the request that it must not undo."""
     said = change.said(requested.purpose or "")
     if requested.valid_until is not None and requested.valid_until <= change.now:
         return True
+    asked = to_microseconds(requested.occurred_at)
+    if said.objected_at is not None and said.objected_at >= asked:
+        return True
     if said.state == "pending":
         return said.event != requested.id.bytes
-    asked = to_microseconds(requested.occurred_at)
     return said.since > asked or (said.since == asked and said.state != "given")
 
 

@@ -58,24 +58,24 @@ async def record_consent(
         Conflict: the signal says no to what the call says yes to; the signal is recorded, the yes is not.
     """
     await require_right(house, caller, "vault:consents", "record", audited_as="record-consent")
+    if signal:  # in a transaction of its own: it counts whatever becomes of the rest
+        async with changing(house, caller, "record-consent", subject, silent=True) as change:
+            await honour_signal(change)
     checked = check(house.policies.active(caller.tenant).policy_set, said, house.clock.now())
-    opted_out = signal and said.is_yes and checked.purpose.sale_or_share
+    if signal and said.is_yes and checked.purpose.sale_or_share:
+        raise Conflict(
+            "the person's browser says no to the sale and sharing of data, and the call says yes",
+            code="opted-out-by-signal",
+            hint="the signal counts; ask the person, and send their answer without `Sec-GPC`",
+        )
     keys = await keys_of(house, caller, subject)
     async with changing(house, caller, "record-consent", subject, purpose=said.purpose) as change:
-        if said.is_yes and not opted_out:
+        if said.is_yes:
             await _require_guardian(change, keys, said)
-        if signal:
-            await honour_signal(change)
-        if not opted_out:
-            recorded = await _record(change, keys, checked)
-            if keep is not None:
-                await keep(change.connection, recorded)
-            return recorded
-    raise Conflict(
-        "the person's browser says no to the sale and sharing of data, and the call says yes",
-        code="opted-out-by-signal",
-        hint="the signal counts; ask the person, and send their answer without `Sec-GPC`",
-    )
+        recorded = await _record(change, keys, checked)
+        if keep is not None:
+            await keep(change.connection, recorded)
+    return recorded
 
 
 async def _require_guardian(change: Change, keys: SubjectKeys, said: Said) -> None:

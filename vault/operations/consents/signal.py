@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
+
+from sqlalchemy import select
 
 from vault.consent.event import NO
+from vault.consent.tables import EVENT
 from vault.operations.consents.change import Change, changing
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
@@ -35,10 +39,26 @@ async def honour_signal(change: Change) -> None:
     withdrawn = [
         change.event("withdrawn", by="subject", purpose=name, method="signal", occurred_at=change.next_moment(name))
         for name in _sold(change)
-        if change.said(name).state not in NO
+        if change.said(name).state not in NO or await _is_asked_again(change, name)
     ]
     if withdrawn:
         await change.append(*withdrawn)
+
+
+async def _is_asked_again(change: Change, purpose: str) -> bool:
+    """Tell whether a double opt-in was begun after the no: its link must not outlive the signal."""
+    statement = (
+        select(EVENT.c.id)
+        .where(
+            EVENT.c.tenant_id == change.caller.tenant,
+            EVENT.c.subject_id == change.subject,
+            EVENT.c.id > UUID(bytes=change.said(purpose).event),
+            EVENT.c.purpose == purpose,
+            EVENT.c.kind == "requested",
+        )
+        .limit(1)
+    )
+    return (await change.connection.execute(statement)).first() is not None
 
 
 def _sold(change: Change) -> list[str]:

@@ -14,6 +14,7 @@ from vault.operations.external_ids import unknown
 from vault.operations.values import merged, normalise
 from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
+from vault.subjects.merging import locked_subjects
 from vault.subjects.records import earliest_expiry, pack, seal_values, unpack
 from vault.subjects.store import PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
@@ -87,6 +88,8 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
     come: list[tuple[Any, ...]] = []
     whom: list[Pseudonym] = []
     born: dict[SubjectId, object] = {}
+    # The people's rows before their records, as everywhere, so that nobody waits in a ring.
+    await locked_subjects(connection, work.tenant, list(by_subject))
     for row in await _locked(work, connection, list(by_subject)):
         change = by_subject[row.subject_id]
         values = changed_values(work, change, row.body)

@@ -112,11 +112,19 @@ def read_mapping(path: Path) -> FileMapping:
     Raises:
         InvalidInput: the file is not there, is no TOML, or says what cannot be.
     """
+    return parse_mapping(mapping_text(path))
+
+
+def mapping_text(path: Path) -> str:
+    """Read a mapping's text.
+
+    Raises:
+        InvalidInput: the file is not there, or is no text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise InvalidInput("the mapping cannot be read", code="mapping-invalid", hint="name a TOML file") from None
-    return parse_mapping(text)
 
 
 def parse_mapping(text: str) -> FileMapping:

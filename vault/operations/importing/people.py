@@ -104,9 +104,9 @@ async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineF
         if not _is_there(each) or each is None or each.profile is None or subject not in keys:
             faults.append(LineFault(draft.line, NOT_FOUND, None, "this person is no longer in the vault"))
             continue
-        if each.state == "restricted":
-            detail = "this person's data is restricted (Art. 18): it is stored and not used"
-            faults.append(LineFault(draft.line, "restricted", None, detail))
+        stopped = work.stopped(each)
+        if stopped is not None:
+            faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
             continue
         change = Change(subject, each.pseudonym, draft, keys[subject])
         try:

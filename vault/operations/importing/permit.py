@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 
 class Grant(NamedTuple):
-    """What may be written: the fields as declared, their whole names for the audit log, under which policies."""
+    """What may be written: the fields as declared, their whole names for the audit log, and what decides it."""
 
     declared: Mapping[str, Field]
     names: tuple[str, ...]
     policy: str
+    ground: Ground
 
 
 async def permit(house: House, caller: Caller, mapping: FileMapping, purpose: str) -> Grant:
@@ -54,7 +55,7 @@ async def permit(house: House, caller: Caller, mapping: FileMapping, purpose: st
     refused = _refusals(house, why, views)
     if refused:
         await _deny(house, caller, active, purpose, views, refused)
-    return Grant(declared, tuple(view.name for view in views.values()), active.version)
+    return Grant(declared, tuple(view.name for view in views.values()), active.version, Ground.of(why, ()))
 
 
 def declared_fields(catalogue: Catalogue, mapping: FileMapping) -> dict[str, Field]:

@@ -112,6 +112,8 @@ async def _owned(
         if subject is None or subject not in people:
             detail = "no person in the vault has this external id; import the people first"
             faults.append(LineFault(draft.line, "subject-not-found", None, detail))
+        elif (stopped := work.stopped(people[subject][0])) is not None:
+            faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
         else:
             owned.append(Owned(draft, subject, record_digest(index_keys, collection, draft.record or "")))
     return owned, people

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.operations.administer import at_the_console
 from vault.operations.build import Maker
+from vault.operations.decide import subject_refusal
 from vault.operations.importing.lines import LineMaker, needed
 from vault.operations.importing.permit import permit
 from vault.operations.importing.readers import open_reader
+from vault.storage.columns import to_microseconds
 from vault.subjects.records import Origin
 
 if TYPE_CHECKING:
@@ -19,11 +21,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Field
+    from vault.errors import Refusal
     from vault.ids import TenantId
     from vault.operations.house import Caller, House
     from vault.operations.importing.mapping import FileMapping
     from vault.operations.importing.permit import Grant
     from vault.operations.importing.spots import Reader
+    from vault.subjects.store import Found
 
 
 class Task(NamedTuple):
@@ -59,6 +63,10 @@ class Work:
     def tenant(self) -> TenantId:
         """Return the tenant whose people they are."""
         return self.task.tenant
+
+    def stopped(self, person: Found) -> Refusal | None:
+        """Say why nothing may be written about a person who is there: a restriction, or an objection."""
+        return subject_refusal(person, self.grant.ground, to_microseconds(self.house.clock.now()))
 
 
 async def make_ready(house: House, task: Task) -> Work:

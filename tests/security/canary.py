@@ -1,0 +1,62 @@
+"""The canary: a value of each type that nobody else writes, and a search for it in every form."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from stdnum.es import dni
+
+WORD = "KanarienvogelXq7"
+PHONE = "+442079460987"
+IBAN = "DE75512108001245126199"
+NUMBER = "8675309.41"
+BORN = "1931-07-23"
+DNI = "54362315" + dni.calc_check_digit("54362315")
+VALUES = {
+    "text": WORD,
+    "email": f"{WORD}@example.org",
+    "phone": PHONE,
+    "date": BORN,
+    "address": {"street": f"{WORD} 1", "postal_code": "10115", "city": WORD, "country": "DE"},
+    "language": "de",
+    "json": {WORD: [WORD, 8675309]},
+    "iban": IBAN,
+    "national_id": DNI,
+    "decimal": NUMBER,
+    "integer": 8675309,
+    "currency": "EUR",
+}
+"""A value of each type that the shipped catalogue uses; the last words of a type are looked for below."""
+SECRETS = [WORD, PHONE, PHONE[1:], PHONE[3:], IBAN, IBAN[4:], NUMBER, "8675309", BORN, DNI]
+
+
+def needles():
+    """Write every secret in every form in which it could lie about: encodings, cases, and hashes without a key."""
+    for secret in SECRETS:
+        for text in {secret, secret.lower(), secret.upper(), f'"{secret}"'}:
+            data = text.encode()
+            yield data
+            yield text.encode("utf-16-le")
+            yield text.encode("utf-16-be")
+            yield data.hex().encode()
+            yield data.hex().upper().encode()
+            for shift in range(3):  # base64 has three ways to write what stands in the middle of something
+                inner = base64.b64encode(b"\0" * shift + data)[4 if shift else 0 : -4]
+                yield inner
+                yield inner.replace(b"+", b"-").replace(b"/", b"_")
+            for algorithm in ("md5", "sha1", "sha256", "sha512"):
+                digest = hashlib.new(algorithm, data, usedforsecurity=False).digest()
+                yield digest
+                yield digest.hex().encode()
+                yield base64.b64encode(digest)[:20]
+
+
+NEEDLES = sorted({each for each in needles() if len(each) >= 7})
+PATTERN = re.compile(b"|".join(re.escape(each) for each in NEEDLES))
+
+
+def found_in(data: bytes) -> bytes | None:
+    match = PATTERN.search(data)
+    return None if match is None else data[max(0, match.start() - 40) : match.end() + 40]
