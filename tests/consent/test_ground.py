@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from vault.bootstrap import shipped_policies
 from vault.catalogue.terms import Article9, LegalBasis
 from vault.consent.event import EXPLICIT
-from vault.consent.ground import RESTRICTED, Ground, may_object, refusal, rests_on_consent
+from vault.consent.ground import RESTRICTED, Ground, may_object, refusal
 from vault.consent.standing import NOTHING, PurposeStanding, Standing
 from vault.policy.policy_set import PolicySet
 from vault.storage.columns import to_microseconds
@@ -133,7 +133,7 @@ def test_of_the_shipped_purposes_those_that_rest_on_consent_are_denied_without_i
     purposes = PolicySet.from_folder(shipped_policies()).purposes
     denied = {name for name, each in purposes.items() if refusal(Ground.of(each, ()), NOTHING, NOON) is not None}
     assert denied == {"direct-marketing", "profiling", "loyalty-programme", "health-advice", "partner-advertising"}
-    assert denied == {name for name, each in purposes.items() if rests_on_consent(each)}
+    assert denied == {name for name, each in purposes.items() if each.rests_on_consent}
 
 
 def test_of_the_shipped_purposes_interests_and_marketing_may_be_objected_to():

@@ -23,11 +23,6 @@ STANDS: Final = frozenset({"pending", "upheld"})
 """States of an objection that stop processing: until it is decided, and once it is upheld (Art. 18(1)(d), 21(1))."""
 
 
-def rests_on_consent(purpose: Purpose) -> bool:
-    """Tell whether a purpose needs the person's consent, be it by Art. 6(1)(a) or by Art. 9(2)(a)."""
-    return purpose.legal_basis == LegalBasis.CONSENT or purpose.article9 == Article9.EXPLICIT_CONSENT
-
-
 def may_object(purpose: Purpose) -> bool:
     """Tell whether a person may object to a purpose (Art. 21(1) and (2))."""
     return purpose.direct_marketing or purpose.legal_basis in MAY_OBJECT
@@ -62,7 +57,7 @@ class Ground(msgspec.Struct, frozen=True):
         """
         return cls(
             purpose=purpose.name,
-            consent=rests_on_consent(purpose),
+            consent=purpose.rests_on_consent,
             explicit=purpose.article9 == Article9.EXPLICIT_CONSENT,
             notices=frozenset(notices),
             exception=purpose.restriction,

@@ -66,14 +66,9 @@ async def decide(
         raise
 
 
-def ground_of(house: House, caller: Caller, decision: Decision) -> Ground:
-    """Return what the purpose of a decision asks of a person's standing today."""
-    policy_set = house.policies.active(caller.tenant).policy_set
-    return _ground(policy_set, decision.purpose, house.clock.now().date())
-
-
 @lru_cache(maxsize=4096)
-def _ground(policy_set: PolicySet, purpose: Purpose, day: date) -> Ground:
+def purpose_ground(policy_set: PolicySet, purpose: Purpose, day: date) -> Ground:
+    """Return what a purpose asks of a person's standing on a day."""
     return Ground.of(purpose, policy_set.notices.accepted(purpose, day))
 
 
@@ -89,7 +84,7 @@ def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | 
 
     Args:
         found: the subject's row; none where there is none.
-        ground: from :func:`ground_of`.
+        ground: from :func:`purpose_ground`.
         now: in microseconds since 1970.
     """
     if found is None or found.state == "erased":
@@ -100,6 +95,16 @@ def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | 
     if found.state == "restricted" and standing.restricted_at is None:
         standing = Standing(standing.purposes, ALWAYS)
     return refusal(ground, standing, now)
+
+
+def subject_refusals(
+    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None]
+) -> list[Refusal | None]:
+    """Take steps 6 and 7 for subjects of a decision, as things stand now: :func:`subject_refusal` of each."""
+    now = house.clock.now()
+    ground = purpose_ground(house.policies.active(caller.tenant).policy_set, decision.purpose, now.date())
+    moment = to_microseconds(now)
+    return [subject_refusal(each, ground, moment) for each in found]
 
 
 def entry(house: House, caller: Caller, **facts: Any) -> Entry:
@@ -172,6 +177,6 @@ async def require_ground(house: House, caller: Caller, decision: Decision, actio
     Raises:
         Denied: it is on the audit log before it is raised.
     """
-    lacking = subject_refusal(found, ground_of(house, caller, decision), to_microseconds(house.clock.now()))
+    (lacking,) = subject_refusals(house, caller, decision, [found])
     if lacking is not SUBJECT_NOT_FOUND:
         await require_all(house, caller, decision, action, lacking, found)

@@ -11,16 +11,14 @@ from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
     entry,
-    ground_of,
     ground_refusal,
     refused_codes,
-    subject_refusal,
+    subject_refusals,
     whole_names,
 )
 from vault.operations.house import Caller
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
-from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -116,8 +114,7 @@ async def _explained(
     if subject is not None:
         (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
         pseudonyms = () if found is None else (found.pseudonym,)
-        now = to_microseconds(house.clock.now())
-        refusal = subject_refusal(found, ground_of(house, caller, decision), now)
+        (refusal,) = subject_refusals(house, caller, decision, [found])
     step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
     if refusal is not None:
         told = Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)

@@ -10,10 +10,9 @@ from vault.errors import Fault, InvalidInput
 from vault.operations.decide import (
     decide,
     entry,
-    ground_of,
     refused_codes,
     require_all,
-    subject_refusal,
+    subject_refusals,
     whole_names,
 )
 from vault.operations.on_record import on_record
@@ -194,9 +193,8 @@ async def _checked(
     pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
     rows = await house.subjects.rows(caller.tenant, pairs)
     matched = []
-    ground = ground_of(house, caller, searching)
-    for each in found:
-        if each is None or each.id not in keys or subject_refusal(each, ground, now.microseconds) is not None:
+    for each, refusal in zip(found, subject_refusals(house, caller, searching, found), strict=True):
+        if each is None or each.id not in keys or refusal is not None:
             continue
         if all(
             any(

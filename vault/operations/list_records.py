@@ -11,14 +11,12 @@ from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
     entry,
-    ground_of,
     refused_codes,
-    subject_refusal,
+    subject_refusals,
     whole_names,
 )
 from vault.operations.on_record import on_record
 from vault.operations.show import Item, Items, Moment, plan, show_row
-from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -89,8 +87,7 @@ async def list_records(
     decision = await decide(house, caller, "list", purpose, list(whole), verb="read")
     _require_own(decision, collection)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    now = to_microseconds(house.clock.now())
-    refusal = subject_refusal(found, ground_of(house, caller, decision), now) if decision.granted else None
+    refusal = subject_refusals(house, caller, decision, [found])[0] if decision.granted else None
     keys = None
     if decision.granted and refusal is None:
         keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)

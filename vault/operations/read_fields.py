@@ -27,14 +27,12 @@ from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
     decide,
     entry,
-    ground_of,
     refused_codes,
-    subject_refusal,
+    subject_refusals,
     whole_names,
 )
 from vault.operations.on_record import note_failure, on_record
 from vault.operations.show import Clear, Moment, Plan, plan, show_subject
-from vault.storage.columns import to_microseconds
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -118,7 +116,9 @@ async def read_fields(
     found = await house.subjects.find(
         Wanted(caller.principal.tenant, tuple(subjects), opening.profile is not None, opening.collections)
     )
-    refusals = _refusals(house, caller, decision, found)  # 6 and 7
+    refusals: Sequence[Refusal | None] = (  # 6 and 7; whom the policies refuse learns nothing of anybody
+        subject_refusals(house, caller, decision, found) if decision.granted else [SUBJECT_NOT_FOUND] * len(found)
+    )
     keys = await _keys(house, caller, _to_open(found, refusals, everybody=reason is not None))
     try:
         results = _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
@@ -139,17 +139,6 @@ def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: st
         raise InvalidInput(f"a read names 1 to {MOST_FIELDS} fields, each once", code="invalid-fields")
     if reason is not None and len(reason) > LONGEST_REASON:
         raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
-
-
-def _refusals(
-    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None]
-) -> Sequence[Refusal | None]:
-    """Say of each subject why nothing may be shown of them; whom the policies refuse learns nothing of anybody."""
-    if not decision.granted:
-        return [SUBJECT_NOT_FOUND] * len(found)
-    ground = ground_of(house, caller, decision)
-    now = to_microseconds(house.clock.now())
-    return [subject_refusal(each, ground, now) for each in found]
 
 
 def _to_open(found: Sequence[Found | None], refusals: Sequence[Refusal | None], *, everybody: bool) -> list[SubjectId]:

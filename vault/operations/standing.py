@@ -98,18 +98,25 @@ async def count_by_notice(house: House, tenant: TenantId, purpose: str) -> Count
     """Count the people whose consent to a purpose stands, by the version of the text that they agreed to."""
     now = to_microseconds(house.clock.now())
     counted: Counter[str] = Counter()
-    after: SubjectId | None = None
-    while True:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE * 10, said=True)
-        if not rows:
-            return counted
+    async for rows in people_who_said_something(house, tenant):
         for row in rows:
             said = unpack(row.standing).purposes.get(purpose)
             if said is None or said.state != "given" or said.notice is None:
                 continue
             if said.valid_until is None or now < said.valid_until:
                 counted[said.notice] += 1
+    return counted
+
+
+async def people_who_said_something(house: House, tenant: TenantId) -> AsyncIterator[list[Any]]:
+    """Go through the ids, states and standings of all who ever said anything, some at a time."""
+    after: SubjectId | None = None
+    while True:
+        async with house.data.reading() as connection:
+            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE, said=True)
+        if not rows:
+            return
+        yield rows
         after = rows[-1].id
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.consent.ground import Ground
 from vault.errors import Fault, InvalidInput
-from vault.operations.decide import entry, subject_refusal
+from vault.operations.decide import entry, purpose_ground, subject_refusal
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.storage.columns import to_microseconds
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from vault.consent.ground import Ground
     from vault.ids import SubjectId
     from vault.operations.house import Caller, House
     from vault.subjects.store import Found
@@ -83,10 +83,7 @@ def _grounds(
         raise InvalidInput("the request names what does not exist", faults=faults, code="unknown-purpose")
     day = house.clock.now().date()
     known = [policy_set.purposes[name] for name in purposes]
-    return {
-        each.name: Ground.of(each, policy_set.notices.accepted(each, day)) if each.in_force(day) else None
-        for each in known
-    }
+    return {each.name: purpose_ground(policy_set, each, day) if each.in_force(day) else None for each in known}
 
 
 def _answers(found: Found | None, grounds: dict[str, Ground | None], now: int) -> dict[str, bool]:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from vault.consent.standing import unpack
 from vault.operations.consents.change import Change
+from vault.operations.standing import people_who_said_something
 from vault.storage.columns import from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from vault.consent.standing import PurposeStanding, Standing
     from vault.ids import SubjectId
     from vault.operations.house import Caller, House
-
-A_PAGE = 1_000
 
 
 class Lapsed(NamedTuple):
@@ -37,16 +36,10 @@ async def expire_lapsed(house: House, caller: Caller) -> AsyncIterator[Lapsed]:
     Raises:
         Unavailable: the database does not answer; what was written stays.
     """
-    after: SubjectId | None = None
-    while True:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.standings(connection, caller.tenant, after=after, limit=A_PAGE, said=True)
-        if not rows:
-            return
+    async for rows in people_who_said_something(house, caller.tenant):
         now = to_microseconds(house.clock.now())
         over = [row.id for row in rows if row.state != "erased" and _over(unpack(row.standing), now)]
         yield Lapsed(len(rows), sum([await _expire(house, caller, subject) for subject in over]))
-        after = rows[-1].id
 
 
 async def _expire(house: House, caller: Caller, subject: SubjectId) -> int:

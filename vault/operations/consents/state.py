@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from vault.consent.ground import Ground, is_consented
+from vault.consent.ground import is_consented
 from vault.consent.standing import UNSAID, unpack
 from vault.errors import InvalidInput
 from vault.operations.administer import OPERATOR
 from vault.operations.consents.change import missing
 from vault.operations.consents.evidence import keys_of, open_words
-from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.decide import SUBJECT_NOT_FOUND, entry, purpose_ground
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.storage.columns import from_microseconds, to_microseconds
@@ -129,7 +129,7 @@ def _stands(house: House, caller: Caller, standing: Standing) -> dict[str, Stand
     told = {}
     for name, purpose in policy_set.purposes.items():
         if purpose.rests_on_consent:
-            ground = Ground.of(purpose, policy_set.notices.accepted(purpose, day))
+            ground = purpose_ground(policy_set, purpose, day)
             said = standing.purposes.get(name, UNSAID)
             told[name] = _told(said, now, renew=said.state == "given" and not is_consented(ground, said, now))
     for name, said in standing.purposes.items():
