@@ -138,6 +138,14 @@ async def test_the_last_of_two_like_keys_counts_everywhere(sqlite_node):
     assert entry.refused == {"profile.email.clear": "purpose-excludes-field"}
 
 
+async def test_one_field_under_two_names_is_shown_under_both(sqlite_node):
+    subject = await sqlite_node.create()
+    ask = {"subject": subject, "fields": ["email", "profile.email", "name"], "purpose": "order-fulfilment"}
+    fields = (await sqlite_node.post("fulfilment", READ, json=ask)).json()["fields"]
+    assert fields["email"] == fields["profile.email"] == "ada@example.org"
+    assert fields["name"] == "Ada Lovelace"
+
+
 DISGUISES = [
     "Email", "EMAIL", "email ", " email", "email.", ".email", "email\u0000", "\uff45mail", "e\u200bmail", "email\u00ad",
     "profile..email", "profile.email.", "profile.email.clear.", "profile.email.Clear", "PROFILE.email", "profile/email",

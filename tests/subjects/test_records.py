@@ -14,7 +14,7 @@ from vault.crypto.seal import SubjectKeys, place
 from vault.errors import CannotOpen
 from vault.ids import new_id
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import Origin, Stored, earliest_expiry, open_body, pack, seal_values, unpack
+from vault.subjects.records import Origin, Picker, Stored, earliest_expiry, open_body, pack, seal_values, unpack
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 SUBJECT = new_id()
@@ -121,3 +121,15 @@ def test_a_body_that_is_broken_is_not_read(body):
         unpack(body)
     with pytest.raises(CannotOpen):
         open_body(body[:-1])
+
+
+@given(st.dictionaries(names, stored, min_size=1, max_size=6), st.data())
+def test_values_are_picked_in_the_order_asked_for(body, data):
+    fields = data.draw(st.permutations(sorted(body)))[: data.draw(st.integers(1, 6))]
+    assert Picker(fields).pick(pack(body)) == (earliest_expiry(body), tuple(body[name].sealed for name in fields))
+
+
+def test_nothing_is_picked_where_a_value_is_missing_or_there_is_no_body():
+    body = pack({"email": Stored(b"sealed")})
+    assert Picker(["email", "phone"]).pick(body) is None
+    assert Picker(["email"]).pick(b"\x93") is None

@@ -60,7 +60,7 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
 
 
 def decrypt_all(
-    ciphers: Mapping[bytes, tuple[AESGCM, Ends]], before: bytes, names: Iterable[str], sealed: Mapping[str, bytes]
+    ciphers: Mapping[bytes, tuple[AESGCM, Ends]], before: bytes, sealed: Iterable[tuple[str, bytes]]
 ) -> list[bytes]:
     """Open several values of one record, as :func:`decrypt` opens one.
 
@@ -69,16 +69,14 @@ def decrypt_all(
     Args:
         ciphers: by :func:`head`, each with the :class:`Ends` of its associated data.
         before: the beginning of the associated data.
-        names: of the values to open, all of them in ``sealed``.
-        sealed: the sealed bytes by name.
+        sealed: the sealed bytes, each with its name.
 
     Raises:
         CannotOpen: one of them does not open; then none is given.
     """
     opened = []
     try:
-        for name in names:
-            blob = sealed[name]
+        for name, blob in sealed:
             cipher, ends = ciphers[blob[:HEAD]]
             opened.append(cipher.decrypt(blob[HEAD:_START], blob[_START:], before + ends[name]).rstrip(PADDING))
     except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key

@@ -13,7 +13,7 @@ from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.errors import Refusal
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import open_body, unpack
+from vault.subjects.records import Picker, open_body, unpack
 from vault.subjects.store import MOST_RECORDS, PROFILE
 from vault.subjects.views import show
 
@@ -60,6 +60,7 @@ class Items(NamedTuple):
     needed: frozenset[str]
     all_clear: bool
     template: bytes
+    picker: Picker
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> Items:
@@ -72,6 +73,7 @@ class Items(NamedTuple):
             frozenset(item.field for item in each),
             all(item.view is None for item in each),
             b"{" + b",".join([msgspec.json.encode(item.asked).replace(b"%", b"%%") + b":%b" for item in each]) + b"}",
+            Picker(tuple(dict.fromkeys(item.field for item in each))),
         )
 
 
@@ -127,7 +129,8 @@ def plan(decision: Decision) -> Plan:
     profile = by_collection.pop(PROFILE, None)
     one = None if profile is None else Items.of(profile)
     many = tuple((name, Items.of(items)) for name, items in sorted(by_collection.items()))
-    return Plan(one, many, one is not None and one.all_clear and not many)
+    is_clear = one is not None and one.all_clear and not many and len(one.needed) == len(one.each)
+    return Plan(one, many, is_clear)
 
 
 def show_subject(
@@ -165,10 +168,13 @@ def _show_clear(
 ) -> Clear | None:
     """Show a profile that is asked for in clear; none where a part of it is missing or has run out."""
     items = plan.profile
-    body = open_body(packed)
-    if items is None or not items.needed <= body.values.keys() or _is_due(body, now):
+    picked = None if items is None else items.picker.pick(packed)
+    if items is None or picked is None:
         return None
-    opened = keys.open_all(items.fields, body.values, place(tenant, found.id, PROFILE, found.id))
+    due, sealed = picked
+    if due is not None and due <= now.microseconds:
+        return None
+    opened = keys.open_each(items.fields, sealed, place(tenant, found.id, PROFILE, found.id))
     return Clear(items, Raw(items.template % tuple(opened)))
 
 

