@@ -1,17 +1,17 @@
 """Whole vaults for the tests of doors, operations, journeys and security.
 
 A vault with two tenants and an app for every shipped role is made once a worker and dialect, and copied for each test:
-SQLite's files by ``cp``, PostgreSQL's databases by ``CREATE DATABASE … TEMPLATE``. A folder's ``conftest.py`` imports
+SQLite's files by ``cp``, PostgreSQL's databases as :mod:`tests.recycling` says. A folder's ``conftest.py`` imports
 the fixtures that it needs from here.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ import msgspec
 import pytest
 from sqlalchemy import func, select, text
 
+from tests.recycling import Recycled
 from tests.support import FixedClock
 from vault.api.app import create_app
 from vault.audit.entry import decode
@@ -44,8 +45,6 @@ ADA = {
     "address": {"street": "12 St James's Square", "postal_code": "SW1Y 4JH", "city": "London", "country": "GB"},
     "language": "en",
 }
-
-_numbers = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -235,6 +234,7 @@ def _run_on(uri: str, *statements: str) -> None:
 
 _templates: dict[str, tuple[Path, dict[tuple[str, str], str]]] = {}
 # Vaults to copy, by dialect, made when first asked for. Not a fixture: each folder's conftest would have its own.
+_recycled: dict[str, Recycled] = {}
 
 
 @pytest.fixture
@@ -282,15 +282,13 @@ def fresh_place(dialect, request, tmp_path) -> Place:
         made = request.getfixturevalue("tmp_path_factory").mktemp("template") / "vault"
         _run_on(uri, "CREATE DATABASE vault_data", "CREATE DATABASE vault_keys")
         _templates[dialect] = made, asyncio.run(_make(made, _postgres_urls(uri, "vault_data", "vault_keys")))
+        _recycled.update({name: Recycled(uri, f"vault_{name}") for name in ("data", "keys")})
     original, keys = _templates[dialect]
     shutil.copytree(original, folder)
-    number = next(_numbers)
-    data, secret = f"vault_{number}_data", f"vault_{number}_keys"
-    _run_on(uri, f"CREATE DATABASE {data} TEMPLATE vault_data", f"CREATE DATABASE {secret} TEMPLATE vault_keys")
-    request.addfinalizer(
-        lambda: _run_on(uri, f"DROP DATABASE {data} WITH (FORCE)", f"DROP DATABASE {secret} WITH (FORCE)")
-    )
-    return Place(folder, dialect, _postgres_urls(uri, data, secret), keys)
+    taken = {name: recycled.take() for name, recycled in _recycled.items()}
+    for name, database in taken.items():
+        request.addfinalizer(partial(_recycled[name].give_back, database))
+    return Place(folder, dialect, _postgres_urls(uri, taken["data"], taken["keys"]), keys)
 
 
 def _postgres_urls(uri: str, data: str, keys: str) -> dict[str, str]:

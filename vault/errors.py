@@ -131,6 +131,12 @@ class SubjectMerged(NotFound):
         self.merged_into = merged_into
 
 
+class Gone(VaultError):
+    """What was asked for was there, and is no more."""
+
+    code = "gone"
+
+
 class Conflict(VaultError):
     """What came in contradicts what is there."""
 

@@ -174,6 +174,12 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)  # it logs paths, which hold ids
 
 
+def take_over(library: str) -> None:
+    """Let a library log by our rules that would put a handler of its own on a logger that has none."""
+    logger = logging.getLogger(library)
+    logger.handlers, logger.propagate = [logging.NullHandler()], True
+
+
 def get_logger() -> Any:
     """Return the logger; what it may say is listed in :data:`ALLOWED`."""
     return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=_BOUND)

@@ -50,6 +50,16 @@ class Settings(BaseSettings):
     """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
     public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$")
     """Address under which people reach ``/v1`` from outside, for the links that are sent to them; empty: no links."""
+    jobs_database_url: str = Field("", repr=False)
+    """Database for the state of jobs; empty: the main database's PostgreSQL, or ``jobs.sqlite`` in the folder."""
+    jobs_takeover_seconds: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Seconds without a sign of life after which other processes take a process's jobs over."""
+    smtp_url: str = Field("", pattern=r"^(smtps?://\S+)?$", repr=False)
+    """``smtp://user:password@host:587`` (by STARTTLS) or ``smtps://…``; empty: no letters are sent."""
+    mail_from: str = Field("", pattern=r"^(\S+@\S+)?$")
+    """Sender of letters; empty: the e-mail address of controller.toml's data protection officer."""
+    webhooks_to_private_addresses: bool = False
+    """Whether notices may be posted to loopback and private networks."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8300
     database_timeout: Annotated[float, Field(gt=0, le=60)] = 5.0
@@ -101,6 +111,13 @@ class Settings(BaseSettings):
     def keys_url(self) -> str:
         """Return the URL of the key store."""
         return self.keystore_url or _sqlite(self.vault / "keys.sqlite")
+
+    @property
+    def jobs_url(self) -> str:
+        """Return the URL of the database of jobs."""
+        if self.jobs_database_url:
+            return self.jobs_database_url
+        return self.database_url if self.database_url.startswith("postgres") else _sqlite(self.vault / "jobs.sqlite")
 
     @property
     def policies(self) -> Path:

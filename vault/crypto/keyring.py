@@ -10,7 +10,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from vault.crypto.cache import AgedCache
-from vault.crypto.loading import delete_data_keys, in_turns, load_data_keys
+from vault.crypto.loading import (
+    delete_data_keys,
+    delete_older_keys,
+    in_turns,
+    load_data_keys,
+    locked_data_keys,
+)
+from vault.crypto.remains import look_for
 from vault.crypto.secret import Secret
 from vault.crypto.tables import DATA_KEY
 from vault.crypto.tenants import Tenants
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.provider import KeyProvider
+    from vault.crypto.remains import Remains
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
     from vault.crypto.tenant_keys import TenantKeys
@@ -183,6 +191,57 @@ class Keyring(Secret):
         finally:  # after the commit, so that no load under way brings a key back; and also if its answer was lost
             for subject in subjects:
                 self.evict(tenant, subject)
+
+    async def renew_subject_keys(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
+        """Make a further version of a person's data key, which seals from here on; durable before it returns.
+
+        Returns:
+            all versions; none where the person has no keys: then there is nothing to go on from.
+        """
+        owner = await self._tenants.reload(tenant)
+        try:
+            async with self._database.transaction() as connection:
+                rows = await locked_data_keys(connection, tenant, subject)
+                if not rows:
+                    return None
+                _made, row = owner.new_data_key(subject, self._clock.now(), max(rows)[0] + 1)
+                await self._database.bulk(connection, DATA_KEY, [row])
+        finally:
+            self.evict(tenant, subject)
+        return owner.open_data_keys(subject, [*rows, row[2:5]])
+
+    async def key_versions(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, list[int]]:
+        """List the versions of people's data keys, as they lie in the key store; who has none is left out."""
+        rows = await load_data_keys(self._database, tenant, list(ids))
+        return {subject: sorted(row[0] for row in versions) for subject, versions in rows.items()}
+
+    async def destroy_older_keys(self, tenant: TenantId, subject: SubjectId, kept: int) -> int:
+        """Destroy the versions of a person's data key before one; what that one sealed stays readable.
+
+        Returns:
+            how many versions went.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                return await delete_older_keys(connection, tenant, subject, kept)
+        finally:
+            self.evict(tenant, subject)
+
+    async def scrub(self) -> bool:
+        """Take destroyed keys out of the key store's files; false where that has to be tried again."""
+        return await self._database.scrub([DATA_KEY])
+
+    async def remains(self, tenant: TenantId, subject: SubjectId, *, kept: int | None, newest: int) -> Remains:
+        """Look for keys of a person that should be gone: in the rows, and on SQLite in the bytes of the files.
+
+        Args:
+            tenant: whose.
+            subject: the person.
+            kept: the version that is still needed; none where none is.
+            newest: the highest version that there ever was.
+        """
+        owner = await self._tenants.reload(tenant)
+        return await look_for(self._database, owner, subject, kept=kept, newest=newest)
 
     def evict(self, tenant: TenantId, subject: SubjectId) -> None:
         """Drop a person's opened keys from memory."""

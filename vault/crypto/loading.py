@@ -86,6 +86,24 @@ async def delete_data_keys(connection: AsyncConnection, tenant: TenantId, ids: S
     return deleted
 
 
+async def delete_older_keys(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, kept: int) -> int:
+    """Delete the versions of a person's data key that came before one; returns how many rows went."""
+    answer = await connection.execute(
+        delete(DATA_KEY).where(
+            DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id == subject, DATA_KEY.c.version < kept
+        )
+    )
+    return answer.rowcount
+
+
+async def locked_data_keys(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[WrappedDataKey]:
+    """Read a person's wrapped data keys in a transaction that is about to add one."""
+    statement = select(DATA_KEY.c.version, DATA_KEY.c.tenant_key_version, DATA_KEY.c.wrapped).where(
+        DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id == subject
+    )
+    return [tuple(row) for row in (await connection.execute(statement.with_for_update())).all()]
+
+
 async def in_turns(items: Iterable[Item]) -> AsyncIterator[Item]:
     """Go through items and let the event loop breathe now and then: threads do not help work as small as a key's."""
     for some in chunks(items, TURN):

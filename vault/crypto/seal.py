@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vault.ids import RecordId, SubjectId, TenantId
 
-__all__ = ["FORMAT", "SubjectKeys", "place"]
+__all__ = ["FORMAT", "SubjectKeys", "place", "version_of"]
 
 STEP: Final = 16
 LATEST_VERSION: Final = 0xFFFF
@@ -42,6 +42,11 @@ def place(tenant: TenantId | str, subject: SubjectId | UUID, collection: str, re
         ValueError: a name is longer than 65,535 bytes.
     """
     return FRAMED[tenant] + _SIXTEEN + subject.bytes + FRAMED[collection] + _SIXTEEN + record.bytes
+
+
+def version_of(sealed: bytes) -> int:
+    """Return the version of the data key under which a value was sealed."""
+    return int.from_bytes(sealed[1:3], "big")
 
 
 class SubjectKeys(Secret):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import IndexKeys, TokenKey
-from vault.crypto.primitive import KEY
+from vault.crypto.primitive import KEY, head
 from vault.crypto.seal import SubjectKeys
 from vault.crypto.secret import Secret
 from vault.crypto.signing import PublicKey, SigningKey
@@ -38,6 +38,8 @@ SIGNING: Final = "signing"
 KINDS: Final = (INDEX, TOKEN, AUDIT)
 """What no tenant is without; a tenant made before there were signatures has no key for them yet."""
 _FIRST: Final = 1
+WRAPPED: Final = 3 + 12 + KEY + 16
+"""Bytes of a wrapped key: versions, nonce, key and tag."""
 
 
 class TenantKeys(Secret):
@@ -80,13 +82,15 @@ class TenantKeys(Secret):
         """Tell whether this version of the tenant key is at hand; another node may have made a newer one."""
         return tenant_key_version in self._wrapping
 
-    def new_data_key(self, subject: SubjectId, created_at: datetime) -> tuple[SubjectKeys, DataKeyTuple]:
-        """Make a person's first data key, and the row that keeps it."""
+    def new_data_key(
+        self, subject: SubjectId, created_at: datetime, version: int = _FIRST
+    ) -> tuple[SubjectKeys, DataKeyTuple]:
+        """Make a person's data key, the first one or a further version, and the row that keeps it."""
         material = os.urandom(KEY)
-        context = data_key_context(self.name, subject, self._newest, _FIRST)
+        context = data_key_context(self.name, subject, self._newest, version)
         wrapped = self._wrapping[self._newest].wrap(material, context)
-        row = (self.name, subject, _FIRST, self._newest, wrapped, created_at)
-        return SubjectKeys({_FIRST: AESGCM(material)}), row
+        row = (self.name, subject, version, self._newest, wrapped, created_at)
+        return SubjectKeys({version: AESGCM(material)}), row
 
     def open_data_keys(self, subject: SubjectId, rows: Iterable[WrappedDataKey]) -> SubjectKeys:
         """Open all versions of a person's data key.
@@ -95,6 +99,28 @@ class TenantKeys(Secret):
             CannotOpen: a row was tampered with, belongs to somebody else, or names a tenant key that is not there.
         """
         return SubjectKeys({row[0]: AESGCM(self._unwrap(subject, *row)) for row in rows})
+
+    def data_keys_in(self, subject: SubjectId, data: bytes, versions: Iterable[int]) -> int:
+        """Count the places in raw bytes, such as a database's file, at which a key of a person lies that still opens.
+
+        Every place is tried that could be one: where a wrapped key was deleted and not overwritten, it lies anywhere.
+        """
+        wanted = list(versions)
+        found = 0
+        for by in self._wrapping:
+            start = data.find(head(by))
+            while start >= 0:
+                wrapped = data[start : start + WRAPPED]
+                found += sum(self._opens(subject, version, by, wrapped) for version in wanted)
+                start = data.find(head(by), start + 1)
+        return found
+
+    def _opens(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bool:
+        try:
+            self._unwrap(subject, version, by, wrapped)
+        except CannotOpen:
+            return False
+        return True
 
     def _unwrap(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bytes:
         try:

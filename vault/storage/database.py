@@ -16,10 +16,12 @@ from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.postgres_lane import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
-from vault.storage.sqlite_lane import SETTINGS, SqliteFile, SqliteLane, insert_text
+from vault.storage.scrub import cut_log, files_of, vacuum
+from vault.storage.sqlite_lane import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Table
     from sqlalchemy.engine import Connection
@@ -111,6 +113,27 @@ class Database:
         except (TypeError, ValueError, ArithmeticError) as error:
             hush(error)  # asyncpg quotes what it cannot encode
             raise
+
+    async def scrub(self, tables: Sequence[Table]) -> bool:
+        """Take what was deleted from tables out of the database's files.
+
+        Returns:
+            whether it is done; on SQLite a reader may stand in the way for a moment: then try again.
+        """
+        with translated():
+            if self._file is None:
+                await vacuum(self._libpq_url, [table.name for table in tables], patience=self.timeout)
+                return True
+            async with asyncio.timeout(self.timeout):
+                await self._writer.acquire()
+            try:
+                return await asyncio.to_thread(cut_log, self._file, READER_PATIENCE)
+            finally:
+                self._writer.release()
+
+    def files(self) -> list[Path]:
+        """List the files in which an SQLite database lies; none of another, whose files are not ours to read."""
+        return files_of(self._url.database or "") if self._file is not None else []
 
     async def ping(self) -> None:
         """Ask for nothing, to see whether the database answers."""

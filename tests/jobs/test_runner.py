@@ -1,0 +1,268 @@
+"""Jobs run in this process: they are begun once, wait without occupying anything, and are tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.jobs.steps import ALL, WORKFLOWS, done, plan, prepare
+from vault.ids import DEFAULT_TENANT, TenantId
+from vault.jobs import book as book_room
+from vault.jobs import engine as engine_room
+from vault.jobs.runner import Jobs
+from vault.jobs.workflow import Sweep, Work
+
+PATIENCE = 60.0
+"""Seconds for what is waited for; a loaded machine is not a failing test."""
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch):
+    monkeypatch.setattr(engine_room, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(engine_room, "NAP_SECONDS", 0.01)
+    monkeypatch.setattr(engine_room, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(book_room, "FIRST_REST", 0.05)
+    monkeypatch.setattr("dbos._workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC", 0.05)
+
+
+@pytest.fixture
+async def made(tmp_path_factory):
+    """A database of jobs in which jobs were run before: the first time takes a second longer."""
+    if not _made:
+        path = tmp_path_factory.mktemp("jobs") / "jobs.sqlite"
+        async with tended(Jobs(f"sqlite:///{path}", takeover=1), None):
+            pass
+        _made.append(path)
+    return _made[0]
+
+
+_made: list[Path] = []
+
+
+@pytest.fixture
+def jobs(made, sqlite_node):
+    """The jobs of a vault on SQLite."""
+    path = sqlite_node.place.folder / "jobs.sqlite"
+    shutil.copy(made, path)
+    return Jobs(f"sqlite:///{path}", takeover=1)
+
+
+@asynccontextmanager
+async def tended(jobs, house, *pending, **more):
+    """Run jobs for the time of the block."""
+    task = asyncio.create_task(jobs.tend(house, plan(*pending, **more)))
+    try:
+        await until(lambda: jobs._book is not None)
+        yield jobs
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(is_so):
+    """Ask again and again until the answer is yes; returns it."""
+    ends = time.monotonic() + PATIENCE
+    while time.monotonic() < ends:
+        found = is_so()
+        if asyncio.iscoroutine(found):
+            found = await found
+        if found:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come to pass in time")
+
+
+async def found(jobs, *states, of=None, tenant=DEFAULT_TENANT):
+    states = states or ("waiting", "running", "failed", "done")
+    return await jobs.find(WORKFLOWS, tenant, states=states, of=of, limit=100)
+
+
+async def test_a_job_is_begun_once_and_comes_to_its_end(node):
+    """On both databases, from nothing: PostgreSQL's tables lie in the main database, in a schema of their own."""
+    await prepare(node.house)
+    jobs, job = Jobs(node.vault.settings.jobs_url, takeover=1), uuid4()
+    async with tended(jobs, node.house):
+        await asyncio.gather(*(jobs.start("small", DEFAULT_TENANT, job) for _ in range(3)))
+        (one,) = await until(lambda: found(jobs, "done"))
+        assert len(jobs._book.attempts(Work("small", DEFAULT_TENANT, job))) == 2  # it waited once in between
+    assert (one.workflow, one.tenant, one.id, one.run, one.state) == ("small", "default", job, 0, "done")
+    assert (one.step, one.code, one.next_at) == (None, None, None)
+    assert await done(node.house, job) == ALL
+    if node.place.dialect == "sqlite":
+        assert (node.place.folder / "jobs.sqlite").stat().st_mode & 0o777 == 0o600
+    else:
+        assert not (node.place.folder / "jobs.sqlite").exists()
+
+
+async def test_what_is_pending_and_was_never_begun_is_begun(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    some = [Work("small", DEFAULT_TENANT, uuid4(), run) for run in range(3)]
+    async with tended(jobs, sqlite_node.house, *some):
+        for work in some:
+            await until(lambda work=work: _has_all(sqlite_node.house, work.id))
+
+
+async def _has_all(house, job):
+    return await done(house, job) == ALL
+
+
+async def test_a_job_without_its_database_is_tried_again_from_where_it_was(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    job = uuid4()
+    async with tended(jobs, sqlite_node.house):
+        await jobs.start("gone", DEFAULT_TENANT, job)
+        await until(lambda: found(jobs, "done"))
+        attempts = jobs._book.attempts(Work("gone", DEFAULT_TENANT, job))
+    assert [(each.begin, each.failures, each.code) for each in attempts] == [
+        ("", 0, None),
+        ("gone", 1, "unavailable"),
+        ("gone", 2, "unavailable"),
+    ]
+
+
+async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_pending(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    refused, broken = Work("refused", DEFAULT_TENANT, uuid4()), Work("broken", DEFAULT_TENANT, uuid4())
+    async with tended(jobs, sqlite_node.house, refused, broken):
+
+        async def tried():
+            said = await found(jobs)
+            return len(said) == 2 and all(each.attempts >= 3 for each in said)
+
+        await until(tried)
+        codes = {each.workflow: each.code for each in await found(jobs)}
+        assert codes == {"refused": "subject-there", "broken": "internal-error"}
+    await until(lambda: not engine_room._one.locked())
+    assert {each.step for each in await found(jobs, of=refused.id)} <= {"first", "refused"}
+    for name in ("jobs.sqlite", "jobs.sqlite-wal"):
+        file = sqlite_node.place.folder / name
+        if file.exists():
+            assert not any(word in file.read_bytes() for word in (b"Ada", b"Lovelace", b"ada@example", b"already"))
+
+
+async def test_a_job_that_waits_for_long_can_be_seen_to_wait_and_occupies_nothing(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    some = [uuid4() for _ in range(engine_room.AT_ONCE + 1)]
+    async with tended(jobs, sqlite_node.house):
+        for job in some:
+            await jobs.start("later", DEFAULT_TENANT, job)
+
+        async def waiting():
+            said = await found(jobs, "waiting")
+            return said if len([each for each in said if each.next_at]) == len(some) else None
+
+        said = await until(waiting)
+        assert {(each.step, each.attempts, each.code) for each in said} == {("later", 1, None)}
+        assert all(timedelta(minutes=59) < each.next_at - each.since < timedelta(minutes=61) for each in said)
+        await jobs.start("small", DEFAULT_TENANT, some[0])
+        await until(lambda: _has_all_but_first(sqlite_node.house, some[0]))
+
+
+async def _has_all_but_first(house, job):
+    return ("third", 1) in await done(house, job)
+
+
+async def test_an_unknown_job_fails_and_the_others_go_on(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    async with tended(jobs, sqlite_node.house):
+        await jobs.start("never-heard-of", DEFAULT_TENANT, uuid4())
+        await jobs.start("small", DEFAULT_TENANT, job := uuid4())
+        await until(lambda: _has_all(sqlite_node.house, job))
+        (one,) = await until(lambda: found(jobs, "failed"))
+    assert one.code == "unknown-job"
+
+
+async def test_a_tenant_sees_its_own_jobs_and_no_others(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    job = uuid4()
+    async with tended(jobs, sqlite_node.house):
+        for tenant in ("default", "default-2"):
+            await jobs.start("small", TenantId(tenant), job)
+        await until(lambda: found(jobs, "done"))
+        await until(lambda: found(jobs, "done", tenant="default-2"))
+    assert {each.tenant for each in await found(jobs)} == {"default"}
+    assert await found(jobs, tenant="defaul") == []
+    assert len(await found(jobs, of=job)) == 1
+    assert await found(jobs, of=uuid4()) == []
+
+
+async def test_a_sweep_is_done_by_one_process_of_several_and_again_after_its_time(sqlite_node, jobs):
+    times = []
+
+    async def sweep():
+        times.append(time.monotonic())
+        if len(times) == 1:
+            raise ValueError("the first time fails")
+
+    async with tended(jobs, sqlite_node.house, sweeps={"small": Sweep(0.2, sweep), "rare": Sweep(3600, sweep)}):
+        await until(lambda: len(times) >= 4)
+    assert sum(later - sooner >= 0.15 for sooner, later in pairwise(times)) >= 2
+
+
+async def test_a_process_that_stops_lets_a_step_end_and_leaves_the_rest_to_the_next(sqlite_node, jobs, monkeypatch):
+    from vault.jobs import shift
+
+    monkeypatch.setattr(shift, "GRACE_SECONDS", 0.05)
+    await prepare(sqlite_node.house)
+    job, other = uuid4(), Jobs(f"sqlite:///{sqlite_node.place.folder / 'jobs.sqlite'}", takeover=1)
+    async with tended(jobs, sqlite_node.house):
+        await jobs.start("slow", DEFAULT_TENANT, job)
+        await until(lambda: _has_begun(sqlite_node.house, job))
+    (left,) = await found(jobs)
+    assert (left.state, left.step) == ("running", "slow")
+    async with tended(other, sqlite_node.house):
+        await until(lambda: found(other, "done"))
+    assert ("third", 1) in await done(sqlite_node.house, job)
+
+
+async def _has_begun(house, job):
+    return ("slow", 1) in await done(house, job)
+
+
+async def test_two_vaults_in_one_process_run_their_jobs_one_after_the_other(sqlite_node, jobs, tmp_path):
+    await prepare(sqlite_node.house)
+    other, job = Jobs(f"sqlite:///{tmp_path / 'other'}.sqlite", takeover=1), uuid4()
+    async with tended(jobs, sqlite_node.house):
+        task = asyncio.create_task(other.tend(sqlite_node.house, plan(Work("small", DEFAULT_TENANT, job))))
+        await jobs.start("small", DEFAULT_TENANT, first := uuid4())
+        await until(lambda: _has_all(sqlite_node.house, first))
+        assert other._book is None
+    await until(lambda: _has_all(sqlite_node.house, job))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_where_no_jobs_are_run_nothing_is_begun_and_nothing_is_made(sqlite_node):
+    jobs = Jobs(sqlite_node.vault.settings.jobs_url)
+    await jobs.start("small", DEFAULT_TENANT, uuid4())
+    assert await found(jobs) == []
+    assert not (sqlite_node.place.folder / "jobs.sqlite").exists()
+
+
+async def test_a_job_in_the_foreground_tells_its_steps_and_stops_where_it_has_to_wait(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    job, told = uuid4(), []
+    run = lambda: jobs.run_here(sqlite_node.house, WORKFLOWS["small"], DEFAULT_TENANT, job, watch=told.append)  # noqa: E731
+    assert await run() == 0.01
+    assert told == ["first", "second"]
+    assert await run() is None
+    assert await done(sqlite_node.house, job) == ALL
+
+
+async def test_jobs_that_ended_long_ago_are_forgotten(sqlite_node, jobs):
+    await prepare(sqlite_node.house)
+    job = uuid4()
+    async with tended(jobs, sqlite_node.house):
+        await jobs.start("small", DEFAULT_TENANT, job)
+        (one,) = await until(lambda: found(jobs, "done"))
+        assert jobs._book.forget(one.since - timedelta(days=1)) == 0
+        assert jobs._book.forget(one.since + timedelta(days=1)) == 2
+        assert await found(jobs) == []

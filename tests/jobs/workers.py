@@ -1,0 +1,41 @@
+"""Processes that run jobs, as servers do, and that can be killed."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from contextlib import contextmanager
+
+from tests.jobs.steps import plan
+from vault import logs
+from vault.bootstrap import open_vault
+from vault.jobs import book as book_room
+from vault.jobs import engine as engine_room
+
+TAKEOVER = 1
+PATIENCE = 60.0
+
+
+@contextmanager
+def worker(place, *pending):
+    """A process that runs the jobs of a vault, with these pending for good; killed at the end of the block."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.workers", "vault.jobs.shift"])
+    process = context.Process(target=_work, args=(place, pending), daemon=True)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join(PATIENCE)
+
+
+def _work(place, pending):
+    logs.configure("warning")
+    engine_room.POLL_SECONDS = book_room.FIRST_REST = 0.05
+    asyncio.run(_tend(place, pending))
+
+
+async def _tend(place, pending):
+    async with open_vault(place.folder, **place.urls, jobs_takeover_seconds=TAKEOVER) as vault:
+        await vault.house.jobs.tend(vault.house, plan(*pending))

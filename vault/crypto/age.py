@@ -1,0 +1,203 @@
+"""Files encrypted to a passphrase as ``age`` does it, so that everybody's ``age -d`` opens them.
+
+The form is age-encryption.org/v1 with a scrypt recipient; LF ends the header's lines:
+
+::
+
+    file    = header | nonce (16 bytes) | STREAM
+    header  = "age-encryption.org/v1" LF "-> scrypt " salt " " log2(N) LF body LF "--- " MAC LF
+    body    = ChaCha20-Poly1305(scrypt(passphrase, "age-encryption.org/v1/scrypt" | salt, N, r = 8, p = 1), file key)
+    MAC     = HMAC-SHA-256(HKDF(file key, "header"), the header up to and including "---")
+    STREAM  = pieces of 64 KiB, each ChaCha20-Poly1305 under HKDF(file key, nonce, "payload")
+
+Nonces are fixed or counted, which is safe here and nowhere else: each file has a file key, a salt and a nonce of its
+own, so no key is ever used for two messages under one nonce. Nobody but this module chooses any of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from vault.crypto.secret import Secret
+from vault.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+
+WORK_FACTOR: Final = 18
+"""log2 of scrypt's N, as ``age`` has it: about a second and 256 MB for each guess."""
+MOST_WORK: Final = 20
+"""Files that ask for more are refused: 1 GB of memory is what a stranger's file may cost."""
+SHORTEST_PASSPHRASE: Final = 12
+LONGEST_PASSPHRASE: Final = 1_000
+PIECE: Final = 64 * 1024
+TAG: Final = 16
+
+_VERSION: Final = b"age-encryption.org/v1\n"
+_LABEL: Final = b"age-encryption.org/v1/scrypt"
+_SALT: Final = 16
+_KEY: Final = 16
+_NONCE: Final = 16
+_ONCE: Final = bytes(12)
+_HEADER: Final = re.compile(
+    rb"age-encryption\.org/v1\n-> scrypt ([A-Za-z0-9+/]{22}) ([1-9][0-9]?)\n"
+    rb"([A-Za-z0-9+/]{43})\n--- ([A-Za-z0-9+/]{43})\n"
+)
+_HEADER_SIZE: Final = len(_VERSION) + len("-> scrypt ") + 22 + len(" 18\n") + 44 + len("--- ") + 44
+
+# One at a time: each takes 256 MB, and callers who wait cost nothing.
+_worker: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrypt")
+
+
+class NotAge(InvalidInput):
+    """A file is not encrypted to a passphrase as ``age`` does it, or is cut off or changed."""
+
+    code = "not-age"
+
+
+class WrongPassphrase(InvalidInput):
+    """The passphrase opens nothing."""
+
+    code = "wrong-passphrase"
+
+
+class Encryption(Secret):
+    """A file that is about to be written; made by :func:`begin`, to be used once."""
+
+    __slots__ = ("_cipher", "_head")
+
+    def __init__(self, head: bytes, cipher: ChaCha20Poly1305) -> None:
+        self._head = head
+        self._cipher = cipher
+
+    @staticmethod
+    def size(plain: int) -> int:
+        """Say how many bytes the file has for so many bytes of plaintext."""
+        return _HEADER_SIZE + _NONCE + plain + TAG * max(1, -(-plain // PIECE))
+
+    async def stream(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        """Write the file, in pieces as they come."""
+        yield self._head
+        waiting, number = bytearray(), 0
+        async for piece in pieces:
+            waiting += piece
+            while len(waiting) > PIECE:  # the last one is marked as such, so one is always kept back
+                yield self._cipher.encrypt(_nonce(number, last=False), bytes(waiting[:PIECE]), None)
+                del waiting[:PIECE]
+                number += 1
+        yield self._cipher.encrypt(_nonce(number, last=True), bytes(waiting), None)
+
+
+async def begin(passphrase: str, *, work_factor: int = WORK_FACTOR) -> Encryption:
+    """Begin a file that opens by a passphrase only; stretching it takes about a second, in a thread of its own.
+
+    Raises:
+        InvalidInput: the passphrase is too short or too long, or has a character that nobody sees or types.
+    """
+    if not SHORTEST_PASSPHRASE <= len(passphrase) <= LONGEST_PASSPHRASE:
+        raise InvalidInput(
+            f"a passphrase has {SHORTEST_PASSPHRASE} to {LONGEST_PASSPHRASE:,} characters",
+            code="invalid-passphrase",
+            hint="five words picked by dice are easy to remember and hard to guess",
+        )
+    if not passphrase.isprintable():
+        raise InvalidInput(
+            "a passphrase is one line of characters that can be seen",
+            code="invalid-passphrase",
+            hint="whoever opens the file has to type it",
+        )
+    salt, file_key, nonce = os.urandom(_SALT), os.urandom(_KEY), os.urandom(_NONCE)
+    loop = asyncio.get_running_loop()
+    wrap = await loop.run_in_executor(_worker, _stretched, passphrase, salt, work_factor)
+    body = ChaCha20Poly1305(wrap).encrypt(_ONCE, file_key, None)
+    start = _VERSION + b"-> scrypt %s %d\n%s\n---" % (_text(salt), work_factor, _text(body))
+    head = start + b" " + _text(_mac(file_key, start).finalize()) + b"\n" + nonce
+    return Encryption(head, _payload_cipher(file_key, nonce))
+
+
+def decrypt(file: BinaryIO, passphrase: str) -> Iterator[bytes]:
+    """Open a file, piece by piece; whoever keeps the pieces must drop them if the last one does not come.
+
+    Raises:
+        NotAge: it is not such a file, or not whole.
+        WrongPassphrase: the passphrase is not the one.
+    """
+    head = _HEADER.match(file.read(_HEADER_SIZE))
+    if head is None or not 1 <= int(head[2]) <= MOST_WORK:
+        raise NotAge("the file is not encrypted to a passphrase as age does it", hint="`age -d` may know more forms")
+    file.seek(head.end())
+    wrap = _stretched(passphrase, _bytes(head[1]), int(head[2]))
+    try:
+        file_key = ChaCha20Poly1305(wrap).decrypt(_ONCE, _bytes(head[3]), None)
+    except InvalidTag:
+        raise WrongPassphrase("the passphrase is not the one that the file was encrypted to") from None
+    try:
+        _mac(file_key, head[0].partition(b"\n--- ")[0] + b"\n---").verify(_bytes(head[4]))
+    except InvalidSignature:
+        raise _damaged() from None
+    yield from _opened(file, _payload_cipher(file_key, file.read(_NONCE)))
+
+
+def _opened(file: BinaryIO, cipher: ChaCha20Poly1305) -> Iterator[bytes]:
+    number, piece = 0, file.read(PIECE + TAG)
+    while True:
+        after = file.read(PIECE + TAG)
+        try:
+            opened = cipher.decrypt(_nonce(number, last=not after), piece, None)
+        except (InvalidTag, ValueError):  # ValueError: too short for a tag
+            raise _damaged() from None
+        if number and not opened:  # only a file that is empty ends in an empty piece
+            raise _damaged()
+        yield opened
+        if not after:
+            return
+        number, piece = number + 1, after
+
+
+def _stretched(passphrase: str, salt: bytes, work_factor: int) -> bytes:
+    return Scrypt(salt=_LABEL + salt, length=32, n=1 << work_factor, r=8, p=1).derive(passphrase.encode())
+
+
+def _mac(file_key: bytes, start: bytes) -> HMAC:
+    mac = HMAC(_derived(file_key, None, b"header"), SHA256())
+    mac.update(start)
+    return mac
+
+
+def _payload_cipher(file_key: bytes, salt: bytes) -> ChaCha20Poly1305:
+    return ChaCha20Poly1305(_derived(file_key, salt, b"payload"))
+
+
+def _derived(file_key: bytes, salt: bytes | None, info: bytes) -> bytes:
+    return HKDF(SHA256(), 32, salt, info).derive(file_key)
+
+
+def _nonce(number: int, *, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
+
+
+def _text(data: bytes) -> bytes:
+    return b64encode(data).rstrip(b"=")
+
+
+def _bytes(text: bytes) -> bytes:
+    data = b64decode(text + b"=" * (-len(text) % 4))
+    if _text(data) != text:  # the last character has bits that say nothing: there is one spelling only
+        raise _damaged()
+    return data
+
+
+def _damaged() -> NotAge:
+    return NotAge("the file is cut off, or was changed after it was encrypted", hint="download it once more")

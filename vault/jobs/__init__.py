@@ -1,0 +1,1 @@
+"""Durable jobs: work in idempotent steps that goes on after the process was killed."""

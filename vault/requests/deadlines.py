@@ -1,0 +1,142 @@
+"""By when a request is to be answered, and by which rule. Pure.
+
+GDPR: Art. 12(3) gives one month from receipt, and two more where a request is complex; how months are counted says
+Regulation (EEC, Euratom) 1182/71:
+
+- Art. 3(1): the day of receipt does not count;
+- Art. 3(2)(c): the period ends with the day of the last month that has the number of the day of receipt, or with that
+  month's last day where it has no such day;
+- Art. 3(4): a last day that is a Saturday, a Sunday or a public holiday moves on to the next working day.
+
+A question about identity, asked promptly, suspends the period until it is answered (EDPB Guidelines 01/2022, no. 157 to
+159): its days are put at the end.
+
+CCPA: 45 calendar days from receipt, once 45 more (Cal. Civ. Code § 1798.130(a)(2); 11 CCR § 7021(b)), whatever it takes
+to verify the person; no day moves.
+"""
+
+from __future__ import annotations
+
+import calendar
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+import holidays
+
+from vault.requests.request import Due
+from vault.requests.zones import zone_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
+
+    from vault.requests.request import Regime, Suspension
+
+MONTHS: Final = 1
+EXTENDED_MONTHS: Final = 3
+CCPA_DAYS: Final = 45
+_WEEKEND: Final = {5: "a Saturday", 6: "a Sunday"}
+_ONE_DAY: Final = timedelta(days=1)
+
+
+def due(
+    regime: Regime,
+    received_at: datetime,
+    jurisdiction: str,
+    *,
+    extended: bool = False,
+    suspensions: Sequence[Suspension] = (),
+) -> Due:
+    """Work out the last day on which a request is answered in time.
+
+    Args:
+        regime: whose rules count.
+        received_at: when the request came in; the day is the local one of the jurisdiction.
+        jurisdiction: the country whose public holidays count, or a part of one: ``DE``, ``DE-BY``.
+        extended: whether the period was extended (Art. 12(3), second sentence).
+        suspensions: spans in which it stood still; one that has not ended yet moves nothing yet.
+    """
+    received = local_date(received_at, jurisdiction)
+    if regime == "ccpa":
+        return _ccpa(received, extended=extended)
+    months = EXTENDED_MONTHS if extended else MONTHS
+    last = _months_later(received, months)
+    rule = f"Art. 12(3) GDPR: {_MONTHS[months]} from receipt on {received}"
+    if last.day != received.day:
+        rule += f"; {last:%Y-%m} has no day {received.day} (Reg. 1182/71 Art. 3(2)(c))"
+    stood = sum((_days(each, jurisdiction) for each in suspensions), 0)
+    if stood:
+        last += timedelta(days=stood)
+        rule += f"; {stood} days in which identity was in question"
+    moved, passed = next_working_day(last, jurisdiction)
+    if passed:
+        rule += f"; moved from {last} to the next working day, for it is {_list(passed)} (Reg. 1182/71 Art. 3(4))"
+    return Due(moved, rule)
+
+
+def local_date(moment: datetime, jurisdiction: str) -> date:
+    """Return the day that a moment falls on where the holidays count."""
+    return moment.astimezone(zone_of(jurisdiction)).date()
+
+
+def next_working_day(day: date, jurisdiction: str) -> tuple[date, list[str]]:
+    """Return a day, or the first working day after it; and why each of the days before it is none."""
+    passed = []
+    while (why := _closed(day, jurisdiction)) is not None:
+        passed.append(why)
+        day += _ONE_DAY
+    return day, passed
+
+
+def earlier_working_day(day: date, jurisdiction: str) -> date:
+    """Return a day, or the last working day before it."""
+    while _closed(day, jurisdiction) is not None:
+        day -= _ONE_DAY
+    return day
+
+
+_MONTHS: Final = {MONTHS: "one month", EXTENDED_MONTHS: "three months (extended)"}
+
+
+def _ccpa(received: date, *, extended: bool) -> Due:
+    days = CCPA_DAYS * 2 if extended else CCPA_DAYS
+    said = f"{days} calendar days" + (" (extended)" if extended else "")
+    return Due(received + timedelta(days=days), f"11 CCR § 7021(b): {said} from receipt on {received}")
+
+
+def _months_later(day: date, months: int) -> date:
+    years, month = divmod(day.month - 1 + months, 12)
+    year, month = day.year + years, month + 1
+    return day.replace(year=year, month=month, day=min(day.day, calendar.monthrange(year, month)[1]))
+
+
+def _days(span: Suspension, jurisdiction: str) -> int:
+    if span.until is None:
+        return 0
+    return max(0, (local_date(span.until, jurisdiction) - local_date(span.since, jurisdiction)).days)
+
+
+def _closed(day: date, jurisdiction: str) -> str | None:
+    """Say why a day is no working day (Reg. 1182/71 Art. 2(2)); none where it is one."""
+    name = _holidays(jurisdiction, day.year).get(day)
+    if name is not None:
+        return f"{name} ({jurisdiction})"
+    return _WEEKEND.get(day.weekday())
+
+
+@lru_cache(maxsize=512)
+def _holidays(jurisdiction: str, year: int) -> Mapping[date, str]:
+    """Return a year's public holidays by day; none of a country, or none of a part's own, that nobody has listed."""
+    country, _, part = jurisdiction.partition("-")
+    for subdivision in (part or None, None):
+        try:
+            found = holidays.country_holidays(country, subdiv=subdivision, years=year, language="en_US")
+        except NotImplementedError:
+            continue
+        return dict(found.items())
+    return {}
+
+
+def _list(reasons: Sequence[str]) -> str:
+    return reasons[0] if len(reasons) == 1 else ", then ".join(reasons)

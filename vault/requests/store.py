@@ -1,0 +1,202 @@
+"""Find requests and write them: rows in, rows out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from sqlalchemy import and_, func, insert, or_, select, update
+
+from vault.requests.machine import OPEN
+from vault.requests.request import Event, Request, decode, encode
+from vault.requests.tables import REQUEST, REQUEST_EVENT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import date, datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.ids import SubjectId, TenantId
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_events = msgspec.json.Decoder(Event)
+
+
+class Kept(NamedTuple):
+    """A request with what was written about it, sealed."""
+
+    request: Request
+    details: bytes | None
+
+
+async def add_request(
+    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, event: Event
+) -> None:
+    """Insert a new request with its first event."""
+    row = {"tenant_id": tenant, "id": request.id, **_columns(request), "details": details}
+    await connection.execute(insert(REQUEST), [row])
+    await add_events(connection, tenant, request.id, [event])
+
+
+async def save_request(
+    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, events: Sequence[Event]
+) -> None:
+    """Write a request that is locked, and the events that led there."""
+    await connection.execute(
+        update(REQUEST)
+        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request.id)
+        .values(**_columns(request), details=details)
+    )
+    await add_events(connection, tenant, request.id, events)
+
+
+async def add_events(connection: AsyncConnection, tenant: TenantId, request: UUID, events: Sequence[Event]) -> None:
+    """Append to a request's history."""
+    rows = [
+        {"tenant_id": tenant, "request_id": request, "number": each.number, "at": each.at, "body": _encode(each)}
+        for each in events
+    ]
+    if rows:
+        await connection.execute(insert(REQUEST_EVENT), rows)
+
+
+async def rewrite_event(connection: AsyncConnection, tenant: TenantId, request: UUID, event: Event) -> None:
+    """Write an event whose note was sealed anew or erased; what happened stays as it is."""
+    await connection.execute(
+        update(REQUEST_EVENT)
+        .where(
+            REQUEST_EVENT.c.tenant_id == tenant,
+            REQUEST_EVENT.c.request_id == request,
+            REQUEST_EVENT.c.number == event.number,
+        )
+        .values(body=_encode(event))
+    )
+
+
+async def locked_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> Kept | None:
+    """Fetch a request that is about to change; none where there is none."""
+    return await _one(connection, _of(tenant, request).with_for_update())
+
+
+async def locked_requests_of(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> list[Kept]:
+    """Fetch all requests of people who are about to change: by id, so that two who want the same wait in order."""
+    statement = select(REQUEST.c.body, REQUEST.c.details).where(
+        REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)
+    )
+    rows = (await connection.execute(statement.order_by(REQUEST.c.id).with_for_update())).all()
+    return [Kept(decode(row.body), row.details) for row in rows]
+
+
+async def request_ids_of(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> frozenset[UUID]:
+    """Name all requests of people."""
+    statement = select(REQUEST.c.id).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+    return frozenset((await connection.execute(statement)).scalars())
+
+
+async def find_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> Kept | None:
+    """Fetch a request; none where there is none."""
+    return await _one(connection, _of(tenant, request))
+
+
+async def events_of(connection: AsyncConnection, tenant: TenantId, request: UUID) -> list[Event]:
+    """Fetch a request's whole history, oldest first."""
+    statement = (
+        select(REQUEST_EVENT.c.body)
+        .where(REQUEST_EVENT.c.tenant_id == tenant, REQUEST_EVENT.c.request_id == request)
+        .order_by(REQUEST_EVENT.c.number)
+    )
+    return [_events.decode(body) for body in (await connection.execute(statement)).scalars()]
+
+
+async def open_requests_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Request]:
+    """List a person's requests that are not closed, oldest first."""
+    statement = (
+        select(REQUEST.c.body)
+        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id == subject, REQUEST.c.state.in_(sorted(OPEN)))
+        .order_by(REQUEST.c.id)
+    )
+    return [decode(body) for body in (await connection.execute(statement)).scalars()]
+
+
+async def list_requests(
+    connection: AsyncConnection,
+    tenant: TenantId,
+    *,
+    subject: SubjectId | None = None,
+    states: Collection[str] = (),
+    kinds: Collection[str] = (),
+    due_before: date | None = None,
+    after: tuple[str, UUID] | None = None,
+    limit: int = 50,
+) -> list[Request]:
+    """List requests by their due date, the most urgent first.
+
+    Args:
+        connection: to the main database.
+        tenant: whose.
+        subject: only this person's.
+        states: only these; empty: all.
+        kinds: only these; empty: all.
+        due_before: only those due before this day.
+        after: due date and id of the last one of the page before.
+        limit: at most so many.
+    """
+    statement = select(REQUEST.c.body).where(REQUEST.c.tenant_id == tenant)
+    if subject is not None:
+        statement = statement.where(REQUEST.c.subject_id == subject)
+    if states:
+        statement = statement.where(REQUEST.c.state.in_(sorted(states)))
+    if kinds:
+        statement = statement.where(REQUEST.c.kind.in_(sorted(kinds)))
+    if due_before is not None:
+        statement = statement.where(REQUEST.c.due_on < due_before.isoformat())
+    if after is not None:
+        day, last = after
+        same_day = and_(REQUEST.c.due_on == day, REQUEST.c.id > last)
+        statement = statement.where(or_(REQUEST.c.due_on > day, same_day))
+    found = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(limit))
+    return [decode(body) for body in found.scalars()]
+
+
+async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: datetime, *, limit: int) -> list[UUID]:
+    """List requests that are not verified and to which nothing has happened since, the most urgent first."""
+    last = (
+        select(func.max(REQUEST_EVENT.c.at))
+        .where(REQUEST_EVENT.c.tenant_id == tenant, REQUEST_EVENT.c.request_id == REQUEST.c.id)
+        .scalar_subquery()
+    )
+    statement = (
+        select(REQUEST.c.id)
+        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.state.in_(["received", "verifying"]), last < before)
+        .order_by(REQUEST.c.due_on, REQUEST.c.id)
+        .limit(limit)
+    )
+    return list((await connection.execute(statement)).scalars())
+
+
+def _of(tenant: TenantId, request: UUID) -> Any:
+    return select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
+
+
+async def _one(connection: AsyncConnection, statement: Any) -> Kept | None:
+    row = (await connection.execute(statement)).one_or_none()
+    return None if row is None else Kept(decode(row.body), row.details)
+
+
+def _columns(request: Request) -> dict[str, Any]:
+    return {
+        "subject_id": request.subject,
+        "kind": request.kind,
+        "state": request.state,
+        "regime": request.regime,
+        "received_at": request.received_at,
+        "due_on": request.due.on.isoformat(),
+        "revision": request.revision,
+        "body": encode(request),
+    }
