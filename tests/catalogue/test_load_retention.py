@@ -64,6 +64,8 @@ def test_a_period_keeps_the_hour():
         ("[purpose.accounting]", "[purpose.acounting]", "[purpose.acounting]", "unknown-purpose"),
         ('"national_id" = "P6M"', '"national-id" = "P6M"', "fields = {", "unknown-field"),
         ('"national_id" = "P6M"', '"national_id" = "6M"', "fields = {", "wrong-value"),
+        ('["purchase"]', '["purchases"]', "brought_by = ", "unknown-collection"),
+        ('["purchase"]', '["profile"]', "brought_by = ", "unknown-collection"),
         ('keep = "P10Y"', 'keep = "10 years"', 'keep = "10 years"', "wrong-value"),
         ('keep = "P10Y"', 'keep = "P0D"', 'keep = "P0D"', "wrong-value"),
         ('keep = "P10Y"', 'keep = "P"', 'keep = "P"', "wrong-value"),

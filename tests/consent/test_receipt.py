@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.consent.receipts import AT, FORMS, KEY, KINDS, PERSON, RECORDER, SUBJECT, event, facts
-from vault.consent.event import By, Method, Source
+from vault.consent.event import RESTRICTION, By, Method, Source
 from vault.consent.receipt import check_receipt, signed_receipt, told
 from vault.consent.receipt_facts import SAID
 from vault.crypto.signed import BadDocument, parse
@@ -65,7 +65,7 @@ def test_every_kind_of_event_has_a_receipt_that_holds_and_says_what_happened(kin
     assert said.occurred_at == "2026-11-22T08:31:00.000000Z"
     assert said.method == "checkbox"
     assert said.receipt == str(event(kind).id)
-    if kind in {"restricted", "restriction-lifted"}:
+    if kind in RESTRICTION:
         assert said.purpose is None
     else:
         assert said.purpose in {"Send offers", "Prevent fraud"}

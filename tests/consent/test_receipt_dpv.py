@@ -26,6 +26,7 @@ STATES = {
     "objection-upheld": "RequestFulfilled",
     "objection-overruled": "RequestRejected",
     "restricted": "RequestFulfilled",
+    "lift-announced": "RequestFulfilled",
     "restriction-lifted": "ActivityCompleted",
 }
 

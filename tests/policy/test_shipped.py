@@ -68,8 +68,8 @@ def test_the_controller_is_an_example_to_change():
     assert "CHANGE THIS" in shipped()["controller.toml"]
 
 
-def test_the_roles_are_those_of_the_design():
-    assert POLICIES.rules.roles == ROLES
+def test_the_roles_are_those_of_the_design_and_one_that_vouches():
+    assert POLICIES.rules.roles == ROLES | {"self-service"}
 
 
 def test_the_collections_are_those_of_a_retailer():

@@ -54,6 +54,26 @@ Action = Literal[
     "merge",
     "find-duplicates",
     "read-processing",
+    "submit-request",
+    "move-request",
+    "read-requests",
+    "send-code",
+    "verify-identity",
+    "open-session",
+    "end-session",
+    "build-package",
+    "download-package",
+    "send-package",
+    "preview-erasure",
+    "erase",
+    "rectify",
+    "dispute",
+    "verify-value",
+    "set-webhook",
+    "send-notice",
+    "acknowledge-notice",
+    "read-notices",
+    "read-jobs",
     "apply-policies",
     "add-tenant",
     "add-principal",
@@ -79,7 +99,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         purpose: why.
         decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
         refused: for each refused field the code of the refusal.
-        code: why the whole was refused, where no field can be named.
+        code: why the whole was refused, where no field can be named; of a request that moved, the move.
         rule: the rule that decided, where there is one.
         policy: version of the policies that decided.
         reason: the caller's free text, sealed under the key of the one subject.

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import literal, select
 from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import Entry, checked, decode, leaf_hash
 from vault.audit.tables import BATCH, ENTRY, SUBJECT
-from vault.audit.usage import KINDS, id_before, use_of
+from vault.audit.usage import KINDS, disclosure_of, id_before, use_of
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
@@ -23,12 +24,11 @@ from vault.storage.columns import Ids
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.audit.usage import Use
+    from vault.audit.usage import Disclosure, Use
     from vault.clock import Clock
     from vault.ids import Pseudonym, TenantId
     from vault.storage.database import Database
@@ -42,6 +42,12 @@ SUBJECTS_A_COMMIT = 5_000
 
 USES_AT_A_TIME = 5_000
 """Entries that are fetched at a time for counting: some megabytes, far below the time that a query may take."""
+
+DISCLOSURES_AT_A_TIME = 1_000
+"""Entries that are fetched at a time to find who was shown something of one person."""
+
+DISCLOSING = ("read", "list", "search")
+"""The actions by which somebody is shown something."""
 
 EVERYBODY = 1_000_000
 """Entries in one flight at the most: nobody is left for a second flight, which the deadline would not cover."""
@@ -164,6 +170,30 @@ class Ledger:
             if len(rows) < USES_AT_A_TIME:
                 return
 
+    async def disclosures(
+        self, connection: AsyncConnection, tenant: TenantId, subject: Pseudonym
+    ) -> AsyncIterator[list[Disclosure]]:
+        """Walk the entries by which somebody was shown something of a person, in chunks, the older ones first.
+
+        It reads on the caller's connection: whoever changes a person finds out in the same transaction whom to tell.
+        """
+        at = UUID(int=0)
+        while True:
+            # Two steps, for a join would be free to walk the whole log and to look up each entry's subjects.
+            naming = self._naming(tenant, subject, after=at).order_by("entry_id").limit(DISCLOSURES_AT_A_TIME)
+            ids = (await connection.execute(naming)).scalars().all()
+            statement = select(ENTRY.c.body).where(
+                ENTRY.c.tenant_id == tenant,
+                ENTRY.c.id.in_(ids),
+                ENTRY.c.action.in_(DISCLOSING),
+                ENTRY.c.decision.in_(["allowed", "partly"]),
+            )
+            found = [disclosure_of(body) for body in (await connection.execute(statement)).scalars()]
+            yield [each for each in found if str(subject) not in each.withheld]
+            if len(ids) < DISCLOSURES_AT_A_TIME:
+                return
+            at = ids[-1]
+
     async def _commit(self, waiting: list[_Rows]) -> list[None]:
         # Whoever waits has at most the flight before and its own: the deadline is for both of them.
         async with asyncio.timeout(self._deadline / 2):
@@ -179,13 +209,14 @@ class Ledger:
             BATCH: [row.together() for row in rows if len(row.subjects) > most],
         }
 
-    def _naming(self, tenant: TenantId, subject: Pseudonym) -> Any:
-        """Select the ids of the entries that name a subject."""
+    def _naming(self, tenant: TenantId, subject: Pseudonym, *, after: UUID | None = None) -> Any:
+        """Select the ids of the entries that name a subject; of those after an entry, where one is named."""
         alone = select(SUBJECT.c.entry_id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym == subject)
-        if self._database.dialect == "sqlite":
-            return alone
         inside = BATCH.c.pseudonyms.op("@>")(literal([subject], Ids()))
-        return alone.union_all(select(BATCH.c.entry_id).where(BATCH.c.tenant_id == tenant, inside))
+        together = select(BATCH.c.entry_id).where(BATCH.c.tenant_id == tenant, inside)
+        if after is not None:
+            alone, together = alone.where(SUBJECT.c.entry_id > after), together.where(BATCH.c.entry_id > after)
+        return alone if self._database.dialect == "sqlite" else alone.union_all(together)
 
 
 def _rows(given: Entry) -> _Rows:

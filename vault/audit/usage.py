@@ -54,12 +54,36 @@ class Use(msgspec.Struct, frozen=True):
         return len(self.subjects) - len(self.withheld)
 
 
+class Disclosure(msgspec.Struct, frozen=True):
+    """What one entry says of who was shown something; whom else it names, is passed over.
+
+    Attributes:
+        matched: whole names of the fields by which a search found the person: whoever searches by a value knows it.
+        withheld: those of whom nothing was shown.
+    """
+
+    at: str
+    action: str
+    purpose: str = ""
+    principal: str | None = None
+    principal_name: str = ""
+    fields: tuple[str, ...] = ()
+    matched: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+
+
 _decoder = msgspec.json.Decoder(Use)
+_disclosures = msgspec.json.Decoder(Disclosure)
 
 
 def use_of(body: bytes) -> Use:
     """Read what counts from an entry's stored bytes."""
     return _decoder.decode(body)
+
+
+def disclosure_of(body: bytes) -> Disclosure:
+    """Read from an entry's stored bytes what it says of who was shown something."""
+    return _disclosures.decode(body)
 
 
 def id_before(moment: datetime) -> UUID:

@@ -26,6 +26,17 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """Where people may complain (Art. 77): the supervisory authority that watches over the controller."""
+
+    name: str
+    url: str = ""
+    email: str | None = None
+    address: str | None = None
+    phone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Controller:
     """The company that decides why and how data is processed (Art. 4(7) GDPR).
 
@@ -41,6 +52,7 @@ class Controller:
     privacy_policy: str = ""
     representative: Contact | None = None
     dpo: Contact | None = None
+    authority: Authority | None = None
 
     @property
     def stated(self) -> bool:
@@ -61,6 +73,7 @@ def load_controller(document: Document) -> Controller:
         privacy_policy=_url(root, "privacy_policy", root.text("privacy_policy", most=500)),
         representative=_contact(root, "representative"),
         dpo=_contact(root, "dpo"),
+        authority=_authority(root),
     )
     root.finish()
     return controller
@@ -78,6 +91,22 @@ def _contact(root: Table, key: str) -> Contact | None:
     )
     table.finish()
     return contact
+
+
+def _authority(root: Table) -> Authority | None:
+    if "authority" not in root.data:
+        return None
+    table = root.table("authority")
+    email = table.optional("email", most=254)
+    authority = Authority(
+        name=table.text("name", most=200),
+        url=_url(table, "url", table.optional("url", most=500)),
+        email=None if email is None else _email(table, email),
+        address=table.optional("address", most=300),
+        phone=table.optional("phone", most=40),
+    )
+    table.finish()
+    return authority
 
 
 def _country(root: Table) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.findings import did_you_mean
-from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Risk, Sensitivity
+from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity
 from vault.catalogue.types import PARAMETERS, TYPES, has_view, parameter
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def load_catalogue(document: Document) -> Catalogue:
         if name not in collections:
             remedy = did_you_mean(name, collections, f"declare [collection.{name}]")
             table.fault(None, "unknown-collection", f"`{name}` is no collection", remedy)
-        fields[name] = {field: _field(name, field, each) for field, each in table.tables()}
+        around = _Around.of(collections.get(name))
+        fields[name] = {field: _field(name, field, each, around) for field, each in table.tables()}
     root.finish()
     loaded = [_collection(name, table, fields.get(name, {})) for name, table in collections.items()]
     _check_home(document, collections, fields)
@@ -76,6 +77,8 @@ def _collection(name: str, table: Table, fields: Mapping[str, Field]) -> Collect
     _check_name(name, table)
     title, description = table.text("title", most=120), table.optional("description") or ""
     many = table.flag("many", default=name != HOME)
+    for key in ("others", "origin"):  # read with the fields; without any, there is another complaint
+        table.take(key)
     if many == (name == HOME):
         remedy = "the profile is `many = false`, and only the profile"
         table.fault("many", "wrong-value", f"`many` of {table.where} is not possible", remedy)
@@ -94,7 +97,20 @@ def _check_name(name: str, table: Table) -> None:
         )
 
 
-def _field(collection: str, name: str, table: Table) -> Field:
+class _Around(NamedTuple):
+    """What a collection says for all of its fields, unless one says otherwise."""
+
+    others: bool = False
+    origin: Origin = Origin.PROVIDED
+
+    @classmethod
+    def of(cls, table: Table | None) -> _Around:
+        if table is None:
+            return cls()
+        return cls(table.flag("others"), table.choice("origin", Origin, required=False) or Origin.PROVIDED)
+
+
+def _field(collection: str, name: str, table: Table, around: _Around) -> Field:
     _check_name(name, table)
     kind = _type(table)
     field = Field(
@@ -112,6 +128,8 @@ def _field(collection: str, name: str, table: Table) -> Field:
         high_risk=table.choices("high_risk", Risk),
         system=table.flag("system"),
         description=table.optional("description") or "",
+        others=table.flag("others", default=around.others),
+        origin=table.choice("origin", Origin, required=False) or around.origin,
     )
     if within(field.category, SPECIAL) and not field.special:
         message = f"{table.where} has a category that Art. 9(1) GDPR protects and is not marked"

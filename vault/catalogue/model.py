@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import field as attribute
 from typing import TYPE_CHECKING, Any
 
-from vault.catalogue.terms import Article9, Article18, LegalBasis, Risk, Sensitivity
+from vault.catalogue.terms import Article9, Article18, LegalBasis, Origin, Risk, Sensitivity
 from vault.errors import InvalidInput
 from vault.ids import FieldName, PurposeName
 
@@ -25,6 +25,7 @@ __all__ = [
     "FieldView",
     "Index",
     "LegalBasis",
+    "Origin",
     "Purpose",
     "Risk",
     "Sensitivity",
@@ -59,7 +60,11 @@ class Index:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One named value of a record, as declared. ``special`` marks a category of Art. 9(1) GDPR."""
+    """One named value of a record, as declared.
+
+    ``special`` marks a category of Art. 9(1) GDPR, ``others`` a value that is about somebody else too, so that a copy
+    shows it masked (Art. 15(4)). ``origin`` says how such values come to be.
+    """
 
     collection: str
     name: str
@@ -75,6 +80,8 @@ class Field:
     dpv: str = ""
     system: bool = False
     description: str = ""
+    others: bool = False
+    origin: Origin = Origin.PROVIDED
 
     @property
     def whole(self) -> str:
@@ -210,6 +217,10 @@ class Purpose:
     ``direct_marketing`` is true where an objection ends it at once and for good (Art. 21(2) and (3)), ``sale_or_share``
     where a global opt-out signal does (CCPA §1798.120 and §1798.135). ``restriction`` is the exception by which it goes
     on while a person's data is restricted; without one it does not.
+
+    ``automated_decision`` is true where a decision with legal or like effects is taken by a machine alone (Art. 22);
+    ``logic`` and ``consequences`` tell people how their data is evaluated and what follows (Art. 15(1)(h)).
+    ``transfers`` are the safeguards by third country (Art. 15(2), 46).
     """
 
     name: PurposeName
@@ -231,11 +242,20 @@ class Purpose:
     direct_marketing: bool = False
     sale_or_share: bool = False
     restriction: Article18 | None = None
+    automated_decision: bool = False
+    logic: str | None = None
+    consequences: str | None = None
+    transfers: Mapping[str, str] = attribute(default_factory=dict)
 
     @property
     def rests_on_consent(self) -> bool:
         """Tell whether the purpose needs the person's consent: by Art. 6(1)(a), or by Art. 9(2)(a)."""
         return self.legal_basis == LegalBasis.CONSENT or self.article9 == Article9.EXPLICIT_CONSENT
+
+    @property
+    def answers_people(self) -> bool:
+        """Tell whether the purpose is to meet people's own rights: an obligation that justifies no collection."""
+        return self.legal_basis == LegalBasis.LEGAL_OBLIGATION and not self.collects
 
     def covers(self, shown: FieldView) -> bool:
         """Tell whether the purpose needs the field, shown in that way."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from vault.catalogue.findings import did_you_mean
 from vault.catalogue.load import within
 from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers
+from vault.catalogue.types.codes import countries
 from vault.ids import FieldName, PurposeName, is_slug
 
 if TYPE_CHECKING:
@@ -87,11 +88,16 @@ def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
         direct_marketing=table.flag("direct_marketing"),
         sale_or_share=table.flag("sale_or_share"),
         restriction=table.choice("restriction", Article18, required=False),
+        automated_decision=table.flag("automated_decision"),
+        logic=table.optional("logic"),
+        consequences=table.optional("consequences"),
+        transfers=_transfers(table.table("transfers")),
     )
     if basis:
         _check_ground(purpose, table)
         _check_consent(purpose, table)
     _check_days(purpose, table)
+    _check_decision(purpose, table)
     if catalogue:
         _check_needs(purpose, table, catalogue, needs)
     table.finish()
@@ -195,6 +201,29 @@ def _check_consent(purpose: Purpose, table: Table) -> None:
 def _check_days(purpose: Purpose, table: Table) -> None:
     if purpose.valid_from and purpose.valid_until and purpose.valid_until < purpose.valid_from:
         table.fault("valid_until", "wrong-value", f"{table.where} ends before it begins", "mend one of the two days")
+
+
+def _transfers(table: Table) -> dict[str, str]:
+    """Read the safeguards by third country."""
+    found: dict[str, str] = {}
+    for country in table.data:
+        safeguard = table.optional(country, most=300)
+        if countries().get(country.casefold()) != country:
+            message = f"{table.where} names `{country[:20]}`, which is no country"
+            table.fault(country, "wrong-value", message, "write a code of ISO 3166-1 such as `US`")
+        elif safeguard is not None:
+            found[country] = safeguard
+    return found
+
+
+def _check_decision(purpose: Purpose, table: Table) -> None:
+    """Note a decision by a machine that nobody could explain to the person (Art. 15(1)(h))."""
+    for key, told in (("logic", purpose.logic), ("consequences", purpose.consequences)):
+        if purpose.automated_decision and told is None and key not in table.data:
+            message = f"{table.where} decides by machine and has no `{key}`"
+            table.fault(
+                "automated_decision", "missing-key", message, f"add `{key} = …` in words that people understand"
+            )
 
 
 def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Mapping[str, int]) -> None:

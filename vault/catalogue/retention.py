@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from vault.catalogue.findings import did_you_mean
-from vault.catalogue.model import UnknownName, covers
+from vault.catalogue.model import HOME, UnknownName, covers
 from vault.catalogue.purposes import unknown_remedy
 
 if TYPE_CHECKING:
@@ -47,13 +47,18 @@ class Period:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """How long values are kept for one purpose; ``fields`` (canonical names) have periods of their own."""
+    """How long values are kept for one purpose; ``fields`` (canonical names) have periods of their own.
+
+    ``brought_by`` names the collections whose records bring an obligation about: of a person without one of those, in
+    its period, the purpose keeps nothing from an erasure. Empty: any collection of records that the purpose needs.
+    """
 
     purpose: str
     keep: Period
     since: Since
     reason: str
     fields: Mapping[str, Period] = field(default_factory=dict)
+    brought_by: tuple[str, ...] = ()
 
     def period(self, shown: FieldView) -> Period:
         """Return the period of a field: the narrowest name that covers it decides."""
@@ -75,6 +80,7 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
             table.choice("since", Since) or Since.COLLECTED,
             table.text("reason"),
             _fields(table.table("fields"), catalogue),
+            _brought_by(table, catalogue),
         )
         table.finish()
     root.finish()
@@ -93,6 +99,17 @@ def _fields(table: Table, catalogue: Catalogue | None) -> dict[str, Period]:
             message = f"{table.where} names `{name[:80]}`, which the catalogue does not declare"
             table.fault(name, "unknown-field", message, unknown_remedy(name, catalogue))
     return found
+
+
+def _brought_by(table: Table, catalogue: Catalogue | None) -> tuple[str, ...]:
+    names = table.texts("brought_by")
+    for number, name in enumerate(names):
+        if catalogue is not None and (name == HOME or name not in catalogue.collections):
+            message = f"{table.where} is brought by `{name[:80]}`, which is no collection of records"
+            many = [each for each in catalogue.collections if each != HOME]
+            at = (*table.path, "brought_by", number)
+            table.document.fault(at, "unknown-collection", message, did_you_mean(name, many, "take it out"))
+    return tuple(names)
 
 
 def _period(table: Table, key: str, text: str) -> Period:

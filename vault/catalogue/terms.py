@@ -25,6 +25,20 @@ class Risk(StrEnum):
     PROFILING = "profiling"
 
 
+class Origin(StrEnum):
+    """How a value came to be, which decides what is handed over for use elsewhere (Art. 20(1) GDPR, WP 242 rev. 01).
+
+    ``provided`` by the person, ``observed`` from what they did, ``inferred`` from other values, written or given out by
+    the controller (``ours``), or taken from ``elsewhere``.
+    """
+
+    PROVIDED = "provided"
+    OBSERVED = "observed"
+    INFERRED = "inferred"
+    OURS = "ours"
+    ELSEWHERE = "elsewhere"
+
+
 class LegalBasis(StrEnum):
     """The grounds of Art. 6(1) GDPR, (a) to (f) in order."""
 

@@ -57,6 +57,7 @@ _STATES: Final = {
     "objection-upheld": "dpv:RequestFulfilled",
     "objection-overruled": "dpv:RequestRejected",
     "restricted": "dpv:RequestFulfilled",
+    "lift-announced": "dpv:RequestFulfilled",
     "restriction-lifted": "dpv:ActivityCompleted",
 }
 _ENTITIES: Final = {

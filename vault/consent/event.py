@@ -19,6 +19,7 @@ Kind = Literal[
     "objection-upheld",
     "objection-overruled",
     "restricted",
+    "lift-announced",
     "restriction-lifted",
 ]
 By = Literal["subject", "guardian", "staff", "app"]
@@ -43,7 +44,7 @@ YES: Final = frozenset({"given", "renewed"})
 NO: Final = frozenset({"refused", "withdrawn"})
 CONSENT: Final = YES | NO | {"expired", "requested"}
 OBJECTION: Final = frozenset({"objected", "objection-upheld", "objection-overruled"})
-RESTRICTION: Final = frozenset({"restricted", "restriction-lifted"})
+RESTRICTION: Final = frozenset({"restricted", "lift-announced", "restriction-lifted"})
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -62,7 +63,7 @@ class Event(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
         recorder: the principal that recorded it.
         evidence: reference to proof, sealed under the subject's key.
         jurisdiction: ISO 3166 code of the law that applies.
-        valid_until: from then on a consent is no more.
+        valid_until: from then on a consent is no more; of an announced lifting, until then the restriction stays.
         occurred_at: when the person said it.
         recorded_at: when it came into the ledger.
         origin: how it came into the ledger.

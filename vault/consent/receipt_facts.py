@@ -31,6 +31,7 @@ SAID: Final = {
     "objection-upheld": "The objection was upheld (Art. 21 GDPR)",
     "objection-overruled": "The objection was overruled (Art. 21 GDPR)",
     "restricted": "The person's data was restricted: it is stored and not used (Art. 18 GDPR)",
+    "lift-announced": "The person was told that the restriction will be lifted (Art. 18(3) GDPR)",
     "restriction-lifted": "The restriction was lifted (Art. 18 GDPR)",
 }
 """Every kind of event in plain words."""

@@ -81,10 +81,12 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         purposes: by name, those of which anything was said.
         restricted_at: since when the person's data is restricted (Art. 18), in microseconds since 1970.
+        kept_for: of somebody who was erased and of whom a law keeps something: the purposes it is kept for.
     """
 
     purposes: dict[str, PurposeStanding] = {}
     restricted_at: int | None = None
+    kept_for: tuple[str, ...] = ()
 
 
 NOTHING: Final = Standing()
@@ -128,7 +130,9 @@ def _restricted(standing: Standing, event: Event) -> Standing:
     if event.kind == "restricted":
         # Of several, the latest: a consent has to be younger than all of them to be an exception.
         return Standing(standing.purposes, max(standing.restricted_at or 0, to_microseconds(event.occurred_at)))
-    return standing if event.origin in BY_OTHERS else Standing(standing.purposes, None)
+    if event.kind == "lift-announced" or event.origin in BY_OTHERS:
+        return standing
+    return Standing(standing.purposes, None)
 
 
 def _objection(before: PurposeStanding, event: Event) -> PurposeStanding:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vault.catalogue.words import WORDS
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from vault.catalogue.findings import Findings
 
 FILES = ("catalogue.toml", "purposes.toml", "retention.toml", "model.conf", "policy.csv")
-OPTIONAL = ("consent.toml", "controller.toml")
+OPTIONAL = ("consent.toml", "controller.toml", "requests.toml")
 """Files that have defaults, so that folders from before there were any still load."""
 NOTICES = re.compile(r"notices/[^./][^/]*\.md")
 MOST_BYTES = 4 * 1024 * 1024
@@ -21,7 +23,7 @@ MOST_NOTICES = 1000
 
 def is_known(name: str) -> bool:
     """Tell whether a path within the folder is one of a policy file."""
-    return name in FILES or name in OPTIONAL or NOTICES.fullmatch(name) is not None
+    return name in FILES or name in OPTIONAL or any(each.fullmatch(name) is not None for each in (WORDS, NOTICES))
 
 
 def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
@@ -31,6 +33,7 @@ def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
         return {}
     root = folder.resolve()
     paths = [folder / name for name in (*FILES, *OPTIONAL)]
+    paths += sorted(path for path in folder.glob("words.*.toml") if is_known(path.name))
     paths += sorted(folder.glob("notices/*.md"))[:MOST_NOTICES]
     found: dict[str, str] = {}
     for path in paths:

@@ -14,8 +14,10 @@ from vault.catalogue.findings import Finding, Findings
 from vault.catalogue.load import load_catalogue
 from vault.catalogue.notices import load_notice
 from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
+from vault.catalogue.requests import RequestRules, load_requests
 from vault.catalogue.retention import load_retention
 from vault.catalogue.versions import Notices
+from vault.catalogue.words import NO_WORDS, WORDS, Words, load_words
 from vault.errors import PolicyInvalid
 from vault.ids import PolicyVersion
 from vault.policy.enforcer import check_model
@@ -46,11 +48,17 @@ class PolicySet:
     rules: RuleTable = field(repr=False)
     consent: ConsentRules = field(repr=False)
     controller: Controller = field(repr=False)
+    requests: RequestRules = field(default_factory=RequestRules, repr=False)
+    words: Mapping[str, Words] = field(default_factory=dict, repr=False)
 
     @property
     def model(self) -> str:
         """Return the text of casbin's model."""
         return self.files["model.conf"]
+
+    def words_in(self, language: str) -> Words:
+        """Return what fields and purposes are called in a language; none where the folder has no words of it."""
+        return self.words.get(language, NO_WORDS)
 
     @classmethod
     def from_folder(cls, path: Path) -> PolicySet:
@@ -114,9 +122,11 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     notices = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
     consents = _document("consent.toml", files, findings)
     controller = _document("controller.toml", files, findings)
+    handling = _document("requests.toml", files, findings)
     retention = load_retention(periods, catalogue, purposes or {}) if periods else {}
     asked = load_consent(consents, purposes) if consents else ConsentRules()
     stated = load_controller(controller) if controller else Controller()
+    handled = load_requests(handling) if handling else RequestRules()
     rules = RuleReader(findings, catalogue, purposes).read(files.get("policy.csv", ""))
     if "model.conf" in files:
         check_model(files["model.conf"], findings)
@@ -125,7 +135,18 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     check_needed(fields, catalogue, purposes.values())
     check_notices(reasons, purposes, notices, findings)
     named = Notices(each.notice for each in notices if each.notice and NOTICE.fullmatch(each.id))
-    return PolicySet(files, version_of(files), catalogue, purposes, named, retention, rules, asked, stated)
+    words = _words(files, findings, catalogue, purposes)
+    return PolicySet(
+        files, version_of(files), catalogue, purposes, named, retention, rules, asked, stated, handled, words
+    )
+
+
+def _words(
+    files: Mapping[str, str], findings: Findings, catalogue: Catalogue, purposes: Mapping[str, Purpose]
+) -> dict[str, Words]:
+    named = {path: match["language"] for path in files if (match := WORDS.fullmatch(path))}
+    documents = {language: _document(path, files, findings) for path, language in named.items()}
+    return {language: load_words(each, catalogue, purposes) for language, each in documents.items() if each}
 
 
 def _document(path: str, files: Mapping[str, str], findings: Findings) -> Document | None:

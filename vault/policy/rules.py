@@ -24,6 +24,11 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "vault:consents": ("record", "read", "check", "import"),
     "vault:restrictions": ("manage",),
     "vault:processing": ("read",),
+    "vault:requests": ("submit", "vouch", "read", "decide"),
+    "vault:packages": ("read",),
+    "vault:notices": ("read", "chase"),
+    "vault:webhooks": ("manage",),
+    "vault:jobs": ("read",),
 }
 """The vault's own resources, and what can be done with each."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, insert, select, update
 
 from vault.ids import SubjectId
+from vault.subjects.store import GONE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def still_there(
             .where(
                 SUBJECT.c.tenant_id == tenant,
                 SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]),
-                SUBJECT.c.state != "erased",
+                SUBJECT.c.state.not_in(sorted(GONE)),
             )
             .order_by(SUBJECT.c.id)
             .with_for_update(read=True, key_share=True)

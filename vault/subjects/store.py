@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, cast, func, null, select, union_all
@@ -26,7 +26,10 @@ PROFILE = "profile"
 MOST_RECORDS = 100
 """Records of one collection that a read shows, newest first; more are listed page by page."""
 
-State = Literal["active", "restricted", "erased"]
+State = Literal["active", "restricted", "erased", "retained"]
+GONE: Final = frozenset({"erased", "retained"})
+"""States of people who were erased. Of those who are retained a law keeps something, for the purposes that
+:class:`vault.consent.standing.Standing` names in ``kept_for``; for all others they are as little there."""
 
 
 class Row(NamedTuple):
