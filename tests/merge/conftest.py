@@ -1,5 +1,6 @@
-"""Whole vaults for the tests of merging."""
+"""Whole vaults for the tests of merging, some of which write letters."""
 
-from tests.vaults import node, place, sqlite_node, sqlite_place
+from tests.operations.identity.conftest import inbox, mailing
+from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
 
-__all__ = ["node", "place", "sqlite_node", "sqlite_place"]
+__all__ = ["inbox", "mailing", "node", "place", "postgres_place", "sqlite_node", "sqlite_place"]

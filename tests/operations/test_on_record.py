@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+import re
+from uuid import UUID, uuid4
 
 import pytest
 
+from tests.packages.made_up import with_package
+from tests.recipients.telling import one_notice
 from tests.vaults import ADA
+from vault.operations.identity.session import add_session
+from vault.operations.requests.steps import start_request
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
 TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
@@ -27,9 +32,26 @@ MAY = {"subjects": ["{id}"], "purposes": ["order-fulfilment", "direct-marketing"
 OBJECT, OBJECTION = "/v1/subjects/{id}/objections", {"purpose": "fraud-prevention", "reason": "a false alarm"}
 DECIDE, OVER = "/v1/subjects/{id}/objections/{objection}:decide", {"decision": "overruled", "reason": "an open case"}
 RESTRICT, LIFT = "/v1/subjects/{id}/restriction", "/v1/subjects/{id}/restriction:lift"
+ANNOUNCE, BY_POST = "/v1/subjects/{id}/restriction:announce", {"told": "by post"}
+DISPUTES, WRONG = "/v1/subjects/{id}/disputes", {"fields": ["address"], "statement": "never lived there"}
+RESOLVE, RIGHT = "/v1/subjects/{id}/disputes/{dispute}:resolve", {"decision": "refused", "reason": "see the contract"}
+CHECKED, SEEN = "/v1/subjects/{id}/fields:verify", {"fields": ["email"], "purpose": "subject-rights"}
+CORRECTED = "/v1/subjects/{id}/rectifications"
 CLAIMS = {"ground": "claims", "reason": "a dispute"}
 CONFIRM, RECORD = "/v1/consents:confirm", "/v1/processing-record"
 GPC = {"Sec-GPC": "1"}
+VERIFY, ME = "/v1/requests/{asked}:verify", "/v1/me"
+SIGNED_IN = {"Authorization": "Bearer {me}"}
+HOOK, ROTATE, TRY = "/v1/webhook", "/v1/webhook:rotate-secret", "/v1/webhook:test"
+HERE, HERS = {"url": "https://localhost:1/hook"}, "?app=support"
+MINE, SENT = "/v1/notices:mine", "/v1/notices:sent"
+DONE, CHASE = "/v1/notices/{notice}:acknowledge", "/v1/notices/{notice}:chase"
+
+ASKS, ACCESS = "/v1/requests", {"kind": "access", "subject": "{id}"}
+ASKED, CHECKED_IN, REVIEWED = "/v1/requests/{waiting}", "/v1/requests/{checked}", "/v1/requests/{reviewed}"
+NO_REQUEST = "/v1/requests/{nobody}"
+PREVIEW, KEPT = "/v1/subjects/{id}/erasure:preview", {"names": ["phone"], "until": "2030-12-31", "reason": "claim 12"}
+PACKAGE, SECRET = "/v1/requests/{package}/package", {"passphrase": "correct horse battery staple"}
 
 
 def ask(**more):
@@ -168,16 +190,41 @@ CALLS = [
     ("restrict, no right", ("support", "POST", RESTRICT, CLAIMS), 403, ("restrict", "denied", "not-granted")),
     ("restrict, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/restriction", CLAIMS), 404, ("restrict", "failed", "subject-not-found")),
     ("restrict, no reason", ("dpo", "POST", RESTRICT, but(CLAIMS, reason=" ")), 422, ("restrict", "failed", "invalid-reason")),
-    ("lift", ("dpo", "POST", "/v1/subjects/{restricted}/restriction:lift", {}), 201, ("lift-restriction", "allowed", None)),
+    ("announce", ("dpo", "POST", "/v1/subjects/{restricted}/restriction:announce", BY_POST), 201, ("lift-restriction", "allowed", None)),
+    ("announce, no mail is set up", ("dpo", "POST", "/v1/subjects/{restricted}/restriction:announce", {}), 409, ("lift-restriction", "failed", "person-not-told")),
+    ("announce, not restricted", ("dpo", "POST", ANNOUNCE, BY_POST), 409, ("lift-restriction", "failed", "not-restricted")),
+    ("announce, no right", ("support", "POST", ANNOUNCE, BY_POST), 403, ("lift-restriction", "denied", "not-granted")),
+    ("announce, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/restriction:announce", BY_POST), 404, ("lift-restriction", "failed", "subject-not-found")),
+    ("lift", ("dpo", "POST", "/v1/subjects/{announced}/restriction:lift", {}), 201, ("lift-restriction", "allowed", None)),
+    ("lift, the person was not told", ("dpo", "POST", "/v1/subjects/{restricted}/restriction:lift", {}), 409, ("lift-restriction", "failed", "notice-first")),
     ("lift, not restricted", ("dpo", "POST", LIFT, {}), 409, ("lift-restriction", "failed", "not-restricted")),
     ("lift, no right", ("support", "POST", LIFT, {}), 403, ("lift-restriction", "denied", "not-granted")),
     ("lift, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/restriction:lift", {}), 404, ("lift-restriction", "failed", "subject-not-found")),
+    ("dispute", ("dpo", "POST", DISPUTES, WRONG), 201, ("dispute", "allowed", None)),
+    ("dispute, no right", ("support", "POST", DISPUTES, WRONG), 403, ("dispute", "denied", "not-granted")),
+    ("dispute, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/disputes", WRONG), 404, ("dispute", "failed", "subject-not-found")),
+    ("dispute, unknown field", ("dpo", "POST", DISPUTES, but(WRONG, fields=["shoe"])), 422, ("dispute", "failed", "unknown-field")),
+    ("dispute, no words", ("dpo", "POST", DISPUTES, but(WRONG, statement=" ")), 422, ("dispute", "failed", "invalid-words")),
+    ("resolve", ("dpo", "POST", RESOLVE, RIGHT), 201, ("dispute", "allowed", "refused")),
+    ("resolve, no right", ("support", "POST", RESOLVE, RIGHT), 403, ("dispute", "denied", "not-granted")),
+    ("resolve, no such dispute", ("dpo", "POST", "/v1/subjects/{id}/disputes/{event}:resolve", RIGHT), 404, ("dispute", "failed", "dispute-not-found")),
+    ("resolve, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/disputes/{event}:resolve", RIGHT), 404, ("dispute", "failed", "subject-not-found")),
+    ("verify a value", ("dpo", "POST", CHECKED, SEEN), 200, ("verify-value", "allowed", None)),
+    ("verify a value, denied", ("fulfilment", "POST", CHECKED, but(SEEN, fields=["iban"], purpose="order-fulfilment")), 403, ("verify-value", "denied", None)),
+    ("verify a value, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/fields:verify", SEEN), 404, ("verify-value", "failed", "subject-not-found")),
+    ("verify a value, unknown field", ("dpo", "POST", CHECKED, but(SEEN, fields=["shoe"])), 422, ("verify-value", "failed", "unknown-field")),
+    ("verify a value, unknown purpose", ("dpo", "POST", CHECKED, but(SEEN, purpose="fun")), 422, ("verify-value", "failed", "unknown-purpose")),
+    ("rectifications", ("support", "GET", CORRECTED, None), 200, ("read-requests", "allowed", None)),
+    ("rectifications, no right", ("finance", "GET", CORRECTED, None), 403, ("read-requests", "denied", "not-granted")),
+    ("rectifications, nobody", ("support", "GET", "/v1/subjects/{nobody}/rectifications", None), 404, ("read-requests", "denied", "subject-not-found")),
     ("receipt", ("support", "GET", "/v1/subjects/{id}/consents/{objection}/receipt", None), 200, ("read-receipt", "allowed", None)),
     ("receipt, no such event", ("support", "GET", RECEIPT, None), 404, ("read-receipt", "failed", "consent-event-not-found")),
     ("receipt, nobody", ("support", "GET", "/v1/subjects/{nobody}/consents/{event}/receipt", None), 404, ("read-receipt", "failed", "subject-not-found")),
     ("receipt, no right", ("finance", "GET", RECEIPT, None), 403, ("read-receipt", "denied", "not-granted")),
     ("signing keys", ("stranger", "GET", "/v1/signing-keys", None), 200, ("read-policies", "allowed", None)),
     ("audit", ("dpo", "GET", "/v1/audit/entries", None), 200, ("read-audit", "allowed", None)),
+    ("jobs", ("dpo", "GET", "/v1/jobs", None), 200, ("read-jobs", "allowed", None)),
+    ("jobs, no right", ("sales", "GET", "/v1/jobs", None), 403, ("read-jobs", "denied", "not-granted")),
     ("audit, no right", ("sales", "GET", "/v1/audit/entries", None), 403, ("read-audit", "denied", "not-granted")),
     ("catalogue", ("stranger", "GET", "/v1/catalogue", None), 200, ("read-policies", "allowed", None)),
     ("purposes", ("stranger", "GET", "/v1/purposes", None), 200, ("read-policies", "allowed", None)),
@@ -188,6 +235,100 @@ CALLS = [
     ("processing record", ("dpo", "GET", RECORD, None), 200, ("read-processing", "allowed", None)),
     ("processing record, no right", ("sales", "GET", RECORD, None), 403, ("read-processing", "denied", "not-granted")),
     ("processing record, of the future", ("dpo", "GET", RECORD + "?since=2999-01-01T00:00:00Z", None), 422, ("read-processing", "failed", "invalid-since")),
+    ("webhook", ("support", "PUT", HOOK, HERE), 200, ("set-webhook", "allowed", "webhook-set")),
+    ("webhook, of another app", ("operator", "PUT", HOOK + HERS, HERE), 200, ("set-webhook", "allowed", "webhook-set")),
+    ("webhook, of another app, no right", ("sales", "PUT", HOOK + HERS, HERE), 403, ("set-webhook", "denied", "not-granted")),
+    ("webhook, of no app", ("operator", "PUT", HOOK + "?app=nobody", HERE), 404, ("set-webhook", "failed", "not-found")),
+    ("webhook, no address", ("support", "PUT", HOOK, {"url": "http://"}), 422, ("set-webhook", "failed", "invalid-url")),
+    ("webhook, shown", ("support", "GET", HOOK, None), 200, ("read-notices", "allowed", None)),
+    ("webhook, shown, there is none", ("sales", "GET", HOOK, None), 404, ("read-notices", "failed", "no-webhook")),
+    ("webhook, new secret", ("support", "POST", ROTATE, None), 200, ("set-webhook", "allowed", "secret-rotated")),
+    ("webhook, new secret, there is none", ("sales", "POST", ROTATE, None), 404, ("set-webhook", "failed", "no-webhook")),
+    ("webhook, tried", ("support", "POST", TRY, None), 200, ("send-notice", "failed", "address-refused")),
+    ("webhook, tried, there is none", ("sales", "POST", TRY, None), 404, ("send-notice", "failed", "no-webhook")),
+    ("webhooks", ("operator", "GET", "/v1/webhooks", None), 200, ("read-notices", "allowed", None)),
+    ("webhooks, no right", ("support", "GET", "/v1/webhooks", None), 403, ("read-notices", "denied", "not-granted")),
+    ("notices, mine", ("support", "GET", MINE, None), 200, ("read-notices", "allowed", None)),
+    ("notices, sent", ("dpo", "GET", SENT + "?subject={id}", None), 200, ("read-notices", "allowed", None)),
+    ("notices, sent, no right", ("sales", "GET", SENT, None), 403, ("read-notices", "denied", "not-granted")),
+    ("notices, sent, no such app", ("dpo", "GET", SENT + "?app=nobody", None), 404, ("read-notices", "failed", "not-found")),
+    ("acknowledge", ("support", "POST", DONE, None), 200, ("acknowledge-notice", "allowed", None)),
+    ("acknowledge, in an app's stead", ("dpo", "POST", DONE, None), 200, ("acknowledge-notice", "allowed", "on-behalf")),
+    ("acknowledge, another's", ("sales", "POST", DONE, None), 404, ("acknowledge-notice", "failed", "recipient-notice-not-found")),
+    ("chase", ("dpo", "POST", CHASE, None), 202, ("send-notice", "allowed", "chased")),
+    ("chase, no right", ("support", "POST", CHASE, None), 403, ("send-notice", "denied", "not-granted")),
+    ("chase, no such notice", ("dpo", "POST", "/v1/notices/{event}:chase", None), 404, ("send-notice", "failed", "recipient-notice-not-found")),
+    ("webhook, removed", ("support", "DELETE", HOOK, None), 204, ("set-webhook", "allowed", "webhook-removed")),
+    ("webhook, removed already", ("support", "DELETE", HOOK, None), 404, ("set-webhook", "failed", "no-webhook")),
+    ("chase, nowhere to send it", ("dpo", "POST", CHASE, None), 409, ("send-notice", "failed", "no-webhook")),
+    ("request", ("support", "POST", ASKS, ACCESS), 201, ("submit-request", "allowed", "receive")),
+    ("request, no right", ("finance", "POST", ASKS, ACCESS), 403, ("submit-request", "denied", "not-granted")),
+    ("request, nobody", ("support", "POST", ASKS, but(ACCESS, subject="{nobody}")), 404, ("submit-request", "failed", "subject-not-found")),
+    ("request, who knows", ("support", "POST", ASKS, {"kind": "access", "identity": {"email": "no@example.org"}}), 201, ("submit-request", "allowed", "receive")),
+    ("request, whose", ("support", "POST", ASKS, {"kind": "access"}), 422, ("submit-request", "failed", "invalid-identity")),
+    ("request, unknown purpose", ("support", "POST", ASKS, but(ACCESS, scope={"purposes": ["fun"]})), 422, ("submit-request", "failed", "unknown-purpose")),
+    ("request, nothing said", ("support", "POST", ASKS, but(ACCESS, kind="rectification")), 422, ("submit-request", "failed", "invalid-details")),
+    ("requests", ("dpo", "GET", ASKS, None), 200, ("read-requests", "allowed", None)),
+    ("requests, no right", ("finance", "GET", ASKS, None), 403, ("read-requests", "denied", "not-granted")),
+    ("requests, one", ("dpo", "GET", ASKED, None), 200, ("read-requests", "allowed", None)),
+    ("requests, none", ("dpo", "GET", NO_REQUEST, None), 404, ("read-requests", "failed", "request-not-found")),
+    ("approve", ("dpo", "POST", CHECKED_IN + ":approve", {}), 200, ("move-request", "allowed", "approve")),
+    ("approve, not verified", ("dpo", "POST", ASKED + ":approve", {}), 409, ("move-request", "failed", "wrong-state")),
+    ("approve, no right", ("support", "POST", CHECKED_IN + ":approve", {}), 403, ("move-request", "denied", "not-granted")),
+    ("approve, none", ("dpo", "POST", NO_REQUEST + ":approve", {}), 404, ("move-request", "failed", "request-not-found")),
+    ("reject", ("dpo", "POST", ASKED + ":reject", {"ground": "excessive"}), 200, ("move-request", "allowed", "reject")),
+    ("reject, no ground", ("dpo", "POST", ASKED + ":reject", {"ground": "no"}), 422, ("move-request", "failed", "unknown-ground")),
+    ("extend", ("dpo", "POST", ASKED + ":extend", {"reason": "number"}), 200, ("move-request", "allowed", "extend")),
+    ("extend, bad note", ("dpo", "POST", ASKED + ":extend", {"reason": "number", "note": ""}), 422, ("move-request", "failed", "invalid-note")),
+    ("ask who it is", ("dpo", "POST", ASKED + ":ask-identity", {}), 200, ("move-request", "allowed", "ask-identity")),
+    ("cancel", ("support", "POST", ASKED + ":cancel", {}), 200, ("move-request", "allowed", "cancel")),
+    ("cancel, no right", ("finance", "POST", ASKED + ":cancel", {}), 403, ("move-request", "denied", "not-granted")),
+    ("reopen, open", ("dpo", "POST", ASKED + ":reopen", {}), 409, ("move-request", "failed", "wrong-state")),
+    ("complete", ("dpo", "POST", REVIEWED + ":complete", {"outcome": "changed"}), 200, ("move-request", "allowed", "complete")),
+    ("complete, not begun", ("dpo", "POST", ASKED + ":complete", {"outcome": "changed"}), 409, ("move-request", "failed", "wrong-state")),
+    ("preview", ("dpo", "GET", PREVIEW, None), 200, ("preview-erasure", "allowed", None)),
+    ("preview, no right", ("finance", "GET", PREVIEW, None), 403, ("preview-erasure", "denied", "not-granted")),
+    ("preview, nobody", ("dpo", "GET", "/v1/subjects/{nobody}/erasure:preview", None), 404, ("preview-erasure", "failed", "subject-not-found")),
+    ("preview, a part", ("dpo", "POST", PREVIEW, {"fields": ["phone"]}), 200, ("preview-erasure", "allowed", None)),
+    ("preview, unknown", ("dpo", "POST", PREVIEW, {"fields": ["shoe_size"]}), 422, ("preview-erasure", "failed", "unknown-scope")),
+    ("grounds", ("dpo", "POST", "/v1/requests/{asked}/grounds", KEPT), 201, ("move-request", "allowed", "keep")),
+    ("grounds, no right", ("support", "POST", "/v1/requests/{asked}/grounds", KEPT), 403, ("move-request", "denied", "not-granted")),
+    ("grounds, over", ("dpo", "POST", "/v1/requests/{asked}/grounds", but(KEPT, until="2020-01-01")), 422, ("move-request", "failed", "invalid-grounds")),
+    ("grounds, no such request", ("dpo", "POST", NO_REQUEST + "/grounds", KEPT), 404, ("move-request", "failed", "request-not-found")),
+    ("grounds, another kind", ("dpo", "POST", ASKED + "/grounds", KEPT), 409, ("move-request", "failed", "wrong-state")),
+    ("certificate, not yet", ("dpo", "GET", "/v1/requests/{asked}/certificate", None), 409, ("read-requests", "failed", "certificate-not-ready")),
+    ("certificate, no right", ("finance", "GET", "/v1/requests/{asked}/certificate", None), 403, ("read-requests", "denied", "not-granted")),
+    ("certificate, no erasure", ("dpo", "GET", ASKED + "/certificate", None), 404, ("read-requests", "failed", "request-not-found")),
+    ("erasures", ("dpo", "GET", "/v1/erasures", None), 200, ("read-requests", "allowed", None)),
+    ("erasures, no right", ("finance", "GET", "/v1/erasures", None), 403, ("read-requests", "denied", "not-granted")),
+    ("package", ("dpo", "GET", PACKAGE, None), 200, ("download-package", "allowed", None)),
+    ("package, encrypted", ("dpo", "POST", PACKAGE + ":download", SECRET), 200, ("download-package", "allowed", None)),
+    ("package, a short passphrase", ("dpo", "POST", PACKAGE + ":download", but(SECRET, passphrase="x")), 422, ("download-package", "failed", "invalid-passphrase")),
+    ("package, no right", ("support", "GET", PACKAGE, None), 403, ("download-package", "denied", "not-granted")),
+    ("package, no such request", ("dpo", "GET", "/v1/requests/{nobody}/package", None), 404, ("download-package", "failed", "request-not-found")),
+    ("package, sent", ("dpo", "POST", PACKAGE + ":send", HERE), 409, ("send-package", "failed", "not-portable")),
+    ("package, sent, no right", ("support", "POST", PACKAGE + ":send", HERE), 403, ("send-package", "denied", "not-granted")),
+    ("package, sent, no address", ("dpo", "POST", PACKAGE + ":send", {"url": "http://"}), 422, ("send-package", "failed", "invalid-url")),
+    ("verify, no mail is set up", ("dpo", "POST", VERIFY, {"send_code": True}), 409, ("send-code", "failed", "mail-not-configured")),
+    ("verify, a code for a request that is not there", ("dpo", "POST", "/v1/requests/{nobody}:verify", {"send_code": True}), 404, ("send-code", "failed", "request-not-found")),
+    ("verify, a code, no right", ("finance", "POST", VERIFY, {"send_code": True}), 403, ("send-code", "denied", "not-granted")),
+    ("verify, wrong code", ("dpo", "POST", VERIFY, {"code_id": "{event}", "code": "1234 5678"}), 404, ("verify-identity", "failed", "code-invalid")),
+    ("verify, by staff", ("dpo", "POST", VERIFY, {"evidence": "passport seen"}), 200, ("verify-identity", "allowed", "verify")),
+    ("verify, by staff, no words", ("dpo", "POST", VERIFY, {"evidence": " "}), 422, ("verify-identity", "failed", "invalid-evidence")),
+    ("verify, by staff, no right", ("support", "POST", VERIFY, {"evidence": "passport seen"}), 403, ("verify-identity", "denied", "not-granted")),
+    ("verify, vouched for, no right", ("support", "POST", VERIFY, {"vouch": {"level": "fresh"}}), 403, ("verify-identity", "denied", "not-granted")),
+    ("sign in, no mail is set up", (None, "POST", ME + "/sessions", {"identity": {"email": "ada@example.org"}}), 409, ("send-code", "denied", "mail-not-configured")),
+    ("sign in, wrong code", (None, "POST", ME + "/sessions:verify", {"session": "{event}", "code": "1"}), 404, ("open-session", "denied", "code-invalid")),
+    ("mine, wrong bearer", (None, "GET", ME + "/requests", None), 401, ("sign-in", "denied", "not-authenticated")),
+    ("mine", (None, "GET", ME + "/requests", None, SIGNED_IN), 200, ("read-requests", "allowed", None)),
+    ("mine, one", (None, "GET", ME + "/requests/{asked}", None, SIGNED_IN), 200, ("read-requests", "allowed", None)),
+    ("mine, none of mine", (None, "GET", ME + "/requests/{nobody}", None, SIGNED_IN), 404, ("read-requests", "failed", "request-not-found")),
+    ("mine, made", (None, "POST", ME + "/requests", {"kind": "erasure"}, SIGNED_IN), 201, [("submit-request", "allowed", "receive"), ("submit-request", "allowed", "verify")]),
+    ("mine, verified", (None, "POST", ME + "/requests/{asked}:verify", None, SIGNED_IN), 200, ("verify-identity", "allowed", "verify")),
+    ("mine, cancelled", (None, "POST", ME + "/requests/{asked}:cancel", None, SIGNED_IN), 200, ("move-request", "allowed", "cancel")),
+    ("mine, fetched", (None, "GET", ME + "/requests/{package}/package", None, SIGNED_IN), 200, ("download-package", "allowed", None)),
+    ("mine, fetched encrypted", (None, "POST", ME + "/requests/{package}/package:download", SECRET, SIGNED_IN), 200, ("download-package", "allowed", None)),
+    ("sign out", (None, "DELETE", ME + "/session", None, SIGNED_IN), 204, ("end-session", "allowed", None)),
     ("no bearer", (None, "POST", READ, ask()), 401, ("sign-in", "denied", "not-authenticated")),
     ("idempotent", ("sales", "POST", ONE, NEW, {"Idempotency-Key": "fresh"}), 201, ("create", "allowed", None)),
     ("idempotent, other call", ("sales", "POST", ONE, NEW, {"Idempotency-Key": "used"}), 422, ("create", "failed", "idempotency-key-reused")),
@@ -230,25 +371,57 @@ async def _names(node, wanted):
         names["{objection}"] = (await _said(node, subject, "objections", **OBJECTION))["id"]
     if "{final}" in wanted:
         names["{final}"] = (await _said(node, subject, "objections", purpose="direct-marketing"))["id"]
-    if "{restricted}" in wanted:
+    if any(each in wanted for each in ("{waiting}", "{checked}", "{reviewed}")):
+        review = (await node.post("support", ASKS, {"kind": "review", "subject": subject})).json()["id"]
+        names |= dict.fromkeys(("{waiting}", "{checked}", "{reviewed}"), review)
+        if "{waiting}" not in wanted:
+            await node.post("dpo", f"/v1/requests/{review}:verify", {"evidence": "seen"})
+        if "{reviewed}" in wanted:
+            await node.post("dpo", f"/v1/requests/{review}:approve", {})
+            await start_request(node.house, "default", UUID(review))
+    if "{package}" in wanted:
+        names["{package}"] = str(await with_package(node, subject))
+    if "{notice}" in wanted:
+        names["{notice}"] = str((await one_notice(node))[1].id)
+    if "{restricted}" in wanted or "{announced}" in wanted:
         await _said(node, subject, "restriction", **CLAIMS)
-        names["{restricted}"] = subject
+        names["{restricted}"] = names["{announced}"] = subject
+    if "{announced}" in wanted:
+        await _said(node, subject, "restriction:announce", **BY_POST)
+        node.house.clock.advance(days=3)
+    if "'used'" in wanted:
+        used = {"profile": {"name": "Other"}, "purpose": "order-fulfilment"}
+        await node.post("sales", ONE, used, headers={"Idempotency-Key": "used"})
+    if "{asked}" in wanted:
+        asked = await node.post("dpo", "/v1/requests", {"kind": "erasure", "subject": subject})
+        assert asked.status_code == 201, asked.text
+        names["{asked}"] = asked.json()["id"]
+    if "{me}" in wanted:
+        async with node.house.data.transaction() as connection:
+            _, opened = await add_session(connection, "default", UUID(subject), node.house.clock.now())
+        names["{me}"] = opened.token
+    if "{dispute}" in wanted:
+        names["{dispute}"] = (await _said(node, subject, "disputes", **WRONG))["disputes"]["address"]
     return names
 
 
 async def test_every_call_leaves_exactly_one_entry(node):
     wrong = []
-    used = {"profile": {"name": "Other"}, "purpose": "order-fulfilment"}
-    await node.post("sales", ONE, used, headers={"Idempotency-Key": "used"})
     for what, (role, method, path, body, *rest), status, expected in CALLS:
-        wanted = path + str(body)
+        wanted = path + str(body) + str(rest)
         names = await _names(node, wanted)
         async with node.new_entries() as made:
             answer = await node.call(
-                role, method, _filled(path, names), _filled(body, names), headers=rest[0] if rest else None
+                role,
+                method,
+                _filled(path, names),
+                _filled(body, names),
+                headers=_filled(rest[0], names) if rest else None,
             )
         seen = [(each.action, each.decision, each.code) for each in made]
-        if answer.status_code != status or seen != ([] if expected is None else [expected]):
+        # What makes several moves of one request at once leaves an entry for each.
+        told = expected if isinstance(expected, list) else [] if expected is None else [expected]
+        if answer.status_code != status or seen != told:
             wrong.append((what, answer.status_code, seen, answer.text))
         elif answer.status_code >= 400 and role is not None and answer.json().get("audit") != str(made[0].id):
             wrong.append((what, "the problem does not name its entry", answer.text))
@@ -265,7 +438,10 @@ async def test_every_call_leaves_exactly_one_entry(node):
 
 async def test_every_route_of_the_api_is_in_the_table(sqlite_node):
     document = (await sqlite_node.http.get("/openapi.json")).json()
-    known = {(method, path.partition("?")[0]) for _what, (_role, method, path, *_rest), _status, _entry in CALLS}
+    known = {
+        (method, re.sub(r"/requests/\{(?!request\b)\w+\}", "/requests/{request}", path.partition("?")[0]))
+        for _what, (_role, method, path, *_rest), _status, _entry in CALLS
+    }
     for path, operations in document["paths"].items():
         if not path.startswith("/v1"):
             continue

@@ -11,6 +11,7 @@ from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId, new_id
 from vault.operations.build import Maker, is_external_id, record_digest, record_rows
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, require_ground
+from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
 from vault.operations.values import check_moment, checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
@@ -65,7 +66,7 @@ async def append_record(
     values = normalised(known, fields, at="/fields")
     tenant = caller.tenant
     (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
-    await require_ground(house, caller, decision, "append", found)
+    found = await require_ground(house, caller, decision, "append", found)
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     maker = Maker(tenant, await house.keyring.index_keys(tenant), origin.collected_at)
     digest = None if external_id is None else record_digest(maker.index_keys, collection, external_id)
@@ -75,6 +76,7 @@ async def append_record(
     async with writing(house, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
         if found is None or keys is None or not await still_there(connection, tenant, [subject]):
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
         earlier = await record_by_external(connection, tenant, subject, collection, digest)
         if earlier is not None:
             written = _same(keys, tenant, earlier, values)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec.structs import replace
 
 from vault.catalogue.types import decode, encode
 from vault.crypto.seal import place
@@ -12,12 +14,15 @@ from vault.operations.build import EXTERNAL_IDS, Maker, external_rows
 from vault.operations.consents.children import BIRTH_DATE, expire_childs_consents
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, require_ground
 from vault.operations.external_ids import unknown
+from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
+from vault.operations.tombstones import require_none
 from vault.operations.values import checked_source, fields_of, merged, normalised
 from vault.operations.write import Written, writing
 from vault.storage.columns import from_microseconds
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
 from vault.subjects.index import digests
+from vault.subjects.merging import still_there
 from vault.subjects.records import Origin, earliest_expiry, pack, seal_values, unpack
 from vault.subjects.store import PROFILE, Wanted
 
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from vault.operations.house import Caller, House
     from vault.operations.write import Keep
     from vault.policy.decision import Decision
+    from vault.subjects.records import Stored
 
 
 @on_record("update")
@@ -44,6 +50,7 @@ async def patch_profile(
     purpose: str,
     revision: int | None,
     source: str | None = None,
+    returning: bool = False,
 ) -> int:
     """Patch a profile that has not changed since the caller read it.
 
@@ -55,6 +62,7 @@ async def patch_profile(
         purpose: why.
         revision: the one that the caller read (``If-Match``).
         source: where the new values come from; the caller's name by default.
+        returning: whether the person, erased earlier, has come back by themselves.
 
     Returns:
         the new revision.
@@ -75,7 +83,9 @@ async def patch_profile(
             hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
         )
     origin = Origin(origin_source, house.clock.now(), purpose)
-    return await change_profile(house, caller, subject, patch, fields, decision, origin, expected=revision)
+    return await change_profile(
+        house, caller, subject, patch, fields, decision, origin, expected=revision, returning=returning
+    )
 
 
 async def change_profile(
@@ -89,11 +99,12 @@ async def change_profile(
     *,
     expected: int | None,
     keep: Keep | None = None,
+    returning: bool = False,
 ) -> int:
     """Apply a patch whose fields are known and granted already; returns the new revision."""
     tenant = caller.tenant
     (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
-    await require_ground(house, caller, decision, "update", found)
+    found = await require_ground(house, caller, decision, "update", found)
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     index_keys = await house.keyring.index_keys(tenant)
     maker = Maker(tenant, index_keys, origin.collected_at)
@@ -102,14 +113,19 @@ async def change_profile(
     async with writing(house, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch:  # the person's row before the record, as everywhere, so that nobody waits in a ring
             await locked_subject(connection, tenant, subject)
+        retained = found is not None and found.state == "retained"
+        there = retained or await still_there(connection, tenant, [subject])
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
-        if row is None or keys is None or found is None or found.state == "erased":
+        if row is None or keys is None or found is None or not there:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
         if expected is not None and row.revision != expected:
             raise StaleRevision(
                 "the profile has changed since you read it", hint="read it again and send the change anew"
             )
-        new = await _write(connection, maker, keys, row, patch, fields, origin)
+        old, new = await write_values(connection, maker, keys, row, patch, fields, origin)
+        come = {name: value for name, value in new.items() if old.get(name) != value}
+        await require_none(house, connection, tenant, fields, come, returning=returning)
         if BIRTH_DATE in new:
             await expire_childs_consents(house, caller, connection, subject, new[BIRTH_DATE])
         written = Written(subject, row.revision + 1, created=False)
@@ -118,7 +134,14 @@ async def change_profile(
     return written.revision
 
 
-async def _write(
+class Values(NamedTuple):
+    """The values of the fields that a patch names, before and after it."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+async def write_values(
     connection: AsyncConnection,
     maker: Maker,
     keys: SubjectKeys,
@@ -126,16 +149,35 @@ async def _write(
     patch: Mapping[str, Any],
     fields: Mapping[str, Field],
     origin: Origin,
-) -> dict[str, Any]:
-    """Write the profile as it is after the patch; returns the new values."""
-    where = place(maker.tenant, row.subject_id, PROFILE, row.id)
+    *,
+    corrects: bool = False,
+) -> Values:
+    """Write a record as it is after the patch, with what leads to it.
+
+    Args:
+        connection: the open transaction.
+        maker: the tenant, its index keys and the moment.
+        keys: the person's.
+        row: the record, locked.
+        patch: RFC 7396.
+        fields: the fields that it names.
+        origin: where the new values come from.
+        corrects: whether the new values stay for the purposes, and until the moments, of those that they correct.
+
+    Raises:
+        InvalidInput: a value does not have the form of its field.
+        Conflict: the person has another id in a system already.
+    """
+    where = place(maker.tenant, row.subject_id, row.collection, row.id)
     body = unpack(row.body)
     old = {name: decode(keys.open(name, body[name].sealed, where)) for name in patch if name in body}
     known = old.get(EXTERNAL_IDS)
-    if isinstance(known, dict) and patch.get(EXTERNAL_IDS):
+    if row.collection == PROFILE and isinstance(known, dict) and patch.get(EXTERNAL_IDS):
         patch = {**patch, EXTERNAL_IDS: unknown(known, patch[EXTERNAL_IDS])}
     new = _merged_values(old, patch, fields)
     sealed = seal_values(keys, where, {name: encode(value) for name, value in new.items()}, origin)
+    if corrects:
+        sealed = {name: _like(body[name], each) if name in body else each for name, each in sealed.items()}
     body = {name: stored for name, stored in body.items() if name not in patch} | sealed
     expiry = earliest_expiry(body)
     await change_record(
@@ -155,8 +197,13 @@ async def _write(
         come=_digests(maker, fields, new),
         version=maker.index_keys.version,
     )
-    await _add_external(connection, maker, row, old, new)
-    return new
+    if row.collection == PROFILE:
+        await _add_external(connection, maker, row, old, new)
+    return Values(old, new)
+
+
+def _like(before: Stored, after: Stored) -> Stored:
+    return replace(after, purpose=before.purpose, expires_at=before.expires_at)
 
 
 def _merged_values(old: Mapping[str, Any], patch: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vault.operations.change_profile import change_profile
 from vault.operations.decide import decide, ground_refusal, require_all
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
+from vault.operations.tombstones import require_none
 from vault.operations.values import checked_source, fields_of, normalised
 from vault.operations.write import Written, writing
 from vault.subjects.records import Origin
@@ -52,14 +53,25 @@ async def create_subject(
     external_ids: Mapping[str, Any],
     purpose: str,
     source: str | None = None,
+    returning: bool = False,
     keep: Keep | None = None,
 ) -> Written:
     """Create a customer with a profile.
 
+    Args:
+        house: the rooms.
+        caller: who creates.
+        profile: values by field.
+        external_ids: the customer's ids in other systems.
+        purpose: why.
+        source: where the values come from; the caller's name by default.
+        returning: whether somebody who was erased earlier has come back by themselves.
+        keep: keeps the answer.
+
     Raises:
         InvalidInput: a field, value or external id does not have its form; all faults at once.
         Denied: a field may not be written for this purpose.
-        Conflict: an external id leads to somebody already.
+        Conflict: an external id leads to somebody already, or to somebody who was erased.
     """
     await require_right(house, caller, "vault:subjects", "create", audited_as="create")
     checked = await _check(house, caller, profile, external_ids, purpose, source)
@@ -68,7 +80,7 @@ async def create_subject(
         code="external-id-taken",
         hint="use :upsert to bring that person up to date",
     )
-    return await _create(house, caller, checked, keep, taken)
+    return await _create(house, caller, checked, keep, taken, returning=returning)
 
 
 @on_record("create")
@@ -80,6 +92,7 @@ async def upsert_subject(
     external_ids: Mapping[str, Any],
     purpose: str,
     source: str | None = None,
+    returning: bool = False,
     keep: Keep | None = None,
 ) -> Written:
     """Create a customer, or bring the one up to date to whom any of the external ids leads.
@@ -87,7 +100,7 @@ async def upsert_subject(
     Raises:
         InvalidInput: no external id, or something without its form.
         Denied: a field may not be written for this purpose.
-        Conflict: the external ids lead to two people.
+        Conflict: the external ids lead to two people, or to somebody who was erased and is not ``returning``.
     """
     await require_right(house, caller, "vault:subjects", "create", audited_as="create")
     if not external_ids:
@@ -96,14 +109,23 @@ async def upsert_subject(
     found = await _find(house, caller, checked.external_ids)
     if found is None:
         try:
-            return await _create(house, caller, checked, keep, taken=None)
+            return await _create(house, caller, checked, keep, taken=None, returning=returning)
         except IntegrityError:  # somebody else created the person meanwhile: then there is one to bring up to date
             found = await _find(house, caller, checked.external_ids)
         if found is None:
             raise Conflict("the same person is being written at this moment", code="in-flight", hint="send it again")
     values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: checked.external_ids}
     revision = await change_profile(
-        house, caller, found, values, checked.fields, checked.decision, checked.origin, expected=None, keep=keep
+        house,
+        caller,
+        found,
+        values,
+        checked.fields,
+        checked.decision,
+        checked.origin,
+        expected=None,
+        keep=keep,
+        returning=returning,
     )
     return Written(found, revision, created=False)
 
@@ -129,7 +151,7 @@ async def _check(
 
 
 async def _create(
-    house: House, caller: Caller, checked: _Checked, keep: Keep | None, taken: Conflict | None
+    house: House, caller: Caller, checked: _Checked, keep: Keep | None, taken: Conflict | None, *, returning: bool
 ) -> Written:
     await require_all(house, caller, checked.decision, "create", ground_refusal(checked.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
@@ -150,6 +172,7 @@ async def _create(
                 external=external_rows(maker, subject, checked.external_ids),
                 index=index,
             )
+            await require_none(house, connection, tenant, checked.fields, values, returning=returning)
             if keep is not None:
                 await keep(connection, written)
     except Unavailable:

@@ -88,13 +88,19 @@ def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | 
         now: in microseconds since 1970.
     """
     if found is None or found.state == "erased":
-        return ground.missing if ground.consent else SUBJECT_NOT_FOUND
+        return _nobody(ground)
     if found.standing is None and found.state == "active" and not ground.consent:
         return None  # the common case: this person never said anything
     standing = unpack(found.standing)
+    if found.state == "retained" and ground.purpose not in standing.kept_for:
+        return _nobody(ground)
     if found.state == "restricted" and standing.restricted_at is None:
         standing = Standing(standing.purposes, ALWAYS)
     return refusal(ground, standing, now)
+
+
+def _nobody(ground: Ground) -> Refusal:
+    return ground.missing if ground.consent else SUBJECT_NOT_FOUND
 
 
 def subject_refusals(
@@ -171,12 +177,21 @@ async def require_all(
     raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(made.id))
 
 
-async def require_ground(house: House, caller: Caller, decision: Decision, action: Action, found: Found | None) -> None:
-    """Refuse a write about a person for whom the legal ground does not hold; who is not there is found out later.
+async def require_ground(
+    house: House, caller: Caller, decision: Decision, action: Action, found: Found | None
+) -> Found | None:
+    """Refuse a write about a person for whom the legal ground does not hold.
+
+    Returns:
+        the person; none where nobody is there to write about, which the caller tells. Of somebody of whom only a law
+        keeps something, nothing may be written but for the person's own rights.
 
     Raises:
         Denied: it is on the audit log before it is raised.
     """
+    if found is not None and found.state == "retained" and not decision.purpose.answers_people:
+        return None
     (lacking,) = subject_refusals(house, caller, decision, [found])
     if lacking is not SUBJECT_NOT_FOUND:
         await require_all(house, caller, decision, action, lacking, found)
+    return None if lacking is SUBJECT_NOT_FOUND else found

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.crypto.seal import place
-from vault.errors import Fault, InvalidInput
+from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.operations.decide import (
     decide,
     entry,
@@ -103,8 +103,14 @@ async def find_subjects(
         await require_all(house, caller, reading, "search")
     at, is_cut = await _candidates(house, caller, criteria)
     now = Moment.of(house.clock.now())
-    keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
-    results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
+    try:
+        keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
+        results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
+    except CannotOpen:  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
+        for person in at[0]:
+            house.keyring.evict(caller.tenant, person)
+        keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
+        results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
     audit = await _record(house, caller, searching, reading, matched[:limit])
     return SearchAnswer(results, is_cut or len(matched) > limit, audit)
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from vault.consent.ledger import ConsentLedger
     from vault.crypto.keyring import Keyring
     from vault.ids import TenantId
+    from vault.jobs.runner import Jobs
+    from vault.outbound.mail import Mail
+    from vault.outbound.post import Post
     from vault.policy.store import Policies
     from vault.principals.limits import Limits
     from vault.principals.principal import Principal
@@ -32,6 +35,9 @@ class House:
     subjects: Subjects
     consents: ConsentLedger
     clock: Clock
+    jobs: Jobs
+    mail: Mail
+    post: Post
 
 
 @dataclass(frozen=True, slots=True)

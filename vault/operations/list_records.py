@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.crypto.seal import place
-from vault.errors import Denied, InvalidInput, NotFound, Refusal
+from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.operations.append_record import check_collection
 from vault.operations.decide import (
     SUBJECT_NOT_FOUND,
@@ -95,11 +95,15 @@ async def list_records(
     denied = {whole[asked]: each for asked, each in decision.refused.items()}
     rows: list[Any] = []
     if keys is not None and found is not None:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.page(
-                connection, caller.tenant, subject, collection, before=before, limit=limit + 1
-            )
-        records = _show(house, caller, found, rows[:limit], collection, decision, whole, keys)
+        at = _At(found, collection, before, limit)
+        try:
+            rows, records = await _page(house, caller, at, decision, whole, keys)
+        except (
+            CannotOpen
+        ):  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
+            house.keyring.evict(caller.tenant, subject)
+            keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject, keys)
+            rows, records = await _page(house, caller, at, decision, whole, keys)
     else:
         denied |= {whole[asked]: refusal for asked, _view in decision.granted if refusal is not None}
         records = []
@@ -119,6 +123,26 @@ def _whole(collection: str, fields: Sequence[str]) -> dict[str, str]:
 def _require_own(decision: Decision, collection: str) -> None:
     if any(view.field.collection != collection for view in decision.views.values()):
         raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
+
+
+class _At(NamedTuple):
+    """Which page of whose records."""
+
+    found: Found
+    collection: str
+    before: RecordId | None
+    limit: int
+
+
+async def _page(
+    house: House, caller: Caller, at: _At, decision: Decision, whole: dict[str, str], keys: SubjectKeys
+) -> tuple[list[Any], list[Listed]]:
+    """Fetch a page and one record more, which tells that there are others; show the page."""
+    async with house.data.reading() as connection:
+        rows = await house.subjects.page(
+            connection, caller.tenant, at.found.id, at.collection, before=at.before, limit=at.limit + 1
+        )
+    return rows, _show(house, caller, at.found, rows[: at.limit], at.collection, decision, whole, keys)
 
 
 def _show(

@@ -33,7 +33,7 @@ from vault.operations.decide import (
 )
 from vault.operations.on_record import note_failure, on_record
 from vault.operations.show import Clear, Moment, Plan, plan, show_subject
-from vault.subjects.store import Wanted
+from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -113,23 +113,44 @@ async def read_fields(
         await house.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(house, caller, "read", purpose, fields, verb="read")  # 2-5
     opening = plan(decision) if decision.granted else NOTHING
-    found = await house.subjects.find(
-        Wanted(caller.principal.tenant, tuple(subjects), opening.profile is not None, opening.collections)
-    )
-    refusals: Sequence[Refusal | None] = (  # 6 and 7; whom the policies refuse learns nothing of anybody
-        subject_refusals(house, caller, decision, found) if decision.granted else [SUBJECT_NOT_FOUND] * len(found)
-    )
-    keys = await _keys(house, caller, _to_open(found, refusals, everybody=reason is not None))
-    try:
-        results = _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
-    except CannotOpen as error:
-        await _note_damage(house, caller, decision, found, error)
-        raise
+    found, keys, results = await _look(house, caller, decision, opening, subjects, everybody=reason is not None)  # 6-9a
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
         _refuse_if_nothing_is_left(results[0], str(made.id))
     return ReadAnswer(results, made.id)
+
+
+async def _look(
+    house: House,
+    caller: Caller,
+    decision: Decision,
+    opening: Plan,
+    subjects: Sequence[SubjectId],
+    *,
+    everybody: bool,
+    again: bool = False,
+) -> tuple[Sequence[Found | None], Mapping[SubjectId, SubjectKeys], list[Shown]]:
+    """Find the subjects and show what may be shown: 6, 7, 8 and the first half of 9.
+
+    A value that does not open may have been sealed anew, by an erasure of a part of what there is of the person, since
+    its key was opened here: then everything is fetched once more.
+    """
+    tenant = caller.principal.tenant
+    found = await house.subjects.find(Wanted(tenant, tuple(subjects), opening.profile is not None, opening.collections))
+    refusals: Sequence[Refusal | None] = (  # 6 and 7; whom the policies refuse learns nothing of anybody
+        subject_refusals(house, caller, decision, found) if decision.granted else [SUBJECT_NOT_FOUND] * len(found)
+    )
+    keys = await _keys(house, caller, _to_open(found, refusals, everybody=everybody))
+    try:
+        return found, keys, _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
+    except CannotOpen as error:
+        if again:
+            await _note_damage(house, caller, decision, found, error)
+            raise
+    for each in subjects:
+        house.keyring.evict(tenant, each)
+    return await _look(house, caller, decision, opening, subjects, everybody=everybody, again=True)
 
 
 def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: str | None) -> None:
@@ -146,7 +167,7 @@ def _to_open(found: Sequence[Found | None], refusals: Sequence[Refusal | None], 
     return [
         each.id
         for each, refusal in zip(found, refusals, strict=True)
-        if each is not None and (refusal is None or (everybody and each.state != "erased"))
+        if each is not None and (refusal is None or (everybody and each.state not in GONE))
     ]
 
 

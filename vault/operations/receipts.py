@@ -11,7 +11,7 @@ from vault.operations.administer import at_the_console
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.on_record import note_failure, on_record
 from vault.operations.rights import require_right
-from vault.subjects.store import Wanted
+from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -44,7 +44,7 @@ async def read_receipt(
     await require_right(house, caller, "vault:consents", "record" if records else "read", audited_as="read-receipt")
     await house.limits.take(caller.principal, "read", 1)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    if found is None or found.state == "erased":
+    if found is None or found.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     try:
         events = await _chain(house, caller.tenant, subject, event)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vault.errors import NotAuthenticated
 from vault.ids import DEFAULT_TENANT
 from vault.operations.house import Caller
+from vault.operations.minute import Minute
 
 if TYPE_CHECKING:
     from vault.operations.house import House
@@ -24,9 +25,7 @@ class SignIns:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._minute = -1
-        self._written = 0
-        self._uncounted = 0
+        self._minute = Minute(house.clock)
 
     async def sign_in(self, bearer: str | None, request_id: str) -> Caller:
         """Return the caller that a bearer stands for.
@@ -51,14 +50,9 @@ class SignIns:
         return await self._house.principals.authenticate(bearer)
 
     async def _record(self, request_id: str, error: NotAuthenticated) -> None:
-        minute = int(self._house.clock.now().timestamp() // 60)
-        if minute != self._minute:
-            self._minute, self._written = minute, 0
-        self._uncounted += 1
-        if self._written >= MOST_ENTRIES_A_MINUTE:
+        count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
+        if count is None:
             return
-        self._written += 1
-        count, self._uncounted = self._uncounted, 0
         made = self._house.ledger.entry(
             tenant=DEFAULT_TENANT,
             action="sign-in",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.consent.standing import NOTHING, apply, fold, pack, unpack
+from vault.consent.standing import apply, fold, pack, unpack
 from vault.errors import NotFound
 from vault.operations.decide import SUBJECT_NOT_FOUND
 from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_subject, set_standing
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -36,7 +37,7 @@ async def append_events(
         NotFound: there is no such person, or no longer.
     """
     row = await locked_subject(connection, tenant, subject)
-    if row is None or row.state == "erased":
+    if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     standing = unpack(row.standing)
     for event in events:
@@ -88,7 +89,7 @@ async def compare(house: House, tenant: TenantId) -> AsyncIterator[Compared]:
 async def repair(house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
     """Write on a person's row what the ledger says."""
     row = await locked_subject(connection, tenant, subject)
-    if row is None or row.state == "erased":
+    if row is None or row.state in GONE:
         return
     standing = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
     await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
@@ -121,8 +122,9 @@ async def people_who_said_something(house: House, tenant: TenantId) -> AsyncIter
 
 
 def _difference(row: Any, events: Sequence[Event]) -> Difference | None:
-    by_ledger = fold(events) if row.state != "erased" else NOTHING
-    on_row = unpack(row.standing)
+    if row.state in GONE:
+        return None  # what was kept of the ledger is proof, and holds for nothing any more
+    by_ledger, on_row = fold(events), unpack(row.standing)
     restricted = row.state == "restricted"
     if by_ledger == on_row and restricted == (by_ledger.restricted_at is not None):
         return None

@@ -9,7 +9,7 @@ from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.subjects.merging import merged_into
-from vault.subjects.store import Wanted
+from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
     from vault.ids import SubjectId
@@ -36,7 +36,7 @@ async def subject_state(house: House, caller: Caller, subject: SubjectId) -> Sub
     await house.limits.take(caller.principal, "read", 1)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     revision = await house.subjects.profile_revision(caller.tenant, subject)
-    there = found is not None and found.state != "erased" and revision is not None
+    there = found is not None and found.state not in GONE and revision is not None
     into = None if there or found is None else await _merged_into(house, caller, subject)
     made = entry(
         house,

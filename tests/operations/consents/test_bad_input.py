@@ -165,7 +165,7 @@ async def test_whoever_may_not_and_whoever_is_not_there(node):
         problem(await send(node, subject, role=role), 403, "not-granted")
     problem(await send(node, str(uuid4())), 404, "subject-not-found")
     problem(await send(node, await node.create(tenant="acme")), 404, "subject-not-found")
-    for path in ("consents", "objections", "restriction", "restriction:lift"):
+    for path in ("consents", "objections", "restriction", "restriction:announce", "restriction:lift"):
         body = {"consents": GIVEN, "objections": {"purpose": "fraud-prevention"}, "restriction": {"ground": "claims"}}
         answer = await node.post("dpo", f"/v1/subjects/{uuid4()}/{path}", body.get(path, {}))
         problem(answer, 404, "subject-not-found")

@@ -20,9 +20,11 @@ from vault.operations.consents.checks import ends_at
 from vault.operations.consents.children import birth_date, needs_guardian
 from vault.operations.consents.evidence import seal_words
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.fence import current_keys
 from vault.operations.standing import stays_restricted
 from vault.subjects.changes import set_standing
 from vault.subjects.merging import locked_subjects
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -140,10 +142,11 @@ class _Batch:
         """Make the events, each person's in the order in which they were said, and change nothing yet."""
         house, tenant, subjects = self._house, self._caller.tenant, list(by_subject)
         rows = await locked_subjects(connection, tenant, subjects)
+        self._keys = await current_keys(house, connection, tenant, self._keys)
         there = await house.consents.events_of(connection, tenant, subjects) if subjects else {}
         for subject, items in by_subject.items():
             row = rows.get(subject)
-            if row is None or row.state == "erased" or subject not in self._keys:
+            if row is None or row.state in GONE or subject not in self._keys:
                 self._results_of(items, _not_found())
                 continue
             self._whom.append(Pseudonym(row.pseudonym))

@@ -11,14 +11,17 @@ from sqlalchemy import select
 from vault.consent.event import Event
 from vault.consent.standing import UNSAID, unpack
 from vault.consent.tables import EVENT
+from vault.crypto.seal import version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.fence import require_current
 from vault.operations.on_record import note_failure
 from vault.operations.standing import append_events
 from vault.storage.columns import MICROSECOND, from_microseconds
 from vault.subjects.changes import locked_subject
 from vault.subjects.merging import merged_into
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +55,7 @@ class Change:
     async def lock(cls, house: House, caller: Caller, connection: AsyncConnection, subject: SubjectId) -> Change | None:
         """Lock a person's row until the transaction ends; none where there is no such person, or no longer."""
         row = await locked_subject(connection, caller.tenant, subject)
-        if row is None or row.state == "erased":
+        if row is None or row.state in GONE:
             return None
         newest = (
             select(EVENT.c.id)
@@ -101,6 +104,9 @@ class Change:
 
     async def append(self, *events: Event) -> Standing:
         """Append events, in this order."""
+        versions = [version_of(each.evidence) for each in events if each.evidence]
+        if versions:
+            await require_current(self.house, self.connection, self.caller.tenant, {self.subject: min(versions)})
         self.standing = await append_events(self.house, self.connection, self.caller.tenant, self.subject, events)
         self.events.extend(events)
         return self.standing

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from vault.errors import NotFound, TooMany
+from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, PrincipalId, TenantId
 from vault.operations.consents.change import changing
 from vault.operations.consents.children import birth_date, needs_guardian
 from vault.operations.consents.confirmations import use, waiting
 from vault.operations.consents.recorded import Recorded
 from vault.operations.house import Caller
+from vault.operations.minute import Minute
 from vault.principals.principal import Principal
 from vault.storage.columns import to_microseconds
 
@@ -46,8 +47,7 @@ class Confirmations:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._minute = -1
-        self._looks = self._written = self._uncounted = 0
+        self._minute = Minute(house.clock)
 
     async def look_up(self, token: str) -> Asked | None:
         """Tell what a token would confirm, without using it; none where it confirms nothing.
@@ -79,21 +79,16 @@ class Confirmations:
             raise _invalid(error.audit) from None
 
     async def _waiting(self, token: str) -> Waiting | None:
-        self._roll()
-        self._looks += 1
-        if self._looks > MOST_A_MINUTE:
-            raise TooMany("too many confirmations at once", retry_after=60, first=False, hint="Try again in a minute.")
+        self._minute.look(MOST_A_MINUTE)
         tenants = [TenantId(each.decisions.tenant) for each in self._house.policies.all_active()]
         async with self._house.data.reading() as connection:
             return await waiting(connection, tenants, token, self._house.clock.now())
 
     async def _refuse(self, request_id: str) -> NotFound:
         """Write the attempt down, on the default tenant's log: a wrong token names nobody's."""
-        self._uncounted += 1
-        if self._written >= MOST_ENTRIES_A_MINUTE:
+        count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
+        if count is None:
             return _invalid(None)
-        self._written += 1
-        count, self._uncounted = self._uncounted, 0
         error = _invalid(None)
         made = self._house.ledger.entry(
             tenant=DEFAULT_TENANT,
@@ -106,12 +101,6 @@ class Confirmations:
         await self._house.ledger.append(made)
         error.audit = str(made.id)
         return error
-
-    def _roll(self) -> None:
-        minute = int(self._house.clock.now().timestamp() // 60)
-        if minute != self._minute:
-            self._minute = minute
-            self._looks = self._written = 0
 
 
 async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:

@@ -13,6 +13,7 @@ from vault.consent.standing import unpack
 from vault.operations.consents.change import Change
 from vault.operations.standing import people_who_said_something
 from vault.storage.columns import from_microseconds, to_microseconds
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ async def expire_lapsed(house: House, caller: Caller) -> AsyncIterator[Lapsed]:
     """
     async for rows in people_who_said_something(house, caller.tenant):
         now = to_microseconds(house.clock.now())
-        over = [row.id for row in rows if row.state != "erased" and _over(unpack(row.standing), now)]
+        over = [row.id for row in rows if row.state not in GONE and _over(unpack(row.standing), now)]
         yield Lapsed(len(rows), sum([await _expire(house, caller, subject) for subject in over]))
 
 

@@ -39,13 +39,13 @@ async def honour_signal(change: Change) -> None:
     withdrawn = [
         change.event("withdrawn", by="subject", purpose=name, method="signal", occurred_at=change.next_moment(name))
         for name in _sold(change)
-        if change.said(name).state not in NO or await _is_asked_again(change, name)
+        if change.said(name).state not in NO or await is_asked_again(change, name)
     ]
     if withdrawn:
         await change.append(*withdrawn)
 
 
-async def _is_asked_again(change: Change, purpose: str) -> bool:
+async def is_asked_again(change: Change, purpose: str) -> bool:
     """Tell whether a double opt-in was begun after the no: its link must not outlive the signal."""
     statement = (
         select(EVENT.c.id)

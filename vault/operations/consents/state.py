@@ -15,7 +15,7 @@ from vault.operations.decide import SUBJECT_NOT_FOUND, entry, purpose_ground
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.storage.columns import from_microseconds, to_microseconds
-from vault.subjects.store import Wanted
+from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,7 +84,7 @@ async def consent_state(
     await require_right(house, caller, "vault:consents", "read", audited_as="read-consents")
     await house.limits.take(caller.principal, "read", 1)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    there = found is not None and found.state != "erased"
+    there = found is not None and found.state not in GONE
     page = await house.consents.history(caller.tenant, subject, before=before, limit=limit) if there else None
     history: list[Told] = []
     if page is not None:

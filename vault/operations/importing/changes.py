@@ -8,15 +8,17 @@ from sqlalchemy import bindparam, delete, select, update
 
 from vault.catalogue.types import decode, encode
 from vault.crypto.seal import place
+from vault.errors import Unavailable
 from vault.operations.build import EXTERNAL_IDS, external_rows
 from vault.operations.consents.children import BIRTH_DATE, expire_childrens_consents
 from vault.operations.external_ids import unknown
+from vault.operations.fence import current_keys
 from vault.operations.values import merged, normalise
 from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
 from vault.subjects.merging import locked_subjects
 from vault.subjects.records import earliest_expiry, pack, seal_values, unpack
-from vault.subjects.store import PROFILE
+from vault.subjects.store import GONE, PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 
 if TYPE_CHECKING:
@@ -89,7 +91,12 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
     whom: list[Pseudonym] = []
     born: dict[SubjectId, object] = {}
     # The people's rows before their records, as everywhere, so that nobody waits in a ring.
-    await locked_subjects(connection, work.tenant, list(by_subject))
+    rows = await locked_subjects(connection, work.tenant, list(by_subject))
+    if any(subject not in rows or rows[subject].state in GONE for subject in by_subject):
+        raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+    keys = {subject: change.keys for subject, change in by_subject.items()}
+    keys = await current_keys(work.house, connection, work.tenant, keys)
+    by_subject = {subject: change._replace(keys=keys[subject]) for subject, change in by_subject.items()}
     for row in await _locked(work, connection, list(by_subject)):
         change = by_subject[row.subject_id]
         values = changed_values(work, change, row.body)

@@ -9,7 +9,8 @@ from vault.operations.build import EXTERNAL_IDS, external_digest, external_rows,
 from vault.operations.importing.changes import Change, Differs, changed_values, write_changes
 from vault.operations.importing.lines import DUPLICATE, LineFault
 from vault.operations.importing.runs import Outcome
-from vault.subjects.store import PROFILE, Wanted
+from vault.operations.tombstones import erased_before, which_stand
+from vault.subjects.store import GONE, PROFILE, Wanted
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -90,15 +91,29 @@ async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> 
             faults.append(LineFault(draft.line, "two-people-match", None, "its external ids lead to two people"))
         elif known.setdefault(people.pop(), draft) is not draft:
             faults.append(LineFault(draft.line, DUPLICATE, None, "an earlier line is about the same person"))
+    new = await _not_erased(work, new, [{**each.values, EXTERNAL_IDS: each.external_ids} for each in new], faults)
     changes, unchanged = await _compare(work, known, faults) if known else ([], 0)
     return People(work, new, changes, unchanged)
+
+
+async def _not_erased(
+    work: Work, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
+) -> list[Draft]:
+    """Leave out lines that would bring somebody back who was erased."""
+    stand = await which_stand(work.house, work.tenant, work.fields, values)
+    error = erased_before()
+    for draft, stands in zip(drafts, stand, strict=True):
+        if stands:
+            faults.append(LineFault(draft.line, error.code, None, error.detail))
+    return [draft for draft, stands in zip(drafts, stand, strict=True) if not stands]
 
 
 async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineFault]) -> tuple[list[Change], int]:
     ids = tuple(known)
     present = await work.house.subjects.find(Wanted(work.tenant, ids, profile=True))
     keys = await work.house.keyring.subject_keys(work.tenant, ids)
-    changes, unchanged = [], 0
+    changes: list[tuple[Change, dict[str, Any]]] = []
+    unchanged = 0
     for subject, each in zip(ids, present, strict=True):
         draft = known[subject]
         if not _is_there(each) or each is None or each.profile is None or subject not in keys:
@@ -116,11 +131,13 @@ async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineF
             faults.append(LineFault(draft.line, "external-id-differs", None, detail))
             continue
         if differs:
-            changes.append(change)
+            changes.append((change, differs.new))
         else:
             unchanged += 1
-    return changes, unchanged
+    drafts = await _not_erased(work, [each.draft for each, _new in changes], [new for _each, new in changes], faults)
+    lines = {draft.line for draft in drafts}
+    return [change for change, _new in changes if change.draft.line in lines], unchanged
 
 
 def _is_there(found: Found | None) -> bool:
-    return found is not None and found.state != "erased"
+    return found is not None and found.state not in GONE

@@ -9,12 +9,13 @@ from vault.crypto.seal import place
 from vault.errors import Unavailable
 from vault.ids import RecordId, new_id
 from vault.operations.build import external_digest, record_digest, record_rows
+from vault.operations.fence import require_current
 from vault.operations.importing.lines import LineFault
 from vault.operations.importing.runs import Outcome
 from vault.operations.importing.there import records_there
 from vault.subjects.merging import still_there
 from vault.subjects.records import unpack
-from vault.subjects.store import Wanted
+from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -73,6 +74,8 @@ class Records:
         subjects = dict.fromkeys(subject for _draft, subject, _digest in self._new)
         if len(await still_there(connection, self._work.tenant, list(subjects))) < len(subjects):
             raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+        versions = {subject: self._people[subject][1].current_version for subject in subjects}
+        await require_current(self._work.house, connection, self._work.tenant, versions)
         await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
         return [self._people[subject][0].pseudonym for subject in subjects]
 
@@ -127,7 +130,7 @@ async def _people(work: Work, ids: tuple[SubjectId, ...]) -> dict[SubjectId, tup
     return {
         each.id: (each, keys[each.id])
         for each in present
-        if each is not None and each.state != "erased" and each.id in keys
+        if each is not None and each.state not in GONE and each.id in keys
     }
 
 

@@ -17,6 +17,8 @@ from vault.operations.consents.evidence import open_words, seal_words
 from vault.operations.merge.says import carried
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.operations.house import Caller, House
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 
 async def carry_consents(
     house: House, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, born: object
-) -> int:
-    """Append what goes along to the survivor's ledger and delete the other's; returns how many events went along.
+) -> dict[UUID, UUID]:
+    """Append what goes along to the survivor's ledger and delete the other's.
 
     Args:
         house: the rooms.
@@ -36,6 +38,9 @@ async def carry_consents(
         mine: the survivor's row.
         theirs: the other's row.
         born: the date of birth of the two who are one; a child's own consents do not stand.
+
+    Returns:
+        the events that went along, each with the id under which it stands now.
     """
     tenant, duplicate = move.tenant, move.duplicate.id
     events = (await house.consents.events_of(connection, tenant, [duplicate])).get(duplicate, [])
@@ -43,12 +48,13 @@ async def carry_consents(
     if theirs.state == "restricted" and unpack(theirs.standing).restricted_at is None:
         going.append(_restriction(house, move))
     change = await Change.lock(house, caller, connection, move.survivor.id)
-    if change is not None and going:
-        await change.append(*(_copied(change, move, each) for each in going))
+    copies = [] if change is None else [_copied(change, move, each) for each in going]
+    if change is not None and copies:
+        await change.append(*copies)
     await expire_childs_consents(house, caller, connection, move.survivor.id, born)
     for table in (EVENT, CONFIRMATION):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == duplicate))
-    return len(going)
+    return {each.id: copy.id for each, copy in zip(going, copies, strict=False)}
 
 
 def _copied(change: Change, move: Move, event: Event) -> Event:

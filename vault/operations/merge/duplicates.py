@@ -17,7 +17,7 @@ from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.storage.columns import to_microseconds
 from vault.subjects.records import unpack
-from vault.subjects.store import PROFILE, Wanted
+from vault.subjects.store import GONE, PROFILE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ async def find_duplicates(house: House, caller: Caller, subject: SubjectId) -> D
     fields = telling_fields(house.policies.active(caller.tenant).policy_set.catalogue)
     (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
     known = await known_people(house, caller.tenant, fields, [found])
-    if found is None or found.state == "erased" or (not known and found.state == "active"):
+    if found is None or found.state in GONE or (not known and found.state == "active"):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     if found.state == "restricted":
         raise Denied(RESTRICTED.detail, code=RESTRICTED.code)

@@ -3,7 +3,8 @@
 Data and keys lie in two databases. So that a crash loses nothing, whenever it comes:
 
 1. Both people's keys are there already, and no new one is made.
-2. One transaction moves everything, sealed anew, and writes the audit entry and the alias.
+2. One transaction moves everything, sealed anew, and writes the audit entry and the alias. It locks requests first,
+   then people, then their records, as everything else does.
 3. Only then are the other's keys destroyed. If that is lost, the same call finds the alias and does it again; so does
    every later merge.
 """
@@ -17,12 +18,18 @@ from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput, NotFound, SubjectMerged
 from vault.ids import new_id
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.fence import current_keys
 from vault.operations.merge.consents import carry_consents
 from vault.operations.merge.records import move_records
+from vault.operations.merge.rectifications import carry_rectifications
+from vault.operations.merge.requests import carry_requests, end_access, require_at_rest, tell_asked
 from vault.operations.merge.reseal import Move, Side
 from vault.operations.on_record import on_record
+from vault.operations.recipients.tell import EVERYTHING, tell_recipients
 from vault.operations.rights import require_right
+from vault.requests.store import locked_requests_of
 from vault.subjects.merging import lead_to, locked_subjects, merged_into, newest_aliases, take_away
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +42,8 @@ if TYPE_CHECKING:
     from vault.operations.house import Caller, House
     from vault.operations.merge.records import Moved
     from vault.operations.write import Keep
+    from vault.requests.request import Request
+    from vault.requests.store import Kept
 
 LONGEST_EVIDENCE = 500
 FINISHED_ALONG = 100
@@ -63,6 +72,14 @@ class Merged(NamedTuple):
     created: bool = False
 
 
+class _Both(NamedTuple):
+    """What is locked of the two: their rows, and their requests."""
+
+    mine: Any
+    theirs: Any
+    requests: list[Kept]
+
+
 @on_record("merge")
 async def merge_subjects(
     house: House,
@@ -87,6 +104,7 @@ async def merge_subjects(
         InvalidInput: one and the same id twice, or no evidence.
         Denied: no role of the caller's may merge.
         NotFound: one of the two is not there, or no longer; :class:`SubjectMerged` where it was merged elsewhere.
+        Conflict: a request of one of the two is being carried out.
         Unavailable: a database did not answer; the same call again ends the merge, or begins it.
     """
     await require_right(house, caller, "vault:subjects", "merge", audited_as="merge")
@@ -101,18 +119,24 @@ async def unite(
     tenant = caller.tenant
     keys = await house.keyring.subject_keys(tenant, [survivor, duplicate])
     index_keys = await house.keyring.index_keys(tenant)
+    asked: list[Request] = []
     async with house.data.transaction() as connection:
+        requests = await locked_requests_of(connection, tenant, [survivor, duplicate])
         rows = await locked_subjects(connection, tenant, [survivor, duplicate])
         done = await merged_into(connection, tenant, duplicate)
         if done == survivor:
             merged = Merged(survivor)
         else:
+            keys = await current_keys(house, connection, tenant, keys)
             mine, theirs = [await _present(connection, tenant, rows, keys, each) for each in (survivor, duplicate)]
             catalogue = house.policies.active(tenant).policy_set.catalogue
             move = Move(tenant, Side(survivor, keys[survivor]), Side(duplicate, keys[duplicate]), index_keys, catalogue)
-            merged = await _merge(house, connection, caller, move, mine, theirs, evidence)
+            await require_at_rest(connection, move, requests)
+            both = _Both(mine, theirs, requests)
+            merged, asked = await _merge(house, connection, caller, move, both, evidence)
         if keep is not None:
             await keep(connection, merged)
+    await tell_asked(house, caller, asked)
     await finish_merges(house, tenant, duplicate)
     return merged
 
@@ -131,11 +155,17 @@ async def finish_merges(house: House, tenant: TenantId, *duplicates: SubjectId) 
 
 
 async def _merge(
-    house: House, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, evidence: str
-) -> Merged:
+    house: House, connection: AsyncConnection, caller: Caller, move: Move, both: _Both, evidence: str
+) -> tuple[Merged, list[Request]]:
     entry_id = new_id()
+    mine, theirs = both.mine, both.theirs
     records = await move_records(house, connection, move)
     consents = await carry_consents(house, connection, caller, move, mine, theirs, records.profile.born)
+    await carry_rectifications(connection, move)
+    asked = await carry_requests(
+        house, connection, caller, move, both.requests, pseudonym=mine.pseudonym, events=consents
+    )
+    await end_access(house, connection, move)
     await take_away(connection, move.tenant, move.duplicate.id)
     await lead_to(
         connection,
@@ -145,15 +175,32 @@ async def _merge(
         entry=entry_id,
         now=house.clock.now(),
     )
+    if (mine.state == "restricted") != (theirs.state == "restricted"):
+        await _tell_restricted(house, connection, move, mine)
     await _note(house, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
-    return Merged(
+    merged = Merged(
         move.survivor.id,
         records.records,
         records.same,
         records.apart,
         tuple(records.profile.conflicts),
-        consents,
+        len(consents),
         created=True,
+    )
+    return merged, asked
+
+
+async def _tell_restricted(house: House, connection: AsyncConnection, move: Move, mine: Any) -> None:
+    """Tell all who read of either that what they have is restricted now (Art. 19); only one of the two was."""
+    await tell_recipients(
+        house,
+        connection,
+        move.tenant,
+        move.survivor.id,
+        mine.pseudonym,
+        kind="subject.restricted",
+        fields=EVERYTHING,
+        request=None,
     )
 
 
@@ -192,7 +239,7 @@ async def _present(
     subject: SubjectId,
 ) -> Any:
     row = rows.get(subject)
-    if row is not None and row.state != "erased" and subject in keys:
+    if row is not None and row.state not in GONE and subject in keys:
         return row
     into = await merged_into(connection, tenant, subject)
     if into is not None:

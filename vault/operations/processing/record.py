@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SUBJECTS = ("customers",)
 """The categories of people that the vault is about."""
 NO_TRANSFERS = "none declared"
-"""Transfers to third countries (Art. 30(1)(e)): policies have no place yet to declare one."""
+"""What is said of transfers to third countries (Art. 30(1)(e)) where purposes.toml declares none."""
 LETTERS = "abcdefghij"
 
 SECURITY = (
@@ -88,7 +88,7 @@ def _activity(facts: Facts, purpose: Purpose) -> Activity:
         data=_categories(facts.policy_set.catalogue, purpose),
         recipients=purpose.recipients,
         roles=tuple(role for role, grant in by_role.items() if grant.allowed),
-        transfers=NO_TRANSFERS,
+        transfers="; ".join(f"{country}: {told}" for country, told in purpose.transfers.items()) or NO_TRANSFERS,
         retention=None if rule is None else _retention(rule),
         use=_use(facts, purpose, facts.usage.get(purpose.name, Usage())),
     )

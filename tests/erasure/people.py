@@ -1,0 +1,99 @@
+"""People who are erased, and the requests by which they are."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date
+from uuid import UUID
+
+import msgspec
+
+from tests.vaults import ADA
+from vault.ids import DEFAULT_TENANT, new_id
+from vault.operations.erasure.begin import erasure_of
+from vault.operations.erasure.steps import ERASURE_STEPS
+from vault.operations.requests.change import DETAILS, request_place
+from vault.requests.request import Due, Event, Request, Scope
+from vault.requests.store import add_request
+
+BOTH = {**ADA, "external_ids": None}
+LONG_AGO = "2010-01-05T12:00:00Z"
+LATELY = "2026-02-01T12:00:00Z"
+
+
+async def somebody(node, *, profile=None, external_ids=None, bought=(), complained=()) -> str:
+    """Make a customer with purchases and complaints of those moments."""
+    subject = await node.create(profile, external_ids=external_ids or {"shop": "4711"})
+    for number, moment in enumerate(bought):
+        await buy(node, subject, moment, order=f"order-{number}")
+    for moment in complained:
+        fields = {"subject": "Late", "body": "It came too late."}
+        made = await node.append("support", subject, "complaint", fields, "complaint-handling", occurred_at=moment)
+        assert made.status_code == 201, made.text
+    return subject
+
+
+async def buy(node, subject, moment=LATELY, order="order-1"):
+    fields = {"order": order, "product": "Teapot", "amount": "12.90", "currency": "EUR"}
+    made = await node.append("sales", subject, "purchase", fields, "order-fulfilment", occurred_at=moment)
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure") -> UUID:
+    """Put a request into the vault as it is once it was approved and begun."""
+    now = node.house.clock.now()
+    due = Due(date(2026, 4, 7), "Art. 12(3) GDPR")
+    whom = UUID(str(subject))
+    request = Request(
+        id=new_id(), subject=whom, kind=kind, state=state, regime="gdpr", jurisdiction="DE", received_at=now,
+        due=due, internal_due=due, scope=scope or Scope(),
+    )  # fmt: skip
+    sealed = None
+    if details is not None:
+        keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
+        where = request_place(DEFAULT_TENANT, whom, request.id)
+        sealed = keys.seal(DETAILS, msgspec.json.encode(details), where)
+    event = Event(number=1, at=now, move="receive", before=None, after="received")
+    async with node.house.data.transaction() as connection:
+        await add_request(connection, DEFAULT_TENANT, request, sealed, event)
+    return request.id
+
+
+async def run(house, request, *, until=None) -> None:
+    """Run the steps of an erasure, as a job does; ``until`` names the first one that is left out."""
+    for name, step in ERASURE_STEPS:
+        if name == until:
+            return
+        while (seconds := await step(house, DEFAULT_TENANT, request)) is not None:
+            await asyncio.sleep(min(seconds, 0.05))
+
+
+async def erase(node, subject, **how) -> UUID:
+    """Erase somebody; returns the request."""
+    request = await ask(node, subject, **how)
+    await run(node.house, request)
+    return request
+
+
+async def certificate(node, request) -> dict:
+    """Return what the certificate of a request says."""
+    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    return msgspec.json.decode(erasure.certificate)["certificate"]
+
+
+async def state_of(node, subject) -> str:
+    ((state,),) = await node.sql("SELECT state FROM subject WHERE id = :id", id=UUID(str(subject)))
+    return state
+
+
+async def keys_of(node, subject) -> list[int]:
+    rows = await node.sql(
+        "SELECT version FROM data_key WHERE subject_id = :id ORDER BY version", keystore=True, id=UUID(str(subject))
+    )
+    return [row[0] for row in rows]
+
+
+async def rows_of(node, table, subject) -> int:
+    ((count,),) = await node.sql(f"SELECT count(*) FROM {table} WHERE subject_id = :id", id=UUID(str(subject)))
+    return count

@@ -1,0 +1,128 @@
+"""Previews, grounds and certificates over HTTP."""
+
+from __future__ import annotations
+
+from tests.erasure.people import LATELY, ask, erase, run, somebody, state_of
+from tests.vaults import ADA, problem
+from vault.crypto.signing import key_id
+from vault.requests.certificate import check_certificate
+
+
+def by_field(lines):
+    return {line["field"]: line for line in lines}
+
+
+async def preview(node, subject, **scope):
+    answer = await node.post("dpo", f"/v1/subjects/{subject}/erasure:preview", scope)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_preview_tells_the_fate_of_every_field_and_changes_nothing(node):
+    subject = await somebody(node, bought=[LATELY, "2026-01-31T12:00:00Z"])
+    shown = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/erasure:preview")).json()
+    assert shown["becomes"] == "retained"
+    kept, erased = by_field(shown["kept"]), by_field(shown["erased"])
+    assert kept["purchase.amount"] == {
+        "field": "purchase.amount",
+        "records": 2,
+        "ground": "legal-obligation",
+        "article": "17(3)(b)",
+        "purpose": "accounting",
+        "law": "Directive 2006/112/EC (VAT) and national tax and commercial law",
+        "until": "2036-02-01",
+    }
+    assert {"profile.name", "profile.external_ids"} <= kept.keys()
+    assert {"profile.email", "profile.phone", "profile.birth_date", "profile.address"} <= erased.keys()
+    assert kept.keys() | erased.keys() >= {f"profile.{name}" for name in ADA}
+    assert await state_of(node, subject) == "active"
+    assert (await node.read("sales", subject, ["email"], "order-fulfilment")).status_code == 200
+
+
+async def test_a_preview_by_purpose_takes_what_nothing_else_needs(node):
+    subject = await node.create_fully(email="ada@example.org", notes="likes tea", iban="DE89370400440532013000")
+    shown = await preview(node, subject, purposes=["customer-support"])
+    assert by_field(shown["erased"]).keys() == {"profile.notes"}
+    assert shown["becomes"] == "active"
+
+
+async def test_whoever_may_not_see_requests_sees_no_preview_either(node):
+    subject = await somebody(node)
+    problem(await node.post("marketing", f"/v1/subjects/{subject}/erasure:preview", {}), 403, "not-granted")
+
+
+async def test_a_scope_that_names_nothing_is_told_by_its_place(node):
+    subject = await somebody(node)
+    body = {"fields": ["email", "shoe_size"], "purposes": ["world-peace"]}
+    told = problem(await node.post("dpo", f"/v1/subjects/{subject}/erasure:preview", body), 422, "unknown-scope")
+    assert {each["at"] for each in told["errors"]} == {"/scope/fields/1", "/scope/purposes/0"}
+
+
+async def test_staff_keep_what_claims_are_open_about(node):
+    subject = await somebody(node, profile={**ADA})
+    request = await ask(node, subject, state="in_review")
+    body = {"names": ["phone"], "until": "2028-12-31", "reason": "claim 12 before the court of Cologne"}
+    made = await node.post("dpo", f"/v1/requests/{request}/grounds", body)
+    assert made.status_code == 201, made.text
+    kept = by_field((await preview(node, subject, request=str(request)))["kept"])
+    assert kept == {
+        "profile.phone": {
+            "field": "profile.phone", "records": 1, "ground": "legal-claims", "article": "17(3)(e)",
+            "purpose": None, "law": None, "until": "2028-12-31",
+        }
+    }  # fmt: skip
+
+
+async def test_grounds_without_a_reason_a_name_or_a_day_to_come_are_refused(node):
+    subject = await somebody(node)
+    request = await ask(node, subject, state="in_review")
+    for body in (
+        {"names": [], "until": "2028-12-31", "reason": "claim 12"},
+        {"names": ["shoe_size"], "until": "2028-12-31", "reason": "claim 12"},
+        {"names": ["phone"], "until": "2026-03-05", "reason": "claim 12"},
+        {"names": ["phone"], "until": "2028-12-31", "reason": " "},
+        {"names": ["*"], "until": "2028-12-31", "reason": "everything"},
+    ):
+        problem(await node.post("dpo", f"/v1/requests/{request}/grounds", body), 422, "invalid-grounds")
+
+
+async def test_what_claims_keep_survives_the_erasure_for_the_person_alone(node):
+    subject = await somebody(node)
+    request = await ask(
+        node, subject, details={"claims": [{"names": ["profile.phone"], "until": "2028-12-31", "reason": "claim 12"}]}
+    )
+    await run(node.house, request)
+    assert await state_of(node, subject) == "retained"
+    own = await node.read("dpo", subject, ["phone", "email"], "subject-rights")
+    assert own.json()["fields"] == {"phone": ADA["phone"]}
+    problem(await node.read("sales", subject, ["phone"], "order-fulfilment"), 404, "subject-not-found")
+
+
+async def test_the_certificate_is_signed_and_names_the_audit_entry(node):
+    subject = await somebody(node, bought=[LATELY])
+    request = await ask(node, subject)
+    problem(await node.call("dpo", "GET", f"/v1/requests/{request}/certificate"), 409, "certificate-not-ready")
+    await run(node.house, request)
+    file = (await node.call("dpo", "GET", f"/v1/requests/{request}/certificate")).json()
+    signed = check_certificate(file)
+    assert signed.sound
+    assert signed.key_id == key_id((await node.house.keyring.public_keys("default"))[0].public)
+    (entry,) = [each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]
+    assert signed.document["audit_entry"] == str(entry.id)
+    assert signed.document["subject"] == str(subject)
+    for value in (ADA["name"], ADA["email"], ADA["phone"], "Teapot", "4711"):
+        assert value not in str(file)
+
+
+async def test_a_certificate_of_a_request_of_another_kind_is_not_there(node):
+    subject = await somebody(node)
+    request = await ask(node, subject, kind="access")
+    problem(await node.call("dpo", "GET", f"/v1/requests/{request}/certificate"), 404, "request-not-found")
+
+
+async def test_erasures_are_listed_with_how_far_they_are(node):
+    subject = await somebody(node)
+    await erase(node, subject)
+    listed = (await node.call("dpo", "GET", "/v1/erasures")).json()["erasures"]
+    assert [each["state"] for each in listed] == ["done"]
+    assert listed[0]["subject"] == str(subject)

@@ -1,0 +1,104 @@
+"""The process that erases somebody is killed wherever it may be, and another one ends the work as if nothing had been."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from tests.erasure.people import LATELY, ask, certificate, keys_of, run, somebody, state_of
+from tests.jobs.killing import Killable
+from tests.vaults import ADA
+from vault.requests.request import Scope
+
+STEPS = "vault.operations.erasure.steps:ERASURE_STEPS"
+INSIDE = tuple(
+    f"vault.operations.erasure.{name}"
+    for name in (
+        "take:tell_recipients",
+        "take:clear_records",
+        "take:clear_beside",
+        "take:close_person",
+        "prove:look_for_remains",
+    )
+)
+HERE = "data.commit", "data.committed", "keys.commit", "keys.committed"
+"""Points around every commit: between two of them a process that dies leaves nothing behind."""
+
+
+async def prepare(node, number, **how):
+    """Make somebody with a purchase that a law keeps, and a request to erase them."""
+    subject = await somebody(
+        node, profile={**ADA, "email": f"ada{number}@example.org"}, external_ids={"shop": str(number)}, bought=[LATELY]
+    )
+    return subject, await ask(node, subject, **how)
+
+
+def job(node, request):
+    return Killable(node.place, STEPS, request, also=INSIDE)
+
+
+async def check_between(node, subject, living):
+    """Check what holds wherever the process has died: nobody is half erased, and nobody else is touched."""
+    assert await name_of(node, living) == ADA["name"]
+    shown = await node.read("sales", subject, ["name", "phone", "purchase.order"], "order-fulfilment")
+    if await state_of(node, subject) == "active":
+        assert shown.json()["fields"] == {"name": ADA["name"], "phone": ADA["phone"], "purchase.order": ["order-0"]}
+    else:
+        assert shown.status_code == 404
+
+
+async def check_ended(node, subject, request, living):
+    """Check what holds at the end, whatever happened on the way."""
+    assert await state_of(node, subject) == "retained"
+    assert len(await keys_of(node, subject)) == 1
+    assert (await node.read("sales", subject, ["name"], "order-fulfilment")).status_code == 404
+    books = await node.read("finance", subject, ["name", "purchase.order"], "accounting")
+    assert books.json()["fields"] == {"name": ADA["name"], "purchase.order": ["order-0"]}
+    rows = await node.sql("SELECT certificate FROM erasure WHERE subject_id = :id", id=UUID(subject))
+    assert len(rows) == 1
+    told = await certificate(node, request)
+    done = [each for each in await node.entries() if each.action == "erase" and str(each.id) == told["audit_entry"]]
+    assert len(done) == 1
+    assert await name_of(node, living) == ADA["name"]
+
+
+async def name_of(node, subject):
+    return (await node.read("sales", subject, ["name"], "order-fulfilment")).json()["fields"].get("name")
+
+
+async def kill_at(node, points, living, first):
+    for number, point in enumerate(points, first):
+        subject, request = await prepare(node, number)
+        assert await job(node, request).killed_at(point), point
+        await check_between(node, subject, living)
+        await run(node.house, request)
+        await check_ended(node, subject, request, living)
+
+
+async def test_killed_at_any_point_an_erasure_is_ended_by_whoever_comes_next(sqlite_node):
+    node = sqlite_node
+    living = await node.create()
+    subject, request = await prepare(node, 1)
+    passed = await job(node, request).points()
+    await check_ended(node, subject, request, living)
+    # Before a step is after the one before it, and after a commit is often before something else: once will do.
+    points = [each for each in passed if ".before" not in each or each.startswith(("begin", "clear", "close"))]
+    assert len(points) >= 30
+    await kill_at(node, points, living, 2)
+
+
+async def test_killed_around_any_commit_on_either_database(node):
+    living = await node.create()
+    points = [f"{point}#{number}" for point in HERE for number in ((1, 2, 3) if point.startswith("data") else (1,))]
+    await kill_at(node, points, living, 1)
+
+
+async def test_killed_between_commit_and_destruction_a_part_is_ended_too(node):
+    living = await node.create()
+    for number, point in enumerate(("keys.committed#1", "take-away.after#1", "keys.committed#2"), 1):
+        subject, request = await prepare(node, number, scope=Scope(fields=("profile.phone",)))
+        assert await job(node, request).killed_at(point), point
+        await run(node.house, request)
+        shown = await node.read("dpo", subject, ["name", "phone", "purchase.order"], "subject-rights")
+        assert shown.json()["fields"] == {"name": ADA["name"], "purchase.order": ["order-0"]}
+        assert len(await keys_of(node, subject)) == 1
+        assert await name_of(node, living) == ADA["name"]

@@ -1,0 +1,143 @@
+"""A part of what there is of somebody is erased, and the person goes on as before."""
+
+from __future__ import annotations
+
+from tests.erasure.people import LATELY, LONG_AGO, ask, buy, certificate, erase, keys_of, run, somebody, state_of
+from tests.vaults import ADA, problem
+from vault.ids import DEFAULT_TENANT
+from vault.operations.erasure.begin import erasure_of
+from vault.requests.request import Scope
+
+FIELDS = Scope(fields=("profile.phone", "profile.birth_date"))
+
+
+async def found_by(node, match):
+    answer = await node.post(
+        "sales", "/v1/subjects:search", {"match": match, "fields": [], "purpose": "order-fulfilment"}
+    )
+    return [each["subject"] for each in answer.json()["results"]]
+
+
+async def test_fields_go_and_all_the_rest_stays_readable_and_findable(node):
+    subject = await somebody(node, bought=[LATELY])
+    request = await erase(node, subject, scope=FIELDS)
+    assert await state_of(node, subject) == "active"
+    assert await keys_of(node, subject) == [2]
+    shown = (await node.read("dpo", subject, [*ADA, "purchase.amount"], "subject-rights")).json()
+    assert set(ADA) - shown["fields"].keys() == {"phone", "birth_date"}
+    assert len(shown["fields"]["purchase.amount"]) == 1
+    assert await found_by(node, {"email": ADA["email"]}) == [subject]
+    assert await found_by(node, {"phone": ADA["phone"]}) == []
+    told = await certificate(node, request)
+    assert {line["field"] for line in told["erased"]} == {"profile.phone", "profile.birth_date"}
+    assert told["scope"] == {"fields": list(FIELDS.fields), "collections": [], "purposes": []}
+
+
+async def test_a_collection_goes_but_for_what_a_law_keeps(node):
+    subject = await somebody(node, bought=[LONG_AGO, LATELY])
+    request = await erase(node, subject, scope=Scope(collections=("purchase",)))
+    listed = await node.post(
+        "sales",
+        f"/v1/subjects/{subject}/records/purchase:read",
+        {"fields": ["order"], "purpose": "order-fulfilment"},
+    )
+    assert [each["fields"]["order"] for each in listed.json()["results"]] == ["order-1"]
+    told = await certificate(node, request)
+    assert {(line["field"], line["records"]) for line in told["erased"]} >= {("purchase.order", 1)}
+    assert {(line["field"], line["purpose"]) for line in told["kept"]} >= {("purchase.order", "accounting")}
+
+
+async def test_whoever_goes_on_can_be_written_to_and_is_upserted_as_before(node):
+    subject = await somebody(node)
+    await erase(node, subject, scope=FIELDS)
+    await buy(node, subject)
+    body = {"profile": {"phone": "+442079460999"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
+    again = await node.post("sales", "/v1/subjects:upsert", body)
+    assert (again.status_code, again.json()["id"]) == (200, subject)
+    shown = await node.read("sales", subject, ["phone", "email"], "order-fulfilment")
+    assert shown.json()["fields"] == {"phone": "+442079460999", "email": ADA["email"]}
+
+
+async def test_what_was_said_of_consents_is_sealed_anew(node):
+    subject = await somebody(node)
+    said = {
+        "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
+        "channel": "web", "evidence": "form 12, page 3",
+    }  # fmt: skip
+    made = await node.post("support", f"/v1/subjects/{subject}/consents", said)
+    assert made.status_code == 201, made.text
+    await erase(node, subject, scope=FIELDS)
+    shown = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()
+    assert [each["evidence"] for each in shown["history"]] == ["form 12, page 3"]
+
+
+async def test_a_second_erasure_of_a_part_destroys_the_key_of_the_first(node):
+    subject = await somebody(node)
+    await erase(node, subject, scope=FIELDS)
+    await erase(node, subject, scope=Scope(fields=("profile.address",)))
+    assert await keys_of(node, subject) == [3]
+    shown = await node.read("dpo", subject, ["name", "address"], "subject-rights")
+    assert shown.json()["fields"] == {"name": ADA["name"]}
+
+
+async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest(node):
+    subject = await somebody(node)
+    part, whole = await ask(node, subject, scope=FIELDS), await ask(node, subject)
+    await run(node.house, part, until="take-away")
+    from vault.operations.erasure.begin import begin_erasure
+
+    assert await begin_erasure(node.house, DEFAULT_TENANT, whole) == 1.0
+    await run(node.house, part)
+    await run(node.house, whole)
+    assert await state_of(node, subject) == "erased"
+    assert (await erasure_of(node.house, DEFAULT_TENANT, part)).id != (
+        await erasure_of(node.house, DEFAULT_TENANT, whole)
+    ).id
+
+
+async def test_whoever_writes_with_a_key_of_before_loses_nothing(place, clock):
+    """A node that has not heard of the erasure still has the old key opened: what it seals would open for nobody."""
+    async with place.node(clock) as here, place.node(clock) as there:
+        subject = await somebody(here)
+
+        async def part(*fields):
+            assert (await there.read("sales", subject, ["name"], "order-fulfilment")).status_code == 200
+            await erase(here, subject, scope=Scope(fields=fields))
+
+        await part("profile.birth_date")
+        await buy(there, subject)
+        await part("profile.phone")
+        patched = await there.patch("sales", subject, {"phone": "+442079460999"}, "order-fulfilment", '"3"')
+        assert patched.status_code == 200, patched.text
+        await part("profile.address")
+        said = {
+            "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
+            "channel": "web", "evidence": "form 12",
+        }  # fmt: skip
+        problem(await there.post("support", f"/v1/subjects/{subject}/consents", said), 503, "unavailable")
+        assert (await there.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
+        shown = await here.read("sales", subject, ["purchase.product", "phone"], "order-fulfilment")
+        assert shown.json()["fields"] == {"purchase.product": ["Teapot"], "phone": "+442079460999"}
+        history = (await here.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
+        assert [each["evidence"] for each in history] == ["form 12"]
+
+
+async def test_a_node_with_the_key_of_before_reads_lists_and_finds_all_the_same(place, clock):
+    async with place.node(clock) as here, place.node(clock) as there:
+        subject = await somebody(here, bought=[LATELY])
+        reads = ("sales", subject, ["email", "purchase.order"], "order-fulfilment")
+
+        async def warm():
+            assert (await there.read(*reads)).status_code == 200
+
+        await warm()
+        await erase(here, subject, scope=FIELDS)
+        assert (await there.read(*reads)).json()["fields"]["email"] == ADA["email"]
+        await erase(here, subject, scope=Scope(fields=("profile.address",)))
+        assert await found_by(there, {"email": ADA["email"]}) == [subject]
+        await erase(here, subject, scope=Scope(fields=("profile.language",)))
+        path = f"/v1/subjects/{subject}/records/purchase:read"
+        listed = await there.post("sales", path, {"fields": ["order"], "purpose": "order-fulfilment"})
+        assert [each["fields"] for each in listed.json()["results"]] == [{"order": "order-0"}]
+        damaged = [each for each in await here.entries() if each.code == "cannot-open"]
+        assert damaged == []

@@ -1,0 +1,84 @@
+"""Several at once: two erasures of one person, and writers who come while somebody is erased."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from tests.erasure.people import ask, certificate, keys_of, rows_of, run, somebody, state_of
+from tests.operations.imports import PURCHASES, Faults, bring_in, write_csv
+from tests.vaults import ADA
+from vault.ids import DEFAULT_TENANT
+from vault.operations.erasure.begin import erasure_of
+
+
+async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
+    subject = await somebody(node)
+    requests = [await ask(node, subject) for _ in range(2)]
+    await asyncio.gather(*(run(node.house, request) for request in requests))
+    one, other = [await erasure_of(node.house, DEFAULT_TENANT, each) for each in requests]
+    assert one.id == other.id
+    assert len(await node.sql("SELECT 1 FROM erasure")) == 1
+    assert len([each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]) == 1
+    assert await certificate(node, requests[0]) == await certificate(node, requests[1])
+
+
+async def test_whoever_asks_again_after_the_erasure_gets_the_same_certificate(node):
+    subject = await somebody(node)
+    first, second = await ask(node, subject), await ask(node, subject)
+    await run(node.house, first)
+    await run(node.house, second)
+    assert await certificate(node, first) == await certificate(node, second)
+
+
+async def test_the_same_job_twice_at_once_is_one(node):
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    await asyncio.gather(*(run(node.house, request) for _ in range(3)))
+    assert await keys_of(node, subject) == []
+    assert len(await node.sql("SELECT 1 FROM erasure")) == 1
+
+
+async def test_what_is_written_during_an_erasure_goes_too_or_is_refused(node):
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    purchase = {"order": "1", "product": "Cup", "amount": "3.00", "currency": "EUR"}
+    when = "2010-01-05T12:00:00Z"
+    writers = [
+        node.append("sales", subject, "purchase", purchase, "order-fulfilment", occurred_at=when) for _ in range(8)
+    ]
+    changes = [node.patch("sales", subject, {"phone": ADA["phone"]}, "order-fulfilment", '"1"') for _ in range(2)]
+    upsert = {"profile": {"name": "Ada"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
+    upserts = [node.post("sales", "/v1/subjects:upsert", upsert) for _ in range(2)]
+    _none, *answers = await asyncio.gather(run(node.house, request), *writers, *changes, *upserts)
+    assert {each.status_code for each in answers} <= {200, 201, 404, 409, 412}
+    assert await state_of(node, subject) == "erased"
+    assert await rows_of(node, "record", subject) == 0
+    assert await keys_of(node, subject) == []
+
+
+async def test_an_import_that_meets_an_erasure_loses_nobody_else(node, tmp_path):
+    others = [await node.create(external_ids={"shop": str(number)}) for number in range(4)]
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    rows = [f"{who},{who}-{n},2010-01-05,1.00" for n in range(30) for who in (4711, 0, 1, 2, 3)]
+    file = write_csv(tmp_path / "purchases.csv", "customer,line,at,amount", *rows)
+    watcher = Faults()
+    await asyncio.gather(
+        run(node.house, request), bring_in(node, file, PURCHASES, watcher=watcher, chunk_lines=20, processes=1)
+    )
+    assert {code for _line, code, _field in watcher.told} <= {"subject-not-found"}
+    for other in others:
+        assert await rows_of(node, "record", other) == 31
+    assert await rows_of(node, "record", subject) == 0
+    assert await keys_of(node, subject) == []
+    assert len(await node.sql("SELECT 1 FROM subject WHERE id = :id", id=UUID(subject))) == 1
+
+
+async def test_whoever_reads_during_an_erasure_sees_everything_or_nobody(node):
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    reads = [node.read("sales", subject, ["name", "email"], "order-fulfilment") for _ in range(10)]
+    _none, *answers = await asyncio.gather(run(node.house, request), *reads)
+    for each in answers:
+        assert each.status_code == 404 or each.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}

@@ -1,0 +1,213 @@
+"""Nothing of somebody erased is left: in no file, in no backup, beside no record, and in no node's memory."""
+
+from __future__ import annotations
+
+import shutil
+from uuid import UUID
+
+import pytest
+
+from tests.erasure.people import LATELY, ask, certificate, erase, keys_of, rows_of, run, somebody, state_of
+from tests.vaults import ADA, Place, problem
+from vault.bootstrap import open_vault
+from vault.errors import CannotOpen
+from vault.ids import DEFAULT_TENANT, SubjectId, new_id
+from vault.operations.erasure import prove
+from vault.operations.erasure.begin import erasure_of
+from vault.operations.erasure.watch import ErasureWatch
+from vault.requests.tables import IDENTITY_CODE, PACKAGE, PACKAGE_CHUNK, RECTIFICATION, SUBJECT_SESSION
+from vault.subjects.store import Wanted
+
+
+async def test_a_backup_of_before_opens_for_nobody_beside_the_key_store_of_now(sqlite_node):
+    """The main database is restored as it was before the erasure; the key store is the one of now."""
+    node = sqlite_node
+    living, subject = await node.create(), await somebody(node, bought=[LATELY])
+    backup = node.place.folder.parent / "backup"
+    backup.mkdir()
+    _copy(node.place.folder, backup)
+    await erase(node, subject)
+    shutil.copy(node.place.folder / "keys.sqlite", backup / "keys.sqlite")
+    urls = {f"{each}_url": f"sqlite:///{backup / name}" for each, name in _FILES.items()}
+    async with Place(node.place.folder, "sqlite", urls, node.place.keys).node() as restored:
+        (found,) = await restored.house.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+        assert found.state == "active"
+        assert found.profile is not None
+        keys = await restored.house.keyring.subject_keys(DEFAULT_TENANT, [found.id])
+        from vault.crypto.seal import place
+        from vault.subjects.records import unpack
+
+        for name, stored in unpack(found.profile).items():
+            with pytest.raises(CannotOpen):
+                keys[found.id].open(name, stored.sealed, place(DEFAULT_TENANT, found.id, "profile", found.id))
+        answer = await restored.read("sales", living, ["name"], "order-fulfilment")
+        assert answer.json()["fields"] == {"name": ADA["name"]}
+        problem(await restored.read("sales", subject, ["email"], "order-fulfilment"), 500, "cannot-open")
+
+
+_FILES = {"database": "data.sqlite", "keystore": "keys.sqlite"}
+
+
+def _copy(folder, backup):
+    for each in folder.glob("data.sqlite*"):
+        shutil.copy(each, backup / each.name)
+
+
+async def test_the_key_lies_in_the_files_before_and_in_none_of_them_after(sqlite_node):
+    node = sqlite_node
+    subject = SubjectId(UUID(await somebody(node)))
+    before = await node.house.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
+    assert before.keys >= 2  # the row, and the very bytes in the file or its log
+    await erase(node, subject)
+    after = await node.house.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
+    assert after.keys == 0
+    assert after.bytes > 0
+    for log in node.place.folder.glob("*.sqlite-wal"):
+        wal = log.read_bytes()
+        assert subject.bytes not in wal or log.name.startswith("data")
+
+
+async def test_a_key_that_was_only_deleted_is_found_and_the_certificate_waits(sqlite_node, monkeypatch):
+    """Without the cleaning of the files, the write-ahead log still has the key: the look has to see that."""
+    node = sqlite_node
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    await run(node.house, request, until="scrub")
+    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    seen = await prove.look_for_remains(node.house, DEFAULT_TENANT, erasure)
+    assert seen.keys >= 1
+    await prove.go_on(node.house, DEFAULT_TENANT, erasure.id, "destroyed", "scrubbed")
+    monkeypatch.setattr(prove, "MOST_LOOKS", 1)
+    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    with pytest.raises(prove.NotProven):
+        await prove.look(node.house, DEFAULT_TENANT, erasure)
+    assert (await erasure_of(node.house, DEFAULT_TENANT, request)).certificate is None
+    monkeypatch.undo()
+    await run(node.house, request)
+    assert (await certificate(node, request))["check"]["found"] == 0
+
+
+async def test_a_row_that_leads_to_the_person_is_found(node):
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    await run(node.house, request, until="check")
+    person = UUID(subject)
+    await node.sql(
+        "INSERT INTO subject_alias (tenant_id, alias_id, subject_id, entry_id, created_at)"
+        " SELECT tenant_id, :old, id, :old, created_at FROM subject WHERE id = :id",
+        old=new_id(),
+        id=person,
+    )
+    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    assert (await prove.look_for_remains(node.house, DEFAULT_TENANT, erasure)).wrong == 1
+
+
+async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
+    async with place.node(clock) as here, place.node(clock) as there:
+        watch = ErasureWatch(there.house)
+        subject = await somebody(here, bought=[LATELY])
+        await there.read("sales", subject, ["name"], "order-fulfilment")
+        assert there.house.keyring.cached(DEFAULT_TENANT, UUID(subject)) is not None
+        assert await watch.look() == 0
+        await erase(here, subject)
+        assert await watch.look() == 1
+        assert there.house.keyring.cached(DEFAULT_TENANT, UUID(subject)) is None
+        assert await watch.look() == 0
+        books = await there.read("finance", subject, ["name"], "accounting")
+        assert books.json()["fields"] == {"name": ADA["name"]}
+
+
+async def test_what_lies_beside_the_records_goes_along(node):
+    subject = await somebody(node)
+    person, now = UUID(subject), node.house.clock.now()
+    other = await ask(node, subject, kind="rectification", state="received", details={"changes": {"name": "Adah"}})
+    said = {
+        "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "double-opt-in",
+        "channel": "web", "evidence": "form 12",
+    }  # fmt: skip
+    assert (await node.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
+    async with node.house.data.transaction() as connection:
+        for table, row in _beside(person, other, now):
+            await connection.execute(table.insert(), [{"tenant_id": "default", **row}])
+    await erase(node, subject)
+    for table in ("consent_confirmation", "identity_code", "subject_session", "package", "rectification"):
+        assert await rows_of(node, table, subject) == 0, table
+    assert await node.sql("SELECT 1 FROM package_chunk") == []
+    assert await node.sql("SELECT 1 FROM rights_request WHERE details IS NOT NULL") == []
+    ((body,),) = await node.sql("SELECT body FROM consent_event WHERE subject_id = :id", id=person)
+    assert b"evidence" not in bytes(body)
+    assert b"channel" not in bytes(body)
+    assert b"direct-marketing" in bytes(body)
+
+
+def _beside(person, request, now):
+    """Make a row for each thing that may lie beside a person's records."""
+    package, raw = new_id(), b"\x00" * 32
+    times = {"created_at": now, "expires_at": now}
+    yield PACKAGE, {
+        "id": package, "request_id": request, "subject_id": person, "state": "ready", **times, "size": 1,
+        "chunks": 1, "digest": raw, "body": b'{"kind":"access","run":0}',
+    }  # fmt: skip
+    yield PACKAGE_CHUNK, {"package_id": package, "number": 0, "body": b"sealed"}
+    yield SUBJECT_SESSION, {
+        "id": new_id(), "subject_id": person, "token_hash": raw, "authenticated_at": now, **times,
+    }  # fmt: skip
+    yield IDENTITY_CODE, {
+        "id": new_id(), "subject_id": person, "request_id": request, "intent": "request", "digest": raw, **times,
+        "attempts": 0, "claim": raw,
+    }  # fmt: skip
+    yield RECTIFICATION, {
+        "subject_id": person, "id": new_id(), "collection": "profile", "record_id": person, "field": "name",
+        "state": "corrected", "at": now,
+    }  # fmt: skip
+
+
+async def test_whoever_was_merged_into_the_person_goes_along(node):
+    subject, twin = await somebody(node), await node.create({"name": "Ada L."})
+    merged = await node.post(
+        "dpo", "/v1/subjects:merge", {"survivor": subject, "duplicate": twin, "evidence": "same passport"}
+    )
+    assert merged.status_code == 201, merged.text
+    request = await erase(node, twin)  # it was asked for under the old id
+    assert await state_of(node, subject) == "erased"
+    assert await keys_of(node, subject) == await keys_of(node, twin) == []
+    assert await rows_of(node, "subject_alias", subject) == 0
+    assert (await certificate(node, request))["subject"] == subject
+
+
+async def test_apps_that_read_what_is_erased_are_to_be_told(node):
+    subject = await somebody(node)
+    await node.read("support", subject, ["name"], "customer-support")
+    request = await erase(node, subject)
+    rows = await node.sql("SELECT kind FROM recipient_notice WHERE subject_id = :id", id=UUID(subject))
+    assert [row[0] for row in rows] == ["subject.erased"]
+    assert (await certificate(node, request))["recipients_told"] == 1
+
+
+async def test_a_restriction_goes_on_for_what_is_kept(node):
+    subject = await somebody(node, bought=[LATELY])
+    await node.post("dpo", f"/v1/subjects/{subject}/restriction", {"ground": "accuracy"})
+    await erase(node, subject)
+    problem(await node.read("finance", subject, ["name"], "accounting"), 403, "denied")
+    own = await node.read("dpo", subject, ["name"], "subject-rights")
+    assert own.json()["fields"] == {"name": ADA["name"]}
+
+
+async def test_what_is_kept_ends_by_itself_on_the_day_until_which_it_is_kept(place, clock):
+    async with place.node(clock) as node:
+        subject = await somebody(node, bought=["2016-03-10T12:00:00Z"])
+        await erase(node, subject)
+        assert (await node.read("finance", subject, ["name"], "accounting")).json()["fields"]
+        clock.advance(days=6)
+        told = (await node.read("finance", subject, ["name"], "accounting")).json()
+        assert told["denied"]["name"]["code"] == "retention-over"
+        await erase(node, subject)
+        assert await state_of(node, subject) == "erased"
+
+
+async def test_a_vault_opened_anew_finds_nobody(place):
+    async with place.node() as node:
+        subject = await somebody(node)
+        await erase(node, subject)
+    async with open_vault(place.folder, **place.urls) as vault:
+        assert await vault.house.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]) == {}

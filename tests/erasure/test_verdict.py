@@ -1,0 +1,138 @@
+"""What is kept from an erasure: by a law that truly applies, for as long as it does, and by nothing else."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from vault.bootstrap import shipped_policies
+from vault.operations.erasure.verdict import Claim, Item, Value, laws_of, lines, purposes_kept_for, verdicts
+from vault.policy.policy_set import PolicySet
+from vault.storage.columns import to_microseconds
+
+TODAY = date(2026, 3, 5)
+PROFILE = UUID(int=1)
+
+
+@pytest.fixture(scope="module")
+def policies():
+    return PolicySet.from_folder(Path(shipped_policies()))
+
+
+def moment(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
+
+
+def profile(*fields: str, purpose="order-fulfilment", day="2025-01-10") -> Item:
+    collected = to_microseconds(moment(day))
+    return Item("profile", PROFILE, moment(day), tuple(Value(each, purpose, collected) for each in fields))
+
+
+def record(collection: str, day: str, *fields: str, number=2) -> Item:
+    values = tuple(Value(each, "order-fulfilment", to_microseconds(moment("2026-03-01"))) for each in fields)
+    return Item(collection, UUID(int=number), moment(day), values)
+
+
+def kept(policies, *items, claims=(), scope=lambda _whole: True, today=TODAY):
+    laws = laws_of(policies.catalogue, policies.purposes.values(), policies.retention, today)
+    found = verdicts(laws, items, scope, claims, today)
+    return {
+        f"{collection}.{field}": {(keep.purpose or keep.ground, str(keep.until)) for keep in keeps}
+        for (collection, _record), fields in found.items()
+        for field, keeps in fields.items()
+        if keeps
+    }
+
+
+def test_without_an_obligation_nothing_is_kept(policies):
+    assert kept(policies, profile("name", "email", "iban", "billing_address", "external_ids")) == {}
+
+
+def test_the_persons_own_rights_are_no_reason_to_hold_anything(policies):
+    assert kept(policies, profile("name", purpose="subject-rights", day="2026-03-01")) == {}
+
+
+def test_the_books_keep_a_purchase_by_its_own_date_and_of_the_profile_what_they_need(policies):
+    found = kept(
+        policies,
+        profile("name", "email", "iban", "phone"),
+        record("purchase", "2016-03-10", "amount", number=2),
+        record("purchase", "2020-06-01", "order", number=3),
+    )
+    assert found == {
+        "profile.name": {("accounting", "2030-06-01")},
+        "profile.iban": {("accounting", "2030-06-01")},
+        "purchase.amount": {("accounting", "2026-03-10")},
+        "purchase.order": {("accounting", "2030-06-01")},
+    }
+
+
+@pytest.mark.parametrize(("day", "is_kept"), [("2016-03-04", False), ("2016-03-05", True), ("2016-03-06", True)])
+def test_the_last_day_of_a_period_still_counts(policies, day, is_kept):
+    found = kept(policies, profile("name"), record("purchase", day, "amount"))
+    assert set(found) == ({"profile.name", "purchase.amount"} if is_kept else set())
+
+
+def test_what_was_said_is_kept_for_complaints_only_by_whoever_has_complained(policies):
+    said = record("interaction", "2026-01-10", "body")
+    assert kept(policies, profile("email"), said) == {}
+    found = kept(policies, profile("email", "occupation"), said, record("complaint", "2025-09-01", "body", number=3))
+    assert found == {
+        "interaction.body": {("complaint-handling", "2029-01-10")},
+        "complaint.body": {("complaint-handling", "2028-09-01")},
+        "profile.email": {("complaint-handling", "2028-09-01")},
+    }
+
+
+def test_a_field_that_two_laws_need_is_kept_for_both(policies):
+    items = (
+        profile("name"),
+        record("purchase", "2026-01-10", "amount"),
+        record("complaint", "2026-01-10", "body", number=3),
+    )
+    assert kept(policies, *items)["profile.name"] == {
+        ("accounting", "2036-01-10"),
+        ("complaint-handling", "2029-01-10"),
+    }
+
+
+def test_a_field_that_was_collected_for_the_obligation_itself_is_kept_by_its_own_date(policies):
+    found = kept(policies, profile("iban", "email", purpose="accounting", day="2025-01-10"))
+    assert found == {"profile.iban": {("accounting", "2035-01-10")}}
+
+
+def test_a_special_category_is_kept_by_no_law_of_the_shipped_ones(policies):
+    items = record("health_note", "2026-01-10", "body"), record("political_view", "2026-01-10", "leaning", number=3)
+    assert kept(
+        policies, profile("health_notes"), record("purchase", "2026-01-10", "amount", number=4), *items
+    ).keys() == {"purchase.amount"}
+
+
+def test_what_the_catalogue_does_not_know_any_more_goes(policies):
+    assert kept(policies, record("purchase", "2026-01-10", "amount", "shoe_size")).keys() == {"purchase.amount"}
+
+
+def test_claims_keep_what_they_name_until_their_day(policies):
+    items = profile("phone", "email"), record("complaint", "2010-01-10", "body", "subject")
+    claims = [Claim(("profile.phone", "complaint.*"), date(2028, 12, 31)), Claim(("profile.email",), date(2026, 3, 4))]
+    assert kept(policies, *items, claims=claims) == {
+        "profile.phone": {("legal-claims", "2028-12-31")},
+        "complaint.body": {("legal-claims", "2028-12-31")},
+        "complaint.subject": {("legal-claims", "2028-12-31")},
+    }
+
+
+def test_what_is_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
+    items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
+    laws = laws_of(policies.catalogue, policies.purposes.values(), policies.retention, TODAY)
+    found = verdicts(laws, items, lambda whole: whole.startswith("profile."), (), TODAY)
+    assert found.keys() == {("profile", PROFILE)}
+    assert purposes_kept_for(found) == ("accounting",)
+    told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in lines(found)}
+    assert told == {
+        ("profile.email", None, None, None, 1),
+        ("profile.name", "legal-obligation", "17(3)(b)", "accounting", 1),
+    }

@@ -1,0 +1,184 @@
+"""What letters say, in every language, and what becomes of one that cannot be sent."""
+
+from __future__ import annotations
+
+import re
+import string
+import tomllib
+from datetime import UTC, date, datetime
+from typing import get_args
+from uuid import uuid4
+
+import pytest
+
+from tests.vaults import ADA
+from vault.catalogue.controller import Contact, Controller
+from vault.ids import SubjectId, new_id
+from vault.operations.letters import words
+from vault.operations.letters.notify import notify_person
+from vault.operations.letters.words import LANGUAGES, language_of, letter_names, sender_of, write
+from vault.requests.grounds import grounds_for
+from vault.requests.machine import KINDS
+from vault.requests.request import Extension, Regime
+
+CODES = {
+    "code": "1234 5678",
+    "minutes": 10,
+    "id": "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d",
+    "kind": "access",
+    "due": date(2026, 4, 7),
+    "until": datetime(2026, 3, 19, 12, tzinfo=UTC),
+    "on": date(2026, 12, 1),
+    "reason": "complexity",
+    "ground": "excessive",
+}
+SHOP = Controller(
+    name="Example Retail Ltd", email="privacy@retail.example", url="https://retail.example",
+    dpo=Contact("Officer", "dpo@retail.example"),
+)  # fmt: skip
+
+
+def texts(language):
+    return tomllib.loads((words._FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+def keys(tree, before=""):
+    """Name every text of a file with what is to be filled in there."""
+    if isinstance(tree, dict):
+        return {found for key, each in tree.items() for found in keys(each, f"{before}/{key}")}
+    if isinstance(tree, list):
+        return {(before, len(tree))}
+    return {(before, frozenset(name for _text, name, _spec, _how in string.Formatter().parse(tree) if name))}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_says_all_that_english_says(language):
+    assert keys(texts(language)) == keys(texts("en"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_reason_and_ground_is_told_in_words(language):
+    told = texts(language)
+    assert set(told["kinds"]) == set(KINDS)
+    assert set(told["reasons"]) == set(get_args(Extension.__annotations__["reason"].removeprefix("Literal")) or
+                                       {"complexity", "number"})  # fmt: skip
+    grounds = {code for kind in KINDS for regime in get_args(Regime) for code in grounds_for(kind, regime)}
+    assert grounds <= set(told["grounds"])
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("name", letter_names())
+def test_letters_are_whole(language, name):
+    text = write(name, language, SHOP, CODES)
+    assert text.language == language
+    assert not re.search(r"[{}]", text.subject + text.body)
+    assert "dpo@retail.example" in text.body
+    assert "Example Retail Ltd" in text.body
+    assert name != "request-rejected" or language == "fr" or ("excessive" in text.body) == (language == "en")
+    assert CODES["code"] not in text.subject  # which lies open on a locked screen
+    assert text.body.endswith("\n")
+    assert not text.body.startswith("\n")
+
+
+def test_dates_are_written_as_people_write_them():
+    for language, written in (("en", "7 April 2026"), ("de", "7. April 2026"), ("fr", "7 avril 2026")):
+        assert written in write("request-received", language, SHOP, CODES).body
+    assert "19. März 2026" in write("package-ready", "de", SHOP, CODES).body
+
+
+def test_what_a_letter_lacks_is_a_mistake_of_whoever_sends_it():
+    with pytest.raises(KeyError):
+        words.require("request-received", {"id": "1"})
+    with pytest.raises(KeyError):
+        words.require("greeting", CODES)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [(("de",), "de"), (("de-AT",), "de"), (("FR",), "fr"), (("it", "de"), "de"), ((None, "fr"), "fr"), ((None,), "en"),
+     (("it",), "en"), ((), "en"), (("../en",), "en")],
+)  # fmt: skip
+def test_the_language_is_the_first_that_is_known(wanted, chosen):
+    assert language_of(*wanted) == chosen
+
+
+def test_the_officer_writes_else_the_controller():
+    assert sender_of(SHOP) == "dpo@retail.example"
+    assert sender_of(Controller(email="privacy@retail.example")) == "privacy@retail.example"
+    assert sender_of(Controller()) == ""
+
+
+def test_a_controller_who_is_not_stated_is_no_obstacle():
+    assert "Customer Data Vault" in write("request-completed", "en", Controller(), CODES).body
+
+
+# ---- Sent ------------------------------------------------------------------------------------------------------------
+
+RECEIVED = {"kind": "erasure", "due": date(2026, 4, 7)}
+
+
+def person(text):
+    from uuid import UUID
+
+    return SubjectId(UUID(text))
+
+
+async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
+    subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
+    request = new_id()
+    async with sqlite_mailing.new_entries() as made:
+        outcome = await notify_person(
+            sqlite_mailing.house, "default", subject, "request-received", id=request, **RECEIVED
+        )
+    assert outcome == "sent"
+    letter = inbox.last()
+    assert (letter.sender, letter.recipients) == ("dpo@retail.example", ["ada@example.org"])
+    assert letter.message["Content-Language"] == "de"
+    assert "Löschung Ihrer Daten" in letter.body
+    assert str(request) in letter.body
+    assert "Ada" not in letter.raw.decode().replace("ada@", "")
+    (entry,) = made
+    assert (entry.action, entry.decision, entry.target) == ("send-notice", "allowed", request)
+    assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
+
+
+async def test_the_language_of_the_request_goes_before_that_of_the_profile(sqlite_mailing, inbox):
+    subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
+    how = {"language": "fr", "kind": "access", "id": new_id()}
+    assert await notify_person(sqlite_mailing.house, "default", subject, "request-completed", **how) == "sent"
+    assert inbox.last().message["Content-Language"] == "fr"
+
+
+async def test_the_second_address_serves_where_there_is_no_first(sqlite_mailing, inbox):
+    subject = person(await sqlite_mailing.create_fully(email_secondary="ada@work.example"))
+    how = {"kind": "access", "id": new_id()}
+    assert await notify_person(sqlite_mailing.house, "default", subject, "request-completed", **how) == "sent"
+    assert inbox.last().recipients == ["ada@work.example"]
+
+
+async def test_whoever_cannot_be_reached_is_no_error(sqlite_mailing, inbox):
+    node, how = sqlite_mailing, {"kind": "access", "id": new_id()}
+    nameless = person(await node.create({"name": "Nobody"}))
+    erased = person(await node.create())
+    await node.set_state(erased, "erased")
+    for subject in (None, SubjectId(uuid4()), nameless, erased):
+        assert await notify_person(node.house, "default", subject, "request-completed", **how) == "no-contact"
+    assert inbox.letters == []
+
+
+async def test_a_vault_without_mail_goes_on(sqlite_node):
+    subject = person(await sqlite_node.create())
+    async with sqlite_node.new_entries() as made:
+        told = await notify_person(sqlite_node.house, "default", subject, "restriction-lifting", on=date(2026, 4, 1))
+    assert told == "mail-not-configured"
+    assert made == []
+
+
+async def test_a_relay_that_refuses_is_on_record(sqlite_mailing, inbox):
+    inbox.refuse = "550 no such user"
+    subject = person(await sqlite_mailing.create())
+    async with sqlite_mailing.new_entries() as made:
+        how = {"kind": "access", "id": new_id(), "until": date(2026, 4, 1)}
+        assert await notify_person(sqlite_mailing.house, "default", subject, "package-ready", **how) == "mail-failed"
+    (entry,) = made
+    assert (entry.action, entry.decision, entry.code) == ("send-notice", "failed", "mail-failed")

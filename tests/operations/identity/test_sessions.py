@@ -1,0 +1,394 @@
+"""People sign in by a code that comes by letter; strangers learn nothing, guess nothing and flood nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from uuid import UUID, uuid4
+
+from tests.vaults import ADA, OTHER, problem
+from vault.operations.identity import sign_in
+from vault.operations.identity.codes import forget_codes
+from vault.operations.identity.session import forget_sessions
+
+SESSIONS, OPEN, END, MINE = "/v1/me/sessions", "/v1/me/sessions:verify", "/v1/me/session", "/v1/me/requests"
+BY_MAIL = {"identity": {"email": "ada@example.org"}}
+BY_NUMBER = {"identity": {"external_id": {"shop": "4711"}}}
+
+
+async def ask(node, body=BY_MAIL):
+    """Ask for a code; returns the session's id once the letter, if any, has gone."""
+    asked = await node.post(None, SESSIONS, body)
+    assert asked.status_code == 202, asked.text
+    await node.house.mail.settled()
+    return asked.json()["session"]
+
+
+async def enter(node, session, code):
+    return await node.post(None, OPEN, {"session": session, "code": code})
+
+
+async def signed_in(node, inbox, body=BY_MAIL):
+    """Sign in; returns the bearer's header."""
+    session = await ask(node, body)
+    opened = await enter(node, session, inbox.last().code)
+    assert opened.status_code == 201, opened.text
+    return {"Authorization": f"Bearer {opened.json()['token']}"}
+
+
+async def mine(node, headers):
+    return await node.call(None, "GET", MINE, headers=headers)
+
+
+async def test_a_person_signs_in_and_out(mailing, inbox):
+    subject = await mailing.create(external_ids={"shop": "4711"})
+    async with mailing.new_entries() as made:
+        headers = await signed_in(mailing, inbox, BY_NUMBER)
+        assert inbox.last().recipients == ["ada@example.org"]
+        assert (await mine(mailing, headers)).json() == {"requests": []}
+        assert (await mailing.call(None, "DELETE", END, headers=headers)).status_code == 204
+        problem(await mine(mailing, headers), 401, "not-authenticated")
+    pseudonym = await mailing.pseudonym(subject)
+    told = [(each.action, each.decision, each.principal_name, each.subjects == (pseudonym,)) for each in made]
+    assert told == [
+        ("send-code", "allowed", "the-person", False),
+        ("send-code", "allowed", "vault", True),  # of the letter itself
+        ("open-session", "allowed", "the-person", True),
+        ("read-requests", "allowed", "the-person", True),
+        ("end-session", "allowed", "the-person", True),
+        ("sign-in", "denied", None, False),
+    ]
+
+
+async def test_nothing_of_a_code_or_token_lies_anywhere(sqlite_mailing, inbox):
+    await sqlite_mailing.create()
+    headers = await signed_in(sqlite_mailing, inbox)
+    code, token = inbox.last().code, headers["Authorization"].removeprefix("Bearer ")
+    for table in ("identity_code", "subject_session"):
+        for row in await sqlite_mailing.sql(f"SELECT * FROM {table}"):
+            told = b" ".join(bytes(each) if isinstance(each, bytes) else str(each).encode() for each in row)
+            for secret in (code, token, token[-43:], "ada@example.org"):
+                assert secret.encode() not in told
+    assert all(code not in str(each) and token not in str(each) for each in await sqlite_mailing.entries())
+
+
+async def test_a_code_is_typed_as_people_type(sqlite_mailing, inbox):
+    await sqlite_mailing.create()
+    session = await ask(sqlite_mailing)
+    code = inbox.last().code
+    assert len(code) == 8
+    assert (await enter(sqlite_mailing, session, f" {code[:4]}-{code[4:]}\u00a0")).status_code == 201
+
+
+# ---- The same for everybody ------------------------------------------------------------------------------------------
+
+
+async def test_the_answer_is_the_same_whoever_there_is(sqlite_mailing, inbox):
+    await sqlite_mailing.create(external_ids={"shop": "4711"})
+    await sqlite_mailing.create({"name": "No Address"}, external_ids={"shop": "4712"})
+    for _ in range(2):
+        await sqlite_mailing.create({"name": "A Couple", "email": "both@example.org"})
+    answers, letters = [], []
+    for identity in (
+        {"email": "ada@example.org"},
+        {"email": "nobody@example.org"},
+        {"email": "both@example.org"},  # who of the two?
+        {"external_id": {"shop": "4712"}},
+        {"external_id": {"shop": "0"}},
+    ):
+        answer = await sqlite_mailing.post(None, SESSIONS, {"identity": identity})
+        answers.append((answer.status_code, sorted(answer.json()), sorted(answer.headers), len(answer.content)))
+        await sqlite_mailing.house.mail.settled()
+        letters.append(len(inbox.letters))
+    assert len({json.dumps(each) for each in answers}) == 1
+    assert letters == [1, 1, 1, 1, 1]
+
+
+async def test_the_same_is_done_before_the_answer_whoever_there_is(sqlite_mailing, monkeypatch):
+    """Whatever depends on the person comes after the answer: nothing of it can be seen in the time that it takes."""
+    node = sqlite_mailing
+    await node.create()
+    asked = []
+    database = node.house.data
+    fetch = type(database).fetch
+
+    async def counted(self, query, **values):
+        asked.append(query)
+        return await fetch(self, query, **values)
+
+    monkeypatch.setattr(type(database), "fetch", counted)
+    seen = []
+    monkeypatch.setattr(node.house.mail, "soon", lambda work: (seen.append(len(asked)), work.close()))
+    for identity in ({"email": "ada@example.org"}, {"email": "nobody@example.org"}):
+        asked.clear()
+        assert (await node.post(None, SESSIONS, {"identity": identity})).status_code == 202
+    assert seen == [0, 0]
+
+
+async def test_a_code_for_nobody_opens_nothing(sqlite_mailing):
+    session = await ask(sqlite_mailing, {"identity": {"email": "nobody@example.org"}})
+    problem(await enter(sqlite_mailing, session, "00000000"), 404, "code-invalid")
+    ((attempts,),) = await sqlite_mailing.sql("SELECT attempts FROM identity_code")
+    assert attempts == 1
+
+
+async def test_every_wrong_code_gets_one_answer(sqlite_mailing, inbox, clock):
+    node = sqlite_mailing
+    await node.create()
+    session = await ask(node)
+    code = inbox.last().code
+    wrong = f"{(int(code) + 1) % 10**8:08}"
+    answers = [await enter(node, session, wrong), await enter(node, str(uuid4()), code)]
+    assert (await enter(node, session, code)).status_code == 201
+    answers.append(await enter(node, session, code))  # used
+    late = await ask(node)
+    clock.advance(minutes=10)
+    answers.append(await enter(node, late, inbox.last().code))  # too old
+    told = [{k: v for k, v in problem(each, 404, "code-invalid").items() if k not in {"audit", "request_id"}} for each in answers]  # fmt: skip
+    assert all(each == told[0] for each in told)
+
+
+async def test_a_claim_without_its_form(sqlite_mailing):
+    for body, code in (
+        ({"identity": {}}, "invalid-identity"),
+        ({"identity": {"email": "ada"}}, "invalid-identity"),
+        ({"identity": {"email": "ada@example.org", "external_id": {"shop": "1"}}}, "invalid-identity"),
+        ({"identity": {"external_id": {}}}, "invalid-identity"),
+        ({"identity": {"external_id": {"shop": ""}}}, "invalid-external-id"),
+        ({"identity": {"external_id": {"shop": 4711}}}, "invalid-external-id"),
+        ({"identity": {"phone": "+442079460123"}}, "invalid-body"),
+        ({}, "invalid-body"),
+    ):
+        answer = await sqlite_mailing.post(None, SESSIONS, body)
+        problem(answer, 422, code)
+        assert "ada" not in answer.text
+
+
+async def test_a_tenant_that_is_none(sqlite_mailing):
+    problem(await sqlite_mailing.post(None, SESSIONS, {**BY_MAIL, "tenant": "nobody"}), 404, "no-policies")
+
+
+async def test_a_vault_without_mail_says_so_to_everybody(sqlite_node):
+    await sqlite_node.create()
+    for address in ("ada@example.org", "nobody@example.org"):
+        answer = await sqlite_node.post(None, SESSIONS, {"identity": {"email": address}})
+        problem(answer, 409, "mail-not-configured")
+
+
+# ---- Guessing --------------------------------------------------------------------------------------------------------
+
+
+async def test_after_five_attempts_the_right_code_is_wrong(sqlite_mailing, inbox):
+    await sqlite_mailing.create()
+    session = await ask(sqlite_mailing)
+    code = inbox.last().code
+    for number in range(5):
+        assert (await enter(sqlite_mailing, session, f"{(int(code) + 1 + number) % 10**8:08}")).status_code == 404
+    problem(await enter(sqlite_mailing, session, code), 404, "code-invalid")
+
+
+async def test_guesses_at_the_same_moment_are_counted_too(mailing, inbox):
+    await mailing.create()
+    session = await ask(mailing)
+    code = inbox.last().code
+    guesses = [f"{(int(code) + 1 + number) % 10**8:08}" for number in range(20)]
+    answers = await asyncio.gather(*(enter(mailing, session, each) for each in guesses))
+    assert {each.status_code for each in answers} == {404}
+    ((attempts,),) = await mailing.sql("SELECT attempts FROM identity_code")
+    assert attempts == 5
+    problem(await enter(mailing, session, code), 404, "code-invalid")
+
+
+async def test_a_code_that_comes_twice_at_the_same_moment_opens_once(mailing, inbox):
+    await mailing.create()
+    session = await ask(mailing)
+    answers = await asyncio.gather(*(enter(mailing, session, inbox.last().code) for _ in range(4)))
+    assert sorted(each.status_code for each in answers) == [201, 404, 404, 404]
+    assert len(await mailing.sql("SELECT id FROM subject_session")) == 1
+
+
+async def test_a_code_fits_its_own_row_person_and_purpose_alone(mailing, inbox):
+    """Whoever can write into the database moves no code to another row, person or purpose."""
+    ada = await mailing.create()
+    eve = await mailing.create({"name": "Eve", "email": "eve@example.org"})
+    session = await ask(mailing, {"identity": {"email": "eve@example.org"}})
+    code = inbox.last().code
+    other = await ask(mailing)
+    copy = "UPDATE identity_code SET digest = (SELECT digest FROM identity_code WHERE id = :eve) WHERE id = :ada"
+    await mailing.sql(copy, eve=UUID(session), ada=UUID(other))
+    assert (await enter(mailing, other, code)).status_code == 404
+    turn = "UPDATE identity_code SET subject_id = :to WHERE id = :id"
+    await mailing.sql(turn, to=UUID(ada), id=UUID(session))
+    assert (await enter(mailing, session, code)).status_code == 404
+    await mailing.sql(turn, to=UUID(eve), id=UUID(session))
+    await mailing.sql("UPDATE identity_code SET intent = 'request' WHERE id = :id", id=UUID(session))
+    assert (await enter(mailing, session, code)).status_code == 404
+    await mailing.sql("UPDATE identity_code SET intent = 'session' WHERE id = :id", id=UUID(session))
+    assert (await enter(mailing, session, code)).status_code == 201
+
+
+# ---- Flooding --------------------------------------------------------------------------------------------------------
+
+
+async def test_nobodys_mailbox_is_flooded(mailing, inbox, clock):
+    await mailing.create()
+    for address in (
+        "ada@example.org",
+        "ADA@example.org".lower(),
+        "ada@EXAMPLE.org",
+    ):  # one address, however it is written
+        await ask(mailing, {"identity": {"email": address}})
+    refused = await mailing.post(None, SESSIONS, BY_MAIL)
+    problem(refused, 429, "rate-limited")
+    assert 0 < int(refused.headers["retry-after"]) <= 15 * 60 + 1
+    assert len(inbox.letters) == 3
+    clock.advance(minutes=15)
+    await ask(mailing)
+    assert len(inbox.letters) == 4
+
+
+async def test_nobody_gets_more_than_ten_a_day(sqlite_mailing, inbox, clock):
+    await sqlite_mailing.create()
+    for _ in range(10):
+        await ask(sqlite_mailing)
+        clock.advance(minutes=16)
+    refused = await sqlite_mailing.post(None, SESSIONS, BY_MAIL)
+    problem(refused, 429, "rate-limited")
+    assert int(refused.headers["retry-after"]) > 3600
+    assert len(inbox.letters) == 10
+
+
+async def test_for_those_who_do_not_exist_the_limit_is_the_same(sqlite_mailing):
+    body = {"identity": {"email": "nobody@example.org"}}
+    for _ in range(3):
+        await ask(sqlite_mailing, body)
+    problem(await sqlite_mailing.post(None, SESSIONS, body), 429, "rate-limited")
+
+
+async def test_whoever_asks_at_the_same_moment_gets_no_more(mailing, inbox):
+    await mailing.create()
+    answers = await asyncio.gather(*(mailing.post(None, SESSIONS, BY_MAIL) for _ in range(8)))
+    await mailing.house.mail.settled()
+    assert sorted(each.status_code for each in answers) == [202] * 3 + [429] * 5
+    assert len(inbox.letters) == 3
+
+
+async def test_other_words_for_the_same_person_bring_no_more_letters_and_tell_nothing(sqlite_mailing, inbox):
+    subject = await sqlite_mailing.create(external_ids={"shop": "4711", "erp": "9"})
+    for body in (BY_MAIL, BY_NUMBER, {"identity": {"external_id": {"erp": "9"}}}):
+        await ask(sqlite_mailing, body)
+    async with sqlite_mailing.new_entries() as made:
+        await ask(sqlite_mailing, {"identity": {"external_id": {"shop": "4711", "erp": "9"}}})  # 202 all the same
+    assert len(inbox.letters) == 3
+    (_, entry) = made
+    assert (entry.action, entry.decision, entry.code) == ("send-code", "failed", "enough-codes")
+    assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
+
+
+async def test_strangers_flood_neither_the_log_nor_the_database(sqlite_mailing, clock, monkeypatch):
+    node = sqlite_mailing
+    monkeypatch.setattr(sign_in, "MOST_A_MINUTE", 8)
+    monkeypatch.setattr(sign_in, "MOST_ENTRIES_A_MINUTE", 3)
+    for attempt, action, status, code in (
+        (lambda: enter(node, str(uuid4()), "12345678"), "open-session", 404, "code-invalid"),
+        (lambda: mine(node, {"Authorization": "Bearer cdvs_x"}), "sign-in", 401, "not-authenticated"),
+        (lambda: node.post(None, SESSIONS, {"identity": {}}), "send-code", 422, "invalid-identity"),
+    ):
+        before = await node.count()
+        for _ in range(8):
+            problem(await attempt(), status, code)
+        problem(await attempt(), 429, "rate-limited")
+        assert await node.count() == before + 3
+        clock.advance(minutes=1)
+        problem(await attempt(), status, code)
+        entry = [each for each in await node.entries() if each.action == action][-1]
+        assert (entry.decision, entry.code, entry.count) == ("denied", code, 7)
+
+
+# ---- The session -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_session_ends_by_itself(sqlite_mailing, inbox, clock):
+    await sqlite_mailing.create()
+    headers = await signed_in(sqlite_mailing, inbox)
+    clock.advance(minutes=29, seconds=59)
+    assert (await mine(sqlite_mailing, headers)).status_code == 200
+    clock.advance(seconds=1)
+    problem(await mine(sqlite_mailing, headers), 401, "not-authenticated")
+
+
+async def test_every_wrong_token_gets_one_answer(sqlite_mailing, inbox):
+    node = sqlite_mailing
+    await node.create()
+    headers = await signed_in(node, inbox)
+    token = headers["Authorization"].removeprefix("Bearer ")
+    key = node.place.keys["default", "dpo"]
+    for sent in (None, "", "x", "cdvs_", f"cdvs_{'0' * 32}_{'A' * 43}", key, token[:38] + "A" * 43, token + "A"):
+        answer = await mine(node, {} if sent is None else {"Authorization": f"Bearer {sent}"})
+        assert problem(answer, 401, "not-authenticated")["detail"] == "the bearer is not accepted"
+    assert (await mine(node, headers)).status_code == 200
+
+
+async def test_a_persons_token_opens_no_other_door(sqlite_mailing, inbox):
+    await sqlite_mailing.create()
+    headers = await signed_in(sqlite_mailing, inbox)
+    for method, path, body in (
+        ("POST", "/v1/read", {"subjects": [], "fields": ["name"], "purpose": "subject-rights"}),
+        ("GET", "/v1/audit/entries", None),
+        ("GET", "/v1/catalogue", None),
+    ):
+        problem(await sqlite_mailing.call(None, method, path, body, headers=headers), 401, "not-authenticated")
+
+
+async def test_whoever_is_erased_is_signed_out(sqlite_mailing, inbox):
+    subject = await sqlite_mailing.create()
+    headers = await signed_in(sqlite_mailing, inbox)
+    late = await ask(sqlite_mailing)
+    await sqlite_mailing.set_state(subject, "erased")
+    problem(await mine(sqlite_mailing, headers), 401, "not-authenticated")
+    problem(await enter(sqlite_mailing, late, inbox.last().code), 404, "code-invalid")
+
+
+async def test_a_restricted_person_has_all_rights(sqlite_mailing, inbox):
+    subject = await sqlite_mailing.create()
+    await sqlite_mailing.set_state(subject, "restricted")
+    assert (await mine(sqlite_mailing, await signed_in(sqlite_mailing, inbox))).status_code == 200
+
+
+async def test_the_same_address_is_another_person_with_another_controller(sqlite_mailing, inbox):
+    await sqlite_mailing.create()
+    subject = await sqlite_mailing.create(tenant=OTHER)
+    headers = await signed_in(sqlite_mailing, inbox, {**BY_MAIL, "tenant": OTHER})
+    async with sqlite_mailing.new_entries() as made:
+        assert (await mine(sqlite_mailing, headers)).status_code == 200
+    (entry,) = made
+    assert (entry.tenant, entry.subjects) == (OTHER, (await sqlite_mailing.pseudonym(subject),))
+
+
+async def test_a_letter_that_does_not_go_out_is_on_record(sqlite_mailing, inbox):
+    subject = await sqlite_mailing.create()
+    inbox.refuse = "550 no such user"
+    async with sqlite_mailing.new_entries() as made:
+        await ask(sqlite_mailing)
+    (_, entry) = made
+    assert (entry.action, entry.decision, entry.code) == ("send-code", "failed", "mail-failed")
+    assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
+
+
+async def test_the_letter_is_in_the_language_that_was_asked_for(sqlite_mailing, inbox):
+    await sqlite_mailing.create({**ADA, "language": "fr"})
+    await ask(sqlite_mailing)
+    assert inbox.last().message["Content-Language"] == "fr"
+    await ask(sqlite_mailing, {**BY_MAIL, "language": "de-AT"})
+    assert inbox.last().message["Content-Language"] == "de"
+    assert "10 Minuten" in inbox.last().body
+
+
+async def test_what_is_over_is_forgotten(mailing, inbox, clock):
+    await mailing.create()
+    await signed_in(mailing, inbox)
+    assert (await forget_codes(mailing.house), await forget_sessions(mailing.house)) == (0, 0)
+    clock.advance(minutes=30)
+    assert (await forget_codes(mailing.house), await forget_sessions(mailing.house)) == (0, 1)
+    clock.advance(days=1)
+    assert await forget_codes(mailing.house) == 1

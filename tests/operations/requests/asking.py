@@ -1,0 +1,87 @@
+"""How the tests of requests ask: through the door, as the apps of the shipped roles do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from uuid import UUID
+
+from vault.bootstrap import apply_folders
+from vault.ids import TenantId
+from vault.operations.administer import add_app
+from vault.operations.house import Caller
+from vault.operations.workflows import WORKFLOWS, pending
+from vault.requests.store import events_of, find_request
+
+DEFAULT = TenantId("default")
+
+
+async def submit(node, role="support", *, tenant="default", headers=None, **body):
+    return await node.post(role, "/v1/requests", body, tenant=tenant, headers=headers)
+
+
+async def submitted(node, kind, subject, role="support", **body):
+    """Submit a request for a person; returns its id."""
+    made = await submit(node, role, kind=kind, subject=subject, **body)
+    assert made.status_code == 201, made.text
+    return made.json()["id"]
+
+
+async def move(node, request, verb, role="dpo", **body):
+    return await node.post(role, f"/v1/requests/{request}:{verb}", body)
+
+
+async def moved(node, request, verb, role="dpo", **body):
+    """Make a move that must be possible; returns the answer."""
+    done = await move(node, request, verb, role, **body)
+    assert done.status_code == 200, done.text
+    return done.json()
+
+
+async def verified(node, request):
+    return await moved(node, request, "verify", evidence="identity card seen at the counter")
+
+
+async def show(node, request, role="dpo"):
+    found = await node.call(role, "GET", f"/v1/requests/{request}")
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+async def kept(node, request, tenant=DEFAULT):
+    """Return a request as it is stored, and its history."""
+    async with node.house.data.reading() as connection:
+        found = await find_request(connection, tenant, UUID(str(request)))
+        return found.request, await events_of(connection, tenant, UUID(str(request)))
+
+
+async def work_off(node):
+    """Carry out what is approved, as a server would; returns what was pending."""
+    found = await pending(node.house)
+    for each in found:
+        await node.house.jobs.run_here(node.house, WORKFLOWS[each.workflow], each.tenant, each.id)
+    return found
+
+
+async def apply_rules(node, **approve):
+    """Put other rules of approval into force; ``None`` takes the whole file away."""
+    path = node.vault.settings.policies / "requests.toml"
+    text = path.read_text()
+    for kind, rule in approve.items():
+        text = re.sub(rf'^{kind} = ".*"$', f'{kind} = "{rule}"', text, flags=re.MULTILINE)
+    path.write_text(text)
+    assert (await apply_folders(node.vault))["default"]
+
+
+async def another(node, name, role):
+    """Register one more app of a role; returns its headers."""
+    _, issued = await add_app(node.house, DEFAULT, name, [role])
+    return {"Authorization": f"Bearer {issued.key.reveal()}"}
+
+
+async def as_staff(node, headers, request, verb, **body):
+    return await node.post(None, f"/v1/requests/{request}:{verb}", body, headers=headers)
+
+
+def as_another(caller: Caller, principal: UUID) -> Caller:
+    return replace(caller, principal=replace(caller.principal, id=principal))

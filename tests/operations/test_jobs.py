@@ -1,0 +1,145 @@
+"""Jobs of a vault: what is pending is listed and can be worked off, by those who may."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+
+from tests.vaults import problem
+from vault.errors import Conflict
+from vault.ids import DEFAULT_TENANT
+from vault.jobs.workflow import Workflow
+from vault.operations import jobs as room
+from vault.operations.jobs import STATES, Work, list_jobs, pending_work, plan_of, work_off
+
+
+@pytest.fixture
+def pending(monkeypatch):
+    """Let these be pending, in place of requests and notices."""
+    found = []
+
+    async def ask(house):
+        return list(found)
+
+    async def nothing(house):
+        return []
+
+    monkeypatch.setattr(room.requests, "pending", ask)
+    monkeypatch.setattr(room, "pending_notices", nothing)
+    return found
+
+
+async def ends(house, tenant, job):
+    return None
+
+
+async def fails(house, tenant, job):
+    raise Conflict("Ada is there already", code="subject-there")
+
+
+async def waits(house, tenant, job):
+    return 60.0
+
+
+@pytest.fixture
+def workflows(monkeypatch):
+    made = {
+        name: Workflow(name, ((name, step),)) for name, step in (("ends", ends), ("fails", fails), ("waits", waits))
+    }
+    monkeypatch.setattr(room, "WORKFLOWS", made)
+    return made
+
+
+async def test_what_is_pending_is_listed_for_its_own_tenant_with_its_first_step(sqlite_node, pending):
+    mine, theirs = uuid4(), uuid4()
+    pending += [("access", "default", mine, 1), ("access", "acme", theirs, 0)]
+    told = (await sqlite_node.call("dpo", "GET", "/v1/jobs")).json()
+    assert told["jobs"] == [
+        {
+            "workflow": "access",
+            "tenant": "default",
+            "id": str(mine),
+            "run": 1,
+            "state": "pending",
+            "step": "start",
+            "attempts": 0,
+            "since": None,
+            "next_at": None,
+            "code": None,
+        }
+    ]
+    (entry,) = [each for each in await sqlite_node.entries() if str(each.id) == told["audit"]]
+    assert (entry.action, entry.decision) == ("read-jobs", "allowed")
+    assert [each.id for each in await pending_work(sqlite_node.house)] == [mine, theirs]
+
+
+async def test_a_list_is_cut_to_its_limit_and_to_one_job(sqlite_node, pending):
+    pending += [("access", "default", uuid4(), 0) for _ in range(3)]
+    caller = await sqlite_node.caller("operator")
+    assert len((await list_jobs(sqlite_node.house, caller, limit=2)).jobs) == 2
+    assert [each.id for each in (await list_jobs(sqlite_node.house, caller, of=pending[1][2])).jobs] == [pending[1][2]]
+    assert (await list_jobs(sqlite_node.house, caller, states=["done", "failed"])).jobs == []
+
+
+async def test_jobs_are_shown_to_nobody_without_the_right(sqlite_node, pending):
+    pending.append(("access", "default", uuid4(), 0))
+    async with sqlite_node.new_entries() as entries:
+        problem(await sqlite_node.call("sales", "GET", "/v1/jobs"), 403, "not-granted")
+    assert [(each.action, each.decision) for each in entries] == [("read-jobs", "denied")]
+    problem(await sqlite_node.call(None, "GET", "/v1/jobs"), 401, "not-authenticated")
+
+
+@pytest.mark.parametrize("query", ["state=Ada", "limit=0", "limit=501"])
+async def test_a_state_or_limit_that_there_is_not_is_refused(sqlite_node, query):
+    answer = await sqlite_node.call("dpo", "GET", f"/v1/jobs?{query}")
+    assert "Ada" not in problem(answer, 422, "invalid-body")["detail"]
+
+
+async def test_a_job_that_fails_does_not_keep_the_others_from_running(sqlite_node, pending, workflows):
+    pending += [(name, "default", uuid4(), 0) for name in ("fails", "waits", "ends")]
+    told = []
+    ended = [
+        each async for each in work_off(sqlite_node.house, watch=lambda work, step: told.append((work.workflow, step)))
+    ]
+    assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [
+        ("fails", None, "subject-there"),
+        ("waits", 60.0, None),
+        ("ends", None, None),
+    ]
+    assert told == [("fails", "fails"), ("waits", "waits"), ("ends", "ends")]
+
+
+async def test_only_one_tenants_jobs_are_worked_off_where_one_is_named(sqlite_node, pending, workflows):
+    pending += [("ends", tenant, uuid4(), 0) for tenant in ("default", "acme")]
+    ended = [each.work async for each in work_off(sqlite_node.house, DEFAULT_TENANT)]
+    assert ended == [Work(*pending[0])]
+
+
+async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
+    plan = plan_of(node.house)
+    assert set(plan.sweeps) == {
+        "expire-requests",
+        "expire-packages",
+        "chase-recipients",
+        "expire-consents",
+        "forget-answers",
+        "forget-codes",
+    }
+    for sweep in plan.sweeps.values():
+        await sweep.do()
+    assert list(await plan.pending()) == []
+
+
+def test_the_plan_knows_a_job_for_every_kind_of_request():
+    from vault.requests.machine import KINDS
+
+    assert set(KINDS) | {"notify"} <= set(room.WORKFLOWS)
+    assert {name for name, workflow in room.WORKFLOWS.items() if name != workflow.name} == set()
+    for workflow in room.WORKFLOWS.values():
+        names = [name for name, _ in workflow.steps]
+        assert len(names) == len(set(names)), workflow.name  # a step is found again by its name
+
+
+def test_states_are_those_that_are_told():
+    assert STATES == ("pending", "waiting", "running", "done", "failed")

@@ -1,0 +1,84 @@
+"""Requests on their way: submitted by staff, verified, approved, carried out by their job."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.operations.requests.decide import approve_request
+from vault.operations.requests.verified import verify_request
+from vault.operations.submit_request import Asked, submit_request
+from vault.operations.workflows import WORKFLOWS
+from vault.requests.request import Scope, Verification
+from vault.requests.store import events_of, find_request
+
+
+async def ask(node, subject, kind, *, purposes=(), **details):
+    """Submit a request as support does; returns its id."""
+    asked = Asked(kind, scope=Scope(purposes=tuple(purposes)), details=details or None, channel="phone")
+    support = await node.caller("support")
+    return (await submit_request(node.house, support, asked, subject=SubjectId(UUID(str(subject))))).id
+
+
+async def verify(node, request, level="fresh"):
+    """Let the person show who they are; returns the request."""
+    shown = Verification("staff", level, node.house.clock.now())
+    return await verify_request(node.house, await node.caller("dpo"), request, shown)
+
+
+async def approve(node, request):
+    """Approve it and let its job run; returns the request."""
+    await approve_request(node.house, await node.caller("dpo"), request)
+    return await run(node, request)
+
+
+async def run(node, request):
+    """Run the job of a request to its end; returns the request."""
+    kind = (await state(node, request)).kind
+    assert await node.house.jobs.run_here(node.house, WORKFLOWS[kind], DEFAULT_TENANT, request) is None
+    return await state(node, request)
+
+
+async def carry_out(node, subject, kind, **how):
+    """Take a request from its receipt to its end; returns it."""
+    request = await ask(node, subject, kind, **how)
+    if (await verify(node, request)).state == "in_review":
+        return await approve(node, request)
+    return await run(node, request)
+
+
+async def state(node, request):
+    async with node.house.data.reading() as connection:
+        return (await find_request(connection, DEFAULT_TENANT, request)).request
+
+
+async def moves(node, request):
+    async with node.house.data.reading() as connection:
+        return [(each.move, each.code) for each in await events_of(connection, DEFAULT_TENANT, request)]
+
+
+async def notices(node, request):
+    """Return what was told to apps because of a request: kind, and names of fields."""
+    from vault.requests.recipients import list_notices
+
+    async with node.house.data.reading() as connection:
+        found = await list_notices(connection, DEFAULT_TENANT, request=request, limit=100)
+    return {(each.kind, each.fields) for each in found}
+
+
+async def shown(node, subject, *fields, role="dpo", purpose="subject-rights"):
+    answer = await node.read(role, subject, list(fields), purpose)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["fields"]
+
+
+async def listed(node, subject):
+    answer = await node.call("support", "GET", f"/v1/subjects/{subject}/rectifications")
+    assert answer.status_code == 200, answer.text
+    return answer.json()["results"]
+
+
+async def consents(node, subject):
+    answer = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
+    assert answer.status_code == 200, answer.text
+    return answer.json()

@@ -1,0 +1,120 @@
+"""What requests may say: checked when they come in, all faults at once, and no value in them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+import vault
+from vault.errors import InvalidInput
+from vault.operations.rectify.details import check_details
+from vault.policy.policy_set import PolicySet
+from vault.requests.request import Scope
+
+PURCHASE = str(uuid4())
+
+
+@lru_cache
+def policies():
+    return PolicySet.from_folder(Path(vault.__file__).parent.parent / "policies")
+
+
+def faults(kind, details, *purposes):
+    with pytest.raises(InvalidInput) as raised:
+        check_details(policies(), kind, Scope(purposes=purposes), details)
+    assert raised.value.code == "invalid-details"
+    return [(each.at, each.code) for each in raised.value.faults]
+
+
+@pytest.mark.parametrize(
+    ("details", "at"),
+    [
+        ({}, "/details"),
+        ({"changes": {"email": "no address"}}, "/details/changes/email"),
+        ({"changes": {"shoe": "x"}}, "/details/changes"),
+        ({"changes": {"external_ids": {"shop": "1"}}}, "/details/changes"),
+        ({"changes": ["email"]}, "/details/changes"),
+        ({"changes": {"name": "x"}, "unknown": 1}, "/details"),
+        ({"records": [{"collection": "purchase", "id": "x", "fields": {}}]}, "/details/records/0"),
+        ({"records": {"collection": "purchase"}}, "/details/records"),
+        (
+            {"records": [{"collection": "shoe", "id": PURCHASE, "fields": {"amount": "1.00"}}]},
+            "/details/records/0/collection",
+        ),
+        (
+            {"records": [{"collection": "profile", "id": PURCHASE, "fields": {"name": "x"}}]},
+            "/details/records/0/collection",
+        ),
+        (
+            {"records": [{"collection": "purchase", "id": PURCHASE, "fields": {"amount": "x"}}]},
+            "/details/records/0/fields/amount",
+        ),
+        ({"dispute": "wrong"}, "/details/fields"),
+        ({"dispute": "wrong", "fields": ["shoe"]}, "/details/fields"),
+        ({"dispute": "wrong", "fields": "email"}, "/details/fields"),
+        ({"dispute": "wrong", "fields": ["email"], "restrict": "yes"}, "/details/restrict"),
+        ({"dispute": ["wrong"], "fields": ["email"]}, "/details/dispute"),
+        ({"statement": "two\nlines"}, "/details/statement"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_carried_out_is_not_even_taken_in(details, at):
+    with pytest.raises(InvalidInput) as raised:
+        check_details(policies(), "rectification", Scope(), details)
+    assert raised.value.code == "invalid-details"
+    assert [each.at for each in raised.value.faults] == [at]
+    assert not any(word in str(raised.value.faults) for word in ("shoe", "no address"))
+
+
+def test_all_faults_are_told_at_once():
+    wrong = {"changes": {"email": "x", "birth_date": "tomorrow"}, "statement": " ", "shoe": 1}
+    assert [at for at, _code in faults("rectification", wrong)] == [
+        "/details", "/details/statement", "/details/changes/email", "/details/changes/birth_date",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "purposes", "expected"),
+    [
+        ("restriction", {}, (), ("/details/ground", "unknown-code")),
+        ("restriction", {"ground": "mood"}, (), ("/details/ground", "unknown-code")),
+        ("objection", {}, ("fun",), ("/scope/purposes", "unknown-purpose")),
+        ("objection", {}, ("accounting",), ("/scope/purposes", "no-right-to-object")),
+        ("objection", {}, ("direct-marketing", "accounting"), ("/scope/purposes", "no-right-to-object")),
+        ("objection", {"reason": "a" * 501}, (), ("/details/reason", "invalid-words")),
+        ("withdrawal", {}, ("accounting",), ("/scope/purposes", "purpose-without-consent")),
+        ("withdrawal", {"changes": {}}, (), ("/details", "unknown-field")),
+        ("review", {"ground": "x"}, (), ("/details", "unknown-field")),
+    ],
+    ids=str,
+)
+def test_each_kind_has_what_it_may_say(kind, details, purposes, expected):
+    assert faults(kind, details, *purposes) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "purposes"),
+    [
+        ("rectification", {"changes": {"email": "new@example.org", "address": {"city": "Paris"}, "phone": None}}, ()),
+        (
+            "rectification",
+            {"records": [{"collection": "purchase", "id": PURCHASE, "fields": {"amount": "1.00"}}]},
+            (),
+        ),
+        ("rectification", {"dispute": "Wrong.", "fields": ["profile.email", "address"], "restrict": True}, ()),
+        ("rectification", {"statement": "I go by my second name.", "reason": "as on my passport"}, ()),
+        ("restriction", {"ground": "claims", "reason": "a lawsuit"}, ()),
+        ("objection", {"reason": "my situation"}, ("fraud-prevention",)),
+        ("objection", {}, ()),
+        ("withdrawal", {}, ("direct-marketing",)),
+        ("withdrawal", {}, ()),
+        ("review", {"statement": "I was refused a credit."}, ()),
+        ("access", {"anything": "is for others to check"}, ()),
+    ],
+    ids=str,
+)
+def test_what_can_be_carried_out_is_taken_in(kind, details, purposes):
+    check_details(policies(), kind, Scope(purposes=purposes), details)

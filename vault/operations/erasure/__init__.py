@@ -1,0 +1,1 @@
+"""Erasure: what goes and what stays, the steps that do it, and the proof."""

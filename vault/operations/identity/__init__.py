@@ -1,0 +1,1 @@
+"""Who somebody is: one-time codes, sessions of people, apps that vouch, evidence that staff note."""

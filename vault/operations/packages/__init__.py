@@ -1,0 +1,1 @@
+"""Packages of access and portability: what is in them, how they are built, kept and handed out."""

@@ -1,0 +1,46 @@
+"""Requests of which nobody has shown to be the person's expire: nothing is kept waiting for ever."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from vault.operations.requests.change import changing_request
+from vault.operations.system import by_itself
+from vault.requests.store import waiting_since
+
+if TYPE_CHECKING:
+    from vault.ids import TenantId
+    from vault.operations.house import House
+
+PAGE: Final = 200
+
+
+async def expire_requests(house: House) -> int:
+    """Expire what has waited unverified for longer than requests.toml says, in all tenants; returns how many.
+
+    The days count from the last thing that happened: a request that was reopened, or whose requester was asked who they
+    are, has all of them before it.
+    """
+    expired = 0
+    for tenant in await house.keyring.tenants():
+        expired += await expire_of(house, tenant)
+    return expired
+
+
+async def expire_of(house: House, tenant: TenantId) -> int:
+    """Expire one tenant's requests; returns how many."""
+    days = house.policies.active(tenant).policy_set.requests.unverified_days
+    before = house.clock.now() - timedelta(days=days)
+    expired = 0
+    while True:
+        async with house.data.reading() as connection:
+            waiting = await waiting_since(connection, tenant, before, limit=PAGE)
+        for request in waiting:
+            async with changing_request(house, by_itself(tenant), request) as change:
+                # Somebody may have verified it, or asked, since the list was made.
+                if change.request.state in {"received", "verifying"} and change.history[-1].at < before:
+                    change.move("expire")
+                    expired += 1
+        if len(waiting) < PAGE:
+            return expired
