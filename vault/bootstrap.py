@@ -20,9 +20,11 @@ from vault.crypto.keyring import Keyring
 from vault.crypto.provider import EnvironmentRootKey, FileRootKey
 from vault.errors import Misconfigured, VaultError
 from vault.ids import DEFAULT_TENANT
+from vault.jobs.runner import Jobs
 from vault.operations.administer import add_tenant, apply_policies
 from vault.operations.house import House
-from vault.operations.idempotency import forget_old
+from vault.outbound.mail import Mail
+from vault.outbound.post import Post
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
 from vault.principals.issuer import OidcIssuer
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 
     from vault.crypto.provider import KeyProvider
     from vault.settings import Settings
-
-TIDY_SECONDS = 600.0
 
 log = logs.get_logger()
 
@@ -57,10 +57,14 @@ class Vault:
         self._jobs: list[asyncio.Task[None]] = []
 
     def start_jobs(self) -> None:
-        """Follow the policies that other nodes apply, and forget what was kept long enough."""
+        """Follow the policies and erasures of other nodes, and run jobs and all that is done again and again."""
+        from vault.operations.erasure.watch import POLL_SECONDS, ErasureWatch
+        from vault.operations.jobs import plan_of  # brings all operations: only whoever runs jobs is to wait for them
+
         self._jobs = [
             asyncio.create_task(_again(self.settings.policy_poll_seconds, self.house.policies.refresh)),
-            asyncio.create_task(_again(TIDY_SECONDS, lambda: forget_old(self.house))),
+            asyncio.create_task(_again(POLL_SECONDS, ErasureWatch(self.house).look)),
+            asyncio.create_task(self.house.jobs.tend(self.house, plan_of(self.house))),
         ]
 
     async def ready(self) -> None:
@@ -77,6 +81,7 @@ class Vault:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.house.mail.close()
         await self.house.data.close()
         await self._keys.close()
 
@@ -243,6 +248,9 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         subjects=Subjects(data),
         consents=ConsentLedger(data),
         clock=clock,
+        jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
+        mail=Mail(settings.smtp_url, settings.mail_from),
+        post=Post(private=settings.webhooks_to_private_addresses),
     )
     return Vault(settings, house, keys)
 

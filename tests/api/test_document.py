@@ -7,7 +7,8 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31
 
 from vault.api.bodies import NewSubject
 
-CONFIRM = "/v1/consents:confirm"
+OPEN = {"/v1/consents:confirm", "/v1/me/sessions", "/v1/me/sessions:verify"}
+"""Nobody needs to be signed in for these: a token or a code from a letter is all that they take."""
 ROUTES = {
     "/v1/read": {"post"},
     "/v1/subjects": {"post"},
@@ -25,6 +26,14 @@ ROUTES = {
     "/v1/purposes": {"get"},
     "/v1/notices": {"get"},
     "/v1/notices/{digest}": {"get"},
+    "/v1/notices:mine": {"get"},
+    "/v1/notices:sent": {"get"},
+    "/v1/notices/{notice}:acknowledge": {"post"},
+    "/v1/notices/{notice}:chase": {"post"},
+    "/v1/webhook": {"get", "put", "delete"},
+    "/v1/webhook:rotate-secret": {"post"},
+    "/v1/webhook:test": {"post"},
+    "/v1/webhooks": {"get"},
     "/v1/subjects/{subject}/consents": {"get", "post"},
     "/v1/subjects/{subject}/consents/{event}/receipt": {"get"},
     "/v1/signing-keys": {"get"},
@@ -32,7 +41,39 @@ ROUTES = {
     "/v1/subjects/{subject}/objections": {"post"},
     "/v1/subjects/{subject}/objections/{event}:decide": {"post"},
     "/v1/subjects/{subject}/restriction": {"post"},
+    "/v1/subjects/{subject}/restriction:announce": {"post"},
     "/v1/subjects/{subject}/restriction:lift": {"post"},
+    "/v1/subjects/{subject}/disputes": {"post"},
+    "/v1/subjects/{subject}/disputes/{dispute}:resolve": {"post"},
+    "/v1/subjects/{subject}/fields:verify": {"post"},
+    "/v1/subjects/{subject}/rectifications": {"get"},
+    "/v1/subjects/{subject}/erasure:preview": {"get", "post"},
+    "/v1/erasures": {"get"},
+    "/v1/jobs": {"get"},
+    "/v1/me/sessions": {"post"},
+    "/v1/me/sessions:verify": {"post"},
+    "/v1/me/session": {"delete"},
+    "/v1/me/requests": {"get", "post"},
+    "/v1/me/requests/{request}": {"get"},
+    "/v1/me/requests/{request}:cancel": {"post"},
+    "/v1/me/requests/{request}:verify": {"post"},
+    "/v1/me/requests/{request}/package": {"get"},
+    "/v1/me/requests/{request}/package:download": {"post"},
+    "/v1/requests/{request}:verify": {"post"},
+    "/v1/requests/{request}/grounds": {"post"},
+    "/v1/requests/{request}/certificate": {"get"},
+    "/v1/requests": {"get", "post"},
+    "/v1/requests/{request}": {"get"},
+    "/v1/requests/{request}:approve": {"post"},
+    "/v1/requests/{request}:reject": {"post"},
+    "/v1/requests/{request}:extend": {"post"},
+    "/v1/requests/{request}:cancel": {"post"},
+    "/v1/requests/{request}:complete": {"post"},
+    "/v1/requests/{request}:reopen": {"post"},
+    "/v1/requests/{request}:ask-identity": {"post"},
+    "/v1/requests/{request}/package": {"get"},
+    "/v1/requests/{request}/package:download": {"post"},
+    "/v1/requests/{request}/package:send": {"post"},
     "/v1/consents:check": {"post"},
     "/v1/consents:import": {"post"},
     "/v1/consents:confirm": {"get", "post"},
@@ -91,10 +132,11 @@ async def test_every_operation_tells_its_refusals_and_needs_a_bearer(sqlite_node
             if not path.startswith("/v1"):
                 assert "security" not in operation
                 continue
-            if path == CONFIRM:  # its token is all that it takes; people are answered by a page
+            if path in OPEN:
                 assert operation["security"] == []
                 continue
-            assert operation["security"] == [{"bearer": []}], path
+            own = path.startswith("/v1/me/")  # people come with a session of their own
+            assert operation["security"] == [{"session": []} if own else {"bearer": []}], path
             assert {"401", "403", "404", "422", "429", "503"} <= operation["responses"].keys()
             for status, told in operation["responses"].items():
                 if status >= "400":

@@ -93,6 +93,8 @@ async def test_every_event_of_a_life_has_a_receipt(node):
         await done(node, "dpo", subject, f"objections/{objected}:decide", decision=fate, reason=EVIDENCE)
     await done(node, "support", subject, "objections", purpose="direct-marketing")
     await done(node, "dpo", subject, "restriction", ground="accuracy", reason=EVIDENCE)
+    await done(node, "dpo", subject, "restriction:announce", told=EVIDENCE)
+    node.house.clock.advance(days=3)
     await done(node, "dpo", subject, "restriction:lift")
     listed = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
     keys = await trusted(node)
@@ -103,7 +105,7 @@ async def test_every_event_of_a_life_has_a_receipt(node):
             assert EVIDENCE not in answer.text
     assert {event["kind"] for event in listed} == {
         "given", "renewed", "withdrawn", "refused", "objected", "objection-upheld", "objection-overruled",
-        "restricted", "restriction-lifted",
+        "restricted", "lift-announced", "restriction-lifted",
     }  # fmt: skip
 
 

@@ -15,14 +15,33 @@ SEALING = {
     "vault.operations.consents.children",
     "vault.operations.consents.evidence",
     "vault.operations.consents.record",  # for types only
+    "vault.operations.consents.restrictions",  # for types only
+    "vault.operations.consents.change",  # to tell by which version of a key something was sealed
+    "vault.operations.erasure.claims",  # for types only
+    "vault.operations.erasure.prove",
+    "vault.operations.erasure.reseal",
+    "vault.operations.erasure.take",
+    "vault.operations.fence",  # for types only
     "vault.operations.find_subjects",
     "vault.operations.importing.changes",
     "vault.operations.importing.records",
+    "vault.operations.letters.contact",
     "vault.operations.list_records",
     "vault.operations.merge.duplicates",
     "vault.operations.merge.reseal",
     "vault.operations.merge.run",
+    "vault.operations.packages.build",  # for types only
+    "vault.operations.packages.chunks",
+    "vault.operations.packages.download",  # for types only
+    "vault.operations.packages.facts",  # for types only
+    "vault.operations.packages.records",
+    "vault.operations.packages.said",  # for types only
     "vault.operations.read_fields",
+    "vault.operations.rectify.correct",  # for types only
+    "vault.operations.rectify.sealed",
+    "vault.operations.requests.change",
+    "vault.operations.requests.listing",  # for types only
+    "vault.operations.requests.who",
     "vault.operations.show",
     "vault.subjects.records",  # for types only
 }
@@ -33,17 +52,39 @@ UNSEALING = {
     "vault.operations.change_profile",  # the old value, for the index that led to it
     "vault.operations.consents.children",  # is this a child? nobody sees the date
     "vault.operations.consents.evidence",
+    "vault.operations.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
+    "vault.operations.erasure.prove",  # whether what stayed still opens; nobody sees it
+    "vault.operations.erasure.reseal",  # and seals it again under the one key that stays
+    "vault.operations.erasure.take",  # ids and addresses, for their tombstones
     "vault.operations.find_subjects",  # what a digest led to is checked
     "vault.operations.importing.changes",
     "vault.operations.importing.records",
+    "vault.operations.letters.contact",  # where a letter goes, and its language; nobody sees either
     "vault.operations.merge.duplicates",  # what a digest led to is checked; nobody sees the value
     "vault.operations.merge.reseal",  # and seals it again under the key of the one who stays
+    "vault.operations.packages.chunks",  # a package on its way out, which is on the log before its first byte leaves
+    "vault.operations.packages.records",  # into the package of an access request, which is on the log as it is built
+    "vault.operations.rectify.sealed",  # what was corrected and said, for the person; staff see statements only
+    "vault.operations.requests.change",  # what a request says, for the steps that carry it out
+    "vault.operations.requests.listing",  # the same for staff who may see requests, which is on the log
+    "vault.operations.requests.who",  # what a digest led to is checked; nobody learns whether there is such a person
     "vault.operations.show",
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 
 OPENINGS = {name for name in dir(SubjectKeys) if name.startswith("open")}
-FILES = {"path", "self._path", "task.path", "os", "self._file", "_process"}
+FILES = {
+    "path",
+    "file",
+    "shift",
+    "self._runner",
+    "self._zip",
+    "self._path",
+    "task.path",
+    "os",
+    "self._file",
+    "_process",
+}
 """Things with an ``open`` that has nothing to do with sealed values."""
 
 

@@ -89,10 +89,12 @@ def test_objections_and_restrictions(in_vault, subject):
     decided = in_vault.json("consent", "decide", subject, objected["id"], "--as", "overruled", "--reason", "a case")
     assert decided["state"] == "overruled"
     assert in_vault.json("consent", "restrict", subject, "--ground", "claims")["state"] == "restricted"
-    assert in_vault("consent", "lift", subject, typed="n\n").exit_code != 0
+    assert "has not been told" in in_vault("consent", "lift", subject).stderr
+    assert "hint:" in in_vault("consent", "announce", subject).stderr  # no mail is set up
+    assert in_vault.json("consent", "announce", subject, "--told", "letter of today")["state"] == "restricted"
+    assert "the days of that notice are not over" in in_vault("consent", "lift", subject).stderr
     assert in_vault.json("consent", "show", subject)["state"] == "restricted"
-    assert in_vault.json("consent", "lift", subject, "--yes")["state"] == "active"
-    assert "not restricted" in in_vault("consent", "lift", subject, "--yes").stderr
+    assert "can be lifted from" in in_vault("consent", "announce", subject, "--told", "letter of today").stderr
 
 
 def test_mistakes_are_told_by_place(in_vault, subject):

@@ -43,7 +43,9 @@ def test_the_commands_that_are_promised_are_there():
         ("keys", "issue"), ("keys", "revoke"), ("keys", "list"), ("keys", "signing"), ("consent", "receipt"), ("verify",), ("tenants", "add"), ("tenants", "list"),
         ("policy", "check"), ("policy", "apply"), ("policy", "explain"), ("policy", "history"), ("notices", "list"), ("notices", "show"), ("notices", "diff"), ("audit", "tail"),
         ("db", "upgrade"), ("db", "status"), ("import",), ("processing-record",), ("consent", "record"), ("consent", "show"), ("consent", "check"), ("consent", "verify"),
-        ("consent", "object"), ("consent", "decide"), ("consent", "restrict"), ("consent", "lift"),
+        ("consent", "object"), ("consent", "decide"), ("consent", "restrict"), ("consent", "announce"), ("consent", "lift"),
+        ("packages", "list"), ("packages", "download"), ("packages", "open"), ("packages", "send"), ("packages", "expire"),
+        ("rectify", "list"), ("rectify", "dispute"), ("rectify", "resolve"),
     } <= set(commands())  # fmt: skip
 
 

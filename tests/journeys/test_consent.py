@@ -262,15 +262,22 @@ async def test_a_restriction_leaves_storage_and_its_exception(nodes):
     assert problem(written, 403, "denied")["denied"]["name"]["code"] == "restricted"
     assert (await two.read("dpo", subject, ["name"], "subject-rights")).status_code == 200
     await told(two, subject, "withdrawn")  # the person's own word is taken all the same
+    problem(await two.post("dpo", f"{path}:lift", {"reason": "corrected"}), 409, "notice-first")
+    announced = await one.post("dpo", f"{path}:announce", {"told": "by post"})
+    assert announced.json()["lift_from"] == "2026-03-08T12:00:00.000000Z"
+    problem(await two.post("dpo", f"{path}:lift", {"reason": "corrected"}), 409, "notice-running")
+    two.house.clock.advance(days=3)
     lifted = await two.post("dpo", f"{path}:lift", {"reason": "corrected"})
     assert (lifted.status_code, lifted.json()["state"]) == (201, "active")
     assert (await one.read("fulfilment", subject, ["name"], "order-fulfilment")).status_code == 200
     assert not await shows(one, subject)
     history = (await state(one, subject))["history"]
-    assert [each["kind"] for each in history] == ["restriction-lifted", "withdrawn", "restricted", "given"]
-    assert (history[2]["ground"], history[2]["evidence"]) == ("accuracy", "says that the address is wrong")
+    assert [each["kind"] for each in history] == [
+        "restriction-lifted", "lift-announced", "withdrawn", "restricted", "given",
+    ]  # fmt: skip
+    assert (history[3]["ground"], history[3]["evidence"]) == ("accuracy", "says that the address is wrong")
     actions = [each.action for each in await one.entries() if each.action in {"restrict", "lift-restriction"}]
-    assert actions == ["restrict", "lift-restriction", "restrict", "lift-restriction"]  # two were refused
+    assert actions == ["restrict", "lift-restriction", "restrict"] + ["lift-restriction"] * 4  # four were refused
     assert await consistent(one)
 
 

@@ -123,12 +123,16 @@ async def _say(node, subject):
         ("consents", {"purpose": "direct-marketing", "method": "double-opt-in", **given}),
         ("objections", {"purpose": "fraud-prevention", "reason": words}),
         ("restriction", {"ground": "claims", "reason": words}),
+        ("restriction:announce", {"told": words}),
         ("restriction:lift", {"reason": words}),
+        ("disputes", {"fields": ["email"], "statement": words}),
     ]
     for number, (path, body) in enumerate(sent):
         answer = await node.post("dpo", f"{one}/{path}", body, headers={"Idempotency-Key": f"{WORD}-said-{number}"})
         assert answer.status_code == 201, answer.text
         assert not found_in(answer.content)
+        if path == "restriction:announce":
+            node.house.clock.advance(days=3)
         if path == "objections":
             decided = {"decision": "overruled", "reason": words}
             answer = await node.post("dpo", f"{one}/objections/{answer.json()['id']}:decide", decided)
@@ -162,7 +166,7 @@ async def _join(node, subject):
 async def _show(node, subject):
     """Ask for what may go out of the house about what was said: receipts, yes or no, and the record of processing."""
     history = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
-    assert [each["evidence"] for each in history] == [f"{WORD}, {PHONE}"] * 7
+    assert [each["evidence"] for each in history] == [f"{WORD}, {PHONE}"] * 8
     answers = [
         await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents/{each['id']}/receipt?format={form}")
         for each in history

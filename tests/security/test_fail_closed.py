@@ -43,6 +43,9 @@ def _calls(subject):
         ("support", "POST", f"{one}/objections", {"purpose": "direct-marketing"}),
         ("support", "POST", "/v1/consents:check", {"subjects": [subject], "purposes": ["order-fulfilment"]}),
         ("dpo", "POST", f"{one}/restriction:lift", {}),
+        ("dpo", "POST", f"{one}/fields:verify", {"fields": ["name"], "purpose": "subject-rights"}),
+        ("dpo", "POST", f"{one}/disputes", {"fields": ["name"], "statement": "not mine"}),
+        ("dpo", "GET", f"{one}/rectifications", None),
         (None, "POST", "/v1/consents:confirm", {"token": "x"}),
         # Denials and failures too: they are entries like any other.
         ("support", "POST", "/v1/read", {"subject": subject, "fields": ["email"], "purpose": "customer-support"}),

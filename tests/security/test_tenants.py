@@ -42,6 +42,7 @@ ATTEMPTS = {
     ("GET", "/v1/catalogue"): ("dpo", None),
     ("GET", "/v1/purposes"): ("dpo", None),
     ("GET", "/v1/audit/entries"): ("dpo", None),
+    ("GET", "/v1/jobs"): ("dpo", None),
     ("GET", "/v1/subjects/{id}/consents/{event}/receipt"): ("dpo", None),
     ("GET", "/v1/subjects/{id}/consents"): ("dpo", None),
     ("POST", "/v1/subjects/{id}/consents"): ("dpo", {"purpose": "direct-marketing", "decision": "withdrawn"}),
@@ -49,7 +50,12 @@ ATTEMPTS = {
     ("POST", "/v1/subjects/{id}/objections"): ("dpo", {"purpose": "fraud-prevention"}),
     ("POST", "/v1/subjects/{id}/objections/{event}:decide"): ("dpo", {"decision": "upheld", "reason": "mine"}),
     ("POST", "/v1/subjects/{id}/restriction"): ("dpo", {"ground": "claims"}),
+    ("POST", "/v1/subjects/{id}/restriction:announce"): ("dpo", {"told": "by post"}),
     ("POST", "/v1/subjects/{id}/restriction:lift"): ("dpo", {}),
+    ("POST", "/v1/subjects/{id}/disputes"): ("dpo", {"fields": ["email"], "statement": "mine"}),
+    ("POST", "/v1/subjects/{id}/disputes/{dispute}:resolve"): ("dpo", {"decision": "upheld", "reason": "mine"}),
+    ("POST", "/v1/subjects/{id}/fields:verify"): ("dpo", {"fields": ["email"], "purpose": "subject-rights"}),
+    ("GET", "/v1/subjects/{id}/rectifications"): ("dpo", None),
     ("POST", "/v1/consents:check"): ("dpo", {"subjects": ["{id}"], "purposes": ["order-fulfilment"]}),
     ("GET", "/v1/consents:confirm"): (None, None),
     ("POST", "/v1/consents:confirm"): (None, {"token": "cdvc_"}),
@@ -63,6 +69,48 @@ ATTEMPTS = {
     ("GET", "/v1/notices"): ("dpo", None),
     ("GET", "/v1/notices/{digest}"): ("dpo", None),
     ("GET", "/v1/processing-record"): ("dpo", None),
+    ("POST", "/v1/requests"): ("dpo", {"kind": "access", "subject": "{id}"}),
+    ("GET", "/v1/requests"): ("dpo", None),
+    ("GET", "/v1/requests/{request}"): ("dpo", None),
+    ("POST", "/v1/requests/{request}:approve"): ("dpo", {}),
+    ("POST", "/v1/requests/{request}:reject"): ("dpo", {"ground": "excessive"}),
+    ("POST", "/v1/requests/{request}:extend"): ("dpo", {"reason": "number"}),
+    ("POST", "/v1/requests/{request}:cancel"): ("dpo", {}),
+    ("POST", "/v1/requests/{request}:complete"): ("dpo", {"outcome": "changed"}),
+    ("POST", "/v1/requests/{request}:reopen"): ("dpo", {}),
+    ("POST", "/v1/requests/{request}:ask-identity"): ("dpo", {}),
+    ("GET", "/v1/subjects/{id}/erasure:preview"): ("dpo", None),
+    ("POST", "/v1/subjects/{id}/erasure:preview"): ("dpo", {"collections": ["purchase"]}),
+    ("POST", "/v1/requests/{request}/grounds"): (
+        "dpo",
+        {"names": ["phone"], "until": "2030-12-31", "reason": "claim 12"},
+    ),
+    ("GET", "/v1/requests/{request}/certificate"): ("dpo", None),
+    ("GET", "/v1/erasures"): ("dpo", None),
+    ("GET", "/v1/requests/{request}/package"): ("dpo", None),
+    ("POST", "/v1/requests/{request}/package:download"): ("dpo", {"passphrase": "correct horse battery staple"}),
+    ("POST", "/v1/requests/{request}/package:send"): ("dpo", {"url": "https://example.org/inbox"}),
+    ("PUT", "/v1/webhook"): ("operator", {"url": "https://localhost:1/"}),
+    ("GET", "/v1/webhook"): ("operator", None),
+    ("DELETE", "/v1/webhook"): ("operator", None),
+    ("POST", "/v1/webhook:rotate-secret"): ("operator", None),
+    ("POST", "/v1/webhook:test"): ("operator", None),
+    ("GET", "/v1/webhooks"): ("operator", None),
+    ("GET", "/v1/notices:mine"): ("dpo", None),
+    ("GET", "/v1/notices:sent"): ("dpo", None),
+    ("POST", "/v1/notices/{notice}:acknowledge"): ("dpo", None),
+    ("POST", "/v1/notices/{notice}:chase"): ("dpo", None),
+    ("POST", "/v1/requests/{request}:verify"): ("dpo", {"evidence": "mine"}),
+    ("POST", "/v1/me/sessions"): (None, {"identity": {"email": "ada@example.org"}, "tenant": OTHER}),
+    ("POST", "/v1/me/sessions:verify"): (None, {"session": EVENT, "code": "12345678"}),
+    ("DELETE", "/v1/me/session"): (None, None),
+    ("GET", "/v1/me/requests"): (None, None),
+    ("POST", "/v1/me/requests"): (None, {"kind": "access"}),
+    ("GET", "/v1/me/requests/{request}"): (None, None),
+    ("POST", "/v1/me/requests/{request}:cancel"): (None, None),
+    ("POST", "/v1/me/requests/{request}:verify"): (None, None),
+    ("GET", "/v1/me/requests/{request}/package"): (None, None),
+    ("POST", "/v1/me/requests/{request}/package:download"): (None, {"passphrase": "correct horse battery staple"}),
 }
 
 
@@ -76,7 +124,13 @@ async def theirs(node):
 
 def _put(thing, subject, mine):
     if isinstance(thing, str):
-        return thing.replace("{id}", str(subject)).replace("{event}", EVENT).replace("{mine}", str(mine))
+        return (
+            thing.replace("{id}", str(subject))
+            .replace("{event}", EVENT)
+            .replace("{dispute}", EVENT)
+            .replace("{request}", EVENT)
+            .replace("{mine}", str(mine))
+        )
     if isinstance(thing, dict):
         return {key: _put(each, subject, mine) for key, each in thing.items()}
     if isinstance(thing, list):

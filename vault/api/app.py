@@ -16,18 +16,27 @@ from vault.api.routes import (
     audit,
     consents,
     consents_import,
+    erasures,
     health,
+    identity,
+    jobs,
+    me,
     merging,
     notices,
     objections,
+    packages,
     policies,
     processing,
     read,
     receipts,
+    recipients,
     records,
+    rectifications,
+    requests,
     subjects,
 )
 from vault.operations.consents.confirm import Confirmations
+from vault.operations.identity.sign_in import People
 from vault.operations.sign_in import SignIns
 
 if TYPE_CHECKING:
@@ -62,6 +71,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.house = vault.house
     app.state.sign_ins = SignIns(vault.house)
     app.state.confirmations = Confirmations(vault.house)
+    app.state.people = People(vault.house)
     app.state.public_url = vault.settings.public_url
     app.state.ready = vault.ready
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
@@ -74,10 +84,18 @@ def bare_app(vault: Vault) -> FastAPI:
         consents_import,
         receipts,
         objections,
+        requests,
+        erasures,
+        identity,
+        me,
+        packages,
+        rectifications,
         policies,
         notices,
+        recipients,
         processing,
         audit,
+        jobs,
         health,
     ):
         app.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))

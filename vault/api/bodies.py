@@ -33,6 +33,9 @@ class NewSubject(Body):
     external_ids: ExternalIds = {}
     source: Source = None
     purpose: Purpose
+    returning: Annotated[
+        bool, Field(description="Somebody who was erased earlier has come back by themselves: no conflict, then.")
+    ] = False
 
 
 class NewRecord(Body):

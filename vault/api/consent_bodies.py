@@ -69,6 +69,23 @@ class NewRestriction(Body):
     reason: Reason | None = None
 
 
+class AnnounceLift(Body):
+    """How the person was told that the restriction will be lifted; left out, a letter is sent to them."""
+
+    told: Annotated[
+        str | None,
+        Field(max_length=500, description="How, such as `by post`: one line, sealed.", examples=["by post"]),
+    ] = None
+
+
+class LiftAnnounced(BaseModel):
+    """The event, and from when on the restriction may be lifted."""
+
+    id: UUID
+    state: str
+    lift_from: datetime
+
+
 class Lift(Body):
     """Why a restriction is lifted."""
 

@@ -30,10 +30,14 @@ async def signed_in(request: Request, _described: Annotated[Any, Security(_descr
     Raises:
         NotAuthenticated: the bearer stands for nobody, or there is none.
     """
-    header = request.headers.get("authorization", "")
-    bearer = header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
     sign_ins: SignIns = request.app.state.sign_ins
-    return await sign_ins.sign_in(bearer, request.scope["request_id"])
+    return await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
+
+
+def bearer_of(request: Request) -> str | None:
+    """Read the bearer of a request; none where it has none."""
+    header = request.headers.get("authorization", "")
+    return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 
 
 def house_of(request: Request) -> House:

@@ -65,7 +65,8 @@ class Porch:
 class Deadline:
     """Gives a request up with 503 when it takes too long.
 
-    The hot route goes without: every wait in it has a deadline of its own.
+    The hot route goes without: every wait in it has a deadline of its own. A long answer, such as a package, has the
+    whole time anew for each of its parts: what is bounded is the wait, not the length.
 
     Args:
         app: what lies behind.
@@ -80,8 +81,13 @@ class Deadline:
         """Let a request through."""
         answer = _Answer(send)
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._app(scope, receive, answer.send)
+            async with asyncio.timeout(self._seconds) as timer:
+
+                async def passed_on(message: Message) -> None:
+                    timer.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                    await answer.send(message)
+
+                await self._app(scope, receive, passed_on)
         except TimeoutError:
             log.warning("a request took too long", route=_route(scope), request_id=scope["request_id"])
             if not answer.status:

@@ -11,6 +11,7 @@ TEXTS: Final = {
     401: "Nobody knows who calls",
     403: "Denied by policy or legal ground",
     404: "No such person, or not for this caller",
+    410: "It was there, and is no more",
     409: "It contradicts what is there, or the same call is under way",
     412: "The record has changed since it was read",
     413: "The body is too large",

@@ -29,6 +29,9 @@ log = logs.get_logger()
 APP = "vault.api.serve:served"
 GRACE_SECONDS = 10
 """After a signal to stop, requests under way get so long to end."""
+WORKER_SECONDS = 30
+"""A worker that does not answer for so long is replaced. It cannot answer while it loads the program, which takes long
+on a busy machine; a worker that is given less time than that would be replaced for ever."""
 GARBAGE_THRESHOLD = 50_000
 """New objects before the garbage collector looks; at the default of 700 it would look several times a request."""
 
@@ -62,6 +65,7 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         server_header=False,
         proxy_headers=False,  # nobody's word for where a request comes from is needed here
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SECONDS,
     )
     with bound(host or settings.host, settings.port if port is None else port) as alone:
         address = alone.getsockname()

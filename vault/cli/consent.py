@@ -8,9 +8,9 @@ from uuid import UUID
 
 import typer
 
-from vault.cli import consent_expire, consent_verify
+from vault.cli import consent_expire, consent_restrict, consent_verify
 from vault.cli.moments import parse_expiry, parse_since
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
 from vault.cli.screen import emit, note, show_table
 from vault.cli.work import in_tenant
 from vault.clock import Clock
@@ -49,15 +49,6 @@ class By(StrEnum):
     staff = "staff"
 
 
-class Ground(StrEnum):
-    """Why data is restricted (Art. 18(1))."""
-
-    accuracy = "accuracy"
-    unlawful = "unlawful"
-    claims = "claims"
-    objection = "objection"
-
-
 class Verdict(StrEnum):
     """How an objection is decided."""
 
@@ -74,6 +65,7 @@ def register(root: typer.Typer) -> None:
     """Add the group."""
     app.command(epilog=examples("cdv consent verify", "cdv consent verify --repair"))(consent_verify.verify)
     app.command(epilog=examples("cdv consent expire"))(consent_expire.expire)
+    consent_restrict.register(app)
     root.add_typer(app, name="consent")
 
 
@@ -239,51 +231,6 @@ def decide(
 
         who = at_the_console(its)
         return await decide_objection(house, who, SubjectId(subject), event, decision=verdict.value, reason=reason)
-
-    _tell(in_tenant(vault, tenant, work), as_json=as_json)
-
-
-@app.command(epilog=examples(f"cdv consent restrict {SUBJECT} --ground accuracy"))
-def restrict(
-    subject: Subject,
-    ground: Annotated[Ground, typer.Option("--ground", help="Why (Art. 18(1)(a) to (d)).")],
-    reason: Reason = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
-    """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
-
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.restrictions import restrict as restrict_now
-
-        who = at_the_console(its)
-        return await restrict_now(house, who, SubjectId(subject), ground=ground.value, reason=reason)
-
-    _tell(in_tenant(vault, tenant, work), as_json=as_json)
-
-
-@app.command(epilog=examples(f"cdv consent lift {SUBJECT} --reason 'address corrected'"))
-def lift(
-    subject: Subject,
-    reason: Reason = None,
-    yes: Yes = False,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
-    """Lift a restriction; tell the person before (Art. 18(3))."""
-    if not yes:
-        typer.confirm("Has the person been told that the restriction ends?", abort=True, err=True)
-
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.restrictions import lift_restriction
-
-        return await lift_restriction(house, at_the_console(its), SubjectId(subject), reason=reason)
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 

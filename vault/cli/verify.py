@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import typer
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 GIVEN = "by a key that you named"
 
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Signed files, such as receipts.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Signed files: receipts, packages, certificates.")]
 KeyFile = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="Keys to trust: what `cdv keys signing --json` or the API prints."),
@@ -69,6 +69,7 @@ def register(app: typer.Typer) -> None:
         "verify",
         epilog=examples(
             "cdv verify receipt.json --key keys.json",
+            "cdv verify access.zip --key keys.json",
             "cdv verify receipt.json --key-id kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
         ),
     )(verify)
@@ -84,8 +85,8 @@ def verify(
 ) -> None:
     """Check that signed files are whole, and whose key signed them; say what they say. Status 1 unless all are good.
 
-    The key that a file carries proves nothing by itself: anybody can make one. Name the keys that you trust. A receipt
-    tells what was said then, not what holds now.
+    Of a package every file in it is checked, and that nothing was added. The key that a file carries proves nothing by
+    itself: anybody can make one. Name the keys that you trust. A receipt tells what was said then, not what holds now.
     """
     trusted = dict.fromkeys(key_id or [], GIVEN)
     if key is not None:
@@ -110,11 +111,16 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
 
     try:
         with path.open("rb") as opened:
-            file = parse(opened.read(_most() + 1))
-        kind = next((name for name in KINDS if name in file), None)
-        if kind is None:
-            return bad("the file is of no kind that is known here", f"these are: {', '.join(KINDS)}")
-        signed, says = KINDS[kind](file)
+            if opened.read(len(_ZIP)) == _ZIP:
+                kind, (signed, says) = PACKAGE, _package(opened)
+            else:
+                opened.seek(0)
+                file = parse(opened.read(_most() + 1))
+                found = next((name for name in KINDS if name in file), None)
+                if found is None:
+                    known = ", ".join([*KINDS, PACKAGE])
+                    return bad("the file is of no kind that is known here", f"these are: {known}")
+                kind, (signed, says) = found, KINDS[found](file)
     except OSError:
         return bad("the file cannot be read", "see that it is there, and that you may read it")
     except BadDocument as error:
@@ -145,8 +151,37 @@ def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
     return signed, {name: _printable(text) for name, text in says.items() if text is not None}
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], tuple[Signed, dict[str, str]]]] = {"receipt": _receipt}
+def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
+    from vault.requests.certificate import check_certificate, told
+
+    signed = check_certificate(file)
+    return signed, {name: _printable(text) for name, text in told(signed.document).items()}
+
+
+def _package(file: BinaryIO) -> tuple[Signed, dict[str, str]]:
+    from vault.requests.archive_check import check_archive
+
+    signed = check_archive(file)
+    said = signed.document
+    says = {
+        "answers": said["kind"],
+        "request": said["request"],
+        "made": said["created_at"],
+        "controller": said["controller"],
+        "files": str(len(said["entries"]) + 1),
+        "audit": said["audit"],
+    }
+    return signed, {name: _printable(text) for name, text in says.items()}
+
+
+KINDS: dict[str, Callable[[Mapping[str, Any]], tuple[Signed, dict[str, str]]]] = {
+    "receipt": _receipt,
+    "certificate": _certificate,
+}
 """What can be checked, by the key under which the document stands in its file."""
+PACKAGE = "package"
+"""A ZIP, whose signed manifest stands in it."""
+_ZIP = b"PK\x03\x04"
 
 
 def _show(checked: Checked, *, known: bool) -> None:

@@ -8,16 +8,19 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 
 from vault.api import consent_bodies as bodies
+from vault.api.answers import moment
 from vault.api.doors import Rooms, SignedIn
 from vault.api.once import Told, once
 from vault.api.refusals import refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.ids import SubjectId
+from vault.operations.announce_lifting import announce_lifting
 from vault.operations.consents.objections import decide_objection, record_objection
 from vault.operations.consents.restrictions import lift_restriction, restrict
 from vault.operations.write import Keep
 
 if TYPE_CHECKING:
+    from vault.operations.announce_lifting import Announced
     from vault.operations.consents.recorded import Recorded
 
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
@@ -79,6 +82,23 @@ async def restriction(
     return await once(house, caller, request, idempotency_key, "restrict", run, _told)
 
 
+@router.post("/restriction:announce", status_code=201, response_model=bodies.LiftAnnounced, responses=refusals(409))
+async def announce(
+    request: Request,
+    subject: UUID,
+    body: bodies.AnnounceLift,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Tell the person, by letter, that the restriction will be lifted; or note how they were told otherwise."""
+
+    async def run(keep: Keep | None) -> Announced:
+        return await announce_lifting(house, caller, SubjectId(subject), told=body.told, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told_when)
+
+
 @router.post("/restriction:lift", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
 async def lift(
     request: Request,
@@ -88,12 +108,17 @@ async def lift(
     caller: SignedIn,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Lift the restriction. The person is to be told before that (Art. 18(3))."""
+    """Lift the restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
 
     async def run(keep: Keep | None) -> Recorded:
         return await lift_restriction(house, caller, SubjectId(subject), reason=body.reason, keep=keep)
 
     return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told)
+
+
+def _told_when(announced: Announced) -> Told:
+    body = {"id": announced.id, "state": "restricted", "lift_from": moment(announced.lift_from)}
+    return Told(201, body)
 
 
 def _told(recorded: Recorded) -> Told:

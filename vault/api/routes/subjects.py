@@ -42,6 +42,7 @@ async def create(
             external_ids=body.external_ids,
             purpose=body.purpose,
             source=body.source,
+            returning=body.returning,
             keep=keep,
         )
 
@@ -64,6 +65,7 @@ async def upsert(
             external_ids=body.external_ids,
             purpose=body.purpose,
             source=body.source,
+            returning=body.returning,
             keep=keep,
         )
 
@@ -101,6 +103,7 @@ async def patch(
     caller: SignedIn,
     purpose: Annotated[str | None, Query(max_length=64)] = None,
     source: Annotated[str | None, Query(max_length=64)] = None,
+    returning: Annotated[bool, Query(description="The person, erased earlier, has come back by themselves.")] = False,
     if_match: Annotated[str | None, Header(max_length=100)] = None,
 ) -> Response:
     """Correct a profile by a JSON merge patch (RFC 7396); null erases a field.
@@ -121,6 +124,7 @@ async def patch(
         purpose=purpose,
         revision=revision_of(if_match),
         source=source,
+        returning=returning,
     )
     return answer({"id": subject, "revision": revision}, headers={"ETag": f'"{revision}"'})
 

@@ -100,6 +100,21 @@ class Stage:
             raise DemoFailed(f"the answer should have been {status} and is {answer.status_code}", hint=answer.text)
         return answer.json()
 
+    def download(self, who: str, path: str) -> bytes:
+        """Get a file as an app, and show how large it is.
+
+        Raises:
+            DemoFailed: the answer is no file.
+        """
+        app = self._apps[who]
+        answer = self._client.get(path, headers={"Authorization": f"Bearer {app.key}"})
+        if answer.status_code != HTTPStatus.OK:
+            raise DemoFailed(f"the answer should have been a file and is {answer.status_code}", hint=answer.text)
+        kind = answer.headers["content-type"]
+        self.console.print(Text(f"-> {who} ({app.role}): GET {path}", style="blue"))
+        self.console.print(Text(f"   {kind}, {len(answer.content):,} bytes", style="green"))
+        return answer.content
+
     def _show(
         self,
         title: str,

