@@ -367,6 +367,7 @@ def test_the_readme_leads_a_newcomer_to_a_field(tmp_path):
     assert read["denied"].keys() == shown["denied"].keys()
     assert read["denied"]["birth_date"]["code"] == shown["denied"]["birth_date"]["code"]
     assert "web-shop" in done.stdout
+    assert done.stdout.count("good: unchanged, and signed by a key that you named") == 2  # package and certificate
 
 
 @needs_curl

@@ -61,6 +61,7 @@ UNSEALING = {
     "vault.operations.importing.records",
     "vault.operations.letters.contact",  # where a letter goes, and its language; nobody sees either
     "vault.operations.merge.duplicates",  # what a digest led to is checked; nobody sees the value
+    "vault.operations.merge.requests",  # what was written about a request; sealed again as below
     "vault.operations.merge.reseal",  # and seals it again under the key of the one who stays
     "vault.operations.packages.chunks",  # a package on its way out, which is on the log before its first byte leaves
     "vault.operations.packages.records",  # into the package of an access request, which is on the log as it is built

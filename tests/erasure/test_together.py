@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
+import pytest
+
 from tests.erasure.people import ask, certificate, keys_of, rows_of, run, somebody, state_of
 from tests.operations.imports import PURCHASES, Faults, bring_in, write_csv
+from tests.operations.requests.asking import show, submitted
 from tests.vaults import ADA
+from vault.errors import Conflict, Unavailable
 from vault.ids import DEFAULT_TENANT
-from vault.operations.erasure.begin import erasure_of
+from vault.operations.erasure import take
+from vault.operations.erasure.begin import begin_erasure, erasure_of
+from vault.operations.erasure.steps import ERASURE_STEPS
+from vault.operations.requests.steps import hand_back
+from vault.requests.request import Scope
 
 
 async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
@@ -82,3 +90,57 @@ async def test_whoever_reads_during_an_erasure_sees_everything_or_nobody(node):
     _none, *answers = await asyncio.gather(run(node.house, request), *reads)
     for each in answers:
         assert each.status_code == 404 or each.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}
+
+
+async def test_an_erasure_that_nobody_carries_out_any_more_stands_in_no_others_way(node):
+    """The first was handed back to staff before it took anything, and then rejected."""
+    subject = await somebody(node)
+    first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
+    await run(node.house, first, until="take-away")
+    second = await ask(node, subject)
+    assert await begin_erasure(node.house, DEFAULT_TENANT, second) is not None  # the first is under way: it waits
+    await hand_back(node.house, DEFAULT_TENANT, first, code="cannot-open")
+    await run(node.house, second)
+    assert await state_of(node, subject) == "erased"
+    assert (await certificate(node, second))["scope"] == "everything"
+    assert len(await node.sql("SELECT 1 FROM erasure")) == 1
+
+
+async def test_an_erasure_that_was_given_up_begins_anew_when_its_request_goes_on(node):
+    subject = await somebody(node)
+    request = await ask(node, subject)
+    await run(node.house, request, until="take-away")
+    await node.sql("DELETE FROM erasure")
+    steps = dict(ERASURE_STEPS)
+    assert await steps["take-away"](node.house, DEFAULT_TENANT, request) is not None
+    await run(node.house, request)
+    assert await state_of(node, subject) == "erased"
+
+
+async def test_behind_an_erasure_that_is_not_proven_nobody_waits_unseen(node):
+    subject = await somebody(node)
+    first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
+    await run(node.house, first, until="check")
+    await hand_back(node.house, DEFAULT_TENANT, first, code="erasure-not-proven")
+    with pytest.raises(Conflict):
+        await begin_erasure(node.house, DEFAULT_TENANT, await ask(node, subject))
+
+
+async def test_a_request_that_comes_in_between_the_locks_keeps_its_words(postgres_place, clock, monkeypatch):
+    """It was written with the key that the erasure of a part is about to destroy."""
+    async with postgres_place.node(clock) as node:
+        subject = await somebody(node)
+        request = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
+        await run(node.house, request, until="take-away")
+        real, details, come = take.locked_subject, {"changes": {"name": "Ada King"}}, []
+
+        async def later(*whom):
+            if not come:
+                come.append(await submitted(node, "rectification", subject, details=details))
+            return await real(*whom)
+
+        monkeypatch.setattr(take, "locked_subject", later)
+        with pytest.raises(Unavailable):
+            await run(node.house, request)
+        await run(node.house, request)
+        assert (await show(node, come[0]))["details"] == details

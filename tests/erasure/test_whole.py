@@ -12,6 +12,7 @@ from tests.erasure.people import (
     somebody,
     state_of,
 )
+from tests.operations.imports import PURCHASES, bring_in, write_csv
 from tests.vaults import ADA, problem
 
 
@@ -49,3 +50,24 @@ async def test_what_is_older_than_the_law_asks_for_is_kept_for_nobody(node):
     subject = await somebody(node, bought=[LONG_AGO])
     await erase(node, subject)
     assert await state_of(node, subject) == "erased"
+
+
+async def test_what_is_kept_is_corrected_and_nothing_comes_to_it(node):
+    subject = await somebody(node, bought=[LATELY])
+    await erase(node, subject)
+    purpose = "subject-rights"
+    corrected = await node.patch("dpo", subject, {"name": "Ada King"}, purpose, '"2"')
+    assert corrected.status_code == 200, corrected.text
+    problem(await node.patch("dpo", subject, {"email": "new@example.org"}, purpose, '"3"'), 404, "subject-not-found")
+    assert await rows_of(node, "blind_index", subject) == await rows_of(node, "external_ref", subject) == 0
+    books = await node.read("finance", subject, ["name"], "accounting")
+    assert books.json()["fields"] == {"name": "Ada King"}
+
+
+async def test_by_no_id_of_another_system_is_found_what_is_kept(node, tmp_path):
+    subject = await somebody(node)
+    file = write_csv(tmp_path / "purchases.csv", "customer,line,at,amount", "4711,line-1,2026-02-01,12.90")
+    await bring_in(node, file, PURCHASES)
+    await erase(node, subject)
+    assert await state_of(node, subject) == "retained"
+    assert {row[0] for row in await node.sql("SELECT external_digest FROM record")} == {None}

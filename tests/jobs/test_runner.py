@@ -257,7 +257,8 @@ async def test_a_job_in_the_foreground_tells_its_steps_and_stops_where_it_has_to
     assert await done(sqlite_node.house, job) == ALL
 
 
-async def test_jobs_that_ended_long_ago_are_forgotten(sqlite_node, jobs):
+async def test_jobs_that_ended_long_ago_are_forgotten_however_many_there_are(sqlite_node, jobs, monkeypatch):
+    monkeypatch.setattr(book_room, "_OLD_AT_ONCE", 1)
     await prepare(sqlite_node.house)
     job = uuid4()
     async with tended(jobs, sqlite_node.house):

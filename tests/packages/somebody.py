@@ -90,10 +90,10 @@ async def buy(node, subject, purchases, *, source="shop", tenant="default", **fi
         )
 
 
-async def content_of(node, subject, kind="access", *, language="en", tenant="default"):
+async def content_of(node, subject, kind="access", *, language="en", tenant="default", **more):
     """Gather the content of a package."""
     request = await request_of(
-        node, await approved(node, subject, kind, language=language, tenant=tenant), tenant=tenant
+        node, await approved(node, subject, kind, language=language, tenant=tenant, **more), tenant=tenant
     )
     return await gather(
         node.house, tenant or DEFAULT, UUID(str(subject)), request, portable=kind == "portability", language=language

@@ -295,4 +295,4 @@ async def test_a_stream_is_cut_into_pieces_of_which_one_is_the_last(size):
 
 def test_what_is_said_of_a_package_names_nobody():
     fields = {each.name for each in msgspec.structs.fields(build.Facts)}
-    assert fields == {"kind", "run", "entries", "audit", "announced_at"}
+    assert fields == {"kind", "run", "entries", "audit", "announced_at", "fields"}

@@ -12,18 +12,22 @@ from uuid import UUID
 import jsonschema
 import pytest
 
-from tests.packages.made_up import DEFAULT, request_of
+from tests.packages.made_up import DEFAULT, approved, request_of
 from tests.packages.somebody import PROFILE, RECORDS, buy, content_of, files_of, somebody
 from tests.support import FixedClock
 from vault.crypto.seal import place
 from vault.errors import NotFound
-from vault.ids import RecordId, new_id
+from vault.ids import RecordId, SubjectId, new_id
+from vault.operations import decide
+from vault.operations.packages.build import build_package
 from vault.operations.packages.content import package_entries
 from vault.operations.packages.data_file import data_file, schema
+from vault.operations.packages.download import open_package
 from vault.operations.packages.records import records
 from vault.operations.rectify.sealed import Sealer
-from vault.operations.system import THE_PERSON
+from vault.operations.system import THE_PERSON, the_person
 from vault.requests.rectifications import add_rectifications
+from vault.requests.request import Scope
 from vault.subjects.records import Origin, pack, seal_values
 
 OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")
@@ -159,6 +163,26 @@ async def test_accesses_are_told_one_by_one_and_refused_ones_are_none(node):
     assert str(subject) not in json.dumps(data["accesses"])
 
 
+async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_written(node):
+    subject = await somebody(node, records={}, purchases=0)
+    caller = await node.caller("support")
+    ids = sorted(new_id() for _ in range(6))
+    fields = [f"profile.field_{number}.clear" for number in range(6)]
+    for number in (3, 1, 5, 0, 4, 2):
+        made = decide.entry(
+            node.house,
+            caller,
+            id=ids[number],
+            action="read",
+            decision="allowed",
+            subjects=(await node.pseudonym(subject),),
+            fields=(fields[number],),
+        )
+        await node.house.ledger.append(made)
+    data = read(await files_of(node, subject))
+    assert [each["fields"] for each in data["accesses"]] == [[each] for each in fields]
+
+
 async def test_people_at_work_are_told_as_staff_and_not_by_name(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await sqlite_node.read("support", subject, ["name"], "customer-support")
@@ -166,6 +190,54 @@ async def test_people_at_work_are_told_as_staff_and_not_by_name(sqlite_node):
     data = read(await files_of(sqlite_node, subject))
 
     assert [(each["recipient"], each["kind"]) for each in data["recipients"]] == [("staff", "staff")]
+
+
+async def test_whoever_fetched_a_package_was_shown_all_that_it_holds(sqlite_node):
+    """The app is a recipient (Art. 15(1)(c)); that the person had it too, is told as what it is."""
+    node = sqlite_node
+    subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=1)
+    request = await approved(node, subject)
+    await build_package(node.house, DEFAULT, request)
+    assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
+    me = the_person(DEFAULT, "r-1")
+    await open_package(node.house, me, request, person=SubjectId(subject))
+    data = read(await files_of(node, subject))
+
+    theirs, own = data["accesses"]
+    assert (theirs["recipient"], theirs["action"]) == ("dpo", "download-package")
+    assert {"profile.email.clear", "purchase.amount.clear", "family_member.name.masked"} <= set(theirs["fields"])
+    assert {each.partition(".")[0] for each in theirs["fields"]} == {"profile", "purchase", "family_member"}
+    assert (own["recipient"], own["kind"], own["fields"]) == ("yourself", "vault", theirs["fields"])
+
+
+async def test_a_package_holds_what_was_asked_for_and_no_more(node):
+    subject = await somebody(node, purchases=1)
+    for scope, collections in (
+        (Scope(collections=("purchase",)), {"purchase"}),
+        (Scope(fields=("profile.email",), collections=("loyalty",)), {"profile", "loyalty"}),
+        (Scope(purposes=("health-advice",)), {"profile", "health_note"}),
+    ):
+        files = await files_of(node, subject, scope=scope)
+        data = read(files)
+        assert {name for name, records in data["records"].items() if records} == collections == set(data["collections"])
+        assert {path for path in files if path.startswith("csv/")} == {f"csv/{name}.csv" for name in collections}
+        whole = b"".join(files.values()).decode()
+        assert ("A-0" in whole) == ("purchase" in collections)
+        assert ("Late again." in whole, "liberal" in whole, "DE89" in whole) == (False, False, False)
+        assert {each["name"] for each in data["purposes"]}  # why it is used, is told all the same
+    narrow = read(await files_of(node, subject, "portability", scope=Scope(fields=("profile.email", "profile.iban"))))
+    assert set(narrow["fields"]) == {"profile.email"}
+
+
+async def test_requests_under_an_id_that_was_merged_are_told_too(node):
+    subject = UUID(await node.create({"name": "Ada Lovelace"}))
+    double = await node.create({"name": "A. Lovelace"})
+    earlier = await approved(node, double, "objection", state="completed")
+    body = {"survivor": str(subject), "duplicate": double, "evidence": "ticket 4711"}
+    assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
+    data = read(await files_of(node, subject))
+
+    assert str(earlier) in {each["id"] for each in data["requests"]}
 
 
 async def test_who_read_an_entry_that_was_merged_is_told_too(node):

@@ -50,7 +50,7 @@ def test_what_everybody_can_reach_is(address):
         ("127.0.0.1", True), ("::1", True), ("10.1.2.3", True), ("fd12::1", True), ("1.1.1.1", True),
         ("169.254.169.254", False), ("::ffff:169.254.169.254", False), ("fe80::1", False), ("0.0.0.0", False),  # noqa: S104
         ("fd00:ec2::254", False), ("168.63.129.16", False), ("224.0.0.1", False), ("240.0.0.1", False),
-        ("2002:7f00:1::1", False),
+        ("2002:7f00:1::1", False), ("fd20:ce::254", False),
     ],
 )  # fmt: skip
 def test_where_private_addresses_are_allowed_metadata_is_not(address, may):

@@ -6,9 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tests.packages.made_up import approved
 from tests.recipients.telling import DEFAULT, notices, tell, told
 from vault.audit import ledger
 from vault.ids import TenantId
+from vault.operations.packages.build import build_package
 from vault.operations.recipients.tell import EVERYTHING, tell_recipients
 
 OTHER = TenantId("acme")
@@ -52,6 +54,17 @@ async def test_who_found_a_person_by_a_value_knows_it(sqlite_node):
     await node.post("support", "/v1/subjects:search", body)
     assert await tell(node, subject, kind="subject.rectified", fields=["email"]) == 1
     assert await told(node) == {"support": {"profile.email"}}
+
+
+async def test_who_fetched_a_package_was_shown_what_it_holds(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    request = await approved(node, subject)
+    await build_package(node.house, DEFAULT, request)
+    assert await tell(node, subject, fields=["email"]) == 0  # it was built, and nobody has it yet
+    assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
+    assert await tell(node, subject, kind="subject.rectified", fields=["email"]) == 1
+    assert await told(node) == {"dpo": {"profile.email"}}
 
 
 async def test_a_batch_tells_of_those_who_were_shown_in_it(node):

@@ -159,6 +159,15 @@ async def test_a_test_tells_what_came_of_it(sqlite_node, receiver):
     assert (await node.call("support", "GET", HOOK)).json()["state"] == "active", "a test changes nothing"
 
 
+async def test_tests_are_few_enough_to_be_no_use_against_others(sqlite_place, receiver, clock):
+    """Each is a post to an address of the app's choice: not as many as it may read people."""
+    allowed = {"webhooks_to_private_addresses": True, "searches_per_minute": 2}
+    async with sqlite_place.node(clock, **allowed) as node:
+        await node.call("support", "PUT", "/v1/webhook", {"url": receiver.url})
+        codes = [(await node.post("support", "/v1/webhook:test")).status_code for _ in range(3)]
+    assert codes == [200, 200, 429]
+
+
 async def test_every_change_is_on_record_with_the_app(sqlite_node):
     node = sqlite_node
     support = (await node.caller("support")).principal.id

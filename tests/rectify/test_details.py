@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -14,7 +13,7 @@ from vault.operations.rectify.details import check_details
 from vault.policy.policy_set import PolicySet
 from vault.requests.request import Scope
 
-PURCHASE = str(uuid4())
+PURCHASE = "0199aaaa-0000-7000-8000-000000000001"
 
 
 @lru_cache
@@ -88,6 +87,7 @@ def test_all_faults_are_told_at_once():
         ("withdrawal", {}, ("accounting",), ("/scope/purposes", "purpose-without-consent")),
         ("withdrawal", {"changes": {}}, (), ("/details", "unknown-field")),
         ("review", {"ground": "x"}, (), ("/details", "unknown-field")),
+        ("erasure", {"claims": [{"names": ["profile.*"], "until": "2090-01-01"}]}, (), ("/details", "unknown-field")),
     ],
     ids=str,
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from tests.erasure.people import erase
 from tests.rectify.asking import listed
 from tests.rectify.test_rectification import details, profile
 from tests.vaults import OTHER, problem
+from vault.requests.request import Scope
 
 SAYS = "I have never lived there."
 
@@ -128,3 +130,18 @@ async def test_what_is_disputed_goes_along_in_a_merge(node):
         ("phone", survivor, SAYS), ("email", survivor, SAYS),
     }  # fmt: skip
     assert (await resolve(node, survivor, made)).status_code == 201
+
+
+async def test_what_is_noted_with_a_key_that_an_erasure_has_replaced_is_not_lost(node, clock):
+    """Another node has the older key opened still, which opens for nobody any more."""
+    part = Scope(fields=("profile.phone",))
+    async with node.place.node(clock) as other:
+        subject = await node.create()
+        await other.read("sales", subject, ["name"], "order-fulfilment")
+        await erase(node, subject, scope=part)
+        made = (await dispute(other, subject, "email")).json()["disputes"]["email"]
+        await erase(node, subject, scope=part)
+        assert (await resolve(other, subject, made)).status_code == 201
+    node.house.keyring.clear()
+    (shown,) = await listed(node, subject)
+    assert (shown["statement"], shown["reason"]) == (SAYS, "shown by the contract")

@@ -46,8 +46,8 @@ USES_AT_A_TIME = 5_000
 DISCLOSURES_AT_A_TIME = 1_000
 """Entries that are fetched at a time to find who was shown something of one person."""
 
-DISCLOSING = ("read", "list", "search")
-"""The actions by which somebody is shown something."""
+DISCLOSING = ("read", "list", "search", "download-package")
+"""The actions by which somebody is shown something; of a package, all that it holds."""
 
 EVERYBODY = 1_000_000
 """Entries in one flight at the most: nobody is left for a second flight, which the deadline would not cover."""
@@ -188,7 +188,8 @@ class Ledger:
                 ENTRY.c.action.in_(DISCLOSING),
                 ENTRY.c.decision.in_(["allowed", "partly"]),
             )
-            found = [disclosure_of(body) for body in (await connection.execute(statement)).scalars()]
+            ordered = statement.order_by(ENTRY.c.id)
+            found = [disclosure_of(body) for body in (await connection.execute(ordered)).scalars()]
             yield [each for each in found if str(subject) not in each.withheld]
             if len(ids) < DISCLOSURES_AT_A_TIME:
                 return

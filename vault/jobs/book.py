@@ -125,11 +125,13 @@ class Book:
         return [task for _, task in self._attempts(first_task(work))]
 
     def forget(self, before: datetime) -> int:
-        """Forget some of the jobs that ended before a moment; tells how many."""
-        old = self._list(completed_before=before.isoformat(), limit=_OLD_AT_ONCE, load_input=False, load_output=False)
-        if old:
+        """Forget the jobs that ended before a moment, some at a time; tells how many."""
+        how = {"completed_before": before.isoformat(), "limit": _OLD_AT_ONCE, "load_input": False, "load_output": False}
+        gone = 0
+        while old := self._list(**how):
             self._client.delete_workflows([each.workflow_id for each in old])
-        return len(old)
+            gone += len(old)
+        return gone
 
     def _leave(self, task: Task) -> None:
         options: Any = {"workflow_name": JOB, "queue_name": QUEUE, "workflow_id": task.key, "app_version": VERSION}

@@ -118,12 +118,16 @@ async def change_profile(
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
         if row is None or keys is None or found is None or not there:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        if retained and not patch.keys() <= unpack(row.body).keys():  # what no law keeps is gone, and stays so
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
         if expected is not None and row.revision != expected:
             raise StaleRevision(
                 "the profile has changed since you read it", hint="read it again and send the change anew"
             )
-        old, new = await write_values(connection, maker, keys, row, patch, fields, origin)
+        old, new = await write_values(
+            connection, maker, keys, row, patch, fields, origin, corrects=retained, leads=not retained
+        )
         come = {name: value for name, value in new.items() if old.get(name) != value}
         await require_none(house, connection, tenant, fields, come, returning=returning)
         if BIRTH_DATE in new:
@@ -151,6 +155,7 @@ async def write_values(
     origin: Origin,
     *,
     corrects: bool = False,
+    leads: bool = True,
 ) -> Values:
     """Write a record as it is after the patch, with what leads to it.
 
@@ -163,6 +168,7 @@ async def write_values(
         fields: the fields that it names.
         origin: where the new values come from.
         corrects: whether the new values stay for the purposes, and until the moments, of those that they correct.
+        leads: whether the person is to be found by the new values.
 
     Raises:
         InvalidInput: a value does not have the form of its field.
@@ -194,10 +200,10 @@ async def write_values(
         row.subject_id,
         row.id,
         gone=_digests(maker, fields, old),
-        come=_digests(maker, fields, new),
+        come=_digests(maker, fields, new) if leads else set(),
         version=maker.index_keys.version,
     )
-    if row.collection == PROFILE:
+    if row.collection == PROFILE and leads:
         await _add_external(connection, maker, row, old, new)
     return Values(old, new)
 

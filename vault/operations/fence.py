@@ -6,19 +6,21 @@ older ones; a writer that still holds one of those takes the new one, or begins 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from vault.errors import Unavailable
+from vault.errors import CannotOpen, Unavailable
 from vault.requests.erasures import key_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.operations.house import House
+
+T = TypeVar("T")
 
 
 async def current_keys(
@@ -70,6 +72,22 @@ async def require_current(
         house.keyring.evict(tenant, subject)
     if old:
         raise _too_old()
+
+
+async def opened(
+    house: House, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, open_with: Callable[[SubjectKeys], T]
+) -> T:
+    """Open something with a person's keys; where it was sealed anew since they were opened here, with the newer ones.
+
+    Raises:
+        CannotOpen: it does not open with those either.
+    """
+    try:
+        return open_with(keys)
+    except CannotOpen:
+        house.keyring.evict(tenant, subject)
+        newer = (await house.keyring.subject_keys(tenant, [subject])).get(subject, keys)
+        return open_with(newer)
 
 
 def _too_old() -> Unavailable:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import select
+
 from vault.subjects.store import GONE
 from vault.subjects.tables import SUBJECT
 
@@ -22,3 +24,9 @@ async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: U
     statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None or row.state in GONE else row.pseudonym
+
+
+async def is_erased(connection: AsyncConnection, tenant: TenantId, subject: UUID) -> bool:
+    """Tell whether nothing at all is kept of a person: whatever keys of theirs a node still has are about to go."""
+    statement = select(SUBJECT.c.state).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+    return (await connection.execute(statement)).scalar_one_or_none() in {None, "erased"}

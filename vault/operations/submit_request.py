@@ -251,9 +251,16 @@ def _form_faults(asked: Asked) -> list[Fault]:
         faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
     if asked.channel is not None and not is_slug(asked.channel):
         faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
-    if asked.details and len(msgspec.json.encode(asked.details)) > MOST_DETAILS:
-        faults.append(Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON"))
+    faults += _details_faults(asked.details or {})
     return faults
+
+
+def _details_faults(details: Mapping[str, Any]) -> list[Fault]:
+    try:
+        size = len(msgspec.json.encode(details))
+    except (UnicodeEncodeError, RecursionError):
+        return [Fault("/details", "bad-format", "JSON of whole characters: one is half of a pair, or it is too deep")]
+    return [Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON")] if size > MOST_DETAILS else []
 
 
 def _scope_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:

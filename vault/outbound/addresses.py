@@ -25,7 +25,14 @@ _TUNNELS: Final = (IPv6Network("2001::/32"), IPv6Network("2002::/16"))
 """Teredo and 6to4: an address of these is a way to an IPv4 address that stands inside of it."""
 _SPECIAL: Final = (IPv4Network("192.0.0.0/24"), IPv4Network("192.88.99.0/24"))
 """Set aside by the IETF, without being private; a cloud has its metadata there."""
-_NEVER: Final = frozenset({IPv4Address("168.63.129.16"), IPv4Address("100.100.100.200"), IPv6Address("fd00:ec2::254")})
+_NEVER: Final = frozenset(
+    {
+        IPv4Address("168.63.129.16"),
+        IPv4Address("100.100.100.200"),
+        IPv6Address("fd00:ec2::254"),
+        IPv6Address("fd20:ce::254"),
+    }
+)
 """Addresses of clouds' own services that do not lie where metadata usually lies, in 169.254.0.0/16."""
 
 

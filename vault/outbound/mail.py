@@ -38,6 +38,8 @@ MOST_WAITING: Final = 1_000
 """Letters that wait in this process; more are dropped, and the log says so."""
 PORTS: Final = {"smtp": 587, "smtps": 465}
 _ADDRESS: Final = re.compile(r"""([^\s@"(),:;<>\[\]\\]{1,64})@([^\s@"(),:;<>\[\]\\]{1,253})""")
+_ENCODED: Final = "=?"
+"""Begins an encoded word (RFC 2047), which is decoded wherever it stands in a header: to line ends and what follows."""
 _LINE: Final = re.compile(r"[^\x00-\x1f\x7f\x85\u2028\u2029]{1,200}")
 _FINAL: Final = range(500, 600)
 
@@ -260,7 +262,7 @@ def _message(letter: Letter, sender: str) -> EmailMessage:
 def _address(text: str) -> Address:
     """Take an address apart, its domain in ASCII, so that only an unusual local part asks the relay for SMTPUTF8."""
     found = _ADDRESS.fullmatch(text)
-    if found is None or not text.isprintable():
+    if found is None or not text.isprintable() or _ENCODED in text:
         raise ValueError("no address")
     return Address(username=found[1], domain=_ascii_domain(text))
 

@@ -127,6 +127,12 @@ async def save_erasure(connection: AsyncConnection, tenant: TenantId, erasure: E
     )
 
 
+async def drop_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
+    """Delete an erasure that was laid down and has taken nothing away."""
+    begun = (ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure, ERASURE.c.state == "begun")
+    await connection.execute(delete(ERASURE).where(*begun))
+
+
 async def find_erasure(
     connection: AsyncConnection, tenant: TenantId, erasure: UUID, *, lock: bool = False
 ) -> Erasure | None:

@@ -110,6 +110,35 @@ async def test_no_header_and_no_recipient_comes_in_from_within(inbox, end):
 
 
 @pytest.mark.parametrize(
+    "local",
+    [
+        "=?utf-8?q?a=0d=0aBcc=3aeve=40evil.example?=",  # a header of its own
+        "=?utf-8?q?a=0d=0a=0d=0aCall_0900?=",  # a text of its own
+        "=?utf-8?q?eve=40evil.example=2c?=",  # another recipient
+        "=?iso-8859-1?b?ZXZlQGV2aWwuZXhhbXBsZQ==?=",
+        "ada.=?utf-8?q?=0d=0aBcc:eve?=",
+    ],
+)
+async def test_an_address_that_unfolds_to_something_else_is_not_written_to(inbox, local):
+    """Encoded words (RFC 2047) are atoms of an address by RFC 5322, and mail libraries decode them all the same."""
+    for letter in (
+        Letter(f"{local}@example.org", "One", "1", FROM),
+        Letter("ada@example.org", "One", "1", f"{local}@example.org"),
+    ):
+        with pytest.raises(MailFailed) as refused:
+            await Mail(f"smtp://127.0.0.1:{inbox.port}", "").send(letter)
+        assert refused.value.final
+    assert inbox.letters == []
+
+
+async def test_every_other_sign_of_an_address_arrives_as_it_is(inbox):
+    address = "a!#$%&'*+/=?^_`{|}~-x@example.org"
+    await mail_to(inbox).send(Letter(address.replace("=?", "?="), "One", "1"))
+    (got,) = inbox.letters
+    assert got.recipients == [address.replace("=?", "?=")] == [got.message["To"]]
+
+
+@pytest.mark.parametrize(
     "address",
     ["", "ada", "@example.org", "ada@", "a@b@c", "ada@example.org,mallory@example.org", "<ada@example.org>",
      "ada mallory@example.org", "ada@example.org>", '"ada"@example.org', "ada@example.org;x", "(c)ada@example.org"],

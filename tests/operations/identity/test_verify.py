@@ -217,6 +217,21 @@ async def test_a_code_is_too_old_after_ten_minutes(place, portal, clock, inbox):
 
 
 @on_sqlite
+@pytest.mark.parametrize("moves", [("cancel", "reopen"), ("ask-identity",)])
+async def test_a_code_of_before_the_question_was_asked_anew_answers_nothing(mailing, portal, inbox, clock, moves):
+    await mailing.create()
+    request = await submit(mailing)
+    code = {"code_id": await send(mailing, request), "code": inbox.last().code}
+    clock.advance(seconds=1)
+    for move in moves:
+        assert (await mailing.post("dpo", f"{REQUESTS}/{request}:{move}", {})).status_code == 200
+    problem(await verify(mailing, portal, request, code), 404, "code-invalid")
+    assert (await shown(mailing, request))["verification"] is None
+    new = {"code_id": await send(mailing, request), "code": inbox.last().code}
+    assert (await verify(mailing, portal, request, new)).status_code == 200
+
+
+@on_sqlite
 async def test_another_apps_request_is_none_of_an_apps_business(mailing, portal, inbox):
     await mailing.create()
     request = await submit(mailing)

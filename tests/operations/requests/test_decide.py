@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
@@ -325,6 +326,19 @@ async def test_requests_of_which_nobody_shows_anything_expire(node, clock):
     clock.advance(days=10, seconds=1)
     assert await expire_requests(node.house) == 1
     assert (await show(node, asked))["state"] == "expired"
+
+
+async def test_a_request_that_cannot_expire_keeps_no_other_from_it(node, clock):
+    """The person's key does not open: somebody has changed the key store."""
+    broken = await node.create()
+    stuck, other = await submitted(node, "access", broken), await submitted(node, "access", await node.create())
+    statement = "UPDATE data_key SET wrapped = (SELECT wrapped FROM data_key WHERE subject_id != :id LIMIT 1)"
+    await node.sql(f"{statement} WHERE subject_id = :id", keystore=True, id=UUID(broken))
+    node.house.keyring.clear()
+    clock.advance(days=15)
+    assert await expire_requests(node.house) == 1
+    states = [(await kept(node, each))[0].state for each in (stuck, other)]
+    assert states == ["received", "expired"]
 
 
 async def test_who_may_not_decide_does_not(sqlite_node):

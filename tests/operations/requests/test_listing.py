@@ -6,7 +6,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.operations.requests.asking import another, as_staff, kept, moved, show, submit, submitted, verified
+from tests.operations.requests.asking import (
+    another,
+    as_staff,
+    kept,
+    moved,
+    show,
+    submit,
+    submitted,
+    verified,
+    work_off,
+)
 from tests.vaults import problem
 from vault.errors import NotFound
 from vault.ids import SubjectId
@@ -124,3 +134,16 @@ async def test_nothing_is_kept_of_what_somebody_says_whom_nobody_knows(node):
     ((details,),) = await node.sql("SELECT details FROM rights_request")
     assert details is None
     assert (await kept(node, request))[0].channel is None
+
+
+async def test_nothing_is_written_about_a_request_with_keys_of_somebody_who_was_erased(node, clock):
+    """Another node has their keys opened still; what it sealed with them would lie there and open for nobody."""
+    subject = await node.create()
+    request, erasure = await submitted(node, "review", subject), await submitted(node, "erasure", subject)
+    async with node.place.node(clock) as other:
+        await verified(other, request)
+        await verified(node, erasure)
+        await moved(node, erasure, "approve")
+        await work_off(node)
+        await moved(other, request, "reject", ground="manifestly-unfounded", note="she wrote to us")
+    assert [each.note for each in (await kept(node, request))[1]] == [None] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from uuid import UUID, uuid4
 
 import pytest
@@ -173,6 +174,13 @@ async def test_what_does_not_have_its_form_is_told_by_place_and_nothing_is_kept(
         failed = [each for each in await node.entries() if each.action == "submit-request"][-1]
         assert (failed.decision, failed.code, str(failed.id)) == ("failed", told["code"], told["audit"])
     assert await node.sql("SELECT id FROM rights_request") == []
+
+
+async def test_half_a_character_is_refused(sqlite_node):
+    body = {"kind": "access", "subject": await sqlite_node.create(), "details": {"text": "\ud800"}}
+    sent = {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
+    told = problem(await sqlite_node.post("support", "/v1/requests", **sent), 422, "bad-format")
+    assert told["errors"][0]["at"] == "/details"
 
 
 async def test_who_is_not_there_has_no_requests(node):

@@ -11,6 +11,7 @@ from vault.operations.consents.change import changing
 from vault.operations.consents.children import birth_date, needs_guardian
 from vault.operations.consents.confirmations import use, waiting
 from vault.operations.consents.recorded import Recorded
+from vault.operations.fence import current_keys
 from vault.operations.house import Caller
 from vault.operations.minute import Minute
 from vault.principals.principal import Principal
@@ -109,6 +110,7 @@ async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
     async with changing(house, caller, "confirm-consent", found.subject) as change:
         if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
             raise _invalid(None)
+        keys = (await current_keys(house, change.connection, found.tenant, {found.subject: keys}))[found.subject]
         if requested.by != "guardian" and needs_guardian(
             change, await birth_date(change, keys), requested.jurisdiction
         ):  # the date of birth came after the request

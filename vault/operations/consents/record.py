@@ -13,6 +13,7 @@ from vault.operations.consents.confirmations import ask_to_confirm
 from vault.operations.consents.evidence import keys_of, seal_words
 from vault.operations.consents.recorded import Recorded
 from vault.operations.consents.signal import honour_signal
+from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 
@@ -71,6 +72,7 @@ async def record_consent(
     keys = await keys_of(house, caller, subject)
     async with changing(house, caller, "record-consent", subject, purpose=said.purpose) as change:
         if said.is_yes:
+            keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
             await _require_guardian(change, keys, said)
         recorded = await _record(change, keys, checked)
         if keep is not None:

@@ -12,6 +12,7 @@ from vault.operations.administer import OPERATOR
 from vault.operations.consents.change import missing
 from vault.operations.consents.evidence import keys_of, open_words
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry, purpose_ground
+from vault.operations.fence import opened
 from vault.operations.on_record import on_record
 from vault.operations.rights import require_right
 from vault.storage.columns import from_microseconds, to_microseconds
@@ -119,7 +120,10 @@ async def _opened(house: House, caller: Caller, subject: SubjectId, events: list
     if caller.principal.id == OPERATOR or all(event.evidence is None for event in events):
         return [Told(event, None) for event in events]
     keys = await keys_of(house, caller, subject)
-    return [Told(event, open_words(keys, caller.tenant, event)) for event in events]
+    words = await opened(
+        house, caller.tenant, subject, keys, lambda own: [open_words(own, caller.tenant, event) for event in events]
+    )
+    return [Told(event, its) for event, its in zip(events, words, strict=True)]
 
 
 def _stands(house: House, caller: Caller, standing: Standing) -> dict[str, Stands]:

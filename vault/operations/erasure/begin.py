@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.errors import NotFound, Unavailable
+from vault.errors import Conflict, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.operations.decide import SUBJECT_NOT_FOUND
 from vault.operations.erasure.scope import checked_scope
 from vault.operations.requests.change import changing_request, no_request
 from vault.operations.system import by_itself
-from vault.requests.erasures import Erasure, Facts, add_erasure, erasures_of, find_erasure
-from vault.requests.store import find_request
+from vault.requests.erasures import Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
+from vault.requests.store import find_request, open_requests_of
 from vault.subjects.changes import locked_subject
 from vault.subjects.merging import merged_into
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SOON: Final = 1.0
 """Seconds until a request looks again that has to wait for another erasure of the same person."""
+UNDER_WAY: Final = frozenset({"approved", "in_progress"})
+"""States in which a request has a job."""
 
 
 async def begin_erasure(house: House, tenant: TenantId, request: UUID) -> float | None:
@@ -81,13 +83,37 @@ async def _begin(change: RequestChange) -> float | None:
     earlier = await erasures_of(connection, tenant, subject)
     under_way = next((each for each in earlier if each.finished_at is None), None)
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
-        return SOON
+        if await _is_carried_out(connection, tenant, subject, under_way):
+            return SOON
+        await _give_up(connection, tenant, under_way)
+        under_way = None
     joined = under_way or (next((each for each in earlier if each.is_whole), None) if row.state == "erased" else None)
     if joined is None:
         joined = _new(change, subject, scope)
         await add_erasure(connection, tenant, joined)
     change.request = replace(request, erasure=joined.id)
     return None
+
+
+async def _is_carried_out(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, erasure: Erasure) -> bool:
+    """Tell whether an erasure goes on by itself: its request may have been handed back to people, or rejected."""
+    asked = await open_requests_of(connection, tenant, subject)
+    return any(each.erasure == erasure.id and each.state in UNDER_WAY for each in asked)
+
+
+async def _give_up(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
+    """Make room for another erasure of the same person. Approved again, the request begins one of its own.
+
+    Raises:
+        Conflict: it has taken something away, and has yet to prove that; its request is to be approved again first.
+    """
+    if erasure.state != "begun":
+        raise Conflict(
+            "an earlier erasure of this person has not come to its end",
+            code="request-under-way",
+            hint="approve the request of the earlier one again",
+        )
+    await drop_erasure(connection, tenant, erasure.id)
 
 
 async def _is_of_this_run(change: RequestChange) -> bool:

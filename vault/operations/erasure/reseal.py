@@ -83,16 +83,16 @@ def what_stays(
             else:
                 left.leads.extend(_leads(anew, row, name, value, *leads))
         if body:
-            left.records.append(_row(row, body, now))
+            left.records.append(_row(row, body, now, leads=leads is not None))
     return Left(left.records, list(dict.fromkeys(left.leads)))
 
 
-def _row(row: Any, body: Mapping[str, Stored], now: datetime) -> tuple[Any, ...]:
+def _row(row: Any, body: Mapping[str, Stored], now: datetime, *, leads: bool) -> tuple[Any, ...]:
     expiry = earliest_expiry(body)
     due = None if expiry is None else from_microseconds(expiry)
     return (
         row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, now, row.occurred_at,
-        due, row.external_digest, pack(body),
+        due, row.external_digest if leads else None, pack(body),
     )  # fmt: skip
 
 

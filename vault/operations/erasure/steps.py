@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from vault.errors import Unavailable
 from vault.operations.erasure import prove
-from vault.operations.erasure.begin import begin_erasure, erasure_of
+from vault.operations.erasure.begin import SOON, begin_erasure, erasure_of
 from vault.operations.erasure.certificate import certify
 from vault.operations.erasure.take import take_away
 
@@ -29,11 +30,15 @@ async def begin(house: Any, tenant: TenantId, request: UUID) -> float | None:
     return await begin_erasure(house, tenant, request)
 
 
-async def take(house: Any, tenant: TenantId, request: UUID) -> None:
-    """Take away what goes."""
-    erasure = await erasure_of(house, tenant, request)
+async def take(house: Any, tenant: TenantId, request: UUID) -> float | None:
+    """Take away what goes; an erasure that was given up before that is laid down anew."""
+    try:
+        erasure = await erasure_of(house, tenant, request)
+    except Unavailable:
+        return await begin_erasure(house, tenant, request) or SOON
     if erasure.state == "begun":
         await take_away(house, tenant, erasure)
+    return None
 
 
 async def destroy(house: Any, tenant: TenantId, request: UUID) -> None:

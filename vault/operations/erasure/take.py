@@ -16,7 +16,7 @@ from vault.consent.standing import Standing
 from vault.consent.standing import pack as pack_standing
 from vault.consent.standing import unpack as unpack_standing
 from vault.crypto.seal import place
-from vault.errors import CannotOpen, NotFound
+from vault.errors import CannotOpen, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.operations.build import EXTERNAL_IDS
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
@@ -30,6 +30,7 @@ from vault.operations.recipients.tell import EVERYTHING, tell_recipients
 from vault.operations.system import by_itself
 from vault.operations.tombstones import EMAIL, digests_of
 from vault.requests.erasures import add_tombstones, find_erasure, save_erasure
+from vault.requests.store import request_ids_of
 from vault.subjects.changes import locked_subject
 from vault.subjects.erasing import (
     aliases_of,
@@ -95,6 +96,7 @@ async def take_away(house: House, tenant: TenantId, erasure: Erasure) -> None:
     Raises:
         NotFound: there is no such person, or only a part was to be erased and there is nobody any more.
         CannotOpen: a value that stays does not open; nothing is changed.
+        Unavailable: a request of the person's came in at this moment.
     """
     subject = SubjectId(erasure.subject)
     house.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
@@ -111,6 +113,8 @@ async def take_away(house: House, tenant: TenantId, erasure: Erasure) -> None:
             return
         if row is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        if await request_ids_of(connection, tenant, [subject]) - {each.id for each in requests}:
+            raise Unavailable("a request of this person came in between the locks")  # what it says is to stay, or go
         records = await records_of(connection, tenant, subject)
         now = house.clock.now()
         policy_set = house.policies.active(tenant).policy_set
@@ -144,7 +148,7 @@ async def _whole(taken: Taken, secrets: Secrets) -> None:
         state="erased" if anew is None else "retained",
         standing=None if anew is None else _standing(taken),
     )
-    newest = max(versions.get(subject, [0])) if anew is None else anew.keys.current_version
+    newest = max([0 if anew is None else anew.keys.current_version, *(each[-1] for each in versions.values())])
     await _save(taken, anew, told, aliases=tuple(aliases), newest=newest, keys=sum(map(len, versions.values())))
 
 

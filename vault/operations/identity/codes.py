@@ -59,6 +59,7 @@ class Spent(NamedTuple):
     subject: SubjectId
     request: UUID | None
     contact: str | None
+    asked_at: datetime
 
 
 def code_invalid() -> NotFound:
@@ -182,7 +183,7 @@ async def spend(
     right = hmac.compare_digest(_digest(tokens, code, intent, subject, request, _digits(typed)), kept)
     if row is None or not right or subject is None:
         return None
-    return Spent(tenant, code, SubjectId(subject), request, row.contact)
+    return Spent(tenant, code, SubjectId(subject), request, row.contact, row.created_at)
 
 
 async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vault.errors import Conflict, InvalidInput, VaultError
 from vault.ids import SubjectId
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action
     from vault.operations.house import Caller, House
     from vault.operations.identity.codes import Issued
+    from vault.requests.machine import Move
     from vault.requests.request import How, Level, Request
 
 REQUESTS = "vault:requests"
+ASKS_ANEW: Final[frozenset[Move]] = frozenset({"ask-identity", "reopen"})
+"""Moves after which nothing counts that was asked for before, a code that nobody has used yet neither."""
 
 
 class NobodyToVerify(Conflict):
@@ -105,6 +108,8 @@ async def verify_by_code(house: House, caller: Caller, request_id: UUID, code_id
         raise
     async with changing_request(house, caller, request_id, action="verify-identity") as change:
         if change.request.subject != spent.subject or change.pseudonym is None:  # erased or merged meanwhile
+            raise code_invalid()
+        if any(each.move in ASKS_ANEW and each.at > spent.asked_at for each in change.history):
             raise code_invalid()
         await verify(house, change, Verification("code", "fresh", change.now, contact=spent.contact))
         # Last, so that locks are taken in the order request, person, code; where the code is used, all is undone.

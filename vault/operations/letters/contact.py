@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.types import decode
 from vault.crypto.seal import place
+from vault.operations.fence import opened
 from vault.sensitive import Sensitive
 from vault.storage.columns import to_microseconds
 from vault.subjects.records import unpack
@@ -50,7 +51,12 @@ async def find_contact(house: House, tenant: TenantId, subject: SubjectId) -> Co
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     if found is None or found.state not in THERE or found.profile is None or keys is None:
         return None
-    return _contact(house, tenant, found, keys)
+    person = found
+
+    def contact(own: SubjectKeys) -> Contact | None:
+        return _contact(house, tenant, person, own)
+
+    return await opened(house, tenant, subject, keys, contact)
 
 
 def _contact(house: House, tenant: TenantId, found: Found, keys: SubjectKeys) -> Contact | None:

@@ -18,7 +18,8 @@ from vault.ids import SubjectId, new_id
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.on_record import note_failure
 from vault.operations.packages.chunks import cut, package_place, seal_chunk
-from vault.operations.packages.content import package_entries
+from vault.operations.packages.content import PORTABILITY, package_entries
+from vault.operations.packages.facts import fields_shown
 from vault.operations.packages.store import (
     Facts,
     Package,
@@ -171,7 +172,9 @@ async def _fill(house: House, tenant: TenantId, asked: Request, package: Package
         listed = len(entries)
         return sign_off(entries)
 
-    entries = package_entries(house, tenant, SubjectId(package.subject), asked)
+    subject, portable = SubjectId(package.subject), asked.kind == PORTABILITY
+    fields = await fields_shown(house, tenant, subject, asked, portable=portable)
+    entries = package_entries(house, tenant, subject, asked)
     async for data, last in cut(write_archive(entries, manifest)):
         digest.update(data)
         size += len(data)
@@ -182,7 +185,7 @@ async def _fill(house: House, tenant: TenantId, asked: Request, package: Package
                     raise _Outrun
             number += 1
             continue
-        facts = Facts(kind=asked.kind, run=asked.run, entries=listed + 1, audit=made.id)
+        facts = Facts(kind=asked.kind, run=asked.run, entries=listed + 1, audit=made.id, fields=fields)
         whole = msgspec.structs.replace(package, size=size, digest=digest.digest(), facts=facts)
         await _finish(house, tenant, asked, whole, (number, sealed), made)
 

@@ -144,6 +144,7 @@ async def record_handing_out(house: House, caller: Caller, ready: Ready, action:
         action=action,
         decision="allowed",
         subjects=(ready.pseudonym,),
+        fields=ready.package.facts.fields,  # an app that fetches it is a recipient of all of them
         target=ready.request.id,
         policy=house.policies.active(caller.tenant).version,
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
+from vault.catalogue.model import CLEAR
 from vault.clock import rfc3339
 from vault.consent.standing import unpack
 from vault.errors import NotFound
@@ -15,7 +16,7 @@ from vault.operations.decide import SUBJECT_NOT_FOUND
 from vault.operations.packages.grounds import Grounds
 from vault.operations.packages.readers import Names, recipients
 from vault.operations.packages.said import aliases, corrections, history, merged_pseudonyms, requests
-from vault.operations.packages.selection import Selection, mask_of
+from vault.operations.packages.selection import WITHHELD, Selection, mask_of
 from vault.operations.packages.shapes import FORMAT, Asked, Head, Person, RightTold
 from vault.operations.packages.survey import survey
 from vault.operations.packages.tell import Teller
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.operations.house import House
     from vault.operations.packages.shapes import CorrectionTold
+    from vault.operations.packages.survey import Survey
     from vault.operations.packages.wording import Texts
     from vault.policy.policy_set import PolicySet
     from vault.requests.request import Request
@@ -88,14 +90,10 @@ async def gather(
     """
     now = house.clock.now()
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
-    row = await _row(house, tenant, subject)
-    if keys is None or row is None or row.state == "erased":
+    if keys is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     policy_set, texts = house.policies.active(tenant).policy_set, texts_in(language)
-    standing = unpack(row.standing)
-    found = await survey(house, tenant, subject, now)
-    grounds = Grounds(policy_set, standing, found, now, retained=row.state == "retained")
-    selection = Selection(policy_set.catalogue, grounds, portable=portable)
+    row, standing, found, grounds, selection = await _choose(house, tenant, subject, request, now, portable=portable)
     words = policy_set.words_in(texts.language)
     teller = Teller(policy_set, words, found, grounds, selection)
     content = Content(
@@ -113,6 +111,45 @@ async def gather(
         head=_head(policy_set, teller, request, _person(row, standing), texts.language, now, portable=portable),
     )
     return content if portable else await _with_all_of_access(content, policy_set, teller)
+
+
+async def fields_shown(
+    house: House, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool
+) -> tuple[str, ...]:
+    """Name the fields that a package shows, with their views: for the audit log, where whoever fetches it saw them.
+
+    Raises:
+        NotFound: there is no such person, or no longer.
+    """
+    chosen = await _choose(house, tenant, subject, request, house.clock.now(), portable=portable)
+    selection = chosen.selection
+    names = sorted({whole for whole, source in chosen.survey.groups if selection.holds(whole, source)})
+    masks = {whole: mask_of(selection.field(whole)) for whole in names}
+    return tuple(f"{whole}.{mask or CLEAR}" for whole, mask in masks.items() if mask != WITHHELD)
+
+
+class _Chosen(NamedTuple):
+    """A person's row and what they said, what there is of them, and what of it belongs into a package."""
+
+    row: Any
+    standing: Standing
+    survey: Survey
+    grounds: Grounds
+    selection: Selection
+
+
+async def _choose(
+    house: House, tenant: TenantId, subject: SubjectId, request: Request, now: datetime, *, portable: bool
+) -> _Chosen:
+    row = await _row(house, tenant, subject)
+    if row is None or row.state == "erased":
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    policy_set, standing = house.policies.active(tenant).policy_set, unpack(row.standing)
+    found = await survey(house, tenant, subject, now)
+    grounds = Grounds(policy_set, standing, found, now, retained=row.state == "retained")
+    return _Chosen(
+        row, standing, found, grounds, Selection(policy_set.catalogue, grounds, portable=portable, scope=request.scope)
+    )
 
 
 async def _row(house: House, tenant: TenantId, subject: SubjectId) -> Any:
@@ -176,7 +213,11 @@ async def _with_all_of_access(content: Content, policy_set: PolicySet, teller: T
         history=await history(house, tenant, subject, keys, policy_set.notices, content.texts.language),
         inferred=teller.inferred(),
         requests=await requests(house, tenant, subject),
-        corrections=tuple(_masked(content.selection, each) for each in await corrections(house, tenant, subject, keys)),
+        corrections=tuple(
+            _masked(content.selection, each)
+            for each in await corrections(house, tenant, subject, keys)
+            if content.selection.asked_for(each.field)
+        ),
         rights=tuple(
             RightTold(article=article, title=title, text=text) for article, title, text in content.texts.rights
         ),

@@ -13,7 +13,7 @@ from vault.operations.packages.shapes import Keeping
 from vault.storage.columns import EPOCH, to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
@@ -147,6 +147,12 @@ class Grounds:
                 if self.states[name] in HELD and any(map(purpose.covers, views))
             ]
         return found
+
+    def is_for(self, field: Field, purposes: Collection[str]) -> bool:
+        """Tell whether one of some purposes needs a field, whether or not it uses it for this person at present."""
+        views = views_of(self._policy_set.catalogue, field)
+        known = [each for name, each in self._policy_set.purposes.items() if name in purposes]
+        return any(any(map(each.covers, views)) for each in known)
 
     def may_be_taken_along(self, field: Field) -> bool:
         """Tell whether a field is used on consent or for a contract (Art. 20(1)(a))."""

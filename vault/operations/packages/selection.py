@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import Origin
 from vault.catalogue.types import TYPES
+from vault.requests.request import Scope
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, Field
@@ -17,6 +18,7 @@ INFERRED: Final = re.compile(r"(?:inferred|derived|predicted|scored)(?![a-z])", 
 MASKS: Final = ("masked", "year")
 """Views that show little of somebody else, the first that a type has; a value of any other type is left out."""
 WITHHELD: Final = "withheld"
+EVERYTHING: Final = Scope()
 _HANDED_OVER: Final = frozenset({Origin.PROVIDED, Origin.OBSERVED})
 
 
@@ -45,11 +47,16 @@ class Selection:
         catalogue: in force.
         grounds: what uses the data.
         portable: whether only what people may take along.
+        scope: what the person asked for; empty: everything.
     """
 
-    def __init__(self, catalogue: Catalogue, grounds: Grounds | None, *, portable: bool) -> None:
+    def __init__(
+        self, catalogue: Catalogue, grounds: Grounds | None, *, portable: bool, scope: Scope = EVERYTHING
+    ) -> None:
         self._fields = {each.whole: each for each in catalogue.fields()}
         self._grounds = grounds
+        self._scope = scope
+        self._asked: dict[str, bool] = {}
         self.portable = portable
 
     def field(self, whole: str) -> Field | None:
@@ -57,10 +64,27 @@ class Selection:
         return self._fields.get(whole)
 
     def holds(self, whole: str, source: str | None) -> bool:
-        """Tell whether a value belongs into the package: for access every one that is held."""
+        """Tell whether a value belongs into the package: for access every one that is held and asked for."""
+        if not self.asked_for(whole):
+            return False
         if not self.portable:
             return True
         field = self._fields.get(whole)
         if field is None or field.origin not in _HANDED_OVER or is_inferred(field, source):
             return False
         return self._grounds is not None and self._grounds.may_be_taken_along(field)
+
+    def asked_for(self, whole: str) -> bool:
+        """Tell whether a field is what the person asked for: named itself, by its collection, or by a purpose of it."""
+        if self._scope == EVERYTHING:
+            return True
+        found = self._asked.get(whole)
+        if found is None:
+            found = self._asked[whole] = self._in_scope(whole)
+        return found
+
+    def _in_scope(self, whole: str) -> bool:
+        if whole in self._scope.fields or whole.partition(".")[0] in self._scope.collections:
+            return True
+        field = self._fields.get(whole)
+        return field is not None and self._grounds is not None and self._grounds.is_for(field, self._scope.purposes)

@@ -31,7 +31,7 @@ PARTS: Final = {"address": ADDRESS_PARTS, "money": ("amount", "currency")}
 _NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 _STARTS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
 """What begins a formula: = + - @, and their full-width and small forms, which spreadsheets fold."""
-_UNSEEN: Final = r"[\s\x00-\x20\x7f-\xa0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff'\"]*"
+_UNSEEN: Final = r"[\s\x00-\x20\x7f-\xa0\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff'\"]*"
 """What spreadsheets pass over before it."""
 _FORMULA: Final = re.compile(rf"(\A|[;|\t\r\n])(?={_UNSEEN}[{_STARTS}])|\A(?=[\t\r\n])")
 """A beginning of a value or, for readers that separate by something else, of what looks like the next one to them."""

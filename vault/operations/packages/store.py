@@ -30,6 +30,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         entries: how many files lie in it.
         audit: the audit entry of its making, named in its manifest.
         announced_at: when the person was told that it is there.
+        fields: whole names of what it shows, with the views, such as ``profile.email.clear``.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     entries: int = 0
     audit: UUID | None = None
     announced_at: datetime | None = None
+    fields: tuple[str, ...] = ()
 
 
 class Package(msgspec.Struct, frozen=True, kw_only=True):

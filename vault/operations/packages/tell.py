@@ -197,7 +197,7 @@ class Teller:
         """Tell what was concluded about the person."""
         found: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
         for (whole, source), group in self._survey.groups.items():
-            if is_inferred(self._selection.field(whole), source):
+            if self._selection.holds(whole, source) and is_inferred(self._selection.field(whole), source):
                 found[whole].append((source, group.values))
         return tuple(
             InferredTold(

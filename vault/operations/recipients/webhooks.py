@@ -174,7 +174,7 @@ async def try_webhook(house: House, caller: Caller, *, app: str | None = None) -
         Denied: the caller may not manage others' webhooks.
         TooMany: the caller has used up its rate.
     """
-    await house.limits.take(caller.principal, "read", 1)
+    await house.limits.take(caller.principal, "search", 1)  # each posts to an address of the app's choice
     await _require_right(house, caller, app, "send-notice")
     whose, webhook = await _find(house, caller, app)
     now = house.clock.now()

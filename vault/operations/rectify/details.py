@@ -33,6 +33,8 @@ MOST_RECORDS: Final = 100
 """Records that one request corrects."""
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "rectification": frozenset({"changes", "records", "dispute", "fields", "restrict", "statement", "reason"}),
+    # What staff keep from an erasure stands in its details too: that is for them to say, and for nobody who asks.
+    "erasure": frozenset({"statement", "reason"}),
     "restriction": frozenset({"ground", "reason"}),
     "objection": frozenset({"reason"}),
     "withdrawal": frozenset({"reason"}),

@@ -9,6 +9,7 @@ from vault.operations.consents.change import changing
 from vault.operations.consents.evidence import keys_of
 from vault.operations.consents.restrictions import require_words, restrict_in
 from vault.operations.decide import entry
+from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
 from vault.operations.rectify.details import disputed_fields
 from vault.operations.rectify.sealed import Sealer, open_details, seal_details
@@ -73,6 +74,7 @@ async def dispute(
     names = disputed_fields(house.policies.active(caller.tenant).policy_set.catalogue, fields)
     keys = await keys_of(house, caller, subject)
     async with changing(house, caller, "restrict", subject, silent=True) as change:
+        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
         sealer = Sealer(keys, caller.tenant, subject, at=change.now, by=caller.principal.id)
         made = [sealer.said("disputed", statement, name) for name in names]
         await add_rectifications(change.connection, caller.tenant, subject, made)
@@ -112,6 +114,7 @@ async def resolve_dispute(
     require_words(reason)
     keys = await keys_of(house, caller, subject)
     async with changing(house, caller, "dispute", subject, silent=True) as change:
+        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
         found = await locked_rectification(change.connection, caller.tenant, subject, id)
         if found is None or found.state in {"corrected", "stated"}:
             raise NotFound("this person has no such dispute", code="dispute-not-found")

@@ -9,6 +9,7 @@ from vault.operations.administer import OPERATOR
 from vault.operations.consents.change import missing
 from vault.operations.consents.evidence import keys_of
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
+from vault.operations.fence import opened
 from vault.operations.on_record import on_record
 from vault.operations.rectify.sealed import open_details
 from vault.operations.rights import require_right
@@ -87,5 +88,11 @@ async def _opened(house: House, caller: Caller, subject: SubjectId, rows: list[R
     if caller.principal.id == OPERATOR or not said:
         return [Told(each, None, None) for each in rows]
     keys = await keys_of(house, caller, subject)
-    told = {each.id: open_details(keys, caller.tenant, subject, each) for each in said}
+    told = await opened(
+        house,
+        caller.tenant,
+        subject,
+        keys,
+        lambda own: {each.id: open_details(own, caller.tenant, subject, each) for each in said},
+    )
     return [Told(each, told.get(each.id, {}).get("statement"), told.get(each.id, {}).get("reason")) for each in rows]

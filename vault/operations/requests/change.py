@@ -13,7 +13,7 @@ from vault.ids import SubjectId
 from vault.operations.decide import entry
 from vault.operations.fence import current_keys
 from vault.operations.on_record import note_failure
-from vault.operations.pseudonyms import pseudonym_of
+from vault.operations.pseudonyms import is_erased, pseudonym_of
 from vault.requests.machine import CLOSED, after
 from vault.requests.request import Event
 from vault.requests.store import events_of, find_request, locked_request, save_request
@@ -182,6 +182,8 @@ async def changing_request(
             if kept.request.subject != subject:  # the keys are those of an entry that was merged meanwhile
                 raise Unavailable("this person's entries are being merged at this moment", hint="send it again")
             pseudonym = await pseudonym_of(connection, caller.tenant, kept.request.subject)
+            if subject is not None and pseudonym is None and await is_erased(connection, caller.tenant, subject):
+                keys = None
             if keys is not None and subject is not None:
                 keys = (await current_keys(house, connection, caller.tenant, {subject: keys}))[subject]
             history = await events_of(connection, caller.tenant, request)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput
 from vault.operations.build import checked_external_ids, external_digest
+from vault.operations.fence import opened
 from vault.operations.values import normalise
 from vault.storage.columns import to_microseconds
 from vault.subjects.index import sought
@@ -91,13 +93,14 @@ async def _holders(house: House, tenant: TenantId, field: Field, index: Index, t
     keys = await house.keyring.subject_keys(tenant, [subject for subject, _record in at])
     rows = await house.subjects.rows(tenant, at)
     now = to_microseconds(house.clock.now())
-    return {
-        subject
-        for subject, record in at
-        if subject in keys
-        and (subject, record) in rows
-        and _has(keys[subject], tenant, subject, rows[subject, record], field, text, now)
-    }
+    found = set()
+    for subject, record in at:
+        row = rows.get((subject, record))
+        if subject in keys and row is not None:
+            has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
+            if await opened(house, tenant, subject, keys[subject], has):
+                found.add(subject)
+    return found
 
 
 def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, field: Field, text: str, now: int) -> bool:
