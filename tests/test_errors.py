@@ -33,6 +33,7 @@ CODES = {
     "Denied": "denied",
     "NotFound": "not-found",
     "SubjectMerged": "subject-merged",
+    "Gone": "gone",
     "Conflict": "conflict",
     "StaleRevision": "stale-revision",
     "RevisionRequired": "revision-required",

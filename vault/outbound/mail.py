@@ -142,7 +142,7 @@ class Mail:
             try:
                 await aiosmtplib.send(message, **self._how(sender))
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
-                log.warning("a letter was not sent", exc_info=error, **_status(error))
+                log.warning("a letter was not sent", exc_info=error, status=_status(error))
                 failed = MailFailed(final=_is_final(error))
         if failed is not None:  # raised out here, so that what the relay said is not in its context
             raise failed
@@ -287,9 +287,9 @@ def _is_final(error: Exception) -> bool:
     return getattr(error, "code", None) in _FINAL and not isinstance(error, SMTPAuthenticationError)
 
 
-def _status(error: Exception) -> dict[str, int]:
+def _status(error: Exception) -> int | None:
     code = getattr(error, "code", None)
-    return {"status": code} if isinstance(code, int) else {}
+    return code if isinstance(code, int) else None
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:
