@@ -59,8 +59,9 @@ class Place:
 
     @asynccontextmanager
     async def node(self, clock=None, **overrides):
-        """Open one node with its HTTP door."""
-        async with open_vault(self.folder, clock=clock or FixedClock(), **{**self.urls, **overrides}) as vault:
+        """Open one node with its HTTP door; it waits for the audit log however busy the machine is."""
+        settings = {**self.urls, "audit_deadline": 20, **overrides}
+        async with open_vault(self.folder, clock=clock or FixedClock(), **settings) as vault:
             node = Node(vault, self)
             async with httpx.AsyncClient(
                 transport=httpx.ASGITransport(create_app(vault), raise_app_exceptions=False), base_url="http://vault"

@@ -89,19 +89,14 @@ def inbox():
         yield inbox
 
 
-def _settings(inbox):
-    """Letters to the inbox; and many who write at once are waited for, however busy the machine."""
-    return {"smtp_url": f"smtp://127.0.0.1:{inbox.port}", "audit_deadline": 30}
-
-
 @pytest.fixture
 async def mailing(place, clock, inbox):
     """One open node whose letters go to the inbox."""
-    async with place.node(clock, **_settings(inbox)) as node:
+    async with place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}") as node:
         yield node
 
 
 @pytest.fixture
 async def sqlite_mailing(sqlite_place, clock, inbox):
-    async with sqlite_place.node(clock, **_settings(inbox)) as node:
+    async with sqlite_place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}") as node:
         yield node
