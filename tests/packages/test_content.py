@@ -427,3 +427,23 @@ async def _keep(node, subject, field):
     data = read(await files_of(node, subject))
     (keep,) = [each["keep"] for each in data["records"]["profile"][0]["origins"] if field in each["fields"]]
     return keep
+
+
+async def test_where_a_law_keeps_a_value_longest_the_package_tells_the_day_that_an_erasure_keeps_it_until(
+    sqlite_node, clock
+):
+    subject = await somebody(sqlite_node)
+    clock.advance(days=400)
+    await buy(sqlite_node, subject, 1)
+    preview = (await sqlite_node.call("dpo", "GET", f"/v1/subjects/{subject}/erasure:preview")).json()
+    kept = {(line["field"], line["purpose"]): line["until"] for line in preview["kept"]}
+    data = read(await files_of(sqlite_node, subject))
+    told = {}
+    for collection, each in ((name, record) for name, found in data["records"].items() for record in found):
+        for origin in each["origins"]:
+            for field in origin["fields"]:
+                key = f"{collection}.{field}", origin["keep"]["purpose"]
+                told[key] = max(told.get(key, ""), origin["keep"]["until"] or "")
+    both = kept.keys() & told.keys()
+    assert {("profile.name", "accounting"), ("purchase.amount", "accounting")} <= both
+    assert {each: told[each] for each in both} == {each: kept[each] for each in both}

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from vault.catalogue.findings import did_you_mean
 from vault.catalogue.model import HOME, UnknownName, covers
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 Day = TypeVar("Day", bound=date)
 _PERIOD = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?")
+
+
+CONTACTS: Final = frozenset({"interaction", "purchase"})
+"""Collections whose newest record is the last contact: the last order or message."""
 
 
 class Since(StrEnum):
@@ -59,6 +63,11 @@ class Rule:
     reason: str
     fields: Mapping[str, Period] = field(default_factory=dict)
     brought_by: tuple[str, ...] = ()
+
+    def bringing(self, purpose: Purpose) -> frozenset[str]:
+        """Return the collections whose records bring this purpose's obligation about."""
+        needed = frozenset(name.partition(".")[0] for name in purpose.views)
+        return frozenset(self.brought_by) or needed - {HOME}
 
     def period(self, shown: FieldView) -> Period:
         """Return the period of a field: the narrowest name that covers it decides."""

@@ -8,7 +8,7 @@ since 1970.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -126,6 +126,17 @@ def unpack(packed: bytes) -> dict[str, Stored]:
         return {field: _stored(sealed, origins[field]) for field, sealed in body.values.items()}
     except (msgspec.MsgspecError, KeyError):
         raise CannotOpen from None
+
+
+def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
+    """Tell when a record happened, else when the first of its values was collected, in microseconds since 1970.
+
+    Retention counts from there.
+    """
+    if row.occurred_at is not None:
+        return to_microseconds(row.occurred_at)
+    collected = (stored.collected_at for stored in body.values() if stored.collected_at is not None)
+    return min(collected, default=to_microseconds(row.created_at))
 
 
 def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:

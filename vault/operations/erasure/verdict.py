@@ -18,7 +18,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import LegalBasis, covers
-from vault.catalogue.retention import Since
+from vault.catalogue.retention import CONTACTS, Since
 from vault.requests.erasures import Line
 from vault.storage.columns import from_microseconds
 from vault.subjects.store import PROFILE
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 OBLIGATION: Final = "legal-obligation"
 CLAIMS: Final = "legal-claims"
 ARTICLES: Final = {OBLIGATION: "17(3)(b)", CLAIMS: "17(3)(e)"}
-CONTACTS: Final = frozenset({"interaction", "purchase"})
-"""Collections whose records count as a contact."""
 
 
 class Value(NamedTuple):
@@ -203,10 +201,7 @@ class Applied(NamedTuple):
 def _law(catalogue: Catalogue, purpose: Purpose, rule: Rule) -> Law:
     shown = {name.rpartition(".")[0]: catalogue.view(name) for name in sorted(purpose.views)}
     periods = {whole: rule.period(view) for whole, view in shown.items()}
-    collections = {whole.partition(".")[0] for whole in periods} - {PROFILE}
-    return Law(
-        purpose.name, rule.since == Since.LAST_CONTACT, frozenset(rule.brought_by or sorted(collections)), periods
-    )
+    return Law(purpose.name, rule.since == Since.LAST_CONTACT, rule.bringing(purpose), periods)
 
 
 def _by_law(applied: Sequence[Applied], item: Item, value: Value, whole: str, today: date) -> Iterable[Keep]:

@@ -8,7 +8,7 @@ from vault.consent.standing import unpack as unpack_standing
 from vault.operations.erasure.scope import in_scope
 from vault.operations.erasure.verdict import Item, Value, laws_of, verdicts
 from vault.storage.columns import from_microseconds
-from vault.subjects.records import unpack
+from vault.subjects.records import happened_at, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,5 @@ def decided(
 
 def _item(record: Any) -> Item:
     body = unpack(record.body)
-    collected = min((each.collected_at for each in body.values() if each.collected_at is not None), default=None)
-    happened = record.occurred_at or (record.created_at if collected is None else from_microseconds(collected))
     values = tuple(Value(name, stored.purpose, stored.collected_at) for name, stored in body.items())
-    return Item(record.collection, record.id, happened, values)
+    return Item(record.collection, record.id, from_microseconds(happened_at(record, body)), values)

@@ -196,11 +196,12 @@ class Grounds:
         return found
 
     def _term(self, purpose: Purpose, rule: Rule, views: list[FieldView]) -> Term:
-        about = rule.brought_by or {each.partition(".")[0] for each in purpose.views} - {HOME}
         return Term(
             purpose=purpose.name,
             periods=frozenset(map(rule.period, views)),
             moves=rule.since == Since.LAST_CONTACT,
             law=purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION,
-            brought=max((day_of(self._newest[name]) for name in about if name in self._newest), default=None),
+            brought=max(
+                (day_of(self._newest[name]) for name in rule.bringing(purpose) if name in self._newest), default=None
+            ),
         )

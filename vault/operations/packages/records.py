@@ -13,9 +13,9 @@ from vault.crypto.seal import place
 from vault.operations.packages.grounds import Value, day_of
 from vault.operations.packages.selection import WITHHELD, mask_of
 from vault.operations.packages.shapes import OriginTold, RecordTold
-from vault.operations.packages.survey import happened_at, newest_first
+from vault.operations.packages.survey import newest_first
 from vault.storage.columns import from_microseconds
-from vault.subjects.records import unpack
+from vault.subjects.records import happened_at, unpack
 from vault.subjects.views import show
 
 if TYPE_CHECKING:
@@ -39,16 +39,17 @@ async def records(content: Content, collection: str) -> AsyncIterator[RecordTold
         CannotOpen: a value does not open at its place.
     """
     async for row in newest_first(content.house, content.tenant, content.subject, collection, content.moment):
+        whole = unpack(row.body)
         body = {
             name: stored
-            for name, stored in unpack(row.body).items()
+            for name, stored in whole.items()
             if content.selection.holds(f"{collection}.{name}", stored.source)
         }
         if body:
-            yield _told(content, collection, row, body)
+            yield _told(content, collection, row, body, day_of(happened_at(row, whole)))
 
 
-def _told(content: Content, collection: str, row: Any, body: Mapping[str, Stored]) -> RecordTold:
+def _told(content: Content, collection: str, row: Any, body: Mapping[str, Stored], happened: int) -> RecordTold:
     where = place(content.tenant, content.subject, collection, row.id)
     opened = content.keys.open_all(body, {name: stored.sealed for name, stored in body.items()}, where)
     values = {name: msgspec.Raw(plain) for name, plain in zip(body, opened, strict=True)}
@@ -58,7 +59,7 @@ def _told(content: Content, collection: str, row: Any, body: Mapping[str, Stored
         recorded_at=rfc3339(row.created_at),
         occurred_at=_rfc3339(row.occurred_at),
         values=values,
-        origins=_origins(content, collection, body, day_of(happened_at(row))),
+        origins=_origins(content, collection, body, happened),
         masked=masked,
     )
 

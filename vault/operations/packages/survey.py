@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, or_, select
 
+from vault.catalogue.retention import CONTACTS
 from vault.clock import rfc3339
-from vault.storage.columns import from_microseconds, to_microseconds
-from vault.subjects.records import unpack
+from vault.storage.columns import from_microseconds
+from vault.subjects.records import happened_at, unpack
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from vault.subjects.records import Stored
 
 ROWS_AT_A_TIME: Final = 250
-CONTACTS: Final = frozenset({"interaction", "purchase"})
-"""Collections whose newest record is the last contact, as retention.toml means it: the last order or message."""
 
 
 @dataclass(slots=True)
@@ -80,13 +79,8 @@ class Survey:
         self.records[row.collection] += 1
         for name, stored in body.items():
             self.groups[f"{row.collection}.{name}", stored.source or ""].add(stored.collected_at)
-        at = happened_at(row)
+        at = happened_at(row, body)
         self.newest[row.collection] = max(self.newest.get(row.collection, at), at)
-
-
-def happened_at(row: Any) -> int:
-    """Tell when a record happened, or else when it came in, in microseconds since 1970."""
-    return to_microseconds(row.occurred_at or row.created_at)
 
 
 async def survey(house: House, tenant: TenantId, subject: SubjectId, until: datetime) -> Survey:
