@@ -9,7 +9,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from tests.recipients.receiver import Receiver, make_certificate, status
+from tests.certificates import make_certificate
+from tests.recipients.receiver import Receiver, status
 from vault.errors import InvalidInput
 from vault.outbound.addresses import checked_url, may_connect
 from vault.outbound.post import LARGEST_ANSWER, NotPosted, Post

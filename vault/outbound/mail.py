@@ -142,7 +142,7 @@ class Mail:
             try:
                 await aiosmtplib.send(message, **self._how(sender))
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
-                log.warning("a letter was not sent", exc_info=error, status=_status(error))
+                _note(error)
                 failed = MailFailed(final=_is_final(error))
         if failed is not None:  # raised out here, so that what the relay said is not in its context
             raise failed
@@ -287,9 +287,13 @@ def _is_final(error: Exception) -> bool:
     return getattr(error, "code", None) in _FINAL and not isinstance(error, SMTPAuthenticationError)
 
 
-def _status(error: Exception) -> int | None:
+def _note(error: Exception) -> None:
+    """Write down that a letter was not sent, with what the relay answered where it answered at all."""
     code = getattr(error, "code", None)
-    return code if isinstance(code, int) else None
+    if isinstance(code, int):
+        log.warning("a letter was not sent", exc_info=error, status=code)
+    else:
+        log.warning("a letter was not sent", exc_info=error)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:
