@@ -31,6 +31,7 @@ from vault.principals.issuer import OidcIssuer
 from vault.principals.limits import Limits
 from vault.principals.store import Principals
 from vault.principals.tokens import TokenVerifier
+from vault.retention.tombstone_ledger import TombstoneLedger
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from vault.crypto.provider import KeyProvider
     from vault.settings import Settings
+    from vault.storage.migrate import Which
 
 log = logs.get_logger()
 
@@ -50,10 +52,11 @@ class Vault:
     Use :func:`open_vault`; it closes what it opened.
     """
 
-    def __init__(self, settings: Settings, house: House, keys: Database) -> None:
+    def __init__(self, settings: Settings, house: House, keys: Database, tombstones: Database) -> None:
         self.settings = settings
         self.house = house
         self._keys = keys
+        self._tombstones = tombstones
         self._jobs: list[asyncio.Task[None]] = []
 
     def start_jobs(self) -> None:
@@ -67,14 +70,19 @@ class Vault:
             asyncio.create_task(self.house.jobs.tend(self.house, plan_of(self.house))),
         ]
 
+    def databases(self) -> dict[Which, Database]:
+        """Return the vault's databases by name."""
+        return {"data": self.house.data, "keys": self._keys, "ledger": self._tombstones}
+
     async def ready(self) -> None:
-        """Ask both databases whether they answer.
+        """Ask all databases whether they answer.
 
         Raises:
             Unavailable: one does not.
         """
         await self.house.data.ping()
         await self._keys.ping()
+        await self._tombstones.ping()
 
     async def close(self) -> None:
         """Stop the jobs and close the databases."""
@@ -84,6 +92,7 @@ class Vault:
         await self.house.mail.close()
         await self.house.data.close()
         await self._keys.close()
+        await self._tombstones.close()
 
 
 @asynccontextmanager
@@ -138,17 +147,22 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
 
 
 async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[str | None, str | None]]:
-    """Bring both databases up to this version of the code; returns the revisions before and after."""
+    """Bring all databases up to this version of the code; returns the revisions before and after."""
     settings = settings_room.load(folder, **overrides)
-    changed = {}
-    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):
+    changed: dict[str, tuple[str | None, str | None]] = {}
+    for which, url in databases_of(settings).items():
         _touch(url)
         database = Database(url, timeout=60)
         try:
-            changed[which] = await upgrade(database, which)  # type: ignore[arg-type]
+            changed[which] = await upgrade(database, which)
         finally:
             await database.close()
     return changed
+
+
+def databases_of(settings: Settings) -> dict[Which, str]:
+    """Name the vault's databases with their URLs."""
+    return {"data": settings.data_url, "keys": settings.keys_url, "ledger": settings.tombstones_url}
 
 
 async def apply_folders(vault: Vault) -> dict[str, bool]:
@@ -236,12 +250,14 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     size, timeout = settings.database_connections, settings.database_timeout
     data = Database(settings.data_url, timeout=timeout, size=size)
     keys = Database(settings.keys_url, timeout=timeout, size=size)
+    tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, _provider(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
     verifiers = [TokenVerifier(_issuer(each), clock) for each in settings.oidc]
     house = House(
         data=data,
         keyring=keyring,
         ledger=Ledger(data, clock, deadline=settings.audit_deadline),
+        tombstones=TombstoneLedger(tombstones),
         policies=Policies(data, clock),
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
@@ -252,7 +268,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         mail=Mail(settings.smtp_url, settings.mail_from),
         post=Post(private=settings.webhooks_to_private_addresses),
     )
-    return Vault(settings, house, keys)
+    return Vault(settings, house, keys, tombstones)
 
 
 def _provider(settings: Settings) -> KeyProvider:
@@ -273,8 +289,8 @@ def _issuer(each: settings_room.Oidc) -> OidcIssuer:
 
 
 async def _check_versions(vault: Vault) -> None:
-    for database, which in ((vault.house.data, "data"), (vault._keys, "keys")):  # noqa: SLF001 - its own module
-        if not await is_current(database, which):  # type: ignore[arg-type]
+    for which, database in vault.databases().items():
+        if not await is_current(database, which):
             raise Misconfigured(
                 f"the {which} database is of another version than this program", hint="run `cdv db upgrade`"
             )

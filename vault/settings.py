@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     """Main database; empty: ``data.sqlite`` in the folder."""
     keystore_url: str = Field("", repr=False)
     """Key store, a database of its own; empty: ``keys.sqlite`` in the folder."""
+    ledger_url: str = Field("", repr=False)
+    """Ledger of tombstones, a database of its own; empty: ``ledger.sqlite`` in the folder."""
     root_key: str = Field("file:root.key", pattern=r"^(file|env):.", repr=False)
     """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
     public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$")
@@ -111,6 +113,11 @@ class Settings(BaseSettings):
     def keys_url(self) -> str:
         """Return the URL of the key store."""
         return self.keystore_url or _sqlite(self.vault / "keys.sqlite")
+
+    @property
+    def tombstones_url(self) -> str:
+        """Return the URL of the ledger of tombstones."""
+        return self.ledger_url or _sqlite(self.vault / "ledger.sqlite")
 
     @property
     def jobs_url(self) -> str:

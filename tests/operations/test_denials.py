@@ -244,7 +244,7 @@ async def _expire(node, subject, field, moment):
     ((body,),) = await node.sql("SELECT body FROM record WHERE id = :id", id=UUID(subject))
     fields = unpack(bytes(body))
     fields[field] = structs.replace(fields[field], expires_at=to_microseconds(moment))
-    await node.sql("UPDATE record SET body = :body WHERE id = :id", body=pack(fields), id=UUID(subject))
+    await node.sql("UPDATE record SET body = :body WHERE id = :id", body=pack(fields, None), id=UUID(subject))
 
 
 async def test_all_refusals_of_one_request_are_told_together(node):

@@ -280,7 +280,7 @@ async def test_what_the_catalogue_declares_no_longer_is_told_as_long_as_it_is_he
     record, now = RecordId(new_id()), node.house.clock.now()
     keys = (await node.house.keyring.subject_keys(DEFAULT, [subject]))[subject]
     where = place(DEFAULT, subject, "shoe_size", record)
-    body = pack(seal_values(keys, where, {"left": b"42"}, Origin("old-crm", now, "gone")))
+    body = pack(seal_values(keys, where, {"left": b"42"}, Origin("old-crm", now, "gone")), None)
     row = (DEFAULT, subject, "shoe_size", record, 1, now, now, None, None, None, body)
     async with node.house.data.transaction() as connection:
         await node.house.subjects.add(connection, records=[row])

@@ -15,14 +15,16 @@ from sqlalchemy import inspect
 
 import vault
 from vault.storage.migrate import is_current, upgrade
-from vault.storage.tables import DataTable, KeyTable
+from vault.storage.tables import DataTable, KeyTable, LedgerTable
 
 for module in pkgutil.walk_packages(vault.__path__, "vault."):
     if not module.name.endswith("__main__"):  # whatever room has tables, they are on the list then
         importlib.import_module(module.name)
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = pytest.mark.parametrize(("which", "family"), [("data", DataTable), ("keys", KeyTable)])
+FAMILIES = pytest.mark.parametrize(
+    ("which", "family"), [("data", DataTable), ("keys", KeyTable), ("ledger", LedgerTable)]
+)
 
 
 @FAMILIES
@@ -69,7 +71,7 @@ async def test_keys_and_uniqueness_are_as_the_code_says(open_database, which, fa
 
 
 def test_every_hot_table_leads_with_its_tenant():
-    alone = {"api_key"}  # found by its id alone: that is how its tenant becomes known
+    alone = {"api_key", "restore"}  # found by its id alone, which tells its tenant; and of the whole database
     for table in [*DataTable.metadata.tables.values(), *KeyTable.metadata.tables.values()]:
         if table.name not in alone:
             assert next(iter(table.primary_key)).name == "tenant_id", table.name

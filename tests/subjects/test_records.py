@@ -14,7 +14,17 @@ from vault.crypto.seal import SubjectKeys, place
 from vault.errors import CannotOpen
 from vault.ids import new_id
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import Origin, Picker, Stored, earliest_expiry, open_body, pack, seal_values, unpack
+from vault.subjects.records import (
+    Origin,
+    Picker,
+    Stored,
+    earliest_collected,
+    earliest_expiry,
+    open_body,
+    pack,
+    seal_values,
+    unpack,
+)
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 SUBJECT = new_id()
@@ -39,13 +49,13 @@ def keys():
 
 @given(st.dictionaries(names, stored, max_size=6))
 def test_a_body_reads_back_as_it_was_written(body):
-    assert unpack(pack(body)) == body
+    assert unpack(pack(body, None)) == body
 
 
 @given(st.dictionaries(names, stored, min_size=1, max_size=6))
 def test_a_body_is_the_msgpack_that_its_format_says(body):
-    due, values, origins = msgspec.msgpack.decode(pack(body))
-    assert due == earliest_expiry(body)
+    due, values, origins, since = msgspec.msgpack.decode(pack(body, None))
+    assert (due, since) == (earliest_expiry(body), earliest_collected(body) or 0)
     assert values == {name: each.sealed for name, each in body.items()}
     told = {name: origin for *origin, fields in msgspec.msgpack.decode(origins) for name in fields}
     assert told == {
@@ -56,14 +66,14 @@ def test_a_body_is_the_msgpack_that_its_format_says(body):
 
 @given(st.dictionaries(names, stored, max_size=6))
 def test_a_read_sees_the_same_sealed_values(body):
-    opened = open_body(pack(body))
+    opened = open_body(pack(body, None))
     assert opened.values == {name: each.sealed for name, each in body.items()}
     assert opened.due == earliest_expiry(body)
 
 
 def test_values_that_came_in_together_share_their_origin(keys):
     values = {f"field_{n}": b"1" for n in range(20)}
-    packed = pack(seal_values(keys, PLACE, values, Origin("web-order", NOW, "order-fulfilment")))
+    packed = pack(seal_values(keys, PLACE, values, Origin("web-order", NOW, "order-fulfilment")), None)
     assert packed.count(b"web-order") == 1
 
 
@@ -72,7 +82,7 @@ def test_each_value_is_sealed_on_its_own_at_its_own_place(keys):
     origin = Origin("web-order", NOW, "order-fulfilment", NOW + timedelta(days=1))
     body = seal_values(keys, PLACE, values, origin)
     assert {name: keys.open(name, body[name].sealed, PLACE) for name in body} == values
-    assert b"ada" not in pack(body)
+    assert b"ada" not in pack(body, None)
     for name, other in (("email", "phone"), ("phone", "email")):
         with pytest.raises(CannotOpen):
             keys.open(name, body[other].sealed, PLACE)
@@ -114,7 +124,7 @@ def test_a_moment_without_a_zone_is_refused(keys):
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\xc1", pack({"a": Stored(b"x")})[:-1], msgspec.msgpack.encode({"a": ["x", 1]})]
+    "body", [b"", b"\xc1", pack({"a": Stored(b"x")}, None)[:-1], msgspec.msgpack.encode({"a": ["x", 1]})]
 )
 def test_a_body_that_is_broken_is_not_read(body):
     with pytest.raises(CannotOpen):
@@ -126,10 +136,14 @@ def test_a_body_that_is_broken_is_not_read(body):
 @given(st.dictionaries(names, stored, min_size=1, max_size=6), st.data())
 def test_values_are_picked_in_the_order_asked_for(body, data):
     fields = data.draw(st.permutations(sorted(body)))[: data.draw(st.integers(1, 6))]
-    assert Picker(fields).pick(pack(body)) == (earliest_expiry(body), tuple(body[name].sealed for name in fields))
+    assert Picker(fields).pick(pack(body, None)) == (
+        earliest_expiry(body),
+        earliest_collected(body) or 0,
+        tuple(body[name].sealed for name in fields),
+    )
 
 
 def test_nothing_is_picked_where_a_value_is_missing_or_there_is_no_body():
-    body = pack({"email": Stored(b"sealed")})
+    body = pack({"email": Stored(b"sealed")}, None)
     assert Picker(["email", "phone"]).pick(body) is None
     assert Picker(["email"]).pick(b"\x93") is None

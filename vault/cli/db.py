@@ -1,8 +1,8 @@
-"""``cdv db``: the tables of a vault's two databases."""
+"""``cdv db``: the tables of a vault's databases."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 @group.command(epilog=examples("cdv db upgrade --vault my-vault"))
 def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
-    """Bring both databases up to this version of the program. Make a backup first."""
+    """Bring all databases up to this version of the program. Make a backup first."""
     from vault.bootstrap import read_settings, upgrade_databases
 
     read_settings(vault)  # says that there is no vault, before files are made for one
@@ -37,7 +37,7 @@ def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 
 @group.command(epilog=examples("cdv db status --json"))
 def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
-    """Tell whether both databases have the tables that this version runs on; exit status 1 if one has not."""
+    """Tell whether all databases have the tables that this version runs on; exit status 1 if one has not."""
     found = run(_status(vault))
     if as_json:
         emit({which: {"dialect": dialect, "current": current} for which, dialect, current in found})
@@ -51,14 +51,13 @@ def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 
 
 async def _status(folder: Path) -> list[tuple[str, str, bool]]:
-    from vault.bootstrap import read_settings
+    from vault.bootstrap import databases_of, read_settings
     from vault.storage.database import Database
     from vault.storage.migrate import is_current
 
     settings = read_settings(folder)
     found: list[tuple[str, str, bool]] = []
-    which: Literal["data", "keys"]
-    for which, url in (("data", settings.data_url), ("keys", settings.keys_url)):
+    for which, url in databases_of(settings).items():
         database = Database(url, timeout=settings.database_timeout)
         try:
             found.append((which, database.dialect, await is_current(database, which)))

@@ -75,6 +75,26 @@ class PurposeStanding(msgspec.Struct, array_like=True, frozen=True):
     denied_by: dict[str, int] = {}
 
 
+class Held(msgspec.Struct, array_like=True, frozen=True):
+    """A legal hold on a part of a person's data; days as the proleptic calendar counts them, both included.
+
+    Attributes:
+        hold: its id, 16 bytes.
+        purpose: for which what it covers is used.
+        also_for: purposes that go on with it meanwhile.
+        names: canonical names of the fields that it covers; ``*`` is everything.
+        since: the first day on which a record that it covers happened; none: from the beginning.
+        until: the last day.
+    """
+
+    hold: bytes
+    purpose: str
+    also_for: tuple[str, ...] = ()
+    names: tuple[str, ...] = ("*",)
+    since: int | None = None
+    until: int | None = None
+
+
 class Standing(msgspec.Struct, array_like=True, frozen=True):
     """What holds of one person.
 
@@ -82,11 +102,13 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
         purposes: by name, those of which anything was said.
         restricted_at: since when the person's data is restricted (Art. 18), in microseconds since 1970.
         kept_for: of somebody who was erased and of whom a law keeps something: the purposes it is kept for.
+        holds: the legal holds on the person's data; no event of the consent ledger tells of them.
     """
 
     purposes: dict[str, PurposeStanding] = {}
     restricted_at: int | None = None
     kept_for: tuple[str, ...] = ()
+    holds: tuple[Held, ...] = ()
 
 
 NOTHING: Final = Standing()
@@ -113,7 +135,7 @@ def apply(standing: Standing, event: Event) -> Standing:
     after = _objection(before, event) if event.kind in OBJECTION else _consent(before, event)
     if after is before:
         return standing
-    return Standing({**standing.purposes, event.purpose: after}, standing.restricted_at)
+    return replace(standing, purposes={**standing.purposes, event.purpose: after})
 
 
 def pack(standing: Standing) -> bytes | None:
@@ -129,10 +151,11 @@ def unpack(packed: bytes | None) -> Standing:
 def _restricted(standing: Standing, event: Event) -> Standing:
     if event.kind == "restricted":
         # Of several, the latest: a consent has to be younger than all of them to be an exception.
-        return Standing(standing.purposes, max(standing.restricted_at or 0, to_microseconds(event.occurred_at)))
+        at = to_microseconds(event.occurred_at)
+        return replace(standing, restricted_at=max(standing.restricted_at or 0, at))
     if event.kind == "lift-announced" or event.origin in BY_OTHERS:
         return standing
-    return Standing(standing.purposes, None)
+    return replace(standing, restricted_at=None)
 
 
 def _objection(before: PurposeStanding, event: Event) -> PurposeStanding:

@@ -60,7 +60,7 @@ def record_rows(
     body = seal_values(keys, place(tenant, subject, collection, record), encoded(values), origin)
     expiry = earliest_expiry(body)
     due = None if expiry is None else from_microseconds(expiry)
-    row = (tenant, subject, collection, record, 1, now, now, occurred_at, due, external_digest, pack(body))
+    row = (tenant, subject, collection, record, 1, now, now, occurred_at, due, external_digest, pack(body, occurred_at))
     index = [
         (tenant, digest, subject, record, index_keys.version)
         for name, field in fields.items()

@@ -189,7 +189,7 @@ async def write_values(
     await change_record(
         connection,
         row,
-        body=pack(body),
+        body=pack(body, None),
         revision=row.revision + 1,
         updated_at=maker.now,
         due_at=None if expiry is None else from_microseconds(expiry),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from vault.consent.ground import Ground, refusal
-from vault.consent.standing import NOTHING, Standing, unpack
+from vault.consent.standing import NOTHING, unpack
 from vault.errors import Denied, InvalidInput, Refusal
 from vault.storage.columns import LAST, to_microseconds
 
@@ -95,7 +97,7 @@ def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | 
     if found.state == "retained" and ground.purpose not in standing.kept_for:
         return _nobody(ground)
     if found.state == "restricted" and standing.restricted_at is None:
-        standing = Standing(standing.purposes, ALWAYS)
+        standing = replace(standing, restricted_at=ALWAYS)
     return refusal(ground, standing, now)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vault.principals.limits import Limits
     from vault.principals.principal import Principal
     from vault.principals.store import Principals
+    from vault.retention.tombstone_ledger import TombstoneLedger
     from vault.storage.database import Database
     from vault.subjects.store import Subjects
 
@@ -29,6 +30,7 @@ class House:
     data: Database
     keyring: Keyring
     ledger: Ledger
+    tombstones: TombstoneLedger
     policies: Policies
     principals: Principals
     limits: Limits

@@ -171,7 +171,7 @@ def _show_clear(
     picked = None if items is None else items.picker.pick(packed)
     if items is None or picked is None:
         return None
-    due, sealed = picked
+    due, _since, sealed = picked
     if due is not None and due <= now.microseconds:
         return None
     opened = keys.open_each(items.fields, sealed, place(tenant, found.id, PROFILE, found.id))

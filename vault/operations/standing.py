@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from vault.consent.standing import apply, fold, pack, unpack
 from vault.errors import NotFound
 from vault.operations.decide import SUBJECT_NOT_FOUND
@@ -91,7 +93,8 @@ async def repair(house: House, connection: AsyncConnection, tenant: TenantId, su
     row = await locked_subject(connection, tenant, subject)
     if row is None or row.state in GONE:
         return
-    standing = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
+    told = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
+    standing = replace(told, holds=unpack(row.standing).holds)
     await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
 
 
@@ -124,7 +127,7 @@ async def people_who_said_something(house: House, tenant: TenantId) -> AsyncIter
 def _difference(row: Any, events: Sequence[Event]) -> Difference | None:
     if row.state in GONE:
         return None  # what was kept of the ledger is proof, and holds for nothing any more
-    by_ledger, on_row = fold(events), unpack(row.standing)
+    by_ledger, on_row = fold(events), replace(unpack(row.standing), holds=())
     restricted = row.state == "restricted"
     if by_ledger == on_row and restricted == (by_ledger.restricted_at is not None):
         return None

@@ -14,8 +14,9 @@ from vault.catalogue.findings import Finding, Findings
 from vault.catalogue.load import load_catalogue
 from vault.catalogue.notices import load_notice
 from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
+from vault.catalogue.read_retention import load_retention
 from vault.catalogue.requests import RequestRules, load_requests
-from vault.catalogue.retention import load_retention
+from vault.catalogue.retention import Retention
 from vault.catalogue.versions import Notices
 from vault.catalogue.words import NO_WORDS, WORDS, Words, load_words
 from vault.errors import PolicyInvalid
@@ -44,12 +45,17 @@ class PolicySet:
     catalogue: Catalogue = field(repr=False)
     purposes: Mapping[str, Purpose] = field(repr=False)
     notices: Notices = field(repr=False)
-    retention: Mapping[str, RetentionRule] = field(repr=False)
+    schedule: Retention = field(repr=False)
     rules: RuleTable = field(repr=False)
     consent: ConsentRules = field(repr=False)
     controller: Controller = field(repr=False)
     requests: RequestRules = field(default_factory=RequestRules, repr=False)
     words: Mapping[str, Words] = field(default_factory=dict, repr=False)
+
+    @property
+    def retention(self) -> Mapping[str, RetentionRule]:
+        """Return the rules of retention by purpose; ``schedule`` has the limits and all else beside them."""
+        return self.schedule.rules
 
     @property
     def model(self) -> str:
@@ -123,7 +129,7 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     consents = _document("consent.toml", files, findings)
     controller = _document("controller.toml", files, findings)
     handling = _document("requests.toml", files, findings)
-    retention = load_retention(periods, catalogue, purposes or {}) if periods else {}
+    retention = load_retention(periods, catalogue, purposes or {}) if periods else Retention()
     asked = load_consent(consents, purposes) if consents else ConsentRules()
     stated = load_controller(controller) if controller else Controller()
     handled = load_requests(handling) if handling else RequestRules()

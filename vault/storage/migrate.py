@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vault.storage.database import Database
 
-Which = Literal["data", "keys"]
+Which = Literal["data", "keys", "ledger"]
 LOCK = 0x63_64_76  # PostgreSQL advisory lock: two nodes that start together migrate one after the other
 
 

@@ -1,4 +1,4 @@
-"""The two families of tables: what the vault holds, and, in a database of its own, the keys that open it."""
+"""The families of tables, each in a database of its own: what the vault holds, its keys, what no restore may undo."""
 
 from __future__ import annotations
 
@@ -20,5 +20,11 @@ class DataTable(SQLModel):
 
 class KeyTable(SQLModel):
     """Base of the tables in the key store, which is backed up apart and for a shorter time."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class LedgerTable(SQLModel):
+    """Base of the tables in the ledger of tombstones: what a restore from a backup must not undo."""
 
     metadata = MetaData(naming_convention=NAMING)

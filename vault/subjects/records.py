@@ -1,9 +1,10 @@
 """A record's body: each value sealed on its own, so that a read opens only what it shows, and where each came from.
 
-``msgpack([due, {field: sealed}, origins])``, with ``origins = msgpack([[source, collected_at, verified_at, expires_at,
-purpose, [field, …]], …])`` as a binary string: a read, which needs no origin, passes over it in one step, and fields
-that came in together share theirs. ``due`` is the earliest ``expires_at`` of the record or nil. Times are microseconds
-since 1970.
+``msgpack([due, {field: sealed}, origins, since])``, with ``origins = msgpack([[source, collected_at, verified_at,
+expires_at, purpose, [field, …]], …])`` as a binary string: a read, which needs no origin, passes over it in one step,
+and fields that came in together share theirs. ``due`` is the earliest ``expires_at`` of the record or nil. Times are
+microseconds since 1970. ``since`` is the moment from which retention counts, :func:`happened_at`: a read sees by it
+that nothing can have ended yet. Bodies of before have none; a read of those looks closer each time.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Sealed(msgspec.Struct, array_like=True, frozen=True, gc=False):
     due: int | None
     values: dict[str, bytes]
     origins: bytes
+    since: int = 0
 
 
 class _Shared(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -65,14 +67,20 @@ _decode = msgspec.msgpack.Decoder(Sealed).decode
 _decode_origins = msgspec.msgpack.Decoder(list[_Shared]).decode
 
 
-def pack(body: Mapping[str, Stored]) -> bytes:
-    """Write a body."""
+def pack(body: Mapping[str, Stored], occurred_at: datetime | None) -> bytes:
+    """Write a body.
+
+    Args:
+        body: the values.
+        occurred_at: when the record happened, as its row has it.
+    """
     shared: dict[tuple[object, ...], list[str]] = {}
     for field, stored in body.items():
         shared.setdefault(msgspec.structs.astuple(stored)[1:], []).append(field)
     origins = _encode([[*origin, fields] for origin, fields in shared.items()])
     values = {field: stored.sealed for field, stored in body.items()}
-    return _encode(Sealed(earliest_expiry(body), values, origins))
+    since = earliest_collected(body) if occurred_at is None else to_microseconds(occurred_at)
+    return _encode(Sealed(earliest_expiry(body), values, origins, since or 0))
 
 
 def open_body(packed: bytes) -> Sealed:
@@ -99,19 +107,26 @@ class Picker:
     def __init__(self, fields: Sequence[str]) -> None:
         names = {f"f{position}": field for position, field in enumerate(fields)}
         values = msgspec.defstruct("Picked", [(name, bytes) for name in names], rename=names, frozen=True, gc=False)
-        self._decode = msgspec.msgpack.Decoder(tuple[int | None, values, msgspec.Raw]).decode  # type: ignore[valid-type]
+        body = msgspec.defstruct(
+            "Body",
+            [("due", int | None), ("values", values), ("origins", msgspec.Raw), ("since", int, 0)],
+            array_like=True,
+            frozen=True,
+            gc=False,
+        )
+        self._decode = msgspec.msgpack.Decoder(body).decode
 
-    def pick(self, packed: bytes) -> tuple[int | None, tuple[bytes, ...]] | None:
-        """Read when the first value of a body falls due, and its sealed values in the order of the fields.
+    def pick(self, packed: bytes) -> tuple[int | None, int, tuple[bytes, ...]] | None:
+        """Read when the first value of a body falls due, since when it counts, and its sealed values in that order.
 
         Returns:
             none where one of them is not there, or the bytes are no body.
         """
         try:
-            due, values, _origins = self._decode(packed)
+            due, values, _origins, since = msgspec.structs.astuple(self._decode(packed))
         except msgspec.MsgspecError:
             return None
-        return due, msgspec.structs.astuple(values)
+        return due, since, msgspec.structs.astuple(values)
 
 
 def unpack(packed: bytes) -> dict[str, Stored]:
@@ -135,8 +150,13 @@ def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
     """
     if row.occurred_at is not None:
         return to_microseconds(row.occurred_at)
-    collected = (stored.collected_at for stored in body.values() if stored.collected_at is not None)
-    return min(collected, default=to_microseconds(row.created_at))
+    collected = earliest_collected(body)
+    return to_microseconds(row.created_at) if collected is None else collected
+
+
+def earliest_collected(body: Mapping[str, Stored]) -> int | None:
+    """Return when the first of a record's values was collected; none where nobody knows of any."""
+    return min((stored.collected_at for stored in body.values() if stored.collected_at is not None), default=None)
 
 
 def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:

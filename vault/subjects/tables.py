@@ -31,7 +31,8 @@ class SubjectRow(DataTable, table=True):
 class RecordRow(DataTable, table=True):
     """One record: all of its fields, each sealed on its own, in one row.
 
-    The one ``profile`` record of a subject has the subject's own id, so that there cannot be two.
+    The one ``profile`` record of a subject has the subject's own id, so that there cannot be two. ``due_at`` is when a
+    sweep is to look at the record next; whoever writes it lets that be at once.
     """
 
     __tablename__ = "record"
@@ -46,6 +47,7 @@ class RecordRow(DataTable, table=True):
             sqlite_where=Column("external_digest").isnot(None),
             postgresql_where=Column("external_digest").isnot(None),
         ),
+        Index("ix_record_due", "tenant_id", "due_at"),
     )
 
     tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))

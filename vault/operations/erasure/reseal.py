@@ -92,7 +92,7 @@ def _row(row: Any, body: Mapping[str, Stored], now: datetime, *, leads: bool) ->
     due = None if expiry is None else from_microseconds(expiry)
     return (
         row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, now, row.occurred_at,
-        due, row.external_digest if leads else None, pack(body),
+        due, row.external_digest if leads else None, pack(body, row.occurred_at),
     )  # fmt: skip
 
 

@@ -188,7 +188,7 @@ def _record(work: Work, change: Change, row: Any, values: Values) -> dict[str, A
     expiry = earliest_expiry(body)
     return {
         **_record_key(work, row),
-        "b_body": pack(body),
+        "b_body": pack(body, None),
         "b_updated": work.rows.now,
         "b_due": None if expiry is None else from_microseconds(expiry),
     }

@@ -70,7 +70,7 @@ def moved(move: Move, row: Any, *, external_digest: bytes | None) -> Rows:
     sealed = {name: _sealed(move, row.collection, row.id, name, body[name], value) for name, value in values.items()}
     record = (
         row.tenant_id, move.survivor.id, row.collection, row.id, row.revision, row.created_at, row.updated_at,
-        row.occurred_at, row.due_at, external_digest, pack(sealed),
+        row.occurred_at, row.due_at, external_digest, pack(sealed, row.occurred_at),
     )  # fmt: skip
     version = move.index_keys.version
     found = {digest for name, value in values.items() for digest in _digests(move, fields.get(name), value)}
@@ -99,7 +99,7 @@ def merged_profile(move: Move, mine: Any, theirs: Any) -> Profile:
         body[EXTERNAL_IDS] = _sealed(move, PROFILE, mine.id, EXTERNAL_IDS, body[EXTERNAL_IDS], both)
     expiry = earliest_expiry(body)
     return Profile(
-        pack(body),
+        pack(body, None),
         None if expiry is None else from_microseconds(expiry),
         taken,
         conflicts,

@@ -73,7 +73,9 @@ async def verify_values(
             name: replace(stored, verified_at=moment) if name in known else stored
             for name, stored in unpack(row.body).items()
         }
-        await change_record(connection, row, body=pack(body), revision=row.revision + 1, updated_at=now)
+        await change_record(
+            connection, row, body=pack(body, row.occurred_at), revision=row.revision + 1, updated_at=now
+        )
         written = Written(subject, row.revision + 1, created=False)
         if keep is not None:
             await keep(connection, written)

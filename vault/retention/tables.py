@@ -1,0 +1,144 @@
+"""Tables of retention: clocks, holds, reviews and sweeps; and, in a database of its own, the ledger of tombstones."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
+from uuid import UUID  # noqa: TC003 - as above
+
+from sqlalchemy import Column, Index, LargeBinary, String
+from sqlmodel import Field
+
+from vault.storage.columns import Id, Moment
+from vault.storage.tables import DataTable, LedgerTable
+
+
+class SubjectClockRow(DataTable, table=True):
+    """The newest moment of one thing from which a person's periods count.
+
+    ``kind`` is ``record:purchase`` for the newest record of a collection, and ``event:contract-ended`` for an event.
+    It outlives the record: that an order was deleted does not make the last order older.
+    """
+
+    __tablename__ = "subject_clock"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    kind: str = Field(sa_column=Column(String(80), primary_key=True))
+    at: datetime = Field(sa_column=Column(Moment, nullable=False))
+
+
+class HoldRow(DataTable, table=True):
+    """A legal hold: what it is about, without a value of anybody's."""
+
+    __tablename__ = "hold"
+    __table_args__ = (Index("ix_hold_review", "tenant_id", "state", "review_on"),)
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    state: str = Field(sa_column=Column(String(16), nullable=False))
+    review_on: str = Field(sa_column=Column(String(10), nullable=False))
+    placed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    lifted_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class HoldSubjectRow(DataTable, table=True):
+    """Whom a hold is about."""
+
+    __tablename__ = "hold_subject"
+    __table_args__ = (Index("ix_hold_subject_subject", "tenant_id", "subject_id"),)
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    hold_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+
+
+class RetentionReviewRow(DataTable, table=True):
+    """A value whose time is up and that waits for a person's decision (``review``), or is only stored (``restrict``).
+
+    ``state`` is ``open``, ``erase`` (decided, and for the next sweep) or ``keep`` (until ``keep_until``, a day).
+    """
+
+    __tablename__ = "retention_review"
+    __table_args__ = (
+        Index("ix_retention_review_state", "tenant_id", "state", "id"),
+        Index(
+            "uq_retention_review_value",
+            "tenant_id",
+            "subject_id",
+            "collection",
+            "record_id",
+            "field",
+            unique=True,
+        ),
+    )
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    collection: str = Field(sa_column=Column(String(64), nullable=False))
+    record_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    field: str = Field(sa_column=Column(String(130), nullable=False))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    state: str = Field(sa_column=Column(String(16), nullable=False))
+    ended_on: str = Field(sa_column=Column(String(10), nullable=False))
+    keep_until: str | None = Field(sa_column=Column(String(10), nullable=True))
+    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    decided_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    decided_by: UUID | None = Field(sa_column=Column(Id, nullable=True))
+
+
+class RetentionSweepRow(DataTable, table=True):
+    """One sweep: under which policies, how far it has come, and what it did; counts lie in ``body``.
+
+    ``cursor`` is the person up to whom a sweep over everybody has come.
+    """
+
+    __tablename__ = "retention_sweep"
+    __table_args__ = (Index("ix_retention_sweep_open", "tenant_id", "finished_at"),)
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    policy: str = Field(sa_column=Column(String(80), nullable=False))
+    started_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    changed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    cursor: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class RestoreRow(DataTable, table=True):
+    """A restore of this database from a backup. While ``replayed_at`` is empty, the vault does not open for readers."""
+
+    __tablename__ = "restore"
+
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    backup_id: UUID = Field(sa_column=Column(Id, nullable=False))
+    backed_up_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    restored_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    replayed_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class LedgerRow(LedgerTable, table=True):
+    """One thing that a restore must not undo: an erasure, a withdrawal, an objection, a restriction, a hold."""
+
+    __tablename__ = "tombstone_ledger"
+    __table_args__ = (Index("ix_tombstone_ledger_at", "at"),)
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+SUBJECT_CLOCK = SubjectClockRow.__table__  # type: ignore[attr-defined]
+HOLD = HoldRow.__table__  # type: ignore[attr-defined]
+HOLD_SUBJECT = HoldSubjectRow.__table__  # type: ignore[attr-defined]
+RETENTION_REVIEW = RetentionReviewRow.__table__  # type: ignore[attr-defined]
+RETENTION_SWEEP = RetentionSweepRow.__table__  # type: ignore[attr-defined]
+RESTORE = RestoreRow.__table__  # type: ignore[attr-defined]
+TOMBSTONE_LEDGER = LedgerRow.__table__  # type: ignore[attr-defined]
