@@ -40,6 +40,10 @@ class Findings:
         """Return what was noted, in the order of reading, each once."""
         return tuple(sorted(set(self._items), key=lambda each: (each.file, each.line, each.code, each.message)))
 
+    def about(self, *files: str) -> bool:
+        """Tell whether anything was noted in some files."""
+        return any(each.file in files for each in self._items)
+
     def __len__(self) -> int:
         return len(self._items)
 

@@ -49,6 +49,7 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
         _optional_period(relationship, "inactive"),
         _optional_period(unclaimed, "keep") or DEFAULTS.unclaimed,
         sweep.number("per_minute", least=1, most=MOST_A_MINUTE) or DEFAULTS.per_minute,
+        sweep.number("most_percent", least=1, most=100) or DEFAULTS.most_percent,
     )
     for table in (relationship, unclaimed, sweep, root):
         table.finish()
@@ -166,7 +167,7 @@ def _collections(table: Table, key: str, catalogue: Catalogue | None) -> tuple[s
     names = table.texts(key)
     for number, name in enumerate(names):
         if catalogue is not None and (name == HOME or name not in catalogue.collections):
-            message = f"{table.where} is brought by `{name[:80]}`, which is no collection of records"
+            message = f"{table.where} names `{name[:80]}`, which is no collection of records"
             many = [each for each in catalogue.collections if each != HOME]
             at = (*table.path, key, number)
             table.document.fault(at, "unknown-collection", message, did_you_mean(name, many, "take it out"))

@@ -165,6 +165,7 @@ class Retention:
         inactive: a customer without contact for so long is a former one; none: only by an event.
         unclaimed: how long what no purpose has ever claimed is kept.
         per_minute: how many people a sweep looks at in a minute, at most.
+        most_percent: of how many people in a hundred a sweep may take something before somebody has confirmed that.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -174,6 +175,7 @@ class Retention:
     inactive: Period | None = None
     unclaimed: Period = Period(0, 30)
     per_minute: int = 60_000
+    most_percent: int = 10
 
 
 PERIOD: Final = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?")

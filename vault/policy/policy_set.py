@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vault.catalogue.check_notices import check_notices
+from vault.catalogue.check_retention import check_retention
 from vault.catalogue.consent import ConsentRules, load_consent
 from vault.catalogue.controller import Controller, load_controller
 from vault.catalogue.document import Document
@@ -140,6 +141,8 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
         return None
     check_needed(fields, catalogue, purposes.values())
     check_notices(reasons, purposes, notices, findings)
+    if periods and not findings.about("catalogue.toml", "purposes.toml", "retention.toml"):
+        check_retention(periods, catalogue, purposes, retention)  # else it would find what follows from those
     named = Notices(each.notice for each in notices if each.notice and NOTICE.fullmatch(each.id))
     words = _words(files, findings, catalogue, purposes)
     return PolicySet(

@@ -29,6 +29,8 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "vault:notices": ("read", "chase"),
     "vault:webhooks": ("manage",),
     "vault:jobs": ("read",),
+    "vault:retention": ("read", "record", "decide", "sweep"),
+    "vault:holds": ("read", "manage"),
 }
 """The vault's own resources, and what can be done with each."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -160,6 +161,12 @@ class Policies:
                 changed.append(TenantId(tenant))
         return tuple(changed)
 
+    async def is_newest(self, connection: AsyncConnection, tenant: str) -> bool:
+        """Tell, within a transaction, whether what is in force here is the last that was applied anywhere."""
+        newest = select(_IT.version).where(_IT.tenant_id == tenant).order_by(desc(_IT.id)).limit(1)
+        version = (await connection.execute(newest)).scalar_one_or_none()
+        return version is None or version == self.active(tenant).version
+
     async def history(self, tenant: str, *, most: int = 100) -> list[Change]:
         """List what was applied for a tenant, the latest first."""
         columns = (_IT.id, _IT.version, _IT.applied_at, _IT.applied_by)
@@ -228,7 +235,9 @@ class Policies:
         return not same
 
 
+@functools.lru_cache(maxsize=8)
 def _load(stored: str) -> PolicySet | None:
+    """Load what was applied; tenants with the same policies share what was loaded, for nothing changes it."""
     try:
         return PolicySet.load(json.loads(stored))
     except (PolicyInvalid, ValueError, TypeError, AttributeError):
