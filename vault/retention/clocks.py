@@ -20,6 +20,10 @@ Event = Literal[
     "contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended", "relationship-resumed"
 ]
 """What is recorded of a person beside records, and starts or stops a clock."""
+PAIRS: Final[tuple[tuple[Event, Event], ...]] = (("contract-began", "contract-ended"), ("claim-opened", "claim-closed"))
+"""What begins, and runs until it ends."""
+ENGAGED: Final[tuple[Event, ...]] = ("contract-ended", "relationship-resumed")
+"""Events after which silence begins anew, as after an order or a message."""
 OPEN: Final = None
 """Nothing to count from yet: what the period waits for has not happened."""
 
@@ -41,6 +45,11 @@ class Clocks:
         """Return the day of the last order or message."""
         return max((day for name, day in self.newest.items() if name in CONTACTS), default=None)
 
+    def at_least(self, newest: Mapping[str, int]) -> Clocks:
+        """Return the clocks with records that there are: of each collection the later day counts."""
+        merged = {name: max(day, self.newest.get(name, day)) for name, day in newest.items()}
+        return Clocks({**self.newest, **merged}, self.events)
+
     def running(self, began: Event, ended: Event) -> bool:
         """Tell whether something has begun and not ended since."""
         start = self.events.get(began)
@@ -49,7 +58,7 @@ class Clocks:
 
 def relationship(clocks: Clocks, retention: Retention, today: int) -> Relationship:
     """Tell how a person stands to the company on a day."""
-    if _last_purchase(clocks, retention) is None:
+    if _last_bought(clocks, retention) is None:
         return Relationship.PROSPECT
     ended = relationship_ended(clocks, retention)
     return Relationship.CUSTOMER if ended is OPEN or today <= ended else Relationship.FORMER
@@ -58,19 +67,18 @@ def relationship(clocks: Clocks, retention: Retention, today: int) -> Relationsh
 def relationship_ended(clocks: Clocks, retention: Retention) -> int | None:
     """Tell the last day of the relationship: by an event, or by so long a silence. None while neither is in sight.
 
-    Of somebody who never was a customer it is the day of the last contact; none where there was none.
+    Of somebody who never was a customer it is the day of the last contact; none where there was none. While a contract
+    runs, silence ends nothing.
     """
-    bought = _last_purchase(clocks, retention)
+    bought = _last_bought(clocks, retention)
     if bought is None:
         return clocks.last_contact
     ended = clocks.events.get("relationship-ended")
     resumed = clocks.events.get("relationship-resumed")
-    if ended is not None and ended >= bought and (resumed is None or resumed < ended):
-        return ended
-    if retention.inactive is None:
-        return OPEN
-    silent_since = max(day for day in (bought, clocks.last_contact, resumed) if day is not None)
-    return retention.inactive.after(date.fromordinal(silent_since)).toordinal()
+    if ended is not None and (ended < bought or (resumed is not None and resumed >= ended)):
+        ended = None
+    silent = _silent(clocks, retention, bought)
+    return min((day for day in (ended, silent) if day is not None), default=OPEN)
 
 
 def anchor(since: Since, clocks: Clocks, retention: Retention, start: int, source: str | None) -> int | None:
@@ -92,7 +100,7 @@ def anchor(since: Since, clocks: Clocks, retention: Retention, start: int, sourc
 def _relationship_anchor(clocks: Clocks, retention: Retention, start: int) -> int | None:
     ended = relationship_ended(clocks, retention)
     if ended is None:
-        return start if _last_purchase(clocks, retention) is None else OPEN
+        return start if _last_bought(clocks, retention) is None else OPEN
     return max(start, ended)
 
 
@@ -100,5 +108,16 @@ def _after(clocks: Clocks, began: Event, ended: Event, start: int) -> int | None
     return OPEN if clocks.running(began, ended) else max(start, clocks.events.get(ended, start))
 
 
-def _last_purchase(clocks: Clocks, retention: Retention) -> int | None:
-    return max((day for name, day in clocks.newest.items() if name in retention.customer_by), default=None)
+def _silent(clocks: Clocks, retention: Retention, bought: int) -> int | None:
+    """Tell on which day silence has lasted so long that it ends the relationship; none where it never does."""
+    if retention.inactive is None or clocks.running("contract-began", "contract-ended"):
+        return OPEN
+    signs = (bought, clocks.last_contact, *(clocks.events.get(name) for name in ENGAGED))
+    silent_since = max(day for day in signs if day is not None)
+    return retention.inactive.after(date.fromordinal(silent_since)).toordinal()
+
+
+def _last_bought(clocks: Clocks, retention: Retention) -> int | None:
+    """Tell when somebody last did what makes a customer: bought something, or began a contract."""
+    days = [day for name, day in clocks.newest.items() if name in retention.customer_by]
+    return max((*days, *(day for name, day in clocks.events.items() if name == "contract-began")), default=None)

@@ -12,21 +12,26 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import HOME
 from vault.catalogue.retention import ENDINGS, ERASE, RESTRICT, REVIEW, Since
-from vault.retention.clocks import anchor, relationship
+from vault.retention.clocks import anchor, relationship, relationship_ended
+from vault.retention.reckoning import day_after, ending_of, period_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vault.catalogue.retention import Limit, Period
+    from vault.catalogue.retention import Limit, Period, Relationship
     from vault.retention.clocks import Clocks
     from vault.retention.schedule import Schedule, Term
 
 UNCLAIMED: Final = "unclaimed"
 EXPIRES: Final = "expires"
 REVIEWED: Final = "reviewed"
+RETAINED: Final = "retained"
 _STRICTEST: Final = (ERASE, RESTRICT, REVIEW)
 MOST_KEPT: Final = 4096
-_FOREVER: Final = date.max.toordinal() + 1
+NEVER: Final = date.max.toordinal()
+"""The last day of the calendar: until then at least a law demands what has no end yet."""
+NOT_AT_ALL: Final = 0
+_FOREVER: Final = NEVER + 1
 
 
 class Value(NamedTuple):
@@ -41,6 +46,7 @@ class Value(NamedTuple):
         expires: the last day on which it may be shown, where that was set with the value itself.
         form: the whole name of the view to which it was generalised; none: it is as it was collected.
         kept_until: the last day on which a review keeps it.
+        arrived: on which day its record came into the vault, which may be long after it was collected.
     """
 
     field: str
@@ -51,6 +57,7 @@ class Value(NamedTuple):
     expires: int | None = None
     form: str | None = None
     kept_until: int | None = None
+    arrived: int | None = None
 
 
 class Claim(NamedTuple):
@@ -64,9 +71,10 @@ class Claim(NamedTuple):
         since: what that day is.
         period: how long; none where the claim ended with its ground (consent withdrawn) or has no period.
         then: what happens at its end.
-        views: the views that it needs; empty: all.
+        views: the whole names of the views that it needs; empty: all.
         law: whether a law demands it.
         lost: whether the ground ended before the period did.
+        demands: of a law, how long it demands a value.
     """
 
     ground: str
@@ -79,6 +87,19 @@ class Claim(NamedTuple):
     views: frozenset[str] = frozenset()
     law: bool = False
     lost: bool = False
+    demands: Period | None = None
+
+    def runs(self, today: int) -> bool:
+        """Tell whether it is not over."""
+        return self.until is None or self.until >= today
+
+    def is_demanded(self, today: int) -> bool:
+        """Tell whether a law demands the value still."""
+        return self.law and self.least is not None and self.least >= today
+
+    def needs(self, view: str | None) -> bool:
+        """Tell whether it is about a view, by its whole name; none stands for any."""
+        return view is None or not self.views or view in self.views
 
 
 class Ending(NamedTuple):
@@ -86,10 +107,13 @@ class Ending(NamedTuple):
 
     Attributes:
         claims: all of them, the latest first.
-        served_until: the last day on which it may be shown for anything.
+        served_until: the last day on which it may be shown for anything; none: no end yet.
         least_until: the last day on which a law demands it; none: no law does.
         by: what decided ``served_until``: a purpose, ``limit:NAME``, or one of the constants above.
         then: what happens after it: one of :data:`~vault.catalogue.retention.ENDINGS`, or the whole name of a view.
+        kept_until: the last day on which a review keeps it, whatever else ends it.
+        idle: of laws that nothing has brought about for this person, until when they would claim it: they keep nothing,
+            and do not see it for longer.
     """
 
     claims: tuple[Claim, ...]
@@ -97,11 +121,15 @@ class Ending(NamedTuple):
     least_until: int | None
     by: str
     then: str
+    kept_until: int | None = None
+    idle: tuple[Claim, ...] = ()
 
     @property
     def until(self) -> int | None:
         """Return the last day on which it is there at all."""
-        return None if self.served_until is None else max(self.served_until, self.least_until or 0)
+        if self.served_until is None:
+            return None
+        return max(self.served_until, self.least_until or 0, self.kept_until or 0)
 
     def is_over(self, today: int) -> bool:
         """Tell whether it may not be shown any more, but by the law that demands it."""
@@ -111,17 +139,20 @@ class Ending(NamedTuple):
         """Tell whether nothing keeps it any more; a hold may, and is not known here."""
         return self.until is not None and self.until < today
 
-    def serves(self, purpose: str, today: int) -> bool:
+    def serves(self, purpose: str, today: int, view: str | None = None) -> bool:
         """Tell whether it may be shown for a purpose: as long as the purpose's own claim runs, if it has one.
 
         What is over by a limit, and still demanded by a law, is shown for that law's purpose only.
+
+        Args:
+            purpose: for which.
+            today: the day.
+            view: as which view, by its whole name; none: as any that the purpose needs.
         """
-        own = next((claim for claim in self.claims if claim.ground == purpose), None)
-        if own is not None and own.until is not None and own.until < today:
+        own = [each for each in (*self.claims, *self.idle) if each.ground == purpose and each.needs(view)]
+        if own and not any(each.runs(today) for each in own):
             return False
-        if not self.is_over(today):
-            return True
-        return own is not None and own.law and own.least is not None and own.least >= today
+        return not self.is_over(today) or any(each.is_demanded(today) for each in own)
 
 
 class Person(NamedTuple):
@@ -152,8 +183,14 @@ class Ends:
     def __init__(self, schedule: Schedule, person: Person) -> None:
         self._schedule = schedule
         self._person = person
-        self._relationship = relationship(person.clocks, schedule.retention, person.today)
+        self.relationship: Relationship = relationship(person.clocks, schedule.retention, person.today)
         self._kept: dict[Value, Ending] = {}
+
+    @property
+    def turns_on(self) -> int | None:
+        """Return the day on which the relationship ends by itself, and periods with it; none: no such day ahead."""
+        ended = relationship_ended(self._person.clocks, self._schedule.retention)
+        return None if ended is None or ended < self._person.today else ended + 1
 
     def of(self, value: Value) -> Ending:
         """Tell until when a value is kept."""
@@ -166,41 +203,47 @@ class Ends:
 
     def _of(self, value: Value) -> Ending:
         if self._person.retained:
-            return Ending((), value.expires, value.expires, EXPIRES, ERASE)
-        claims = [claim for term in self._schedule.terms(value.field) if (claim := self._claim(term, value))]
+            return Ending((), value.expires, value.expires, RETAINED, ERASE)
+        found = [claim for term in self._schedule.terms(value.field) if (claim := self._claim(term, value))]
         if value.form is not None:
-            claims = [claim for claim in claims if value.form in claim.views]
+            found = [claim for claim in found if value.form in claim.views]
+        claims = sorted((each for each in found if not _is_idle(each)), key=_latest_first)
+        until, by, then = _decided(claims, value) if claims else self._unclaimed(value)
         if value.kept_until is not None:
-            claims.append(Claim(REVIEWED, value.kept_until, then=REVIEW))
-        claims.sort(key=_latest_first)
-        until, by, then = _decided(claims, value) if claims else (self._unclaimed(value), UNCLAIMED, ERASE)
-        for limit in self._schedule.limits(value.field):
-            end = self._limited(limit, value)
+            claims = sorted([*claims, Claim(REVIEWED, value.kept_until, then=REVIEW)], key=_latest_first)
+            if until is not None and until < value.kept_until:
+                until, by, then = value.kept_until, REVIEWED, REVIEW
+        for limit, end in self.limits(value):
             if end is not None and (until is None or end < until):
                 until, by, then = end, f"limit:{limit.name}", limit.then
         if value.expires is not None and (until is None or value.expires < until):
             until, by, then = value.expires, EXPIRES, ERASE
-        if value.form is not None and then not in ENDINGS:
-            then = ERASE
         least = max((claim.least for claim in claims if claim.least is not None), default=None)
-        return Ending(tuple(claims), until, least, by, then)
+        return Ending(tuple(claims), until, least, by, then, value.kept_until, tuple(filter(_is_idle, found)))
+
+    def limits(self, value: Value) -> list[tuple[Limit, int | None]]:
+        """List the limits under which a value comes, each with the last day that it allows; none: no end yet."""
+        return [
+            (limit, day_after(limit.most, self._from(limit.since, value.start, value)))
+            for limit in self._schedule.limits(value.field)
+            if not limit.sources or value.source in limit.sources
+        ]
 
     def _claim(self, term: Term, value: Value) -> Claim | None:
-        name = term.purpose.name
-        if name not in self._person.applies:
-            return None
-        start = self._by_law(term, value) if term.law else value.start
-        if start is None:
-            return None
-        rule = term.rule
-        periods = [rule.period(view, self._relationship) for view in term.shown]
-        from_day = anchor(rule.since, self._person.clocks, self._schedule.retention, start, value.source)
-        end, period = max(((_after(each, from_day), each) for each in periods), key=lambda pair: _order(pair[0]))
-        bound = self._person.applies[name]
+        name, rule = term.purpose.name, term.rule
+        bound = self._person.applies.get(name, NOT_AT_ALL)
+        if bound is not None and bound < value.start:
+            return None  # it was over before the value came in
+        period = period_of(rule, term.shown[0], self.relationship)
+        brought = self._by_law(term, value) if term.law else value.start
+        from_day = self._from(rule.since, value.start if brought is None else brought, value)
+        if brought is not None and _order(day_after(period, from_day)) < value.start:
+            brought, from_day = None, self._from(rule.since, value.start, value)
+        end = day_after(period, from_day)
         lost = bound is not None and bound < _order(end)
-        least = _after(rule.least or period, from_day) if term.law else None
-        if term.law and least is None:
-            least = _FOREVER - 1
+        least = None
+        if term.law and brought is not None:
+            least = min(_order(day_after(rule.least or period, from_day)), NEVER if bound is None else bound, NEVER)
         return Claim(
             ground=name,
             until=bound if lost else end,
@@ -208,42 +251,63 @@ class Ends:
             counted_from=from_day,
             since=rule.since,
             period=period,
-            then=rule.ending(value.field),
+            then=ending_of(rule, value.field),
             views=term.views,
             law=term.law,
             lost=lost,
+            demands=rule.least or period if term.law else None,
         )
 
     def _by_law(self, term: Term, value: Value) -> int | None:
-        """Tell from which day on a law demands a value; none where nothing brings it about."""
-        newest = self._person.clocks.newest
-        brought = max((day for name, day in newest.items() if name in term.bringing), default=None)
+        """Tell from which day on a law demands a value; none where nothing brings it about.
+
+        A record of many is demanded from its own day on, if the obligation was running then.
+        """
+        days = [day for name, day in self._person.clocks.newest.items() if name in term.bringing]
+        brought = max(days, default=None)
         if not value.field.startswith(f"{HOME}."):
-            return None if brought is None else value.start
+            return value.start if brought is not None and self._ran(term, brought, value) else None
         own = value.collected if term.purpose.name == value.purpose else None
         return max((day for day in (brought, own) if day is not None), default=None)
 
-    def _unclaimed(self, value: Value) -> int:
-        return self._schedule.retention.unclaimed.after(date.fromordinal(value.start)).toordinal()
+    def _ran(self, term: Term, brought: int, value: Value) -> bool:
+        if brought >= value.start:
+            return True
+        rule = term.rule
+        from_day = self._from(rule.since, brought, value)
+        periods = (rule.keep, *rule.fields.values(), *rule.categories.values(), *rule.by_relationship.values())
+        return any(_order(day_after(period, from_day)) >= value.start for period in periods)
 
-    def _limited(self, limit: Limit, value: Value) -> int | None:
-        if limit.sources and value.source not in limit.sources:
-            return None
-        clocks, retention = self._person.clocks, self._schedule.retention
-        return _after(limit.most, anchor(limit.since, clocks, retention, value.start, value.source))
+    def _from(self, since: Since, start: int, value: Value) -> int | None:
+        return anchor(since, self._person.clocks, self._schedule.retention, start, value.source)
+
+    def _unclaimed(self, value: Value) -> tuple[int, str, str]:
+        """Tell when what nobody claims is over: some time after it came in, so that a ground may follow.
+
+        What the catalogue declares no longer may be missing there by mistake: somebody has to look at it first.
+        """
+        came_in = max(value.start, value.arrived or 0)
+        until = self._schedule.retention.unclaimed.after(date.fromordinal(came_in)).toordinal()
+        return until, UNCLAIMED, ERASE if self._schedule.declares(value.field) else REVIEW
+
+
+def _is_idle(claim: Claim) -> bool:
+    return claim.law and claim.least is None
 
 
 def _decided(claims: Sequence[Claim], value: Value) -> tuple[int | None, str, str]:
     """Tell when the claims on a value are over, which was the last, and what happens then.
 
-    Where a view is to take a value's place, those who need no more than that view do not keep the value itself.
+    Where one of those who need more says that a view is to take the value's place, those who need no more than that
+    do not keep the value itself. It does so only for somebody who still needs it then.
     """
+    last = claims[0]
     if value.form is None:
         for view in sorted({claim.then for claim in claims} - ENDINGS):
             rest = [claim for claim in claims if claim.views != {view}]
-            if rest and rest[0].then == view and rest[0].until is not None and len(rest) < len(claims):
-                return rest[0].until, rest[0].ground, view
-    last = claims[0]
+            if any(each.then == view for each in rest) and _order(last.until) > _order(rest[0].until):
+                then = rest[0].then if rest[0].then in {REVIEW, RESTRICT} else view
+                return rest[0].until, rest[0].ground, then
     return last.until, last.ground, last.then if last.then in ENDINGS else ERASE
 
 
@@ -254,7 +318,3 @@ def _latest_first(claim: Claim) -> tuple[int, int, str]:
 
 def _order(until: int | None) -> int:
     return _FOREVER if until is None else until
-
-
-def _after(period: Period, start: int | None) -> int | None:
-    return None if start is None else period.after(date.fromordinal(start)).toordinal()

@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.catalogue.retention import Limit, Retention, Rule
+    from vault.catalogue.retention import Limit, Period, Retention, Rule
 
 DAY: Final = 86_400_000_000
 """Microseconds."""
 
 
 class Term(NamedTuple):
-    """One purpose's rule for one field.
+    """One purpose's rule for one field; a purpose that has unlike periods for a field's views has a term for each.
 
     Attributes:
         purpose: which.
         rule: its rule.
-        shown: the views of the field that the purpose needs.
+        shown: the views of the field that the purpose needs, all of the same periods.
         law: whether it rests on a legal obligation.
         bringing: of a law, the collections whose records bring it about.
     """
@@ -37,6 +37,32 @@ class Term(NamedTuple):
     def views(self) -> frozenset[str]:
         """Return the whole names of the views that the purpose needs."""
         return frozenset(str(each.name) for each in self.shown)
+
+
+class Lasting(NamedTuple):
+    """For how long values are there for a purpose, whoever they are about; microseconds from their start.
+
+    Attributes:
+        least: wherever they come from.
+        unless: where they come from none of ``sources``.
+        sources: whose values have a limit of their own, as bytes.
+    """
+
+    least: int
+    unless: int
+    sources: tuple[bytes, ...] = ()
+
+    def may_be_over(self, since: int, origins: bytes, now: int) -> bool:
+        """Tell whether something of a record may be over, so that one has to look closer.
+
+        Args:
+            since: from when on the record counts.
+            origins: where its values come from, packed. That a source's name is in there by chance does no harm.
+            now: the present.
+        """
+        if since + self.least > now:
+            return False
+        return since + self.unless <= now or any(each in origins for each in self.sources)
 
 
 class Schedule:
@@ -77,15 +103,36 @@ class Schedule:
 
         Nought where that has to be looked at each time.
         """
-        if purpose not in self.retention.rules:
-            return 0
-        spans = [span for field in fields for span in self._spans(purpose, field)]
-        return max(min(spans, default=0) - 1, 0) * DAY
+        return self.lasting(purpose, fields).least
 
-    def _spans(self, purpose: str, field: Field) -> list[int]:
-        own = [each for each in self.terms(field.whole) if each.purpose.name == purpose]
-        spans = [period.least_days for each in own for view in each.shown for period in each.rule.periods(view)]
-        return [*(spans or [0]), *(each.most.least_days for each in self.limits(field.whole))]
+    def lasting(self, purpose: str, fields: Iterable[Field]) -> Lasting:
+        """Return for how long at least a purpose sees values of fields, whoever they are about."""
+        named = list(fields)
+        limits = {each.name: each for field in named for each in self.limits(field.whole) if each.sources}
+        by_source = [limit.most.least_days for limit in limits.values()]
+        spans = [self._span(purpose, field) for field in named]
+        return Lasting(
+            least=_whole_days(min([*spans, *by_source], default=0)),
+            unless=_whole_days(min(spans, default=0)),
+            sources=tuple(sorted({source.encode() for limit in limits.values() for source in limit.sources})),
+        )
+
+    def declares(self, whole: str) -> bool:
+        """Tell whether the catalogue still declares a field."""
+        return self._field(whole) is not None
+
+    def _span(self, purpose: str, field: Field) -> int:
+        """Count the days: of the purpose's own claim, else of one that nobody can end before its period does.
+
+        Limits on values of some source are left out.
+        """
+        terms = self.terms(field.whole)
+        own = [each for each in terms if each.purpose.name == purpose]
+        spans = [each.most.least_days for each in self.limits(field.whole) if not each.sources]
+        spans += map(_least_days, own)
+        if not own or (own[0].law and field.collection not in own[0].bringing):  # then its claim may not be there
+            spans.append(max((_least_days(each) for each in terms if _is_firm(each, field)), default=0))
+        return min(spans)
 
     def _terms_of(self, whole: str) -> list[Term]:
         field = self._field(whole)
@@ -95,13 +142,36 @@ class Schedule:
         found = []
         for name, purpose in self.purposes.items():
             rule = self.retention.rules.get(name)
-            shown = tuple(view for view in views if purpose.covers(view))
-            if rule is not None and shown and purpose.collects:
+            if rule is not None and purpose.collects:
                 law = purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION
-                found.append(Term(purpose, rule, shown, law, rule.bringing(purpose) if law else frozenset()))
+                bringing = rule.bringing(purpose) if law else frozenset()
+                alike: dict[tuple[Period, ...], list[FieldView]] = {}
+                for view in filter(purpose.covers, views):
+                    alike.setdefault(rule.periods(view), []).append(view)
+                found += [Term(purpose, rule, tuple(shown), law, bringing) for shown in alike.values()]
         return found
 
     def _field(self, whole: str) -> Field | None:
         collection, _, name = whole.partition(".")
         declared = self.catalogue.collections.get(collection or HOME)
         return None if declared is None else declared.fields.get(name)
+
+
+def _whole_days(days: int) -> int:
+    return max(days - 1, 0) * DAY
+
+
+def _least_days(term: Term) -> int:
+    return min(period.least_days for view in term.shown for period in term.rule.periods(view))
+
+
+def _is_firm(term: Term, field: Field) -> bool:
+    """Tell whether a purpose claims every value of a field, whole and generalised, whatever anybody says.
+
+    To a contract nobody can object; that is refused when it is recorded or imported.
+    """
+    purpose = term.purpose
+    if purpose.rests_on_consent or purpose.direct_marketing or purpose.sale_or_share:
+        return False
+    always = purpose.valid_from is None and purpose.valid_until is None
+    return always and purpose.legal_basis == LegalBasis.CONTRACT and len(term.shown) == len(field.views) + 1

@@ -43,14 +43,28 @@ class HoldRow(DataTable, table=True):
 
 
 class HoldSubjectRow(DataTable, table=True):
-    """Whom a hold is about."""
+    """Whom a hold is about.
+
+    ``erasure_id`` is empty while the hold covers the person. Once it does not any more, and an erasure of theirs waited
+    for that, it is the erasure that goes on with it; the row goes when that has ended.
+    """
 
     __tablename__ = "hold_subject"
-    __table_args__ = (Index("ix_hold_subject_subject", "tenant_id", "subject_id"),)
+    __table_args__ = (
+        Index("ix_hold_subject_subject", "tenant_id", "subject_id"),
+        Index(
+            "ix_hold_subject_waiting",
+            "tenant_id",
+            "erasure_id",
+            sqlite_where=Column("erasure_id").is_not(None),
+            postgresql_where=Column("erasure_id").is_not(None),
+        ),
+    )
 
     tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
     hold_id: UUID = Field(sa_column=Column(Id, primary_key=True))
     subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    erasure_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
 
 
 class RetentionReviewRow(DataTable, table=True):
@@ -91,11 +105,21 @@ class RetentionReviewRow(DataTable, table=True):
 class RetentionSweepRow(DataTable, table=True):
     """One sweep: under which policies, how far it has come, and what it did; counts lie in ``body``.
 
-    ``cursor`` is the person up to whom a sweep over everybody has come.
+    ``cursor`` is the person up to whom a sweep over everybody has come, ``runner`` who is at it. A tenant has one at a
+    time that is not finished.
     """
 
     __tablename__ = "retention_sweep"
-    __table_args__ = (Index("ix_retention_sweep_open", "tenant_id", "finished_at"),)
+    __table_args__ = (
+        Index("ix_retention_sweep_finished", "tenant_id", "finished_at"),
+        Index(
+            "uq_retention_sweep_open",
+            "tenant_id",
+            unique=True,
+            sqlite_where=Column("finished_at").is_(None),
+            postgresql_where=Column("finished_at").is_(None),
+        ),
+    )
 
     tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
     id: UUID = Field(sa_column=Column(Id, primary_key=True))
@@ -105,6 +129,7 @@ class RetentionSweepRow(DataTable, table=True):
     changed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
     finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
     cursor: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    runner: UUID | None = Field(sa_column=Column(Id, nullable=True))
     body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
 
 

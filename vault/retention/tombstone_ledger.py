@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import func, select
 
-from vault.ids import TenantId, new_id
+from vault.ids import DEFAULT_TENANT, TenantId, new_id
 from vault.retention.tables import TOMBSTONE_LEDGER
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from vault.storage.database import Database
 
-Kind = Literal["erasure", "consent", "hold", "hold-lifted"]
-"""What was done: ``consent`` is any event of the consent ledger that is a no, an objection or a restriction."""
+Kind = Literal["erasure", "consent", "merge", "hold", "hold-lifted", "access", "backup"]
+"""What was done: ``consent`` is any event of the consent ledger that is a no, an objection or a restriction; ``access``
+is a key revoked, a principal shut out, or a role taken away; ``backup`` is that one was made, by which a restore knows
+the ledger for the vault's own, and for no older one."""
 PAGE: Final = 500
 
 
@@ -57,6 +59,14 @@ class TombstoneLedger:
         if lines:
             rows = [(tenant, new_id(), at, kind, subject, body) for subject, body in lines]
             await self._database.append({TOMBSTONE_LEDGER: rows})
+
+    async def add_backup(self, backup: UUID, at: datetime) -> None:
+        """Write down that a backup was made; durable before it returns.
+
+        Raises:
+            Unavailable: the ledger does not answer; then there must be no such backup.
+        """
+        await self.add(DEFAULT_TENANT, "backup", at, [(backup, b"{}")])
 
     async def since(self, moment: datetime) -> AsyncIterator[Tombstone]:
         """Go through the lines from a moment on, the oldest first, some at a time."""

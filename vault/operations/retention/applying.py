@@ -10,17 +10,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from vault.catalogue.model import HOME
-from vault.consent.ground import is_consented
+from vault.consent.event import EXPLICIT
 from vault.consent.standing import UNSAID
 from vault.operations.decide import purpose_ground
 from vault.retention.ends import Ends, Person, Value
 from vault.retention.schedule import DAY, Schedule
-from vault.storage.columns import EPOCH, to_microseconds
+from vault.storage.columns import EPOCH
 from vault.subjects.records import happened_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import date, datetime
 
     from vault.catalogue.model import Purpose
     from vault.consent.standing import PurposeStanding, Standing
@@ -59,36 +59,45 @@ def applies(policy_set: PolicySet, standing: Standing, now: datetime) -> dict[st
     today = now.date()
     found: dict[str, int | None] = {}
     for name, purpose in policy_set.purposes.items():
-        if purpose.valid_from is not None and today < purpose.valid_from:
-            continue
         said = standing.purposes.get(name, UNSAID)
+        if not _ever_applied(policy_set, purpose, said, today):
+            continue
         ends = [None if purpose.valid_until is None else purpose.valid_until.toordinal()]
         if purpose.rests_on_consent:
-            if said.state in {"none", "pending"}:
-                continue
-            ends.append(_consented_until(policy_set, purpose, said, now))
+            ends += _consented_until(policy_set, purpose, said, today)
         if said.objection == "upheld" and said.objected_at is not None:
             ends.append(day_of(said.objected_at) - 1)
         found[name] = min((day for day in ends if day is not None), default=None)
     return found
 
 
-def values_of(row: Any, body: Mapping[str, Stored], kept: Mapping[str, int] | None = None) -> dict[str, Value]:
+def values_of(
+    row: Any, body: Mapping[str, Stored], kept: Mapping[str, int] | None = None, *, collection: str | None = None
+) -> dict[str, Value]:
     """Describe the values of a record, by the names under which they lie in its body.
 
     Args:
         row: the record's.
         body: its values.
         kept: the last day on which a review keeps a value, by those names.
+        collection: of the record; none: the row tells.
     """
-    happened = day_of(happened_at(row, body))
+    collection = collection or str(row.collection)
+    happened, arrived = day_of(happened_at(row, body)), row.created_at.date().toordinal()
     return {
-        name: value_of(row.collection, name, stored, happened, None if kept is None else kept.get(name))
+        name: value_of(collection, name, stored, happened, None if kept is None else kept.get(name), arrived)
         for name, stored in body.items()
     }
 
 
-def value_of(collection: str, name: str, stored: Stored, happened: int, kept_until: int | None = None) -> Value:
+def value_of(
+    collection: str,
+    name: str,
+    stored: Stored,
+    happened: int,
+    kept_until: int | None = None,
+    arrived: int | None = None,
+) -> Value:
     """Describe one value.
 
     Args:
@@ -97,6 +106,7 @@ def value_of(collection: str, name: str, stored: Stored, happened: int, kept_unt
         stored: the value.
         happened: the day of its record.
         kept_until: the last day on which a review keeps it.
+        arrived: the day on which its record came into the vault.
     """
     field, _, view = name.partition(".")
     collected = None if stored.collected_at is None else day_of(stored.collected_at)
@@ -110,6 +120,7 @@ def value_of(collection: str, name: str, stored: Stored, happened: int, kept_unt
         expires=None if stored.expires_at is None else day_of(stored.expires_at - 1),
         form=f"{collection}.{name}" if view else None,
         kept_until=kept_until,
+        arrived=arrived,
     )
 
 
@@ -118,12 +129,44 @@ def day_of(microseconds: int) -> int:
     return microseconds // DAY + EPOCH.toordinal()
 
 
-def _consented_until(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, now: datetime) -> int | None:
-    """Tell the last day of a consent; one that was taken back ended with the day before."""
-    if said.state in {"refused", "withdrawn", "expired"}:
-        return day_of(said.since) - 1
-    if said.valid_until is not None and said.valid_until <= to_microseconds(now):
-        return day_of(said.valid_until - 1)
-    if not is_consented(purpose_ground(policy_set, purpose, now.date()), said, to_microseconds(now)):
-        return now.date().toordinal() - 1
-    return None if said.valid_until is None else day_of(said.valid_until - 1)
+def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date) -> bool:
+    if purpose.valid_from is not None and today < purpose.valid_from:
+        return False
+    if not purpose.rests_on_consent:
+        return True
+    explicit = purpose_ground(policy_set, purpose, today).explicit
+    if said.state == "given" and explicit and said.method not in EXPLICIT:
+        return False  # never a consent at all to what needs an explicit one (Art. 9(2)(a))
+    return said.state not in {"none", "pending"}
+
+
+def _consented_until(
+    policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date
+) -> tuple[int | None, ...]:
+    """Tell the last days of a consent.
+
+    One that was taken back ended with the day before. One to a text of which a newer version asks for more is not used
+    any more, and what rests on it is kept a while longer, so that people can be asked anew.
+    """
+    expires = None if said.valid_until is None else day_of(said.valid_until - 1)
+    if said.state in {"refused", "withdrawn"}:
+        return (expires, day_of(said.since) - 1)
+    if said.state == "expired":
+        return (expires, day_of(said.since - 1))
+    if said.notice in purpose_ground(policy_set, purpose, today).notices:
+        return (expires,)
+    return (expires, _overtaken_until(policy_set, purpose, said, today))
+
+
+def _overtaken_until(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date) -> int:
+    """Tell until when what rests on a consent to an older text is kept; where nobody knows since when, no longer."""
+    name, _, number = (said.notice or "").partition("@")
+    days = [
+        each.valid_from
+        for each in policy_set.notices.versions(name)
+        if number.isdecimal() and each.version > int(number) and each.material and each.in_force(today)
+    ]
+    if purpose.notice is None or purpose.notice.partition("@")[0] != name or not days or None in days:
+        return today.toordinal() - 1
+    first = min(day for day in days if day is not None)
+    return policy_set.schedule.unclaimed.after(first).toordinal()

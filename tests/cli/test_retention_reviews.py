@@ -1,0 +1,56 @@
+"""Reviews at the command line: what waits, the decision, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from vault.bootstrap import open_vault
+from vault.ids import DEFAULT_TENANT
+from vault.operations.administer import at_the_console
+from vault.operations.create_subject import create_subject
+from vault.retention.reviews import Ended, open_reviews
+
+
+@pytest.fixture
+def subject(vault_folder, in_vault):
+    async def make():
+        async with open_vault(vault_folder) as vault:
+            caller = at_the_console(DEFAULT_TENANT)
+            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
+            how = {"profile": {"name": "Ada"}, "external_ids": {}, "purpose": "order-fulfilment"}
+            made = await create_subject(vault.house, sales, **how)
+            async with vault.house.data.transaction() as connection:
+                ended = Ended((made.id, "profile", made.id), "name", "review", date(2026, 3, 4))
+                await open_reviews(connection, DEFAULT_TENANT, [ended], datetime.now(UTC))
+            return str(made.id)
+
+    return asyncio.run(make())
+
+
+def test_what_waits_is_listed_and_decided(in_vault, subject):
+    (review,) = in_vault.json("retention", "reviews")["reviews"]
+    assert (review["subject"], review["field"], review["ended_on"]) == (subject, "profile.name", "2026-03-04")
+    table = in_vault("retention", "reviews").stdout.splitlines()
+    assert table[0].split() == ["REVIEW", "PERSON", "FIELD", "OVER", "SINCE", "STATE"]
+    assert table[1].split() == [review["id"], subject, "profile.name", "2026-03-04", "to", "be", "decided"]
+
+    until = str((datetime.now(UTC) + timedelta(days=30)).date())
+    kept = in_vault("retention", "decide", review["id"], "keep", "--until", until, "--reason", "claim")
+    assert f"profile.name is kept until {until}, and looked at again then." in kept.stderr
+    assert "nothing waits for a decision" in in_vault("retention", "reviews").stderr
+    assert f"kept until {until}" in in_vault("retention", "reviews", "--decided").stdout
+
+    gone = in_vault("retention", "decide", review["id"], "erase")
+    assert "profile.name goes with the next sweep" in gone.stderr
+    assert in_vault.json("retention", "decide", review["id"], "erase")["state"] == "erase"
+
+
+def test_a_decision_that_is_none_is_told(in_vault, subject):
+    (review,) = in_vault.json("retention", "reviews")["reviews"]
+    assert in_vault("retention", "decide", review["id"], "forget").exit_code == 2
+    told = in_vault("retention", "decide", review["id"], "keep")
+    assert (told.exit_code, "a day to come" in told.stderr) == (1, True), told.stderr

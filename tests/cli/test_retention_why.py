@@ -1,0 +1,78 @@
+"""``cdv retention why``: the grounds of a field as a table and a picture, and as JSON for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import date
+from uuid import UUID
+
+import pytest
+
+from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
+from vault.bootstrap import open_vault
+from vault.cli.retention_why import WIDTH, picture
+from vault.ids import DEFAULT_TENANT
+from vault.operations.administer import at_the_console
+from vault.operations.create_subject import create_subject
+from vault.operations.retention.why_shapes import Ground, Kept, Limit
+
+__all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
+
+
+@pytest.fixture
+def subject(vault_folder):
+    async def make():
+        async with open_vault(vault_folder) as vault:
+            caller = at_the_console(DEFAULT_TENANT)
+            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
+            profile = {"name": "Ada", "email": "ada@example.org"}
+            made = await create_subject(
+                vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment"
+            )
+            return str(made.id)
+
+    return asyncio.run(make())
+
+
+def test_a_field_is_told_with_its_grounds(in_vault, subject):
+    told = in_vault("retention", "why", subject, "email")
+    found = in_vault.json("retention", "why", subject, "email")
+    (value,) = found["values"]
+
+    assert told.exit_code == 0, told.output
+    assert f"until {value['until']}, then erase" in told.stdout
+    for each in value["grounds"]:
+        assert each["ground"] in told.stdout
+        assert each["until"] in told.stdout
+    assert "no consent" in told.stdout
+    assert "ada@example.org" not in told.output
+    assert (found["relationship"], value["state"]) == ("prospect", "kept")
+    assert value["by"] == "order-fulfilment"
+
+
+def test_what_is_not_there_is_said(in_vault, subject):
+    assert "There is no such value" in in_vault("retention", "why", subject, "phone").stderr
+    assert in_vault("retention", "why", subject, "shoe_size").exit_code == 1
+
+
+def test_bars_reach_from_the_start_to_each_end():
+    grounds = (
+        Ground("accounting", None),
+        Ground("order-fulfilment", date(2024, 1, 1)),
+        Ground("direct-marketing", date(2021, 1, 1), lost=True),
+    )
+    limits = (Limit("short", date(2022, 1, 1), "collected", "P2Y", "erase", None, "so it is"),)
+    kept = Kept(
+        UUID(int=1), None, date(2020, 1, 1), date(2020, 1, 1), "shop", None, None, "accounting", "erase", "kept",
+        grounds, (), limits, (), None,
+    )  # fmt: skip
+    years, *bars, today = picture(kept, date(2022, 1, 1))
+    drawn = {line[:26].strip(): line[26:] for line in bars}
+
+    assert years.split() == ["2020", "2024"]
+    assert drawn["accounting"] == "=" * (WIDTH - 1) + ">"
+    assert drawn["order-fulfilment"] == "=" * WIDTH
+    assert drawn["direct-marketing"].endswith("x")
+    assert len(drawn["direct-marketing"]) < len(drawn["limit short"]) < WIDTH
+    assert today[26:].index("^") == len(drawn["limit short"]) - 1

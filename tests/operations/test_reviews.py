@@ -1,0 +1,167 @@
+"""Values whose time is up wait for somebody: listed, decided, and looked at by the next sweep."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from tests.vaults import problem
+from vault.ids import DEFAULT_TENANT, new_id
+from vault.retention.reviews import (
+    Ended,
+    clear_reviews,
+    close_reviews,
+    kept_days,
+    move_reviews,
+    open_reviews,
+    reviews_in,
+)
+from vault.subjects.tables import RECORD
+
+REVIEWS = "/v1/retention/reviews"
+LAST = date(2026, 3, 4)
+KEEP = {"decision": "keep", "until": "2026-06-30", "reason": "claim"}
+
+
+def over(subject, *fields, kind="review", collection="profile", record=None):
+    place = (UUID(str(subject)), collection, UUID(str(record or subject)))
+    return [Ended(place, field, kind, LAST) for field in fields]
+
+
+async def opened(node, ended):
+    async with node.house.data.transaction() as connection:
+        await open_reviews(connection, DEFAULT_TENANT, ended, node.house.clock.now())
+
+
+async def listed(node, state="open", **params):
+    found = await node.call("dpo", "GET", REVIEWS, params={"state": state, **params})
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+async def decide(node, review, body, role="dpo", **how):
+    return await node.post(role, f"{REVIEWS}/{review}:decide", body, **how)
+
+
+async def due_at(node, subject):
+    async with node.house.data.reading() as connection:
+        wanted = select(RECORD.c.due_at).where(RECORD.c.subject_id == UUID(subject), RECORD.c.collection == "profile")
+        return (await connection.execute(wanted)).scalar_one()
+
+
+async def test_what_waits_is_listed_once_with_no_value_in_it(node):
+    ada = await node.create()
+    await opened(node, over(ada, "name", "birth_date.year"))
+    await opened(node, over(ada, "name"))  # the next sweep finds it over as well
+    told = await listed(node)
+    assert sorted(each["field"] for each in told["reviews"]) == ["profile.birth_date.year", "profile.name"]
+    assert {(each["subject"], each["state"], each["ended_on"]) for each in told["reviews"]} == {
+        (ada, "open", "2026-03-04")
+    }
+    assert "Ada" not in str(told)
+    first = await listed(node, limit=1)
+    second = await listed(node, limit=1, after=first["next"])
+    assert first["reviews"] + second["reviews"] == told["reviews"]
+    assert second["next"] is None
+
+
+async def test_keeping_lasts_until_its_day_and_is_looked_at_again(node, clock):
+    ada = await node.create()
+    await opened(node, over(ada, "name"))
+    (review,) = (await listed(node))["reviews"]
+    clock.advance(hours=1)
+    async with node.new_entries() as entries:
+        told = (await decide(node, review["id"], KEEP)).json()
+    assert (told["state"], told["keep_until"]) == ("keep", "2026-06-30")
+    assert await due_at(node, ada) == clock.now()  # the next sweep looks at the person
+    (entry,) = entries
+    assert (entry.action, entry.code, entry.fields) == ("decide-review", "keep-claim", ("profile.name",))
+    assert entry.subjects == (await node.pseudonym(ada),)
+    assert (await listed(node))["reviews"] == []
+    assert [each["id"] for each in (await listed(node, "decided"))["reviews"]] == [review["id"]]
+    place = over(ada, "name")[0].place
+    async with node.house.data.reading() as connection:
+        days = await kept_days(connection, DEFAULT_TENANT, [UUID(ada)])
+        found = (await reviews_in(connection, DEFAULT_TENANT, [UUID(ada)]))[place]["name"]
+    last = date(2026, 6, 30).toordinal()
+    assert days == {place: {"name": last}}
+    assert (found.keeps(last), found.keeps(last + 1)) == (True, False)
+    await opened(node, over(ada, "name"))
+    assert (await listed(node))["reviews"] == []  # decided is decided, until the day is over
+    clock.advance(days=118)
+    await opened(node, over(ada, "name"))
+    (again,) = (await listed(node))["reviews"]
+    assert (again["id"], again["keep_until"], again["decided_at"]) == (review["id"], None, None)
+
+
+async def test_the_last_decision_counts(node):
+    ada = await node.create()
+    await opened(node, over(ada, "name"))
+    (review,) = (await listed(node))["reviews"]
+    assert (await decide(node, review["id"], {"decision": "erase"})).json()["state"] == "erase"
+    async with node.house.data.reading() as connection:
+        assert await kept_days(connection, DEFAULT_TENANT, [UUID(ada)]) == {}
+    assert (await decide(node, review["id"], KEEP)).json()["state"] == "keep"
+    told = (await decide(node, review["id"], {"decision": "erase"})).json()
+    assert (told["state"], told["keep_until"]) == ("erase", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"decision": "keep"},
+        {"decision": "keep", "until": "2026-03-05", "reason": "claim"},  # today: that is no time
+        {"decision": "keep", "until": "2036-03-07", "reason": "claim"},
+        {"decision": "keep", "until": "2026-12-31"},
+        {"decision": "erase", "reason": "claim"},
+        {"decision": "erase", "until": "2026-12-31"},
+    ],
+)
+async def test_a_decision_says_all_and_not_too_much(sqlite_node, body):
+    ada = await sqlite_node.create()
+    await opened(sqlite_node, over(ada, "name"))
+    (review,) = (await listed(sqlite_node))["reviews"]
+    problem(await decide(sqlite_node, review["id"], body), 422, "invalid-decision")
+    assert len((await listed(sqlite_node))["reviews"]) == 1
+
+
+async def test_it_takes_the_right_and_ones_own_tenant(sqlite_node):
+    ada = await sqlite_node.create()
+    await opened(sqlite_node, over(ada, "name"))
+    (review,) = (await listed(sqlite_node))["reviews"]
+    problem(await decide(sqlite_node, review["id"], KEEP, role="operator"), 403, "not-granted")
+    problem(await decide(sqlite_node, review["id"], KEEP, tenant="acme"), 404, "review-not-found")
+    problem(await decide(sqlite_node, new_id(), KEEP), 404, "review-not-found")
+    assert (await sqlite_node.call("dpo", "GET", REVIEWS, tenant="acme")).json()["reviews"] == []
+    await sqlite_node.set_state(ada, "erased")
+    problem(await decide(sqlite_node, review["id"], KEEP), 404, "subject-not-found")
+
+
+async def test_the_same_call_twice_is_one_decision(sqlite_node):
+    ada = await sqlite_node.create()
+    await opened(sqlite_node, over(ada, "name"))
+    (review,) = (await listed(sqlite_node))["reviews"]
+    async with sqlite_node.new_entries() as entries:
+        told = [await decide(sqlite_node, review["id"], KEEP, headers={"Idempotency-Key": "once"}) for _ in range(2)]
+    assert told[0].json() == told[1].json()
+    assert [each.action for each in entries].count("decide-review") == 1
+
+
+async def test_reviews_go_with_their_values_and_move_with_their_records(node):
+    ada, charles = await node.create(), await node.create()
+    sale = new_id()
+    of_sale = over(ada, "amount", "order", collection="purchase", record=sale)
+    await opened(node, [*over(ada, "name", "email"), *of_sale, *over(charles, "name")])
+    async with node.house.data.transaction() as connection:
+        await close_reviews(connection, DEFAULT_TENANT, [(of_sale[0].place, ["order"])])
+        await move_reviews(connection, DEFAULT_TENANT, of=UUID(ada), to=UUID(charles))
+        found = await reviews_in(connection, DEFAULT_TENANT, [UUID(ada), UUID(charles)])
+        assert {place: set(fields) for place, fields in found.items()} == {
+            (UUID(charles), "profile", UUID(charles)): {"name"},
+            (UUID(charles), "purchase", sale): {"amount"},
+        }
+        await clear_reviews(connection, DEFAULT_TENANT, [UUID(charles)])
+        assert await reviews_in(connection, DEFAULT_TENANT, [UUID(charles)]) == {}

@@ -1,0 +1,58 @@
+"""What the tests of ends share: the shipped catalogue and purposes with rules of the test's own, and days by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+
+from tests.policy.folders import shipped
+from vault.catalogue.retention import PERIOD, Period, Retention, Rule, Since
+from vault.policy.policy_set import PolicySet
+from vault.retention.clocks import Clocks
+from vault.retention.ends import Ends, Person, Value
+from vault.retention.schedule import Schedule
+
+POLICIES = PolicySet.load(shipped())
+ALL = dict.fromkeys(POLICIES.purposes)
+"""Every purpose applies, with no end in sight."""
+
+
+def day(text: str) -> int:
+    return date.fromisoformat(text).toordinal()
+
+
+def text(number: int | None) -> str | None:
+    return None if number is None else date.fromordinal(number).isoformat()
+
+
+def span(iso: str) -> Period:
+    years, months, days = (int(part or 0) for part in PERIOD.fullmatch(iso).groups())
+    return Period(years * 12 + months, days)
+
+
+def rule(purpose: str, keep: str, since: Since = Since.COLLECTED, **more) -> Rule:
+    return Rule(purpose, span(keep), since, "it takes so long", **more)
+
+
+def ends(
+    *rules: Rule,
+    applies=None,
+    clocks: Clocks = Clocks(),  # noqa: B008 - frozen
+    today: str | int = "2026-03-05",
+    retained: bool = False,
+    **more,
+) -> Ends:
+    """Work out ends by rules, with whatever else a schedule says."""
+    retention = replace(Retention({each.purpose: each for each in rules}), **more)
+    schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
+    number = day(today) if isinstance(today, str) else today
+    return Ends(schedule, Person(ALL if applies is None else applies, clocks, number, retained))
+
+
+def value(field: str = "profile.email", start: str = "2020-02-29", **more) -> Value:
+    return Value(field, day(start), **{"collected": day(start), **more})
+
+
+def bought(on: str, **events: str) -> Clocks:
+    """Return the clocks of somebody who bought something last on a day."""
+    return Clocks({"purchase": day(on)}, {name.replace("_", "-"): day(each) for name, each in events.items()})

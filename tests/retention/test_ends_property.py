@@ -1,0 +1,190 @@
+"""For any rules, limits, events and consents: nothing is kept past its latest ground, or let go before its least."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.retention.rules import POLICIES
+from vault.catalogue.retention import ENDINGS, Limit, Period, Relationship, Retention, Rule, Since
+from vault.retention.clocks import Clocks
+from vault.retention.ends import NEVER, Ends, Person, Value
+from vault.retention.schedule import Schedule
+
+BIRTH, YEAR = "profile.birth_date", "profile.birth_date.year"
+FIELDS = ("profile.email", BIRTH, "profile.iban", "purchase.amount", "interaction.body", "profile.preferences")
+LAWS = {"accounting", "complaint-handling"}
+BEGIN, TODAY = 733_000, 739_680
+"""Days of 2007 and 2026; the last 29th of February in between lies in 2024."""
+
+days = st.integers(BEGIN, TODAY)
+periods = st.builds(Period, st.integers(2, 130), st.integers(0, 40))
+sinces = st.sampled_from([each for each in Since if each != Since.DRAW_HELD])
+
+
+@st.composite
+def rules(draw, *, by_relationship=True):
+    names = draw(
+        st.sets(st.sampled_from(sorted(name for name, each in POLICIES.purposes.items() if each.collects)), max_size=6)
+    )
+    found = {}
+    for name in sorted(names):
+        keep = draw(periods)
+        law = name in LAWS
+        found[name] = Rule(
+            name,
+            keep,
+            draw(sinces),
+            "r",
+            fields={YEAR: draw(periods)} if name == "service-analytics" and draw(st.booleans()) else {},
+            least=Period(keep.months // 2 + 1, 0) if law and draw(st.booleans()) else None,
+            by_relationship=draw(st.dictionaries(st.sampled_from(Relationship), periods)) if by_relationship else {},
+            then=draw(st.sampled_from(sorted(ENDINGS))),
+            at_end={BIRTH: YEAR} if draw(st.booleans()) else {},
+        )
+    limits = {}
+    for number in range(draw(st.integers(0, 2))):
+        fields = tuple(draw(st.sets(st.sampled_from(FIELDS), min_size=1)))
+        limits[str(number)] = Limit(str(number), draw(periods), draw(sinces), "r", fields=fields)
+    return Retention(found, limits, inactive=draw(st.none() | periods))
+
+
+clocks = st.builds(
+    Clocks,
+    st.dictionaries(st.sampled_from(["purchase", "interaction", "complaint"]), days),
+    st.dictionaries(
+        st.sampled_from(["contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended"]),
+        days,
+    ),
+)
+values = st.builds(
+    Value,
+    st.sampled_from(FIELDS),
+    days,
+    purpose=st.sampled_from(["order-fulfilment", "accounting"]),
+    source=st.none(),
+    collected=days,
+    form=st.none(),
+    arrived=st.none() | days,
+    expires=st.none() | days,
+    kept_until=st.none() | days,
+)
+applying = st.dictionaries(st.sampled_from(sorted(POLICIES.purposes)), st.none() | days)
+
+
+def ends_of(retention, applies, its_clocks, today=TODAY):
+    schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
+    return Ends(schedule, Person(applies, its_clocks, today))
+
+
+def later(*found):
+    """The latest of some days, of which none stands for no end."""
+    return None if None in found else max(found)
+
+
+def at_most(one, other):
+    return other is None or (one is not None and one <= other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(), applying, clocks, values)
+def test_nothing_is_kept_past_its_latest_ground_and_nothing_let_go_before_its_least(retention, applies, its, value):
+    ends = ends_of(retention, applies, its)
+    found = ends.of(value)
+    unclaimed = max(value.start, value.arrived or 0) + 30
+    grounds = [each.until for each in found.claims if each.ground != "reviewed"] or [unclaimed]
+    latest = later(*grounds, value.kept_until or 0)
+
+    assert at_most(found.served_until, latest)
+    assert at_most(found.until, later(latest, found.least_until or 0))
+    for claim in found.claims:
+        assert claim.least is None or at_most(claim.least, found.until)
+        assert applies.get(claim.ground) is None or at_most(claim.until, applies[claim.ground])
+        assert claim.ground in applies or claim.ground == "reviewed"
+    assert found.until is None or found.until >= (value.kept_until or 0)
+    for _limit, end in ends.limits(value):
+        assert at_most(found.served_until, end)
+    assert at_most(found.served_until, value.expires)
+    if found.until is not None and found.until < NEVER:
+        assert not found.may_go(found.until)
+        assert found.may_go(found.until + 1)
+    if not retention.limits and value.expires is None and found.then in ENDINGS:
+        assert found.served_until == latest  # and neither is anything let go before its latest ground
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(by_relationship=False), applying, clocks, values, st.sampled_from(["purchase", "interaction"]))
+def test_a_new_contact_never_brings_an_end_forward(retention, applies, its, value, collection):
+    value = value._replace(field="profile.email")  # of which no view takes the place
+    before = ends_of(retention, applies, its).of(value)
+    after = ends_of(retention, applies, Clocks({**its.newest, collection: TODAY}, its.events)).of(value)
+
+    assert at_most(before.until, after.until)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(), applying, clocks, values, st.data())
+def test_taking_a_consent_back_never_lengthens_anything(retention, applies, its, value, data):
+    if not applies:
+        return
+    name = data.draw(st.sampled_from(sorted(applies)))
+    day = data.draw(st.integers(value.start, TODAY + 1))
+    taken = applies | {name: day if applies[name] is None else min(day, applies[name])}
+    before, after = (ends_of(retention, each, its).of(value) for each in (applies, taken))
+
+    assert at_most(after.until, later(before.until, max(value.start, value.arrived or 0) + 30))
+    if name not in LAWS:
+        assert at_most(before.least_until or 0, after.until)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(), applying, clocks, values, periods)
+def test_a_view_keeps_the_value_itself_no_longer_than_those_who_need_more(retention, applies, its, value, period):
+    value = value._replace(field=BIRTH, expires=None, kept_until=None)
+    figures = Rule("service-analytics", Period(2, 0), Since.COLLECTED, "r", fields={YEAR: Period(140, 0)})
+    checks = Rule("fraud-prevention", period, Since.COLLECTED, "r", at_end={BIRTH: YEAR})
+    both = {each.purpose: each for each in (figures, checks)}
+    ends = ends_of(replace(retention, rules=retention.rules | both, limits={}), applies | dict.fromkeys(both), its)
+    found = ends.of(value)
+    if found.then != YEAR:  # somebody needs the value itself for longer than anybody the year, or wants to look first
+        return
+    view = ends.of(value._replace(form=YEAR))
+
+    assert found.served_until == later(*(each.until for each in found.claims if each.views != {YEAR}))
+    assert view.served_until == later(*(each.until for each in found.claims if YEAR in each.views))
+    assert not at_most(view.served_until, found.served_until)
+    assert view.then in ENDINGS
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(), applying, clocks, values, days)
+def test_no_purpose_sees_a_value_past_its_own_claim(retention, applies, its, value, today):
+    found = ends_of(retention, applies, its, today).of(value)
+    for claim in found.claims:
+        own = [each for each in found.claims if each.ground == claim.ground]
+        if not any(each.runs(today) for each in own):
+            assert not found.serves(claim.ground, today)
+    if found.is_over(today):
+        seen = {name for name in POLICIES.purposes if found.serves(name, today)}
+        assert seen <= {each.ground for each in found.claims if each.is_demanded(today)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(rules(), clocks, values, st.sampled_from(sorted(POLICIES.purposes)))
+def test_the_shortest_time_is_one_in_which_nobody_is_refused(retention, its, value, purpose):
+    """A read that does not look closer, because the value came in so lately, shows nothing that it must not show."""
+    value = value._replace(expires=None, kept_until=None, collected=value.start, arrived=value.start)
+    its = its.at_least({value.field.partition(".")[0]: value.start})  # a record has moved its own clock
+    schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
+    field = next(each for each in POLICIES.catalogue.fields() if each.whole == value.field)
+    whole = schedule.shortest(purpose, [field]) // 86_400_000_000
+    if not whole or not any(
+        POLICIES.purposes[purpose].covers(view) for view in POLICIES.catalogue.views() if view.field is field
+    ):
+        return
+    today = value.start + whole
+    found = Ends(schedule, Person(dict.fromkeys(POLICIES.purposes), its, today)).of(value)
+
+    assert found.serves(purpose, today)
