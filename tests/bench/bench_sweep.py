@@ -1,0 +1,147 @@
+"""A sweep beside plain statements over the same rows, on PostgreSQL: python -m tests.bench.bench_sweep [PEOPLE]
+
+Each person has a profile and 19 purchases. Of a third nothing is kept any more; of a third the books keep the purchases
+and who bought, so that all of it is sealed anew; of the last third nothing ends, and it is only looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.bench.ground import person, postgres, vault_folder
+from tests.support import FixedClock
+from vault.bootstrap import open_vault
+from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
+from vault.operations.build import Maker, external_rows, record_rows, subject_row
+from vault.operations.sweeping.pace import MOST, Pace
+from vault.operations.sweeping.sweeps import sweep
+from vault.retention.store import move_clocks
+from vault.subjects.records import Origin
+
+PEOPLE = 50_000
+PURCHASES = 19
+CHUNK = 600
+NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
+WHEN = {
+    "gone": datetime(2010, 1, 5, 12, tzinfo=UTC),
+    "part": datetime(2020, 1, 5, 12, tzinfo=UTC),
+    "kept": datetime(2026, 2, 1, 12, tzinfo=UTC),
+}
+PLAIN = {
+    "gone": "DELETE FROM plain WHERE created_at = :at",
+    "part": "UPDATE plain SET body = body || ''::bytea, due_at = :due, revision = revision + 1 WHERE created_at = :at",
+    "kept": "UPDATE plain SET due_at = :due WHERE created_at = :at",
+}
+
+
+async def fill(house, people: int) -> None:
+    """Put people into the vault, a third of each kind."""
+    catalogue = house.policies.active(DEFAULT_TENANT).policy_set.catalogue
+    profile = {name: catalogue.field(name) for name in person(0)}
+    bought = {name: catalogue.collections["purchase"].fields[name] for name in purchase(0)}
+    index_keys = await house.keyring.index_keys(DEFAULT_TENANT)
+    kinds = list(WHEN.values())
+    for start in range(0, people, CHUNK):
+        moment = kinds[(start // CHUNK) % len(kinds)]
+        maker = Maker(DEFAULT_TENANT, index_keys, moment)
+        origin = Origin("bench", moment, "order-fulfilment")
+        subjects = [SubjectId(new_id()) for _ in range(min(CHUNK, people - start))]
+        keys = await house.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
+        rows: list[Any] = []
+        for number, each in enumerate(subjects, start):
+            own = keys[each]
+            rows.append(record_rows(maker, own, each, "profile", RecordId(each), profile, person(number), origin))
+            for order in range(PURCHASES):
+                record = RecordId(new_id())
+                value = purchase(order)
+                rows.append(
+                    record_rows(maker, own, each, "purchase", record, bought, value, origin, occurred_at=moment)
+                )
+        external = [row for n, s in enumerate(subjects, start) for row in external_rows(maker, s, {"shop": str(n)})]
+        async with house.data.transaction() as connection:
+            await house.subjects.add(
+                connection,
+                subjects=[subject_row(maker, each) for each in subjects],
+                records=[row.record for row in rows],
+                external=external,
+                index=[lead for row in rows for lead in row.leads],
+            )
+            await move_clocks(connection, DEFAULT_TENANT, {(each, "record:purchase"): moment for each in subjects})
+
+
+def purchase(number: int) -> dict:
+    return {"order": f"order-{number}", "product": "Teapot", "amount": "12.90", "currency": "EUR"}
+
+
+async def plain(house) -> dict[str, float]:
+    """Do with a copy of the same rows what a plain statement would do; seconds by kind."""
+    seconds = {}
+    for kind, statement in PLAIN.items():
+        begun = time.perf_counter()
+        await _run(house, statement, at=WHEN[kind], **({"due": NOW} if ":due" in statement else {}))
+        seconds[kind] = time.perf_counter() - begun
+    return seconds
+
+
+async def _run(house, statement: str, **values) -> None:
+    """Run a statement for as long as it takes, past the time that the vault gives to one."""
+    import asyncpg
+
+    names = list(values)
+    for number, name in enumerate(names, 1):
+        statement = statement.replace(f":{name}", f"${number}")
+    connection = await asyncpg.connect(house.data._libpq_url)
+    try:
+        await connection.execute(statement, *values.values())
+    finally:
+        await connection.close()
+
+
+def memory() -> float:
+    """Return how much memory this process has, in MiB."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096 / 2**20
+
+
+async def measure(folder, settings, people: int) -> None:
+    async with open_vault(folder, clock=FixedClock(NOW), **settings) as vault:
+        house = vault.house
+        await fill(house, people)
+        records = people * (PURCHASES + 1)
+        await _run(house, "CREATE TABLE plain (LIKE record INCLUDING ALL)")
+        await _run(house, "INSERT INTO plain SELECT * FROM record")
+        await _run(house, "ANALYZE")
+        by_plain = sum((await plain(house)).values())
+        most: list[float] = []
+        before = memory()
+        begun = time.perf_counter()
+        pace = Pace(10**9, time.monotonic, asyncio.sleep)
+        run = await sweep(house, DEFAULT_TENANT, pace=pace, watch=lambda at: _sample(at, most), confirm=True)
+        took = time.perf_counter() - begun
+    print(run.counts)
+    print(f"plain statements  {records / by_plain:12,.0f} rows/s   ({by_plain:.1f} s for {records:,} rows)")
+    print(f"sweep             {records / took:12,.0f} rows/s   ({took:.1f} s, {people / took:,.0f} people/s)")
+    print(f"time of the sweep / of plain statements  {took / by_plain:.1f}")
+    print(f"memory: {before:.0f} MiB before, {most[0]:.0f} after some thousand people, {max(most):.0f} at most")
+
+
+def _sample(run, most: list[float]) -> None:
+    if run.counts.people % (10 * MOST) == 0:
+        most.append(memory())
+
+
+def main() -> None:
+    people = int(sys.argv[1]) if len(sys.argv) > 1 else PEOPLE
+    with postgres() as fresh, vault_folder(fresh) as (folder, settings):
+        asyncio.run(measure(folder, settings, people))
+
+
+if __name__ == "__main__":
+    main()

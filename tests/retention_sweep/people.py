@@ -1,0 +1,94 @@
+"""People whose time is up, and what is there of them past all doors."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from itertools import count
+from uuid import UUID
+
+from sqlalchemy import select
+
+from tests.erasure.people import buy, keys_of, rows_of, somebody, state_of
+from tests.vaults import ADA
+from vault.catalogue.types import decode
+from vault.crypto.seal import place
+from vault.ids import DEFAULT_TENANT
+from vault.operations.sweeping.pace import Pace
+from vault.operations.sweeping.sweeps import sweep
+from vault.policy.policy_set import PolicySet
+from vault.subjects.records import unpack
+from vault.subjects.tables import RECORD
+
+__all__ = ["ADA", "DEFAULT_TENANT", "buy", "keys_of", "rows_of", "somebody", "state_of"]
+
+REVIEWED = """by_relationship = { former = "P1Y" } # who"""
+"""Where the shipped schedule lets something be put in for customer-support."""
+START = date(2026, 3, 5)
+
+
+async def swept(node, **how):
+    """Sweep, as fast as it goes; returns what it counted."""
+    run = await sweep(node.house, DEFAULT_TENANT, pace=unpaced(), **how)
+    assert run is not None
+    assert run.finished_at is not None
+    return run.counts
+
+
+def unpaced(per_minute: int = 1_000_000_000) -> Pace:
+    async def sleep(_seconds):
+        raise AssertionError("nobody waits")
+
+    seconds = map(float, count())  # it is a second later whenever somebody looks
+    return (
+        Pace(per_minute, lambda: next(seconds), sleep)
+        if per_minute > 10**6
+        else Pace(per_minute, lambda: 0.0, _at_once)
+    )
+
+
+async def _at_once(_seconds) -> None:
+    return None
+
+
+def go_to(clock, day: date, hour: int = 0) -> None:
+    """Let it be a day, at its very beginning unless said otherwise."""
+    moment = datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+    clock.advance(seconds=(moment - clock.now()).total_seconds())
+
+
+async def there(node, subject) -> dict[str, list]:
+    """Open all that there is of somebody, past all doors: by collection and name in the body."""
+    whom = UUID(str(subject))
+    node.house.keyring.evict(DEFAULT_TENANT, whom)
+    keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom])).get(whom)
+    async with node.house.data.reading() as connection:
+        rows = (await connection.execute(select(RECORD).where(RECORD.c.subject_id == whom))).all()
+    found: dict[str, list] = {}
+    for row in rows:
+        where = place(DEFAULT_TENANT, whom, row.collection, row.id)
+        for name, stored in unpack(row.body).items():
+            value = decode(keys.open(name, stored.sealed, where))
+            found.setdefault(f"{row.collection}.{name}", []).append(value)
+    return found
+
+
+async def put_in_force(node, *changes) -> None:
+    """Put the shipped policies in force with changes in retention.toml."""
+    files = dict(node.house.policies.active(DEFAULT_TENANT).policy_set.files)
+    for old, new in changes:
+        assert old in files["retention.toml"], old
+        files["retention.toml"] = files["retention.toml"].replace(old, new)
+    await node.house.policies.apply(DEFAULT_TENANT, PolicySet.load(files), "test")
+
+
+async def sweeps_on_record(node):
+    """Return what the audit log says of people who were swept."""
+    return [each for each in await node.entries() if each.action == "sweep" and each.subjects]
+
+
+async def write_to(node, subject, moment="2026-03-05T10:00:00Z", **fields):
+    """Append an interaction."""
+    body = {"channel": "email", "body": "Where is my order?", **fields}
+    made = await node.append("support", subject, "interaction", body, "customer-support", occurred_at=moment)
+    assert made.status_code == 201, made.text
+    return made.json()["id"]

@@ -1,0 +1,87 @@
+"""Sweeps at the command line: foreseen, tried, run, listed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
+from tests.support import FixedClock
+from vault.bootstrap import open_vault
+from vault.cli.retention_sweeps import _calendar
+from vault.ids import DEFAULT_TENANT
+from vault.operations.administer import at_the_console
+from vault.operations.create_subject import create_subject
+from vault.operations.sweeping.brake import FEW
+
+__all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
+LONG_AGO = datetime(2015, 3, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def over(vault_folder):
+    """Make somebody of whom nothing is to be kept any more."""
+
+    async def make():
+        async with open_vault(vault_folder, clock=FixedClock(LONG_AGO)) as vault:
+            caller = at_the_console(DEFAULT_TENANT)
+            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
+            profile = {"name": "Ada", "email": "ada@example.org"}
+            await create_subject(vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment")
+
+    asyncio.run(make())
+
+
+def test_what_has_ended_is_foreseen_tried_and_swept(in_vault, over):
+    waiting = in_vault.json("retention", "due", "--days", "0")["waiting"]
+    assert [(each["field"], each["state"], each["values"]) for each in waiting] == [
+        ("profile.email", "next-sweep", 1),
+        ("profile.name", "next-sweep", 1),
+    ]
+    shown = in_vault.ok("retention", "due", "--field", "email")
+    assert "profile.email" in shown
+    assert "profile.name" not in shown
+    would = in_vault.json("retention", "sweep", "--dry-run")
+    assert (would["people"], sum(each["values"] for each in would["would"])) == (1, 2)
+    assert "profile.name" in in_vault.ok("retention", "sweep", "--dry-run")
+    swept = in_vault.json("retention", "sweep")
+    assert (swept["state"], swept["counts"]["erased"], swept["counts"]["whole"]) == ("done", 2, 1)
+    again = in_vault("retention", "sweep")
+    assert again.exit_code == 0
+    assert "0 people" in again.stderr
+    assert [each["counts"]["whole"] for each in in_vault.json("retention", "sweeps")] == [0, 1]
+    assert "everybody" in in_vault.ok("retention", "sweeps")
+    assert in_vault.json("retention", "due")["waiting"] == []
+
+
+def test_the_weeks_are_drawn_by_how_much_ends_in_them():
+    today = date(2026, 3, 5)  # a Thursday
+    lines = _calendar(today, [(today, 10), (today + timedelta(days=14), 40), (today + timedelta(days=15), 0)])
+    assert lines[2] == "2026-03-02  ########## 10"
+    assert lines[3] == "2026-03-09  ."
+    assert lines[4] == f"2026-03-16  {'#' * 40} 40"
+    assert _calendar(today, []) == []
+
+
+def test_a_sweep_that_would_take_much_waits_until_it_is_confirmed(in_vault, over, vault_folder):
+    async def more():
+        async with open_vault(vault_folder, clock=FixedClock(LONG_AGO)) as vault:
+            caller = at_the_console(DEFAULT_TENANT)
+            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
+            for number in range(FEW):
+                profile = {"name": f"Ada {number}"}
+                await create_subject(vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment")
+
+    asyncio.run(more())
+    tried = in_vault("retention", "sweep")
+    assert tried.exit_code == 1
+    assert f"from {FEW + 1} of {FEW + 1} people" in tried.stderr
+    assert "cdv retention sweep --confirm" in tried.stderr
+    told = in_vault("retention", "sweep", "--json")
+    assert (told.exit_code, '"to-confirm"' in told.stdout) == (1, True)
+    assert "to-confirm" in in_vault.ok("retention", "sweeps")
+    swept = in_vault.json("retention", "sweep", "--confirm")
+    assert (swept["state"], swept["counts"]["whole"]) == ("done", FEW + 1)

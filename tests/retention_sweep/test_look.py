@@ -1,0 +1,181 @@
+"""For anybody on any day: what is taken has no ground left, what is left has one, and nobody is looked at too late."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import UUID
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vault.consent.standing import Held, PurposeStanding, Standing, pack
+from vault.operations.retention.applying import day_of, ends_of, values_of
+from vault.operations.sweeping.look import Person, foresee, look_at
+from vault.policy.policy_set import PolicySet
+from vault.retention.clocks import Clocks
+from vault.retention.holds import held_by
+from vault.storage.columns import to_microseconds
+from vault.subjects.records import Stored, happened_at, unpack
+from vault.subjects.records import pack as pack_body
+
+POLICIES = PolicySet.from_folder(Path(__file__).parents[2] / "policies")
+_RULES = POLICIES.files["retention.toml"]
+TURNING = PolicySet.load(
+    {
+        **POLICIES.files,
+        "retention.toml": _RULES.replace('inactive = "P3Y"', 'inactive = "P1Y"').replace(
+            "at_end = { birth_date", 'by_relationship = { former = "P6M" }\nat_end = { birth_date', 1
+        ),
+    }
+)
+"""Whoever is silent for a year is a former customer, of whom much ends on that very day."""
+WHOM = UUID(int=1)
+FIRST, LAST = date(2000, 1, 1), date(2040, 12, 31)
+DAYS = st.dates(FIRST, LAST)
+FIELDS = {
+    "profile": ("name", "email", "birth_date", "notes", "iban", "national_id"),
+    "purchase": ("order", "amount"),
+    "interaction": ("body",),
+    "complaint": ("body",),
+}
+EVENTS = ("contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended")
+PURPOSES = ("direct-marketing", "profiling", "loyalty-programme", "fraud-prevention")
+
+
+def moment(day: date) -> datetime:
+    return datetime.combine(day, time(12), UTC)
+
+
+@st.composite
+def records(draw):
+    collection = draw(st.sampled_from(sorted(FIELDS)))
+    day = draw(DAYS)
+    names = draw(st.lists(st.sampled_from(FIELDS[collection]), min_size=1, unique=True))
+    body = {}
+    for name in names:
+        expires = draw(st.none() | DAYS)
+        general = f"{name}.year" if name == "birth_date" and draw(st.booleans()) else name
+        body[general] = Stored(
+            b"",
+            source="web",
+            collected_at=to_microseconds(moment(day)),
+            expires_at=None if expires is None else to_microseconds(moment(expires)),
+            purpose=draw(st.sampled_from(("order-fulfilment", "direct-marketing", "accounting"))),
+        )
+    occurred = None if collection == "profile" else moment(day)
+    return SimpleNamespace(
+        subject_id=WHOM, collection=collection, id=UUID(int=draw(st.integers(2, 9))), revision=1,
+        created_at=moment(day), updated_at=moment(day), occurred_at=occurred, due_at=None, body=pack_body(body, occurred),
+    )  # fmt: skip
+
+
+@st.composite
+def people(draw):
+    rows = draw(st.lists(records(), min_size=1, max_size=4))
+    said = {
+        name: PurposeStanding(
+            state=draw(st.sampled_from(("none", "given", "withdrawn"))),
+            since=to_microseconds(moment(draw(DAYS))),
+            objection=draw(st.sampled_from(("none", "upheld"))),
+            objected_at=to_microseconds(moment(draw(DAYS))),
+        )
+        for name in draw(st.lists(st.sampled_from(PURPOSES), unique=True))
+    }
+    names = st.sampled_from(("*", "profile.email", "purchase.*"))
+    holds = tuple(Held(b"h" * 16, "legal-claims", names=(draw(names),)) for _ in range(draw(st.integers(0, 1))))
+    newest: dict[str, int] = {}
+    for row in rows:
+        if row.collection != "profile":
+            newest[row.collection] = max(newest.get(row.collection, 0), row.occurred_at.date().toordinal())
+    events = {name: draw(DAYS).toordinal() for name in draw(st.lists(st.sampled_from(EVENTS), unique=True))}
+    standing = pack(Standing(purposes=said, holds=holds))
+    row = SimpleNamespace(id=WHOM, state="active", created_at=moment(FIRST), standing=standing)
+    return Person(row, rows, Clocks(newest, events)), Standing(purposes=said, holds=holds)
+
+
+@settings(max_examples=60)
+@given(people(), DAYS)
+def test_what_is_taken_has_no_ground_left_and_what_is_left_has_one(anybody, day):
+    person, standing = anybody
+    look = look_at(POLICIES, person, moment(day))
+    ends = ends_of(POLICIES, standing, person.clocks, moment(day))
+    today = day.toordinal()
+    for record in look.records:
+        values = values_of(record.row, record.body)
+        happened = day_of(happened_at(record.row, record.body))
+        taken = {*record.gone, *record.views}
+        for name, value in values.items():
+            ending = ends.of(value)
+            held = held_by(standing, value.form or value.field, happened) is not None
+            assert (name in taken) == (ending.may_go(today) and not held)
+            if name in taken:
+                assert ending.least_until is None or ending.least_until < today
+                assert all(claim.until is not None or ending.by != claim.ground for claim in ending.claims)
+
+
+@settings(max_examples=60)
+@given(people(), DAYS, st.integers(1, 400))
+def test_nothing_ends_before_the_day_on_which_it_is_looked_at_again(anybody, day, later):
+    person, _standing = anybody
+    look = look_at(POLICIES, person, moment(day))
+    if look.acts:
+        return
+    for record in look.records:
+        assert record.due.date() > day
+        last = record.due.date() - timedelta(days=1)
+        between = min(day + timedelta(days=later), last)
+        alone = person._replace(records=[record.row], is_whole=False)
+        assert not look_at(POLICIES, alone, moment(between)).acts
+        assert unpack(record.row.body) == record.body
+
+
+@settings(max_examples=100)
+@given(people(), DAYS, st.integers(0, 3), st.sampled_from((POLICIES, TURNING)))
+def test_what_is_foreseen_for_a_day_is_what_a_sweep_does_on_it(anybody, today, which, policies):
+    person, _standing = anybody
+    foreseen = [each for each in foresee(policies, person, moment(today)) if each.on is not None and not each.is_held]
+    days = [each.on for each in foreseen if today.toordinal() <= each.on < date.max.toordinal()]
+    day = days[which % len(days)] if days else today.toordinal()
+    done = [
+        (f"{look.row.collection}.{name}", then)
+        for look in look_at(policies, person, moment(date.fromordinal(day))).records
+        for name, then in (
+            *((name, "erase") for name in look.gone), *look.views.items(),
+            *((each.field, each.kind) for each in look.ended),
+        )
+    ]  # fmt: skip
+    assert Counter(each.name for each in foreseen if each.on <= day) == Counter(name for name, _then in done)
+    assert not Counter((each.name, each.then) for each in foreseen if each.on == day) - Counter(done)
+
+
+def test_what_ends_with_the_relationship_is_foreseen_for_that_day():
+    came, bought, today, turn = date(2025, 1, 10), date(2026, 3, 5), date(2026, 6, 1), date(2027, 3, 6)
+    body = {"email": Stored(b"", collected_at=to_microseconds(moment(came)), purpose="order-fulfilment")}
+    row = SimpleNamespace(
+        subject_id=WHOM, collection="profile", id=WHOM, revision=1, created_at=moment(came), updated_at=moment(came),
+        occurred_at=None, due_at=None, body=pack_body(body, None),
+    )  # fmt: skip
+    whom = SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(came))
+    person = Person(whom, [row], Clocks({"purchase": bought.toordinal()}))
+    (value,) = foresee(TURNING, person, moment(today))
+    assert (value.on, value.then) == (turn.toordinal(), "erase")
+    for day, gone in ((turn - timedelta(days=1), ()), (turn, ("email",))):
+        assert look_at(TURNING, person, moment(day)).records[0].gone == gone
+
+
+def test_of_whom_there_is_no_value_is_looked_at_again_when_that_is_to_end():
+    day = date(2026, 3, 5)
+    row = SimpleNamespace(
+        subject_id=WHOM, collection="profile", id=WHOM, revision=1, created_at=moment(FIRST), updated_at=moment(day),
+        occurred_at=None, due_at=None, body=pack_body({}, None),
+    )  # fmt: skip
+    person = Person(SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(FIRST)), [row])
+    last = day + timedelta(days=30)
+    for today in (day, last):
+        look = look_at(POLICIES, person, moment(today))
+        assert not look.is_over
+        assert look.records[0].due == datetime.combine(last + timedelta(days=1), time(), UTC)
+    assert look_at(POLICIES, person, moment(last + timedelta(days=1))).is_over
