@@ -9,9 +9,12 @@ from uuid import UUID
 import pytest
 
 from vault.bootstrap import shipped_policies
-from vault.operations.erasure.verdict import Claim, Item, Value, laws_of, lines, purposes_kept_for, verdicts
+from vault.consent.standing import NOTHING
+from vault.operations.erasure.verdict import Claim, Item, lines, purposes_kept_for, verdicts
+from vault.operations.retention.applying import ends_of
 from vault.policy.policy_set import PolicySet
-from vault.storage.columns import to_microseconds
+from vault.retention.clocks import Clocks
+from vault.retention.ends import Value
 
 TODAY = date(2026, 3, 5)
 PROFILE = UUID(int=1)
@@ -22,26 +25,35 @@ def policies():
     return PolicySet.from_folder(Path(shipped_policies()))
 
 
-def moment(day: str) -> datetime:
-    return datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
+def day(text: str) -> int:
+    return date.fromisoformat(text).toordinal()
 
 
-def profile(*fields: str, purpose="order-fulfilment", day="2025-01-10") -> Item:
-    collected = to_microseconds(moment(day))
-    return Item("profile", PROFILE, moment(day), tuple(Value(each, purpose, collected) for each in fields))
+def profile(*fields: str, purpose="order-fulfilment", on="2025-01-10") -> Item:
+    values = {each: Value(f"profile.{each}", day(on), purpose, None, day(on)) for each in fields}
+    return Item("profile", PROFILE, values)
 
 
-def record(collection: str, day: str, *fields: str, number=2) -> Item:
-    values = tuple(Value(each, "order-fulfilment", to_microseconds(moment("2026-03-01"))) for each in fields)
-    return Item(collection, UUID(int=number), moment(day), values)
+def record(collection: str, on: str, *fields: str, number=2) -> Item:
+    collected = day("2026-03-01")
+    values = {each: Value(f"{collection}.{each}", day(on), "order-fulfilment", None, collected) for each in fields}
+    return Item(collection, UUID(int=number), values)
 
 
-def kept(policies, *items, claims=(), scope=lambda _whole: True, today=TODAY):
-    laws = laws_of(policies.catalogue, policies.purposes.values(), policies.retention, today)
-    found = verdicts(laws, items, scope, claims, today)
+def found_of(policies, *items, claims=(), scope=lambda _whole: True, events=(), today=TODAY):
+    newest: dict[str, int] = {}
+    for item in items:
+        for value in item.values.values():
+            newest[item.collection] = max(newest.get(item.collection, 0), value.start)
+    clocks = Clocks(newest, {name: day(on) for name, on in events})
+    now = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
+    return verdicts(ends_of(policies, NOTHING, clocks, now), items, scope, claims, today)
+
+
+def kept(policies, *items, **how):
     return {
         f"{collection}.{field}": {(keep.purpose or keep.ground, str(keep.until)) for keep in keeps}
-        for (collection, _record), fields in found.items()
+        for (collection, _record), fields in found_of(policies, *items, **how).items()
         for field, keeps in fields.items()
         if keeps
     }
@@ -52,7 +64,7 @@ def test_without_an_obligation_nothing_is_kept(policies):
 
 
 def test_the_persons_own_rights_are_no_reason_to_hold_anything(policies):
-    assert kept(policies, profile("name", purpose="subject-rights", day="2026-03-01")) == {}
+    assert kept(policies, profile("name", purpose="subject-rights", on="2026-03-01")) == {}
 
 
 def test_the_books_keep_a_purchase_by_its_own_date_and_of_the_profile_what_they_need(policies):
@@ -70,9 +82,9 @@ def test_the_books_keep_a_purchase_by_its_own_date_and_of_the_profile_what_they_
     }
 
 
-@pytest.mark.parametrize(("day", "is_kept"), [("2016-03-04", False), ("2016-03-05", True), ("2016-03-06", True)])
-def test_the_last_day_of_a_period_still_counts(policies, day, is_kept):
-    found = kept(policies, profile("name"), record("purchase", day, "amount"))
+@pytest.mark.parametrize(("on", "is_kept"), [("2016-03-04", False), ("2016-03-05", True), ("2016-03-06", True)])
+def test_the_last_day_of_a_period_still_counts(policies, on, is_kept):
+    found = kept(policies, profile("name"), record("purchase", on, "amount"))
     assert set(found) == ({"profile.name", "purchase.amount"} if is_kept else set())
 
 
@@ -100,7 +112,7 @@ def test_a_field_that_two_laws_need_is_kept_for_both(policies):
 
 
 def test_a_field_that_was_collected_for_the_obligation_itself_is_kept_by_its_own_date(policies):
-    found = kept(policies, profile("iban", "email", purpose="accounting", day="2025-01-10"))
+    found = kept(policies, profile("iban", "email", purpose="accounting", on="2025-01-10"))
     assert found == {"profile.iban": {("accounting", "2035-01-10")}}
 
 
@@ -127,8 +139,7 @@ def test_claims_keep_what_they_name_until_their_day(policies):
 
 def test_what_is_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
     items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
-    laws = laws_of(policies.catalogue, policies.purposes.values(), policies.retention, TODAY)
-    found = verdicts(laws, items, lambda whole: whole.startswith("profile."), (), TODAY)
+    found = found_of(policies, *items, scope=lambda whole: whole.startswith("profile."))
     assert found.keys() == {("profile", PROFILE)}
     assert purposes_kept_for(found) == ("accounting",)
     told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in lines(found)}

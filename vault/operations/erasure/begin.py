@@ -13,7 +13,7 @@ from vault.operations.decide import SUBJECT_NOT_FOUND
 from vault.operations.erasure.scope import checked_scope
 from vault.operations.requests.change import changing_request, no_request
 from vault.operations.system import by_itself
-from vault.requests.erasures import Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
+from vault.requests.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.requests.store import find_request, open_requests_of
 from vault.subjects.changes import locked_subject
 from vault.subjects.merging import merged_into
@@ -82,8 +82,10 @@ async def _begin(change: RequestChange) -> float | None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     earlier = await erasures_of(connection, tenant, subject)
     under_way = next((each for each in earlier if each.finished_at is None), None)
+    if under_way is not None and under_way.facts.cause == RETENTION:
+        return SOON  # a sweep's, which took what it took, and not what is asked for
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
-        if await _is_carried_out(connection, tenant, subject, under_way):
+        if under_way.request is None or await _is_carried_out(connection, tenant, subject, under_way):
             return SOON
         await _give_up(connection, tenant, under_way)
         under_way = None
@@ -96,7 +98,7 @@ async def _begin(change: RequestChange) -> float | None:
 
 
 async def _is_carried_out(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, erasure: Erasure) -> bool:
-    """Tell whether an erasure goes on by itself: its request may have been handed back to people, or rejected."""
+    """Tell whether a request's erasure goes on: the request may have been handed back to people, or rejected."""
     asked = await open_requests_of(connection, tenant, subject)
     return any(each.erasure == erasure.id and each.state in UNDER_WAY for each in asked)
 

@@ -23,9 +23,11 @@ from vault.requests.machine import OPEN
 from vault.requests.request import decode
 from vault.requests.store import events_of, rewrite_event
 from vault.requests.tables import IDENTITY_CODE, RECTIFICATION, REQUEST, SUBJECT_SESSION
+from vault.retention.reviews import clear_reviews
+from vault.retention.store import clear_clocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,24 +50,27 @@ async def clear_beside(
     subject: SubjectId,
     requests: list[Any],
     *,
-    erasure: UUID,
+    erasures: Collection[UUID],
     anew: Anew | None,
 ) -> None:
     """Take away what lies beside the records of somebody who is erased as a whole.
 
     Of consents stays that they were given or taken back, for which purpose, by which text and when: that is proof
     (Art. 7(1)) without a value of the person's. Of requests stays what became of them, and of this one what was said,
-    for as long as the person has a key at all.
+    for as long as the person has a key at all. What a law keeps tells by itself until when; the clocks, which would
+    tell when somebody last bought something, go.
 
     Args:
         connection: the open transaction.
         tenant: whose.
         subject: the person.
         requests: from :func:`lock_requests`.
-        erasure: this one.
+        erasures: this one, and those that it goes on with.
         anew: the keys, where something of the person stays.
     """
     await drop_packages(connection, tenant, subject)
+    await clear_clocks(connection, tenant, [subject])
+    await clear_reviews(connection, tenant, [subject])
     await _end_access(connection, tenant, subject, [row.id for row in requests])
     await connection.execute(
         delete(RECTIFICATION).where(RECTIFICATION.c.tenant_id == tenant, RECTIFICATION.c.subject_id == subject)
@@ -73,10 +78,10 @@ async def clear_beside(
     await connection.execute(
         delete(CONFIRMATION).where(CONFIRMATION.c.tenant_id == tenant, CONFIRMATION.c.subject_id == subject)
     )
-    await _rewrite_consents(connection, tenant, subject, _bare)
+    await _rewrite_consents(connection, tenant, subject, bare)
     for row in requests:
-        own = decode(row.body).erasure == erasure
-        await _rewrite_request(connection, tenant, row, anew if own else None)
+        own = decode(row.body).erasure in erasures
+        await rewrite_request(connection, tenant, row, anew if own else None)
 
 
 async def renew_beside(
@@ -104,7 +109,7 @@ async def renew_beside(
     for row in requests:
         request = decode(row.body)
         says_values = request.kind == "rectification" and request.state not in OPEN
-        await _rewrite_request(connection, tenant, row, anew, without_details=says_values)
+        await rewrite_request(connection, tenant, row, anew, without_details=says_values)
 
 
 async def _end_access(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, requests: list[UUID]) -> None:
@@ -116,7 +121,8 @@ async def _end_access(connection: AsyncConnection, tenant: TenantId, subject: Su
     await connection.execute(delete(IDENTITY_CODE).where(IDENTITY_CODE.c.tenant_id == tenant, mine))
 
 
-def _bare(event: consents.Event) -> consents.Event:
+def bare(event: consents.Event) -> consents.Event:
+    """Leave of an event that it was, for which purpose, by which text and when."""
     return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)
 
 
@@ -146,7 +152,7 @@ async def _renew_rectifications(connection: AsyncConnection, anew: Anew, in_scop
             await connection.execute(update(RECTIFICATION).where(*this).values(details=sealed))
 
 
-async def _rewrite_request(
+async def rewrite_request(
     connection: AsyncConnection, tenant: TenantId, row: Any, anew: Anew | None, *, without_details: bool = False
 ) -> None:
     """Seal what was written about a request anew, or take it away."""

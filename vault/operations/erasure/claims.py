@@ -103,7 +103,7 @@ def claims_in(
 
 def claims_of(tenant: TenantId, requests: Sequence[Any], erasure: Erasure, keys: SubjectKeys | None) -> list[Claim]:
     """Read the claims in all requests that an erasure carries out; raises what :func:`claims_in` raises."""
-    own = [row for row in requests if decode(row.body).erasure == erasure.id]
+    own = [row for row in requests if decode(row.body).erasure in {erasure.id, *erasure.facts.resumes}]
     return [claim for row in own for claim in claims_in(keys, tenant, row.subject_id, row.id, row.details)]
 
 

@@ -14,6 +14,7 @@ from vault.operations.on_record import on_record
 from vault.operations.requests.change import no_request
 from vault.operations.rights import require_right
 from vault.requests.store import find_request
+from vault.retention.store import NO_CLOCKS, clocks_in
 from vault.subjects.erasing import person, records_of
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ async def preview_erasure(
     async with house.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         records = [] if row is None else await records_of(connection, caller.tenant, subject)
+        clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    found = decided(policy_set, row, records, scope, claims, house.clock.now())
+    found = decided(policy_set, row, records, scope, claims, house.clock.now(), clocks)
     made = entry(
         house,
         caller,

@@ -78,7 +78,7 @@ async def destroy_keys(house: House, tenant: TenantId, erasure: Erasure) -> None
     if erasure.key_version is None:
         await house.keyring.destroy_subject_keys(tenant, [subject, *others])
     else:
-        await house.keyring.destroy_older_keys(tenant, subject, erasure.key_version)
+        await house.keyring.destroy_older_keys(tenant, {subject: erasure.key_version})
         await house.keyring.destroy_subject_keys(tenant, others)
     await go_on(house, tenant, erasure.id, "taken", "destroyed")
 

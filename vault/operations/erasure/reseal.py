@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from vault.catalogue.types import decode
 from vault.crypto.seal import place
-from vault.storage.columns import from_microseconds, to_microseconds
+from vault.storage.columns import to_microseconds
 from vault.subjects.index import digests
-from vault.subjects.records import earliest_expiry, pack, unpack
+from vault.subjects.records import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,11 +88,9 @@ def what_stays(
 
 
 def _row(row: Any, body: Mapping[str, Stored], now: datetime, *, leads: bool) -> tuple[Any, ...]:
-    expiry = earliest_expiry(body)
-    due = None if expiry is None else from_microseconds(expiry)
     return (
         row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, now, row.occurred_at,
-        due, row.external_digest if leads else None, pack(body, row.occurred_at),
+        now, row.external_digest if leads else None, pack(body, row.occurred_at),
     )  # fmt: skip
 
 
@@ -108,8 +106,13 @@ def _leads(
 
 
 def _ending(stored: Stored, verdict: Verdict) -> Stored:
-    """Let a kept value end with the last day on which it is kept, or earlier, as it would have anyway."""
-    ends = [_over(keep.until) for keep in verdict]
+    """Let a kept value end with the last day on which it is kept, or earlier, as it would have anyway.
+
+    What a hold alone keeps has no such day: once it is lifted, the erasure goes on.
+    """
+    ends = [_over(keep.until) for keep in verdict if keep.until is not None]
+    if verdict and not ends:
+        return replace(stored, expires_at=None)
     if stored.expires_at is not None:
         ends = [min(stored.expires_at, max(ends, default=stored.expires_at))]
     return replace(stored, expires_at=max(ends)) if ends else stored

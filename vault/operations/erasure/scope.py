@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from vault.catalogue.model import HOME, LegalBasis, UnknownName, covers
 from vault.consent.ground import refusal
 from vault.consent.standing import Standing
@@ -13,7 +15,7 @@ from vault.requests.request import Scope
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Purpose
@@ -57,6 +59,11 @@ def in_scope(policy_set: PolicySet, scope: Scope, standing: Standing, now: datet
     ]
     left = {field.whole for field in catalogue.fields()} & (_needed(given) - _needed(others))
     return lambda whole: whole in left or any(covers(whole, name) for name in names)
+
+
+def also(scope: Scope, fields: Sequence[str]) -> Scope:
+    """Widen a scope by fields, named whole."""
+    return replace(scope, fields=tuple(dict.fromkeys([*scope.fields, *fields])))
 
 
 def _still_holds(policy_set: PolicySet, purpose: Purpose, standing: Standing, now: datetime) -> bool:

@@ -22,15 +22,18 @@ from vault.operations.build import EXTERNAL_IDS
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.erasure.beside import clear_beside, lock_requests, renew_beside
 from vault.operations.erasure.claims import claims_of
+from vault.operations.erasure.held import of_rests
 from vault.operations.erasure.reseal import Anew, what_stays
-from vault.operations.erasure.scope import in_scope
+from vault.operations.erasure.scope import also, in_scope
 from vault.operations.erasure.verdict import lines, purposes_kept_for
 from vault.operations.erasure.view import decided
 from vault.operations.recipients.tell import EVERYTHING, tell_recipients
 from vault.operations.system import by_itself
+from vault.operations.tombstone_lines import note_erasure
 from vault.operations.tombstones import EMAIL, digests_of
 from vault.requests.erasures import add_tombstones, find_erasure, save_erasure
 from vault.requests.store import request_ids_of
+from vault.retention.store import NO_CLOCKS, clocks_in
 from vault.subjects.changes import locked_subject
 from vault.subjects.erasing import (
     aliases_of,
@@ -40,7 +43,7 @@ from vault.subjects.erasing import (
     close_person,
     records_of,
 )
-from vault.subjects.records import unpack
+from vault.subjects.records import unpack, view_name
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
@@ -52,10 +55,11 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
-    from vault.operations.erasure.verdict import Verdicts
+    from vault.operations.erasure.verdict import Claim, Verdicts
     from vault.operations.house import House
     from vault.policy.policy_set import PolicySet
     from vault.requests.erasures import Erasure, Facts
+    from vault.requests.request import Scope
 
 
 class Secrets(NamedTuple):
@@ -78,6 +82,9 @@ class Taken(NamedTuple):
     requests: list[Any]
     found: Verdicts
     now: datetime
+    claims: list[Claim]
+    scope: Scope
+    again: bool = False
 
     @property
     def subject(self) -> SubjectId:
@@ -90,13 +97,28 @@ class Taken(NamedTuple):
         return self.house.policies.active(self.tenant).policy_set
 
 
-async def take_away(house: House, tenant: TenantId, erasure: Erasure) -> None:
+async def take_away(
+    house: House,
+    tenant: TenantId,
+    erasure: Erasure,
+    *,
+    replayed: Sequence[Claim] | None = None,
+    gone: Sequence[str] = (),
+) -> None:
     """Take away what an erasure takes; does nothing where that has happened.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        erasure: laid down before.
+        replayed: where it is carried out once more after a restore: what staff kept for legal claims then. The ledger
+            of tombstones, by which it is, has its line already.
+        gone: of a part that is: the fields that went then, under policies that may not be in force now.
 
     Raises:
         NotFound: there is no such person, or only a part was to be erased and there is nobody any more.
         CannotOpen: a value that stays does not open; nothing is changed.
-        Unavailable: a request of the person's came in at this moment.
+        Unavailable: a request of the person's came in at this moment, or the ledger of tombstones does not answer.
     """
     subject = SubjectId(erasure.subject)
     house.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
@@ -118,9 +140,13 @@ async def take_away(house: House, tenant: TenantId, erasure: Erasure) -> None:
         records = await records_of(connection, tenant, subject)
         now = house.clock.now()
         policy_set = house.policies.active(tenant).policy_set
-        claims = claims_of(tenant, requests, current, secrets.keys)
-        found = decided(policy_set, row, records, current.facts.scope, claims, now)
-        taken = Taken(house, connection, tenant, current, row, records, requests, found, now)
+        claims = [*claims_of(tenant, requests, current, secrets.keys), *(replayed or ())]
+        clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
+        scope = current.facts.scope if current.is_whole else also(current.facts.scope, gone)
+        found = decided(policy_set, row, records, scope, claims, now, clocks)
+        found = of_rests(found, records, current.facts.rests)
+        again = replayed is not None
+        taken = Taken(house, connection, tenant, current, row, records, requests, found, now, claims, scope, again)
         await (_whole(taken, secrets) if current.is_whole else _part(taken, secrets))
 
 
@@ -139,7 +165,8 @@ async def _whole(taken: Taken, secrets: Secrets) -> None:
         await taken.house.subjects.add(connection, records=left.records)
     await clear_external(connection, tenant, subject)
     await clear_aliases(connection, tenant, subject)
-    await clear_beside(connection, tenant, subject, taken.requests, erasure=taken.erasure.id, anew=anew)
+    own = {taken.erasure.id, *taken.erasure.facts.resumes}
+    await clear_beside(connection, tenant, subject, taken.requests, erasures=own, anew=anew)
     await add_tombstones(connection, tenant, taken.erasure.id, tombstones, taken.now)
     await close_person(
         connection,
@@ -150,6 +177,7 @@ async def _whole(taken: Taken, secrets: Secrets) -> None:
     )
     newest = max([0 if anew is None else anew.keys.current_version, *(each[-1] for each in versions.values())])
     await _save(taken, anew, told, aliases=tuple(aliases), newest=newest, keys=sum(map(len, versions.values())))
+    await _note(taken, aliases=aliases, tombstones=tombstones)
 
 
 async def _part(taken: Taken, secrets: Secrets) -> None:
@@ -169,9 +197,10 @@ async def _part(taken: Taken, secrets: Secrets) -> None:
     await taken.house.subjects.add(connection, records=left.records, index=left.leads)
     if f"{PROFILE}.{EXTERNAL_IDS}" in gone:
         await clear_external(connection, tenant, subject)
-    test = in_scope(taken.policy_set, taken.erasure.facts.scope, unpack_standing(taken.row.standing), taken.now)
+    test = in_scope(taken.policy_set, taken.scope, unpack_standing(taken.row.standing), taken.now)
     await renew_beside(connection, anew, taken.requests, in_scope=test)
     await _save(taken, anew, told, newest=anew.keys.current_version, keys=len(versions.get(subject, [])))
+    await _note(taken, gone=gone)
 
 
 async def _anew(taken: Taken) -> Anew | None:
@@ -216,9 +245,9 @@ def _tombstones(taken: Taken, secrets: Secrets) -> dict[bytes, str]:
 def _standing(taken: Taken) -> bytes | None:
     """Say what what is kept is kept for; to answer the person about it is always among that."""
     answers = [name for name, purpose in taken.policy_set.purposes.items() if purpose.answers_people]
-    kept_for = sorted({*purposes_kept_for(taken.found), *answers})
-    restricted_at = unpack_standing(taken.row.standing).restricted_at
-    return pack_standing(Standing(restricted_at=restricted_at, kept_for=tuple(kept_for)))
+    before = unpack_standing(taken.row.standing)
+    kept_for = sorted({*purposes_kept_for(taken.found), *before.kept_for, *answers})
+    return pack_standing(Standing(restricted_at=before.restricted_at, kept_for=tuple(kept_for), holds=before.holds))
 
 
 async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> None:
@@ -243,7 +272,14 @@ async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> Non
     await save_erasure(taken.connection, taken.tenant, saved)
 
 
+async def _note(taken: Taken, **facts: Any) -> None:
+    """Write the erasure on the ledger of tombstones, as the last thing before the commit: no backup is to undo it."""
+    if not taken.again:
+        await note_erasure(taken.house, taken.tenant, taken.erasure, claims=taken.claims, **facts)
+
+
 def _names(taken: Taken, summed: Sequence[Any]) -> tuple[str, ...]:
     catalogue = taken.policy_set.catalogue
-    gone = dict.fromkeys(line.field for line in summed if line.ground is None)
-    return tuple(f"{field}.clear" for field in gone if field in catalogue)
+    gone = dict.fromkeys(line.field.partition(".") for line in summed if line.ground is None)
+    names = (f"{collection}.{view_name(name)}" for collection, _dot, name in gone)
+    return tuple(name for name in names if name in catalogue)

@@ -5,22 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vault.consent.standing import unpack as unpack_standing
+from vault.operations.erasure.held import as_kept, with_holds
 from vault.operations.erasure.scope import in_scope
-from vault.operations.erasure.verdict import Item, Value, laws_of, verdicts
-from vault.storage.columns import from_microseconds
+from vault.operations.erasure.verdict import Item, verdicts
+from vault.operations.retention.applying import day_of, ends_of, values_of
+from vault.retention.store import NO_CLOCKS
 from vault.subjects.records import happened_at, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from vault.operations.erasure.verdict import Claim, Verdicts
     from vault.policy.policy_set import PolicySet
     from vault.requests.request import Scope
+    from vault.retention.clocks import Clocks
+    from vault.subjects.records import Stored
 
 
 def decided(
-    policy_set: PolicySet, row: Any, records: Sequence[Any], scope: Scope, claims: Sequence[Claim], now: datetime
+    policy_set: PolicySet,
+    row: Any,
+    records: Sequence[Any],
+    scope: Scope,
+    claims: Sequence[Claim],
+    now: datetime,
+    clocks: Clocks = NO_CLOCKS,
 ) -> Verdicts:
     """Decide about every value of a person that is in scope.
 
@@ -31,14 +41,18 @@ def decided(
         scope: what is to be erased.
         claims: what staff keep for legal claims.
         now: the moment.
+        clocks: the person's.
     """
-    today = now.date()
-    laws = laws_of(policy_set.catalogue, policy_set.purposes.values(), policy_set.retention, today)
-    test = in_scope(policy_set, scope, unpack_standing(row.standing), now)
-    return verdicts(laws, [_item(each) for each in records], test, claims, today)
+    standing = unpack_standing(row.standing)
+    bodies = [(each, unpack(each.body)) for each in records]
+    clocks = clocks.at_least({each.collection: day_of(happened_at(each, body)) for each, body in _by_age(bodies)})
+    items = [Item(each.collection, each.id, values_of(each, body)) for each, body in bodies]
+    test = in_scope(policy_set, scope, standing, now)
+    found = verdicts(ends_of(policy_set, standing, clocks, now), items, test, claims, now.date())
+    if row.state == "retained":
+        found = as_kept(found, records, now)
+    return with_holds(found, records, standing)
 
 
-def _item(record: Any) -> Item:
-    body = unpack(record.body)
-    values = tuple(Value(name, stored.purpose, stored.collected_at) for name, stored in body.items())
-    return Item(record.collection, record.id, from_microseconds(happened_at(record, body)), values)
+def _by_age(bodies: Iterable[tuple[Any, Mapping[str, Stored]]]) -> list[tuple[Any, Mapping[str, Stored]]]:
+    return sorted(bodies, key=lambda each: happened_at(*each))

@@ -1,6 +1,7 @@
 """Propose who might be the same person: digests lead to candidates, and unsealing tells the false ones.
 
-What is told are ids, names of fields and a score: never a value, and nothing of who is restricted or erased.
+What is told are ids, names of fields and a score: never a value, and nothing of who is restricted or erased. What is
+over, or under a legal hold, is not compared.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.types import decode
 from vault.consent.ground import RESTRICTED
+from vault.consent.standing import unpack as unpack_standing
 from vault.crypto.seal import place
 from vault.errors import Denied, NotFound
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.merge.matching import LEAST, alike, lookups, score, telling_fields, traits
 from vault.operations.on_record import on_record
+from vault.operations.retention.over import over_values
 from vault.operations.rights import require_right
+from vault.retention.holds import held_by
 from vault.storage.columns import to_microseconds
 from vault.subjects.records import unpack
 from vault.subjects.store import GONE, PROFILE, Wanted
@@ -96,9 +100,11 @@ async def known_people(
     """Open the telling fields of people, of those that are neither erased nor restricted."""
     present = [each for each in people if each is not None and each.state == "active" and each.profile is not None]
     keys = await house.keyring.subject_keys(tenant, [each.id for each in present])
-    now = to_microseconds(house.clock.now())
+    now, over = to_microseconds(house.clock.now()), await over_values(house, tenant, present)
     return {
-        each.id: Known(each, traits(fields, _values(tenant, each, keys[each.id], fields, now)))
+        each.id: Known(
+            each, traits(fields, _values(tenant, each, keys[each.id], fields, now, over.get(each.id, frozenset())))
+        )
         for each in present
         if each.id in keys
     }
@@ -138,12 +144,15 @@ async def _likely(
 
 
 def _values(
-    tenant: TenantId, found: Found, keys: SubjectKeys, fields: Mapping[str, Field], now: int
+    tenant: TenantId, found: Found, keys: SubjectKeys, fields: Mapping[str, Field], now: int, over: frozenset[str]
 ) -> dict[str, object]:
     where = place(tenant, found.id, PROFILE, found.id)
-    body = unpack(found.profile or b"")
+    body, standing = unpack(found.profile or b""), unpack_standing(found.standing)
     return {
         name: decode(keys.open(name, stored.sealed, where))
         for name, stored in body.items()
-        if name in fields and (stored.expires_at is None or stored.expires_at > now)
+        if name in fields
+        and name not in over
+        and (stored.expires_at is None or stored.expires_at > now)
+        and held_by(standing, fields[name].whole, 0) is None  # of a profile the day does not matter
     }

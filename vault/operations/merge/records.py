@@ -45,7 +45,7 @@ async def move_records(house: House, connection: AsyncConnection, move: Move) ->
     digests = [row.external_digest for row in rows if row.external_digest is not None]
     there = await records_by_external(connection, move.tenant, move.survivor.id, digests)
     made: list[Rows] = []
-    same = apart = 0
+    same, apart, now = 0, 0, house.clock.now()
     for row in rows:
         if row is profile:
             continue
@@ -55,7 +55,7 @@ async def move_records(house: House, connection: AsyncConnection, move: Move) ->
             same += 1
             continue
         apart += earlier is not None
-        made.append(moved(move, row, external_digest=digest if earlier is None else None))
+        made.append(moved(move, row, external_digest=digest if earlier is None else None, now=now))
     index = [each for rows in made for each in rows.leads]
     await house.subjects.add(connection, records=[each.record for each in made], index=index)
     return Moved(len(made), same, apart, merged)
@@ -64,8 +64,8 @@ async def move_records(house: House, connection: AsyncConnection, move: Move) ->
 async def _merge_profiles(house: House, connection: AsyncConnection, move: Move, mine: Any, theirs: Any) -> Profile:
     profile = merged_profile(move, mine, theirs)
     if profile.body != mine.body:
-        changes = {"revision": mine.revision + 1, "updated_at": house.clock.now(), "due_at": profile.due_at}
-        await change_record(connection, mine, body=profile.body, **changes)
+        now = house.clock.now()
+        await change_record(connection, mine, body=profile.body, revision=mine.revision + 1, updated_at=now, due_at=now)
     where, version = (move.tenant, move.survivor.id, mine.id), move.index_keys.version
     await change_index(connection, *where, gone=(), come=profile.come, version=version)
     return profile

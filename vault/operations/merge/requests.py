@@ -49,7 +49,8 @@ async def require_at_rest(connection: AsyncConnection, move: Move, requests: Seq
     if await request_ids_of(connection, move.tenant, both) - {each.request.id for each in requests}:
         raise Unavailable("a request of one of the two came in at this moment", hint="send it again")
     erasures = [erasure for each in both for erasure in await erasures_of(connection, move.tenant, each)]
-    half_erased = any(each.finished_at is None and each.state != "begun" for each in erasures)
+    # One that was laid down by itself has no request that could be laid down anew for whoever stays.
+    half_erased = any(each.finished_at is None and (each.state != "begun" or each.request is None) for each in erasures)
     if half_erased or any(each.request.state in UNDER_WAY for each in requests):
         raise Conflict(
             "a request of one of the two is being carried out",

@@ -14,9 +14,8 @@ from vault.crypto.seal import place
 from vault.operations.build import EXTERNAL_IDS, Rows
 from vault.operations.consents.children import BIRTH_DATE
 from vault.operations.external_ids import united
-from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
-from vault.subjects.records import earliest_expiry, pack, unpack
+from vault.subjects.records import pack, unpack
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
@@ -55,14 +54,13 @@ class Profile(NamedTuple):
     """
 
     body: bytes
-    due_at: datetime | None
     taken: list[str]
     conflicts: list[str]
     come: set[bytes]
     born: object
 
 
-def moved(move: Move, row: Any, *, external_digest: bytes | None) -> Rows:
+def moved(move: Move, row: Any, *, external_digest: bytes | None, now: datetime) -> Rows:
     """Make the rows of a record at its new place: the same id, values, origins and times."""
     fields = move.catalogue.collections[row.collection].fields if row.collection in move.catalogue.collections else {}
     values = _opened(move, move.duplicate, row)
@@ -70,7 +68,7 @@ def moved(move: Move, row: Any, *, external_digest: bytes | None) -> Rows:
     sealed = {name: _sealed(move, row.collection, row.id, name, body[name], value) for name, value in values.items()}
     record = (
         row.tenant_id, move.survivor.id, row.collection, row.id, row.revision, row.created_at, row.updated_at,
-        row.occurred_at, row.due_at, external_digest, pack(sealed, row.occurred_at),
+        row.occurred_at, now, external_digest, pack(sealed, row.occurred_at),
     )  # fmt: skip
     version = move.index_keys.version
     found = {digest for name, value in values.items() for digest in _digests(move, fields.get(name), value)}
@@ -97,10 +95,8 @@ def merged_profile(move: Move, mine: Any, theirs: Any) -> Profile:
         conflicts.remove(EXTERNAL_IDS)
         both = encode(united(_ids(have), _ids(come)))
         body[EXTERNAL_IDS] = _sealed(move, PROFILE, mine.id, EXTERNAL_IDS, body[EXTERNAL_IDS], both)
-    expiry = earliest_expiry(body)
     return Profile(
         pack(body, None),
-        None if expiry is None else from_microseconds(expiry),
         taken,
         conflicts,
         {digest for name in taken for digest in _digests(move, fields.get(name), come[name])},

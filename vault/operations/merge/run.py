@@ -20,6 +20,7 @@ from vault.ids import new_id
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.fence import current_keys
 from vault.operations.merge.consents import carry_consents
+from vault.operations.merge.holds import carry_holds
 from vault.operations.merge.records import move_records
 from vault.operations.merge.rectifications import carry_rectifications
 from vault.operations.merge.requests import carry_requests, end_access, require_at_rest, tell_asked
@@ -27,8 +28,13 @@ from vault.operations.merge.reseal import Move, Side
 from vault.operations.on_record import on_record
 from vault.operations.recipients.tell import EVERYTHING, tell_recipients
 from vault.operations.rights import require_right
+from vault.operations.tombstone_lines import note_merge
 from vault.requests.store import locked_requests_of
+from vault.retention.reviews import move_reviews
+from vault.retention.store import join_clocks
+from vault.subjects.changes import mark_due
 from vault.subjects.merging import lead_to, locked_subjects, merged_into, newest_aliases, take_away
+from vault.subjects.records import view_name
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
@@ -104,7 +110,7 @@ async def merge_subjects(
         InvalidInput: one and the same id twice, or no evidence.
         Denied: no role of the caller's may merge.
         NotFound: one of the two is not there, or no longer; :class:`SubjectMerged` where it was merged elsewhere.
-        Conflict: a request of one of the two is being carried out.
+        Conflict: a request of one of the two is being carried out, or a value would be lost that a hold covers.
         Unavailable: a database did not answer; the same call again ends the merge, or begins it.
     """
     await require_right(house, caller, "vault:subjects", "merge", audited_as="merge")
@@ -166,6 +172,10 @@ async def _merge(
         house, connection, caller, move, both.requests, pseudonym=mine.pseudonym, events=consents
     )
     await end_access(house, connection, move)
+    await carry_holds(connection, move, theirs, records.profile.conflicts)
+    await join_clocks(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
+    await move_reviews(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
+    await mark_due(connection, move.tenant, [move.survivor.id], house.clock.now())
     await take_away(connection, move.tenant, move.duplicate.id)
     await lead_to(
         connection,
@@ -175,6 +185,7 @@ async def _merge(
         entry=entry_id,
         now=house.clock.now(),
     )
+    await note_merge(house, move.tenant, survivor=move.survivor.id, duplicate=move.duplicate.id)
     if (mine.state == "restricted") != (theirs.state == "restricted"):
         await _tell_restricted(house, connection, move, mine)
     await _note(house, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
@@ -224,7 +235,7 @@ async def _note(
         action="merge",
         decision="allowed",
         subjects=pseudonyms,
-        fields=tuple(f"profile.{name}.clear" for name in (*records.profile.taken, *records.profile.conflicts)),
+        fields=tuple(f"profile.{view_name(name)}" for name in (*records.profile.taken, *records.profile.conflicts)),
         reasons=(sealed, b""),
         policy=house.policies.active(move.tenant).version,
     )

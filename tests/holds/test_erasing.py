@@ -1,0 +1,214 @@
+"""What a hold covers outlives an erasure, for the hold's purposes only, and goes when the last hold on it is lifted."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID
+
+from tests.erasure.people import (
+    LATELY,
+    LONG_AGO,
+    ask,
+    buy,
+    certificate,
+    erase,
+    keys_of,
+    rows_of,
+    run,
+    somebody,
+    state_of,
+)
+from tests.holds.holding import HOLDS, certificates, go_on, hold_of, lift
+from tests.vaults import ADA, problem
+from vault.ids import DEFAULT_TENANT
+from vault.operations.erasure.begin import erasure_of
+from vault.operations.holds.resume import NAME, SOON, begin
+from vault.operations.jobs import pending_work, work_off
+from vault.operations.merge.run import merge_subjects
+from vault.requests.request import Scope
+
+
+async def test_what_is_held_stays_for_the_hold_and_the_rest_goes_now(node):
+    subject = await somebody(node, bought=[LONG_AGO])
+    await hold_of(node, subject, fields=["email", "purchase.*"], also_for=["accounting"])
+    request = await erase(node, subject)
+    assert await state_of(node, subject) == "retained"
+    assert await keys_of(node, subject) == [2]
+    claims = await node.read("dpo", subject, ["email", "name", "purchase.order"], "legal-claims")
+    assert claims.json()["fields"] == {"email": ADA["email"], "purchase.order": ["order-0"]}
+    books = await node.read("finance", subject, ["purchase.order"], "accounting")
+    assert books.json()["fields"] == {"purchase.order": ["order-0"]}
+    own = await node.read("dpo", subject, ["email", "name"], "subject-rights")
+    assert own.json()["fields"] == {"email": ADA["email"]}
+    problem(await node.read("sales", subject, ["email"], "order-fulfilment"), 404, "subject-not-found")
+    told = await certificate(node, request)
+    assert "profile.name" in {line["field"] for line in told["erased"]}
+    assert {line["field"]: (line["ground"], line["article"], line["until"]) for line in told["kept"]} == dict.fromkeys(
+        ["profile.email", "purchase.order", "purchase.product", "purchase.amount", "purchase.currency"],
+        ("hold", "17(3)(e)", None),
+    )
+
+
+async def test_lifting_the_hold_ends_the_erasure_by_itself(node):
+    subject = await somebody(node, bought=[LONG_AGO])
+    hold = await hold_of(node, subject)
+    request = await erase(node, subject, state="completed")
+    assert await node.sql("SELECT 1 FROM record") != []
+    await lift(node, hold)
+    problem(await node.read("dpo", subject, ["email"], "legal-claims"), 404, "subject-not-found")
+    ended = [each async for each in work_off(node.house)]
+    assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [("resume-erasure", None, None)]
+    assert await pending_work(node.house) == []
+    assert await state_of(node, subject) == "erased"
+    assert await keys_of(node, subject) == []
+    assert await rows_of(node, "record", subject) == await rows_of(node, "hold_subject", subject) == 0
+    first, second = await certificates(node)
+    assert first == await certificate(node, request)
+    assert (second["request"], second["scope"], second["kept"]) == (None, "everything", [])
+    assert {line["field"] for line in second["erased"]} == {line["field"] for line in first["kept"]}
+    assert await go_on(node) == []
+
+
+async def test_a_hold_on_what_is_gone_keeps_nothing(sqlite_node):
+    node = sqlite_node
+    subject = await somebody(node)
+    hold = await hold_of(node, subject, fields=["complaint.*"])
+    await erase(node, subject)
+    assert await state_of(node, subject) == "erased"
+    await lift(node, hold)
+    assert await go_on(node) == []
+
+
+async def test_what_another_hold_covers_stays_when_one_is_lifted(sqlite_node):
+    node = sqlite_node
+    subject = await somebody(node)
+    everything = await hold_of(node, subject)
+    name = await hold_of(node, subject, fields=["name"])
+    twice = await hold_of(node, subject, fields=["profile.*"])
+    await erase(node, subject)
+    await lift(node, everything)
+    assert await go_on(node) == []  # the third covers all of it still
+    await lift(node, twice)
+    assert len(await go_on(node)) == 1
+    shown = await node.read("dpo", subject, ["name", "email"], "legal-claims")
+    assert shown.json()["fields"] == {"name": ADA["name"]}
+    await lift(node, name)
+    assert len(await go_on(node)) == 1
+    assert await state_of(node, subject) == "erased"
+
+
+async def test_a_law_keeps_its_own_part_for_as_long_as_it_would_have_anyway(node):
+    subject = await somebody(node, bought=[LATELY])
+    free = await somebody(node, bought=[LATELY], external_ids={"shop": "12"})
+    hold = await hold_of(node, subject)
+    await erase(node, free)
+    await erase(node, subject)
+    await lift(node, hold)
+    await go_on(node)
+    assert await state_of(node, subject) == await state_of(node, free) == "retained"
+    for name in ("name", "purchase.order"):
+        shown = [await node.read("finance", each, [name], "accounting") for each in (subject, free)]
+        assert shown[0].json()["fields"] == shown[1].json()["fields"] != {}
+    problem(await node.read("dpo", subject, ["name"], "legal-claims"), 404, "subject-not-found")
+    own = await node.read("dpo", subject, ["name", "email"], "subject-rights")
+    assert own.json()["fields"] == {"name": ADA["name"]}
+    _plain, _held, last = await certificates(node)
+    assert {line["until"] for line in last["kept"]} == {line["until"] for line in _plain["kept"]}
+    assert {line["field"] for line in last["kept"]} == {line["field"] for line in _plain["kept"]}
+
+
+async def test_what_staff_kept_for_claims_stays_until_their_day_when_the_hold_is_lifted(sqlite_node):
+    node = sqlite_node
+    subject = await somebody(node)
+    hold = await hold_of(node, subject, fields=["email", "phone"])
+    claim = {"names": ["profile.email"], "until": date(2030, 12, 31), "reason": "claim 12"}
+    request = await ask(node, subject, details={"claims": [claim]})
+    await run(node.house, request)
+    await lift(node, hold)
+    await go_on(node)
+    _first, last = await certificates(node)
+    assert [(line["field"], line["ground"], line["until"]) for line in last["kept"]] == [
+        ("profile.email", "legal-claims", "2030-12-31")
+    ]
+    assert [line["field"] for line in last["erased"]] == ["profile.phone"]
+
+
+async def test_of_a_part_that_was_to_go_goes_what_was_there_then(node, clock):
+    subject = await somebody(node)
+    old = await buy(node, subject, LONG_AGO, order="old")
+    hold = await hold_of(node, subject, fields=["purchase.*"])
+    request = await erase(node, subject, scope=Scope(fields=("profile.phone",), collections=("purchase",)))
+    assert {line["field"] for line in (await certificate(node, request))["erased"]} == {"profile.phone"}
+    clock.advance(days=1)
+    new = await buy(node, subject, "2026-03-06T10:00:00Z", order="new")
+    assert (await node.patch("sales", subject, {"phone": ADA["phone"]}, "order-fulfilment", '"2"')).status_code == 200
+    await lift(node, hold)
+    (erasure,) = await go_on(node)
+    left = {str(UUID(bytes=bytes(row[0])) if isinstance(row[0], bytes) else row[0]) for row in await node.sql(
+        "SELECT id FROM record WHERE collection = 'purchase'"
+    )}  # fmt: skip
+    assert left == {new}
+    assert old not in left
+    shown = await node.read("sales", subject, ["name", "phone", "purchase.order"], "order-fulfilment")
+    assert shown.json()["fields"] == {"name": ADA["name"], "phone": ADA["phone"], "purchase.order": ["new"]}
+    last = (await certificates(node))[-1]
+    assert (last["erasure"], last["kept"]) == (erasure, [])
+
+
+async def test_whoever_is_let_go_of_is_as_free_as_if_the_hold_were_lifted(node):
+    first, second = [await somebody(node, external_ids={"shop": str(number)}) for number in range(2)]
+    hold = await hold_of(node, first, second)
+    for each in (first, second):
+        await erase(node, each)
+    changes = {"remove_subjects": [first]}
+    assert (await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", changes)).status_code == 200
+    again = {"add_subjects": [first]}
+    problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", again), 409, "erasure-under-way")
+    await go_on(node)
+    assert [await state_of(node, each) for each in (first, second)] == ["erased", "retained"]
+    problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", again), 404, "subject-not-found")
+
+
+async def test_an_erasure_that_goes_on_waits_for_another_of_the_same_person(node):
+    subject = await somebody(node)
+    hold = await hold_of(node, subject, fields=["name"])
+    await erase(node, subject, scope=Scope(fields=("profile.name",)))
+    other = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
+    await run(node.house, other, until="destroy-keys")
+    await lift(node, hold)
+    (waiting,) = [each for each in await pending_work(node.house) if each.workflow == NAME]
+    assert await begin(node.house, DEFAULT_TENANT, waiting.id) == SOON
+    await run(node.house, other)
+    await go_on(node)
+    assert (await node.read("sales", subject, ["name", "phone", "email"], "order-fulfilment")).json()["fields"] == {
+        "email": ADA["email"]
+    }
+
+
+async def test_a_request_for_everything_takes_over_what_was_to_go_on(sqlite_node):
+    node = sqlite_node
+    subject = await somebody(node)
+    hold = await hold_of(node, subject, fields=["name"])
+    await erase(node, subject, scope=Scope(fields=("profile.name",)), state="completed")
+    await lift(node, hold)
+    request = await erase(node, subject, state="completed")
+    assert (await erasure_of(node.house, DEFAULT_TENANT, request)).is_whole
+    assert len(await go_on(node)) == 1  # nothing is left for it
+    assert await state_of(node, subject) == "erased"
+    assert await pending_work(node.house) == []
+    assert len(await node.sql("SELECT 1 FROM erasure")) == 2
+
+
+async def test_what_was_kept_back_of_somebody_goes_after_a_merge_too(node):
+    duplicate, survivor = await somebody(node, profile={"name": "A. L."}), await node.create({"email": ADA["email"]})
+    hold = await hold_of(node, duplicate, fields=["name"])
+    await erase(node, duplicate, scope=Scope(fields=("profile.name",)), state="completed")
+    await merge_subjects(
+        node.house, await node.caller("dpo"), survivor=UUID(survivor), duplicate=UUID(duplicate), evidence="ticket 1"
+    )
+    assert (await node.read("dpo", survivor, ["name"], "legal-claims")).json()["fields"] == {"name": "A. L."}
+    await lift(node, hold)
+    assert len(await go_on(node)) == 1
+    assert (await node.read("dpo", survivor, ["name", "email"], "subject-rights")).json()["fields"] == {
+        "email": ADA["email"]
+    }

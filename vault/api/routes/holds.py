@@ -1,0 +1,118 @@
+"""Legal holds: what is evidence is kept, and used for little else, until the hold is lifted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+
+from vault.api import hold_bodies as bodies
+from vault.api.answers import answer, moment
+from vault.api.doors import Rooms, SignedIn
+from vault.api.once import Told, once
+from vault.api.refusals import refusals
+from vault.api.routes.subjects import IdempotencyKey
+from vault.ids import SubjectId
+from vault.operations.holds.asked import Asked, Changes
+from vault.operations.holds.listing import MOST, Which, list_holds, show_hold
+from vault.operations.holds.place import change_hold, lift_hold, place_hold
+
+if TYPE_CHECKING:
+    from vault.operations.write import Keep
+    from vault.retention.hold_store import Hold
+
+router = APIRouter(prefix="/v1/holds", tags=["holds"])
+
+NO_LONGER_NEEDED = "no-longer-needed"
+
+
+@router.post("", status_code=201, response_model=bodies.Hold, responses=refusals(409))
+async def place(
+    request: Request, body: bodies.NewHold, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Place a hold. Nothing deletes what it covers, and it is read for the hold's purposes only."""
+    asked = Asked(
+        matter=body.matter,
+        owner=body.owner,
+        purpose=body.purpose,
+        subjects=[SubjectId(each) for each in body.subjects],
+        review_on=body.review_on,
+        also_for=body.also_for,
+        names=body.fields,
+        since=body.since,
+        until=body.until,
+    )
+
+    async def run(keep: Keep | None) -> Hold:
+        return await place_hold(house, caller, asked, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "place-hold", run, lambda hold: Told(201, _told(hold)))
+
+
+@router.get("", response_model=bodies.HoldPage)
+async def listed(
+    house: Rooms,
+    caller: SignedIn,
+    due: Annotated[bool, Query(description="Only those whose day of review has come.")] = False,
+    state: Annotated[
+        str, Query(pattern="^(active|lifted|all)$", description="`active`, `lifted` or `all`.")
+    ] = "active",
+    after: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+) -> Response:
+    """List holds, the next due for review first."""
+    which: Which = "due" if due else "lifted" if state == "lifted" else "all" if state == "all" else "active"
+    page = await list_holds(house, caller, which=which, after=after, limit=limit)
+    return answer({"holds": [_told(each) for each in page.holds], "next": page.next})
+
+
+@router.get("/{hold}", response_model=bodies.HoldShown)
+async def shown(hold: UUID, house: Rooms, caller: SignedIn) -> Response:
+    """Show a hold and whom it covers; one that is lifted covers nobody any more."""
+    found = await show_hold(house, caller, hold)
+    return answer({**_told(found.hold), "subjects": found.subjects})
+
+
+@router.patch("/{hold}", response_model=bodies.Hold, responses=refusals(409))
+async def change(hold: UUID, body: bodies.HoldChange, house: Rooms, caller: SignedIn) -> Response:
+    """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
+    changes = Changes(
+        owner=body.owner,
+        review_on=body.review_on,
+        also_for=body.also_for,
+        add=[SubjectId(each) for each in body.add_subjects],
+        remove=[SubjectId(each) for each in body.remove_subjects],
+    )
+    return answer(_told(await change_hold(house, caller, hold, changes)))
+
+
+@router.post("/{hold}:lift", response_model=bodies.Hold, responses=refusals(409))
+async def lift(hold: UUID, body: bodies.Lifting, house: Rooms, caller: SignedIn) -> Response:
+    """Lift a hold; erasures that waited for it go on by themselves."""
+    return answer(_told(await lift_hold(house, caller, hold, reason=body.reason)))
+
+
+@router.delete("/{hold}", response_model=bodies.Hold, responses=refusals(409))
+async def delete(hold: UUID, house: Rooms, caller: SignedIn) -> Response:
+    """Lift a hold that is needed no more, as `POST /v1/holds/{id}:lift` does with a reason of its own."""
+    return answer(_told(await lift_hold(house, caller, hold, reason=NO_LONGER_NEEDED)))
+
+
+def _told(hold: Hold) -> dict[str, Any]:
+    return {
+        "id": hold.id,
+        "state": hold.state,
+        "matter": hold.matter,
+        "owner": hold.owner,
+        "purpose": hold.purpose,
+        "also_for": hold.also_for,
+        "fields": hold.names,
+        "since": hold.since,
+        "until": hold.until,
+        "review_on": hold.review_on,
+        "people": hold.people,
+        "placed_at": moment(hold.placed_at),
+        "lifted_at": moment(hold.lifted_at),
+        "reason": hold.because,
+    }

@@ -1,0 +1,293 @@
+"""``cdv holds``: what is evidence is kept, and used for little else, until the hold is lifted."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.screen import emit, note, show_table
+from vault.cli.work import in_tenant
+from vault.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault.ids import SubjectId, TenantId
+    from vault.operations.holds.listing import HoldPage, HoldShown
+    from vault.operations.house import House
+    from vault.retention.hold_store import Hold
+
+HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
+PERSON = "0199aabb-0000-7000-8000-000000000001"
+IDS_SHOWN = 20
+
+group = make_group(
+    "Legal holds: keep what is evidence from every deletion, and narrow what it is read for.",
+    f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {PERSON}",
+    "cdv holds list --due",
+    f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11",
+)
+
+People = Annotated[list[UUID] | None, typer.Option("--subject", metavar="ID", help="Whom it covers; may be repeated.")]
+PeopleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects-from", metavar="FILE", help="A file with one person's id a line.", exists=True, dir_okay=False
+    ),
+]
+Names = list[str] | None
+HoldId = Annotated[UUID, typer.Argument(metavar="HOLD", help="The hold's id.")]
+Owner = Annotated[
+    str,
+    typer.Option("--owner", metavar="REF", help="Who answers for it, as a reference: a department, a staff number."),
+]
+Review = Annotated[
+    datetime,
+    typer.Option(
+        "--review", metavar="DAY", formats=["%Y-%m-%d"], help="When somebody looks whether it is needed still."
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="holds")
+
+
+@group.command(
+    epilog=examples(
+        f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {PERSON}",
+        "cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subjects-from ids.txt "
+        "--field 'purchase.*' --field email --since 2026-01-01 --until 2026-06-30 --also-for accounting",
+    )
+)
+def place(
+    matter: Annotated[str, typer.Argument(metavar="MATTER", help="What it is about: a file number, nobody's name.")],
+    owner: Owner,
+    review: Review,
+    subject: People = None,
+    subjects_from: PeopleFile = None,
+    purpose: Annotated[
+        str, typer.Option("--purpose", metavar="NAME", help="For which it is read meanwhile.")
+    ] = "legal-claims",
+    also_for: Annotated[
+        Names, typer.Option("--also-for", metavar="NAME", help="A purpose that goes on with it; may be repeated.")
+    ] = None,
+    field: Annotated[
+        Names,
+        typer.Option(
+            "--field",
+            metavar="NAME",
+            help="A field or collection that it covers; may be repeated.",
+            show_default="everything",
+        ),
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option("--since", metavar="DAY", formats=["%Y-%m-%d"], help="The first day of the records it covers."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option("--until", metavar="DAY", formats=["%Y-%m-%d"], help="The last such day.")
+    ] = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Place a hold: nothing deletes what it covers, and it is read for the hold's purposes only."""
+    people = _people(subject, subjects_from)
+
+    async def work(house: House, its: TenantId) -> Hold:
+        from vault.operations.administer import at_the_console
+        from vault.operations.holds.asked import Asked
+        from vault.operations.holds.place import place_hold
+
+        asked = Asked(
+            matter=matter,
+            owner=owner,
+            purpose=purpose,
+            subjects=people,
+            review_on=review.date(),
+            also_for=also_for or (),
+            names=field or ("*",),
+            since=_day(since),
+            until=_day(until),
+        )
+        return await place_hold(house, at_the_console(its), asked)
+
+    placed = in_tenant(vault, tenant, work)
+    if as_json:
+        emit(_as_json(placed))
+    else:
+        note(f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
+
+
+@group.command(
+    epilog=examples(
+        f"cdv holds change {HOLD} --review 2027-09-01",
+        f"cdv holds change {HOLD} --subject {PERSON} --also-for accounting",
+    )
+)
+def change(
+    hold: HoldId,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="REF", help="Who answers for it now.")] = None,
+    review: Annotated[
+        datetime | None, typer.Option("--review", metavar="DAY", formats=["%Y-%m-%d"], help="The next review.")
+    ] = None,
+    also_for: Annotated[
+        Names, typer.Option("--also-for", metavar="NAME", help="All the purposes that go on; may be repeated.")
+    ] = None,
+    subject: People = None,
+    subjects_from: PeopleFile = None,
+    remove: Annotated[
+        list[UUID] | None, typer.Option("--remove", metavar="ID", help="Whom it covers no longer; may be repeated.")
+    ] = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
+    people = _people(subject, subjects_from)
+
+    async def work(house: House, its: TenantId) -> Hold:
+        from vault.ids import SubjectId
+        from vault.operations.administer import at_the_console
+        from vault.operations.holds.asked import Changes
+        from vault.operations.holds.place import change_hold
+
+        gone = [SubjectId(each) for each in remove or ()]
+        changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
+        return await change_hold(house, at_the_console(its), hold, changes)
+
+    changed = in_tenant(vault, tenant, work)
+    if as_json:
+        emit(_as_json(changed))
+    else:
+        note(f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
+
+
+@group.command(epilog=examples(f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11"))
+def lift(
+    hold: HoldId,
+    reason: Annotated[str, typer.Option("--reason", metavar="REF", help="Why, as a reference; nobody's name.")],
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
+
+    async def work(house: House, its: TenantId) -> Hold:
+        from vault.operations.administer import at_the_console
+        from vault.operations.holds.place import lift_hold
+
+        return await lift_hold(house, at_the_console(its), hold, reason=reason)
+
+    lifted = in_tenant(vault, tenant, work)
+    if as_json:
+        emit(_as_json(lifted))
+    else:
+        note(f"Lifted: {lifted.people:,} people are as free as before.")
+
+
+@group.command("list", epilog=examples("cdv holds list", "cdv holds list --due", "cdv holds list --all --json"))
+def list_(
+    due: Annotated[bool, typer.Option("--due", help="Only those whose day of review has come.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Those that were lifted, too.")] = False,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """List holds, the next due for review first."""
+
+    async def work(house: House, its: TenantId) -> HoldPage:
+        from vault.operations.administer import at_the_console
+        from vault.operations.holds.listing import MOST, list_holds
+
+        which: Any = "due" if due else "all" if everything else "active"
+        return await list_holds(house, at_the_console(its), which=which, limit=MOST)
+
+    found = in_tenant(vault, tenant, work)
+    if as_json:
+        emit([_as_json(each) for each in found.holds])
+        return
+    today = datetime.now(UTC).date()
+    show_table(
+        ("hold", "matter", "owner", "purpose", "people", "covers", "review", ""),
+        [_row(each, today) for each in found.holds],
+        empty="no hold is due for review" if due else "there is no hold",
+    )
+    if found.next is not None:
+        note("There are more; GET /v1/holds lists all.")
+
+
+@group.command(epilog=examples(f"cdv holds show {HOLD}"))
+def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Show a hold and whom it covers."""
+
+    async def work(house: House, its: TenantId) -> HoldShown:
+        from vault.operations.administer import at_the_console
+        from vault.operations.holds.listing import show_hold
+
+        return await show_hold(house, at_the_console(its), hold)
+
+    found = in_tenant(vault, tenant, work)
+    told = _as_json(found.hold)
+    if as_json:
+        emit({**told, "subjects": found.subjects})
+        return
+    rows = [(name, ", ".join(text) if isinstance(text, tuple) else text) for name, text in told.items() if text]
+    shown = ", ".join(str(each) for each in found.subjects[:IDS_SHOWN])
+    more = len(found.subjects) - IDS_SHOWN
+    rows.append(("covers", shown + (f" and {more:,} more (--json lists all)" if more > 0 else "")))
+    show_table(("", ""), rows, empty="")
+
+
+def _people(given: Sequence[UUID] | None, file: Path | None) -> list[SubjectId]:
+    """Read whom a hold is to cover, from the options and from a file."""
+    from vault.ids import SubjectId
+
+    people = [SubjectId(each) for each in given or ()]
+    if file is None:
+        return people
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            try:
+                people.append(SubjectId(UUID(line.strip())))
+            except ValueError:
+                raise InvalidInput(f"line {number} of the file is no person's id", code="invalid-hold") from None
+    return people
+
+
+def _day(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
+
+
+def _row(hold: Hold, today: date) -> tuple[Any, ...]:
+    state = "lifted" if hold.state == "lifted" else "DUE" if hold.review_on <= today else ""
+    covers = " ".join(hold.names)
+    if hold.since is not None or hold.until is not None:
+        covers += f" of {hold.since or '…'} to {hold.until or '…'}"
+    return hold.id, hold.matter, hold.owner, hold.purpose, hold.people, covers, hold.review_on, state
+
+
+def _as_json(hold: Hold) -> dict[str, Any]:
+    return {
+        "id": hold.id,
+        "state": hold.state,
+        "matter": hold.matter,
+        "owner": hold.owner,
+        "purpose": hold.purpose,
+        "also_for": hold.also_for,
+        "fields": hold.names,
+        "since": hold.since,
+        "until": hold.until,
+        "review_on": hold.review_on,
+        "people": hold.people,
+        "placed_at": hold.placed_at,
+        "lifted_at": hold.lifted_at,
+        "reason": hold.because,
+    }

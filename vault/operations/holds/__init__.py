@@ -1,0 +1,1 @@
+"""Legal holds: placed, changed, lifted, listed; and the erasures that go on when one is lifted."""
