@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from vault import logs
 from vault import settings as settings_room
 from vault.audit.ledger import Ledger
+from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
 from vault.consent.ledger import ConsentLedger
 from vault.crypto.keyring import Keyring
@@ -22,6 +23,7 @@ from vault.errors import Misconfigured, VaultError
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
 from vault.operations.administer import add_tenant, apply_policies
+from vault.operations.backup.gate import require_open, require_replayed, require_whole
 from vault.operations.house import House
 from vault.outbound.mail import Mail
 from vault.outbound.post import Post
@@ -31,6 +33,7 @@ from vault.principals.issuer import OidcIssuer
 from vault.principals.limits import Limits
 from vault.principals.store import Principals
 from vault.principals.tokens import TokenVerifier
+from vault.retention.clock_reader import ClockReader
 from vault.retention.tombstone_ledger import TombstoneLedger
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from vault.storage.migrate import Which
 
 log = logs.get_logger()
+shipped_policies = settings_room.shipped_policies
 
 
 class Vault:
@@ -96,17 +100,20 @@ class Vault:
 
 
 @asynccontextmanager
-async def open_vault(folder: Path, *, clock: Clock | None = None, **overrides: Any) -> AsyncIterator[Vault]:
+async def open_vault(
+    folder: Path, *, clock: Clock | None = None, replaying: bool = False, **overrides: Any
+) -> AsyncIterator[Vault]:
     """Open the vault in a folder.
 
     Args:
         folder: made by :func:`init_vault`.
         clock: the time; the real one by default.
+        replaying: open a restored vault that is not replayed yet, in order to replay it.
         overrides: settings that go before the environment and the folder's file.
 
     Raises:
-        Misconfigured: there is no vault, its settings are wrong, its root key is missing or another's, or its
-            databases are of another version.
+        Misconfigured: there is no vault, its settings are wrong, its root key is missing or another's, its
+            databases are of another version, or it was restored and is not replayed yet.
         Unavailable: a database does not answer.
     """
     settings = read_settings(folder, **overrides)
@@ -114,6 +121,9 @@ async def open_vault(folder: Path, *, clock: Clock | None = None, **overrides: A
     try:
         await _check_versions(vault)
         await vault.house.keyring.check_root()
+        if not replaying:
+            await require_replayed(vault.house.data)
+            vault.house.data.admit(require_open)
         await vault.house.policies.refresh()
         yield vault
     finally:
@@ -165,6 +175,11 @@ def databases_of(settings: Settings) -> dict[Which, str]:
     return {"data": settings.data_url, "keys": settings.keys_url, "ledger": settings.tombstones_url}
 
 
+def postgres_tools(settings: Settings) -> PostgresTools:
+    """Return PostgreSQL's own programs, for backups; that they are there shows when they are needed."""
+    return PostgresTools(settings.pg_tools, os.environ)
+
+
 async def apply_folders(vault: Vault) -> dict[str, bool]:
     """Apply the policies that lie in the vault's folder: the default tenant's, and those under ``tenants/``.
 
@@ -187,13 +202,6 @@ def policy_folder(settings: Settings, tenant: str) -> Path:
     return settings.policies if tenant == DEFAULT_TENANT else settings.vault / "tenants" / tenant / "policies"
 
 
-def shipped_policies() -> Path:
-    """Find the policies that come with the package: in the wheel beside the code, in a checkout beside the package."""
-    package = Path(__file__).parent
-    installed = package / "_shipped" / "policies"
-    return installed if installed.is_dir() else package.parent / "policies"
-
-
 def default_folder() -> Path:
     """Say which folder is meant where none is named: ``CDV_VAULT``, else the current one."""
     return Path(os.environ.get("CDV_VAULT", "."))
@@ -203,12 +211,13 @@ def read_settings(folder: Path, **overrides: Any) -> Settings:
     """Read the settings of the vault in a folder.
 
     Raises:
-        Misconfigured: there is no vault, or its settings are wrong.
+        Misconfigured: there is no vault, its settings are wrong, or a restore into the folder was cut off.
     """
     if not (folder / settings_room.FILE).is_file():
         raise Misconfigured(
             "there is no vault in this folder", hint="make one with `cdv init DIR`, or name one by --vault"
         )
+    require_whole(folder)
     return settings_room.load(folder, **overrides)
 
 
@@ -220,7 +229,7 @@ def _lay_out(folder: Path) -> None:
     shutil.copytree(shipped_policies(), folder / "policies")
     file = folder / settings_room.FILE
     file.touch(mode=0o600)  # it may come to hold a database's password
-    file.write_text(_FIRST_SETTINGS, encoding="utf-8")
+    file.write_text(settings_room.FIRST, encoding="utf-8")
 
 
 def _with_root_key(folder: Path, **overrides: Any) -> Settings:
@@ -233,10 +242,7 @@ def _with_root_key(folder: Path, **overrides: Any) -> Settings:
 def _clear(folder: Path) -> None:
     """Empty a folder in which nothing has come to be of use, so that the next try finds it as this one did."""
     for each in folder.iterdir():
-        if each.is_dir():
-            shutil.rmtree(each)
-        else:
-            each.unlink()
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
 
 
 def _touch(url: str) -> None:
@@ -251,7 +257,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     data = Database(settings.data_url, timeout=timeout, size=size)
     keys = Database(settings.keys_url, timeout=timeout, size=size)
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
-    keyring = Keyring(keys, _provider(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
+    keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
     verifiers = [TokenVerifier(_issuer(each), clock) for each in settings.oidc]
     house = House(
         data=data,
@@ -262,6 +268,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
         subjects=Subjects(data),
+        clocks=ClockReader(data),
         consents=ConsentLedger(data),
         clock=clock,
         jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
@@ -271,7 +278,12 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     return Vault(settings, house, keys, tombstones)
 
 
-def _provider(settings: Settings) -> KeyProvider:
+def provider_of(settings: Settings) -> KeyProvider:
+    """Return the holder of the root key that the settings name.
+
+    Raises:
+        Misconfigured: they name none, or it is not there.
+    """
     kind, _, name = settings.root_key.partition(":")
     if kind == "file":
         return FileRootKey(_root_key_path(settings))
@@ -305,21 +317,3 @@ async def _again(seconds: float, job: Callable[[], Awaitable[Any]]) -> None:
                 await job()
             except VaultError as error:
                 log.warning("a periodic job failed", code=error.code, exc_info=error)
-
-
-_FIRST_SETTINGS = """\
-# Settings of this vault. Each can also be given as an environment variable, such as CDV_PORT.
-# docs/operating.md explains them all.
-
-# database_url = "postgresql://vault@localhost/vault"        # default: data.sqlite in this folder
-# keystore_url = "postgresql://vault@localhost/vault_keys"   # default: keys.sqlite in this folder
-# root_key = "file:root.key"                                 # or "env:VAULT_ROOT_KEY"
-# port = 8300
-
-# [[oidc]]                                                   # people who sign in with the company's issuer
-# issuer = "https://login.example.org"
-# audience = "customer-data-vault"
-# jwks = "https://login.example.org/keys"
-# roles_claim = "roles"
-# roles = { "Privacy Office" = "dpo" }
-"""

@@ -18,6 +18,23 @@ from pydantic_settings import (
 from vault.errors import Misconfigured
 
 FILE = "cdv.toml"
+FIRST = """\
+# Settings of this vault. Each can also be given as an environment variable, such as CDV_PORT.
+# docs/operating.md explains them all.
+
+# database_url = "postgresql://vault@localhost/vault"        # default: data.sqlite in this folder
+# keystore_url = "postgresql://vault@localhost/vault_keys"   # default: keys.sqlite in this folder
+# root_key = "file:root.key"                                 # or "env:VAULT_ROOT_KEY"
+# port = 8300
+
+# [[oidc]]                                                   # people who sign in with the company's issuer
+# issuer = "https://login.example.org"
+# audience = "customer-data-vault"
+# jwks = "https://login.example.org/keys"
+# roles_claim = "roles"
+# roles = { "Privacy Office" = "dpo" }
+"""
+"""What a new vault's file says."""
 
 
 class Oidc(BaseModel):
@@ -60,6 +77,8 @@ class Settings(BaseSettings):
     """``smtp://user:password@host:587`` (by STARTTLS) or ``smtps://…``; empty: no letters are sent."""
     mail_from: str = Field("", pattern=r"^(\S+@\S+)?$")
     """Sender of letters; empty: the e-mail address of controller.toml's data protection officer."""
+    pg_tools: str = ""
+    """Folder of PostgreSQL's ``pg_dump`` and ``pg_restore``, for backups; empty: found by ``PATH``."""
     webhooks_to_private_addresses: bool = False
     """Whether notices may be posted to loopback and private networks."""
     host: str = "127.0.0.1"
@@ -130,6 +149,13 @@ class Settings(BaseSettings):
     def policies(self) -> Path:
         """Return the folder of the default tenant's policies."""
         return self.vault / "policies"
+
+
+def shipped_policies() -> Path:
+    """Find the policies that come with the package: in the wheel beside the code, in a checkout beside the package."""
+    package = Path(__file__).parent
+    installed = package / "_shipped" / "policies"
+    return installed if installed.is_dir() else package.parent / "policies"
 
 
 def _sqlite(path: Path) -> str:

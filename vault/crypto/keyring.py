@@ -16,6 +16,7 @@ from vault.crypto.loading import (
     in_turns,
     load_data_keys,
     locked_data_keys,
+    renewed,
 )
 from vault.crypto.remains import look_for
 from vault.crypto.secret import Secret
@@ -25,7 +26,7 @@ from vault.errors import CannotOpen, VaultError
 from vault.storage.batcher import Batcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
@@ -193,39 +194,49 @@ class Keyring(Secret):
                 self.evict(tenant, subject)
 
     async def renew_subject_keys(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
-        """Make a further version of a person's data key, which seals from here on; durable before it returns.
+        """Make a further version of one person's data key; none where they have no keys.
+
+        Raises:
+            CannotOpen: one of their keys does not open.
+        """
+        found = await self.renew_many(tenant, [subject])
+        if subject in found and found[subject] is None:
+            raise CannotOpen
+        return found.get(subject)
+
+    async def renew_many(self, tenant: TenantId, ids: Iterable[SubjectId]) -> Opened:
+        """Make a further version of people's data keys, which seals from here on; durable before it returns.
 
         Returns:
-            all versions; none where the person has no keys: then there is nothing to go on from.
+            all versions, none where one does not open and nothing is made; who has no keys is left out.
         """
-        owner = await self._tenants.reload(tenant)
+        owner, subjects = await self._tenants.reload(tenant), sorted(set(ids), key=lambda each: each.bytes)
         try:
             async with self._database.transaction() as connection:
-                rows = await locked_data_keys(connection, tenant, subject)
-                if not rows:
-                    return None
-                _made, row = owner.new_data_key(subject, self._clock.now(), max(rows)[0] + 1)
-                await self._database.bulk(connection, DATA_KEY, [row])
+                made, rows = renewed(owner, await locked_data_keys(connection, tenant, subjects), self._clock.now())
+                await self._database.bulk(connection, DATA_KEY, rows)
         finally:
-            self.evict(tenant, subject)
-        return owner.open_data_keys(subject, [*rows, row[2:5]])
+            for subject in subjects:
+                self.evict(tenant, subject)
+        return made
 
     async def key_versions(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, list[int]]:
         """List the versions of people's data keys, as they lie in the key store; who has none is left out."""
         rows = await load_data_keys(self._database, tenant, list(ids))
         return {subject: sorted(row[0] for row in versions) for subject, versions in rows.items()}
 
-    async def destroy_older_keys(self, tenant: TenantId, subject: SubjectId, kept: int) -> int:
-        """Destroy the versions of a person's data key before one; what that one sealed stays readable.
+    async def destroy_older_keys(self, tenant: TenantId, kept: Mapping[SubjectId, int]) -> int:
+        """Destroy the versions of people's data keys before one each; what that one sealed stays readable.
 
         Returns:
             how many versions went.
         """
         try:
             async with self._database.transaction() as connection:
-                return await delete_older_keys(connection, tenant, subject, kept)
+                return await delete_older_keys(connection, tenant, kept)
         finally:
-            self.evict(tenant, subject)
+            for subject in kept:
+                self.evict(tenant, subject)
 
     async def scrub(self) -> bool:
         """Take destroyed keys out of the key store's files; false where that has to be tried again."""

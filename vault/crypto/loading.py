@@ -11,16 +11,18 @@ from sqlalchemy import bindparam, delete, select
 
 from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.tenant_keys import open_tenant
-from vault.errors import NotFound
+from vault.errors import CannotOpen, NotFound
 from vault.storage.query import Query, any_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.provider import KeyProvider
-    from vault.crypto.tenant_keys import TenantKeys, WrappedDataKey
+    from vault.crypto.seal import SubjectKeys
+    from vault.crypto.tenant_keys import DataKeyTuple, TenantKeys, WrappedDataKey
     from vault.ids import SubjectId, TenantId
     from vault.storage.database import Database
 
@@ -86,22 +88,55 @@ async def delete_data_keys(connection: AsyncConnection, tenant: TenantId, ids: S
     return deleted
 
 
-async def delete_older_keys(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, kept: int) -> int:
-    """Delete the versions of a person's data key that came before one; returns how many rows went."""
-    answer = await connection.execute(
-        delete(DATA_KEY).where(
-            DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id == subject, DATA_KEY.c.version < kept
-        )
-    )
-    return answer.rowcount
+async def delete_older_keys(connection: AsyncConnection, tenant: TenantId, kept: Mapping[SubjectId, int]) -> int:
+    """Delete the versions of people's data keys that came before one each; returns how many rows went."""
+    by_version: defaultdict[int, list[SubjectId]] = defaultdict(list)
+    for subject, version in kept.items():
+        by_version[version].append(subject)
+    deleted = 0
+    for version, subjects in sorted(by_version.items()):
+        for some in chunks(subjects, MOST_AT_ONCE):
+            answer = await connection.execute(
+                delete(DATA_KEY).where(
+                    DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(some), DATA_KEY.c.version < version
+                )
+            )
+            deleted += answer.rowcount
+    return deleted
 
 
-async def locked_data_keys(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[WrappedDataKey]:
-    """Read a person's wrapped data keys in a transaction that is about to add one."""
-    statement = select(DATA_KEY.c.version, DATA_KEY.c.tenant_key_version, DATA_KEY.c.wrapped).where(
-        DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id == subject
-    )
-    return [tuple(row) for row in (await connection.execute(statement.with_for_update())).all()]
+async def locked_data_keys(
+    connection: AsyncConnection, tenant: TenantId, ids: Sequence[SubjectId]
+) -> dict[SubjectId, list[WrappedDataKey]]:
+    """Read people's wrapped data keys in a transaction that is about to add one each; who has none is left out."""
+    found: defaultdict[SubjectId, list[WrappedDataKey]] = defaultdict(list)
+    columns = (DATA_KEY.c.subject_id, DATA_KEY.c.version, DATA_KEY.c.tenant_key_version, DATA_KEY.c.wrapped)
+    for some in chunks(ids, MOST_AT_ONCE):
+        statement = select(*columns).where(DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(some))
+        ordered = statement.order_by(DATA_KEY.c.subject_id, DATA_KEY.c.version)  # so that two wait in the same order
+        for subject, *row in (await connection.execute(ordered.with_for_update())).all():
+            found[subject].append(tuple(row))
+    return found
+
+
+def renewed(
+    owner: TenantKeys, rows: Mapping[SubjectId, list[WrappedDataKey]], now: datetime
+) -> tuple[dict[SubjectId, SubjectKeys | None], list[DataKeyTuple]]:
+    """Make a further version of people's data keys: opened with those before, and the rows that keep them.
+
+    For who has a key that does not open none is made: what that one sealed could not be sealed anew.
+    """
+    opened: dict[SubjectId, SubjectKeys | None] = {}
+    made: list[DataKeyTuple] = []
+    for subject, own in rows.items():
+        _keys, row = owner.new_data_key(subject, now, max(own)[0] + 1)
+        try:
+            opened[subject] = owner.open_data_keys(subject, [*own, row[2:5]])
+        except CannotOpen:
+            opened[subject] = None
+            continue
+        made.append(row)
+    return opened, made
 
 
 async def in_turns(items: Iterable[Item]) -> AsyncIterator[Item]:

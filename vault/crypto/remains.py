@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.crypto.loading import load_data_keys
 from vault.crypto.tenant_keys import WRAPPED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vault.crypto.tenant_keys import TenantKeys
     from vault.ids import SubjectId
     from vault.storage.database import Database
@@ -38,17 +37,17 @@ async def look_for(
     size = 0
     for file in files:
         size += file.stat().st_size
-        keys += await asyncio.to_thread(_keys_in_file, owner, subject, file, gone)
+        keys += await asyncio.to_thread(_keys_in_file, owner, subject, database.raw(file), gone)
     return Remains(keys, len(files), size)
 
 
-def _keys_in_file(owner: TenantKeys, subject: SubjectId, path: Path, versions: list[int]) -> int:
+def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versions: list[int]) -> int:
     """Look through a file piece by piece; pieces overlap by less than a key: none is missed, and none counts twice."""
-    found = 0
+    found = at = 0
     before = b""
-    with path.open("rb") as file:
-        while piece := file.read(A_PIECE):
-            data = before + piece
-            found += owner.data_keys_in(subject, data, versions)
-            before = data[-(WRAPPED - 1) :]
+    while piece := os.pread(descriptor, A_PIECE, at):
+        at += len(piece)
+        data = before + piece
+        found += owner.data_keys_in(subject, data, versions)
+        before = data[-(WRAPPED - 1) :]
     return found

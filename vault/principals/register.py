@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import Table, func, insert, literal, select, update
+from sqlalchemy import Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
@@ -14,7 +14,6 @@ from vault.ids import KeyId, PrincipalId, RoleName, TenantId, new_id
 from vault.principals.api_key import digest, make_key
 from vault.principals.principal import IssuedKey, KeyInfo, Principal, checked_name, checked_roles
 from vault.principals.tables import ApiKeyRow, PrincipalRow
-from vault.storage.columns import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,20 +125,23 @@ class Register:
         await connection.execute(insert(API_KEY).values(row))
         return IssuedKey(id=key_id, principal=principal, key=key, expires_at=ends)
 
-    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> None:
+    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> bool:
         """End a key now. To revoke it again changes nothing, not even the time.
+
+        Returns:
+            whether it had not been revoked before.
 
         Raises:
             NotFound: the tenant has no such key.
         """
+        its = (_k.tenant_id == tenant, _k.id == key)
         changed = await connection.execute(
-            update(API_KEY)
-            .where(_k.tenant_id == tenant, _k.id == key)
-            .values(revoked_at=func.coalesce(_k.revoked_at, literal(self._clock.now(), Moment())))
+            update(API_KEY).where(*its, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
         )
-        if changed.rowcount == 0:
+        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*its))).first() is None:
             raise NotFound("there is no such API key")
         self._kept.forget(key)
+        return changed.rowcount > 0
 
     async def set_roles(
         self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, roles: Iterable[str]

@@ -16,6 +16,7 @@ from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.postgres_lane import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
+from vault.storage.raw_files import RawFiles
 from vault.storage.scrub import cut_log, files_of, vacuum
 from vault.storage.sqlite_lane import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from vault.storage.postgres_lane import Admit
     from vault.storage.query import Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -55,6 +57,8 @@ class Database:
         )
         self._writer = asyncio.Lock()
         self._file = SqliteFile(self._url.database or "") if self.dialect == "sqlite" else None
+        self._raw = RawFiles()
+        self._admits: Admit | None = None
         self._engine = self._make_engine(size)
         self._lane = self._make_lane(size)
 
@@ -135,6 +139,25 @@ class Database:
         """List the files in which an SQLite database lies; none of another, whose files are not ours to read."""
         return files_of(self._url.database or "") if self._file is not None else []
 
+    def raw(self, file: Path) -> int:
+        """Return the descriptor of one of :meth:`files`; it stays open, and nobody else may open and close the file.
+
+        Raises:
+            OSError: the file is not there any more.
+        """
+        return self._raw.descriptor(file)
+
+    def admit(self, check: Admit) -> None:
+        """Have every connection looked at that is made to PostgreSQL from here on, before anybody works with it.
+
+        A database can be dropped and come back under its name; all connections end with the old one. An SQLite file
+        that is another one is refused in any case.
+
+        Args:
+            check: raises where nobody may work with what it is shown.
+        """
+        self._admits = check
+
     async def ping(self) -> None:
         """Ask for nothing, to see whether the database answers."""
         async with self.reading() as connection:
@@ -144,6 +167,7 @@ class Database:
         """Close all connections."""
         await self._lane.close()
         await self._engine.dispose()
+        self._raw.close()
 
     def _make_engine(self, size: int) -> AsyncEngine:
         if self._file is not None:
@@ -169,7 +193,7 @@ class Database:
     def _make_lane(self, size: int) -> PostgresLane | SqliteLane:
         if self._file is not None:
             return SqliteLane(self._file, timeout=self.timeout, writer=self._writer)
-        return PostgresLane(self._libpq_url, timeout=self.timeout, size=size)
+        return PostgresLane(self._libpq_url, timeout=self.timeout, size=size, admit=self._admitted)
 
     @property
     def _libpq_url(self) -> str:
@@ -177,9 +201,19 @@ class Database:
 
     async def _connect_postgres(self) -> asyncpg.Connection:
         """Connect as the lane does, so that both understand the same URLs (``?sslmode=…``)."""
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             self._libpq_url, timeout=self.timeout, command_timeout=self.timeout, server_settings=SERVER_SETTINGS
         )
+        try:
+            await self._admitted(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _admitted(self, connection: asyncpg.Connection) -> None:
+        if self._admits is not None:
+            await self._admits(connection)
 
     @asynccontextmanager
     async def _connected(self, *, writes: bool) -> AsyncIterator[AsyncConnection]:

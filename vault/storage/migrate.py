@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -38,7 +39,18 @@ async def is_current(database: Database, which: Which) -> bool:
     """Tell whether the database has the tables that this code runs on."""
     async with database.reading() as connection:
         current = await connection.run_sync(_current)
-    return current == ScriptDirectory.from_config(_config(which)).get_current_head()
+    return current == _head(which)
+
+
+def knows(which: Which, revision: str) -> bool:
+    """Tell whether this code can bring tables of a revision up to date, or runs on them."""
+    return any(each.revision == revision for each in ScriptDirectory.from_config(_config(which)).walk_revisions())
+
+
+@functools.cache
+def _head(which: Which) -> str | None:
+    """Read the newest revision; once a process, for migrations come with the program."""
+    return ScriptDirectory.from_config(_config(which)).get_current_head()
 
 
 def _current(connection: Connection) -> str | None:

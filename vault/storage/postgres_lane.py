@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from vault.storage.query import Query
 
+Admit = Callable[[asyncpg.Connection], Awaitable[None]]
 SERVER_SETTINGS = {"application_name": "customer-data-vault", "jit": "off"}
 
 
@@ -40,12 +42,14 @@ class PostgresLane:
         url: a libpq URL.
         timeout: seconds for a call, with the wait for a connection and the making of one.
         size: connections at the most.
+        admit: is shown every new connection first; raises where nobody may work with it.
     """
 
-    def __init__(self, url: str, *, timeout: float, size: int = 4) -> None:
+    def __init__(self, url: str, *, timeout: float, size: int = 4, admit: Admit | None = None) -> None:
         self._url = url
         self._timeout = timeout
         self._size = size
+        self._admit = admit
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -101,6 +105,7 @@ class PostgresLane:
                     min_size=0,
                     max_size=self._size,
                     timeout=self._timeout,
+                    init=self._admit,
                     reset=_keep_as_it_is,
                     server_settings=_LANE_SETTINGS,
                 )

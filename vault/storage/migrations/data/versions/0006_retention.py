@@ -37,9 +37,17 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.String(64), nullable=False),
         sa.Column("hold_id", Id(), nullable=False),
         sa.Column("subject_id", Id(), nullable=False),
+        sa.Column("erasure_id", Id(), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "hold_id", "subject_id", name="pk_hold_subject"),
     )
     op.create_index("ix_hold_subject_subject", "hold_subject", ["tenant_id", "subject_id"])
+    op.create_index(
+        "ix_hold_subject_waiting",
+        "hold_subject",
+        ["tenant_id", "erasure_id"],
+        sqlite_where=sa.text("erasure_id IS NOT NULL"),
+        postgresql_where=sa.text("erasure_id IS NOT NULL"),
+    )
     op.create_table(
         "retention_review",
         sa.Column("tenant_id", sa.String(64), nullable=False),
@@ -75,10 +83,20 @@ def sweeps() -> None:
         sa.Column("changed_at", Moment(), nullable=False),
         sa.Column("finished_at", Moment(), nullable=True),
         sa.Column("cursor", Id(), nullable=True),
+        sa.Column("runner", Id(), nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="pk_retention_sweep"),
     )
-    op.create_index("ix_retention_sweep_open", "retention_sweep", ["tenant_id", "finished_at"])
+    op.create_index("ix_retention_sweep_finished", "retention_sweep", ["tenant_id", "finished_at"])
+    unfinished = sa.text("finished_at IS NULL")
+    op.create_index(
+        "uq_retention_sweep_open",
+        "retention_sweep",
+        ["tenant_id"],
+        unique=True,
+        sqlite_where=unfinished,
+        postgresql_where=unfinished,
+    )
     op.create_table(
         "restore",
         sa.Column("id", Id(), nullable=False),

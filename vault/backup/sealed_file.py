@@ -1,0 +1,253 @@
+"""The files of a backup: written whole or not at all, opened piece by piece, and checked before they are used."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.backup.place import PART
+from vault.clock import rfc3339
+from vault.crypto.backup_stream import BackupDamaged, NotABackup, begin, open_stream
+from vault.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+    from uuid import UUID
+
+    from vault.backup.manifest import Kind
+    from vault.backup.place import Backup
+    from vault.crypto.backup_stream import Opener
+    from vault.crypto.provider import KeyProvider
+
+    Told = Callable[[str, int], None]
+    """Is told how far something is: of what, and bytes so far."""
+
+_MODE: Final = 0o600
+_CHUNK: Final = 1024 * 1024
+
+
+class Written(NamedTuple):
+    """A file that lies under its temporary name: its size and its SHA-256."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+class Sealing(NamedTuple):
+    """Which backup files belong to, and under which root key."""
+
+    provider: KeyProvider
+    id: UUID
+    created_at: datetime
+
+
+def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes], told: Told) -> Written:
+    """Write a file of a backup under its temporary name; durable before it returns.
+
+    Args:
+        sealing: which backup it is of.
+        kind: what it holds.
+        path: its final name; :func:`publish` gives it that.
+        chunks: the plaintext.
+        told: is told how many bytes are written.
+
+    Raises:
+        Misconfigured: it cannot be written.
+    """
+    sealer = begin(sealing.provider, kind, str(sealing.id), rfc3339(sealing.created_at))
+    part = path.with_name(path.name + PART)
+    digest, size = hashlib.sha256(), 0
+    with writing(part) as opened:
+        for piece in sealer.seal(chunks):
+            _write_all(opened, piece)
+            digest.update(piece)
+            size += len(piece)
+            told(kind, size)
+        os.fsync(opened)
+    return Written(part, size, digest.hexdigest())
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a small file that only its owner can read; durable before it returns, but for its name."""
+    with writing(path) as opened:
+        _write_all(opened, content)
+        os.fsync(opened)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[int]:
+    """Make a new file that only its owner can read; raises ``Misconfigured`` where it cannot be written."""
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), _MODE)
+        try:
+            yield opened
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> Misconfigured:
+    """Make the error for a place that cannot be written to."""
+    return Misconfigured(
+        f"the backup cannot be written to {path.parent}: {error.strerror or type(error).__name__}",
+        hint="see whether the disk is full, and whether the folder belongs to the vault's user",
+    )
+
+
+def cannot_delete(path: Path, error: OSError) -> Misconfigured:
+    """Make the error for what cannot be deleted."""
+    return Misconfigured(
+        f"{path} cannot be deleted: {error.strerror or type(error).__name__}",
+        hint="see whether it belongs to the vault's user; what was to go besides is still there: run it again then",
+    )
+
+
+def being_made(folder: Path) -> int:
+    """Say that a backup is being made in a folder, until the descriptor that is returned is closed.
+
+    The lock goes with the process, and goes along when the folder gets its final name. Where the file system has no
+    locks for folders, there is none.
+
+    Raises:
+        OSError: the folder is not there any more.
+    """
+    opened = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    with suppress(OSError):
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return opened
+
+
+def is_being_made(folder: Path) -> bool:
+    """Tell whether somebody on this machine makes a backup in a folder at this moment."""
+    try:
+        opened = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(opened)
+    return False
+
+
+def publish(part: Path, final: Path) -> None:
+    """Give a whole file or folder its final name; durable before it returns."""
+    try:
+        part.rename(final)
+        sync_folder(final.parent)
+    except OSError as error:
+        raise cannot_write(final, error) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+@contextmanager
+def open_backup(path: Path, provider: KeyProvider) -> Iterator[Opener]:
+    """Open one file of a backup: its ``header`` is read, and going through it gives its plaintext in pieces.
+
+    Raises:
+        NotABackup: it is not there, or is no file of a backup.
+        Misconfigured: another root key sealed it.
+        BackupDamaged: it was cut off or changed; that it was cut off shows with the last piece.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise NotABackup(
+            f"the backup's file {path} cannot be read: {error.strerror}",
+            hint="backups of the key store are kept apart and for a shorter time; name the file if it lies elsewhere",
+        ) from None
+    with file:
+        yield open_stream(file, provider)
+
+
+@contextmanager
+def open_part(backup: Backup, kind: Kind, provider: KeyProvider) -> Iterator[Opener]:
+    """Open the file of a kind of one backup; raises what :func:`open_backup` raises, and where it is another's file."""
+    with open_backup(backup.file(kind), provider) as opener:
+        _require_its_own(backup, kind, opener)
+        yield opener
+
+
+def check_files(backup: Backup, provider: KeyProvider, told: Told, kinds: Iterable[Kind]) -> None:
+    """Check files of a backup from the first byte to the last, before anything is done by them.
+
+    Each is there, belongs to this backup and to no other, has the size and digest of the manifest, and opens.
+
+    Raises:
+        NotABackup: one is not there, is none of a backup, or belongs to another backup.
+        Misconfigured: another root key sealed one.
+        BackupDamaged: one was cut off or changed.
+    """
+    for kind in kinds:
+        with open_part(backup, kind, provider):
+            pass  # first the mistakes that cost nothing to see
+    for kind in kinds:
+        _require_as_written(backup, kind, told)
+        with open_part(backup, kind, provider) as opener:
+            for _piece in opener:
+                pass
+
+
+def _require_its_own(backup: Backup, kind: Kind, opener: Opener) -> None:
+    header = opener.header
+    if header.kind != kind:
+        raise NotABackup(
+            f"the file {backup.file(kind)} holds the part `{header.kind}` of a backup, and not `{kind}`",
+            hint="name the file of the right part",
+        )
+    if header.id != str(backup.manifest.id):
+        raise NotABackup(
+            f"the file {backup.file(kind)} belongs to the backup of {header.created_at}, and not to this one",
+            hint=f"this backup is of {rfc3339(backup.manifest.created_at)}; take the part `{kind}` of the same backup",
+        )
+
+
+def _require_as_written(backup: Backup, kind: Kind, told: Told) -> None:
+    facts, digest, size = backup.manifest.files[kind], hashlib.sha256(), 0
+    path = backup.file(kind)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                told(kind, size)
+    except OSError as error:
+        raise BackupDamaged(
+            f"the file {backup.file(kind)} cannot be read to its end: {error.strerror or type(error).__name__}",
+            hint="its disk may be failing: copy it once more from where it was made, or take another backup",
+        ) from None
+    if size != facts.size:
+        raise BackupDamaged(
+            f"the file {backup.file(kind)} has {size:,} bytes and not the {facts.size:,} that were written",
+            hint="it was cut off on the way: copy it once more, or take another backup",
+        )
+    if digest.hexdigest() != facts.sha256:
+        raise BackupDamaged(
+            f"the file {backup.file(kind)} is not as it was written",
+            hint="its disk or the copying has changed it: copy it once more, or take another backup",
+        )
+
+
+def _write_all(opened: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(opened, view) :]

@@ -1,0 +1,268 @@
+"""``cdv backup``: copies of a vault, sealed under the root key; the key store's apart and for a shorter time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vault.cli.moments import parse_period
+from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
+from vault.cli.screen import emit, note, show_table, warn
+from vault.cli.work import in_vault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vault.backup.place import Backup, Places
+    from vault.bootstrap import Vault
+    from vault.operations.backup.prune import Pruned
+    from vault.operations.backup.verify import Verified
+
+group = make_group(
+    "Backups: make, list, try and thin out. `cdv restore` brings one back.",
+    "cdv backup make /backup --keys-to /backup-keys",
+    "cdv backup verify /backup/data/20260305T120000Z-0199f3a27c1e7b52",
+)
+
+KEEP_DATA = "P90D"
+KEEP_KEYS = "P30D"
+
+To = Annotated[Path, typer.Argument(metavar="TO", help="Folder of the backups.")]
+KeysTo = Annotated[
+    Path | None,
+    typer.Option("--keys-to", metavar="DIR", help="Folder for the key stores.", show_default="TO/keys"),
+]
+LedgerTo = Annotated[
+    Path | None,
+    typer.Option("--ledger-to", metavar="DIR", help="Folder for the ledgers.", show_default="TO/ledger"),
+]
+KeepKeys = Annotated[str, typer.Option("--keep-keys", metavar="PERIOD", help="How long key stores are kept.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="backup")
+
+
+@group.command(epilog=examples("cdv backup make /backup --keys-to /backup-keys"))
+def make(
+    to: To,
+    keys_to: KeysTo = None,
+    ledger_to: LedgerTo = None,
+    keep_keys: KeepKeys = KEEP_KEYS,
+    vault: VaultFolder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Copy data, key store and ledger while the vault goes on; the root key is not in it: keep that elsewhere."""
+    keys_for = parse_period(keep_keys, option="--keep-keys")
+
+    async def work(opened: Vault) -> Backup:
+        from vault.bootstrap import databases_of, postgres_tools, provider_of
+        from vault.operations.backup.make import Source, make_backup
+
+        settings = opened.settings
+        source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
+        with _watched() as told:
+            return await make_backup(
+                opened.house, source, _places(to, keys_to, ledger_to), keys_for=keys_for, told=told
+            )
+
+    backup = in_vault(vault, work)
+    if as_json:
+        emit(_as_json(backup))
+        return
+    typer.echo(str(backup.folder))
+    note(f"The backup has {_rows(backup):,} rows in {_size(backup):,} bytes.")
+    note(f"Its key store is {backup.keys}. It is to be gone by {backup.manifest.keys_expire_at:%Y-%m-%d}.")
+    note("Without the root key nobody opens it: keep a copy of the root key elsewhere.")
+
+
+@group.command("list", epilog=examples("cdv backup list /backup"))
+def list_backups(
+    to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, vault: VaultFolder = HERE, as_json: Json = False
+) -> None:
+    """List the backups in a folder, the newest first, and whether their key stores are there still."""
+    from vault.backup.place import find_all
+    from vault.bootstrap import provider_of, read_settings
+
+    provider = provider_of(read_settings(vault))
+    found, unknown = find_all(_places(to, keys_to, ledger_to), provider)
+    if as_json:
+        emit([_as_json(each) for each in found])
+    else:
+        rows = [
+            (each.folder.name, each.manifest.created_at, f"{_rows(each):,}", f"{_size(each):,}", _keys(each))
+            for each in found
+        ]
+        show_table(("backup", "made", "rows", "bytes", "key store"), rows, empty="there is no backup")
+    for folder in unknown:
+        warn(f"{folder.name} is no backup that this root key opens, or it was changed or is called otherwise")
+
+
+@group.command(
+    epilog=examples(
+        "cdv backup verify /backup/data/20260305T120000Z-0199f3a27c1e7b52",
+        "cdv backup verify BACKUP --into postgresql://trial@localhost/postgres",
+    )
+)
+def verify(
+    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option("--keys", metavar="FILE", help="Its key store.", show_default="in the folder beside the data's"),
+    ] = None,
+    ledger: Annotated[
+        Path | None,
+        typer.Option("--ledger", metavar="FILE", help="Its ledger.", show_default="in the folder beside the data's"),
+    ] = None,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            "--into",
+            metavar="URL",
+            help="PostgreSQL server for temporary databases; its password belongs into ~/.pgpass or PGPASSWORD.",
+            show_default="the vault's own",
+        ),
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="People whose values are opened, at the most.")] = 1000,
+    vault: VaultFolder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
+
+    async def work(opened: Vault) -> tuple[Backup, Verified]:
+        from vault.backup.place import find_backup
+        from vault.bootstrap import databases_of, postgres_tools, provider_of
+        from vault.operations.backup.verify import verify_backup
+
+        settings = opened.settings
+        provider = provider_of(settings)
+        found = find_backup(backup, provider, keys=keys, ledger=ledger)
+        urls = databases_of(settings)
+        servers = urls if into is None else dict.fromkeys(urls, into)
+        with _watched() as told:
+            tools = postgres_tools(settings)
+            seen = await verify_backup(opened.house, found, provider, tools, servers, sample=sample, told=told)
+        return found, seen
+
+    found, seen = in_vault(vault, work)
+    if as_json:
+        emit({"id": found.manifest.id, "rows": seen.rows, "sample": seen.sample._asdict()})
+        return
+    rows = [(kind, table, f"{count:,}") for kind, tables in seen.rows.items() for table, count in tables.items()]
+    show_table(("database", "table", "rows"), rows, empty="there is no table")
+    people = seen.sample
+    note(f"All {people.values:,} values of {people.people:,} of {people.of:,} people opened with the backup's keys.")
+    note("The backup can be restored.")
+
+
+@group.command(epilog=examples("cdv backup prune /backup --keys-to /backup-keys"))
+def prune(
+    to: To,
+    keys_to: KeysTo = None,
+    ledger_to: LedgerTo = None,
+    keep_data: Annotated[
+        str, typer.Option("--keep-data", metavar="PERIOD", help="How long backups are kept.")
+    ] = KEEP_DATA,
+    keep_keys: KeepKeys = KEEP_KEYS,
+    vault: VaultFolder = HERE,
+    as_json: Json = False,
+) -> None:
+    """Delete old backups, and the key stores of younger ones; the newest backup stays."""
+    data_for = parse_period(keep_data, option="--keep-data")
+    keys_for = parse_period(keep_keys, option="--keep-keys")
+
+    async def work(opened: Vault) -> Pruned:
+        from vault.bootstrap import provider_of
+        from vault.operations.backup.prune import prune as thin_out
+
+        where = _places(to, keys_to, ledger_to)
+        provider = provider_of(opened.settings)
+        return await thin_out(opened.house, provider, where, keep_data=data_for, keep_keys=keys_for)
+
+    from vault.backup.place import ENDING, PART
+
+    pruned = in_vault(vault, work)
+    if as_json:
+        emit(pruned._asdict())
+        return
+    rows = [(name, "deleted") for name in pruned.backups] + [(name, "key store deleted") for name in pruned.keys]
+    rows += [(name, "unfinished: deleted") for name in pruned.leftovers]
+    show_table(("backup", "what was done"), rows, empty="nothing is old enough")
+    for name in pruned.unknown:
+        if name.endswith((ENDING, PART)):
+            warn(f"{name} belongs to no backup in {to}; it was left alone")
+        else:
+            warn(f"{name} is no backup that this root key opens, or was changed or renamed; it was left alone")
+
+
+def _watched() -> Any:
+    """Draw on a terminal how many bytes of what are through."""
+    from contextlib import contextmanager
+
+    from rich.console import Console
+    from rich.progress import (
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TransferSpeedColumn,
+    )
+
+    @contextmanager
+    def watched() -> Iterator[Callable[[str, int], None]]:
+        console = Console(stderr=True)
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+            bars: dict[str, Any] = {}
+
+            def told(what: str, size: int) -> None:
+                if what not in bars:
+                    bars[what] = progress.add_task(what, total=None)
+                progress.update(bars[what], completed=size)
+
+            yield told
+
+    return watched()
+
+
+def _places(to: Path, keys: Path | None, ledger: Path | None) -> Places:
+    from vault.backup.place import places
+
+    return places(to, keys=keys, ledger=ledger)
+
+
+def _as_json(backup: Backup) -> dict[str, Any]:
+    manifest = backup.manifest
+    return {
+        "id": manifest.id,
+        "created_at": manifest.created_at,
+        "folder": backup.folder,
+        "keys": backup.keys if backup.keys.is_file() else None,
+        "keys_expire_at": manifest.keys_expire_at,
+        "ledger": backup.ledger if backup.ledger.is_file() else None,
+        "tenants": manifest.tenants,
+        "rows": _rows(backup),
+        "bytes": _size(backup),
+    }
+
+
+def _rows(backup: Backup) -> int:
+    return sum(sum(facts.rows.values()) for facts in backup.manifest.files.values())
+
+
+def _size(backup: Backup) -> int:
+    return sum(facts.size for facts in backup.manifest.files.values())
+
+
+def _keys(backup: Backup) -> str:
+    return "there" if backup.keys.is_file() else "gone"
