@@ -123,6 +123,7 @@ async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
         "expire-packages",
         "chase-recipients",
         "expire-consents",
+        "retention",
         "forget-answers",
         "forget-codes",
     }

@@ -12,6 +12,7 @@ from tests.recipients.telling import one_notice
 from tests.vaults import ADA
 from vault.operations.identity.session import add_session
 from vault.operations.requests.steps import start_request
+from vault.retention.reviews import Ended, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
 TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
@@ -45,6 +46,11 @@ SIGNED_IN = {"Authorization": "Bearer {me}"}
 HOOK, ROTATE, TRY = "/v1/webhook", "/v1/webhook:rotate-secret", "/v1/webhook:test"
 HERE, HERS = {"url": "https://localhost:1/hook"}, "?app=support"
 MINE, SENT = "/v1/notices:mine", "/v1/notices:sent"
+EVENTS, ENDED = "/v1/subjects/{id}/retention-events", {"event": "contract-ended", "on": "2020-01-01"}
+STANDS = "/v1/subjects/{id}/relationship"
+REVIEWS, GOES = "/v1/retention/reviews", {"decision": "erase"}
+HOLDS, HOLD = "/v1/holds", "/v1/holds/{hold}"
+HELD = {"matter": "M-1", "owner": "legal", "review_on": "2030-01-01", "subjects": ["{id}"]}
 DONE, CHASE = "/v1/notices/{notice}:acknowledge", "/v1/notices/{notice}:chase"
 
 ASKS, ACCESS = "/v1/requests", {"kind": "access", "subject": "{id}"}
@@ -289,6 +295,17 @@ CALLS = [
     ("preview", ("dpo", "GET", PREVIEW, None), 200, ("preview-erasure", "allowed", None)),
     ("preview, no right", ("finance", "GET", PREVIEW, None), 403, ("preview-erasure", "denied", "not-granted")),
     ("preview, nobody", ("dpo", "GET", "/v1/subjects/{nobody}/erasure:preview", None), 404, ("preview-erasure", "failed", "subject-not-found")),
+    ("why", ("dpo", "GET", "/v1/subjects/{id}/retention?field=email", None), 200, ("read-retention", "allowed", None)),
+    ("due", ("dpo", "GET", "/v1/retention/due", None), 200, ("read-retention", "allowed", None)),
+    ("due, unknown field", ("dpo", "GET", "/v1/retention/due?field=shoe", None), 422, ("read-retention", "failed", "invalid-preview")),
+    ("due, no right", ("sales", "GET", "/v1/retention/due", None), 403, ("read-retention", "denied", "not-granted")),
+    ("sweeps", ("operator", "GET", "/v1/retention/sweeps", None), 200, ("read-retention", "allowed", None)),
+    ("sweeps, no right", ("sales", "GET", "/v1/retention/sweeps", None), 403, ("read-retention", "denied", "not-granted")),
+    ("sweep", ("operator", "POST", "/v1/retention/sweeps", None), 202, ("sweep", "allowed", "started")),
+    ("sweep, no right", ("support", "POST", "/v1/retention/sweeps", None), 403, ("sweep", "denied", "not-granted")),
+    ("why, unknown field", ("dpo", "GET", "/v1/subjects/{id}/retention?field=shoe", None), 422, ("read-retention", "failed", "unknown-field")),
+    ("why, nobody", ("dpo", "GET", "/v1/subjects/{nobody}/retention?field=email", None), 404, ("read-retention", "denied", "subject-not-found")),
+    ("why, no right", ("sales", "GET", "/v1/subjects/{id}/retention?field=email", None), 403, ("read-retention", "denied", "not-granted")),
     ("preview, a part", ("dpo", "POST", PREVIEW, {"fields": ["phone"]}), 200, ("preview-erasure", "allowed", None)),
     ("preview, unknown", ("dpo", "POST", PREVIEW, {"fields": ["shoe_size"]}), 422, ("preview-erasure", "failed", "unknown-scope")),
     ("grounds", ("dpo", "POST", "/v1/requests/{asked}/grounds", KEPT), 201, ("move-request", "allowed", "keep")),
@@ -301,6 +318,21 @@ CALLS = [
     ("certificate, no erasure", ("dpo", "GET", ASKED + "/certificate", None), 404, ("read-requests", "failed", "request-not-found")),
     ("erasures", ("dpo", "GET", "/v1/erasures", None), 200, ("read-requests", "allowed", None)),
     ("erasures, no right", ("finance", "GET", "/v1/erasures", None), 403, ("read-requests", "denied", "not-granted")),
+    ("hold", ("dpo", "POST", HOLDS, HELD), 201, ("place-hold", "allowed", None)),
+    ("hold, nobody", ("dpo", "POST", HOLDS, but(HELD, subjects=["{nobody}"])), 404, ("place-hold", "failed", "subject-not-found")),
+    ("hold, no right", ("support", "POST", HOLDS, HELD), 403, ("place-hold", "denied", "not-granted")),
+    ("hold, not described", ("dpo", "POST", HOLDS, but(HELD, matter="\u00e9")), 422, ("place-hold", "failed", "invalid-hold")),
+    ("holds", ("dpo", "GET", HOLDS, None), 200, ("read-holds", "allowed", None)),
+    ("holds, no right", ("support", "GET", HOLDS, None), 403, ("read-holds", "denied", "not-granted")),
+    ("hold, shown", ("dpo", "GET", HOLD, None), 200, ("read-holds", "allowed", None)),
+    ("hold, not there", ("dpo", "GET", HOLDS + "/{nobody}", None), 404, ("read-holds", "failed", "hold-not-found")),
+    ("change hold", ("dpo", "PATCH", HOLD, {"add_subjects": ["{id}"]}), 200, ("change-hold", "allowed", None)),
+    ("lift hold", ("dpo", "POST", HOLD + ":lift", {"reason": "settled"}), 200, ("lift-hold", "allowed", None)),
+    ("lift hold, no reference", ("dpo", "POST", HOLD + ":lift", {"reason": " "}), 422, ("lift-hold", "failed", "invalid-hold")),
+    ("delete hold", ("dpo", "DELETE", HOLD, None), 200, ("lift-hold", "allowed", None)),
+    ("change hold, not there", ("dpo", "PATCH", HOLDS + "/{nobody}", {"owner": "x"}), 404, ("change-hold", "failed", "hold-not-found")),
+    ("lift hold, not there", ("dpo", "POST", HOLDS + "/{nobody}:lift", {"reason": "x"}), 404, ("lift-hold", "failed", "hold-not-found")),
+    ("delete hold, no right", ("support", "DELETE", HOLDS + "/{nobody}", None), 403, ("lift-hold", "denied", "not-granted")),
     ("package", ("dpo", "GET", PACKAGE, None), 200, ("download-package", "allowed", None)),
     ("package, encrypted", ("dpo", "POST", PACKAGE + ":download", SECRET), 200, ("download-package", "allowed", None)),
     ("package, a short passphrase", ("dpo", "POST", PACKAGE + ":download", but(SECRET, passphrase="x")), 422, ("download-package", "failed", "invalid-passphrase")),
@@ -309,6 +341,19 @@ CALLS = [
     ("package, sent", ("dpo", "POST", PACKAGE + ":send", HERE), 409, ("send-package", "failed", "not-portable")),
     ("package, sent, no right", ("support", "POST", PACKAGE + ":send", HERE), 403, ("send-package", "denied", "not-granted")),
     ("package, sent, no address", ("dpo", "POST", PACKAGE + ":send", {"url": "http://"}), 422, ("send-package", "failed", "invalid-url")),
+    ("event", ("dpo", "POST", EVENTS, ENDED), 201, ("record-event", "allowed", "contract-ended")),
+    ("event, no right", ("support", "POST", EVENTS, ENDED), 403, ("record-event", "denied", "not-granted")),
+    ("event, nobody", ("dpo", "POST", "/v1/subjects/{nobody}/retention-events", ENDED), 404, ("record-event", "failed", "subject-not-found")),
+    ("event, of the future", ("dpo", "POST", EVENTS, but(ENDED, on="2999-01-01")), 422, ("record-event", "failed", "event-in-future")),
+    ("relationship", ("dpo", "GET", STANDS, None), 200, ("read-retention", "allowed", None)),
+    ("relationship, no right", ("support", "GET", STANDS, None), 403, ("read-retention", "denied", "not-granted")),
+    ("relationship, nobody", ("dpo", "GET", "/v1/subjects/{nobody}/relationship", None), 404, ("read-retention", "denied", "subject-not-found")),
+    ("reviews", ("dpo", "GET", REVIEWS, None), 200, ("read-retention", "allowed", None)),
+    ("reviews, no right", ("support", "GET", REVIEWS, None), 403, ("read-retention", "denied", "not-granted")),
+    ("review, decided", ("dpo", "POST", REVIEWS + "/{review}:decide", GOES), 200, ("decide-review", "allowed", "erase")),
+    ("review, no right", ("operator", "POST", REVIEWS + "/{nobody}:decide", GOES), 403, ("decide-review", "denied", "not-granted")),
+    ("review, no such one", ("dpo", "POST", REVIEWS + "/{nobody}:decide", GOES), 404, ("decide-review", "failed", "review-not-found")),
+    ("review, kept for ever", ("dpo", "POST", REVIEWS + "/{nobody}:decide", {"decision": "keep"}), 422, ("decide-review", "failed", "invalid-decision")),
     ("verify, no mail is set up", ("dpo", "POST", VERIFY, {"send_code": True}), 409, ("send-code", "failed", "mail-not-configured")),
     ("verify, a code for a request that is not there", ("dpo", "POST", "/v1/requests/{nobody}:verify", {"send_code": True}), 404, ("send-code", "failed", "request-not-found")),
     ("verify, a code, no right", ("finance", "POST", VERIFY, {"send_code": True}), 403, ("send-code", "denied", "not-granted")),
@@ -354,15 +399,28 @@ async def _said(node, subject, path, **body):
     return answer.json()
 
 
+async def with_review(node, subject):
+    """Open a review of the person's name; returns its id."""
+    place = (UUID(subject), "profile", UUID(subject))
+    async with node.house.data.transaction() as connection:
+        ended = Ended(place, "name", "review", node.house.clock.now().date())
+        await open_reviews(connection, "default", [ended], node.house.clock.now())
+        return (await reviews_in(connection, "default", [UUID(subject)]))[place]["name"].id
+
+
 async def _names(node, wanted):
     """Make the people, and what a call needs to be there before: fresh, so that no call stands in another's way."""
     await node.sql("DELETE FROM external_ref")
     await node.sql("DELETE FROM blind_index")
     subject = await node.create(dict(ADA), external_ids={"shop": "4711"})
-    other = await node.create({"name": "Two"}, external_ids={"erp": "2"})
-    await node.append("fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment", external_id="there")
     notices = node.house.policies.active("default").policy_set.notices
-    names = {"{id}": subject, "{other}": other, "{nobody}": str(uuid4()), "{event}": str(uuid4())}
+    names = {"{id}": subject, "{nobody}": str(uuid4()), "{event}": str(uuid4())}
+    if "{other}" in wanted or "erp" in wanted:
+        names["{other}"] = await node.create({"name": "Two"}, external_ids={"erp": "2"})
+    if "purchase" in wanted:
+        await node.append(
+            "fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment", external_id="there"
+        )
     names["{digest}"] = notices.version("marketing@3").digest
     if "{token}" in wanted:
         asked = await _said(node, subject, "consents", **but(GIVEN, method="double-opt-in"))
@@ -379,6 +437,9 @@ async def _names(node, wanted):
         if "{reviewed}" in wanted:
             await node.post("dpo", f"/v1/requests/{review}:approve", {})
             await start_request(node.house, "default", UUID(review))
+    if "{hold}" in wanted:
+        held = await node.create({"name": "Held"})
+        names["{hold}"] = (await node.post("dpo", HOLDS, but(HELD, subjects=[held]))).json()["id"]
     if "{package}" in wanted:
         names["{package}"] = str(await with_package(node, subject))
     if "{notice}" in wanted:
@@ -400,6 +461,8 @@ async def _names(node, wanted):
         async with node.house.data.transaction() as connection:
             _, opened = await add_session(connection, "default", UUID(subject), node.house.clock.now())
         names["{me}"] = opened.token
+    if "{review}" in wanted:
+        names["{review}"] = str(await with_review(node, subject))
     if "{dispute}" in wanted:
         names["{dispute}"] = (await _said(node, subject, "disputes", **WRONG))["disputes"]["address"]
     return names

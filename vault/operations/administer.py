@@ -5,12 +5,13 @@ There is no caller to ask for rights here: who can read the root key can do all 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName
 from vault.operations.decide import entry
 from vault.operations.house import Caller
+from vault.operations.tombstone_lines import AccessLine, note_access
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.audit.entry import Action
     from vault.ids import KeyId, TenantId
     from vault.operations.house import House
     from vault.policy.policy_set import PolicySet
@@ -98,10 +100,11 @@ async def revoke_key(house: House, tenant: TenantId, key: KeyId) -> None:
 
     Raises:
         NotFound: there is no such key.
+        Unavailable: the ledger of tombstones does not answer; nothing has changed.
     """
     async with house.data.transaction() as connection:
         await house.principals.revoke_key(connection, tenant, key)
-        await _note(house, connection, tenant, "revoke-key", key)
+        await _note_taken(house, connection, tenant, "revoke-key", key)
 
 
 async def set_roles(house: House, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
@@ -110,11 +113,17 @@ async def set_roles(house: House, tenant: TenantId, name: str, roles: Iterable[s
     Raises:
         NotFound: there is no such app.
         InvalidInput: a role is no slug.
+        Unavailable: a role is taken away, and the ledger of tombstones does not answer; nothing has changed.
     """
     async with house.data.transaction() as connection:
         principal = await house.principals.find(connection, tenant, name)
-        await house.principals.set_roles(connection, tenant, principal.id, roles)
-        await _note(house, connection, tenant, "set-roles", principal.id)
+        given = tuple(map(RoleName, roles))
+        await house.principals.set_roles(connection, tenant, principal.id, given)
+        taken = tuple(each for each in principal.roles if each not in given)
+        if taken:
+            await _note_taken(house, connection, tenant, "set-roles", principal.id, taken)
+        else:
+            await _note(house, connection, tenant, "set-roles", principal.id)
 
 
 async def disable_app(house: House, tenant: TenantId, name: str) -> None:
@@ -122,13 +131,28 @@ async def disable_app(house: House, tenant: TenantId, name: str) -> None:
 
     Raises:
         NotFound: there is no such app.
+        Unavailable: the ledger of tombstones does not answer; nothing has changed.
     """
     async with house.data.transaction() as connection:
         principal = await house.principals.find(connection, tenant, name)
         await house.principals.disable(connection, tenant, principal.id)
-        await _note(house, connection, tenant, "disable-principal", principal.id)
+        await _note_taken(house, connection, tenant, "disable-principal", principal.id)
 
 
-async def _note(house: House, connection: AsyncConnection, tenant: TenantId, action: Any, target: UUID) -> None:
+async def _note(house: House, connection: AsyncConnection, tenant: TenantId, action: Action, target: UUID) -> UUID:
     made = entry(house, at_the_console(tenant), action=action, decision="allowed", target=target)
     await house.ledger.append_in(connection, [made])
+    return made.id
+
+
+async def _note_taken(
+    house: House,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    action: Literal["revoke-key", "disable-principal", "set-roles"],
+    target: UUID,
+    roles: tuple[RoleName, ...] = (),
+) -> None:
+    """Write an access that is taken away on the audit log and, last before the commit, on the ledger of tombstones."""
+    made = await _note(house, connection, tenant, action, target)
+    await note_access(house, tenant, AccessLine(made, action, target, roles))

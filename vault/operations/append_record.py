@@ -13,6 +13,7 @@ from vault.operations.build import Maker, is_external_id, record_digest, record_
 from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, require_ground
 from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
+from vault.operations.retention.keep_clocks import Newest
 from vault.operations.values import check_moment, checked_source, fields_of, normalised, policy_names
 from vault.operations.write import Written, writing
 from vault.subjects.changes import record_by_external
@@ -71,6 +72,8 @@ async def append_record(
     maker = Maker(tenant, await house.keyring.index_keys(tenant), origin.collected_at)
     digest = None if external_id is None else record_digest(maker.index_keys, collection, external_id)
     record = RecordId(new_id())
+    newest = Newest(maker.now)
+    newest.add(subject, collection, occurred_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("the same record is being written at this moment", code="in-flight", hint="send it again")
     async with writing(house, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
@@ -94,6 +97,7 @@ async def append_record(
                 external_digest=digest,
             )
             await house.subjects.add(connection, records=[record_row], index=index)
+            await newest.keep(connection, tenant)
             written = Written(record, 1, created=True)
         if keep is not None:
             await keep(connection, written)

@@ -9,9 +9,8 @@ from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput
 from vault.ids import RecordId, SubjectId, is_slug, random_id
 from vault.operations.values import encoded
-from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
-from vault.subjects.records import Origin, earliest_expiry, pack, seal_values
+from vault.subjects.records import Origin, pack, seal_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,9 +57,7 @@ def record_rows(
     """Seal the normalised values of a new record and derive the index rows that lead to it."""
     tenant, index_keys, now = maker
     body = seal_values(keys, place(tenant, subject, collection, record), encoded(values), origin)
-    expiry = earliest_expiry(body)
-    due = None if expiry is None else from_microseconds(expiry)
-    row = (tenant, subject, collection, record, 1, now, now, occurred_at, due, external_digest, pack(body, occurred_at))
+    row = (tenant, subject, collection, record, 1, now, now, occurred_at, now, external_digest, pack(body, occurred_at))
     index = [
         (tenant, digest, subject, record, index_keys.version)
         for name, field in fields.items()

@@ -16,14 +16,14 @@ from vault.operations.decide import SUBJECT_NOT_FOUND, decide, require_all, requ
 from vault.operations.external_ids import unknown
 from vault.operations.fence import current_keys
 from vault.operations.on_record import on_record
+from vault.operations.retention.holds_writes import held_already, require_free, standing_to_write
 from vault.operations.tombstones import require_none
 from vault.operations.values import checked_source, fields_of, merged, normalised
 from vault.operations.write import Written, writing
-from vault.storage.columns import from_microseconds
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
 from vault.subjects.index import digests
 from vault.subjects.merging import still_there
-from vault.subjects.records import Origin, earliest_expiry, pack, seal_values, unpack
+from vault.subjects.records import Origin, coarser, happened_at, pack, seal_values, unpack
 from vault.subjects.store import PROFILE, Wanted
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Field
+    from vault.consent.standing import Standing
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
     from vault.operations.house import Caller, House
@@ -70,6 +71,7 @@ async def patch_profile(
     Raises:
         RevisionRequired: no revision was given.
         StaleRevision: the profile has another revision by now.
+        Conflict: a hold covers a value that would be overwritten (``held``); an external id leads to somebody else.
         InvalidInput, Denied, NotFound: as everywhere.
     """
     catalogue = house.policies.active(caller.tenant).policy_set.catalogue
@@ -113,6 +115,7 @@ async def change_profile(
     async with writing(house, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch:  # the person's row before the record, as everywhere, so that nobody waits in a ring
             await locked_subject(connection, tenant, subject)
+        standing = await standing_to_write(connection, tenant, subject)
         retained = found is not None and found.state == "retained"
         there = retained or await still_there(connection, tenant, [subject])
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
@@ -126,7 +129,7 @@ async def change_profile(
                 "the profile has changed since you read it", hint="read it again and send the change anew"
             )
         old, new = await write_values(
-            connection, maker, keys, row, patch, fields, origin, corrects=retained, leads=not retained
+            connection, maker, keys, row, patch, fields, origin, standing, corrects=retained, leads=not retained
         )
         come = {name: value for name, value in new.items() if old.get(name) != value}
         await require_none(house, connection, tenant, fields, come, returning=returning)
@@ -153,6 +156,7 @@ async def write_values(
     patch: Mapping[str, Any],
     fields: Mapping[str, Field],
     origin: Origin,
+    standing: Standing,
     *,
     corrects: bool = False,
     leads: bool = True,
@@ -167,12 +171,13 @@ async def write_values(
         patch: RFC 7396.
         fields: the fields that it names.
         origin: where the new values come from.
+        standing: the person's; what a hold covers stays as it is.
         corrects: whether the new values stay for the purposes, and until the moments, of those that they correct.
         leads: whether the person is to be found by the new values.
 
     Raises:
         InvalidInput: a value does not have the form of its field.
-        Conflict: the person has another id in a system already.
+        Conflict: the person has another id in a system already, or a hold covers a value that would be lost.
     """
     where = place(maker.tenant, row.subject_id, row.collection, row.id)
     body = unpack(row.body)
@@ -181,18 +186,20 @@ async def write_values(
     if row.collection == PROFILE and isinstance(known, dict) and patch.get(EXTERNAL_IDS):
         patch = {**patch, EXTERNAL_IDS: unknown(known, patch[EXTERNAL_IDS])}
     new = _merged_values(old, patch, fields)
+    stale = coarser(body, patch)  # what is written anew, or taken away, is not to be there as a view of before
+    require_free(standing, row.collection, happened_at(row, body), old | {name: body[name] for name in stale}, new)
     sealed = seal_values(keys, where, {name: encode(value) for name, value in new.items()}, origin)
+    sealed |= {name: body[name] for name in held_already(standing, row.collection, happened_at(row, body), old, new)}
     if corrects:
         sealed = {name: _like(body[name], each) if name in body else each for name, each in sealed.items()}
-    body = {name: stored for name, stored in body.items() if name not in patch} | sealed
-    expiry = earliest_expiry(body)
+    body = {name: stored for name, stored in body.items() if name not in patch and name not in stale} | sealed
     await change_record(
         connection,
         row,
-        body=pack(body, None),
+        body=pack(body, row.occurred_at),
         revision=row.revision + 1,
         updated_at=maker.now,
-        due_at=None if expiry is None else from_microseconds(expiry),
+        due_at=maker.now,
     )
     await change_index(
         connection,

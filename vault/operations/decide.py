@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from vault.consent.ground import Ground, refusal
 from vault.consent.standing import NOTHING, unpack
 from vault.errors import Denied, InvalidInput, Refusal
+from vault.retention.holds import purposes_of
 from vault.storage.columns import LAST, to_microseconds
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | 
     if found.standing is None and found.state == "active" and not ground.consent:
         return None  # the common case: this person never said anything
     standing = unpack(found.standing)
-    if found.state == "retained" and ground.purpose not in standing.kept_for:
+    if found.state == "retained" and ground.purpose not in (*standing.kept_for, *purposes_of(standing.holds)):
         return _nobody(ground)
     if found.state == "restricted" and standing.restricted_at is None:
         standing = replace(standing, restricted_at=ALWAYS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.consent.ground import RESTRICTED
 from vault.ids import RoleName
@@ -18,6 +18,7 @@ from vault.operations.decide import (
 )
 from vault.operations.house import Caller
 from vault.operations.on_record import on_record
+from vault.operations.retention.kept_back import kept_back
 from vault.operations.rights import require_right
 from vault.subjects.store import Wanted
 
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from vault.errors import Refusal
     from vault.ids import SubjectId
     from vault.operations.house import House
     from vault.policy.decision import Decision
+
+
+LOOKING: Final = frozenset({"read", "search"})
+"""What is done with values that are there, and so is stopped by their end and by a hold."""
 
 
 class Explained(NamedTuple):
@@ -117,6 +123,12 @@ async def _explained(
         (refusal,) = subject_refusals(house, caller, decision, [found])
     step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
     if refusal is not None:
-        told = Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)
-        explained |= dict.fromkeys((asked for asked, _view in decision.granted), told)
+        explained |= dict.fromkeys((asked for asked, _view in decision.granted), _told(refusal, step))
+    elif subject is not None and decision.granted and decision.action in LOOKING:
+        over = await kept_back(house, caller.tenant, subject, decision)
+        explained |= {asked: _told(each, 8) for asked, each in over.items()}
     return explained, pseudonyms
+
+
+def _told(refusal: Refusal, step: int) -> Explained:
+    return Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)

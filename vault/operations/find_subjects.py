@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.consent.standing import has_holds
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.operations.decide import (
@@ -16,21 +17,28 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import on_record
+from vault.operations.opening import Moment, opening_of
 from vault.operations.read_fields import MOST_FIELDS, Shown
-from vault.operations.show import Moment, plan, show_subject
+from vault.operations.retention.applying import schedule_of
+from vault.operations.retention.gate import Body, gates
+from vault.operations.show import show_subject
+from vault.operations.show_closer import show_closer
 from vault.operations.values import normalise
+from vault.storage.columns import to_microseconds
 from vault.subjects.index import PREFIXES, matches, sought, tail_length
-from vault.subjects.records import unpack
+from vault.subjects.records import open_body, unpack
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
     from vault.operations.house import Caller, House
+    from vault.operations.retention.gate import Gate
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
 
@@ -102,15 +110,15 @@ async def find_subjects(
     if reading is not None and not reading.granted:
         await require_all(house, caller, reading, "search")
     at, is_cut = await _candidates(house, caller, criteria)
-    now = Moment.of(house.clock.now())
+    moment = house.clock.now()
     try:
-        keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
-        results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
+        keys, matched = await _checked(house, caller, at, criteria, reading, searching, moment)
+        results = await _shown(house, caller, reading, matched[:limit], keys, moment)
     except CannotOpen:  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
         for person in at[0]:
             house.keyring.evict(caller.tenant, person)
-        keys, matched = await _checked(house, caller, at, criteria, reading, searching, now)
-        results = [_shown(reading, caller, each, keys[each.id], now) for each in matched[:limit]]
+        keys, matched = await _checked(house, caller, at, criteria, reading, searching, moment)
+        results = await _shown(house, caller, reading, matched[:limit], keys, moment)
     audit = await _record(house, caller, searching, reading, matched[:limit])
     return SearchAnswer(results, is_cut or len(matched) > limit, audit)
 
@@ -186,49 +194,109 @@ async def _checked(
     criteria: list[Criterion],
     reading: Decision | None,
     searching: Decision,
-    now: Moment,
+    moment: datetime,
 ) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
-    """Open the matched fields of the candidates and keep those that really match, by a value that may still be kept."""
+    """Open the matched fields of the candidates and keep those who really match, by a value that may still be shown."""
     people = tuple(at[0])
     if not people:
         return {}, []
-    opening = plan(reading) if reading is not None else None
+    opening = opening_of(house, caller, reading) if reading is not None else None
     many = opening.collections if opening is not None else ()
     found = await house.subjects.find(Wanted(caller.tenant, people, profile=True, many=many))
     keys = await house.keyring.subject_keys(caller.tenant, list(people))
     pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
     rows = await house.subjects.rows(caller.tenant, pairs)
-    matched = []
-    for each, refusal in zip(found, subject_refusals(house, caller, searching, found), strict=True):
-        if each is None or each.id not in keys or refusal is not None:
-            continue
+    refusals = subject_refusals(house, caller, searching, found)
+    there = [
+        each
+        for each, refusal in zip(found, refusals, strict=True)
+        if each is not None and each.id in keys and refusal is None
+    ]
+    look = _Look(
+        caller, keys, rows, to_microseconds(moment), await _closely(house, caller, searching, there, rows, moment)
+    )
+    matched = [
+        each
+        for each in there
         if all(
-            any(
-                _matches(caller, keys[each.id], each.id, rows.get((each.id, record)), criterion, now)
-                for record in by_subject[each.id]
-            )
+            any(_matches(look, each.id, record, criterion) for record in by_subject[each.id])
             for criterion, by_subject in zip(criteria, at, strict=True)
-        ):
-            matched.append(each)
+        )
+    ]
     return keys, matched
 
 
-def _matches(
-    caller: Caller, keys: SubjectKeys, subject: SubjectId, row: Any, criterion: Criterion, now: Moment
-) -> bool:
-    stored = None if row is None else unpack(row.body).get(criterion.field.name)
-    if stored is None or (stored.expires_at is not None and stored.expires_at <= now.microseconds):
+class _Look(NamedTuple):
+    """What it takes to look whether a candidate matches; ``gates`` are those of people who are looked at closer."""
+
+    caller: Caller
+    keys: Mapping[SubjectId, SubjectKeys]
+    rows: Mapping[tuple[Any, Any], Any]
+    now: int
+    gates: Mapping[SubjectId, Gate]
+
+
+async def _closely(
+    house: House,
+    caller: Caller,
+    searching: Decision,
+    people: list[Found],
+    rows: Mapping[tuple[Any, Any], Any],
+    moment: datetime,
+) -> Mapping[SubjectId, Gate]:
+    """Fetch gates for those by whose values, should they be over or held, they must not be found."""
+    schedule = schedule_of(house.policies.active(caller.tenant).policy_set)
+    lasting = schedule.lasting(searching.purpose.name, [view.field for view in searching.views.values()])
+    now, old = to_microseconds(moment), set()
+    for (subject, _record), row in rows.items():
+        body = open_body(row.body)
+        if lasting.may_be_over(body.since, body.origins, now):
+            old.add(subject)
+    closer = [each for each in people if each.id in old or has_holds(each.standing)]
+    if not closer:
+        return {}
+    whom = {each.id for each in closer}
+    bodies = [Body(at[0], row.collection, row.id, row.body) for at, row in rows.items() if at[0] in whom]
+    return await gates(house, caller.tenant, searching.purpose, closer, bodies, moment)
+
+
+def _matches(look: _Look, subject: SubjectId, record: RecordId, criterion: Criterion) -> bool:
+    row, name = look.rows.get((subject, record)), criterion.field.name
+    stored = None if row is None else unpack(row.body).get(name)
+    gate = look.gates.get(subject)
+    if row is None or stored is None:
         return False
-    where = place(caller.tenant, subject, row.collection, row.id)
-    value = decode(keys.open(criterion.field.name, stored.sealed, where))
+    if gate is not None:
+        if gate.before(row.collection, row.id).refusal(open_body(row.body), name, stored, None) is not None:
+            return False
+    elif stored.expires_at is not None and stored.expires_at <= look.now:
+        return False
+    where = place(look.caller.tenant, subject, row.collection, row.id)
+    value = decode(look.keys[subject].open(name, stored.sealed, where))
     return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
 
 
-def _shown(reading: Decision | None, caller: Caller, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
+async def _shown(
+    house: House,
+    caller: Caller,
+    reading: Decision | None,
+    matched: list[Found],
+    keys: Mapping[SubjectId, SubjectKeys],
+    moment: datetime,
+) -> list[Shown]:
+    """Show fields of those who match; of whom something may be over or held, after a closer look."""
     if reading is None:
-        return Shown(found.id, {}, {})
-    shown, missing = show_subject(plan(reading), caller.tenant, found, keys, now)
-    return Shown(found.id, shown, {**missing, **reading.refused})
+        return [Shown(each.id, {}, {}) for each in matched]
+    opening, now = opening_of(house, caller, reading), Moment.of(moment)
+    at_once = {each.id: show_subject(opening, caller.tenant, each, keys[each.id], now) for each in matched}
+    closer = [(each, keys[each.id]) for each in matched if at_once[each.id] is None]
+    looked = await show_closer(house, caller.tenant, reading.purpose, opening, closer, moment)
+    shown = at_once | {found.id: each for (found, _keys), each in zip(closer, looked, strict=True)}
+    results = []
+    for each in matched:
+        values, missing = shown[each.id] or ({}, {})
+        results.append(Shown(each.id, values, {**missing, **reading.refused}))
+    return results
 
 
 async def _record(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vault.principals.limits import Limits
     from vault.principals.principal import Principal
     from vault.principals.store import Principals
+    from vault.retention.clock_reader import ClockReader
     from vault.retention.tombstone_ledger import TombstoneLedger
     from vault.storage.database import Database
     from vault.subjects.store import Subjects
@@ -35,6 +36,7 @@ class House:
     principals: Principals
     limits: Limits
     subjects: Subjects
+    clocks: ClockReader
     consents: ConsentLedger
     clock: Clock
     jobs: Jobs

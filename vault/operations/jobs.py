@@ -18,6 +18,7 @@ from vault.operations.recipients.chase import chase_recipients
 from vault.operations.recipients.notify import NOTIFY, pending_notices
 from vault.operations.requests.expiry import expire_requests
 from vault.operations.rights import require_right
+from vault.operations.sweeping.job import SWEEP, begin_sweeps, pending_sweeps
 from vault.operations.system import by_itself
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vault.jobs.workflow import Workflow
     from vault.operations.house import Caller, House
 
-WORKFLOWS: Final[Mapping[str, Workflow]] = {**requests.WORKFLOWS, NOTIFY.name: NOTIFY}
+WORKFLOWS: Final[Mapping[str, Workflow]] = {**requests.WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
 """All jobs by their names."""
 STATES: Final[tuple[State, ...]] = get_args(State)
 OPEN: Final[tuple[State, ...]] = ("pending", "waiting", "running", "failed")
@@ -61,6 +62,7 @@ def plan_of(house: House) -> Plan:
         "expire-packages": Sweep(10 * _MINUTE, lambda: expire_packages(house)),
         "chase-recipients": Sweep(_HOUR, lambda: chase_recipients(house)),
         "expire-consents": Sweep(_HOUR, consents),
+        "retention": Sweep(_HOUR, lambda: begin_sweeps(house)),
         "forget-answers": Sweep(10 * _MINUTE, lambda: forget_old(house)),
         "forget-codes": Sweep(_HOUR, lambda: forget_identity(house)),
     }
@@ -74,7 +76,7 @@ async def pending_work(house: House, tenant: TenantId | None = None) -> list[Wor
         house: the rooms.
         tenant: whose; none: everybody's.
     """
-    found = [Work(*each) for ask in (requests.pending, pending_notices) for each in await ask(house)]
+    found = [Work(*each) for ask in (requests.pending, pending_notices, pending_sweeps) for each in await ask(house)]
     return [each for each in found if tenant is None or each.tenant == tenant]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vault.consent.standing import has_holds
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.operations.append_record import check_collection
@@ -16,7 +17,9 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import on_record
-from vault.operations.show import Item, Items, Moment, plan, show_row
+from vault.operations.opening import Item, Items, Moment, opening_of
+from vault.operations.retention.gate import Body, gates
+from vault.operations.show import show_row
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
     from vault.operations.house import Caller, House
+    from vault.operations.retention.gate import Gate
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
 
@@ -142,31 +146,44 @@ async def _page(
         rows = await house.subjects.page(
             connection, caller.tenant, at.found.id, at.collection, before=at.before, limit=at.limit + 1
         )
-    return rows, _show(house, caller, at.found, rows[: at.limit], at.collection, decision, whole, keys)
+    shown = rows[: at.limit]
+    items, moment = _items(house, caller, decision, whole), house.clock.now()
+    listed = None
+    if not has_holds(at.found.standing):
+        listed = _show(caller, at, shown, items, moment, keys)
+    if listed is None:
+        bodies = [Body(at.found.id, at.collection, row.id, row.body) for row in shown]
+        through = await gates(house, caller.tenant, decision.purpose, [at.found], bodies, moment)
+        listed = _show(caller, at, shown, items, moment, keys, through[at.found.id])
+    return rows, listed or []
+
+
+def _items(house: House, caller: Caller, decision: Decision, whole: dict[str, str]) -> Items:
+    """Name what is shown as it was asked for."""
+    ((_name, group),) = opening_of(house, caller, decision).many
+    each = [Item(whole[item.asked], item.field, item.type, item.view) for item in group.each]
+    return Items.of(each, group.lasting)
 
 
 def _show(
-    house: House,
     caller: Caller,
-    found: Found,
+    at: _At,
     rows: Sequence[Any],
-    collection: str,
-    decision: Decision,
-    whole: dict[str, str],
+    items: Items,
+    moment: datetime,
     keys: SubjectKeys,
-) -> list[Listed]:
-    items = Items.of(
-        Item(whole[item.asked], item.field, item.type, item.view)
-        for _name, group in plan(decision).many
-        for item in group.each
-    )
-    now = Moment.of(house.clock.now())
+    gate: Gate | None = None,
+) -> list[Listed] | None:
+    """Show records; none where something may be over, which is looked at closer through a gate."""
+    now = Moment.of(moment)
     listed = []
     for row in rows:
         shown: dict[str, Any] = {}
         missing: dict[str, Refusal] = {}
-        where = place(caller.tenant, found.id, collection, row.id)
-        show_row(items, where, row.body, keys, now, shown, missing)
+        where = place(caller.tenant, at.found.id, at.collection, row.id)
+        before = None if gate is None else gate.before(at.collection, row.id)
+        if not show_row(items, where, row.body, keys, now, shown, missing, before):
+            return None
         listed.append(Listed(row.id, row.revision, row.occurred_at, row.created_at, shown, missing))
     return listed
 

@@ -32,7 +32,9 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import note_failure, on_record
-from vault.operations.show import Clear, Moment, Plan, plan, show_subject
+from vault.operations.opening import Moment, Plan, opening_of
+from vault.operations.show import Clear, show_subject
+from vault.operations.show_closer import show_closer
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ async def read_fields(
     if not house.limits.try_take(caller.principal, "read", len(subjects)):
         await house.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(house, caller, "read", purpose, fields, verb="read")  # 2-5
-    opening = plan(decision) if decision.granted else NOTHING
+    opening = opening_of(house, caller, decision) if decision.granted else NOTHING
     found, keys, results = await _look(house, caller, decision, opening, subjects, everybody=reason is not None)  # 6-9a
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
@@ -143,7 +145,8 @@ async def _look(
     )
     keys = await _keys(house, caller, _to_open(found, refusals, everybody=everybody))
     try:
-        return found, keys, _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
+        results = await _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
+        return found, keys, results  # noqa: TRY300 - what does not open is found out above
     except CannotOpen as error:
         if again:
             await _note_damage(house, caller, decision, found, error)
@@ -182,7 +185,7 @@ async def _keys(house: House, caller: Caller, present: list[SubjectId]) -> Mappi
     return await house.keyring.subject_keys(tenant, present)
 
 
-def _results(
+async def _results(
     house: House,
     caller: Caller,
     decision: Decision,
@@ -192,19 +195,28 @@ def _results(
     refusals: Sequence[Refusal | None],
     keys: Mapping[SubjectId, SubjectKeys],
 ) -> list[Shown]:
-    now = Moment.of(house.clock.now())
-    tenant = caller.principal.tenant
-    results = []
+    """Show most people at once; those of whom something may be over or held are looked at closer, all together."""
     if opening is NOTHING:
         return [Shown(subject, {}, dict(decision.refused)) for subject in subjects]
+    tenant, moment = caller.principal.tenant, house.clock.now()
+    now = Moment.of(moment)
+    results: list[Shown] = []
+    positions, closer = [], []
     for subject, each, refusal in zip(subjects, found, refusals, strict=True):
         own = None if each is None else keys.get(each.id)  # without one: erased a moment ago, and the row not yet
         if refusal is None and each is not None and own is not None:
-            shown, missing = show_subject(opening, tenant, each, own, now)
-            results.append(Shown(subject, shown, {**missing, **decision.refused} if decision.refused else missing))
+            shown = show_subject(opening, tenant, each, own, now)
+            if shown is None:
+                positions.append(len(results))
+                closer.append((each, own))
+            values, missing = shown or ({}, {})
+            results.append(Shown(subject, values, {**missing, **decision.refused} if decision.refused else missing))
         else:
             denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
             results.append(Shown(subject, {}, {**denied, **decision.refused}))
+    looked = await show_closer(house, tenant, decision.purpose, opening, closer, moment) if closer else []
+    for position, (values, missing) in zip(positions, looked, strict=True):
+        results[position] = Shown(subjects[position], values, {**missing, **decision.refused})
     return results
 
 

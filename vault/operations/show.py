@@ -1,29 +1,32 @@
-"""Steps 8 and 9a of a read: open what is there and due to nobody, and show it as the view."""
+"""Steps 8 and 9a of a read: open what is there and still may be shown, and show it as the view.
+
+What came in so lately that nothing can have ended it is shown at once; all else is looked at through a
+:class:`~vault.operations.retention.gate.Gate`, for which the caller fetches what decides.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vault.catalogue.model import CLEAR
 from vault.catalogue.types import decode
+from vault.consent.standing import has_holds
 from vault.crypto.seal import place
 from vault.errors import Refusal
-from vault.storage.columns import to_microseconds
-from vault.subjects.records import Picker, open_body, unpack
+from vault.operations.opening import Item, Items
+from vault.operations.retention.gate import HELD, RETENTION_OVER
+from vault.subjects.records import open_body, unpack
 from vault.subjects.store import MOST_RECORDS, PROFILE
 from vault.subjects.views import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date, datetime
 
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
-    from vault.policy.decision import Decision
+    from vault.operations.opening import Moment, Plan
+    from vault.operations.retention.gate import Gate, RecordGate
     from vault.subjects.records import Sealed
     from vault.subjects.store import Found, Row
 
@@ -33,48 +36,13 @@ NO_VALUE = Refusal(
     "need it.",
     "the record",
 )
-RETENTION_OVER = Refusal(
-    "retention-over",
-    "The time for which this value may be kept has run out. Ask the person again if you still need it.",
+GENERALISED = Refusal(
+    "no-value",
+    "The time of this value has run out, and only a coarser view of it was kept. Ask for that view if it is enough.",
     "retention",
 )
 
 Raw = msgspec.Raw
-
-
-class Item(NamedTuple):
-    """One view to show: the name that was asked for, the field in its record, and how to show it (none: in clear)."""
-
-    asked: str
-    field: str
-    type: str
-    view: str | None
-
-
-class Items(NamedTuple):
-    """The views to show of one collection's records, and what the hot loop would otherwise work out each time."""
-
-    each: tuple[Item, ...]
-    asked: tuple[str, ...]
-    fields: tuple[str, ...]
-    needed: frozenset[str]
-    all_clear: bool
-    template: bytes
-    picker: Picker
-
-    @classmethod
-    def of(cls, items: Iterable[Item]) -> Items:
-        """Put items together."""
-        each = tuple(items)
-        return cls(
-            each,
-            tuple(item.asked for item in each),
-            tuple(item.field for item in each),
-            frozenset(item.field for item in each),
-            all(item.view is None for item in each),
-            b"{" + b",".join([msgspec.json.encode(item.asked).replace(b"%", b"%%") + b":%b" for item in each]) + b"}",
-            Picker(tuple(dict.fromkeys(item.field for item in each))),
-        )
 
 
 class Clear(msgspec.Struct, frozen=True, gc=False):
@@ -91,88 +59,78 @@ class Clear(msgspec.Struct, frozen=True, gc=False):
 _take_apart = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to open of each subject, worked out once for each kept decision."""
-
-    profile: Items | None
-    many: tuple[tuple[str, Items], ...]
-    is_clear_profile: bool = False
-
-    @property
-    def collections(self) -> tuple[str, ...]:
-        """Return the collections of many records that are needed."""
-        return tuple(name for name, _items in self.many)
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """The present, in the forms in which opening needs it."""
-
-    day: date
-    microseconds: int
-
-    @classmethod
-    def of(cls, now: datetime) -> Moment:
-        """Take a moment apart."""
-        return cls(now.date(), to_microseconds(now))
-
-
-@lru_cache(maxsize=4096)
-def plan(decision: Decision) -> Plan:
-    """Sort the granted views of a decision by collection. Decisions compare by identity, so this is a look-up."""
-    by_collection: dict[str, list[Item]] = {}
-    for asked, shown in decision.granted:
-        field = shown.field
-        item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
-        by_collection.setdefault(field.collection, []).append(item)
-    profile = by_collection.pop(PROFILE, None)
-    one = None if profile is None else Items.of(profile)
-    many = tuple((name, Items.of(items)) for name, items in sorted(by_collection.items()))
-    is_clear = one is not None and one.all_clear and not many and len(one.needed) == len(one.each)
-    return Plan(one, many, is_clear)
-
-
 def show_subject(
     plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
-) -> tuple[dict[str, Any] | Clear, dict[str, Refusal]]:
-    """Open and show all that a plan names of one subject.
+) -> tuple[dict[str, Any] | Clear, dict[str, Refusal]] | None:
+    """Open and show all that a plan names of one subject, if nothing of it can be over or held.
 
     Returns:
         the values by the name asked for (a list, newest record first, for a collection of many), and why some are
         missing. Values in clear come as raw JSON: they are canonical JSON already. A whole profile in clear comes as
-        :class:`Clear`.
+        :class:`Clear`. None: the subject has to be looked at closer, by :func:`show_through`.
 
     Raises:
         CannotOpen: a value does not open at its place; nothing of the subject is shown then.
     """
+    if found.standing is not None and has_holds(found.standing):
+        return None
     if plan.is_clear_profile and found.profile is not None:
         clear = _show_clear(plan, tenant, found, found.profile, keys, now)
         if clear is not None:
             return clear, {}
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
+    return (fields, missing) if _show_all(plan, tenant, found, keys, now, fields, missing, None) else None
+
+
+def show_through(
+    gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
+) -> tuple[dict[str, Any], dict[str, Refusal]]:
+    """Open and show what of one subject the gate lets through; otherwise as :func:`show_subject`."""
+    fields: dict[str, Any] = {}
+    missing: dict[str, Refusal] = {}
+    _show_all(plan, tenant, found, keys, now, fields, missing, gate)
+    return fields, missing
+
+
+def _show_all(
+    plan: Plan,
+    tenant: TenantId,
+    found: Found,
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+    gate: Gate | None,
+) -> bool:
+    """Show the profile, then the collections of many; tells whether it could without a gate."""
     if plan.profile is not None:
         if found.profile is None:
-            missing = dict.fromkeys(plan.profile.asked, NO_VALUE)
+            missing |= dict.fromkeys(plan.profile.asked, NO_VALUE)
         else:
             where = place(tenant, found.id, PROFILE, found.id)
-            show_row(plan.profile, where, found.profile, keys, now, fields, missing)
+            before = None if gate is None else gate.before(PROFILE, found.id)
+            if not show_row(plan.profile, where, found.profile, keys, now, fields, missing, before):
+                return False
     for collection, items in plan.many:
-        _show_many(items, tenant, found, found.many[collection][:MOST_RECORDS], keys, now, fields, missing)
-    return fields, missing
+        rows = found.many[collection][:MOST_RECORDS]
+        if not _show_many(items, tenant, found, rows, keys, now, fields, missing, gate):
+            return False
+    return True
 
 
 def _show_clear(
     plan: Plan, tenant: TenantId, found: Found, packed: bytes, keys: SubjectKeys, now: Moment
 ) -> Clear | None:
-    """Show a profile that is asked for in clear; none where a part of it is missing or has run out."""
+    """Show a profile that is asked for in clear; none where a part of it is missing or may have run out."""
     items = plan.profile
     picked = None if items is None else items.picker.pick(packed)
     if items is None or picked is None:
         return None
-    due, _since, sealed = picked
+    due, since, sealed, origins = picked
     if due is not None and due <= now.microseconds:
+        return None
+    if since + items.lasts <= now.microseconds and items.lasting.may_be_over(since, bytes(origins), now.microseconds):
         return None
     opened = keys.open_each(items.fields, sealed, place(tenant, found.id, PROFILE, found.id))
     return Clear(items, Raw(items.template % tuple(opened)))
@@ -190,7 +148,8 @@ def show_row(
     now: Moment,
     fields: dict[str, Any],
     missing: dict[str, Refusal],
-) -> None:
+    gate: RecordGate | None = None,
+) -> bool:
     """Open and show views of one record into ``fields``, and say in ``missing`` what is not there.
 
     Args:
@@ -201,43 +160,83 @@ def show_row(
         now: what has run out by then is not shown.
         fields: takes the values.
         missing: takes the refusals.
+        gate: of the record, where the person is looked at closer.
+
+    Returns:
+        whether it was shown; if not, it has to be looked at through a gate.
     """
     body = open_body(packed)
-    if items.needed <= body.values.keys() and not _is_due(body, now):
+    is_old = gate is None and body.since + items.lasts <= now.microseconds
+    if is_old and items.lasting.may_be_over(body.since, body.origins, now.microseconds):
+        return False
+    if gate is None and items.needed <= body.values.keys() and not _is_due(body, now):
         # Nearly always everything is there and nothing of it falls due.
         each, names = items.each, items.fields
     else:
-        each = _what_is_left(items.each, body, packed, now, missing)
+        each = _what_is_left(items.each, body, packed, now, gate, missing)
         names = tuple(item.field for item in each)
     opened = keys.open_all(names, body.values, where)
     if items.all_clear and each is items.each:
         fields.update(zip(items.asked, map(Raw, opened), strict=True))
-        return
+        return True
     for (asked, _field, kind, view), plain in zip(each, opened, strict=True):
         fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
+    return True
 
 
 def _what_is_left(
-    items: tuple[Item, ...], body: Sealed, packed: bytes, now: Moment, missing: dict[str, Refusal]
+    items: tuple[Item, ...],
+    body: Sealed,
+    packed: bytes,
+    now: Moment,
+    gate: RecordGate | None,
+    missing: dict[str, Refusal],
 ) -> tuple[Item, ...]:
-    """Leave out, and say why, what is not there and what has run out."""
-    missing |= {item.asked: NO_VALUE for item in items if item.field not in body.values}
-    there = tuple(item for item in items if item.field in body.values)
-    if not _is_due(body, now):
-        return there
-    return _not_run_out(there, packed, now, missing)
+    """Leave out, and say why, what is not there, what has run out, and what is held for something else."""
+    there = []
+    for item in items:
+        found = _as_it_lies(item, body)
+        if isinstance(found, Refusal):
+            missing[item.asked] = found
+        else:
+            there.append(found)
+    if gate is None and not _is_due(body, now):
+        return tuple(there)
+    return _not_run_out(there, body, packed, now, gate, missing)
 
 
-def _not_run_out(each: tuple[Item, ...], packed: bytes, now: Moment, missing: dict[str, Refusal]) -> tuple[Item, ...]:
-    """Leave out what has run out."""
-    body = unpack(packed)
+def _as_it_lies(item: Item, body: Sealed) -> Item | Refusal:
+    """Find a value in a body: itself, or where that has been generalised, the very view that was kept in its place."""
+    if item.field in body.values:
+        return item
+    if item.view is not None and f"{item.field}.{item.view}" in body.values:
+        return Item(item.asked, f"{item.field}.{item.view}", item.type, None)
+    is_general = any(name.startswith(f"{item.field}.") for name in body.values)
+    return GENERALISED if is_general else NO_VALUE
+
+
+def _not_run_out(
+    each: Iterable[Item],
+    body: Sealed,
+    packed: bytes,
+    now: Moment,
+    gate: RecordGate | None,
+    missing: dict[str, Refusal],
+) -> tuple[Item, ...]:
+    """Leave out what has run out, and what is held."""
+    whole = unpack(packed)
     kept = []
     for item in each:
-        expires = body[item.field].expires_at
-        if expires is not None and expires <= now.microseconds:
-            missing[item.asked] = RETENTION_OVER
+        stored = whole[item.field]
+        if gate is not None:
+            refusal = gate.refusal(body, item.field, stored, item.view)
         else:
+            is_over = stored.expires_at is not None and stored.expires_at <= now.microseconds
+            refusal = RETENTION_OVER if is_over else None
+        if refusal is None:
             kept.append(item)
+        else:
+            missing[item.asked] = refusal
     return tuple(kept)
 
 
@@ -250,17 +249,32 @@ def _show_many(
     now: Moment,
     fields: dict[str, Any],
     missing: dict[str, Refusal],
-) -> None:
-    """Show a collection of many as one list a view; a record without the value has a null at its place."""
+    gate: Gate | None,
+) -> bool:
+    """Show a collection of many as one list a view; a record without the value has a null at its place.
+
+    Where no record has a value to show, it says so of all of them: that one is held, else that one is over.
+    """
     columns: dict[str, list[Any]] = {asked: [] for asked in items.asked}
+    why: dict[str, Refusal] = {}
     for row in rows:
         shown: dict[str, Any] = {}
+        lacking: dict[str, Refusal] = {}
         where = place(tenant, found.id, row.collection, row.id)
-        show_row(items, where, row.body, keys, now, shown, {})
+        before = None if gate is None else gate.before(row.collection, row.id)
+        if not show_row(items, where, row.body, keys, now, shown, lacking, before):
+            return False
         for asked, column in columns.items():
             column.append(shown.get(asked))
+        for asked, refusal in lacking.items():
+            why[asked] = max(why.get(asked, refusal), refusal, key=_weight)
     for asked, column in columns.items():
         if any(value is not None for value in column):
             fields[asked] = column
         else:
-            missing[asked] = NO_VALUE
+            missing[asked] = why.get(asked, NO_VALUE)
+    return True
+
+
+def _weight(refusal: Refusal) -> int:
+    return (NO_VALUE.code, RETENTION_OVER.code, HELD.code).index(refusal.code)

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from vault.consent.standing import apply, fold, pack, unpack
 from vault.errors import NotFound
 from vault.operations.decide import SUBJECT_NOT_FOUND
+from vault.operations.tombstone_lines import note_denials
 from vault.storage.columns import to_microseconds
-from vault.subjects.changes import locked_subject, set_standing
+from vault.subjects.changes import locked_subject, mark_due, set_standing
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ async def append_events(
 
     Raises:
         NotFound: there is no such person, or no longer.
+        Unavailable: an event says no, and the ledger of tombstones does not answer.
     """
     row = await locked_subject(connection, tenant, subject)
     if row is None or row.state in GONE:
@@ -46,6 +48,8 @@ async def append_events(
         standing = apply(standing, event)
     await house.consents.add(connection, tenant, events)
     await set_standing(connection, tenant, subject, pack(standing), restricted=stays_restricted(row, standing))
+    await note_denials(house, tenant, events)
+    await mark_due(connection, tenant, [subject], house.clock.now())
     return standing
 
 
@@ -96,6 +100,7 @@ async def repair(house: House, connection: AsyncConnection, tenant: TenantId, su
     told = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
     standing = replace(told, holds=unpack(row.standing).holds)
     await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
+    await mark_due(connection, tenant, [subject], house.clock.now())
 
 
 async def count_by_notice(house: House, tenant: TenantId, purpose: str) -> Counter[str]:

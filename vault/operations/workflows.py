@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.jobs.workflow import Workflow
 from vault.operations.erasure.steps import ERASURE_STEPS
+from vault.operations.holds.resume import RESUME, pending_resumes
 from vault.operations.package_job import PACKAGE_STEPS
 from vault.operations.rectify.steps import CARRY_OUT
 from vault.operations.requests.steps import complete_request, guarded, start_request
@@ -59,12 +60,14 @@ WORKFLOWS: Final[Mapping[str, Workflow]] = {
     # A review of an automated decision is a person's work: it is begun here, and completed by whoever looked into it.
     "review": Workflow("review", (("start", start_request),)),
     **LETTERS,
+    RESUME.name: RESUME,
 }
-"""The jobs of requests, where a request's kind is the name of its workflow, and those of the letters about them."""
+"""The jobs of requests, where a request's kind is the name of its workflow, those of the letters about them, and the
+one of erasures that a hold has stopped."""
 
 
 async def pending(house: House) -> list[Pending]:
-    """List the requests that ought to have a job, of all tenants."""
+    """List the requests that ought to have a job, and the erasures that a hold has stopped, of all tenants."""
     found: list[Pending] = []
     for tenant in await house.keyring.tenants():
         after: tuple[str, UUID] | None = None
@@ -75,7 +78,7 @@ async def pending(house: House) -> list[Pending]:
             if len(page) < PAGE:
                 break
             after = (page[-1].due.on.isoformat(), page[-1].id)
-    return found
+    return [*found, *(Pending(*each) for each in await pending_resumes(house))]
 
 
 def _needs_job(request: Request) -> bool:

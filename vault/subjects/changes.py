@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, insert, select, update
 
+from vault.subjects.store import PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,6 +32,24 @@ async def set_standing(
         update(SUBJECT)
         .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
         .values(standing=standing, state="restricted" if restricted else "active")
+    )
+
+
+async def mark_due(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], now: datetime) -> None:
+    """Let the next sweep look at people again: they said something, or something of theirs has ended.
+
+    Their profiles stand for all of their records: a person whose profile is due is looked at as a whole. The people's
+    rows are locked. What is due already gets the new moment too: by that a sweep which has looked at it sees that it
+    has to look again.
+    """
+    await connection.execute(
+        update(RECORD)
+        .where(
+            RECORD.c.tenant_id == tenant,
+            RECORD.c.subject_id.in_(subjects),
+            RECORD.c.collection == PROFILE,
+        )
+        .values(due_at=now)
     )
 
 

@@ -17,7 +17,7 @@ from vault.errors import CannotOpen
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from vault.crypto.seal import SubjectKeys
@@ -116,17 +116,17 @@ class Picker:
         )
         self._decode = msgspec.msgpack.Decoder(body).decode
 
-    def pick(self, packed: bytes) -> tuple[int | None, int, tuple[bytes, ...]] | None:
-        """Read when the first value of a body falls due, since when it counts, and its sealed values in that order.
+    def pick(self, packed: bytes) -> tuple[int | None, int, tuple[bytes, ...], msgspec.Raw] | None:
+        """Read when the first value of a body falls due, since when it counts, its sealed values, and packed origins.
 
         Returns:
             none where one of them is not there, or the bytes are no body.
         """
         try:
-            due, values, _origins, since = msgspec.structs.astuple(self._decode(packed))
+            due, values, origins, since = msgspec.structs.astuple(self._decode(packed))
         except msgspec.MsgspecError:
             return None
-        return due, since, msgspec.structs.astuple(values)
+        return due, since, msgspec.structs.astuple(values), origins
 
 
 def unpack(packed: bytes) -> dict[str, Stored]:
@@ -157,6 +157,17 @@ def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
 def earliest_collected(body: Mapping[str, Stored]) -> int | None:
     """Return when the first of a record's values was collected; none where nobody knows of any."""
     return min((stored.collected_at for stored in body.values() if stored.collected_at is not None), default=None)
+
+
+def coarser(body: Mapping[str, Stored], fields: Iterable[str]) -> set[str]:
+    """Return the names under which views of fields lie in a body in place of the values, which were generalised."""
+    there = set(fields)
+    return {name for name in body if "." in name and name.partition(".")[0] in there}
+
+
+def view_name(name: str) -> str:
+    """Return the name of the view as which a value lies in a body: what was generalised lies there as one already."""
+    return name if "." in name else f"{name}.clear"
 
 
 def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:

@@ -16,6 +16,7 @@ from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -39,6 +40,13 @@ class Row(NamedTuple):
     id: RecordId
     revision: int
     body: bytes
+
+
+class Moments(NamedTuple):
+    """When a record happened, if that was said, and when it came in."""
+
+    occurred_at: datetime | None
+    created_at: datetime
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
@@ -130,6 +138,13 @@ _ROWS = Query(
         any_of(RECORD.c.id, "records"),
     )
 )
+_MOMENTS = Query(
+    select(RECORD.c.subject_id, RECORD.c.id, RECORD.c.occurred_at, RECORD.c.created_at).where(
+        RECORD.c.tenant_id == bindparam("tenant"),
+        any_of(RECORD.c.subject_id, "subjects"),
+        any_of(RECORD.c.collection, "collections"),
+    )
+)
 _BY_EXTERNAL = Query(
     select(EXTERNAL_REF.c.digest, EXTERNAL_REF.c.subject_id).where(
         EXTERNAL_REF.c.tenant_id == bindparam("tenant"), any_of(EXTERNAL_REF.c.digest, "digests")
@@ -182,6 +197,15 @@ class Subjects:
             _ROWS, tenant=tenant, subjects=[each[0] for each in at], records=[each[1] for each in at]
         )
         return {(row[0], row[2]): Row(*row[1:]) for row in rows}
+
+    async def moments(
+        self, tenant: TenantId, subjects: Sequence[SubjectId], collections: Sequence[str]
+    ) -> dict[tuple[SubjectId, RecordId], Moments]:
+        """Fetch when people's records of some collections happened."""
+        rows = await self._database.fetch(
+            _MOMENTS, tenant=tenant, subjects=list(subjects), collections=list(collections)
+        )
+        return {(row[0], row[1]): Moments(row[2], row[3]) for row in rows}
 
     async def page(
         self,

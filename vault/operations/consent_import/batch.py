@@ -22,7 +22,8 @@ from vault.operations.consents.evidence import seal_words
 from vault.operations.decide import SUBJECT_NOT_FOUND, entry
 from vault.operations.fence import current_keys
 from vault.operations.standing import stays_restricted
-from vault.subjects.changes import set_standing
+from vault.operations.tombstone_lines import note_denials
+from vault.subjects.changes import mark_due, set_standing
 from vault.subjects.merging import locked_subjects
 from vault.subjects.store import GONE
 
@@ -161,10 +162,12 @@ class _Batch:
         house, tenant = self._house, self._caller.tenant
         code = _code_where_all_is_wrong(self._results)
         await house.consents.add(connection, tenant, self._events)
+        await note_denials(house, tenant, self._events)
         for change in self._changes:
             standing = change.standing
             restricted = stays_restricted(change.row, standing)
             await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
+        await mark_due(connection, tenant, [change.subject for change in self._changes], house.clock.now())
         made = entry(
             house,
             self._caller,

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import bindparam, delete, select, update
 
 from vault.catalogue.types import decode, encode
+from vault.consent.standing import unpack as unpack_standing
 from vault.crypto.seal import place
-from vault.errors import Unavailable
+from vault.errors import Conflict, Unavailable
 from vault.operations.build import EXTERNAL_IDS, external_rows
 from vault.operations.consents.children import BIRTH_DATE, expire_childrens_consents
 from vault.operations.external_ids import unknown
 from vault.operations.fence import current_keys
+from vault.operations.retention.holds_writes import require_free
 from vault.operations.values import merged, normalise
-from vault.storage.columns import from_microseconds
 from vault.subjects.index import digests
 from vault.subjects.merging import locked_subjects
-from vault.subjects.records import earliest_expiry, pack, seal_values, unpack
+from vault.subjects.records import coarser, pack, seal_values, unpack
 from vault.subjects.store import GONE, PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.consent.standing import Standing
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId
     from vault.operations.importing.lines import Draft
@@ -43,6 +45,7 @@ class Change(NamedTuple):
     pseudonym: Pseudonym
     draft: Draft
     keys: SubjectKeys
+    standing: Standing
 
 
 class Values(NamedTuple):
@@ -60,6 +63,7 @@ def changed_values(work: Work, change: Change, packed: bytes) -> Values:
 
     Raises:
         Differs: an external id is another one.
+        Conflict: a hold covers a value that would be overwritten.
     """
     body = unpack(packed)
     where = place(work.tenant, change.subject, PROFILE, change.subject)
@@ -76,6 +80,8 @@ def changed_values(work: Work, change: Change, packed: bytes) -> Values:
             found.new[name] = new
             if plain is not None:
                 found.old[name] = old
+    lost = found.old | {name: body[name] for name in coarser(body, found.new)}
+    require_free(change.standing, PROFILE, 0, lost, found.new)  # of a profile the day does not matter
     return found
 
 
@@ -96,10 +102,16 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
         raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
     keys = {subject: change.keys for subject, change in by_subject.items()}
     keys = await current_keys(work.house, connection, work.tenant, keys)
-    by_subject = {subject: change._replace(keys=keys[subject]) for subject, change in by_subject.items()}
+    by_subject = {
+        subject: change._replace(keys=keys[subject], standing=unpack_standing(rows[subject].standing))
+        for subject, change in by_subject.items()
+    }
     for row in await _locked(work, connection, list(by_subject)):
         change = by_subject[row.subject_id]
-        values = changed_values(work, change, row.body)
+        try:
+            values = changed_values(work, change, row.body)
+        except Conflict:
+            raise Unavailable("somebody in the file was put under a hold at this moment") from None  # as above
         if not values:
             continue
         whom.append(change.pseudonym)
@@ -146,7 +158,7 @@ _UPDATE = (
         body=bindparam("b_body"),
         revision=RECORD.c.revision + 1,
         updated_at=bindparam("b_updated"),
-        due_at=bindparam("b_due"),
+        due_at=bindparam("b_updated"),
     )
 )
 _UNINDEX = delete(BLIND_INDEX).where(
@@ -184,14 +196,11 @@ def _after(work: Work, name: str, old: Any, value: Any) -> Any:
 def _record(work: Work, change: Change, row: Any, values: Values) -> dict[str, Any]:
     where = place(work.tenant, change.subject, PROFILE, row.id)
     encoded = {name: encode(value) for name, value in values.new.items()}
-    body = unpack(row.body) | seal_values(change.keys, where, encoded, work.origin)
-    expiry = earliest_expiry(body)
-    return {
-        **_record_key(work, row),
-        "b_body": pack(body, None),
-        "b_updated": work.rows.now,
-        "b_due": None if expiry is None else from_microseconds(expiry),
-    }
+    before = unpack(row.body)
+    stale = coarser(before, encoded)
+    body = {name: stored for name, stored in before.items() if name not in stale}
+    body |= seal_values(change.keys, where, encoded, work.origin)
+    return {**_record_key(work, row), "b_body": pack(body, None), "b_updated": work.rows.now}
 
 
 def _record_key(work: Work, row: Any) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vault.consent.standing import unpack
+from vault.errors import Conflict
 from vault.ids import RecordId, SubjectId, new_id
 from vault.operations.build import EXTERNAL_IDS, external_digest, external_rows, record_rows, subject_row
 from vault.operations.importing.changes import Change, Differs, changed_values, write_changes
@@ -123,12 +125,15 @@ async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineF
         if stopped is not None:
             faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
             continue
-        change = Change(subject, each.pseudonym, draft, keys[subject])
+        change = Change(subject, each.pseudonym, draft, keys[subject], unpack(each.standing))
         try:
             differs = changed_values(work, change, each.profile)
         except Differs:
             detail = "this person has another id in that system already; two accounts are united by a merge"
             faults.append(LineFault(draft.line, "external-id-differs", None, detail))
+            continue
+        except Conflict as error:
+            faults.append(LineFault(draft.line, error.code, None, error.detail))
             continue
         if differs:
             changes.append((change, differs.new))

@@ -13,6 +13,7 @@ from vault.operations.fence import require_current
 from vault.operations.importing.lines import LineFault
 from vault.operations.importing.runs import Outcome
 from vault.operations.importing.there import records_there
+from vault.operations.retention.keep_clocks import Newest
 from vault.subjects.merging import still_there
 from vault.subjects.records import unpack
 from vault.subjects.store import GONE, Wanted
@@ -47,6 +48,7 @@ class Records:
         self._people = people
         self._rows: list[tuple[Any, ...]] = []
         self._index: list[tuple[Any, ...]] = []
+        self._newest = Newest(work.rows.now)
         self.outcome = Outcome(created=len(new), unchanged=unchanged)
 
     async def seal(self) -> None:
@@ -67,6 +69,7 @@ class Records:
             )
             self._rows.append(record)
             self._index.extend(index)
+            self._newest.add(subject, collection, draft.occurred_at)
         self._rows.sort(key=lambda row: (row[1].bytes, row[9]))  # so that two imports cannot wait in a ring
 
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
@@ -77,6 +80,7 @@ class Records:
         versions = {subject: self._people[subject][1].current_version for subject in subjects}
         await require_current(self._work.house, connection, self._work.tenant, versions)
         await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
+        await self._newest.keep(connection, self._work.tenant)
         return [self._people[subject][0].pseudonym for subject in subjects]
 
     async def undo(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.operations.fence import opened
+from vault.operations.retention.over import over_values
 from vault.sensitive import Sensitive
 from vault.storage.columns import to_microseconds
 from vault.subjects.records import unpack
@@ -51,22 +52,22 @@ async def find_contact(house: House, tenant: TenantId, subject: SubjectId) -> Co
     keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
     if found is None or found.state not in THERE or found.profile is None or keys is None:
         return None
-    person = found
+    person, over = found, (await over_values(house, tenant, [found])).get(subject, frozenset())
 
     def contact(own: SubjectKeys) -> Contact | None:
-        return _contact(house, tenant, person, own)
+        return _contact(house, tenant, person, own, over)
 
     return await opened(house, tenant, subject, keys, contact)
 
 
-def _contact(house: House, tenant: TenantId, found: Found, keys: SubjectKeys) -> Contact | None:
+def _contact(house: House, tenant: TenantId, found: Found, keys: SubjectKeys, over: frozenset[str]) -> Contact | None:
     stored = unpack(found.profile or b"")
     now = to_microseconds(house.clock.now())
     where = place(tenant, found.id, PROFILE, found.id)
 
     def value(name: str) -> str | None:
         each: Stored | None = stored.get(name)
-        if each is None or (each.expires_at is not None and each.expires_at <= now):
+        if each is None or name in over or (each.expires_at is not None and each.expires_at <= now):
             return None
         opened = decode(keys.open(name, each.sealed, where))
         return opened if isinstance(opened, str) else None

@@ -18,6 +18,7 @@ from vault.operations.packages.readers import Names, recipients
 from vault.operations.packages.said import aliases, corrections, history, merged_pseudonyms, requests
 from vault.operations.packages.selection import WITHHELD, Selection, mask_of
 from vault.operations.packages.shapes import FORMAT, Asked, Head, Person, RightTold
+from vault.operations.packages.still import Still
 from vault.operations.packages.survey import survey
 from vault.operations.packages.tell import Teller
 from vault.operations.packages.wording import texts_in
@@ -47,6 +48,7 @@ class Content:
         keys: the person's.
         pseudonyms: stand for the person on the audit log, those of entries that were merged too.
         moment: what came after it is not in the package.
+        still: what of the person is still kept.
         names: of recipients.
         titles: of all purposes, by name.
         head: the facts.
@@ -58,6 +60,7 @@ class Content:
     keys: SubjectKeys
     pseudonyms: tuple[Pseudonym, ...]
     moment: datetime
+    still: Still
     grounds: Grounds
     selection: Selection
     names: Names
@@ -93,7 +96,8 @@ async def gather(
     if keys is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     policy_set, texts = house.policies.active(tenant).policy_set, texts_in(language)
-    row, standing, found, grounds, selection = await _choose(house, tenant, subject, request, now, portable=portable)
+    chosen = await _choose(house, tenant, subject, request, now, portable=portable)
+    row, standing, still, found, grounds, selection = chosen
     words = policy_set.words_in(texts.language)
     teller = Teller(policy_set, words, found, grounds, selection)
     content = Content(
@@ -103,6 +107,7 @@ async def gather(
         keys=keys,
         pseudonyms=(row.pseudonym, *await merged_pseudonyms(house, tenant, subject)),
         moment=now,
+        still=still,
         grounds=grounds,
         selection=selection,
         names=await Names.registered(house, tenant),
@@ -133,6 +138,7 @@ class _Chosen(NamedTuple):
 
     row: Any
     standing: Standing
+    still: Still
     survey: Survey
     grounds: Grounds
     selection: Selection
@@ -145,11 +151,12 @@ async def _choose(
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     policy_set, standing = house.policies.active(tenant).policy_set, unpack(row.standing)
-    found = await survey(house, tenant, subject, now)
-    grounds = Grounds(policy_set, standing, found, now, retained=row.state == "retained")
-    return _Chosen(
-        row, standing, found, grounds, Selection(policy_set.catalogue, grounds, portable=portable, scope=request.scope)
-    )
+    retained = row.state == "retained"
+    still = await Still.of(house, tenant, subject, policy_set, standing, now, retained=retained)
+    found = await survey(house, tenant, subject, now, still)
+    grounds = Grounds(policy_set, standing, found, now, still.clocks, retained=retained)
+    selection = Selection(policy_set.catalogue, grounds, portable=portable, scope=request.scope)
+    return _Chosen(row, standing, still, found, grounds, selection)
 
 
 async def _row(house: House, tenant: TenantId, subject: SubjectId) -> Any:

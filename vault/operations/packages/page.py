@@ -32,6 +32,8 @@ PIECE: Final = 32 * 1024
 """Characters that are written at a time."""
 ALWAYS: Final = ("data", "purposes", "sources")
 ON_ACCESS: Final = ("recipients", "decisions", "history", "requests", "rights")
+NO_END: Final = "~"
+"""Comes after every day."""
 WORDY: Final = frozenset({"text", "json", "undeclared"})
 """Types whose values may be long, so that they get a wide column."""
 
@@ -228,7 +230,7 @@ def _cells(texts: Texts, record: RecordTold, fields: list[FieldTold]) -> list[Ce
 
 def _latest(record: RecordTold) -> Keeping:
     """Return the end of the value that is kept longest; single fields may go before."""
-    return max((origin.keep for origin in record.origins), key=lambda keep: keep.until or "")
+    return max((origin.keep for origin in record.origins), key=lambda keep: keep.until or NO_END)
 
 
 def _plain(texts: Texts, value: object) -> list[str]:

@@ -10,12 +10,11 @@ import msgspec
 from vault.catalogue.types import decode, encode
 from vault.clock import rfc3339
 from vault.crypto.seal import place
-from vault.operations.packages.grounds import Value, day_of
 from vault.operations.packages.selection import WITHHELD, mask_of
 from vault.operations.packages.shapes import OriginTold, RecordTold
 from vault.operations.packages.survey import newest_first
 from vault.storage.columns import from_microseconds
-from vault.subjects.records import happened_at, unpack
+from vault.subjects.records import unpack
 from vault.subjects.views import show
 
 if TYPE_CHECKING:
@@ -42,14 +41,21 @@ async def records(content: Content, collection: str) -> AsyncIterator[RecordTold
         whole = unpack(row.body)
         body = {
             name: stored
-            for name, stored in whole.items()
+            for name, stored in content.still.body(row, whole, collection).items()
             if content.selection.holds(f"{collection}.{name}", stored.source)
         }
         if body:
-            yield _told(content, collection, row, body, day_of(happened_at(row, whole)))
+            ends = content.still.values(row, whole, collection)
+            keeps = {
+                name: content.still.keeping(content.grounds.keeping(ends[name]), row, whole, f"{collection}.{name}")
+                for name in body
+            }
+            yield _told(content, collection, row, body, keeps)
 
 
-def _told(content: Content, collection: str, row: Any, body: Mapping[str, Stored], happened: int) -> RecordTold:
+def _told(
+    content: Content, collection: str, row: Any, body: Mapping[str, Stored], keeps: Mapping[str, Keeping]
+) -> RecordTold:
     where = place(content.tenant, content.subject, collection, row.id)
     opened = content.keys.open_all(body, {name: stored.sealed for name, stored in body.items()}, where)
     values = {name: msgspec.Raw(plain) for name, plain in zip(body, opened, strict=True)}
@@ -59,7 +65,7 @@ def _told(content: Content, collection: str, row: Any, body: Mapping[str, Stored
         recorded_at=rfc3339(row.created_at),
         occurred_at=_rfc3339(row.occurred_at),
         values=values,
-        origins=_origins(content, collection, body, happened),
+        origins=_origins(body, keeps),
         masked=masked,
     )
 
@@ -78,14 +84,11 @@ def _mask(content: Content, collection: str, values: dict[str, msgspec.Raw]) -> 
     return masked
 
 
-def _origins(content: Content, collection: str, body: Mapping[str, Stored], happened: int) -> tuple[OriginTold, ...]:
+def _origins(body: Mapping[str, Stored], keeps: Mapping[str, Keeping]) -> tuple[OriginTold, ...]:
     """Tell where values come from and until when they are kept, together for those that share it."""
     groups: defaultdict[tuple[str | None, int | None, int | None, str | None, Keeping], list[str]] = defaultdict(list)
     for name, each in body.items():
-        field = content.selection.field(f"{collection}.{name}")
-        value = Value(each.purpose, _day(each.collected_at), _day(each.expires_at), happened)
-        keep = content.grounds.keeping(field, value)
-        groups[each.source, each.collected_at, each.verified_at, each.purpose, keep].append(name)
+        groups[each.source, each.collected_at, each.verified_at, each.purpose, keeps[name]].append(name)
     return tuple(
         OriginTold(
             fields=tuple(names),
@@ -97,10 +100,6 @@ def _origins(content: Content, collection: str, body: Mapping[str, Stored], happ
         )
         for (source, collected_at, verified_at, purpose, keep), names in groups.items()
     )
-
-
-def _day(microseconds: int | None) -> int | None:
-    return None if microseconds is None else day_of(microseconds)
 
 
 def _moment(microseconds: int | None) -> str | None:

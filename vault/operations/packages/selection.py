@@ -69,7 +69,7 @@ class Selection:
             return False
         if not self.portable:
             return True
-        field = self._fields.get(whole)
+        field = self._fields.get(_without_view(whole))
         if field is None or field.origin not in _HANDED_OVER or is_inferred(field, source):
             return False
         return self._grounds is not None and self._grounds.may_be_taken_along(field)
@@ -84,7 +84,12 @@ class Selection:
         return found
 
     def _in_scope(self, whole: str) -> bool:
-        if whole in self._scope.fields or whole.partition(".")[0] in self._scope.collections:
+        if _without_view(whole) in self._scope.fields or whole.partition(".")[0] in self._scope.collections:
             return True
-        field = self._fields.get(whole)
+        field = self._fields.get(_without_view(whole))
         return field is not None and self._grounds is not None and self._grounds.is_for(field, self._scope.purposes)
+
+
+def _without_view(whole: str) -> str:
+    """Return a field's whole name; that of what was generalised goes on with the view's."""
+    return ".".join(whole.split(".")[:2])

@@ -232,8 +232,8 @@ class Keeping(msgspec.Struct, frozen=True):
     """Until when a value is kept (Art. 15(1)(d)).
 
     Attributes:
-        until: the day; none where no purpose needs the value any longer, so that it is due.
-        purpose: the purpose that keeps it longest.
+        until: the day; none where there is no end yet, because a contract or a claim runs.
+        purpose: the purpose that keeps it longest; none where none does.
         moves: whether the day moves on with each new contact.
     """
 

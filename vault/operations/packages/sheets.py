@@ -96,9 +96,10 @@ def _columns(fields: list[FieldTold]) -> Iterator[str]:
 
 def _row(record: RecordTold, fields: list[FieldTold]) -> list[str]:
     sources = dict.fromkeys(origin.source or "" for origin in record.origins)
-    ends = [origin.keep.until for origin in record.origins if origin.keep.until]
+    ends = [origin.keep.until for origin in record.origins]
+    until = "" if None in ends else max(map(str, ends), default="")
     values = [cell for field in fields for cell in _cells(record, field)]
-    return [record.id, record.occurred_at or "", record.recorded_at, *values, " ".join(sources), max(ends, default="")]
+    return [record.id, record.occurred_at or "", record.recorded_at, *values, " ".join(sources), until]
 
 
 def _cells(record: RecordTold, field: FieldTold) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, or_, select
 
-from vault.catalogue.retention import CONTACTS
 from vault.clock import rfc3339
 from vault.storage.columns import from_microseconds
 from vault.subjects.records import happened_at, unpack
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     from vault.ids import SubjectId, TenantId
     from vault.operations.house import House
+    from vault.operations.packages.still import Still
     from vault.subjects.records import Stored
 
 ROWS_AT_A_TIME: Final = 250
@@ -69,29 +69,25 @@ class Survey:
     groups: defaultdict[tuple[str, str], Group] = field(default_factory=lambda: defaultdict(Group))
     newest: dict[str, int] = field(default_factory=dict)
 
-    @property
-    def last_contact(self) -> int | None:
-        """Return when the newest order or message was, in microseconds since 1970."""
-        return max((at for name, at in self.newest.items() if name in CONTACTS), default=None)
-
-    def add(self, row: Any, body: Mapping[str, Stored]) -> None:
-        """Count one record."""
-        self.records[row.collection] += 1
+    def add(self, row: Any, body: Mapping[str, Stored], happened: int) -> None:
+        """Count one record, with those of its values that a package tells of."""
+        if body:
+            self.records[row.collection] += 1
         for name, stored in body.items():
             self.groups[f"{row.collection}.{name}", stored.source or ""].add(stored.collected_at)
-        at = happened_at(row, body)
-        self.newest[row.collection] = max(self.newest.get(row.collection, at), at)
+        self.newest[row.collection] = max(self.newest.get(row.collection, happened), happened)
 
 
-async def survey(house: House, tenant: TenantId, subject: SubjectId, until: datetime) -> Survey:
-    """Look over all records that were there at a moment.
+async def survey(house: House, tenant: TenantId, subject: SubjectId, until: datetime, still: Still) -> Survey:
+    """Look over all that is still kept of the records that were there at a moment.
 
     Raises:
         CannotOpen: a record is none.
     """
     found = Survey()
     async for row in all_rows(house, tenant, subject, until):
-        found.add(row, unpack(row.body))
+        body = unpack(row.body)
+        found.add(row, still.body(row, body, row.collection), happened_at(row, body))
     return found
 
 

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from vault.operations.processing.shapes import Activity, Retention, Use
 
 _UNITS: Mapping[str, str] = {"Y": "year", "M": "month", "D": "day"}
-_STARTS: Mapping[str, str] = {"collected": "it was collected", "last-contact": "the last contact"}
+_STARTS: Mapping[str, str] = {
+    "collected": "it was collected",
+    "last-contact": "the last contact",
+    "relationship-ended": "the end of the relationship",
+    "contract-ended": "the end of the contract",
+    "claim-closed": "the claim was closed",
+    "draw-held": "the draw",
+}
 
 
 def controller(found: Controller | None) -> str:

@@ -65,7 +65,7 @@ async def tell_recipients(
     Returns:
         how many apps are told.
     """
-    changed = [_whole(name) for name in fields]
+    changed = [_without_view(_whole(name)) for name in fields]  # who was shown the value is told of the view too
     former = await _former(connection, tenant, subject)
     shown: dict[UUID, set[str]] = {}
     for each in (pseudonym, *former.values()):

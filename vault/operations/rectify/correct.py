@@ -60,7 +60,7 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
     Raises:
         NotFound: the person, or a record of theirs, is not there any more.
         InvalidInput: the catalogue has changed since the request came in, and a value does not fit any more.
-        Conflict: an id of another system leads to somebody else, or differs.
+        Conflict: an id of another system leads to somebody else, or differs; or a hold covers a value (``held``).
     """
     ledger = await ledger_of(change)
     if change.keys is None:
@@ -100,7 +100,15 @@ async def _correct(work: _Work, correction: Correction) -> list[Rectification]:
     origin = Origin(SOURCE, change.now, PURPOSE, verified_at=change.now)
     try:
         before, after = await write_values(
-            change.connection, work.maker, work.keys, row, correction.patch, fields, origin, corrects=True
+            change.connection,
+            work.maker,
+            work.keys,
+            row,
+            correction.patch,
+            fields,
+            origin,
+            ledger.standing,
+            corrects=True,
         )
     except IntegrityError:
         raise Conflict("an external id leads to somebody else already", code="external-id-taken") from None

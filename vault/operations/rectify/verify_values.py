@@ -73,9 +73,8 @@ async def verify_values(
             name: replace(stored, verified_at=moment) if name in known else stored
             for name, stored in unpack(row.body).items()
         }
-        await change_record(
-            connection, row, body=pack(body, row.occurred_at), revision=row.revision + 1, updated_at=now
-        )
+        changed = pack(body, row.occurred_at)
+        await change_record(connection, row, body=changed, revision=row.revision + 1, updated_at=now, due_at=now)
         written = Written(subject, row.revision + 1, created=False)
         if keep is not None:
             await keep(connection, written)

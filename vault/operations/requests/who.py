@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput
-from vault.operations.build import checked_external_ids, external_digest
+from vault.operations.build import EXTERNAL_IDS, checked_external_ids, external_digest
 from vault.operations.fence import opened
+from vault.operations.retention.over import over_values
 from vault.operations.values import normalise
 from vault.storage.columns import to_microseconds
 from vault.subjects.index import sought
@@ -68,6 +69,8 @@ async def _by_external(house: House, tenant: TenantId, given: Mapping[str, Any])
     keys = await house.keyring.index_keys(tenant)
     digests = [external_digest(keys, system, value) for system, value in ids.items()]
     found = await house.subjects.by_external(tenant, digests)
+    over = await _without(house, tenant, set(found.values()), EXTERNAL_IDS)
+    found = {digest: subject for digest, subject in found.items() if subject not in over}
     people = set(found.values())
     return people if len(people) > 1 or len(found) == len(set(digests)) else set()
 
@@ -100,7 +103,14 @@ async def _holders(house: House, tenant: TenantId, field: Field, index: Index, t
             has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
             if await opened(house, tenant, subject, keys[subject], has):
                 found.add(subject)
-    return found
+    return found - await _without(house, tenant, found, field.name)
+
+
+async def _without(house: House, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
+    """Name those whose value of the profile is over: nobody is found by it, though no sweep may have come by."""
+    there = await house.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
+    over = await over_values(house, tenant, there)
+    return {subject for subject, names in over.items() if name in names}
 
 
 def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, field: Field, text: str, now: int) -> bool:

@@ -1,0 +1,146 @@
+"""What the tests of reads past an end share: rules whose days can be counted by hand, and a person to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import msgspec
+from sqlalchemy import select, update
+
+from tests.policy.folders import shipped
+from tests.support import FixedClock
+from tests.vaults import ADA
+from vault.consent.standing import Standing, pack
+from vault.crypto.seal import place as sealed_at
+from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.operations.administer import apply_policies
+from vault.operations.append_record import append_record
+from vault.operations.create_subject import create_subject
+from vault.operations.explain import explain
+from vault.operations.find_subjects import find_subjects
+from vault.operations.list_records import list_records
+from vault.operations.read_fields import read_fields
+from vault.policy.policy_set import PolicySet
+from vault.subjects.records import Stored, unpack
+from vault.subjects.records import pack as pack_body
+from vault.subjects.tables import RECORD, SUBJECT
+
+KEPT = {
+    "order-fulfilment": 'keep = "P3Y"\nsince = "last-contact"\nat_end = { birth_date = "birth_date.year" }',
+    "customer-support": 'keep = "P2Y"\nsince = "collected"',
+    "complaint-handling": 'keep = "P1Y"\nsince = "collected"\nbrought_by = ["complaint"]',
+    "accounting": 'keep = "P10Y"\nsince = "collected"\nbrought_by = ["purchase"]',
+    "fraud-prevention": 'keep = "P1Y"\nsince = "collected"',
+    "service-analytics": 'keep = "P2Y"\nsince = "collected"\nfields = { "birth_date.year" = "P10Y" }',
+    "direct-marketing": 'keep = "P1Y"\nsince = "last-contact"',
+    "partner-advertising": 'keep = "P1Y"\nsince = "last-contact"',
+    "profiling": 'keep = "P1Y"\nsince = "collected"',
+    "loyalty-programme": 'keep = "P1Y"\nsince = "collected"',
+    "health-advice": 'keep = "P1Y"\nsince = "collected"',
+}
+START = date(2026, 3, 5)
+"""The day on which everybody's profile comes in."""
+
+
+def policies(extra: str = "", **other: str) -> PolicySet:
+    """The shipped policies with rules of retention that are easy to count by."""
+    rules = KEPT | {name.replace("_", "-"): text for name, text in other.items()}
+    text = "\n".join(f'[purpose.{name}]\n{text}\nreason = "it takes so long"\n' for name, text in rules.items())
+    return PolicySet.load(shipped() | {"retention.toml": f'{text}\n[unclaimed]\nkeep = "P30D"\n{extra}'})
+
+
+def at(day: date, hour: int = 0, minute: int = 0) -> datetime:
+    return datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC)
+
+
+@dataclass
+class Desk:
+    """Asks a node's operations as the apps of its roles, whose keys would end before the data does."""
+
+    node: object
+    clock: FixedClock
+    callers: dict
+
+    @classmethod
+    async def at(
+        cls, node, clock, policy_set=None, roles=("sales", "support", "fulfilment", "finance", "analytics", "dpo")
+    ):
+        await apply_policies(node.house, DEFAULT_TENANT, policy_set or policies())
+        return cls(node, clock, {role: await node.caller(role) for role in roles})
+
+    @property
+    def house(self):
+        return self.node.house
+
+    def on(self, day: date, hour: int = 0, minute: int = 0) -> None:
+        self.clock.advance(seconds=(at(day, hour, minute) - self.clock.now()).total_seconds())
+
+    async def person(self, **more) -> SubjectId:
+        how = {"profile": ADA | more, "external_ids": {}, "purpose": "order-fulfilment"}
+        return (await create_subject(self.house, self.callers["sales"], **how)).id
+
+    async def bought(self, subject, day: date, order: str = "A-1", **more) -> None:
+        fields = {"order": order, "amount": "1.00", "currency": "EUR"}
+        how = {"fields": fields, "purpose": "order-fulfilment", "occurred_at": at(day, 9), **more}
+        await append_record(self.house, self.callers["sales"], subject, "purchase", **how)
+
+    async def read(self, role, purpose, fields, *subjects):
+        """What one person, or each of several, is shown and refused."""
+        asked = {"subjects": subjects, "fields": fields, "purpose": purpose}
+        answer = await read_fields(self.house, self.callers[role], **asked)
+        told = [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in answer.results]
+        return told[0] if len(told) == 1 else told
+
+    async def list(self, role, purpose, fields, subject):
+        how = {"fields": fields, "purpose": purpose}
+        page = await list_records(self.house, self.callers[role], subject, "purchase", **how)
+        return [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in page.records]
+
+    async def find(self, role, purpose, match, fields=()):
+        answer = await find_subjects(self.house, self.callers[role], match=match, fields=fields, purpose=purpose)
+        return [each.subject for each in answer.results], [codes(each.denied) for each in answer.results]
+
+    async def explain(self, role, purpose, fields, subject):
+        told = await explain(self.house, self.callers[role], fields=fields, purpose=purpose, subject=subject)
+        return {asked: (each.allowed, each.step, each.code) for asked, each in told.fields.items()}
+
+    async def hold(self, subject, *holds) -> None:
+        """Mark holds on the person's row."""
+        async with self.house.data.transaction() as connection:
+            marked = pack(Standing(holds=holds))
+            await connection.execute(update(SUBJECT).where(SUBJECT.c.id == subject).values(standing=marked))
+
+    async def reseal(self, subject, change, collection="profile") -> None:
+        """Write a record's body anew: ``change(values, seal)`` makes the new values from the old."""
+        async with self.house.data.transaction() as connection:
+            wanted = (RECORD.c.subject_id == subject) & (RECORD.c.collection == collection)
+            row = (await connection.execute(select(RECORD).where(wanted))).one()
+            keys = (await self.house.keyring.subject_keys(DEFAULT_TENANT, [subject]))[subject]
+            where = sealed_at(DEFAULT_TENANT, subject, collection, row.id)
+            body = change(unpack(row.body), lambda name, plain: keys.seal(name, plain, where))
+            packed = body if isinstance(body, bytes) else pack_body(body, row.occurred_at)
+            await connection.execute(update(RECORD).where(RECORD.c.id == row.id).values(body=packed))
+
+
+def generalised(field: str, view: str, plain: bytes):
+    """A change that puts a view in a value's place, as a sweep does."""
+
+    def change(body, seal):
+        stored: Stored = body.pop(field)
+        name = f"{field}.{view}"
+        kept = Stored(seal(name, plain), stored.source, stored.collected_at, purpose=stored.purpose)
+        return body | {name: kept}
+
+    return change
+
+
+def codes(denied):
+    return {asked: refusal.code for asked, refusal in denied.items()}
+
+
+def plain(value):
+    """A shown value, whether it came as JSON or not."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value

@@ -1,0 +1,167 @@
+"""Why a value is kept, told of each: grounds with their days, limits, holds, reviews, and what keeps nothing."""
+
+from __future__ import annotations
+
+from datetime import date
+from uuid import UUID, uuid4
+
+from tests.erasure.people import buy, somebody
+from tests.vaults import problem
+from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.operations.administer import at_the_console
+from vault.operations.retention.why import why
+from vault.retention.reviews import Ended, open_reviews
+
+ADA = "ada@example.org"
+
+
+async def asked(node, subject, field, **more):
+    answer = await node.call("dpo", "GET", f"/v1/subjects/{subject}/retention", params={"field": field, **more})
+    assert answer.status_code == 200, answer.text
+    assert ADA not in answer.text
+    return answer.json()
+
+
+async def only(node, subject, field, **more):
+    (found,) = (await asked(node, subject, field, **more))["values"]
+    return found
+
+
+async def test_each_ground_of_a_field_is_told_with_its_days(node):
+    subject = await somebody(node, bought=["2026-02-01T12:00:00Z"])
+    found = await only(node, subject, "name")
+    grounds = {each["ground"]: each for each in found["grounds"]}
+
+    assert (found["until"], found["by"], found["then"], found["state"]) == ("2036-02-01", "accounting", "erase", "kept")
+    assert (found["record"], found["starts"], found["collected"]) == (subject, "2026-03-05", "2026-03-05")
+    assert [each["ground"] for each in found["grounds"]] == [
+        "accounting",
+        "order-fulfilment",
+        "customer-support",
+        "fraud-prevention",
+    ]
+    assert grounds["accounting"] == {
+        "ground": "accounting",
+        "until": "2036-02-01",
+        "least": "2036-02-01",
+        "since": "collected",
+        "counted_from": "2026-02-01",
+        "period": "P10Y",
+        "lost": False,
+        "then": "erase",
+        "views": ["profile.name.clear", "profile.name.first_letter", "profile.name.masked", "profile.name.present"],
+        "law": "Directive 2006/112/EC (VAT) and national tax and commercial law",
+        "article": "Directive 2006/112/EC Art. 247; national tax and commercial law",
+        "reason": "Retention periods of tax and commercial law",
+    }
+    orders = grounds["order-fulfilment"]
+    assert (orders["until"], orders["since"], orders["counted_from"]) == ("2029-03-05", "last-contact", "2026-03-05")
+    idle = {each["purpose"]: each["why"] for each in found["idle"]}
+    assert idle == {
+        "complaint-handling": "not-brought-about",
+        "direct-marketing": "consent-missing",
+        "loyalty-programme": "consent-missing",
+        "health-advice": "consent-missing",
+    }
+
+
+async def test_a_purchase_keeps_its_own_day_and_one_record_can_be_asked_about(node):
+    subject = await somebody(node, bought=["2020-02-01T12:00:00Z", "2024-02-29T12:00:00Z"])
+    all_of_them = await asked(node, subject, "purchase.amount")
+    newest = all_of_them["values"][0]
+    one = await only(node, subject, "purchase.amount", record=newest["record"])
+
+    assert (all_of_them["relationship"], all_of_them["today"], all_of_them["more"]) == ("customer", "2026-03-05", False)
+    assert [each["until"] for each in all_of_them["values"]] == ["2034-02-28", "2030-02-01"]
+    assert one == newest
+    assert (await asked(node, subject, "purchase.amount", record=str(uuid4())))["values"] == []
+
+
+async def test_a_consent_taken_back_is_told_with_the_day(node):
+    subject = await node.create_fully(preferences={"topics": ["tea"]})
+    body = {"purpose": "direct-marketing", "method": "form", "notice": "marketing@3"}
+    path = f"/v1/subjects/{subject}/consents"
+    assert (await node.post("support", path, {**body, "decision": "given"})).status_code == 201
+    assert (await only(node, subject, "preferences"))["until"] == "2027-03-05"  # a prospect's year
+    node.house.clock.advance(days=20)
+    assert (await node.post("support", path, {**body, "decision": "withdrawn"})).status_code == 201
+    found = await only(node, subject, "preferences")
+
+    (ground,) = found["grounds"]
+    assert (ground["ground"], ground["until"], ground["lost"]) == ("direct-marketing", "2026-03-24", True)
+    assert (found["until"], found["state"]) == ("2026-03-24", "over")
+
+
+async def test_what_nobody_claims_is_told_as_that(node):
+    subject = await node.create_fully(preferences={"topics": ["tea"]})
+    found = await only(node, subject, "preferences")
+
+    assert (found["by"], found["until"], found["grounds"]) == ("unclaimed", "2026-04-04", [])
+
+
+async def test_a_limit_is_told_beside_the_grounds(node):
+    subject = await node.create_fully(national_id="12345678Z")
+    found = await only(node, subject, "national_id")
+
+    (limit,) = found["limits"]
+    assert (limit["name"], limit["until"], limit["since"]) == ("national-ids", "2027-03-05", "collected")
+    assert (found["by"], found["until"]) == ("fraud-prevention", "2026-09-05")
+
+
+async def test_a_view_that_takes_the_place_of_a_value_is_told_before_it_does(node):
+    found = await only(node, await node.create(), "birth_date")
+    years = [each for each in found["grounds"] if each["views"] == ["profile.birth_date.year"]]
+
+    assert (found["until"], found["by"]) == ("2029-03-05", "order-fulfilment")
+    assert found["then"] == "profile.birth_date.year"
+    assert [(each["ground"], each["until"]) for each in years] == [("service-analytics", "2036-03-05")]
+
+
+async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
+    subject = SubjectId(UUID(await node.create()))
+    node.house.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
+
+    async def at_the_end():
+        (found,) = (await why(node.house, at_the_console(DEFAULT_TENANT), subject, "email")).values
+        return found
+
+    assert (await at_the_end()).state == "over"
+    ended = Ended((subject, "profile", subject), "email", "review", date(2029, 3, 5))
+    async with node.house.data.transaction() as connection:
+        await open_reviews(connection, DEFAULT_TENANT, [ended], node.house.clock.now())
+    found = await at_the_end()
+    assert (found.state, found.review.kind, found.review.state) == ("in-review", "review", "open")
+
+
+async def test_a_hold_is_told_on_what_it_covers(node):
+    subject = await node.create()
+    body = {
+        "matter": "case 17", "owner": "legal", "purpose": "legal-claims", "subjects": [subject], "fields": ["email"],
+        "review_on": "2026-12-31",
+    }  # fmt: skip
+    placed = await node.post("dpo", "/v1/holds", body)
+    assert placed.status_code == 201, placed.text
+    found = await only(node, subject, "email")
+
+    assert found["state"] == "held"
+    assert [(each["id"], each["purpose"]) for each in found["holds"]] == [(placed.json()["id"], "legal-claims")]
+    assert (await only(node, subject, "name"))["holds"] == []
+
+
+async def test_what_the_catalogue_declares_no_longer_is_told_while_it_is_there(sqlite_node):
+    subject = await sqlite_node.create()
+    path = f"/v1/subjects/{subject}/retention"
+    for name in ("shoe_size", "purchase.shoe", "a.b.c", "", "Robert'); DROP", "email.masked"):
+        problem(await sqlite_node.call("dpo", "GET", path, params={"field": name}), 422, "unknown-field")
+
+
+async def test_only_who_may_see_retention_is_told_and_that_is_on_record(node):
+    subject = await node.create()
+    await buy(node, subject)
+    path = f"/v1/subjects/{subject}/retention"
+    for role in ("sales", "marketing", "finance"):
+        problem(await node.call(role, "GET", path, params={"field": "email"}), 403, "not-granted")
+    async with node.new_entries() as entries:
+        assert (await node.call("operator", "GET", path, params={"field": "purchase.amount"})).status_code == 200
+    (entry,) = entries
+    assert (entry.action, entry.decision, entry.fields) == ("read-retention", "allowed", ("purchase.amount.clear",))
