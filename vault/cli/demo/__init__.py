@@ -18,7 +18,7 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the server up after the tour, with keys and curl lines to try.")
     ] = False,
-    subjects: Annotated[int, typer.Option(min=1, max=5000, help="How many customers to make up.")] = 200,
+    subjects: Annotated[int, typer.Option(min=2, max=5000, help="How many customers to make up.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 1,
 ) -> None:
     """Show in a quarter of a minute what the vault does: real requests, real answers, made-up people."""

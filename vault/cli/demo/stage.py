@@ -19,6 +19,7 @@ from vault.cli.demo.server import DemoFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import httpx
 
@@ -53,10 +54,12 @@ class Stage:
         console: where to show.
         client: leads to the server.
         apps: who can ask, by name.
+        folder: the vault's, for what is done at the console and not over HTTP.
     """
 
-    def __init__(self, console: Console, client: httpx.Client, apps: Mapping[str, App]) -> None:
+    def __init__(self, console: Console, client: httpx.Client, apps: Mapping[str, App], folder: Path) -> None:
         self.console = console
+        self.folder = folder
         self._client = client
         self._apps = apps
         self._chapter = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from vault.cli.demo import consents, rights
+from vault.cli.demo import backups, consents, ends, rights
 from vault.cli.demo.people import GOODS
 from vault.cli.demo.stage import require
 from vault.policy.rules import short
@@ -269,5 +269,29 @@ CHAPTERS = (
         "destroyed: the rest is gone from backups too. She gets a certificate, which `cdv verify` checks. The next "
         "read finds nobody, nor does a search; and an old list that brings her back is a conflict.",
         rights.erasure,
+    ),
+    Chapter(
+        "Until when is her name kept, and why?",
+        "As long as any purpose that still applies to her needs it. Each says how long, from when and on which ground; "
+        "the last one to end decides. Of a birthday the year is left, for statistics; of hers not, since she objected.",
+        ends.why,
+    ),
+    Chapter(
+        "What tomorrow's sweep takes",
+        "Otto ordered once, ten years ago. For the parcel nobody needs that any more, so it is not shown for it, sweep "
+        "or no sweep; the law about books is over tonight. The preview counts what goes, and opens nothing.",
+        ends.tomorrow,
+    ),
+    Chapter(
+        "A lawsuit comes between",
+        "A legal hold stops every deletion, and at the same time narrows who reads what is held. Once it is lifted, "
+        "what has ended meanwhile goes by itself.",
+        ends.held,
+    ),
+    Chapter(
+        "A backup that was tried",
+        "Made while the server runs, sealed under the root key, the key store apart. A trial restore counts every row "
+        "and opens the values. A real one lets nobody read before later erasures and withdrawals are done once more.",
+        backups.tried,
     ),
 )

@@ -40,6 +40,7 @@ ROLES = {
     "warehouse": "fulfilment",
     "newsletter": "marketing",
     "statistics": "analytics",
+    "bookkeeping": "finance",
     "privacy-office": "dpo",
     "portal": "self-service",
 }
@@ -74,7 +75,7 @@ def take(*, subjects: int, seed: int, stay: bool) -> None:
                 )
             star = Star(ids[0], customers[0], ids[1:])
             with httpx.Client(base_url=url, timeout=30) as client:
-                stage = Stage(console, client, apps)
+                stage = Stage(console, client, apps, folder)
                 for chapter in CHAPTERS:
                     stage.open_chapter(chapter.title, chapter.explanation)
                     chapter.play(stage, star)
