@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import shutil
@@ -12,12 +13,16 @@ from pathlib import Path
 import asyncpg
 import hypothesis
 import pytest
+import typer.testing
 
 from tests.support import FixedClock
 
 # A loaded machine is not a failing test.
 hypothesis.settings.register_profile("cdv", deadline=None, max_examples=100)
 hypothesis.settings.load_profile("cdv")
+
+# The commands are put together once a process: to do so at every call takes longer than most of them do.
+typer.testing._get_command = functools.cache(typer.testing._get_command)
 
 _numbers = itertools.count()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -95,6 +96,11 @@ def _commands(text):
     return [line.split() for line in found]
 
 
+@functools.cache
+def _all_commands():
+    return typer.main.get_command(command_line)
+
+
 def _options(command):
     return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
 
@@ -103,7 +109,7 @@ def _options(command):
 def test_every_command_in_the_docs_exists_with_its_options(page):
     wrong = []
     for words in _commands(page.read_text(encoding="utf-8")):
-        command, rest = typer.main.get_command(command_line), list(words)
+        command, rest = _all_commands(), list(words)
         while getattr(command, "commands", None) and rest and rest[0] in command.commands:
             command = command.commands[rest.pop(0)]
         unknown = [word for word in rest if word.startswith("-") and word.split("=")[0] not in _options(command)]
@@ -335,7 +341,7 @@ def _follow(page, folder):
         env={**kept, "CDV_PORT": str(port), "PATH": here},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

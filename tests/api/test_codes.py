@@ -25,7 +25,12 @@ OF_REQUESTS = {
     "unsafe-name", "package-too-large",  # why its job could not go on
 }  # fmt: skip
 """Why a request moved, in its history; no problem has these codes."""
-OF_FILES = {"not-age", "wrong-passphrase"}
+OF_FILES = {
+    "not-age", "wrong-passphrase",
+    "not-a-backup", "backup-damaged", "backup-kept-too-short", "backup-places-alike", "database-damaged",
+    "postgresql-tool-failed",
+    "not-replayed", "ledger-missing", "denied-again", "replayed", "without-ledger",  # of a restore, and on the audit log
+}  # fmt: skip
 """What the command line says of files; no problem has these codes."""
 NO_CODES = {"waiting", "running", "code", "sent"}
 """Words beside a code, in an expression that chooses one."""

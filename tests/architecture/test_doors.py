@@ -10,6 +10,7 @@ from vault.crypto.seal import SubjectKeys
 SEALING = {
     "vault.operations.append_record",
     "vault.operations.build",
+    "vault.operations.backup.sample",
     "vault.operations.change_profile",
     "vault.operations.consent_import.batch",  # for types only
     "vault.operations.consents.children",
@@ -43,12 +44,16 @@ SEALING = {
     "vault.operations.requests.listing",  # for types only
     "vault.operations.requests.who",
     "vault.operations.show",
+    "vault.operations.show_closer",  # for types only
+    "vault.operations.sweeping.act",  # for types only
+    "vault.operations.sweeping.anew",
     "vault.subjects.records",  # for types only
 }
 """Who names the seal at all."""
 
 UNSEALING = {
     "vault.operations.append_record",  # is what came in again what is there already?
+    "vault.operations.backup.sample",  # whether a backup's values open with its keys; nobody sees them
     "vault.operations.change_profile",  # the old value, for the index that led to it
     "vault.operations.consents.children",  # is this a child? nobody sees the date
     "vault.operations.consents.evidence",
@@ -70,6 +75,7 @@ UNSEALING = {
     "vault.operations.requests.listing",  # the same for staff who may see requests, which is on the log
     "vault.operations.requests.who",  # what a digest led to is checked; nobody learns whether there is such a person
     "vault.operations.show",
+    "vault.operations.sweeping.anew",  # and seals it again under the one key that stays; or a view of it in its place
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 

@@ -10,6 +10,7 @@ def test_a_new_vault_is_current(in_vault):
     assert in_vault.json("db", "status") == {
         "data": {"dialect": "sqlite", "current": True},
         "keys": {"dialect": "sqlite", "current": True},
+        "ledger": {"dialect": "sqlite", "current": True},
     }
     assert "data" in in_vault.ok("db", "status")
 

@@ -55,7 +55,7 @@ def test_the_tour_ends_by_itself_and_leaves_nothing_behind(begin, tmp_path):
     assert "200/200" in out
     for code in (
         "consent-missing", "purpose-excludes-field", "objected", "restricted", "unknown-purpose", "not-authenticated",
-        "no-value", "purpose-unused",
+        "no-value", "purpose-unused", "retention-over", "held", "next-sweep",
     ):  # fmt: skip
         assert code in out
     assert "cdv demo --serve" in out.splitlines()[-2] + out.splitlines()[-1]

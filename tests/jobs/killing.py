@@ -14,7 +14,8 @@ Points, in the order in which they are passed (the number counts how often; each
 - ``begin.before#1``, ``begin.after#1``: around the job's step ``begin``
 - ``data.commit#3``: in the 3rd transaction of the main database, all is written and nothing is committed
 - ``data.committed#3``: right after its commit; ``keys.commit#1`` and ``keys.committed#1`` are the key store's
-- ``data.append#2``, ``data.appended#2``: around an append outside a transaction, as of an audit entry
+- ``data.append#2``, ``data.appended#2``: around an append outside a transaction, as of an audit entry; the ledger's of
+  tombstones are ``ledger.append#1`` and ``ledger.appended#1``
 - ``scrub.before#1``, ``scrub.after#1``: around a function that was named by ``also=("vault.x.y:scrub",)``, or a method:
   ``also=("vault.x.y:Class.method",)`` makes ``method.before#1``
 
@@ -90,7 +91,7 @@ class Killable:
 
 def _in_a_process(task: tuple[Killable, str | None, str]) -> int:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.jobs.killing"])
+    context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.warm"])
     process = context.Process(target=_child, args=task)
     process.start()
     process.join(PATIENCE)
@@ -151,7 +152,7 @@ class _Points:
 
 
 def _watch_databases(vault: Any, points: _Points) -> None:
-    names = {id(vault.house.data): "data", id(vault._keys): "keys"}
+    names = {id(database): which for which, database in vault.databases().items()}
     transaction, append = Database.transaction, Database.append
 
     @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 
 from stdnum.es import dni
 
@@ -54,9 +53,12 @@ def needles():
 
 
 NEEDLES = sorted({each for each in needles() if len(each) >= 7})
-PATTERN = re.compile(b"|".join(re.escape(each) for each in NEEDLES))
 
 
 def found_in(data: bytes) -> bytes | None:
-    match = PATTERN.search(data)
-    return None if match is None else data[max(0, match.start() - 40) : match.end() + 40]
+    """Return the place where a secret lies; one look for each is far quicker than one pattern for all."""
+    for needle in NEEDLES:
+        at = data.find(needle)
+        if at >= 0:
+            return data[max(0, at - 40) : at + len(needle) + 40]
+    return None

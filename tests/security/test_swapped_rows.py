@@ -53,7 +53,7 @@ async def test_values_swapped_between_fields(two):
     node, ada, _charles = two
     fields = unpack(await _body(node, ada))
     fields["language"] = structs.replace(fields["language"], sealed=fields["name"].sealed)
-    await _put(node, ada, pack(fields))
+    await _put(node, ada, pack(fields, None))
     entry = await _cannot_open(
         node, lambda: node.read("support", ada, ["language", "phone.masked"], "customer-support")
     )
@@ -191,5 +191,5 @@ async def test_a_sealed_value_that_was_changed(node, change):
         "empty": b"",
     }[change]
     fields["name"] = structs.replace(fields["name"], sealed=changed)
-    await _put(node, ada, pack(fields))
+    await _put(node, ada, pack(fields, None))
     await _cannot_open(node, lambda: node.read("support", ada, ["name"], "customer-support"))

@@ -80,6 +80,14 @@ ATTEMPTS = {
     ("POST", "/v1/requests/{request}:reopen"): ("dpo", {}),
     ("POST", "/v1/requests/{request}:ask-identity"): ("dpo", {}),
     ("GET", "/v1/subjects/{id}/erasure:preview"): ("dpo", None),
+    ("GET", "/v1/subjects/{id}/retention"): ("dpo", None),
+    ("POST", "/v1/subjects/{id}/retention-events"): ("dpo", {"event": "contract-ended"}),
+    ("GET", "/v1/subjects/{id}/relationship"): ("dpo", None),
+    ("GET", "/v1/retention/due"): ("dpo", None),
+    ("GET", "/v1/retention/sweeps"): ("dpo", None),
+    ("POST", "/v1/retention/sweeps"): ("dpo", None),
+    ("GET", "/v1/retention/reviews"): ("dpo", None),
+    ("POST", "/v1/retention/reviews/{review}:decide"): ("dpo", {"decision": "erase"}),
     ("POST", "/v1/subjects/{id}/erasure:preview"): ("dpo", {"collections": ["purchase"]}),
     ("POST", "/v1/requests/{request}/grounds"): (
         "dpo",
@@ -87,6 +95,15 @@ ATTEMPTS = {
     ),
     ("GET", "/v1/requests/{request}/certificate"): ("dpo", None),
     ("GET", "/v1/erasures"): ("dpo", None),
+    ("POST", "/v1/holds"): (
+        "dpo",
+        {"matter": "M-1", "owner": "legal", "review_on": "2030-01-01", "subjects": ["{id}"]},
+    ),
+    ("GET", "/v1/holds"): ("dpo", None),
+    ("GET", "/v1/holds/{hold}"): ("dpo", None),
+    ("PATCH", "/v1/holds/{hold}"): ("dpo", {"add_subjects": []}),
+    ("DELETE", "/v1/holds/{hold}"): ("dpo", None),
+    ("POST", "/v1/holds/{hold}:lift"): ("dpo", {"reason": "settled"}),
     ("GET", "/v1/requests/{request}/package"): ("dpo", None),
     ("POST", "/v1/requests/{request}/package:download"): ("dpo", {"passphrase": "correct horse battery staple"}),
     ("POST", "/v1/requests/{request}/package:send"): ("dpo", {"url": "https://example.org/inbox"}),
@@ -143,6 +160,8 @@ async def _attempt(node, method, path, subject, mine=EVENT, **how):
     headers = {"If-Match": '"1"'} if method == "PATCH" else {"Sec-GPC": "1"} if path.endswith(":signal") else {}
     if path.endswith(":import"):
         how["params"] = {"source": "crm"}
+    if path.endswith("{id}/retention"):
+        how["params"] = {"field": "email"}
     sent = _put(path, subject, mine), _put(body, subject, mine)
     return await node.call(role, method, *sent, tenant=OTHER, headers=headers, **how)
 

@@ -136,11 +136,10 @@ def test_a_body_that_is_broken_is_not_read(body):
 @given(st.dictionaries(names, stored, min_size=1, max_size=6), st.data())
 def test_values_are_picked_in_the_order_asked_for(body, data):
     fields = data.draw(st.permutations(sorted(body)))[: data.draw(st.integers(1, 6))]
-    assert Picker(fields).pick(pack(body, None)) == (
-        earliest_expiry(body),
-        earliest_collected(body) or 0,
-        tuple(body[name].sealed for name in fields),
-    )
+    due, since, sealed, origins = Picker(fields).pick(pack(body, None))
+    assert (due, since) == (earliest_expiry(body), earliest_collected(body) or 0)
+    assert sealed == tuple(body[name].sealed for name in fields)
+    assert all(each.source is None or each.source.encode() in bytes(origins) for each in body.values())
 
 
 def test_nothing_is_picked_where_a_value_is_missing_or_there_is_no_body():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
 from vault.api import bodies, problems
@@ -18,6 +19,7 @@ from vault.api.routes import (
     consents_import,
     erasures,
     health,
+    holds,
     identity,
     jobs,
     me,
@@ -32,14 +34,19 @@ from vault.api.routes import (
     recipients,
     records,
     rectifications,
+    relationship,
     requests,
+    retention,
+    reviews,
     subjects,
+    sweeps,
 )
 from vault.operations.consents.confirm import Confirmations
 from vault.operations.identity.sign_in import People
 from vault.operations.sign_in import SignIns
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
     from vault.bootstrap import Vault
@@ -67,6 +74,7 @@ def bare_app(vault: Vault) -> FastAPI:
         redoc_url=None,
         docs_url=None,
         redirect_slashes=False,  # a redirect would repeat the path
+        routes=_routes(),
     )
     app.state.house = vault.house
     app.state.sign_ins = SignIns(vault.house)
@@ -76,6 +84,16 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.ready = vault.ready
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
+    # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
+    app.add_api_route(read.PATH, health.alive, methods=["POST"], include_in_schema=False)
+    app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
+    return app
+
+
+@functools.cache
+def _routes() -> list[BaseRoute]:
+    """Collect all routes but the hot one, once a process: to analyse them takes longer than to open a vault."""
+    router = APIRouter(redirect_slashes=False)
     for each in (
         subjects,
         merging,
@@ -86,6 +104,11 @@ def bare_app(vault: Vault) -> FastAPI:
         objections,
         requests,
         erasures,
+        retention,
+        reviews,
+        sweeps,
+        holds,
+        relationship,
         identity,
         me,
         packages,
@@ -98,11 +121,8 @@ def bare_app(vault: Vault) -> FastAPI:
         jobs,
         health,
     ):
-        app.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))
-    # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
-    app.add_api_route(read.PATH, health.alive, methods=["POST"], include_in_schema=False)
-    app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
-    return app
+        router.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))
+    return router.routes
 
 
 def _decisions(vault: Vault) -> dict[str, int]:

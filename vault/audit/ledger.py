@@ -123,6 +123,12 @@ class Ledger:
         for table, made in self._tables(rows).items():
             await self._database.bulk(connection, table, made)
 
+    async def has(self, tenant: TenantId, entry: UUID) -> bool:
+        """Tell whether there is such an entry."""
+        statement = select(ENTRY.c.id).where(ENTRY.c.tenant_id == tenant, ENTRY.c.id == entry)
+        async with self._database.reading() as connection:
+            return (await connection.execute(statement)).first() is not None
+
     async def entries(
         self,
         tenant: TenantId,

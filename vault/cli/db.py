@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from vault.cli.screen import emit, note, show_table
 from vault.cli.work import run
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
 group = make_group("The tables of a vault's databases.", "cdv db status", "cdv db upgrade")
@@ -37,16 +38,26 @@ def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 
 @group.command(epilog=examples("cdv db status --json"))
 def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
-    """Tell whether all databases have the tables that this version runs on; exit status 1 if one has not."""
+    """Tell whether all databases have the tables that this version runs on; exit status 1 if one has not.
+
+    So it is where the vault was restored from a backup and has yet to learn what happened since.
+    """
     found = run(_status(vault))
+    waits = run(_restored(vault)) if all(current for _, _, current in found) else None
     if as_json:
-        emit({which: {"dialect": dialect, "current": current} for which, dialect, current in found})
+        told: dict[str, Any] = {which: {"dialect": dialect, "current": current} for which, dialect, current in found}
+        emit(told if waits is None else {**told, "restored": {"backed_up_at": waits, "replayed": False}})
     else:
         rows = [(which, dialect, "current" if current else "to be upgraded") for which, dialect, current in found]
         show_table(("database", "kind", "state"), rows, empty="")
     if not all(current for _, _, current in found):
         if not as_json:
             note("hint: run `cdv db upgrade`")
+        raise typer.Exit(1)
+    if waits is not None:
+        if not as_json:
+            note(f"restored from a backup of {waits:%Y-%m-%d %H:%M:%SZ} and not yet replayed: closed to readers")
+            note("hint: run `cdv restore --continue`")
         raise typer.Exit(1)
 
 
@@ -64,3 +75,18 @@ async def _status(folder: Path) -> list[tuple[str, str, bool]]:
         finally:
             await database.close()
     return found
+
+
+async def _restored(folder: Path) -> datetime | None:
+    """Return of when the backup is that was brought in and is not replayed yet; none: the vault is open."""
+    from vault.bootstrap import read_settings
+    from vault.operations.backup.gate import waiting
+    from vault.storage.database import Database
+
+    settings = read_settings(folder)
+    database = Database(settings.data_url, timeout=settings.database_timeout)
+    try:
+        restore = await waiting(database)
+    finally:
+        await database.close()
+    return None if restore is None else restore.backed_up_at

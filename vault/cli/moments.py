@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from vault.catalogue.retention import Period
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
@@ -26,6 +30,22 @@ def parse_since(typed: str | None, now: datetime, *, option: str = "--since") ->
         BadParameter: it is none of these, or has no time zone, or lies too far back for a calendar.
     """
     return None if typed is None else _parse(typed, now, forward=False, option=option)
+
+
+def parse_period(typed: str, *, option: str) -> Period:
+    """Read a span by the calendar: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
+
+    Raises:
+        BadParameter: it is none, or no time at all.
+    """
+    from vault.catalogue.retention import PERIOD
+    from vault.catalogue.retention import Period as Span
+
+    match = PERIOD.fullmatch(typed)
+    years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    if years + months + days == 0:
+        raise typer.BadParameter("write P3Y, P6M, P30D or P1Y6M", param_hint=f"'{option}'")
+    return Span(years * 12 + months, days)
 
 
 def _parse(typed: str, now: datetime, *, forward: bool, option: str) -> datetime:

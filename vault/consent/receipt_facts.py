@@ -36,7 +36,14 @@ SAID: Final = {
 }
 """Every kind of event in plain words."""
 
-_SINCE: Final = {Since.COLLECTED: "from when it was collected", Since.LAST_CONTACT: "from the last contact"}
+_SINCE: Final = {
+    Since.COLLECTED: "from when it was collected",
+    Since.LAST_CONTACT: "from the last contact",
+    Since.RELATIONSHIP_ENDED: "from the end of the relationship",
+    Since.CONTRACT_ENDED: "from the end of the contract",
+    Since.CLAIM_CLOSED: "from when the claim was closed",
+    Since.DRAW_HELD: "from the draw",
+}
 
 
 class Category(NamedTuple):

@@ -117,6 +117,18 @@ _encode = msgspec.msgpack.Encoder(order="sorted").encode
 _decode = msgspec.msgpack.Decoder(Standing).decode
 
 
+class _Marks(msgspec.Struct, array_like=True, frozen=True):
+    """A standing as far as holds go; the rest is passed over."""
+
+    purposes: msgspec.Raw
+    restricted_at: int | None = None
+    kept_for: msgspec.Raw = msgspec.Raw()
+    holds: tuple[Held, ...] = ()
+
+
+_decode_marks = msgspec.msgpack.Decoder(_Marks).decode
+
+
 def fold(events: Iterable[Event]) -> Standing:
     """Sum up events in the order of the ledger."""
     standing = NOTHING
@@ -146,6 +158,11 @@ def pack(standing: Standing) -> bytes | None:
 def unpack(packed: bytes | None) -> Standing:
     """Read a standing from the subject's row."""
     return NOTHING if packed is None else _decode(packed)
+
+
+def has_holds(packed: bytes | None) -> bool:
+    """Tell whether there is a hold on a person's data; a read asks it of everybody."""
+    return packed is not None and bool(_decode_marks(packed).holds)
 
 
 def _restricted(standing: Standing, event: Event) -> Standing:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, not_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.requests.request import Scope
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 State = Literal["begun", "taken", "destroyed", "scrubbed", "checked", "done"]
 AT_ONCE: Final = 1_000
 """Ids or digests in one statement."""
+RETENTION: Final = "retention"
+"""The cause of an erasure by a sweep, which has no request and no certificate."""
+_SWEPT: Final = ERASURE.c.request_id.is_(None) & ERASURE.c.certificate.is_(None) & ERASURE.c.finished_at.is_not(None)
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,7 +37,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
         ground: why it was kept; none where it was erased.
         article: the exception of Art. 17(3) GDPR.
         purpose: for which it is kept; none where it is for legal claims.
-        until: the last day on which any of it is kept.
+        until: the last day on which any of it is kept; none where it is kept for as long as a hold stands.
     """
 
     field: str
@@ -68,6 +71,10 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         told: how many recipients are told.
         looks: how often the check found something left so far.
         look: the check that found nothing any more.
+        cause: why it was begun where nobody asked for it now: ``hold``, a hold that kept something back was lifted;
+            :data:`RETENTION`, time was up.
+        rests: of one with that cause and of a part, by whole names of fields: what was collected until then is erased.
+        resumes: the erasures from which that was kept back.
     """
 
     scope: Scope = Scope()
@@ -80,6 +87,9 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     told: int = 0
     looks: int = 0
     look: Look | None = None
+    cause: str | None = None
+    rests: dict[str, datetime] = {}
+    resumes: tuple[UUID, ...] = ()
 
 
 class Erasure(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +114,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_whole(self) -> bool:
         """Tell whether everything was to be erased, and not a part."""
-        return self.facts.scope == Scope()
+        return self.facts.scope == Scope() and self.facts.cause != RETENTION
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -118,6 +128,43 @@ async def add_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Er
         sqlalchemy.exc.IntegrityError: there is one under way.
     """
     await connection.execute(insert(ERASURE), [{"tenant_id": tenant, "id": erasure.id, **_columns(erasure)}])
+
+
+async def add_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
+    """Insert erasures by a sweep; of each person the one before is forgotten, for the newest tells which key stays.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: for one of the people there is another under way.
+    """
+    of = ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_([each.subject for each in erasures])
+    await connection.execute(delete(ERASURE).where(*of, _SWEPT))
+    rows = [{"tenant_id": tenant, "id": each.id, **_columns(each)} for each in erasures]
+    if rows:
+        await connection.execute(insert(ERASURE), rows)
+
+
+async def end_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime) -> None:
+    """Write down that the keys of what a sweep has erased are destroyed."""
+    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
+    await connection.execute(update(ERASURE).where(*mine).values(state="done", finished_at=now, changed_at=now))
+
+
+async def swept_and_not_ended(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[Erasure]:
+    """List erasures by a sweep that was killed before it destroyed the keys."""
+    statement = select(ERASURE).where(
+        ERASURE.c.tenant_id == tenant,
+        ERASURE.c.finished_at.is_(None),
+        ERASURE.c.request_id.is_(None),
+        ERASURE.c.state == "taken",
+    )
+    found = [_read(row) for row in (await connection.execute(statement.limit(limit))).all()]
+    return [each for each in found if each.facts.cause == RETENTION]
+
+
+async def being_erased(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
+    """Pick the people of whom an erasure is under way."""
+    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), ERASURE.c.finished_at.is_(None))
+    return frozenset((await connection.execute(select(ERASURE.c.subject_id).where(*mine))).scalars())
 
 
 async def save_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
@@ -151,8 +198,8 @@ async def erasures_of(connection: AsyncConnection, tenant: TenantId, subject: UU
 async def list_erasures(
     connection: AsyncConnection, tenant: TenantId, *, before: UUID | None = None, limit: int = 50
 ) -> list[Erasure]:
-    """List a tenant's erasures, the newest first."""
-    statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant)
+    """List a tenant's erasures, the newest first; those by sweeps stand on the audit log only."""
+    statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, not_(_SWEPT))
     if before is not None:
         statement = statement.where(ERASURE.c.id < before)
     return [
@@ -161,9 +208,12 @@ async def list_erasures(
 
 
 async def changed_since(connection: AsyncConnection, moment: datetime) -> list[tuple[str, UUID, datetime, Facts]]:
-    """List the erasures of all tenants that went on since a moment: tenant, subject, when, and what else there is."""
+    """List the erasures of all tenants that went on since a moment: tenant, subject, when, and what else there is.
+
+    Those by sweeps are left out once they have ended: nobody waits for them, and opened keys age within half a minute.
+    """
     statement = select(ERASURE.c.tenant_id, ERASURE.c.subject_id, ERASURE.c.changed_at, ERASURE.c.body).where(
-        ERASURE.c.changed_at >= moment
+        ERASURE.c.changed_at >= moment, not_(_SWEPT)
     )
     return [(row[0], row[1], row[2], _facts.decode(row[3])) for row in (await connection.execute(statement)).all()]
 
