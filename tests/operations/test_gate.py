@@ -134,5 +134,8 @@ def test_the_quick_answer_lasts_for_as_long_as_the_rules_let_it():
     found = shipped_rules.lasting("subject-rights", [name])
     assert (found.least // 86_400_000_000, found.unless // 86_400_000_000) == (83, 3 * 12 * 28 - 1)
     assert found.sources == (b"sweepstake-autumn", b"sweepstake-spring")
+    born = next(field for field in shipped_rules.catalogue.fields() if field.whole == "profile.birth_date")
+    # A proof of age does not need the date, and yet no less than the date: the year does not do for it.
+    assert shipped_rules.lasting("subject-rights", [born]).unless == found.unless
     assert own.lasting("customer-support", [name]).least // 86_400_000_000 == 2 * 12 * 28 - 1
     assert not own.lasting("customer-support", [name]).sources

@@ -198,7 +198,8 @@ async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node,
     assert len(shown["purchase.amount"]) == 100  # the newest hundred
     assert "SOFT DRINKS" in shown["purchase.product_category"]
     assert set(shown["purchase.currency"]) == {"USD"}
-    assert set(shown["offer.status"]) >= {"sent", "redeemed"}
+    assert all(shown["offer.campaign"])
+    assert "offer.status" not in shown  # of 2017, and needed for two years
     assert "Campaign 8" in shown["offer.campaign"]
     assert await bring_all_in() == {  # nothing is new the second time: people are made up alike, too
         "households": (0, 0, 2_469, 0),

@@ -24,7 +24,9 @@ STANDS: Final = frozenset({"pending", "upheld"})
 
 
 def may_object(purpose: Purpose) -> bool:
-    """Tell whether a person may object to a purpose (Art. 21(1) and (2))."""
+    """Tell whether a person may object to a purpose (Art. 21(1) and (2)); not to the defence of legal claims."""
+    if purpose.article9 == Article9.LEGAL_CLAIMS:  # the last words of Art. 21(1)
+        return purpose.direct_marketing
     return purpose.direct_marketing or purpose.legal_basis in MAY_OBJECT
 
 

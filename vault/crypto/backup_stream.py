@@ -194,14 +194,14 @@ def new_manifest_key(provider: KeyProvider, backup: str) -> str:
     return b64encode(provider.wrap(os.urandom(KEY), _manifest_context(backup))).decode()
 
 
-def manifest_mac(provider: KeyProvider, backup: str, key: str, content: bytes) -> str:
+def manifest_mac(provider: KeyProvider, backup: str, wrapped: str, content: bytes) -> str:
     """Return the MAC of a manifest, in hexadecimal; compare by ``hmac.compare_digest``.
 
     Raises:
         BackupDamaged: the key was changed, or belongs to another backup.
     """
     try:
-        opened = provider.unwrap(b64decode(key, validate=True), _manifest_context(backup))
+        opened = provider.unwrap(b64decode(wrapped, validate=True), _manifest_context(backup))
     except (CannotOpen, ValueError):
         raise _damaged() from None
     return hmac.new(derive(opened, frame(b"cdv:backup-mac")), content, "sha256").hexdigest()

@@ -169,7 +169,10 @@ def show_row(
     is_old = gate is None and body.since + items.lasts <= now.microseconds
     if is_old and items.lasting.may_be_over(body.since, body.origins, now.microseconds):
         return False
-    if gate is None and items.needed <= body.values.keys() and not _is_due(body, now):
+    is_whole = items.needed <= body.values.keys()
+    if gate is None and not is_whole and any("." in name for name in body.values):
+        return False  # what is left in a value's place has an end of its own
+    if gate is None and is_whole and not _is_due(body, now):
         # Nearly always everything is there and nothing of it falls due.
         each, names = items.each, items.fields
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, HOME, LegalBasis
+from vault.catalogue.retention import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -131,7 +132,7 @@ class Schedule:
         spans = [each.most.least_days for each in self.limits(field.whole) if not each.sources]
         spans += map(_least_days, own)
         if not own or (own[0].law and field.collection not in own[0].bringing):  # then its claim may not be there
-            spans.append(max((_least_days(each) for each in terms if _is_firm(each, field)), default=0))
+            spans.append(max((_least_days(each) for each in terms if _is_firm(each, _coarse(terms, field))), default=0))
         return min(spans)
 
     def _terms_of(self, whole: str) -> list[Term]:
@@ -165,13 +166,19 @@ def _least_days(term: Term) -> int:
     return min(period.least_days for view in term.shown for period in term.rule.periods(view))
 
 
-def _is_firm(term: Term, field: Field) -> bool:
-    """Tell whether a purpose claims every value of a field, whole and generalised, whatever anybody says.
+def _coarse(terms: Iterable[Term], field: Field) -> frozenset[str]:
+    """Name the views that may come to take a field's place."""
+    return frozenset(each.rule.ending(field.whole) for each in terms) - ENDINGS
 
-    To a contract nobody can object; that is refused when it is recorded or imported.
+
+def _is_firm(term: Term, coarse: frozenset[str]) -> bool:
+    """Tell whether a purpose claims every value of a field that was not generalised, whatever anybody says.
+
+    To a contract nobody can object; that is refused when it is recorded or imported. Who needs no more than the view
+    that takes the field's place does not keep the field.
     """
     purpose = term.purpose
     if purpose.rests_on_consent or purpose.direct_marketing or purpose.sale_or_share:
         return False
     always = purpose.valid_from is None and purpose.valid_until is None
-    return always and purpose.legal_basis == LegalBasis.CONTRACT and len(term.shown) == len(field.views) + 1
+    return always and purpose.legal_basis == LegalBasis.CONTRACT and not term.views <= coarse

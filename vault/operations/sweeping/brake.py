@@ -74,8 +74,7 @@ async def log_held_up(house: House, connection: AsyncConnection, tenant: TenantI
     log.error(
         "a sweep would take something from unusually many people, and waits: cdv retention sweep --confirm",
         tenant=tenant,
-        people=run.check.people,
-        of=run.check.of,
+        count=run.check.people,
     )
     caller = by_itself(tenant, REQUEST_ID)
     facts = {"decision": "failed", "code": TO_CONFIRM, "target": run.id, "policy": run.policy}
