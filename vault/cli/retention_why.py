@@ -94,7 +94,7 @@ def _show(kept: Kept, today: date) -> None:
         for each in kept.limits
     ]
     rows += [(each.purpose, IDLE[each.why], each.until, None, "does not keep it") for each in kept.idle]
-    rows += [(f"hold {UUID(each.id)}", "", "lifted", None, f"for {each.purpose}") for each in kept.holds]
+    rows += [(f"hold {UUID(each.id)}", "", "it is lifted", None, f"for {each.purpose}") for each in kept.holds]
     if kept.review is not None:
         review = kept.review
         rows.append(
