@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from vault.crypto import age
+from vault.crypto import age, stream
 from vault.crypto.age import NotAge, WrongPassphrase, begin, decrypt
 from vault.errors import InvalidInput
 
@@ -53,7 +53,7 @@ async def test_what_was_encrypted_opens_and_has_the_length_that_was_foretold(siz
 
 
 def test_the_published_header_opens():
-    payload = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE).encrypt(age._nonce(0, last=True), b"age", None)
+    payload = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE).encrypt(stream._nonce(0, last=True), b"age", None)
     assert opened(VECTOR + VECTOR_NONCE + payload, "password") == b"age"
 
 
@@ -112,8 +112,8 @@ async def test_what_was_cut_off_moved_or_changed_is_refused():
 
 async def test_an_empty_piece_ends_no_file_that_is_not_empty():
     cipher = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE)
-    whole = cipher.encrypt(age._nonce(0, last=False), bytes(age.PIECE), None)
-    empty = cipher.encrypt(age._nonce(1, last=True), b"", None)
+    whole = cipher.encrypt(stream._nonce(0, last=False), bytes(age.PIECE), None)
+    empty = cipher.encrypt(stream._nonce(1, last=True), b"", None)
     with pytest.raises(NotAge):
         opened(VECTOR + VECTOR_NONCE + whole + empty, "password")
 

@@ -179,7 +179,7 @@ def test_the_shortest_time_is_one_in_which_nobody_is_refused(retention, its, val
     its = its.at_least({value.field.partition(".")[0]: value.start})  # a record has moved its own clock
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
     field = next(each for each in POLICIES.catalogue.fields() if each.whole == value.field)
-    whole = schedule.shortest(purpose, [field]) // 86_400_000_000
+    whole = schedule.lasting(purpose, [field]).least // 86_400_000_000
     if not whole or not any(
         POLICIES.purposes[purpose].covers(view) for view in POLICIES.catalogue.views() if view.field is field
     ):

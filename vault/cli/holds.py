@@ -275,19 +275,6 @@ def _row(hold: Hold, today: date) -> tuple[Any, ...]:
 
 
 def _as_json(hold: Hold) -> dict[str, Any]:
-    return {
-        "id": hold.id,
-        "state": hold.state,
-        "matter": hold.matter,
-        "owner": hold.owner,
-        "purpose": hold.purpose,
-        "also_for": hold.also_for,
-        "fields": hold.names,
-        "since": hold.since,
-        "until": hold.until,
-        "review_on": hold.review_on,
-        "people": hold.people,
-        "placed_at": hold.placed_at,
-        "lifted_at": hold.lifted_at,
-        "reason": hold.because,
-    }
+    from vault.operations.holds.listing import told
+
+    return told(hold)

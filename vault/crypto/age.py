@@ -30,7 +30,9 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from vault.crypto.primitive import TAG
 from vault.crypto.secret import Secret
+from vault.crypto.stream import PIECE, Pieces, open_pieces
 from vault.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -42,8 +44,6 @@ MOST_WORK: Final = 20
 """Files that ask for more are refused: 1 GB of memory is what a stranger's file may cost."""
 SHORTEST_PASSPHRASE: Final = 12
 LONGEST_PASSPHRASE: Final = 1_000
-PIECE: Final = 64 * 1024
-TAG: Final = 16
 
 _VERSION: Final = b"age-encryption.org/v1\n"
 _LABEL: Final = b"age-encryption.org/v1/scrypt"
@@ -90,14 +90,11 @@ class Encryption(Secret):
     async def stream(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         """Write the file, in pieces as they come."""
         yield self._head
-        waiting, number = bytearray(), 0
+        sealed = Pieces(self._cipher)
         async for piece in pieces:
-            waiting += piece
-            while len(waiting) > PIECE:  # the last one is marked as such, so one is always kept back
-                yield self._cipher.encrypt(_nonce(number, last=False), bytes(waiting[:PIECE]), None)
-                del waiting[:PIECE]
-                number += 1
-        yield self._cipher.encrypt(_nonce(number, last=True), bytes(waiting), None)
+            for full in sealed.add(piece):
+                yield full
+        yield sealed.end()
 
 
 async def begin(passphrase: str, *, work_factor: int = WORK_FACTOR) -> Encryption:
@@ -147,23 +144,8 @@ def decrypt(file: BinaryIO, passphrase: str) -> Iterator[bytes]:
         _mac(file_key, head[0].partition(b"\n--- ")[0] + b"\n---").verify(_bytes(head[4]))
     except InvalidSignature:
         raise _damaged() from None
-    yield from _opened(file, _payload_cipher(file_key, file.read(_NONCE)))
-
-
-def _opened(file: BinaryIO, cipher: ChaCha20Poly1305) -> Iterator[bytes]:
-    number, piece = 0, file.read(PIECE + TAG)
-    while True:
-        after = file.read(PIECE + TAG)
-        try:
-            opened = cipher.decrypt(_nonce(number, last=not after), piece, None)
-        except (InvalidTag, ValueError):  # ValueError: too short for a tag
-            raise _damaged() from None
-        if number and not opened:  # only a file that is empty ends in an empty piece
-            raise _damaged()
-        yield opened
-        if not after:
-            return
-        number, piece = number + 1, after
+    cipher = _payload_cipher(file_key, file.read(_NONCE))
+    yield from open_pieces(lambda: file.read(PIECE + TAG), cipher, _damaged)
 
 
 def _stretched(passphrase: str, salt: bytes, work_factor: int) -> bytes:
@@ -182,10 +164,6 @@ def _payload_cipher(file_key: bytes, salt: bytes) -> ChaCha20Poly1305:
 
 def _derived(file_key: bytes, salt: bytes | None, info: bytes) -> bytes:
     return HKDF(SHA256(), 32, salt, info).derive(file_key)
-
-
-def _nonce(number: int, *, last: bool) -> bytes:
-    return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
 
 def _text(data: bytes) -> bytes:

@@ -30,12 +30,12 @@ import os
 from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import derive
 from vault.crypto.primitive import KEY, TAG, frame
 from vault.crypto.secret import Secret
+from vault.crypto.stream import PIECE, Pieces, open_pieces
 from vault.errors import CannotOpen, InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from vault.crypto.provider import KeyProvider
 
 FORMAT: Final = "cdv-backup-1"
-PIECE: Final = 64 * 1024
 _LONGEST_HEADER: Final = 4096
 _NAMES: Final = frozenset({"created_at", "format", "id", "key", "kind", "root_reference"})
 
@@ -93,14 +92,10 @@ class Sealer(Secret):
             raise RuntimeError("a file key seals one file")
         self._used = True
         yield self.head
-        waiting, number = bytearray(), 0
+        pieces = Pieces(self._cipher)
         for chunk in chunks:
-            waiting += chunk
-            while len(waiting) > PIECE:  # the last one is marked as such, so one is always kept back
-                yield self._cipher.encrypt(_nonce(number, last=False), bytes(waiting[:PIECE]), None)
-                del waiting[:PIECE]
-                number += 1
-        yield self._cipher.encrypt(_nonce(number, last=True), bytes(waiting), None)
+            yield from pieces.add(chunk)
+        yield pieces.end()
 
 
 class Opener(Secret):
@@ -119,19 +114,7 @@ class Opener(Secret):
         Raises:
             BackupDamaged: it does not come, or is not as it was written.
         """
-        number, piece = 0, _read(self._file)
-        while True:
-            after = _read(self._file)
-            try:
-                opened = self._cipher.decrypt(_nonce(number, last=not after), piece, None)
-            except (InvalidTag, ValueError):  # ValueError: too short for a tag
-                raise _damaged() from None
-            if number and not opened:  # only a file that is empty ends in an empty piece
-                raise _damaged()
-            yield opened
-            if not after:
-                return
-            number, piece = number + 1, after
+        yield from open_pieces(lambda: _read(self._file), self._cipher, _damaged)
 
 
 def begin(provider: KeyProvider, kind: str, backup: str, created_at: str) -> Sealer:
@@ -231,10 +214,6 @@ def _read(file: BinaryIO) -> bytes:
 
 def _cipher(file_key: bytes, head: bytes) -> AESGCM:
     return AESGCM(derive(file_key, frame(b"cdv:backup-stream"), salt=hashlib.sha256(head).digest()))
-
-
-def _nonce(number: int, *, last: bool) -> bytes:
-    return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
 
 
 def _manifest_context(backup: str) -> bytes:

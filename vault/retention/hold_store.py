@@ -87,13 +87,6 @@ async def find_hold(connection: AsyncConnection, tenant: TenantId, hold: UUID, *
     return None if body is None else _decode(body)
 
 
-async def holds_by_id(connection: AsyncConnection, tenant: TenantId, holds: Collection[UUID]) -> dict[UUID, Hold]:
-    """Fetch some holds, by their ids."""
-    statement = select(HOLD.c.body).where(HOLD.c.tenant_id == tenant, HOLD.c.id.in_(list(holds)))
-    found = [_decode(body) for body in (await connection.execute(statement)).scalars()]
-    return {hold.id: hold for hold in found}
-
-
 async def list_holds(
     connection: AsyncConnection,
     tenant: TenantId,

@@ -13,8 +13,6 @@ from vault.catalogue.model import HOME, covers
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-GROUND: Final = "hold"
-"""The ground on which an erasure keeps what a hold covers."""
 CODE: Final = "held"
 """The code of what is refused because of a hold."""
 

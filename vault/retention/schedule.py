@@ -99,13 +99,6 @@ class Schedule:
             self._limits[whole] = found
         return found
 
-    def shortest(self, purpose: str, fields: Iterable[Field]) -> int:
-        """Return for how many microseconds at least a purpose sees values of fields, whoever they are about.
-
-        Nought where that has to be looked at each time.
-        """
-        return self.lasting(purpose, fields).least
-
     def lasting(self, purpose: str, fields: Iterable[Field]) -> Lasting:
         """Return for how long at least a purpose sees values of fields, whoever they are about."""
         named = list(fields)

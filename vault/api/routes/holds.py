@@ -15,7 +15,7 @@ from vault.api.refusals import refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.ids import SubjectId
 from vault.operations.holds.asked import Asked, Changes
-from vault.operations.holds.listing import MOST, Which, list_holds, show_hold
+from vault.operations.holds.listing import MOST, Which, list_holds, show_hold, told
 from vault.operations.holds.place import change_hold, lift_hold, place_hold
 
 if TYPE_CHECKING:
@@ -100,19 +100,4 @@ async def delete(hold: UUID, house: Rooms, caller: SignedIn) -> Response:
 
 
 def _told(hold: Hold) -> dict[str, Any]:
-    return {
-        "id": hold.id,
-        "state": hold.state,
-        "matter": hold.matter,
-        "owner": hold.owner,
-        "purpose": hold.purpose,
-        "also_for": hold.also_for,
-        "fields": hold.names,
-        "since": hold.since,
-        "until": hold.until,
-        "review_on": hold.review_on,
-        "people": hold.people,
-        "placed_at": moment(hold.placed_at),
-        "lifted_at": moment(hold.lifted_at),
-        "reason": hold.because,
-    }
+    return {**told(hold), "placed_at": moment(hold.placed_at), "lifted_at": moment(hold.lifted_at)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from vault.errors import InvalidInput
 from vault.operations.decide import entry
@@ -40,6 +40,26 @@ class HoldShown(NamedTuple):
 
     hold: Hold
     subjects: list[SubjectId]
+
+
+def told(hold: Hold) -> dict[str, Any]:
+    """Tell what a hold says, by the names that every door uses."""
+    return {
+        "id": hold.id,
+        "state": hold.state,
+        "matter": hold.matter,
+        "owner": hold.owner,
+        "purpose": hold.purpose,
+        "also_for": hold.also_for,
+        "fields": hold.names,
+        "since": hold.since,
+        "until": hold.until,
+        "review_on": hold.review_on,
+        "people": hold.people,
+        "placed_at": hold.placed_at,
+        "lifted_at": hold.lifted_at,
+        "reason": hold.because,
+    }
 
 
 @on_record("read-holds")

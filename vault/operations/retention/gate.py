@@ -1,7 +1,7 @@
 """Step 8 of a read, looked at closely: may this value still be shown for this purpose, or does a hold stand before it?
 
 Most reads never come here: what they show came in so lately that no clock of anybody's can have ended it, which one
-comparison a record tells (:meth:`vault.retention.schedule.Schedule.shortest`).
+comparison a record tells (:meth:`vault.retention.schedule.Schedule.lasting`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ as a hold covers it, or somebody has yet to decide about it, or has decided to k
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,7 +16,7 @@ from vault.ids import RecordId, SubjectId
 from vault.operations.retention.applying import day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.reviews import Ended
-from vault.retention.store import NO_CLOCKS
+from vault.retention.store import NO_CLOCKS, at_day
 from vault.subjects.records import happened_at, unpack
 
 if TYPE_CHECKING:
@@ -294,4 +294,4 @@ def _empty_until(policy_set: PolicySet, person: Person) -> int:
 
 
 def _midnight(day: int) -> datetime:
-    return datetime.combine(date.fromordinal(min(day, date.max.toordinal())), time(), UTC)
+    return at_day(min(day, date.max.toordinal()))
