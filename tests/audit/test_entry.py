@@ -241,7 +241,7 @@ def test_a_reason_that_is_not_sealed_is_refused(words):
             encode(entry(**facts))
 
 
-@given(st.binary(min_size=1, max_size=200).filter(lambda words: words[-1:] != b" "))
+@given(st.binary(min_size=1, max_size=200).filter(lambda words: words == words.rstrip()))
 def test_what_the_seal_makes_counts_as_sealed(words):
     sealed = subject_keys().seal("reason", words, place("default", ID, "audit", ID))
     assert decode(encode(entry(reason=sealed))).reason == sealed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.crypto import second_decoder
 from tests.crypto.support import names, open_at, places, plaintexts, seal_at, subject_keys, versions
 from vault.crypto.primitive import FRAMED, frame
-from vault.crypto.seal import SubjectKeys, place
+from vault.crypto.seal import SubjectKeys, open_profiles, place
 from vault.errors import CannotOpen
 
 HERE = ("default", UUID(int=1), "profile", UUID(int=2), "email")
@@ -184,14 +184,14 @@ def test_values_are_padded_to_steps_of_sixteen_bytes(plain, padded):
     assert len(seal_at(subject_keys(), HERE, b"1" * plain)) == 3 + 12 + padded + 16
 
 
-@pytest.mark.parametrize("plaintext", [b"", b" ", b"true "])
+@pytest.mark.parametrize("plaintext", [b"", b" ", b"true ", b"1\t", b"1\n", b"1\r", b"1\v", b"1\f"])
 def test_a_plaintext_that_opening_could_not_give_back_is_refused(plaintext):
     with pytest.raises(ValueError, match="space"):
         seal_at(subject_keys(), HERE, plaintext)
 
 
-@pytest.mark.parametrize("plaintext", [b"1\n", b"1\t", b" 1", b"1\x00", b"1\xc2\xa0"])
-def test_only_spaces_come_off(plaintext):
+@pytest.mark.parametrize("plaintext", [b" 1", b"\n1", b"1\x00", b"1\x1c", b"1\x85", b"1\xa0", b"1\xc2\xa0"])
+def test_only_padding_comes_off(plaintext):
     keys = subject_keys()
     assert open_at(keys, HERE, seal_at(keys, HERE, plaintext)) == plaintext
 
@@ -207,6 +207,58 @@ def test_the_same_value_is_never_sealed_alike():
 def test_keys_without_a_version_in_range_are_refused(versions):
     with pytest.raises(ValueError, match="data key"):
         SubjectKeys({version: AESGCM(bytes(32)) for version in versions})
+
+
+PEOPLE = [(SubjectKeys({1: AESGCM(bytes([number]) * 32)}), UUID(int=number)) for number in range(4)]
+FIELDS = ("email", "name")
+
+
+def sealed_profiles(tenant="default", collection="profile"):
+    """Of each of the people: keys, id, and two values."""
+    return [
+        (keys, own.bytes, [keys.seal(field, b"%d" % own.int, place(tenant, own, collection, own)) for field in FIELDS])
+        for keys, own in PEOPLE
+    ]
+
+
+def test_profiles_of_many_are_opened_in_their_order():
+    assert list(open_profiles(FIELDS, "default", "profile", sealed_profiles())) == [[b"%d" % n] * 2 for n in range(4)]
+
+
+def test_profiles_are_opened_one_by_one_as_they_are_asked_for():
+    taken = []
+    opened = open_profiles(FIELDS, "default", "profile", (taken.append(each) or each for each in sealed_profiles()))
+    assert taken == []
+    assert (next(opened), len(taken)) == ([b"0", b"0"], 1)
+
+
+@pytest.mark.parametrize(("tenant", "collection"), [("other", "profile"), ("default", "loyalty")])
+def test_profiles_of_another_place_do_not_open(tenant, collection):
+    with pytest.raises(CannotOpen):
+        list(open_profiles(FIELDS, "default", "profile", sealed_profiles(tenant, collection)))
+
+
+def test_profiles_do_not_open_with_anothers_id_or_keys_nor_in_another_order_of_fields():
+    (keys, own, sealed), (others_keys, others_id, _others) = sealed_profiles()[:2]
+    for person in (
+        (keys, others_id, sealed),
+        (others_keys, own, sealed),
+        (keys, own, sealed[::-1]),
+        (keys, own, sealed[:1]),
+    ):
+        with pytest.raises(CannotOpen):
+            list(open_profiles(FIELDS, "default", "profile", [person]))
+
+
+def test_one_record_may_hold_values_of_several_key_versions():
+    one, two = AESGCM(b"\x01" * 32), AESGCM(b"\x02" * 32)
+    own = UUID(int=7)
+    where = place("default", own, "profile", own)
+    old, both = SubjectKeys({1: one}), SubjectKeys({1: one, 2: two})
+    sealed = [old.seal("email", b"1", where), both.seal("name", b"2", where)]
+    assert list(open_profiles(FIELDS, "default", "profile", [(both, own.bytes, sealed)])) == [[b"1", b"2"]]
+    with pytest.raises(CannotOpen):
+        list(open_profiles(FIELDS, "default", "profile", [(old, own.bytes, sealed)]))
 
 
 def _flipped(sealed: bytes, bit: int) -> bytes:

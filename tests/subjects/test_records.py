@@ -15,6 +15,7 @@ from vault.errors import CannotOpen
 from vault.ids import new_id
 from vault.storage.columns import to_microseconds
 from vault.subjects.records import (
+    NotWhole,
     Origin,
     Picker,
     Stored,
@@ -136,13 +137,14 @@ def test_a_body_that_is_broken_is_not_read(body):
 @given(st.dictionaries(names, stored, min_size=1, max_size=6), st.data())
 def test_values_are_picked_in_the_order_asked_for(body, data):
     fields = data.draw(st.permutations(sorted(body)))[: data.draw(st.integers(1, 6))]
-    due, since, sealed, origins = Picker(fields).pick(pack(body, None))
-    assert (due, since) == (earliest_expiry(body), earliest_collected(body) or 0)
-    assert sealed == tuple(body[name].sealed for name in fields)
-    assert all(each.source is None or each.source.encode() in bytes(origins) for each in body.values())
+    picked = Picker(fields).pick(pack(body, None))
+    assert (picked.due, picked.since) == (earliest_expiry(body), earliest_collected(body) or 0)
+    assert msgspec.structs.astuple(picked.values) == tuple(body[name].sealed for name in fields)
+    assert all(each.source is None or each.source.encode() in bytes(picked.origins) for each in body.values())
 
 
 def test_nothing_is_picked_where_a_value_is_missing_or_there_is_no_body():
     body = pack({"email": Stored(b"sealed")}, None)
-    assert Picker(["email", "phone"]).pick(body) is None
-    assert Picker(["email"]).pick(b"\x93") is None
+    for fields, packed in ((["email", "phone"], body), (["email"], b"\x93")):
+        with pytest.raises(NotWhole):
+            Picker(fields).pick(packed)

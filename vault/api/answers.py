@@ -12,19 +12,12 @@ from vault.clock import rfc3339
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vault.operations.read_fields import Shown
-
 _encoder = msgspec.json.Encoder()
 
 
 def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write an answer."""
     return Response(_encoder.encode(body), status, headers, "application/json")
-
-
-def shown(result: Shown) -> dict[str, Any]:
-    """Write one subject's part of an answer."""
-    return result.json()
 
 
 def moment(value: datetime | None) -> str | None:

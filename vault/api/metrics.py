@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from vault.errors import Refusal
-    from vault.operations.list_records import Listed
-    from vault.operations.read_fields import Shown
 
 REQUESTS = Counter("cdv_requests_total", "Requests by route and status.", ["route", "status"], registry=None)
 LATENCY = Histogram(
@@ -39,19 +38,11 @@ def count_request(route: str, status: int, seconds: float, code: str | None) -> 
         PROBLEMS.labels(code).inc()
 
 
-def count_shown(results: Sequence[Shown] | Sequence[Listed]) -> None:
-    """Count what an answer holds and what was refused in it."""
-    read = 0
-    denied: dict[str, int] = {}
-    for shown in results:
-        read += len(shown.names)
-        if not shown.denied:
-            continue
-        for refusal in shown.denied.values():
-            denied[refusal.code] = denied.get(refusal.code, 0) + 1
-    if read:
-        READS.inc(read)
-    for code, count in denied.items():
+def count_shown(asked: int, denied: Iterable[Mapping[str, Refusal]]) -> None:
+    """Count what an answer holds: so many values were asked for, and all but those that were refused are in it."""
+    codes = collections.Counter(refusal.code for each in denied for refusal in each.values())
+    READS.inc(asked - codes.total())
+    for code, count in codes.items():
         DENIALS.labels(code).inc(count)
 
 

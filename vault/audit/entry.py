@@ -211,7 +211,7 @@ def _is_unique_part_right(entry: Entry) -> bool:
         )
         and isinstance(entry.subjects, tuple)
         and isinstance(entry.withheld, tuple)
-        and all(isinstance(each, UUID) for each in (*entry.subjects, *entry.withheld))
+        and all(issubclass(kind, UUID) for kind in {*map(type, entry.subjects), *map(type, entry.withheld)})
         and (entry.target is None or isinstance(entry.target, UUID))
         and (entry.reason is None or isinstance(entry.reason, bytes))
         and isinstance(entry.reasons, tuple)

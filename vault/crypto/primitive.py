@@ -20,9 +20,12 @@ from cryptography.exceptions import InvalidTag
 from vault.errors import CannotOpen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    Cipher = tuple[bytes, AESGCM, "Ends"]
+    SealedRow = tuple[Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
 
 FORMAT: Final = 1
 HEAD: Final = 3
@@ -32,10 +35,14 @@ TAG: Final = 16
 KEY: Final = 32
 PADDING: Final = b" "
 _START: Final = HEAD + NONCE
+_HEAD: Final = slice(0, HEAD)  # made once: to write them out where they are used makes them anew each time
+_NONCE: Final = slice(HEAD, _START)
+_TEXT: Final = slice(_START, None)
 _LONGEST_PART: Final = 0xFFFF
 _MOST_FRAMES: Final = 4096
 
 
+@lru_cache(maxsize=1024)
 def head(key_version: int) -> bytes:
     """Write the first three bytes of everything that is sealed under a key of this version (0 to 65,535)."""
     return bytes((FORMAT,)) + key_version.to_bytes(2, "big")
@@ -54,34 +61,40 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
         CannotOpen: too short, tampered with, or sealed under another key or other associated data.
     """
     try:
-        return cipher.decrypt(sealed[HEAD:_START], sealed[_START:], aad)
+        return cipher.decrypt(sealed[_NONCE], sealed[_TEXT], aad)
     except (InvalidTag, ValueError):  # ValueError: too short for a nonce
         raise CannotOpen from None
 
 
-def decrypt_all(
-    ciphers: Mapping[bytes, tuple[AESGCM, Ends]], before: bytes, sealed: Iterable[tuple[str, bytes]]
-) -> list[bytes]:
-    """Open several values of one record, as :func:`decrypt` opens one.
+def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow]) -> Iterator[list[bytes]]:
+    """Open the values of the same names in any number of records, as :func:`decrypt` opens one value.
 
-    Half of what opening one costs is calls and look-ups around the cipher; here they are made once.
+    Half of what opening one costs is calls and look-ups around the cipher; here most of them are made once a record.
 
     Args:
-        ciphers: by :func:`head`, each with the :class:`Ends` of its associated data.
-        before: the beginning of the associated data.
-        sealed: the sealed bytes, each with its name.
+        names: the names under which they were sealed.
+        rows: of each record the ciphers of its person's key versions, the newest and the older ones by their head; the
+            beginning of the associated data; the sealed bytes in the order of their names.
+
+    Yields:
+        the values of each record, without their padding.
 
     Raises:
-        CannotOpen: one of them does not open; then none is given.
+        CannotOpen: a value does not open; then none of its record is given.
     """
-    opened = []
-    try:
-        for name, blob in sealed:
-            cipher, ends = ciphers[blob[:HEAD]]
-            opened.append(cipher.decrypt(blob[HEAD:_START], blob[_START:], before + ends[name]).rstrip(PADDING))
-    except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
-        raise CannotOpen from None
-    return opened
+    for newest, older, before, sealed in rows:
+        head, cipher, ends = newest
+        opened = []
+        try:
+            for name, blob in zip(names, sealed, strict=True):
+                if blob[_HEAD] != head:
+                    _head, its, after = older[blob[_HEAD]]
+                    opened.append(decrypt(its, blob, before + after[name]).rstrip())
+                    continue
+                opened.append(cipher.decrypt(blob[_NONCE], blob[_TEXT], before + ends[name]).rstrip())
+        except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
+            raise CannotOpen from None
+        yield opened
 
 
 def frame(*parts: bytes) -> bytes:

@@ -14,25 +14,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto.primitive import FORMAT, FRAMED, PADDING, decrypt, decrypt_all, encrypt, ends, head
+from vault.crypto.primitive import FORMAT, FRAMED, PADDING, decrypt_rows, encrypt, ends, head
 from vault.crypto.secret import Secret
-from vault.errors import CannotOpen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from uuid import UUID
 
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+    from vault.crypto.primitive import Cipher
     from vault.ids import RecordId, SubjectId, TenantId
 
-__all__ = ["FORMAT", "SubjectKeys", "place", "version_of"]
+__all__ = ["FORMAT", "SubjectKeys", "open_profiles", "place", "version_of"]
 
 STEP: Final = 16
 LATEST_VERSION: Final = 0xFFFF
-_SPACE: Final = 0x20
+_WHITE: Final = b" \t\n\r\v\f"
+"""What ``bytes.rstrip()`` takes off: told nothing, it is twice as fast as when it is told to take off spaces."""
 _PADDING: Final = tuple(PADDING * count for count in range(STEP))
 _SIXTEEN: Final = b"\x00\x10"
+_NONE: Final[Mapping[bytes, Cipher]] = {}
 
 
 def place(tenant: TenantId | str, subject: SubjectId | UUID, collection: str, record: RecordId | UUID) -> bytes:
@@ -59,16 +61,16 @@ class SubjectKeys(Secret):
         ValueError: no key at all, or a version out of range.
     """
 
-    __slots__ = ("_by_head", "_cipher", "_ends", "_head", "current_version")
+    __slots__ = ("_newest", "_older", "current_version")
 
     def __init__(self, ciphers: Mapping[int, AESGCM]) -> None:
         if not ciphers or min(ciphers) < 1 or max(ciphers) > LATEST_VERSION:
             raise ValueError("a person has at least one data key, with versions from 1 to 65,535")
-        # One look-up in this dict checks the format version and the key version together.
-        self._by_head = {head(version): (cipher, ends(version)) for version, cipher in ciphers.items()}
-        self.current_version = max(ciphers)
-        self._head = head(self.current_version)
-        self._cipher, self._ends = self._by_head[self._head]
+        # The head tells the format version and the key version together. Nearly everybody has but one.
+        first, *others = sorted(ciphers, reverse=True)
+        self.current_version = first
+        self._newest = (head(first), ciphers[first], ends(first))
+        self._older = {head(version): (head(version), ciphers[version], ends(version)) for version in others} or _NONE
 
     def seal(self, field: str, plaintext: bytes, place: bytes) -> bytes:
         """Seal one field's value under the current data key.
@@ -79,12 +81,13 @@ class SubjectKeys(Secret):
             place: from :func:`place`.
 
         Raises:
-            ValueError: the plaintext is empty or ends in a space, which opening could not give back.
+            ValueError: the plaintext is empty or ends in white space, which opening could not give back.
         """
-        if not plaintext or plaintext[-1] == _SPACE:
-            raise ValueError("a plaintext is neither empty nor ends in a space")
+        if not plaintext or plaintext[-1] in _WHITE:
+            raise ValueError("a plaintext is neither empty nor ends in white space")
         padded = plaintext + _PADDING[-len(plaintext) % STEP]
-        return encrypt(self._cipher, self._head, padded, place + self._ends[field])
+        newest, cipher, after = self._newest
+        return encrypt(cipher, newest, padded, place + after[field])
 
     def open(self, field: str, sealed: bytes, place: bytes) -> bytes:
         """Open one field's value: the very bytes that were sealed.
@@ -92,13 +95,9 @@ class SubjectKeys(Secret):
         Raises:
             CannotOpen: for whatever reason; there is one error for all of them.
         """
-        try:
-            cipher, after = self._by_head[sealed[:3]]
-        except KeyError:
-            raise CannotOpen from None
-        return decrypt(cipher, sealed, place + after[field]).rstrip(PADDING)
+        return self.open_all((field,), {field: sealed}, place)[0]
 
-    def open_all(self, fields: Iterable[str], sealed: Mapping[str, bytes], place: bytes) -> list[bytes]:
+    def open_all(self, fields: Collection[str], sealed: Mapping[str, bytes], place: bytes) -> list[bytes]:
         """Open several values of one record at once.
 
         Args:
@@ -109,12 +108,35 @@ class SubjectKeys(Secret):
         Raises:
             CannotOpen: one of them does not open; then none is given.
         """
-        return decrypt_all(self._by_head, place, [(field, sealed[field]) for field in fields])
+        row = (self._newest, self._older, place, [sealed[field] for field in fields])
+        return next(decrypt_rows(fields, (row,)))
 
-    def open_each(self, fields: Sequence[str], sealed: Sequence[bytes], place: bytes) -> list[bytes]:
-        """Open several values of one record that lie in the order of their fields.
 
-        Raises:
-            CannotOpen: one of them does not open; then none is given.
-        """
-        return decrypt_all(self._by_head, place, zip(fields, sealed, strict=True))
+def open_profiles(
+    fields: Collection[str],
+    tenant: TenantId | str,
+    collection: str,
+    people: Iterable[tuple[SubjectKeys, bytes, Collection[bytes]]],
+) -> Iterator[list[bytes]]:
+    """Open the same fields of many people's records that have the person's own id: one record each.
+
+    Args:
+        fields: which.
+        tenant: theirs.
+        collection: the records'.
+        people: of each the keys, the 16 bytes of the id, and the sealed values in the order of their fields.
+
+    Yields:
+        the values of each person, in the order of their fields.
+
+    Raises:
+        CannotOpen: a value does not open; then none of that person is given, and nobody after.
+    """
+    start, middle = FRAMED[tenant] + _SIXTEEN, FRAMED[collection] + _SIXTEEN
+    return decrypt_rows(
+        fields,
+        (
+            (keys._newest, keys._older, start + own + middle + own, sealed)  # noqa: SLF001 - this file's own class
+            for keys, own, sealed in people
+        ),
+    )

@@ -17,12 +17,12 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import on_record
-from vault.operations.opening import Moment, opening_of
-from vault.operations.read_fields import MOST_FIELDS, Shown
+from vault.operations.opening import opening_of
+from vault.operations.read_fields import MOST_FIELDS
 from vault.operations.retention.applying import schedule_of
 from vault.operations.retention.gate import Body, gates
-from vault.operations.show import show_subject
-from vault.operations.show_closer import show_closer
+from vault.operations.show_all import show_all
+from vault.operations.show_clear import Shown
 from vault.operations.values import normalise
 from vault.storage.columns import to_microseconds
 from vault.subjects.index import PREFIXES, matches, sought, tail_length
@@ -287,16 +287,9 @@ async def _shown(
     """Show fields of those who match; of whom something may be over or held, after a closer look."""
     if reading is None:
         return [Shown(each.id, {}, {}) for each in matched]
-    opening, now = opening_of(house, caller, reading), Moment.of(moment)
-    at_once = {each.id: show_subject(opening, caller.tenant, each, keys[each.id], now) for each in matched}
-    closer = [(each, keys[each.id]) for each in matched if at_once[each.id] is None]
-    looked = await show_closer(house, caller.tenant, reading.purpose, opening, closer, moment)
-    shown = at_once | {found.id: each for (found, _keys), each in zip(closer, looked, strict=True)}
-    results = []
-    for each in matched:
-        values, missing = shown[each.id] or ({}, {})
-        results.append(Shown(each.id, values, {**missing, **reading.refused}))
-    return results
+    people = [(each, keys[each.id]) for each in matched]
+    shown = await show_all(house, caller.tenant, reading.purpose, opening_of(house, caller, reading), people, moment)
+    return [Shown(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
 
 
 async def _record(

@@ -23,7 +23,7 @@ from vault.operations.show import show_row
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -46,11 +46,6 @@ class Listed(NamedTuple):
     created_at: datetime
     fields: dict[str, Any]
     denied: dict[str, Refusal]
-
-    @property
-    def names(self) -> Collection[str]:
-        """Return the names of what is shown."""
-        return self.fields.keys()
 
 
 class RecordPage(NamedTuple):

@@ -17,8 +17,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from vault.catalogue.types import encode
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
@@ -32,13 +30,13 @@ from vault.operations.decide import (
     whole_names,
 )
 from vault.operations.on_record import note_failure, on_record
-from vault.operations.opening import Moment, Plan, opening_of
-from vault.operations.show import Clear, show_subject
-from vault.operations.show_closer import show_closer
+from vault.operations.opening import Plan, opening_of
+from vault.operations.show_all import show_all
+from vault.operations.show_clear import Shown
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
     from vault.crypto.seal import SubjectKeys
@@ -50,30 +48,6 @@ MOST_SUBJECTS = 1_000
 MOST_FIELDS = 200
 LONGEST_REASON = 500
 NOTHING = Plan(None, ())
-
-
-class Shown(msgspec.Struct, frozen=True):
-    """What one subject's part of the answer is: values (raw JSON or plain), and refusals by the name asked for."""
-
-    subject: SubjectId
-    values: dict[str, Any] | Clear
-    denied: dict[str, Refusal]
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Return the values by the name asked for."""
-        return self.values.fields() if isinstance(self.values, Clear) else self.values
-
-    @property
-    def names(self) -> Collection[str]:
-        """Return the names of what is shown."""
-        return self.values.items.asked if isinstance(self.values, Clear) else self.values.keys()
-
-    def json(self) -> dict[str, Any]:
-        """Return what goes into the answer."""
-        values = self.values
-        fields = values.json if isinstance(values, Clear) else values
-        return {"subject": self.subject, "fields": fields, "denied": self.denied}
 
 
 class ReadAnswer(NamedTuple):
@@ -119,7 +93,7 @@ async def read_fields(
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
-        _refuse_if_nothing_is_left(results[0], str(made.id))
+        _refuse_if_nothing_is_left(results[0], len(fields), str(made.id))
     return ReadAnswer(results, made.id)
 
 
@@ -195,29 +169,32 @@ async def _results(
     refusals: Sequence[Refusal | None],
     keys: Mapping[SubjectId, SubjectKeys],
 ) -> list[Shown]:
-    """Show most people at once; those of whom something may be over or held are looked at closer, all together."""
+    """Show who may be shown, and say of all others why not."""
     if opening is NOTHING:
         return [Shown(subject, {}, dict(decision.refused)) for subject in subjects]
     tenant, moment = caller.principal.tenant, house.clock.now()
-    now = Moment.of(moment)
-    results: list[Shown] = []
-    positions, closer = [], []
-    for subject, each, refusal in zip(subjects, found, refusals, strict=True):
-        own = None if each is None else keys.get(each.id)  # without one: erased a moment ago, and the row not yet
-        if refusal is None and each is not None and own is not None:
-            shown = show_subject(opening, tenant, each, own, now)
-            if shown is None:
-                positions.append(len(results))
-                closer.append((each, own))
-            values, missing = shown or ({}, {})
-            results.append(Shown(subject, values, {**missing, **decision.refused} if decision.refused else missing))
-        else:
-            denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
-            results.append(Shown(subject, {}, {**denied, **decision.refused}))
-    looked = await show_closer(house, tenant, decision.purpose, opening, closer, moment) if closer else []
-    for position, (values, missing) in zip(positions, looked, strict=True):
-        results[position] = Shown(subjects[position], values, {**missing, **decision.refused})
-    return results
+    people = [
+        # Without keys: erased a moment ago, and the row not yet.
+        None if refusal is not None or each is None or (own := keys.get(each.id)) is None else (each, own)
+        for each, refusal in zip(found, refusals, strict=True)
+    ]
+    shown = await show_all(house, tenant, decision.purpose, opening, [each for each in people if each], moment)
+    if len(shown) == len(subjects) and not decision.refused:
+        return shown  # the common case
+    there = iter(shown)
+    return [
+        _denied(decision, subject, refusal) if each is None else _also_refused(next(there), decision.refused)
+        for subject, each, refusal in zip(subjects, people, refusals, strict=True)
+    ]
+
+
+def _denied(decision: Decision, subject: SubjectId, refusal: Refusal | None) -> Shown:
+    denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
+    return Shown(subject, {}, {**denied, **decision.refused})
+
+
+def _also_refused(shown: Shown, refused: Mapping[str, Refusal]) -> Shown:
+    return Shown(shown.subject, shown.values, {**shown.denied, **refused}) if refused else shown
 
 
 def _entry(
@@ -236,14 +213,14 @@ def _entry(
     lacking = [result for result in results if result.denied]  # of most batches nobody: then nothing more is looked at
     withheld: set[SubjectId] = set()
     if len(results) > 1:
-        withheld = {result.subject for result in lacking if not result.names}
+        withheld = {result.subject for result in lacking if not _names_shown(decision, result)}
     sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
     return entry(
         house,
         caller,
         id=entry_id,
         action="read",
-        decision=_verdict(results, lacking),
+        decision=_verdict(decision, results, lacking),
         purpose=decision.purpose.name,
         fields=tuple([names[asked] for asked in shown]),
         refused=refused_codes(decision, refused) if refused else {},
@@ -258,8 +235,8 @@ def _entry(
 def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapping[str, Refusal]]:
     """Say which fields were shown, of a batch: to anybody; and which were refused, of a batch: for everybody."""
     if len(results) == 1:
-        return results[0].names, results[0].denied
-    shown = [asked for asked, _view in decision.granted if any(asked in result.names for result in results)]
+        return _names_shown(decision, results[0]), results[0].denied
+    shown = [asked for asked, _view in decision.granted if any(asked not in result.denied for result in results)]
     first, *others = results
     refused = {
         asked: refusal
@@ -267,6 +244,11 @@ def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapp
         if asked not in shown and all(result.denied.get(asked) is refusal for result in others)
     }
     return shown, refused
+
+
+def _names_shown(decision: Decision, result: Shown) -> list[str]:
+    """Say what is shown of somebody: whatever is not, is refused by name."""
+    return [asked for asked, _view in decision.granted if asked not in result.denied]
 
 
 async def _note_damage(
@@ -285,10 +267,10 @@ async def _note_damage(
     )
 
 
-def _verdict(results: list[Shown], lacking: list[Shown]) -> str:
+def _verdict(decision: Decision, results: list[Shown], lacking: list[Shown]) -> str:
     if not lacking:
         return "allowed"
-    return "partly" if any(result.names for result in results) else "denied"
+    return "partly" if any(_names_shown(decision, result) for result in results) else "denied"
 
 
 def _seal_reason(
@@ -307,10 +289,11 @@ def _reasons(sealed: list[bytes]) -> dict[str, Any]:
     return {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
 
 
-def _refuse_if_nothing_is_left(result: Shown, audit: str) -> None:
+def _refuse_if_nothing_is_left(result: Shown, asked: int, audit: str) -> None:
     """Turn an answer without a value into an error, unless all that is missing is simply not there."""
-    if result.names or all(refusal.code in {"no-value", "retention-over"} for refusal in result.denied.values()):
+    refusals = result.denied.values()
+    if len(refusals) < asked or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
         return
-    if all(refusal is SUBJECT_NOT_FOUND for refusal in result.denied.values()):
+    if all(refusal is SUBJECT_NOT_FOUND for refusal in refusals):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)
     raise Denied("none of the fields may be read in this way", denied=result.denied, audit=audit)

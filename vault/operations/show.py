@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
+from msgspec import Raw
 
 from vault.catalogue.types import decode
 from vault.consent.standing import has_holds
@@ -16,6 +16,7 @@ from vault.crypto.seal import place
 from vault.errors import Refusal
 from vault.operations.opening import Item, Items
 from vault.operations.retention.gate import HELD, RETENTION_OVER
+from vault.operations.show_clear import ClearProfiles, Shown
 from vault.subjects.records import open_body, unpack
 from vault.subjects.store import MOST_RECORDS, PROFILE
 from vault.subjects.views import show
@@ -42,55 +43,43 @@ GENERALISED = Refusal(
     "retention",
 )
 
-Raw = msgspec.Raw
 
-
-class Clear(msgspec.Struct, frozen=True, gc=False):
-    """A profile shown in clear, written as JSON while its values were at hand: in a batch that saves a tenth."""
-
-    items: Items
-    json: Raw
-
-    def fields(self) -> dict[str, Any]:
-        """Return the values by the name asked for, each as raw JSON."""
-        return _take_apart(self.json)
-
-
-_take_apart = msgspec.json.Decoder(dict[str, Raw]).decode
-
-
-def show_subject(
-    plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
-) -> tuple[dict[str, Any] | Clear, dict[str, Refusal]] | None:
-    """Open and show all that a plan names of one subject, if nothing of it can be over or held.
+def show_people(
+    plan: Plan, tenant: TenantId, people: Iterable[tuple[Found, SubjectKeys]], now: Moment
+) -> list[Shown | None]:
+    """Open and show all that a plan names of subjects, of each if nothing of it can be over or held.
 
     Returns:
-        the values by the name asked for (a list, newest record first, for a collection of many), and why some are
-        missing. Values in clear come as raw JSON: they are canonical JSON already. A whole profile in clear comes as
-        :class:`Clear`. None: the subject has to be looked at closer, by :func:`show_through`.
+        what is shown of each (of a collection of many a list, newest record first). Values in clear come as raw JSON:
+        they are canonical JSON already. None: the subject has to be looked at closer, by :func:`show_through`.
 
     Raises:
-        CannotOpen: a value does not open at its place; nothing of the subject is shown then.
+        CannotOpen: a value does not open at its place; nothing is shown then.
     """
+    if plan.profile is None or not plan.is_clear_profile:
+        return [_show_one(plan, tenant, found, keys, now) for found, keys in people]
+    clear = ClearProfiles(plan.profile, tenant, now)
+    shown: list[Shown | None] = list(clear.show(people))
+    for position, found, keys in clear.aside:
+        shown.insert(position, _show_one(plan, tenant, found, keys, now))
+    return shown
+
+
+def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown | None:
     if found.standing is not None and has_holds(found.standing):
         return None
-    if plan.is_clear_profile and found.profile is not None:
-        clear = _show_clear(plan, tenant, found, found.profile, keys, now)
-        if clear is not None:
-            return clear, {}
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
-    return (fields, missing) if _show_all(plan, tenant, found, keys, now, fields, missing, None) else None
+    is_shown = _show_all(plan, tenant, found, keys, now, fields, missing, None)
+    return Shown(found.id, fields, missing) if is_shown else None
 
 
-def show_through(
-    gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
-) -> tuple[dict[str, Any], dict[str, Refusal]]:
-    """Open and show what of one subject the gate lets through; otherwise as :func:`show_subject`."""
+def show_through(gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
+    """Open and show what of one subject the gate lets through; otherwise as :func:`show_people`."""
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
     _show_all(plan, tenant, found, keys, now, fields, missing, gate)
-    return fields, missing
+    return Shown(found.id, fields, missing)
 
 
 def _show_all(
@@ -117,23 +106,6 @@ def _show_all(
         if not _show_many(items, tenant, found, rows, keys, now, fields, missing, gate):
             return False
     return True
-
-
-def _show_clear(
-    plan: Plan, tenant: TenantId, found: Found, packed: bytes, keys: SubjectKeys, now: Moment
-) -> Clear | None:
-    """Show a profile that is asked for in clear; none where a part of it is missing or may have run out."""
-    items = plan.profile
-    picked = None if items is None else items.picker.pick(packed)
-    if items is None or picked is None:
-        return None
-    due, since, sealed, origins = picked
-    if due is not None and due <= now.microseconds:
-        return None
-    if since + items.lasts <= now.microseconds and items.lasting.may_be_over(since, bytes(origins), now.microseconds):
-        return None
-    opened = keys.open_each(items.fields, sealed, place(tenant, found.id, PROFILE, found.id))
-    return Clear(items, Raw(items.template % tuple(opened)))
 
 
 def _is_due(body: Sealed, now: Moment) -> bool:

@@ -280,9 +280,9 @@ class Subjects:
         rows = await self._database.fetch(
             _PROFILES if wanted.profile else _SUBJECTS, tenant=wanted.tenant, subjects=list(wanted.subjects)
         )
-        bodies = {row[0]: row[3] for row in rows if row[1] is None} if wanted.profile else {}
+        bodies = {row[0].int: row[3] for row in rows if row[1] is None} if wanted.profile else {}
         found = {
-            row[0].int: Found(row[0], row[1], row[2], bodies.get(row[0]), _lists(wanted.many), row[3])
+            (number := row[0].int): Found(row[0], row[1], row[2], bodies.get(number), _lists(wanted.many), row[3])
             for row in rows
             if row[1] is not None
         }

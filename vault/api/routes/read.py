@@ -85,10 +85,11 @@ class HotRoute:
         done = await read_fields(
             self._house, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
         )
-        count_shown(done.results)
+        count_shown(len(done.results) * len(ask.fields), [each.denied for each in done.results if each.denied])
         if ask.subjects is not None:
-            return _encode({"results": [each.json() for each in done.results], "audit": done.audit})
-        return _encode({**done.results[0].json(), "audit": done.audit})
+            return _encode({"results": done.results, "audit": done.audit})
+        (one,) = done.results
+        return _encode({"subject": one.subject, "fields": one.values, "denied": one.denied, "audit": done.audit})
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:

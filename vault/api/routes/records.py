@@ -35,7 +35,8 @@ async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: R
         before=_cursor(body.cursor),
         limit=body.limit,
     )
-    count_shown(page.records)
+    asked = sum(len(each.fields) + len(each.denied) for each in page.records)
+    count_shown(asked, [each.denied for each in page.records])
     results = [
         {
             "id": each.id,

@@ -1,12 +1,12 @@
-"""Show people of whom something may be over or held: what decides is fetched for all of them at once."""
+"""Show people: most at once; of whom something may be over or held, what decides is fetched first, for all together."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vault.operations.opening import Moment
 from vault.operations.retention.gate import bodies_of, gates
-from vault.operations.show import show_through
+from vault.operations.show import show_people, show_through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,29 +14,41 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.crypto.seal import SubjectKeys
-    from vault.errors import Refusal
     from vault.ids import TenantId
     from vault.operations.house import House
     from vault.operations.opening import Plan
+    from vault.operations.show_clear import Shown
     from vault.subjects.store import Found
 
 
-async def show_closer(
+async def show_all(
     house: House,
     tenant: TenantId,
     purpose: Purpose,
     opening: Plan,
     people: Sequence[tuple[Found, SubjectKeys]],
     moment: datetime,
-) -> list[tuple[dict[str, Any], dict[str, Refusal]]]:
-    """Show all that a plan names of people, in their order, each value looked at closely.
+) -> list[Shown]:
+    """Show all that a plan names of people, in their order, as :func:`vault.operations.show.show_people` does.
 
     Raises:
         CannotOpen: a value does not open at its place.
         Unavailable: the database does not answer.
     """
-    if not people:
-        return []
+    shown = show_people(opening, tenant, people, Moment.of(moment))
+    closer = [person for person, each in zip(people, shown, strict=True) if each is None]
+    looked = iter(await _show_closer(house, tenant, purpose, opening, closer, moment) if closer else ())
+    return [next(looked) if each is None else each for each in shown]
+
+
+async def _show_closer(
+    house: House,
+    tenant: TenantId,
+    purpose: Purpose,
+    opening: Plan,
+    people: Sequence[tuple[Found, SubjectKeys]],
+    moment: datetime,
+) -> list[Shown]:
     bodies = [body for found, _keys in people for body in bodies_of(found)]
     through = await gates(house, tenant, purpose, [found for found, _keys in people], bodies, moment)
     now = Moment.of(moment)
