@@ -10,7 +10,7 @@ from tests.bench.ground import FIELDS, PURPOSE, server, wrk
 ASK = {"subject": "@ID@", "fields": FIELDS, "purpose": PURPOSE}
 
 
-def compare(variants, *, rounds=3, seconds=6, path="/v1/read", ask=None, in_turn=False):
+def compare(variants, *, rounds=5, seconds=4, path="/v1/read", ask=None, in_turn=False):
     """Load servers in turn.
 
     ``variants`` maps a name to (folder, settings, key, ids). Gives for each name the median rate, p50 and p99.

@@ -93,7 +93,7 @@ async def read_fields(
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
-        _refuse_if_nothing_is_left(results[0], len(fields), str(made.id))
+        _refuse_if_nothing_is_left(decision, results[0], str(made.id))
     return ReadAnswer(results, made.id)
 
 
@@ -236,7 +236,7 @@ def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapp
     """Say which fields were shown, of a batch: to anybody; and which were refused, of a batch: for everybody."""
     if len(results) == 1:
         return _names_shown(decision, results[0]), results[0].denied
-    shown = [asked for asked, _view in decision.granted if any(asked not in result.denied for result in results)]
+    shown = [asked for asked, _view in decision.granted if any(_is_shown(asked, result) for result in results)]
     first, *others = results
     refused = {
         asked: refusal
@@ -247,8 +247,12 @@ def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapp
 
 
 def _names_shown(decision: Decision, result: Shown) -> list[str]:
-    """Say what is shown of somebody: whatever is not, is refused by name."""
-    return [asked for asked, _view in decision.granted if asked not in result.denied]
+    return [asked for asked, _view in decision.granted if _is_shown(asked, result)]
+
+
+def _is_shown(asked: str, result: Shown) -> bool:
+    """Tell whether the answer really holds a value that was granted; raw JSON as a whole holds all of them."""
+    return asked in result.values if isinstance(result.values, dict) else True
 
 
 async def _note_damage(
@@ -289,10 +293,10 @@ def _reasons(sealed: list[bytes]) -> dict[str, Any]:
     return {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
 
 
-def _refuse_if_nothing_is_left(result: Shown, asked: int, audit: str) -> None:
+def _refuse_if_nothing_is_left(decision: Decision, result: Shown, audit: str) -> None:
     """Turn an answer without a value into an error, unless all that is missing is simply not there."""
     refusals = result.denied.values()
-    if len(refusals) < asked or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
+    if _names_shown(decision, result) or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
         return
     if all(refusal is SUBJECT_NOT_FOUND for refusal in refusals):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)

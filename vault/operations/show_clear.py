@@ -34,7 +34,7 @@ class Shown(msgspec.Struct, frozen=True, gc=False, rename={"values": "fields"}):
 
     Attributes:
         subject: whom it is about.
-        values: each raw JSON or plain; or all of them as raw JSON.
+        values: each raw JSON or plain; or one raw JSON object of all that was granted.
         denied: the refusals.
     """
 
@@ -67,6 +67,7 @@ class ClearProfiles:
         self._items = items
         self._tenant = tenant
         self._now = now
+        self._subject: SubjectId  # whose values are being opened: the generators below hand people on one by one
         self.aside: list[tuple[int, Found, SubjectKeys]] = []
 
     def show(self, people: Iterable[tuple[Found, SubjectKeys]]) -> Iterator[Shown]:

@@ -280,11 +280,15 @@ class Subjects:
         rows = await self._database.fetch(
             _PROFILES if wanted.profile else _SUBJECTS, tenant=wanted.tenant, subjects=list(wanted.subjects)
         )
-        bodies = {row[0].int: row[3] for row in rows if row[1] is None} if wanted.profile else {}
+        bodies, people = {}, []
+        for row in rows:
+            if row[1] is None:
+                bodies[row[0].int] = row[3]
+            else:
+                people.append(row)
         found = {
             (number := row[0].int): Found(row[0], row[1], row[2], bodies.get(number), _lists(wanted.many), row[3])
-            for row in rows
-            if row[1] is not None
+            for row in people
         }
         if found and wanted.many:
             await self._add_many(found, wanted.tenant, wanted.many)
