@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -23,6 +24,9 @@ hypothesis.settings.load_profile("cdv")
 
 # The commands are put together once a process: to do so at every call takes longer than most of them do.
 typer.testing._get_command = functools.cache(typer.testing._get_command)
+
+# A shell lets what it starts in the background ignore Ctrl-C, and that is handed down to all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count()
 

@@ -94,5 +94,8 @@ def test_following_shows_what_comes_until_ctrl_c(in_vault, vault_folder, args):
             seen.append(json.loads(following.stdout.readline())["action"])
         assert seen in (["read-audit", "add-principal"], ["add-principal"])
         following.send_signal(signal.SIGINT)
-        _, complaints = following.communicate(timeout=60)
+        try:
+            _, complaints = following.communicate(timeout=60)
+        finally:
+            following.kill()
     assert (following.returncode, complaints) == (130, "")

@@ -214,22 +214,23 @@ FIELDS = ("email", "name")
 
 
 def sealed_profiles(tenant="default", collection="profile"):
-    """Of each of the people: keys, id, and two values."""
+    """Of each of the people: id, keys, and two values."""
     return [
-        (keys, own.bytes, [keys.seal(field, b"%d" % own.int, place(tenant, own, collection, own)) for field in FIELDS])
+        (own, keys, [keys.seal(field, b"%d" % own.int, place(tenant, own, collection, own)) for field in FIELDS])
         for keys, own in PEOPLE
     ]
 
 
 def test_profiles_of_many_are_opened_in_their_order():
-    assert list(open_profiles(FIELDS, "default", "profile", sealed_profiles())) == [[b"%d" % n] * 2 for n in range(4)]
+    opened = open_profiles(FIELDS, "default", "profile", sealed_profiles())
+    assert list(opened) == [(own, [b"%d" % own.int] * 2) for _keys, own in PEOPLE]
 
 
 def test_profiles_are_opened_one_by_one_as_they_are_asked_for():
     taken = []
     opened = open_profiles(FIELDS, "default", "profile", (taken.append(each) or each for each in sealed_profiles()))
     assert taken == []
-    assert (next(opened), len(taken)) == ([b"0", b"0"], 1)
+    assert (next(opened), len(taken)) == ((UUID(int=0), [b"0", b"0"]), 1)
 
 
 @pytest.mark.parametrize(("tenant", "collection"), [("other", "profile"), ("default", "loyalty")])
@@ -239,12 +240,12 @@ def test_profiles_of_another_place_do_not_open(tenant, collection):
 
 
 def test_profiles_do_not_open_with_anothers_id_or_keys_nor_in_another_order_of_fields():
-    (keys, own, sealed), (others_keys, others_id, _others) = sealed_profiles()[:2]
+    (own, keys, sealed), (others_id, others_keys, _others) = sealed_profiles()[:2]
     for person in (
-        (keys, others_id, sealed),
-        (others_keys, own, sealed),
-        (keys, own, sealed[::-1]),
-        (keys, own, sealed[:1]),
+        (others_id, keys, sealed),
+        (own, others_keys, sealed),
+        (own, keys, sealed[::-1]),
+        (own, keys, sealed[:1]),
     ):
         with pytest.raises(CannotOpen):
             list(open_profiles(FIELDS, "default", "profile", [person]))
@@ -256,9 +257,9 @@ def test_one_record_may_hold_values_of_several_key_versions():
     where = place("default", own, "profile", own)
     old, both = SubjectKeys({1: one}), SubjectKeys({1: one, 2: two})
     sealed = [old.seal("email", b"1", where), both.seal("name", b"2", where)]
-    assert list(open_profiles(FIELDS, "default", "profile", [(both, own.bytes, sealed)])) == [[b"1", b"2"]]
+    assert list(open_profiles(FIELDS, "default", "profile", [(own, both, sealed)])) == [(own, [b"1", b"2"])]
     with pytest.raises(CannotOpen):
-        list(open_profiles(FIELDS, "default", "profile", [(old, own.bytes, sealed)]))
+        list(open_profiles(FIELDS, "default", "profile", [(own, old, sealed)]))
 
 
 def _flipped(sealed: bytes, bit: int) -> bytes:

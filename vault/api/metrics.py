@@ -41,7 +41,7 @@ def count_request(route: str, status: int, seconds: float, code: str | None) -> 
 def count_shown(asked: int, denied: Iterable[Mapping[str, Refusal]]) -> None:
     """Count what an answer holds: so many values were asked for, and all but those that were refused are in it."""
     codes = collections.Counter(refusal.code for each in denied for refusal in each.values())
-    READS.inc(asked - codes.total())
+    READS.inc(max(0, asked - codes.total()))  # below zero it would raise, and what was read is on the log already
     for code, count in codes.items():
         DENIALS.labels(code).inc(count)
 

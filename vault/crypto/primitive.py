@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography.exceptions import InvalidTag
 
 from vault.errors import CannotOpen
+
+Whose = TypeVar("Whose")
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     Cipher = tuple[bytes, AESGCM, "Ends"]
-    SealedRow = tuple[Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
+    SealedRow = tuple[Whose, Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
 
 FORMAT: Final = 1
 HEAD: Final = 3
@@ -66,23 +68,24 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
         raise CannotOpen from None
 
 
-def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow]) -> Iterator[list[bytes]]:
+def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow[Whose]]) -> Iterator[tuple[Whose, list[bytes]]]:
     """Open the values of the same names in any number of records, as :func:`decrypt` opens one value.
 
     Half of what opening one costs is calls and look-ups around the cipher; here most of them are made once a record.
 
     Args:
         names: the names under which they were sealed.
-        rows: of each record the ciphers of its person's key versions, the newest and the older ones by their head; the
-            beginning of the associated data; the sealed bytes in the order of their names.
+        rows: of each record whose it is, handed on as it is; the ciphers of that person's key versions, the newest and
+            the older ones by their head; the beginning of the associated data; the sealed bytes in the order of their
+            names.
 
     Yields:
-        the values of each record, without their padding.
+        of each record whose it is, and the values without their padding.
 
     Raises:
         CannotOpen: a value does not open; then none of its record is given.
     """
-    for newest, older, before, sealed in rows:
+    for whose, newest, older, before, sealed in rows:
         head, cipher, ends = newest
         opened = []
         try:
@@ -94,7 +97,7 @@ def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow]) -> Iterator[
                 opened.append(cipher.decrypt(blob[_NONCE], blob[_TEXT], before + ends[name]).rstrip())
         except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
             raise CannotOpen from None
-        yield opened
+        yield whose, opened
 
 
 def frame(*parts: bytes) -> bytes:

@@ -6,7 +6,7 @@ On top of the format in :mod:`vault.crypto.primitive`::
                 lp(data-key version, 2 bytes)
     plaintext = canonical JSON (UTF-8) | as many spaces as make its length a multiple of 16 bytes
 
-Names are UTF-8. JSON never ends in a space of its own here, so the padding comes off without a length; and ``true``
+Names are UTF-8. JSON never ends in white space of its own here, so the padding comes off without a length; and ``true``
 is as long as ``false``.
 """
 
@@ -108,26 +108,26 @@ class SubjectKeys(Secret):
         Raises:
             CannotOpen: one of them does not open; then none is given.
         """
-        row = (self._newest, self._older, place, [sealed[field] for field in fields])
-        return next(decrypt_rows(fields, (row,)))
+        row = (None, self._newest, self._older, place, [sealed[field] for field in fields])
+        return next(decrypt_rows(fields, (row,)))[1]
 
 
 def open_profiles(
     fields: Collection[str],
     tenant: TenantId | str,
     collection: str,
-    people: Iterable[tuple[SubjectKeys, bytes, Collection[bytes]]],
-) -> Iterator[list[bytes]]:
+    people: Iterable[tuple[SubjectId, SubjectKeys, Collection[bytes]]],
+) -> Iterator[tuple[SubjectId, list[bytes]]]:
     """Open the same fields of many people's records that have the person's own id: one record each.
 
     Args:
         fields: which.
         tenant: theirs.
         collection: the records'.
-        people: of each the keys, the 16 bytes of the id, and the sealed values in the order of their fields.
+        people: of each the id, the keys, and the sealed values in the order of their fields.
 
     Yields:
-        the values of each person, in the order of their fields.
+        of each person the id, and the values in the order of their fields.
 
     Raises:
         CannotOpen: a value does not open; then none of that person is given, and nobody after.
@@ -136,7 +136,7 @@ def open_profiles(
     return decrypt_rows(
         fields,
         (
-            (keys._newest, keys._older, start + own + middle + own, sealed)  # noqa: SLF001 - this file's own class
-            for keys, own, sealed in people
+            (subject, keys._newest, keys._older, start + (own := subject.bytes) + middle + own, sealed)  # noqa: SLF001 - this file's own class
+            for subject, keys, sealed in people
         ),
     )

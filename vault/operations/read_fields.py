@@ -93,7 +93,7 @@ async def read_fields(
     made = _entry(house, caller, decision, results, found, keys, reason)
     await house.ledger.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
-        _refuse_if_nothing_is_left(decision, results[0], str(made.id))
+        _refuse_if_nothing_is_left(results[0], str(made.id))
     return ReadAnswer(results, made.id)
 
 
@@ -211,16 +211,15 @@ def _entry(
     shown, refused = _told(decision, results)
     whom = [each for each in found if each is not None]
     lacking = [result for result in results if result.denied]  # of most batches nobody: then nothing more is looked at
-    withheld: set[SubjectId] = set()
-    if len(results) > 1:
-        withheld = {result.subject for result in lacking if not _names_shown(decision, result)}
+    empty = {result.subject for result in lacking if not result.values}
+    withheld = empty if len(results) > 1 else ()
     sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
     return entry(
         house,
         caller,
         id=entry_id,
         action="read",
-        decision=_verdict(decision, results, lacking),
+        decision=_verdict(results, lacking),
         purpose=decision.purpose.name,
         fields=tuple([names[asked] for asked in shown]),
         refused=refused_codes(decision, refused) if refused else {},
@@ -235,8 +234,12 @@ def _entry(
 def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapping[str, Refusal]]:
     """Say which fields were shown, of a batch: to anybody; and which were refused, of a batch: for everybody."""
     if len(results) == 1:
-        return _names_shown(decision, results[0]), results[0].denied
-    shown = [asked for asked, _view in decision.granted if any(_is_shown(asked, result) for result in results)]
+        return [asked for asked, _view in decision.granted if _is_shown(asked, results[0])], results[0].denied
+    shown = [
+        asked
+        for asked, _view in decision.granted
+        if any(_is_shown(asked, result) for result in results if result.values)
+    ]
     first, *others = results
     refused = {
         asked: refusal
@@ -244,10 +247,6 @@ def _told(decision: Decision, results: list[Shown]) -> tuple[Iterable[str], Mapp
         if asked not in shown and all(result.denied.get(asked) is refusal for result in others)
     }
     return shown, refused
-
-
-def _names_shown(decision: Decision, result: Shown) -> list[str]:
-    return [asked for asked, _view in decision.granted if _is_shown(asked, result)]
 
 
 def _is_shown(asked: str, result: Shown) -> bool:
@@ -271,10 +270,10 @@ async def _note_damage(
     )
 
 
-def _verdict(decision: Decision, results: list[Shown], lacking: list[Shown]) -> str:
+def _verdict(results: list[Shown], lacking: list[Shown]) -> str:
     if not lacking:
         return "allowed"
-    return "partly" if any(_names_shown(decision, result) for result in results) else "denied"
+    return "partly" if any(result.values for result in results) else "denied"
 
 
 def _seal_reason(
@@ -293,10 +292,10 @@ def _reasons(sealed: list[bytes]) -> dict[str, Any]:
     return {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
 
 
-def _refuse_if_nothing_is_left(decision: Decision, result: Shown, audit: str) -> None:
+def _refuse_if_nothing_is_left(result: Shown, audit: str) -> None:
     """Turn an answer without a value into an error, unless all that is missing is simply not there."""
     refusals = result.denied.values()
-    if _names_shown(decision, result) or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
+    if result.values or all(refusal.code in {"no-value", "retention-over"} for refusal in refusals):
         return
     if all(refusal is SUBJECT_NOT_FOUND for refusal in refusals):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)

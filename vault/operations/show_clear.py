@@ -67,7 +67,6 @@ class ClearProfiles:
         self._items = items
         self._tenant = tenant
         self._now = now
-        self._subject: SubjectId  # whose values are being opened: the generators below hand people on one by one
         self.aside: list[tuple[int, Found, SubjectKeys]] = []
 
     def show(self, people: Iterable[tuple[Found, SubjectKeys]]) -> Iterator[Shown]:
@@ -78,11 +77,11 @@ class ClearProfiles:
         """
         template = self._items.template
         opened = open_profiles(self._items.fields, self._tenant, PROFILE, self._picked(people))
-        return (Shown(self._subject, Raw(template % tuple(values)), {}) for values in opened)
+        return (Shown(subject, Raw(template % tuple(values)), {}) for subject, values in opened)
 
     def _picked(
         self, people: Iterable[tuple[Found, SubjectKeys]]
-    ) -> Iterator[tuple[SubjectKeys, bytes, tuple[bytes, ...]]]:
+    ) -> Iterator[tuple[SubjectId, SubjectKeys, tuple[bytes, ...]]]:
         pick, lasts, now = self._items.picker.pick, self._items.lasts, self._now.microseconds
         for position, (found, keys) in enumerate(people):
             try:
@@ -94,8 +93,7 @@ class ClearProfiles:
             if picked is None or (is_odd and self._may_be_over(picked)):
                 self.aside.append((position, found, keys))
             else:
-                self._subject = found.id
-                yield keys, found.id.bytes, astuple(picked.values)
+                yield found.id, keys, astuple(picked.values)
 
     def _may_be_over(self, picked: Picked) -> bool:
         items, now = self._items, self._now.microseconds

@@ -21,7 +21,7 @@ CHUNK: Final = 256 * 1024
 """Bytes of a piece: so much of a package lies in memory, a few times."""
 COLLECTION: Final = "package"
 _END: Final = b"\x01"
-"""Ends each plaintext, for what ends in a space cannot be sealed."""
+"""Ends each plaintext, for what ends in white space cannot be sealed."""
 
 
 def package_place(tenant: TenantId, subject: UUID, package: UUID) -> bytes:
