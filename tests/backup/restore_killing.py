@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -13,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.backup.backups import quietly
-from tests.jobs.killing import PATIENCE, _Points, _watch_named
+from tests.jobs.killing import _Points, _watch_named, in_a_process
 from tests.support import FixedClock
 from vault.cli.restore_work import Wanted, restore
 from vault.storage.database import Database
@@ -44,28 +43,12 @@ class KillableRestore:
     def points(self) -> list[str]:
         """Run it to its end and return all points that it passed."""
         with tempfile.NamedTemporaryFile() as log:
-            assert _in_a_process(self, None, log.name) == 0
+            assert in_a_process(_child, self, None, log.name, warm=__name__) == 0
             return Path(log.name).read_text(encoding="utf-8").split()
 
     def killed_at(self, point: str) -> bool:
         """Run it to a point and kill it there; tells whether it came to that point."""
-        return _in_a_process(self, point, os.devnull) == -signal.SIGKILL
-
-
-def _in_a_process(job: KillableRestore, point: str | None, log: str) -> int:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.jobs.killing", "tests.backup.restore_killing"])
-    process = context.Process(target=_child, args=(job, point, log))
-    process.start()
-    process.join(PATIENCE)
-    if process.is_alive():
-        process.kill()
-        process.join()
-        raise AssertionError("the restore did not end in time")
-    code = process.exitcode
-    process.close()
-    assert code is not None
-    return code
+        return in_a_process(_child, self, point, os.devnull, warm=__name__) == -signal.SIGKILL
 
 
 def _child(job: KillableRestore, point: str | None, log: str) -> None:

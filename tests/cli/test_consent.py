@@ -9,10 +9,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
+from tests.cli.people import person_in
 from vault.bootstrap import open_vault
-from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
 
 MARKETING = ("--purpose", "direct-marketing")
 YES = ("--decision", "given", "--notice", "marketing@3", "--method", "form")
@@ -20,22 +18,7 @@ YES = ("--decision", "given", "--notice", "marketing@3", "--method", "form")
 
 @pytest.fixture
 def subject(vault_folder, in_vault):
-    async def make():
-        async with open_vault(vault_folder) as vault:
-            from dataclasses import replace
-
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            made = await create_subject(
-                vault.house,
-                sales,
-                profile={"name": "Ada", "email": "ada@example.org"},
-                external_ids={},
-                purpose="order-fulfilment",
-            )
-            return str(made.id)
-
-    return asyncio.run(make())
+    return person_in(vault_folder, name="Ada", email="ada@example.org")
 
 
 def sql(folder, statement):

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import replace
 
 import pytest
 
-from vault.bootstrap import open_vault
-from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
+from tests.cli.people import person_in
 
 
 @pytest.fixture
 def subject(vault_folder, in_vault):
-    async def make():
-        async with open_vault(vault_folder) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            made = await create_subject(
-                vault.house,
-                sales,
-                profile={"name": "Ada", "email": "ada@example.org"},
-                external_ids={"shop": "4711"},
-                purpose="order-fulfilment",
-            )
-            return str(made.id)
-
-    return asyncio.run(make())
+    return person_in(vault_folder, {"shop": "4711"}, name="Ada", email="ada@example.org")
 
 
 def test_a_withdrawal_from_the_letter_to_the_end(in_vault, subject):

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 
+from tests.cli.people import person_in
 from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
 from vault.retention.reviews import Ended, open_reviews
 
 
 @pytest.fixture
 def subject(vault_folder, in_vault):
-    async def make():
-        async with open_vault(vault_folder) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            how = {"profile": {"name": "Ada"}, "external_ids": {}, "purpose": "order-fulfilment"}
-            made = await create_subject(vault.house, sales, **how)
-            async with vault.house.data.transaction() as connection:
-                ended = Ended((made.id, "profile", made.id), "name", "review", date(2026, 3, 4))
-                await open_reviews(connection, DEFAULT_TENANT, [ended], datetime.now(UTC))
-            return str(made.id)
+    subject = person_in(vault_folder, name="Ada")
 
-    return asyncio.run(make())
+    async def over():
+        async with open_vault(vault_folder) as vault, vault.house.data.transaction() as connection:
+            ended = Ended((UUID(subject), "profile", UUID(subject)), "name", "review", date(2026, 3, 4))
+            await open_reviews(connection, DEFAULT_TENANT, [ended], datetime.now(UTC))
+
+    asyncio.run(over())
+    return subject
 
 
 def test_what_waits_is_listed_and_decided(in_vault, subject):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
 from datetime import date
 from uuid import UUID
 
 import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
-from vault.bootstrap import open_vault
+from tests.cli.people import person_in
 from vault.cli.retention_why import WIDTH, picture
-from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
 from vault.operations.retention.why_shapes import Ground, Kept, Limit
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
@@ -22,17 +17,7 @@ __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 
 @pytest.fixture
 def subject(vault_folder):
-    async def make():
-        async with open_vault(vault_folder) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            profile = {"name": "Ada", "email": "ada@example.org"}
-            made = await create_subject(
-                vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment"
-            )
-            return str(made.id)
-
-    return asyncio.run(make())
+    return person_in(vault_folder, name="Ada", email="ada@example.org")
 
 
 def test_a_field_is_told_with_its_grounds(in_vault, subject):

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import replace
 
 import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
-from vault.bootstrap import open_vault
-from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
+from tests.cli.people import person_in
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 
 
 @pytest.fixture
 def subject(vault_folder):
-    async def make():
-        async with open_vault(vault_folder) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            profile = {"name": "Ada", "email": "ada@example.org"}
-            made = await create_subject(
-                vault.house, sales, profile=profile, external_ids={"shop": "4711"}, purpose="order-fulfilment"
-            )
-            return str(made.id)
-
-    return asyncio.run(make())
+    return person_in(vault_folder, {"shop": "4711"}, name="Ada", email="ada@example.org")
 
 
 def test_an_erasure_from_preview_to_certificate(in_vault, subject, tmp_path):

@@ -32,6 +32,7 @@ import os
 import signal
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -82,23 +83,24 @@ class Killable:
         await self._run(None, os.devnull)
 
     async def _run(self, point: str | None, log: str) -> int:
-        code = await asyncio.to_thread(_in_a_process, (self, point, log))
+        code = await asyncio.to_thread(in_a_process, _child, self, point, log)
         if point is None:
             assert code == 0, f"the job ended with {code}; its process says why on standard error"
         assert code in {0, -signal.SIGKILL}, f"the job ended with {code} before it came to {point}"
         return code
 
 
-def _in_a_process(task: tuple[Killable, str | None, str]) -> int:
+def in_a_process(child: Callable[..., None], *args: object, warm: str = "tests.jobs.warm") -> int:
+    """Run a function in a process of its own, forked from one that has a module loaded, and give its exit status."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.warm"])
-    process = context.Process(target=_child, args=task)
+    context.set_forkserver_preload(["tests.jobs.killing", warm])
+    process = context.Process(target=child, args=args)
     process.start()
     process.join(PATIENCE)
     if process.is_alive():
         process.kill()
         process.join()
-        raise AssertionError("the job did not end in time")
+        raise AssertionError("the process did not end in time")
     code = process.exitcode
     process.close()
     assert code is not None

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
+from tests.cli.people import people_in
 from tests.support import FixedClock
-from vault.bootstrap import open_vault
 from vault.cli.retention_sweeps import _calendar
-from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
 from vault.operations.sweeping.brake import FEW
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
@@ -24,15 +19,7 @@ LONG_AGO = datetime(2015, 3, 5, 12, tzinfo=UTC)
 @pytest.fixture
 def over(vault_folder):
     """Make somebody of whom nothing is to be kept any more."""
-
-    async def make():
-        async with open_vault(vault_folder, clock=FixedClock(LONG_AGO)) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            profile = {"name": "Ada", "email": "ada@example.org"}
-            await create_subject(vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment")
-
-    asyncio.run(make())
+    people_in(vault_folder, {"name": "Ada", "email": "ada@example.org"}, clock=FixedClock(LONG_AGO))
 
 
 def test_what_has_ended_is_foreseen_tried_and_swept(in_vault, over):
@@ -67,15 +54,7 @@ def test_the_weeks_are_drawn_by_how_much_ends_in_them():
 
 
 def test_a_sweep_that_would_take_much_waits_until_it_is_confirmed(in_vault, over, vault_folder):
-    async def more():
-        async with open_vault(vault_folder, clock=FixedClock(LONG_AGO)) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
-            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            for number in range(FEW):
-                profile = {"name": f"Ada {number}"}
-                await create_subject(vault.house, sales, profile=profile, external_ids={}, purpose="order-fulfilment")
-
-    asyncio.run(more())
+    people_in(vault_folder, *({"name": f"Ada {number}"} for number in range(FEW)), clock=FixedClock(LONG_AGO))
     tried = in_vault("retention", "sweep")
     assert tried.exit_code == 1
     assert f"from {FEW + 1} of {FEW + 1} people" in tried.stderr

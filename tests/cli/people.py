@@ -1,0 +1,35 @@
+"""People in a vault of the command line, for commands to be used on."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from vault.bootstrap import open_vault
+from vault.clock import Clock
+from vault.ids import DEFAULT_TENANT
+from vault.operations.administer import at_the_console
+from vault.operations.create_subject import create_subject
+
+
+def person_in(folder: Path, external_ids: dict[str, str] | None = None, **profile: str) -> str:
+    """Make a customer, as sales would, and give the id."""
+    (made,) = people_in(folder, profile, external_ids=external_ids)
+    return made
+
+
+def people_in(
+    folder: Path, *profiles: dict[str, str], external_ids: dict[str, str] | None = None, clock: Clock | None = None
+) -> list[str]:
+    """Make customers, as sales would, and give their ids."""
+
+    async def make() -> list[str]:
+        async with open_vault(folder, **({} if clock is None else {"clock": clock})) as vault:
+            caller = at_the_console(DEFAULT_TENANT)
+            sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
+            how = {"external_ids": external_ids or {}, "purpose": "order-fulfilment"}
+            made = [await create_subject(vault.house, sales, profile=profile, **how) for profile in profiles]
+            return [str(each.id) for each in made]
+
+    return asyncio.run(make())
