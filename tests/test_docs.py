@@ -20,16 +20,16 @@ import typer
 from prometheus_client import metrics as prometheus
 
 from vault import logs
-from vault.api import metrics
 from vault.api.app import bare_app
-from vault.api.problem_pages import EXPLAINED
 from vault.audit.entry import Action, Entry
 from vault.bootstrap import init_vault, open_vault
 from vault.catalogue.types import TYPES
+from vault.catalogue.types.views import describe
 from vault.cli import app as command_line
+from vault.http import metrics
+from vault.http.problem_codes import EXPLAINED
 from vault.policy.policy_set import PolicySet
 from vault.settings import Oidc, Settings
-from vault.subjects.views import describe
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

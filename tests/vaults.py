@@ -28,9 +28,9 @@ from vault.api.app import create_app
 from vault.audit.entry import decode
 from vault.audit.tables import ENTRY
 from vault.bootstrap import init_vault, open_vault
+from vault.context import Caller
+from vault.governance.tenants import add_app, add_tenant
 from vault.ids import TenantId
-from vault.operations.administer import add_app, add_tenant
-from vault.operations.house import Caller
 from vault.policy.policy_set import PolicySet
 
 ROLES = ("sales", "support", "fulfilment", "finance", "marketing", "analytics", "dpo", "operator")

@@ -13,28 +13,28 @@ from sqlalchemy import make_url
 
 from vault import logs
 from vault import settings as settings_room
-from vault.audit.ledger import Ledger
+from vault.audit.log import Ledger
+from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
 from vault.consent.ledger import ConsentLedger
+from vault.context import House
 from vault.crypto.keyring import Keyring
-from vault.crypto.provider import EnvironmentRootKey, FileRootKey
+from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.errors import Misconfigured, VaultError
+from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
-from vault.operations.administer import add_tenant, apply_policies
-from vault.operations.backup.gate import require_open, require_replayed, require_whole
-from vault.operations.house import House
-from vault.outbound.mail import Mail
-from vault.outbound.post import Post
+from vault.lifecycle.restore_ledger import TombstoneLedger
+from vault.messaging.mail import Mail
+from vault.messaging.post import Post
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
 from vault.principals.issuer import OidcIssuer
-from vault.principals.limits import Limits
+from vault.principals.oidc import TokenVerifier
+from vault.principals.rate_limit import Limits
 from vault.principals.store import Principals
-from vault.principals.tokens import TokenVerifier
 from vault.retention.clock_reader import ClockReader
-from vault.retention.tombstone_ledger import TombstoneLedger
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
@@ -42,7 +42,7 @@ from vault.subjects.store import Subjects
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
     from vault.settings import Settings
     from vault.storage.migrate import Which
 
@@ -65,8 +65,8 @@ class Vault:
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and all that is done again and again."""
-        from vault.operations.erasure.watch import POLL_SECONDS, ErasureWatch
-        from vault.operations.jobs import plan_of  # brings all operations: only whoever runs jobs is to wait for them
+        from vault.erasure.watch import POLL_SECONDS, ErasureWatch
+        from vault.workflows import plan_of  # brings all operations: only whoever runs jobs is to wait for them
 
         self._jobs = [
             asyncio.create_task(_again(self.settings.policy_poll_seconds, self.house.policies.refresh)),

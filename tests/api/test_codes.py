@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import vault
-from vault.api.problem_pages import EXPLAINED, IN_ERRORS
+from vault.http.problem_codes import EXPLAINED, IN_ERRORS
 
 HOUSE = Path(vault.__file__).parent
 OF_THE_CONSOLE = {

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.vaults import problem
-from vault.operations.consents import confirm
+from vault.consent import double_opt_in as confirm
 
 CONFIRM = "/v1/consents:confirm"
 ASKED = {

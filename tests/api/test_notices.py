@@ -6,8 +6,8 @@ import hashlib
 
 from tests.policy.folders import SHIPPED, shipped
 from tests.vaults import problem
+from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import apply_policies
 from vault.policy.policy_set import PolicySet
 
 MARKETING = shipped()["notices/marketing@3.md"]

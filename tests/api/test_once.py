@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.vaults import problem
-from vault.operations.idempotency import forget_old
+from vault.access.idempotency import forget_old
 
 ONE, UPSERT = "/v1/subjects", "/v1/subjects:upsert"
 BODY = {"profile": {"name": "Ada"}, "purpose": "order-fulfilment"}

@@ -8,7 +8,7 @@ from uuid import uuid4
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.vaults import problem
-from vault.api.problem_pages import EXPLAINED
+from vault.http.problem_codes import EXPLAINED
 
 SEARCH = "/v1/subjects:search"
 

@@ -8,7 +8,7 @@ import io
 import pytest
 
 from tests.vaults import problem
-from vault.api.routes.processing import accepted
+from vault.api.routes.governance import accepted
 
 PATH = "/v1/processing-record"
 

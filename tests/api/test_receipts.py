@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vaults import ADA, OTHER, problem
-from vault.consent.receipt import check_receipt, told
+from vault.consent.receipts.issue import rotate_signing_key
+from vault.consent.receipts.receipt import check_receipt, told
 from vault.crypto.signed import parse
 from vault.crypto.signing import key_id, public_of_jwk
+from vault.governance.tenants import apply_policies
 from vault.ids import TenantId
-from vault.operations.administer import apply_policies
-from vault.operations.receipts import rotate_signing_key
 from vault.policy.policy_set import PolicySet
 
 EVIDENCE = "Form 4711 in the archive, row Z"

@@ -6,8 +6,8 @@ import pickle
 
 import pytest
 
-from vault.api.serve import _SharedPort, bound
 from vault.errors import Misconfigured
+from vault.server import _SharedPort, bound
 
 HOST = "127.0.0.1"
 

@@ -9,76 +9,76 @@ from vault.crypto import seal
 from vault.crypto.seal import SubjectKeys
 
 SEALING = {
-    "vault.operations.append_record",
-    "vault.operations.build",
-    "vault.operations.backup.sample",
-    "vault.operations.change_profile",
-    "vault.operations.consent_import.batch",  # for types only
-    "vault.operations.consents.children",
-    "vault.operations.consents.evidence",
-    "vault.operations.consents.record",  # for types only
-    "vault.operations.consents.restrictions",  # for types only
-    "vault.operations.consents.change",  # to tell by which version of a key something was sealed
-    "vault.operations.erasure.claims",  # for types only
-    "vault.operations.erasure.prove",
-    "vault.operations.erasure.reseal",
-    "vault.operations.erasure.take",
-    "vault.operations.fence",  # for types only
-    "vault.operations.find_subjects",
-    "vault.operations.importing.changes",
-    "vault.operations.importing.records",
-    "vault.operations.letters.contact",
-    "vault.operations.list_records",
-    "vault.operations.merge.duplicates",
-    "vault.operations.merge.reseal",
-    "vault.operations.merge.run",
-    "vault.operations.packages.build",  # for types only
-    "vault.operations.packages.chunks",
-    "vault.operations.packages.download",  # for types only
-    "vault.operations.packages.facts",  # for types only
-    "vault.operations.packages.records",
-    "vault.operations.packages.said",  # for types only
-    "vault.operations.read_fields",
-    "vault.operations.rectify.correct",  # for types only
-    "vault.operations.rectify.sealed",
-    "vault.operations.requests.change",
-    "vault.operations.requests.listing",  # for types only
-    "vault.operations.requests.who",
-    "vault.operations.show",
-    "vault.operations.show_clear",
-    "vault.operations.show_all",  # for types only
-    "vault.operations.sweeping.act",  # for types only
-    "vault.operations.sweeping.anew",
-    "vault.subjects.records",  # for types only
+    "vault.records.append",
+    "vault.subjects.rows",
+    "vault.backup.verify",
+    "vault.records.update",
+    "vault.imports.consents",  # for types only
+    "vault.consent.guardians",
+    "vault.consent.evidence",
+    "vault.consent.record",  # for types only
+    "vault.consent.restrictions",  # for types only
+    "vault.consent.transaction",  # to tell by which version of a key something was sealed
+    "vault.erasure.claims",  # for types only
+    "vault.erasure.verify",
+    "vault.erasure.reseal",
+    "vault.erasure.execute",
+    "vault.lifecycle.key_fence",  # for types only
+    "vault.records.search",
+    "vault.imports.profiles",
+    "vault.imports.records",
+    "vault.letters.contact",
+    "vault.records.list",
+    "vault.merging.duplicates",
+    "vault.merging.reseal",
+    "vault.merging.merge",
+    "vault.export.build",  # for types only
+    "vault.export.chunks",
+    "vault.export.download",  # for types only
+    "vault.export.collect",  # for types only
+    "vault.export.records",
+    "vault.export.history",  # for types only
+    "vault.records.read",
+    "vault.rectification.correct",  # for types only
+    "vault.rectification.sealed",
+    "vault.requests.transaction",
+    "vault.requests.query",  # for types only
+    "vault.requests.verification",
+    "vault.records.render",
+    "vault.records.show_clear",
+    "vault.records.show_all",  # for types only
+    "vault.sweep.apply",  # for types only
+    "vault.sweep.anew",
+    "vault.subjects.record_body",  # for types only
 }
 """Who names the seal at all."""
 
 UNSEALING = {
-    "vault.operations.append_record",  # is what came in again what is there already?
-    "vault.operations.backup.sample",  # whether a backup's values open with its keys; nobody sees them
-    "vault.operations.change_profile",  # the old value, for the index that led to it
-    "vault.operations.consents.children",  # is this a child? nobody sees the date
-    "vault.operations.consents.evidence",
-    "vault.operations.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
-    "vault.operations.erasure.prove",  # whether what stayed still opens; nobody sees it
-    "vault.operations.erasure.reseal",  # and seals it again under the one key that stays
-    "vault.operations.erasure.take",  # ids and addresses, for their tombstones
-    "vault.operations.find_subjects",  # what a digest led to is checked
-    "vault.operations.importing.changes",
-    "vault.operations.importing.records",
-    "vault.operations.letters.contact",  # where a letter goes, and its language; nobody sees either
-    "vault.operations.merge.duplicates",  # what a digest led to is checked; nobody sees the value
-    "vault.operations.merge.requests",  # what was written about a request; sealed again as below
-    "vault.operations.merge.reseal",  # and seals it again under the key of the one who stays
-    "vault.operations.packages.chunks",  # a package on its way out, which is on the log before its first byte leaves
-    "vault.operations.packages.records",  # into the package of an access request, which is on the log as it is built
-    "vault.operations.rectify.sealed",  # what was corrected and said, for the person; staff see statements only
-    "vault.operations.requests.change",  # what a request says, for the steps that carry it out
-    "vault.operations.requests.listing",  # the same for staff who may see requests, which is on the log
-    "vault.operations.requests.who",  # what a digest led to is checked; nobody learns whether there is such a person
-    "vault.operations.show",
-    "vault.operations.show_clear",
-    "vault.operations.sweeping.anew",  # and seals it again under the one key that stays; or a view of it in its place
+    "vault.records.append",  # is what came in again what is there already?
+    "vault.backup.verify",  # whether a backup's values open with its keys; nobody sees them
+    "vault.records.update",  # the old value, for the index that led to it
+    "vault.consent.guardians",  # is this a child? nobody sees the date
+    "vault.consent.evidence",
+    "vault.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
+    "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
+    "vault.erasure.reseal",  # and seals it again under the one key that stays
+    "vault.erasure.execute",  # ids and addresses, for their tombstones
+    "vault.records.search",  # what a digest led to is checked
+    "vault.imports.profiles",
+    "vault.imports.records",
+    "vault.letters.contact",  # where a letter goes, and its language; nobody sees either
+    "vault.merging.duplicates",  # what a digest led to is checked; nobody sees the value
+    "vault.merging.related_data",  # what was written about a request; sealed again as below
+    "vault.merging.reseal",  # and seals it again under the key of the one who stays
+    "vault.export.chunks",  # a package on its way out, which is on the log before its first byte leaves
+    "vault.export.records",  # into the package of an access request, which is on the log as it is built
+    "vault.rectification.sealed",  # what was corrected and said, for the person; staff see statements only
+    "vault.requests.transaction",  # what a request says, for the steps that carry it out
+    "vault.requests.query",  # the same for staff who may see requests, which is on the log
+    "vault.requests.verification",  # what a digest led to is checked; nobody learns whether there is such a person
+    "vault.records.render",
+    "vault.records.show_clear",
+    "vault.sweep.anew",  # and seals it again under the one key that stays; or a view of it in its place
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 
@@ -175,12 +175,12 @@ def test_rooms_and_operations_read_no_environment():
         )
     }
     inner = {name for name in found if not inside(name, "vault.api", "vault.cli", "vault.bootstrap", "vault.settings")}
-    assert inner == {"vault.crypto.provider"}  # whose root key may lie there
+    assert inner == {"vault.crypto.providers"}  # whose root key may lie there
 
 
 def test_audit_entries_are_written_by_the_ledger_alone():
     tables = {"vault.audit.tables.ENTRY", "vault.audit.tables.SUBJECT", "vault.audit.tables.BATCH"}
-    assert {each.name for each in modules() if each.imports & tables} == {"vault.audit.ledger"}
+    assert {each.name for each in modules() if each.imports & tables} == {"vault.audit.log"}
 
 
 def test_sensitive_values_are_revealed_where_they_are_used():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault.audit.ledger import Ledger
+from vault.audit.log import Ledger
 from vault.audit.tables import AuditEntry
 from vault.storage.database import Database
 

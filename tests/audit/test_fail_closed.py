@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.storage.trouble import TROUBLES, Ticking, trouble
-from vault.audit.ledger import Ledger
+from vault.audit.log import Ledger
 from vault.errors import Unavailable
 from vault.ids import random_id
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from vault.audit.entry import EntryRefused
-from vault.audit.ledger import FEW, SUBJECTS_A_COMMIT, Ledger
+from vault.audit.log import FEW, SUBJECTS_A_COMMIT, Ledger
 from vault.audit.tables import ENTRY
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id

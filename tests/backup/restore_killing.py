@@ -19,17 +19,17 @@ from vault.storage.database import Database
 
 WATCHED = (
     "vault.cli.restore_work:go_on",
-    "vault.operations.backup.restore:_bring_folder",
-    "vault.operations.backup.restore:bring_back",
-    "vault.operations.backup.restore:bring_back_closed",
+    "vault.backup.restore:_bring_folder",
+    "vault.backup.restore:bring_back",
+    "vault.backup.restore:bring_back_closed",
     "vault.backup.bring_back:_insert",
     "vault.backup.bring_back:_put_in_place",
     "vault.backup.postgres_tools:PostgresTools.restore",
-    "vault.operations.backup.replay:deny_again",
-    "vault.operations.backup.replay:hold_again",
-    "vault.operations.backup.replay_erasures:take_away",
-    "vault.operations.backup.replay:prove_again",
-    "vault.operations.backup.replay:_open",
+    "vault.backup.replay:deny_again",
+    "vault.backup.replay:hold_again",
+    "vault.backup.replay_erasures:take_away",
+    "vault.backup.replay:prove_again",
+    "vault.backup.replay:_open",
 )
 
 

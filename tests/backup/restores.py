@@ -14,11 +14,11 @@ from sqlalchemy import select
 
 from tests.backup.backups import PG_TOOLS, quietly
 from tests.vaults import Place
-from vault.backup.place import find_backup
+from vault.backup import restore as steps
+from vault.backup.gate import NotReplayed
+from vault.backup.location import find_backup
 from vault.cli.restore_work import Wanted, go_on, restore
-from vault.operations.backup import restore as steps
-from vault.operations.backup.gate import NotReplayed
-from vault.retention.tables import TOMBSTONE_LEDGER
+from vault.lifecycle.ledger_tables import TOMBSTONE_LEDGER
 
 __all__ = ["NotReplayed", "somewhere"]
 

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.backup.backups import MONTH, quietly, tools
-from vault.backup.place import places
+from vault.backup.location import places
+from vault.backup.make import Source, make_backup
 from vault.bootstrap import databases_of, provider_of, read_settings
-from vault.operations.backup.make import Source, make_backup
 
 
 class _Makes:

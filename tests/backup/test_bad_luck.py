@@ -24,13 +24,13 @@ from tests.backup.test_prune import thin_out
 from vault.backup import load
 from vault.backup.contents import DatabaseDamaged
 from vault.backup.load import temporary_database
-from vault.backup.place import places
+from vault.backup.location import places
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, without_password
+from vault.backup.prune import prune
 from vault.backup.sealed_file import is_being_made, open_part
 from vault.crypto.backup_stream import BackupDamaged, NotABackup, begin, open_stream
-from vault.crypto.provider import FileRootKey
+from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured, Unavailable
-from vault.operations.backup.prune import prune
 
 UNFINISHED = "20250101T000000Z-0123456789abcdef"
 NOT_READABLE = Path("/proc/self/mem")

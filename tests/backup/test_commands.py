@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
-from vault.crypto.provider import FileRootKey
+from vault.crypto.providers import FileRootKey
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 

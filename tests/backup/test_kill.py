@@ -8,19 +8,19 @@ import json
 from tests.backup.backups import back_up, provider, verified
 from tests.jobs.killing import Killable, every
 from tests.vaults import ADA
-from vault.backup.place import find_all, places
+from vault.backup.location import find_all, places
+from vault.backup.prune import prune
 from vault.backup.sealed_file import open_backup
 from vault.catalogue.retention import Period
 from vault.ids import new_id
-from vault.operations.backup.prune import prune
 
 INSIDE = (
-    "vault.operations.backup.make:pinned",
-    "vault.operations.backup.make:seal_file",
-    "vault.operations.backup.make:write_file",
-    "vault.operations.backup.make:note_backup",
-    "vault.operations.backup.make:publish",
-    "vault.backup.snapshots:_pin",
+    "vault.backup.make:pinned",
+    "vault.backup.make:seal_file",
+    "vault.backup.make:write_file",
+    "vault.backup.make:note_backup",
+    "vault.backup.make:publish",
+    "vault.backup.snapshot:_pin",
     "vault.backup.sealed_file:_write_all",
 )
 YEAR = Period(12, 0)

@@ -20,13 +20,13 @@ from tests.backup.second_decoder import check_manifest, decode
 from tests.erasure.people import ask, erase, run
 from tests.support import FixedClock
 from tests.vaults import ADA
-from vault.backup import snapshots
+from vault.backup import snapshot as snapshots
 from vault.backup.contents import DatabaseDamaged
+from vault.backup.location import find_all, find_backup, places
 from vault.backup.manifest import KINDS
-from vault.backup.place import find_all, find_backup, places
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, password_of, without_password
+from vault.catalogue.scope import Scope
 from vault.errors import Misconfigured, Unavailable
-from vault.requests.request import Scope
 
 
 def names(folder):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.backup.backups import back_up, provider, verified
-from vault.backup.place import find_all, places
+from vault.backup.location import find_all, places
+from vault.backup.prune import prune
 from vault.catalogue.retention import Period
 from vault.crypto.backup_stream import NotABackup
 from vault.errors import InvalidInput
-from vault.operations.backup.prune import prune
 
 QUARTER, MONTH = Period(0, 90), Period(0, 30)
 

@@ -8,8 +8,8 @@ from tests.backup.backups import back_up
 from tests.backup.restores import bring_back, ledger_lines, opened, replay_rest
 from tests.vaults import ADA, OTHER
 from vault.errors import Misconfigured, Unavailable
+from vault.governance.tenants import add_app, disable_app, issue_key, revoke_key, set_roles
 from vault.ids import DEFAULT_TENANT, TenantId
-from vault.operations.administer import add_app, disable_app, issue_key, revoke_key, set_roles
 
 ASKED = {"match": {"email": ADA["email"]}, "fields": [], "purpose": "order-fulfilment"}
 

@@ -15,16 +15,16 @@ from tests.erasure.people import ask, buy, erase, keys_of, rows_of, run, somebod
 from tests.holds.holding import go_on, hold_of, lift
 from tests.vaults import ADA
 from vault.backup import bring_back as bringing
+from vault.backup.gate import NotReplayed
+from vault.backup.restore_lock import alone
 from vault.bootstrap import open_vault
+from vault.catalogue.scope import Scope
 from vault.errors import Misconfigured, Unavailable
+from vault.governance.tenants import apply_policies
+from vault.identity.session import add_session
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.operations.administer import apply_policies
-from vault.operations.backup.gate import NotReplayed
-from vault.operations.backup.restore_lock import alone
-from vault.operations.identity.session import add_session
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, find_erasure
 from vault.policy.policy_set import PolicySet
-from vault.requests.erasures import RETENTION, Erasure, Facts, add_erasure, find_erasure
-from vault.requests.request import Scope
 
 
 async def everything(node, subject):
@@ -153,7 +153,7 @@ async def test_a_sweep_that_had_yet_to_destroy_keys_when_the_backup_was_made_get
         async with node.house.data.transaction() as connection:
             await add_erasure(connection, DEFAULT_TENANT, swept)
         backup = await back_up(node, tmp_path / "b")
-        from vault.operations.sweeping.act import end_erasures
+        from vault.sweep.apply import end_erasures
 
         await end_erasures(node.house, DEFAULT_TENANT, [swept])
         clock.advance(hours=1)

@@ -13,17 +13,17 @@ from tests.backup.backups import back_up, provider, quietly
 from tests.backup.restores import bring_back, bring_back_closed, lose, opened, replay_rest, wanted
 from tests.erasure.people import LATELY, buy, erase, somebody, state_of
 from tests.vaults import ADA
+from vault.backup.gate import NotReplayed
 from vault.backup.manifest import NAME, write_manifest
+from vault.backup.restore import LedgerMissing
 from vault.bootstrap import init_vault, open_vault
+from vault.catalogue.scope import Scope
 from vault.cli.restore_work import restore
 from vault.crypto.backup_stream import BackupDamaged, NotABackup
-from vault.crypto.provider import FileRootKey
+from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.operations.backup.gate import NotReplayed
-from vault.operations.backup.restore import LedgerMissing
-from vault.operations.tombstone_lines import ErasureLine
-from vault.requests.request import Scope
+from vault.lifecycle.restore_lines import ErasureLine
 
 
 async def found_by(node, match):

@@ -12,7 +12,7 @@ import pytest
 from tests.backup.second_decoder import decode
 from vault.crypto import backup_stream
 from vault.crypto.backup_stream import PIECE, BackupDamaged, NotABackup, begin, open_stream
-from vault.crypto.provider import EnvironmentRootKey
+from vault.crypto.providers import EnvironmentRootKey
 from vault.errors import Misconfigured
 
 ROOT, OTHER_ROOT = bytes(range(32)), bytes(range(1, 33))

@@ -14,18 +14,18 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from vault.access.authorization import entry
 from vault.api.doors import Rooms, SignedIn
-from vault.api.serve import _Served
 from vault.audit.entry import encode, leaf_hash
 from vault.audit.tables import AuditEntry, AuditSubject
 from vault.bootstrap import default_folder
 from vault.catalogue.model import covers
 from vault.catalogue.types import decode
+from vault.context import Caller
 from vault.crypto.seal import place
 from vault.ids import new_id
-from vault.operations.decide import entry
-from vault.operations.house import Caller
-from vault.subjects.records import unpack
+from vault.server import _Served
+from vault.subjects.record_body import unpack
 from vault.subjects.tables import RecordRow, SubjectRow
 
 

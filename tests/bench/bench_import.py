@@ -19,15 +19,15 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.ground import postgres, vault_folder
+from vault.access.operator import at_the_console
 from vault.bootstrap import open_vault
+from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
-from vault.operations.administer import at_the_console
-from vault.operations.build import Maker, external_rows, record_rows, subject_row
-from vault.operations.create_subject import upsert_subject
-from vault.operations.house import Caller
-from vault.operations.importing.run import Request, import_file
+from vault.imports.run import Request, import_file
 from vault.principals.principal import Principal
-from vault.subjects.records import Origin
+from vault.records.create import upsert_subject
+from vault.subjects.record_body import Origin
+from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
 
 PURPOSE = "subject-rights"
 WANTED = 6_000

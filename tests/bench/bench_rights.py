@@ -26,19 +26,19 @@ from sqlalchemy import delete, func, select
 
 from tests.bench.ground import postgres, vault_folder
 from vault import logs
+from vault.access.operator import at_the_console
 from vault.bootstrap import init_vault, open_vault
+from vault.context import Caller
+from vault.identity.verify import note_evidence
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.administer import at_the_console
-from vault.operations.house import Caller
-from vault.operations.identity.verify import note_evidence
-from vault.operations.importing.completejourney import prepare
-from vault.operations.importing.run import Request, import_file
-from vault.operations.list_records import list_records
-from vault.operations.read_fields import read_fields
-from vault.operations.requests.decide import approve_request
-from vault.operations.submit_request import Asked, submit_request
-from vault.operations.workflows import WORKFLOWS
+from vault.imports.completejourney import prepare
+from vault.imports.run import Request, import_file
+from vault.operations_workflows import WORKFLOWS
 from vault.principals.principal import Principal
+from vault.records.list import list_records
+from vault.records.read import read_fields
+from vault.requests.decide import approve_request
+from vault.requests.submit import Asked, submit_request
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 
 LINES = 30_000

@@ -19,13 +19,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from vault.bootstrap import init_vault, open_vault
+from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
-from vault.operations.administer import add_app
-from vault.operations.build import Maker, external_rows, record_rows, subject_row
-from vault.operations.sweeping.job import lay_down
-from vault.retention.sweeps import finish_sweep
-from vault.subjects.records import Origin
+from vault.subjects.record_body import Origin
+from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
 from vault.subjects.tables import RECORD
+from vault.sweep.store import finish_sweep
+from vault.sweep.workflow import lay_down
 
 FIELDS = ["name", "email", "phone", "birth_date", "language"]
 PURPOSE = "subject-rights"
@@ -171,7 +171,7 @@ def server(folder, settings, factory: str = "tests.bench.app:served", workers: i
         **{f"CDV_{name.upper()}": str(value) for name, value in settings.items()},
     }
     command = (
-        "import sys; from pathlib import Path; from vault.api.serve import serve; "
+        "import sys; from pathlib import Path; from vault.server import serve; "
         "serve(Path(sys.argv[1]), port=int(sys.argv[2]), workers=int(sys.argv[3]), app=sys.argv[4])"
     )
     process = subprocess.Popen(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.document import Document
 from vault.catalogue.findings import Findings
 from vault.catalogue.requests import KINDS, SAFEST, Approve, RequestRules, load_requests
+from vault.catalogue.toml_document import Document
 
 SHIPPED = Path(__file__).parents[2] / "policies" / "requests.toml"
 

@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+from vault.access.operator import at_the_console
 from vault.bootstrap import open_vault
 from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import at_the_console
-from vault.operations.create_subject import create_subject
+from vault.records.create import create_subject
 
 
 def person_in(folder: Path, external_ids: dict[str, str] | None = None, **profile: str) -> str:

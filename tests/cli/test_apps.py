@@ -9,7 +9,7 @@ import pytest
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
 from vault.cli.moments import parse_expiry
-from vault.cli.work import run
+from vault.cli.session import run
 from vault.errors import NotAuthenticated
 
 

@@ -11,12 +11,12 @@ import sys
 import pytest
 
 from vault.bootstrap import open_vault
-from vault.cli.work import run
+from vault.cli.session import run
+from vault.context import Caller
+from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import add_app
-from vault.operations.create_subject import create_subject
-from vault.operations.house import Caller
-from vault.operations.read_fields import read_fields
+from vault.records.create import create_subject
+from vault.records.read import read_fields
 
 
 def entries(text):

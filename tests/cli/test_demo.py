@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.cli.demo.people import LOCALES, MadeUp
+from vault.cli.demo.customers import LOCALES, MadeUp
 from vault.cli.demo.stage import _in_brief
 from vault.cli.demo.story import CHAPTERS
 

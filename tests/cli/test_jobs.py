@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
+from vault import workflows as room
 from vault.errors import Conflict
 from vault.jobs.workflow import Workflow
-from vault.operations import jobs as room
 
 JOB = uuid4()
 

@@ -10,12 +10,12 @@ import pytest
 
 from tests.policy.folders import shipped
 from vault.bootstrap import open_vault, shipped_policies
+from vault.consent.append import append_events
 from vault.consent.event import Event
+from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName, new_id
-from vault.operations.create_subject import create_subject
-from vault.operations.house import Caller
-from vault.operations.standing import append_events
 from vault.principals.principal import Principal
+from vault.records.create import create_subject
 
 MARKETING = shipped()["notices/marketing@3.md"]
 SELLER = Caller(Principal(PrincipalId(uuid4()), DEFAULT_TENANT, "shop", "app", (RoleName("sales"),)), "test")

@@ -14,10 +14,10 @@ import pytest
 from tests.packages.made_up import DEFAULT, approved, made_up_entries
 from vault.bootstrap import open_vault
 from vault.crypto import age
+from vault.export import build
+from vault.export.build import build_package
+from vault.export.tables import PACKAGE
 from vault.ids import SubjectId, new_id
-from vault.operations.packages import build
-from vault.operations.packages.build import build_package
-from vault.requests.tables import PACKAGE
 from vault.subjects.tables import SUBJECT
 
 PASSPHRASE = "correct horse battery staple"

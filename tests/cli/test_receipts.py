@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.test_audit import make_and_read
-from vault.consent.receipt import check_receipt, told
+from vault.consent.receipts.receipt import check_receipt, told
 from vault.crypto.signed import parse
 from vault.crypto.signing import key_id, public_of_jwk
 

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import person_in
 from vault.cli.retention_why import WIDTH, picture
-from vault.operations.retention.why_shapes import Ground, Kept, Limit
+from vault.retention.why_shapes import Ground, Kept, Limit
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 ROW = '("[bold]web-shop[/bold]", None)'
-CODE = f'from vault.cli.screen import show_table; show_table(("name", "state"), [{ROW}], empty="")'
+CODE = f'from vault.cli.output import show_table; show_table(("name", "state"), [{ROW}], empty="")'
 
 
 def at_a_terminal(code):
@@ -41,7 +41,7 @@ def test_a_pipe_gets_plain_columns():
 
 def test_json_is_one_line_with_ids_and_moments_as_text():
     code = (
-        "from datetime import *; from uuid import UUID; from vault.cli.screen import emit;"
+        "from datetime import *; from uuid import UUID; from vault.cli.output import emit;"
         "emit({'id': UUID(int=1), 'at': datetime(2026, 3, 5, 12, tzinfo=timezone.utc), 'name': 'Zoë'})"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.consent.receipts import FORMS, KEY, event, facts
-from vault.consent.receipt import signed_receipt
+from vault.consent.receipts.receipt import signed_receipt
 from vault.crypto.signed import LARGEST
 from vault.crypto.signing import PublicKey, SigningKey, as_jwk
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from vault.bootstrap import shipped_policies
 from vault.catalogue.terms import Article9, LegalBasis
 from vault.consent.event import EXPLICIT
-from vault.consent.ground import RESTRICTED, Ground, may_object, refusal
-from vault.consent.standing import NOTHING, PurposeStanding, Standing
+from vault.consent.legal_ground import RESTRICTED, Ground, may_object, refusal
+from vault.consent.state import NOTHING, PurposeStanding, Standing
 from vault.policy.policy_set import PolicySet
 from vault.storage.columns import to_microseconds
 

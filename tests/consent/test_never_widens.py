@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vault.consent.event import Event
-from vault.consent.standing import NOTHING, UNSAID, apply, fold, pack, unpack
+from vault.consent.state import NOTHING, UNSAID, apply, fold, pack, unpack
 from vault.ids import new_id
-from vault.operations.merge.says import carried
+from vault.merging.says import carried
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PURPOSES = ("news", "profiling")

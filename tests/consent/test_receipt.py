@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.consent.receipts import AT, FORMS, KEY, KINDS, PERSON, RECORDER, SUBJECT, event, facts
 from vault.consent.event import RESTRICTION, By, Method, Source
-from vault.consent.receipt import check_receipt, signed_receipt, told
-from vault.consent.receipt_facts import SAID
+from vault.consent.receipts.model import SAID
+from vault.consent.receipts.receipt import check_receipt, signed_receipt, told
 from vault.crypto.signed import BadDocument, parse
 from vault.crypto.signing import SigningKey
 
@@ -121,7 +121,7 @@ def test_nothing_stated_about_the_controller_leaves_a_whole_receipt(form):
 
 @each_form
 def test_a_purpose_that_the_policies_do_not_know_any_more_is_told_by_its_name(form):
-    from vault.consent.receipt_facts import PurposeFacts
+    from vault.consent.receipts.model import PurposeFacts
 
     said = verified(written(file_of(facts(event(purpose="old-one"), purpose=PurposeFacts.unknown("old-one")), form)))
     assert said.purpose == "old-one"

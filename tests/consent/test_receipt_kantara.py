@@ -8,7 +8,7 @@ import pytest
 
 from tests.consent.receipts import KINDS, PERSON, event, facts
 from vault.catalogue.controller import Controller
-from vault.consent.kantara import receipt
+from vault.consent.receipts.kantara import receipt
 
 MANDATORY = {
     "version": str, "jurisdiction": str, "consentTimestamp": int, "collectionMethod": str, "consentReceiptID": str,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.consent.event import CONSENT, OBJECTION, RESTRICTION, Event, decode, encode
-from vault.consent.standing import NOTHING, Standing, apply, fold, pack, unpack
+from vault.consent.state import NOTHING, Standing, apply, fold, pack, unpack
 from vault.ids import new_id
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

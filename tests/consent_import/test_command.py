@@ -13,8 +13,8 @@ from tests.support import FixedClock
 from tests.vaults import ADA
 from vault.cli import app
 from vault.errors import Unavailable
-from vault.operations.consent_import import run as running
-from vault.operations.consent_import.run import ConsentFile, import_consents_file
+from vault.imports import consent_files as running
+from vault.imports.consent_files import ConsentFile, import_consents_file
 
 HEAD = "external_id,purpose,decision,notice,method,occurred_at,evidence\n"
 YES = "{0},direct-marketing,given,marketing@3,checkbox,2020-01-02T03:04:05Z,scan {0}\n"
@@ -167,8 +167,8 @@ async def test_what_was_cut_off_is_ended_by_the_same_command(sqlite_node, tmp_pa
 async def test_an_import_of_people_does_not_touch_what_they_said(sqlite_node, tmp_path):
     """Ordinary imports bring values; there is no way in them to a consent, an objection or a restriction."""
     from tests.operations.imports import write_csv
-    from vault.operations.importing.mapping import parse_mapping
-    from vault.operations.importing.run import Request, import_file
+    from vault.imports.mapping import parse_mapping
+    from vault.imports.run import Request, import_file
 
     subject = await sqlite_node.create(external_ids={"shop": "1"})
     said = {"purpose": "direct-marketing", "decision": "refused"}

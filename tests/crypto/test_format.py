@@ -13,7 +13,7 @@ from tests.crypto import second_decoder
 from tests.crypto.support import VECTORS, fixed_random, subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.primitive import FORMAT
-from vault.crypto.provider import EnvironmentRootKey, FileRootKey
+from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.crypto.seal import place
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 

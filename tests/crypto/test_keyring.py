@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, exc, func, select, update
 
 from vault.crypto.keyring import FEW, Keyring
-from vault.crypto.provider import FileRootKey
+from vault.crypto.providers import FileRootKey
 from vault.crypto.seal import place
 from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context

@@ -9,7 +9,7 @@ import stat
 
 import pytest
 
-from vault.crypto.provider import EnvironmentRootKey, FileRootKey
+from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.errors import CannotOpen, Misconfigured
 
 VARIABLE = "CDV_TEST_ROOT_KEY"

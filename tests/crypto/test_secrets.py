@@ -14,7 +14,7 @@ import vault.crypto
 from tests.crypto.support import subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.keyring import Keyring
-from vault.crypto.provider import EnvironmentRootKey, FileRootKey
+from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.crypto.secret import Secret
 from vault.crypto.signing import SigningKey
 from vault.crypto.tenant_keys import KINDS, TenantKeys

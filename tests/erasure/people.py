@@ -9,12 +9,13 @@ from uuid import UUID
 import msgspec
 
 from tests.vaults import ADA
+from vault.catalogue.scope import Scope
+from vault.erasure.start import erasure_of
+from vault.erasure.workflow import ERASURE_STEPS
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.operations.erasure.begin import erasure_of
-from vault.operations.erasure.steps import ERASURE_STEPS
-from vault.operations.requests.change import DETAILS, request_place
-from vault.requests.request import Due, Event, Request, Scope
+from vault.requests.model import Due, Event, Request
 from vault.requests.store import add_request
+from vault.requests.transaction import DETAILS, request_place
 
 BOTH = {**ADA, "external_ids": None}
 LONG_AGO = "2010-01-05T12:00:00Z"

@@ -7,9 +7,9 @@ from uuid import UUID
 from tests.erasure.people import LATELY, ask, certificate, keys_of, run, somebody, state_of
 from tests.jobs.killing import Killable
 from tests.vaults import ADA
-from vault.requests.request import Scope
+from vault.catalogue.scope import Scope
 
-STEPS = "vault.operations.erasure.steps:ERASURE_STEPS"
+STEPS = "vault.erasure.workflow:ERASURE_STEPS"
 INSIDE = tuple(
     f"vault.operations.erasure.{name}"
     for name in (

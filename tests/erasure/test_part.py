@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.erasure.people import LATELY, LONG_AGO, ask, buy, certificate, erase, keys_of, run, somebody, state_of
 from tests.vaults import ADA
+from vault.catalogue.scope import Scope
+from vault.erasure.start import erasure_of
 from vault.ids import DEFAULT_TENANT
-from vault.operations.erasure.begin import erasure_of
-from vault.requests.request import Scope
 
 FIELDS = Scope(fields=("profile.phone", "profile.birth_date"))
 
@@ -84,7 +84,7 @@ async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest
     subject = await somebody(node)
     part, whole = await ask(node, subject, scope=FIELDS), await ask(node, subject)
     await run(node.house, part, until="take-away")
-    from vault.operations.erasure.begin import begin_erasure
+    from vault.erasure.start import begin_erasure
 
     assert await begin_erasure(node.house, DEFAULT_TENANT, whole) == 1.0
     await run(node.house, part)

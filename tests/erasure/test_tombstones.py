@@ -75,7 +75,7 @@ async def test_tombstones_tell_nobody_who_it_was(node, erased):
     rows = await node.sql("SELECT digest, kind FROM tombstone")
     assert sorted(row[1] for row in rows) == ["email", "external-id"]
     index = await node.house.keyring.index_keys("default")
-    from vault.operations.build import external_digest
+    from vault.subjects.rows import external_digest
 
     assert external_digest(index, "shop", "4711") not in {bytes(row[0]) for row in rows}
 

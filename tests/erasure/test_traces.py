@@ -10,12 +10,14 @@ import pytest
 from tests.erasure.people import LATELY, ask, certificate, erase, keys_of, rows_of, run, somebody, state_of
 from tests.vaults import ADA, Place, problem
 from vault.bootstrap import open_vault
+from vault.erasure import verify as prove
+from vault.erasure.start import erasure_of
+from vault.erasure.watch import ErasureWatch
 from vault.errors import CannotOpen
+from vault.export.tables import PACKAGE, PACKAGE_CHUNK
+from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.operations.erasure import prove
-from vault.operations.erasure.begin import erasure_of
-from vault.operations.erasure.watch import ErasureWatch
-from vault.requests.tables import IDENTITY_CODE, PACKAGE, PACKAGE_CHUNK, RECTIFICATION, SUBJECT_SESSION
+from vault.rectification.tables import RECTIFICATION
 from vault.subjects.store import Wanted
 
 
@@ -35,7 +37,7 @@ async def test_a_backup_of_before_opens_for_nobody_beside_the_key_store_of_now(s
         assert found.profile is not None
         keys = await restored.house.keyring.subject_keys(DEFAULT_TENANT, [found.id])
         from vault.crypto.seal import place
-        from vault.subjects.records import unpack
+        from vault.subjects.record_body import unpack
 
         for name, stored in unpack(found.profile).items():
             with pytest.raises(CannotOpen):

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from vault.bootstrap import shipped_policies
-from vault.consent.standing import NOTHING
-from vault.operations.erasure.verdict import Claim, Item, lines, purposes_kept_for, verdicts
-from vault.operations.retention.applying import ends_of
+from vault.consent.state import NOTHING
+from vault.erasure.verdict import Claim, Item, lines, purposes_kept_for, verdicts
 from vault.policy.policy_set import PolicySet
+from vault.retention.applying import ends_of
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Value
 

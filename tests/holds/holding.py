@@ -6,8 +6,8 @@ import asyncio
 
 import msgspec
 
+from vault.holds.resume_erasures import RESUME_STEPS, pending_resumes
 from vault.ids import DEFAULT_TENANT
-from vault.operations.holds.resume import RESUME_STEPS, pending_resumes
 
 HOLDS = "/v1/holds"
 REVIEW = "2026-09-01"

@@ -8,9 +8,9 @@ from tests.erasure.people import ask, erase, keys_of, rows_of, run, somebody, st
 from tests.holds.holding import ask_for_hold, certificates, go_on, hold_of, lift
 from tests.jobs.killing import Killable
 from tests.vaults import ADA
-from vault.operations.holds.resume import pending_resumes
+from vault.holds.resume_erasures import pending_resumes
 
-STEPS = "vault.operations.holds.resume:RESUME_STEPS"
+STEPS = "vault.holds.resume_erasures:RESUME_STEPS"
 
 
 async def test_a_hold_and_an_erasure_at_once_come_one_after_the_other(node):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from vault.consent.standing import Held, Standing
-from vault.retention.holds import held_by, purposes_of, refusing
+from vault.consent.held import purposes_of
+from vault.consent.state import Held, Standing
+from vault.retention.holds import held_by, refusing
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)
 ALL = Held(b"b" * 16, "fraud-prevention")

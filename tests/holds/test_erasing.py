@@ -20,12 +20,12 @@ from tests.erasure.people import (
 )
 from tests.holds.holding import HOLDS, certificates, go_on, hold_of, lift
 from tests.vaults import ADA, problem
+from vault.catalogue.scope import Scope
+from vault.erasure.start import erasure_of
+from vault.holds.resume_erasures import NAME, SOON, begin
 from vault.ids import DEFAULT_TENANT
-from vault.operations.erasure.begin import erasure_of
-from vault.operations.holds.resume import NAME, SOON, begin
-from vault.operations.jobs import pending_work, work_off
-from vault.operations.merge.run import merge_subjects
-from vault.requests.request import Scope
+from vault.merging.merge import merge_subjects
+from vault.workflows import pending_work, work_off
 
 
 async def test_what_is_held_stays_for_the_hold_and_the_rest_goes_now(node):

@@ -11,10 +11,10 @@ from tests.operations.ended import generalised
 from tests.rectify.asking import notices
 from tests.retention_sweep.people import go_to, swept, there
 from tests.vaults import ADA, problem
+from vault.catalogue.scope import Scope
 from vault.crypto.seal import place
 from vault.ids import DEFAULT_TENANT
-from vault.requests.request import Scope
-from vault.subjects.records import pack, unpack
+from vault.subjects.record_body import pack, unpack
 
 FULFILMENT = "order-fulfilment"
 

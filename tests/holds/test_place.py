@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 from tests.holds.holding import HOLDS, REVIEW, ask_for_hold, hold_of, ledger_lines, lift
 from tests.vaults import OTHER, problem
-from vault.consent.standing import unpack
+from vault.consent.state import unpack
 from vault.errors import Unavailable
-from vault.subjects.merging import locked_subjects
+from vault.subjects.merged import locked_subjects
 from vault.subjects.tables import SUBJECT
 
 

@@ -2,7 +2,7 @@
 
 A first run over a fresh vault tells which points a job passes; then one vault after the other dies at one of them::
 
-    job = Killable(place, "vault.operations.erasure.steps:ERASURE_STEPS", request_id)
+    job = Killable(place, "vault.erasure.workflow:ERASURE_STEPS", request_id)
     for point in await job.points():  # runs to the end
         job = ...  # over a fresh vault, for this one is used up
         assert await job.killed_at(point)

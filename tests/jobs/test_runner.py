@@ -15,8 +15,8 @@ import pytest
 
 from tests.jobs.steps import ALL, WORKFLOWS, done, plan, prepare
 from vault.ids import DEFAULT_TENANT, TenantId
-from vault.jobs import book as book_room
 from vault.jobs import engine as engine_room
+from vault.jobs import store as book_room
 from vault.jobs.runner import Jobs
 from vault.jobs.workflow import Sweep, Work
 
@@ -208,7 +208,7 @@ async def test_a_sweep_is_done_by_one_process_of_several_and_again_after_its_tim
 
 
 async def test_a_process_that_stops_lets_a_step_end_and_leaves_the_rest_to_the_next(sqlite_node, jobs, monkeypatch):
-    from vault.jobs import shift
+    from vault.jobs import worker as shift
 
     monkeypatch.setattr(shift, "GRACE_SECONDS", 0.05)
     await prepare(sqlite_node.house)

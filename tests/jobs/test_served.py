@@ -12,8 +12,8 @@ import pytest
 from tests.journeys.test_served import PATIENCE, Served
 from vault.bootstrap import open_vault
 from vault.clock import Clock
+from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import add_app
 
 PEOPLE = 3
 

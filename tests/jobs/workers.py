@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from tests.jobs.steps import plan
 from vault import logs
 from vault.bootstrap import open_vault
-from vault.jobs import book as book_room
 from vault.jobs import engine as engine_room
+from vault.jobs import store as book_room
 
 TAKEOVER = 1
 PATIENCE = 60.0
@@ -20,7 +20,7 @@ PATIENCE = 60.0
 def worker(place, *pending):
     """A process that runs the jobs of a vault, with these pending for good; killed at the end of the block."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.workers", "vault.jobs.shift"])
+    context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.workers", "vault.jobs.worker"])
     process = context.Process(target=_work, args=(place, pending), daemon=True)
     process.start()
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.vaults import problem
 from vault.bootstrap import apply_folders
-from vault.operations.administer import disable_app, revoke_key, set_roles
+from vault.governance.tenants import disable_app, revoke_key, set_roles
 
 UPSERT = "/v1/subjects:upsert"
 

@@ -14,8 +14,8 @@ import pytest
 
 from tests.retention_sweep.people import go_to, keys_of, state_of, sweeps_on_record, swept, there
 from tests.vaults import ROLES, problem
+from vault.governance.tenants import issue_key
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import issue_key
 
 MIA = {
     "name": "Mia Lind",

@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vault.bootstrap import open_vault
 from vault.clock import Clock
+from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
-from vault.operations.administer import add_app
 
 PATIENCE = 60.0
 """Seconds for anything that a process is waited for; a loaded machine is not a failing test."""

@@ -12,7 +12,7 @@ from tests.vaults import problem
 from vault.crypto.keyring import Keyring
 from vault.errors import Unavailable
 from vault.ids import TenantId
-from vault.operations.merge.run import finish_merges
+from vault.merging.merge import finish_merges
 from vault.storage.database import Database
 
 
@@ -59,7 +59,8 @@ async def keys_of(node, subject):
     [("records", "all_records"), ("run", "take_away"), ("run", "lead_to"), ("run", "carry_consents")],
 )
 async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
-    from vault.operations.merge import records, run
+    from vault.merging import merge as run
+    from vault.merging import records
 
     survivor, duplicate = await two(node)
     cut(monkeypatch, {"records": records, "run": run}[module], step, after=True)
@@ -72,7 +73,7 @@ async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeyp
 
 
 async def test_cut_off_at_the_commit_nothing_has_happened(node, monkeypatch):
-    from vault.audit.ledger import Ledger
+    from vault.audit.log import Ledger
 
     survivor, duplicate = await two(node)
     cut(monkeypatch, Ledger, "append_in", error=Unavailable)

@@ -10,9 +10,9 @@ import pytest
 
 from tests.consent_import.test_call import YES, bring
 from tests.merge.test_merge import merge
-from vault.consent.standing import fold, unpack
+from vault.consent.append import compare
+from vault.consent.state import fold, unpack
 from vault.ids import SubjectId
-from vault.operations.standing import compare
 
 GIVEN = {key: value for key, value in YES.items() if key != "occurred_at"}
 

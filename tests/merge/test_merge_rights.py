@@ -21,13 +21,13 @@ from tests.operations.identity.test_sessions import signed_in
 from tests.operations.requests.asking import apply_rules, kept, move, moved, submitted, verified, work_off
 from tests.rectify.asking import carry_out
 from tests.vaults import ADA, problem
+from vault.catalogue.scope import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.merge.pairs import find_pairs
-from vault.operations.requests.change import DETAILS, request_place
-from vault.operations.requests.steps import hand_back, start_request
-from vault.requests.recipients import list_notices
-from vault.requests.request import Scope
+from vault.merging.pairs import find_pairs
+from vault.recipients.store import list_notices
+from vault.requests.steps import hand_back, start_request
 from vault.requests.store import find_request
+from vault.requests.transaction import DETAILS, request_place
 
 SEEN = "identity card seen at the counter"
 NEW = {"changes": {"phone": "+442079460999"}}
@@ -270,7 +270,7 @@ async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_t
 
 
 async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch):
-    from vault.operations.merge import run as merging
+    from vault.merging import merge as merging
 
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)
@@ -300,7 +300,7 @@ async def test_an_erasure_that_is_approved_at_the_same_moment_is_never_lost(node
 
 
 async def test_whoever_verified_for_one_while_they_were_merged_is_asked_again(node, monkeypatch):
-    from vault.operations.requests import change
+    from vault.requests import transaction as change
 
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)
@@ -320,7 +320,7 @@ async def test_whoever_verified_for_one_while_they_were_merged_is_asked_again(no
 
 
 async def test_a_request_that_comes_in_between_the_locks_is_not_left_behind(postgres_place, clock, monkeypatch):
-    from vault.operations.merge import run as merging
+    from vault.merging import merge as merging
 
     lock = merging.locked_requests_of
     async with postgres_place.node(clock) as node:

@@ -10,7 +10,7 @@ from vault.consent.event import decode
 from vault.crypto.seal import place
 from vault.errors import CannotOpen
 from vault.ids import SubjectId
-from vault.subjects.records import open_body
+from vault.subjects.record_body import open_body
 
 CANARY = "KanarienvogelXq7"
 KEPT = {"name": "Ada Lovelace"}

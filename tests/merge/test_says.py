@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from vault.consent.event import Event
-from vault.consent.standing import apply, fold
+from vault.consent.state import apply, fold
 from vault.ids import new_id
-from vault.operations.merge.says import carried
+from vault.merging.says import carried
 
 WHO = UUID(int=1)
 DAY = timedelta(days=1)

@@ -11,19 +11,19 @@ from sqlalchemy import select, update
 from tests.policy.folders import shipped
 from tests.support import FixedClock
 from tests.vaults import ADA
-from vault.consent.standing import Standing, pack
+from vault.consent.state import Standing, pack
 from vault.crypto.seal import place as sealed_at
+from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.administer import apply_policies
-from vault.operations.append_record import append_record
-from vault.operations.create_subject import create_subject
-from vault.operations.explain import explain
-from vault.operations.find_subjects import find_subjects
-from vault.operations.list_records import list_records
-from vault.operations.read_fields import read_fields
 from vault.policy.policy_set import PolicySet
-from vault.subjects.records import Stored, unpack
-from vault.subjects.records import pack as pack_body
+from vault.records.append import append_record
+from vault.records.create import create_subject
+from vault.records.explain import explain
+from vault.records.list import list_records
+from vault.records.read import read_fields
+from vault.records.search import find_subjects
+from vault.subjects.record_body import Stored, unpack
+from vault.subjects.record_body import pack as pack_body
 from vault.subjects.tables import RECORD, SUBJECT
 
 KEPT = {

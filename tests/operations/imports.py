@@ -11,8 +11,8 @@ import msgspec
 
 from vault.bootstrap import open_vault
 from vault.ids import TenantId
-from vault.operations.importing.mapping import parse_mapping
-from vault.operations.importing.run import Request, Watcher, import_file
+from vault.imports.mapping import parse_mapping
+from vault.imports.run import Request, Watcher, import_file
 
 PEOPLE = """
 purpose = "order-fulfilment"
@@ -109,7 +109,7 @@ async def rows_of(node) -> dict[str, int]:
 
 async def subject_of(node, value, system="shop", tenant="default"):
     """Find a person by an external id."""
-    from vault.operations.build import external_digest
+    from vault.subjects.rows import external_digest
 
     keys = await node.house.keyring.index_keys(TenantId(tenant))
     digest = external_digest(keys, system, value)
@@ -118,7 +118,7 @@ async def subject_of(node, value, system="shop", tenant="default"):
 
 async def read(node, subject, *fields, purpose="subject-rights", role="dpo"):
     """Read fields the way an app does."""
-    from vault.operations.read_fields import read_fields
+    from vault.records.read import read_fields
 
     answer = await read_fields(node.house, await node.caller(role), subjects=[subject], fields=fields, purpose=purpose)
     return msgspec.json.decode(msgspec.json.encode(answer.results[0].fields))

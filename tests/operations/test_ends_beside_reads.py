@@ -12,12 +12,12 @@ from tests.operations.imports import PEOPLE, bring_in, write_csv
 from tests.rectify.asking import carry_out
 from tests.vaults import ADA
 from vault.ids import DEFAULT_TENANT
-from vault.operations.change_profile import patch_profile
-from vault.operations.create_subject import create_subject
-from vault.operations.letters.contact import find_contact
-from vault.operations.merge.duplicates import find_duplicates
-from vault.operations.requests.who import find_person
-from vault.subjects.records import unpack
+from vault.letters.contact import find_contact
+from vault.merging.duplicates import find_duplicates
+from vault.records.create import create_subject
+from vault.records.update import patch_profile
+from vault.requests.verification import find_person
+from vault.subjects.record_body import unpack
 
 DELIVERED = date(2029, 3, 5)
 """The last day on which anything claims the profile of somebody who never bought or wrote anything."""

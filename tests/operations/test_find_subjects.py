@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 
 from tests.vaults import problem
-from vault.operations import find_subjects
-from vault.subjects.index import digests
+from vault.records import search as find_subjects
+from vault.subjects.blind_index import digests
 
 SEARCH = "/v1/subjects:search"
 

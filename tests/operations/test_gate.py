@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from tests.operations.ended import policies
 from tests.policy.folders import shipped
 from vault.catalogue.model import CLEAR
-from vault.consent.ground import may_object
-from vault.consent.standing import PurposeStanding, Standing
-from vault.operations.decide import purpose_ground
-from vault.operations.retention.applying import ends_of, schedule_of
-from vault.operations.retention.gate import Dates, Gate, _claims_itself, _ends
+from vault.consent.lawfulness import purpose_ground
+from vault.consent.legal_ground import may_object
+from vault.consent.state import PurposeStanding, Standing
 from vault.policy.policy_set import PolicySet
+from vault.retention.applying import ends_of, schedule_of
 from vault.retention.clocks import Clocks
+from vault.retention.filter import Dates, Gate, _claims_itself, _ends
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import Sealed, Stored, open_body
-from vault.subjects.records import pack as pack_body
+from vault.subjects.record_body import Sealed, Stored, open_body
+from vault.subjects.record_body import pack as pack_body
 
 TODAY = datetime(2026, 3, 5, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

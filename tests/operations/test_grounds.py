@@ -6,9 +6,9 @@ from uuid import UUID
 
 from tests.vaults import problem
 from vault.bootstrap import apply_folders
+from vault.consent.append import append_events
 from vault.consent.event import Event
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.operations.standing import append_events
 
 FIELDS = ["name", "email"]
 P = "direct-marketing"

@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from tests.operations.imports import PEOPLE, people_csv, write_csv, write_jsonl
-from vault.cli.import_ import register
-from vault.cli.shell import Commands
+from vault.cli.errors import Commands
+from vault.cli.imports import register
 
 CANARY = "Kanarienvogel"
 
@@ -131,7 +131,7 @@ def test_the_progress_on_a_terminal_shows_no_value(tmp_path, monkeypatch):
     from rich.console import Console
 
     from vault.cli import import_screen
-    from vault.operations.importing.lines import LineFault
+    from vault.imports.importing_lines import LineFault
 
     shown = (tmp_path / "shown").open("w+")
     monkeypatch.setattr(import_screen, "Console", lambda **_how: Console(file=shown, force_terminal=True, width=120))
@@ -167,8 +167,8 @@ async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node,
     from pathlib import Path
 
     from tests.operations.imports import counts, read, subject_of
-    from vault.operations.importing.completejourney import prepare
-    from vault.operations.importing.run import Request, import_file
+    from vault.imports.completejourney import prepare
+    from vault.imports.run import Request, import_file
 
     async def bring_all_in():
         found = {}
@@ -213,7 +213,7 @@ async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node,
 def test_birth_dates_fit_the_bands_of_age_on_the_last_day_of_the_data():
     import random
 
-    from vault.operations.importing.completejourney import LAST_DAY, _birth_date
+    from vault.imports.completejourney import LAST_DAY, _birth_date
 
     def age(born):
         return LAST_DAY.year - born.year - ((born.month, born.day) > (LAST_DAY.month, LAST_DAY.day))

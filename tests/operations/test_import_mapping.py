@@ -10,10 +10,10 @@ import pytest
 
 from vault.catalogue.types import ValueProblem
 from vault.errors import InvalidInput
-from vault.operations.importing.cells import columns_of, make, make_moment
-from vault.operations.importing.completejourney import MAPPINGS
-from vault.operations.importing.mapping import Cell, format_of, parse_mapping, read_mapping
-from vault.operations.importing.permit import declared_fields
+from vault.imports.completejourney import MAPPINGS
+from vault.imports.lines import columns_of, make, make_moment
+from vault.imports.mapping import Cell, format_of, parse_mapping, read_mapping
+from vault.imports.task import declared_fields
 from vault.policy.policy_set import PolicySet
 
 LEAST = 'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n'

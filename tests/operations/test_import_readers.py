@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 
 from vault.errors import InvalidInput, Misconfigured
-from vault.operations.importing.lines import LineMaker
-from vault.operations.importing.mapping import FileForm, parse_mapping
-from vault.operations.importing.readers import CsvReader, JsonlReader, open_reader
-from vault.operations.importing.survey import survey
+from vault.imports.importing_lines import LineMaker
+from vault.imports.mapping import FileForm, parse_mapping
+from vault.imports.readers import CsvReader, JsonlReader, open_reader
+from vault.imports.survey import survey
 
 MAPPING = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
 CELLS = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=8)

@@ -12,15 +12,15 @@ import pytest
 
 from tests.operations.imports import PEOPLE, PURCHASES, Faults, bring_in, counts, people_csv, rows_of, write_csv
 from vault.errors import Unavailable
-from vault.operations.importing import chunk as chunk_module
+from vault.imports import chunk as chunk_module
 
 CHILD = """
 import asyncio, sys
 from functools import partial
 from pathlib import Path
 from vault.bootstrap import open_vault
-from vault.operations.importing.mapping import parse_mapping
-from vault.operations.importing.run import Request, Watcher, import_file
+from vault.imports.mapping import parse_mapping
+from vault.imports.run import Request, Watcher, import_file
 
 class Tell(Watcher):
     def advanced(self, lines):

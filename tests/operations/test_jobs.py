@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 
 from tests.vaults import problem
+from vault import workflows as room
 from vault.errors import Conflict
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.workflow import Workflow
-from vault.operations import jobs as room
-from vault.operations.jobs import STATES, Work, list_jobs, pending_work, plan_of, work_off
+from vault.workflows import STATES, Work, list_jobs, pending_work, plan_of, work_off
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from tests.packages.made_up import with_package
 from tests.recipients.telling import one_notice
 from tests.vaults import ADA
-from vault.operations.identity.session import add_session
-from vault.operations.requests.steps import start_request
+from vault.identity.session import add_session
+from vault.requests.steps import start_request
 from vault.retention.reviews import Ended, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}

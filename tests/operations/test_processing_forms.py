@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from tests.policy.folders import shipped
 from vault.audit.usage import Use
+from vault.governance import page
+from vault.governance import record_formats as sheet
+from vault.governance.facts import Facts
+from vault.governance.processing_record import build
+from vault.governance.record_facts import grants_of
+from vault.governance.usage import Tally
 from vault.ids import TenantId
-from vault.operations.processing import page, sheet
-from vault.operations.processing.facts import Facts
-from vault.operations.processing.grants import grants_of
-from vault.operations.processing.record import build
-from vault.operations.processing.tally import Tally
 from vault.policy.policy_set import PolicySet
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)

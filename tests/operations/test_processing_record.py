@@ -9,13 +9,13 @@ import pytest
 
 from tests.support import FixedClock
 from tests.vaults import ROLES
-from vault.audit import ledger
+from vault.audit import log as ledger
 from vault.clock import rfc3339
+from vault.context import Caller
 from vault.errors import Denied, InvalidInput
+from vault.governance.operations_processing_record import processing_record
+from vault.governance.tenants import add_app, disable_app, set_roles
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.operations.administer import add_app, disable_app, set_roles
-from vault.operations.house import Caller
-from vault.operations.processing_record import processing_record
 from vault.policy.policy_set import PolicySet
 
 
@@ -215,7 +215,7 @@ async def test_a_disabled_app_that_has_read_is_found(node):
 async def test_a_recipient_that_the_purpose_names_needs_no_role(node):
     parcels, _ = await add_app(node.house, DEFAULT_TENANT, "parcel-services", ["fulfilment"])
     ada = await node.create()
-    from vault.operations.read_fields import read_fields
+    from vault.records.read import read_fields
 
     await read_fields(
         node.house, Caller(parcels, "test"), subjects=[UUID(ada)], fields=["name"], purpose="order-fulfilment"

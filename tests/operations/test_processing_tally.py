@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.audit.usage import KINDS, Use
-from vault.operations.processing import tally
-from vault.operations.processing.tally import Count, Tally
+from vault.governance import usage as tally
+from vault.governance.usage import Count, Tally
 
 SHOP = "01a201ab-0d4b-7828-b9af-02e78890e8b4"
 

@@ -11,7 +11,7 @@ from tests.operations.ended import KEPT, START, Desk, at, generalised, policies
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.retention import clock_reader
 from vault.retention.reviews import Ended, decide_review, open_reviews, reviews_in
-from vault.subjects.records import open_body, pack
+from vault.subjects.record_body import open_body, pack
 
 OVER = "retention-over"
 SUPPORTED = date(2028, 3, 5)

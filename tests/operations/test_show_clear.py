@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from tests.operations.ended import START, Desk, codes, plain
 from vault.errors import CannotOpen
 from vault.ids import new_id
-from vault.operations.read_fields import read_fields
+from vault.records.read import read_fields
 
 WANTED = ["name", "email", "phone"]
 ASK = ("sales", "order-fulfilment", WANTED)

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
+from vault.consent.append import append_events, compare, count_by_notice, repair
 from vault.consent.event import Event
-from vault.consent.standing import fold, pack, unpack
+from vault.consent.state import fold, pack, unpack
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.operations.standing import append_events, compare, count_by_notice, repair
 from vault.subjects.store import Wanted
 
 P = "direct-marketing"

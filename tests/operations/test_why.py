@@ -7,9 +7,9 @@ from uuid import UUID, uuid4
 
 from tests.erasure.people import buy, somebody
 from tests.vaults import problem
+from vault.access.operator import at_the_console
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.administer import at_the_console
-from vault.operations.retention.why import why
+from vault.retention.explain import why
 from vault.retention.reviews import Ended, open_reviews
 
 ADA = "ada@example.org"

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import msgspec
 
+from vault.export import build
+from vault.export.build import build_package
+from vault.export.chunks import CHUNK
+from vault.export.package_job import PACKAGE_STEPS
 from vault.ids import TenantId, new_id
 from vault.jobs.workflow import Workflow
-from vault.operations.package_job import PACKAGE_STEPS
-from vault.operations.packages import build
-from vault.operations.packages.build import build_package
-from vault.operations.packages.chunks import CHUNK
-from vault.requests.request import Due, Event, Request, Verification
+from vault.requests.model import Due, Event, Request, Verification
 from vault.requests.store import add_request, find_request, save_request
 
 DEFAULT = TenantId("default")

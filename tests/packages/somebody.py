@@ -6,11 +6,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from tests.packages.made_up import DEFAULT, approved, request_of
+from vault.export.collect import gather
+from vault.export.content import entries
 from vault.ids import new_id
-from vault.operations.build import Maker, record_rows
-from vault.operations.packages.content import entries
-from vault.operations.packages.facts import gather
-from vault.subjects.records import Origin
+from vault.subjects.record_body import Origin
+from vault.subjects.rows import Maker, record_rows
 
 PROFILE = {
     "name": "Ada Lovelace",

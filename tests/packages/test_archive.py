@@ -17,10 +17,11 @@ import pytest
 from vault.crypto.signed import BadDocument
 from vault.crypto.signing import SigningKey
 from vault.errors import TooLarge
-from vault.requests import archive, archive_check
-from vault.requests.archive import MANIFEST, UnsafeName, check_name, write_archive
-from vault.requests.archive_check import check_archive
-from vault.requests.manifest import Cover, signed_manifest
+from vault.export import archive
+from vault.export import verify as archive_check
+from vault.export.archive import MANIFEST, UnsafeName, check_name, write_archive
+from vault.export.manifest import Cover, signed_manifest
+from vault.export.verify import check_archive
 
 KEY = SigningKey(bytes(range(32)))
 MADE = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)

@@ -14,16 +14,16 @@ import pytest
 from tests.packages.made_up import CONTENT, DEFAULT, approved, built, change, made_up_entries, request_of
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, NotFound
+from vault.export import build
+from vault.export.archive import UnsafeName
+from vault.export.build import OUTRUN_SECONDS, build_package
+from vault.export.chunks import CHUNK, cut, open_chunk, package_place, seal_chunk
+from vault.export.download import open_package
+from vault.export.expire import expire_packages
+from vault.export.package_job import announce_package
+from vault.export.store import drop_packages, find_package
+from vault.export.verify import check_archive
 from vault.ids import SubjectId
-from vault.operations.package_job import announce_package
-from vault.operations.packages import build
-from vault.operations.packages.build import OUTRUN_SECONDS, build_package
-from vault.operations.packages.chunks import CHUNK, cut, open_chunk, package_place, seal_chunk
-from vault.operations.packages.download import open_package
-from vault.operations.packages.expire import expire_packages
-from vault.operations.packages.store import drop_packages, find_package
-from vault.requests.archive import UnsafeName
-from vault.requests.archive_check import check_archive
 from vault.requests.machine import WrongState
 
 

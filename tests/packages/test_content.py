@@ -15,20 +15,20 @@ import pytest
 from tests.packages.made_up import DEFAULT, approved, request_of
 from tests.packages.somebody import PROFILE, RECORDS, buy, content_of, files_of, somebody
 from tests.support import FixedClock
+from vault.access import authorization as decide
+from vault.access.callers import THE_PERSON, the_person
+from vault.catalogue.scope import Scope
 from vault.crypto.seal import place
 from vault.errors import NotFound
+from vault.export.build import build_package
+from vault.export.content import package_entries
+from vault.export.contents import data_file, schema
+from vault.export.download import open_package
+from vault.export.records import records
 from vault.ids import RecordId, SubjectId, new_id
-from vault.operations import decide
-from vault.operations.packages.build import build_package
-from vault.operations.packages.content import package_entries
-from vault.operations.packages.data_file import data_file, schema
-from vault.operations.packages.download import open_package
-from vault.operations.packages.records import records
-from vault.operations.rectify.sealed import Sealer
-from vault.operations.system import THE_PERSON, the_person
-from vault.requests.rectifications import add_rectifications
-from vault.requests.request import Scope
-from vault.subjects.records import Origin, pack, seal_values
+from vault.rectification.sealed import Sealer
+from vault.rectification.store import add_rectifications
+from vault.subjects.record_body import Origin, pack, seal_values
 
 OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")
 

@@ -12,17 +12,17 @@ import pytest
 
 from tests.packages.made_up import CONTENT, DEFAULT, approved, built, change, made_up_entries, request_of
 from tests.vaults import OTHER, problem
-from vault.api.porch import Deadline
+from vault.access.callers import the_person
 from vault.crypto import age
 from vault.errors import CannotOpen, Denied, Gone, InvalidInput, NotFound
+from vault.export import build
+from vault.export.build import build_package
+from vault.export.download import open_package
+from vault.export.expire import expire_packages
+from vault.export.store import drop_packages
+from vault.export.verify import check_archive
+from vault.http.middleware import Deadline
 from vault.ids import SubjectId
-from vault.operations.packages import build
-from vault.operations.packages.build import build_package
-from vault.operations.packages.download import open_package
-from vault.operations.packages.expire import expire_packages
-from vault.operations.packages.store import drop_packages
-from vault.operations.system import the_person
-from vault.requests.archive_check import check_archive
 
 PASSPHRASE = "correct horse battery staple"
 

@@ -7,8 +7,8 @@ from datetime import date
 
 from tests.operations.ended import Desk, generalised, policies
 from tests.packages.somebody import files_of
-from vault.consent.standing import Held
-from vault.requests.request import Scope
+from vault.catalogue.scope import Scope
+from vault.consent.state import Held
 
 REVIEWED = '[limit.phones]\nmost = "P1Y"\nsince = "collected"\nfields = ["phone"]\nreason = "r"\nthen = "review"\n'
 OVER = date(2029, 3, 6)

@@ -10,8 +10,8 @@ from tests.packages.made_up import CONTENT, approved, request_of
 from tests.support import FixedClock
 from tests.vaults import Node, fresh_place
 from vault.bootstrap import open_vault
-from vault.operations.packages.download import open_package
-from vault.requests.archive_check import check_archive
+from vault.export.download import open_package
+from vault.export.verify import check_archive
 
 STEPS = "tests.packages.made_up:MADE_UP"
 AFTERWARDS = (

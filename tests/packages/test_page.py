@@ -15,16 +15,16 @@ import pytest
 from tests.packages.somebody import PROFILE, buy, files_of, somebody
 from vault.catalogue.terms import Article9, LegalBasis
 from vault.consent import event as events
-from vault.operations.packages import page as page_module
-from vault.operations.packages.flow import MOST, Flow
-from vault.operations.packages.shapes import InUse, RecipientTold
-from vault.operations.packages.values import lines
-from vault.operations.packages.wording import LANGUAGES, texts_in
+from vault.export import html as page_module
+from vault.export.flow import MOST, Flow
+from vault.export.schema import InUse, RecipientTold
+from vault.export.translations import LANGUAGES, texts_in
+from vault.export.values import lines
 from vault.policy.policy_set import PolicySet
-from vault.requests import rectifications
+from vault.rectification import store as rectifications
 from vault.requests.grounds import grounds_for
 from vault.requests.machine import KINDS, STATES
-from vault.requests.request import Regime
+from vault.requests.model import Regime
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>'\"&{{ 7*7 }}"
@@ -140,7 +140,7 @@ async def test_the_page_shows_the_newest_records_and_points_to_all_of_them(sqlit
 def test_every_language_has_the_same_texts_with_the_same_places_for_values():
     read = {}
     for language in LANGUAGES:
-        text = files("vault.operations.packages").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
+        text = files("vault.export").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
         read[language] = _flat(tomllib.loads(text))
 
     english = read["en"]
@@ -171,16 +171,14 @@ def test_the_shipped_words_translate_every_name_of_the_shipped_policies():
 def test_every_category_of_the_shipped_catalogue_has_a_word():
     shipped = PolicySet.from_folder(ROOT / "policies")
     for language in LANGUAGES:
-        known = tomllib.loads(
-            files("vault.operations.packages").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
-        )["word"]["category"]
+        known = tomllib.loads(files("vault.export").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8"))[
+            "word"
+        ]["category"]
         assert {each.category for each in shipped.catalogue.fields()} <= known.keys()
 
 
 def test_every_code_that_the_page_tells_has_a_word():
-    known = tomllib.loads(files("vault.operations.packages").joinpath("texts", "en.toml").read_text(encoding="utf-8"))[
-        "word"
-    ]
+    known = tomllib.loads(files("vault.export").joinpath("texts", "en.toml").read_text(encoding="utf-8"))["word"]
     grounds = {code for kind in KINDS for regime in get_args(Regime) for code in grounds_for(kind, regime)}
 
     assert known["ground"].keys() >= grounds

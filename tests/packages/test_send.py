@@ -12,8 +12,8 @@ import pytest
 
 from tests.packages.made_up import approved, built, change, made_up_entries
 from tests.vaults import problem
-from vault.operations.packages import build
-from vault.requests.archive_check import check_archive
+from vault.export import build
+from vault.export.verify import check_archive
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.packages.somebody import PURCHASE, buy, files_of, somebody
-from vault.operations.packages.sheets import harmless, paths
+from vault.export.csv_tables import harmless, paths
 
 FORMULAS = [
     "=1+1",

@@ -7,9 +7,9 @@ import json
 import zipfile
 
 from tests.packages.made_up import DEFAULT, approved
-from vault.operations.packages.build import build_package
-from vault.operations.packages.download import open_package
-from vault.requests.archive_check import check_archive
+from vault.export.build import build_package
+from vault.export.download import open_package
+from vault.export.verify import check_archive
 
 NAMES = {"index.html", "README.txt", "data.json", "data.schema.json", "manifest.json"}
 

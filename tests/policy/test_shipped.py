@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.folders import SHIPPED, shipped
+from vault.catalogue.collections import SPECIAL, within
 from vault.catalogue.consent import AGES, OTHER_AGE
-from vault.catalogue.load import SPECIAL, within
 from vault.policy.decisions import Decisions
 from vault.policy.policy_set import PolicySet
 

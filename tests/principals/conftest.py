@@ -11,8 +11,8 @@ import pytest
 from joserfc import jwk, jwt
 from joserfc.errors import SecurityWarning
 
+from vault.principals.oidc import OidcIssuer
 from vault.principals.store import Principals
-from vault.principals.tokens import OidcIssuer
 from vault.storage.database import Database
 from vault.storage.tables import DataTable
 

@@ -6,7 +6,7 @@ from joserfc import jwk
 
 from vault.errors import Misconfigured, NotAuthenticated, Unavailable
 from vault.principals.jwks import Jwks, usable_keys
-from vault.principals.tokens import TokenVerifier
+from vault.principals.oidc import TokenVerifier
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from uuid import UUID
 import pytest
 
 from vault.errors import InvalidInput, TooMany, Unavailable
-from vault.principals.limits import Limits
 from vault.principals.principal import Principal
+from vault.principals.rate_limit import Limits
 
 ADA = Principal(id=UUID(int=1), tenant="default", name="ada", kind="app", roles=())
 GRACE = Principal(id=UUID(int=2), tenant="default", name="grace", kind="app", roles=())

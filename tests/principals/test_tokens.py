@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from joserfc import jwk
 
 from vault.errors import Misconfigured, NotAuthenticated
+from vault.principals.oidc import LEEWAY, TenantClaim, TokenVerifier, unverified_issuer
 from vault.principals.store import Principals
-from vault.principals.tokens import LEEWAY, TenantClaim, TokenVerifier, unverified_issuer
 
 
 @pytest.fixture

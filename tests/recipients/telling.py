@@ -5,9 +5,9 @@ from __future__ import annotations
 from uuid import UUID
 
 from vault.ids import SubjectId, TenantId
-from vault.operations.recipients.notify import NOTIFY, pending_notices
-from vault.operations.recipients.tell import EVERYTHING, tell_recipients
-from vault.requests.recipients import list_notices
+from vault.recipients.delivery import NOTIFY, pending_notices
+from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.store import list_notices
 
 DEFAULT = TenantId("default")
 

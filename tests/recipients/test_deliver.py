@@ -14,7 +14,7 @@ from standardwebhooks.webhooks import WebhookVerificationError
 from tests.recipients.receiver import status
 from tests.recipients.telling import notices, one_notice, tell, with_webhook, work_off
 from vault.clock import Clock
-from vault.operations.recipients.notify import DELAYS, JITTER, deliver, pending_notices
+from vault.recipients.delivery import DELAYS, JITTER, deliver, pending_notices
 
 
 async def _try_all(node, clock):

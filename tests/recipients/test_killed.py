@@ -6,7 +6,7 @@ from tests.jobs.killing import Killable
 from tests.recipients.telling import notices, one_notice, with_webhook
 from tests.support import FixedClock
 
-NOTIFY = "vault.operations.recipients.notify:NOTIFY"
+NOTIFY = "vault.recipients.delivery:NOTIFY"
 
 
 def _job(place, notice, clock):
@@ -15,7 +15,7 @@ def _job(place, notice, clock):
         NOTIFY,
         notice.id,
         moment=clock.now(),
-        also=("vault.outbound.post:Post.send",),
+        also=("vault.messaging.post:Post.send",),
         settings={"webhooks_to_private_addresses": True},
     )
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.packages.made_up import approved
 from tests.recipients.telling import DEFAULT, notices, tell, told
-from vault.audit import ledger
+from vault.audit import log as ledger
+from vault.export.build import build_package
 from vault.ids import TenantId
-from vault.operations.packages.build import build_package
-from vault.operations.recipients.tell import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, tell_recipients
 
 OTHER = TenantId("acme")
 

@@ -134,9 +134,9 @@ async def test_an_app_of_another_tenant_is_nobody(sqlite_node):
 
 async def test_whoever_is_no_app_has_no_webhook(sqlite_node):
     await sqlite_node.sql("DELETE FROM api_key")
+    from vault.access.operator import at_the_console
     from vault.errors import InvalidInput
-    from vault.operations.administer import at_the_console
-    from vault.operations.recipients.webhooks import set_webhook
+    from vault.recipients.webhooks import set_webhook
 
     with pytest.raises(InvalidInput) as caught:
         await set_webhook(sqlite_node.house, at_the_console(), "https://crm.example.org/")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from vault.catalogue.scope import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.requests.decide import approve_request
-from vault.operations.requests.verified import verify_request
-from vault.operations.submit_request import Asked, submit_request
-from vault.operations.workflows import WORKFLOWS
-from vault.requests.request import Scope, Verification
+from vault.operations_workflows import WORKFLOWS
+from vault.requests.decide import approve_request
+from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request
+from vault.requests.submit import Asked, submit_request
+from vault.requests.verified import verify_request
 
 
 async def ask(node, subject, kind, *, purposes=(), **details):
@@ -59,7 +60,7 @@ async def moves(node, request):
 
 async def notices(node, request):
     """Return what was told to apps because of a request: kind, and names of fields."""
-    from vault.requests.recipients import list_notices
+    from vault.recipients.store import list_notices
 
     async with node.house.data.reading() as connection:
         found = await list_notices(connection, DEFAULT_TENANT, request=request, limit=100)

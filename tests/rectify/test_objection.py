@@ -6,11 +6,11 @@ import pytest
 
 from tests.rectify.asking import approve, ask, carry_out, consents, moves, notices, run, state, verify
 from tests.vaults import problem
+from vault.consent.append import compare
 from vault.ids import DEFAULT_TENANT
-from vault.operations.rectify.steps import uphold, withdraw
-from vault.operations.requests.decide import approve_request, cancel_request, reject_request, reopen_request
-from vault.operations.requests.steps import hand_back, start_request
-from vault.operations.standing import compare
+from vault.rectification.steps import uphold, withdraw
+from vault.requests.decide import approve_request, cancel_request, reject_request, reopen_request
+from vault.requests.steps import hand_back, start_request
 
 GIVEN = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox"}
 FRAUD = "fraud-prevention"
@@ -82,7 +82,7 @@ async def test_direct_marketing_ends_at_once_and_nobody_decides(node):
 async def test_an_objection_without_purposes_is_to_all_that_may_be_objected_to(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     policy_set = node.house.policies.active(DEFAULT_TENANT).policy_set
-    from vault.consent.ground import may_object
+    from vault.consent.legal_ground import may_object
 
     await carry_out(node, subject, "objection")
     history = (await consents(node, subject))["history"]

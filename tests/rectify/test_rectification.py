@@ -9,10 +9,10 @@ import pytest
 from tests.rectify.asking import approve, ask, carry_out, listed, moves, notices, run, shown, state, verify
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations.rectify.sealed import open_details
-from vault.operations.rectify.steps import rectify
-from vault.requests.rectifications import rectifications_of
-from vault.subjects.records import unpack
+from vault.rectification.sealed import open_details
+from vault.rectification.steps import rectify
+from vault.rectification.store import rectifications_of
+from vault.subjects.record_body import unpack
 from vault.subjects.tables import RECORD
 
 NEW = "new@example.org"
@@ -160,7 +160,7 @@ async def test_a_step_that_is_killed_has_done_nothing(node, monkeypatch):
     request = await ask(node, subject, "rectification", changes={"email": NEW, "name": "A. K."})
     await verify(node, request)
     with monkeypatch.context() as patched:
-        patched.setattr("vault.operations.rectify.correct.tell_recipients", _killed)
+        patched.setattr("vault.rectification.correct.tell_recipients", _killed)
         with pytest.raises(SystemError):
             await approve(node, request)
     assert await listed(node, subject) == []
@@ -186,7 +186,7 @@ async def test_what_cannot_be_carried_out_any_more_goes_back_to_staff(node):
 
 async def test_a_reopened_request_is_carried_out_anew(sqlite_node):
     node = sqlite_node
-    from vault.operations.requests.decide import reopen_request
+    from vault.requests.decide import reopen_request
 
     subject = await node.create()
     done = await carry_out(node, subject, "rectification", changes={"email": NEW})

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.requests.deadlines import due, earlier_working_day
-from vault.requests.request import Suspension
+from vault.requests.model import Suspension
 
 NOON = 12
 TABLE = [

@@ -13,11 +13,11 @@ from tests.vaults import ADA
 from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.ids import DEFAULT_TENANT
-from vault.operations.sweeping.pace import Pace
-from vault.operations.sweeping.sweeps import sweep
 from vault.policy.policy_set import PolicySet
-from vault.subjects.records import unpack
+from vault.subjects.record_body import unpack
 from vault.subjects.tables import RECORD
+from vault.sweep.pace import Pace
+from vault.sweep.sweeps import sweep
 
 __all__ = ["ADA", "DEFAULT_TENANT", "buy", "keys_of", "rows_of", "somebody", "state_of"]
 

@@ -13,8 +13,8 @@ from tests.rectify.asking import carry_out
 from tests.retention_sweep.people import ADA, DEFAULT_TENANT, keys_of, rows_of, somebody, state_of, swept, there
 from tests.support import FixedClock
 from vault.crypto.seal import version_of
-from vault.operations.erasure.begin import begin_erasure
-from vault.requests.erasures import RETENTION, Erasure, Facts, add_swept
+from vault.erasure.start import begin_erasure
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_swept
 
 THEN, NOW = datetime(2022, 2, 1, 12, tzinfo=UTC), FixedClock().now()
 SAID = {

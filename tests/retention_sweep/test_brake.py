@@ -6,11 +6,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from tests.retention_sweep.people import DEFAULT_TENANT, put_in_force, state_of, sweeps_on_record, swept, there, unpaced
-from vault.operations.sweeping import act
-from vault.operations.sweeping.brake import FEW, most_of
-from vault.operations.sweeping.job import HELD_UP, begin_sweeps, lay_down, sweep_step
-from vault.operations.sweeping.sweeps import sweep
 from vault.policy.policy_set import PolicySet
+from vault.sweep import apply as act
+from vault.sweep.safeguard import FEW, most_of
+from vault.sweep.sweeps import sweep
+from vault.sweep.workflow import HELD_UP, begin_sweeps, lay_down, sweep_step
 
 SHORT = ('[purpose.order-fulfilment]\nkeep = "P3Y"', '[purpose.order-fulfilment]\nkeep = "P3D"')
 MISTAKE = (
@@ -103,7 +103,7 @@ async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, cl
             await put_in_force(node, ('keep = "P3D"', 'keep = "P2D"'))
         await real(house, tenant, run, found, note)
 
-    from vault.operations.sweeping import run as running
+    from vault.sweep import run as running
 
     running.act, before = then_change, running.act
     try:

@@ -11,10 +11,10 @@ import pytest
 from tests.jobs.killing import Killable, every
 from tests.retention_sweep.people import ADA, DEFAULT_TENANT, keys_of, rows_of, somebody, state_of, there
 from tests.support import FixedClock
-from vault.operations.sweeping.job import lay_down, sweep_step
-from vault.retention.sweeps import SILENT, find_sweep
+from vault.sweep.store import SILENT, find_sweep
+from vault.sweep.workflow import lay_down, sweep_step
 
-SWEEP = "vault.operations.sweeping.job:SWEEP"
+SWEEP = "vault.sweep.workflow:SWEEP"
 INSIDE = tuple(
     f"vault.operations.sweeping.{name}"
     for name in ("act:renew_besides", "act:clear_besides", "act:close_people", "act:end_erasures", "run:put_off")

@@ -11,15 +11,15 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.consent.standing import Held, PurposeStanding, Standing, pack
-from vault.operations.retention.applying import day_of, ends_of, values_of
-from vault.operations.sweeping.look import Person, foresee, look_at
+from vault.consent.state import Held, PurposeStanding, Standing, pack
 from vault.policy.policy_set import PolicySet
+from vault.retention.applying import day_of, ends_of, values_of
 from vault.retention.clocks import Clocks
 from vault.retention.holds import held_by
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import Stored, happened_at, unpack
-from vault.subjects.records import pack as pack_body
+from vault.subjects.record_body import Stored, happened_at, unpack
+from vault.subjects.record_body import pack as pack_body
+from vault.sweep.evaluate import Person, foresee, look_at
 
 POLICIES = PolicySet.from_folder(Path(__file__).parents[2] / "policies")
 _RULES = POLICIES.files["retention.toml"]

@@ -26,12 +26,12 @@ from tests.retention_sweep.people import (
     unpaced,
     write_to,
 )
-from vault.consent.standing import Held, Standing, pack
-from vault.operations.sweeping import act
-from vault.operations.sweeping.run import run_sweep
-from vault.operations.sweeping.sweeps import sweep
-from vault.retention.sweeps import SILENT, sweep_under_way
-from vault.subjects.index import digests
+from vault.consent.state import Held, Standing, pack
+from vault.subjects.blind_index import digests
+from vault.sweep import apply as act
+from vault.sweep.run import run_sweep
+from vault.sweep.store import SILENT, sweep_under_way
+from vault.sweep.sweeps import sweep
 
 LAST_DAY = date(2029, 3, 5)
 """Three years after the last contact, which is the day on which the person came in."""
@@ -253,7 +253,7 @@ async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(n
             others[0] = await run_sweep(house, tenant, under_way.id, unpaced())
         await real(house, tenant, run, found, note)
 
-    monkeypatch.setattr("vault.operations.sweeping.run.act", slow)
+    monkeypatch.setattr("vault.sweep.run.act", slow)
     assert await sweep(node.house, DEFAULT_TENANT, pace=unpaced()) is None
     assert others[0].counts.whole == 3
     assert {await state_of(node, each) for each in people} == {"erased"}
@@ -262,7 +262,7 @@ async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(n
 
 @pytest.mark.parametrize("per_minute", [1, 9, 100, 60_000])
 async def test_it_never_looks_at_more_people_a_minute_than_allowed(per_minute):
-    from vault.operations.sweeping.pace import Pace
+    from vault.sweep.pace import Pace
 
     at, seen = [0.0], []
 

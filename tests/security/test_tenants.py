@@ -9,7 +9,7 @@ import pytest
 from tests.policy.folders import shipped
 from tests.vaults import OTHER, problem, without_ids
 from vault.bootstrap import policy_folder
-from vault.operations.administer import apply_policies
+from vault.governance.tenants import apply_policies
 from vault.policy.policy_set import PolicySet
 
 EVENT = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d"

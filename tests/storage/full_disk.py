@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from tests.storage.conftest import make_tables
 from tests.storage.tables import ALL, THING, thing
-from vault.audit.ledger import Ledger
+from vault.audit.log import Ledger
 from vault.audit.tables import ENTRY, AuditEntry
 from vault.clock import Clock
 from vault.errors import Unavailable

@@ -10,7 +10,7 @@ from vault.catalogue.model import Field, Index
 from vault.catalogue.terms import Sensitivity
 from vault.catalogue.types import index_text
 from vault.crypto.derive import IndexKeys
-from vault.subjects.index import PREFIXES, digests, matches, sought, tail_length
+from vault.subjects.blind_index import PREFIXES, digests, matches, sought, tail_length
 
 KEYS = IndexKeys(bytes(32))
 EXACT, PREFIX, TAIL = Index("exact"), Index("prefix"), Index("last_4")

@@ -14,7 +14,7 @@ from vault.crypto.seal import SubjectKeys, place
 from vault.errors import CannotOpen
 from vault.ids import new_id
 from vault.storage.columns import to_microseconds
-from vault.subjects.records import (
+from vault.subjects.record_body import (
     NotWhole,
     Origin,
     Picker,

@@ -10,8 +10,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from vault.catalogue.types import PARAMETERS, TYPES, ValueProblem, encode
-from vault.subjects.views import VIEWS, describe, show
-from vault.subjects.views.texts import MASK
+from vault.catalogue.types.text_views import MASK
+from vault.catalogue.types.views import VIEWS, describe, show
 
 TODAY = date(2026, 11, 22)
 PARIS = {"street": "12 rue de la Paix", "postal_code": "75002", "city": "Paris", "country": "FR"}

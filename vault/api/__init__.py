@@ -1,1 +1,1 @@
-"""The HTTP door for apps: FastAPI on uvicorn, everything under ``/v1``."""
+"""The HTTP API for apps, under ``/v1``."""

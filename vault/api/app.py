@@ -9,16 +9,11 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
-from vault.api import bodies, problems
-from vault.api.metrics import Sizes
-from vault.api.porch import Deadline, Porch
-from vault.api.refusals import EVERYWHERE, refusals
+from vault.access.sign_in import SignIns
+from vault.api.responses import EVERYWHERE, refusals
 from vault.api.routes import (
     audit,
-    consents,
     consents_import,
-    erasures,
-    health,
     holds,
     identity,
     jobs,
@@ -26,24 +21,30 @@ from vault.api.routes import (
     merging,
     notices,
     objections,
-    packages,
     policies,
-    processing,
     read,
     receipts,
     recipients,
     records,
-    rectifications,
     relationship,
     requests,
     retention,
     reviews,
     subjects,
-    sweeps,
 )
-from vault.operations.consents.confirm import Confirmations
-from vault.operations.identity.sign_in import People
-from vault.operations.sign_in import SignIns
+from vault.api.routes import consent as consents
+from vault.api.routes import erasure as erasures
+from vault.api.routes import export as packages
+from vault.api.routes import governance as processing
+from vault.api.routes import operations as health
+from vault.api.routes import rectification as rectifications
+from vault.api.routes import sweep as sweeps
+from vault.api.schemas import common as bodies
+from vault.consent.double_opt_in import Confirmations
+from vault.http import problems
+from vault.http.metrics import Sizes
+from vault.http.middleware import Deadline, Porch
+from vault.identity.sessions import People
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from vault.context import Caller, House
 from vault.errors import InvalidInput
-from vault.operations.house import Caller, House
 
 if TYPE_CHECKING:
-    from vault.operations.sign_in import SignIns
+    from vault.access.sign_in import SignIns
 
 _described = HTTPBearer(
     auto_error=False,

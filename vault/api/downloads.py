@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import StreamingResponse
 
 if TYPE_CHECKING:
-    from vault.operations.packages.download import Download
+    from vault.export.download import Download
 
 
 def file_response(download: Download) -> StreamingResponse:

@@ -1,1 +1,1 @@
-"""Backups: the sealed file, the manifest, and the copies of each kind of database."""
+"""Backups: make, verify, prune and restore them, and replay what happened since."""

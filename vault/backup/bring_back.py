@@ -25,10 +25,10 @@ from vault.storage.query import native
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vault.backup.location import Backup
     from vault.backup.manifest import Kind
-    from vault.backup.place import Backup
     from vault.backup.postgres_tools import PostgresTools
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
 
     Row = Mapping[str, Any]
 

@@ -28,10 +28,10 @@ from vault.errors import Misconfigured, Unavailable
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from vault.backup.location import Backup
     from vault.backup.manifest import Kind
-    from vault.backup.place import Backup
     from vault.backup.postgres_tools import PostgresTools
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
 
 
 async def load_database(backup: Backup, kind: Kind, provider: KeyProvider, url: str, tools: PostgresTools) -> Contents:

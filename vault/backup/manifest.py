@@ -12,18 +12,12 @@ from uuid import UUID
 
 import msgspec
 
-from vault.crypto.backup_stream import (
-    BackupDamaged,
-    NotABackup,
-    manifest_mac,
-    new_manifest_key,
-    other_root,
-)
+from vault.crypto.backup_stream import BackupDamaged, NotABackup, manifest_mac, new_manifest_key, other_root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
 
 FORMAT: Final = "cdv-backup-manifest-1"
 NAME: Final = "manifest.json"

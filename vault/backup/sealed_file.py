@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.backup.place import PART
+from vault.backup.location import PART
 from vault.clock import rfc3339
 from vault.crypto.backup_stream import BackupDamaged, NotABackup, begin, open_stream
 from vault.errors import Misconfigured
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from vault.backup.location import Backup
     from vault.backup.manifest import Kind
-    from vault.backup.place import Backup
     from vault.crypto.backup_stream import Opener
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
 
     Told = Callable[[str, int], None]
     """Is told how far something is: of what, and bytes so far."""

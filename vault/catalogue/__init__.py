@@ -1,1 +1,1 @@
-"""What the vault may hold: collections and fields, their types, and the purposes that need them."""
+"""The catalogue: collections, fields, types, purposes, notices and retention rules."""

@@ -11,10 +11,10 @@ from vault.catalogue.purposes import NOTICE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from vault.catalogue.document import Document
     from vault.catalogue.findings import Findings
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice, NoticeFile
+    from vault.catalogue.toml_document import Document
 
 ALIKE = ("purposes", "material", "valid_from")
 """What all languages of one version say alike: they are one version, in whatever language somebody read it."""

@@ -15,10 +15,10 @@ from vault.catalogue.retention import ENDINGS, Since, is_within
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from vault.catalogue.document import Document
     from vault.catalogue.lines import Path
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
     from vault.catalogue.retention import Limit, Period, Retention, Rule
+    from vault.catalogue.toml_document import Document
 
 STARTS: Final = tuple(date(year, month, day) for year in range(2000, 2008) for month in range(1, 13) for day in (1, 28))
 """Days from which periods are compared: all months of eight years, four of a leap year's neighbours among them."""

@@ -18,8 +18,8 @@ from vault.catalogue.types.codes import countries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.catalogue.document import Document, Table
     from vault.catalogue.model import Purpose
+    from vault.catalogue.toml_document import Document, Table
 
 Moment = TypeVar("Moment", date, datetime)
 JURISDICTION = re.compile(r"(?P<country>[A-Z]{2})(?:-[A-Z0-9]{1,3})?")

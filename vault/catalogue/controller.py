@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vault.catalogue.consent import is_jurisdiction
 
 if TYPE_CHECKING:
-    from vault.catalogue.document import Document, Table
+    from vault.catalogue.toml_document import Document, Table
 
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]+\.[^@\s.]+")
 URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")

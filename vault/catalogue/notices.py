@@ -7,14 +7,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vault.catalogue.document import Document
 from vault.catalogue.purposes import NOTICE
+from vault.catalogue.toml_document import Document
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from vault.catalogue.document import Table
     from vault.catalogue.findings import Findings
+    from vault.catalogue.toml_document import Table
 
 FENCE = "+++"
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")

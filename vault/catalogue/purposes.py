@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from vault.catalogue.collections import within
 from vault.catalogue.findings import did_you_mean
-from vault.catalogue.load import within
 from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers
 from vault.catalogue.types.codes import countries
 from vault.ids import FieldName, PurposeName, is_slug
@@ -14,8 +14,8 @@ from vault.ids import FieldName, PurposeName, is_slug
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vault.catalogue.document import Document, Table
     from vault.catalogue.model import Catalogue, Field
+    from vault.catalogue.toml_document import Document, Table
 
 NOTICE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?@[1-9][0-9]{0,5}")
 

@@ -24,8 +24,8 @@ from vault.catalogue.retention import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.catalogue.document import Document, Table
     from vault.catalogue.model import Catalogue, Purpose
+    from vault.catalogue.toml_document import Document, Table
 
 MOST_A_MINUTE: Final = 10_000_000
 DEFAULTS: Final = Retention()

@@ -17,7 +17,7 @@ from vault.catalogue.notices import LANGUAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.catalogue.document import Document, Table
+    from vault.catalogue.toml_document import Document, Table
 
 
 class Approve(StrEnum):

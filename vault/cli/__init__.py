@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from vault.cli.errors import Commands
 from vault.cli.options import examples
-from vault.cli.shell import Commands
 
 MODULES = (
     "init",

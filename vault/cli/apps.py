@@ -9,13 +9,13 @@ import typer
 from vault.cli.keys import App, Expires, show_key
 from vault.cli.moments import parse_expiry
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
-from vault.cli.screen import emit, note, show_table, warn
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table, warn
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
     from vault.principals.principal import IssuedKey, Principal
 
 group = make_group(
@@ -43,7 +43,7 @@ def add(
     ends = parse_expiry(expires, Clock().now())
 
     async def work(house: House, its: TenantId) -> IssuedKey:
-        from vault.operations.administer import add_app
+        from vault.governance.tenants import add_app
 
         _, issued = await add_app(house, its, name, role, expires_at=ends)
         _warn_of_unknown(house, its, role)
@@ -75,7 +75,7 @@ def disable(name: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes:
         typer.confirm("Shut the app out with all of its keys?", abort=True, err=True)
 
     async def work(house: House, its: TenantId) -> None:
-        from vault.operations.administer import disable_app
+        from vault.governance.tenants import disable_app
 
         await disable_app(house, its, name)
 
@@ -96,7 +96,7 @@ def roles(
     """Show the roles of an app, or give it others."""
 
     async def work(house: House, its: TenantId) -> Principal:
-        from vault.operations.administer import set_roles
+        from vault.governance.tenants import set_roles
 
         if role:
             await set_roles(house, its, name, role)

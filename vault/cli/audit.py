@@ -10,13 +10,13 @@ from uuid import UUID  # noqa: TC003 - typer reads the annotations
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.work import in_tenant
+from vault.cli.session import in_tenant
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
+    from vault.context import House
     from vault.ids import EntryId, Pseudonym, TenantId
-    from vault.operations.house import House
 
 SECONDS = 1.0
 """How often `--follow` looks for new entries."""
@@ -52,8 +52,8 @@ def tail(
     whom = None if subject is None else SubjectId(subject)
 
     async def work(house: House, its: TenantId) -> None:
-        from vault.operations.administer import at_the_console
-        from vault.operations.read_audit import MOST, read_audit
+        from vault.access.operator import at_the_console
+        from vault.governance.audit_log import MOST, read_audit
 
         _check_action(action)
         most = MOST if follow else lines

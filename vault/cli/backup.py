@@ -9,16 +9,16 @@ import typer
 
 from vault.cli.moments import parse_period
 from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table, warn
-from vault.cli.work import in_vault
+from vault.cli.output import emit, note, show_table, warn
+from vault.cli.session import in_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.backup.place import Backup, Places
+    from vault.backup.backup_verify import Verified
+    from vault.backup.location import Backup, Places
+    from vault.backup.prune import Pruned
     from vault.bootstrap import Vault
-    from vault.operations.backup.prune import Pruned
-    from vault.operations.backup.verify import Verified
 
 group = make_group(
     "Backups: make, list, try and thin out. `cdv restore` brings one back.",
@@ -59,8 +59,8 @@ def make(
     keys_for = parse_period(keep_keys, option="--keep-keys")
 
     async def work(opened: Vault) -> Backup:
+        from vault.backup.make import Source, make_backup
         from vault.bootstrap import databases_of, postgres_tools, provider_of
-        from vault.operations.backup.make import Source, make_backup
 
         settings = opened.settings
         source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
@@ -84,7 +84,7 @@ def list_backups(
     to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, vault: VaultFolder = HERE, as_json: Json = False
 ) -> None:
     """List the backups in a folder, the newest first, and whether their key stores are there still."""
-    from vault.backup.place import find_all
+    from vault.backup.location import find_all
     from vault.bootstrap import provider_of, read_settings
 
     provider = provider_of(read_settings(vault))
@@ -133,9 +133,9 @@ def verify(
     """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
 
     async def work(opened: Vault) -> tuple[Backup, Verified]:
-        from vault.backup.place import find_backup
+        from vault.backup.backup_verify import verify_backup
+        from vault.backup.location import find_backup
         from vault.bootstrap import databases_of, postgres_tools, provider_of
-        from vault.operations.backup.verify import verify_backup
 
         settings = opened.settings
         provider = provider_of(settings)
@@ -175,14 +175,14 @@ def prune(
     keys_for = parse_period(keep_keys, option="--keep-keys")
 
     async def work(opened: Vault) -> Pruned:
+        from vault.backup.prune import prune as thin_out
         from vault.bootstrap import provider_of
-        from vault.operations.backup.prune import prune as thin_out
 
         where = _places(to, keys_to, ledger_to)
         provider = provider_of(opened.settings)
         return await thin_out(opened.house, provider, where, keep_data=data_for, keep_keys=keys_for)
 
-    from vault.backup.place import ENDING, PART
+    from vault.backup.location import ENDING, PART
 
     pruned = in_vault(vault, work)
     if as_json:
@@ -236,7 +236,7 @@ def _watched() -> Any:
 
 
 def _places(to: Path, keys: Path | None, ledger: Path | None) -> Places:
-    from vault.backup.place import places
+    from vault.backup.location import places
 
     return places(to, keys=keys, ledger=ledger)
 

@@ -11,16 +11,16 @@ import typer
 from vault.cli import consent_expire, consent_restrict, consent_verify
 from vault.cli.moments import parse_expiry, parse_since
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 
 if TYPE_CHECKING:
+    from vault.consent.check import CheckAnswer
+    from vault.consent.query import ConsentState, Told
+    from vault.consent.recorded import Recorded
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.consents.check import CheckAnswer
-    from vault.operations.consents.recorded import Recorded
-    from vault.operations.consents.state import ConsentState, Told
-    from vault.operations.house import House
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 
@@ -111,10 +111,10 @@ def record(
     valid_until = parse_expiry(until, Clock().now(), option="--until")
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
+        from vault.consent.record import record_consent
+        from vault.consent.validation import Said
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.checks import Said
-        from vault.operations.consents.record import record_consent
 
         said = Said(
             purpose=purpose,
@@ -139,9 +139,9 @@ def show(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, 
     """Show how a person stands on each purpose, and the latest events; evidence stays sealed."""
 
     async def work(house: House, its: TenantId) -> ConsentState:
+        from vault.access.operator import at_the_console
+        from vault.consent.query import consent_state
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.state import consent_state
 
         return await consent_state(house, at_the_console(its), SubjectId(subject))
 
@@ -172,9 +172,9 @@ def check(
     """Say for each person whether purposes may go on now; exit status 1 where one may not."""
 
     async def work(house: House, its: TenantId) -> CheckAnswer:
+        from vault.access.operator import at_the_console
+        from vault.consent.check import check_consents
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.check import check_consents
 
         people = [SubjectId(each) for each in subject]
         return await check_consents(house, at_the_console(its), subjects=people, purposes=purpose)
@@ -201,9 +201,9 @@ def object_(
     """Record that a person objects to a purpose (Art. 21): use for it stops at once."""
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
+        from vault.consent.objections import record_objection
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.objections import record_objection
 
         return await record_objection(house, at_the_console(its), SubjectId(subject), purpose=purpose, reason=reason)
 
@@ -225,9 +225,9 @@ def decide(
     """Decide an objection that is pending."""
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
+        from vault.consent.objections import decide_objection
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.objections import decide_objection
 
         who = at_the_console(its)
         return await decide_objection(house, who, SubjectId(subject), event, decision=verdict.value, reason=reason)

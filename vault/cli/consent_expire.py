@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from vault.cli.consent_verify import bar
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
-from vault.cli.screen import emit, note
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
 
 
 def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
@@ -24,8 +24,8 @@ def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = 
 
 
 async def _expire(house: House, tenant: TenantId, *, quiet: bool) -> tuple[int, int]:
-    from vault.operations.administer import at_the_console
-    from vault.operations.consents.expiry import expire_lapsed
+    from vault.access.operator import at_the_console
+    from vault.consent.expiry import expire_lapsed
 
     people = ended = 0
     with bar("looking", quiet=quiet) as advance:

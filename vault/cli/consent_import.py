@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vault.cli.consent import app
+from vault.cli.errors import FAILED
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note, warn
-from vault.cli.shell import FAILED
-from vault.cli.work import known_tenant, run
+from vault.cli.output import emit, note, warn
+from vault.cli.session import known_tenant, run
 
 if TYPE_CHECKING:
-    from vault.operations.consent_import.run import ConsentFile, ConsentReport
+    from vault.imports.consent_files import ConsentFile, ConsentReport
 
 TIMEOUT = 30.0
 """Seconds for one statement: a batch is more work than a request."""
@@ -59,8 +59,8 @@ def import_(
     A yes from a file never outweighs a no that is there. The same file again writes nothing. Ends with status 1 where
     lines were refused; the others are in.
     """
-    from vault.operations.consent_import.mapping import ConsentMapping, read_consent_mapping
-    from vault.operations.consent_import.run import ConsentFile
+    from vault.imports.consent_files import ConsentFile
+    from vault.imports.consent_import_mapping import ConsentMapping, read_consent_mapping
 
     meaning = ConsentMapping() if mapping is None else read_consent_mapping(mapping)
     asked = ConsentFile(file, meaning, source=source, system=system, dry_run=dry_run)
@@ -76,7 +76,7 @@ def import_(
 async def _import(vault: Path, tenant: str, asked: ConsentFile, errors: Path | None, *, quiet: bool) -> ConsentReport:
     from vault.bootstrap import open_vault
     from vault.cli.import_screen import Screen
-    from vault.operations.consent_import.run import import_consents_file
+    from vault.imports.consent_files import import_consents_file
 
     async with open_vault(vault, database_timeout=TIMEOUT) as opened:
         asked = asked._replace(tenant=await known_tenant(opened.house, tenant))

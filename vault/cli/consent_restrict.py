@@ -9,14 +9,14 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.consent.recorded import Recorded
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.announce_lifting import Announced
-    from vault.operations.consents.recorded import Recorded
-    from vault.operations.house import House
+    from vault.letters.about_requests import Announced
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 
@@ -54,9 +54,9 @@ def restrict(
     """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
+        from vault.consent.restrictions import restrict as restrict_now
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.restrictions import restrict as restrict_now
 
         who = at_the_console(its)
         return await restrict_now(house, who, SubjectId(subject), ground=ground.value, reason=reason)
@@ -77,9 +77,9 @@ def announce(
     """Tell the person, by letter, that a restriction will be lifted; it can be some days later (Art. 18(3))."""
 
     async def work(house: House, its: TenantId) -> Announced:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.announce_lifting import announce_lifting
+        from vault.letters.about_requests import announce_lifting
 
         return await announce_lifting(house, at_the_console(its), SubjectId(subject), told=told)
 
@@ -102,9 +102,9 @@ def lift(
     """Lift a restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
+        from vault.consent.restrictions import lift_restriction
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.consents.restrictions import lift_restriction
 
         return await lift_restriction(house, at_the_console(its), SubjectId(subject), reason=reason)
 

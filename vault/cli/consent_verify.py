@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
-from vault.cli.screen import emit, note
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vault.context import House
     from vault.ids import SubjectId, TenantId
-    from vault.operations.house import House
 
 
 class _Found(NamedTuple):
@@ -45,8 +45,8 @@ def verify(
 
 
 async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) -> _Found:
-    from vault.operations.consents.repair import repair_standing
-    from vault.operations.standing import compare
+    from vault.consent.append import compare
+    from vault.consent.repair import repair_standing
 
     people, wrong, repaired = 0, [], 0
     with bar("comparing", quiet=quiet) as advance:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import run
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import run
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,8 +79,8 @@ async def _status(folder: Path) -> list[tuple[str, str, bool]]:
 
 async def _restored(folder: Path) -> datetime | None:
     """Return of when the backup is that was brought in and is not replayed yet; none: the vault is open."""
+    from vault.backup.gate import waiting
     from vault.bootstrap import read_settings
-    from vault.operations.backup.gate import waiting
     from vault.storage.database import Database
 
     settings = read_settings(folder)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
-from vault.cli.screen import emit, warn
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, warn
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.explain import Explained
-    from vault.operations.house import House
     from vault.policy.decisions import Decisions
     from vault.policy.policy_set import PolicySet
+    from vault.records.explain import Explained
 
 EXAMPLES = (
     "cdv policy explain --role support --purpose customer-support email email.masked",
@@ -73,8 +73,8 @@ def explain(
 
 async def _ask_vault(house: House, tenant: TenantId, question: _Question) -> _Answer:
     """Ask what is in force, by the operation that the API asks: that is on the audit log."""
-    from vault.operations.administer import at_the_console
-    from vault.operations.explain import explain as explain_now
+    from vault.access.operator import at_the_console
+    from vault.records.explain import explain as explain_now
 
     _check_names(house.policies.active(tenant).policy_set, question)
     told = await explain_now(
@@ -99,8 +99,8 @@ def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
 
 
 def _decided(decisions: Decisions, question: _Question) -> dict[str, Explained]:
-    from vault.operations.decide import ground_refusal
-    from vault.operations.explain import Explained
+    from vault.consent.lawfulness import ground_refusal
+    from vault.records.explain import Explained
 
     decision = decisions.decide_now(question.roles, question.purpose, question.fields, question.action)
     explained = {

@@ -10,16 +10,16 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 from vault.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vault.context import House
+    from vault.holds.query import HoldPage, HoldShown
     from vault.ids import SubjectId, TenantId
-    from vault.operations.holds.listing import HoldPage, HoldShown
-    from vault.operations.house import House
     from vault.retention.hold_store import Hold
 
 HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
@@ -102,9 +102,9 @@ def place(
     people = _people(subject, subjects_from)
 
     async def work(house: House, its: TenantId) -> Hold:
-        from vault.operations.administer import at_the_console
-        from vault.operations.holds.asked import Asked
-        from vault.operations.holds.place import place_hold
+        from vault.access.operator import at_the_console
+        from vault.holds.asked import Asked
+        from vault.holds.manage import place_hold
 
         asked = Asked(
             matter=matter,
@@ -154,10 +154,10 @@ def change(
     people = _people(subject, subjects_from)
 
     async def work(house: House, its: TenantId) -> Hold:
+        from vault.access.operator import at_the_console
+        from vault.holds.asked import Changes
+        from vault.holds.manage import change_hold
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.holds.asked import Changes
-        from vault.operations.holds.place import change_hold
 
         gone = [SubjectId(each) for each in remove or ()]
         changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
@@ -181,8 +181,8 @@ def lift(
     """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
 
     async def work(house: House, its: TenantId) -> Hold:
-        from vault.operations.administer import at_the_console
-        from vault.operations.holds.place import lift_hold
+        from vault.access.operator import at_the_console
+        from vault.holds.manage import lift_hold
 
         return await lift_hold(house, at_the_console(its), hold, reason=reason)
 
@@ -204,8 +204,8 @@ def list_(
     """List holds, the next due for review first."""
 
     async def work(house: House, its: TenantId) -> HoldPage:
-        from vault.operations.administer import at_the_console
-        from vault.operations.holds.listing import MOST, list_holds
+        from vault.access.operator import at_the_console
+        from vault.holds.query import MOST, list_holds
 
         which: Any = "due" if due else "all" if everything else "active"
         return await list_holds(house, at_the_console(its), which=which, limit=MOST)
@@ -229,8 +229,8 @@ def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_j
     """Show a hold and whom it covers."""
 
     async def work(house: House, its: TenantId) -> HoldShown:
-        from vault.operations.administer import at_the_console
-        from vault.operations.holds.listing import show_hold
+        from vault.access.operator import at_the_console
+        from vault.holds.query import show_hold
 
         return await show_hold(house, at_the_console(its), hold)
 
@@ -275,6 +275,6 @@ def _row(hold: Hold, today: date) -> tuple[Any, ...]:
 
 
 def _as_json(hold: Hold) -> dict[str, Any]:
-    from vault.operations.holds.listing import told
+    from vault.holds.query import told
 
     return told(hold)

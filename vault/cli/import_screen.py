@@ -20,13 +20,13 @@ from rich.progress import (
 from rich.text import Text
 
 from vault.errors import Misconfigured
-from vault.operations.importing.run import Watcher
+from vault.imports.run import Watcher
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from vault.operations.importing.lines import LineFault
+    from vault.imports.importing_lines import LineFault
 
 MODE = 0o600
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from vault.cli.options import Json, examples
-from vault.cli.screen import emit
-from vault.cli.work import run
+from vault.cli.output import emit
+from vault.cli.session import run
 
 
 def register(app: typer.Typer) -> None:

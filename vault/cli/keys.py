@@ -9,17 +9,17 @@ import typer
 
 from vault.cli.moments import parse_expiry
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 from vault.ids import KeyId
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from vault.context import House
     from vault.crypto.signing import PublicKey
     from vault.ids import TenantId
-    from vault.operations.house import House
     from vault.principals.principal import IssuedKey, KeyInfo
 
 group = make_group(
@@ -60,7 +60,7 @@ def issue(
     ends = parse_expiry(expires, Clock().now())
 
     async def work(house: House, its: TenantId) -> IssuedKey:
-        from vault.operations.administer import issue_key
+        from vault.governance.tenants import issue_key
 
         return await issue_key(house, its, name, expires_at=ends)
 
@@ -97,7 +97,7 @@ def revoke(
         typer.confirm("Shut out whoever uses this key?", abort=True, err=True)
 
     async def work(house: House, its: TenantId) -> None:
-        from vault.operations.administer import revoke_key
+        from vault.governance.tenants import revoke_key
 
         await revoke_key(house, its, KeyId(key))
 
@@ -118,7 +118,7 @@ def signing(
     """
 
     async def work(house: House, its: TenantId) -> list[PublicKey]:
-        from vault.operations.receipts import rotate_signing_key
+        from vault.consent.receipts.issue import rotate_signing_key
 
         if new:
             await rotate_signing_key(house, its)

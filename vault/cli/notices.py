@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
     from datetime import date
 
     from vault.catalogue.notice_diff import Changes, Piece
     from vault.catalogue.notices import Notice
+    from vault.consent.ask_again import AskAgain
+    from vault.context import House
+    from vault.governance.policies import NoticeList, NoticeVersion
     from vault.ids import TenantId
-    from vault.operations.ask_again import AskAgain
-    from vault.operations.house import House
-    from vault.operations.read_notices import NoticeList, NoticeVersion
     from vault.policy.policy_set import PolicySet
 
 Language = Annotated[
@@ -59,7 +59,7 @@ def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = F
     """List the notices of the policies in force, and for which purposes a consent to them is good."""
 
     async def work(house: House, its: TenantId) -> NoticeList:
-        from vault.operations.read_notices import versions_of
+        from vault.governance.policies import versions_of
 
         return versions_of(house, house.policies.active(its))
 
@@ -133,7 +133,7 @@ async def _compare(
     house: House, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
 ) -> _Compared:
     from vault.catalogue.notice_diff import compare
-    from vault.operations.ask_again import ask_again
+    from vault.consent.ask_again import ask_again
     from vault.policy.policy_set import PolicySet
 
     active = house.policies.active(tenant).policy_set

@@ -9,14 +9,14 @@ import typer
 
 from vault.cli import explain
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant, in_vault, known_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant, in_vault, known_tenant
 from vault.errors import Misconfigured, PolicyInvalid
 
 if TYPE_CHECKING:
     from vault.bootstrap import Vault
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
     from vault.policy.policy_set import Finding, PolicySet
     from vault.policy.store import Change
 
@@ -131,7 +131,7 @@ def _counts(found: PolicySet) -> str:
 
 async def _apply(vault: Vault, tenant: str | None) -> list[tuple[str, str, bool]]:
     from vault.bootstrap import apply_folders, policy_folder
-    from vault.operations.administer import apply_policies
+    from vault.governance.tenants import apply_policies
     from vault.policy.policy_set import PolicySet
 
     policies = vault.house.policies

@@ -12,15 +12,15 @@ import typer
 
 from vault.cli.moments import parse_since
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import note
-from vault.cli.work import in_tenant
+from vault.cli.output import note
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 from vault.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from vault.context import House
+    from vault.governance.record_schema import Made
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.processing.shapes import Made
 
 
 class Format(StrEnum):
@@ -74,8 +74,8 @@ async def _make(house: House, tenant: TenantId, since: datetime | None) -> Made:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from vault.operations.administer import at_the_console
-    from vault.operations.processing_record import YEAR, processing_record
+    from vault.access.operator import at_the_console
+    from vault.governance.operations_processing_record import YEAR, processing_record
 
     now = house.clock.now()
     begin = since or now - YEAR
@@ -97,7 +97,7 @@ async def _make(house: House, tenant: TenantId, since: datetime | None) -> Made:
 
 
 def _hand_out(made: Made, form: Format, output: Path | None) -> None:
-    from vault.operations.processing.forms import write
+    from vault.governance.forms import write
 
     written = write(made, form.value)
     if output is None:

@@ -11,12 +11,12 @@ import typer
 from vault.cli.consent import SUBJECT
 from vault.cli.consent import app as consent
 from vault.cli.options import DEFAULT, HERE, Tenant, VaultFolder, examples
-from vault.cli.work import in_tenant
+from vault.cli.session import in_tenant
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
 
 
 def register(_app: typer.Typer) -> None:
@@ -39,8 +39,8 @@ def receipt(
     """Print the signed receipt of an event. It holds no value of the person; `cdv verify` checks it anywhere."""
 
     async def work(house: House, its: TenantId) -> dict[str, Any]:
-        from vault.operations.administer import at_the_console
-        from vault.operations.receipts import read_receipt
+        from vault.access.operator import at_the_console
+        from vault.consent.receipts.issue import read_receipt
 
         return await read_receipt(house, at_the_console(its), SubjectId(subject), event, form=form)
 

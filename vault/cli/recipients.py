@@ -8,17 +8,17 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table, warn
-from vault.cli.work import in_tenant, in_vault
+from vault.cli.output import emit, note, show_table, warn
+from vault.cli.session import in_tenant, in_vault
 from vault.clock import Clock
 from vault.errors import InvalidInput
 
 if TYPE_CHECKING:
     from vault.bootstrap import Vault
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.recipients.notices import Sent, SentPage
-    from vault.requests.recipients import RecipientNotice
+    from vault.recipients.notices import Sent, SentPage
+    from vault.recipients.store import RecipientNotice
 
 NOTICE = "0199aabb-0000-7000-8000-000000000009"
 MOST = 500
@@ -55,8 +55,8 @@ def list_(
     """List what apps were told, the oldest first: whether it reached them, and whether they acknowledged."""
 
     async def work(house: House, its: TenantId) -> SentPage:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.notices import list_sent
+        from vault.access.operator import at_the_console
+        from vault.recipients.notices import list_sent
 
         return await list_sent(
             house,
@@ -113,8 +113,8 @@ def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFA
     """Acknowledge in an app's stead, for one that cannot: whoever runs it has said that it is done."""
 
     async def work(house: House, its: TenantId) -> RecipientNotice:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.notices import acknowledge as acknowledge_now
+        from vault.access.operator import at_the_console
+        from vault.recipients.notices import acknowledge as acknowledge_now
 
         return await acknowledge_now(house, at_the_console(its), notice)
 
@@ -126,17 +126,17 @@ def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFA
 
 
 async def _chase_due(vault: Vault) -> int:
-    from vault.operations.recipients.chase import chase_recipients
+    from vault.recipients.chase import chase_recipients
 
     return await chase_recipients(vault.house)
 
 
 async def _chase(house: House, tenant: TenantId, notice: UUID) -> RecipientNotice:
     """Chase, and post here and now: it is what whoever types this waits for."""
-    from vault.operations.administer import at_the_console
-    from vault.operations.recipients.chase import chase as chase_now
-    from vault.operations.recipients.notify import NOTIFY
-    from vault.requests.recipients import find_notice
+    from vault.access.operator import at_the_console
+    from vault.recipients.chase import chase as chase_now
+    from vault.recipients.delivery import NOTIFY
+    from vault.recipients.store import find_notice
 
     chased = await chase_now(house, at_the_console(tenant), notice)
     await house.jobs.run_here(house, NOTIFY, tenant, notice)

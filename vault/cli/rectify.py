@@ -9,14 +9,14 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.rectify.disputes import Disputed, Resolved
-    from vault.operations.rectify.show import Rectifications
+    from vault.rectification.disputes import Disputed, Resolved
+    from vault.rectification.query import Rectifications
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 DISPUTE = "0199aabb-0000-7000-8000-000000000002"
@@ -54,9 +54,9 @@ def list_(
     """List corrections, statements and disputes, the oldest first: names of fields and dates."""
 
     async def work(house: House, its: TenantId) -> Rectifications:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.rectify.show import list_rectifications
+        from vault.rectification.query import list_rectifications
 
         return await list_rectifications(house, at_the_console(its), SubjectId(subject), limit=limit)
 
@@ -91,9 +91,9 @@ def dispute(
     """Note that a person says that values are wrong (Arts. 16 and 18(1)(a))."""
 
     async def work(house: House, its: TenantId) -> Disputed:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.rectify.disputes import dispute as note_dispute
+        from vault.rectification.disputes import dispute as note_dispute
 
         return await note_dispute(
             house, at_the_console(its), SubjectId(subject), fields=field, statement=statement, restrict=restrict
@@ -121,9 +121,9 @@ def resolve(
     """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right."""
 
     async def work(house: House, its: TenantId) -> Resolved:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.rectify.disputes import resolve_dispute
+        from vault.rectification.disputes import resolve_dispute
 
         who = at_the_console(its)
         return await resolve_dispute(house, who, SubjectId(subject), dispute, verdict=verdict.value, reason=reason)

@@ -13,15 +13,15 @@ import typer
 from vault.cli import requests_decide
 from vault.cli.moments import parse_since
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.requests.listing import Listed, Shown
-    from vault.operations.submit_request import Submitted
+    from vault.requests.query import Listed, Shown
+    from vault.requests.submit import Submitted
 
 REQUEST = "0199aabb-0000-7000-8000-000000000001"
 SUBJECT = "0199ccdd-0000-7000-8000-000000000001"
@@ -121,10 +121,10 @@ def submit(
     said = _read_details(details)
 
     async def work(house: House, its: TenantId) -> Submitted:
+        from vault.access.operator import at_the_console
+        from vault.catalogue.scope import Scope
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.submit_request import Asked, submit_request
-        from vault.requests.request import Scope
+        from vault.requests.submit import Asked, submit_request
 
         asked = Asked(
             kind.value,
@@ -169,10 +169,10 @@ def list_(
     """List open requests, the most urgent first, with the days that are left."""
 
     async def work(house: House, its: TenantId) -> list[Listed]:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.requests.listing import list_of_requests
         from vault.requests.machine import OPEN
+        from vault.requests.query import list_of_requests
 
         found: list[Listed] = []
         after = None
@@ -213,8 +213,8 @@ def show(
     """Show a request with its history; what was written about it stays sealed."""
 
     async def work(house: House, its: TenantId) -> Shown:
-        from vault.operations.administer import at_the_console
-        from vault.operations.requests.listing import show_request
+        from vault.access.operator import at_the_console
+        from vault.requests.query import show_request
 
         return await show_request(house, at_the_console(its), request)
 

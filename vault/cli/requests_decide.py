@@ -9,17 +9,17 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples
-from vault.cli.screen import emit, note
-from vault.cli.work import in_tenant, in_vault
+from vault.cli.output import emit, note
+from vault.cli.session import in_tenant, in_vault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from vault.bootstrap import Vault
+    from vault.context import Caller, House
     from vault.ids import TenantId
-    from vault.operations.house import Caller, House
-    from vault.requests.request import Request as Made
+    from vault.requests.model import Request as Made
 
     Decide = Callable[[House, Caller], Awaitable[Made]]
 
@@ -71,7 +71,7 @@ def verify(
     """Note that you have made sure that it is the person; what the rules approve by themselves is carried out."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.identity.verify import note_evidence
+        from vault.identity.verify import note_evidence
 
         return await note_evidence(house, caller, request, evidence)
 
@@ -92,7 +92,7 @@ def approve(
         typer.confirm("Carry the request out? An erasure cannot be taken back.", abort=True, err=True)
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import approve_request
+        from vault.requests.decide import approve_request
 
         return await approve_request(house, caller, request, note=note)
 
@@ -110,7 +110,7 @@ def reject(
     """Refuse a request; the person is told the ground and the remedies."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import reject_request
+        from vault.requests.decide import reject_request
 
         return await reject_request(house, caller, request, ground=ground, note=note)
 
@@ -128,7 +128,7 @@ def extend(
     """Extend the deadline, once and before it has passed; the person is told."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import extend_request
+        from vault.requests.decide import extend_request
 
         return await extend_request(house, caller, request, reason=reason.value, note=note)
 
@@ -145,7 +145,7 @@ def ask_identity(
     """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import ask_identity as ask
+        from vault.requests.decide import ask_identity as ask
 
         return await ask(house, caller, request, note=note)
 
@@ -163,7 +163,7 @@ def complete(
     """Complete a review of an automated decision."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import complete_request
+        from vault.requests.decide import complete_request
 
         return await complete_request(house, caller, request, outcome=outcome.value, note=note)
 
@@ -180,7 +180,7 @@ def cancel(
     """Cancel a request that is not under way."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import cancel_request
+        from vault.requests.decide import cancel_request
 
         return await cancel_request(house, caller, request, note=note)
 
@@ -197,7 +197,7 @@ def reopen(
     """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
 
     async def decided(house: House, caller: Caller) -> Made:
-        from vault.operations.requests.decide import reopen_request
+        from vault.requests.decide import reopen_request
 
         return await reopen_request(house, caller, request, note=note)
 
@@ -208,7 +208,7 @@ def expire(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     """Expire requests that have waited unverified for too long, of all tenants; a server does it by itself."""
 
     async def work(opened: Vault) -> int:
-        from vault.operations.requests.expiry import expire_requests
+        from vault.requests.expiry import expire_requests
 
         return await expire_requests(opened.house)
 
@@ -225,8 +225,8 @@ def _decide(
     """Decide, carry out what is approved by that, send the letter, and say how things stand."""
 
     async def work(house: House, its: TenantId) -> tuple[Made, float | None]:
-        from vault.operations.administer import at_the_console
-        from vault.operations.workflows import WORKFLOWS
+        from vault.access.operator import at_the_console
+        from vault.operations_workflows import WORKFLOWS
 
         made = await decided(house, at_the_console(its))
         job = made.kind if made.state == "approved" and not later else letter

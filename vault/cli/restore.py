@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vault.cli.options import HERE, Json, VaultFolder, examples
-from vault.cli.screen import emit, note
-from vault.cli.work import run
+from vault.cli.output import emit, note
+from vault.cli.session import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from vault.backup.replay import Replayed
     from vault.cli.restore_work import Wanted
-    from vault.operations.backup.replay import Replayed
 
 
 def register(app: typer.Typer) -> None:

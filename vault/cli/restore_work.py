@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from vault.backup.replay import Replayed
     from vault.clock import Clock
-    from vault.operations.backup.replay import Replayed
 
     Told = Callable[[str, int], None]
 
@@ -39,20 +39,13 @@ async def restore(wanted: Wanted, told: Told, *, clock: Clock | None = None) -> 
     """Restore a backup into an empty place, replay the ledger into it and open it.
 
     Raises:
-        VaultError: what :mod:`vault.operations.backup.restore` and :mod:`vault.operations.backup.replay` raise.
+        VaultError: what :mod:`vault.backup.restore` and :mod:`vault.backup.replay` raise.
     """
-    from vault.backup.place import find_backup
+    from vault.backup.location import find_backup
+    from vault.backup.restore import adapted, check, new_order, require_new_folder, settings_in, write_order
+    from vault.backup.restore_lock import alone
     from vault.bootstrap import provider_of
     from vault.clock import Clock as RealClock
-    from vault.operations.backup.restore import (
-        adapted,
-        check,
-        new_order,
-        require_new_folder,
-        settings_in,
-        write_order,
-    )
-    from vault.operations.backup.restore_lock import alone
 
     folder = wanted.folder.resolve()
     require_new_folder(folder)
@@ -79,16 +72,16 @@ async def go_on(folder: Path, told: Told, *, clock: Clock | None = None) -> Repl
     Raises:
         VaultError: as with :func:`restore`; ``Misconfigured`` where none has been begun, or all is done.
     """
-    from vault.operations.backup.restore_lock import alone
+    from vault.backup.restore_lock import alone
 
     with alone(folder):
         return await _go_on(folder, told, clock)
 
 
 async def _go_on(folder: Path, told: Told, clock: Clock | None) -> Replayed:
+    from vault.backup.replay import replay
+    from vault.backup.restore import carry_out, read_order
     from vault.bootstrap import open_vault, read_settings, upgrade_databases
-    from vault.operations.backup.replay import replay
-    from vault.operations.backup.restore import carry_out, read_order
 
     order = read_order(folder)
     if order is not None:
@@ -100,8 +93,8 @@ async def _go_on(folder: Path, told: Told, clock: Clock | None) -> Replayed:
 
 
 def _target(text: str, folder: Path) -> Any:
+    from vault.backup.restore import Target
     from vault.bootstrap import databases_of, postgres_tools, provider_of
-    from vault.operations.backup.restore import Target
 
     settings = _settings(text, folder)
     return Target(folder, databases_of(settings), provider_of(settings), postgres_tools(settings))

@@ -10,15 +10,15 @@ import typer
 
 from vault.cli.moments import parse_since
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 from vault.clock import Clock
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.retention.events import Recorded
-    from vault.operations.retention.relationship import Answer, Stand
+    from vault.retention.events import Answer, Stand
+    from vault.retention.retention_events import Recorded
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 
@@ -58,9 +58,9 @@ def event(
     moment = parse_since(on, Clock().now(), option="--on")
 
     async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.retention.events import record_event
+        from vault.retention.retention_events import record_event
 
         day = None if moment is None else moment.date()
         return await record_event(house, at_the_console(its), SubjectId(subject), what.value, day)
@@ -78,9 +78,9 @@ def relationship(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = D
     """Show how a person stands to the company, and the clocks from which periods of retention count."""
 
     async def work(house: House, its: TenantId) -> Answer:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.retention.relationship import relationship_of
+        from vault.retention.events import relationship_of
 
         return await relationship_of(house, at_the_console(its), SubjectId(subject))
 

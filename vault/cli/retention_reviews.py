@@ -10,13 +10,13 @@ from uuid import UUID  # noqa: TC003 - as above
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.retention.reviews import Reason, ReviewPage
+    from vault.retention.retention_reviews import Reason, ReviewPage
     from vault.retention.reviews import Review, State
 
 REVIEW = "0199aabb-0000-7000-8000-000000000001"
@@ -65,8 +65,8 @@ def reviews(
     """List values whose time is up and that wait for a decision, the oldest first."""
 
     async def work(house: House, its: TenantId) -> ReviewPage:
-        from vault.operations.administer import at_the_console
-        from vault.operations.retention.reviews import MOST, list_reviews
+        from vault.access.operator import at_the_console
+        from vault.retention.retention_reviews import MOST, list_reviews
 
         states: tuple[State, ...] = ("keep", "erase") if decided else ("open",)
         return await list_reviews(house, at_the_console(its), states=states, after=after, limit=MOST)
@@ -97,8 +97,8 @@ def decide(
     day = None if until is None else until.date()
 
     async def work(house: House, its: TenantId) -> Review:
-        from vault.operations.administer import at_the_console
-        from vault.operations.retention.reviews import decide_review
+        from vault.access.operator import at_the_console
+        from vault.retention.retention_reviews import decide_review
 
         why = None if reason is None else WHY[reason]
         return await decide_review(house, at_the_console(its), review, decision=decision.value, until=day, reason=why)

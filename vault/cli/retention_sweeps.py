@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vault.cli.errors import FAILED
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note, show_table
-from vault.cli.shell import FAILED
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.sweeping.due import Due
-    from vault.operations.sweeping.sweeps import DryRun
-    from vault.retention.sweeps import SweepRun
+    from vault.sweep.query import Due
+    from vault.sweep.store import SweepRun
+    from vault.sweep.sweeps import DryRun
 
 WIDTH = 40
 """Of the longest bar."""
@@ -86,8 +86,8 @@ def sweeps(limit: Limit = 20, vault: VaultFolder = HERE, tenant: Tenant = DEFAUL
     """List the last sweeps: how far each has come, and what it did."""
 
     async def work(house: House, its: TenantId) -> Sequence[SweepRun]:
-        from vault.operations.administer import at_the_console
-        from vault.operations.sweeping.sweeps import list_sweeps
+        from vault.access.operator import at_the_console
+        from vault.sweep.sweeps import list_sweeps
 
         return (await list_sweeps(house, at_the_console(its), limit=limit)).sweeps
 
@@ -130,23 +130,23 @@ def due(
 
 
 async def _sweep(house: House, tenant: TenantId, *, confirm: bool, quiet: bool) -> SweepRun | None:
-    from vault.operations.sweeping.sweeps import sweep as run
+    from vault.sweep.sweeps import sweep as run
 
     with _bar(quiet=quiet) as show:
         return await run(house, tenant, confirm=confirm, watch=lambda at: show(at.counts.people, at.counts.of))
 
 
 async def _dry_run(house: House, tenant: TenantId, *, quiet: bool) -> DryRun:
-    from vault.operations.administer import at_the_console
-    from vault.operations.sweeping.sweeps import dry_run
+    from vault.access.operator import at_the_console
+    from vault.sweep.sweeps import dry_run
 
     with _bar(quiet=quiet) as show:
         return await dry_run(house, at_the_console(tenant), watch=lambda people: show(people, None))
 
 
 async def _due(house: House, tenant: TenantId, days: int, field: str | None, *, quiet: bool) -> list[Due]:
-    from vault.operations.administer import at_the_console
-    from vault.operations.sweeping.due import due as look
+    from vault.access.operator import at_the_console
+    from vault.sweep.query import due as look
 
     parts: list[Due] = []
     with _bar(quiet=quiet) as show:

@@ -8,16 +8,16 @@ from uuid import UUID
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.retention.why_shapes import Ground, Kept, Why
+    from vault.retention.why_shapes import Ground, Kept, Why
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 WIDTH = 48
@@ -58,9 +58,9 @@ def why(
     """Tell until when a field of a person is kept, on which grounds, and what happens then; no value is shown."""
 
     async def work(house: House, its: TenantId) -> Why:
+        from vault.access.operator import at_the_console
         from vault.ids import SubjectId
-        from vault.operations.administer import at_the_console
-        from vault.operations.retention.why import why
+        from vault.retention.explain import why
 
         return await why(house, at_the_console(its), SubjectId(subject), field, record)
 

@@ -27,7 +27,7 @@ def serve(
 ) -> None:
     """Serve the HTTP API of a vault until Ctrl-C."""
     # By name, for the two doors do not know each other: this one only asks for the other to be opened.
-    import_module("vault.api.serve").serve(
+    import_module("vault.server").serve(
         vault,
         host=host,
         port=port,

@@ -9,14 +9,14 @@ from uuid import UUID  # noqa: TC003 - typer reads the annotations
 import typer
 
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import known_tenant, run
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import known_tenant, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vault.operations.merge.pairs import Pair
-    from vault.operations.merge.run import Merged
+    from vault.merging.merge import Merged
+    from vault.merging.pairs import Pair
 
 TIMEOUT = 30.0
 """Seconds for one statement: a 256th of a large index is more work than a request."""
@@ -83,10 +83,10 @@ def duplicates(
 
 
 async def _merge(folder: Path, tenant: str, survivor: UUID, duplicate: UUID, evidence: str) -> Merged:
+    from vault.access.operator import at_the_console
     from vault.bootstrap import open_vault
     from vault.ids import SubjectId
-    from vault.operations.administer import at_the_console
-    from vault.operations.merge.run import unite
+    from vault.merging.merge import unite
 
     async with open_vault(folder, database_timeout=TIMEOUT) as opened:
         caller = at_the_console(await known_tenant(opened.house, tenant))
@@ -101,9 +101,9 @@ async def _pairs(folder: Path, tenant: str, limit: int, *, quiet: bool) -> list[
     from rich.console import Console
     from rich.progress import track
 
+    from vault.access.operator import at_the_console
     from vault.bootstrap import open_vault
-    from vault.operations.administer import at_the_console
-    from vault.operations.merge.pairs import STEPS, find_pairs
+    from vault.merging.pairs import STEPS, find_pairs
 
     found: list[Pair] = []
     console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
-from vault.cli.screen import emit, note, show_table
-from vault.cli.work import in_vault
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_vault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,8 +59,8 @@ def list_tenants(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 async def _add(vault: Vault, name: str) -> Path:
     from vault.bootstrap import policy_folder, shipped_policies
     from vault.errors import Conflict, InvalidInput
+    from vault.governance.tenants import add_tenant
     from vault.ids import TenantId, is_slug
-    from vault.operations.administer import add_tenant
     from vault.policy.policy_set import PolicySet
 
     if not is_slug(name):  # before it becomes part of a path

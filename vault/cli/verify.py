@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import typer
 
+from vault.cli.errors import FAILED
 from vault.cli.options import examples
-from vault.cli.screen import emit
-from vault.cli.shell import FAILED
+from vault.cli.output import emit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from vault.context import House
     from vault.crypto.signed import Signed
     from vault.ids import TenantId
-    from vault.operations.house import House
 
 GIVEN = "by a key that you named"
 
@@ -132,8 +132,8 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
 
 
 def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
-    from vault.consent.receipt import check_receipt, told
-    from vault.consent.receipt_facts import SAID
+    from vault.consent.receipts.model import SAID
+    from vault.consent.receipts.receipt import check_receipt, told
 
     signed = check_receipt(file)
     said = told(signed.document)
@@ -152,14 +152,14 @@ def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
 
 
 def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
-    from vault.requests.certificate import check_certificate, told
+    from vault.erasure.requests_certificate import check_certificate, told
 
     signed = check_certificate(file)
     return signed, {name: _printable(text) for name, text in told(signed.document).items()}
 
 
 def _package(file: BinaryIO) -> tuple[Signed, dict[str, str]]:
-    from vault.requests.archive_check import check_archive
+    from vault.export.verify import check_archive
 
     signed = check_archive(file)
     said = signed.document
@@ -244,7 +244,7 @@ def _keys_in(path: Path) -> list[str]:
 
 
 def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
-    from vault.cli.work import in_vault, known_tenant
+    from vault.cli.session import in_vault, known_tenant
 
     async def work(house: House) -> dict[str, str]:
         wanted: list[TenantId] = await house.keyring.tenants()

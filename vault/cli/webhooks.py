@@ -8,14 +8,14 @@ import typer
 
 from vault.cli.keys import App  # noqa: TC001 - typer reads the annotations
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
-from vault.cli.screen import emit, note, show_table, warn
-from vault.cli.work import in_tenant
+from vault.cli.output import emit, note, show_table, warn
+from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
+    from vault.context import House
     from vault.ids import TenantId
-    from vault.operations.house import House
-    from vault.operations.recipients.webhooks import Tried, WebhookTold
-    from vault.requests.webhooks import Webhook
+    from vault.recipients.requests_webhooks import Webhook
+    from vault.recipients.webhooks import Tried, WebhookTold
 
 group = make_group(
     "Webhooks: where apps want to be told of erasures and corrections, and the secrets by which they know it.",
@@ -35,8 +35,8 @@ def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = F
     """List the webhooks of all apps."""
 
     async def work(house: House, its: TenantId) -> list[tuple[str, Webhook]]:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.webhooks import list_webhooks
+        from vault.access.operator import at_the_console
+        from vault.recipients.webhooks import list_webhooks
 
         return await list_webhooks(house, at_the_console(its))
 
@@ -59,8 +59,8 @@ def set_(
     """Say where an app's notices go; a new webhook's secret is printed, once."""
 
     async def work(house: House, its: TenantId) -> WebhookTold:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.webhooks import set_webhook
+        from vault.access.operator import at_the_console
+        from vault.recipients.webhooks import set_webhook
 
         return await set_webhook(house, at_the_console(its), url, app=app)
 
@@ -72,8 +72,8 @@ def rotate(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_jso
     """Make a new secret and print it, once; for 24 hours the old one signs too."""
 
     async def work(house: House, its: TenantId) -> WebhookTold:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.webhooks import rotate_secret
+        from vault.access.operator import at_the_console
+        from vault.recipients.webhooks import rotate_secret
 
         return await rotate_secret(house, at_the_console(its), app=app)
 
@@ -87,8 +87,8 @@ def remove(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes: Y
         typer.confirm("Take the app's webhook away?", abort=True, err=True)
 
     async def work(house: House, its: TenantId) -> None:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.webhooks import remove_webhook
+        from vault.access.operator import at_the_console
+        from vault.recipients.webhooks import remove_webhook
 
         await remove_webhook(house, at_the_console(its), app=app)
 
@@ -101,8 +101,8 @@ def trial(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json
     """Post an event that says nothing, now; exit status 1 where the app does not take it."""
 
     async def work(house: House, its: TenantId) -> Tried:
-        from vault.operations.administer import at_the_console
-        from vault.operations.recipients.webhooks import try_webhook
+        from vault.access.operator import at_the_console
+        from vault.recipients.webhooks import try_webhook
 
         return await try_webhook(house, at_the_console(its), app=app)
 

@@ -1,1 +1,1 @@
-"""The person's side of a decision: does the legal ground of a purpose hold for this person, now?"""
+"""Consents, objections and restrictions: events, the state of a subject, and the legal ground that follows from it."""

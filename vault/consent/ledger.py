@@ -1,6 +1,6 @@
 """The ledger of consents, objections and restrictions. Their sum lies on the subject's row.
 
-Whoever adds events calls :func:`vault.operations.standing.append_events`: it writes that sum in the same transaction.
+Whoever adds events calls :func:`vault.consent.append.append_events`: it writes that sum in the same transaction.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Sealing, keys and digests: the only rooms of the house that `cryptography` is let into."""
+"""Sealing, keys and digests. No other package imports `cryptography`."""

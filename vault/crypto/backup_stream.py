@@ -41,7 +41,7 @@ from vault.errors import CannotOpen, InvalidInput, Misconfigured
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
 
 FORMAT: Final = "cdv-backup-1"
 _LONGEST_HEADER: Final = 4096

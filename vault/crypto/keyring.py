@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from vault.crypto.cache import AgedCache
-from vault.crypto.loading import (
+from vault.crypto.key_scan import look_for
+from vault.crypto.key_store import (
     delete_data_keys,
     delete_older_keys,
     in_turns,
@@ -18,7 +19,6 @@ from vault.crypto.loading import (
     locked_data_keys,
     renewed,
 )
-from vault.crypto.remains import look_for
 from vault.crypto.secret import Secret
 from vault.crypto.tables import DATA_KEY
 from vault.crypto.tenants import Tenants
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
-    from vault.crypto.provider import KeyProvider
-    from vault.crypto.remains import Remains
+    from vault.crypto.key_scan import Remains
+    from vault.crypto.providers import KeyProvider
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
     from vault.crypto.tenant_keys import TenantKeys

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
     from vault.ids import SubjectId, TenantId
 
     WrappedTenantKey = tuple[int, str, bytes]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import exc, select
 
 from vault.crypto.cache import AgedCache
-from vault.crypto.loading import load_tenant
+from vault.crypto.key_store import load_tenant
 from vault.crypto.secret import Secret
 from vault.crypto.tables import TENANT_KEY, TENANT_SECRET
 from vault.crypto.tenant_keys import SIGNING, new_secret, new_tenant, require_root
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vault.clock import Clock
-    from vault.crypto.provider import KeyProvider
+    from vault.crypto.providers import KeyProvider
     from vault.crypto.signing import SigningKey
     from vault.crypto.tenant_keys import TenantKeys
     from vault.storage.database import Database

@@ -1,1 +1,1 @@
-"""Durable jobs: work in idempotent steps that goes on after the process was killed."""
+"""Durable jobs: work in idempotent steps that resumes after the process was killed."""

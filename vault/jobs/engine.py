@@ -16,8 +16,8 @@ from dbos import DBOS, SetEnqueueOptions, SetWorkflowID
 
 from vault import logs
 from vault.errors import Unavailable, VaultError
-from vault.jobs.book import JOB, NAME, QUEUE, VERSION, IdsOnly
 from vault.jobs.state import AGAIN, DONE, INTERNAL, JobFailed, Task
+from vault.jobs.store import JOB, NAME, QUEUE, VERSION, IdsOnly
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.ids import TenantId
-    from vault.jobs.book import Book
-    from vault.jobs.shift import Shift
     from vault.jobs.state import Job, State
+    from vault.jobs.store import Book
+    from vault.jobs.worker import Shift
     from vault.jobs.workflow import Plan, Workflow
 
 log = logs.get_logger()
@@ -89,7 +89,7 @@ class Jobs:
             plan: what jobs there are, and what is to be done.
         """
         # Loads DBOS: for that nobody is to wait who runs no jobs, nor any request that comes meanwhile.
-        room = await asyncio.to_thread(import_module, "vault.jobs.shift")
+        room = await asyncio.to_thread(import_module, "vault.jobs.worker")
         while True:
             shift: Shift = room.Shift(self._place, self._takeover, plan, context)
             try:
@@ -136,7 +136,7 @@ class Jobs:
             return []
         from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-        from vault.jobs.book import Book
+        from vault.jobs.store import Book
 
         engine = self._place.connect()
         try:

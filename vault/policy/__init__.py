@@ -1,1 +1,1 @@
-"""Who may do what with which field, for which purpose: the policy folder, and decisions by it."""
+"""Policies: the folder, the rules, and the decision who may do what with which field for which purpose."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vault.catalogue.words import WORDS
+from vault.catalogue.translations import WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 from vault.catalogue.check_notices import check_notices
 from vault.catalogue.check_retention import check_retention
+from vault.catalogue.collections import load_catalogue
 from vault.catalogue.consent import ConsentRules, load_consent
 from vault.catalogue.controller import Controller, load_controller
-from vault.catalogue.document import Document
 from vault.catalogue.findings import Finding, Findings
-from vault.catalogue.load import load_catalogue
 from vault.catalogue.notices import load_notice
 from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
 from vault.catalogue.read_retention import load_retention
 from vault.catalogue.requests import RequestRules, load_requests
 from vault.catalogue.retention import Retention
+from vault.catalogue.toml_document import Document
+from vault.catalogue.translations import NO_WORDS, WORDS, Words, load_words
 from vault.catalogue.versions import Notices
-from vault.catalogue.words import NO_WORDS, WORDS, Words, load_words
 from vault.errors import PolicyInvalid
 from vault.ids import PolicyVersion
 from vault.policy.enforcer import check_model

@@ -1,1 +1,1 @@
-"""Who calls: apps with API keys, staff with tokens of the company's issuer, and how much each may ask for."""
+"""Callers: apps with API keys, staff with OIDC tokens, and their rate limits."""

@@ -10,16 +10,16 @@ from sqlalchemy import and_, bindparam, select
 from vault.errors import Misconfigured
 from vault.principals.api_key import PREFIX, digest, key_id_of, matches
 from vault.principals.kept import KeptBearers
+from vault.principals.oidc import unverified_issuer
 from vault.principals.principal import IssuedKey, KeyInfo, Principal, not_authenticated
 from vault.principals.register import API_KEY, PRINCIPAL, SHOWN, Register, to_principal
-from vault.principals.tokens import unverified_issuer
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from vault.clock import Clock
-    from vault.principals.tokens import TokenVerifier
+    from vault.principals.oidc import TokenVerifier
     from vault.storage.database import Database
 
 __all__ = ["IssuedKey", "KeyInfo", "Principal", "Principals"]

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Final
 
 import holidays
 
-from vault.requests.request import Due
+from vault.requests.model import Due
 from vault.requests.zones import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
-    from vault.requests.request import Regime, Suspension
+    from vault.requests.model import Regime, Suspension
 
 MONTHS: Final = 1
 EXTENDED_MONTHS: Final = 3

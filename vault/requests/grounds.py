@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vault.requests.machine import Kind
-    from vault.requests.request import Regime
+    from vault.requests.model import Regime
 
 
 class Ground(NamedTuple):

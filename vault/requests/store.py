@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import and_, func, insert, or_, select, update
 
 from vault.requests.machine import OPEN
-from vault.requests.request import Event, Request, decode, encode
+from vault.requests.model import Event, Request, decode, encode
 from vault.requests.tables import REQUEST, REQUEST_EVENT
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Until when each value is kept: clocks, claims and ends (pure), holds, reviews and the ledger of tombstones."""
+"""Until when each value is kept and why: schedules, clocks, ends, holds and reviews."""

@@ -6,51 +6,15 @@ but what it is held for. Days are counted as the proleptic calendar does (``date
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import HOME, covers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from vault.consent.state import Held, Standing
 
 CODE: Final = "held"
 """The code of what is refused because of a hold."""
-
-
-class Held(Protocol):
-    """A hold as it is marked on a person's row; rooms are blind to each other, and the mark is consent's."""
-
-    @property
-    def hold(self) -> bytes:
-        """Its id, 16 bytes."""
-
-    @property
-    def purpose(self) -> str:
-        """For which what it covers is used."""
-
-    @property
-    def also_for(self) -> tuple[str, ...]:
-        """Purposes that go on with it meanwhile."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Canonical names of the fields that it covers."""
-
-    @property
-    def since(self) -> int | None:
-        """The first day on which a record that it covers happened; none: from the beginning."""
-
-    @property
-    def until(self) -> int | None:
-        """The last day."""
-
-
-class Standing(Protocol):
-    """Where a person stands, as far as holds go."""
-
-    @property
-    def holds(self) -> Sequence[Held]:
-        """The holds on the person's data."""
 
 
 def held_by(standing: Standing, whole: str, happened: int) -> Held | None:
@@ -84,8 +48,3 @@ def is_covered(held: Held, whole: str, happened: int) -> bool:
     if whole.startswith(f"{HOME}."):
         return True
     return (held.since is None or held.since <= happened) and (held.until is None or happened <= held.until)
-
-
-def purposes_of(holds: Iterable[Held]) -> tuple[str, ...]:
-    """Name the purposes for which anything is held: the holds' own, and those that go on meanwhile."""
-    return tuple(sorted({name for held in holds for name in (held.purpose, *held.also_for)}))

@@ -9,7 +9,7 @@ from sqlalchemy import Column, Index, LargeBinary, String
 from sqlmodel import Field
 
 from vault.storage.columns import Id, Moment
-from vault.storage.tables import DataTable, LedgerTable
+from vault.storage.tables import DataTable
 
 
 class SubjectClockRow(DataTable, table=True):
@@ -102,68 +102,7 @@ class RetentionReviewRow(DataTable, table=True):
     decided_by: UUID | None = Field(sa_column=Column(Id, nullable=True))
 
 
-class RetentionSweepRow(DataTable, table=True):
-    """One sweep: under which policies, how far it has come, and what it did; counts lie in ``body``.
-
-    ``cursor`` is the person up to whom a sweep over everybody has come, ``runner`` who is at it. A tenant has one at a
-    time that is not finished.
-    """
-
-    __tablename__ = "retention_sweep"
-    __table_args__ = (
-        Index("ix_retention_sweep_finished", "tenant_id", "finished_at"),
-        Index(
-            "uq_retention_sweep_open",
-            "tenant_id",
-            unique=True,
-            sqlite_where=Column("finished_at").is_(None),
-            postgresql_where=Column("finished_at").is_(None),
-        ),
-    )
-
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    policy: str = Field(sa_column=Column(String(80), nullable=False))
-    started_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    changed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    cursor: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    runner: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-
-
-class RestoreRow(DataTable, table=True):
-    """A restore of this database from a backup. While ``replayed_at`` is empty, the vault does not open for readers."""
-
-    __tablename__ = "restore"
-
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    backup_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    backed_up_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    restored_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    replayed_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-
-
-class LedgerRow(LedgerTable, table=True):
-    """One thing that a restore must not undo: an erasure, a withdrawal, an objection, a restriction, a hold."""
-
-    __tablename__ = "tombstone_ledger"
-    __table_args__ = (Index("ix_tombstone_ledger_at", "at"),)
-
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-
-
 SUBJECT_CLOCK = SubjectClockRow.__table__  # type: ignore[attr-defined]
 HOLD = HoldRow.__table__  # type: ignore[attr-defined]
 HOLD_SUBJECT = HoldSubjectRow.__table__  # type: ignore[attr-defined]
 RETENTION_REVIEW = RetentionReviewRow.__table__  # type: ignore[attr-defined]
-RETENTION_SWEEP = RetentionSweepRow.__table__  # type: ignore[attr-defined]
-RESTORE = RestoreRow.__table__  # type: ignore[attr-defined]
-TOMBSTONE_LEDGER = LedgerRow.__table__  # type: ignore[attr-defined]

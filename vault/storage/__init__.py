@@ -1,1 +1,1 @@
-"""Engine, transactions, column types, batching and migrations: what every room's tables stand on."""
+"""Engine, transactions, column types, batching and migrations."""

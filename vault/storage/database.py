@@ -14,11 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
-from vault.storage.postgres_lane import SERVER_SETTINGS, PostgresLane
+from vault.storage.postgres_driver import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
 from vault.storage.raw_files import RawFiles
 from vault.storage.scrub import cut_log, files_of, vacuum
-from vault.storage.sqlite_lane import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
+from vault.storage.sqlite_driver import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from vault.storage.postgres_lane import Admit
+    from vault.storage.postgres_driver import Admit
     from vault.storage.query import Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from vault.storage.postgres_lane import SERVER_SETTINGS
+from vault.storage.postgres_driver import SERVER_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault.storage.sqlite_lane import SqliteFile
+    from vault.storage.sqlite_driver import SqliteFile
 
 VACUUM_SECONDS: Final = 1_800.0
 """A vacuum of a large table takes minutes; nobody waits for it but the job."""

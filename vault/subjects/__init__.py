@@ -1,1 +1,1 @@
-"""Subjects and their records: one sealed row a record, how a value is shown, how a person is found."""
+"""Subjects and their records in storage: one sealed row a record, blind indexes, and changes to both."""

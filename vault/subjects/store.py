@@ -30,7 +30,7 @@ MOST_RECORDS = 100
 State = Literal["active", "restricted", "erased", "retained"]
 GONE: Final = frozenset({"erased", "retained"})
 """States of people who were erased. Of those who are retained a law keeps something, for the purposes that
-:class:`vault.consent.standing.Standing` names in ``kept_for``; for all others they are as little there."""
+:class:`vault.consent.state.Standing` names in ``kept_for``; for all others they are as little there."""
 
 
 class Row(NamedTuple):

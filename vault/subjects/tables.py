@@ -15,7 +15,7 @@ from vault.storage.tables import DataTable
 class SubjectRow(DataTable, table=True):
     """A person, without a single value: state, and the pseudonym that stands for them on the audit log.
 
-    ``standing`` is the sum of the person's consents, objections and restrictions; see :mod:`vault.consent.standing`.
+    ``standing`` is the sum of the person's consents, objections and restrictions; see :mod:`vault.consent.state`.
     """
 
     __tablename__ = "subject"

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from tests.vaults import problem
-from vault.api.problem_pages import IN_ERRORS
+from vault.http.problem_codes import IN_ERRORS
 
 GIVEN = {
     "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",

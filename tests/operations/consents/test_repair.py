@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from vault.consent.append import compare
+from vault.consent.repair import repair_standing
 from vault.ids import DEFAULT_TENANT
-from vault.operations.consents.repair import repair_standing
-from vault.operations.standing import compare
 
 GIVEN = {
     "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
@@ -35,7 +35,7 @@ async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
 async def test_the_order_of_the_ledger_is_that_of_its_ids_whatever_the_clocks_say(node, monkeypatch):
     """A node whose clock is ahead must not put its event behind those that come after it."""
     from vault import ids
-    from vault.operations.consents import change
+    from vault.consent import transaction as change
 
     subject = await node.create()
     ahead = ids.new_id().int + (3_600_000 << 80)  # an hour

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.operations.imports import bring_in, subject_of, write_csv
+from vault.consent.append import compare
 from vault.ids import DEFAULT_TENANT
-from vault.operations.standing import compare
 from vault.subjects.changes import locked_subject
 from vault.subjects.tables import RECORD
 

@@ -14,12 +14,12 @@ import pytest
 from tests.vaults import ADA
 from vault.catalogue.controller import Contact, Controller
 from vault.ids import SubjectId, new_id
-from vault.operations.letters import words
-from vault.operations.letters.notify import notify_person
-from vault.operations.letters.words import LANGUAGES, language_of, letter_names, sender_of, write
+from vault.letters import templates as words
+from vault.letters.send import notify_person
+from vault.letters.templates import LANGUAGES, language_of, letter_names, sender_of, write
 from vault.requests.grounds import grounds_for
 from vault.requests.machine import KINDS
-from vault.requests.request import Extension, Regime
+from vault.requests.model import Extension, Regime
 
 CODES = {
     "code": "1234 5678",

@@ -13,7 +13,7 @@ from tests.certificates import make_certificate
 from tests.operations.identity.conftest import Inbox, free_port, relay
 from vault import logs
 from vault.errors import Misconfigured
-from vault.outbound.mail import Letter, Mail, MailFailed, MailNotConfigured
+from vault.messaging.mail import Letter, Mail, MailFailed, MailNotConfigured
 
 FROM = "privacy@shop.example"
 LETTER = Letter("ada@example.org", "Your code", "Your code is: 1234 5678\n", language="en")
@@ -178,7 +178,7 @@ async def test_a_password_is_sent_over_tls_alone(tmp_path, monkeypatch):
 
 async def test_whoever_keeps_back_the_offer_of_tls_gets_no_letter(inbox, monkeypatch):
     """A relay elsewhere, or somebody on the line, that does not offer STARTTLS: here by a name that is not this host."""
-    monkeypatch.setattr("vault.outbound.mail._is_here", lambda _host: False)
+    monkeypatch.setattr("vault.messaging.mail._is_here", lambda _host: False)
     with pytest.raises(MailFailed):
         await mail_to(inbox).send(LETTER)
     assert inbox.letters == []
@@ -252,7 +252,7 @@ async def test_what_does_not_end_is_given_up_at_the_end():
 
 
 async def test_letters_that_wait_are_bounded(inbox, monkeypatch):
-    monkeypatch.setattr("vault.outbound.mail.MOST_WAITING", 2)
+    monkeypatch.setattr("vault.messaging.mail.MOST_WAITING", 2)
     mail = mail_to(inbox)
     for _ in range(5):
         mail.soon(mail.send(LETTER))

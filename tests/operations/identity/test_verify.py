@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vaults import ADA, OTHER, problem
-from vault.operations.administer import add_app
+from vault.governance.tenants import add_app
 from vault.requests.store import events_of
 
 REQUESTS = "/v1/requests"

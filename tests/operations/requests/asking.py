@@ -7,10 +7,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from vault.bootstrap import apply_folders
+from vault.context import Caller
+from vault.governance.tenants import add_app
 from vault.ids import TenantId
-from vault.operations.administer import add_app
-from vault.operations.house import Caller
-from vault.operations.workflows import WORKFLOWS, pending
+from vault.operations_workflows import WORKFLOWS, pending
 from vault.requests.store import events_of, find_request
 
 DEFAULT = TenantId("default")

@@ -21,14 +21,14 @@ from tests.operations.requests.asking import (
     work_off,
 )
 from tests.vaults import problem
+from vault.access.callers import by_itself
 from vault.errors import Unavailable, VaultError
-from vault.operations.requests.change import changing_request
-from vault.operations.requests.expiry import expire_requests
-from vault.operations.requests.steps import guarded, start_request
-from vault.operations.requests.verified import verify_request
-from vault.operations.system import by_itself
-from vault.operations.workflows import WORKFLOWS, pending
-from vault.requests.request import Verification
+from vault.operations_workflows import WORKFLOWS, pending
+from vault.requests.expiry import expire_requests
+from vault.requests.model import Verification
+from vault.requests.steps import guarded, start_request
+from vault.requests.transaction import changing_request
+from vault.requests.verified import verify_request
 
 
 def moves(events):

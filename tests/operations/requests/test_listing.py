@@ -18,10 +18,10 @@ from tests.operations.requests.asking import (
     work_off,
 )
 from tests.vaults import problem
+from vault.access.callers import the_person
 from vault.errors import NotFound
 from vault.ids import SubjectId
-from vault.operations.requests.listing import show_request
-from vault.operations.system import the_person
+from vault.requests.query import show_request
 
 
 async def listed(node, role="dpo", **params):

@@ -9,12 +9,12 @@ import pytest
 
 from tests.operations.requests.asking import DEFAULT, kept, show, submit, submitted, verified
 from tests.vaults import problem, without_ids
+from vault.access.callers import the_person
 from vault.errors import Denied
 from vault.ids import SubjectId
-from vault.operations.merge.run import unite
-from vault.operations.submit_request import Asked, submit_request
-from vault.operations.system import the_person
-from vault.requests.request import Verification
+from vault.merging.merge import unite
+from vault.requests.model import Verification
+from vault.requests.submit import Asked, submit_request
 
 WORD = "Kanarienvogel"
 

@@ -8,11 +8,11 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Query, Response
 
-from vault.api import bodies
 from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
+from vault.api.schemas import common as bodies
+from vault.governance.audit_log import read_audit
 from vault.ids import EntryId, SubjectId
-from vault.operations.read_audit import read_audit
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 

@@ -10,15 +10,15 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.api import bodies
 from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
-from vault.api.problems import from_decoder
+from vault.api.schemas import common as bodies
+from vault.consent.validation import Said
 from vault.errors import Fault, InvalidInput
+from vault.http.problems import from_decoder
 from vault.ids import SubjectId
-from vault.operations.consent_import.batch import MOST, Result, Told
-from vault.operations.consent_import.call import import_consents
-from vault.operations.consents.checks import Said
+from vault.imports.call import import_consents
+from vault.imports.consents import MOST, Result, Told
 
 router = APIRouter(prefix="/v1", tags=["consents"])
 

@@ -7,19 +7,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.api import hold_bodies as bodies
 from vault.api.answers import answer, moment
+from vault.api.dependencies import Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas import holds as bodies
+from vault.holds.asked import Asked, Changes
+from vault.holds.manage import change_hold, lift_hold, place_hold
+from vault.holds.query import MOST, Which, list_holds, show_hold, told
 from vault.ids import SubjectId
-from vault.operations.holds.asked import Asked, Changes
-from vault.operations.holds.listing import MOST, Which, list_holds, show_hold, told
-from vault.operations.holds.place import change_hold, lift_hold, place_hold
 
 if TYPE_CHECKING:
-    from vault.operations.write import Keep
+    from vault.access.recording import Keep
     from vault.retention.hold_store import Hold
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])

@@ -7,15 +7,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from vault.api import identity_bodies as bodies
 from vault.api.answers import answer, moment
 from vault.api.doors import Rooms, SignedIn
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
+from vault.api.schemas import identity as bodies
 from vault.errors import Fault, InvalidInput
-from vault.operations.identity.verify import note_evidence, send_code, verify_by_code, vouch
+from vault.identity.verify import note_evidence, send_code, verify_by_code, vouch
 
 if TYPE_CHECKING:
-    from vault.requests.request import Request as Verified
+    from vault.requests.model import Request as Verified
 
 router = APIRouter(prefix="/v1", tags=["requests"])
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from vault.api import job_bodies
 from vault.api.answers import answer, moment
 from vault.api.doors import Rooms, SignedIn
+from vault.api.schemas import jobs as job_bodies
 from vault.jobs.state import Job, State
-from vault.operations.jobs import OPEN, list_jobs
+from vault.workflows import OPEN, list_jobs
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 

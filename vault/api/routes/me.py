@@ -9,41 +9,34 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from vault.api import identity_bodies as bodies
+from vault.access.callers import the_person
+from vault.access.recording import Keep
 from vault.api.answers import answer, moment
+from vault.api.dependencies import once
 from vault.api.doors import Rooms, bearer_of
 from vault.api.downloads import file_response
-from vault.api.once import once
-from vault.api.problems import request_id
-from vault.api.refusals import refusals
-from vault.api.request_bodies import Submitted
+from vault.api.responses import refusals
 from vault.api.routes.requests import submitted
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.told_requests import told
+from vault.api.routes.told_requests import told
+from vault.api.schemas import identity as bodies
+from vault.api.schemas.requests import Submitted
+from vault.catalogue.scope import Scope
+from vault.export.download import AGE, ZIP
+from vault.http.problems import request_id
+from vault.identity.pace import require_room
+from vault.identity.self_service import cancel_mine, fetch_mine, my_request, my_requests, verification_of, verify_mine
+from vault.identity.session import Session
 from vault.ids import TenantId
-from vault.operations.identity.mine import (
-    cancel_mine,
-    fetch_mine,
-    my_request,
-    my_requests,
-    verification_of,
-    verify_mine,
-)
-from vault.operations.identity.pace import require_room
-from vault.operations.identity.session import Session
-from vault.operations.packages.download import AGE, ZIP
-from vault.operations.requests.listing import days_left
-from vault.operations.submit_request import Asked, submit_request
-from vault.operations.system import the_person
-from vault.operations.write import Keep
-from vault.requests.request import Scope
+from vault.requests.query import days_left
+from vault.requests.submit import Asked, submit_request
 
 if TYPE_CHECKING:
-    from vault.operations.house import House
-    from vault.operations.identity.sign_in import People
-    from vault.operations.submit_request import Submitted as Submission
-    from vault.requests.request import Event
-    from vault.requests.request import Request as Made
+    from vault.context import House
+    from vault.identity.sessions import People
+    from vault.requests.model import Event
+    from vault.requests.model import Request as Made
+    from vault.requests.submit import Submitted as Submission
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 

@@ -8,16 +8,16 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from vault.access.recording import Keep
 from vault.api.answers import answer
-from vault.api.bodies import Body
+from vault.api.dependencies import REPLAYED, Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import REPLAYED, Told, once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas.common import Body
 from vault.ids import SubjectId
-from vault.operations.merge.duplicates import find_duplicates
-from vault.operations.merge.run import Merged, finish_merges, merge_subjects
-from vault.operations.write import Keep
+from vault.merging.duplicates import find_duplicates
+from vault.merging.merge import Merged, finish_merges, merge_subjects
 
 router = APIRouter(prefix="/v1", tags=["customers"])
 

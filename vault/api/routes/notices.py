@@ -8,10 +8,10 @@ from fastapi import APIRouter, Header, Response
 
 from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
-from vault.operations.read_notices import list_notices, read_notice
+from vault.governance.policies import list_notices, read_notice
 
 if TYPE_CHECKING:
-    from vault.operations.read_notices import NoticeVersion
+    from vault.governance.policies import NoticeVersion
 
 router = APIRouter(prefix="/v1/notices", tags=["policies"])
 

@@ -7,21 +7,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from vault.api import consent_bodies as bodies
+from vault.access.recording import Keep
 from vault.api.answers import moment
+from vault.api.dependencies import Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas import consent as bodies
+from vault.consent.objections import decide_objection, record_objection
+from vault.consent.restrictions import lift_restriction, restrict
 from vault.ids import SubjectId
-from vault.operations.announce_lifting import announce_lifting
-from vault.operations.consents.objections import decide_objection, record_objection
-from vault.operations.consents.restrictions import lift_restriction, restrict
-from vault.operations.write import Keep
+from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
-    from vault.operations.announce_lifting import Announced
-    from vault.operations.consents.recorded import Recorded
+    from vault.consent.recorded import Recorded
+    from vault.letters.about_requests import Announced
 
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 
-from vault.api import bodies
 from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
+from vault.api.schemas import common as bodies
+from vault.governance.read_policies import read_policies
 from vault.ids import SubjectId
-from vault.operations.explain import explain
-from vault.operations.read_policies import read_policies
+from vault.records.explain import explain
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Field, Purpose

@@ -13,16 +13,16 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from vault.api.doors import BEARER
-from vault.api.metrics import count_shown
-from vault.api.problems import from_anything, from_decoder, from_vault_error
 from vault.errors import InvalidInput, VaultError
-from vault.operations.read_fields import read_fields
+from vault.http.metrics import count_shown
+from vault.http.problems import from_anything, from_decoder, from_vault_error
+from vault.records.read import read_fields
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from vault.operations.house import Caller, House
-    from vault.operations.sign_in import SignIns
+    from vault.access.sign_in import SignIns
+    from vault.context import Caller, House
 
 PATH: Final = "/v1/read"
 _BEARER: Final = BEARER.encode()

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query, Response
 
 from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
-from vault.consent.receipt import Format
+from vault.consent.receipts.issue import read_receipt, signing_keys
+from vault.consent.receipts.receipt import Format
 from vault.crypto.signing import as_jwk
 from vault.ids import SubjectId
-from vault.operations.receipts import read_receipt, signing_keys
 
 router = APIRouter(prefix="/v1", tags=["consents"])
 

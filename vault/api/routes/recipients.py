@@ -7,14 +7,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from vault.api import recipient_bodies as bodies
 from vault.api.answers import answer, moment
 from vault.api.doors import Rooms, SignedIn
-from vault.api.refusals import refusals
-from vault.operations.recipients.chase import chase as chase_one
-from vault.operations.recipients.notices import MOST, Which, list_sent, my_notices
-from vault.operations.recipients.notices import acknowledge as acknowledge_one
-from vault.operations.recipients.webhooks import (
+from vault.api.responses import refusals
+from vault.api.schemas import recipients as bodies
+from vault.recipients.chase import chase as chase_one
+from vault.recipients.notices import MOST, Which, list_sent, my_notices
+from vault.recipients.notices import acknowledge as acknowledge_one
+from vault.recipients.webhooks import (
     list_webhooks,
     read_webhook,
     remove_webhook,
@@ -24,10 +24,10 @@ from vault.operations.recipients.webhooks import (
 )
 
 if TYPE_CHECKING:
-    from vault.operations.recipients.notices import Sent
-    from vault.operations.recipients.webhooks import WebhookTold
-    from vault.requests.recipients import RecipientNotice
-    from vault.requests.webhooks import Webhook
+    from vault.recipients.notices import Sent
+    from vault.recipients.requests_webhooks import Webhook
+    from vault.recipients.store import RecipientNotice
+    from vault.recipients.webhooks import WebhookTold
 
 router = APIRouter(prefix="/v1", tags=["recipients"])
 

@@ -6,18 +6,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from vault.api import bodies
+from vault.access.recording import Keep, Written
 from vault.api.answers import answer, moment
+from vault.api.dependencies import once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.metrics import count_shown
-from vault.api.once import once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas import common as bodies
 from vault.errors import Fault, InvalidInput
+from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
-from vault.operations.append_record import append_record
-from vault.operations.list_records import list_records
-from vault.operations.write import Keep, Written
+from vault.records.append import append_record
+from vault.records.list import list_records
 
 router = APIRouter(prefix="/v1", tags=["records"])
 

@@ -9,18 +9,18 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from vault.access.recording import Keep
 from vault.api.answers import answer
-from vault.api.bodies import Body
+from vault.api.dependencies import Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas.common import Body
 from vault.catalogue.retention import Relationship
 from vault.ids import SubjectId
-from vault.operations.retention.events import Recorded, record_event
-from vault.operations.retention.relationship import relationship_of
-from vault.operations.write import Keep
 from vault.retention.clocks import Event
+from vault.retention.events import relationship_of
+from vault.retention.retention_events import Recorded, record_event
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 

@@ -7,25 +7,25 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.api import request_bodies as bodies
+from vault.access.recording import Keep
 from vault.api.answers import answer
+from vault.api.dependencies import Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.told_requests import told, told_whole
+from vault.api.routes.told_requests import told, told_whole
+from vault.api.schemas import requests as bodies
+from vault.catalogue.scope import Scope
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
-from vault.operations.requests import decide
-from vault.operations.requests.listing import Urgency, days_left, list_of_requests, show_request
-from vault.operations.submit_request import Asked, Submitted, submit_request
-from vault.operations.write import Keep
+from vault.requests import decide
 from vault.requests.machine import Kind, State
-from vault.requests.request import Scope
+from vault.requests.query import Urgency, days_left, list_of_requests, show_request
+from vault.requests.submit import Asked, Submitted, submit_request
 
 if TYPE_CHECKING:
-    from vault.operations.house import Caller, House
-    from vault.requests.request import Request as Made
+    from vault.context import Caller, House
+    from vault.requests.model import Request as Made
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
 

@@ -13,12 +13,12 @@ from vault.api.answers import answer
 from vault.api.doors import Rooms, SignedIn
 from vault.catalogue.retention import Relationship, Since
 from vault.ids import SubjectId
-from vault.operations.retention.why import why
-from vault.operations.retention.why_shapes import State
+from vault.retention.explain import why
+from vault.retention.why_shapes import State
 
 if TYPE_CHECKING:
-    from vault.operations.retention.why_shapes import Kept
     from vault.retention.reviews import Review
+    from vault.retention.why_shapes import Kept
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 

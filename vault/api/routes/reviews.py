@@ -9,13 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from vault.access.recording import Keep
 from vault.api.answers import answer, moment
-from vault.api.bodies import Body
+from vault.api.dependencies import Told, once
 from vault.api.doors import Rooms, SignedIn
-from vault.api.once import Told, once
 from vault.api.routes.subjects import IdempotencyKey
-from vault.operations.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
-from vault.operations.write import Keep
+from vault.api.schemas.common import Body
+from vault.retention.retention_reviews import MOST, Decision, Reason, decide_review, list_reviews
 from vault.retention.reviews import Kind, Review, State
 
 router = APIRouter(prefix="/v1/retention/reviews", tags=["retention"])

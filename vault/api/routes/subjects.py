@@ -7,19 +7,19 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from vault.api import bodies
+from vault.access.recording import Keep, Written
 from vault.api.answers import answer
+from vault.api.dependencies import once
 from vault.api.doors import Rooms, SignedIn, revision_of
-from vault.api.metrics import count_shown
-from vault.api.once import once
-from vault.api.refusals import refusals
+from vault.api.responses import refusals
+from vault.api.schemas import common as bodies
 from vault.errors import Fault, InvalidInput
+from vault.http.metrics import count_shown
 from vault.ids import SubjectId
-from vault.operations.change_profile import patch_profile
-from vault.operations.create_subject import create_subject, upsert_subject
-from vault.operations.find_subjects import find_subjects
-from vault.operations.subject_state import subject_state
-from vault.operations.write import Keep, Written
+from vault.records.create import create_subject, upsert_subject
+from vault.records.search import find_subjects
+from vault.records.subject_state import subject_state
+from vault.records.update import patch_profile
 
 router = APIRouter(prefix="/v1", tags=["customers"])
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import (
-    PARAMETERS,
-    FieldType,
-    JsonValue,
-    Option,
-    ValueProblem,
-    has_view,
-    parameter,
-)
+from vault.catalogue.types.base import PARAMETERS, FieldType, JsonValue, Option, ValueProblem, has_view, parameter
 from vault.catalogue.types.contact import EMAIL, PHONE
 from vault.catalogue.types.dates import DATE
 from vault.catalogue.types.encoding import decode, encode, index_text

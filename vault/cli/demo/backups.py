@@ -8,14 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vault.cli.demo.stage import require
-from vault.cli.work import in_vault
+from vault.cli.session import in_vault
 
 if TYPE_CHECKING:
-    from vault.backup.place import Backup
+    from vault.backup.backup_verify import Verified
+    from vault.backup.location import Backup
     from vault.bootstrap import Vault
-    from vault.cli.demo.people import Star
+    from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
-    from vault.operations.backup.verify import Verified
 
 KEYS_FOR = "P30D"
 
@@ -36,11 +36,11 @@ def tried(stage: Stage, ada: Star) -> None:
 
 
 async def _make_and_verify(opened: Vault) -> tuple[Backup, Verified]:
-    from vault.backup.place import places
+    from vault.backup.backup_verify import verify_backup
+    from vault.backup.location import places
+    from vault.backup.make import Source, make_backup
     from vault.bootstrap import databases_of, postgres_tools, provider_of
     from vault.cli.moments import parse_period
-    from vault.operations.backup.make import Source, make_backup
-    from vault.operations.backup.verify import verify_backup
 
     settings = opened.settings
     urls, provider, tools = databases_of(settings), provider_of(settings), postgres_tools(settings)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vault.cli.demo.stage import require
 
 if TYPE_CHECKING:
-    from vault.cli.demo.people import Star
+    from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
 
 MARKETING = "direct-marketing"
@@ -36,7 +36,7 @@ def checked(stage: Stage, ada: Star) -> None:
 
 def receipt(stage: Stage, ada: Star) -> None:
     """She gets a receipt that anybody can check without the vault."""
-    from vault.consent.receipt import check_receipt
+    from vault.consent.receipts.receipt import check_receipt
 
     event = _last_event(stage, ada)
     path = f"{_consents(ada)}/{event}/receipt"

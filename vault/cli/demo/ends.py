@@ -15,7 +15,7 @@ from vault.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vault.cli.demo.people import Star
+    from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
 
 OFFICE, BOOKS = "privacy-office", "bookkeeping"

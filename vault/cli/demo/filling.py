@@ -12,7 +12,7 @@ from vault.cli.demo.server import DemoFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vault.cli.demo.people import Customer, Fields
+    from vault.cli.demo.customers import Customer, Fields
 
 AT_ONCE = 16
 """Requests under way at the same time: the audit log commits for all of them together."""

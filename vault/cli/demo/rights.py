@@ -14,7 +14,7 @@ from vault.cli.demo.server import DemoFailed
 from vault.cli.demo.stage import require
 
 if TYPE_CHECKING:
-    from vault.cli.demo.people import Star
+    from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
 
 WITHIN: Final = 30.0
@@ -130,13 +130,13 @@ def _show_preview(stage: Stage, preview: dict[str, Any]) -> None:
 
 
 def _check_package(package: bytes) -> None:
-    from vault.requests.archive_check import check_archive
+    from vault.export.verify import check_archive
 
     require(check_archive(io.BytesIO(package)).sound, "the package is signed and whole")
 
 
 def _check_certificate(file: dict[str, Any]) -> None:
-    from vault.requests.certificate import check_certificate
+    from vault.erasure.requests_certificate import check_certificate
 
     require(check_certificate(file).sound, "the certificate is signed")
     require(file["certificate"]["keys_destroyed"] > 0, "her keys are destroyed")

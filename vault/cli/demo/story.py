@@ -8,14 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from vault.cli.demo import backups, consents, ends, rights
-from vault.cli.demo.people import GOODS
+from vault.cli.demo.customers import GOODS
 from vault.cli.demo.stage import require
 from vault.policy.rules import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vault.cli.demo.people import Star
+    from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
 
 

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vault.cli.demo.customers import MadeUp, Star
 from vault.cli.demo.filling import fill
-from vault.cli.demo.people import MadeUp, Star
 from vault.cli.demo.server import Server
 from vault.cli.demo.stage import App, Stage, make_console
 from vault.cli.demo.story import CHAPTERS
-from vault.cli.work import in_vault, run
+from vault.cli.session import in_vault, run
 from vault.clock import Clock
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def take(*, subjects: int, seed: int, stay: bool) -> None:
 
 def _make_vault(folder: Path) -> dict[str, App]:
     from vault.bootstrap import init_vault
-    from vault.operations.administer import add_app
+    from vault.governance.tenants import add_app
 
     async def add(vault: Vault) -> dict[str, App]:
         tenant = (await vault.house.keyring.tenants())[0]

@@ -1,0 +1,28 @@
+"""The callers that are neither an app nor staff: the vault's own jobs, and a person about their own data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from vault.context import Caller
+from vault.ids import PrincipalId
+from vault.principals.principal import Principal
+
+if TYPE_CHECKING:
+    from vault.ids import TenantId
+
+JOBS: Final = UUID("00000000-0000-7000-8000-000000000003")
+"""Stands on the audit log for what the vault does by itself: the steps of jobs, and approvals by rule."""
+THE_PERSON: Final = UUID("00000000-0000-7000-8000-000000000004")
+"""Stands on the audit log for people who act for themselves; who they are, their pseudonym says."""
+
+
+def by_itself(tenant: TenantId, request_id: str = "job") -> Caller:
+    """Make the caller that a job is."""
+    return Caller(Principal(PrincipalId(JOBS), tenant, "vault", "app", ()), request_id)
+
+
+def the_person(tenant: TenantId, request_id: str) -> Caller:
+    """Make the caller that a person is about their own data; has no right by any role."""
+    return Caller(Principal(PrincipalId(THE_PERSON), tenant, "the-person", "app", ()), request_id)

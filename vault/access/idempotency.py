@@ -1,0 +1,153 @@
+"""Do a thing once, however often it is asked for (the ``Idempotency-Key`` header).
+
+The answer is kept in the transaction of the change itself, so that after a crash either both are there or neither.
+Neither the key nor the body is kept, only keyed digests of them; the answers hold ids and revisions and no values.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID  # noqa: TC003 - as above
+
+from sqlalchemy import Column, LargeBinary, SmallInteger, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Field
+
+from vault.access.on_record import note_failure
+from vault.errors import Conflict, InvalidInput, VaultError
+from vault.storage.columns import Id, Moment
+from vault.storage.tables import DataTable
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.audit.entry import Action
+    from vault.context import Caller, House
+
+from sqlalchemy import String
+
+KEPT_FOR = timedelta(hours=24)
+IN_FLIGHT_FOR = timedelta(seconds=60)
+"""A call that has not ended by then has died with its process: the key may be used again."""
+LONGEST_KEY = 200
+
+
+class IdempotencyRow(DataTable, table=True):
+    """One call, under way (no status yet) or answered."""
+
+    __tablename__ = "idempotency"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    principal_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    key_digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
+    call_digest: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    started_at: datetime = Field(sa_column=Column(Moment, nullable=False, index=True))
+    status: int | None = Field(sa_column=Column(SmallInteger, nullable=True))
+    answer: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+
+
+CALL = IdempotencyRow.__table__  # type: ignore[attr-defined]
+
+
+class Answered(NamedTuple):
+    """The answer that the first call of this key got."""
+
+    status: int
+    answer: bytes
+
+
+class Once:
+    """One call under an idempotency key; made by :func:`begin`, handed to the operation, which keeps its answer."""
+
+    def __init__(self, house: House, tenant: str, principal: UUID, key_digest: bytes) -> None:
+        self._house = house
+        self._where = (
+            CALL.c.tenant_id == tenant,
+            CALL.c.principal_id == principal,
+            CALL.c.key_digest == key_digest,
+        )
+
+    async def keep(self, connection: AsyncConnection, status: int, answer: bytes) -> None:
+        """Keep the answer, in the transaction of the change."""
+        await connection.execute(update(CALL).where(*self._where).values(status=status, answer=answer))
+
+    async def give_up(self) -> None:
+        """Free the key: the call failed and changed nothing, so it may be tried again."""
+        async with self._house.data.transaction() as connection:
+            await connection.execute(delete(CALL).where(*self._where, CALL.c.status.is_(None)))
+
+
+async def begin(house: House, caller: Caller, key: str, route: str, body: bytes, *, action: Action) -> Once | Answered:
+    """Begin a call under a key, or find that it has been answered.
+
+    Args:
+        house: the rooms.
+        caller: whose key it is.
+        key: the caller's own, 1 to 200 printable characters.
+        route: method and path.
+        body: the bytes of the request.
+        action: what the audit log calls the call, should the key be refused.
+
+    Raises:
+        InvalidInput: the key has been used for another call, or has no proper form.
+        Conflict: the same call is under way.
+    """
+    try:
+        return await _begin(house, caller, key, route, body)
+    except VaultError as error:
+        await note_failure(house, caller, action, error)
+        raise
+
+
+async def _begin(house: House, caller: Caller, key: str, route: str, body: bytes) -> Once | Answered:
+    if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
+        raise InvalidInput("an idempotency key has 1 to 200 printable characters", code="invalid-idempotency-key")
+    tokens = await house.keyring.token_key(caller.tenant)
+    key_digest = tokens.digest("idempotency-key", key.encode())
+    call_digest = tokens.digest("idempotency-call", route.encode() + b"\0" + body)
+    once = Once(house, caller.tenant, caller.principal.id, key_digest)
+    now = house.clock.now()
+    row = {
+        "tenant_id": caller.tenant,
+        "principal_id": caller.principal.id,
+        "key_digest": key_digest,
+        "call_digest": call_digest,
+        "started_at": now,
+    }
+    try:
+        async with house.data.transaction() as connection:
+            await connection.execute(_stale(once, now))
+            await connection.execute(insert(CALL), [row])
+    except IntegrityError:
+        return await _earlier(house, once, call_digest)
+    return once
+
+
+async def forget_old(house: House) -> int:
+    """Delete what was kept for longer than a day; returns how many."""
+    async with house.data.transaction() as connection:
+        gone = await connection.execute(delete(CALL).where(CALL.c.started_at < house.clock.now() - KEPT_FOR))
+    return gone.rowcount
+
+
+def _stale(once: Once, now: datetime) -> Any:
+    died = CALL.c.status.is_(None) & (CALL.c.started_at < now - IN_FLIGHT_FOR)
+    return delete(CALL).where(*once._where, died | (CALL.c.started_at < now - KEPT_FOR))  # noqa: SLF001 - its own module
+
+
+async def _earlier(house: House, once: Once, call_digest: bytes) -> Answered:
+    async with house.data.reading() as connection:
+        statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*once._where)  # noqa: SLF001 - as above
+        row = (await connection.execute(statement)).one_or_none()
+    if row is not None and row.call_digest != call_digest:
+        raise InvalidInput(
+            "this idempotency key was used for another call",
+            code="idempotency-key-reused",
+            hint="make a fresh key for each new call",
+        )
+    if row is None or row.status is None:
+        raise Conflict(
+            "the same call is still under way", code="in-flight", hint="wait a moment and send it again unchanged"
+        )
+    return Answered(row.status, row.answer)

@@ -1,0 +1,51 @@
+"""For those who run the vault: is it alive, is it ready, how does it do, and what does a problem mean."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response
+
+from vault.api.answers import answer
+from vault.api.responses import refusals
+from vault.http.metrics import exposition
+from vault.http.problem_codes import EXPLAINED, IN_ERRORS
+
+router = APIRouter(tags=["operating"])
+
+
+@router.get("/healthz")
+async def alive() -> Response:
+    """Tell that the process answers."""
+    return answer({"status": "alive"})
+
+
+@router.get("/readyz", responses=refusals(503))
+async def ready(request: Request) -> Response:
+    """Tell that both databases answer; 503 where one does not."""
+    await request.app.state.ready()
+    return answer({"status": "ready"})
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Figures in Prometheus' text format."""
+    body = exposition(request.app.state.sizes, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/problems", response_class=Response)
+async def problems() -> Response:
+    """Explain every problem code: the page to which a problem's `type` leads."""
+    page = (
+        '<!doctype html><html lang="en"><title>Problems</title><h1>Problems</h1>'
+        f"{_listed(EXPLAINED)}<h2>In `errors`</h2>{_listed(IN_ERRORS)}</html>"
+    )
+    return Response(page, media_type="text/html; charset=utf-8")
+
+
+def _listed(explained: Mapping[str, str]) -> str:
+    rows = (f'<dt id="{code}"><code>{code}</code></dt><dd>{html.escape(text)}</dd>' for code, text in explained.items())
+    return f"<dl>{''.join(rows)}</dl>"

@@ -1,0 +1,220 @@
+"""Make a backup while everything goes on: one picture of data, keys and ledger, each into a sealed file of its own.
+
+1. The pictures are taken together (:func:`vault.backup.snapshot.pinned`), and rows are counted in them.
+2. Each is written under a temporary name, sealed under a new file key, and made durable.
+3. The audit log says that there is a backup.
+4. Only then do the files get their names, the folder with the manifest last. Whoever dies on the way leaves nothing
+   under a final name but files of which no manifest speaks; the next backup or thinning out takes them away.
+
+The root key is never in a backup, nor is the state of jobs, which is found anew from the tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from contextlib import suppress
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.access.on_record import note_failure
+from vault.access.operator import at_the_console
+from vault.backup.archive import FOLDER as FOLDER  # noqa: PLC0414 - what a restore brings back
+from vault.backup.archive import archived
+from vault.backup.location import ENDING, PART, Backup, name_of
+from vault.backup.manifest import DATABASES, NAME, FileFacts, Manifest, write_manifest
+from vault.backup.note import note_backup
+from vault.backup.sealed_file import Sealing, being_made, cannot_write, publish, seal_file, sync_folder, write_file
+from vault.backup.snapshot import pinned
+from vault.ids import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from vault.backup.contents import Contents
+    from vault.backup.location import Places
+    from vault.backup.manifest import Kind
+    from vault.backup.postgres_tools import PostgresTools
+    from vault.backup.sealed_file import Written
+    from vault.backup.snapshot import Snapshot
+    from vault.catalogue.retention import Period
+    from vault.context import House
+    from vault.crypto.providers import KeyProvider
+    from vault.storage.migrate import Which
+
+_MODE: Final = 0o700
+
+
+class Source(NamedTuple):
+    """What a backup is made of, and by what.
+
+    Attributes:
+        urls: of the databases ``data``, ``keys`` and ``ledger``.
+        folder: the vault's.
+        provider: holds the root key.
+        tools: PostgreSQL's programs.
+    """
+
+    urls: Mapping[Which, str]
+    folder: Path
+    provider: KeyProvider
+    tools: PostgresTools
+
+
+async def make_backup(
+    house: House, source: Source, where: Places, *, keys_for: Period, told: Callable[[str, int], None]
+) -> Backup:
+    """Make a backup.
+
+    Args:
+        house: the rooms.
+        source: what it is made of.
+        where: the folders that it goes to; made where they are not there.
+        keys_for: how long its key store is meant to be kept.
+        told: is told how many bytes of what are written; may be called from another thread.
+
+    Raises:
+        Misconfigured: a place cannot be written to, or PostgreSQL's programs are not there or too old.
+        Unavailable: a database, or the audit log, does not answer.
+        DatabaseDamaged: a database has a damaged page.
+    """
+    try:
+        return await _make(house, source, where, keys_for, told)
+    except Exception as error:
+        await note_failure(house, at_the_console(), "backup", error)
+        raise
+
+
+async def _make(
+    house: House, source: Source, where: Places, keys_for: Period, told: Callable[[str, int], None]
+) -> Backup:
+    sealing = Sealing(source.provider, new_id(), house.clock.now())  # before the picture is taken
+    work = _Work(where, name_of(sealing.id, sealing.created_at))
+    try:
+        work.lay_out()
+        newest = await house.tombstones.newest()  # also before: whatever is this old is in the picture
+        async with pinned(source.urls, source.tools) as snapshots:
+            contents = {kind: await snapshots[kind].contents() for kind in DATABASES}
+            written: dict[Kind, Written] = {}
+            for kind in DATABASES:
+                chunks = snapshots[kind].chunks(work.scratch_of(kind))
+                written[kind] = await work.seal(sealing, kind, chunks, told)
+        written["folder"] = await work.seal(sealing, "folder", [archived(source.folder)], told)
+        manifest = Manifest(
+            id=sealing.id,
+            created_at=sealing.created_at,
+            program=version("customer-data-vault"),
+            root_reference=source.provider.reference,
+            tenants=[str(name) for name in await house.keyring.tenants()],
+            files=_facts(written, snapshots, contents),
+            ledger_newest=newest,
+            keys_expire_at=keys_for.after(sealing.created_at),
+        )
+        work.write_manifest(write_manifest(source.provider, manifest))
+        await note_backup(house, sealing.id, None)
+        work.publish()
+    except BaseException:
+        work.clear()
+        raise
+    finally:
+        work.end()
+    return Backup(work.folder, work.path("keys"), work.path("ledger"), manifest)
+
+
+class _Work:
+    """The files of a backup that is being made: all under temporary names until the very end."""
+
+    def __init__(self, where: Places, name: str) -> None:
+        self._where = where
+        self._name = name
+        self.folder = where.data / name
+        self.scratch = where.data / f"{name}{PART}"
+        self._lock: int | None = None
+        self._stopped = False
+
+    def path(self, kind: Kind) -> Path:
+        """Say where the file of a kind is written; those of the data get their place with their folder."""
+        apart = {"keys": self._where.keys, "ledger": self._where.ledger}.get(kind)
+        return self.scratch / f"{kind}{ENDING}" if apart is None else apart / f"{self._name}{ENDING}"
+
+    def scratch_of(self, kind: Kind) -> Path:
+        """Say where a copy of a kind may lie for a moment: on the disk on which its file will be, and on no other."""
+        return self.path(kind).with_name(f"{self._name}.{kind}{ENDING}{PART}")
+
+    def lay_out(self) -> None:
+        """Make the folders; that of this very backup is new, and locked for as long as the backup is being made."""
+        try:
+            for folder in self._where:
+                folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
+            self.scratch.mkdir(mode=_MODE)
+            self._lock = being_made(self.scratch)
+        except OSError as error:
+            raise cannot_write(self.scratch, error) from None
+
+    async def seal(
+        self, sealing: Sealing, kind: Kind, chunks: Iterable[bytes], told: Callable[[str, int], None]
+    ) -> Written:
+        """Write the file of a kind, in a thread; whoever is stopped meanwhile, by Ctrl-C, stops the thread as well."""
+
+        def going_on(what: str, size: int) -> None:
+            if self._stopped:
+                raise InterruptedError
+            told(what, size)
+
+        return await asyncio.to_thread(seal_file, sealing, kind, self.path(kind), chunks, going_on)
+
+    def write_manifest(self, content: bytes) -> None:
+        """Write the manifest and give the other files of the data their names, inside the unnamed folder."""
+        write_file(self.scratch / NAME, content)
+        for kind in ("data", "folder"):
+            final = self.scratch / f"{kind}{ENDING}"
+            publish(final.with_name(final.name + PART), final)
+
+    def publish(self) -> None:
+        """Give all files their names: the folder with the manifest last, so that nobody sees a part of a backup."""
+        for kind in ("keys", "ledger"):
+            final = self.path(kind)
+            publish(final.with_name(final.name + PART), final)
+        sync_folder(self.scratch)
+        publish(self.scratch, self.folder)
+
+    def clear(self) -> None:
+        """Take away what was written, where that can be done; nothing where it was not even laid out."""
+        self._stopped = True
+        if self._lock is None:
+            return
+        with suppress(OSError):
+            if not self.scratch.is_dir():  # it has its final name, and nobody can tell whether for good
+                (self.folder / NAME).unlink()
+                shutil.rmtree(self.folder)
+            for kind in ("keys", "ledger"):
+                path = self.path(kind)
+                for each in (path, path.with_name(path.name + PART)):
+                    each.unlink(missing_ok=True)
+            if self.scratch.is_dir():
+                shutil.rmtree(self.scratch)
+
+    def end(self) -> None:
+        """Nobody makes it any more."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _facts(
+    written: Mapping[Kind, Written], snapshots: Mapping[Which, Snapshot], contents: Mapping[Which, Contents]
+) -> dict[Kind, FileFacts]:
+    facts: dict[Kind, FileFacts] = {
+        kind: FileFacts(
+            size=written[kind].size,
+            sha256=written[kind].sha256,
+            dialect=snapshots[kind].dialect,
+            revision=contents[kind].revision,
+            rows=contents[kind].rows,
+            tools=snapshots[kind].tools,
+        )
+        for kind in DATABASES
+    }
+    return facts | {"folder": FileFacts(size=written["folder"].size, sha256=written["folder"].sha256)}

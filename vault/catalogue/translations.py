@@ -1,0 +1,116 @@
+"""Reads words.<language>.toml: what collections, fields and purposes are called in a language, for people who read it.
+
+The other policy files say everything in the company's own language. Answers to people come in theirs (Art. 12(1)
+GDPR); what such a file does not translate is told in the words of the others.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from vault.catalogue.findings import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from vault.catalogue.model import Catalogue, Field, Purpose
+    from vault.catalogue.toml_document import Document, Table
+
+WORDS: Final = re.compile(r"words\.(?P<language>[a-z]{2})\.toml")
+"""Names of the files; the language is a code of ISO 639-1."""
+TEXTS: Final = ("title", "description", "law", "interest", "logic", "consequences", "reason")
+"""What may be translated of a purpose; ``reason`` is that of its period in retention.toml."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Words:
+    """The words of one language; what is not there is told by the untranslated name.
+
+    Attributes:
+        collections: titles by name.
+        fields: titles by whole name.
+        purposes: by name of the purpose and of the text.
+        others: by the untranslated text: recipients, owners, safeguards.
+    """
+
+    collections: Mapping[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    purposes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    def collection(self, name: str, title: str) -> str:
+        """Return the title of a collection."""
+        return self.collections.get(name, title)
+
+    def field(self, declared: Field) -> str:
+        """Return the title of a field."""
+        return self.fields.get(declared.whole, declared.title)
+
+    def purpose(self, name: str, text: str, otherwise: str) -> str:
+        """Return one of a purpose's texts."""
+        return self.purposes.get(name, {}).get(text, otherwise)
+
+    def other(self, text: str) -> str:
+        """Return a recipient, an owner or a safeguard."""
+        return self.others.get(text, text)
+
+
+NO_WORDS: Final = Words()
+
+
+def load_words(document: Document, catalogue: Catalogue | None, purposes: Mapping[str, Purpose] | None) -> Words:
+    """Read one language, noting every mistake in the document's findings.
+
+    Args:
+        document: words.<language>.toml.
+        catalogue: what may be named; ``None`` where it could not be read.
+        purposes: as above.
+    """
+    root = document.root()
+    words = Words(
+        collections=_texts(root.table("collection"), None if catalogue is None else catalogue.collections),
+        fields=_fields(root.table("field"), catalogue),
+        purposes=_purposes(root.table("purpose"), purposes),
+        others=_texts(root.table("other"), None),
+    )
+    root.finish()
+    return words
+
+
+def _texts(table: Table, known: Iterable[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in table.data:
+        text = table.optional(name)
+        if known is not None and name not in known:
+            message = f"{table.where} names `{name[:80]}`, which the catalogue does not declare"
+            table.fault(name, "unknown-name", message, did_you_mean(name, known, "take it out"))
+        elif text is not None:
+            found[name] = text
+    return found
+
+
+def _fields(tables: Table, catalogue: Catalogue | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for collection, table in tables.tables():
+        declared = None if catalogue is None else catalogue.collections.get(collection)
+        if catalogue is not None and declared is None:
+            remedy = did_you_mean(collection, catalogue.collections, "take it out")
+            table.fault(None, "unknown-collection", f"`{collection[:80]}` is no collection", remedy)
+            continue
+        titles = _texts(table, None if declared is None else declared.fields)
+        found |= {f"{collection}.{name}": title for name, title in titles.items()}
+    return found
+
+
+def _purposes(tables: Table, purposes: Mapping[str, Purpose] | None) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, table in tables.tables():
+        if purposes is not None and name not in purposes:
+            remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
+            table.fault(None, "unknown-purpose", f"{table.where} is about an unknown purpose", remedy)
+        texts = {text: table.optional(text) for text in TEXTS}
+        found[name] = {text: said for text, said in texts.items() if said is not None}
+        table.finish()
+    return found

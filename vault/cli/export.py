@@ -1,0 +1,229 @@
+"""``cdv packages``: the packages that answer requests for access and portability."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+from uuid import UUID
+
+import typer
+
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.output import emit, note, show_table
+from vault.cli.session import in_tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from vault.context import House
+    from vault.export.store import Package
+    from vault.export.transfer import Sent
+    from vault.ids import TenantId
+
+REQUEST = "0199aabb-0000-7000-8000-000000000007"
+
+app = make_group(
+    "Packages of access and portability: list, fetch, open, send, delete what is over.",
+    "cdv packages list",
+    f"cdv packages download {REQUEST} --encrypt",
+    "cdv packages open access.zip.age",
+)
+
+Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
+To = Annotated[
+    Path | None, typer.Option("--to", metavar="FILE", help="Where it goes.", show_default="its own name, here")
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", metavar="FILE", help="Take the passphrase from its first line, for scripts."),
+]
+
+
+def register(root: typer.Typer) -> None:
+    """Add the group."""
+    root.add_typer(app, name="packages")
+
+
+@app.command("list", epilog=examples("cdv packages list", "cdv packages list --json"))
+def list_all(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """List the packages that there are or were, the oldest first."""
+    found = in_tenant(vault, tenant, _all)
+    if as_json:
+        emit([_told(each) for each in found])
+        return
+    rows = [
+        [each.request, each.facts.kind, each.state, f"{each.size:,}", each.created_at, each.expires_at]
+        for each in found
+    ]
+    show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="There are no packages.")
+
+
+@app.command(epilog=examples(f"cdv packages download {REQUEST}", f"cdv packages download {REQUEST} --encrypt"))
+def download(
+    request: Request,
+    to: To = None,
+    encrypt: Annotated[
+        bool, typer.Option("--encrypt", help="Encrypt the file to a passphrase; `age -d` opens it too.")
+    ] = False,
+    passphrase_file: PassphraseFile = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+) -> None:
+    """Write the package that answers a request into a file. It is as the person would get it: handle it so."""
+    passphrase = _passphrase(passphrase_file, twice=True) if encrypt or passphrase_file else None
+    path = in_tenant(vault, tenant, lambda house, its: _download(house, its, request, to, passphrase))
+    note(f"{path} is written; `cdv {'packages open' if passphrase else 'verify'} {path}` is next")
+
+
+@app.command("open", epilog=examples("cdv packages open access.zip.age", "cdv packages open access.zip.age --to a.zip"))
+def open_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that was encrypted to a passphrase.")],
+    to: To = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Open a package that was encrypted to a passphrase. Needs no vault."""
+    from vault.crypto.age import decrypt
+    from vault.errors import InvalidInput
+
+    path = to or file.with_name(file.name.removesuffix(".age") if file.suffix == ".age" else f"{file.name}.zip")
+    try:
+        opened = file.open("rb")
+    except OSError:
+        raise InvalidInput("the file cannot be read", hint="see that it is there, and that you may read it") from None
+    with opened:
+        passphrase = _passphrase(passphrase_file)
+        with _new_file(path) as out, _bar("opening", file.stat().st_size) as advance:
+            for piece in decrypt(opened, passphrase):
+                out.write(piece)
+                advance(len(piece))
+    note(f"{path} is written; `cdv verify {path}` checks it")
+
+
+@app.command(epilog=examples(f"cdv packages send {REQUEST} https://other.example.org/inbox"))
+def send(
+    request: Request,
+    url: Annotated[str, typer.Argument(metavar="URL", help="The other controller's address for it.")],
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Send a portability package to another controller, as its person asked (Art. 20(2) GDPR)."""
+
+    async def work(house: House, its: TenantId) -> Sent:
+        from vault.access.operator import at_the_console
+        from vault.export.transfer import send_package
+
+        return await send_package(house, at_the_console(its), request, url)
+
+    sent = in_tenant(vault, tenant, work)
+    if as_json:
+        emit({"size": sent.size, "sha256": sent.digest.hex(), "status": sent.status, "audit": sent.audit})
+    else:
+        note(f"{sent.size:,} bytes were taken (status {sent.status}); on record as {sent.audit}")
+
+
+@app.command(epilog=examples("cdv packages expire"))
+def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Delete the packages whose time has run out. Nobody gets them any more, even before this."""
+
+    async def work(house: House, its: TenantId) -> int:
+        from vault.export.expire import expire_packages
+
+        return await expire_packages(house, its)
+
+    gone = in_tenant(vault, tenant, work)
+    if as_json:
+        emit({"expired": gone})
+    else:
+        note(f"{gone:,} packages deleted")
+
+
+async def _all(house: House, tenant: TenantId) -> list[Package]:
+    from vault.access.operator import at_the_console
+    from vault.export.download import PAGE, show_packages
+
+    found: list[Package] = []
+    while True:
+        page = await show_packages(house, at_the_console(tenant), after=found[-1].id if found else None)
+        found += page
+        if len(page) < PAGE:
+            return found
+
+
+async def _download(house: House, tenant: TenantId, request: UUID, to: Path | None, passphrase: str | None) -> Path:
+    from pathlib import Path
+
+    from vault.access.operator import at_the_console
+    from vault.export.download import open_package
+
+    got = await open_package(house, at_the_console(tenant), request, passphrase=passphrase)
+    path = to or Path(got.name)
+    with _new_file(path) as out, _bar("fetching", got.size) as advance:
+        async for piece in got.stream:
+            out.write(piece)
+            advance(len(piece))
+    return path
+
+
+def _told(package: Package) -> dict[str, object]:
+    return {
+        "id": package.id,
+        "request": package.request,
+        "kind": package.facts.kind,
+        "state": package.state,
+        "size": package.size,
+        "sha256": None if package.digest is None else package.digest.hex(),
+        "created_at": package.created_at,
+        "expires_at": package.expires_at,
+    }
+
+
+def _passphrase(file: Path | None, *, twice: bool = False) -> str:
+    """Read a passphrase: never from the arguments, which others on the machine can see."""
+    if file is None:
+        asked: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+        return asked
+    from vault.errors import InvalidInput
+
+    try:
+        return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+    except (OSError, ValueError):
+        raise InvalidInput("the file named by --passphrase-file cannot be read") from None
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that nobody else can read; it gets its name when it is whole, and never takes another's."""
+    from vault.errors import InvalidInput
+
+    part = path.with_name(f"{path.name}.part")
+    if path.exists() or part.exists():
+        raise InvalidInput(
+            "there is a file of that name already, or a part of one", hint="move it away, or name another by --to"
+        )
+    try:
+        out = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    except OSError as error:
+        raise InvalidInput(f"the file cannot be written ({type(error).__name__})", hint="look at the folder") from None
+    try:
+        with out:
+            yield out
+        part.rename(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
+    """Draw how many bytes have gone by, where a terminal looks on."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(what, total=size)
+        yield lambda count: progress.advance(task, count)

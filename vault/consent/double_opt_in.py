@@ -1,0 +1,166 @@
+"""Confirm a double opt-in: whoever has the token is the one to whom it was sent, so nobody signs in here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from vault.access.minute import Minute
+from vault.consent.confirmations import use, waiting
+from vault.consent.guardians import birth_date, needs_guardian
+from vault.consent.recorded import Recorded
+from vault.consent.transaction import changing
+from vault.context import Caller
+from vault.errors import NotFound
+from vault.ids import DEFAULT_TENANT, PrincipalId, TenantId
+from vault.lifecycle.key_fence import current_keys
+from vault.principals.principal import Principal
+from vault.storage.columns import to_microseconds
+
+if TYPE_CHECKING:
+    from vault.consent.confirmations import Waiting
+    from vault.consent.event import Event
+    from vault.consent.transaction import Change
+    from vault.context import House
+
+MOST_A_MINUTE = 1_200
+"""Tokens that one process looks at in a minute, those of pages included."""
+MOST_ENTRIES_A_MINUTE = 60
+"""Entries on the audit log for wrong tokens; the next one says how many it stands for."""
+
+LINK = UUID("00000000-0000-7000-8000-000000000002")
+"""Stands on the audit log for whoever follows a link: the person to whom it was sent."""
+
+
+class Asked(NamedTuple):
+    """What the page that asks for the confirmation shows: the title of the notice, in the notice's language."""
+
+    language: str
+    title: str
+
+
+class Confirmations:
+    """Takes tokens back.
+
+    Unknown, used, expired and superseded tokens get the same answer. Nobody guesses 256 bits; the limits are there so
+    that nobody floods the database or the audit log by trying.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._minute = Minute(house.clock)
+
+    async def look_up(self, token: str) -> Asked | None:
+        """Tell what a token would confirm, without using it; none where it confirms nothing.
+
+        Raises:
+            TooMany: this process has looked at too many within the minute.
+        """
+        found = await self._waiting(token)
+        if found is None:
+            return None
+        event = await self._house.consents.event(found.tenant, found.subject, found.event)
+        text = self._house.policies.active(found.tenant).policy_set.notices.by_digest(event.notice_digest or "")
+        return Asked(event.language or "en", "" if text is None else text.title)
+
+    async def confirm(self, token: str, request_id: str) -> Recorded:
+        """Record the consent that was asked for.
+
+        Raises:
+            NotFound: the token confirms nothing (any more).
+            TooMany: this process has looked at too many within the minute.
+        """
+        found = await self._waiting(token)
+        if found is None:
+            raise await self._refuse(request_id)
+        principal = Principal(PrincipalId(LINK), found.tenant, "confirmation-link", "app", ())
+        try:
+            return await _confirm(self._house, Caller(principal, request_id), found)
+        except NotFound as error:  # erased meanwhile, withdrawn meanwhile, used meanwhile: one answer for all
+            raise _invalid(error.audit) from None
+
+    async def _waiting(self, token: str) -> Waiting | None:
+        self._minute.look(MOST_A_MINUTE)
+        tenants = [TenantId(each.decisions.tenant) for each in self._house.policies.all_active()]
+        async with self._house.data.reading() as connection:
+            return await waiting(connection, tenants, token, self._house.clock.now())
+
+    async def _refuse(self, request_id: str) -> NotFound:
+        """Write the attempt down, on the default tenant's log: a wrong token names nobody's."""
+        count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
+        if count is None:
+            return _invalid(None)
+        error = _invalid(None)
+        made = self._house.ledger.entry(
+            tenant=DEFAULT_TENANT,
+            action="confirm-consent",
+            decision="denied",
+            code=error.code,
+            request=request_id,
+            count=count,
+        )
+        await self._house.ledger.append(made)
+        error.audit = str(made.id)
+        return error
+
+
+async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
+    requested = await _requested(house, found)
+    keys = (await house.keyring.subject_keys(found.tenant, [found.subject])).get(found.subject)
+    async with changing(house, caller, "confirm-consent", found.subject) as change:
+        if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
+            raise _invalid(None)
+        keys = (await current_keys(house, change.connection, found.tenant, {found.subject: keys}))[found.subject]
+        if requested.by != "guardian" and needs_guardian(
+            change, await birth_date(change, keys), requested.jurisdiction
+        ):  # the date of birth came after the request
+            raise _invalid(None)
+        if not await use(change.connection, found, change.now):
+            raise _invalid(None)
+        before = change.said(requested.purpose)
+        event = change.event(
+            "renewed" if before.state == "given" else "given",
+            by=requested.by,
+            occurred_at=change.next_moment(requested.purpose),
+            purpose=requested.purpose,
+            notice=requested.notice,
+            notice_digest=requested.notice_digest,
+            language=requested.language,
+            channel=requested.channel,
+            method=requested.method,
+            jurisdiction=requested.jurisdiction,
+            valid_until=requested.valid_until,
+            answers=requested.id,
+        )
+        await change.append(event)
+        return Recorded(event.id, change.said(requested.purpose).state)
+
+
+async def _requested(house: House, found: Waiting) -> Event | None:
+    """Fetch the request; none where the person was merged into another meanwhile."""
+    try:
+        return await house.consents.event(found.tenant, found.subject, found.event)
+    except NotFound:
+        return None
+
+
+def _is_superseded(change: Change, requested: Event) -> bool:
+    """Tell whether something was said since the request that it must not undo."""
+    said = change.said(requested.purpose or "")
+    if requested.valid_until is not None and requested.valid_until <= change.now:
+        return True
+    asked = to_microseconds(requested.occurred_at)
+    if said.objected_at is not None and said.objected_at >= asked:
+        return True
+    if said.state == "pending":
+        return said.event != requested.id.bytes
+    return said.since > asked or (said.since == asked and said.state != "given")
+
+
+def _invalid(audit: str | None) -> NotFound:
+    return NotFound(
+        "this confirmation is not valid: the link may be mistyped, used already, or too old",
+        audit=audit,
+        code="confirmation-invalid",
+        hint="ask for a new one where you agreed",
+    )

@@ -1,0 +1,82 @@
+"""Write down the consents that have ended by themselves.
+
+A read looks at the moment at which a consent ends, so nothing depends on this: it completes the ledger, so that the
+end has its event and its receipt.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from vault.consent.append import people_who_said_something
+from vault.consent.state import unpack
+from vault.consent.transaction import Change
+from vault.storage.columns import from_microseconds, to_microseconds
+from vault.subjects.store import GONE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from vault.consent.state import PurposeStanding, Standing
+    from vault.context import Caller, House
+    from vault.ids import SubjectId
+
+
+class Lapsed(NamedTuple):
+    """How many people a step went through, and how many consents it found to have ended."""
+
+    people: int
+    ended: int
+
+
+async def expire_lapsed(house: House, caller: Caller) -> AsyncIterator[Lapsed]:
+    """Append an event for each consent whose time has run out, some people at a time; done twice, it finds none.
+
+    Raises:
+        Unavailable: the database does not answer; what was written stays.
+    """
+    async for rows in people_who_said_something(house, caller.tenant):
+        now = to_microseconds(house.clock.now())
+        over = [row.id for row in rows if row.state not in GONE and _over(unpack(row.standing), now)]
+        yield Lapsed(len(rows), sum([await _expire(house, caller, subject) for subject in over]))
+
+
+async def _expire(house: House, caller: Caller, subject: SubjectId) -> int:
+    async with house.data.transaction() as connection:
+        change = await Change.lock(house, caller, connection, subject)
+        if change is None:
+            return 0
+        over = _over(change.standing, to_microseconds(change.now))  # once more, now that the row is locked
+        if over:
+            await change.append(
+                *[
+                    change.event(
+                        "expired",
+                        by="app",
+                        origin="system",
+                        purpose=name,
+                        notice=said.notice,
+                        answers=UUID(bytes=said.event),
+                        occurred_at=_ended(said),
+                    )
+                    for name, said in over.items()
+                ]
+            )
+            await house.ledger.append_in(connection, change.entries("record-consent"))
+        return len(over)
+
+
+def _ended(said: PurposeStanding) -> datetime:
+    """Return when it ended: at its moment, which lies after all that was said."""
+    return from_microseconds(max(said.valid_until or 0, said.since + 1))
+
+
+def _over(standing: Standing, now: int) -> dict[str, PurposeStanding]:
+    """Pick the consents that still stand as given and have ended."""
+    return {
+        name: said
+        for name, said in standing.purposes.items()
+        if said.state == "given" and said.valid_until is not None and said.valid_until <= now
+    }

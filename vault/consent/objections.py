@@ -1,0 +1,144 @@
+"""Objections (Art. 21 GDPR): to direct marketing final at once; otherwise they stop the use until they are decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.consent.evidence import keys_of, seal_words, words_fault
+from vault.consent.legal_ground import may_object
+from vault.consent.recorded import Recorded
+from vault.consent.transaction import changing
+from vault.errors import Conflict, Fault, InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.access.recording import Keep
+    from vault.catalogue.model import Purpose
+    from vault.consent.event import Kind
+    from vault.context import Caller, House
+    from vault.ids import SubjectId
+
+Decided = Literal["upheld", "overruled"]
+
+
+@on_record("object")
+async def record_objection(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    purpose: str,
+    reason: str | None = None,
+    keep: Keep | None = None,
+) -> Recorded:
+    """Record that a person objects to a purpose.
+
+    Args:
+        house: the rooms.
+        caller: who records it.
+        subject: who objects.
+        purpose: to which purpose.
+        reason: the person's own words, on the grounds of their situation; sealed.
+        keep: keeps the answer under an idempotency key.
+
+    Raises:
+        InvalidInput: an unknown purpose, or one to which there is no right to object.
+        NotFound: there is no such subject.
+    """
+    await require_right(house, caller, "vault:consents", "record", audited_as="object")
+    meant = _checked(house, caller, purpose, reason)
+    keys = await keys_of(house, caller, subject)
+    async with changing(house, caller, "object", subject, purpose=purpose) as change:
+        event = change.new_id()
+        await change.append(
+            change.event(
+                "objected",
+                id=event,
+                by="subject",
+                purpose=purpose,
+                evidence=seal_words(keys, caller.tenant, subject, event, reason),
+                final=meant.direct_marketing,
+                occurred_at=change.next_moment(purpose),
+            )
+        )
+        recorded = Recorded(event, change.said(purpose).objection)
+        if keep is not None:
+            await keep(change.connection, recorded)
+    return recorded
+
+
+@on_record("decide-objection")
+async def decide_objection(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    event: UUID,
+    *,
+    decision: Decided,
+    reason: str,
+    keep: Keep | None = None,
+) -> Recorded:
+    """Decide an objection that is pending: upheld, the use has ended; overruled, it may go on.
+
+    Args:
+        house: the rooms.
+        caller: who decides.
+        subject: who objected.
+        event: the objection.
+        decision: ``upheld`` or ``overruled``.
+        reason: which compelling grounds override the person's, or why none do (Art. 21(1)); sealed.
+        keep: keeps the answer under an idempotency key.
+
+    Raises:
+        InvalidInput: the reason does not have its form.
+        NotFound: the person made no such objection.
+        Conflict: nothing is left to decide about it.
+    """
+    await require_right(house, caller, "vault:restrictions", "manage", audited_as="decide-objection")
+    _require_words(reason)
+    keys = await keys_of(house, caller, subject)
+    objected = await house.consents.event(caller.tenant, subject, event)
+    if objected.kind != "objected" or objected.purpose is None:
+        raise NotFound("this person's ledger has no such event", code="consent-event-not-found")
+    name = objected.purpose
+    async with changing(house, caller, "decide-objection", subject, purpose=name) as change:
+        if objected.final or change.said(name).objection != "pending":
+            raise Conflict(
+                "nothing is left to decide about this objection",
+                code="objection-decided",
+                hint="it was decided or taken back, or is to direct marketing and final",
+            )
+        made = change.new_id()
+        kind: Kind = "objection-upheld" if decision == "upheld" else "objection-overruled"
+        sealed = seal_words(keys, caller.tenant, subject, made, reason)
+        at = change.next_moment(name)
+        await change.append(
+            change.event(kind, id=made, by="staff", purpose=name, evidence=sealed, answers=event, occurred_at=at)
+        )
+        recorded = Recorded(made, change.said(name).objection)
+        if keep is not None:
+            await keep(change.connection, recorded)
+    return recorded
+
+
+def _checked(house: House, caller: Caller, purpose: str, reason: str | None) -> Purpose:
+    meant = house.policies.active(caller.tenant).policy_set.purposes.get(purpose)
+    faults = [fault for fault in (words_fault(reason, at="/reason", code="invalid-reason"),) if fault]
+    if meant is None:
+        detail = "There is no such purpose; GET /v1/purposes lists them."
+        faults.append(Fault("/purpose", "unknown-purpose", detail))
+    elif not may_object(meant):
+        detail = "There is no right to object to what rests on this ground (Art. 21); a consent can be withdrawn."
+        faults.append(Fault("/purpose", "no-right-to-object", detail))
+    if faults or meant is None:
+        raise InvalidInput("the objection cannot be recorded", faults=faults, code=faults[0].code)
+    return meant
+
+
+def _require_words(reason: str) -> None:
+    fault = words_fault(reason, at="/reason", code="invalid-reason")
+    if fault is not None:
+        raise InvalidInput("the reason does not have its form", faults=[fault], code="invalid-reason")

@@ -1,0 +1,167 @@
+"""What a person said, and what holds of it now: the answer to the person, to support, and to whoever checks us."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.on_record import on_record
+from vault.access.operator import OPERATOR
+from vault.access.rights import require_right
+from vault.consent.evidence import keys_of, open_words
+from vault.consent.lawfulness import purpose_ground
+from vault.consent.legal_ground import is_consented
+from vault.consent.state import UNSAID, unpack
+from vault.consent.transaction import missing
+from vault.errors import InvalidInput
+from vault.lifecycle.key_fence import opened
+from vault.storage.columns import from_microseconds, to_microseconds
+from vault.subjects.store import GONE, Wanted
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vault.consent.event import Event
+    from vault.consent.state import PurposeStanding, Standing
+    from vault.context import Caller, House
+    from vault.ids import SubjectId
+
+MOST = 200
+
+
+class Stands(NamedTuple):
+    """How a person stands on one purpose.
+
+    ``renew`` says that a consent was given and does not count any more: the notice has changed, or its time is over.
+    """
+
+    state: str
+    since: datetime | None
+    event: UUID | None
+    notice: str | None
+    method: str | None
+    by: str | None
+    valid_until: datetime | None
+    renew: bool
+    objection: str
+    objected_at: datetime | None
+
+
+class Told(NamedTuple):
+    """One event, with the words beside it opened; none where there are none, or where they are not for the caller."""
+
+    event: Event
+    evidence: str | None
+
+
+class ConsentState(NamedTuple):
+    """Where a person stands, and some of what led there, newest first."""
+
+    subject: SubjectId
+    state: str
+    restricted_at: datetime | None
+    consents: dict[str, Stands]
+    history: list[Told]
+    next: UUID | None
+    audit: UUID
+
+
+@on_record("read-consents")
+async def consent_state(
+    house: House, caller: Caller, subject: SubjectId, *, before: UUID | None = None, limit: int = 50
+) -> ConsentState:
+    """Tell the state of all purposes that rest on consent or are objected to, and a page of the ledger.
+
+    The words beside the events are opened for callers of the API, whom a rule has granted to read them, and not at
+    the command line, which shows nobody's data.
+
+    Raises:
+        InvalidInput: the limit is out of 1 to 200.
+        Denied: no role of the caller's may read consents.
+        NotFound: there is no such subject.
+    """
+    if not 1 <= limit <= MOST:
+        raise InvalidInput(f"a page has 1 to {MOST} events", code="invalid-page")
+    await require_right(house, caller, "vault:consents", "read", audited_as="read-consents")
+    await house.limits.take(caller.principal, "read", 1)
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    there = found is not None and found.state not in GONE
+    page = await house.consents.history(caller.tenant, subject, before=before, limit=limit) if there else None
+    history: list[Told] = []
+    if page is not None:
+        history = await _opened(house, caller, subject, page.events)
+    made = entry(
+        house,
+        caller,
+        action="read-consents",
+        decision="allowed" if there else "denied",
+        code=None if there else SUBJECT_NOT_FOUND.code,
+        subjects=() if found is None else (found.pseudonym,),
+    )
+    await house.ledger.append(made)
+    if found is None or page is None:
+        async with house.data.reading() as connection:
+            error = await missing(house, caller, connection, subject)
+        error.audit = str(made.id)
+        raise error
+    standing = unpack(found.standing)
+    return ConsentState(
+        found.id,
+        found.state,
+        _moment(standing.restricted_at),
+        _stands(house, caller, standing),
+        history,
+        page.next,
+        made.id,
+    )
+
+
+async def _opened(house: House, caller: Caller, subject: SubjectId, events: list[Event]) -> list[Told]:
+    if caller.principal.id == OPERATOR or all(event.evidence is None for event in events):
+        return [Told(event, None) for event in events]
+    keys = await keys_of(house, caller, subject)
+    words = await opened(
+        house, caller.tenant, subject, keys, lambda own: [open_words(own, caller.tenant, event) for event in events]
+    )
+    return [Told(event, its) for event, its in zip(events, words, strict=True)]
+
+
+def _stands(house: House, caller: Caller, standing: Standing) -> dict[str, Stands]:
+    policy_set = house.policies.active(caller.tenant).policy_set
+    moment = house.clock.now()
+    now, day = to_microseconds(moment), moment.date()
+    told = {}
+    for name, purpose in policy_set.purposes.items():
+        if purpose.rests_on_consent:
+            ground = purpose_ground(policy_set, purpose, day)
+            said = standing.purposes.get(name, UNSAID)
+            told[name] = _told(said, now, renew=said.state == "given" and not is_consented(ground, said, now))
+    for name, said in standing.purposes.items():
+        if name not in told:  # objected to, or no purpose that rests on consent any more
+            told[name] = _told(said, now, renew=False)
+    return told
+
+
+def _told(said: PurposeStanding, now: int, *, renew: bool) -> Stands:
+    over = said.state == "given" and said.valid_until is not None and said.valid_until <= now
+    return Stands(
+        state="expired" if over else said.state,
+        since=_moment(said.since or None),
+        event=_id(said.event),
+        notice=said.notice,
+        method=said.method,
+        by=said.by,
+        valid_until=_moment(said.valid_until),
+        renew=renew,
+        objection=said.objection,
+        objected_at=_moment(said.objected_at),
+    )
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_microseconds(microseconds)
+
+
+def _id(raw: bytes) -> UUID | None:
+    return UUID(bytes=raw) if raw else None

@@ -1,0 +1,244 @@
+"""Receipts in the structure of ISO/IEC TS 27560:2023, written in the W3C Data Privacy Vocabulary (DPV 2) as JSON-LD.
+
+After the guide "Consent Records and Receipts as per ISO/IEC TS 27560:2023 using DPV" of the W3C community group. The
+context is part of each receipt, so that it can be expanded without a network. The standard knows consents alone; an
+objection or a restriction is a record of a right that was exercised, with the same parts.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vault.clock import rfc3339
+from vault.consent.event import CONSENT, EXPLICIT, OBJECTION
+from vault.consent.receipts.model import is_yes, plain
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.catalogue.controller import Controller
+    from vault.consent.event import Event
+    from vault.consent.receipts.model import Facts, PurposeFacts
+
+CONTEXT: Final[dict[str, Any]] = json.loads(
+    Path(__file__).with_name("context").joinpath("receipt-1.jsonld").read_text(encoding="utf-8")
+)["@context"]
+
+_BASES: Final = {
+    "consent": ("dpv:Consent", "eu-gdpr:A6-1-a"),
+    "contract": ("dpv:Contract", "eu-gdpr:A6-1-b"),
+    "legal-obligation": ("dpv:LegalObligation", "eu-gdpr:A6-1-c"),
+    "vital-interests": ("dpv:VitalInterest", "eu-gdpr:A6-1-d"),
+    "public-task": ("dpv:PublicInterest", "eu-gdpr:A6-1-e"),
+    "legitimate-interest": ("dpv:LegitimateInterest", "eu-gdpr:A6-1-f"),
+}
+_CONDITIONS: Final = {
+    "explicit-consent": "eu-gdpr:A9-2-a",
+    "employment-law": "eu-gdpr:A9-2-b",
+    "vital-interests": "eu-gdpr:A9-2-c",
+    "not-for-profit": "eu-gdpr:A9-2-d",
+    "made-public": "eu-gdpr:A9-2-e",
+    "legal-claims": "eu-gdpr:A9-2-f",
+    "public-interest": "eu-gdpr:A9-2-g",
+    "health-care": "eu-gdpr:A9-2-h",
+    "public-health": "eu-gdpr:A9-2-i",
+    "research": "eu-gdpr:A9-2-j",
+}
+_STATES: Final = {
+    "given": "dpv:ConsentGiven",
+    "renewed": "dpv:RenewedConsentGiven",
+    "refused": "dpv:ConsentRefused",
+    "withdrawn": "dpv:ConsentWithdrawn",
+    "expired": "dpv:ConsentExpired",
+    "requested": "dpv:ConsentRequested",
+    "objected": "dpv:RequestInitiated",
+    "objection-upheld": "dpv:RequestFulfilled",
+    "objection-overruled": "dpv:RequestRejected",
+    "restricted": "dpv:RequestFulfilled",
+    "lift-announced": "dpv:RequestFulfilled",
+    "restriction-lifted": "dpv:ActivityCompleted",
+}
+_ENTITIES: Final = {
+    "guardian": {"@type": "dpv:GuardianOfDataSubject"},
+    "staff": {"@type": "dpv:DataController"},
+    "app": {"@type": "dpv:DataController"},
+}
+_RIGHTS: Final = ("A15", "A16", "A17", "A18", "A20", "A21", "A77")
+
+
+def receipt(facts: Facts) -> dict[str, Any]:
+    """Write a receipt."""
+    return _stated(
+        {
+            "@context": CONTEXT,
+            "@id": _urn(facts.event.id),
+            "@type": "dpv:ConsentReceipt" if facts.is_consent else "dpv:RightFulfilmentNotice",
+            "dct:conformsTo": "dpv-27560:receipt" if facts.is_consent else None,
+            "dpv:hasIdentifier": str(facts.event.id),
+            "dct:created": rfc3339(facts.made_at),
+            "dpv:hasRecordOfActivity": _record(facts),
+        }
+    )
+
+
+def _record(facts: Facts) -> dict[str, Any]:
+    person = {"@id": _urn(facts.pseudonym), "@type": "dpv:DataSubject", "dpv:hasIdentifier": str(facts.pseudonym)}
+    seen = facts.notice
+    return _stated(
+        {
+            "@id": f"{_urn(facts.events[0].id)}#record",
+            "@type": "dpv:ConsentRecord" if facts.is_consent else "dpv:RightExerciseRecord",
+            "dct:conformsTo": "dpv-27560:record" if facts.is_consent else None,
+            "dpv:hasIdentifier": str(facts.events[0].id),
+            "dpv:hasDataSubject": person,
+            "dpv:hasDataController": _controller(facts.controller, facts.tenant),
+            "dpv:hasJurisdiction": _jurisdiction(facts.jurisdiction),
+            "dpv:hasLegalBasis": _bases(facts.purpose),
+            "dpv:hasProcess": _process(facts),
+            "dpv:hasNotice": None if seen is None else _notice(seen, facts.notice_title),
+            "dpv:hasConsentControl": _withdrawal(facts.controller) if facts.is_consent else None,
+            "dpv:hasRight": _rights(facts),
+            "dpv:hasConsentStatus": [_event(each, facts) for each in facts.events if each.kind in CONSENT],
+            "dpv:hasStatus": [_event(each, facts) for each in facts.events if each.kind not in CONSENT],
+            "cdv:policy": facts.policy,
+        }
+    )
+
+
+def _event(event: Event, facts: Facts) -> dict[str, Any]:
+    types = [_STATES[event.kind]]
+    if event.kind == "objected" and event.final:
+        types = ["dpv:RequestFulfilled"]  # direct marketing stops at once; there is nothing to decide
+    if is_yes(event):
+        types.append("dpv:ExplicitlyExpressedConsent" if event.method in EXPLICIT else "dpv:ExpressedConsent")
+    by_person = {"@id": _urn(facts.pseudonym)}
+    return _stated(
+        {
+            "@id": _urn(event.id),
+            "@type": types,
+            "dpv:hasIdentifier": str(event.id),
+            "cdv:kind": event.kind,
+            "cdv:by": event.by,
+            "dpv:isIndicatedBy": by_person if event.by == "subject" else _ENTITIES[event.by],
+            "dpv:isIndicatedAtTime": rfc3339(event.occurred_at),
+            "cdv:recordedAt": rfc3339(event.recorded_at),
+            "dpv:hasIndicationMethod": event.method,
+            "cdv:channel": plain(event.channel),
+            "dct:valid": None if event.valid_until is None else rfc3339(event.valid_until),
+            "cdv:origin": event.origin,
+            "cdv:source": plain(event.source),
+            "cdv:final": event.final or None,
+            "cdv:ground": plain(event.ground),
+            "dpv:hasNotice": None if event.notice is None else _notice(event, None),
+            "cdv:answers": None if event.answers is None else _urn(event.answers),
+        }
+    )
+
+
+def _process(facts: Facts) -> dict[str, Any]:
+    purpose, country = facts.purpose, facts.controller.country
+    if purpose is None:
+        return {"@type": "dpv:Process", "dct:description": "Everything that is done with the person's data"}
+    storage: list[dict[str, Any]] = []
+    if purpose.retention is not None:
+        duration, text = purpose.retention
+        storage.append({"@type": "dpv:StorageDuration", "dpv:hasDuration": duration, "dct:description": text})
+    if country:
+        storage.append({"@type": "dpv:StorageLocation", "dpv:hasLocation": f"loc:{country}"})
+    return _stated(
+        {
+            "@type": "dpv:Process",
+            "dpv:hasPurpose": _stated(
+                {
+                    "@type": "dpv:Purpose",
+                    "dct:identifier": purpose.name,
+                    "dct:title": purpose.title,
+                    "dct:description": purpose.description,
+                }
+            ),
+            "dpv:hasPersonalData": [
+                {
+                    "@type": "dpv:SpecialCategoryPersonalData" if each.special else "dpv:PersonalData",
+                    "skos:broader": each.dpv,
+                    "cdv:category": list(each.keys),
+                    "dct:identifier": list(each.fields),
+                }
+                for each in purpose.categories
+            ],
+            "dpv:hasRecipient": [{"@type": "dpv:Recipient", "dpv:hasName": name} for name in purpose.recipients],
+            "dpv:hasStorageCondition": storage,
+        }
+    )
+
+
+def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
+    address = ", ".join(filter(None, (controller.address, controller.country)))
+    contacts = [controller.email, controller.phone, controller.url]
+    dpo = controller.dpo
+    return _stated(
+        {
+            "@type": ["dpv:LegalEntity", "dpv:DataController"],
+            "dpv:hasIdentifier": tenant,
+            "dpv:hasName": controller.name or tenant,
+            "dpv:hasAddress": address,
+            "dpv:hasContact": [each for each in contacts if each],
+            "dpv:hasDataProtectionOfficer": None
+            if dpo is None
+            else {"@type": "dpv:DataProtectionOfficer", "dpv:hasName": dpo.name, "dpv:hasContact": dpo.email},
+        }
+    )
+
+
+def _notice(seen: Event, title: str | None) -> dict[str, Any]:
+    return _stated(
+        {
+            "@type": "dpv:ConsentNotice",
+            "dct:identifier": seen.notice,
+            "dct:title": title,
+            "dct:language": seen.language,
+            "cdv:digest": seen.notice_digest,
+        }
+    )
+
+
+def _withdrawal(controller: Controller) -> dict[str, Any]:
+    ways = ["on the controller's privacy page"] if controller.privacy_policy else []
+    if controller.email:
+        ways.append(f"by a message to {controller.email}")
+    how = f": {' or '.join(ways)}" if ways else ""
+    return _stated(
+        {
+            "@type": "dpv:WithdrawConsent",
+            "dct:description": f"At any time, as easily as it was given{how}",
+            "dpv:isExercisedAt": controller.privacy_policy,
+        }
+    )
+
+
+def _rights(facts: Facts) -> list[str]:
+    if facts.is_consent:
+        return [f"eu-gdpr:{each}" for each in ("A7-3", *_RIGHTS)]
+    return ["eu-gdpr:A21" if facts.event.kind in OBJECTION else "eu-gdpr:A18"]
+
+
+def _bases(purpose: PurposeFacts | None) -> list[str]:
+    if purpose is None or purpose.legal_basis is None:
+        return []
+    condition = [] if purpose.article9 is None else [_CONDITIONS[purpose.article9]]
+    return [*_BASES[purpose.legal_basis], *condition]
+
+
+def _jurisdiction(code: str | None) -> dict[str, str] | None:
+    """Name the country by its DPV term, and a part of it, for which there is none, by its code."""
+    return None if code is None else {"@id": f"loc:{code.partition('-')[0]}", "dct:identifier": code}
+
+
+def _urn(number: UUID) -> str:
+    return f"urn:uuid:{number}"
+
+
+def _stated(parts: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what nothing is known of."""
+    return {key: value for key, value in parts.items() if value not in (None, "", [])}

@@ -1,0 +1,129 @@
+"""Hand out receipts: signed proof of what a person said, for the person, an authority or a court."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.on_record import note_failure, on_record
+from vault.access.operator import at_the_console
+from vault.access.rights import require_right
+from vault.consent.receipts.model import Facts, PurposeFacts
+from vault.consent.receipts.receipt import signed_receipt
+from vault.errors import NotFound
+from vault.subjects.store import GONE, Wanted
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.consent.event import Event
+    from vault.consent.receipts.receipt import Format
+    from vault.context import Caller, House
+    from vault.crypto.signing import PublicKey
+    from vault.ids import Pseudonym, SubjectId, TenantId
+    from vault.policy.policy_set import PolicySet
+
+LONGEST: Final = 100
+"""Events of one chain that a receipt tells of; older ones have receipts of their own."""
+
+
+@on_record("read-receipt")
+async def read_receipt(
+    house: House, caller: Caller, subject: SubjectId, event: UUID, *, form: Format = "dpv"
+) -> dict[str, Any]:
+    """Make the signed receipt of one event; whoever may record or read consents may have it.
+
+    It tells of the purpose what the policies told that were in force when the event was recorded.
+
+    Raises:
+        Denied: no role of the caller's may.
+        NotFound: there is no such person, or their ledger has no such event.
+    """
+    decisions = house.policies.active(caller.tenant).decisions
+    records = decisions.may(caller.principal.roles, "vault:consents", "record").granted
+    await require_right(house, caller, "vault:consents", "record" if records else "read", audited_as="read-receipt")
+    await house.limits.take(caller.principal, "read", 1)
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    if found is None or found.state in GONE:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    try:
+        events = await _chain(house, caller.tenant, subject, event)
+    except NotFound as error:
+        await note_failure(house, caller, "read-receipt", error, subjects=(found.pseudonym,))
+        raise
+    policy_set = await house.policies.at(caller.tenant, events[-1].policy)
+    facts = _facts(house, caller.tenant, found.pseudonym, events, policy_set)
+    file = signed_receipt(await house.keyring.signing_key(caller.tenant), facts, form)
+    made = entry(
+        house,
+        caller,
+        action="read-receipt",
+        decision="allowed",
+        subjects=(found.pseudonym,),
+        purpose=facts.event.purpose,
+        target=facts.event.id,
+        policy=policy_set.version,
+    )
+    await house.ledger.append(made)
+    return file
+
+
+@on_record("read-policies")
+async def signing_keys(house: House, caller: Caller) -> list[PublicKey]:
+    """List the public keys by which the caller's tenant signs or ever signed, the current one first.
+
+    They are there for everybody and tell of nobody, so no right is asked for: every principal may see them, as it may
+    see the policies.
+    """
+    found = await house.keyring.public_keys(caller.tenant)
+    await house.ledger.append(entry(house, caller, action="read-policies", decision="allowed"))
+    return found
+
+
+async def rotate_signing_key(house: House, tenant: TenantId) -> None:
+    """Make a new signing key at the command line; what the earlier ones signed stays signed, and they stay known.
+
+    Raises:
+        Conflict: somebody else does the same at this moment.
+    """
+    await house.keyring.rotate_signing_key(tenant)
+    await house.ledger.append(entry(house, at_the_console(tenant), action="rotate-keys", decision="allowed"))
+
+
+async def _chain(house: House, tenant: TenantId, subject: SubjectId, event: UUID) -> tuple[Event, ...]:
+    """Follow an event back to those that it answers; returns them oldest first, and itself last."""
+    events = [await house.consents.event(tenant, subject, event)]
+    while len(events) < LONGEST and (answered := events[-1].answers) is not None:
+        if any(each.id == answered for each in events):
+            break
+        try:
+            events.append(await house.consents.event(tenant, subject, answered))
+        except NotFound:  # a copy from a merge answers an event of the person who is no more
+            break
+    return tuple(reversed(events))
+
+
+def _facts(
+    house: House, tenant: TenantId, pseudonym: Pseudonym, events: tuple[Event, ...], policy_set: PolicySet
+) -> Facts:
+    name = events[-1].purpose
+    purpose = None if name is None else policy_set.purposes.get(name)
+    seen = next((each for each in reversed(events) if each.notice is not None), None)
+    text = None
+    if seen is not None and seen.notice is not None:
+        text = policy_set.notices.by_digest(seen.notice_digest or "") or policy_set.notices.version(seen.notice)
+    told = None
+    if purpose is not None:
+        told = PurposeFacts.of(purpose, policy_set.catalogue, policy_set.retention.get(purpose.name))
+    elif name is not None:
+        told = PurposeFacts.unknown(name)
+    return Facts(
+        events=events,
+        pseudonym=pseudonym,
+        tenant=tenant,
+        controller=policy_set.controller,
+        purpose=told,
+        notice_title=None if text is None else text.title,
+        policy=policy_set.version,
+        made_at=house.clock.now(),
+    )

@@ -1,0 +1,174 @@
+"""Receipts as Kantara Consent Receipt Specification v1.1.0 (2018) writes them in JSON.
+
+The specification knows consents that were given, and no others. So that nobody takes a refusal for a consent,
+``consentType`` says EXPLICIT of a yes only, and ``termination`` says that nothing is done where nothing may be; our own
+part ``event`` says exactly what happened.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from vault.clock import rfc3339
+from vault.consent.receipts.model import SAID, Told, is_yes, plain
+from vault.crypto.signed import BadDocument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vault.catalogue.controller import Controller
+    from vault.consent.receipts.model import Facts, PurposeFacts
+
+VERSION: Final = "KI-CR-v1.1.0"
+UNSTATED: Final = "not stated"
+"""Stands where the specification wants a text and nobody has written one into the policies."""
+
+
+def receipt(facts: Facts) -> dict[str, Any]:
+    """Write a receipt."""
+    event, seen, purpose = facts.event, facts.notice, facts.purpose
+    special = [] if purpose is None else [key for each in purpose.categories if each.special for key in each.keys]
+    return {
+        "version": VERSION,
+        "jurisdiction": facts.jurisdiction or UNSTATED,
+        "consentTimestamp": int(event.occurred_at.timestamp()),
+        "collectionMethod": _collection(facts),
+        "consentReceiptID": str(event.id),
+        "language": (None if seen is None else seen.language) or "en",
+        "piiPrincipalId": str(facts.pseudonym),
+        "piiControllers": [_controller(facts.controller, facts.tenant)],
+        "policyUrl": facts.controller.privacy_policy or UNSTATED,
+        "services": [
+            {"service": facts.controller.name or facts.tenant, "purposes": [_purpose(purpose, facts)]},
+        ],
+        "sensitive": bool(special),
+        "spiCat": sorted(set(special)),
+        "event": _event(facts),
+    }
+
+
+def is_written_so(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document means to be such a receipt."""
+    return document.get("version") == VERSION
+
+
+def told(document: Mapping[str, Any]) -> Told:
+    """Read what a receipt says.
+
+    Raises:
+        BadDocument: a part that every receipt has is missing or of another type.
+    """
+    try:
+        read = msgspec.convert(document, _Receipt)
+    except msgspec.ValidationError:
+        raise BadDocument("the receipt lacks a part, or has one of another type") from None
+    event = read.event
+    return Told(
+        kind=event.kind,
+        receipt=read.consentReceiptID,
+        person=read.piiPrincipalId,
+        controller=read.piiControllers[0].piiController,
+        purpose=None if event.purpose is None else read.services[0].purposes[0].purpose,
+        notice=event.notice,
+        occurred_at=event.occurred_at,
+        method=event.method,
+        valid_until=event.valid_until,
+    )
+
+
+def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, Any]:
+    recipients = () if purpose is None else purpose.recipients
+    categories = () if purpose is None else purpose.categories
+    written: dict[str, Any] = {
+        "purpose": "Everything but storage" if purpose is None else purpose.title,
+        "purposeCategory": ["any" if purpose is None else purpose.name],
+        "consentType": "EXPLICIT" if is_yes(facts.event) else f"NONE: {SAID[facts.event.kind]}",
+        "piiCategory": sorted({key for each in categories for key in each.keys}),
+        "primaryPurpose": False,
+        "termination": _termination(purpose, facts),
+        "thirdPartyDisclosure": bool(recipients),
+    }
+    return written | {"thirdPartyName": ", ".join(recipients)} if recipients else written
+
+
+def _termination(purpose: PurposeFacts | None, facts: Facts) -> str:
+    if not is_yes(facts.event):
+        return f"{SAID[facts.event.kind]}: no processing may rest on this receipt"
+    until = facts.event.valid_until
+    ends = "When the person withdraws" if until is None else f"When the person withdraws, or on {rfc3339(until)}"
+    kept = "" if purpose is None or purpose.retention is None else f"; data is kept for {purpose.retention.text}"
+    return ends + kept
+
+
+def _collection(facts: Facts) -> str:
+    event = facts.event
+    parts = [event.method or event.origin, plain(event.channel) or "", f"by {event.by}"]
+    return ", ".join(filter(None, parts))
+
+
+def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
+    contact = controller.dpo.name if controller.dpo else controller.name
+    written = {
+        "piiController": controller.name or tenant,
+        "contact": contact or tenant,
+        "address": {
+            "streetAddress": controller.address or UNSTATED,
+            "addressCountry": controller.country or UNSTATED,
+        },
+        "email": (controller.dpo.email if controller.dpo else controller.email) or UNSTATED,
+        "phone": controller.phone or UNSTATED,
+    }
+    return written | {"piiControllerUrl": controller.url} if controller.url else written
+
+
+def _event(facts: Facts) -> dict[str, Any]:
+    event, seen = facts.event, facts.notice
+    parts = {
+        "kind": event.kind,
+        "said": SAID[event.kind],
+        "purpose": event.purpose,
+        "occurred_at": rfc3339(event.occurred_at),
+        "recorded_at": rfc3339(event.recorded_at),
+        "by": event.by,
+        "method": event.method,
+        "channel": plain(event.channel),
+        "valid_until": None if event.valid_until is None else rfc3339(event.valid_until),
+        "notice": None if seen is None else seen.notice,
+        "notice_digest": None if seen is None else seen.notice_digest,
+        "origin": event.origin,
+        "answers": [str(each.id) for each in facts.events[:-1]],
+        "policy": facts.policy,
+    }
+    return {key: value for key, value in parts.items() if value not in (None, [])}
+
+
+class _Event(msgspec.Struct):
+    kind: str
+    occurred_at: str
+    purpose: str | None = None
+    notice: str | None = None
+    method: str | None = None
+    valid_until: str | None = None
+
+
+class _Controller(msgspec.Struct):
+    piiController: str  # noqa: N815 - the specification's names, here and below
+
+
+class _Purpose(msgspec.Struct):
+    purpose: str
+
+
+class _Service(msgspec.Struct):
+    purposes: Annotated[list[_Purpose], Meta(min_length=1)]
+
+
+class _Receipt(msgspec.Struct):
+    consentReceiptID: str  # noqa: N815
+    piiPrincipalId: str  # noqa: N815
+    piiControllers: Annotated[list[_Controller], Meta(min_length=1)]  # noqa: N815
+    services: Annotated[list[_Service], Meta(min_length=1)]
+    event: _Event

@@ -1,0 +1,60 @@
+"""What every operation works with: the rooms, wired once by bootstrap, and the caller of the moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vault.audit.log import Ledger
+    from vault.clock import Clock
+    from vault.consent.ledger import ConsentLedger
+    from vault.crypto.keyring import Keyring
+    from vault.ids import TenantId
+    from vault.jobs.runner import Jobs
+    from vault.lifecycle.restore_ledger import TombstoneLedger
+    from vault.messaging.mail import Mail
+    from vault.messaging.post import Post
+    from vault.policy.store import Policies
+    from vault.principals.principal import Principal
+    from vault.principals.rate_limit import Limits
+    from vault.principals.store import Principals
+    from vault.retention.clock_reader import ClockReader
+    from vault.storage.database import Database
+    from vault.subjects.store import Subjects
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """All rooms of one vault."""
+
+    data: Database
+    keyring: Keyring
+    ledger: Ledger
+    tombstones: TombstoneLedger
+    policies: Policies
+    principals: Principals
+    limits: Limits
+    subjects: Subjects
+    clocks: ClockReader
+    consents: ConsentLedger
+    clock: Clock
+    jobs: Jobs
+    mail: Mail
+    post: Post
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and under which request id: step 1 of a read is done when there is one.
+
+    A door makes it from an authenticated, active principal, and from nothing else.
+    """
+
+    principal: Principal
+    request_id: str
+
+    @property
+    def tenant(self) -> TenantId:
+        """Return the one tenant in which the caller acts."""
+        return self.principal.tenant

@@ -1,0 +1,53 @@
+"""Look for what should be gone: destroyed keys in the key store's rows, and in the raw bytes of its files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.crypto.key_store import load_data_keys
+from vault.crypto.tenant_keys import WRAPPED
+
+if TYPE_CHECKING:
+    from vault.crypto.tenant_keys import TenantKeys
+    from vault.ids import SubjectId
+    from vault.storage.database import Database
+
+A_PIECE: Final = 16 * 1024 * 1024
+"""Bytes of a file that are looked through at a time."""
+
+
+class Remains(NamedTuple):
+    """How many of a person's destroyed keys were found after all, and in how many files of what size was looked."""
+
+    keys: int
+    files: int
+    bytes: int
+
+
+async def look_for(
+    database: Database, owner: TenantKeys, subject: SubjectId, *, kept: int | None, newest: int
+) -> Remains:
+    """Look for a person's keys other than the one that is kept; see :meth:`vault.crypto.keyring.Keyring.remains`."""
+    rows = (await load_data_keys(database, owner.name, [subject])).get(subject, [])
+    keys = sum(row[0] != kept for row in rows)
+    gone = [version for version in range(1, newest + 1) if version != kept]
+    files = database.files()
+    size = 0
+    for file in files:
+        size += file.stat().st_size
+        keys += await asyncio.to_thread(_keys_in_file, owner, subject, database.raw(file), gone)
+    return Remains(keys, len(files), size)
+
+
+def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versions: list[int]) -> int:
+    """Look through a file piece by piece; pieces overlap by less than a key: none is missed, and none counts twice."""
+    found = at = 0
+    before = b""
+    while piece := os.pread(descriptor, A_PIECE, at):
+        at += len(piece)
+        data = before + piece
+        found += owner.data_keys_in(subject, data, versions)
+        before = data[-(WRAPPED - 1) :]
+    return found

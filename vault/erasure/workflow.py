@@ -1,0 +1,77 @@
+"""The steps of an erasure, in order. Each may be killed anywhere and called again: together they happen once.
+
+1. ``begin``: one row for the erasure, however many requests there are.
+2. ``take-away``: one transaction deletes what goes, seals anew what stays, and tells recipients.
+3. ``destroy-keys``: the older keys go. From here on no copy opens, and no backup.
+4. ``scrub``: deleted rows leave the databases' files.
+5. ``check``: the files and rows are looked through, and nothing is found.
+6. ``certify``: the certificate is signed, and the erasure ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from vault.erasure import verify as prove
+from vault.erasure.certificate import certify
+from vault.erasure.execute import take_away
+from vault.erasure.start import SOON, begin_erasure, erasure_of
+from vault.errors import Unavailable
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.ids import TenantId
+    from vault.jobs.workflow import Step
+
+
+async def begin(house: Any, tenant: TenantId, request: UUID) -> float | None:
+    """Lay the erasure down, or join one that is under way."""
+    return await begin_erasure(house, tenant, request)
+
+
+async def take(house: Any, tenant: TenantId, request: UUID) -> float | None:
+    """Take away what goes; an erasure that was given up before that is laid down anew."""
+    try:
+        erasure = await erasure_of(house, tenant, request)
+    except Unavailable:
+        return await begin_erasure(house, tenant, request) or SOON
+    if erasure.state == "begun":
+        await take_away(house, tenant, erasure)
+    return None
+
+
+async def destroy(house: Any, tenant: TenantId, request: UUID) -> None:
+    """Destroy the keys of what has gone."""
+    erasure = await erasure_of(house, tenant, request)
+    if erasure.state == "taken":
+        await prove.destroy_keys(house, tenant, erasure)
+
+
+async def scrub(house: Any, tenant: TenantId, request: UUID) -> float | None:
+    """Clean the databases' files."""
+    erasure = await erasure_of(house, tenant, request)
+    return await prove.scrub(house, tenant, erasure) if erasure.state == "destroyed" else None
+
+
+async def check(house: Any, tenant: TenantId, request: UUID) -> float | None:
+    """Look whether anything is left."""
+    erasure = await erasure_of(house, tenant, request)
+    return await prove.look(house, tenant, erasure) if erasure.state == "scrubbed" else None
+
+
+async def attest(house: Any, tenant: TenantId, request: UUID) -> None:
+    """Sign the certificate."""
+    erasure = await erasure_of(house, tenant, request)
+    if erasure.state == "checked":
+        await certify(house, tenant, erasure)
+
+
+ERASURE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
+    ("begin", begin),
+    ("take-away", take),
+    ("destroy-keys", destroy),
+    ("scrub", scrub),
+    ("check", check),
+    ("certify", attest),
+)

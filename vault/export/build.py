@@ -1,0 +1,240 @@
+"""Build a package: entries into a ZIP, the ZIP into sealed pieces. Never a byte of it in clear on a disk.
+
+A package is built under a row of its own. The row is what holds a build together: a try that begins anew deletes the
+row of the one before, an erasure deletes it too, and whoever finds it gone stops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.callers import by_itself
+from vault.access.on_record import note_failure
+from vault.errors import Conflict, NotFound, VaultError
+from vault.export.archive import write_archive
+from vault.export.chunks import cut, package_place, seal_chunk
+from vault.export.collect import fields_shown
+from vault.export.content import PORTABILITY, package_entries
+from vault.export.manifest import Cover, signed_manifest
+from vault.export.store import (
+    Facts,
+    Package,
+    add_chunk,
+    add_package,
+    drop_package,
+    drop_unfinished,
+    find_package,
+    finish_package,
+)
+from vault.ids import SubjectId, new_id
+from vault.requests.machine import WrongState
+from vault.requests.store import find_request
+from vault.requests.transaction import changing_request, no_request
+from vault.subjects.merged import still_there
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from uuid import UUID
+
+    from vault.audit.entry import Entry
+    from vault.context import House
+    from vault.crypto.seal import SubjectKeys
+    from vault.export.archive import Listed
+    from vault.ids import TenantId
+    from vault.requests.model import Request
+
+PACKAGED: Final = frozenset({"access", "portability"})
+"""Kinds of requests that are answered by a package."""
+UNDER_WAY: Final = frozenset({"approved", "in_progress"})
+OUTRUN_SECONDS: Final = 30.0
+"""For so long a build that lost its row leaves the field to the one that took it."""
+
+
+class _Outrun(Exception):
+    """The package's row is gone: another try took over, or the person was erased."""
+
+
+async def build_package(house: House, tenant: TenantId, request: UUID) -> float | None:
+    """Build the package that answers a request; what an earlier try left half-way is thrown away.
+
+    Raises:
+        NotFound: there is no such request, or no such person any more.
+        WrongState: nobody has approved the request, or it is of a kind that no package answers.
+        TooLarge: the package would be too large.
+        Unavailable: a database does not answer.
+    """
+    try:
+        asked = await request_of(house, tenant, request)
+        if await _is_answered(house, tenant, asked):
+            return None
+        _require_under_way(asked)
+        async with _begun(house, tenant, asked) as package:
+            await _fill(house, tenant, asked, package)
+    except _Outrun:
+        return OUTRUN_SECONDS
+    except VaultError as error:
+        await note_failure(house, by_itself(tenant), "build-package", error, target=request)
+        raise
+    return None
+
+
+async def request_of(house: House, tenant: TenantId, request: UUID) -> Request:
+    """Fetch a request.
+
+    Raises:
+        NotFound: there is none.
+    """
+    async with house.data.reading() as connection:
+        kept = await find_request(connection, tenant, request)
+    if kept is None:
+        raise no_request()
+    return kept.request
+
+
+async def package_of(house: House, tenant: TenantId, asked: Request) -> Package | None:
+    """Fetch the package that a request has at this moment; none where it has none."""
+    if asked.package is None:
+        return None
+    async with house.data.reading() as connection:
+        return await find_package(connection, tenant, asked.package)
+
+
+async def _is_answered(house: House, tenant: TenantId, asked: Request) -> bool:
+    """Tell whether this run of the request has its package already.
+
+    One that ran out before the request was answered is none: the person would be told of what is not there.
+    """
+    package = await package_of(house, tenant, asked)
+    if package is None or package.state == "building" or package.facts.run != asked.run:
+        return False
+    lasts = package.state == "ready" and house.clock.now() < package.expires_at
+    return lasts or asked.state not in UNDER_WAY
+
+
+def _require_under_way(asked: Request) -> None:
+    """Go on only for a request that somebody verified and somebody, or a rule, approved."""
+    if asked.kind not in PACKAGED:
+        raise WrongState(f"a request of the kind {asked.kind} is not answered by a package")
+    if asked.state not in UNDER_WAY or asked.verification is None:
+        raise WrongState(f"a request that is {asked.state} gets no package", hint="verify and approve it first")
+
+
+@asynccontextmanager
+async def _begun(house: House, tenant: TenantId, asked: Request) -> AsyncIterator[Package]:
+    """Make the row of a new package, and throw away all of it if it does not come to its end."""
+    now = house.clock.now()
+    days = house.policies.active(tenant).policy_set.requests.package_days
+    subject = SubjectId(asked.subject) if asked.subject is not None else None
+    if subject is None:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    package = Package(
+        id=new_id(),
+        request=asked.id,
+        subject=subject,
+        state="building",
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+        size=0,
+        chunks=0,
+        digest=None,
+        facts=Facts(kind=asked.kind, run=asked.run),
+    )
+    async with house.data.transaction() as connection:
+        if not await still_there(connection, tenant, [subject]):
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        await drop_unfinished(connection, tenant, asked.id)
+        await add_package(connection, tenant, package)
+    try:
+        yield package
+    except VaultError:
+        async with house.data.transaction() as connection:
+            await drop_package(connection, tenant, package.id)
+        raise
+
+
+async def _fill(house: House, tenant: TenantId, asked: Request, package: Package) -> None:
+    """Write, seal and keep piece after piece; the last one and the end of the build are one transaction."""
+    keys = await _fresh_keys(house, tenant, SubjectId(package.subject))
+    where = package_place(tenant, package.subject, package.id)
+    made = await _entry(house, tenant, package)
+    digest, size, number, listed = hashlib.sha256(), 0, 0, 0
+    sign_off = await _signer(house, tenant, package, made.id)
+
+    def manifest(entries: Sequence[Listed]) -> bytes:
+        nonlocal listed
+        listed = len(entries)
+        return sign_off(entries)
+
+    subject, portable = SubjectId(package.subject), asked.kind == PORTABILITY
+    fields = await fields_shown(house, tenant, subject, asked, portable=portable)
+    entries = package_entries(house, tenant, subject, asked)
+    async for data, last in cut(write_archive(entries, manifest)):
+        digest.update(data)
+        size += len(data)
+        sealed = seal_chunk(keys, where, number, data, last=last)
+        if not last:
+            async with house.data.transaction() as connection:
+                if not await add_chunk(connection, tenant, package.id, number, sealed):
+                    raise _Outrun
+            number += 1
+            continue
+        facts = Facts(kind=asked.kind, run=asked.run, entries=listed + 1, audit=made.id, fields=fields)
+        whole = msgspec.structs.replace(package, size=size, digest=digest.digest(), facts=facts)
+        await _finish(house, tenant, asked, whole, (number, sealed), made)
+
+
+async def _finish(
+    house: House, tenant: TenantId, asked: Request, whole: Package, last: tuple[int, bytes], made: Entry
+) -> None:
+    number, sealed = last
+    async with changing_request(house, by_itself(tenant), asked.id, action="build-package") as change:
+        _require_under_way(change.request)
+        if change.request.run != asked.run:
+            raise Conflict("the request was reopened meanwhile")
+        added = await add_chunk(change.connection, tenant, whole.id, number, sealed)
+        if not added or not await finish_package(change.connection, tenant, whole):
+            raise _Outrun
+        if change.request.package is not None:  # of an earlier run: what it says is out of date
+            await drop_package(change.connection, tenant, change.request.package)
+        change.request = msgspec.structs.replace(change.request, package=whole.id)
+        await house.ledger.append_in(change.connection, [made])
+
+
+async def _fresh_keys(house: House, tenant: TenantId, subject: SubjectId) -> SubjectKeys:
+    """Fetch the person's keys now that the package has its row.
+
+    A key that was fetched before could be one that an erasure of some of their data destroys, and never finds in use.
+    """
+    house.keyring.evict(tenant, subject)
+    found = await house.keyring.subject_keys(tenant, [subject])
+    if subject not in found:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    return found[subject]
+
+
+async def _entry(house: House, tenant: TenantId, package: Package) -> Entry:
+    """Make the audit entry, whose id the manifest names; it is written with the last piece."""
+    (found,) = await house.subjects.find(Wanted(tenant, (SubjectId(package.subject),), profile=False))
+    return entry(
+        house,
+        by_itself(tenant),
+        action="build-package",
+        decision="allowed",
+        subjects=() if found is None else (found.pseudonym,),
+        target=package.request,
+        policy=house.policies.active(tenant).version,
+    )
+
+
+async def _signer(house: House, tenant: TenantId, package: Package, audit: UUID) -> Callable[[Sequence[Listed]], bytes]:
+    controller = house.policies.active(tenant).policy_set.controller
+    cover = Cover(package.request, package.facts.kind, controller.name, package.created_at, package.expires_at, audit)
+    key = await house.keyring.signing_key(tenant)
+    return lambda listed: signed_manifest(key, cover, listed)

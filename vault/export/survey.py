@@ -1,0 +1,129 @@
+"""A first look over all records of a person: what there is and where it comes from. Nothing is opened for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import and_, or_, select
+
+from vault.clock import rfc3339
+from vault.storage.columns import from_microseconds
+from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.tables import RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
+
+    from vault.context import House
+    from vault.export.still import Still
+    from vault.ids import SubjectId, TenantId
+    from vault.subjects.record_body import Stored
+
+ROWS_AT_A_TIME: Final = 250
+
+
+@dataclass(slots=True)
+class Group:
+    """Some values: how many, and when the first and the last of them came in, in microseconds since 1970."""
+
+    values: int = 0
+    earliest: int | None = None
+    latest: int | None = None
+
+    def add(self, collected_at: int | None) -> None:
+        """Count a value that came in at a moment."""
+        self.include(Group(1, collected_at, collected_at))
+
+    def include(self, other: Group) -> None:
+        """Count the values of another group."""
+        self.values += other.values
+        self.earliest = min((at for at in (self.earliest, other.earliest) if at is not None), default=None)
+        self.latest = max((at for at in (self.latest, other.latest) if at is not None), default=None)
+
+    @property
+    def first(self) -> str | None:
+        """Return when the first of them came in."""
+        return None if self.earliest is None else rfc3339(from_microseconds(self.earliest))
+
+    @property
+    def last(self) -> str | None:
+        """Return when the last of them came in."""
+        return None if self.latest is None else rfc3339(from_microseconds(self.latest))
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a person's records hold.
+
+    Attributes:
+        records: how many, by collection.
+        groups: of values, by whole name of the field and name of the source (empty: unknown).
+        newest: when the newest record of each collection happened, in microseconds since 1970.
+    """
+
+    records: Counter[str] = field(default_factory=Counter)
+    groups: defaultdict[tuple[str, str], Group] = field(default_factory=lambda: defaultdict(Group))
+    newest: dict[str, int] = field(default_factory=dict)
+
+    def add(self, row: Any, body: Mapping[str, Stored], happened: int) -> None:
+        """Count one record, with those of its values that a package tells of."""
+        if body:
+            self.records[row.collection] += 1
+        for name, stored in body.items():
+            self.groups[f"{row.collection}.{name}", stored.source or ""].add(stored.collected_at)
+        self.newest[row.collection] = max(self.newest.get(row.collection, happened), happened)
+
+
+async def survey(house: House, tenant: TenantId, subject: SubjectId, until: datetime, still: Still) -> Survey:
+    """Look over all that is still kept of the records that were there at a moment.
+
+    Raises:
+        CannotOpen: a record is none.
+    """
+    found = Survey()
+    async for row in all_rows(house, tenant, subject, until):
+        body = unpack(row.body)
+        found.add(row, still.body(row, body, row.collection), happened_at(row, body))
+    return found
+
+
+async def all_rows(house: House, tenant: TenantId, subject: SubjectId, until: datetime) -> AsyncIterator[Any]:
+    """Go through all records that were there at a moment, collection by collection, a few hundred at a time."""
+    wanted = and_(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject, RECORD.c.created_at <= until)
+    columns = (RECORD.c.collection, RECORD.c.id, RECORD.c.occurred_at, RECORD.c.created_at, RECORD.c.body)
+    after: Any = None
+    while True:
+        statement = select(*columns).where(wanted).order_by(RECORD.c.collection, RECORD.c.id).limit(ROWS_AT_A_TIME)
+        if after is not None:
+            further = and_(RECORD.c.collection == after.collection, RECORD.c.id > after.id)
+            statement = statement.where(or_(RECORD.c.collection > after.collection, further))
+        async with house.data.reading() as connection:
+            rows = (await connection.execute(statement)).all()
+        for row in rows:
+            yield row
+        if len(rows) < ROWS_AT_A_TIME:
+            return
+        after = rows[-1]
+
+
+async def newest_first(
+    house: House, tenant: TenantId, subject: SubjectId, collection: str, until: datetime
+) -> AsyncIterator[Any]:
+    """Go through the records of one collection that were there at a moment, the newest first."""
+    before: Any = None
+    while True:
+        async with house.data.reading() as connection:
+            rows = await house.subjects.page(
+                connection, tenant, subject, collection, before=before, limit=ROWS_AT_A_TIME
+            )
+        for row in rows:
+            if row.created_at <= until:
+                yield row
+        if len(rows) < ROWS_AT_A_TIME:
+            return
+        before = rows[-1].id
+        await asyncio.sleep(0)  # others are served in between

@@ -1,0 +1,60 @@
+"""Read the audit log; reading it is on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vault.access.authorization import entry
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.errors import InvalidInput
+from vault.ids import Pseudonym
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.audit.log import Page
+    from vault.context import Caller, House
+    from vault.ids import EntryId, SubjectId
+
+MOST = 500
+
+
+@on_record("read-audit")
+async def read_audit(
+    house: House,
+    caller: Caller,
+    *,
+    subject: SubjectId | None = None,
+    principal: UUID | None = None,
+    action: str | None = None,
+    before: EntryId | None = None,
+    limit: int = 50,
+) -> Page:
+    """List audit entries of the caller's tenant, newest first; the entry of this very reading is not among them.
+
+    Raises:
+        Denied: no role of the caller's may read the log.
+        InvalidInput: the limit is out of 1 to 500.
+    """
+    if not 1 <= limit <= MOST:
+        raise InvalidInput(f"a page has 1 to {MOST} entries", code="invalid-page")
+    await require_right(house, caller, "vault:audit", "read", audited_as="read-audit")
+    pseudonym = None
+    if subject is not None:
+        (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        # an id that nobody has leads to no entry, as it should
+        pseudonym = Pseudonym(subject) if found is None else found.pseudonym
+    page = await house.ledger.entries(
+        caller.tenant, subject=pseudonym, principal=principal, action=action, before=before, limit=limit
+    )
+    made = entry(
+        house,
+        caller,
+        action="read-audit",
+        decision="allowed",
+        subjects=() if pseudonym is None or pseudonym == subject else (pseudonym,),
+    )
+    await house.ledger.append(made)
+    return page

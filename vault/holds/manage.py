@@ -1,0 +1,247 @@
+"""Place, change and lift legal holds. Each is one transaction, with its audit entry and its line on the ledger.
+
+A hold's row is locked before people's rows, and those by id, so that nobody waits in a ring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.errors import Conflict, NotFound, Unavailable
+from vault.holds.asked import MOST_PEOPLE, also_for, checked, checked_changes, checked_reason
+from vault.holds.restore_lines import note_hold
+from vault.holds.resume_erasures import release
+from vault.ids import new_id
+from vault.retention.hold_store import Hold, add_hold, add_people, find_hold, people_of, save_hold, waiting_among
+from vault.retention.holds_marks import put_marks
+from vault.subjects.merged import locked_subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.access.recording import Keep
+    from vault.audit.entry import Action
+    from vault.context import Caller, House
+    from vault.holds.asked import Asked, Changes
+    from vault.ids import SubjectId
+
+RESOURCE: Final = "vault:holds"
+IN_ONE_ENTRY: Final = 1_000
+"""People whom one audit entry lists."""
+
+
+class _Turn(NamedTuple):
+    """Who changes what, and within which transaction."""
+
+    house: House
+    caller: Caller
+    connection: AsyncConnection
+    action: Action
+
+    async def note(self, hold: Hold, rows: Mapping[SubjectId, Any]) -> None:
+        """Write down what was done, and to whom."""
+        whom = [row.pseudonym for row in rows.values()]
+        entries = [
+            entry(
+                self.house,
+                self.caller,
+                action=self.action,
+                decision="allowed",
+                purpose=hold.purpose,
+                subjects=tuple(whom[start : start + IN_ONE_ENTRY]),
+                target=hold.id,
+                policy=self.house.policies.active(self.caller.tenant).version,
+            )
+            for start in range(0, max(len(whom), 1), IN_ONE_ENTRY)
+        ]
+        await self.house.ledger.append_in(self.connection, entries)
+
+
+@on_record("place-hold")
+async def place_hold(house: House, caller: Caller, asked: Asked, *, keep: Keep | None = None) -> Hold:
+    """Place a hold: from now on nothing deletes what it covers, and it is used for little else.
+
+    Args:
+        house: the rooms.
+        caller: who places it.
+        asked: what it is about.
+        keep: keeps the answer.
+
+    Raises:
+        Denied: no role of the caller's may manage holds.
+        InvalidInput: it is not described properly.
+        NotFound: a person is not there, or no longer; of people who were merged, name the one who stayed.
+        Unavailable: a database does not answer; then nothing has happened.
+    """
+    await require_right(house, caller, RESOURCE, "manage", audited_as="place-hold")
+    now, policy_set = house.clock.now(), house.policies.active(caller.tenant).policy_set
+    named, asked = asked.subjects, checked(policy_set, asked, now.date())
+    hold = Hold(
+        id=new_id(),
+        matter=asked.matter,
+        owner=asked.owner,
+        purpose=asked.purpose,
+        also_for=tuple(asked.also_for),
+        names=tuple(asked.names),
+        since=asked.since,
+        until=asked.until,
+        review_on=asked.review_on,
+        people=len(asked.subjects),
+        placed_at=now,
+        placed_by=caller.principal.id,
+    )
+    async with house.data.transaction() as connection:
+        turn = _Turn(house, caller, connection, "place-hold")
+        rows = await _present(turn, named, at="/subjects")
+        await add_hold(connection, caller.tenant, hold)
+        await add_people(connection, caller.tenant, hold.id, list(rows))
+        await put_marks(connection, caller.tenant, rows, hold)
+        await turn.note(hold, rows)
+        if keep is not None:
+            await keep(connection, hold)
+        await note_hold(house, caller.tenant, hold, added=list(rows))
+    return hold
+
+
+@on_record("change-hold")
+async def change_hold(house: House, caller: Caller, hold: UUID, changes: Changes) -> Hold:
+    """Change who answers for a hold, its review, what goes on meanwhile, or whom it covers.
+
+    Whom it does not cover any more is as free as if it had been lifted.
+
+    Raises:
+        Denied: no role of the caller's may manage holds.
+        NotFound: there is no such hold, or somebody whom it is to cover is not there.
+        InvalidInput: a change is not described properly.
+        Conflict: it is lifted, or it would cover nobody.
+        Unavailable: a database does not answer, or two of its people were merged at this moment.
+    """
+    await require_right(house, caller, RESOURCE, "manage", audited_as="change-hold")
+    policy_set = house.policies.active(caller.tenant).policy_set
+    checked_changes(policy_set, changes, house.clock.now().date())
+    async with house.data.transaction() as connection:
+        turn = _Turn(house, caller, connection, "change-hold")
+        before, people = await _active(turn, hold)
+        added = sorted({*changes.add} - {*people})
+        removed = sorted({*changes.remove} & {*people})
+        after = _changed(before, changes, people=len(people) + len(added) - len(removed))
+        await _require_at_rest(turn, hold, added)
+        rows = await _locked(turn, hold, people, changes.add)
+        gone = {each: rows[each] for each in removed if each in rows}
+        stay = {each: row for each, row in rows.items() if each not in gone}
+        await add_people(connection, caller.tenant, hold, added)
+        again = stay if after.also_for != before.also_for else {each: rows[each] for each in added}
+        await put_marks(connection, caller.tenant, again, after)
+        await release(house, connection, caller.tenant, hold, gone)
+        await save_hold(connection, caller.tenant, after)
+        await turn.note(after, {**again, **gone})
+        await note_hold(house, caller.tenant, after, added=added, removed=removed)
+    return after
+
+
+@on_record("lift-hold")
+async def lift_hold(house: House, caller: Caller, hold: UUID, *, reason: str) -> Hold:
+    """Lift a hold: what ended meanwhile is swept, and erasures that waited for it go on by themselves.
+
+    Args:
+        house: the rooms.
+        caller: who lifts it.
+        hold: which.
+        reason: why, as a reference such as the file number of the judgment; nobody's name.
+
+    Raises:
+        Denied: no role of the caller's may manage holds.
+        NotFound: there is no such hold.
+        InvalidInput: the reason is no reference.
+        Conflict: it is lifted already.
+        Unavailable: a database does not answer, or two of its people were merged at this moment.
+    """
+    await require_right(house, caller, RESOURCE, "manage", audited_as="lift-hold")
+    checked_reason(reason)
+    async with house.data.transaction() as connection:
+        turn = _Turn(house, caller, connection, "lift-hold")
+        before, people = await _active(turn, hold)
+        rows = await _locked(turn, hold, people, [])
+        await release(house, connection, caller.tenant, hold, rows)
+        lifted = replace(
+            before, state="lifted", lifted_at=house.clock.now(), lifted_by=caller.principal.id, because=reason
+        )
+        await save_hold(connection, caller.tenant, lifted)
+        await turn.note(lifted, rows)
+        await note_hold(house, caller.tenant, lifted, removed=people)
+    return lifted
+
+
+def no_hold() -> NotFound:
+    """Make the error for a hold that is not there."""
+    return NotFound("there is no such hold", code="hold-not-found", hint="`cdv holds list --all` lists them")
+
+
+async def _active(turn: _Turn, hold: UUID) -> tuple[Hold, list[SubjectId]]:
+    """Lock a hold that stands, and list whom it covers."""
+    found = await find_hold(turn.connection, turn.caller.tenant, hold, lock=True)
+    if found is None:
+        raise no_hold()
+    if found.state == "lifted":
+        raise Conflict("the hold is lifted already", code="hold-lifted", hint="place another one")
+    return found, await people_of(turn.connection, turn.caller.tenant, hold)
+
+
+async def _locked(
+    turn: _Turn, hold: UUID, people: Sequence[SubjectId], added: Sequence[SubjectId]
+) -> dict[SubjectId, Any]:
+    """Lock the rows of all whom a hold covers and of those whom it is to cover, in one order."""
+    if added:
+        rows = await _present(turn, added, at="/add", also=people)
+    else:
+        rows = await locked_subjects(turn.connection, turn.caller.tenant, people)
+    if await people_of(turn.connection, turn.caller.tenant, hold) != list(people):
+        # A merge that came between put another's row in the place of one of these, and that is not locked.
+        raise Unavailable("some of these people were merged at this moment; the same call again does it")
+    return rows
+
+
+async def _present(
+    turn: _Turn, subjects: Sequence[SubjectId], *, at: str, also: Sequence[SubjectId] = ()
+) -> dict[SubjectId, Any]:
+    """Lock people's rows; where somebody is not there, or no longer, it is told where the first of them stands."""
+    rows = await locked_subjects(turn.connection, turn.caller.tenant, sorted({*subjects, *also}))
+    gone = [place for place, each in enumerate(subjects) if each not in rows or rows[each].state == "erased"]
+    if gone:
+        hint = f"{len(gone):,} of those who are named are not there, or were merged or erased: {at}/{gone[0]} first"
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, hint=hint)
+    return rows
+
+
+async def _require_at_rest(turn: _Turn, hold: UUID, added: Sequence[SubjectId]) -> None:
+    """Refuse to put people under a hold again while the erasure goes on that it let go on."""
+    under_way = await waiting_among(turn.connection, turn.caller.tenant, hold, added)
+    if under_way:
+        raise Conflict(
+            "the erasure of one of these people goes on, because the hold let go of them",
+            code="erasure-under-way",
+            hint="wait until it has ended, or place another hold",
+        )
+
+
+def _changed(before: Hold, changes: Changes, *, people: int) -> Hold:
+    if not 1 <= people <= MOST_PEOPLE:
+        raise Conflict(
+            f"a hold covers 1 to {MOST_PEOPLE} people", code="hold-size", hint="lift it, or place another one"
+        )
+    also = before.also_for if changes.also_for is None else also_for(changes.also_for, before.purpose)
+    return replace(
+        before,
+        owner=before.owner if changes.owner is None else changes.owner,
+        review_on=before.review_on if changes.review_on is None else changes.review_on,
+        also_for=also,
+        people=people,
+    )

@@ -1,0 +1,101 @@
+"""Holds on the ledger of tombstones: written before the transaction that places or lifts one commits, and done again.
+
+There is no value of a person in a line: the hold, and ids.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgspec
+
+from vault.holds.resume_erasures import release
+from vault.ids import SubjectId
+from vault.retention.hold_store import Hold, add_hold, add_people, find_hold, people_of, remove_people, save_hold
+from vault.retention.holds_marks import put_marks
+from vault.subjects.merged import locked_subjects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.context import House
+    from vault.ids import TenantId
+    from vault.lifecycle.restore_ledger import Kind
+
+AT_ONCE: Final = 1_000
+"""People in one line."""
+
+
+class HoldLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A hold as it was left by one change, and whom that change put under it or took out."""
+
+    hold: Hold
+    added: tuple[UUID, ...] = ()
+    removed: tuple[UUID, ...] = ()
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(HoldLine).decode
+
+
+async def note_hold(
+    house: House, tenant: TenantId, hold: Hold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
+) -> None:
+    """Write down that a hold was placed, changed or lifted; call it in the transaction that does so.
+
+    Raises:
+        Unavailable: the ledger does not answer; then nothing must be changed.
+    """
+    most = max(len(added), len(removed), 1)
+    lines = [
+        HoldLine(hold, tuple(added[start : start + AT_ONCE]), tuple(removed[start : start + AT_ONCE]))
+        for start in range(0, most, AT_ONCE)
+    ]
+    kind: Kind = "hold-lifted" if hold.state == "lifted" else "hold"
+    await house.tombstones.add(tenant, kind, house.clock.now(), [(None, _encode(each)) for each in lines])
+
+
+def read_hold(body: bytes) -> HoldLine:
+    """Read a line of a hold."""
+    return _decode(body)
+
+
+async def hold_again(house: House, tenant: TenantId, body: bytes) -> None:
+    """Do what a line tells of in a database that was restored; once more does no more.
+
+    Nobody is told, and nothing is written on the ledger, which has the line.
+    """
+    line = read_hold(body)
+    async with house.data.transaction() as connection:
+        before = await find_hold(connection, tenant, line.hold.id, lock=True)
+        if before is None:
+            await add_hold(connection, tenant, line.hold)
+        elif before.state == "lifted":
+            return
+        else:
+            await save_hold(connection, tenant, line.hold)
+        if line.hold.state == "lifted":
+            await _let_go(house, connection, tenant, line.hold, await people_of(connection, tenant, line.hold.id))
+        else:
+            await _follow(house, connection, tenant, line)
+
+
+async def _follow(house: House, connection: AsyncConnection, tenant: TenantId, line: HoldLine) -> None:
+    there = await people_of(connection, tenant, line.hold.id)
+    removed = sorted({*map(SubjectId, line.removed)} & {*there})
+    await _let_go(house, connection, tenant, line.hold, removed)
+    wanted = sorted({*there, *map(SubjectId, line.added)} - {*removed})
+    rows = await locked_subjects(connection, tenant, wanted)
+    new = [each for each in rows if each not in there]
+    await remove_people(connection, tenant, line.hold.id, new)  # those whom it did not cover any more, and does again
+    await add_people(connection, tenant, line.hold.id, new)
+    await put_marks(connection, tenant, rows, line.hold)
+
+
+async def _let_go(
+    house: House, connection: AsyncConnection, tenant: TenantId, hold: Hold, people: Sequence[SubjectId]
+) -> None:
+    await release(house, connection, tenant, hold.id, await locked_subjects(connection, tenant, people))

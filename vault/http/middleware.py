@@ -1,0 +1,165 @@
+"""What every request passes on its way in and out: id, size, deadline, counting, headers. Plain ASGI, for speed."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.requests import Request
+
+from vault import logs
+from vault.errors import TooLarge, Unavailable
+from vault.http.metrics import count_request
+from vault.http.problems import from_vault_error
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logs.get_logger()
+
+_ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_SAFE: Final = (
+    (b"cache-control", b"no-store"),  # nothing of what a vault holds belongs into anybody's cache
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_PROCESS: Final = os.urandom(6).hex()
+_count = itertools.count()
+
+
+class Porch:
+    """The outermost layer of the API.
+
+    Args:
+        app: what lies behind.
+        largest: bytes of a body that are taken.
+    """
+
+    def __init__(self, app: ASGIApp, *, largest: int) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        answer = _Answer(send, _SAFE)
+        length = _take_in(scope)
+        if length is None:
+            receive = _counted(receive, self._largest)
+        elif length > self._largest:
+            receive = _refused
+        try:
+            await self._app(scope, receive, answer.send)
+        finally:
+            count_request(_route(scope), answer.status, time.perf_counter() - began, scope.get("problem_code"))
+
+
+class Deadline:
+    """Gives a request up with 503 when it takes too long.
+
+    The hot route goes without: every wait in it has a deadline of its own. A long answer, such as a package, has the
+    whole time anew for each of its parts: what is bounded is the wait, not the length.
+
+    Args:
+        app: what lies behind.
+        seconds: that a request may take.
+    """
+
+    def __init__(self, app: ASGIApp, *, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through."""
+        answer = _Answer(send)
+        try:
+            async with asyncio.timeout(self._seconds) as timer:
+
+                async def passed_on(message: Message) -> None:
+                    timer.reschedule(asyncio.get_running_loop().time() + self._seconds)
+                    await answer.send(message)
+
+                await self._app(scope, receive, passed_on)
+        except TimeoutError:
+            log.warning("a request took too long", route=_route(scope), request_id=scope["request_id"])
+            if not answer.status:
+                late = Unavailable("the request took longer than it may; nothing was shown", code="deadline-passed")
+                await (await from_vault_error(Request(scope), late))(scope, receive, send)
+
+
+class _Answer:
+    """Passes the answer on, with more headers where it does not state them itself, and remembers its status."""
+
+    __slots__ = ("_headers", "_send", "status")
+
+    def __init__(self, send: Send, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        self._send = send
+        self._headers = headers
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            stated = {name for name, _value in message["headers"]}
+            message["headers"] = [*message["headers"], *(each for each in self._headers if each[0] not in stated)]
+        await self._send(message)
+
+
+def _take_in(scope: Scope) -> int | None:
+    """Give the request its id and return the length that it states; none where it states none."""
+    length, request_id = None, None
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            length = int(value) if value.isdigit() and len(value) < 19 else None
+        elif name == b"x-request-id" and _ID.fullmatch(value):
+            request_id = value
+        elif name == b"traceparent" and request_id is None:
+            trace = _TRACEPARENT.fullmatch(value)
+            request_id = None if trace is None else trace[1]
+        elif name == b"transfer-encoding":
+            length = None
+    if length is None and scope["method"] in {"GET", "HEAD", "DELETE", "OPTIONS"}:
+        length = 0
+    scope["request_id"] = f"{_PROCESS}-{next(_count):x}" if request_id is None else request_id.decode()
+    return length
+
+
+def _too_large() -> TooLarge:
+    """Make the error for a body that is too large."""
+    return TooLarge("the body has more bytes than this vault takes at once", hint="send less at once")
+
+
+async def _refused() -> Message:
+    """Stand in for a body that says of itself that it is too large."""
+    raise _too_large()
+
+
+def _counted(receive: Receive, largest: int) -> Receive:
+    """Count a body of unstated length while it comes in."""
+    got = 0
+
+    async def counting() -> Message:
+        nonlocal got
+        message = await receive()
+        got += len(message.get("body", b""))
+        if got > largest:
+            raise _too_large()
+        return message
+
+    return counting
+
+
+def _route(scope: Scope) -> str:
+    """Return the template of the route, never the path: that may hold anything."""
+    template: str | None = scope.get("route_template")
+    route: Any = scope.get("route")
+    return template or getattr(route, "path", None) or "unmatched"

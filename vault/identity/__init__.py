@@ -1,0 +1,1 @@
+"""Identify a data subject: one-time codes, sessions, apps that vouch, and evidence that staff record."""

@@ -1,0 +1,245 @@
+"""One-time codes: made, sent to a contact that the vault holds, tried, used once.
+
+Eight digits: what a person still types without mistakes. A code lives ten minutes and bears five attempts, and a person
+gets at most three in a quarter of an hour and ten a day. Whoever guesses has fifty tries a day for a person: one in two
+million; six digits would make that one in twenty thousand. NIST SP 800-63B §5.1.3.2 asks for six, with such a limit.
+
+Of a code the vault keeps an HMAC under the tenant's token key, bound to the code's row, what it is for, the request and
+the person: a digest that is copied to another row, or a row that is turned to another person, fits no code.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import delete, insert, select, text, update
+
+from vault.errors import NotFound, TooMany
+from vault.identity.tables import IDENTITY_CODE
+from vault.ids import SubjectId, TenantId, new_id
+from vault.sensitive import Sensitive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.context import House
+    from vault.crypto.derive import TokenKey
+
+Intent = Literal["request", "session"]
+
+DIGITS: Final = 8
+LIFE: Final = timedelta(minutes=10)
+MOST_ATTEMPTS: Final = 5
+SHORT: Final = (timedelta(minutes=15), 3)
+LONG: Final = (timedelta(days=1), 10)
+"""Spans, and how many codes are made within each: for one claim, and for one person."""
+_NOBODY: Final = UUID(int=0)
+_LABEL: Final = "identity-code"
+_CODE = IDENTITY_CODE.c
+
+
+class Issued(NamedTuple):
+    """A code that was asked for; whether one is sent, only the person learns."""
+
+    id: UUID
+    expires_at: datetime
+
+
+class Spent(NamedTuple):
+    """A code that was right; it is yet to be used up."""
+
+    tenant: TenantId
+    id: UUID
+    subject: SubjectId
+    request: UUID | None
+    contact: str | None
+    asked_at: datetime
+
+
+def code_invalid() -> NotFound:
+    """Make the one error for every code that is not right: mistyped, used, too old, tried too often, never made."""
+    return NotFound(
+        "this code is not valid: it may be mistyped, used already, too old, or tried too often",
+        code="code-invalid",
+        hint="look at the newest letter, or ask for another code",
+    )
+
+
+async def issue(
+    house: House,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    intent: Intent,
+    *,
+    claim: bytes,
+    request: UUID | None = None,
+) -> Issued:
+    """Write down, in the caller's transaction, that a code was asked for. It fits nothing yet: see :func:`fill`.
+
+    Args:
+        house: the rooms.
+        connection: the open transaction.
+        tenant: whose.
+        intent: what the code is for.
+        claim: a digest of what was claimed, by which codes are counted.
+        request: which request it verifies.
+
+    Raises:
+        TooMany: as many codes as there may be were made for this claim, whether or not it leads to anybody.
+    """
+    now = house.clock.now()
+    await _one_after_the_other(house, connection, claim)
+    wait = await _wait(connection, tenant, _CODE.claim == claim, now)
+    if wait is not None:
+        raise TooMany(
+            "as many codes as there may be were asked for",
+            retry_after=wait,
+            first=True,
+            hint="Use the newest code, or wait as long as is said.",
+        )
+    made = Issued(new_id(), now + LIFE)
+    row = {
+        "tenant_id": tenant,
+        "id": made.id,
+        "subject_id": None,
+        "request_id": request,
+        "intent": intent,
+        "claim": claim,
+        "digest": secrets.token_bytes(32),
+        "created_at": now,
+        "expires_at": made.expires_at,
+        "attempts": 0,
+        "used_at": None,
+        "contact": None,
+    }
+    await connection.execute(insert(IDENTITY_CODE), [row])
+    return made
+
+
+async def fill(
+    house: House,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    tokens: TokenKey,
+    code: UUID,
+    *,
+    subject: SubjectId,
+    contact: str,
+) -> Sensitive[str] | None:
+    """Make the code that was asked for, now that it is known for whom; the person's row is locked.
+
+    Returns:
+        the code; none where the person was sent enough. Whoever finds other words for the same person learns nothing
+        by it: the letter is just not sent.
+    """
+    now = house.clock.now()
+    where = (_CODE.tenant_id == tenant, _CODE.id == code, _CODE.subject_id.is_(None), _CODE.expires_at > now)
+    asked: Any = (await connection.execute(select(IDENTITY_CODE).where(*where).with_for_update())).one_or_none()
+    if asked is None or await _wait(connection, tenant, _CODE.subject_id == subject, now) is not None:
+        return None
+    digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
+    digest = _digest(tokens, code, asked.intent, subject, asked.request_id, digits)
+    filled = update(IDENTITY_CODE).where(*where).values(subject_id=subject, contact=contact, digest=digest)
+    await connection.execute(filled)
+    return Sensitive(digits)
+
+
+async def spend(
+    house: House, tenants: Sequence[TenantId], code: UUID, intent: Intent, typed: str, *, request: UUID | None = None
+) -> Spent | None:
+    """Try a code. The attempt is counted, durably, before anything is compared: guesses side by side are counted too.
+
+    Args:
+        house: the rooms.
+        tenants: in which it may have been made; at least one.
+        code: its id.
+        intent: what it must have been made for.
+        typed: what the person typed.
+        request: the request that it must have been made for.
+
+    Returns:
+        none where it is not right, for whatever reason.
+    """
+    live = (
+        _CODE.tenant_id.in_(tenants),
+        _CODE.id == code,
+        _CODE.intent == intent,
+        _CODE.used_at.is_(None),
+        _CODE.expires_at > house.clock.now(),
+        _CODE.attempts < MOST_ATTEMPTS,
+    )
+    counted = update(IDENTITY_CODE).where(*live).values(attempts=_CODE.attempts + 1).returning(*IDENTITY_CODE.c)
+    async with house.data.transaction() as connection:
+        row: Any = (await connection.execute(counted)).one_or_none()
+    tenant = TenantId(tenants[0] if row is None else row.tenant_id)
+    subject, kept = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
+    tokens = await house.keyring.token_key(tenant)
+    right = hmac.compare_digest(_digest(tokens, code, intent, subject, request, _digits(typed)), kept)
+    if row is None or not right or subject is None:
+        return None
+    return Spent(tenant, code, SubjectId(subject), request, row.contact, row.created_at)
+
+
+async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
+    """Use a code up, and with it all others of the same request; False where somebody else has done so meanwhile."""
+    this = (_CODE.tenant_id == spent.tenant, _CODE.id == spent.id, _CODE.used_at.is_(None))
+    used = await connection.execute(update(IDENTITY_CODE).where(*this).values(used_at=now))
+    if used.rowcount != 1:
+        return False
+    if spent.request is not None:
+        others = (_CODE.tenant_id == spent.tenant, _CODE.request_id == spent.request, _CODE.used_at.is_(None))
+        await connection.execute(update(IDENTITY_CODE).where(*others).values(used_at=now))
+    return True
+
+
+async def forget_codes(house: House) -> int:
+    """Delete codes that count for no limit any more; returns how many."""
+    async with house.data.transaction() as connection:
+        old = delete(IDENTITY_CODE).where(_CODE.created_at <= house.clock.now() - LONG[0])
+        return (await connection.execute(old)).rowcount
+
+
+async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: datetime) -> int | None:
+    """Tell in how many seconds another code may be made; none where one may be now."""
+    longest = None
+    for span, most in (SHORT, LONG):
+        statement = (
+            select(_CODE.created_at)
+            .where(_CODE.tenant_id == tenant, whose, _CODE.created_at > now - span)
+            .order_by(_CODE.created_at.desc())
+            .offset(most - 1)
+            .limit(1)
+        )
+        oldest = (await connection.execute(statement)).scalar_one_or_none()
+        if oldest is not None:
+            longest = max(longest or 1, int((oldest + span - now).total_seconds()) + 1)
+    return longest
+
+
+async def _one_after_the_other(house: House, connection: AsyncConnection, claim: bytes) -> None:
+    """Let those who claim the same wait for each other, or they would count at the same moment and all pass.
+
+    SQLite has one writer anyway. On PostgreSQL the lock is a number, and ends with the transaction.
+    """
+    if house.data.dialect == "postgresql":
+        number = int.from_bytes(claim[:8], "big", signed=True)
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+
+
+def _digest(
+    tokens: TokenKey, code: UUID, intent: str, subject: UUID | None, request: UUID | None, digits: str
+) -> bytes:
+    """Digest a code with all that it is bound to: parts of fixed length, but for the intent, which ends in a zero."""
+    bound = code.bytes + (subject or _NOBODY).bytes + (request or _NOBODY).bytes
+    return tokens.digest(_LABEL, intent.encode() + b"\0" + bound + digits.encode("utf-8", "surrogatepass"))
+
+
+def _digits(typed: str) -> str:
+    """Take what a person typed: spaces and hyphens between the digits do not count."""
+    return "".join(each for each in typed if each not in " -\u00a0\u2009\u202f")

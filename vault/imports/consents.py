@@ -1,0 +1,268 @@
+"""One batch of what was said elsewhere: one transaction, one audit entry; what is wrong is told, and the rest goes in.
+
+An event that is there already is not written twice: the same person, purpose, decision, moment and source. So a file
+may be imported as often as one likes, and one that was cut off is simply imported again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.consent.append import stays_restricted
+from vault.consent.denials import note_denials
+from vault.consent.event import YES
+from vault.consent.evidence import seal_words
+from vault.consent.guardians import birth_date, needs_guardian
+from vault.consent.state import apply, pack
+from vault.consent.transaction import Change
+from vault.consent.validation import ends_at
+from vault.errors import Fault
+from vault.ids import Pseudonym
+from vault.imports.checks import IMPORT, Checked, check
+from vault.lifecycle.key_fence import current_keys
+from vault.subjects.changes import mark_due, set_standing
+from vault.subjects.merged import locked_subjects
+from vault.subjects.rows import composed, external_digest, is_external_id
+from vault.subjects.store import GONE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date, datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.consent.event import Event
+    from vault.consent.validation import Said
+    from vault.context import Caller, House
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId
+
+MOST = 1_000
+"""Items of one batch."""
+FROM_ELSEWHERE = frozenset({"imported", "merged"})
+"""Origins of events that an import may have brought, be it to an entry that was merged since."""
+_Same = tuple[str | None, str, "datetime", str | None]
+
+
+class Told(NamedTuple):
+    """Something that somebody said elsewhere: about whom, by id or by a number in another system, and what."""
+
+    subject: SubjectId | None
+    external: tuple[str, str] | None
+    said: Said
+
+
+class Result(NamedTuple):
+    """What became of an item: its event, whether that is new, or what is wrong."""
+
+    event: UUID | None = None
+    is_new: bool = False
+    faults: tuple[Fault, ...] = ()
+
+
+class Brought(NamedTuple):
+    """What became of a batch, item by item, and the audit entry, if there is one."""
+
+    results: list[Result]
+    audit: UUID | None
+
+
+class _Item(NamedTuple):
+    number: int
+    checked: Checked
+    moment: datetime
+
+
+async def bring_in(
+    house: House,
+    caller: Caller,
+    items: Sequence[Told | Fault],
+    *,
+    source: str,
+    dry_run: bool = False,
+    note: bool = False,
+) -> Brought:
+    """Bring a batch of up to :data:`MOST` items in, for a caller whose right to it is settled.
+
+    Args:
+        house: the rooms.
+        caller: who imports.
+        items: what was said; a fault where nothing could be read of it.
+        source: the system from which it comes: a later word of the same source counts, a yes of another does not.
+        dry_run: only say what would become of it.
+        note: write an audit entry where nothing is new, too; where nothing at all is right, it says so.
+
+    Raises:
+        Unavailable: a database does not answer; nothing of the batch is in.
+    """
+    policy_set, now = house.policies.active(caller.tenant).policy_set, house.clock.now()
+    results = [Result()] * len(items)
+    by_subject: defaultdict[SubjectId, list[_Item]] = defaultdict(list)
+    whom = await _whom(house, caller, items)
+    for number, told in enumerate(items):
+        if isinstance(told, Fault):
+            results[number] = Result(faults=(told,))
+            continue
+        checked, subject = check(policy_set, told.said, now), whom[number]
+        if not isinstance(checked, Checked) or told.said.occurred_at is None:
+            results[number] = Result(faults=tuple(checked) if isinstance(checked, list) else ())
+        elif subject is None:
+            results[number] = _not_found()
+        else:
+            by_subject[subject].append(_Item(number, checked, told.said.occurred_at))
+    keys = await house.keyring.subject_keys(caller.tenant, list(by_subject))
+    batch = _Batch(house, caller, source, keys, results)
+    if dry_run:
+        async with house.data.reading() as connection:
+            await batch.work(connection, by_subject)
+        return Brought(results, None)
+    async with house.data.transaction() as connection:
+        await batch.work(connection, by_subject)
+        return Brought(results, await batch.write(connection, note=note))
+
+
+class _Batch:
+    """The part of a batch that needs the people's rows, locked."""
+
+    def __init__(
+        self, house: House, caller: Caller, source: str, keys: Mapping[SubjectId, SubjectKeys], results: list[Result]
+    ) -> None:
+        self._house = house
+        self._caller = caller
+        self._source = source
+        self._keys = keys
+        self._results = results
+        self._whom: list[Pseudonym] = []
+        self._changes: list[Change] = []
+        self._events: list[Event] = []
+
+    async def work(self, connection: AsyncConnection, by_subject: Mapping[SubjectId, list[_Item]]) -> None:
+        """Make the events, each person's in the order in which they were said, and change nothing yet."""
+        house, tenant, subjects = self._house, self._caller.tenant, list(by_subject)
+        rows = await locked_subjects(connection, tenant, subjects)
+        self._keys = await current_keys(house, connection, tenant, self._keys)
+        there = await house.consents.events_of(connection, tenant, subjects) if subjects else {}
+        for subject, items in by_subject.items():
+            row = rows.get(subject)
+            if row is None or row.state in GONE or subject not in self._keys:
+                self._results_of(items, _not_found())
+                continue
+            self._whom.append(Pseudonym(row.pseudonym))
+            events = there.get(subject, [])
+            change = Change(house, self._caller, connection, row, events[-1].id if events else None)
+            await self._add(change, items, {_same(each): each.id for each in events if each.origin in FROM_ELSEWHERE})
+
+    async def write(self, connection: AsyncConnection, *, note: bool) -> UUID | None:
+        """Write the events, what they sum up to, and the audit entry."""
+        if not self._events and not note:
+            return None
+        house, tenant = self._house, self._caller.tenant
+        code = _code_where_all_is_wrong(self._results)
+        await house.consents.add(connection, tenant, self._events)
+        await note_denials(house, tenant, self._events)
+        for change in self._changes:
+            standing = change.standing
+            restricted = stays_restricted(change.row, standing)
+            await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
+        await mark_due(connection, tenant, [change.subject for change in self._changes], house.clock.now())
+        made = entry(
+            house,
+            self._caller,
+            action="import-consents",
+            decision="allowed" if code is None else "failed",
+            code=code,
+            subjects=tuple(self._whom),
+            count=max(1, len(self._events)),
+            policy=house.policies.active(tenant).version,
+        )
+        await house.ledger.append_in(connection, [made])
+        return made.id
+
+    async def _add(self, change: Change, items: list[_Item], there: dict[_Same, UUID]) -> None:
+        keys = self._keys[change.subject]
+        born = await birth_date(change, keys) if any(item.checked.said.is_yes for item in items) else None
+        added = False
+        for item in sorted(items, key=lambda item: item.moment):
+            said = item.checked.said
+            same: _Same = (said.purpose, said.decision, item.moment, self._source)
+            if _needs_guardian(change, born, said):
+                self._results_of([item], _guardian_needed())
+            elif same in there:
+                self._results_of([item], Result(there[same]))
+            else:
+                event = self._event(change, keys, item)
+                there[same] = event.id
+                change.standing = apply(change.standing, event)
+                self._events.append(event)
+                self._results_of([item], Result(event.id, is_new=True))
+                added = True
+        if added:
+            self._changes.append(change)
+
+    def _event(self, change: Change, keys: SubjectKeys, item: _Item) -> Event:
+        (said, purpose, text), event = item.checked, change.new_id()
+        policy_set = self._house.policies.active(self._caller.tenant).policy_set
+        return change.event(
+            said.decision,  # type: ignore[arg-type]
+            id=event,
+            by=said.by,  # type: ignore[arg-type]
+            occurred_at=item.moment,
+            origin="imported",
+            source=self._source,
+            purpose=said.purpose,
+            notice=None if text is None else text.id,
+            notice_digest=None if text is None else text.digest,
+            language=said.language if text is None else text.language,
+            channel=said.channel,
+            method=said.method or IMPORT,
+            evidence=seal_words(keys, self._caller.tenant, change.subject, event, said.evidence),
+            jurisdiction=said.jurisdiction,
+            valid_until=ends_at(policy_set, said, item.moment),
+            final=said.decision == "objected" and purpose.direct_marketing,
+        )
+
+    def _results_of(self, items: Sequence[_Item], result: Result) -> None:
+        for item in items:
+            self._results[item.number] = result
+
+
+async def _whom(house: House, caller: Caller, items: Sequence[Told | Fault]) -> list[SubjectId | None]:
+    """Find whom each item is about."""
+    index_keys = await house.keyring.index_keys(caller.tenant)
+    digests = {
+        told.external: external_digest(index_keys, told.external[0], composed(told.external[1]))
+        for told in items
+        if isinstance(told, Told) and told.external is not None and is_external_id(told.external[1])
+    }
+    found = await house.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
+    return [
+        told.subject or found.get(digests.get(told.external or ("", ""), b"")) if isinstance(told, Told) else None
+        for told in items
+    ]
+
+
+def _same(event: Event) -> _Same:
+    return event.purpose, event.kind, event.occurred_at, event.source
+
+
+def _needs_guardian(change: Change, born: date | None, said: Said) -> bool:
+    return said.decision in YES and said.by != "guardian" and needs_guardian(change, born, said.jurisdiction)
+
+
+def _code_where_all_is_wrong(results: Sequence[Result]) -> str | None:
+    """Return the code of the first mistake where no item was right; none where one was."""
+    if any(each.event is not None for each in results):
+        return None
+    return next((fault.code for each in results for fault in each.faults), None)
+
+
+def _not_found() -> Result:
+    return Result(faults=(Fault("/subject", SUBJECT_NOT_FOUND.code, "There is no such person in this vault."),))
+
+
+def _guardian_needed() -> Result:
+    detail = "A parent or guardian has to consent for a child (Art. 8): `by` is guardian, with evidence of that."
+    return Result(faults=(Fault("/by", "guardian-needed", detail),))

@@ -1,0 +1,147 @@
+"""A chunk of records: whose they are, which are there already, and the rows of the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.catalogue.types import encode
+from vault.crypto.seal import place
+from vault.errors import Unavailable
+from vault.ids import RecordId, new_id
+from vault.imports.importing_lines import LineFault
+from vault.imports.store import Outcome
+from vault.imports.there import records_there
+from vault.lifecycle.key_fence import require_current
+from vault.retention.keep_clocks import Newest
+from vault.subjects.merged import still_there
+from vault.subjects.record_body import unpack
+from vault.subjects.rows import external_digest, record_digest, record_rows
+from vault.subjects.store import GONE, Wanted
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import Pseudonym, SubjectId
+    from vault.imports.importing_lines import Draft
+    from vault.imports.importing_task import Work
+    from vault.imports.there import Earlier
+    from vault.subjects.store import Found
+
+
+class Owned(NamedTuple):
+    """A line, whose record it is, and the digest by which the record is known."""
+
+    draft: Draft
+    subject: SubjectId
+    digest: bytes
+
+
+class Records:
+    """A chunk of lines about records. Made by :func:`sort_out`; then :meth:`seal`, :meth:`write`, in that order."""
+
+    def __init__(
+        self, work: Work, new: list[Owned], people: dict[SubjectId, tuple[Found, SubjectKeys]], unchanged: int
+    ) -> None:
+        self._work = work
+        self._new = new
+        self._people = people
+        self._rows: list[tuple[Any, ...]] = []
+        self._index: list[tuple[Any, ...]] = []
+        self._newest = Newest(work.rows.now)
+        self.outcome = Outcome(created=len(new), unchanged=unchanged)
+
+    async def seal(self) -> None:
+        """Seal the values of the new ones under the keys that their people have."""
+        work, collection = self._work, self._work.task.mapping.collection
+        for draft, subject, digest in self._new:
+            record, index = record_rows(
+                work.rows,
+                self._people[subject][1],
+                subject,
+                collection,
+                RecordId(new_id()),
+                work.fields,
+                draft.values,
+                work.origin,
+                occurred_at=draft.occurred_at,
+                external_digest=digest,
+            )
+            self._rows.append(record)
+            self._index.extend(index)
+            self._newest.add(subject, collection, draft.occurred_at)
+        self._rows.sort(key=lambda row: (row[1].bytes, row[9]))  # so that two imports cannot wait in a ring
+
+    async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
+        """Write all of it; returns whom it is about."""
+        subjects = dict.fromkeys(subject for _draft, subject, _digest in self._new)
+        if len(await still_there(connection, self._work.tenant, list(subjects))) < len(subjects):
+            raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+        versions = {subject: self._people[subject][1].current_version for subject in subjects}
+        await require_current(self._work.house, connection, self._work.tenant, versions)
+        await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
+        await self._newest.keep(connection, self._work.tenant)
+        return [self._people[subject][0].pseudonym for subject in subjects]
+
+    async def undo(self) -> None:
+        """Nothing was made but rows, and those are gone with their transaction."""
+
+
+async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> Records:
+    """Find whose the records are and which are there; lines that cannot be followed go to ``faults``."""
+    owned, people = await _owned(work, drafts, faults)
+    wanted = [(each.subject, each.digest) for each in owned]
+    there = await records_there(work.house.data, work.tenant, work.task.mapping.collection, wanted)
+    new, unchanged = [], 0
+    for each in owned:
+        earlier = there.get((each.subject, each.digest))
+        if earlier is None:
+            new.append(each)
+        elif _same(work, each, people[each.subject][1], earlier):
+            unchanged += 1
+        else:
+            detail = "a record of this external id is there with other values; records are not changed by an import"
+            faults.append(LineFault(each.draft.line, "external-id-taken", None, detail))
+    return Records(work, new, people, unchanged)
+
+
+async def _owned(
+    work: Work, drafts: list[Draft], faults: list[LineFault]
+) -> tuple[list[Owned], dict[SubjectId, tuple[Found, SubjectKeys]]]:
+    index_keys, collection = work.rows.index_keys, work.task.mapping.collection
+    names = dict.fromkeys(next(iter(draft.external_ids.items())) for draft in drafts)
+    digests = {name: external_digest(index_keys, *name) for name in names}
+    found = await work.house.subjects.by_external(work.tenant, list(digests.values()))
+    people = await _people(work, tuple(dict.fromkeys(found.values())))
+    owned = []
+    for draft in drafts:
+        subject = found.get(digests[next(iter(draft.external_ids.items()))])
+        if subject is None or subject not in people:
+            detail = "no person in the vault has this external id; import the people first"
+            faults.append(LineFault(draft.line, "subject-not-found", None, detail))
+        elif (stopped := work.stopped(people[subject][0])) is not None:
+            faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
+        else:
+            owned.append(Owned(draft, subject, record_digest(index_keys, collection, draft.record or "")))
+    return owned, people
+
+
+async def _people(work: Work, ids: tuple[SubjectId, ...]) -> dict[SubjectId, tuple[Found, SubjectKeys]]:
+    if not ids:
+        return {}
+    present = await work.house.subjects.find(Wanted(work.tenant, ids, profile=False))
+    keys = await work.house.keyring.subject_keys(work.tenant, ids)
+    return {
+        each.id: (each, keys[each.id])
+        for each in present
+        if each is not None and each.state not in GONE and each.id in keys
+    }
+
+
+def _same(work: Work, each: Owned, keys: SubjectKeys, earlier: Earlier) -> bool:
+    where = place(work.tenant, each.subject, work.task.mapping.collection, earlier.id)
+    body = unpack(earlier.body)
+    values = each.draft.values
+    return body.keys() == values.keys() and all(
+        keys.open(name, body[name].sealed, where) == encode(value) for name, value in values.items()
+    )

@@ -1,0 +1,1 @@
+"""Letters to data subjects: templates, languages, and the address to which a letter goes."""

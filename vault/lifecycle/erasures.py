@@ -1,0 +1,301 @@
+"""Erasures and tombstones as they are kept: ids, names, codes and times, no value of the person's."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import delete, func, insert, not_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from vault.catalogue.scope import Scope
+from vault.lifecycle.tables import ERASURE, TOMBSTONE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.ids import SubjectId, TenantId
+
+State = Literal["begun", "taken", "destroyed", "scrubbed", "checked", "done"]
+AT_ONCE: Final = 1_000
+"""Ids or digests in one statement."""
+RETENTION: Final = "retention"
+"""The cause of an erasure by a sweep, which has no request and no certificate."""
+_SWEPT: Final = ERASURE.c.request_id.is_(None) & ERASURE.c.certificate.is_(None) & ERASURE.c.finished_at.is_not(None)
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a field, in how many records.
+
+    Attributes:
+        field: its whole name.
+        records: in how many records it was.
+        ground: why it was kept; none where it was erased.
+        article: the exception of Art. 17(3) GDPR.
+        purpose: for which it is kept; none where it is for legal claims.
+        until: the last day on which any of it is kept; none where it is kept for as long as a hold stands.
+    """
+
+    field: str
+    records: int
+    ground: str | None = None
+    article: str | None = None
+    purpose: str | None = None
+    until: date | None = None
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the check looked at, and that it found nothing: files of the key store and their bytes, and rows."""
+
+    at: datetime
+    files: int
+    bytes: int
+    rows: int
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is said of an erasure beside its columns.
+
+    Attributes:
+        scope: what was to be erased; empty: everything.
+        lines: what became of each field; none until it has happened.
+        erased_at: when the data went.
+        aliases: ids of people who had been merged into this one, and whose keys go along.
+        newest: the highest version of the data key that there ever was.
+        keys: how many data keys are destroyed.
+        entry: the audit entry.
+        told: how many recipients are told.
+        looks: how often the check found something left so far.
+        look: the check that found nothing any more.
+        cause: why it was begun where nobody asked for it now: ``hold``, a hold that kept something back was lifted;
+            :data:`RETENTION`, time was up.
+        rests: of one with that cause and of a part, by whole names of fields: what was collected until then is erased.
+        resumes: the erasures from which that was kept back.
+    """
+
+    scope: Scope = Scope()
+    lines: tuple[Line, ...] = ()
+    erased_at: datetime | None = None
+    aliases: tuple[UUID, ...] = ()
+    newest: int = 0
+    keys: int = 0
+    entry: UUID | None = None
+    told: int = 0
+    looks: int = 0
+    look: Look | None = None
+    cause: str | None = None
+    rests: dict[str, datetime] = {}
+    resumes: tuple[UUID, ...] = ()
+
+
+class Erasure(msgspec.Struct, frozen=True, kw_only=True):
+    """An erasure.
+
+    Attributes:
+        request: by which it was asked for first.
+        key_version: of the data key that stays; none where nothing stayed, or nothing has gone yet.
+    """
+
+    id: UUID
+    request: UUID | None
+    subject: UUID
+    state: State
+    started_at: datetime
+    changed_at: datetime
+    finished_at: datetime | None = None
+    key_version: int | None = None
+    facts: Facts = Facts()
+    certificate: bytes | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether everything was to be erased, and not a part."""
+        return self.facts.scope == Scope() and self.facts.cause != RETENTION
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_facts = msgspec.json.Decoder(Facts)
+
+
+async def add_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
+    """Insert an erasure; a person has one at a time that is not finished.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: there is one under way.
+    """
+    await connection.execute(insert(ERASURE), [{"tenant_id": tenant, "id": erasure.id, **_columns(erasure)}])
+
+
+async def add_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
+    """Insert erasures by a sweep; of each person the one before is forgotten, for the newest tells which key stays.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: for one of the people there is another under way.
+    """
+    of = ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_([each.subject for each in erasures])
+    await connection.execute(delete(ERASURE).where(*of, _SWEPT))
+    rows = [{"tenant_id": tenant, "id": each.id, **_columns(each)} for each in erasures]
+    if rows:
+        await connection.execute(insert(ERASURE), rows)
+
+
+async def end_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime) -> None:
+    """Write down that the keys of what a sweep has erased are destroyed."""
+    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
+    await connection.execute(update(ERASURE).where(*mine).values(state="done", finished_at=now, changed_at=now))
+
+
+async def swept_and_not_ended(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[Erasure]:
+    """List erasures by a sweep that was killed before it destroyed the keys."""
+    statement = select(ERASURE).where(
+        ERASURE.c.tenant_id == tenant,
+        ERASURE.c.finished_at.is_(None),
+        ERASURE.c.request_id.is_(None),
+        ERASURE.c.state == "taken",
+    )
+    found = [_read(row) for row in (await connection.execute(statement.limit(limit))).all()]
+    return [each for each in found if each.facts.cause == RETENTION]
+
+
+async def being_erased(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
+    """Pick the people of whom an erasure is under way."""
+    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), ERASURE.c.finished_at.is_(None))
+    return frozenset((await connection.execute(select(ERASURE.c.subject_id).where(*mine))).scalars())
+
+
+async def save_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
+    """Write an erasure that is locked."""
+    await connection.execute(
+        update(ERASURE).where(ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure.id).values(**_columns(erasure))
+    )
+
+
+async def drop_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
+    """Delete an erasure that was laid down and has taken nothing away."""
+    begun = (ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure, ERASURE.c.state == "begun")
+    await connection.execute(delete(ERASURE).where(*begun))
+
+
+async def find_erasure(
+    connection: AsyncConnection, tenant: TenantId, erasure: UUID, *, lock: bool = False
+) -> Erasure | None:
+    """Fetch an erasure; none where there is none."""
+    statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else _read(row)
+
+
+async def erasures_of(connection: AsyncConnection, tenant: TenantId, subject: UUID) -> list[Erasure]:
+    """List a person's erasures, the newest first."""
+    statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id == subject)
+    return [_read(row) for row in (await connection.execute(statement.order_by(ERASURE.c.id.desc()))).all()]
+
+
+async def list_erasures(
+    connection: AsyncConnection, tenant: TenantId, *, before: UUID | None = None, limit: int = 50
+) -> list[Erasure]:
+    """List a tenant's erasures, the newest first; those by sweeps stand on the audit log only."""
+    statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, not_(_SWEPT))
+    if before is not None:
+        statement = statement.where(ERASURE.c.id < before)
+    return [
+        _read(row) for row in (await connection.execute(statement.order_by(ERASURE.c.id.desc()).limit(limit))).all()
+    ]
+
+
+async def changed_since(connection: AsyncConnection, moment: datetime) -> list[tuple[str, UUID, datetime, Facts]]:
+    """List the erasures of all tenants that went on since a moment: tenant, subject, when, and what else there is.
+
+    Those by sweeps are left out once they have ended: nobody waits for them, and opened keys age within half a minute.
+    """
+    statement = select(ERASURE.c.tenant_id, ERASURE.c.subject_id, ERASURE.c.changed_at, ERASURE.c.body).where(
+        ERASURE.c.changed_at >= moment, not_(_SWEPT)
+    )
+    return [(row[0], row[1], row[2], _facts.decode(row[3])) for row in (await connection.execute(statement)).all()]
+
+
+async def key_versions(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[UUID, int]:
+    """Tell under which version of their data key people's values lie since an erasure; most people never had one."""
+    found: dict[UUID, int] = {}
+    for start in range(0, len(subjects), AT_ONCE):
+        statement = (
+            select(ERASURE.c.subject_id, func.max(ERASURE.c.key_version))
+            .where(
+                ERASURE.c.tenant_id == tenant,
+                ERASURE.c.subject_id.in_(subjects[start : start + AT_ONCE]),
+                ERASURE.c.key_version.is_not(None),
+            )
+            .group_by(ERASURE.c.subject_id)
+        )
+        found.update({UUID(bytes=row[0].bytes): row[1] for row in (await connection.execute(statement)).all()})
+    return found
+
+
+async def add_tombstones(
+    connection: AsyncConnection, tenant: TenantId, erasure: UUID, digests: dict[bytes, str], now: datetime
+) -> None:
+    """Set tombstones, by digest with the kind of thing that it is of; those that stand already stay."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [
+        {"tenant_id": tenant, "digest": digest, "kind": kind, "erasure_id": erasure, "created_at": now}
+        for digest, kind in sorted(digests.items())  # in order, so that two erasures cannot wait in a ring
+    ]
+    if rows:
+        await connection.execute(dialect.insert(TOMBSTONE).on_conflict_do_nothing(), rows)
+
+
+async def any_tombstone(connection: AsyncConnection, tenant: TenantId) -> bool:
+    """Tell whether a tenant has any at all; most have few, and many writes need not look further."""
+    statement = select(TOMBSTONE.c.digest).where(TOMBSTONE.c.tenant_id == tenant).limit(1)
+    return (await connection.execute(statement)).first() is not None
+
+
+async def tombstones_among(connection: AsyncConnection, tenant: TenantId, digests: Sequence[bytes]) -> frozenset[bytes]:
+    """Pick the digests that have a tombstone."""
+    found: set[bytes] = set()
+    for start in range(0, len(digests), AT_ONCE):
+        statement = select(TOMBSTONE.c.digest).where(
+            TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(digests[start : start + AT_ONCE])
+        )
+        found.update((await connection.execute(statement)).scalars())
+    return frozenset(found)
+
+
+async def remove_tombstones(connection: AsyncConnection, tenant: TenantId, digests: Collection[bytes]) -> None:
+    """Remove the tombstones of somebody who comes back by themselves."""
+    await connection.execute(
+        delete(TOMBSTONE).where(TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(sorted(digests)))
+    )
+
+
+def _columns(erasure: Erasure) -> dict[str, Any]:
+    return {
+        "request_id": erasure.request,
+        "subject_id": erasure.subject,
+        "state": erasure.state,
+        "started_at": erasure.started_at,
+        "changed_at": erasure.changed_at,
+        "finished_at": erasure.finished_at,
+        "key_version": erasure.key_version,
+        "body": _encode(erasure.facts),
+        "certificate": erasure.certificate,
+    }
+
+
+def _read(row: Any) -> Erasure:
+    return Erasure(
+        id=row.id,
+        request=row.request_id,
+        subject=row.subject_id,
+        state=row.state,
+        started_at=row.started_at,
+        changed_at=row.changed_at,
+        finished_at=row.finished_at,
+        key_version=row.key_version,
+        facts=_facts.decode(row.body),
+        certificate=row.certificate,
+    )

@@ -1,0 +1,1 @@
+"""Outgoing messages: mail over SMTP, and HTTP posts to registered addresses."""

@@ -1,1 +1,0 @@
-"""Backups: made, tried, thinned out, restored, and made good by the ledger of tombstones."""

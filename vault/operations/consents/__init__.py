@@ -1,1 +1,0 @@
-"""What people say about their data: consents, objections, restrictions. One verb a file."""

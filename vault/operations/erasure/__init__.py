@@ -1,1 +1,0 @@
-"""Erasure: what goes and what stays, the steps that do it, and the proof."""

@@ -1,1 +1,0 @@
-"""Legal holds: placed, changed, lifted, listed; and the erasures that go on when one is lifted."""

@@ -1,1 +1,0 @@
-"""Requests of people about their own data, from receipt to completion."""

@@ -1,1 +1,0 @@
-"""What is kept until when and why, and what happens when time is up."""

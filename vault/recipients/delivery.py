@@ -1,0 +1,218 @@
+"""The job that delivers one notice: try, wait, try again, for a day; and which of these jobs there should be."""
+
+from __future__ import annotations
+
+import secrets as randomness
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.access.authorization import entry
+from vault.access.callers import by_itself
+from vault.errors import InvalidInput, NotFound
+from vault.ids import PrincipalId, TenantId
+from vault.jobs.workflow import Workflow
+from vault.messaging.post import NotPosted
+from vault.recipients.message import notice_message, secrets_of
+from vault.recipients.requests_webhooks import find_webhook, locked_webhook, save_webhook
+from vault.recipients.store import due_notices, locked_notice, save_notice
+from vault.subjects.pseudonyms import pseudonym_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.audit.entry import Entry
+    from vault.context import House
+    from vault.messaging.post import Posted
+    from vault.recipients.requests_webhooks import Webhook
+    from vault.recipients.store import RecipientNotice
+
+DELAYS: Final = (5, 60, 300, 1_800, 7_200, 18_000, 25_200, 32_400)
+"""Seconds between the tries: all of them together are 23 and a half hours."""
+JITTER: Final = 0.1
+"""By which part a delay is longer or shorter, so that what failed together does not come back together."""
+LONGEST_WAIT: Final = 21_600
+"""Seconds that a receiver may ask us to wait."""
+LEASE: Final = timedelta(seconds=60)
+"""For how long nobody else tries a notice that somebody is trying: longer than a post may take."""
+MOST: Final = 1_000
+GONE: Final = 410
+
+
+class _Trial(NamedTuple):
+    """A try that is under way."""
+
+    notice: RecipientNotice
+    webhook: Webhook
+
+
+class _Outcome(NamedTuple):
+    """What came of a try: the status of the answer, or why there was none."""
+
+    status: int | None
+    code: str | None
+    retry_after: int | None = None
+
+    @property
+    def taken(self) -> bool:
+        return self.code is None
+
+
+async def deliver(house: House, tenant: TenantId, notice: UUID) -> float | None:
+    """Try to deliver a notice, if a try is due.
+
+    A process that dies between the post and its record leaves the notice as it was: after the lease it is posted once
+    more under the same ``webhook-id``, and the receiver passes over it.
+
+    Returns:
+        after how many seconds to try again; none where nothing is left to try.
+
+    Raises:
+        Unavailable: a database does not answer.
+    """
+    begun = await _begin(house, tenant, notice)
+    if not isinstance(begun, _Trial):
+        return begun
+    outcome = await _post(house, tenant, begun)
+    return await _record(house, tenant, begun, outcome)
+
+
+NOTIFY: Final = Workflow("notify", (("deliver", deliver),))
+
+
+async def pending_notices(house: House) -> list[tuple[str, TenantId, UUID, int]]:
+    """List the jobs that should run: name, tenant, id and run; those that wait for a later try have theirs already."""
+    async with house.data.reading() as connection:
+        due = await due_notices(connection, house.clock.now(), limit=MOST)
+    return [(NOTIFY.name, TenantId(tenant), notice, round_) for tenant, notice, round_ in due]
+
+
+async def _begin(house: House, tenant: TenantId, notice: UUID) -> _Trial | float | None:
+    """Take the next try, or tell when it is due."""
+    now = house.clock.now()
+    async with house.data.transaction() as connection:
+        found = await locked_notice(connection, tenant, notice)
+        if found is None or found.state != "pending" or found.next_at is None:
+            return None
+        if found.next_at > now:
+            return (found.next_at - now).total_seconds()
+        webhook = await find_webhook(connection, tenant, found.principal)
+        unreachable = await _unreachable(house, connection, tenant, found, webhook)
+        if webhook is None or unreachable is not None:
+            waiting = found._replace(state="waiting", next_at=None, last_code=unreachable)
+            await save_notice(connection, tenant, waiting)
+            return None
+        taken = found._replace(attempts=found.attempts + 1, next_at=now + LEASE)
+        await save_notice(connection, tenant, taken)
+    return _Trial(taken, webhook)
+
+
+async def _unreachable(
+    house: House, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, webhook: Webhook | None
+) -> str | None:
+    """Say in one word why an app cannot be posted to."""
+    if webhook is None or webhook.state == "removed":
+        return "no-webhook"
+    if webhook.state == "disabled":
+        return "webhook-disabled"
+    try:
+        app = await house.principals.get(connection, tenant, PrincipalId(notice.principal))
+    except NotFound:
+        return "no-app"
+    return None if app.state == "active" else "app-disabled"
+
+
+async def _post(house: House, tenant: TenantId, trial: _Trial) -> _Outcome:
+    now = house.clock.now()
+    by = secrets_of(await house.keyring.token_key(tenant), trial.webhook, now)
+    message = notice_message(trial.notice, by, await house.keyring.signing_key(tenant), now)
+    try:
+        return outcome_of(await house.post.send(trial.webhook.url, message.body, message.headers))
+    except (NotPosted, InvalidInput) as error:  # the address was right when it was set; the settings have changed since
+        return _Outcome(None, error.code)
+
+
+def outcome_of(posted: Posted) -> _Outcome:
+    """Judge an answer: anything but a 2xx is a failure; a redirect is one too, for it is never followed."""
+    if posted.taken:
+        return _Outcome(posted.status, None)
+    if posted.status == GONE:
+        return _Outcome(posted.status, "webhook-gone")
+    code = "redirected" if 300 <= posted.status < 400 else "refused"
+    return _Outcome(posted.status, code, posted.retry_after)
+
+
+async def _record(house: House, tenant: TenantId, trial: _Trial, outcome: _Outcome) -> float | None:
+    now = house.clock.now()
+    async with house.data.transaction() as connection:
+        if outcome.status == GONE and not await _disable(house, connection, tenant, trial.webhook):
+            outcome = outcome._replace(status=None)  # the app has named another address meanwhile: try that one
+        found = await locked_notice(connection, tenant, trial.notice.id)
+        if found is None or (found.round, found.attempts) != (trial.notice.round, trial.notice.attempts):
+            return None  # somebody began anew meanwhile, and goes on with it
+        left = _left(found, outcome, now)
+        await save_notice(connection, tenant, left)
+        if left.next_at is None:
+            await house.ledger.append_in(connection, [await _entry(house, connection, tenant, left, outcome)])
+    return None if left.next_at is None else (left.next_at - now).total_seconds()
+
+
+def _left(notice: RecipientNotice, outcome: _Outcome, now: datetime) -> RecipientNotice:
+    """Say what a notice is after a try; one that was acknowledged meanwhile stays so."""
+    tried = notice._replace(last_status=outcome.status, last_code=outcome.code, next_at=None)
+    if outcome.taken:
+        tried = tried._replace(delivered_at=now)
+    if notice.state != "pending":
+        return tried
+    if outcome.taken:
+        return tried._replace(state="delivered")
+    if outcome.status == GONE:
+        return tried._replace(state="waiting")
+    if notice.attempts > len(DELAYS):
+        return tried._replace(state="failed")
+    return tried._replace(next_at=now + timedelta(seconds=_delay(notice.attempts, outcome.retry_after)))
+
+
+def _delay(attempts: int, retry_after: int | None) -> float:
+    """Choose how long to wait after so many tries."""
+    spread = 1 + JITTER * (randomness.randbelow(2_001) - 1_000) / 1_000
+    return max(DELAYS[attempts - 1] * spread, min(retry_after or 0, LONGEST_WAIT))
+
+
+async def _disable(house: House, connection: AsyncConnection, tenant: TenantId, tried: Webhook) -> bool:
+    """Post no more to an address that is gone; tells whether it still is the app's address."""
+    webhook = await locked_webhook(connection, tenant, tried.principal)
+    if webhook is None or webhook.url != tried.url:
+        return False
+    if webhook.state != "active":
+        return True
+    now = house.clock.now()
+    await save_webhook(connection, tenant, webhook._replace(state="disabled", why="webhook-gone", updated_at=now))
+    made = entry(
+        house,
+        by_itself(tenant),
+        action="set-webhook",
+        decision="allowed",
+        code="webhook-gone",
+        target=tried.principal,
+    )
+    await house.ledger.append_in(connection, [made])
+    return True
+
+
+async def _entry(
+    house: House, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: _Outcome
+) -> Entry:
+    pseudonym = await pseudonym_of(connection, tenant, notice.subject)
+    return entry(
+        house,
+        by_itself(tenant),
+        action="send-notice",
+        decision="allowed" if outcome.taken else "failed",
+        code=outcome.code,
+        fields=notice.fields,
+        subjects=() if pseudonym is None else (pseudonym,),
+        target=notice.id,
+    )

@@ -1,0 +1,177 @@
+"""The notices of an app as it fetches and acknowledges them, and those of all apps as staff looks after them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from vault.access.authorization import entry
+from vault.access.on_record import on_record
+from vault.access.operator import OPERATOR
+from vault.access.rights import require_right
+from vault.errors import InvalidInput, NotFound
+from vault.recipients.requests_webhooks import list_webhooks
+from vault.recipients.store import OPEN, locked_notice, save_notice
+from vault.recipients.store import list_notices as fetch_notices
+from vault.subjects.pseudonyms import pseudonym_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.access.recording import Keep
+    from vault.context import Caller, House
+    from vault.recipients.store import RecipientNotice
+
+Which = Literal["open", "all"]
+MOST: Final = 500
+
+
+class Sent(NamedTuple):
+    """A notice as staff sees it: with the app's name, and whether there is anywhere to post it."""
+
+    notice: RecipientNotice
+    app: str
+    webhook: str | None
+
+
+class Page(NamedTuple):
+    """Some notices, the oldest first, and the id to go on after."""
+
+    notices: list[RecipientNotice]
+    next: UUID | None
+
+
+class SentPage(NamedTuple):
+    """The same for staff."""
+
+    notices: list[Sent]
+    next: UUID | None
+
+
+def no_notice() -> NotFound:
+    """Make the one error for a notice that is not there, or not the caller's to know of."""
+    return NotFound("there is no such notice", code="recipient-notice-not-found", hint="check its id")
+
+
+@on_record("read-notices")
+async def my_notices(
+    house: House, caller: Caller, *, which: Which = "open", after: UUID | None = None, limit: int = 100
+) -> Page:
+    """List the notices to the calling app, the oldest first: those that it has not acknowledged, or all.
+
+    Raises:
+        InvalidInput: the limit is out of 1 to 500.
+        TooMany: the caller has used up its rate.
+    """
+    _check(limit)
+    await house.limits.take(caller.principal, "read", 1)
+    states = OPEN if which == "open" else ()
+    async with house.data.reading() as connection:
+        found = await fetch_notices(
+            connection, caller.tenant, principal=caller.principal.id, states=states, after=after, limit=limit + 1
+        )
+    await house.ledger.append(entry(house, caller, action="read-notices", decision="allowed"))
+    return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
+
+
+@on_record("read-notices")
+async def list_sent(
+    house: House,
+    caller: Caller,
+    *,
+    which: Which = "open",
+    app: str | None = None,
+    subject: UUID | None = None,
+    request: UUID | None = None,
+    after: UUID | None = None,
+    limit: int = 100,
+) -> SentPage:
+    """List the notices to all apps, the oldest first: who was told what of whom, and who has not acknowledged.
+
+    Raises:
+        Denied: no role of the caller's may read them.
+        InvalidInput: the limit is out of 1 to 500.
+        NotFound: there is no such app.
+    """
+    _check(limit)
+    await require_right(house, caller, "vault:notices", "read", audited_as="read-notices")
+    async with house.data.reading() as connection:
+        apps = {each.id: each for each in await house.principals.list_principals(connection, caller.tenant)}
+        whose = None if app is None else (await house.principals.find(connection, caller.tenant, app)).id
+        found = await fetch_notices(
+            connection,
+            caller.tenant,
+            principal=whose,
+            subject=subject,
+            request=request,
+            states=OPEN if which == "open" else (),
+            after=after,
+            limit=limit + 1,
+        )
+        webhooks = {each.principal: each.state for each in await list_webhooks(connection, caller.tenant)}
+        pseudonym = await pseudonym_of(connection, caller.tenant, subject)
+    made = entry(
+        house,
+        caller,
+        action="read-notices",
+        decision="allowed",
+        subjects=() if pseudonym is None else (pseudonym,),
+    )
+    await house.ledger.append(made)
+    names = {key: each.name for key, each in apps.items()}
+    shown = [
+        Sent(each, names.get(each.principal, ""), webhooks.get(each.principal))  # type: ignore[call-overload]
+        for each in found[:limit]
+    ]
+    return SentPage(shown, found[limit - 1].id if len(found) > limit else None)
+
+
+@on_record("acknowledge-notice")
+async def acknowledge(house: House, caller: Caller, notice: UUID, *, keep: Keep | None = None) -> RecipientNotice:
+    """Note that an app has done what a notice asks of it; doing so again changes nothing.
+
+    It is for the app itself. Whoever may chase can do it in the app's stead, for one that cannot answer any more; the
+    audit log says so.
+
+    Raises:
+        NotFound: there is no such notice, or it is another app's.
+    """
+    async with house.data.transaction() as connection:
+        found = await locked_notice(connection, caller.tenant, notice)
+        own = found is not None and found.principal == caller.principal.id
+        if found is None or not (own or _may_chase(house, caller)):
+            raise no_notice()
+        if found.state != "acknowledged":
+            found = found._replace(
+                state="acknowledged",
+                next_at=None,
+                acknowledged_at=house.clock.now(),
+                acknowledged_by=caller.principal.id,
+            )
+            await save_notice(connection, caller.tenant, found)
+        pseudonym = await pseudonym_of(connection, caller.tenant, found.subject)
+        made = entry(
+            house,
+            caller,
+            action="acknowledge-notice",
+            decision="allowed",
+            code=None if own else "on-behalf",
+            subjects=() if pseudonym is None else (pseudonym,),
+            target=notice,
+        )
+        await house.ledger.append_in(connection, [made])
+        if keep is not None:
+            await keep(connection, found)
+    return found
+
+
+def _may_chase(house: House, caller: Caller) -> bool:
+    """Tell whether the caller looks after notices of others; who does not, learns nothing of them."""
+    if caller.principal.id == OPERATOR:
+        return True
+    decisions = house.policies.active(caller.tenant).decisions
+    return decisions.may(caller.principal.roles, "vault:notices", "chase").granted
+
+
+def _check(limit: int) -> None:
+    if not 1 <= limit <= MOST:
+        raise InvalidInput(f"a page has 1 to {MOST} notices", code="invalid-page")

@@ -1,0 +1,1 @@
+"""Read, list, search, create, update and append records of data subjects."""

@@ -1,0 +1,141 @@
+"""Append a record to one of a customer's collections: an interaction, a purchase, a complaint."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Any
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
+from vault.access.on_record import on_record
+from vault.access.recording import Written, writing
+from vault.catalogue.types import encode
+from vault.consent.lawfulness import require_ground
+from vault.crypto.seal import place
+from vault.errors import Conflict, Fault, InvalidInput, NotFound
+from vault.ids import RecordId, new_id
+from vault.lifecycle.key_fence import current_keys
+from vault.retention.keep_clocks import Newest
+from vault.subjects.changes import record_by_external
+from vault.subjects.merged import still_there
+from vault.subjects.record_body import Origin, unpack
+from vault.subjects.rows import Maker, is_external_id, record_digest, record_rows
+from vault.subjects.store import Wanted
+from vault.subjects.validation import check_moment, checked_source, fields_of, normalised, policy_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from vault.access.recording import Keep
+    from vault.catalogue.model import Catalogue
+    from vault.context import Caller, House
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId
+
+
+@on_record("append")
+async def append_record(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    collection: str,
+    *,
+    fields: Mapping[str, Any],
+    purpose: str,
+    external_id: str | None = None,
+    occurred_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    source: str | None = None,
+    keep: Keep | None = None,
+) -> Written:
+    """Append a record; one with the same external id and the same values is the same record, and is not doubled.
+
+    Raises:
+        InvalidInput: no such collection of many, or a field, value or external id without its form.
+        Denied: a field may not be written for this purpose.
+        NotFound: there is no such subject.
+        Conflict: the external id belongs to a record with other values.
+    """
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    check_collection(catalogue, collection)
+    known = fields_of(catalogue, collection, fields, at="/fields")
+    origin = Origin(checked_source(source, fallback=caller.principal.name), house.clock.now(), purpose, expires_at)
+    _check_external_id(external_id)
+    check_moment(occurred_at, at="/occurred_at")
+    check_moment(expires_at, at="/expires_at")
+    decision = await decide(house, caller, "append", purpose, policy_names(collection, known), verb="write")
+    await require_all(house, caller, decision, "append")
+    values = normalised(known, fields, at="/fields")
+    tenant = caller.tenant
+    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
+    found = await require_ground(house, caller, decision, "append", found)
+    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
+    maker = Maker(tenant, await house.keyring.index_keys(tenant), origin.collected_at)
+    digest = None if external_id is None else record_digest(maker.index_keys, collection, external_id)
+    record = RecordId(new_id())
+    newest = Newest(maker.now)
+    newest.add(subject, collection, occurred_at)
+    pseudonym = None if found is None else found.pseudonym
+    taken = Conflict("the same record is being written at this moment", code="in-flight", hint="send it again")
+    async with writing(house, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
+        if found is None or keys is None or not await still_there(connection, tenant, [subject]):
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
+        earlier = await record_by_external(connection, tenant, subject, collection, digest)
+        if earlier is not None:
+            written = _same(keys, tenant, earlier, values)
+        else:
+            record_row, index = record_rows(
+                maker,
+                keys,
+                subject,
+                collection,
+                record,
+                known,
+                values,
+                origin,
+                occurred_at=occurred_at,
+                external_digest=digest,
+            )
+            await house.subjects.add(connection, records=[record_row], index=index)
+            await newest.keep(connection, tenant)
+            written = Written(record, 1, created=True)
+        if keep is not None:
+            await keep(connection, written)
+    return written
+
+
+def check_collection(catalogue: Catalogue, collection: str) -> None:
+    """Check that a collection of many records is meant.
+
+    Raises:
+        InvalidInput: there is none of that name, or it is the profile.
+    """
+    declared = catalogue.collections.get(collection)
+    if declared is None or not declared.many:
+        raise InvalidInput(
+            "the catalogue declares no such collection of records",
+            code="unknown-collection",
+            hint="GET /v1/catalogue lists the collections",
+        )
+
+
+def _check_external_id(external_id: str | None) -> None:
+    if external_id is not None and not is_external_id(external_id):
+        raise InvalidInput(
+            "an external id is a string of 1 to 200 printable characters",
+            faults=[Fault("/external_id", "invalid-external-id", "1 to 200 printable characters")],
+            code="invalid-external-id",
+        )
+
+
+def _same(keys: SubjectKeys, tenant: str, earlier: Any, values: Mapping[str, Any]) -> Written:
+    """Recognise a record that was sent before; what differs is never silently dropped."""
+    where = place(tenant, earlier.subject_id, earlier.collection, earlier.id)
+    body = unpack(earlier.body)
+    same = body.keys() == values.keys() and all(
+        hmac.compare_digest(keys.open(name, body[name].sealed, where), encode(value)) for name, value in values.items()
+    )
+    if not same:
+        raise Conflict("this external id belongs to a record with other values", code="external-id-taken")
+    return Written(earlier.id, earlier.revision, created=False)

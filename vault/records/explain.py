@@ -1,0 +1,127 @@
+"""Say why a read is allowed or not, step by step, without reading: the way to put a denial right."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.consent.lawfulness import ground_refusal, subject_refusals
+from vault.consent.legal_ground import RESTRICTED
+from vault.context import Caller
+from vault.ids import RoleName
+from vault.retention.kept_back import kept_back
+from vault.subjects.store import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from vault.context import House
+    from vault.errors import Refusal
+    from vault.ids import SubjectId
+    from vault.policy.decision import Decision
+
+
+LOOKING: Final = frozenset({"read", "search"})
+"""What is done with values that are there, and so is stopped by their end and by a hold."""
+
+
+class Explained(NamedTuple):
+    """The answer for one field: whether, at which step of a read it was decided, by which rule, and the remedy."""
+
+    allowed: bool
+    step: int
+    code: str
+    detail: str
+    rule: str
+
+
+class Explanation(NamedTuple):
+    """The answer for all fields under one version of the policies."""
+
+    fields: dict[str, Explained]
+    policy_version: str
+    audit: UUID
+
+
+@on_record("explain")
+async def explain(
+    house: House,
+    caller: Caller,
+    *,
+    fields: Sequence[str],
+    purpose: str,
+    action: str = "read",
+    subject: SubjectId | None = None,
+    roles: Sequence[str] | None = None,
+) -> Explanation:
+    """Explain what a request would be answered, for the caller's own roles or, with the right to it, for others.
+
+    Whether the subject exists is told only of fields that the policies grant and whose legal ground holds: to the
+    same callers as a read would tell it. Who asks for other roles is told of the subject only with a right of its own
+    to see subjects.
+
+    Raises:
+        InvalidInput: an unknown purpose, field or action.
+        Denied: other roles were asked about without the right to it.
+    """
+    if roles is not None:
+        await require_right(house, caller, "vault:decisions", "explain", audited_as="explain")
+    await house.limits.take(caller.principal, "read", 1)
+    asking = caller if roles is None else _in_roles(caller, roles)
+    decision = await decide(house, asking, "explain", purpose, fields, verb=action)
+    if roles is not None and not _may_see_subjects(house, caller):
+        subject = None  # what the other roles may know of a person is not for this caller to learn
+    explained, found = await _explained(house, caller, decision, subject)
+    names = whole_names(decision)
+    made = entry(
+        house,
+        caller,
+        action="explain",
+        decision="allowed",
+        purpose=decision.purpose.name,
+        fields=tuple(names.values()),
+        refused=refused_codes(decision, decision.refused),
+        policy=decision.policy_version,
+        subjects=found,
+    )
+    await house.ledger.append(made)
+    return Explanation(explained, decision.policy_version, made.id)
+
+
+def _may_see_subjects(house: House, caller: Caller) -> bool:
+    decisions = house.policies.active(caller.tenant).decisions
+    return decisions.may(caller.principal.roles, "vault:subjects", "read").granted
+
+
+def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:
+    return Caller(replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles}))), caller.request_id)
+
+
+async def _explained(
+    house: House, caller: Caller, decision: Decision, subject: SubjectId | None
+) -> tuple[dict[str, Explained], tuple[UUID, ...]]:
+    explained = {
+        asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
+        for asked, each in decision.verdicts.items()
+    }
+    pseudonyms: tuple[UUID, ...] = ()
+    refusal = ground_refusal(decision)
+    if subject is not None:
+        (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        pseudonyms = () if found is None else (found.pseudonym,)
+        (refusal,) = subject_refusals(house, caller, decision, [found])
+    step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
+    if refusal is not None:
+        explained |= dict.fromkeys((asked for asked, _view in decision.granted), _told(refusal, step))
+    elif subject is not None and decision.granted and decision.action in LOOKING:
+        over = await kept_back(house, caller.tenant, subject, decision)
+        explained |= {asked: _told(each, 8) for asked, each in over.items()}
+    return explained, pseudonyms
+
+
+def _told(refusal: Refusal, step: int) -> Explained:
+    return Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)

@@ -1,0 +1,255 @@
+"""Steps 8 and 9a of a read: open what is there and still may be shown, and show it as the view.
+
+What came in so lately that nothing can have ended it is shown at once; all else is looked at through a
+:class:`~vault.retention.filter.Gate`, for which the caller fetches what decides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Raw
+
+from vault.catalogue.types import decode
+from vault.catalogue.types.views import show
+from vault.consent.state import has_holds
+from vault.crypto.seal import place
+from vault.errors import Refusal
+from vault.records.read_plan import Item, Items
+from vault.records.show_clear import ClearProfiles, Shown
+from vault.retention.filter import HELD, RETENTION_OVER
+from vault.subjects.record_body import open_body, unpack
+from vault.subjects.store import MOST_RECORDS, PROFILE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import TenantId
+    from vault.records.read_plan import Moment, Plan
+    from vault.retention.filter import Gate, RecordGate
+    from vault.subjects.record_body import Sealed
+    from vault.subjects.store import Found, Row
+
+NO_VALUE = Refusal(
+    "no-value",
+    "This person has no such value here: it was never given, or was corrected away or erased. Ask the person if you "
+    "need it.",
+    "the record",
+)
+GENERALISED = Refusal(
+    "no-value",
+    "The time of this value has run out, and only a coarser view of it was kept. Ask for that view if it is enough.",
+    "retention",
+)
+
+
+def show_people(
+    plan: Plan, tenant: TenantId, people: Iterable[tuple[Found, SubjectKeys]], now: Moment
+) -> list[Shown | None]:
+    """Open and show all that a plan names of subjects, of each if nothing of it can be over or held.
+
+    Returns:
+        what is shown of each (of a collection of many a list, newest record first). Values in clear come as raw JSON:
+        they are canonical JSON already. None: the subject has to be looked at closer, by :func:`show_through`.
+
+    Raises:
+        CannotOpen: a value does not open at its place; nothing is shown then.
+    """
+    if plan.profile is None or not plan.is_clear_profile:
+        return [_show_one(plan, tenant, found, keys, now) for found, keys in people]
+    clear = ClearProfiles(plan.profile, tenant, now)
+    shown: list[Shown | None] = list(clear.show(people))
+    for position, found, keys in clear.aside:
+        shown.insert(position, _show_one(plan, tenant, found, keys, now))
+    return shown
+
+
+def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown | None:
+    if found.standing is not None and has_holds(found.standing):
+        return None
+    fields: dict[str, Any] = {}
+    missing: dict[str, Refusal] = {}
+    is_shown = _show_all(plan, tenant, found, keys, now, fields, missing, None)
+    return Shown(found.id, fields, missing) if is_shown else None
+
+
+def show_through(gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
+    """Open and show what of one subject the gate lets through; otherwise as :func:`show_people`."""
+    fields: dict[str, Any] = {}
+    missing: dict[str, Refusal] = {}
+    _show_all(plan, tenant, found, keys, now, fields, missing, gate)
+    return Shown(found.id, fields, missing)
+
+
+def _show_all(
+    plan: Plan,
+    tenant: TenantId,
+    found: Found,
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+    gate: Gate | None,
+) -> bool:
+    """Show the profile, then the collections of many; tells whether it could without a gate."""
+    if plan.profile is not None:
+        if found.profile is None:
+            missing |= dict.fromkeys(plan.profile.asked, NO_VALUE)
+        else:
+            where = place(tenant, found.id, PROFILE, found.id)
+            before = None if gate is None else gate.before(PROFILE, found.id)
+            if not show_row(plan.profile, where, found.profile, keys, now, fields, missing, before):
+                return False
+    for collection, items in plan.many:
+        rows = found.many[collection][:MOST_RECORDS]
+        if not _show_many(items, tenant, found, rows, keys, now, fields, missing, gate):
+            return False
+    return True
+
+
+def _is_due(body: Sealed, now: Moment) -> bool:
+    return body.due is not None and body.due <= now.microseconds
+
+
+def show_row(
+    items: Items,
+    where: bytes,
+    packed: bytes,
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+    gate: RecordGate | None = None,
+) -> bool:
+    """Open and show views of one record into ``fields``, and say in ``missing`` what is not there.
+
+    Args:
+        items: what to show.
+        where: the record's :func:`vault.crypto.seal.place`.
+        packed: its body.
+        keys: its subject's.
+        now: what has run out by then is not shown.
+        fields: takes the values.
+        missing: takes the refusals.
+        gate: of the record, where the person is looked at closer.
+
+    Returns:
+        whether it was shown; if not, it has to be looked at through a gate.
+    """
+    body = open_body(packed)
+    is_old = gate is None and body.since + items.lasts <= now.microseconds
+    if is_old and items.lasting.may_be_over(body.since, body.origins, now.microseconds):
+        return False
+    is_whole = items.needed <= body.values.keys()
+    if gate is None and not is_whole and any("." in name for name in body.values):
+        return False  # what is left in a value's place has an end of its own
+    if gate is None and is_whole and not _is_due(body, now):
+        # Nearly always everything is there and nothing of it falls due.
+        each, names = items.each, items.fields
+    else:
+        each = _what_is_left(items.each, body, packed, now, gate, missing)
+        names = tuple(item.field for item in each)
+    opened = keys.open_all(names, body.values, where)
+    if items.all_clear and each is items.each:
+        fields.update(zip(items.asked, map(Raw, opened), strict=True))
+        return True
+    for (asked, _field, kind, view), plain in zip(each, opened, strict=True):
+        fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
+    return True
+
+
+def _what_is_left(
+    items: tuple[Item, ...],
+    body: Sealed,
+    packed: bytes,
+    now: Moment,
+    gate: RecordGate | None,
+    missing: dict[str, Refusal],
+) -> tuple[Item, ...]:
+    """Leave out, and say why, what is not there, what has run out, and what is held for something else."""
+    there = []
+    for item in items:
+        found = _as_it_lies(item, body)
+        if isinstance(found, Refusal):
+            missing[item.asked] = found
+        else:
+            there.append(found)
+    if gate is None and not _is_due(body, now):
+        return tuple(there)
+    return _not_run_out(there, body, packed, now, gate, missing)
+
+
+def _as_it_lies(item: Item, body: Sealed) -> Item | Refusal:
+    """Find a value in a body: itself, or where that has been generalised, the very view that was kept in its place."""
+    if item.field in body.values:
+        return item
+    if item.view is not None and f"{item.field}.{item.view}" in body.values:
+        return Item(item.asked, f"{item.field}.{item.view}", item.type, None)
+    is_general = any(name.startswith(f"{item.field}.") for name in body.values)
+    return GENERALISED if is_general else NO_VALUE
+
+
+def _not_run_out(
+    each: Iterable[Item],
+    body: Sealed,
+    packed: bytes,
+    now: Moment,
+    gate: RecordGate | None,
+    missing: dict[str, Refusal],
+) -> tuple[Item, ...]:
+    """Leave out what has run out, and what is held."""
+    whole = unpack(packed)
+    kept = []
+    for item in each:
+        stored = whole[item.field]
+        if gate is not None:
+            refusal = gate.refusal(body, item.field, stored, item.view)
+        else:
+            is_over = stored.expires_at is not None and stored.expires_at <= now.microseconds
+            refusal = RETENTION_OVER if is_over else None
+        if refusal is None:
+            kept.append(item)
+        else:
+            missing[item.asked] = refusal
+    return tuple(kept)
+
+
+def _show_many(
+    items: Items,
+    tenant: TenantId,
+    found: Found,
+    rows: list[Row],
+    keys: SubjectKeys,
+    now: Moment,
+    fields: dict[str, Any],
+    missing: dict[str, Refusal],
+    gate: Gate | None,
+) -> bool:
+    """Show a collection of many as one list a view; a record without the value has a null at its place.
+
+    Where no record has a value to show, it says so of all of them: that one is held, else that one is over.
+    """
+    columns: dict[str, list[Any]] = {asked: [] for asked in items.asked}
+    why: dict[str, Refusal] = {}
+    for row in rows:
+        shown: dict[str, Any] = {}
+        lacking: dict[str, Refusal] = {}
+        where = place(tenant, found.id, row.collection, row.id)
+        before = None if gate is None else gate.before(row.collection, row.id)
+        if not show_row(items, where, row.body, keys, now, shown, lacking, before):
+            return False
+        for asked, column in columns.items():
+            column.append(shown.get(asked))
+        for asked, refusal in lacking.items():
+            why[asked] = max(why.get(asked, refusal), refusal, key=_weight)
+    for asked, column in columns.items():
+        if any(value is not None for value in column):
+            fields[asked] = column
+        else:
+            missing[asked] = why.get(asked, NO_VALUE)
+    return True
+
+
+def _weight(refusal: Refusal) -> int:
+    return (NO_VALUE.code, RETENTION_OVER.code, HELD.code).index(refusal.code)

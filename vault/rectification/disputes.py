@@ -1,0 +1,145 @@
+"""Disputes about whether a value is right (Arts. 16 and 18(1)(a) GDPR): noted, and decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from vault.access.authorization import entry
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.consent.evidence import keys_of
+from vault.consent.restrictions import require_words, restrict_in
+from vault.consent.transaction import changing
+from vault.errors import Conflict, InvalidInput, NotFound
+from vault.lifecycle.key_fence import current_keys
+from vault.rectification.sealed import Sealer, open_details, seal_details
+from vault.rectification.store import add_rectifications, change_rectification, locked_rectification
+from vault.requests.details import disputed_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from vault.access.recording import Keep
+    from vault.audit.entry import Entry
+    from vault.consent.transaction import Change
+    from vault.context import Caller, House
+    from vault.ids import SubjectId
+
+Verdict = Literal["upheld", "refused"]
+
+
+class Disputed(NamedTuple):
+    """The dispute of each field, and how the person's data stands."""
+
+    disputes: dict[str, UUID]
+    state: str
+
+
+class Resolved(NamedTuple):
+    """A dispute that is decided."""
+
+    id: UUID
+    state: str
+
+
+@on_record("dispute")
+async def dispute(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    fields: Sequence[str],
+    statement: str,
+    restrict: bool = False,
+    keep: Keep | None = None,
+) -> Disputed:
+    """Note that a person disputes that values of theirs are right, as told to staff.
+
+    Args:
+        house: the rooms.
+        caller: who notes it.
+        subject: who disputes.
+        fields: names of fields of the profile.
+        statement: what the person says, in one line; sealed.
+        restrict: whether the data is restricted until the dispute is decided (Art. 18(1)(a)).
+        keep: keeps the answer under an idempotency key.
+
+    Raises:
+        InvalidInput: an unknown field, or the statement does not have its form.
+        NotFound: there is no such subject.
+    """
+    await require_right(house, caller, "vault:restrictions", "manage", audited_as="dispute")
+    require_words(statement, at="/statement", code="invalid-words")
+    names = disputed_fields(house.policies.active(caller.tenant).policy_set.catalogue, fields)
+    keys = await keys_of(house, caller, subject)
+    async with changing(house, caller, "restrict", subject, silent=True) as change:
+        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
+        sealer = Sealer(keys, caller.tenant, subject, at=change.now, by=caller.principal.id)
+        made = [sealer.said("disputed", statement, name) for name in names]
+        await add_rectifications(change.connection, caller.tenant, subject, made)
+        if restrict:
+            await restrict_in(change, keys, "accuracy", None)
+        await house.ledger.append_in(change.connection, [_entry(change, names, made[0].id)])
+        state = "active" if change.standing.restricted_at is None else "restricted"
+        disputed = Disputed({each.field: each.id for each in made}, state)
+        if keep is not None:
+            await keep(change.connection, disputed)
+    return disputed
+
+
+@on_record("dispute")
+async def resolve_dispute(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    id: UUID,  # noqa: A002 - the dispute's own id
+    *,
+    verdict: Verdict,
+    reason: str,
+    keep: Keep | None = None,
+) -> Resolved:
+    """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right.
+
+    A restriction that came with it stays until it is lifted: the person is told before (Art. 18(3)).
+
+    Raises:
+        InvalidInput: the verdict is none, or the reason does not have its form.
+        NotFound: there is no such subject, or the person has no such dispute.
+        Conflict: it is decided already.
+    """
+    await require_right(house, caller, "vault:restrictions", "manage", audited_as="dispute")
+    if verdict not in {"upheld", "refused"}:
+        raise InvalidInput("a dispute is upheld or refused")
+    require_words(reason)
+    keys = await keys_of(house, caller, subject)
+    async with changing(house, caller, "dispute", subject, silent=True) as change:
+        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
+        found = await locked_rectification(change.connection, caller.tenant, subject, id)
+        if found is None or found.state in {"corrected", "stated"}:
+            raise NotFound("this person has no such dispute", code="dispute-not-found")
+        if found.state != "disputed":
+            raise Conflict("this dispute is decided already", code="dispute-decided")
+        told = {**open_details(keys, caller.tenant, subject, found), "reason": reason}
+        sealed = seal_details(keys, caller.tenant, subject, id, told)
+        decided = found._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
+        await change_rectification(change.connection, caller.tenant, subject, decided)
+        await house.ledger.append_in(change.connection, [_entry(change, [found.field], id, code=verdict)])
+        resolved = Resolved(id, verdict)
+        if keep is not None:
+            await keep(change.connection, resolved)
+    return resolved
+
+
+def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | None = None) -> Entry:
+    return entry(
+        change.house,
+        change.caller,
+        action="dispute",
+        decision="allowed",
+        code=code,
+        fields=tuple(f"profile.{name}.clear" for name in names),
+        subjects=(change.pseudonym,),
+        target=target,
+        policy=change.house.policies.active(change.caller.tenant).version,
+    )

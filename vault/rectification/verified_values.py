@@ -1,0 +1,82 @@
+"""Note that values were checked and are right: ``verified_at``, which the person sees on access (Art. 5(1)(d) GDPR)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
+from vault.access.on_record import on_record
+from vault.access.recording import Written, writing
+from vault.consent.lawfulness import require_ground
+from vault.errors import NotFound
+from vault.ids import RecordId
+from vault.storage.columns import to_microseconds
+from vault.subjects.changes import change_record, locked_record, locked_subject
+from vault.subjects.record_body import pack, unpack
+from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.validation import fields_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault.access.recording import Keep
+    from vault.context import Caller, House
+    from vault.ids import SubjectId
+
+
+@on_record("verify-value")
+async def verify_values(
+    house: House,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    fields: Sequence[str],
+    purpose: str,
+    keep: Keep | None = None,
+) -> Written:
+    """Note that values of a profile were checked now; whoever may write a field may say so.
+
+    Fields without a value are passed over, and the answer does not tell which: whether there is a value is for those
+    to know who may read it.
+
+    Args:
+        house: the rooms.
+        caller: who checked them.
+        subject: whose.
+        fields: names of fields of the profile.
+        purpose: why.
+        keep: keeps the answer under an idempotency key.
+
+    Raises:
+        InvalidInput: an unknown field or purpose.
+        Denied: a field may not be written for this purpose.
+        NotFound: there is no such subject.
+    """
+    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    named = dict.fromkeys(each.removeprefix(f"{PROFILE}.") for each in fields)
+    known = fields_of(catalogue, PROFILE, named, at="/fields")
+    decision = await decide(house, caller, "verify-value", purpose, list(known), verb="write")
+    await require_all(house, caller, decision, "verify-value")
+    tenant = caller.tenant
+    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
+    await require_ground(house, caller, decision, "verify-value", found)
+    pseudonym = None if found is None else found.pseudonym
+    async with writing(house, caller, "verify-value", decision, pseudonym, taken=None) as connection:
+        person = await locked_subject(connection, tenant, subject)
+        row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
+        if found is None or person is None or person.state in GONE or row is None:
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        now = house.clock.now()
+        moment = to_microseconds(now)
+        body = {
+            name: replace(stored, verified_at=moment) if name in known else stored
+            for name, stored in unpack(row.body).items()
+        }
+        changed = pack(body, row.occurred_at)
+        await change_record(connection, row, body=changed, revision=row.revision + 1, updated_at=now, due_at=now)
+        written = Written(subject, row.revision + 1, created=False)
+        if keep is not None:
+            await keep(connection, written)
+    return written

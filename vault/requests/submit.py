@@ -1,0 +1,300 @@
+"""Take a request in: for a person, by the person, or for somebody whom nobody may know.
+
+This stands beside the packages of operations and not in one of them, because what a request says is checked by those
+who will carry it out.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.callers import THE_PERSON
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.catalogue.consent import is_jurisdiction
+from vault.catalogue.model import UnknownName
+from vault.catalogue.notices import LANGUAGE
+from vault.catalogue.scope import Scope
+from vault.errors import Denied, Fault, InvalidInput, NotFound
+from vault.ids import SubjectId, is_slug, new_id
+from vault.lifecycle.key_fence import current_keys
+from vault.requests.clock import both_dues, default_jurisdiction
+from vault.requests.details import check_details
+from vault.requests.model import Due, Request
+from vault.requests.store import add_events, add_request, find_request, open_requests_of
+from vault.requests.transaction import RequestChange, no_request
+from vault.requests.verification import Who, find_person
+from vault.requests.verified import start_approved, suffices, verify
+from vault.subjects.changes import locked_subject
+from vault.subjects.store import GONE, Wanted
+from vault.subjects.validation import check_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.access.recording import Keep
+    from vault.catalogue.model import Catalogue
+    from vault.context import Caller, House
+    from vault.policy.policy_set import PolicySet
+    from vault.requests.machine import Kind
+    from vault.requests.model import Regime, Verification
+
+MOST_DETAILS: Final = 64 * 1024
+"""Bytes of JSON that a request may say."""
+MOST_NAMES: Final = 100
+"""Names of each sort in the scope of a request."""
+LONGEST_WAY: Final = timedelta(days=60)
+"""How long ago a request may have come in that is entered now, such as a letter."""
+SKEW: Final = timedelta(seconds=60)
+
+
+class Asked(NamedTuple):
+    """What is asked for, as it came in.
+
+    Attributes:
+        jurisdiction: whose holidays count; none: what the policies say.
+        received_at: when it reached the controller; none: now.
+        follows: an earlier request of the same person that it takes up again.
+    """
+
+    kind: Kind
+    regime: Regime = "gdpr"
+    jurisdiction: str | None = None
+    language: str | None = None
+    channel: str | None = None
+    scope: Scope = Scope()
+    details: Mapping[str, Any] | None = None
+    received_at: datetime | None = None
+    follows: UUID | None = None
+
+
+class Submitted(NamedTuple):
+    """What became of a request; the same for somebody whom the vault knows and for somebody whom it does not.
+
+    ``duplicate_of`` is told only to callers who named the person by id: to others it would tell that there is one.
+    """
+
+    id: UUID
+    state: str
+    due: Due
+    internal_due: Due
+    duplicate_of: UUID | None = None
+
+
+@on_record("submit-request")
+async def submit_request(
+    house: House,
+    caller: Caller,
+    asked: Asked,
+    *,
+    subject: SubjectId | None = None,
+    identity: Mapping[str, Any] | None = None,
+    verification: Verification | None = None,
+    keep: Keep | None = None,
+) -> Submitted:
+    """Take a request in.
+
+    An identity that leads to nobody is taken in as well, without its details, and expires by itself: the answer is the
+    same. Two requests for the same thing are linked, and each is verified on its own.
+
+    Args:
+        house: the rooms.
+        caller: staff, an app, or the person in a session of their own.
+        asked: what is asked for.
+        subject: the person's id.
+        identity: whom else the person claims to be, see :func:`vault.requests.verification.find_person`.
+        verification: where the person is known already: from their session. A request that needs a fresher one stays
+            ``received``.
+        keep: keeps the answer under an idempotency key.
+
+    Raises:
+        Denied: no role of the caller's may submit requests.
+        InvalidInput: something does not have its form; all faults at once.
+        NotFound: there is no such person, where the id was given; or no such earlier request.
+        TooMany: the caller has looked for too many people.
+    """
+    if caller.principal.id != THE_PERSON:
+        verification = None  # whoever vouches does so after this, and on record
+        await require_right(house, caller, "vault:requests", "submit", audited_as="submit-request")
+    elif verification is None or subject is None:
+        raise Denied("a person submits requests in a session of their own", code="not-granted")
+    policy_set = house.policies.active(caller.tenant).policy_set
+    _check(policy_set, asked, house.clock.now())
+    asked = asked._replace(scope=_canonical(policy_set.catalogue, asked.scope))
+    who = await _who(house, caller, subject, identity)
+    # Whoever is not there is looked for all the same, under an id that is nobody's.
+    whom = who.subject or SubjectId(new_id())
+    keys = await house.keyring.subject_keys(caller.tenant, [whom])
+    async with house.data.transaction() as connection:
+        pseudonym = await _locked(connection, caller, whom)
+        if pseudonym is None and subject is not None:
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        sealing = None if pseudonym is None else (await current_keys(house, connection, caller.tenant, keys)).get(whom)
+        known = None if pseudonym is None else whom
+        made = _request(policy_set, caller, asked, known, house.clock.now())
+        request = await _linked(connection, caller, made, whom)
+        if asked.follows is not None and request.follows is None and identity is None:
+            raise no_request()
+        change = RequestChange(house, caller, connection, request, None, [], pseudonym, sealing)
+        change.receive(code="several-people" if who.several else None)
+        if asked.details:
+            change.set_details(dict(asked.details))
+        if verification is not None and suffices(asked.kind, verification):
+            await verify(house, change, verification)
+        submitted = _answer(change.request, tell_duplicate=identity is None)
+        await add_request(connection, caller.tenant, change.request, change.details, change.events[0])
+        await add_events(connection, caller.tenant, request.id, change.events[1:])
+        await house.ledger.append_in(connection, change.entries("submit-request"))
+        if keep is not None:
+            await keep(connection, submitted)
+    await _after(house, caller, change.request)
+    return submitted
+
+
+async def _locked(connection: AsyncConnection, caller: Caller, whom: SubjectId) -> UUID | None:
+    """Lock a person's row and return their pseudonym; none of somebody who is not there, or no longer.
+
+    Locked, so that two requests for the same thing see each other, and no erasure comes in between.
+    """
+    row = await locked_subject(connection, caller.tenant, whom)
+    return None if row is None or row.state in GONE else row.pseudonym
+
+
+async def _after(house: House, caller: Caller, request: Request) -> None:
+    """Begin what is approved, and let the person know that a request came in: if it was not theirs, they say so."""
+    await start_approved(house, caller.tenant, request)
+    if request.duplicate_of is None:
+        await house.jobs.start("tell-received", caller.tenant, request.id, run=request.run)
+
+
+async def _who(house: House, caller: Caller, subject: SubjectId | None, identity: Mapping[str, Any] | None) -> Who:
+    if (subject is None) == (identity is None):
+        fault = Fault("/subject", "invalid-identity", "name the person by `subject`, or else by `identity`")
+        raise InvalidInput("say whose request it is", faults=[fault], code="invalid-identity")
+    if identity is not None:
+        await house.limits.take(caller.principal, "search", 1)
+        return await find_person(house, caller.tenant, identity)
+    assert subject is not None  # noqa: S101 - one of the two is there
+    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    if found is None or found.state in GONE:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    return Who(subject)
+
+
+def _request(policy_set: PolicySet, caller: Caller, asked: Asked, subject: SubjectId | None, now: datetime) -> Request:
+    received = asked.received_at or now
+    jurisdiction = asked.jurisdiction or default_jurisdiction(policy_set)
+    legal, own = both_dues(policy_set, asked.regime, received, jurisdiction)
+    return Request(
+        id=new_id(),
+        subject=subject,
+        kind=asked.kind,
+        state="received",
+        regime=asked.regime,
+        jurisdiction=jurisdiction,
+        received_at=received,
+        due=legal,
+        internal_due=own,
+        language=policy_set.requests.language(asked.language),
+        recorder=caller.principal.id,
+        channel=asked.channel,
+        scope=asked.scope,
+        follows=asked.follows,
+    )
+
+
+async def _linked(connection: AsyncConnection, caller: Caller, request: Request, whom: SubjectId) -> Request:
+    """Link a request to an open one for the same thing, and to the one that it takes up if that is the same person's.
+
+    A link leads from the later to the earlier one, and nothing is taken over: neither is verified by the other.
+    """
+    others = await open_requests_of(connection, caller.tenant, whom)
+    same = [each.id for each in others if (each.kind, each.scope) == (request.kind, request.scope)]
+    earlier = None if request.follows is None else await find_request(connection, caller.tenant, request.follows)
+    is_theirs = earlier is not None and earlier.request.subject == whom
+    return msgspec.structs.replace(
+        request, duplicate_of=same[0] if same else None, follows=request.follows if is_theirs else None
+    )
+
+
+def _answer(request: Request, *, tell_duplicate: bool) -> Submitted:
+    duplicate = request.duplicate_of if tell_duplicate else None
+    return Submitted(request.id, request.state, request.due, request.internal_due, duplicate)
+
+
+def _check(policy_set: PolicySet, asked: Asked, now: datetime) -> None:
+    """Check everything that is said; whom it is about is none of it."""
+    faults = _form_faults(asked) + _scope_faults(policy_set, asked.scope)
+    if faults:
+        raise InvalidInput("the request does not have its form", faults=faults, code=faults[0].code)
+    check_moment(asked.received_at, at="/received_at")
+    if asked.received_at is not None and not now - LONGEST_WAY <= asked.received_at <= now + SKEW:
+        detail = f"a moment of the last {LONGEST_WAY.days} days"
+        fault = Fault("/received_at", "out-of-range", detail)
+        raise InvalidInput("the request came in at another time", faults=[fault], code="invalid-value")
+    check_details(policy_set, asked.kind, asked.scope, asked.details or {})
+
+
+def _form_faults(asked: Asked) -> list[Fault]:
+    faults = []
+    if asked.jurisdiction is not None and not is_jurisdiction(asked.jurisdiction):
+        detail = "A country by ISO 3166-1, such as IE, or a part of one by ISO 3166-2, such as US-CA."
+        faults.append(Fault("/jurisdiction", "invalid-jurisdiction", detail))
+    if asked.language is not None and not LANGUAGE.fullmatch(asked.language):
+        faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
+    if asked.channel is not None and not is_slug(asked.channel):
+        faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
+    faults += _details_faults(asked.details or {})
+    return faults
+
+
+def _details_faults(details: Mapping[str, Any]) -> list[Fault]:
+    try:
+        size = len(msgspec.json.encode(details))
+    except (UnicodeEncodeError, RecursionError):
+        return [Fault("/details", "bad-format", "JSON of whole characters: one is half of a pair, or it is too deep")]
+    return [Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON")] if size > MOST_DETAILS else []
+
+
+def _scope_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
+    """Check the names in a scope. Faults give positions and no names, for those came from outside."""
+    catalogue = policy_set.catalogue
+    checks: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
+        ("fields", "unknown-field", lambda name: _is_field(catalogue, name)),
+        ("collections", "unknown-collection", lambda name: name in catalogue.collections),
+        ("purposes", "unknown-purpose", lambda name: name in policy_set.purposes),
+    )
+    faults = []
+    for part, code, is_known in checks:
+        names = getattr(scope, part)
+        if len(names) > MOST_NAMES:
+            faults.append(Fault(f"/scope/{part}", "too-many", f"at most {MOST_NAMES} names"))
+            continue
+        detail = f"the policies know no such name among their {part}"
+        faults += [Fault(f"/scope/{part}/{i}", code, detail) for i, name in enumerate(names) if not is_known(name)]
+    return faults
+
+
+def _canonical(catalogue: Catalogue, scope: Scope) -> Scope:
+    """Write a scope in the one form in which two of them can be compared: whole names, in order, each once."""
+    return Scope(
+        tuple(sorted({catalogue.field(name).whole for name in scope.fields})),
+        tuple(sorted(set(scope.collections))),
+        tuple(sorted(set(scope.purposes))),
+    )
+
+
+def _is_field(catalogue: Catalogue, name: str) -> bool:
+    try:
+        catalogue.field(name)
+    except UnknownName:
+        return False
+    return True

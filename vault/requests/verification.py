@@ -1,0 +1,137 @@
+"""Find the person whom somebody claims to be, without telling anybody whether there is one."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.crypto.seal import place
+from vault.errors import Fault, InvalidInput
+from vault.lifecycle.key_fence import opened
+from vault.retention.over import over_values
+from vault.storage.columns import to_microseconds
+from vault.subjects.blind_index import sought
+from vault.subjects.record_body import unpack
+from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest
+from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.validation import normalise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vault.catalogue.model import Catalogue, Field, Index
+    from vault.context import House
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import RecordId, SubjectId, TenantId
+    from vault.subjects.store import Row
+
+EMAIL = "email"
+EXTERNAL_ID = "external_id"
+MOST_CANDIDATES = 50
+"""People looked at for one address; more share none."""
+
+
+class Who(NamedTuple):
+    """Whom a claim leads to: nobody, or one person; ``several`` where it leads to more, and so to nobody for sure."""
+
+    subject: SubjectId | None
+    several: bool = False
+
+
+async def find_person(house: House, tenant: TenantId, identity: Mapping[str, Any]) -> Who:
+    """Find the person by an e-mail address that they gave before, or by other systems' ids.
+
+    It is for the caller to make nothing of the answer that whoever claims could see.
+
+    Args:
+        house: the rooms.
+        tenant: whose customer.
+        identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
+
+    Raises:
+        InvalidInput: it is neither, or a value does not have its form; that is no secret.
+    """
+    if set(identity) == {EMAIL}:
+        found = await _by_email(house, tenant, identity[EMAIL])
+    elif set(identity) == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
+        found = await _by_external(house, tenant, identity[EXTERNAL_ID])
+    else:
+        raise _no_identity("say who: an e-mail address, or ids in other systems", at="/identity")
+    there = await house.subjects.find(Wanted(tenant, tuple(sorted(found)), profile=False)) if found else []
+    people = [each.id for each in there if each is not None and each.state not in GONE]
+    return Who(people[0]) if len(people) == 1 else Who(None, several=len(people) > 1)
+
+
+async def _by_external(house: House, tenant: TenantId, given: Mapping[str, Any]) -> set[SubjectId]:
+    """All ids have to lead to one and the same person."""
+    ids = checked_external_ids(given)
+    keys = await house.keyring.index_keys(tenant)
+    digests = [external_digest(keys, system, value) for system, value in ids.items()]
+    found = await house.subjects.by_external(tenant, digests)
+    over = await _without(house, tenant, set(found.values()), EXTERNAL_IDS)
+    found = {digest: subject for digest, subject in found.items() if subject not in over}
+    people = set(found.values())
+    return people if len(people) > 1 or len(found) == len(set(digests)) else set()
+
+
+async def _by_email(house: House, tenant: TenantId, given: Any) -> set[SubjectId]:
+    """Look in every field of the profile that holds an e-mail address and can be searched for a whole one."""
+    people: set[SubjectId] = set()
+    for field, index in _email_fields(house.policies.active(tenant).policy_set.catalogue):
+        try:
+            text = index_text(field.type, normalise(field, given))
+        except ValueProblem:
+            raise _no_identity("not an e-mail address", at="/identity/email") from None
+        people |= await _holders(house, tenant, field, index, text)
+    return people
+
+
+async def _holders(house: House, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
+    """Name the people who really have this address: a digest gives candidates, which are checked after unsealing."""
+    digest = sought(await house.keyring.index_keys(tenant), field, index, text)
+    at: list[tuple[SubjectId, RecordId]] = await house.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
+    if not at:
+        return set()
+    keys = await house.keyring.subject_keys(tenant, [subject for subject, _record in at])
+    rows = await house.subjects.rows(tenant, at)
+    now = to_microseconds(house.clock.now())
+    found = set()
+    for subject, record in at:
+        row = rows.get((subject, record))
+        if subject in keys and row is not None:
+            has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
+            if await opened(house, tenant, subject, keys[subject], has):
+                found.add(subject)
+    return found - await _without(house, tenant, found, field.name)
+
+
+async def _without(house: House, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
+    """Name those whose value of the profile is over: nobody is found by it, though no sweep may have come by."""
+    there = await house.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
+    over = await over_values(house, tenant, there)
+    return {subject for subject, names in over.items() if name in names}
+
+
+def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, field: Field, text: str, now: int) -> bool:
+    stored = unpack(row.body).get(field.name)
+    if stored is None or (stored.expires_at is not None and stored.expires_at <= now):
+        return False
+    value = decode(keys.open(field.name, stored.sealed, place(tenant, subject, row.collection, row.id)))
+    return index_text(field.type, value) == text
+
+
+def _email_fields(catalogue: Catalogue) -> list[tuple[Field, Index]]:
+    profile = catalogue.collections.get(PROFILE)
+    return [
+        (field, index)
+        for field in (profile.fields.values() if profile else ())
+        if field.type == EMAIL
+        for index in field.indexes
+        if index.kind == "exact"
+    ]
+
+
+def _no_identity(detail: str, *, at: str) -> InvalidInput:
+    fault = Fault(at, "invalid-identity", "`email`, or `external_id` with at least one system's id")
+    return InvalidInput(detail, faults=[fault], code="invalid-identity")

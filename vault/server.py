@@ -1,0 +1,184 @@
+"""Run the server: one process, or several that share the port."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import shutil
+import socket
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from vault import logs
+from vault.api.app import create_app
+from vault.bootstrap import apply_folders, default_folder, open_vault, read_settings
+from vault.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+log = logs.get_logger()
+
+APP = "vault.server:served"
+GRACE_SECONDS = 10
+"""After a signal to stop, requests under way get so long to end."""
+WORKER_SECONDS = 30
+"""A worker that does not answer for so long is replaced. It cannot answer while it loads the program, which takes long
+on a busy machine; a worker that is given less time than that would be replaced for ever."""
+GARBAGE_THRESHOLD = 50_000
+"""New objects before the garbage collector looks; at the default of 700 it would look several times a request."""
+
+
+def serve(folder: Path, *, host: str | None = None, port: int | None = None, workers: int = 1, app: str = APP) -> None:
+    """Run the vault of a folder until a signal to stop; requests under way are finished first.
+
+    Args:
+        folder: of the vault.
+        host: address to listen at; the setting's by default.
+        port: likewise; 0 takes a free one, which the log names.
+        workers: processes that share the port.
+        app: what makes the application, as ``module:function``.
+
+    Raises:
+        Misconfigured, Unavailable, PolicyInvalid: it cannot be run; found out before the port is opened.
+    """
+    settings = read_settings(folder)
+    logs.configure(settings.log_level)
+    asyncio.run(_prepare(folder))
+    os.environ["CDV_VAULT"] = str(folder.resolve())
+    config = uvicorn.Config(
+        app,
+        factory=True,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        workers=workers,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # nobody's word for where a request comes from is needed here
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=WORKER_SECONDS,
+    )
+    with bound(host or settings.host, settings.port if port is None else port) as alone:
+        address = alone.getsockname()
+        log.info("listening", host=address[0], port=address[1], workers=workers)
+        if workers == 1:
+            uvicorn.Server(config).run([alone])
+            return
+    with bound(address[0], address[1], shared=True), _SharedFigures():
+        workers_port: Any = _SharedPort(address[0], address[1])
+        Multiprocess(config, sockets=[workers_port]).run()
+
+
+def bound(host: str, port: int, shared: bool = False) -> socket.socket:
+    """Bind a port.
+
+    Args:
+        host: address to listen at.
+        port: 0 takes a free one.
+        shared: whether other processes may bind it too (``SO_REUSEPORT``). Only workers of one vault may: two vaults on
+            one port would get each other's requests. So the port is first bound alone.
+
+    Raises:
+        Misconfigured: the port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise Misconfigured(
+            f"the port cannot be opened ({error.strerror or type(error).__name__})",
+            hint="stop what listens there, or choose another one by --port",
+        ) from None
+    made.set_inheritable(True)
+    return made
+
+
+class _SharedPort:
+    """Stands for the port on its way to a worker, where it becomes a socket of that worker's own.
+
+    On one socket for all, the worker that wakes first takes all connections that wait, and long-lived connections never
+    spread again. With a socket each, the kernel deals them out.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._address = (host, port)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bound, (*self._address, True)
+
+    def close(self) -> None:
+        """Do nothing: there is no socket here."""
+
+
+def served() -> ASGIApp:
+    """Make the application for a server process; it opens its vault when the server starts."""
+    folder = default_folder()
+    logs.configure(read_settings(folder).log_level)
+    return _Served(folder)
+
+
+class _Served:
+    """Opens the vault with the server and closes it after the last request."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or the server's own word that it starts or stops."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._app is not None:
+            await self._app(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with open_vault(self._folder) as vault:
+            self._app = create_app(vault)
+            vault.start_jobs()
+            _calm_garbage_collector()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _SharedFigures:
+    """A folder in which the workers keep their counters, so that any of them can show the sum."""
+
+    def __enter__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="cdv-metrics-")
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = self._folder
+
+    def __exit__(self, *_error: object) -> None:
+        del os.environ["PROMETHEUS_MULTIPROC_DIR"]
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+async def _prepare(folder: Path) -> None:
+    """Find out what is wrong while there is still somebody at the terminal; put the folder's policies in force."""
+    async with open_vault(folder) as vault:
+        changed = await apply_folders(vault)
+    for tenant, is_new in changed.items():
+        if is_new:
+            log.info("policies applied", tenant=tenant)
+
+
+def _calm_garbage_collector() -> None:
+    """Take what was loaded at start out of the collector's rounds: a third of the longest waits came from there."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD, 50, 50)

@@ -1,0 +1,316 @@
+"""The one transaction in which a sweep takes away what nothing keeps any more, for several people at once.
+
+1. Their requests and rows are locked, in the order of their ids, and they are looked at again: what was true before the
+   locks may be over. Who has an open request, or is being erased by one, is left alone until the next day; so is whose
+   data is restricted: they may have asked for that instead of an erasure (Art. 18(1)(b) and (c)).
+2. A further data key is made for each of whom something stays. Nobody else can seal under it before the commit; and
+   whoever has sealed with an older one before waits, and is then refused by the fence (:mod:`vault.lifecycle.key_fence`).
+3. What stays is sealed anew; records, digests, and what lies beside them are written; of whom nothing stays, all goes.
+4. An erasure is laid down for each, with what went on the audit log: with these the transaction commits.
+5. After that the older keys are destroyed (:func:`end_erasures`). A process that dies before this leaves erasures that
+   have not ended; the next sweep begins with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import select
+
+from vault import logs
+from vault.access.authorization import entry
+from vault.access.callers import by_itself
+from vault.consent.state import Standing
+from vault.consent.state import pack as pack_standing
+from vault.consent.state import unpack as unpack_standing
+from vault.erasure.reseal import Anew as Person
+from vault.errors import CannotOpen
+from vault.ids import SubjectId, new_id
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_swept, being_erased, end_swept
+from vault.requests.machine import OPEN
+from vault.requests.tables import REQUEST
+from vault.retention.reviews import close_reviews, open_reviews
+from vault.subjects.due import (
+    PutOff,
+    clear_people,
+    clear_references,
+    close_people,
+    put_off,
+    put_off_people,
+    take_aliases,
+)
+from vault.subjects.merged import locked_subjects
+from vault.subjects.rows import EXTERNAL_IDS
+from vault.subjects.store import PROFILE
+from vault.sweep.anew import Anew, Rows, left_of
+from vault.sweep.beside import clear_besides, renew_besides
+from vault.sweep.evaluate import next_midnight
+from vault.sweep.fetch import people_in
+from vault.sweep.safeguard import check_policies
+from vault.sweep.store import Counts
+from vault.sweep.told import code_of, counted, fields_of, lines_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.audit.entry import Entry
+    from vault.context import House
+    from vault.crypto.derive import IndexKeys
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import TenantId
+    from vault.policy.policy_set import PolicySet
+    from vault.sweep.evaluate import PersonLook, Seen
+
+    Note = Callable[[AsyncConnection, Counts], Awaitable[None]]
+    """Writes down what was done, in the transaction that did it."""
+
+log = logs.get_logger()
+
+CANNOT_OPEN: Final = "cannot-open"
+REQUEST_ID: Final = "sweep"
+"""Under which entries of sweeps are found on the audit log."""
+
+
+class _Work(NamedTuple):
+    """What the transaction works on."""
+
+    house: House
+    connection: AsyncConnection
+    tenant: TenantId
+    policy_set: PolicySet
+    requests: Sequence[Any]
+    now: datetime
+    run: UUID
+
+    def of(self, people: Collection[UUID]) -> list[Any]:
+        """Pick people's requests."""
+        return [row for row in self.requests if row.subject_id in people]
+
+
+async def act(house: House, tenant: TenantId, run: UUID, found: Sequence[Seen], note: Note) -> None:
+    """Do what is to be done with people of whom something has ended.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        run: the sweep.
+        found: the people of whom something has ended.
+        note: is told what was done, within the transaction.
+
+    Raises:
+        CannotOpen: something of one of them does not open; then nothing of this was done.
+        PoliciesChanged: other policies are in force than those by which they were seen; nothing of this was done.
+        Unavailable: a database does not answer; nothing of this was done, or all of it but the destruction of keys.
+    """
+    seen = {each.look.subject: each for each in found}
+    subjects = list(seen)
+    for subject in subjects:
+        house.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
+    digest_keys = await house.keyring.index_keys(tenant)
+    async with house.data.transaction() as connection:
+        requests = await _locked_requests(connection, tenant, subjects)
+        rows = await locked_subjects(connection, tenant, subjects)
+        policy_set = house.policies.active(tenant).policy_set
+        await check_policies(house, connection, tenant, {each.policy_set.version for each in found})
+        work = _Work(house, connection, tenant, policy_set, requests, house.clock.now(), run)
+        busy = await _busy(work, subjects) | {row.id for row in rows.values() if row.state == "restricted"}
+        people = await people_in(connection, tenant, [row for row in rows.values() if row.state != "erased"])
+        looks = [seen[SubjectId(each.row.id)].again(policy_set, each, work.now) for each in people]
+        free = [each for each in looks if each.subject not in busy]
+        erasures, counts = await _erase(work, free, digest_keys)
+        counts += await _put_aside(work, [each for each in free if not each.erases])
+        waiting = [each.subject for each in looks if each.subject in busy]
+        await put_off_people(connection, tenant, waiting, next_midnight(work.now.date().toordinal()))
+        await note(connection, counts + Counts(waiting=len(waiting)))
+    await end_erasures(house, tenant, erasures)
+
+
+async def end_erasures(house: House, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
+    """Destroy the keys of what was erased, and write down that this is done; to be done again where it was cut off."""
+    if not erasures:
+        return
+    kept = {SubjectId(each.subject): each.key_version for each in erasures if each.key_version is not None}
+    gone = [SubjectId(each.subject) for each in erasures if each.key_version is None]
+    aliases = [SubjectId(alias) for each in erasures for alias in each.facts.aliases]
+    if kept:
+        await house.keyring.destroy_older_keys(tenant, kept)
+    if gone or aliases:
+        await house.keyring.destroy_subject_keys(tenant, [*gone, *aliases])
+    async with house.data.transaction() as connection:
+        await end_swept(connection, tenant, [each.id for each in erasures], house.clock.now())
+
+
+async def set_aside(house: House, tenant: TenantId, run: UUID, subjects: Sequence[SubjectId], note: Note) -> None:
+    """Leave people alone until the next day of whom something does not open: somebody has to look why.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        run: the sweep.
+        subjects: the people.
+        note: is told, within the transaction.
+
+    Raises:
+        Unavailable: a database does not answer.
+    """
+    log.warning("values do not open that a sweep has to look at", tenant=tenant, count=len(subjects))
+    now = house.clock.now()
+    facts = {"decision": "failed", "code": CANNOT_OPEN, "target": run, "policy": house.policies.active(tenant).version}
+    async with house.data.transaction() as connection:
+        rows = (await locked_subjects(connection, tenant, subjects)).values()
+        await put_off_people(connection, tenant, subjects, next_midnight(now.date().toordinal()))
+        caller = by_itself(tenant, REQUEST_ID)
+        made = [entry(house, caller, action="sweep", subjects=(row.pseudonym,), **facts) for row in rows]
+        await house.ledger.append_in(connection, made)
+        await note(connection, Counts(unreadable=len(subjects)))
+
+
+async def _locked_requests(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[Any]:
+    """Lock people's requests before their rows, as everywhere, so that nobody waits in a ring."""
+    columns = (REQUEST.c.id, REQUEST.c.subject_id, REQUEST.c.state, REQUEST.c.body, REQUEST.c.details)
+    statement = select(*columns).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+    return list((await connection.execute(statement.order_by(REQUEST.c.id).with_for_update())).all())
+
+
+async def _busy(work: _Work, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
+    """Pick whom to leave alone: who has an open request, or one that came in between the locks, or is being erased."""
+    known = {row.id for row in work.requests}
+    theirs = REQUEST.c.tenant_id == work.tenant, REQUEST.c.subject_id.in_(subjects)
+    statement = select(REQUEST.c.id, REQUEST.c.subject_id, REQUEST.c.state).where(*theirs)
+    found = (await work.connection.execute(statement)).all()
+    asking = {row.subject_id for row in found if row.state in OPEN or row.id not in known}
+    return await being_erased(work.connection, work.tenant, subjects) | asking
+
+
+async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKeys) -> tuple[list[Erasure], Counts]:
+    """Erase what has ended; returns the erasures, and what was done."""
+    over = [each for each in looks if each.is_over]
+    parts = [each for each in looks if each.erases and not each.is_over]
+    keys = await work.house.keyring.renew_many(work.tenant, [each.subject for each in parts]) if parts else {}
+    anew, rows, sealed = Anew(work.policy_set, digest_keys, work.now), Rows([], []), []
+    for each in parts:
+        own = keys.get(each.subject)
+        if own is None:
+            raise CannotOpen
+        left = left_of(anew, own, each)
+        rows.records.extend(left.records)
+        rows.leads.extend(left.leads)
+        sealed.append((each, own))
+        await asyncio.sleep(0)  # whoever reads meanwhile is not to wait for all of them
+    erased = [*parts, *over]
+    await clear_people(work.connection, work.tenant, [each.subject for each in erased])
+    await work.house.subjects.add(work.connection, records=rows.records, index=list(dict.fromkeys(rows.leads)))
+    await _beside_parts(work, sealed)
+    aliases = await _end_people(work, over)
+    versions = {each.subject: own.current_version for each, own in sealed}
+    return await _write_down(work, erased, versions, aliases), counted(erased)
+
+
+async def _beside_parts(work: _Work, sealed: Sequence[tuple[PersonLook, SubjectKeys]]) -> None:
+    if not sealed:
+        return
+    gone = {
+        (each.subject, look.row.collection, look.row.id, name)
+        for each, _own in sealed
+        for look in each.records
+        for name in (*look.gone, *look.views)
+    }
+    people = {each.subject: Person(work.tenant, each.subject, own) for each, own in sealed}
+    requests = work.of(people.keys())
+    await renew_besides(work.connection, work.tenant, people, requests, lambda *value: value in gone)
+    without = [each.subject for each, _own in sealed if _loses_ids(each)]
+    if without:
+        await clear_references(work.connection, work.tenant, without)
+    looks = [look for each, _own in sealed for look in each.records]
+    closed = [(each.place, (*each.gone, *each.views, *each.closed)) for each in looks]
+    await close_reviews(work.connection, work.tenant, closed)
+    await open_reviews(work.connection, work.tenant, [ended for each in looks for ended in each.ended], work.now)
+
+
+def _loses_ids(person: PersonLook) -> bool:
+    return any(look.row.collection == PROFILE and EXTERNAL_IDS in look.gone for look in person.records)
+
+
+async def _end_people(work: _Work, over: Sequence[PersonLook]) -> dict[SubjectId, list[UUID]]:
+    """End those of whom nothing is left; returns whom was once merged into them. A hold outlives them."""
+    if not over:
+        return {}
+    subjects = [each.subject for each in over]
+    await clear_besides(work.connection, work.tenant, subjects, work.of(subjects))
+    await clear_references(work.connection, work.tenant, subjects)
+    standings = {each.subject: _left_standing(each.row.standing) for each in over}
+    await close_people(work.connection, work.tenant, standings)
+    return await take_aliases(work.connection, work.tenant, subjects)
+
+
+def _left_standing(packed: bytes | None) -> bytes | None:
+    return pack_standing(Standing(holds=unpack_standing(packed).holds))
+
+
+async def _write_down(
+    work: _Work,
+    erased: Sequence[PersonLook],
+    versions: Mapping[SubjectId, int],
+    aliases: Mapping[SubjectId, list[UUID]],
+) -> list[Erasure]:
+    """Write down what happened, on the audit log and as an erasure for each."""
+    entries = [_entry(work, each) for each in erased]
+    erasures = [
+        Erasure(
+            id=new_id(),
+            request=None,
+            subject=each.subject,
+            state="taken",
+            started_at=work.now,
+            changed_at=work.now,
+            key_version=versions.get(each.subject),
+            facts=Facts(
+                cause=RETENTION,
+                lines=lines_of(each),
+                erased_at=work.now,
+                aliases=tuple(aliases.get(each.subject, ())),
+                entry=made.id,
+            ),
+        )
+        for each, made in zip(erased, entries, strict=True)
+    ]
+    await add_swept(work.connection, work.tenant, erasures)
+    await work.house.ledger.append_in(work.connection, entries)
+    return erasures
+
+
+async def _put_aside(work: _Work, looks: Sequence[PersonLook]) -> Counts:
+    """Open reviews of people of whom nothing is erased today."""
+    ended = [each for person in looks for look in person.records for each in look.ended]
+    closed = [(look.place, look.closed) for person in looks for look in person.records]
+    await close_reviews(work.connection, work.tenant, closed)
+    await open_reviews(work.connection, work.tenant, ended, work.now)
+    records = [look for person in looks for look in person.records]
+    later = [_later(look.row, look.due) for look in records]
+    await put_off(work.house.data, work.connection, work.tenant, later)
+    entries = [_entry(work, each) for each in looks if each.acts]
+    await work.house.ledger.append_in(work.connection, entries)
+    return counted(looks)
+
+
+def _later(row: Any, due: datetime) -> PutOff:
+    return PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, due)
+
+
+def _entry(work: _Work, person: PersonLook) -> Entry:
+    return entry(
+        work.house,
+        by_itself(work.tenant, REQUEST_ID),
+        action="sweep",
+        decision="allowed",
+        code=code_of(person),
+        fields=fields_of(work.policy_set, person),
+        subjects=(person.row.pseudonym,),
+        target=work.run,
+        policy=work.policy_set.version,
+    )

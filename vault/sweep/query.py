@@ -1,0 +1,215 @@
+"""What ends in the next days, counted by day and field: nothing is opened, nothing written but the audit entry."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+from vault.access.authorization import entry
+from vault.access.on_record import on_record
+from vault.access.rights import require_right
+from vault.catalogue.model import UnknownName
+from vault.errors import Fault, InvalidInput
+from vault.ids import SubjectId
+from vault.subjects.due import due_people_after, people_after, rows_of_people
+from vault.sweep.evaluate import foresee, next_midnight
+from vault.sweep.fetch import people_in
+from vault.sweep.store import kept_people
+from vault.sweep.workflow import kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from vault.context import Caller, House
+    from vault.ids import TenantId
+    from vault.sweep.evaluate import Foreseen
+
+DAYS: Final = 90
+MOST_DAYS: Final = 366
+"""Nobody is looked at later than a year after the last time, so no further can be seen."""
+PEOPLE: Final = 2_000
+MOST_PEOPLE: Final = 10_000
+"""People in one answer: some seconds."""
+_BATCH: Final = 200
+_FIRST: Final = UUID(int=0)
+
+
+class Ends(NamedTuple):
+    """How many values of a field end on a day, and what happens then: erase, restrict, review, or a view that stays."""
+
+    on: date
+    field: str
+    then: str
+    values: int
+
+
+class Waiting(NamedTuple):
+    """How many values of a field are over, and still there: for the next sweep, under a hold, or in review."""
+
+    field: str
+    state: str
+    then: str
+    values: int
+
+
+class Due(NamedTuple):
+    """What ends.
+
+    Attributes:
+        today: the day of the answer (UTC).
+        until: the last day that was looked at.
+        ends: by day and field.
+        waiting: what is over already; and under a hold, what would end in these days.
+        people: of how many people records were looked at.
+        next: where to go on, where there are more; none: these were all.
+        audit: the audit entry.
+    """
+
+    today: date
+    until: date
+    ends: Sequence[Ends]
+    waiting: Sequence[Waiting]
+    people: int
+    next: UUID | None
+    audit: UUID
+
+
+class Tally:
+    """Counts what is foreseen.
+
+    Args:
+        today: the day.
+        until: the last day that counts.
+        field: the whole name of the one field that counts; none: all do.
+    """
+
+    def __init__(self, today: date, until: date, field: str | None) -> None:
+        self._today = today.toordinal()
+        self._until = until.toordinal()
+        self._field = field
+        self._ends: Counter[tuple[int, str, str]] = Counter()
+        self._waiting: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, value: Foreseen) -> None:
+        """Count a value, if it ends in these days."""
+        if self._field is not None and value.name != self._field and not value.name.startswith(f"{self._field}."):
+            return
+        if value.on is None or value.on > self._until:
+            return
+        is_over = value.on <= self._today
+        if value.is_held or value.review or is_over:
+            state = "held" if value.is_held else "in-review" if value.review else "next-sweep"
+            self._waiting[value.name, state, value.then] += 1
+        else:
+            self._ends[value.on, value.name, value.then] += 1
+
+    def ends(self) -> list[Ends]:
+        """List what ends, by day and field."""
+        return [Ends(date.fromordinal(on), name, then, count) for (on, name, then), count in sorted(self._ends.items())]
+
+    def waiting(self) -> list[Waiting]:
+        """List what is over and still there, by field."""
+        return [Waiting(*key, count) for key, count in sorted(self._waiting.items())]
+
+
+@on_record("read-retention")
+async def due(
+    house: House,
+    caller: Caller,
+    *,
+    days: int = DAYS,
+    field: str | None = None,
+    after: UUID | None = None,
+    limit: int = PEOPLE,
+) -> Due:
+    """Count what ends in the next days, as things stand: an order, a consent or a hold may change it.
+
+    Args:
+        house: the rooms.
+        caller: who asks.
+        days: how many, today's included; none (0): only what is over already.
+        field: only this one.
+        after: ``next`` of the answer before.
+        limit: so many people are looked at for one answer.
+
+    Raises:
+        Denied: no role of the caller's may see what is kept until when.
+        InvalidInput: the days or the limit are out of range, or there is no such field.
+        Unavailable: the database does not answer.
+    """
+    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
+    whole = _checked(house, caller.tenant, days, field, limit)
+    now = house.clock.now()
+    today = now.date()
+    tally = Tally(today, today + timedelta(days=days), whole)
+    people, last, more = await count_ends(house, caller.tenant, tally, now, days=days, after=after, most=limit)
+    made = entry(house, caller, action="read-retention", decision="allowed", fields=() if whole is None else (whole,))
+    await house.ledger.append(made)
+    until = today + timedelta(days=days)
+    return Due(today, until, tally.ends(), tally.waiting(), people, last if more else None, made.id)
+
+
+async def count_ends(
+    house: House, tenant: TenantId, tally: Tally, now: datetime, *, days: int, after: UUID | None, most: int
+) -> tuple[int, UUID | None, bool]:
+    """Count what is foreseen of people, in the order of their ids.
+
+    Returns:
+        how many people were looked at, the last of them, and whether there are more.
+    """
+    policy_set = house.policies.active(tenant).policy_set
+    moment = next_midnight(now.date().toordinal() + days)
+    everybody = (await kind_of(house, tenant))[0] == "all"
+    due_by = None if everybody else moment
+    looked, last = 0, after
+    while looked < most:
+        size = min(_BATCH, most - looked)
+        subjects, kept = await _next(house, tenant, due_by, last or _FIRST, size)
+        async with house.data.reading() as connection:
+            rows = [row for row in await rows_of_people(connection, tenant, subjects) if row.state != "erased"]
+            found = await people_in(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
+            found += await people_in(connection, tenant, [row for row in rows if row.id in kept])
+        for person in found:
+            for value in foresee(policy_set, person, now):
+                tally.add(value)
+            await asyncio.sleep(0)
+        looked += len(subjects)
+        last = subjects[-1] if subjects else last
+        if len(subjects) < size:
+            return looked, last, False
+    more, _kept = await _next(house, tenant, due_by, last or _FIRST, 1)
+    return looked, last, bool(more)
+
+
+async def _next(
+    house: House, tenant: TenantId, due_by: datetime | None, after: UUID, most: int
+) -> tuple[list[SubjectId], frozenset[UUID]]:
+    """Pick the next people, and those among them of whom a review or a hold keeps what is not due."""
+    if due_by is None:
+        return await people_after(house.data, tenant, after=after, most=most), frozenset()
+    async with house.data.reading() as connection:
+        kept = [SubjectId(each) for each in await kept_people(connection, tenant, after=after, most=most)]
+    found = await due_people_after(house.data, tenant, due_by, after=after, most=most)
+    picked = sorted({*found, *kept}, key=lambda each: each.bytes)[:most]
+    return picked, frozenset(kept)
+
+
+def _checked(house: House, tenant: TenantId, days: int, field: str | None, limit: int) -> str | None:
+    faults = []
+    if not 0 <= days <= MOST_DAYS:
+        faults.append(Fault("/days", "invalid-value", f"from 0 to {MOST_DAYS}"))
+    if not 1 <= limit <= MOST_PEOPLE:
+        faults.append(Fault("/limit", "invalid-value", f"from 1 to {MOST_PEOPLE:,}"))
+    whole = None
+    if field is not None:
+        try:
+            whole = house.policies.active(tenant).policy_set.catalogue.field(field).whole
+        except UnknownName:
+            faults.append(Fault("/field", "unknown-field", "the catalogue declares no such field"))
+    if faults:
+        raise InvalidInput("what is asked for is not said properly", faults=faults, code="invalid-preview")
+    return whole

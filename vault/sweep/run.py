@@ -1,0 +1,320 @@
+"""The sweep: everybody who is due is looked at, and what nothing keeps any more is taken away.
+
+A sweep is a row that tells how far it has come; whoever runs it may die anywhere, and another goes on. It goes over
+those who have a record that is due; after a change of the policies over everybody. People are looked at some at a time:
+
+1. Without a lock: what there is of them is fetched, and for each value is told until when it is kept.
+2. Who has something that has ended is taken up again with locks, and that is taken away (:mod:`.act`).
+3. Records that stay are put off until something may end; not those that somebody has written to meanwhile.
+
+Before that it is counted from how many people something would go; too many somebody has to confirm (:mod:`.brake`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from vault import logs
+from vault.erasure.verify import TOUCHED
+from vault.errors import CannotOpen, Unavailable
+from vault.ids import SubjectId, random_id
+from vault.lifecycle.erasures import swept_and_not_ended
+from vault.retention.reviews import close_reviews
+from vault.subjects.due import (
+    PutOff,
+    count_people,
+    count_records,
+    due_people,
+    due_people_after,
+    people_after,
+    put_off,
+    rows_of_people,
+)
+from vault.subjects.merged import locked_subjects
+from vault.sweep.apply import act, end_erasures, set_aside
+from vault.sweep.evaluate import Seen, look_at
+from vault.sweep.fetch import people_in
+from vault.sweep.portions import MOST_RECORDS, cut
+from vault.sweep.safeguard import PoliciesChanged, confirmed, log_held_up, most_of
+from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from vault.context import House
+    from vault.ids import TenantId
+    from vault.sweep.evaluate import PersonLook
+    from vault.sweep.pace import Pace
+    from vault.sweep.store import SweepRun
+
+    Watch = Callable[[SweepRun], object]
+
+log = logs.get_logger()
+
+AT_ONCE: Final = 500
+_SCRUBS: Final = 5
+_FIRST: Final = SubjectId(UUID(int=0))
+
+
+class Overtaken(Exception):
+    """Another process has taken the sweep over; this one stops, and its last transaction is rolled back."""
+
+
+class Sweeping:
+    """A sweep that this process runs.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        run: as it was taken.
+        runner: who this process is.
+        pace: lets people through.
+        watch: is told how far it has come.
+    """
+
+    def __init__(
+        self, house: House, tenant: TenantId, run: SweepRun, runner: UUID, pace: Pace, watch: Watch | None
+    ) -> None:
+        self._house = house
+        self._tenant = tenant
+        self._run = run
+        self._runner = runner
+        self._pace = pace
+        self._watch = watch
+
+    async def to_its_end(self) -> SweepRun:
+        """Run it.
+
+        Returns:
+            how far it has come: not to its end where somebody has to confirm first what it would take.
+
+        Raises:
+            Overtaken: by another process.
+            Unavailable: a database does not answer; whoever comes next goes on from here.
+        """
+        await self._end_what_was_cut_off()
+        while True:
+            try:
+                if not await self._may_take():
+                    return await self._stop()
+                subjects = await self._next()
+                if not subjects:
+                    break
+                await self._pace.wait(len(subjects))
+                if not await self._batch(subjects):
+                    break
+            except PoliciesChanged:
+                await self._house.policies.refresh()
+                if not await self._is_newest():  # what was applied elsewhere does not load here
+                    return await self._stop()
+        await self._scrub()
+        async with self._house.data.transaction() as connection:
+            await finish_sweep(connection, self._tenant, self._run, self._house.clock.now())
+        return self._run
+
+    async def note(self, connection: AsyncConnection, counts: Counts, **changes: Any) -> None:
+        """Write down, in the transaction in which it happened, how far the sweep has come."""
+        run = replace(self._run, changed_at=self._house.clock.now(), counts=self._run.counts + counts, **changes)
+        if not await save_sweep(connection, self._tenant, run):
+            raise Overtaken
+        self._run = run
+
+    async def _end_what_was_cut_off(self) -> None:
+        while True:
+            async with self._house.data.reading() as connection:
+                found = await swept_and_not_ended(connection, self._tenant, AT_ONCE)
+            await end_erasures(self._house, self._tenant, found)
+            if len(found) < AT_ONCE:
+                return
+
+    def _due_by(self) -> datetime | None:
+        """Return until when who is due is looked at; none: everybody is.
+
+        What is put off lies ahead of it, also of a sweep that a node laid down whose clock is ahead.
+        """
+        return min(self._run.started_at, self._house.clock.now()) if self._run.kind == "due" else None
+
+    async def _next(self) -> list[SubjectId]:
+        run, database, due = self._run, self._house.data, self._due_by()
+        if due is not None:
+            return await due_people(database, self._tenant, due, most=self._pace.batch)
+        after = run.cursor or _FIRST
+        return await people_after(database, self._tenant, after=after, most=self._pace.batch)
+
+    async def _may_take(self) -> bool:
+        """Tell whether it may go on: not before somebody has confirmed it, where it would take too much."""
+        run = self._run
+        active = self._house.policies.active(self._tenant)
+        if run.policy != active.version:  # they have changed: everybody is looked at by what is in force now
+            of = run.counts.people + await count_people(self._house.data, self._tenant, None)
+            counts = replace(run.counts, of=of)
+            run = replace(run, kind="all", policy=active.version, cursor=None, check=None, counts=counts)
+            self._run = run
+        if run.confirmed == run.policy:
+            return True
+        today = self._house.clock.now().date()
+        if run.check is None or (run.check.is_too_much and run.check.on != today):
+            await self._check(today, active.policy_set.schedule.most_percent)
+        return not self._run.is_held_up
+
+    async def _check(self, today: date, percent: int) -> None:
+        """Count from how many people something would go; where they are too few to matter, nobody is looked at."""
+        of = await count_people(self._house.data, self._tenant, None)
+        most = most_of(of, percent)
+        check = Check(today, await self._losing() if self._run.counts.of > most else 0, of, most)
+        async with self._house.data.transaction() as connection:
+            await self.note(connection, Counts(), check=check)
+            if self._run.is_held_up:
+                await log_held_up(self._house, connection, self._tenant, self._run)
+
+    async def _losing(self) -> int:
+        database, due = self._house.data, self._due_by()
+        losing, after, most = 0, _FIRST, self._pace.batch
+        while True:
+            if due is None:
+                subjects = await people_after(database, self._tenant, after=after, most=most)
+            else:
+                subjects = await due_people_after(database, self._tenant, due, after=after, most=most)
+            await self._pace.wait(len(subjects))
+            seen, _odd = await self._look(subjects)
+            losing += len([each for each in seen if each.look.erases and each.look.row.state != "restricted"])
+            async with database.transaction() as connection:
+                await self.note(connection, Counts())  # a sign of life
+            if len(subjects) < most:
+                return losing
+            after = subjects[-1]
+
+    async def _is_newest(self) -> bool:
+        async with self._house.data.reading() as connection:
+            return await self._house.policies.is_newest(connection, self._tenant)
+
+    async def _stop(self) -> SweepRun:
+        async with self._house.data.transaction() as connection:
+            await self.note(connection, Counts())
+            await leave_sweep(connection, self._tenant, self._run.id, self._runner)
+        return replace(self._run, runner=None)
+
+    async def _batch(self, subjects: Sequence[SubjectId]) -> bool:
+        """Look at some people; tells whether that brought the sweep any further."""
+        seen, damaged = await self._look(subjects)
+        async for some in self._portions([each for each in seen if each.look.acts]):
+            damaged += await self._act(some)
+        if damaged:
+            await set_aside(self._house, self._tenant, self._run.id, damaged, self.note)
+        looks = [each.look for each in seen]
+        rest = [each for each in looks if not each.acts]
+        async with self._house.data.transaction() as connection:
+            await self._put_off(connection, rest)
+            records = sum(len(each.records) for each in looks)
+            await self.note(connection, Counts(people=len(subjects), records=records), cursor=subjects[-1])
+        if self._watch is not None:
+            self._watch(self._run)
+        return bool(self._run.kind == "all" or damaged or any(each.records for each in looks))
+
+    async def _act(self, found: Sequence[Seen]) -> list[SubjectId]:
+        """Take away what has ended; returns those of whom something does not open: nobody else waits for them."""
+        damaged = []
+        try:
+            await act(self._house, self._tenant, self._run.id, found, self.note)
+        except CannotOpen:
+            for each in found:
+                try:
+                    await act(self._house, self._tenant, self._run.id, [each], self.note)
+                except CannotOpen:
+                    damaged.append(each.look.subject)
+        return damaged
+
+    async def _look(self, subjects: Sequence[SubjectId]) -> tuple[list[Seen], list[SubjectId]]:
+        """Look at people; returns also those of whom something does not read, or whom nobody knows any more."""
+        policy_set = self._house.policies.active(self._tenant).policy_set
+        if policy_set.version != self._run.policy:
+            raise PoliciesChanged
+        due = self._due_by()
+        async with self._house.data.reading() as connection:
+            rows = [row for row in await rows_of_people(connection, self._tenant, subjects) if row.state != "erased"]
+            people = await people_in(connection, self._tenant, rows, due=due)
+        now = self._house.clock.now()
+        seen = []
+        for number, person in enumerate(people):
+            with suppress(CannotOpen):
+                seen.append(Seen(person, policy_set, now.date().toordinal(), look_at(policy_set, person, now)))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+        known = {each.look.subject for each in seen}
+        odd = [each for each in subjects if each not in known] if due else [each.row.id for each in people]
+        return seen, [SubjectId(each) for each in odd if each not in known]
+
+    async def _put_off(self, connection: AsyncConnection, looks: Sequence[PersonLook]) -> None:
+        await locked_subjects(connection, self._tenant, [each.subject for each in looks])
+        rows = [
+            PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, look.due)
+            for each in looks
+            for look in each.records
+            if (row := look.row).due_at != look.due
+        ]
+        await put_off(self._house.data, connection, self._tenant, rows)
+        closed = [(look.place, look.closed) for each in looks for look in each.records if look.closed]
+        await close_reviews(connection, self._tenant, closed)
+
+    async def _portions(self, found: Sequence[Seen]) -> AsyncIterator[list[Seen]]:
+        """Cut people into portions that one transaction may hold."""
+        if not found:
+            return
+        async with self._house.data.reading() as connection:
+            counted = await count_records(connection, self._tenant, [each.look.subject for each in found])
+        most = MOST_RECORDS[self._house.data.dialect]
+        for portion in cut([(each, counted.get(each.look.subject, 0)) for each in found], most):
+            yield portion
+
+    async def _scrub(self) -> None:
+        """Take what was deleted out of the databases' files, where that is possible now; the next sweep tries again."""
+        counts = self._run.counts
+        if not counts.erased + counts.generalised + counts.whole:
+            return
+        for _ in range(_SCRUBS):
+            if await self._house.keyring.scrub() and await self._house.data.scrub(TOUCHED):
+                return
+            await asyncio.sleep(0)
+        log.info("deleted rows are still in the files of the databases", tenant=self._tenant)
+
+
+async def run_sweep(
+    house: House, tenant: TenantId, sweep: UUID, pace: Pace, watch: Watch | None = None, *, confirm: bool = False
+) -> SweepRun | None:
+    """Run a sweep to its end, or until it has to be confirmed; none where another is at it, or it has ended.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        sweep: which.
+        pace: lets people through.
+        watch: is told, after each batch, how far it has come.
+        confirm: let it take something from however many people by the policies in force.
+
+    Raises:
+        Unavailable: a database does not answer; whoever comes next goes on from there.
+    """
+    runner = random_id()
+    async with house.data.transaction() as connection:
+        taken = await take_sweep(connection, tenant, sweep, runner, house.clock.now())
+        if taken is not None and confirm:
+            taken = await confirmed(house, connection, tenant, taken)
+    if taken is None:
+        return None
+    try:
+        return await Sweeping(house, tenant, taken, runner, pace, watch).to_its_end()
+    except Overtaken:
+        return None
+    except BaseException:
+        with suppress(Unavailable):
+            async with house.data.transaction() as connection:
+                await leave_sweep(connection, tenant, sweep, runner)
+        raise
