@@ -26,15 +26,14 @@ from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
 from vault.lifecycle.restore_ledger import TombstoneLedger
+from vault.messaging.http import Post
 from vault.messaging.mail import Mail
-from vault.messaging.post import Post
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
-from vault.principals.issuer import OidcIssuer
-from vault.principals.oidc import TokenVerifier
+from vault.principals.oidc import OidcIssuer, TokenVerifier
 from vault.principals.rate_limit import Limits
 from vault.principals.store import Principals
-from vault.retention.clock_reader import ClockReader
+from vault.retention.clocks import ClockReader
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
@@ -65,7 +64,7 @@ class Vault:
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and all that is done again and again."""
-        from vault.erasure.watch import POLL_SECONDS, ErasureWatch
+        from vault.erasure.workflow import POLL_SECONDS, ErasureWatch
         from vault.workflows import plan_of  # brings all operations: only whoever runs jobs is to wait for them
 
         self._jobs = [

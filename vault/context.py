@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.jobs.runner import Jobs
     from vault.lifecycle.restore_ledger import TombstoneLedger
+    from vault.messaging.http import Post
     from vault.messaging.mail import Mail
-    from vault.messaging.post import Post
     from vault.policy.store import Policies
     from vault.principals.principal import Principal
     from vault.principals.rate_limit import Limits
     from vault.principals.store import Principals
-    from vault.retention.clock_reader import ClockReader
+    from vault.retention.clocks import ClockReader
     from vault.storage.database import Database
     from vault.subjects.store import Subjects
 

@@ -1,24 +1,33 @@
-"""The vault's durable jobs: which there are, what they have yet to do, and how they stand."""
+"""Which job carries out which kind of request, and what is under way and needs one.
+
+This stands beside the packages of operations and not in one of them, because it alone knows them all.
+
+The vault's durable jobs: which there are, what they have yet to do, and how they stand.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from vault import operations_workflows as requests
-from vault.access.authorization import entry
+from vault.access.authorization import entry, require_right
 from vault.access.callers import by_itself
 from vault.access.idempotency import forget_old
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.recording import on_record
 from vault.consent.expiry import expire_lapsed
+from vault.erasure.workflow import ERASURE_STEPS
 from vault.errors import InvalidInput, VaultError
-from vault.export.expire import expire_packages
-from vault.identity.forget import forget_identity
-from vault.jobs.state import Job, State
-from vault.jobs.workflow import Plan, Sweep, Work
-from vault.recipients.chase import chase_recipients
+from vault.export.build import PACKAGE_STEPS
+from vault.export.store import expire_packages
+from vault.holds.resume_erasures import RESUME, pending_resumes
+from vault.identity.sessions import forget_identity
+from vault.jobs.store import Job, State
+from vault.jobs.workflow import Plan, Sweep, Work, Workflow
+from vault.letters.about_requests import LETTERS, tell_completed
 from vault.recipients.delivery import NOTIFY, pending_notices
-from vault.requests.expiry import expire_requests
+from vault.recipients.notices import chase_recipients
+from vault.rectification.correct import CARRY_OUT
+from vault.requests.execution import complete_request, expire_requests, guarded, start_request
+from vault.requests.store import list_requests
 from vault.sweep.workflow import SWEEP, begin_sweeps, pending_sweeps
 
 if TYPE_CHECKING:
@@ -27,9 +36,71 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, House
     from vault.ids import TenantId
-    from vault.jobs.workflow import Workflow
+    from vault.jobs.workflow import Step
+    from vault.requests.model import Request
 
-WORKFLOWS: Final[Mapping[str, Workflow]] = {**requests.WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
+
+PAGE: Final = 200
+UNDER_WAY: Final = ("approved", "in_progress")
+"""States in which a request has a job."""
+
+
+class Pending(NamedTuple):
+    """A job that ought to be there: the name of its workflow, and what it works on."""
+
+    workflow: str
+    tenant: TenantId
+    id: UUID
+    run: int
+
+
+_OWN: Final[Mapping[str, tuple[tuple[str, Step], ...]]] = {
+    "access": PACKAGE_STEPS,
+    "portability": PACKAGE_STEPS,
+    "erasure": ERASURE_STEPS,
+    **CARRY_OUT,
+}
+"""What each kind of request does between its beginning and its end."""
+
+
+def _workflow(kind: str) -> Workflow:
+    own = tuple((name, guarded(step)) for name, step in _OWN[kind])
+    # A package has a letter of its own; and of somebody who is erased there is no address left to write to.
+    letter = (("tell", tell_completed),) if kind in CARRY_OUT else ()
+    return Workflow(kind, (("start", start_request), *own, ("complete", complete_request), *letter))
+
+
+REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {
+    **{kind: _workflow(kind) for kind in _OWN},
+    # A review of an automated decision is a person's work: it is begun here, and completed by whoever looked into it.
+    "review": Workflow("review", (("start", start_request),)),
+    **LETTERS,
+    RESUME.name: RESUME,
+}
+"""The jobs of requests, where a request's kind is the name of its workflow, those of the letters about them, and the
+one of erasures that a hold has stopped."""
+
+
+async def pending(house: House) -> list[Pending]:
+    """List the requests that ought to have a job, and the erasures that a hold has stopped, of all tenants."""
+    found: list[Pending] = []
+    for tenant in await house.keyring.tenants():
+        after: tuple[str, UUID] | None = None
+        while True:
+            async with house.data.reading() as connection:
+                page = await list_requests(connection, tenant, states=UNDER_WAY, after=after, limit=PAGE)
+            found += [Pending(each.kind, tenant, each.id, each.run) for each in page if _needs_job(each)]
+            if len(page) < PAGE:
+                break
+            after = (page[-1].due.on.isoformat(), page[-1].id)
+    return [*found, *(Pending(*each) for each in await pending_resumes(house))]
+
+
+def _needs_job(request: Request) -> bool:
+    return request.kind != "review" or request.state == "approved"
+
+
+WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
 """All jobs by their names."""
 STATES: Final[tuple[State, ...]] = get_args(State)
 OPEN: Final[tuple[State, ...]] = ("pending", "waiting", "running", "failed")
@@ -76,7 +147,7 @@ async def pending_work(house: House, tenant: TenantId | None = None) -> list[Wor
         house: the rooms.
         tenant: whose; none: everybody's.
     """
-    found = [Work(*each) for ask in (requests.pending, pending_notices, pending_sweeps) for each in await ask(house)]
+    found = [Work(*each) for ask in (pending, pending_notices, pending_sweeps) for each in await ask(house)]
     return [each for each in found if tenant is None or each.tenant == tenant]
 
 

@@ -8,10 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vaults import ADA, OTHER, problem
-from vault.consent.receipts.issue import rotate_signing_key
-from vault.consent.receipts.receipt import check_receipt, told
-from vault.crypto.signed import parse
-from vault.crypto.signing import key_id, public_of_jwk
+from vault.consent.receipts.issue import check_receipt, rotate_signing_key, told
+from vault.crypto.signing import key_id, parse, public_of_jwk
 from vault.governance.tenants import apply_policies
 from vault.ids import TenantId
 from vault.policy.policy_set import PolicySet

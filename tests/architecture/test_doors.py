@@ -15,7 +15,7 @@ SEALING = {
     "vault.records.update",
     "vault.imports.consents",  # for types only
     "vault.consent.guardians",
-    "vault.consent.evidence",
+    "vault.consent.validation",
     "vault.consent.record",  # for types only
     "vault.consent.restrictions",  # for types only
     "vault.consent.transaction",  # to tell by which version of a key something was sealed
@@ -33,22 +33,22 @@ SEALING = {
     "vault.merging.reseal",
     "vault.merging.merge",
     "vault.export.build",  # for types only
-    "vault.export.chunks",
+    "vault.export.store",
     "vault.export.download",  # for types only
     "vault.export.collect",  # for types only
     "vault.export.records",
     "vault.export.history",  # for types only
     "vault.records.read",
     "vault.rectification.correct",  # for types only
-    "vault.rectification.sealed",
+    "vault.rectification.store",
     "vault.requests.transaction",
     "vault.requests.query",  # for types only
     "vault.requests.verification",
     "vault.records.render",
-    "vault.records.show_clear",
-    "vault.records.show_all",  # for types only
+    "vault.records.render",
+    "vault.records.render",  # for types only
     "vault.sweep.apply",  # for types only
-    "vault.sweep.anew",
+    "vault.sweep.apply",
     "vault.subjects.record_body",  # for types only
 }
 """Who names the seal at all."""
@@ -58,7 +58,7 @@ UNSEALING = {
     "vault.backup.verify",  # whether a backup's values open with its keys; nobody sees them
     "vault.records.update",  # the old value, for the index that led to it
     "vault.consent.guardians",  # is this a child? nobody sees the date
-    "vault.consent.evidence",
+    "vault.consent.validation",
     "vault.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
     "vault.erasure.reseal",  # and seals it again under the one key that stays
@@ -70,15 +70,15 @@ UNSEALING = {
     "vault.merging.duplicates",  # what a digest led to is checked; nobody sees the value
     "vault.merging.related_data",  # what was written about a request; sealed again as below
     "vault.merging.reseal",  # and seals it again under the key of the one who stays
-    "vault.export.chunks",  # a package on its way out, which is on the log before its first byte leaves
+    "vault.export.store",  # a package on its way out, which is on the log before its first byte leaves
     "vault.export.records",  # into the package of an access request, which is on the log as it is built
-    "vault.rectification.sealed",  # what was corrected and said, for the person; staff see statements only
+    "vault.rectification.store",  # what was corrected and said, for the person; staff see statements only
     "vault.requests.transaction",  # what a request says, for the steps that carry it out
     "vault.requests.query",  # the same for staff who may see requests, which is on the log
     "vault.requests.verification",  # what a digest led to is checked; nobody learns whether there is such a person
     "vault.records.render",
-    "vault.records.show_clear",
-    "vault.sweep.anew",  # and seals it again under the one key that stays; or a view of it in its place
+    "vault.records.render",
+    "vault.sweep.apply",  # and seals it again under the one key that stays; or a view of it in its place
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 

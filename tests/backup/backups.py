@@ -6,10 +6,10 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vault.backup.backup_verify import verify_backup
 from vault.backup.location import find_backup, places
 from vault.backup.make import Source, make_backup
 from vault.backup.postgres_tools import PostgresTools
+from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, provider_of
 from vault.catalogue.retention import Period
 

@@ -18,7 +18,7 @@ from vault.backup import restore as steps
 from vault.backup.gate import NotReplayed
 from vault.backup.location import find_backup
 from vault.cli.restore_work import Wanted, go_on, restore
-from vault.lifecycle.ledger_tables import TOMBSTONE_LEDGER
+from vault.lifecycle.tables import TOMBSTONE_LEDGER
 
 __all__ = ["NotReplayed", "somewhere"]
 

@@ -22,12 +22,12 @@ from sqlalchemy import make_url
 from tests.backup.backups import MONTH, PG_TOOLS, back_up, provider, source, verified
 from tests.backup.test_prune import thin_out
 from vault.backup import load
-from vault.backup.contents import DatabaseDamaged
 from vault.backup.load import temporary_database
 from vault.backup.location import places
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, without_password
 from vault.backup.prune import prune
 from vault.backup.sealed_file import is_being_made, open_part
+from vault.backup.snapshot import DatabaseDamaged
 from vault.crypto.backup_stream import BackupDamaged, NotABackup, begin, open_stream
 from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured, Unavailable

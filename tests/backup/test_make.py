@@ -21,11 +21,11 @@ from tests.erasure.people import ask, erase, run
 from tests.support import FixedClock
 from tests.vaults import ADA
 from vault.backup import snapshot as snapshots
-from vault.backup.contents import DatabaseDamaged
 from vault.backup.location import find_all, find_backup, places
 from vault.backup.manifest import KINDS
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, password_of, without_password
-from vault.catalogue.scope import Scope
+from vault.backup.snapshot import DatabaseDamaged
+from vault.catalogue.model import Scope
 from vault.errors import Misconfigured, Unavailable
 
 

@@ -10,7 +10,7 @@ from tests.backup.backups import back_up
 from tests.backup.restores import bring_back, bring_back_closed, ledger_lines, lose, opened, replay_rest
 from tests.erasure.people import LATELY, certificate, erase, keys_of, rows_of, somebody, state_of
 from tests.vaults import ADA, OTHER, problem
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.consent.append import compare
 from vault.ids import DEFAULT_TENANT
 

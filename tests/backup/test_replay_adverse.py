@@ -14,14 +14,14 @@ from tests.backup.test_replay import BOB, merge, refusal, says
 from tests.erasure.people import ask, buy, erase, keys_of, rows_of, run, somebody, state_of
 from tests.holds.holding import go_on, hold_of, lift
 from tests.vaults import ADA
-from vault.backup import bring_back as bringing
+from vault.backup import load as bringing
 from vault.backup.gate import NotReplayed
-from vault.backup.restore_lock import alone
+from vault.backup.restore import alone
 from vault.bootstrap import open_vault
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.errors import Misconfigured, Unavailable
 from vault.governance.tenants import apply_policies
-from vault.identity.session import add_session
+from vault.identity.sessions import add_session
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, find_erasure
 from vault.policy.policy_set import PolicySet

@@ -17,7 +17,7 @@ from vault.backup.gate import NotReplayed
 from vault.backup.manifest import NAME, write_manifest
 from vault.backup.restore import LedgerMissing
 from vault.bootstrap import init_vault, open_vault
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.cli.restore_work import restore
 from vault.crypto.backup_stream import BackupDamaged, NotABackup
 from vault.crypto.providers import FileRootKey
@@ -96,7 +96,7 @@ async def test_a_database_that_is_there_without_its_row_is_of_no_version(
         backup = await back_up(node, tmp_path / "b")
         await erase(node, gone)
     new = await somewhere(place)
-    from vault.backup import bring_back as bringing
+    from vault.backup import load as bringing
 
     async def dies(*_rest):
         raise KeyboardInterrupt

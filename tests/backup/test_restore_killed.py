@@ -11,7 +11,7 @@ from tests.erasure.people import LATELY, erase, keys_of, somebody, state_of
 from tests.jobs.killing import every
 from tests.vaults import ADA
 from vault.bootstrap import open_vault
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.cli.restore_work import restore
 from vault.errors import VaultError
 

@@ -12,11 +12,11 @@ import pytest
 
 from tests.backup.backups import back_up, provider, quietly, source, tools, verified
 from tests.vaults import ADA
-from vault.backup.backup_verify import verify_backup
-from vault.backup.contents import DatabaseDamaged
 from vault.backup.load import load_database
 from vault.backup.location import find_backup
 from vault.backup.sealed_file import open_part, seal_file
+from vault.backup.snapshot import DatabaseDamaged
+from vault.backup.verify import verify_backup
 from vault.crypto.backup_stream import BackupDamaged, NotABackup
 from vault.crypto.providers import EnvironmentRootKey
 from vault.errors import Misconfigured

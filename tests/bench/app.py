@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from vault.access.authorization import entry
-from vault.api.doors import Rooms, SignedIn
+from vault.api.dependencies import Rooms, SignedIn
 from vault.audit.entry import encode, leaf_hash
 from vault.audit.tables import AuditEntry, AuditSubject
 from vault.bootstrap import default_folder

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.ground import postgres, vault_folder
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.bootstrap import open_vault
 from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id

@@ -26,20 +26,20 @@ from sqlalchemy import delete, func, select
 
 from tests.bench.ground import postgres, vault_folder
 from vault import logs
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.bootstrap import init_vault, open_vault
 from vault.context import Caller
 from vault.identity.verify import note_evidence
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.imports.completejourney import prepare
 from vault.imports.run import Request, import_file
-from vault.operations_workflows import WORKFLOWS
 from vault.principals.principal import Principal
 from vault.records.list import list_records
 from vault.records.read import read_fields
 from vault.requests.decide import approve_request
 from vault.requests.submit import Asked, submit_request
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
+from vault.workflows import REQUEST_WORKFLOWS
 
 LINES = 30_000
 ENOUGH = 1_000
@@ -86,7 +86,7 @@ async def carried_out(house, kind: str, subject: SubjectId) -> float:
     if kind == "erasure":
         await approve_request(house, console, made.id)
     began = time.perf_counter()
-    await house.jobs.run_here(house, WORKFLOWS[kind], DEFAULT_TENANT, made.id)
+    await house.jobs.run_here(house, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
     return time.perf_counter() - began
 
 

@@ -18,11 +18,11 @@ from tests.bench.ground import person, postgres, vault_folder
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
-from vault.retention.store import move_clocks
+from vault.retention.clocks import move_clocks
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
-from vault.sweep.pace import MOST, Pace
-from vault.sweep.sweeps import sweep
+from vault.sweep.query import sweep
+from vault.sweep.run import MOST, Pace
 
 PEOPLE = 50_000
 PURCHASES = 19

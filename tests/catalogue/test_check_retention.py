@@ -7,8 +7,7 @@ from datetime import date
 import pytest
 
 from tests.policy.folders import at, changed, findings_of, only, shipped
-from vault.catalogue.check_retention import ends_sooner
-from vault.catalogue.retention import Limit, Period, Relationship, Since
+from vault.catalogue.retention import Limit, Period, Relationship, Since, ends_sooner
 from vault.policy.policy_set import PolicySet
 
 FILE = "retention.toml"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.lines import Lines
+from vault.catalogue.toml_document import Lines
 
 TEXT = '''\
 # a comment with [brackets] and "quotes

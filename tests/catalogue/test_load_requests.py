@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.findings import Findings
 from vault.catalogue.requests import KINDS, SAFEST, Approve, RequestRules, load_requests
-from vault.catalogue.toml_document import Document
+from vault.catalogue.toml_document import Document, Findings
 
 SHIPPED = Path(__file__).parents[2] / "policies" / "requests.toml"
 

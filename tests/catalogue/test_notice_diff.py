@@ -8,8 +8,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.catalogue.notice_diff import Piece, compare
-from vault.catalogue.notices import Notice
+from vault.catalogue.notices import Notice, Piece, compare
 
 OLD = Notice(
     id="marketing@1",

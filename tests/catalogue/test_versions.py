@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.folders import shipped
-from vault.catalogue.notices import Notice
-from vault.catalogue.versions import MOST_KEPT, Notices
+from vault.catalogue.notices import MOST_KEPT, Notice, Notices
 from vault.policy.policy_set import PolicySet
 
 TODAY = date(2026, 3, 5)

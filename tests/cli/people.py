@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.bootstrap import open_vault
 from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT

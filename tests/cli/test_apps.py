@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
-from vault.cli.moments import parse_expiry
+from vault.cli.options import parse_expiry
 from vault.cli.session import run
 from vault.errors import NotAuthenticated
 

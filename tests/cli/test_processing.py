@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from tests.cli.test_audit import make_and_read
-from vault.cli.moments import parse_since
+from vault.cli.options import parse_since
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
 

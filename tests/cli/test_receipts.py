@@ -7,9 +7,8 @@ import json
 import pytest
 
 from tests.cli.test_audit import make_and_read
-from vault.consent.receipts.receipt import check_receipt, told
-from vault.crypto.signed import parse
-from vault.crypto.signing import key_id, public_of_jwk
+from vault.consent.receipts.issue import check_receipt, told
+from vault.crypto.signing import key_id, parse, public_of_jwk
 
 YES = ("--purpose", "direct-marketing", "--decision", "given", "--notice", "marketing@3", "--method", "form")
 

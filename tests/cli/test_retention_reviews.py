@@ -11,7 +11,7 @@ import pytest
 from tests.cli.people import person_in
 from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT
-from vault.retention.reviews import Ended, open_reviews
+from vault.retention.review_store import Ended, open_reviews
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import person_in
-from vault.cli.retention_why import WIDTH, picture
-from vault.retention.why_shapes import Ground, Kept, Limit
+from vault.cli.retention import WHY_WIDTH, picture
+from vault.retention.explain import Ground, Kept, Limit
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 
@@ -56,8 +56,8 @@ def test_bars_reach_from_the_start_to_each_end():
     drawn = {line[:26].strip(): line[26:] for line in bars}
 
     assert years.split() == ["2020", "2024"]
-    assert drawn["accounting"] == "=" * (WIDTH - 1) + ">"
-    assert drawn["order-fulfilment"] == "=" * WIDTH
+    assert drawn["accounting"] == "=" * (WHY_WIDTH - 1) + ">"
+    assert drawn["order-fulfilment"] == "=" * WHY_WIDTH
     assert drawn["direct-marketing"].endswith("x")
-    assert len(drawn["direct-marketing"]) < len(drawn["limit short"]) < WIDTH
+    assert len(drawn["direct-marketing"]) < len(drawn["limit short"]) < WHY_WIDTH
     assert today[26:].index("^") == len(drawn["limit short"]) - 1

@@ -7,9 +7,8 @@ import json
 import pytest
 
 from tests.consent.receipts import FORMS, KEY, event, facts
-from vault.consent.receipts.receipt import signed_receipt
-from vault.crypto.signed import LARGEST
-from vault.crypto.signing import PublicKey, SigningKey, as_jwk
+from vault.consent.receipts.issue import signed_receipt
+from vault.crypto.signing import LARGEST, PublicKey, SigningKey, as_jwk
 
 OTHER = SigningKey(bytes(32))
 

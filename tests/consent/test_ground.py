@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.bootstrap import shipped_policies
-from vault.catalogue.terms import Article9, LegalBasis
+from vault.catalogue.model import Article9, LegalBasis
 from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import RESTRICTED, Ground, may_object, refusal
 from vault.consent.state import NOTHING, PurposeStanding, Standing

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vault.consent.event import Event
 from vault.consent.state import NOTHING, UNSAID, apply, fold, pack, unpack
 from vault.ids import new_id
-from vault.merging.says import carried
+from vault.merging.related_data import carried
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PURPOSES = ("news", "profiling")

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from tests.consent.receipts import AT, FORMS, KEY, KINDS, PERSON, RECORDER, SUBJECT, event, facts
 from vault.consent.event import RESTRICTION, By, Method, Source
+from vault.consent.receipts.issue import check_receipt, signed_receipt, told
 from vault.consent.receipts.model import SAID
-from vault.consent.receipts.receipt import check_receipt, signed_receipt, told
-from vault.crypto.signed import BadDocument, parse
-from vault.crypto.signing import SigningKey
+from vault.crypto.signing import BadDocument, SigningKey, parse
 
 each_form = pytest.mark.parametrize("form", FORMS)
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -141,7 +140,7 @@ def test_a_purpose_that_the_policies_do_not_know_any_more_is_told_by_its_name(fo
     ids=range(7),
 )
 def test_a_signed_document_that_is_no_receipt_is_told(change):
-    from vault.crypto.signed import sign
+    from vault.crypto.signing import sign
 
     receipt = json.loads(written(file_of(facts())))["receipt"]
     change(receipt)

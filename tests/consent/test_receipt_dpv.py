@@ -9,8 +9,8 @@ from pyld import jsonld
 
 from tests.consent.receipts import FORMS, KEY, KINDS, PERSON, event, facts, policies
 from vault.consent.receipts.dpv import CONTEXT, receipt
+from vault.consent.receipts.issue import signed_receipt
 from vault.consent.receipts.model import PurposeFacts
-from vault.consent.receipts.receipt import signed_receipt
 
 DPV, DCT, GDPR = "https://w3id.org/dpv#", "http://purl.org/dc/terms/", "https://w3id.org/dpv/legal/eu/gdpr#"
 CDV = "urn:customer-data-vault:receipt:"

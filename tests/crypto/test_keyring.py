@@ -15,8 +15,8 @@ from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context
 from vault.errors import CannotOpen, Conflict, InvalidInput, Misconfigured, NotFound, Unavailable
 from vault.ids import new_id
+from vault.storage.columns import KeyTable
 from vault.storage.database import Database
-from vault.storage.tables import KeyTable
 
 HERE = place("default", UUID(int=1), "profile", UUID(int=2))
 

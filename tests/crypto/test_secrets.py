@@ -13,12 +13,12 @@ import pytest
 import vault.crypto
 from tests.crypto.support import subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
+from vault.crypto.key_store import Tenants
 from vault.crypto.keyring import Keyring
+from vault.crypto.primitive import Secret
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey
-from vault.crypto.secret import Secret
 from vault.crypto.signing import SigningKey
 from vault.crypto.tenant_keys import KINDS, TenantKeys
-from vault.crypto.tenants import Tenants
 from vault.crypto.wrap import WrappingKey
 
 KEY = b"A canary that sings if shown: 32"

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.crypto.signed import LARGEST, BadDocument, check, parse, sign
-from vault.crypto.signing import SigningKey, key_id, to_text
+from vault.crypto.signing import LARGEST, BadDocument, SigningKey, check, key_id, parse, sign, to_text
 
 KEY = SigningKey(bytes(range(32)))
 LABEL = "cdv-test-v1"

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from tests.vaults import ADA
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.erasure.start import erasure_of
 from vault.erasure.workflow import ERASURE_STEPS
 from vault.ids import DEFAULT_TENANT, new_id

@@ -7,7 +7,7 @@ from uuid import UUID
 from tests.erasure.people import LATELY, ask, certificate, keys_of, run, somebody, state_of
 from tests.jobs.killing import Killable
 from tests.vaults import ADA
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 
 STEPS = "vault.erasure.workflow:ERASURE_STEPS"
 INSIDE = tuple(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.erasure.people import LATELY, LONG_AGO, ask, buy, certificate, erase, keys_of, run, somebody, state_of
 from tests.vaults import ADA
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.erasure.start import erasure_of
 from vault.ids import DEFAULT_TENANT
 

@@ -11,13 +11,13 @@ from tests.erasure.people import ask, certificate, keys_of, rows_of, run, somebo
 from tests.operations.imports import PURCHASES, Faults, bring_in, write_csv
 from tests.operations.requests.asking import show, submitted
 from tests.vaults import ADA
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.erasure import execute as take
 from vault.erasure.start import begin_erasure, erasure_of
 from vault.erasure.workflow import ERASURE_STEPS
 from vault.errors import Conflict, Unavailable
 from vault.ids import DEFAULT_TENANT
-from vault.requests.steps import hand_back
+from vault.requests.execution import hand_back
 
 
 async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):

@@ -12,7 +12,7 @@ from tests.vaults import ADA, Place, problem
 from vault.bootstrap import open_vault
 from vault.erasure import verify as prove
 from vault.erasure.start import erasure_of
-from vault.erasure.watch import ErasureWatch
+from vault.erasure.workflow import ErasureWatch
 from vault.errors import CannotOpen
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION

@@ -12,9 +12,8 @@ from vault.bootstrap import shipped_policies
 from vault.consent.state import NOTHING
 from vault.erasure.verdict import Claim, Item, lines, purposes_kept_for, verdicts
 from vault.policy.policy_set import PolicySet
-from vault.retention.applying import ends_of
 from vault.retention.clocks import Clocks
-from vault.retention.ends import Value
+from vault.retention.ends import Value, ends_of
 
 TODAY = date(2026, 3, 5)
 PROFILE = UUID(int=1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.held import purposes_of
-from vault.consent.state import Held, Standing
+from vault.consent.state import Held, Standing, purposes_of
 from vault.retention.holds import held_by, refusing
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)

@@ -20,7 +20,7 @@ from tests.erasure.people import (
 )
 from tests.holds.holding import HOLDS, certificates, go_on, hold_of, lift
 from tests.vaults import ADA, problem
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.erasure.start import erasure_of
 from vault.holds.resume_erasures import NAME, SOON, begin
 from vault.ids import DEFAULT_TENANT

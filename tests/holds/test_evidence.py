@@ -11,7 +11,7 @@ from tests.operations.ended import generalised
 from tests.rectify.asking import notices
 from tests.retention_sweep.people import go_to, swept, there
 from tests.vaults import ADA, problem
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.crypto.seal import place
 from vault.ids import DEFAULT_TENANT
 from vault.subjects.record_body import pack, unpack

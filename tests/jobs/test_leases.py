@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vault.jobs.engine import Place
 from vault.jobs.leases import Leases
-from vault.jobs.place import Place
 
 
 @pytest.fixture

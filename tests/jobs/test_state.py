@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vault.errors import Conflict
 from vault.ids import TenantId
-from vault.jobs.state import JobFailed, Task, decode, encode, first_task
+from vault.jobs.store import JobFailed, Task, decode, encode, first_task
 from vault.jobs.workflow import Work
 
 PERSONAL = [

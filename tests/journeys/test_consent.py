@@ -7,12 +7,12 @@ import re
 import pytest
 
 from tests.vaults import problem
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.bootstrap import apply_folders
 from vault.consent.append import compare
 from vault.consent.event import decode
 from vault.consent.expiry import expire_lapsed
-from vault.consent.receipts.receipt import check_receipt
+from vault.consent.receipts.issue import check_receipt
 
 MARKETING = {"purpose": "direct-marketing", "notice": "marketing@3", "method": "checkbox", "channel": "web"}
 READ = (["email"], "direct-marketing")

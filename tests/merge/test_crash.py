@@ -60,7 +60,7 @@ async def keys_of(node, subject):
 )
 async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
     from vault.merging import merge as run
-    from vault.merging import records
+    from vault.merging import reseal as records
 
     survivor, duplicate = await two(node)
     cut(monkeypatch, {"records": records, "run": run}[module], step, after=True)

@@ -9,8 +9,8 @@ import pytest
 
 from tests.merge.test_merge import merge
 from tests.vaults import ADA, OTHER, problem
-from vault.access.operator import at_the_console
-from vault.merging.pairs import STEPS, find_pairs
+from vault.access.callers import at_the_console
+from vault.merging.duplicates import STEPS, find_pairs
 from vault.subjects.tables import BLIND_INDEX
 
 

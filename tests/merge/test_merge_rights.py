@@ -21,11 +21,11 @@ from tests.operations.identity.test_sessions import signed_in
 from tests.operations.requests.asking import apply_rules, kept, move, moved, submitted, verified, work_off
 from tests.rectify.asking import carry_out
 from tests.vaults import ADA, problem
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.merging.pairs import find_pairs
+from vault.merging.duplicates import find_pairs
 from vault.recipients.store import list_notices
-from vault.requests.steps import hand_back, start_request
+from vault.requests.execution import hand_back, start_request
 from vault.requests.store import find_request
 from vault.requests.transaction import DETAILS, request_place
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from vault.consent.event import Event
 from vault.consent.state import apply, fold
 from vault.ids import new_id
-from vault.merging.says import carried
+from vault.merging.related_data import carried
 
 WHO = UUID(int=1)
 DAY = timedelta(days=1)

@@ -12,11 +12,10 @@ from tests.erasure.people import buy, erase
 from tests.operations.imports import PEOPLE, PURCHASES, bring_in, people_csv, subject_of, write_csv
 from tests.rectify.asking import carry_out
 from tests.vaults import ADA
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.consent.append import repair
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId
-from vault.retention.clocks import Clocks
-from vault.retention.store import at_day, clocks_of, join_clocks, move_clocks
+from vault.retention.clocks import Clocks, at_day, clocks_of, join_clocks, move_clocks
 from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_record
 from vault.subjects.record_body import happened_at, open_body, unpack

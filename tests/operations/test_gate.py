@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from tests.operations.ended import policies
 from tests.policy.folders import shipped
 from vault.catalogue.model import CLEAR
-from vault.consent.lawfulness import purpose_ground
-from vault.consent.legal_ground import may_object
+from vault.consent.legal_ground import may_object, purpose_ground
 from vault.consent.state import PurposeStanding, Standing
 from vault.policy.policy_set import PolicySet
-from vault.retention.applying import ends_of, schedule_of
 from vault.retention.clocks import Clocks
+from vault.retention.ends import ends_of, schedule_of
 from vault.retention.filter import Dates, Gate, _claims_itself, _ends
 from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Sealed, Stored, open_body

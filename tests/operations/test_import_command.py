@@ -130,8 +130,8 @@ def test_no_value_is_in_what_is_printed_logged_or_written(cdv, sqlite_place, tmp
 def test_the_progress_on_a_terminal_shows_no_value(tmp_path, monkeypatch):
     from rich.console import Console
 
-    from vault.cli import import_screen
-    from vault.imports.importing_lines import LineFault
+    from vault.cli import imports as import_screen
+    from vault.imports.lines import LineFault
 
     shown = (tmp_path / "shown").open("w+")
     monkeypatch.setattr(import_screen, "Console", lambda **_how: Console(file=shown, force_terminal=True, width=120))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 
 from vault.errors import InvalidInput, Misconfigured
-from vault.imports.importing_lines import LineMaker
+from vault.imports.lines import LineMaker
 from vault.imports.mapping import FileForm, parse_mapping
 from vault.imports.readers import CsvReader, JsonlReader, open_reader
 from vault.imports.survey import survey

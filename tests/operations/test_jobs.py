@@ -133,7 +133,7 @@ async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
 
 
 def test_the_plan_knows_a_job_for_every_kind_of_request():
-    from vault.requests.machine import KINDS
+    from vault.requests.model import KINDS
 
     assert set(KINDS) | {"notify"} <= set(room.WORKFLOWS)
     assert {name for name, workflow in room.WORKFLOWS.items() if name != workflow.name} == set()

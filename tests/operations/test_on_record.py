@@ -10,9 +10,9 @@ import pytest
 from tests.packages.made_up import with_package
 from tests.recipients.telling import one_notice
 from tests.vaults import ADA
-from vault.identity.session import add_session
-from vault.requests.steps import start_request
-from vault.retention.reviews import Ended, open_reviews, reviews_in
+from vault.identity.sessions import add_session
+from vault.requests.execution import start_request
+from vault.retention.review_store import Ended, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
 TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from tests.policy.folders import shipped
 from vault.audit.usage import Use
-from vault.governance import page
+from vault.governance import record_formats as page
 from vault.governance import record_formats as sheet
-from vault.governance.facts import Facts
 from vault.governance.processing_record import build
-from vault.governance.record_facts import grants_of
+from vault.governance.record_facts import Facts, grants_of
 from vault.governance.usage import Tally
 from vault.ids import TenantId
 from vault.policy.policy_set import PolicySet
@@ -50,7 +49,7 @@ def make(*uses, **files):
 
 
 def rows(record):
-    return list(csv.DictReader(io.StringIO(sheet.write(record), newline="")))
+    return list(csv.DictReader(io.StringIO(sheet.write_csv(record), newline="")))
 
 
 def test_the_sheet_has_a_row_for_each_purpose():
@@ -100,7 +99,7 @@ def test_whatever_a_cell_holds_it_begins_with_nothing_that_runs(text):
 
 def test_the_page_has_a_part_for_each_purpose_and_ends_with_the_findings():
     record = make(read())
-    text = page.write(record)
+    text = page.write_html(record)
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings == [each.title for each in record.activities] + ["Security measures", "Findings"]
     assert "| web-shop | unknown, not named | 1 | 1 | 2026-03-05 | 2026-03-05 | `email` |" in text
@@ -110,7 +109,7 @@ def test_the_page_has_a_part_for_each_purpose_and_ends_with_the_findings():
 
 def test_every_row_of_a_table_on_the_page_has_its_cells():
     purposes = shipped()["purposes.toml"].replace('owner = "Finance"', 'owner = "Finance | <b>Books</b> [x](y)"')
-    text = page.write(make(read(), purposes_toml=purposes))
+    text = page.write_html(make(read(), purposes_toml=purposes))
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert r"Finance \| \<b\>Books\</b\> \[x\](y)" in text
@@ -120,5 +119,5 @@ def test_a_policy_folder_without_a_controller_has_a_finding():
     record = make(controller_toml=None)
     assert record.controller is None
     assert record.findings[0].code == "controller-unstated"
-    assert "| Controller | not stated |" in page.write(record)
+    assert "| Controller | not stated |" in page.write_html(record)
     assert rows(record)[-1]["findings"].startswith("The policies do not say who the controller is")

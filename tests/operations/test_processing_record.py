@@ -13,7 +13,7 @@ from vault.audit import log as ledger
 from vault.clock import rfc3339
 from vault.context import Caller
 from vault.errors import Denied, InvalidInput
-from vault.governance.operations_processing_record import processing_record
+from vault.governance.processing_record import processing_record
 from vault.governance.tenants import add_app, disable_app, set_roles
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.policy.policy_set import PolicySet
@@ -253,7 +253,7 @@ async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
 @pytest.mark.parametrize(("field", "is_found"), [("profile.name.clear", False), ("profile.health_notes.clear", True)])
 async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(node, field, is_found):
     """The vault keeps no roles of such people, so that today's rules have to speak for them."""
-    from vault.principals.issuer import principal_id
+    from vault.principals.oidc import principal_id
 
     ada = await node.create()
     made = node.house.ledger.entry(

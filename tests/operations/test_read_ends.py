@@ -9,8 +9,8 @@ import pytest
 
 from tests.operations.ended import KEPT, START, Desk, at, generalised, policies
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.retention import clock_reader
-from vault.retention.reviews import Ended, decide_review, open_reviews, reviews_in
+from vault.retention import clocks as clock_reader
+from vault.retention.review_store import Ended, decide_review, open_reviews, reviews_in
 from vault.subjects.record_body import open_body, pack
 
 OVER = "retention-over"

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.retention.reviews import (
+from vault.retention.review_store import (
     Ended,
     clear_reviews,
     close_reviews,

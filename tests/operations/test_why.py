@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 
 from tests.erasure.people import buy, somebody
 from tests.vaults import problem
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.retention.explain import why
-from vault.retention.reviews import Ended, open_reviews
+from vault.retention.review_store import Ended, open_reviews
 
 ADA = "ada@example.org"
 

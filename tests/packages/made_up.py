@@ -9,9 +9,8 @@ from uuid import UUID
 import msgspec
 
 from vault.export import build
-from vault.export.build import build_package
-from vault.export.chunks import CHUNK
-from vault.export.package_job import PACKAGE_STEPS
+from vault.export.build import PACKAGE_STEPS, build_package
+from vault.export.store import CHUNK
 from vault.ids import TenantId, new_id
 from vault.jobs.workflow import Workflow
 from vault.requests.model import Due, Event, Request, Verification

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tests.packages.made_up import DEFAULT, approved, request_of
 from vault.export.collect import gather
-from vault.export.content import entries
+from vault.export.contents import entries
 from vault.ids import new_id
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import Maker, record_rows

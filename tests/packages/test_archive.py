@@ -14,14 +14,12 @@ from uuid import UUID
 
 import pytest
 
-from vault.crypto.signed import BadDocument
-from vault.crypto.signing import SigningKey
+from vault.crypto.signing import BadDocument, SigningKey
 from vault.errors import TooLarge
 from vault.export import archive
 from vault.export import verify as archive_check
 from vault.export.archive import MANIFEST, UnsafeName, check_name, write_archive
-from vault.export.manifest import Cover, signed_manifest
-from vault.export.verify import check_archive
+from vault.export.verify import Cover, check_archive, signed_manifest
 
 KEY = SigningKey(bytes(range(32)))
 MADE = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)

@@ -16,15 +16,21 @@ from vault.crypto.seal import place
 from vault.errors import CannotOpen, NotFound
 from vault.export import build
 from vault.export.archive import UnsafeName
-from vault.export.build import OUTRUN_SECONDS, build_package
-from vault.export.chunks import CHUNK, cut, open_chunk, package_place, seal_chunk
+from vault.export.build import OUTRUN_SECONDS, announce_package, build_package
 from vault.export.download import open_package
-from vault.export.expire import expire_packages
-from vault.export.package_job import announce_package
-from vault.export.store import drop_packages, find_package
+from vault.export.store import (
+    CHUNK,
+    cut,
+    drop_packages,
+    expire_packages,
+    find_package,
+    open_chunk,
+    package_place,
+    seal_chunk,
+)
 from vault.export.verify import check_archive
 from vault.ids import SubjectId
-from vault.requests.machine import WrongState
+from vault.requests.model import WrongState
 
 
 @pytest.fixture(autouse=True)

@@ -17,17 +17,15 @@ from tests.packages.somebody import PROFILE, RECORDS, buy, content_of, files_of,
 from tests.support import FixedClock
 from vault.access import authorization as decide
 from vault.access.callers import THE_PERSON, the_person
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.crypto.seal import place
 from vault.errors import NotFound
 from vault.export.build import build_package
-from vault.export.content import package_entries
-from vault.export.contents import data_file, schema
+from vault.export.contents import data_file, package_entries, schema
 from vault.export.download import open_package
 from vault.export.records import records
 from vault.ids import RecordId, SubjectId, new_id
-from vault.rectification.sealed import Sealer
-from vault.rectification.store import add_rectifications
+from vault.rectification.store import Sealer, add_rectifications
 from vault.subjects.record_body import Origin, pack, seal_values
 
 OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")

@@ -18,8 +18,7 @@ from vault.errors import CannotOpen, Denied, Gone, InvalidInput, NotFound
 from vault.export import build
 from vault.export.build import build_package
 from vault.export.download import open_package
-from vault.export.expire import expire_packages
-from vault.export.store import drop_packages
+from vault.export.store import drop_packages, expire_packages
 from vault.export.verify import check_archive
 from vault.http.middleware import Deadline
 from vault.ids import SubjectId

@@ -7,7 +7,7 @@ from datetime import date
 
 from tests.operations.ended import Desk, generalised, policies
 from tests.packages.somebody import files_of
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.consent.state import Held
 
 REVIEWED = '[limit.phones]\nmost = "P1Y"\nsince = "collected"\nfields = ["phone"]\nreason = "r"\nthen = "review"\n'

@@ -13,18 +13,15 @@ from typing import get_args
 import pytest
 
 from tests.packages.somebody import PROFILE, buy, files_of, somebody
-from vault.catalogue.terms import Article9, LegalBasis
+from vault.catalogue.model import Article9, LegalBasis
 from vault.consent import event as events
 from vault.export import html as page_module
-from vault.export.flow import MOST, Flow
+from vault.export.html import MOST, Flow, lines
 from vault.export.schema import InUse, RecipientTold
 from vault.export.translations import LANGUAGES, texts_in
-from vault.export.values import lines
 from vault.policy.policy_set import PolicySet
 from vault.rectification import store as rectifications
-from vault.requests.grounds import grounds_for
-from vault.requests.machine import KINDS, STATES
-from vault.requests.model import Regime
+from vault.requests.model import KINDS, STATES, Regime, grounds_for
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>'\"&{{ 7*7 }}"

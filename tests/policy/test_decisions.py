@@ -11,7 +11,7 @@ import pytest
 from tests.policy.folders import changed, shipped, with_rules
 from tests.support import FixedClock
 from vault.errors import InvalidInput
-from vault.policy.decisions import MOST_KEPT_NAMES, MOST_NAMES, Decisions
+from vault.policy.decision import MOST_KEPT_NAMES, MOST_NAMES, Decisions
 from vault.policy.policy_set import PolicySet
 
 POLICIES = PolicySet.load(shipped())

@@ -10,7 +10,7 @@ from sqlalchemy import delete, update
 from tests.policy.test_store import FIRST, SECOND, THIRD, database, elsewhere, policies
 from vault.errors import NotFound
 from vault.policy import store
-from vault.policy.tables import POLICY_VERSION
+from vault.policy.store import POLICY_VERSION
 
 __all__ = ["database", "elsewhere", "policies"]
 

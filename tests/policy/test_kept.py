@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.policy.kept import Kept
+from vault.policy.decision import Kept
 
 
 def test_an_answer_is_kept():

@@ -9,8 +9,7 @@ import pytest
 
 from tests.policy.folders import SHIPPED, changed, findings_of, only, shipped
 from vault.errors import PolicyInvalid
-from vault.policy.folder import MOST_BYTES
-from vault.policy.policy_set import PolicySet
+from vault.policy.policy_set import MOST_BYTES, PolicySet
 
 
 @pytest.fixture

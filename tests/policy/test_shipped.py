@@ -7,7 +7,7 @@ import pytest
 from tests.policy.folders import SHIPPED, shipped
 from vault.catalogue.collections import SPECIAL, within
 from vault.catalogue.consent import AGES, OTHER_AGE
-from vault.policy.decisions import Decisions
+from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
 
 POLICIES = PolicySet.from_folder(SHIPPED)

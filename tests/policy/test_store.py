@@ -12,8 +12,7 @@ from sqlalchemy import delete, func, insert, select, update
 from tests.policy.folders import shipped
 from vault.errors import NotFound, PolicyInvalid, Unavailable
 from vault.policy.policy_set import PolicySet
-from vault.policy.store import Policies
-from vault.policy.tables import NOTICE_TEXT, POLICY_VERSION
+from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, Policies
 from vault.storage.database import Database
 from vault.storage.migrate import upgrade
 

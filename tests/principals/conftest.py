@@ -13,8 +13,8 @@ from joserfc.errors import SecurityWarning
 
 from vault.principals.oidc import OidcIssuer
 from vault.principals.store import Principals
+from vault.storage.columns import DataTable
 from vault.storage.database import Database
-from vault.storage.tables import DataTable
 
 
 class Seconds:

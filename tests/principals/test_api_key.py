@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.ids import KeyId, new_id
-from vault.principals.api_key import digest, key_id_of, make_key, matches
+from vault.principals.principal import digest, key_id_of, make_key, matches
 
 KEY_ID = KeyId(UUID("01990000-0000-7000-8000-0000000000ff"))
 SECRET = "_-" * 21 + "A"

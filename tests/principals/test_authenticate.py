@@ -5,7 +5,7 @@ import pytest
 
 from vault.errors import NotAuthenticated, NotFound, Unavailable
 from vault.ids import KeyId, new_id
-from vault.principals.api_key import make_key
+from vault.principals.principal import make_key
 from vault.principals.store import LONGEST_BEARER, Principals
 
 

@@ -3,9 +3,8 @@ from uuid import UUID
 import pytest
 
 from vault.ids import new_id
-from vault.principals.api_key import digest
-from vault.principals.kept import KeptBearers
-from vault.principals.principal import Principal
+from vault.principals.principal import Principal, digest
+from vault.principals.store import KeptBearers
 
 ADA = Principal(id=UUID(int=1), tenant="default", name="ada", kind="app", roles=("support",))
 KEY = new_id()

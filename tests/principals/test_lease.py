@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.principals.lease import WINDOW, Leases, chunk, granted, window_start
+from vault.principals.rate_limit import WINDOW, Leases, chunk, granted, window_start
 
 KEY = ("default", 1, "read")
 

@@ -15,7 +15,7 @@ def _job(place, notice, clock):
         NOTIFY,
         notice.id,
         moment=clock.now(),
-        also=("vault.messaging.post:Post.send",),
+        also=("vault.messaging.http:Post.send",),
         settings={"webhooks_to_private_addresses": True},
     )
 

@@ -9,8 +9,8 @@ import pytest
 from tests.recipients.receiver import status
 from tests.recipients.telling import notices, one_notice, tell, with_webhook, work_off
 from tests.vaults import OTHER, problem
-from vault.recipients.chase import chase_recipients
 from vault.recipients.delivery import pending_notices
+from vault.recipients.notices import chase_recipients
 
 MINE, SENT = "/v1/notices:mine", "/v1/notices:sent"
 

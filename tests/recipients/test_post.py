@@ -12,8 +12,7 @@ import pytest
 from tests.certificates import make_certificate
 from tests.recipients.receiver import Receiver, status
 from vault.errors import InvalidInput
-from vault.messaging.http import checked_url, may_connect
-from vault.messaging.post import LARGEST_ANSWER, NotPosted, Post
+from vault.messaging.http import LARGEST_ANSWER, NotPosted, Post, checked_url, may_connect
 
 JSON = {"content-type": "application/json"}
 

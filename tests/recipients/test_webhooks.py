@@ -134,7 +134,7 @@ async def test_an_app_of_another_tenant_is_nobody(sqlite_node):
 
 async def test_whoever_is_no_app_has_no_webhook(sqlite_node):
     await sqlite_node.sql("DELETE FROM api_key")
-    from vault.access.operator import at_the_console
+    from vault.access.callers import at_the_console
     from vault.errors import InvalidInput
     from vault.recipients.webhooks import set_webhook
 

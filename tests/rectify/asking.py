@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.operations_workflows import WORKFLOWS
 from vault.requests.decide import approve_request
 from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request
 from vault.requests.submit import Asked, submit_request
-from vault.requests.verified import verify_request
+from vault.requests.verification import verify_request
+from vault.workflows import REQUEST_WORKFLOWS
 
 
 async def ask(node, subject, kind, *, purposes=(), **details):
@@ -36,7 +36,7 @@ async def approve(node, request):
 async def run(node, request):
     """Run the job of a request to its end; returns the request."""
     kind = (await state(node, request)).kind
-    assert await node.house.jobs.run_here(node.house, WORKFLOWS[kind], DEFAULT_TENANT, request) is None
+    assert await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, request) is None
     return await state(node, request)
 
 

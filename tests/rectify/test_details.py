@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import vault
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.errors import InvalidInput
 from vault.policy.policy_set import PolicySet
-from vault.requests.details import check_details
+from vault.requests.submit import check_details
 
 PURCHASE = "0199aaaa-0000-7000-8000-000000000001"
 

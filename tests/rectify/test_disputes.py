@@ -8,7 +8,7 @@ from tests.erasure.people import erase
 from tests.rectify.asking import listed
 from tests.rectify.test_rectification import details, profile
 from tests.vaults import OTHER, problem
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 
 SAYS = "I have never lived there."
 

@@ -8,9 +8,9 @@ from tests.rectify.asking import approve, ask, carry_out, consents, moves, notic
 from tests.vaults import problem
 from vault.consent.append import compare
 from vault.ids import DEFAULT_TENANT
-from vault.rectification.steps import uphold, withdraw
+from vault.rectification.correct import uphold, withdraw
 from vault.requests.decide import approve_request, cancel_request, reject_request, reopen_request
-from vault.requests.steps import hand_back, start_request
+from vault.requests.execution import hand_back, start_request
 
 GIVEN = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox"}
 FRAUD = "fraud-prevention"

@@ -9,9 +9,8 @@ import pytest
 from tests.rectify.asking import approve, ask, carry_out, listed, moves, notices, run, shown, state, verify
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.rectification.sealed import open_details
-from vault.rectification.steps import rectify
-from vault.rectification.store import rectifications_of
+from vault.rectification.correct import rectify
+from vault.rectification.store import open_details, rectifications_of
 from vault.subjects.record_body import unpack
 from vault.subjects.tables import RECORD
 

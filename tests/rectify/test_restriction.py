@@ -7,7 +7,7 @@ import asyncio
 from tests.rectify.asking import ask, carry_out, consents, listed, notices, state, verify
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT
-from vault.rectification.steps import restrict
+from vault.rectification.correct import restrict
 
 
 async def lift(node, subject, what="lift", **body):
@@ -140,7 +140,7 @@ async def test_a_step_that_is_run_again_restricts_once(node):
 
 async def test_two_workers_of_one_job_restrict_once(node):
     from vault.requests.decide import approve_request
-    from vault.requests.steps import start_request
+    from vault.requests.execution import start_request
 
     subject = await node.create()
     request = await ask(node, subject, "restriction", ground="claims")

@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from vault.requests.grounds import grounds_for
-from vault.requests.machine import KINDS
+from vault.requests.model import KINDS, grounds_for
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from vault.requests.machine import CLOSED, KINDS, OPEN, STATES, TABLE, WrongState, after
-from vault.requests.machine import Move as Moves
+from vault.requests.model import CLOSED, KINDS, OPEN, STATES, TABLE, WrongState, after
+from vault.requests.model import Move as Moves
 
 MOVES = Moves.__args__
 PICTURE = """

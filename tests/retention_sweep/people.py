@@ -16,8 +16,8 @@ from vault.ids import DEFAULT_TENANT
 from vault.policy.policy_set import PolicySet
 from vault.subjects.record_body import unpack
 from vault.subjects.tables import RECORD
-from vault.sweep.pace import Pace
-from vault.sweep.sweeps import sweep
+from vault.sweep.query import sweep
+from vault.sweep.run import Pace
 
 __all__ = ["ADA", "DEFAULT_TENANT", "buy", "keys_of", "rows_of", "somebody", "state_of"]
 

@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import people_in
 from tests.support import FixedClock
-from vault.cli.retention_sweeps import _calendar
+from vault.cli.retention import _calendar
 from vault.sweep.safeguard import FEW
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]

@@ -17,10 +17,9 @@ from tests.retention_sweep.people import (
     there,
 )
 from tests.vaults import problem
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.crypto.seal import SubjectKeys
-from vault.sweep.query import due
-from vault.sweep.sweeps import dry_run, list_sweeps, start_sweep
+from vault.sweep.query import dry_run, due, list_sweeps, start_sweep
 
 LAST_DAY = date(2029, 3, 5)
 DUE, SWEEPS = "/v1/retention/due", "/v1/retention/sweeps"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from vault.consent.state import Held, PurposeStanding, Standing, pack
 from vault.policy.policy_set import PolicySet
-from vault.retention.applying import day_of, ends_of, values_of
 from vault.retention.clocks import Clocks
+from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Stored, happened_at, unpack

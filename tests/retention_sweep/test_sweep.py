@@ -29,9 +29,9 @@ from tests.retention_sweep.people import (
 from vault.consent.state import Held, Standing, pack
 from vault.subjects.blind_index import digests
 from vault.sweep import apply as act
+from vault.sweep.query import sweep
 from vault.sweep.run import run_sweep
 from vault.sweep.store import SILENT, sweep_under_way
-from vault.sweep.sweeps import sweep
 
 LAST_DAY = date(2029, 3, 5)
 """Three years after the last contact, which is the day on which the person came in."""
@@ -262,7 +262,7 @@ async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(n
 
 @pytest.mark.parametrize("per_minute", [1, 9, 100, 60_000])
 async def test_it_never_looks_at_more_people_a_minute_than_allowed(per_minute):
-    from vault.sweep.pace import Pace
+    from vault.sweep.run import Pace
 
     at, seen = [0.0], []
 

@@ -14,8 +14,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 import vault
+from vault.storage.columns import DataTable, KeyTable, LedgerTable
 from vault.storage.migrate import is_current, upgrade
-from vault.storage.tables import DataTable, KeyTable, LedgerTable
 
 for module in pkgutil.walk_packages(vault.__path__, "vault."):
     if not module.name.endswith("__main__"):  # whatever room has tables, they are on the list then

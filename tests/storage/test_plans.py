@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import create_engine
 
 import vault
+from vault.storage.columns import DataTable, KeyTable
 from vault.storage.query import Query
-from vault.storage.tables import DataTable, KeyTable
 
 MODULES = [
     importlib.import_module(each.name)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.catalogue.model import Field, Index
-from vault.catalogue.terms import Sensitivity
+from vault.catalogue.model import Field, Index, Sensitivity
 from vault.catalogue.types import index_text
 from vault.crypto.derive import IndexKeys
 from vault.subjects.blind_index import PREFIXES, digests, matches, sought, tail_length

@@ -1,9 +1,13 @@
-"""Steps 2 to 5 of every operation on fields: ask the policies, keep what they say, write down what they refuse."""
+"""Steps 2 to 5 of every operation on fields: ask the policies, keep what they say, write down what they refuse.
+
+Rights on the vault's own resources (``vault:audit``, ``vault:principals`` …), by the same policies as fields.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vault.access.callers import OPERATOR
 from vault.errors import Denied, InvalidInput, Refusal
 
 if TYPE_CHECKING:
@@ -13,6 +17,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, House
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
+
 
 SUBJECT_NOT_FOUND = Refusal(
     "subject-not-found",
@@ -119,3 +124,30 @@ async def require_all(
     )
     await house.ledger.append(made)
     raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(made.id))
+
+
+async def require_right(house: House, caller: Caller, resource: str, verb: str, *, audited_as: Action) -> None:
+    """Go on only where a role of the caller's has a right on a resource of the vault itself.
+
+    The command line is asked for none: whoever uses it holds the vault's folder and its root key.
+
+    Raises:
+        Denied: no role has it; that is on the audit log before it is raised.
+    """
+    if caller.principal.id == OPERATOR:
+        return
+    active = house.policies.active(caller.tenant)
+    verdict = active.decisions.may(caller.principal.roles, resource, verb)
+    if verdict.granted:
+        return
+    made = entry(
+        house,
+        caller,
+        action=audited_as,
+        decision="denied",
+        code=verdict.code,
+        rule=verdict.rule,
+        policy=active.version,
+    )
+    await house.ledger.append(made)
+    raise Denied(verdict.detail, code=verdict.code, audit=str(made.id))

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from vault.context import Caller
-from vault.ids import PrincipalId
+from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
     from vault.ids import TenantId
+
 
 JOBS: Final = UUID("00000000-0000-7000-8000-000000000003")
 """Stands on the audit log for what the vault does by itself: the steps of jobs, and approvals by rule."""
@@ -26,3 +27,13 @@ def by_itself(tenant: TenantId, request_id: str = "job") -> Caller:
 def the_person(tenant: TenantId, request_id: str) -> Caller:
     """Make the caller that a person is about their own data; has no right by any role."""
     return Caller(Principal(PrincipalId(THE_PERSON), tenant, "the-person", "app", ()), request_id)
+
+
+OPERATOR = UUID("00000000-0000-7000-8000-000000000001")
+"""Stands on the audit log for whoever works at the command line."""
+
+
+def at_the_console(tenant: TenantId = DEFAULT_TENANT) -> Caller:
+    """Make the caller that the command line is."""
+    principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
+    return Caller(principal, "command-line")

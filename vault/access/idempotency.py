@@ -14,10 +14,9 @@ from sqlalchemy import Column, LargeBinary, SmallInteger, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field
 
-from vault.access.on_record import note_failure
+from vault.access.recording import note_failure
 from vault.errors import Conflict, InvalidInput, VaultError
-from vault.storage.columns import Id, Moment
-from vault.storage.tables import DataTable
+from vault.storage.columns import DataTable, Id, Moment
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

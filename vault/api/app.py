@@ -12,34 +12,24 @@ from pydantic.json_schema import models_json_schema
 from vault.access.sign_in import SignIns
 from vault.api.responses import EVERYWHERE, refusals
 from vault.api.routes import (
-    audit,
-    consents_import,
+    consent,
+    erasure,
+    export,
+    governance,
     holds,
     identity,
-    jobs,
     me,
-    merging,
-    notices,
-    objections,
+    operations,
     policies,
     read,
-    receipts,
     recipients,
-    records,
-    relationship,
+    rectification,
     requests,
     retention,
-    reviews,
     subjects,
+    sweep,
 )
-from vault.api.routes import consent as consents
-from vault.api.routes import erasure as erasures
-from vault.api.routes import export as packages
-from vault.api.routes import governance as processing
-from vault.api.routes import operations as health
-from vault.api.routes import rectification as rectifications
-from vault.api.routes import sweep as sweeps
-from vault.api.schemas import common as bodies
+from vault.api.schemas import common
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.metrics import Sizes
@@ -86,7 +76,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
     # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
-    app.add_api_route(read.PATH, health.alive, methods=["POST"], include_in_schema=False)
+    app.add_api_route(read.PATH, operations.alive, methods=["POST"], include_in_schema=False)
     app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
     return app
 
@@ -96,33 +86,29 @@ def _routes() -> list[BaseRoute]:
     """Collect all routes but the hot one, once a process: to analyse them takes longer than to open a vault."""
     router = APIRouter(redirect_slashes=False)
     for each in (
-        subjects,
-        merging,
-        records,
-        consents,
-        consents_import,
-        receipts,
-        objections,
-        requests,
-        erasures,
-        retention,
-        reviews,
-        sweeps,
-        holds,
-        relationship,
-        identity,
-        me,
-        packages,
-        rectifications,
-        policies,
-        notices,
-        recipients,
-        processing,
-        audit,
-        jobs,
-        health,
+        subjects.router,
+        subjects.records_router,
+        consent.router,
+        consent.objections_router,
+        requests.router,
+        erasure.router,
+        retention.router,
+        retention.reviews_router,
+        sweep.router,
+        holds.router,
+        identity.router,
+        me.router,
+        export.router,
+        rectification.router,
+        policies.router,
+        policies.notices_router,
+        recipients.router,
+        governance.router,
+        governance.audit_router,
+        operations.router,
+        operations.jobs_router,
     ):
-        router.include_router(each.router, responses={} if each is health else refusals(*EVERYWHERE))
+        router.include_router(each, responses={} if each is operations.router else refusals(*EVERYWHERE))
     return router.routes
 
 
@@ -137,7 +123,7 @@ def _decisions(vault: Vault) -> dict[str, int]:
 def _schemas() -> dict[str, Any]:
     """Write the schemas to which the hot route refers."""
     template = "#/components/schemas/{model}"
-    both = [(bodies.ReadResult, "serialization"), (bodies.Problem, "serialization")]
+    both = [(common.ReadResult, "serialization"), (common.Problem, "serialization")]
     _names, schema = models_json_schema(both, ref_template=template)  # type: ignore[arg-type]
     return dict(schema["$defs"])
 

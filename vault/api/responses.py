@@ -1,10 +1,54 @@
-"""How the OpenAPI document describes refusals: RFC 9457 problems, by status."""
+"""How answers are written: JSON by msgspec, with the vault's raw values in it as they were sealed.
+
+Answer with a file that is made while it is sent.
+
+How the OpenAPI document describes refusals: RFC 9457 problems, by status.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+from starlette.responses import Response, StreamingResponse
+
+from vault.clock import rfc3339
 from vault.http.problems import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vault.export.download import Download
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Write an answer."""
+    return Response(_encoder.encode(body), status, headers, "application/json")
+
+
+def moment(value: datetime | None) -> str | None:
+    """Write a time."""
+    return None if value is None else rfc3339(value)
+
+
+def file_response(download: Download) -> StreamingResponse:
+    """Send a package, to be saved and in no way kept on the way there.
+
+    Its length is told first, so that whoever gets less notices.
+    """
+    headers = {
+        "Content-Length": str(download.size),
+        "Content-Disposition": f'attachment; filename="{download.name}"',
+        "Cache-Control": "no-store",
+    }
+    if download.digest is not None:
+        headers["Content-Digest"] = f"sha-256=:{b64encode(download.digest).decode()}:"  # RFC 9530
+    return StreamingResponse(download.stream, headers=headers, media_type=download.media_type)
+
 
 PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 TEXTS: Final = {

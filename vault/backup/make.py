@@ -7,42 +7,51 @@
    under a final name but files of which no manifest speaks; the next backup or thinning out takes them away.
 
 The root key is never in a backup, nor is the state of jobs, which is found anew from the tables.
+
+The policies and settings of a vault's folder as a tar archive; they are small. Never the root key, wherever it lies.
+
+Links are followed, for whoever keeps policies elsewhere and links to them would find none after a restore; a link that
+leads to where it lies itself, or above the vault, is left out.
+
+What the audit log says of backups: each tenant's log, for each tenant's people are in them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import shutil
+import tarfile
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.on_record import note_failure
-from vault.access.operator import at_the_console
-from vault.backup.archive import FOLDER as FOLDER  # noqa: PLC0414 - what a restore brings back
-from vault.backup.archive import archived
+from vault.access.authorization import entry
+from vault.access.callers import at_the_console
+from vault.access.recording import note_failure
 from vault.backup.location import ENDING, PART, Backup, name_of
 from vault.backup.manifest import DATABASES, NAME, FileFacts, Manifest, write_manifest
-from vault.backup.note import note_backup
 from vault.backup.sealed_file import Sealing, being_made, cannot_write, publish, seal_file, sync_folder, write_file
 from vault.backup.snapshot import pinned
+from vault.errors import Misconfigured
 from vault.ids import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+    from uuid import UUID
 
-    from vault.backup.contents import Contents
     from vault.backup.location import Places
     from vault.backup.manifest import Kind
     from vault.backup.postgres_tools import PostgresTools
     from vault.backup.sealed_file import Written
-    from vault.backup.snapshot import Snapshot
+    from vault.backup.snapshot import Contents, Snapshot
     from vault.catalogue.retention import Period
     from vault.context import House
     from vault.crypto.providers import KeyProvider
     from vault.storage.migrate import Which
+
 
 _MODE: Final = 0o700
 
@@ -218,3 +227,75 @@ def _facts(
         for kind in DATABASES
     }
     return facts | {"folder": FileFacts(size=written["folder"].size, sha256=written["folder"].sha256)}
+
+
+FOLDER: Final = ("cdv.toml", "policies", "tenants")
+"""What of the vault's folder goes along."""
+_ROOT_KEY: Final = b"cdv-root-"
+
+
+def archived(folder: Path) -> bytes:
+    """Put what of a vault's folder goes into a backup into an archive.
+
+    Raises:
+        Misconfigured: some of it cannot be read.
+    """
+    archive = io.BytesIO()
+    above = frozenset((folder.resolve(), *folder.resolve().parents))
+    try:
+        with tarfile.TarFile(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT, dereference=True) as tar:
+            for name in FOLDER:
+                for path, inside in _found(folder / name, name, above):
+                    tar.add(path, arcname=inside, recursive=False, filter=_nobodys)
+    except OSError as error:
+        raise Misconfigured(
+            f"the vault's policies and settings cannot be read: {error.strerror or type(error).__name__}",
+            hint="see whether all in cdv.toml, policies and tenants belongs to the vault's user",
+        ) from None
+    return archive.getvalue()
+
+
+def _found(path: Path, inside: str, above: frozenset[Path]) -> Iterator[tuple[Path, str]]:
+    """Find files and folders, with the names that they get; ``above`` are those that lead here."""
+    real = path.resolve()
+    if real in above:
+        return
+    if path.is_dir():
+        yield path, inside
+        for each in sorted(path.iterdir()):
+            yield from _found(each, f"{inside}/{each.name}", above | {real})
+    elif path.is_file() and not _is_root_key(path):
+        yield path, inside
+
+
+def _is_root_key(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_ROOT_KEY)) == _ROOT_KEY
+
+
+def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out whom it belongs to."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+async def note_backup(house: House, backup: UUID, code: str | None, *, decision: str = "allowed") -> None:
+    """Write down, for every tenant, that a backup was made, tried or thinned out; durable before it returns.
+
+    One that was made is written on the ledger of tombstones too: by that a restore knows whose ledger it is.
+
+    Args:
+        house: the rooms.
+        backup: its id.
+        code: ``verified``, ``pruned`` or ``keys-pruned``; none where it was made.
+        decision: ``failed`` where a try did not succeed.
+
+    Raises:
+        Unavailable: the audit log, or for a backup that was made the ledger of tombstones, does not answer.
+    """
+    if code is None and decision == "allowed":
+        await house.tombstones.add_backup(backup, house.clock.now())
+    for tenant in await house.keyring.tenants():
+        made = entry(house, at_the_console(tenant), action="backup", decision=decision, target=backup, code=code)
+        await house.ledger.append(made)

@@ -10,8 +10,8 @@ import shutil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.backup.location import ENDING, OURS, PART, find_all, has_manifest, listed
+from vault.backup.make import note_backup
 from vault.backup.manifest import KINDS, NAME
-from vault.backup.note import note_backup
 from vault.backup.sealed_file import cannot_delete, is_being_made, sync_folder
 from vault.errors import InvalidInput, Misconfigured
 

@@ -10,38 +10,79 @@ said no and later yes again, it cannot know, and leaves it at the no.
 3. The databases' files are cleaned, and looked through for every erasure; each gets its certificate anew.
 4. The sweep of retention takes what has ended since.
 5. The gate is opened, with the audit entry, in one transaction.
+
+Take away once more what was taken from apps after a backup: keys, roles, and all access.
+
+Say no once more: withdrawals, refusals, objections and restrictions that came after a backup.
+
+Erase once more: the people, and the parts of people, who were erased after a backup.
+
+Place and lift once more the holds that were placed and lifted after a backup.
+
+Sweep once after a restore: what had ended, and was swept since the backup, is there again and goes again.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections import defaultdict
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import uuid5
 
-from sqlalchemy import delete
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import delete, update
 
 from vault.access.authorization import entry
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.backup.gate import close_all, waiting, waiting_in
-from vault.backup.replay_access import bar_again
-from vault.backup.replay_denials import deny_again
-from vault.backup.replay_erasures import erase_again, prove_again
-from vault.backup.replay_holds import hold_again
-from vault.backup.replay_sweep import sweep_again
-from vault.consent.denials import read_denial
-from vault.errors import Misconfigured
+from vault.catalogue.model import Scope
+from vault.consent.append import read_denial, stays_restricted
+from vault.consent.state import fold, pack, unpack
+from vault.erasure import verify as prove
+from vault.erasure.certificate import certify
+from vault.erasure.execute import take_away
+from vault.erasure.related_data import lock_requests
+from vault.erasure.verdict import Claim
+from vault.errors import Misconfigured, NotFound
+from vault.holds import restore_lines as holds_lines
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
-from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
+from vault.lifecycle.erasures import (
+    RETENTION,
+    Erasure,
+    Facts,
+    add_erasure,
+    add_tombstones,
+    drop_erasure,
+    erasures_of,
+    find_erasure,
+)
 from vault.lifecycle.restore_lines import Joined, read_access, read_erasure, read_merge
+from vault.subjects.changes import locked_subject, mark_due, person, set_standing
+from vault.subjects.merged import locked_subjects
+from vault.subjects.store import GONE
+from vault.sweep.apply import end_erasures
+from vault.sweep.query import sweep
+from vault.sweep.run import Pace
+from vault.sweep.tables import RETENTION_SWEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from vault.backup.gate import Restore
+    from vault.consent.event import Event
     from vault.context import House
-    from vault.ids import TenantId
     from vault.lifecycle.restore_ledger import Tombstone
+    from vault.lifecycle.restore_lines import AccessLine, ErasureLine
+
 
 OVERLAP: Final = timedelta(days=1)
 """How far before the backup the ledger is read: further than the clocks of two nodes differ, or a transaction takes."""
@@ -189,3 +230,297 @@ async def _open(house: House, restore: Restore, replayed: Replayed) -> None:
             for each in tenants
         ]
         await house.ledger.append_in(connection, made)
+
+
+async def bar_again(house: House, tenant: TenantId, line: AccessLine) -> bool:
+    """Do what a line of an access tells of; of an app that came after the backup there is nothing to be taken.
+
+    A backup that knows the audit entry of it knows all of it, and what was given back later too. Roles are only ever
+    taken away: one that was given after the backup is given again by people.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        line: what was done.
+
+    Returns:
+        whether it had yet to be done.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    if await house.ledger.has(tenant, line.entry):
+        return False
+    async with house.data.transaction() as connection:
+        try:
+            changed = await _bar(house, connection, tenant, line)
+        except NotFound:
+            return False
+        if changed:
+            made = entry(house, at_the_console(tenant), action=line.action, decision="allowed", target=line.target)
+            await house.ledger.append_in(connection, [made])
+    return changed
+
+
+async def _bar(house: House, connection: AsyncConnection, tenant: TenantId, line: AccessLine) -> bool:
+    if line.action == "revoke-key":
+        return await house.principals.revoke_key(connection, tenant, KeyId(line.target))
+    whom = PrincipalId(line.target)
+    principal = await house.principals.get(connection, tenant, whom)
+    if line.action == "disable-principal":
+        await house.principals.disable(connection, tenant, whom)
+        return principal.state != "disabled"
+    left = [each for each in principal.roles if each not in line.roles]
+    await house.principals.set_roles(connection, tenant, whom, left)
+    return len(left) < len(principal.roles)
+
+
+async def deny_again(house: House, tenant: TenantId, said: Sequence[tuple[SubjectId, Event]]) -> int:
+    """Append events of one tenant that are missing in the restored ledger of consents, by one transaction.
+
+    Where a person stands is then summed up anew from all of their events.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        said: who, and what; an event of somebody who was merged since is given for both.
+
+    Returns:
+        how many were missing.
+
+    Raises:
+        Unavailable: the database does not answer; nothing of it is in.
+    """
+    events: defaultdict[SubjectId, list[Event]] = defaultdict(list)
+    for subject, event in said:
+        events[subject].append(replace(event, subject=subject))
+    async with house.data.transaction() as connection:
+        rows = await locked_subjects(connection, tenant, list(events))
+        there = await house.consents.events_of(connection, tenant, list(rows))
+        told: list[UUID] = []
+        added = 0
+        for subject, row in rows.items():
+            known = there.get(subject, [])
+            missing = _missing(known, events[subject])
+            if missing and row.state not in GONE:
+                await _add(house, connection, tenant, row, known, missing)
+                told.append(row.pseudonym)
+                added += len(missing)
+        if added:
+            await mark_due(connection, tenant, list(rows), house.clock.now())
+            made = entry(
+                house,
+                at_the_console(tenant),
+                action="restore",
+                decision="allowed",
+                code="denied-again",
+                subjects=tuple(told),
+                count=added,
+            )
+            await house.ledger.append_in(connection, [made])
+    return added
+
+
+def _missing(known: Sequence[Event], events: Sequence[Event]) -> list[Event]:
+    there = {each.id for each in known}
+    return list({each.id: each for each in events if each.id not in there}.values())
+
+
+async def _add(
+    house: House,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    row: Any,
+    known: Sequence[Event],
+    missing: Sequence[Event],
+) -> None:
+    await house.consents.add(connection, tenant, missing)
+    before = unpack(row.standing)
+    summed = fold(sorted([*known, *missing], key=lambda event: event.id))
+    standing = replace(summed, holds=before.holds, kept_for=before.kept_for)
+    await set_standing(connection, tenant, row.id, pack(standing), restricted=stays_restricted(row, standing))
+
+
+LAST: Final = "done"
+
+
+async def erase_again(house: House, tenant: TenantId, whom: Sequence[SubjectId], line: ErasureLine) -> list[UUID]:
+    """Carry an erasure out again, down to the destruction of the keys; done already, it changes nothing.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        whom: the person, and those who had been merged into them: in the backup they may be people of their own.
+        line: what was done.
+
+    Returns:
+        the erasures that have yet to be proven.
+
+    Raises:
+        CannotOpen: a value that a law keeps does not open.
+        NotProven: an earlier erasure of the same person does not come to its end.
+        Unavailable: a database does not answer.
+    """
+    unproven = []
+    before = await _find(house, tenant, line.erasure)
+    for number, subject in enumerate(whom):
+        its = line.erasure if number == 0 else uuid5(line.erasure, str(subject))
+        if await _lay_down(house, tenant, subject, its, line):
+            unproven.append(its)
+            await _take(house, tenant, its, line)
+    if line.scope == Scope():
+        await _destroy_stray_keys(house, tenant, whom)
+    if before is None or before.state != LAST:  # else the backup has its tombstones, but for those who came back since
+        async with house.data.transaction() as connection:
+            await add_tombstones(connection, tenant, line.erasure, line.digests(), house.clock.now())
+    return unproven
+
+
+async def prove_again(
+    house: House, erasures: Sequence[tuple[TenantId, UUID]], told: Callable[[str, int], None]
+) -> None:
+    """Clean the files, look that nothing is left, and sign the certificates: once for all erasures of a replay.
+
+    Raises:
+        NotProven: something of an erased person is still found.
+        Unavailable: a database does not answer.
+    """
+    if not erasures:
+        return
+    clean = False
+    while not clean:
+        clean = await house.keyring.scrub() and await house.data.scrub(prove.TOUCHED)
+        await asyncio.sleep(0 if clean else prove.SOON)
+    for number, (tenant, erasure) in enumerate(erasures, 1):
+        await prove.go_on(house, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
+        await _finish(house, tenant, erasure)
+        told("proven", number)
+
+
+async def _lay_down(house: House, tenant: TenantId, subject: SubjectId, its: UUID, line: ErasureLine) -> bool:
+    """Lay an erasure down as it was; tells whether it has yet to come to its end."""
+    await _make_room(house, tenant, subject, its)
+    async with house.data.transaction() as connection:
+        await lock_requests(connection, tenant, subject)
+        row = await locked_subject(connection, tenant, subject)
+        earlier = await find_erasure(connection, tenant, its, lock=True)
+        if earlier is not None:
+            return earlier.state != LAST
+        if row is None or row.state == "erased":
+            return False
+        laid = Erasure(
+            id=its,
+            request=line.request,
+            subject=subject,
+            state="begun",
+            started_at=line.started_at,
+            changed_at=house.clock.now(),
+            facts=Facts(scope=line.scope, cause=line.cause, rests=line.rests, resumes=line.resumes),
+        )
+        await add_erasure(connection, tenant, laid)
+        return True
+
+
+async def _make_room(house: House, tenant: TenantId, subject: SubjectId, its: UUID) -> None:
+    """End another erasure of the same person that was under way in the backup; one that took nothing yet is dropped."""
+    async with house.data.transaction() as connection:
+        earlier = await erasures_of(connection, tenant, subject)
+        others = [each for each in earlier if each.id != its and each.finished_at is None]
+        for each in others:
+            if each.state == "begun":
+                await drop_erasure(connection, tenant, each.id)
+    for each in others:
+        if each.facts.cause == RETENTION:
+            await end_erasures(house, tenant, [each])  # by a sweep: nothing is proven to anybody
+        elif each.state != "begun":
+            await _finish(house, tenant, each.id)
+
+
+async def _take(house: House, tenant: TenantId, its: UUID, line: ErasureLine) -> None:
+    erasure = await _find(house, tenant, its)
+    if erasure is not None and erasure.state == "begun":
+        try:
+            claims = [Claim(*each) for each in line.claims]
+            await take_away(house, tenant, erasure, replayed=claims, gone=line.gone)
+        except NotFound:  # there is nobody left of whom a part could go
+            async with house.data.transaction() as connection:
+                await drop_erasure(connection, tenant, its)
+        erasure = await _find(house, tenant, its)
+    if erasure is not None and erasure.state == "taken":
+        await prove.destroy_keys(house, tenant, erasure)
+
+
+async def _finish(house: House, tenant: TenantId, its: UUID) -> None:
+    """Bring an erasure that has taken away to its end."""
+    while (erasure := await _find(house, tenant, its)) is not None and erasure.state not in {"begun", LAST}:
+        seconds = None
+        if erasure.state == "taken":
+            await prove.destroy_keys(house, tenant, erasure)
+        elif erasure.state == "destroyed":
+            seconds = await prove.scrub(house, tenant, erasure)
+        elif erasure.state == "scrubbed":
+            seconds = await prove.look(house, tenant, erasure)
+        else:
+            await certify(house, tenant, erasure)
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+
+
+async def _destroy_stray_keys(house: House, tenant: TenantId, whom: Sequence[SubjectId]) -> None:
+    """Destroy the keys of people of whom there is no row: a key is made durable before the person is."""
+    async with house.data.reading() as connection:
+        stray = [each for each in whom if await person(connection, tenant, each) is None]
+    await house.keyring.destroy_subject_keys(tenant, stray)
+
+
+async def _find(house: House, tenant: TenantId, its: UUID) -> Erasure | None:
+    async with house.data.reading() as connection:
+        return await find_erasure(connection, tenant, its)
+
+
+async def hold_again(house: House, tenant: TenantId, body: bytes, joined: Joined) -> None:
+    """Do what a line of a hold tells of; it covers those too who were merged since into whom it covers.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        body: of the line.
+        joined: who was merged into whom since the backup.
+
+    Raises:
+        Unavailable: the database does not answer.
+    """
+    line = holds_lines.read_hold(body)
+
+    def all_of(people: Iterable[UUID]) -> tuple[UUID, ...]:
+        return tuple(dict.fromkeys(other for each in people for other in joined.of(tenant, each)))
+
+    line = replace(line, added=all_of(line.added), removed=all_of(line.removed))
+    await holds_lines.hold_again(house, tenant, msgspec.json.encode(line))
+
+
+PER_MINUTE: Final = 10**9
+"""Nobody works with a vault that is closed, so nobody has to be spared."""
+
+
+async def sweep_again(house: House, tenant: TenantId, told: Callable[[str, int], None]) -> None:
+    """Take what has ended, of everybody who is due.
+
+    Whoever was at a sweep when the backup was made is not any more.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        told: is told how many people were looked at.
+
+    Raises:
+        Unavailable: a database does not answer.
+    """
+    table = RETENTION_SWEEP
+    async with house.data.transaction() as connection:
+        mine = (table.c.tenant_id == tenant, table.c.finished_at.is_(None))
+        await connection.execute(update(table).where(*mine).values(runner=None))
+    with suppress(NotFound):  # no policies are in force: nothing is known to have ended
+        pace = Pace(PER_MINUTE, time.monotonic, asyncio.sleep)
+        # Much may have been swept since the backup; should that have been a mistake, the backup is still there.
+        await sweep(house, tenant, watch=lambda run: told("swept", run.counts.people), pace=pace, confirm=True)

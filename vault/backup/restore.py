@@ -7,15 +7,20 @@
 4. The main database, together with the row that keeps it closed. The order has been carried out, and goes.
 
 What comes after that is :mod:`vault.backup.replay`.
+
+One restore at a time in a folder.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import io
 import json
+import os
 import shutil
 import tarfile
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -24,27 +29,27 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import func, select
 
-from vault.backup.bring_back import bring_back, bring_back_closed, is_back, require_alone, sqlite_path
 from vault.backup.gate import ORDER, TABLE, Facts, Restore, row_of
-from vault.backup.load import require_empty
+from vault.backup.load import bring_back, bring_back_closed, is_back, require_alone, require_empty, sqlite_path
 from vault.backup.location import find_backup
 from vault.backup.make import FOLDER
 from vault.backup.manifest import DATABASES
 from vault.backup.sealed_file import check_files, open_part, publish, sync_folder, write_file
 from vault.errors import InvalidInput, Misconfigured, Unavailable
 from vault.ids import new_id
-from vault.lifecycle.ledger_tables import TOMBSTONE_LEDGER
+from vault.lifecycle.tables import TOMBSTONE_LEDGER
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, knows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from vault.backup.location import Backup
     from vault.backup.manifest import Kind
     from vault.backup.postgres_tools import PostgresTools
     from vault.crypto.providers import KeyProvider
     from vault.storage.migrate import Which
+
 
 SETTINGS: Final = FOLDER[0]
 THERE_BEFORE: Final = frozenset({"root.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"})
@@ -300,3 +305,30 @@ def _no_ledger(why: str) -> LedgerMissing:
         "takes back what people said no to; nothing was touched",
         hint="name it by --ledger; if it is lost for good, say --without-ledger and why by --reason",
     )
+
+
+@contextmanager
+def alone(folder: Path, *, make: bool = False) -> Iterator[None]:
+    """See that nobody else restores into a folder, or goes on with it; a process that dies lets go.
+
+    Args:
+        folder: the new vault's.
+        make: make it where it is not there.
+
+    Raises:
+        Misconfigured: somebody else does, or the folder is not there, or cannot be made.
+    """
+    try:
+        if make:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        opened = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise Misconfigured(f"the folder {folder} cannot be used: {error.strerror}", hint="name another one") from None
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Misconfigured("a restore is at work in this folder", hint="wait for its end") from None
+    finally:
+        os.close(opened)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.catalogue.findings import did_you_mean
 from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity
+from vault.catalogue.toml_document import did_you_mean
 from vault.catalogue.types import PARAMETERS, TYPES, has_view, parameter
 
 if TYPE_CHECKING:

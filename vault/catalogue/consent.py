@@ -11,8 +11,8 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
-from vault.catalogue.findings import did_you_mean
 from vault.catalogue.retention import Period
+from vault.catalogue.toml_document import did_you_mean
 from vault.catalogue.types.codes import countries
 
 if TYPE_CHECKING:

@@ -1,20 +1,33 @@
-"""Reads notices/*.md: the very texts that people agree to, each version a file of its own that never changes."""
+"""Reads notices/*.md: the very texts that people agree to, each version a file of its own that never changes.
+
+Do the notices fit together, and with the purposes that ask for consent by them?
+
+What is different between two notices, by the word: lines that were only wrapped anew are no change.
+
+All versions of all notices: which is in force, and to which a consent is still good.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from difflib import SequenceMatcher
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vault.catalogue.purposes import NOTICE
-from vault.catalogue.toml_document import Document
+from vault.catalogue.toml_document import Document, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
-    from vault.catalogue.findings import Findings
-    from vault.catalogue.toml_document import Table
+    from vault.catalogue.model import Purpose
+    from vault.catalogue.toml_document import Findings, Table
+
 
 FENCE = "+++"
 LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")
@@ -140,3 +153,253 @@ def _language(table: Table, suffix: str | None) -> str:
         message = f"the notice is in `{language}` and its file is named for `{suffix[:20]}`"
         table.fault("language", "wrong-name", message, "name both alike, such as `de` and marketing@3.de.md")
     return language
+
+
+ALIKE = ("purposes", "material", "valid_from")
+"""What all languages of one version say alike: they are one version, in whatever language somebody read it."""
+
+
+def check_notices(
+    document: Document,
+    purposes: Mapping[str, Purpose],
+    files: Sequence[NoticeFile],
+    findings: Findings,
+) -> None:
+    """Note what does not fit: purposes and their notices, notices and their purposes, languages of one version.
+
+    Args:
+        document: purposes.toml.
+        purposes: what it declares.
+        files: all notices, read.
+        findings: where mistakes go.
+    """
+    versions: defaultdict[str, list[NoticeFile]] = defaultdict(list)
+    for each in files:
+        versions[each.id].append(each)
+    for of_one in versions.values():
+        _check_languages(of_one, findings)
+    for purpose in purposes.values():
+        if purpose.rests_on_consent and purpose.notice is not None and NOTICE.fullmatch(purpose.notice):
+            _check_named(document, purpose, versions)
+            _check_newer(document, purpose, [each.notice for each in files if each.notice is not None])
+    for each in files:
+        _check_purposes(each, purposes, findings)
+
+
+def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
+    """Note a version that has no text to fall back on, a language that stands twice, and languages that disagree."""
+    read = [(each, each.notice) for each in files if each.notice is not None]
+    main = next((each for each in read if not each[1].translated), None)
+    if main is None:
+        if len(read) == len(files):
+            message = f"{files[0].id} has no text but translations"
+            remedy = f"name the text that counts where nobody asks for a language {files[0].id}.md"
+            findings.add(files[0].file, 1, "no-main-language", message, remedy)
+        return
+    languages = {main[1].language}
+    for each, notice in read:
+        if each is main[0]:
+            continue
+        if notice.language in languages:
+            message = f"{each.id} is there in `{notice.language}` already"
+            _fault(each, "language", "duplicate", message, "keep one of the two files")
+        languages.add(notice.language)
+        _check_alike(each, notice, main[1])
+
+
+def _check_alike(each: NoticeFile, notice: Notice, main: Notice) -> None:
+    for key in ALIKE:
+        mine, theirs = getattr(notice, key), getattr(main, key)
+        if (set(mine) != set(theirs)) if key == "purposes" else mine != theirs:
+            message = f"`{key}` is not what the notice in `{main.language}` says"
+            _fault(each, key, "languages-differ", message, f"say the same as {main.file}, or make both a new version")
+
+
+def _fault(each: NoticeFile, key: str, code: str, message: str, remedy: str) -> None:
+    if each.document is not None:
+        each.document.fault((key,), code, message, remedy)
+
+
+def _check_named(document: Document, purpose: Purpose, versions: Mapping[str, Sequence[NoticeFile]]) -> None:
+    """Note that the version which a purpose asks for is not there, or tells of other purposes only."""
+    name, wanted = purpose.name, purpose.notice or ""
+    if wanted not in versions:
+        remedy = did_you_mean(wanted, versions, f"write notices/{wanted}.md")
+        message = f"[{name}] names the notice `{wanted}`, which is not there"
+        document.fault((name, "notice"), "consent-without-notice", message, remedy)
+        return
+    notices = [each.notice for each in versions[wanted]]
+    if all(notice is not None and name not in notice.purposes for notice in notices):
+        message = f"[{name}] names the notice `{wanted}`, which does not tell of this purpose"
+        document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {wanted}.md")
+
+
+def _check_newer(document: Document, purpose: Purpose, notices: Iterable[Notice]) -> None:
+    """Note newer versions that leave a purpose out: once one is in force, nobody's consent would be good any more."""
+    name, wanted = purpose.name, purpose.notice or ""
+    notice_name, _, number = wanted.partition("@")
+    for notice in notices:
+        newer = notice.name == notice_name and NOTICE.fullmatch(notice.id) and notice.version > int(number)
+        if newer and not notice.translated and name not in notice.purposes:
+            message = f"[{name}] names the notice `{wanted}`, and the newer {notice.id} leaves this purpose out"
+            remedy = f"add it to `purposes` of {notice.id}.md, or give one of the two a notice of another name"
+            document.fault((name, "notice"), "notice-of-another", message, remedy)
+
+
+def _check_purposes(each: NoticeFile, purposes: Mapping[str, Purpose], findings: Findings) -> None:
+    for unknown in [named for named in (each.notice.purposes if each.notice else ()) if named not in purposes]:
+        remedy = did_you_mean(unknown, purposes, "take it out")
+        message = f"the notice names the unknown purpose `{unknown[:80]}`"
+        findings.add(each.file, 1, "unknown-purpose", message, remedy)
+
+
+FRONT = ("title", "purposes", "language", "material", "valid_from")
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_BREAK = "\n\n"
+
+
+class Piece(NamedTuple):
+    """Some words that are in both texts, only in the old one (``out``) or only in the new one (``in``)."""
+
+    kind: Literal["same", "out", "in"]
+    text: str
+
+
+class Changes(NamedTuple):
+    """What changed: keys of the front matter with their old and new values, and the paragraphs that differ."""
+
+    front: dict[str, tuple[Any, Any]]
+    paragraphs: list[list[Piece]]
+
+
+def compare(old: Notice, new: Notice) -> Changes:
+    """Compare two notices."""
+    front = {key: (getattr(old, key), getattr(new, key)) for key in FRONT}
+    changed = {key: values for key, values in front.items() if values[0] != values[1]}
+    return Changes(changed, list(_paragraphs(_split_paragraphs(old.body), _split_paragraphs(new.body))))
+
+
+def _split_paragraphs(body: str) -> list[str]:
+    """Part a text into paragraphs, each on one line."""
+    return [" ".join(each.split()) for each in _BLANK_LINES.split(body.strip())]
+
+
+def _paragraphs(old: Sequence[str], new: Sequence[str]) -> Iterator[list[Piece]]:
+    for kind, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        if b - a == d - c:  # as many as before: each is the old one, reworded
+            yield from (list(_words(*pair)) for pair in zip(old[a:b], new[c:d], strict=True))
+        else:
+            yield list(_words(_BREAK.join(old[a:b]), _BREAK.join(new[c:d])))
+
+
+def _words(old: str, new: str) -> Iterator[Piece]:
+    before, after = _tokens(old), _tokens(new)
+    for kind, a, b, c, d in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            yield Piece("same", _joined(before[a:b]))
+        if kind in {"delete", "replace"}:
+            yield Piece("out", _joined(before[a:b]))
+        if kind in {"insert", "replace"}:
+            yield Piece("in", _joined(after[c:d]))
+
+
+def _tokens(text: str) -> list[str]:
+    return re.findall(r"\n\n|\S+", text)
+
+
+def _joined(tokens: Sequence[str]) -> str:
+    return " ".join(tokens).replace(f" {_BREAK} ", _BREAK)
+
+
+MOST_KEPT = 4096
+"""Answers that :meth:`Notices.accepted` keeps; a day has as many as there are purposes."""
+
+
+class Notices(Mapping[str, Notice]):
+    """The notices of a folder by ``name@version``, each in its main language: that of the file without a suffix."""
+
+    def __init__(self, notices: Iterable[Notice] = ()) -> None:
+        languages: defaultdict[str, dict[str, Notice]] = defaultdict(dict)
+        for each in sorted(notices, key=lambda each: (each.id, each.translated, each.language)):
+            languages[each.id].setdefault(each.language, each)
+        self._languages = {id_: MappingProxyType(texts) for id_, texts in languages.items()}
+        self._main = {id_: next(iter(texts.values())) for id_, texts in languages.items()}
+        self._digests = {each.digest: each for texts in languages.values() for each in texts.values()}
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
+        for notice in self._main.values():
+            self._numbers[notice.name].append(notice.version)
+        self._kept: dict[tuple[str, str, date], frozenset[str]] = {}
+
+    def __getitem__(self, notice: str) -> Notice:
+        return self._main[notice]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._main)
+
+    def __len__(self) -> int:
+        return len(self._main)
+
+    def version(self, notice: str) -> Notice | None:
+        """Find a version by ``name@version``, in its main language."""
+        return self._main.get(notice)
+
+    def languages(self, notice: str) -> Mapping[str, Notice]:
+        """Return a version's texts by language, the main one first; empty where there is no such version."""
+        return self._languages.get(notice, MappingProxyType({}))
+
+    def texts(self) -> Iterator[Notice]:
+        """Go through all versions in all languages."""
+        return iter(self._digests.values())
+
+    def by_digest(self, digest: str) -> Notice | None:
+        """Find the very text that has a hash."""
+        return self._digests.get(digest)
+
+    def versions(self, name: str) -> tuple[Notice, ...]:
+        """Return all versions of a name, the oldest first, each in its main language."""
+        return tuple(self._main[f"{name}@{number}"] for number in sorted(self._numbers.get(name, ())))
+
+    def current(self, name: str, day: date) -> str | None:
+        """Return the newest version of a name that is in force on a day."""
+        return next((each.id for each in reversed(self.versions(name)) if each.in_force(day)), None)
+
+    def accepted(self, purpose: Purpose, day: date) -> frozenset[str]:
+        """List the versions to which a consent is good for a purpose on a day: a set that is kept for the next time.
+
+        The walk begins with the newest version in force, which must not be older than the one that the purpose asks
+        for, and goes down. A material version is the last one to be accepted. So is one below which a version is
+        missing, not in force, or about other purposes: what cannot be followed is not consented to.
+        """
+        if purpose.notice is None:
+            return frozenset()
+        key = (purpose.name, purpose.notice, day)
+        found = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            found = self._kept[key] = frozenset(self._walk(purpose.name, purpose.notice, day))
+        return found
+
+    def next_change(self, name: str, day: date) -> date | None:
+        """Return the first day after a day on which another version of a name comes into force."""
+        ahead = [each.valid_from for each in self.versions(name) if each.valid_from is not None]
+        return min((each for each in ahead if each > day), default=None)
+
+    def _walk(self, purpose: str, wanted: str, day: date) -> Iterator[str]:
+        current = self.current(wanted.partition("@")[0], day)
+        if current is None or number_of(current) < number_of(wanted):
+            return
+        for number in range(number_of(current), 0, -1):
+            notice = self._main.get(f"{self._main[current].name}@{number}")
+            if notice is None or not notice.in_force(day) or purpose not in notice.purposes:
+                return
+            yield notice.id
+            if notice.material:
+                return
+
+
+def number_of(notice: str) -> int:
+    """Return the version in ``name@version``."""
+    return int(notice.partition("@")[2])

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from vault.catalogue.collections import within
-from vault.catalogue.findings import did_you_mean
 from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers
+from vault.catalogue.toml_document import did_you_mean
 from vault.catalogue.types.codes import countries
 from vault.ids import FieldName, PurposeName, is_slug
 

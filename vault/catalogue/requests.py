@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.consent import is_jurisdiction
-from vault.catalogue.findings import did_you_mean
 from vault.catalogue.notices import LANGUAGE
+from vault.catalogue.toml_document import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

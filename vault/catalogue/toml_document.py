@@ -1,22 +1,27 @@
-"""One TOML file of the policy folder, read key by key, with every mistake noted where it stands."""
+"""One TOML file of the policy folder, read key by key, with every mistake noted where it stands.
+
+On which line of a TOML file does a key stand? The standard parser does not say, and a finding needs it.
+
+The scan leans on :mod:`tomllib` having accepted the text: it tells where strings, arrays and inline tables begin and
+end, and checks nothing. It is made only when there is a finding to place, so a sound folder never pays for it.
+
+What is wrong with a policy folder: all of it at once, each with its place and its remedy.
+"""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import dataclass
 from datetime import date, datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from vault.catalogue.findings import did_you_mean
-from vault.catalogue.lines import Lines
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from vault.catalogue.findings import Findings
-    from vault.catalogue.lines import Path
 
 Choice = TypeVar("Choice", bound=StrEnum)
 _SYNTAX = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column \d+\)$", re.DOTALL)
@@ -215,3 +220,183 @@ class Table:
             if key not in self._known:
                 remedy = did_you_mean(key, self._known, "take it out; known are " + ", ".join(sorted(self._known)))
                 self.fault(key, "unknown-key", f"{self.where} has an unknown key `{key[:80]}`", remedy)
+
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys from the root; array elements and arrays of tables by their number from 0."""
+
+_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
+_STRING = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}' + r"|'''.*?'{3,5}" + r'|"(?:[^"\\\n]|\\.)*"' + r"|'[^'\n]*'",
+    re.DOTALL,
+)
+_PLAIN = re.compile(r"[^,\]}\n#]*")
+
+
+class Lines:
+    """Where each key, table and array element of a TOML text starts, by line from 1."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._found: dict[Path, int] = {(): 1}
+        self._tables: dict[Path, int] = {}
+        self._here: Path = ()
+        self._line = 1
+        self._counted = 0
+        self._scan()
+
+    def of(self, path: Path) -> int:
+        """Return the line of a path, or of the nearest thing around it that stands in the text."""
+        while path not in self._found:
+            path = path[:-1]
+        return self._found[path]
+
+    def _scan(self) -> None:
+        self._skip(_BLANK)
+        while self._at < len(self._text):
+            if self._text[self._at] == "[":
+                self._header()
+            else:
+                self._pair(self._here)
+            self._skip(_BLANK)
+
+    def _header(self) -> None:
+        line, many = self._now(), self._text.startswith("[[", self._at)
+        self._at += 2 if many else 1
+        path = self._inside(self._keys())
+        if many:
+            number = self._tables[path] = self._tables.get(path, -1) + 1
+            self._note(path, line)
+            path = (*path, number)
+        self._here = path
+        for length in range(1, len(path) + 1):
+            self._note(path[:length], line)
+        self._at += 2 if many else 1
+
+    def _inside(self, keys: Path) -> Path:
+        """A header that passes through an array of tables means its latest table."""
+        path: Path = ()
+        for i, key in enumerate(keys):
+            path = (*path, key)
+            if i < len(keys) - 1 and path in self._tables:
+                path = (*path, self._tables[path])
+        return path
+
+    def _pair(self, around: Path) -> None:
+        line = self._now()
+        path = (*around, *self._keys())
+        for length in range(len(around) + 1, len(path) + 1):
+            self._note(path[:length], line)
+        self._at += 1  # the sign "="
+        self._skip(_SPACE)
+        self._value(path)
+
+    def _keys(self) -> Path:
+        keys: list[str] = []
+        while True:
+            self._skip(_SPACE)
+            key = self._skip(_KEY)
+            keys.append(key[1:-1] if key[:1] in {'"', "'"} else key)
+            self._skip(_SPACE)
+            if self._text[self._at : self._at + 1] != ".":
+                return tuple(keys)
+            self._at += 1
+
+    def _value(self, path: Path) -> None:
+        match self._text[self._at : self._at + 1]:
+            case "[":
+                self._array(path)
+            case "{":
+                self._inline(path)
+            case '"' | "'":
+                self._skip(_STRING)
+            case _:
+                self._skip(_PLAIN)
+
+    def _array(self, path: Path) -> None:
+        self._at += 1
+        number = 0
+        while not self._closed("]"):
+            self._note((*path, number), self._now())
+            self._value((*path, number))
+            number += 1
+
+    def _inline(self, path: Path) -> None:
+        self._at += 1
+        while not self._closed("}"):
+            self._pair(path)
+
+    def _closed(self, end: str) -> bool:
+        """Step over what separates elements, and over the closing bracket if that is what comes next."""
+        self._skip(_BLANK)
+        if self._text.startswith(",", self._at):
+            self._at += 1
+            self._skip(_BLANK)
+        if self._at >= len(self._text) or self._text.startswith(end, self._at):
+            self._at += 1
+            return True
+        return False
+
+    def _skip(self, what: re.Pattern[str]) -> str:
+        found = what.match(self._text, self._at)
+        if found is None:
+            return ""
+        self._at = found.end()
+        return found[0]
+
+    def _now(self) -> int:
+        """Count on from where the last count ended: the scan only moves forward."""
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def _note(self, path: Path, line: int) -> None:
+        self._found.setdefault(path, line)
+
+
+FOLDER = "policies"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake. ``file`` is relative to the policy folder, ``line`` counts from 1, ``code`` stays the same."""
+
+    file: str
+    line: int
+    message: str
+    remedy: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{FOLDER}/{self.file}:{self.line}: {self.message} — {self.remedy}"
+
+
+class Findings:
+    """Collects mistakes, so that whoever mends a folder sees them all and not one a run."""
+
+    def __init__(self) -> None:
+        self._items: list[Finding] = []
+
+    def add(self, file: str, line: int, code: str, message: str, remedy: str) -> None:
+        """Note one mistake."""
+        self._items.append(Finding(file, line, message, remedy, code))
+
+    def sorted(self) -> tuple[Finding, ...]:
+        """Return what was noted, in the order of reading, each once."""
+        return tuple(sorted(set(self._items), key=lambda each: (each.file, each.line, each.code, each.message)))
+
+    def about(self, *files: str) -> bool:
+        """Tell whether anything was noted in some files."""
+        return any(each.file in files for each in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Suggest the nearest known name as the remedy, or else what is said to do otherwise."""
+    near = get_close_matches(name[:80], list(known), n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`? Else {otherwise}" if near else otherwise

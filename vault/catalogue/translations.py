@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from vault.catalogue.findings import did_you_mean
+from vault.catalogue.toml_document import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

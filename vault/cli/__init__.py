@@ -1,6 +1,6 @@
 """The command line, ``cdv``: for whoever runs a vault and holds its folder.
 
-A module that brings commands has a function ``register(app: typer.Typer) -> None`` and stands in :data:`MODULES`. It
+A module that brings commands has a function ``register(app: typer.Typer) -> None``, which :data:`COMMANDS` names. It
 imports the vault's rooms inside its functions: ``cdv --help`` is to answer at once, and loads none of them.
 """
 
@@ -14,37 +14,37 @@ import typer
 from vault.cli.errors import Commands
 from vault.cli.options import examples
 
-MODULES = (
-    "init",
-    "serve",
-    "demo",
-    "apps",
-    "keys",
-    "tenants",
-    "subjects",
-    "policy",
-    "notices",
-    "jobs",
-    "consent",
-    "consent_import",
-    "requests",
-    "rectify",
-    "erasures",
-    "retention",
-    "holds",
-    "audit",
-    "backup",
-    "restore",
-    "db",
-    "import_",
-    "processing",
-    "receipts",
-    "packages",
-    "recipients",
-    "webhooks",
-    "verify",
+COMMANDS = (
+    "server:register",
+    "server:register_serve",
+    "demo:register",
+    "apps:register",
+    "apps:register_keys",
+    "apps:register_tenants",
+    "subjects:register",
+    "policy:register",
+    "notices:register",
+    "server:register_jobs",
+    "consent:register",
+    "imports:register_consent_import",
+    "requests:register",
+    "rectify:register",
+    "erasure:register",
+    "retention:register",
+    "holds:register",
+    "audit:register",
+    "backup:register",
+    "restore:register",
+    "server:register_db",
+    "imports:register",
+    "audit:register_processing",
+    "consent:register_receipts",
+    "export:register",
+    "recipients:register",
+    "recipients:register_webhooks",
+    "verify:register",
 )
-"""Modules of this package that bring commands, in the order of ``cdv --help``."""
+"""The function that adds each command or group, in the order of ``cdv --help``."""
 
 app = typer.Typer(
     name="cdv",
@@ -76,8 +76,9 @@ def start(
         typer.echo(context.get_help())
 
 
-for _name in MODULES:
-    import_module(f"vault.cli.{_name}").register(app)
+for _place in COMMANDS:
+    _module, _, _function = _place.partition(":")
+    getattr(import_module(f"vault.cli.{_module}"), _function)(app)
 
 
 def main() -> None:

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vault.cli.moments import parse_period
-from vault.cli.options import HERE, Json, VaultFolder, examples, make_group
+from vault.cli.options import HERE, Json, VaultFolder, examples, make_group, parse_period
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import in_vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.backup.backup_verify import Verified
     from vault.backup.location import Backup, Places
     from vault.backup.prune import Pruned
+    from vault.backup.verify import Verified
     from vault.bootstrap import Vault
 
 group = make_group(
@@ -133,8 +132,8 @@ def verify(
     """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
 
     async def work(opened: Vault) -> tuple[Backup, Verified]:
-        from vault.backup.backup_verify import verify_backup
         from vault.backup.location import find_backup
+        from vault.backup.verify import verify_backup
         from vault.bootstrap import databases_of, postgres_tools, provider_of
 
         settings = opened.settings

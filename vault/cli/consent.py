@@ -1,26 +1,39 @@
-"""``cdv consent``: what people say about their data, and what holds of it. It shows words of nobody's."""
+"""``cdv consent``: what people say about their data, and what holds of it. It shows words of nobody's.
+
+``cdv consent expire``: complete the ledger with the consents that have ended by themselves.
+
+``cdv consent restrict``, ``announce`` and ``lift``: a person's data is stored and not used (Art. 18 GDPR).
+
+``cdv consent verify``: is what lies on people's rows what the ledger says?
+
+``cdv consent receipt``: proof of what a person said, to hand to them.
+"""
 
 from __future__ import annotations
 
+import json
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from uuid import UUID  # noqa: TC003 - typer reads the annotations
 
 import typer
 
-from vault.cli import consent_expire, consent_restrict, consent_verify
-from vault.cli.moments import parse_expiry, parse_since
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group, parse_expiry, parse_since
 from vault.cli.output import emit, note, show_table
 from vault.cli.session import in_tenant
 from vault.clock import Clock
+from vault.ids import SubjectId
 
 if TYPE_CHECKING:
-    from vault.consent.check import CheckAnswer
-    from vault.consent.query import ConsentState, Told
-    from vault.consent.recorded import Recorded
+    from collections.abc import Callable, Iterator
+
+    from vault.consent.query import CheckAnswer, ConsentState, Told
+    from vault.consent.transaction import Recorded
     from vault.context import House
     from vault.ids import TenantId
+    from vault.letters.about_requests import Announced
+
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 
@@ -63,9 +76,9 @@ Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Wh
 
 def register(root: typer.Typer) -> None:
     """Add the group."""
-    app.command(epilog=examples("cdv consent verify", "cdv consent verify --repair"))(consent_verify.verify)
-    app.command(epilog=examples("cdv consent expire"))(consent_expire.expire)
-    consent_restrict.register(app)
+    app.command(epilog=examples("cdv consent verify", "cdv consent verify --repair"))(verify)
+    app.command(epilog=examples("cdv consent expire"))(expire)
+    register_consent_restrict(app)
     root.add_typer(app, name="consent")
 
 
@@ -111,7 +124,7 @@ def record(
     valid_until = parse_expiry(until, Clock().now(), option="--until")
 
     async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.consent.record import record_consent
         from vault.consent.validation import Said
         from vault.ids import SubjectId
@@ -139,7 +152,7 @@ def show(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, 
     """Show how a person stands on each purpose, and the latest events; evidence stays sealed."""
 
     async def work(house: House, its: TenantId) -> ConsentState:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.consent.query import consent_state
         from vault.ids import SubjectId
 
@@ -172,8 +185,8 @@ def check(
     """Say for each person whether purposes may go on now; exit status 1 where one may not."""
 
     async def work(house: House, its: TenantId) -> CheckAnswer:
-        from vault.access.operator import at_the_console
-        from vault.consent.check import check_consents
+        from vault.access.callers import at_the_console
+        from vault.consent.query import check_consents
         from vault.ids import SubjectId
 
         people = [SubjectId(each) for each in subject]
@@ -201,7 +214,7 @@ def object_(
     """Record that a person objects to a purpose (Art. 21): use for it stops at once."""
 
     async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.consent.objections import record_objection
         from vault.ids import SubjectId
 
@@ -225,7 +238,7 @@ def decide(
     """Decide an objection that is pending."""
 
     async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.consent.objections import decide_objection
         from vault.ids import SubjectId
 
@@ -255,3 +268,204 @@ def _event(told: Told) -> dict[str, Any]:
     import msgspec
 
     return {**msgspec.structs.asdict(told.event), "evidence": None if told.event.evidence is None else "sealed"}
+
+
+def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Write an event for each consent whose time has run out; reads have heeded its end all along."""
+    people, ended = in_tenant(vault, tenant, lambda house, its: _expire(house, its, quiet=as_json))
+    if as_json:
+        emit({"people": people, "expired": ended})
+    else:
+        note(f"{people:,} people, {ended:,} consents ended")
+
+
+async def _expire(house: House, tenant: TenantId, *, quiet: bool) -> tuple[int, int]:
+    from vault.access.callers import at_the_console
+    from vault.consent.expiry import expire_lapsed
+
+    people = ended = 0
+    with bar("looking", quiet=quiet) as advance:
+        async for step in expire_lapsed(house, at_the_console(tenant)):
+            people += step.people
+            ended += step.ended
+            advance(step.people)
+    return people, ended
+
+
+class Ground(StrEnum):
+    """Why data is restricted (Art. 18(1))."""
+
+    accuracy = "accuracy"
+    unlawful = "unlawful"
+    claims = "claims"
+    objection = "objection"
+
+
+def register_consent_restrict(group: typer.Typer) -> None:
+    """Add the commands to ``cdv consent``."""
+    group.command(epilog=examples(f"cdv consent restrict {SUBJECT} --ground accuracy"))(restrict)
+    group.command(
+        epilog=examples(f"cdv consent announce {SUBJECT}", f"cdv consent announce {SUBJECT} --told 'letter of 3 May'")
+    )(announce)
+    group.command(epilog=examples(f"cdv consent lift {SUBJECT} --reason 'address corrected'"))(lift)
+
+
+def restrict(
+    subject: Subject,
+    ground: Annotated[Ground, typer.Option("--ground", help="Why (Art. 18(1)(a) to (d)).")],
+    reason: Reason = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.callers import at_the_console
+        from vault.consent.restrictions import restrict as restrict_now
+        from vault.ids import SubjectId
+
+        who = at_the_console(its)
+        return await restrict_now(house, who, SubjectId(subject), ground=ground.value, reason=reason)
+
+    _tell_consent_restrict(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+def announce(
+    subject: Subject,
+    told: Annotated[
+        str | None,
+        typer.Option("--told", metavar="TEXT", help="How the person was told, if not by a letter from here; sealed."),
+    ] = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Tell the person, by letter, that a restriction will be lifted; it can be some days later (Art. 18(3))."""
+
+    async def work(house: House, its: TenantId) -> Announced:
+        from vault.access.callers import at_the_console
+        from vault.ids import SubjectId
+        from vault.letters.about_requests import announce_lifting
+
+        return await announce_lifting(house, at_the_console(its), SubjectId(subject), told=told)
+
+    announced = in_tenant(vault, tenant, work)
+    if as_json:
+        emit({"id": announced.id, "state": "restricted", "lift_from": announced.lift_from})
+    else:
+        note(
+            f"Recorded as {announced.id}: the restriction can be lifted from {announced.lift_from:%Y-%m-%d %H:%M} UTC."
+        )
+
+
+def lift(
+    subject: Subject,
+    reason: Reason = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Lift a restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
+
+    async def work(house: House, its: TenantId) -> Recorded:
+        from vault.access.callers import at_the_console
+        from vault.consent.restrictions import lift_restriction
+        from vault.ids import SubjectId
+
+        return await lift_restriction(house, at_the_console(its), SubjectId(subject), reason=reason)
+
+    _tell_consent_restrict(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+def _tell_consent_restrict(recorded: Recorded, *, as_json: bool) -> None:
+    if as_json:
+        emit({"id": recorded.id, "state": recorded.state})
+    else:
+        note(f"Recorded as {recorded.id}: {recorded.state} now.")
+
+
+class _Found(NamedTuple):
+    people: int
+    wrong: list[SubjectId]
+    repaired: int
+
+
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write on the rows that differ what the ledger says.")
+    ] = False,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Sum up everybody's events anew and compare; exit status 1 where a row says something else."""
+    found = in_tenant(vault, tenant, lambda house, its: _verify(house, its, repair=repair, quiet=as_json))
+    if as_json:
+        emit({"people": found.people, "differences": found.wrong, "repaired": found.repaired})
+    else:
+        for subject in found.wrong:
+            typer.echo(f"{subject}: the row says something else than the ledger")
+        note(f"{found.people:,} people, {len(found.wrong):,} of them wrong, {found.repaired:,} repaired")
+    if len(found.wrong) > found.repaired:
+        raise typer.Exit(1)
+
+
+async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) -> _Found:
+    from vault.consent.append import compare, repair_standing
+
+    people, wrong, repaired = 0, [], 0
+    with bar("comparing", quiet=quiet) as advance:
+        async for step in compare(house, tenant):
+            people += step.people
+            wrong += [each.subject for each in step.differences]
+            advance(step.people)
+    if repair and wrong:
+        if not quiet:
+            note(f"{len(wrong):,} rows differ; they are written anew, as the ledger says.")
+        for subject in wrong:
+            await repair_standing(house, tenant, subject)
+            repaired += 1
+    return _Found(people, wrong, repaired)
+
+
+@contextmanager
+def bar(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Draw how many people were gone through, where a terminal looks on."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn(what), MofNCompleteColumn(), TimeElapsedColumn())
+    off = quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=off, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda people: progress.advance(task, people)
+
+
+def register_receipts(_app: typer.Typer) -> None:
+    """Add the command to those about consents."""
+    app.command(
+        "receipt",
+        epilog=examples(f"cdv consent receipt {SUBJECT} 0199aabb-0000-7000-8000-000000000002 > receipt.json"),
+    )(receipt)
+
+
+def receipt(
+    subject: Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")],
+    event: Annotated[UUID, typer.Argument(metavar="EVENT", help="Id of the event, as `cdv consent show` lists it.")],
+    form: Annotated[
+        Literal["dpv", "kantara"], typer.Option("--format", help="ISO/IEC TS 27560 as JSON-LD, or Kantara 1.1.")
+    ] = "dpv",
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+) -> None:
+    """Print the signed receipt of an event. It holds no value of the person; `cdv verify` checks it anywhere."""
+
+    async def work(house: House, its: TenantId) -> dict[str, Any]:
+        from vault.access.callers import at_the_console
+        from vault.consent.receipts.issue import read_receipt
+
+        return await read_receipt(house, at_the_console(its), SubjectId(subject), event, form=form)
+
+    typer.echo(json.dumps(in_tenant(vault, tenant, work), ensure_ascii=False, indent=2))

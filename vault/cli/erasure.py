@@ -49,8 +49,8 @@ def preview(
     """Tell for every field whether it would be erased, or kept on which ground until when; change nothing."""
 
     async def work(house: House, its: TenantId) -> Preview:
-        from vault.access.operator import at_the_console
-        from vault.catalogue.scope import Scope
+        from vault.access.callers import at_the_console
+        from vault.catalogue.model import Scope
         from vault.erasure.query import preview_erasure
         from vault.ids import SubjectId
 
@@ -73,8 +73,8 @@ def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = F
     """List the last erasures and how far each is."""
 
     async def work(house: House, its: TenantId) -> list[Erasure]:
-        from vault.access.operator import at_the_console
-        from vault.erasure.listing import MOST, list_erasures
+        from vault.access.callers import at_the_console
+        from vault.erasure.query import MOST, list_erasures
 
         return (await list_erasures(house, at_the_console(its), limit=MOST)).erasures
 
@@ -98,8 +98,8 @@ def certificate(
     """Hand out the signed certificate of an erasure, for the person; `cdv verify` checks it."""
 
     async def work(house: House, its: TenantId) -> dict[str, Any]:
-        from vault.access.operator import at_the_console
-        from vault.erasure.listing import read_certificate
+        from vault.access.callers import at_the_console
+        from vault.erasure.query import read_certificate
 
         return await read_certificate(house, at_the_console(its), request)
 
@@ -116,8 +116,8 @@ def check(request: RequestId, vault: VaultFolder = HERE, tenant: Tenant = DEFAUL
     """Look through the databases as they are now for anything that is left; status 1 where something is found."""
 
     async def work(house: House, its: TenantId) -> Seen:
-        from vault.access.operator import at_the_console
-        from vault.erasure.listing import check_again
+        from vault.access.callers import at_the_console
+        from vault.erasure.query import check_again
 
         return await check_again(house, at_the_console(its), request)
 

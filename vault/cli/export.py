@@ -112,7 +112,7 @@ def send(
     """Send a portability package to another controller, as its person asked (Art. 20(2) GDPR)."""
 
     async def work(house: House, its: TenantId) -> Sent:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.export.transfer import send_package
 
         return await send_package(house, at_the_console(its), request, url)
@@ -129,7 +129,7 @@ def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = 
     """Delete the packages whose time has run out. Nobody gets them any more, even before this."""
 
     async def work(house: House, its: TenantId) -> int:
-        from vault.export.expire import expire_packages
+        from vault.export.store import expire_packages
 
         return await expire_packages(house, its)
 
@@ -141,7 +141,7 @@ def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = 
 
 
 async def _all(house: House, tenant: TenantId) -> list[Package]:
-    from vault.access.operator import at_the_console
+    from vault.access.callers import at_the_console
     from vault.export.download import PAGE, show_packages
 
     found: list[Package] = []
@@ -155,7 +155,7 @@ async def _all(house: House, tenant: TenantId) -> list[Package]:
 async def _download(house: House, tenant: TenantId, request: UUID, to: Path | None, passphrase: str | None) -> Path:
     from pathlib import Path
 
-    from vault.access.operator import at_the_console
+    from vault.access.callers import at_the_console
     from vault.export.download import open_package
 
     got = await open_package(house, at_the_console(tenant), request, passphrase=passphrase)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vault.context import House
     from vault.holds.query import HoldPage, HoldShown
     from vault.ids import SubjectId, TenantId
-    from vault.retention.hold_store import Hold
+    from vault.retention.holds import Hold
 
 HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
 PERSON = "0199aabb-0000-7000-8000-000000000001"
@@ -102,9 +102,8 @@ def place(
     people = _people(subject, subjects_from)
 
     async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.operator import at_the_console
-        from vault.holds.asked import Asked
-        from vault.holds.manage import place_hold
+        from vault.access.callers import at_the_console
+        from vault.holds.manage import Asked, place_hold
 
         asked = Asked(
             matter=matter,
@@ -154,9 +153,8 @@ def change(
     people = _people(subject, subjects_from)
 
     async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.operator import at_the_console
-        from vault.holds.asked import Changes
-        from vault.holds.manage import change_hold
+        from vault.access.callers import at_the_console
+        from vault.holds.manage import Changes, change_hold
         from vault.ids import SubjectId
 
         gone = [SubjectId(each) for each in remove or ()]
@@ -181,7 +179,7 @@ def lift(
     """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
 
     async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.holds.manage import lift_hold
 
         return await lift_hold(house, at_the_console(its), hold, reason=reason)
@@ -204,7 +202,7 @@ def list_(
     """List holds, the next due for review first."""
 
     async def work(house: House, its: TenantId) -> HoldPage:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.holds.query import MOST, list_holds
 
         which: Any = "due" if due else "all" if everything else "active"
@@ -229,7 +227,7 @@ def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_j
     """Show a hold and whom it covers."""
 
     async def work(house: House, its: TenantId) -> HoldShown:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.holds.query import show_hold
 
         return await show_hold(house, at_the_console(its), hold)

@@ -1,21 +1,48 @@
-"""``cdv import``: customers and their records from files."""
+"""``cdv import``: customers and their records from files.
+
+What an import shows while it runs: a bar on a terminal, and a file of refused lines. Neither holds a value.
+
+``cdv consent import``: what people said elsewhere, with its evidence.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
+from vault.cli.consent import app
 from vault.cli.errors import FAILED
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
 from vault.cli.output import emit, note, warn
 from vault.cli.session import known_tenant, run
+from vault.errors import Misconfigured
+from vault.imports.run import Watcher
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
+    from vault.imports.consent_files import ConsentFile, ConsentReport
+    from vault.imports.lines import LineFault
     from vault.imports.run import Report, Request
+
 
 DATASETS = ("completejourney",)
 TIMEOUT = 30.0
@@ -125,7 +152,8 @@ async def _import(
     vault: Path, tenant: str, asked: Request, errors: Path | None, *, as_json: bool, title: str = ""
 ) -> Report:
     from vault.bootstrap import open_vault
-    from vault.cli.import_screen import Screen
+
+    pass  # merged
     from vault.imports.run import import_file
 
     opener = partial(open_vault, vault, database_timeout=TIMEOUT)
@@ -163,5 +191,180 @@ def _as_json(report: Report) -> dict[str, Any]:
         "codes": dict(report.codes),
         "resumed": report.resumed,
         "processes": report.processes,
+        "seconds": round(report.seconds, 3),
+    }
+
+
+MODE = 0o600
+
+
+class Rate(ProgressColumn):
+    """Lines a second."""
+
+    def render(self, task: Task) -> Text:
+        """Draw."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+class Screen(Watcher):
+    """Draws the bar where a terminal looks on, and writes refused lines to a file as they come.
+
+    Args:
+        path: the file that is imported; only its size is looked at.
+        title: which part of a larger import it is.
+        errors: where to write; nothing is written, and no file made, where every line is right.
+        quiet: draw nothing.
+    """
+
+    def __init__(self, path: Path, title: str, errors: Path | None, *, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._title = f"{title}: " if title else ""
+        self._bytes = path.stat().st_size if path.suffix.lower() != ".parquet" else None
+        self._errors = errors
+        self._file: TextIO | None = None
+        self._bar = self._progress.add_task(f"{self._title}looking through", total=self._bytes)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._file is not None:
+            self._file.close()
+
+    def surveying(self, done: int) -> None:
+        """Show how far the first pass is."""
+        self._progress.update(self._bar, completed=done)
+
+    def began(self, lines: int, *, resumed: bool) -> None:
+        """Begin the bar of the import itself."""
+        self._progress.remove_task(self._bar)
+        doing = "going on" if resumed else "importing"
+        self._bar = self._progress.add_task(f"{self._title}{doing}", total=lines)
+
+    def advanced(self, lines: int) -> None:
+        """Move the bar."""
+        self._progress.advance(self._bar, lines)
+
+    def refused(self, fault: LineFault) -> None:
+        """Write down what is wrong with a line: its number, a code, a field, a sentence."""
+        if self._errors is None:
+            return
+        if self._file is None:
+            self._file = _create(self._errors)
+        self._file.write(json.dumps(fault._asdict()) + "\n")
+
+
+def _create(path: Path) -> TextIO:
+    """Make a file that only its owner reads: which of whose values are wrong is nobody else's business."""
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+    except OSError as error:
+        raise Misconfigured(
+            f"the file for refused lines cannot be written: {error.strerror}", hint="name another by --errors"
+        ) from None
+    return os.fdopen(opened, "w", encoding="utf-8")
+
+
+def register_consent_import(_root: typer.Typer) -> None:
+    """Add nothing to the root: the command belongs to the group ``consent``."""
+
+
+@app.command(
+    "import",
+    epilog=examples(
+        "cdv consent import consents.csv --source old-crm --system shop --dry-run",
+        "cdv consent import export.jsonl --mapping consents.toml --errors refused.jsonl",
+    ),
+)
+def import_consents(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .parquet file.", exists=True, dir_okay=False)
+    ],
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where they come from; goes before the mapping's. One of both is needed."),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which system's numbers the column external_id has.")
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(metavar="M.toml", help="What the columns mean; without it they have the names in the docs."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
+    errors: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write which lines were refused, without values.")
+    ] = None,
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Import consents, refusals, withdrawals and objections from a file.
+
+    A yes from a file never outweighs a no that is there. The same file again writes nothing. Ends with status 1 where
+    lines were refused; the others are in.
+    """
+    from vault.imports.consent_files import ConsentFile, ConsentMapping, read_consent_mapping
+
+    meaning = ConsentMapping() if mapping is None else read_consent_mapping(mapping)
+    asked = ConsentFile(file, meaning, source=source, system=system, dry_run=dry_run)
+    report = run(_import_consent_import(vault, tenant, asked, errors, quiet=as_json))
+    if as_json:
+        emit(_as_json_consent_import(report))
+    else:
+        _tell_consent_import(report)
+    if report.refused:
+        raise typer.Exit(FAILED)
+
+
+async def _import_consent_import(
+    vault: Path, tenant: str, asked: ConsentFile, errors: Path | None, *, quiet: bool
+) -> ConsentReport:
+    from vault.bootstrap import open_vault
+
+    pass  # merged
+    from vault.imports.consent_files import import_consents_file
+
+    async with open_vault(vault, database_timeout=TIMEOUT) as opened:
+        asked = asked._replace(tenant=await known_tenant(opened.house, tenant))
+        with Screen(asked.path, "consents", errors, quiet=quiet) as screen:
+            return await import_consents_file(opened.house, asked, screen)
+
+
+def _tell_consent_import(report: ConsentReport) -> None:
+    would = "would be " if report.dry_run else ""
+    rate = report.lines / report.seconds if report.seconds else 0.0
+    note(
+        f"{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): {report.written:,} {would}written, "
+        f"{report.there:,} there already, {report.refused:,} refused"
+    )
+    if report.codes:
+        warn("refused: " + ", ".join(f"{code} {count:,}" for code, count in sorted(report.codes.items())))
+
+
+def _as_json_consent_import(report: ConsentReport) -> dict[str, Any]:
+    return {
+        "dry_run": report.dry_run,
+        "lines": report.lines,
+        "written": report.written,
+        "there": report.there,
+        "refused": report.refused,
+        "codes": dict(report.codes),
         "seconds": round(report.seconds, 3),
     }

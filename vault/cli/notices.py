@@ -14,9 +14,8 @@ from vault.cli.session import in_tenant
 if TYPE_CHECKING:
     from datetime import date
 
-    from vault.catalogue.notice_diff import Changes, Piece
-    from vault.catalogue.notices import Notice
-    from vault.consent.ask_again import AskAgain
+    from vault.catalogue.notices import Changes, Notice, Piece
+    from vault.consent.expiry import AskAgain
     from vault.context import House
     from vault.governance.policies import NoticeList, NoticeVersion
     from vault.ids import TenantId
@@ -132,8 +131,8 @@ def diff(
 async def _compare(
     house: House, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
 ) -> _Compared:
-    from vault.catalogue.notice_diff import compare
-    from vault.consent.ask_again import ask_again
+    from vault.catalogue.notices import compare
+    from vault.consent.expiry import ask_again
     from vault.policy.policy_set import PolicySet
 
     active = house.policies.active(tenant).policy_set
@@ -152,7 +151,7 @@ async def _find(house: House, tenant: TenantId, policies: PolicySet, named: str,
     Raises:
         NotFound: there is no such version, or not in that language.
     """
-    from vault.catalogue.findings import did_you_mean
+    from vault.catalogue.toml_document import did_you_mean
     from vault.errors import NotFound
 
     notices = policies.notices

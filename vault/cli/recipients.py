@@ -1,4 +1,7 @@
-"""``cdv recipients``: the apps that are told of changes to what they were shown, and what they have acknowledged."""
+"""``cdv recipients``: the apps that are told of changes to what they were shown, and what they have acknowledged.
+
+``cdv webhooks``: where apps want their notices sent.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.apps import App  # noqa: TC001 - typer reads the annotations
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import in_tenant, in_vault
 from vault.clock import Clock
@@ -18,7 +22,9 @@ if TYPE_CHECKING:
     from vault.context import House
     from vault.ids import TenantId
     from vault.recipients.notices import Sent, SentPage
-    from vault.recipients.store import RecipientNotice
+    from vault.recipients.store import RecipientNotice, Webhook
+    from vault.recipients.webhooks import Tried, WebhookTold
+
 
 NOTICE = "0199aabb-0000-7000-8000-000000000009"
 MOST = 500
@@ -55,7 +61,7 @@ def list_(
     """List what apps were told, the oldest first: whether it reached them, and whether they acknowledged."""
 
     async def work(house: House, its: TenantId) -> SentPage:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.recipients.notices import list_sent
 
         return await list_sent(
@@ -113,7 +119,7 @@ def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFA
     """Acknowledge in an app's stead, for one that cannot: whoever runs it has said that it is done."""
 
     async def work(house: House, its: TenantId) -> RecipientNotice:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.recipients.notices import acknowledge as acknowledge_now
 
         return await acknowledge_now(house, at_the_console(its), notice)
@@ -126,16 +132,16 @@ def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFA
 
 
 async def _chase_due(vault: Vault) -> int:
-    from vault.recipients.chase import chase_recipients
+    from vault.recipients.notices import chase_recipients
 
     return await chase_recipients(vault.house)
 
 
 async def _chase(house: House, tenant: TenantId, notice: UUID) -> RecipientNotice:
     """Chase, and post here and now: it is what whoever types this waits for."""
-    from vault.access.operator import at_the_console
-    from vault.recipients.chase import chase as chase_now
+    from vault.access.callers import at_the_console
     from vault.recipients.delivery import NOTIFY
+    from vault.recipients.notices import chase as chase_now
     from vault.recipients.store import find_notice
 
     chased = await chase_now(house, at_the_console(tenant), notice)
@@ -159,3 +165,118 @@ def _warn_of_unreachable(notices: list[Sent]) -> None:
 
 def _as_json(each: Sent) -> dict[str, Any]:
     return {"app": each.app, "webhook": each.webhook, **each.notice._asdict()}
+
+
+group = make_group(
+    "Webhooks: where apps want to be told of erasures and corrections, and the secrets by which they know it.",
+    "cdv webhooks set crm https://crm.example.org/vault",
+    "cdv webhooks test crm",
+    "cdv webhooks list",
+)
+
+
+def register_webhooks(app: typer.Typer) -> None:
+    """Add the group."""
+    app.add_typer(group, name="webhooks")
+
+
+@group.command("list", epilog=examples("cdv webhooks list"))
+def list_webhooks_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """List the webhooks of all apps."""
+
+    async def work(house: House, its: TenantId) -> list[tuple[str, Webhook]]:
+        from vault.access.callers import at_the_console
+        from vault.recipients.webhooks import list_webhooks
+
+        return await list_webhooks(house, at_the_console(its))
+
+    found = in_tenant(vault, tenant, work)
+    if as_json:
+        emit([_as_json_webhooks(name, each) for name, each in found])
+        return
+    rows = [(name, each.url, each.state, each.why, each.version, each.updated_at) for name, each in found]
+    show_table(("app", "url", "state", "why", "secret", "changed"), rows, empty="no app has a webhook")
+
+
+@group.command("set", epilog=examples("cdv webhooks set crm https://crm.example.org/vault"))
+def set_(
+    app: App,
+    url: Annotated[str, typer.Argument(metavar="URL", help="https, of a public address.")],
+    vault: VaultFolder = HERE,
+    tenant: Tenant = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Say where an app's notices go; a new webhook's secret is printed, once."""
+
+    async def work(house: House, its: TenantId) -> WebhookTold:
+        from vault.access.callers import at_the_console
+        from vault.recipients.webhooks import set_webhook
+
+        return await set_webhook(house, at_the_console(its), url, app=app)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@group.command(epilog=examples("cdv webhooks rotate crm"))
+def rotate(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Make a new secret and print it, once; for 24 hours the old one signs too."""
+
+    async def work(house: House, its: TenantId) -> WebhookTold:
+        from vault.access.callers import at_the_console
+        from vault.recipients.webhooks import rotate_secret
+
+        return await rotate_secret(house, at_the_console(its), app=app)
+
+    _tell(in_tenant(vault, tenant, work), as_json=as_json)
+
+
+@group.command(epilog=examples("cdv webhooks remove crm"))
+def remove(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes: Yes = False) -> None:
+    """Take an app's webhook away; its notices wait until it fetches them."""
+    if not yes:
+        typer.confirm("Take the app's webhook away?", abort=True, err=True)
+
+    async def work(house: House, its: TenantId) -> None:
+        from vault.access.callers import at_the_console
+        from vault.recipients.webhooks import remove_webhook
+
+        await remove_webhook(house, at_the_console(its), app=app)
+
+    in_tenant(vault, tenant, work)
+    note("The webhook is gone.")
+
+
+@group.command("test", epilog=examples("cdv webhooks test crm"))
+def trial(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+    """Post an event that says nothing, now; exit status 1 where the app does not take it."""
+
+    async def work(house: House, its: TenantId) -> Tried:
+        from vault.access.callers import at_the_console
+        from vault.recipients.webhooks import try_webhook
+
+        return await try_webhook(house, at_the_console(its), app=app)
+
+    tried = in_tenant(vault, tenant, work)
+    if as_json:
+        emit(tried._asdict())
+    elif tried.taken:
+        note(f"The app took it ({tried.status}).")
+    else:
+        warn(f"the app did not take it: {tried.code}" + ("" if tried.status is None else f" ({tried.status})"))
+    if not tried.taken:
+        raise typer.Exit(1)
+
+
+def _tell(told: WebhookTold, *, as_json: bool) -> None:
+    if as_json:
+        secret = {} if told.shown is None else {"secret": told.shown}
+        emit({**_as_json_webhooks(told.app, told.webhook), "public_key": told.public_key, **secret})
+        return
+    note(f"Notices to {told.app} go to {told.webhook.url}, signed by {told.public_key} (v1a)")
+    if told.shown is not None:
+        note("and by this secret (v1), which is shown once:")
+        typer.echo(told.shown)
+
+
+def _as_json_webhooks(name: str, each: Webhook) -> dict[str, Any]:
+    return {"app": name, "url": each.url, "state": each.state, "secret_version": each.version, "why": each.why}

@@ -54,7 +54,7 @@ def list_(
     """List corrections, statements and disputes, the oldest first: names of fields and dates."""
 
     async def work(house: House, its: TenantId) -> Rectifications:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.ids import SubjectId
         from vault.rectification.query import list_rectifications
 
@@ -91,7 +91,7 @@ def dispute(
     """Note that a person says that values are wrong (Arts. 16 and 18(1)(a))."""
 
     async def work(house: House, its: TenantId) -> Disputed:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.ids import SubjectId
         from vault.rectification.disputes import dispute as note_dispute
 
@@ -121,7 +121,7 @@ def resolve(
     """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right."""
 
     async def work(house: House, its: TenantId) -> Resolved:
-        from vault.access.operator import at_the_console
+        from vault.access.callers import at_the_console
         from vault.ids import SubjectId
         from vault.rectification.disputes import resolve_dispute
 

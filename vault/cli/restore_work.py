@@ -42,8 +42,7 @@ async def restore(wanted: Wanted, told: Told, *, clock: Clock | None = None) -> 
         VaultError: what :mod:`vault.backup.restore` and :mod:`vault.backup.replay` raise.
     """
     from vault.backup.location import find_backup
-    from vault.backup.restore import adapted, check, new_order, require_new_folder, settings_in, write_order
-    from vault.backup.restore_lock import alone
+    from vault.backup.restore import adapted, alone, check, new_order, require_new_folder, settings_in, write_order
     from vault.bootstrap import provider_of
     from vault.clock import Clock as RealClock
 
@@ -72,7 +71,7 @@ async def go_on(folder: Path, told: Told, *, clock: Clock | None = None) -> Repl
     Raises:
         VaultError: as with :func:`restore`; ``Misconfigured`` where none has been begun, or all is done.
     """
-    from vault.backup.restore_lock import alone
+    from vault.backup.restore import alone
 
     with alone(folder):
         return await _go_on(folder, told, clock)

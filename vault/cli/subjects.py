@@ -15,8 +15,8 @@ from vault.cli.session import known_tenant, run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vault.merging.duplicates import Pair
     from vault.merging.merge import Merged
-    from vault.merging.pairs import Pair
 
 TIMEOUT = 30.0
 """Seconds for one statement: a 256th of a large index is more work than a request."""
@@ -83,7 +83,7 @@ def duplicates(
 
 
 async def _merge(folder: Path, tenant: str, survivor: UUID, duplicate: UUID, evidence: str) -> Merged:
-    from vault.access.operator import at_the_console
+    from vault.access.callers import at_the_console
     from vault.bootstrap import open_vault
     from vault.ids import SubjectId
     from vault.merging.merge import unite
@@ -101,9 +101,9 @@ async def _pairs(folder: Path, tenant: str, limit: int, *, quiet: bool) -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from vault.access.operator import at_the_console
+    from vault.access.callers import at_the_console
     from vault.bootstrap import open_vault
-    from vault.merging.pairs import STEPS, find_pairs
+    from vault.merging.duplicates import STEPS, find_pairs
 
     found: list[Pair] = []
     console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from vault.context import House
-    from vault.crypto.signed import Signed
+    from vault.crypto.signing import Signed
     from vault.ids import TenantId
 
 GIVEN = "by a key that you named"
@@ -104,7 +104,7 @@ def verify(
 
 
 def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
-    from vault.crypto.signed import BadDocument, parse
+    from vault.crypto.signing import BadDocument, parse
 
     def bad(problem: str, remedy: str | None = None, kind: str | None = None) -> Checked:
         return Checked(str(path), kind, problem, remedy, None, None, {})
@@ -132,8 +132,8 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
 
 
 def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
+    from vault.consent.receipts.issue import check_receipt, told
     from vault.consent.receipts.model import SAID
-    from vault.consent.receipts.receipt import check_receipt, told
 
     signed = check_receipt(file)
     said = told(signed.document)
@@ -152,7 +152,7 @@ def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
 
 
 def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
-    from vault.erasure.requests_certificate import check_certificate, told
+    from vault.erasure.certificate import check_certificate, told
 
     signed = check_certificate(file)
     return signed, {name: _printable(text) for name, text in told(signed.document).items()}
@@ -260,7 +260,7 @@ def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
 
 
 def _most() -> int:
-    from vault.crypto.signed import LARGEST
+    from vault.crypto.signing import LARGEST
 
     return LARGEST
 

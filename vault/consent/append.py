@@ -1,14 +1,18 @@
-"""Add events to a person's ledger and bring the sum on the person's row up to date, in one transaction."""
+"""Add events to a person's ledger and bring the sum on the person's row up to date, in one transaction.
+
+Write on a person's row what the ledger says, where somebody or something has written another thing there.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND
-from vault.consent.denials import note_denials
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.callers import at_the_console
+from vault.consent import event as consents
 from vault.consent.state import apply, fold, pack, unpack
 from vault.errors import NotFound
 from vault.storage.columns import to_microseconds
@@ -16,7 +20,7 @@ from vault.subjects.changes import locked_subject, mark_due, set_standing
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from vault.consent.state import Standing
     from vault.context import House
     from vault.ids import SubjectId, TenantId
+
 
 A_PAGE = 500
 
@@ -137,3 +142,44 @@ def _difference(row: Any, events: Sequence[Event]) -> Difference | None:
     if by_ledger == on_row and restricted == (by_ledger.restricted_at is not None):
         return None
     return Difference(row.id, by_ledger, on_row)
+
+
+async def repair_standing(house: House, tenant: TenantId, subject: SubjectId) -> None:
+    """Sum up a person's events anew; that is on the audit log."""
+    async with house.data.transaction() as connection:
+        row = await locked_subject(connection, tenant, subject)
+        if row is None:
+            return
+        await repair(house, connection, tenant, subject)
+        made = entry(
+            house,
+            at_the_console(tenant),
+            action="record-consent",
+            decision="allowed",
+            subjects=(row.pseudonym,),
+        )
+        await house.ledger.append_in(connection, [made])
+
+
+DENIALS: Final = frozenset({"refused", "withdrawn", "objected", "objection-upheld", "restricted"})
+"""Kinds of events that a restore must not undo. A consent that ends by itself does so again without them."""
+
+
+async def note_denials(house: House, tenant: TenantId, events: Iterable[Event]) -> None:
+    """Write down the events that are a no, an objection or a restriction; call it in the transaction that adds them.
+
+    Raises:
+        Unavailable: the ledger does not answer; then the events must not be added.
+    """
+    lines = [(each.subject, consents.encode(_bare(each))) for each in events if each.kind in DENIALS]
+    await house.tombstones.add(tenant, "consent", house.clock.now(), lines)
+
+
+def read_denial(body: bytes) -> Event:
+    """Read a line of a consent ledger's event."""
+    return consents.decode(body)
+
+
+def _bare(event: Event) -> Event:
+    """Take away what is sealed under a key that a restored vault may not have, and what need not be known twice."""
+    return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)

@@ -2,6 +2,8 @@
 
 A read looks at the moment at which a consent ends, so nothing depends on this: it completes the ledger, so that the
 end has its event and its receipt.
+
+Who must be asked again: what a change of notices means for the consents that stand.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from vault.consent.append import people_who_said_something
+from vault.consent.append import count_by_notice, people_who_said_something
 from vault.consent.state import unpack
 from vault.consent.transaction import Change
 from vault.storage.columns import from_microseconds, to_microseconds
@@ -17,11 +19,12 @@ from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
+    from datetime import date, datetime
 
     from vault.consent.state import PurposeStanding, Standing
     from vault.context import Caller, House
-    from vault.ids import SubjectId
+    from vault.ids import SubjectId, TenantId
+    from vault.policy.policy_set import PolicySet
 
 
 class Lapsed(NamedTuple):
@@ -80,3 +83,37 @@ def _over(standing: Standing, now: int) -> dict[str, PurposeStanding]:
         for name, said in standing.purposes.items()
         if said.state == "given" and said.valid_until is not None and said.valid_until <= now
     }
+
+
+class AskAgain(NamedTuple):
+    """One purpose: the versions that are good, and how many people agreed to another one, by version."""
+
+    purpose: str
+    accepted: tuple[str, ...]
+    people: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Return how many people are to be asked again."""
+        return sum(self.people.values())
+
+
+async def ask_again(house: House, tenant: TenantId, name: str, policies: PolicySet, day: date) -> list[AskAgain]:
+    """Count, for each purpose that asks for consent by a notice, the people whose consent is not good any more.
+
+    Args:
+        house: the rooms.
+        tenant: whose people.
+        name: name of the notice, without a version.
+        policies: those that count on that day, in force already or not.
+        day: the day that is asked about.
+    """
+    found = []
+    for purpose in policies.purposes.values():
+        if purpose.notice is None or purpose.notice.partition("@")[0] != name:
+            continue
+        accepted = policies.notices.accepted(purpose, day)
+        counted = await count_by_notice(house, tenant, purpose.name)
+        people = {notice: count for notice, count in sorted(counted.items()) if notice not in accepted}
+        found.append(AskAgain(purpose.name, tuple(sorted(accepted)), people))
+    return found

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.consent.evidence import keys_of, seal_words, words_fault
+from vault.access.authorization import require_right
+from vault.access.recording import on_record
 from vault.consent.legal_ground import may_object
-from vault.consent.recorded import Recorded
-from vault.consent.transaction import changing
+from vault.consent.transaction import Recorded, changing
+from vault.consent.validation import keys_of, seal_words, words_fault
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 
 if TYPE_CHECKING:

@@ -1,19 +1,23 @@
-"""Record what a person says of a purpose that rests on consent: yes, no, no more, yes again."""
+"""Record what a person says of a purpose that rests on consent: yes, no, no more, yes again.
+
+The Global Privacy Control: a browser says no to the sale and sharing of data (``Sec-GPC: 1``), and no more.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.consent.confirmations import ask_to_confirm
+from sqlalchemy import select
+
+from vault.access.authorization import require_right
+from vault.access.recording import on_record
+from vault.consent.double_opt_in import ask_to_confirm
 from vault.consent.event import NO
-from vault.consent.evidence import keys_of, seal_words
 from vault.consent.guardians import birth_date, needs_guardian
-from vault.consent.recorded import Recorded
-from vault.consent.signal import honour_signal
-from vault.consent.transaction import changing
-from vault.consent.validation import SKEW, check, ends_at
+from vault.consent.ledger import EVENT
+from vault.consent.transaction import Change, Recorded, changing
+from vault.consent.validation import SKEW, check, ends_at, keys_of, seal_words
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import current_keys
 
@@ -22,11 +26,11 @@ if TYPE_CHECKING:
 
     from vault.access.recording import Keep
     from vault.consent.event import Event, Kind
-    from vault.consent.transaction import Change
     from vault.consent.validation import Checked, Said
     from vault.context import Caller, House
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
+
 
 DOUBLE_OPT_IN = "double-opt-in"
 
@@ -138,3 +142,51 @@ def _moment(change: Change, said: Said) -> datetime:
     if stated is None or stated > change.now or (said.decision in NO and stated >= change.now - SKEW):
         return change.next_moment(said.purpose)
     return stated
+
+
+@on_record("record-consent")
+async def record_signal(house: House, caller: Caller, subject: SubjectId) -> dict[str, str]:
+    """Record the signal: a withdrawal of each purpose that sells or shares, where the person has not said no before.
+
+    Returns:
+        how each of those purposes stands now.
+
+    Raises:
+        NotFound: there is no such subject.
+    """
+    await require_right(house, caller, "vault:consents", "record", audited_as="record-consent")
+    async with changing(house, caller, "record-consent", subject) as change:
+        await honour_signal(change)
+        return {name: change.said(name).state for name in _sold(change)}
+
+
+async def honour_signal(change: Change) -> None:
+    """Withdraw, in an open transaction, what the signal is about; sent again it changes nothing."""
+    withdrawn = [
+        change.event("withdrawn", by="subject", purpose=name, method="signal", occurred_at=change.next_moment(name))
+        for name in _sold(change)
+        if change.said(name).state not in NO or await is_asked_again(change, name)
+    ]
+    if withdrawn:
+        await change.append(*withdrawn)
+
+
+async def is_asked_again(change: Change, purpose: str) -> bool:
+    """Tell whether a double opt-in was begun after the no: its link must not outlive the signal."""
+    statement = (
+        select(EVENT.c.id)
+        .where(
+            EVENT.c.tenant_id == change.caller.tenant,
+            EVENT.c.subject_id == change.subject,
+            EVENT.c.id > UUID(bytes=change.said(purpose).event),
+            EVENT.c.purpose == purpose,
+            EVENT.c.kind == "requested",
+        )
+        .limit(1)
+    )
+    return (await change.connection.execute(statement)).first() is not None
+
+
+def _sold(change: Change) -> list[str]:
+    purposes = change.house.policies.active(change.caller.tenant).policy_set.purposes
+    return [purpose.name for purpose in purposes.values() if purpose.sale_or_share]

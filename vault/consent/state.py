@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from vault.consent.event import Event
 
+
 State = Literal["none", "pending", "given", "refused", "withdrawn", "expired"]
 Objection = Literal["none", "pending", "upheld", "overruled"]
 BY_OTHERS: Final = frozenset({"imported", "merged"})
@@ -267,3 +268,8 @@ def _denied_by(before: PurposeStanding, event: Event) -> dict[str, int]:
     source = (event.source if event.origin == "imported" else None) or HERE
     at = to_microseconds(event.occurred_at)
     return {**before.denied_by, source: max(at, before.denied_by.get(source, at))}
+
+
+def purposes_of(holds: Iterable[Held]) -> tuple[str, ...]:
+    """Name the purposes for which anything is held: the holds' own, and those that go on meanwhile."""
+    return tuple(sorted({name for held in holds for name in (held.purpose, *held.also_for)}))

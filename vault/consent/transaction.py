@@ -1,19 +1,23 @@
-"""One transaction in which one person's ledger is added to, with its audit entries; the person's row is locked."""
+"""One transaction in which one person's ledger is added to, with its audit entries; the person's row is locked.
+
+What recording something in a person's ledger is answered.
+"""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import note_failure
+from vault.access.recording import note_failure
 from vault.consent.append import append_events
 from vault.consent.event import Event
+from vault.consent.ledger import EVENT
 from vault.consent.state import UNSAID, unpack
-from vault.consent.tables import EVENT
 from vault.crypto.seal import version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
@@ -180,3 +184,19 @@ async def changing(
         whom = () if pseudonym is None else (pseudonym,)
         await note_failure(house, caller, action, error, purpose=purpose, subjects=whom)
         raise
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a person has to send back to confirm: told once, and kept as a digest only."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+class Recorded(NamedTuple):
+    """The event, and how things stand after it."""
+
+    id: UUID
+    state: str
+    confirmation: Confirmation | None = None

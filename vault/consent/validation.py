@@ -1,23 +1,36 @@
-"""What is said of a consent, checked against the policies: all faults at once, and no value in them. Pure."""
+"""What is said of a consent, checked against the policies: all faults at once, and no value in them. Pure.
+
+Free words beside an event, such as where the proof of a consent lies: sealed under the person's own key.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
+from vault.catalogue.types import decode, encode
 from vault.consent.event import EXPLICIT, YES, By, Method
-from vault.consent.evidence import words_fault
+from vault.consent.transaction import missing
+from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
 from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
+    from vault.consent.event import Event
+    from vault.context import Caller, House
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
+
 
 Decision = Literal["given", "refused", "withdrawn", "renewed"]
 SKEW: Final = timedelta(seconds=60)
@@ -191,3 +204,51 @@ def _moment(moment: datetime | None, at: str, faults: list[Fault]) -> datetime |
         faults.append(Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC"))
         return None
     return moment
+
+
+COLLECTION = "consent"
+FIELD = "evidence"
+LONGEST = 500
+_REFUSED = frozenset({"Cc", "Cs"})
+"""Control characters, line breaks among them, and halves of characters."""
+
+
+def words_fault(words: str | None, *, at: str, code: str) -> Fault | None:
+    """Say what is wrong with free words; nothing where there are none."""
+    if words is None:
+        return None
+    proper = words.strip() and len(words) <= LONGEST
+    if proper and not any(unicodedata.category(each) in _REFUSED for each in words):
+        return None
+    return Fault(at, code, f"1 to {LONGEST} characters in one line, without control characters")
+
+
+async def keys_of(house: House, caller: Caller, subject: SubjectId) -> SubjectKeys:
+    """Return a person's keys.
+
+    Raises:
+        NotFound: there are none, so that there is no such person, or no longer.
+    """
+    keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    if keys is None:
+        async with house.data.reading() as connection:
+            raise await missing(house, caller, connection, subject)
+    return keys
+
+
+def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: UUID, words: str | None) -> bytes | None:
+    """Seal the words beside an event; nothing where there are none."""
+    if words is None:
+        return None
+    return keys.seal(FIELD, encode(words), place(tenant, subject, COLLECTION, event))
+
+
+def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
+    """Open the words beside an event; nothing where there are none.
+
+    Raises:
+        CannotOpen: they do not open at their place.
+    """
+    if event.evidence is None:
+        return None
+    return str(decode(keys.open(FIELD, event.evidence, place(tenant, event.subject, COLLECTION, event.id))))

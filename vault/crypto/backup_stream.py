@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import derive
-from vault.crypto.primitive import KEY, TAG, frame
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import KEY, TAG, Secret, frame
 from vault.crypto.stream import PIECE, Pieces, open_pieces
 from vault.errors import CannotOpen, InvalidInput, Misconfigured
 

@@ -16,8 +16,7 @@ from typing import Final
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vault.crypto.primitive import KEY, frame
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import KEY, Secret, frame
 
 FULL: Final = 256
 _LEAST_BITS: Final = 8

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vault.crypto.cache import AgedCache
 from vault.crypto.key_scan import look_for
 from vault.crypto.key_store import (
+    Tenants,
     delete_data_keys,
     delete_older_keys,
     in_turns,
@@ -19,9 +20,8 @@ from vault.crypto.key_store import (
     locked_data_keys,
     renewed,
 )
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import Secret
 from vault.crypto.tables import DATA_KEY
-from vault.crypto.tenants import Tenants
 from vault.errors import CannotOpen, VaultError
 from vault.storage.batcher import Batcher
 

@@ -7,13 +7,15 @@ Format version 1, frozen; vectors in ``tests/crypto/vectors/format-1.json``::
 
 No function here takes a nonce: each seal draws its own 96 random bits (NIST SP 800-38D §8.2.2), which holds for 2^32
 seals under one key (§8.3); a person has a few hundred values, a tenant some million keys.
+
+What every object that holds key material has in common.
 """
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from cryptography.exceptions import InvalidTag
 
@@ -150,3 +152,20 @@ class _Framed(dict[str, bytes]):
 
 FRAMED: Final = _Framed()
 """Look up a name, get it framed."""
+
+
+class Secret:
+    """Base of objects that hold keys: shows its type and nothing else, and refuses to be pickled or copied.
+
+    A pickle would carry the key into a file, a queue or another process, where nobody looks for it.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("key material is not to be pickled or copied")

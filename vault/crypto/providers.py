@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from vault.crypto.derive import derive
-from vault.crypto.primitive import KEY, frame
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import KEY, Secret, frame
 from vault.crypto.wrap import WrappingKey
 from vault.errors import Misconfigured
 

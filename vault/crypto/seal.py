@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto.primitive import FORMAT, FRAMED, PADDING, decrypt_rows, encrypt, ends, head
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import FORMAT, FRAMED, PADDING, Secret, decrypt_rows, encrypt, ends, head
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
 
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

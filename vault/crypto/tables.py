@@ -9,8 +9,7 @@ from uuid import UUID  # noqa: TC003 - as above
 from sqlalchemy import Column, Integer, LargeBinary, String, Table
 from sqlmodel import Field
 
-from vault.storage.columns import Id, Moment
-from vault.storage.tables import KeyTable
+from vault.storage.columns import Id, KeyTable, Moment
 
 
 class TenantKeyRow(KeyTable, table=True):

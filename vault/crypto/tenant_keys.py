@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import IndexKeys, TokenKey
-from vault.crypto.primitive import KEY, head
+from vault.crypto.primitive import KEY, Secret, head
 from vault.crypto.seal import SubjectKeys
-from vault.crypto.secret import Secret
 from vault.crypto.signing import PublicKey, SigningKey
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.errors import CannotOpen, Misconfigured

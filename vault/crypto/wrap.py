@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.crypto.primitive import decrypt, encrypt, frame, head
-from vault.crypto.secret import Secret
+from vault.crypto.primitive import Secret, decrypt, encrypt, frame, head
 from vault.errors import CannotOpen
 
 if TYPE_CHECKING:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.catalogue.model import UnknownName
-from vault.consent.evidence import words_fault
+from vault.consent.validation import words_fault
 from vault.erasure.verdict import Claim
 from vault.errors import Conflict, Fault, InvalidInput
-from vault.requests.machine import OPEN
-from vault.requests.model import decode
+from vault.requests.model import OPEN, decode
 from vault.requests.transaction import DETAILS, changing_request, request_place
 
 if TYPE_CHECKING:

@@ -19,12 +19,10 @@ from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
 from vault.crypto.seal import place
 from vault.erasure.claims import claims_of
-from vault.erasure.held import of_rests
 from vault.erasure.related_data import clear_beside, lock_requests, renew_beside
 from vault.erasure.reseal import Anew, what_stays
-from vault.erasure.scope import also, in_scope
-from vault.erasure.verdict import lines, purposes_kept_for
-from vault.erasure.view import decided
+from vault.erasure.start import also, in_scope
+from vault.erasure.verdict import decided, lines, of_rests, purposes_kept_for
 from vault.errors import CannotOpen, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import add_tombstones, find_erasure, save_erasure
@@ -32,9 +30,16 @@ from vault.lifecycle.restore_lines import note_erasure
 from vault.lifecycle.tombstones import EMAIL, digests_of
 from vault.recipients.outbox import EVERYTHING, tell_recipients
 from vault.requests.store import request_ids_of
-from vault.retention.store import NO_CLOCKS, clocks_in
-from vault.subjects.changes import locked_subject
-from vault.subjects.erasing import aliases_of, clear_aliases, clear_external, clear_records, close_person, records_of
+from vault.retention.clocks import NO_CLOCKS, clocks_in
+from vault.subjects.changes import (
+    aliases_of,
+    clear_aliases,
+    clear_external,
+    clear_records,
+    close_person,
+    locked_subject,
+    records_of,
+)
 from vault.subjects.record_body import unpack, view_name
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.catalogue.scope import Scope
+    from vault.catalogue.model import Scope
     from vault.context import House
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.seal import SubjectKeys

@@ -11,22 +11,21 @@ from msgspec.structs import replace
 from sqlalchemy import delete, or_, select, update
 
 from vault.consent import event as consents
-from vault.consent.evidence import COLLECTION as CONSENT
-from vault.consent.evidence import FIELD as EVIDENCE
-from vault.consent.tables import CONFIRMATION, EVENT
+from vault.consent.ledger import CONFIRMATION, EVENT
+from vault.consent.validation import COLLECTION as CONSENT
+from vault.consent.validation import FIELD as EVIDENCE
 from vault.export.store import drop_packages
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
-from vault.rectification.sealed import COLLECTION as RECTIFICATION_PLACE
-from vault.rectification.sealed import DETAILS as RECTIFICATION_DETAILS
+from vault.rectification.store import COLLECTION as RECTIFICATION_PLACE
+from vault.rectification.store import DETAILS as RECTIFICATION_DETAILS
 from vault.rectification.tables import RECTIFICATION
-from vault.requests.machine import OPEN
-from vault.requests.model import decode
+from vault.requests.model import OPEN, decode
 from vault.requests.store import events_of, rewrite_event
 from vault.requests.tables import REQUEST
 from vault.requests.transaction import COLLECTION as REQUEST_PLACE
 from vault.requests.transaction import DETAILS
-from vault.retention.reviews import clear_reviews
-from vault.retention.store import clear_clocks
+from vault.retention.clocks import clear_clocks
+from vault.retention.review_store import clear_reviews
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -1,4 +1,7 @@
-"""The beginning of an erasure: one row, however many requests and jobs come at once."""
+"""The beginning of an erasure: one row, however many requests and jobs come at once.
+
+What an erasure is about: everything, or the fields, collections or purposes that were named. Pure.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,31 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.access.callers import by_itself
-from vault.erasure.scope import checked_scope
-from vault.errors import Conflict, NotFound, Unavailable
+from vault.catalogue.model import HOME, LegalBasis, Scope, UnknownName, covers
+from vault.consent.legal_ground import purpose_ground, refusal
+from vault.consent.state import Standing
+from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.requests.store import find_request, open_requests_of
 from vault.requests.transaction import changing_request, no_request
+from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_subject
 from vault.subjects.merged import merged_into
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.catalogue.scope import Scope
+    from vault.catalogue.model import Catalogue, Purpose
     from vault.context import House
     from vault.ids import TenantId
+    from vault.policy.policy_set import PolicySet
     from vault.requests.transaction import RequestChange
+
 
 SOON: Final = 1.0
 """Seconds until a request looks again that has to wait for another erasure of the same person."""
@@ -146,3 +156,75 @@ async def _whom(connection: AsyncConnection, tenant: TenantId, subject: UUID | N
     if subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     return await merged_into(connection, tenant, SubjectId(subject)) or SubjectId(subject)
+
+
+EVERYTHING = Scope()
+
+
+def checked_scope(policy_set: PolicySet, scope: Scope) -> Scope:
+    """Write the names of a scope in the form in which they are kept.
+
+    Raises:
+        InvalidInput: a field, collection or purpose is unknown; which one is told by its place.
+    """
+    catalogue = policy_set.catalogue
+    faults = _unknown("fields", [_canonical(catalogue, name) is not None for name in scope.fields])
+    faults += _unknown("collections", [name in catalogue.collections for name in scope.collections])
+    faults += _unknown("purposes", [name in policy_set.purposes for name in scope.purposes])
+    if faults:
+        raise InvalidInput("the scope names what is not there", faults=faults, code="unknown-scope")
+    fields = [name for each in scope.fields if (name := _canonical(catalogue, each)) is not None]
+    return Scope(tuple(fields), scope.collections, scope.purposes)
+
+
+def in_scope(policy_set: PolicySet, scope: Scope, standing: Standing, now: datetime) -> Callable[[str], bool]:
+    """Return the test whether a field, by its whole name, is to be erased.
+
+    By purposes, a field is in scope if one of them needs it and no other purpose does that still holds for this
+    person. A legal obligation is no such other: whether it keeps the field is for the verdict.
+    """
+    if scope == EVERYTHING:
+        return lambda _whole: True
+    catalogue = policy_set.catalogue
+    names = [name if "." in name else f"{HOME}.{name}" for name in scope.fields]
+    names += [f"{collection}.*" for collection in scope.collections]
+    given = [policy_set.purposes[name] for name in scope.purposes if name in policy_set.purposes]
+    others = [
+        purpose
+        for name, purpose in policy_set.purposes.items()
+        if name not in scope.purposes and _still_holds(policy_set, purpose, standing, now)
+    ]
+    left = {field.whole for field in catalogue.fields()} & (_needed(given) - _needed(others))
+    return lambda whole: whole in left or any(covers(whole, name) for name in names)
+
+
+def also(scope: Scope, fields: Sequence[str]) -> Scope:
+    """Widen a scope by fields, named whole."""
+    return replace(scope, fields=tuple(dict.fromkeys([*scope.fields, *fields])))
+
+
+def _still_holds(policy_set: PolicySet, purpose: Purpose, standing: Standing, now: datetime) -> bool:
+    """Tell whether a purpose holds for a person; a restriction stops its use for a while, and not its need."""
+    if not purpose.collects or purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION or not purpose.in_force(now.date()):
+        return False
+    ground = purpose_ground(policy_set, purpose, now.date())
+    return refusal(ground, Standing(standing.purposes), to_microseconds(now)) is None
+
+
+def _needed(purposes: list[Purpose]) -> set[str]:
+    return {name.rpartition(".")[0] for purpose in purposes for name in purpose.views}
+
+
+def _canonical(catalogue: Catalogue, name: str) -> str | None:
+    try:
+        return catalogue.field(name).whole
+    except UnknownName:
+        return None
+
+
+def _unknown(part: str, known: list[bool]) -> list[Fault]:
+    return [
+        Fault(f"/scope/{part}/{position}", f"unknown-{part[:-1]}", "the policies declare nothing of that name")
+        for position, there in enumerate(known)
+        if not there
+    ]

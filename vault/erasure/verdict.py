@@ -9,23 +9,41 @@ Everything goes (Art. 17(1) GDPR) but what an exception of Art. 17(3) names:
 
 A purpose that meets people's own rights keeps nothing: whatever is held must be handed out, which is no reason to hold
 it.
+
+What holds do to an erasure: what they cover stays for as long as they stand, and goes when they are lifted. Pure.
+
+Look at what is there of a person, without opening a value, and decide what an erasure would do with it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vault.catalogue.model import covers
+from vault.consent.state import unpack as unpack_standing
+from vault.erasure.start import in_scope
 from vault.lifecycle.erasures import Line
+from vault.retention.clocks import NO_CLOCKS
+from vault.retention.ends import day_of, ends_of, values_of
+from vault.retention.holds import held_by
+from vault.storage.columns import from_microseconds, to_microseconds
+from vault.subjects.record_body import happened_at, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
+    from vault.catalogue.model import Scope
+    from vault.consent.state import Standing
+    from vault.policy.policy_set import PolicySet
+    from vault.retention.clocks import Clocks
     from vault.retention.ends import Claim as RetentionClaim
     from vault.retention.ends import Ending, Ends, Value
+    from vault.subjects.record_body import Stored
+
 
 OBLIGATION: Final = "legal-obligation"
 CLAIMS: Final = "legal-claims"
@@ -149,3 +167,93 @@ def _by_claims(claims: Sequence[Claim], whole: str, today: date) -> Iterable[Kee
     ]
     if ends:
         yield Keep(CLAIMS, None, max(ends))
+
+
+def with_holds(found: Verdicts, records: Sequence[Any], standing: Standing) -> Verdicts:
+    """Add to verdicts what holds keep."""
+    if not standing.holds:
+        return found
+    held: Verdicts = {}
+    for row in records:
+        key = row.collection, row.id
+        day = day_of(happened_at(row, unpack(row.body)))
+        for name, verdict in found.get(key, {}).items():
+            by = held_by(standing, f"{row.collection}.{name}", day)
+            held.setdefault(key, {})[name] = verdict if by is None else also_held(verdict, by.purpose)
+    return held
+
+
+def as_kept(found: Verdicts, records: Sequence[Any], now: datetime) -> Verdicts:
+    """Let what an earlier erasure kept of somebody stay until the day that it set, and no law be cut short.
+
+    The clocks and consents from which that day followed went with the earlier erasure.
+    """
+    moment = to_microseconds(now)
+    kept: Verdicts = {}
+    for row in records:
+        key = row.collection, row.id
+        body = unpack(row.body)
+        for name, verdict in found.get(key, {}).items():
+            ends = body[name].expires_at
+            stays = ends is not None and ends > moment
+            last = None if ends is None else from_microseconds(ends - 1).date()
+            kept.setdefault(key, {})[name] = also_until(verdict, last) if stays and last is not None else verdict
+    return kept
+
+
+def of_rests(found: Verdicts, records: Sequence[Any], rests: Mapping[str, datetime]) -> Verdicts:
+    """Leave out of verdicts what came in after the erasure that a hold kept it from: nobody asked to erase that.
+
+    Args:
+        found: the verdicts.
+        records: all rows of records.
+        rests: by whole name of the field, when it was to be erased; empty: all verdicts count.
+    """
+    if not rests:
+        return found
+    ends = {name: to_microseconds(moment) for name, moment in rests.items()}
+    older: Verdicts = {}
+    for row in records:
+        key = row.collection, row.id
+        body = unpack(row.body)
+        for name, verdict in found.get(key, {}).items():
+            collected = body[name].collected_at
+            came = happened_at(row, body) if collected is None else collected
+            if came <= ends.get(f"{row.collection}.{name}", -1):
+                older.setdefault(key, {})[name] = verdict
+    return older
+
+
+def decided(
+    policy_set: PolicySet,
+    row: Any,
+    records: Sequence[Any],
+    scope: Scope,
+    claims: Sequence[Claim],
+    now: datetime,
+    clocks: Clocks = NO_CLOCKS,
+) -> Verdicts:
+    """Decide about every value of a person that is in scope.
+
+    Args:
+        policy_set: in force.
+        row: the person's.
+        records: all rows of records.
+        scope: what is to be erased.
+        claims: what staff keep for legal claims.
+        now: the moment.
+        clocks: the person's.
+    """
+    standing = unpack_standing(row.standing)
+    bodies = [(each, unpack(each.body)) for each in records]
+    clocks = clocks.at_least({each.collection: day_of(happened_at(each, body)) for each, body in _by_age(bodies)})
+    items = [Item(each.collection, each.id, values_of(each, body)) for each, body in bodies]
+    test = in_scope(policy_set, scope, standing, now)
+    found = verdicts(ends_of(policy_set, standing, clocks, now), items, test, claims, now.date())
+    if row.state == "retained":
+        found = as_kept(found, records, now)
+    return with_holds(found, records, standing)
+
+
+def _by_age(bodies: Iterable[tuple[Any, Mapping[str, Stored]]]) -> list[tuple[Any, Mapping[str, Stored]]]:
+    return sorted(bodies, key=lambda each: happened_at(*each))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
-from vault.consent.tables import CONFIRMATION, EVENT
+from vault.consent.ledger import CONFIRMATION, EVENT
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Conflict
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
@@ -17,7 +17,7 @@ from vault.lifecycle.erasures import Look, find_erasure, save_erasure
 from vault.lifecycle.tables import ERASURE
 from vault.rectification.tables import RECTIFICATION
 from vault.requests.tables import REQUEST, REQUEST_EVENT
-from vault.subjects.erasing import count_left, records_of
+from vault.subjects.changes import count_left, records_of
 from vault.subjects.record_body import unpack
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 

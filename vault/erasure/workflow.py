@@ -6,10 +6,13 @@
 4. ``scrub``: deleted rows leave the databases' files.
 5. ``check``: the files and rows are looked through, and nothing is found.
 6. ``certify``: the certificate is signed, and the erasure ends.
+
+Keys that other nodes have destroyed, dropped from this node's memory within seconds.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from vault.erasure import verify as prove
@@ -17,11 +20,14 @@ from vault.erasure.certificate import certify
 from vault.erasure.execute import take_away
 from vault.erasure.start import SOON, begin_erasure, erasure_of
 from vault.errors import Unavailable
+from vault.ids import SubjectId, TenantId
+from vault.lifecycle.erasures import changed_since
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
-    from vault.ids import TenantId
+    from vault.context import House
     from vault.jobs.workflow import Step
 
 
@@ -75,3 +81,37 @@ ERASURE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("check", check),
     ("certify", attest),
 )
+
+
+POLL_SECONDS: Final = 2.0
+BACK: Final = timedelta(minutes=2)
+"""How far back is looked: for longer than the clocks of two nodes differ, and than a key is kept opened."""
+
+
+class ErasureWatch:
+    """Looks for erasures that went on lately, wherever they run, and drops what this node keeps of those people.
+
+    Without it a node would go on using an opened key until it has aged out, half a minute later.
+
+    Args:
+        house: this node's rooms.
+    """
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._seen: dict[tuple[str, UUID], datetime] = {}
+
+    async def look(self) -> int:
+        """Look once; returns of how many people the keys were dropped."""
+        since = self._house.clock.now() - BACK
+        async with self._house.data.reading() as connection:
+            changed = await changed_since(connection, since)
+        found = 0
+        for tenant, subject, moment, facts in changed:
+            if self._seen.get((tenant, subject)) != moment:
+                self._seen[tenant, subject] = moment
+                found += 1
+                for each in (subject, *facts.aliases):
+                    self._house.keyring.evict(TenantId(tenant), SubjectId(each))
+        self._seen = {key: moment for key, moment in self._seen.items() if moment >= since}
+        return found

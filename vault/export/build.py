@@ -2,6 +2,11 @@
 
 A package is built under a row of its own. The row is what holds a build together: a try that begins anew deletes the
 row of the one before, an erasure deletes it too, and whoever finds it gone stops.
+
+What the job of an access or portability request does: build the package, and tell the person that it is there.
+
+This stands beside the packages and not in them, because it needs letters as well, and whoever sends letters hands out
+packages.
 """
 
 from __future__ import annotations
@@ -9,31 +14,35 @@ from __future__ import annotations
 import hashlib
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, entry
 from vault.access.callers import by_itself
-from vault.access.on_record import note_failure
+from vault.access.recording import note_failure
 from vault.errors import Conflict, NotFound, VaultError
 from vault.export.archive import write_archive
-from vault.export.chunks import cut, package_place, seal_chunk
 from vault.export.collect import fields_shown
-from vault.export.content import PORTABILITY, package_entries
-from vault.export.manifest import Cover, signed_manifest
+from vault.export.contents import PORTABILITY, package_entries
 from vault.export.store import (
     Facts,
     Package,
     add_chunk,
     add_package,
+    cut,
     drop_package,
     drop_unfinished,
     find_package,
     finish_package,
+    package_place,
+    seal_chunk,
+    set_facts,
 )
+from vault.export.verify import Cover, signed_manifest
 from vault.ids import SubjectId, new_id
-from vault.requests.machine import WrongState
+from vault.letters.send import notify_person
+from vault.requests.model import WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
 from vault.subjects.merged import still_there
@@ -48,7 +57,9 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.export.archive import Listed
     from vault.ids import TenantId
+    from vault.jobs.workflow import Step
     from vault.requests.model import Request
+
 
 PACKAGED: Final = frozenset({"access", "portability"})
 """Kinds of requests that are answered by a package."""
@@ -238,3 +249,24 @@ async def _signer(house: House, tenant: TenantId, package: Package, audit: UUID)
     cover = Cover(package.request, package.facts.kind, controller.name, package.created_at, package.expires_at, audit)
     key = await house.keyring.signing_key(tenant)
     return lambda listed: signed_manifest(key, cover, listed)
+
+
+async def announce_package(house: House, tenant: TenantId, request: UUID) -> float | None:
+    """Tell the person that their package is there, once; where no letter can be sent, it is there all the same."""
+    asked = await request_of(house, tenant, request)
+    package = await package_of(house, tenant, asked)
+    if package is None or package.state != "ready" or package.facts.announced_at is not None:
+        return None
+    codes: dict[str, Any] = {"kind": asked.kind, "id": asked.id, "until": package.expires_at.date()}
+    await notify_person(house, tenant, asked.subject, "package-ready", language=asked.language, **codes)
+    facts = msgspec.structs.replace(package.facts, announced_at=house.clock.now())
+    async with house.data.transaction() as connection:
+        await set_facts(connection, tenant, package.id, facts)
+    return None
+
+
+PACKAGE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
+    ("build-package", build_package),
+    ("announce-package", announce_package),
+)
+"""The steps of access and portability between starting and completing a request."""

@@ -16,11 +16,9 @@ from vault.errors import NotFound
 from vault.export.descriptions import Teller
 from vault.export.disclosures import Names, recipients
 from vault.export.history import aliases, corrections, history, merged_pseudonyms, requests
-from vault.export.packages_selection import WITHHELD, Selection, mask_of
 from vault.export.schema import FORMAT, Asked, Head, Person, RightTold
-from vault.export.selection import Grounds
-from vault.export.still import Still
-from vault.export.survey import survey
+from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
+from vault.export.survey import Still, survey
 from vault.export.translations import texts_in
 from vault.storage.columns import from_microseconds
 from vault.subjects.tables import SUBJECT

@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import Article9, LegalBasis
-from vault.export.packages_selection import is_inferred
 from vault.export.schema import (
     CategoryTold,
     CollectionTold,
@@ -16,14 +15,14 @@ from vault.export.schema import (
     RetentionTold,
     SourceTold,
 )
+from vault.export.selection import is_inferred
 from vault.export.survey import Group
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
     from vault.catalogue.retention import Period
     from vault.catalogue.translations import Words
-    from vault.export.packages_selection import Selection
-    from vault.export.selection import Grounds
+    from vault.export.selection import Grounds, Selection
     from vault.export.survey import Survey
     from vault.policy.policy_set import PolicySet
 

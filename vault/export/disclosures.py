@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from vault.access.callers import JOBS, THE_PERSON
-from vault.access.operator import OPERATOR
+from vault.access.callers import JOBS, OPERATOR, THE_PERSON
 from vault.export.schema import AccessTold, RecipientTold
 
 if TYPE_CHECKING:

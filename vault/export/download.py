@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.on_record import note_failure, on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import note_failure, on_record
 from vault.crypto.age import begin
 from vault.errors import Conflict, Gone, NotFound, VaultError
 from vault.export.build import PACKAGED
-from vault.export.chunks import open_chunk, package_place
-from vault.export.store import find_chunk, find_package, list_packages
+from vault.export.store import find_chunk, find_package, list_packages, open_chunk, package_place
 from vault.ids import SubjectId
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request, pseudonym_of

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import select
 
 from vault.clock import rfc3339
-from vault.consent.evidence import open_words
+from vault.consent.validation import open_words
 from vault.export.schema import Alias, CorrectionTold, EventTold, RequestTold
-from vault.rectification.sealed import open_details
-from vault.rectification.store import rectifications_of
+from vault.rectification.store import open_details, rectifications_of
 from vault.requests.store import list_requests
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vault.catalogue.versions import Notices
+    from vault.catalogue.notices import Notices
     from vault.consent.event import Event
     from vault.context import House
     from vault.crypto.seal import SubjectKeys

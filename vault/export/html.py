@@ -1,9 +1,15 @@
-"""index.html: the package for people, one page that needs no script and no connection, written piece by piece."""
+"""index.html: the package for people, one page that needs no script and no connection, written piece by piece.
+
+The picture at the top of the page: where data came from, and who received it. Pure.
+
+Values as people read them, line by line. Pure.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -12,18 +18,18 @@ import msgspec
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from vault.catalogue.types.places import ADDRESS_PARTS
 from vault.export.csv_tables import paths
-from vault.export.flow import Flow
 from vault.export.records import records
 from vault.export.translations import DASH
-from vault.export.values import lines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from vault.export.collect import Content
     from vault.export.schema import FieldTold, Head, Keeping, OriginTold, RecordTold
     from vault.export.translations import Texts
+
 
 MOST_SHOWN: Final = 1_000
 """Records of one collection that the page shows, the newest; the table beside it has all of them."""
@@ -236,3 +242,107 @@ def _latest(record: RecordTold) -> Keeping:
 def _plain(texts: Texts, value: object) -> list[str]:
     """Show a value of which no type is known."""
     return lines(texts, "json", value)
+
+
+MOST: Final = 6
+"""Boxes on each side; what is more stands together in the last."""
+LONGEST: Final = 22
+"""Characters that fit into a box."""
+THICK: Final = 14
+THIN: Final = 2
+
+
+class Box(NamedTuple):
+    """A source or a recipient: its name, its number, and how wide its line is drawn."""
+
+    label: str
+    number: str
+    width: float
+
+
+class Flow(NamedTuple):
+    """The boxes on both sides, and the same in a sentence for those who do not see it."""
+
+    left: list[Box]
+    right: list[Box]
+    text: str
+
+    @classmethod
+    def of(cls, head: Head, texts: Texts) -> Flow:
+        """Draw it for a package."""
+        left: Counter[str] = Counter()
+        for source in head.sources:
+            left[texts.source(source.source)] += source.values
+        right: Counter[str] = Counter()
+        for recipient in head.recipients:
+            right[texts.recipient(recipient)] += recipient.times
+        said = {"left": ", ".join(left) or texts("flow_nobody"), "right": ", ".join(right) or texts("flow_nobody")}
+        key = "flow_text" if head.kind == "access" else "flow_text_portable"
+        return cls(_boxes(left, texts), _boxes(right, texts), texts(key, **said))
+
+
+def _boxes(counts: Counter[str], texts: Texts) -> list[Box]:
+    ordered = counts.most_common()
+    if len(ordered) > MOST:
+        rest = ordered[MOST - 1 :]
+        more = (texts("flow_more", count=texts.number(len(rest))), sum(count for _name, count in rest))
+        ordered = [*ordered[: MOST - 1], more]
+    most = max((count for _name, count in ordered), default=1)
+    return [Box(_short(name), texts.number(count), _width(count, most)) for name, count in ordered]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def _width(count: int, most: int) -> float:
+    return round(THIN + (THICK - THIN) * count / most, 1)
+
+
+MOST_LINES: Final = 400
+"""Of one value; a JSON value of the longest kind stays below."""
+
+
+def lines(texts: Texts, kind: str, value: Any) -> list[str]:
+    """Show a value.
+
+    Args:
+        texts: of the language.
+        kind: the field's type.
+        value: as it was read from JSON; a masked one may be of another shape.
+    """
+    if value is None:
+        return []
+    if kind == "date" and isinstance(value, str):
+        return [texts.day(value)]
+    if kind == "money" and isinstance(value, dict):
+        return [" ".join(str(value[part]) for part in ("amount", "currency") if part in value)]
+    if kind == "address" and isinstance(value, dict):
+        return _address(value)
+    return list(_each(texts, value))[:MOST_LINES]
+
+
+def _address(value: dict[str, str]) -> list[str]:
+    town = " ".join(value[part] for part in ("postal_code", "city") if part in value)
+    told = {**value, "city": town}
+    return [told[part] for part in ADDRESS_PARTS if part != "postal_code" and told.get(part)]
+
+
+def _each(texts: Texts, value: Any, path: str = "") -> Iterator[str]:
+    before = f"{path}: " if path else ""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _each(texts, inner, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and all(not isinstance(each, (dict, list)) for each in value):
+        yield before + ", ".join(_word(texts, each) for each in value)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value, 1):
+            yield from _each(texts, inner, f"{path}.{number}" if path else str(number))
+    else:
+        yield before + _word(texts, value)
+
+
+def _word(texts: Texts, value: Any) -> str:
+    if isinstance(value, bool):
+        return texts.word("plain", "true" if value else "false")
+    return DASH if value is None else str(value)

@@ -1,4 +1,12 @@
-"""Find packages and write them: rows in, rows out. The bytes of a package are sealed before they come here."""
+"""Find packages and write them: rows in, rows out. The bytes of a package are sealed before they come here.
+
+Delete packages whose time has run out: what lies around can be lost.
+
+Cut a package into pieces and seal each under the person's data key; open them again in the same order.
+
+The associated data of a piece names the person, the package, its number, and whether it is the last: a piece that was
+cut off, put elsewhere in the row, or taken from another package does not open.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +17,18 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
+from vault.crypto.seal import place
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.context import House
+    from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
+
 
 State = Literal["building", "ready", "expired"]
 AT_ONCE: Final = 200
@@ -204,3 +218,70 @@ def _package(row: Any) -> Package:
         digest=row.digest,
         facts=_facts.decode(row.body),
     )
+
+
+async def expire_packages(house: House, tenant: TenantId | None = None) -> int:
+    """Delete the bytes of all packages that are over, some at a time; done twice, it finds none.
+
+    Nobody has to wait for this: a package that is over is handed to nobody, whether or not its bytes are gone.
+
+    Args:
+        house: the rooms.
+        tenant: only this one's; none: everybody's.
+
+    Returns:
+        how many packages.
+
+    Raises:
+        Unavailable: the database does not answer; what was deleted stays so.
+    """
+    gone = 0
+    for each in await house.keyring.tenants() if tenant is None else [tenant]:
+        while True:
+            async with house.data.transaction() as connection:
+                some = await expire_some(connection, each, house.clock.now())
+            gone += some
+            if some < AT_ONCE:
+                break
+    return gone
+
+
+CHUNK: Final = 256 * 1024
+"""Bytes of a piece: so much of a package lies in memory, a few times."""
+COLLECTION: Final = "package"
+_END: Final = b"\x01"
+"""Ends each plaintext, for what ends in white space cannot be sealed."""
+
+
+def package_place(tenant: TenantId, subject: UUID, package: UUID) -> bytes:
+    """Say where the pieces of a package belong, for sealing."""
+    return place(tenant, subject, COLLECTION, package)
+
+
+def seal_chunk(keys: SubjectKeys, where: bytes, number: int, data: bytes, *, last: bool) -> bytes:
+    """Seal a piece."""
+    return keys.seal(_field(number, last=last), data + _END, where)
+
+
+def open_chunk(keys: SubjectKeys, where: bytes, number: int, sealed: bytes, *, last: bool) -> bytes:
+    """Open a piece.
+
+    Raises:
+        CannotOpen: it is not this piece of this package, or was tampered with.
+    """
+    return keys.open(_field(number, last=last), sealed, where)[: -len(_END)]
+
+
+async def cut(pieces: AsyncIterable[bytes], size: int = CHUNK) -> AsyncIterator[tuple[bytes, bool]]:
+    """Cut a stream into pieces of one size; tells of each whether it is the last, which may be shorter."""
+    waiting = bytearray()
+    async for piece in pieces:
+        waiting += piece
+        while len(waiting) > size:
+            yield bytes(waiting[:size]), False
+            del waiting[:size]
+    yield bytes(waiting), True
+
+
+def _field(number: int, *, last: bool) -> str:
+    return f"{'last' if last else 'chunk'}:{number}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.on_record import note_failure, on_record
-from vault.access.rights import require_right
+from vault.access.authorization import require_right
+from vault.access.recording import note_failure, on_record
 from vault.errors import Conflict
 from vault.export.download import ZIP, find_ready, open_pieces, record_handing_out
-from vault.messaging.post import NotPosted
+from vault.messaging.http import NotPosted
 
 if TYPE_CHECKING:
     from uuid import UUID

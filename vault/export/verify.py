@@ -12,6 +12,10 @@ smuggled past a check. In this order, so that nothing large is done for a file t
 7. each inflates to the size and the digest that the manifest lists, and not to a byte more.
 
 What is left to the caller: whether the key is the one that it should be.
+
+The manifest of a package: which entries it has, signed by the tenant, so that anybody can check it offline.
+
+It holds no value of the person and does not name them: whoever finds it alone learns that a request was answered.
 """
 
 from __future__ import annotations
@@ -19,17 +23,24 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
-from vault.crypto.signed import BadDocument
+import msgspec
+
+from vault.clock import rfc3339
+from vault.crypto.signing import LARGEST as LARGEST_SIGNED
+from vault.crypto.signing import BadDocument, check, parse, sign
 from vault.errors import InvalidInput
 from vault.export.archive import LARGEST, MANIFEST, MODE, MOST_ENTRIES, check_name
-from vault.export.manifest import LARGEST_MANIFEST, check_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
 
-    from vault.crypto.signed import Signed
+    from vault.crypto.signing import Signed, SigningKey
+    from vault.export.archive import Listed
+
 
 FIRST_BYTES: Final = b"PK\x03\x04"
 """With these every ZIP begins that has an entry."""
@@ -213,3 +224,67 @@ def _at(file: BinaryIO, offset: int, size: int) -> bytes:
     if len(data) != size:
         raise BadDocument("the package is cut off")
     return data
+
+
+LABEL: Final = "cdv-package-v1"
+KIND: Final = "package"
+"""The name under which the document stands in its signed file."""
+LARGEST_MANIFEST: Final = LARGEST_SIGNED
+_KEYS: Final = {"request", "kind", "controller", "created_at", "expires_at", "audit", "entries"}
+
+
+class Cover(NamedTuple):
+    """What a manifest says of the whole package.
+
+    Attributes:
+        kind: ``access`` or ``portability``.
+        controller: who is responsible, by name.
+        audit: the audit entry that tells of its making.
+    """
+
+    request: UUID
+    kind: str
+    controller: str
+    created_at: datetime
+    expires_at: datetime
+    audit: UUID
+
+
+def signed_manifest(key: SigningKey, cover: Cover, listed: Sequence[Listed]) -> bytes:
+    """Write the signed manifest as a file."""
+    document = {
+        "request": str(cover.request),
+        "kind": cover.kind,
+        "controller": cover.controller,
+        "created_at": rfc3339(cover.created_at),
+        "expires_at": rfc3339(cover.expires_at),
+        "audit": str(cover.audit),
+        "entries": [{"name": each.name, "size": each.size, "sha256": each.sha256.hex()} for each in listed],
+    }
+    made = sign(key, LABEL, KIND, document, cover.created_at)
+    return msgspec.json.format(msgspec.json.encode(made), indent=2) + b"\n"
+
+
+def check_manifest(data: bytes) -> tuple[Signed, list[tuple[str, int, str]]]:
+    """Read a manifest: its signature, checked by the key that it carries, and the entries that it lists.
+
+    Raises:
+        BadDocument: it is not written as manifests are.
+    """
+    signed = check(parse(data), LABEL, KIND)
+    document = signed.document
+    texts = _KEYS - {"entries"}
+    if set(document) != _KEYS or not all(isinstance(document[name], str) for name in texts):
+        raise BadDocument("the manifest does not have its parts")
+    if not isinstance(document["entries"], list):
+        raise BadDocument("the manifest lists no entries")
+    return signed, [_entry(each) for each in document["entries"]]
+
+
+def _entry(each: Any) -> tuple[str, int, str]:
+    if not isinstance(each, dict) or set(each) != {"name", "size", "sha256"}:
+        raise BadDocument("the manifest lists an entry without its parts")
+    name, size, sha256 = each["name"], each["size"], each["sha256"]
+    if not isinstance(name, str) or type(size) is not int or size < 0 or not isinstance(sha256, str):
+        raise BadDocument("the manifest lists an entry with parts of another kind")
+    return name, size, sha256

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.errors import InvalidInput
 from vault.ids import Pseudonym
 from vault.subjects.store import Wanted

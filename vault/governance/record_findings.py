@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vault.catalogue.model import Purpose
-    from vault.governance.facts import Facts
+    from vault.governance.record_facts import Facts
     from vault.governance.usage import Reading, Usage
 
 _NO_CONTROLLER = Finding(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from vault.access.authorization import entry
-from vault.access.operator import at_the_console
+from vault.access.callers import at_the_console
 from vault.ids import RoleName
 from vault.lifecycle.restore_lines import AccessLine, note_access
 from vault.principals.principal import Principal

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.errors import InvalidInput
 from vault.holds.manage import RESOURCE, no_hold
-from vault.retention import hold_store
+from vault.retention import holds as hold_store
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.context import Caller, House
     from vault.ids import SubjectId
-    from vault.retention.hold_store import Hold, State
+    from vault.retention.holds import Hold, State
 
 Which = Literal["active", "due", "lifted", "all"]
 MOST: Final = 200

@@ -12,8 +12,7 @@ import msgspec
 
 from vault.holds.resume_erasures import release
 from vault.ids import SubjectId
-from vault.retention.hold_store import Hold, add_hold, add_people, find_hold, people_of, remove_people, save_hold
-from vault.retention.holds_marks import put_marks
+from vault.retention.holds import Hold, add_hold, add_people, find_hold, people_of, put_marks, remove_people, save_hold
 from vault.subjects.merged import locked_subjects
 
 if TYPE_CHECKING:

@@ -6,6 +6,13 @@ million; six digits would make that one in twenty thousand. NIST SP 800-63B §5.
 
 Of a code the vault keeps an HMAC under the tenant's token key, bound to the code's row, what it is for, the request and
 the person: a digest that is copied to another row, or a row that is turned to another person, fits no code.
+
+Send a code: looked up, made and mailed after whoever asked for it was answered.
+
+Whom somebody claims to be, as a digest by which codes are counted; whom it leads to is looked up after the answer.
+
+So the steps before the answer are the same whether or not there is such a person, and neither the answer nor its time
+tells a stranger who is a customer here.
 """
 
 from __future__ import annotations
@@ -16,20 +23,30 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import delete, insert, select, text, update
 
-from vault.errors import NotFound, TooMany
+from vault.access.authorization import entry
+from vault.access.callers import by_itself
+from vault.catalogue.types import TYPES, ValueProblem, index_text
+from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
+from vault.letters.contact import EMAIL, THERE, find_contact
+from vault.letters.send import send_letter
 from vault.sensitive import Sensitive
+from vault.subjects.changes import locked_subject
+from vault.subjects.rows import checked_external_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.context import House
     from vault.crypto.derive import TokenKey
+    from vault.letters.contact import Contact
+
 
 Intent = Literal["request", "session"]
 
@@ -243,3 +260,93 @@ def _digest(
 def _digits(typed: str) -> str:
     """Take what a person typed: spaces and hyphens between the digits do not count."""
     return "".join(each for each in typed if each not in " -\u00a0\u2009\u202f")
+
+
+CODE = "code"
+"""The letter's name."""
+NOT_SENT = "enough-codes"
+"""On the audit log where a person was sent as many codes as they get."""
+
+
+class Asked(NamedTuple):
+    """A code that somebody asked for."""
+
+    tenant: TenantId
+    code: UUID
+    language: str | None = None
+
+
+async def send_code_to(house: House, asked: Asked, subject: SubjectId | None) -> None:
+    """Make a code for a person and send it; for nobody, do nothing.
+
+    That it went out, or did not, is on the audit log with the person's pseudonym: so it shows who is being tried.
+    """
+    contact = None if subject is None else await find_contact(house, asked.tenant, subject)
+    if subject is None or contact is None:
+        return
+    code = await _fill(house, asked, subject, contact)
+    if code is None:
+        await _note(house, asked, contact, NOT_SENT)
+        return
+    told = code.reveal()
+    codes = {"code": f"{told[:4]} {told[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
+    try:
+        await send_letter(house, asked.tenant, contact, CODE, codes, asked.language)
+    except VaultError as error:
+        await _note(house, asked, contact, error.code)
+        return
+    await _note(house, asked, contact, None)
+
+
+async def _fill(house: House, asked: Asked, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
+    tokens = await house.keyring.token_key(asked.tenant)
+    async with house.data.transaction() as connection:
+        row = await locked_subject(connection, asked.tenant, subject)
+        if row is None or row.state not in THERE:
+            return None
+        return await fill(house, connection, asked.tenant, tokens, asked.code, subject=subject, contact=contact.field)
+
+
+async def _note(house: House, asked: Asked, contact: Contact, failed: str | None) -> None:
+    made = entry(
+        house,
+        by_itself(asked.tenant),
+        action="send-code",
+        decision="allowed" if failed is None else "failed",
+        code=failed,
+        subjects=(contact.pseudonym,),
+        target=asked.code,
+    )
+    await house.ledger.append(made)
+
+
+EXTERNAL_ID = "external_id"
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def claim_digest(tokens: TokenKey, identity: Mapping[str, Any]) -> bytes:
+    """Digest a claim: the same words give the same digest, however they are spelt and whoever they lead to.
+
+    Args:
+        tokens: the tenant's token key.
+        identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
+
+    Raises:
+        InvalidInput: it has neither form.
+    """
+    if identity.keys() == {EMAIL}:
+        try:
+            said: Any = index_text(EMAIL, TYPES[EMAIL].normalise(identity[EMAIL], {}))
+        except ValueProblem:
+            raise _no_identity("/identity/email") from None
+    elif identity.keys() == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
+        said = checked_external_ids(identity[EXTERNAL_ID], at="/identity/external_id")
+    else:
+        raise _no_identity("/identity")
+    return tokens.digest("identity-claim", _encode([sorted(identity), said]))
+
+
+def _no_identity(at: str) -> InvalidInput:
+    detail = "`email`, or `external_id` with at least one system's id"
+    fault = Fault(at, "invalid-identity", detail)
+    return InvalidInput("the identity does not have its form", faults=[fault], code="invalid-identity")

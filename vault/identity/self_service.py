@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vault.access.authorization import entry
 from vault.access.callers import the_person
-from vault.access.on_record import note_failure
+from vault.access.recording import note_failure
 from vault.errors import Denied, NotFound, TooMany, VaultError
 from vault.export.download import open_package
-from vault.identity.pace import one_at_a_time, require_pace
+from vault.identity.sessions import one_at_a_time, require_pace
 from vault.requests.decide import cancel_request
 from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request, list_requests
 from vault.requests.transaction import changing_request, no_request
-from vault.requests.verified import start_approved, verify
+from vault.requests.verification import start_approved, verify
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action
     from vault.context import Caller, House
     from vault.export.download import Download
-    from vault.identity.session import Session
+    from vault.identity.sessions import Session
     from vault.requests.model import Event, Request
 
 MOST = 200
@@ -99,7 +99,7 @@ async def verify_mine(house: House, session: Session, request: UUID, request_id:
 
     Raises:
         NotFound: there is no such request, or it is somebody else's.
-        NotFreshEnough, WrongState: as with :func:`vault.requests.verified.verify`.
+        NotFreshEnough, WrongState: as with :func:`vault.requests.verification.verify`.
     """
     await require_pace(house, session, request_id, "verify-identity")
     caller = the_person(session.tenant, request_id)

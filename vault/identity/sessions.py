@@ -1,30 +1,151 @@
-"""People sign in: by a one-time code to a contact that the vault holds. Nobody who calls here is known beforehand."""
+"""The token of a person's session, and the row behind it.
+
+``cdvs_<id>_<secret>``: the session's id in 32 hex digits, and 32 random bytes in base64url without padding. As of every
+token with 256 bits of randomness, the vault keeps the SHA-256.
+
+People sign in: by a one-time code to a contact that the vault holds. Nobody who calls here is known beforehand.
+
+How much a signed-in person may do: enough for anybody, and too little to fill the vault or to hold others up.
+
+Forget codes and sessions that are over.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import and_, delete, insert, select, update
 
 from vault.access.authorization import entry
 from vault.access.callers import the_person
-from vault.access.minute import Minute
+from vault.access.recording import note_failure
+from vault.access.sign_in import Minute
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
-from vault.identity.claim import claim_digest
-from vault.identity.codes import code_invalid, issue, spend, use
-from vault.identity.send import Asked, send_code_to
-from vault.identity.session import add_session, end, find_session
-from vault.ids import DEFAULT_TENANT, TenantId
+from vault.identity.codes import Asked, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
+from vault.identity.tables import SUBJECT_SESSION
+from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.contact import THERE
+from vault.principals.principal import Principal
+from vault.requests.tables import REQUEST
 from vault.requests.verification import find_person
 from vault.subjects.changes import locked_subject
+from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
     from vault.context import House
     from vault.identity.codes import Issued, Spent
-    from vault.identity.session import Opened, Session
+
+
+LIFE: Final = timedelta(minutes=30)
+FRESH: Final = timedelta(minutes=10)
+"""So long after signing in a person may do what cannot be undone, and fetch a package."""
+_SHAPE: Final = re.compile(r"cdvs_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_NOBODY: Final = hashlib.sha256(secrets.token_bytes(32)).digest()
+"""The digest of a token that nobody has: an unknown one is compared with it, and costs what a known one does."""
+_SESSION = SUBJECT_SESSION.c
+
+
+class Session(NamedTuple):
+    """A person who is signed in."""
+
+    tenant: TenantId
+    id: UUID
+    subject: SubjectId
+    pseudonym: Pseudonym
+    authenticated_at: datetime
+    expires_at: datetime
+
+    def is_fresh(self, now: datetime) -> bool:
+        """Tell whether the person signed in within the minutes before."""
+        return self.authenticated_at <= now < self.authenticated_at + FRESH
+
+
+class Opened(NamedTuple):
+    """A new session. ``token`` exists here and nowhere else."""
+
+    token: str
+    expires_at: datetime
+    fresh_until: datetime
+
+
+async def add_session(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, now: datetime
+) -> tuple[UUID, Opened]:
+    """Open a session of a person whose row is locked."""
+    session = new_id()
+    secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
+    token = f"cdvs_{session.hex}_{secret}"
+    row = {
+        "tenant_id": tenant,
+        "id": session,
+        "subject_id": subject,
+        "token_hash": _digest(token),
+        "created_at": now,
+        "authenticated_at": now,
+        "expires_at": now + LIFE,
+        "ended_at": None,
+    }
+    await connection.execute(insert(SUBJECT_SESSION), [row])
+    return session, Opened(token, now + LIFE, now + FRESH)
+
+
+async def find_session(
+    connection: AsyncConnection, tenants: Sequence[TenantId], token: str, now: datetime
+) -> Session | None:
+    """Find the session of a token; none where it is unknown, ended, too old, or of somebody who is no longer there."""
+    shaped = _SHAPE.fullmatch(token)
+    row: Any = None
+    if shaped is not None:
+        whose = and_(SUBJECT.c.tenant_id == _SESSION.tenant_id, SUBJECT.c.id == _SESSION.subject_id)
+        statement = (
+            select(SUBJECT_SESSION, SUBJECT.c.pseudonym, SUBJECT.c.state)
+            .join(SUBJECT, whose)
+            .where(_SESSION.tenant_id.in_(tenants), _SESSION.id == UUID(hex=shaped[1]))
+        )
+        row = (await connection.execute(statement)).one_or_none()
+    right = hmac.compare_digest(_digest(token), _NOBODY if row is None else bytes(row.token_hash))
+    if row is None or not right or row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
+        return None
+    return Session(
+        TenantId(row.tenant_id),
+        row.id,
+        SubjectId(row.subject_id),
+        Pseudonym(row.pseudonym),
+        row.authenticated_at,
+        row.expires_at,
+    )
+
+
+async def end(connection: AsyncConnection, session: Session, now: datetime) -> None:
+    """End a session."""
+    this = (_SESSION.tenant_id == session.tenant, _SESSION.id == session.id)
+    await connection.execute(update(SUBJECT_SESSION).where(*this, _SESSION.ended_at.is_(None)).values(ended_at=now))
+
+
+async def forget_sessions(house: House) -> int:
+    """Delete sessions that are over; returns how many."""
+    async with house.data.transaction() as connection:
+        over = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= house.clock.now())
+        return (await connection.execute(over)).rowcount
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
 
 MOST_A_MINUTE: Final = 300
 """Codes asked for, codes tried and tokens not known, each, that one process looks at in a minute."""
@@ -173,3 +294,88 @@ class People:
         )
         await self._house.ledger.append(made)
         error.audit = str(made.id)
+
+
+MOST_A_DAY: Final = 20
+"""Requests that one person makes within a day: each may cost a package, which lies here for weeks."""
+DAY: Final = timedelta(days=1)
+_encrypting: Final[set[UUID]] = set()
+
+
+async def require_pace(house: House, session: Session, request_id: str, action: Action) -> None:
+    """Count one thing that a person does; they get as many a minute as others get searches.
+
+    Raises:
+        TooMany: that was one too many.
+    """
+    # Counted under the person's own id: all people are one caller, and nobody is to use up what another one needs.
+    whose = Principal(PrincipalId(session.subject), session.tenant, "the-person", "app", ())
+    try:
+        await house.limits.take(whose, "search", 1)
+    except VaultError as error:
+        await _note(house, session, request_id, action, error)
+        raise
+
+
+async def require_room(house: House, session: Session, request_id: str) -> None:
+    """Go on only where a person has not made as many requests as there may be within a day.
+
+    Raises:
+        TooMany: they have, or do too much within this minute.
+    """
+    await require_pace(house, session, request_id, "submit-request")
+    now = house.clock.now()
+    earlier = await _that_counts(house, session, now)
+    if earlier is not None:
+        error = TooMany(
+            f"{MOST_A_DAY} requests of one person within a day are all there may be",
+            retry_after=ceil((earlier + DAY - now).total_seconds()),
+            first=True,
+            hint="Wait as long as is said; what was asked for is on its way.",
+        )
+        await _note(house, session, request_id, "submit-request", error)
+        raise error
+
+
+@contextmanager
+def one_at_a_time(session: Session) -> Iterator[None]:
+    """Let a person encrypt one package at a time: each takes a while, and everybody waits in one line.
+
+    Raises:
+        TooMany: another one of theirs is under way in this process.
+    """
+    if session.subject in _encrypting:
+        raise TooMany("another package of yours is being encrypted", retry_after=5, first=True)
+    _encrypting.add(session.subject)
+    try:
+        yield
+    finally:
+        _encrypting.discard(session.subject)
+
+
+async def _that_counts(house: House, session: Session, now: datetime) -> datetime | None:
+    """Return when the request came in that has to be a day old before another one is taken; none where one may be."""
+    statement = (
+        select(REQUEST.c.received_at)
+        .where(
+            REQUEST.c.tenant_id == session.tenant,
+            REQUEST.c.subject_id == session.subject,
+            REQUEST.c.received_at > now - DAY,
+        )
+        .order_by(REQUEST.c.received_at.desc())
+        .offset(MOST_A_DAY - 1)
+        .limit(1)
+    )
+    async with house.data.reading() as connection:
+        found: datetime | None = (await connection.execute(statement)).scalar_one_or_none()
+    return found
+
+
+async def _note(house: House, session: Session, request_id: str, action: Action, error: VaultError) -> None:
+    caller = the_person(session.tenant, request_id)
+    await note_failure(house, caller, action, error, subjects=(session.pseudonym,))
+
+
+async def forget_identity(house: House) -> int:
+    """Delete codes that count for no limit any more, and sessions that are over; returns how many."""
+    return await forget_codes(house) + await forget_sessions(house)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.access.authorization import entry
-from vault.access.on_record import note_failure
-from vault.access.rights import require_right
-from vault.consent.evidence import words_fault
+from vault.access.authorization import entry, require_right
+from vault.access.recording import note_failure
+from vault.consent.validation import words_fault
 from vault.errors import Conflict, InvalidInput, VaultError
-from vault.identity.codes import code_invalid, issue, spend, use
-from vault.identity.send import Asked, send_code_to
+from vault.identity.codes import Asked, code_invalid, issue, send_code_to, spend, use
 from vault.ids import SubjectId
-from vault.requests.machine import after
-from vault.requests.model import Verification
-from vault.requests.own import require_own_or
+from vault.requests.model import Verification, after
 from vault.requests.store import find_request
-from vault.requests.transaction import changing_request, no_request
-from vault.requests.verified import start_approved, verify
-from vault.subjects.pseudonyms import pseudonym_of
+from vault.requests.transaction import changing_request, no_request, require_own_or
+from vault.requests.verification import start_approved, verify
+from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,8 +22,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action
     from vault.context import Caller, House
     from vault.identity.codes import Issued
-    from vault.requests.machine import Move
-    from vault.requests.model import How, Level, Request
+    from vault.requests.model import How, Level, Move, Request
 
 REQUESTS = "vault:requests"
 ASKS_ANEW: Final[frozenset[Move]] = frozenset({"ask-identity", "reopen"})
@@ -133,7 +128,7 @@ async def vouch(house: House, caller: Caller, request_id: UUID, level: Level, ev
         Denied: the caller may not vouch.
         NotFound: there is no such request, or it is another app's.
         NobodyToVerify: it leads to nobody.
-        WrongState, NotFreshEnough: as with :func:`vault.requests.verified.verify`.
+        WrongState, NotFreshEnough: as with :func:`vault.requests.verification.verify`.
     """
     await require_right(house, caller, REQUESTS, "vouch", audited_as="verify-identity")
     await require_own_or(house, caller, request_id, "read", audited_as="verify-identity")

@@ -9,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import entry
 from vault.errors import Conflict, Unavailable
-from vault.imports import people, records
+from vault.imports import profiles as people
+from vault.imports import records
 from vault.imports import store as runs
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import Pseudonym
-    from vault.imports.importing_lines import LineFault
-    from vault.imports.importing_task import Work
+    from vault.imports.lines import LineFault
     from vault.imports.store import Outcome
     from vault.imports.survey import Chunk
+    from vault.imports.task import Work
 
 ATTEMPTS = 4
 PAUSE = 0.25

@@ -1,32 +1,247 @@
-"""Bring a file of consents in, batch by batch. The same command ends one that was stopped: nothing is written twice."""
+"""From a line of a file to what somebody said, or to what is wrong with it. Pure; made once for a file.
+
+What the columns of a file of consents mean. ``docs/import.md`` explains every key.
+
+.. code-block:: toml
+
+    source = "old-crm"
+    system = "shop"                   # whose numbers `external_id` holds
+    time_zone = "Europe/Berlin"       # of times that name none
+
+    [columns]
+    external_id = "customer_no"
+    purpose = { constant = "direct-marketing" }
+    decision = { column = "newsletter", values = { Y = "given", N = "withdrawn" } }
+    occurred_at = { column = "changed", date_format = "%d.%m.%Y %H:%M" }
+
+Without a mapping the columns are named like the keys under ``[columns]``.
+
+Bring a file of consents in, batch by batch. The same command ends one that was stopped: nothing is written twice.
+
+Bring in what somebody who calls has: many items at once, each with its result.
+"""
 
 from __future__ import annotations
 
 import time
+import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
 
 import msgspec
 
-from vault.access.operator import at_the_console
-from vault.errors import InvalidInput
-from vault.ids import DEFAULT_TENANT, is_slug
-from vault.imports.consent_import_lines import ConsentLines, needed_by
-from vault.imports.consent_import_mapping import COLUMNS, ConsentMapping, with_columns_of
-from vault.imports.consents import MOST, bring_in
-from vault.imports.importing_lines import LineFault
+from vault.access.authorization import require_right
+from vault.access.callers import at_the_console
+from vault.access.recording import on_record
+from vault.catalogue.types import ValueProblem
+from vault.consent.validation import Said
+from vault.errors import Fault, InvalidInput
+from vault.ids import DEFAULT_TENANT, SubjectId, is_slug
+from vault.imports.consents import MOST, Told, bring_in
+from vault.imports.lines import LineFault, columns_of, make, make_moment
+from vault.imports.mapping import FileForm, FileMapping, Given, RecordCells, is_zone, mapping_text
 from vault.imports.readers import JsonlReader, open_reader
 from vault.imports.run import Watcher
+from vault.subjects.rows import is_external_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from vault.context import Caller, House
-    from vault.errors import Fault
     from vault.ids import TenantId
-    from vault.imports.consents import Told
-    from vault.imports.reader import Line
+    from vault.imports.consents import Brought
+    from vault.imports.lines import Get
+    from vault.imports.reader import Line, Reader
+
+
+MOMENTS = frozenset({"occurred_at", "valid_until"})
+
+
+class ConsentLines:
+    """Turns lines into what was said.
+
+    Args:
+        mapping: what the columns mean.
+        reader: finds columns.
+
+    Raises:
+        InvalidInput: the mapping names a column that the file does not have.
+    """
+
+    def __init__(self, mapping: ConsentMapping, reader: Reader) -> None:
+        missing = frozenset(mapping.file.missing)
+        self._system = mapping.system
+        self._is_ours = mapping.columns == {name: name for name in COLUMNS}
+        self._texts = {
+            name: make(given, reader.locate, missing) for name, given in mapping.columns.items() if name not in MOMENTS
+        }
+        self._moments: dict[str, Get] = {}
+        for name in MOMENTS & mapping.columns.keys():
+            cells = RecordCells("-", occurred_at=mapping.columns[name], time_zone=mapping.time_zone)
+            moment = make_moment(cells, reader.locate, missing)
+            if moment is not None:
+                self._moments[name] = moment
+
+    def read(self, line: Line) -> Told | list[LineFault]:
+        """Read a line; returns what is wrong with it, if anything is."""
+        number, row = line
+        if row is None:
+            return [LineFault(number, "not-a-line", None, "the line does not have the form of its file")]
+        if self._is_ours and isinstance(row, dict) and not row.keys() <= set(COLUMNS):
+            return [LineFault(number, "unknown-key", None, "the line has a key that means nothing here")]
+        faults: list[LineFault] = []
+        texts = {name: self._text(number, row, name, faults) for name in self._texts}
+        moments = {name: self._moment(number, row, name, faults) for name in self._moments}
+        subject, external = self._whom(number, texts, faults)
+        for name in ("purpose", "decision"):
+            if texts.get(name) is None and not any(fault.field == name for fault in faults):
+                faults.append(LineFault(number, "missing", name, "the line does not say it"))
+        if faults:
+            return faults
+        said: dict[str, Any] = {name: text for name, text in texts.items() if text is not None and name in Said._fields}
+        said.update(moments)
+        return Told(subject, external, Said(**said))
+
+    def _text(self, number: int, row: Any, name: str, faults: list[LineFault]) -> str | None:
+        try:
+            raw = self._texts[name](row)
+        except ValueProblem as problem:
+            faults.append(LineFault(number, problem.code, name, problem.detail))
+            return None
+        if raw.__class__ is int:
+            raw = str(raw)  # files know numbers where systems know texts
+        if raw is None or isinstance(raw, str):
+            return None if raw is None else raw.strip()
+        faults.append(LineFault(number, "wrong-type", name, "must be a text"))
+        return None
+
+    def _moment(self, number: int, row: Any, name: str, faults: list[LineFault]) -> datetime | None:
+        try:
+            moment: datetime | None = self._moments[name](row)
+        except (ValueProblem, OverflowError):
+            detail = "must be a date or time as the mapping says that they are written"
+            faults.append(LineFault(number, "bad-format", name, detail))
+            return None
+        return moment
+
+    def _whom(
+        self, number: int, texts: dict[str, str | None], faults: list[LineFault]
+    ) -> tuple[SubjectId | None, tuple[str, str] | None]:
+        subject, external = texts.get("subject"), texts.get("external_id")
+        system = texts.get("system") or self._system
+        if subject is not None:
+            try:
+                return SubjectId(UUID(subject)), None
+            except ValueError:
+                faults.append(LineFault(number, "bad-format", "subject", "must be the id of a person, a UUID"))
+        elif external is None:
+            faults.append(LineFault(number, "no-external-id", None, "the line does not say whom it is about"))
+        elif system is None or not is_slug(system):
+            faults.append(LineFault(number, "invalid-system", "system", "a-z, 0-9, - and _ name a system"))
+        elif not is_external_id(external):
+            detail = "an external id is a text of 1 to 200 printable characters"
+            faults.append(LineFault(number, "invalid-external-id", "external_id", detail))
+        else:
+            return None, (system, external)
+        return None, None
+
+
+def needed_by(mapping: ConsentMapping) -> set[str]:
+    """List all columns that a mapping needs."""
+    return {name for given in mapping.columns.values() for name in columns_of(given)}
+
+
+COLUMNS: Final = (
+    "subject", "system", "external_id", "purpose", "decision", "notice", "language", "channel", "method", "by",
+    "evidence", "jurisdiction", "occurred_at", "valid_until",
+)  # fmt: skip
+NEEDED: Final = ("purpose", "decision", "occurred_at")
+
+
+class ConsentMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
+    """What the columns of a file of consents mean."""
+
+    columns: dict[str, Given] = {}
+    file: FileForm = FileForm()
+    source: str | None = None
+    system: str | None = None
+    time_zone: str = "UTC"
+
+    @property
+    def as_file(self) -> FileMapping:
+        """Return what the readers of files need to know."""
+        return FileMapping(file=self.file)
+
+
+def read_consent_mapping(path: Path) -> ConsentMapping:
+    """Read a mapping.
+
+    Raises:
+        InvalidInput: the file is not there, is no TOML, or says what cannot be.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(mapping_text(path)), ConsentMapping)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise _invalid([Fault("/", "wrong-key", str(error))]) from None
+    faults = list(_faults(found))
+    if faults:
+        raise _invalid(faults)
+    return found
+
+
+def with_columns_of(mapping: ConsentMapping, columns: Sequence[str]) -> ConsentMapping:
+    """Let the columns of a file that are named like ours mean what they say, where the mapping names none.
+
+    Raises:
+        InvalidInput: what is needed is not among them; or a column is, of which nobody says what it means: it could be
+            the day on which a consent ends, under another name.
+    """
+    if not mapping.columns:
+        if not set(columns) <= set(COLUMNS):
+            raise InvalidInput(
+                "the file has columns that mean nothing here",
+                code="unknown-column",
+                hint="name the columns like the keys that docs/import.md lists, or write a mapping",
+            )
+        mapping = msgspec.structs.replace(mapping, columns={name: name for name in COLUMNS if name in columns})
+    missing = [name for name in NEEDED if name not in mapping.columns]
+    if "subject" not in mapping.columns and "external_id" not in mapping.columns:
+        missing.append("subject or external_id")
+    if missing:
+        faults = [Fault("/columns", "missing-key", f"nothing says what `{name}` is") for name in missing]
+        raise InvalidInput(
+            "the file lacks columns",
+            faults=faults,
+            code="missing-column",
+            hint="name its columns like that, or write a mapping; docs/import.md explains it",
+        )
+    if "external_id" in mapping.columns and "system" not in mapping.columns and mapping.system is None:
+        raise InvalidInput(
+            "nothing says which system the external ids are of",
+            code="no-system",
+            hint="say --system shop, or write `system` in the mapping",
+        )
+    return mapping
+
+
+def _faults(mapping: ConsentMapping) -> Iterator[Fault]:
+    for name in mapping.columns:
+        if name not in COLUMNS:
+            yield Fault("/columns", "unknown-key", "the columns are: " + ", ".join(COLUMNS))
+    if mapping.system is not None and not is_slug(mapping.system):
+        yield Fault("/system", "invalid-system", "a system's name has only a-z, 0-9, - and _")
+    if not is_zone(mapping.time_zone):
+        yield Fault("/time_zone", "wrong-value", "use a name of the tz database, such as Europe/Berlin")
+
+
+def _invalid(faults: list[Fault]) -> InvalidInput:
+    return InvalidInput(
+        "the mapping says what cannot be", faults=faults, code="mapping-invalid", hint="docs/import.md explains it"
+    )
 
 
 class ConsentFile(NamedTuple):
@@ -142,3 +357,26 @@ def _refuse(report: ConsentReport, watcher: Watcher, faults: list[LineFault]) ->
 
 def _line_fault(line: int, fault: Fault) -> LineFault:
     return LineFault(line, fault.code, fault.at.removeprefix("/"), fault.detail)
+
+
+@on_record("import-consents")
+async def import_consents(
+    house: House, caller: Caller, items: Sequence[Told | Fault], *, source: str | None
+) -> Brought:
+    """Import what people said elsewhere; what is wrong is told item by item, and the rest goes in.
+
+    Args:
+        house: the rooms.
+        caller: who imports.
+        items: 1 to 1,000; those of which nothing could be read are faults already.
+        source: the system from which they come, a slug.
+
+    Raises:
+        InvalidInput: no items or too many, or no source.
+        Denied: no role of the caller's may import consents.
+    """
+    await require_right(house, caller, "vault:consents", "import", audited_as="import-consents")
+    source = checked_import_source(source)
+    if not 1 <= len(items) <= MOST:
+        raise InvalidInput(f"an import has 1 to {MOST:,} items", code="too-many-items")
+    return await bring_in(house, caller, items, source=source, note=True)

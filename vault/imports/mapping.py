@@ -14,11 +14,16 @@
     name = { template = "{first} {last}" }
     gender = { column = "sex", values = { m = "male", f = "female" } }
     address = { object = { street = "street", city = "town", country = { constant = "DE" } } }
+
+Templates over columns: ``{first} {last}``.
+
+A mapping for files whose columns are named like the fields of the profile.
 """
 
 from __future__ import annotations
 
 import codecs
+import string
 import tomllib
 from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,14 +31,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from vault.catalogue.types.places import ADDRESS_PARTS
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
-from vault.imports.templates import columns_in
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from vault.catalogue.model import Catalogue
+
 
 Format = Literal["csv", "jsonl", "parquet"]
 FORMATS: dict[str, Format] = {
@@ -253,3 +261,60 @@ def _invalid(faults: Iterable[Fault]) -> InvalidInput:
         code="mapping-invalid",
         hint="docs/import.md explains it",
     )
+
+
+def columns_in(template: str) -> set[str]:
+    """List the columns in a template.
+
+    Raises:
+        ValueError: it is none: a brace is left open, or a column has a format or an attribute.
+    """
+    found = set()
+    for _text, name, form, conversion in string.Formatter().parse(template):
+        if name is not None:
+            if not name or form or conversion or set(name) & set("[]"):
+                raise ValueError("a template has plain names of columns in braces")
+            found.add(name)
+    return found
+
+
+EXTERNAL = "external_ids."
+
+
+def guess_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMapping | None = None) -> FileMapping:
+    """Map columns to the fields of their names: ``email``, ``address.city``, and ``external_ids.shop`` for numbers.
+
+    Raises:
+        InvalidInput: a column has the name of no field, or none holds an external id. Columns are told by position:
+            a file without a first line of names would else show its first customer.
+    """
+    fields: dict[str, Given] = {}
+    ids: dict[str, Given] = {}
+    parts: dict[str, dict[str, str | Cell]] = {}
+    faults = []
+    known = catalogue.collections[PROFILE].fields
+    for position, column in enumerate(columns, 1):
+        name, _, part = column.partition(".")
+        field = known.get(name)
+        if column.startswith(EXTERNAL) and is_slug(part):
+            ids[part] = column
+        elif field is not None and not field.system and not part:
+            fields[name] = column
+        elif field is not None and field.type == "address" and part in ADDRESS_PARTS:
+            parts.setdefault(name, {})[part] = column
+        else:
+            detail = f"column {position} has the name of no field of the profile"
+            faults.append(Fault("/columns", "unknown-column", detail))
+    if not ids:
+        faults.append(
+            Fault("/columns", "no-external-id", f"no column is called {EXTERNAL}<system>, such as {EXTERNAL}shop")
+        )
+    if faults:
+        raise InvalidInput(
+            "the file's columns do not say what they are",
+            faults=faults,
+            code="mapping-needed",
+            hint="write a mapping and name it by --mapping; docs/import.md shows how",
+        )
+    fields |= {name: Cell(object=members) for name, members in parts.items()}
+    return msgspec.structs.replace(base or FileMapping(), fields=fields, external_ids=ids)

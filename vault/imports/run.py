@@ -15,13 +15,12 @@ import msgspec
 from vault.errors import InvalidInput
 from vault.ids import DEFAULT_TENANT
 from vault.imports import store as runs
-from vault.imports.guess import guess_mapping
-from vault.imports.importing_lines import DUPLICATE
-from vault.imports.importing_task import Task, make_ready
-from vault.imports.mapping import FileMapping
+from vault.imports.lines import DUPLICATE
+from vault.imports.mapping import FileMapping, guess_mapping
 from vault.imports.readers import open_reader
 from vault.imports.store import Outcome
 from vault.imports.survey import survey
+from vault.imports.task import Task, make_ready
 from vault.imports.workers import Workers, in_this_process
 from vault.subjects.validation import checked_source
 
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
     from vault.context import House
     from vault.ids import TenantId
-    from vault.imports.importing_lines import LineFault
-    from vault.imports.importing_task import Work
+    from vault.imports.lines import LineFault
     from vault.imports.survey import Chunk
+    from vault.imports.task import Work
     from vault.imports.workers import Opener
 
 CHUNK_LINES = 2_000

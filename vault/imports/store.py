@@ -15,9 +15,8 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, delete,
 from sqlmodel import Field
 
 from vault.ids import new_id
-from vault.imports.importing_lines import LineFault
-from vault.storage.columns import Id, Moment
-from vault.storage.tables import DataTable
+from vault.imports.lines import LineFault
+from vault.storage.columns import DataTable, Id, Moment
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -21,7 +21,7 @@ from vault.imports.reader import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.imports.importing_lines import LineMaker
+    from vault.imports.lines import LineMaker
     from vault.imports.reader import Line, Reader
 
 DIGEST = 16

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.errors import Unavailable, VaultError
 from vault.imports.chunk import apply_chunk
-from vault.imports.importing_task import make_ready
+from vault.imports.task import make_ready
 from vault.logs import told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from vault.imports.importing_task import Task, Work
     from vault.imports.store import Outcome
     from vault.imports.survey import Chunk
+    from vault.imports.task import Task, Work
 
     Opener = Callable[[], AbstractAsyncContextManager[Any]]
     """Opens the vault anew, as something that has a ``house``; a function that may travel to another process."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault import logs
 from vault.errors import Unavailable
-from vault.jobs.place import Place
+from vault.jobs.engine import Place
 from vault.jobs.workflow import Work
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.ids import TenantId
-    from vault.jobs.state import Job, State
-    from vault.jobs.store import Book
+    from vault.jobs.store import Book, Job, State
     from vault.jobs.worker import Shift
     from vault.jobs.workflow import Plan, Workflow
 

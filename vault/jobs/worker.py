@@ -16,7 +16,7 @@ from vault.jobs.workflow import Sweep
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from vault.jobs.place import Place
+    from vault.jobs.engine import Place
     from vault.jobs.workflow import Plan
 
 log = logs.get_logger()

@@ -1,4 +1,8 @@
-"""Tell a person that a restriction will be lifted, before it is (Art. 18(3) GDPR).
+"""The letters about a request: jobs of their own, which begin after the change they tell of was committed.
+
+This stands beside the packages of operations and not in one of them: letters are identity's, requests are another's.
+
+Tell a person that a restriction will be lifted, before it is (Art. 18(3) GDPR).
 
 This stands beside the packages of operations and not in one of them, because whoever writes letters knows most of them.
 """
@@ -6,25 +10,73 @@ This stands beside the packages of operations and not in one of them, because wh
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.consent.evidence import keys_of, seal_words
+from vault.access.authorization import require_right
+from vault.access.recording import on_record
 from vault.consent.restrictions import require_restricted, require_words
 from vault.consent.state import unpack
 from vault.consent.transaction import changing
+from vault.consent.validation import keys_of, seal_words
 from vault.errors import Conflict
+from vault.jobs.workflow import Workflow
 from vault.letters.send import notify_person
+from vault.requests.store import find_request
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from uuid import UUID
 
     from vault.access.recording import Keep
     from vault.context import Caller, House
-    from vault.ids import SubjectId
+    from vault.ids import SubjectId, TenantId
+    from vault.jobs.workflow import Step
+    from vault.requests.model import Request
+
+
+_Codes = dict[str, Any]
+
+
+def _letter(name: str, codes: Callable[[Request], _Codes], *, state: str | None = None) -> Step:
+    """Make the step that sends a letter, to whom it still concerns: while the request is in that state."""
+
+    async def send(house: House, tenant: TenantId, request: UUID) -> None:
+        async with house.data.reading() as connection:
+            kept = await find_request(connection, tenant, request)
+        if kept is None or kept.request.subject is None or kept.request.state != (state or kept.request.state):
+            return
+        told = kept.request
+        facts = {"kind": told.kind, "id": told.id, **codes(told)}
+        await notify_person(house, tenant, told.subject, name, language=told.language, **facts)
+
+    return send
+
+
+tell_completed: Final[Step] = _letter("request-completed", lambda _request: {}, state="completed")
+"""The last step of a job whose result nobody tells otherwise."""
+
+LETTERS: Final[Mapping[str, Workflow]] = {
+    name: Workflow(name, (("send", step),))
+    for name, step in {
+        "tell-received": _letter("request-received", lambda request: {"due": request.due.on}),
+        "tell-identity": _letter("request-identity", lambda _request: {}, state="verifying"),
+        "tell-extended": _letter(
+            "request-extended",
+            lambda request: {
+                "due": request.due.on,
+                "reason": request.extension.reason if request.extension else "complexity",
+            },
+        ),
+        "tell-rejected": _letter(
+            "request-rejected", lambda request: {"ground": request.ground or ""}, state="rejected"
+        ),
+        "tell-completed": tell_completed,
+    }.items()
+}
+"""A job for each letter, by the name under which it is started."""
+
 
 LETTER = "restriction-lifting"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vault.catalogue.types import decode
 from vault.crypto.seal import place
 from vault.lifecycle.key_fence import opened
-from vault.retention.over import over_values
+from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
 from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import unpack

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import delete, func, insert, not_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.lifecycle.tables import ERASURE, TOMBSTONE
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from sqlalchemy import func, select
 
 from vault.ids import DEFAULT_TENANT, TenantId, new_id
-from vault.lifecycle.ledger_tables import TOMBSTONE_LEDGER
+from vault.lifecycle.tables import TOMBSTONE_LEDGER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.ids import RoleName
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from uuid import UUID  # noqa: TC003 - as above
 from sqlalchemy import Column, Index, Integer, LargeBinary, String
 from sqlmodel import Field
 
-from vault.storage.columns import Id, Moment
-from vault.storage.tables import DataTable
+from vault.storage.columns import DataTable, Id, LedgerTable, Moment
 
 
 class ErasureRow(DataTable, table=True):
@@ -62,3 +61,20 @@ ERASURE = ErasureRow.__table__  # type: ignore[attr-defined]
 
 
 TOMBSTONE = TombstoneRow.__table__  # type: ignore[attr-defined]
+
+
+class LedgerRow(LedgerTable, table=True):
+    """One thing that a restore must not undo: an erasure, a withdrawal, an objection, a restriction, a hold."""
+
+    __tablename__ = "tombstone_ledger"
+    __table_args__ = (Index("ix_tombstone_ledger_at", "at"),)
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+TOMBSTONE_LEDGER = LedgerRow.__table__  # type: ignore[attr-defined]

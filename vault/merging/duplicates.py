@@ -2,37 +2,135 @@
 
 What is told are ids, names of fields and a score: never a value, and nothing of who is restricted or erased. What is
 over, or under a legal hold, is not compared.
+
+How much two entries look like one person: by values that few people share. Pure; no value leaves it.
+
+A score of 100 would be certainty, which no comparison gives: a family shares a telephone, and twins a date of birth.
+So a score proposes, and a person decides.
+
+Propose who might be one among all people of a tenant: by digests that few share, a 256th of the index at a time.
 """
 
 from __future__ import annotations
 
+from itertools import combinations, groupby
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.catalogue.types import decode
+from sqlalchemy import func, select
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.recording import on_record
+from vault.catalogue.types import decode, index_text
 from vault.consent.legal_ground import RESTRICTED
 from vault.consent.state import unpack as unpack_standing
 from vault.crypto.seal import place
 from vault.errors import Denied, NotFound
-from vault.merging.matching import LEAST, alike, lookups, score, telling_fields, traits
+from vault.ids import SubjectId
+from vault.retention.filter import over_values
 from vault.retention.holds import held_by
-from vault.retention.over import over_values
 from vault.storage.columns import to_microseconds
+from vault.subjects.blind_index import sought
 from vault.subjects.record_body import unpack
 from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.tables import BLIND_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
     from uuid import UUID
 
-    from vault.catalogue.model import Field
+    from vault.catalogue.model import Catalogue, Field, Index
     from vault.context import Caller, House
+    from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import SubjectId, TenantId
-    from vault.merging.matching import Trait
+    from vault.ids import TenantId
     from vault.subjects.store import Found
+
+
+WEIGHTS = {"national_id": 95, "iban": 85, "email": 85, "phone": 75}
+"""By type: how likely two who share such a value are one, in percent. Fields of one type are compared together."""
+NAME, BORN = 40, 40
+"""A name alone, or a birthday alone, proposes nobody; both together do."""
+LEAST = 60
+"""From this score on somebody is proposed."""
+
+
+class Trait(NamedTuple):
+    """A value by which people are told apart: of which field, in which group it is compared, and its weight."""
+
+    field: Field
+    group: str
+    weight: int
+    text: str
+
+
+class Likeness(NamedTuple):
+    """How alike two entries are: a score of 0 to 99, and the names of the fields that match."""
+
+    score: int
+    matched: tuple[str, ...]
+
+
+def telling_fields(catalogue: Catalogue) -> dict[str, Field]:
+    """List the fields of the profile that help to tell people apart: those with an index of whole values."""
+    return {
+        name: field
+        for name, field in catalogue.collections[PROFILE].fields.items()
+        if _exact(field) is not None and _group(field) is not None
+    }
+
+
+def traits(fields: Mapping[str, Field], values: Mapping[str, Any]) -> list[Trait]:
+    """Read the traits of a person out of the values of :func:`telling_fields`."""
+    found = []
+    for name, value in values.items():
+        field = fields[name]
+        group = _group(field)
+        if group is not None:
+            found.append(Trait(field, *group, index_text(field.type, value)))
+    return found
+
+
+def lookups(index_keys: IndexKeys, fields: Mapping[str, Field], trait: Trait) -> list[bytes]:
+    """List the digests under which others with the same value are found, in every field of the group."""
+    return [
+        sought(index_keys, field, index, trait.text)
+        for field in fields.values()
+        if (group := _group(field)) is not None and group[0] == trait.group and (index := _exact(field)) is not None
+    ]
+
+
+def alike(mine: Iterable[Trait], theirs: Iterable[Trait]) -> Likeness:
+    """Compare two people."""
+    others = {(trait.group, trait.text) for trait in theirs}
+    shared = [trait for trait in mine if (trait.group, trait.text) in others]
+    return Likeness(score(shared), tuple(dict.fromkeys(trait.field.name for trait in shared)))
+
+
+def score(shared: Iterable[Trait]) -> int:
+    """Put weights together as independent hints; a value counts once, and so does the name, however it is kept."""
+    weights = {(_kind(trait.group), trait.text if trait.group in WEIGHTS else ""): trait.weight for trait in shared}
+    return min(99, round(100 * (1 - prod(1 - weight / 100 for weight in weights.values()))))
+
+
+def _group(field: Field) -> tuple[str, int] | None:
+    if field.type in WEIGHTS:
+        return field.type, WEIGHTS[field.type]
+    if field.type == "text" and field.category.startswith("user.name"):
+        return f"name:{field.name}", NAME
+    if field.type == "date" and field.category.endswith("date_of_birth"):
+        return f"born:{field.name}", BORN
+    return None
+
+
+def _kind(group: str) -> str:
+    return group.partition(":")[0]
+
+
+def _exact(field: Field) -> Index | None:
+    return next((index for index in field.indexes if index.kind == "exact"), None)
+
 
 MOST_CANDIDATES = 50
 MOST_OPENED = 200
@@ -156,3 +254,74 @@ def _values(
         and (stored.expires_at is None or stored.expires_at > now)
         and held_by(standing, fields[name].whole, 0) is None  # of a profile the day does not matter
     }
+
+
+STEPS = 256
+MOST_SHARING = 8
+"""People who may share a digest: what more share, such as the first letters of a name, proposes nobody."""
+WHOLE = 32
+"""Bytes of a digest that was not cut short."""
+AT_ONCE = 1_000
+
+
+class Pair(NamedTuple):
+    """Two who might be one, how likely (0 to 99), and the names of the fields that say so."""
+
+    one: SubjectId
+    other: SubjectId
+    score: int
+    matched: tuple[str, ...]
+
+
+async def find_pairs(house: House, caller: Caller) -> AsyncGenerator[list[Pair]]:
+    """Go through a tenant's index and yield, step by step, the pairs that were found; there are :data:`STEPS`.
+
+    Raises:
+        Unavailable: a database does not answer.
+    """
+    seen: set[tuple[SubjectId, SubjectId]] = set()
+    for step in range(STEPS):
+        rows = await _shared(house, caller.tenant, step)
+        likely = set(_pairs(rows)) - seen
+        seen |= likely
+        yield await _confirmed(house, caller, sorted(likely))
+
+
+async def _confirmed(house: House, caller: Caller, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
+    fields = telling_fields(house.policies.active(caller.tenant).policy_set.catalogue)
+    found: list[Pair] = []
+    for start in range(0, len(likely), AT_ONCE // 2):
+        part = likely[start : start + AT_ONCE // 2]
+        people = tuple(dict.fromkeys(each for pair in part for each in pair))
+        known = await known_people(
+            house, caller.tenant, fields, await house.subjects.find(Wanted(caller.tenant, people, profile=True))
+        )
+        if known:
+            await note_comparison(house, caller, fields, [each.found for each in known.values()])
+        pairs = [
+            Pair(one, other, *alike(known[one].traits, known[other].traits))
+            for one, other in part
+            if one in known and other in known
+        ]
+        found += [pair for pair in pairs if pair.score >= LEAST]
+    return found
+
+
+async def _shared(house: House, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
+    """Fetch a part of the index: digests that are whole and that two to a few people share."""
+    it = BLIND_INDEX.c
+    here = [it.tenant_id == tenant, it.digest >= bytes([step]), func.length(it.digest) == WHOLE]
+    if step + 1 < STEPS:
+        here.append(it.digest < bytes([step + 1]))
+    people = func.count(it.subject_id.distinct())
+    few = select(it.digest).where(*here).group_by(it.digest).having(people.between(2, MOST_SHARING))
+    statement = (
+        select(it.digest, it.subject_id).where(*here, it.digest.in_(few)).distinct().order_by(it.digest, it.subject_id)
+    )
+    async with house.data.reading() as connection:
+        return [(row[0], SubjectId(row[1])) for row in (await connection.execute(statement)).all()]
+
+
+def _pairs(rows: Sequence[tuple[bytes, SubjectId]]) -> Iterator[tuple[SubjectId, SubjectId]]:
+    for _digest, group in groupby(rows, key=lambda row: row[0]):
+        yield from combinations([subject for _same, subject in group], 2)

@@ -13,25 +13,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.recording import on_record
 from vault.catalogue.types import encode
 from vault.crypto.seal import place
 from vault.errors import Fault, InvalidInput, NotFound, SubjectMerged
 from vault.ids import new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.restore_lines import note_merge
-from vault.merging.consents import carry_consents
-from vault.merging.holds import carry_holds
-from vault.merging.records import move_records
-from vault.merging.rectifications import carry_rectifications
-from vault.merging.related_data import carry_requests, end_access, require_at_rest, tell_asked
-from vault.merging.reseal import Move, Side
+from vault.merging.related_data import (
+    carry_consents,
+    carry_holds,
+    carry_rectifications,
+    carry_requests,
+    end_access,
+    require_at_rest,
+    tell_asked,
+)
+from vault.merging.reseal import Move, Side, move_records
 from vault.recipients.outbox import EVERYTHING, tell_recipients
 from vault.requests.store import locked_requests_of
-from vault.retention.reviews import move_reviews
-from vault.retention.store import join_clocks
+from vault.retention.clocks import join_clocks
+from vault.retention.review_store import move_reviews
 from vault.subjects.changes import mark_due
 from vault.subjects.merged import lead_to, locked_subjects, merged_into, newest_aliases, take_away
 from vault.subjects.record_body import view_name
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, House
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
-    from vault.merging.records import Moved
+    from vault.merging.reseal import Moved
     from vault.requests.model import Request
     from vault.requests.store import Kept
 

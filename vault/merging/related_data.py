@@ -1,37 +1,208 @@
-"""What the two have asked for goes along to the one who stays; no proof of identity counts for more than before.
+"""The other entry's ledger of consents, carried into the ledger of the person who stays, within a transaction.
+
+What a person's other entry had said, carried into the ledger of the one that stays. Pure.
+
+A merge only narrows:
+
+- A no, an objection that stands and a restriction always go along, and count.
+- A yes goes along where the one who stays has never said a word about that purpose, or where it changes nothing: as
+  proof of what was agreed to at the time. To somebody who is restricted no yes is added that counts.
+- A double opt-in that waits does not: its link was made for a person who is no more.
+
+What the two have asked for goes along to the one who stays; no proof of identity counts for more than before.
 
 Whoever verified a request has shown to be the person of one entry, and the other one's data is more than that. So of
 every open request of either it is asked anew whose it is, and whoever is signed in signs in anew.
+
+Legal holds on two people who are one: both people's holds go on, on the person who stays.
+
+What was corrected or is disputed of the other entry's data, carried over to the person who stays.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
 from sqlalchemy import delete, update
 
+from vault.consent.event import OBJECTION, YES, Event
+from vault.consent.guardians import expire_childs_consents
+from vault.consent.ledger import CONFIRMATION, EVENT
+from vault.consent.state import NOTHING, UNSAID, apply, fold, unpack
+from vault.consent.transaction import Change
+from vault.consent.validation import open_words, seal_words
 from vault.errors import Conflict, Unavailable
 from vault.export.store import drop_packages
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
+from vault.ids import new_id
 from vault.lifecycle.erasures import erasures_of
 from vault.lifecycle.tables import ERASURE
-from vault.requests.machine import OPEN
+from vault.rectification.store import (
+    add_rectifications,
+    drop_rectifications,
+    open_details,
+    rectifications_of,
+    seal_details,
+)
+from vault.requests.model import OPEN
 from vault.requests.store import events_of, request_ids_of, rewrite_event, save_request
 from vault.requests.transaction import DETAILS, RequestChange, request_place
+from vault.retention.holds import held, held_by, join_marks, move_people
+from vault.subjects.changes import locked_subject
+from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.catalogue.scope import Scope
+    from vault.catalogue.model import Scope
+    from vault.consent.state import PurposeStanding, Standing
     from vault.context import Caller, House
     from vault.merging.reseal import Move
-    from vault.requests.machine import Kind
-    from vault.requests.model import Request
+    from vault.rectification.store import Rectification
+    from vault.requests.model import Kind, Request
     from vault.requests.store import Kept
+
+
+async def carry_consents(
+    house: House, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, born: object
+) -> dict[UUID, UUID]:
+    """Append what goes along to the survivor's ledger and delete the other's.
+
+    Args:
+        house: the rooms.
+        connection: the open transaction, in which both people's rows are locked.
+        caller: who merges.
+        move: from whom to whom.
+        mine: the survivor's row.
+        theirs: the other's row.
+        born: the date of birth of the two who are one; a child's own consents do not stand.
+
+    Returns:
+        the events that went along, each with the id under which it stands now.
+    """
+    tenant, duplicate = move.tenant, move.duplicate.id
+    events = (await house.consents.events_of(connection, tenant, [duplicate])).get(duplicate, [])
+    going = carried(unpack(mine.standing), events)
+    if theirs.state == "restricted" and unpack(theirs.standing).restricted_at is None:
+        going.append(_restriction(house, move))
+    change = await Change.lock(house, caller, connection, move.survivor.id)
+    copies = [] if change is None else [_copied(change, move, each) for each in going]
+    if change is not None and copies:
+        await change.append(*copies)
+    await expire_childs_consents(house, caller, connection, move.survivor.id, born)
+    for table in (EVENT, CONFIRMATION):
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == duplicate))
+    return {each.id: copy.id for each, copy in zip(going, copies, strict=False)}
+
+
+def _copied(change: Change, move: Move, event: Event) -> Event:
+    copy, (tenant, survivor, duplicate, *_rest) = change.new_id(), move
+    words = open_words(duplicate.keys, tenant, event)
+    return replace(
+        event,
+        id=copy,
+        subject=survivor.id,
+        recorder=change.caller.principal.id,
+        recorded_at=change.now,
+        evidence=seal_words(survivor.keys, tenant, survivor.id, copy, words),
+    )
+
+
+def _restriction(house: House, move: Move) -> Event:
+    """Make the event for a restriction of which the other's ledger does not tell, and the row does."""
+    now = house.clock.now()
+    return Event(
+        id=new_id(),
+        subject=move.duplicate.id,
+        kind="restricted",
+        by="staff",
+        occurred_at=now,
+        recorded_at=now,
+        origin="merged",
+    )
+
+
+DENIED = frozenset({"refused", "withdrawn"})
+
+
+class _Going(NamedTuple):
+    event: Event
+    narrows: bool
+
+
+def carried(own: Standing, events: Sequence[Event]) -> list[Event]:
+    """Choose which of the other entry's events go along.
+
+    Args:
+        own: where the one who stays stands.
+        events: the other entry's whole ledger, in its order.
+
+    Returns:
+        copies with the origin ``merged``, in the order in which they are to be appended; their ids, subject and
+        evidence are still those of the originals.
+    """
+    theirs = fold(events)
+    chosen = [each for purpose, said in theirs.purposes.items() for each in _about(purpose, said, events)]
+    if theirs.restricted_at is not None:
+        chosen += [_Going(each, narrows=True) for each in _standing_restrictions(events)]
+    standing, going = own, []
+    for event, narrows in chosen:
+        copy = replace(event, origin="merged", answers=event.id)
+        after = apply(standing, copy)
+        if narrows or after == standing or (own.restricted_at is None and _is_silent(own, event.purpose)):
+            standing = after
+            going.append(copy)
+    return going
+
+
+def _about(purpose: str, said: PurposeStanding, events: Sequence[Event]) -> Iterator[_Going]:
+    """List what was said of one purpose and still matters: consents by their time, the last word, the objections."""
+    mine = [each for each in events if each.purpose == purpose]
+    last = next((each for each in mine if each.id.bytes == said.event), None)
+    if last is not None and said.state not in {"none", "pending"}:
+        before = [each for each in mine if each.kind in YES and each.occurred_at < last.occurred_at]
+        for each in sorted(before, key=lambda each: each.occurred_at):
+            yield _Going(each, narrows=False)
+        yield _Going(last, narrows=said.state in DENIED)
+    for each in _standing_objections(purpose, mine):
+        if each is not last:
+            yield _Going(each, narrows=True)
+
+
+def _standing_objections(purpose: str, mine: Sequence[Event]) -> list[Event]:
+    """List what made up an objection that stands: none that was overruled, or taken back, before."""
+    found: list[Event] = []
+    standing = NOTHING
+    for event in mine:
+        standing = apply(standing, event)
+        if standing.purposes.get(purpose, UNSAID).objection not in {"pending", "upheld"}:
+            found = []
+        elif event.kind in OBJECTION:
+            found.append(event)
+    return found
+
+
+def _standing_restrictions(events: Sequence[Event]) -> list[Event]:
+    """List the restrictions since the last one was lifted."""
+    found: list[Event] = []
+    standing = NOTHING
+    for event in events:
+        standing = apply(standing, event)
+        if standing.restricted_at is None:
+            found = []
+        elif event.kind == "restricted":
+            found.append(event)
+    return found
+
+
+def _is_silent(standing: Standing, purpose: str | None) -> bool:
+    said = standing.purposes.get(purpose or "", UNSAID)
+    return said.state == "none" and said.objection == "none"
+
 
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 VERIFIED: Final = "in_review"
@@ -173,3 +344,43 @@ async def _drop_begun(connection: AsyncConnection, move: Move) -> frozenset[UUID
     begun = frozenset(each.id for each in found if each.finished_at is None)
     await connection.execute(delete(ERASURE).where(ERASURE.c.tenant_id == move.tenant, ERASURE.c.id.in_(sorted(begun))))
     return begun
+
+
+async def carry_holds(connection: AsyncConnection, move: Move, theirs: Any, conflicts: Sequence[str]) -> None:
+    """Put the one who stays under the other's holds; both people's rows are locked.
+
+    Args:
+        connection: the open transaction, in which consents are carried over already.
+        move: from whom to whom.
+        theirs: the other's row.
+        conflicts: fields of which the survivor's value stays, and the other's is lost.
+
+    Raises:
+        Conflict: a hold covers a value that would be lost.
+    """
+    holds = unpack(theirs.standing).holds
+    if any(held_by(unpack(theirs.standing), f"{PROFILE}.{name}", 0) for name in conflicts):  # of a profile, any day
+        raise held()
+    await move_people(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
+    mine = await locked_subject(connection, move.tenant, move.survivor.id)
+    if holds and mine is not None:
+        await join_marks(connection, move.tenant, mine, holds)
+
+
+async def carry_rectifications(connection: AsyncConnection, move: Move) -> None:
+    """Seal them under the survivor's key; the other's are gone afterwards. Both people's rows are locked."""
+    theirs = await rectifications_of(connection, move.tenant, move.duplicate.id)
+    await drop_rectifications(connection, move.tenant, move.duplicate.id)
+    await add_rectifications(
+        connection, move.tenant, move.survivor.id, [_moved_rectification(move, each) for each in theirs]
+    )
+
+
+def _moved_rectification(move: Move, rectification: Rectification) -> Rectification:
+    """Keep the id and all that is said; a value of the profile is one of the survivor's profile now."""
+    (tenant, survivor, duplicate, *_rest), details = move, None
+    if rectification.details is not None:
+        opened = open_details(duplicate.keys, tenant, duplicate.id, rectification)
+        details = seal_details(survivor.keys, tenant, survivor.id, rectification.id, opened)
+    record = survivor.id if rectification.record == duplicate.id else rectification.record
+    return rectification._replace(record=record, details=details)

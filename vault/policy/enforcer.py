@@ -21,7 +21,7 @@ from vault.policy.rules import ANY
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vault.catalogue.findings import Findings
+    from vault.catalogue.toml_document import Findings
     from vault.policy.rules import Rule, RuleTable
 
 FILE = "model.conf"

@@ -1,14 +1,25 @@
-"""The rules of policy.csv: who may do what with which field for which purpose."""
+"""The rules of policy.csv: who may do what with which field for which purpose.
+
+Reads policy.csv, one rule a line, noting every line that cannot be or that grants what does not exist.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vault.catalogue.model import CLEAR, HOME
+from vault.catalogue.model import CLEAR, HOME, UnknownName
+from vault.catalogue.purposes import unknown_remedy
+from vault.catalogue.toml_document import did_you_mean
+from vault.ids import is_slug
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from vault.catalogue.model import Catalogue
+    from vault.catalogue.toml_document import Findings
+
 
 FILE = "policy.csv"
 ANY = "*"
@@ -84,3 +95,164 @@ class RuleTable:
 def short(name: str) -> str:
     """Write a whole name as people do: without ``profile.`` and ``.clear``."""
     return name.removeprefix(f"{HOME}.").removesuffix(f".{CLEAR}")
+
+
+_COLUMNS = {
+    "p": "p, role, tenant, resource, action, purpose, allow|deny",
+    "g": "g, role, base",
+}
+_CELL = re.compile(r"[A-Za-z0-9_.*:@-]{1,200}")
+
+
+class RuleReader:
+    """Reads the lines one by one, noting every mistake.
+
+    Args:
+        findings: where mistakes go.
+        catalogue: what a resource may name; ``None`` where it could not be read, so that names are not checked.
+        purposes: the purposes there are; ``None`` likewise.
+    """
+
+    def __init__(self, findings: Findings, catalogue: Catalogue | None, purposes: Collection[str] | None) -> None:
+        self._findings = findings
+        self._catalogue = catalogue
+        self._purposes = purposes
+        self._rules: dict[Rule, Rule] = {}
+        self._bases: dict[str, dict[str, int]] = {}
+        self._canonical: dict[str, str | None] = {}
+
+    def read(self, text: str) -> RuleTable:
+        """Read the whole file."""
+        for number, line in enumerate(text.split("\n"), start=1):
+            stripped = line.strip()
+            if stripped and not stripped.startswith("#"):
+                self._line(number, stripped)
+        self._check_bases()
+        return RuleTable(tuple(self._rules.values()), {role: frozenset(each) for role, each in self._bases.items()})
+
+    def _line(self, number: int, line: str) -> None:
+        cells = [cell.strip() for cell in line.split(",")]
+        form = _COLUMNS.get(cells[0])
+        if form is None:
+            self._note(number, "wrong-columns", "the line is neither a rule nor a role", f"write `{_COLUMNS['p']}`")
+        elif len(cells) != form.count(",") + 1:
+            message = f"the line has {len(cells)} columns instead of {form.count(',') + 1}"
+            self._note(number, "wrong-columns", message, f"write `{form}`")
+        elif not all(_CELL.fullmatch(cell) for cell in cells):
+            column = next(i for i, cell in enumerate(cells, start=1) if not _CELL.fullmatch(cell))
+            self._note(number, "wrong-cell", f"column {column} is empty or has other characters", f"write `{form}`")
+        elif cells[0] == "g":
+            self._base(number, cells[1], cells[2])
+        else:
+            self._rule(number, line, cells)
+
+    def _rule(self, number: int, line: str, cells: list[str]) -> None:
+        _, role, tenant, resource, action, purpose, effect = cells
+        canonical = self._resource(number, resource)
+        sound = all(
+            (
+                self._slug(number, "role", role),
+                tenant == ANY or self._slug(number, "tenant", tenant),
+                canonical is not None and self._action(number, canonical, action),
+                self._purpose(number, resource, purpose),
+                self._effect(number, effect),
+            )
+        )
+        if not sound or canonical is None:
+            return
+        rule = Rule(role, tenant, canonical, action, purpose, effect, number, line)
+        before = self._rules.setdefault(rule, rule)
+        if before is not rule:
+            self._note(number, "duplicate", f"line {before.line} says the same", "keep one of the two lines")
+
+    def _resource(self, number: int, resource: str) -> str | None:
+        """Return the canonical name. Ten thousand rules name few resources: each is looked up, and noted, once."""
+        if resource.startswith("vault:"):
+            if resource in RESOURCES:
+                return resource
+            remedy = did_you_mean(resource, RESOURCES, "take the line out")
+            self._note(number, "unknown-resource", f"the vault has no resource `{resource}`", remedy)
+            return None
+        if self._catalogue is None:
+            return resource
+        known = self._canonical.get(resource)
+        if known is not None:
+            return known
+        try:
+            self._canonical[resource] = self._catalogue.canonical(resource)
+        except UnknownName:
+            message = f"the rule names `{resource}`, which the catalogue does not declare"
+            self._note(number, "unknown-field", message, unknown_remedy(resource, self._catalogue))
+            return None
+        return self._canonical[resource]
+
+    def _action(self, number: int, resource: str, action: str) -> bool:
+        actions = RESOURCES.get(resource, ACTIONS)
+        if action not in actions:
+            remedy = did_you_mean(action, actions, "write one of " + ", ".join(actions))
+            self._note(number, "unknown-action", f"`{resource}` knows no action `{action}`", remedy)
+            return False
+        return resource in RESOURCES or self._catalogue is None or self._possible(number, resource, action)
+
+    def _possible(self, number: int, resource: str, action: str) -> bool:
+        """A view other than the clear one cannot be written, and a field without an index not be searched."""
+        if resource == ANY or resource.endswith(".*") or action == "read" or self._catalogue is None:
+            return True
+        name, view = (resource, CLEAR) if resource.count(".") == 1 else resource.rsplit(".", 1)
+        if action == "write" and view != CLEAR:
+            self._note(
+                number, "unknown-action", f"the view `{resource}` cannot be written", f"name the field, `{name}`"
+            )
+            return False
+        if action == "search" and not self._catalogue.field(name).indexes:
+            remedy = f"take the line out, or add `search = […]` to [field.{name}] in catalogue.toml"
+            self._note(number, "not-searchable", f"`{name}` has no search index", remedy)
+            return False
+        return True
+
+    def _purpose(self, number: int, resource: str, purpose: str) -> bool:
+        if resource in RESOURCES:
+            if purpose != ANY:
+                message = f"a rule for `{resource}` has a purpose"
+                self._note(number, "wrong-cell", message, "write `*`: the vault's own resources know no purposes")
+            return purpose == ANY
+        if purpose == ANY or self._purposes is None or purpose in self._purposes:
+            return True
+        remedy = did_you_mean(purpose, self._purposes, "take the line out, or declare it in purposes.toml")
+        self._note(number, "unknown-purpose", f"the rule names the unknown purpose `{purpose}`", remedy)
+        return False
+
+    def _effect(self, number: int, effect: str) -> bool:
+        if effect not in {"allow", "deny"}:
+            self._note(number, "wrong-cell", "the last column is neither allow nor deny", "write `allow` or `deny`")
+            return False
+        return True
+
+    def _slug(self, number: int, what: str, name: str) -> bool:
+        if not is_slug(name):
+            remedy = "write a name of a-z, 0-9, - and _" + (", or `*`" if what == "tenant" else "")
+            self._note(number, "wrong-cell", f"the {what} has a name that cannot be", remedy)
+            return False
+        return True
+
+    def _base(self, number: int, role: str, base: str) -> None:
+        if not (self._slug(number, "role", role) and self._slug(number, "role", base)):
+            return
+        bases = self._bases.setdefault(role, {})
+        if base in bases:
+            self._note(number, "duplicate", f"line {bases[base]} says the same", "keep one of the two lines")
+        bases.setdefault(base, number)
+
+    def _check_bases(self) -> None:
+        table = RuleTable((), {role: frozenset(each) for role, each in self._bases.items()})
+        granted = {rule.role for rule in self._rules}
+        for role, bases in self._bases.items():
+            for base, number in bases.items():
+                if role in table.reach(base):
+                    self._note(number, "circular-role", f"`{role}` builds on itself", "take one of the `g` lines out")
+                elif not granted & table.reach(base):
+                    remedy = did_you_mean(base, granted, "take the line out")
+                    self._note(number, "unknown-role", f"no rule is about the role `{base}`", remedy)
+
+    def _note(self, line: int, code: str, message: str, remedy: str) -> None:
+        self._findings.add(FILE, line, code, message, remedy)

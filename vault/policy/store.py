@@ -1,4 +1,11 @@
-"""Keeps the policies of every tenant: in the database for all nodes, in memory for the reads."""
+"""Keeps the policies of every tenant: in the database for all nodes, in memory for the reads.
+
+Where applied policies are kept: every version that ever was in force, so that a past decision can be understood.
+
+The notices among them are kept once more, each text once by its hash: a consent names the very text that was agreed to.
+
+Keeps the texts that people agreed to, each by its hash: a consent is proved by what it was given to (Art. 7(1)).
+"""
 
 from __future__ import annotations
 
@@ -6,39 +13,78 @@ import asyncio
 import functools
 import json
 from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - likewise
 
-from sqlalchemy import bindparam, desc, exists, insert, select, text
+from sqlalchemy import Column, LargeBinary, String, Table, Text, bindparam, desc, exists, insert, select, text
+from sqlmodel import Field
 
+from vault.catalogue.notices import load_notice
+from vault.catalogue.toml_document import Finding, Findings
 from vault.errors import NotFound, PolicyInvalid
 from vault.ids import PolicyVersion, TenantId, new_id
 from vault.logs import get_logger
-from vault.policy import notice_texts
-from vault.policy.decisions import Decisions
+from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
-from vault.policy.tables import POLICY_VERSION
+from vault.storage.columns import DataTable, Id, Moment
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import date
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.catalogue.notices import Notice
     from vault.clock import Clock
-    from vault.policy.notice_texts import KeptNotice
     from vault.storage.database import Database
+
+
+class PolicyVersionRow(DataTable, table=True):
+    """One folder as it was applied for a tenant. The row with the largest id is in force."""
+
+    __tablename__ = "policy_version"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    version: str = Field(sa_column=Column(String(80), nullable=False))
+    files: str = Field(sa_column=Column(Text, nullable=False))
+    """JSON: path in the folder to text."""
+    applied_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    applied_by: str = Field(sa_column=Column(String(64), nullable=False))
+
+
+class NoticeText(DataTable, table=True):
+    """One notice in one language, as it once was part of a tenant's policies."""
+
+    __tablename__ = "notice_text"
+
+    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
+    digest: str = Field(sa_column=Column(String(71), primary_key=True))
+    """``sha256:`` and the hash over the whole file, in hexadecimal."""
+    notice: str = Field(sa_column=Column(String(80), nullable=False))
+    """``name@version``."""
+    language: str = Field(sa_column=Column(String(10), nullable=False))
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    """The whole file, front matter included, in UTF-8."""
+    recorded_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+
+
+POLICY_VERSION: Table = PolicyVersionRow.__table__  # type: ignore[attr-defined]
+NOTICE_TEXT: Table = NoticeText.__table__  # type: ignore[attr-defined]
+
 
 LOCK = 0x63_64_76_70  # PostgreSQL advisory lock: two nodes that apply at once do so one after the other
 
-_IT = POLICY_VERSION.c
+_VERSION = POLICY_VERSION.c
 _LATER = POLICY_VERSION.alias("later").c
 NEWEST = Query(
-    select(_IT.tenant_id, _IT.id, _IT.version).where(
-        ~exists().where(_LATER.tenant_id == _IT.tenant_id, _LATER.id > _IT.id)
+    select(_VERSION.tenant_id, _VERSION.id, _VERSION.version).where(
+        ~exists().where(_LATER.tenant_id == _VERSION.tenant_id, _LATER.id > _VERSION.id)
     )
 )
-FILES = Query(select(_IT.files).where(_IT.tenant_id == bindparam("tenant"), _IT.id == bindparam("id")))
+FILES = Query(select(_VERSION.files).where(_VERSION.tenant_id == bindparam("tenant"), _VERSION.id == bindparam("id")))
 MOST_EARLIER = 16
 """Versions that are no more in force and that are kept loaded."""
 
@@ -126,10 +172,10 @@ class Policies:
         """
         if self._database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        newest = select(_IT.id, _IT.version).where(_IT.tenant_id == tenant).order_by(desc(_IT.id))
+        newest = select(_VERSION.id, _VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id))
         before = (await connection.execute(newest.limit(1))).first()
         # Whatever the version: one that was applied before notices were kept has none of its own there yet.
-        await notice_texts.keep(connection, tenant, policy_set, self._clock.now())
+        await keep(connection, tenant, policy_set, self._clock.now())
         if before is not None and before.version == policy_set.version:
             return Applied(before.id, policy_set.version, PolicyVersion(before.version), changed=False)
         # A node whose clock is behind must not file its version before the one that it replaces.
@@ -163,14 +209,14 @@ class Policies:
 
     async def is_newest(self, connection: AsyncConnection, tenant: str) -> bool:
         """Tell, within a transaction, whether what is in force here is the last that was applied anywhere."""
-        newest = select(_IT.version).where(_IT.tenant_id == tenant).order_by(desc(_IT.id)).limit(1)
+        newest = select(_VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(1)
         version = (await connection.execute(newest)).scalar_one_or_none()
         return version is None or version == self.active(tenant).version
 
     async def history(self, tenant: str, *, most: int = 100) -> list[Change]:
         """List what was applied for a tenant, the latest first."""
-        columns = (_IT.id, _IT.version, _IT.applied_at, _IT.applied_by)
-        query = select(*columns).where(_IT.tenant_id == tenant).order_by(desc(_IT.id)).limit(most)
+        columns = (_VERSION.id, _VERSION.version, _VERSION.applied_at, _VERSION.applied_by)
+        query = select(*columns).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(most)
         async with self._database.reading() as connection:
             return [
                 Change(row.id, PolicyVersion(row.version), row.applied_at, row.applied_by)
@@ -188,7 +234,7 @@ class Policies:
             return current
         found = self._earlier.get((tenant, version))
         if found is None:
-            files = select(_IT.files).where(_IT.tenant_id == tenant, _IT.version == version).limit(1)
+            files = select(_VERSION.files).where(_VERSION.tenant_id == tenant, _VERSION.version == version).limit(1)
             async with self._database.reading() as connection:
                 stored = (await connection.execute(files)).scalar_one_or_none()
             found = None if stored is None else await asyncio.to_thread(_load, stored)
@@ -202,12 +248,12 @@ class Policies:
     async def notice_text(self, tenant: str, digest: str) -> KeptNotice | None:
         """Find a notice that was ever part of a tenant's policies by the hash of its text."""
         async with self._database.reading() as connection:
-            return await notice_texts.kept_by_digest(connection, tenant, digest)
+            return await kept_by_digest(connection, tenant, digest)
 
     async def notice_texts(self, tenant: str, notice: str) -> list[KeptNotice]:
         """List the texts of a version, ``name@version``, be it in the folder still or not, the latest first."""
         async with self._database.reading() as connection:
-            return await notice_texts.kept_by_version(connection, tenant, notice)
+            return await kept_by_version(connection, tenant, notice)
 
     async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
         active = self._active.get(tenant)
@@ -242,3 +288,92 @@ def _load(stored: str) -> PolicySet | None:
         return PolicySet.load(json.loads(stored))
     except (PolicyInvalid, ValueError, TypeError, AttributeError):
         return None
+
+
+_TEXT = NOTICE_TEXT.c
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNotice:
+    """One text that was once part of a tenant's policies: its ``name@version``, and the whole file as ``body``."""
+
+    digest: str
+    notice: str
+    language: str
+    body: bytes
+    recorded_at: datetime
+
+    def parsed(self) -> Notice | None:
+        """Read the text as it was read when it was applied; ``None`` should nobody be able to any more."""
+        return load_notice(f"notices/{self.notice}.md", self.body.decode(), Findings()).notice
+
+
+async def kept_by_digest(connection: AsyncConnection, tenant: str, digest: str) -> KeptNotice | None:
+    """Find the very text that has a hash."""
+    found = await _kept(connection, tenant, _TEXT.digest == digest)
+    return found[0] if found else None
+
+
+async def kept_by_version(connection: AsyncConnection, tenant: str, notice: str) -> list[KeptNotice]:
+    """List the texts of one ``name@version``, the latest first: one for each language, or more from before its day."""
+    return await _kept(connection, tenant, _TEXT.notice == notice)
+
+
+async def keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet, now: datetime) -> None:
+    """Keep the notices of a folder that is about to come into force, each text once.
+
+    Raises:
+        PolicyInvalid: a text has changed under a version by which people may have been asked already.
+    """
+    texts = {each.digest: each for each in policy_set.notices.texts()}
+    if not texts:
+        return
+    there = await _kept(connection, tenant, _TEXT.notice.in_(sorted({each.id for each in texts.values()})))
+    digests = {each.digest for each in there}
+    new = [each for digest, each in texts.items() if digest not in digests]
+    _check_unchanged(new, there, now.date())
+    rows = [
+        {
+            "tenant_id": tenant,
+            "digest": each.digest,
+            "notice": each.id,
+            "language": each.language,
+            "body": policy_set.files[each.file].encode(),
+            "recorded_at": now,
+        }
+        for each in new
+    ]
+    if rows:
+        await connection.execute(insert(NOTICE_TEXT), rows)
+
+
+def _check_unchanged(new: list[Notice], there: list[KeptNotice], day: date) -> None:
+    """Refuse another text under the same name: of two people who agreed to it, nobody could say who read what."""
+    used = {(each.notice, each.language) for each in there if _was_in_force(each, day)}
+    found = tuple(
+        Finding(
+            each.file,
+            1,
+            f"{each.id} has been in force with another text, and a version never changes",
+            f"put the old text back (`cdv notices show {each.id}`), and write the new one as {each.name}@"
+            f"{each.version + 1}; with `material = false` it asks nobody anew",
+            "notice-changed",
+        )
+        for each in new
+        if (each.id, each.language) in used
+    )
+    if found:
+        raise PolicyInvalid(
+            "a notice that is in use has changed", findings=found, hint="give the new text a version of its own"
+        )
+
+
+def _was_in_force(kept: KeptNotice, day: date) -> bool:
+    notice = kept.parsed()
+    return notice is None or notice.in_force(day)
+
+
+async def _kept(connection: AsyncConnection, tenant: str, which: ColumnElement[bool]) -> list[KeptNotice]:
+    columns = (_TEXT.digest, _TEXT.notice, _TEXT.language, _TEXT.body, _TEXT.recorded_at)
+    query = select(*columns).where(_TEXT.tenant_id == tenant, which).order_by(desc(_TEXT.recorded_at), _TEXT.language)
+    return [KeptNotice(*row) for row in await connection.execute(query)]

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from vault.catalogue.model import HOME, covers
 from vault.ids import Pseudonym, new_id
-from vault.principals.tables import PrincipalRow
+from vault.principals.store import PrincipalRow
 from vault.recipients.store import RecipientNotice, add_notices, list_notices
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 

@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.errors import Conflict, InvalidInput, NotFound, VaultError
 from vault.ids import new_id
-from vault.messaging.post import NotPosted
-from vault.recipients.delivery import outcome_of
-from vault.recipients.message import secrets_of, shown_public, shown_secret, trial_message
-from vault.recipients.requests_webhooks import Webhook, add_webhook, find_webhook, locked_webhook, save_webhook
-from vault.recipients.requests_webhooks import list_webhooks as fetch_webhooks
-from vault.recipients.store import send_anew
+from vault.messaging.http import NotPosted
+from vault.recipients.delivery import outcome_of, secrets_of, shown_public, shown_secret, trial_message
+from vault.recipients.store import Webhook, add_webhook, find_webhook, locked_webhook, save_webhook, send_anew
+from vault.recipients.store import list_webhooks as fetch_webhooks
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection

@@ -6,15 +6,14 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.on_record import on_record
-from vault.access.recording import Written, writing
+from vault.access.recording import Written, on_record, writing
 from vault.catalogue.types import encode
-from vault.consent.lawfulness import require_ground
+from vault.consent.legal_ground import require_ground
 from vault.crypto.seal import place
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId, new_id
 from vault.lifecycle.key_fence import current_keys
-from vault.retention.keep_clocks import Newest
+from vault.retention.clocks import Newest
 from vault.subjects.changes import record_by_external
 from vault.subjects.merged import still_there
 from vault.subjects.record_body import Origin, unpack

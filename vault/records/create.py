@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import decide, require_all
-from vault.access.on_record import on_record
-from vault.access.recording import Written, writing
-from vault.access.rights import require_right
-from vault.consent.lawfulness import ground_refusal
+from vault.access.authorization import decide, require_all, require_right
+from vault.access.recording import Written, on_record, writing
+from vault.consent.legal_ground import ground_refusal
 from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.tombstones import require_none

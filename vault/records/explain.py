@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.consent.lawfulness import ground_refusal, subject_refusals
-from vault.consent.legal_ground import RESTRICTED
+from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, require_right, whole_names
+from vault.access.recording import on_record
+from vault.consent.legal_ground import RESTRICTED, ground_refusal, subject_refusals
 from vault.context import Caller
 from vault.ids import RoleName
-from vault.retention.kept_back import kept_back
+from vault.retention.filter import kept_back
 from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
-from vault.access.on_record import on_record
-from vault.consent.lawfulness import subject_refusals
+from vault.access.recording import on_record
+from vault.consent.legal_ground import subject_refusals
 from vault.consent.state import has_holds
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal

@@ -18,15 +18,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
-from vault.access.on_record import note_failure, on_record
+from vault.access.recording import note_failure, on_record
 from vault.catalogue.types import encode
-from vault.consent.lawfulness import subject_refusals
+from vault.consent.legal_ground import subject_refusals
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.ids import SubjectId, new_id
 from vault.records.read_plan import Plan, opening_of
-from vault.records.show_all import show_all
-from vault.records.show_clear import Shown
+from vault.records.render import Shown, show_all
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:

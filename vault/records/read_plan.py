@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from vault.catalogue.model import CLEAR
-from vault.retention.applying import schedule_of
+from vault.retention.ends import schedule_of
 from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Picker
 from vault.subjects.store import PROFILE

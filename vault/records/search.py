@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vault.access.authorization import decide, entry, refused_codes, require_all, whole_names
-from vault.access.on_record import on_record
+from vault.access.recording import on_record
 from vault.catalogue.types import ValueProblem, decode, index_text
-from vault.consent.lawfulness import subject_refusals
+from vault.consent.legal_ground import subject_refusals
 from vault.consent.state import has_holds
 from vault.crypto.seal import place
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.records.read import MOST_FIELDS
 from vault.records.read_plan import opening_of
-from vault.records.show_all import show_all
-from vault.records.show_clear import Shown
-from vault.retention.applying import schedule_of
+from vault.records.render import Shown, show_all
+from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
 from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import PREFIXES, matches, sought, tail_length

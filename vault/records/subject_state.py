@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.recording import on_record
 from vault.errors import NotFound, SubjectMerged
 from vault.subjects.merged import merged_into
 from vault.subjects.store import GONE, Wanted

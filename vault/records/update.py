@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.on_record import on_record
-from vault.access.recording import Written, writing
+from vault.access.recording import Written, on_record, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
-from vault.consent.lawfulness import require_ground
+from vault.consent.legal_ground import require_ground
 from vault.crypto.seal import place
 from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_none
-from vault.retention.holds_writes import held_already, require_free, standing_to_write
+from vault.retention.holds import held_already, require_free, standing_to_write
 from vault.subjects.blind_index import digests
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
-from vault.subjects.external_ids import unknown
 from vault.subjects.merged import still_there
 from vault.subjects.record_body import Origin, coarser, happened_at, pack, seal_values, unpack
-from vault.subjects.rows import EXTERNAL_IDS, Maker, external_rows
+from vault.subjects.rows import EXTERNAL_IDS, Maker, external_rows, unknown
 from vault.subjects.store import PROFILE, Wanted
 from vault.subjects.validation import checked_source, fields_of, merged, normalised
 

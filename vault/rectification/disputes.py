@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
-from vault.consent.evidence import keys_of
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.consent.restrictions import require_words, restrict_in
 from vault.consent.transaction import changing
+from vault.consent.validation import keys_of
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.lifecycle.key_fence import current_keys
-from vault.rectification.sealed import Sealer, open_details, seal_details
-from vault.rectification.store import add_rectifications, change_rectification, locked_rectification
-from vault.requests.details import disputed_fields
+from vault.rectification.store import (
+    Sealer,
+    add_rectifications,
+    change_rectification,
+    locked_rectification,
+    open_details,
+    seal_details,
+)
+from vault.requests.submit import disputed_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import on_record
-from vault.access.operator import OPERATOR
-from vault.access.rights import require_right
-from vault.consent.evidence import keys_of
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.callers import OPERATOR
+from vault.access.recording import on_record
 from vault.consent.transaction import missing
+from vault.consent.validation import keys_of
 from vault.errors import InvalidInput
 from vault.lifecycle.key_fence import opened
-from vault.rectification.sealed import open_details
-from vault.rectification.store import rectifications_of
+from vault.rectification.store import open_details, rectifications_of
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:

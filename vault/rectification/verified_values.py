@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.on_record import on_record
-from vault.access.recording import Written, writing
-from vault.consent.lawfulness import require_ground
+from vault.access.recording import Written, on_record, writing
+from vault.consent.legal_ground import require_ground
 from vault.errors import NotFound
 from vault.ids import RecordId
 from vault.storage.columns import to_microseconds

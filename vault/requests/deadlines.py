@@ -13,6 +13,10 @@ A question about identity, asked promptly, suspends the period until it is answe
 
 CCPA: 45 calendar days from receipt, once 45 more (Cal. Civ. Code § 1798.130(a)(2); 11 CCR § 7021(b)), whatever it takes
 to verify the person; no day moves.
+
+In which time zone a day begins: the capital's, unless a part of the country has its own.
+
+The clock of a request: both due dates, worked out anew from what is known of it.
 """
 
 from __future__ import annotations
@@ -20,18 +24,23 @@ from __future__ import annotations
 import calendar
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
 
 import holidays
+import msgspec
 
 from vault.requests.model import Due
-from vault.requests.zones import zone_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
-    from vault.requests.model import Regime, Suspension
+    from vault.policy.policy_set import PolicySet
+    from vault.requests.model import Regime, Request, Suspension
+    from vault.requests.transaction import RequestChange
+
 
 MONTHS: Final = 1
 EXTENDED_MONTHS: Final = 3
@@ -140,3 +149,66 @@ def _holidays(jurisdiction: str, year: int) -> Mapping[date, str]:
 
 def _list(reasons: Sequence[str]) -> str:
     return reasons[0] if len(reasons) == 1 else ", then ".join(reasons)
+
+
+ZONES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "AT": "Europe/Vienna", "BE": "Europe/Brussels", "BG": "Europe/Sofia", "CH": "Europe/Zurich",
+        "CY": "Asia/Nicosia", "CZ": "Europe/Prague", "DE": "Europe/Berlin", "DK": "Europe/Copenhagen",
+        "EE": "Europe/Tallinn", "ES": "Europe/Madrid", "ES-CN": "Atlantic/Canary", "FI": "Europe/Helsinki",
+        "FR": "Europe/Paris", "GB": "Europe/London", "GR": "Europe/Athens", "HR": "Europe/Zagreb",
+        "HU": "Europe/Budapest", "IE": "Europe/Dublin", "IS": "Atlantic/Reykjavik", "IT": "Europe/Rome",
+        "LI": "Europe/Vaduz", "LT": "Europe/Vilnius", "LU": "Europe/Luxembourg", "LV": "Europe/Riga",
+        "MT": "Europe/Malta", "NL": "Europe/Amsterdam", "NO": "Europe/Oslo", "PL": "Europe/Warsaw",
+        "PT": "Europe/Lisbon", "PT-20": "Atlantic/Azores", "RO": "Europe/Bucharest", "SE": "Europe/Stockholm",
+        "SI": "Europe/Ljubljana", "SK": "Europe/Bratislava", "US": "America/New_York", "US-CA": "America/Los_Angeles",
+    }
+)  # fmt: skip
+"""By country, or part of one (ISO 3166); elsewhere days are counted in UTC."""
+
+
+def zone_of(jurisdiction: str) -> ZoneInfo:
+    """Return the time zone of a country or a part of one."""
+    found = ZONES.get(jurisdiction) or ZONES.get(jurisdiction.partition("-")[0]) or "UTC"
+    return ZoneInfo(found)
+
+
+NOWHERE = "XX"
+"""Stands where neither a request nor the policies say whose holidays count: then only weekends do."""
+
+
+def default_jurisdiction(policy_set: PolicySet) -> str:
+    """Return whose holidays count where a request does not say."""
+    return policy_set.requests.default_jurisdiction or policy_set.controller.country or NOWHERE
+
+
+def both_dues(
+    policy_set: PolicySet,
+    regime: Regime,
+    received_at: datetime,
+    jurisdiction: str,
+    *,
+    extended: bool = False,
+    suspensions: Sequence[Suspension] = (),
+) -> tuple[Due, Due]:
+    """Work out the legal due date, and the controller's own earlier one."""
+    legal = due(regime, received_at, jurisdiction, extended=extended, suspensions=suspensions)
+    days = policy_set.requests.internal_days
+    day = earlier_working_day(legal.on - timedelta(days=days), jurisdiction)
+    day = max(day, local_date(received_at, jurisdiction))
+    return legal, Due(day, f"{days} days before the legal deadline, on a working day")
+
+
+def with_clock(change: RequestChange, **changes: Any) -> Request:
+    """Return a request with changes that move its deadlines, and the deadlines moved."""
+    request = msgspec.structs.replace(change.request, **changes)
+    policy_set = change.house.policies.active(change.caller.tenant).policy_set
+    legal, own = both_dues(
+        policy_set,
+        request.regime,
+        request.received_at,
+        request.jurisdiction,
+        extended=request.extension is not None,
+        suspensions=request.suspensions,
+    )
+    return msgspec.structs.replace(request, due=legal, internal_due=own)

@@ -1,33 +1,35 @@
-"""What staff decide about a request: approve, reject, extend, ask who it is, complete; and what ends or reopens one."""
+"""What staff decide about a request: approve, reject, extend, ask who it is, complete; and what ends or reopens one.
+
+What somebody can do whose request was refused or is late (Art. 12(4) GDPR).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import require_right
+from vault.access.recording import on_record
 from vault.catalogue.requests import Approve
-from vault.consent.evidence import words_fault
+from vault.consent.validation import words_fault
 from vault.errors import Conflict, Fault, InvalidInput
-from vault.requests.clock import with_clock
-from vault.requests.deadlines import local_date
+from vault.requests.deadlines import local_date, with_clock
 from vault.requests.execution import decide_objections, is_final
-from vault.requests.grounds import grounds_for
-from vault.requests.machine import WrongState, after
-from vault.requests.model import Approval, Extension, Suspension
-from vault.requests.own import require_own_or
-from vault.requests.transaction import changing_request, no_request
-from vault.requests.verified import approval_of, start_approved, suffices
+from vault.requests.model import Approval, Extension, Suspension, WrongState, after, grounds_for
+from vault.requests.transaction import changing_request, no_request, require_own_or
+from vault.requests.verification import approval_of, start_approved, suffices
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from vault.catalogue.controller import Authority
     from vault.context import Caller, House
     from vault.ids import SubjectId
-    from vault.requests.model import Request
+    from vault.policy.policy_set import PolicySet
+    from vault.requests.model import Regime, Request
     from vault.requests.transaction import RequestChange
+
 
 Reason = Literal["complexity", "number"]
 Outcome = Literal["confirmed", "changed"]
@@ -72,7 +74,7 @@ async def reject_request(
         house: the rooms.
         caller: who decides.
         request: which.
-        ground: a code of :func:`vault.requests.grounds.grounds_for`.
+        ground: a code of :func:`vault.requests.model.grounds_for`.
         note: why, in one line; sealed.
 
     Raises:
@@ -288,3 +290,18 @@ def _check_note(note: str | None) -> None:
 async def _tell(house: House, letter: str, request: Request, caller: Caller) -> None:
     """Have the person told, each time it happens: the revision makes it another job."""
     await house.jobs.start(letter, caller.tenant, request.id, run=request.revision)
+
+
+class Remedies(NamedTuple):
+    """Where to complain, and by which articles; the authority is the one that controller.toml names."""
+
+    complaint: str
+    authority: Authority | None
+    court: str
+
+
+def remedies(policy_set: PolicySet, regime: Regime) -> Remedies:
+    """Name the remedies under a law."""
+    if regime == "ccpa":
+        return Remedies("Cal. Civ. Code § 1798.199.45: California Privacy Protection Agency", None, "none of its own")
+    return Remedies("Art. 77 GDPR", policy_set.controller.authority, "Art. 79 GDPR")

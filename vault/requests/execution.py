@@ -1,4 +1,8 @@
-"""What requests do in a person's ledger of consents: stop what is objected to, withdraw, restrict, decide.
+"""The steps that every job of a request begins and ends with, and the guard around those in between.
+
+Requests of which nobody has shown to be the person's expire: nothing is kept waiting for ever.
+
+What requests do in a person's ledger of consents: stop what is objected to, withdraw, restrict, decide.
 
 All of it happens inside of a transaction on the request (:func:`vault.requests.transaction.changing_request`), so
 that the request and the ledger never tell different stories; the person's row is locked after the request's.
@@ -6,30 +10,137 @@ that the request and the ledger never tell different stories; the person's row i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from vault import logs
 from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.callers import by_itself
 from vault.consent.event import NO
-from vault.consent.evidence import seal_words
 from vault.consent.legal_ground import may_object
-from vault.consent.signal import is_asked_again
+from vault.consent.record import is_asked_again
 from vault.consent.transaction import Change, missing
-from vault.errors import NotFound
+from vault.consent.validation import seal_words
+from vault.errors import NotFound, Unavailable, VaultError
 from vault.ids import SubjectId
 from vault.recipients.outbox import tell_recipients
+from vault.requests.store import find_request, waiting_since
+from vault.requests.transaction import changing_request
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from vault.audit.entry import Action
-    from vault.catalogue.scope import Scope
+    from vault.catalogue.model import Scope
     from vault.consent.event import Event
+    from vault.context import House
+    from vault.ids import TenantId
+    from vault.jobs.workflow import Step
     from vault.policy.policy_set import PolicySet
     from vault.recipients.store import NoticeKind
     from vault.requests.model import Request
     from vault.requests.transaction import RequestChange
+
+
+RUNNING: Final = "in_progress"
+
+
+async def start_request(house: House, tenant: TenantId, request: UUID) -> None:
+    """Begin what was approved; nothing to do for a request that was cancelled meanwhile, or is under way already."""
+    async with changing_request(house, by_itself(tenant), request) as change:
+        if change.request.state == "approved":
+            change.move("start")
+
+
+async def complete_request(house: House, tenant: TenantId, request: UUID) -> None:
+    """End what was carried out."""
+    async with changing_request(house, by_itself(tenant), request) as change:
+        if change.request.state == RUNNING:
+            change.move("complete", outcome=change.request.outcome or "done")
+
+
+def guarded(step: Step) -> Step:
+    """Make a kind's own step run only while its request is under way, and end in staff's hands where it cannot.
+
+    What will be better later (:class:`Unavailable`) is raised on, and tried again. Any other error of the vault's own
+    will be the same next time: the request goes back to review with the error's code, for people to decide; once it is
+    approved again, another run begins.
+    """
+
+    async def run(house: Any, tenant: TenantId, request: UUID) -> float | None:
+        if not await _is_running(house, tenant, request):
+            return None
+        try:
+            return await step(house, tenant, request)
+        except Unavailable:
+            raise
+        except VaultError as error:
+            await hand_back(house, tenant, request, code=error.code)
+            return None
+
+    return run
+
+
+async def hand_back(house: House, tenant: TenantId, request: UUID, *, code: str) -> None:
+    """Give a request that cannot go on by itself back to people, who approve it again or reject it."""
+    async with changing_request(house, by_itself(tenant), request) as change:
+        if change.request.state == RUNNING:
+            change.move("hand-back", code=code, approvals=(), run=change.request.run + 1)
+
+
+async def _is_running(house: House, tenant: TenantId, request: UUID) -> bool:
+    async with house.data.reading() as connection:
+        kept = await find_request(connection, tenant, request)
+    return kept is not None and kept.request.state == RUNNING
+
+
+log = logs.get_logger()
+
+PAGE: Final = 200
+
+
+async def expire_requests(house: House) -> int:
+    """Expire what has waited unverified for longer than requests.toml says, in all tenants; returns how many.
+
+    The days count from the last thing that happened: a request that was reopened, or whose requester was asked who they
+    are, has all of them before it.
+    """
+    expired = 0
+    for tenant in await house.keyring.tenants():
+        expired += await expire_of(house, tenant)
+    return expired
+
+
+async def expire_of(house: House, tenant: TenantId) -> int:
+    """Expire one tenant's requests; returns how many."""
+    days = house.policies.active(tenant).policy_set.requests.unverified_days
+    before = house.clock.now() - timedelta(days=days)
+    expired = 0
+    while True:
+        async with house.data.reading() as connection:
+            waiting = await waiting_since(connection, tenant, before, limit=PAGE)
+        now = sum([await _expire(house, tenant, request, before) for request in waiting])
+        expired += now
+        if len(waiting) < PAGE or not now:
+            return expired
+
+
+async def _expire(house: House, tenant: TenantId, request: UUID, before: datetime) -> bool:
+    """Expire one; that one person's keys do not open, or are being changed, keeps no other request waiting."""
+    try:
+        async with changing_request(house, by_itself(tenant), request) as change:
+            # Somebody may have verified it, or asked, since the list was made.
+            due = change.request.state in {"received", "verifying"} and change.history[-1].at < before
+            if due:
+                change.move("expire")
+            return due
+    except VaultError as error:
+        log.warning("a request does not expire", code=error.code, tenant=tenant)
+        return False
+
 
 STOPS: Final = frozenset({"objection", "withdrawal"})
 """Kinds of request that stop a use of data as soon as it is sure who asks; what is left to decide is decided later."""

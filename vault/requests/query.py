@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from vault.access.authorization import entry
-from vault.access.on_record import on_record
-from vault.access.rights import require_right
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import SubjectId
-from vault.requests.clock import default_jurisdiction
-from vault.requests.deadlines import local_date
-from vault.requests.machine import OPEN
-from vault.requests.own import require_own_or
+from vault.requests.deadlines import default_jurisdiction, local_date
+from vault.requests.model import OPEN
 from vault.requests.store import events_of, find_request, list_requests
-from vault.requests.transaction import DETAILS, no_request, request_place
-from vault.subjects.pseudonyms import pseudonym_of
+from vault.requests.transaction import DETAILS, no_request, request_place, require_own_or
+from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from sqlalchemy import and_, func, insert, or_, select, update
 
-from vault.requests.machine import OPEN
-from vault.requests.model import Event, Request, decode, encode
+from vault.requests.model import OPEN, Event, Request, decode, encode
 from vault.requests.tables import REQUEST, REQUEST_EVENT
 
 if TYPE_CHECKING:

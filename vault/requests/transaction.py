@@ -1,4 +1,7 @@
-"""Change one request in one transaction: lock, move, write what happened, and its audit entries."""
+"""Change one request in one transaction: lock, move, write what happened, and its audit entries.
+
+An app may follow, and take back, the requests that it brought in itself, without the right to see others.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vault.access.authorization import entry
-from vault.access.on_record import note_failure
+from vault.access.authorization import entry, require_right
+from vault.access.callers import THE_PERSON
+from vault.access.recording import note_failure
 from vault.crypto.seal import place
 from vault.errors import NotFound, Unavailable, VaultError
 from vault.ids import SubjectId
 from vault.lifecycle.key_fence import current_keys
-from vault.requests.machine import CLOSED, after
-from vault.requests.model import Event
+from vault.requests.model import CLOSED, Event, after
 from vault.requests.store import events_of, find_request, locked_request, save_request
-from vault.subjects.pseudonyms import is_erased, pseudonym_of
+from vault.subjects.store import is_erased, pseudonym_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     from vault.context import Caller, House
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
-    from vault.requests.machine import Move, State
-    from vault.requests.model import Request
+    from vault.requests.model import Move, Request, State
+
 
 __all__ = ["DETAILS", "RequestChange", "changing_request", "no_request", "pseudonym_of", "request_place"]
 
@@ -203,3 +206,31 @@ async def _subject_of(house: House, caller: Caller, request: UUID) -> SubjectId 
     async with house.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
     return None if kept is None or kept.request.subject is None else SubjectId(kept.request.subject)
+
+
+RESOURCE = "vault:requests"
+
+
+async def require_own_or(house: House, caller: Caller, request: UUID, verb: str, *, audited_as: Action) -> bool:
+    """Go on where a role of the caller's has a right on requests, or where the caller brought this one in.
+
+    Returns:
+        whether the caller has the right; false: it is only its own.
+
+    Raises:
+        Denied: neither; that is on the audit log before it is raised.
+    """
+    decisions = house.policies.active(caller.tenant).decisions
+    roles = caller.principal.roles
+    if not decisions.may(roles, RESOURCE, verb).granted and decisions.may(roles, RESOURCE, "submit").granted:
+        async with house.data.reading() as connection:
+            kept = await find_request(connection, caller.tenant, request)
+        if kept is not None and _is_own(caller, kept.request):
+            return False
+    await require_right(house, caller, RESOURCE, verb, audited_as=audited_as)
+    return True
+
+
+def _is_own(caller: Caller, request: Request) -> bool:
+    """Tell whether a caller brought a request in. All people in their sessions are one caller: it is none of theirs."""
+    return request.recorder == caller.principal.id and caller.principal.id != THE_PERSON

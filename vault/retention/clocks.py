@@ -1,20 +1,38 @@
 """The clocks of one person: the newest record of each kind, and when a contract or the relationship ended. Pure.
 
 Days are counted as the proleptic calendar does (``date.toordinal``), in UTC.
+
+The clocks of people who are read: those who are asked for at the same moment are fetched by one query.
+
+The clocks of people in the main database: read, moved on, joined.
+
+The clocks of people, moved on by what is written about them: within the transaction that writes it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import date
-from typing import TYPE_CHECKING, Final, Literal
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalogue.retention import CONTACTS, Relationship, Since
+from vault.retention.tables import SUBJECT_CLOCK
+from vault.storage.batcher import Batcher
+from vault.storage.query import Query, any_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.retention import Retention
+    from vault.ids import SubjectId, TenantId
+    from vault.storage.database import Database
+
 
 Event = Literal[
     "contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended", "relationship-resumed"
@@ -121,3 +139,182 @@ def _last_bought(clocks: Clocks, retention: Retention) -> int | None:
     """Tell when somebody last did what makes a customer: bought something, or began a contract."""
     days = [day for name, day in clocks.newest.items() if name in retention.customer_by]
     return max((*days, *(day for name, day in clocks.events.items() if name == "contract-began")), default=None)
+
+
+class ClockReader:
+    """Fetches clocks; those of one person each that wait at the same moment travel together.
+
+    Args:
+        database: the main one.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batcher: Batcher[tuple[TenantId, SubjectId], Clocks] = Batcher(self._fetch_together)
+
+    async def of(self, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[SubjectId, Clocks]:
+        """Fetch people's clocks; who has none has :data:`~vault.retention.clocks.NO_CLOCKS`."""
+        if len(subjects) == 1:
+            return {subjects[0]: await self._batcher.submit((tenant, subjects[0]))}
+        found = await clocks_of(self._database, tenant, subjects)
+        return {each: found.get(each, NO_CLOCKS) for each in subjects}
+
+    async def _fetch_together(self, waiting: list[tuple[TenantId, SubjectId]]) -> list[Clocks]:
+        people: defaultdict[TenantId, set[SubjectId]] = defaultdict(set)
+        for tenant, subject in waiting:
+            people[tenant].add(subject)
+        found = {tenant: await clocks_of(self._database, tenant, list(each)) for tenant, each in people.items()}
+        return [found[tenant].get(subject, NO_CLOCKS) for tenant, subject in waiting]
+
+
+RECORD: Final = "record:"
+EVENT: Final = "event:"
+Name = TypeVar("Name", bound=str)
+NO_CLOCKS: Final = Clocks()
+_CLOCKS = Query(
+    select(SUBJECT_CLOCK.c.subject_id, SUBJECT_CLOCK.c.kind, SUBJECT_CLOCK.c.at).where(
+        SUBJECT_CLOCK.c.tenant_id == bindparam("tenant"), any_of(SUBJECT_CLOCK.c.subject_id, "subjects")
+    )
+)
+
+
+async def clocks_of(database: Database, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[SubjectId, Clocks]:
+    """Fetch people's clocks by one query; who has none is left out (:data:`NO_CLOCKS`)."""
+    return _read(await database.fetch(_CLOCKS, tenant=tenant, subjects=list(subjects)))
+
+
+async def clocks_in(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> dict[SubjectId, Clocks]:
+    """Fetch people's clocks within a transaction."""
+    table = SUBJECT_CLOCK
+    statement = select(table.c.subject_id, table.c.kind, table.c.at)
+    rows = await connection.execute(statement.where(table.c.tenant_id == tenant, table.c.subject_id.in_(subjects)))
+    return _read([tuple(row) for row in rows.all()])
+
+
+async def move_clocks(
+    connection: AsyncConnection, tenant: TenantId, moments: Mapping[tuple[SubjectId, str], datetime]
+) -> None:
+    """Move clocks on, by person and kind (``record:purchase``, ``event:contract-ended``); none ever goes back."""
+    if not moments:
+        return
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    rows = [
+        {"tenant_id": tenant, "subject_id": subject, "kind": kind, "at": at}
+        for (subject, kind), at in sorted(moments.items(), key=lambda each: (each[0][0].bytes, each[0][1]))
+    ]  # in order, so that two writers cannot wait in a ring
+    statement = dialect.insert(SUBJECT_CLOCK)
+    newer = statement.excluded.at > SUBJECT_CLOCK.c.at
+    keys = ["tenant_id", "subject_id", "kind"]
+    statement = statement.on_conflict_do_update(index_elements=keys, set_={"at": statement.excluded.at}, where=newer)
+    await connection.execute(statement, rows)  # one prepared statement, and on PostgreSQL one way there and back
+
+
+async def clear_clocks(
+    connection: AsyncConnection, tenant: TenantId, subjects: Iterable[SubjectId], *, but: Iterable[str] = ()
+) -> None:
+    """Delete people's clocks, but for some kinds."""
+    table = SUBJECT_CLOCK
+    await connection.execute(
+        delete(table).where(
+            table.c.tenant_id == tenant, table.c.subject_id.in_(list(subjects)), table.c.kind.not_in(list(but))
+        )
+    )
+
+
+async def turn_back(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, event: Event, day: int) -> None:
+    """Set the clock of an event to an earlier day: where what had ended goes on. The person's row is locked."""
+    table = SUBJECT_CLOCK
+    statement = update(table).where(
+        table.c.tenant_id == tenant, table.c.subject_id == subject, table.c.kind == EVENT + event
+    )
+    await connection.execute(statement.values(at=at_day(day)))
+
+
+async def join_clocks(connection: AsyncConnection, tenant: TenantId, *, of: SubjectId, to: SubjectId) -> None:
+    """Move a merged person's clocks to the one who stays; both people's rows are locked.
+
+    Of each kind the newer counts, but that a contract or a claim of one of the two that runs is not ended by the end
+    of another one, of the other's.
+    """
+    found = await clocks_in(connection, tenant, [of, to])
+    joined = _joined(found.get(to, NO_CLOCKS), found.get(of, NO_CLOCKS))
+    await clear_clocks(connection, tenant, [of, to])
+    kinds = {RECORD + name: day for name, day in joined.newest.items()}
+    kinds |= {EVENT + name: day for name, day in joined.events.items()}
+    await move_clocks(connection, tenant, {(to, kind): at_day(day) for kind, day in kinds.items()})
+
+
+def at_day(day: int) -> datetime:
+    """Return the moment that stands for a day."""
+    return datetime.combine(date.fromordinal(day), time(), UTC)
+
+
+def _joined(mine: Clocks, theirs: Clocks) -> Clocks:
+    newest = _newer(mine.newest, theirs.newest)
+    events = _newer(mine.events, theirs.events)
+    for began, ended in PAIRS:
+        running = [each for each in (mine, theirs) if each.running(began, ended)]
+        if running:
+            events.pop(ended, None)
+            days = [each.events[ended] for each in running if ended in each.events]
+            if days:
+                events[ended] = max(days)
+    return Clocks(newest, events)
+
+
+def _newer(mine: Mapping[Name, int], theirs: Mapping[Name, int]) -> dict[Name, int]:
+    return {name: max(mine.get(name, 0), theirs.get(name, 0)) for name in (*mine, *theirs)}
+
+
+def _read(rows: Iterable[tuple[object, ...]]) -> dict[SubjectId, Clocks]:
+    newest: defaultdict[SubjectId, dict[str, int]] = defaultdict(dict)
+    events: defaultdict[SubjectId, dict[Event, int]] = defaultdict(dict)
+    for subject, kind, at in rows:
+        if not isinstance(at, datetime):
+            raise TypeError("a clock has a moment")
+        day, name = at.date().toordinal(), str(kind)
+        if name.startswith(RECORD):
+            newest[subject][name.removeprefix(RECORD)] = day  # type: ignore[index]
+        else:
+            events[subject][name.removeprefix(EVENT)] = day  # type: ignore[index]
+    return {subject: Clocks(newest[subject], events[subject]) for subject in {*newest, *events}}
+
+
+class Newest:
+    """The day of the newest record of each person and collection, among those that are about to be written.
+
+    No more than the day (UTC) is kept, in which periods count: that somebody buys by night is nobody's business, and
+    a second order of the same day changes no clock.
+
+    Args:
+        now: the present. A record that is dated later (a delivery that was arranged, a year mistyped) is a contact of
+            today: otherwise one wrong date would keep a person in the vault for decades.
+    """
+
+    __slots__ = ("_found", "_today")
+
+    def __init__(self, now: datetime) -> None:
+        self._today = _day(now)
+        self._found: dict[tuple[SubjectId, str], datetime] = {}
+
+    def add(self, subject: SubjectId, collection: str, occurred_at: datetime | None) -> None:
+        """Take note of a record; one that does not say when it happened has been collected just now."""
+        kind = subject, RECORD + collection
+        day = self._today if occurred_at is None else min(_day(occurred_at), self._today)
+        known = self._found.get(kind)
+        if known is None or known < day:
+            self._found[kind] = day
+
+    async def keep(self, connection: AsyncConnection, tenant: TenantId) -> None:
+        """Move the clocks on: all of them by one statement, in the transaction that writes the records.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        await move_clocks(connection, tenant, self._found)
+
+
+def _day(moment: datetime) -> datetime:
+    return datetime.combine(moment.astimezone(UTC), time(), UTC)

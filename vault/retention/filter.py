@@ -2,6 +2,10 @@
 
 Most reads never come here: what they show came in so lately that no clock of anybody's can have ended it, which one
 comparison a record tells (:meth:`vault.retention.schedule.Schedule.lasting`).
+
+Values of people's profiles that are over: nobody is found, compared or written to by them. Nothing is opened.
+
+Tell which fields of a person are over or held for a purpose, without opening any.
 """
 
 from __future__ import annotations
@@ -13,28 +17,29 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from vault.catalogue.model import CLEAR, LegalBasis
 from vault.consent.state import unpack as unpack_standing
 from vault.errors import Refusal
-from vault.retention.applying import day_of, ends_of, value_of
-from vault.retention.ends import Ends, Person
+from vault.retention.ends import Ends, Person, day_of, ends_of, value_of, values_of
 from vault.retention.holds import is_covered, refusing
-from vault.retention.reviews import fetch_kept_days
+from vault.retention.review_store import fetch_kept_days
 from vault.retention.schedule import Schedule
 from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import happened_at, open_body, unpack
-from vault.subjects.store import PROFILE
+from vault.subjects.store import PROFILE, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from vault.catalogue.model import Purpose
+    from vault.catalogue.model import FieldView, Purpose
     from vault.consent.state import Standing
     from vault.context import House
     from vault.ids import SubjectId, TenantId
+    from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.subjects.record_body import Sealed, Stored
     from vault.subjects.store import Found
+
 
 RETENTION_OVER: Final = Refusal(
     "retention-over",
@@ -224,3 +229,75 @@ async def _dates(house: House, tenant: TenantId, bodies: Iterable[Body], *, ever
             happened = day_of(happened_at(row, unpack(body.packed)))
             found[record] = Dates(happened, row.created_at.date().toordinal())
     return found
+
+
+async def over_values(
+    house: House, tenant: TenantId, people: Iterable[Found | None]
+) -> dict[SubjectId, frozenset[str]]:
+    """Name the values of people's profiles that are over, though no sweep may have come by.
+
+    Args:
+        house: the rooms.
+        tenant: whose.
+        people: with their profiles.
+
+    Returns:
+        the names by person; who has no profile, or has just lost it, is left out.
+
+    Raises:
+        CannotOpen: a profile is none.
+        Unavailable: the database does not answer.
+    """
+    present = {each.id: each for each in people if each is not None and each.profile is not None}
+    if not present:
+        return {}
+    subjects, now = list(present), house.clock.now()
+    policy_set = house.policies.active(tenant).policy_set
+    clocks = await house.clocks.of(tenant, subjects)
+    kept = await fetch_kept_days(house.data, tenant, subjects)
+    found = {}
+    for (subject, record), row in (await house.subjects.moments(tenant, subjects, [PROFILE])).items():
+        each = present[subject]
+        ends = ends_of(
+            policy_set, unpack_standing(each.standing), clocks[subject], now, retained=each.state == "retained"
+        )
+        values = values_of(row, unpack(each.profile or b""), kept.get((subject, PROFILE, record)), collection=PROFILE)
+        today = now.date().toordinal()
+        found[subject] = frozenset(name for name, value in values.items() if ends.of(value).is_over(today))
+    return found
+
+
+async def kept_back(house: House, tenant: TenantId, subject: SubjectId, decision: Decision) -> dict[str, Refusal]:
+    """Tell, by the name asked for, why no value of a field is shown although there is one; others are left out.
+
+    Raises:
+        CannotOpen: a record is none.
+        Unavailable: the database does not answer.
+    """
+    many = tuple(sorted({view.field.collection for _asked, view in decision.granted} - {PROFILE}))
+    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=True, many=many))
+    if found is None:
+        return {}
+    bodies = list(bodies_of(found))
+    gate = (await gates(house, tenant, decision.purpose, [found], bodies, house.clock.now()))[subject]
+    told = {}
+    for asked, view in decision.granted:
+        answers = list(_answers(gate, bodies, view))
+        if answers and all(answers):
+            told[asked] = HELD if HELD in answers else RETENTION_OVER
+    return told
+
+
+def _answers(gate: Gate, bodies: list[Body], view: FieldView) -> Iterator[Refusal | None]:
+    """Ask for each value of a field, as it lies there."""
+    field = view.field
+    for body in bodies:
+        if body.collection != field.collection:
+            continue
+        sealed, values = open_body(body.packed), unpack(body.packed)
+        general = f"{field.name}.{view.view}"
+        name = general if field.name not in values and general in values else field.name
+        stored = values.get(name)
+        if stored is None:
+            continue
+        yield gate.before(body.collection, body.record).refusal(sealed, name, stored, view.view)

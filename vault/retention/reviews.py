@@ -1,261 +1,166 @@
-"""Values whose time is up and that wait for a person's decision, or are only stored: written down, decided, counted.
-
-A review is of one value: ``field`` is the name under which it lies in its record's body (``birth_date``, and of what
-was generalised ``birth_date.year``). There is no value in it.
-"""
+"""Reviews: values whose time is up and of which somebody has to say whether they go; list them, and decide."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
-from sqlalchemy import bindparam, delete, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
-
-from vault.ids import RecordId, SubjectId, new_id
-from vault.retention.tables import RETENTION_REVIEW
-from vault.storage.query import Query, any_of
+from vault.access.authorization import entry, require_right
+from vault.access.recording import on_record
+from vault.consent.transaction import changing
+from vault.errors import Fault, InvalidInput, NotFound
+from vault.retention import review_store as store
+from vault.subjects.changes import mark_due
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from vault.access.recording import Keep
+    from vault.context import Caller, House
+    from vault.retention.review_store import Review
 
-    from vault.ids import TenantId
-    from vault.storage.database import Database
+Decision = Literal["erase", "keep"]
+Reason = Literal["claim", "dispute", "ask-person", "other"]
+"""Why a value is kept on: a claim is open or near, somebody disputes it, the person is asked first, or another reason.
 
-Kind = Literal["review", "restrict"]
-"""Why it is kept: somebody has to decide, or it is stored and not used (until somebody decides)."""
-State = Literal["open", "keep", "erase"]
-Place = tuple[SubjectId, str, RecordId]
-"""A record: whose, of which collection, and its id."""
-AT_ONCE: Final = 500
-_T: Final = RETENTION_REVIEW
-
-
-class Review(NamedTuple):
-    """One value's review.
-
-    Attributes:
-        id: of the review.
-        subject: whose value.
-        collection: of its record.
-        record: the record's id.
-        field: the name under which the value lies in the body.
-        kind: why it is kept.
-        state: ``open``; ``keep`` until ``keep_until``; ``erase`` with the next sweep.
-        ended_on: the last day on which the value was served.
-        keep_until: the last day for which somebody decided to keep it.
-        created_at: when it was opened.
-        decided_at: when somebody decided.
-        decided_by: which principal.
-    """
-
-    id: UUID
-    subject: SubjectId
-    collection: str
-    record: RecordId
-    field: str
-    kind: Kind
-    state: State
-    ended_on: date
-    keep_until: date | None
-    created_at: datetime
-    decided_at: datetime | None
-    decided_by: UUID | None
-
-    @property
-    def name(self) -> str:
-        """Return the whole name of the value: ``profile.birth_date``."""
-        return f"{self.collection}.{self.field}"
-
-    def keeps(self, today: int) -> bool:
-        """Tell whether the value must not be deleted on a day, as the calendar counts days."""
-        if self.state == "keep":
-            return self.keep_until is not None and self.keep_until.toordinal() >= today
-        return self.state == "open"
+A code and no free text: what is said about a person would have to be sealed, and whoever needs more keeps a file.
+"""
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
+MOST: Final = 200
+MOST_DAYS: Final = 3653
+"""Ten years: whoever decides for longer has not looked at it again."""
 
 
-class Ended(NamedTuple):
-    """A value of which a review is to be opened: its place, its name in the body, why, and its last day."""
+class ReviewPage(NamedTuple):
+    """Some reviews, the oldest first, where to go on, and the audit entry."""
 
-    place: Place
-    field: str
-    kind: Kind
-    ended_on: date
-
-
-_COLUMNS: Final = (
-    _T.c.id,
-    _T.c.subject_id,
-    _T.c.collection,
-    _T.c.record_id,
-    _T.c.field,
-    _T.c.kind,
-    _T.c.state,
-    _T.c.ended_on,
-    _T.c.keep_until,
-    _T.c.created_at,
-    _T.c.decided_at,
-    _T.c.decided_by,
-)
-_KEPT: Final = Query(
-    select(_T.c.subject_id, _T.c.collection, _T.c.record_id, _T.c.field, _T.c.keep_until).where(
-        _T.c.tenant_id == bindparam("tenant"), any_of(_T.c.subject_id, "subjects"), _T.c.state == "keep"
-    )
-)
+    reviews: list[Review]
+    next: UUID | None
+    audit: UUID
 
 
-async def kept_days(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[Place, dict[str, int]]:
-    """Tell until which day reviews keep values: by record, and by the name under which a value lies in its body."""
-    columns = (_T.c.subject_id, _T.c.collection, _T.c.record_id, _T.c.field, _T.c.keep_until)
-    statement = select(*columns).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(subjects), _T.c.state == "keep")
-    return _by_place((await connection.execute(statement)).all())
-
-
-async def fetch_kept_days(
-    database: Database, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[Place, dict[str, int]]:
-    """Fetch :func:`kept_days` by one query, outside a transaction: for reads."""
-    return _by_place(await database.fetch(_KEPT, tenant=tenant, subjects=list(subjects)))
-
-
-async def reviews_in(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[Place, dict[str, Review]]:
-    """Fetch all reviews of people, by record and by name in the body."""
-    statement = select(*_COLUMNS).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(subjects))
-    found: defaultdict[Place, dict[str, Review]] = defaultdict(dict)
-    for row in (await connection.execute(statement)).all():
-        review = _review(row)
-        found[review.subject, review.collection, review.record][review.field] = review
-    return dict(found)
-
-
-async def open_reviews(connection: AsyncConnection, tenant: TenantId, ended: Sequence[Ended], now: datetime) -> None:
-    """Open reviews, each once.
-
-    One that is open or decided stays as it is, but one that kept its value until a day gone by: that is opened again.
-    """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    rows = [_row(tenant, each, now) for each in sorted(ended, key=lambda each: (str(each.place), each.field))]
-    for start in range(0, len(rows), AT_ONCE):
-        statement = dialect.insert(_T).values(rows[start : start + AT_ONCE])
-        anew = {name: statement.excluded[name] for name in ("kind", "state", "ended_on", "keep_until", "created_at")}
-        over = (_T.c.state == "keep") & (_T.c.keep_until < now.date().isoformat())
-        keys = ["tenant_id", "subject_id", "collection", "record_id", "field"]
-        await connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=keys, set_=anew | {"decided_at": None, "decided_by": None}, where=over
-            )
-        )
-
-
-async def find_review(connection: AsyncConnection, tenant: TenantId, review: UUID) -> Review | None:
-    """Fetch one review."""
-    row = (await connection.execute(select(*_COLUMNS).where(_T.c.tenant_id == tenant, _T.c.id == review))).first()
-    return None if row is None else _review(row)
-
-
+@on_record("read-retention")
 async def list_reviews(
-    connection: AsyncConnection, tenant: TenantId, *, states: Sequence[State], after: UUID | None, limit: int
-) -> list[Review]:
-    """List reviews in some states, the oldest first."""
-    statement = select(*_COLUMNS).where(_T.c.tenant_id == tenant, _T.c.state.in_(states)).order_by(_T.c.id).limit(limit)
-    if after is not None:
-        statement = statement.where(_T.c.id > after)
-    return [_review(row) for row in (await connection.execute(statement)).all()]
+    house: House,
+    caller: Caller,
+    *,
+    states: Sequence[store.State] = ("open",),
+    after: UUID | None = None,
+    limit: int = 50,
+) -> ReviewPage:
+    """List reviews: whose value, which field, since when it is over, and what was decided. No value is opened.
+
+    Args:
+        house: the rooms.
+        caller: who asks.
+        states: which; those that wait for a decision by default.
+        after: the last one of the page before.
+        limit: 1 to 200.
+
+    Raises:
+        Denied: no role of the caller's may see retention.
+        InvalidInput: the limit is out of 1 to 200.
+    """
+    if not 1 <= limit <= MOST:
+        raise InvalidInput(f"a page has 1 to {MOST} reviews", code="invalid-page")
+    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
+    async with house.data.reading() as connection:
+        found = await store.list_reviews(connection, caller.tenant, states=states, after=after, limit=limit + 1)
+    made = entry(
+        house,
+        caller,
+        action="read-retention",
+        decision="allowed",
+        policy=house.policies.active(caller.tenant).version,
+    )
+    await house.ledger.append(made)
+    return ReviewPage(found[:limit], found[limit - 1].id if len(found) > limit else None, made.id)
 
 
+@on_record("decide-review")
 async def decide_review(
-    connection: AsyncConnection,
-    tenant: TenantId,
+    house: House,
+    caller: Caller,
     review: UUID,
     *,
-    keep_until: date | None,
-    now: datetime,
-    by: UUID,
-) -> None:
-    """Write a decision down: keep until a day, or (none) erase."""
-    values: Mapping[str, Any] = {
-        "state": "erase" if keep_until is None else "keep",
-        "keep_until": None if keep_until is None else keep_until.isoformat(),
-        "decided_at": now,
-        "decided_by": by,
-    }
-    await connection.execute(update(_T).where(_T.c.tenant_id == tenant, _T.c.id == review).values(values))
+    decision: Decision,
+    until: date | None = None,
+    reason: Reason | None = None,
+    keep: Keep | None = None,
+) -> Review:
+    """Decide what becomes of a value whose time is up; of several decisions on it the last counts.
 
+    A value to be erased goes with the next sweep, unless a law demands it still or a hold covers it. One that is kept
+    is looked at again after its day; until then those may see it who have no period of their own (to answer the
+    person), and nobody else.
 
-async def close_reviews(
-    connection: AsyncConnection, tenant: TenantId, gone: Iterable[tuple[Place, Iterable[str]]]
-) -> None:
-    """Delete the reviews of values that are gone, or are no longer at their end."""
-    keys = [(*place, field) for place, fields in gone for field in fields]
-    where = tuple_(_T.c.subject_id, _T.c.collection, _T.c.record_id, _T.c.field)
-    for start in range(0, len(keys), AT_ONCE // 2):
-        some = keys[start : start + AT_ONCE // 2]
-        await connection.execute(delete(_T).where(_T.c.tenant_id == tenant, where.in_(some)))
+    Args:
+        house: the rooms.
+        caller: who decides.
+        review: which.
+        decision: what.
+        until: the last day on which it is kept, in UTC.
+        reason: why it is kept.
+        keep: keeps the answer under an idempotency key.
 
-
-async def clear_reviews(connection: AsyncConnection, tenant: TenantId, subjects: Iterable[SubjectId]) -> None:
-    """Delete all reviews of people who are gone."""
-    await connection.execute(delete(_T).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(list(subjects))))
-
-
-async def move_reviews(connection: AsyncConnection, tenant: TenantId, *, of: SubjectId, to: SubjectId) -> None:
-    """Move a merged person's reviews to the one who stays, with their records.
-
-    Those of the profile do not move: the one profile is looked at anew by the next sweep.
+    Raises:
+        InvalidInput: keeping without a day to come or a reason, or erasing with one.
+        Denied: no role of the caller's may decide.
+        NotFound: there is no such review, or the person is gone.
     """
-    of_profile = (_T.c.tenant_id == tenant) & (_T.c.subject_id == of) & (_T.c.record_id == of)
-    await connection.execute(delete(_T).where(of_profile))
-    await connection.execute(
-        update(_T).where(_T.c.tenant_id == tenant, _T.c.subject_id == of).values({"subject_id": to})
+    await require_right(house, caller, "vault:retention", "decide", audited_as="decide-review")
+    day = _checked(decision, until, reason, house.clock.now().date())
+    async with house.data.reading() as connection:
+        found = await store.find_review(connection, caller.tenant, review)
+    if found is None:
+        raise _no_review()
+    async with changing(house, caller, "decide-review", found.subject, silent=True) as change:
+        # Sweeps lock the person's row too: the value, and with it the review, may just have gone.
+        if await store.find_review(change.connection, caller.tenant, review) is None:
+            raise _no_review()
+        by = caller.principal.id
+        await store.decide_review(change.connection, caller.tenant, review, keep_until=day, now=change.now, by=by)
+        await mark_due(change.connection, caller.tenant, [found.subject], change.now)
+        made = entry(
+            house,
+            caller,
+            action="decide-review",
+            decision="allowed",
+            code=decision if reason is None else f"{decision}-{reason}",
+            fields=(found.name,),
+            subjects=(change.pseudonym,),
+            target=review,
+            policy=house.policies.active(caller.tenant).version,
+        )
+        await house.ledger.append_in(change.connection, [made])
+        decided = await store.find_review(change.connection, caller.tenant, review)
+        if decided is None:
+            raise RuntimeError("the person's row is locked, so the review cannot go")
+        if keep is not None:
+            await keep(change.connection, decided)
+    return decided
+
+
+def _checked(decision: Decision, until: date | None, reason: Reason | None, today: date) -> date | None:
+    """Return the last day on which a value is kept; none where it goes."""
+    faults = []
+    if decision == "erase":
+        given = {"/until": until, "/reason": reason}
+        faults = [Fault(at, "invalid-decision", "only with `keep`") for at, each in given.items() if each is not None]
+    else:
+        if until is None or not today < until <= today + timedelta(days=MOST_DAYS):
+            faults.append(Fault("/until", "invalid-decision", f"a day to come, within {MOST_DAYS:,} days"))
+        if reason is None:
+            faults.append(Fault("/reason", "invalid-decision", f"one of {', '.join(REASONS)}"))
+    if faults:
+        raise InvalidInput("the decision is not complete, or says too much", faults=faults, code="invalid-decision")
+    return until
+
+
+def _no_review() -> NotFound:
+    return NotFound(
+        "there is no such review, or its value is gone",
+        code="review-not-found",
+        hint="GET /v1/retention/reviews lists them",
     )
-
-
-def _row(tenant: TenantId, ended: Ended, now: datetime) -> dict[str, Any]:
-    subject, collection, record = ended.place
-    return {
-        "tenant_id": tenant,
-        "id": new_id(),
-        "subject_id": subject,
-        "collection": collection,
-        "record_id": record,
-        "field": ended.field,
-        "kind": ended.kind,
-        "state": "open",
-        "ended_on": ended.ended_on.isoformat(),
-        "keep_until": None,
-        "created_at": now,
-        "decided_at": None,
-        "decided_by": None,
-    }
-
-
-def _review(row: Any) -> Review:
-    return Review(
-        id=row.id,
-        subject=row.subject_id,
-        collection=row.collection,
-        record=row.record_id,
-        field=row.field,
-        kind=row.kind,
-        state=row.state,
-        ended_on=date.fromisoformat(row.ended_on),
-        keep_until=None if row.keep_until is None else date.fromisoformat(row.keep_until),
-        created_at=row.created_at,
-        decided_at=row.decided_at,
-        decided_by=row.decided_by,
-    )
-
-
-def _by_place(rows: Iterable[Any]) -> dict[Place, dict[str, int]]:
-    found: defaultdict[Place, dict[str, int]] = defaultdict(dict)
-    for subject, collection, record, field, until in rows:
-        found[subject, collection, record][field] = date.fromisoformat(until).toordinal()
-    return dict(found)

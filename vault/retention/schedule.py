@@ -1,7 +1,12 @@
-"""What the policies say of each field's retention, worked out once a policy version. Pure."""
+"""What the policies say of each field's retention, worked out once a policy version. Pure.
+
+Periods reckoned by the calendar, and what rules say of fields: kept, for sweeps ask for the same again and again.
+"""
 
 from __future__ import annotations
 
+from datetime import date
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, HOME, LegalBasis
@@ -11,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.catalogue.retention import Limit, Period, Retention, Rule
+    from vault.catalogue.retention import Limit, Period, Relationship, Retention, Rule
+
 
 DAY: Final = 86_400_000_000
 """Microseconds."""
@@ -175,3 +181,21 @@ def _is_firm(term: Term, coarse: frozenset[str]) -> bool:
         return False
     always = purpose.valid_from is None and purpose.valid_until is None
     return always and purpose.legal_basis == LegalBasis.CONTRACT and not term.views <= coarse
+
+
+@lru_cache(maxsize=65_536)
+def day_after(period: Period, start: int | None) -> int | None:
+    """Return the last day of a period that counts from a day; none where it does not count yet."""
+    return None if start is None else period.after(date.fromordinal(start)).toordinal()
+
+
+@lru_cache(maxsize=16_384)
+def period_of(rule: Rule, shown: FieldView, stands: Relationship) -> Period:
+    """Return a rule's period for a field: :meth:`vault.catalogue.retention.Rule.period`."""
+    return rule.period(shown, stands)
+
+
+@lru_cache(maxsize=16_384)
+def ending_of(rule: Rule, whole: str) -> str:
+    """Return what happens to a field at the end of a rule: :meth:`vault.catalogue.retention.Rule.ending`."""
+    return rule.ending(whole)

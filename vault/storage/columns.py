@@ -1,4 +1,7 @@
-"""Column types that hold the same Python value on both databases."""
+"""Column types that hold the same Python value on both databases.
+
+The families of tables, each in a database of its own: what the vault holds, its keys, what no restore may undo.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, LargeBinary
+from sqlalchemy import BigInteger, LargeBinary, MetaData
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlmodel import SQLModel
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
+
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -105,3 +110,28 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read."""
         return value if value is None or dialect.name == "postgresql" else from_microseconds(value)
+
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class DataTable(SQLModel):
+    """Base of every table in the main database. A table is never the body of a request: SQLModel checks no values."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class KeyTable(SQLModel):
+    """Base of the tables in the key store, which is backed up apart and for a shorter time."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class LedgerTable(SQLModel):
+    """Base of the tables in the ledger of tombstones: what a restore from a backup must not undo."""
+
+    metadata = MetaData(naming_convention=NAMING)

@@ -16,8 +16,7 @@ from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.postgres_driver import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
-from vault.storage.raw_files import RawFiles
-from vault.storage.scrub import cut_log, files_of, vacuum
+from vault.storage.scrub import RawFiles, cut_log, files_of, vacuum
 from vault.storage.sqlite_driver import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
 
 if TYPE_CHECKING:

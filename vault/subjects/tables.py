@@ -8,8 +8,7 @@ from uuid import UUID  # noqa: TC003 - as above
 from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, String
 from sqlmodel import Field
 
-from vault.storage.columns import Id, Moment
-from vault.storage.tables import DataTable
+from vault.storage.columns import DataTable, Id, Moment
 
 
 class SubjectRow(DataTable, table=True):

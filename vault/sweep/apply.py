@@ -9,6 +9,13 @@
 4. An erasure is laid down for each, with what went on the audit log: with these the transaction commits.
 5. After that the older keys are destroyed (:func:`end_erasures`). A process that dies before this leaves erasures that
    have not ended; the next sweep begins with them.
+
+What a sweep leaves of people's records, sealed anew under the newest data key; a view in place of some. No I/O.
+
+What lies beside the records of those whom a sweep erases in part or as a whole: for many people at once.
+
+It is what :mod:`vault.erasure.related_data` does for one person, who asked for it. Their rows and requests are
+locked, and none of the requests is open.
 """
 
 from __future__ import annotations
@@ -16,21 +23,39 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import select
+from msgspec.structs import replace
+from sqlalchemy import bindparam, delete, or_, select, update
 
 from vault import logs
 from vault.access.authorization import entry
 from vault.access.callers import by_itself
+from vault.catalogue.types import decode, encode
+from vault.catalogue.types.views import show
+from vault.consent import event as consents
+from vault.consent.ledger import CONFIRMATION, EVENT
 from vault.consent.state import Standing
 from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
+from vault.consent.validation import COLLECTION as CONSENT
+from vault.consent.validation import FIELD as EVIDENCE
+from vault.crypto.seal import place
+from vault.erasure.related_data import bare, rewrite_request
 from vault.erasure.reseal import Anew as Person
 from vault.errors import CannotOpen
+from vault.export.store import drop_packages
+from vault.export.tables import PACKAGE
+from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_swept, being_erased, end_swept
-from vault.requests.machine import OPEN
+from vault.rectification.store import COLLECTION as RECTIFICATION_PLACE
+from vault.rectification.store import DETAILS as RECTIFICATION_DETAILS
+from vault.rectification.tables import RECTIFICATION
+from vault.requests.model import OPEN
+from vault.requests.model import decode as decode_request
 from vault.requests.tables import REQUEST
-from vault.retention.reviews import close_reviews, open_reviews
+from vault.retention.clocks import clear_clocks
+from vault.retention.review_store import clear_reviews, close_reviews, open_reviews
+from vault.subjects.blind_index import digests
 from vault.subjects.due import (
     PutOff,
     clear_people,
@@ -41,33 +66,38 @@ from vault.subjects.due import (
     take_aliases,
 )
 from vault.subjects.merged import locked_subjects
+from vault.subjects.record_body import pack
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
-from vault.sweep.anew import Anew, Rows, left_of
-from vault.sweep.beside import clear_besides, renew_besides
-from vault.sweep.evaluate import next_midnight
-from vault.sweep.fetch import people_in
+from vault.sweep.evaluate import code_of, counted, fields_of, lines_of, next_midnight, people_in
 from vault.sweep.safeguard import check_policies
 from vault.sweep.store import Counts
-from vault.sweep.told import code_of, counted, fields_of, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Entry
+    from vault.catalogue.model import Collection as CatalogueCollection
+    from vault.catalogue.model import Field
     from vault.context import House
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
+    from vault.erasure.reseal import Anew
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
-    from vault.sweep.evaluate import PersonLook, Seen
+    from vault.subjects.record_body import Stored
+    from vault.sweep.evaluate import PersonLook, RecordLook, Seen
 
     Note = Callable[[AsyncConnection, Counts], Awaitable[None]]
     """Writes down what was done, in the transaction that did it."""
+    Gone = Callable[[UUID, str, UUID, str], bool]
+    """Tells whether a value is erased: by person, collection, record and name in the body."""
+
 
 log = logs.get_logger()
 
@@ -192,7 +222,7 @@ async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKey
     over = [each for each in looks if each.is_over]
     parts = [each for each in looks if each.erases and not each.is_over]
     keys = await work.house.keyring.renew_many(work.tenant, [each.subject for each in parts]) if parts else {}
-    anew, rows, sealed = Anew(work.policy_set, digest_keys, work.now), Rows([], []), []
+    anew, rows, sealed = SubjectReseal(work.policy_set, digest_keys, work.now), Rows([], []), []
     for each in parts:
         own = keys.get(each.subject)
         if own is None:
@@ -314,3 +344,172 @@ def _entry(work: _Work, person: PersonLook) -> Entry:
         target=work.run,
         policy=work.policy_set.version,
     )
+
+
+class SubjectReseal(NamedTuple):
+    """What sealing anew needs: the policies in force, the keys of the digests that lead to people, and the present."""
+
+    policy_set: PolicySet
+    digest_keys: IndexKeys
+    now: datetime
+
+
+class Rows(NamedTuple):
+    """Whole rows of records, and of the digests that lead to them."""
+
+    records: list[tuple[Any, ...]]
+    leads: list[tuple[Any, ...]]
+
+
+def left_of(anew: SubjectReseal, keys: SubjectKeys, person: PersonLook) -> Rows:
+    """Seal what stays of a person: a record of which nothing is left goes, but for the profile.
+
+    Raises:
+        CannotOpen: a value that stays does not open.
+    """
+    rows = Rows([], [])
+    is_found = person.row.state != "retained"  # whom an erasure has left something of is not to be found by it
+    for look in person.records:
+        collection = anew.policy_set.catalogue.collections.get(look.row.collection)
+        body = _body(anew, keys, look, collection, rows.leads if is_found else None)
+        if body or look.row.collection == PROFILE:
+            rows.records.append(_row(anew, look, body, is_found=is_found))
+    return rows
+
+
+def _body(
+    anew: SubjectReseal,
+    keys: SubjectKeys,
+    look: RecordLook,
+    collection: CatalogueCollection | None,
+    leads: list[tuple[Any, ...]] | None,
+) -> dict[str, Stored]:
+    row = look.row
+    where = place(row.tenant_id, row.subject_id, row.collection, row.id)
+    fields: Mapping[str, Field] = {} if collection is None else collection.fields
+    gone = {*look.gone, *look.views}
+    body: dict[str, Stored] = {}
+    for name, stored in look.body.items():
+        if name in gone:
+            continue
+        plain = keys.open(name, stored.sealed, where)
+        body[name] = replace(stored, sealed=keys.seal(name, plain, where))
+        field = fields.get(name)
+        if leads is not None and field is not None and field.indexes:
+            found = digests(anew.digest_keys, field, decode(plain))
+            leads.extend((row.tenant_id, digest, row.subject_id, row.id, anew.digest_keys.version) for digest in found)
+    for name, whole in look.views.items():
+        stored, field, view = look.body[name], fields[name], whole.rpartition(".")[2]
+        value = decode(keys.open(name, stored.sealed, where))
+        shown = show(field.type, view, value, anew.now.date())
+        if shown is not None:
+            general = f"{name}.{view}"
+            body[general] = replace(stored, sealed=keys.seal(general, encode(shown), where))
+    return body
+
+
+def _row(anew: SubjectReseal, look: RecordLook, body: Mapping[str, Stored], *, is_found: bool) -> tuple[Any, ...]:
+    row = look.row
+    return (
+        row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, anew.now,
+        row.occurred_at, look.due, row.external_digest if is_found else None, pack(body, row.occurred_at),
+    )  # fmt: skip
+
+
+async def clear_besides(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], requests: Sequence[Any]
+) -> None:
+    """Take away what lies beside the records of those of whom nothing is left.
+
+    Of consents stays that they were given or taken back, and of requests what became of them: proof without a value.
+
+    Args:
+        connection: the open transaction.
+        tenant: whose.
+        subjects: the people.
+        requests: theirs.
+    """
+    await _drop_packages(connection, tenant, subjects)
+    await clear_clocks(connection, tenant, subjects)
+    await clear_reviews(connection, tenant, subjects)
+    for table in (SUBJECT_SESSION, RECTIFICATION, CONFIRMATION):
+        await connection.execute(delete(table).where(*_theirs(table, tenant, subjects)))
+    mine = or_(IDENTITY_CODE.c.subject_id.in_(subjects), IDENTITY_CODE.c.request_id.in_([row.id for row in requests]))
+    await connection.execute(delete(IDENTITY_CODE).where(IDENTITY_CODE.c.tenant_id == tenant, mine))
+    events = [(subject, event, bare(event)) for subject, event in await _events(connection, tenant, subjects)]
+    await _rewrite_events(connection, tenant, [(who, after) for who, before, after in events if after != before])
+    for row in requests:
+        await rewrite_request(connection, tenant, row, None)
+
+
+async def renew_besides(
+    connection: AsyncConnection, tenant: TenantId, people: Mapping[SubjectId, Anew], requests: Sequence[Any], gone: Gone
+) -> None:
+    """Seal anew what lies beside the records of those of whom something is erased; what tells of that goes.
+
+    Packages hold what is erased, so they go; so do corrections of erased values, and what requests to rectify said.
+
+    Args:
+        connection: the open transaction.
+        tenant: whose.
+        people: with the keys that seal anew.
+        requests: theirs.
+        gone: tells what is erased.
+
+    Raises:
+        CannotOpen: something does not open.
+    """
+    subjects = list(people)
+    await _drop_packages(connection, tenant, subjects)
+    changed = []
+    for subject, event in await _events(connection, tenant, subjects):
+        if event.evidence is not None:
+            evidence = people[subject].sealed(CONSENT, event.id, EVIDENCE, event.evidence)
+            changed.append((subject, replace(event, evidence=evidence)))
+    await _rewrite_events(connection, tenant, changed)
+    await _renew_rectifications(connection, tenant, people, gone)
+    for row in requests:
+        anew = people[row.subject_id]
+        without = decode_request(row.body).kind == "rectification"
+        await rewrite_request(connection, tenant, row, anew, without_details=without)
+
+
+async def _drop_packages(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> None:
+    statement = select(PACKAGE.c.subject_id).where(*_theirs(PACKAGE, tenant, subjects)).distinct()
+    for subject in (await connection.execute(statement)).scalars().all():
+        await drop_packages(connection, tenant, subject)
+
+
+async def _events(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> list[tuple[SubjectId, consents.Event]]:
+    statement = select(EVENT.c.subject_id, EVENT.c.body).where(*_theirs(EVENT, tenant, subjects))
+    return [(row[0], consents.decode(row[1])) for row in (await connection.execute(statement)).all()]
+
+
+async def _rewrite_events(
+    connection: AsyncConnection, tenant: TenantId, events: Iterable[tuple[SubjectId, consents.Event]]
+) -> None:
+    rows = [{"whose": subject, "event": event.id, "anew": consents.encode(event)} for subject, event in events]
+    if rows:
+        mine = EVENT.c.subject_id == bindparam("whose"), EVENT.c.id == bindparam("event")
+        statement = update(EVENT).where(EVENT.c.tenant_id == tenant, *mine).values(body=bindparam("anew"))
+        await connection.execute(statement, rows)
+
+
+async def _renew_rectifications(
+    connection: AsyncConnection, tenant: TenantId, people: Mapping[SubjectId, Anew], gone: Gone
+) -> None:
+    statement = select(RECTIFICATION).where(*_theirs(RECTIFICATION, tenant, list(people)))
+    for row in (await connection.execute(statement)).all():
+        this = (*_theirs(RECTIFICATION, tenant, [row.subject_id]), RECTIFICATION.c.id == row.id)
+        if gone(row.subject_id, row.collection, row.record_id, row.field):
+            await connection.execute(delete(RECTIFICATION).where(*this))
+        elif row.details is not None:
+            anew = people[row.subject_id]
+            sealed = anew.sealed(RECTIFICATION_PLACE, row.id, RECTIFICATION_DETAILS, row.details)
+            await connection.execute(update(RECTIFICATION).where(*this).values(details=sealed))
+
+
+def _theirs(table: Table, tenant: TenantId, subjects: Sequence[SubjectId]) -> tuple[Any, ...]:
+    return table.c.tenant_id == tenant, table.c.subject_id.in_(subjects)

@@ -2,10 +2,15 @@
 
 A value goes on the day after its latest claim, or its limit; later where a law demands it for longer; and not as long
 as a hold covers it, or somebody has yet to decide about it, or has decided to keep it.
+
+What a sweep did with people, in names and numbers. Pure.
+
+All that is needed to tell until when people's values are kept: fetched for several of them at once.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,21 +18,29 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from vault.catalogue.retention import ENDINGS, RESTRICT, REVIEW
 from vault.consent.state import unpack as unpack_standing
 from vault.ids import RecordId, SubjectId
-from vault.retention.applying import day_of, ends_of, schedule_of, values_of
+from vault.lifecycle.erasures import Line
+from vault.retention.clocks import NO_CLOCKS, at_day, clocks_in
+from vault.retention.ends import day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
-from vault.retention.reviews import Ended
-from vault.retention.store import NO_CLOCKS, at_day
+from vault.retention.review_store import Ended, reviews_in
+from vault.subjects.due import records_of_people
 from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.store import PROFILE
+from vault.sweep.store import Counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.consent.state import Standing
+    from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Ending, Ends, Value
-    from vault.retention.reviews import Place, Review
+    from vault.retention.review_store import Place, Review
     from vault.subjects.record_body import Stored
+
 
 AT_MOST: Final = 365
 """Days after which a record is looked at again, however open its end is."""
@@ -295,3 +308,78 @@ def _empty_until(policy_set: PolicySet, person: Person) -> int:
 
 def _midnight(day: int) -> datetime:
     return at_day(min(day, date.max.toordinal()))
+
+
+def code_of(person: PersonLook) -> str:
+    """Say the most that was done."""
+    if person.is_over:
+        return "person-erased"
+    if any(look.gone for look in person.records):
+        return "erased"
+    if any(look.views for look in person.records):
+        return "generalised"
+    kinds = {each.kind for look in person.records for each in look.ended}
+    return "restricted" if kinds == {"restrict"} else "review"
+
+
+def fields_of(policy_set: PolicySet, person: PersonLook) -> tuple[str, ...]:
+    """Name the fields of which something ended, each by the view that went: of what had been generalised, that one."""
+    names = (
+        f"{look.row.collection}.{name}" if "." in name else f"{look.row.collection}.{name}.clear"
+        for look in person.records
+        for name in (*look.gone, *look.views, *(each.field for each in look.ended))
+    )
+    return tuple(name for name in dict.fromkeys(names) if name in policy_set.catalogue)
+
+
+def lines_of(person: PersonLook) -> tuple[Line, ...]:
+    """Sum up what went, field by field."""
+    gone = Counter(f"{look.row.collection}.{name}" for look in person.records for name in (*look.gone, *look.views))
+    return tuple(Line(field, records) for field, records in sorted(gone.items()))
+
+
+def counted(looks: Iterable[PersonLook]) -> Counts:
+    """Count what was done with people."""
+    people = list(looks)
+    records = [look for each in people for look in each.records]
+    kinds = Counter(each.kind for look in records for each in look.ended)
+    return Counts(
+        erased=sum(len(look.gone) for look in records),
+        generalised=sum(len(look.views) for look in records),
+        restricted=kinds["restrict"],
+        reviews=kinds["review"],
+        whole=sum(each.is_over for each in people),
+    )
+
+
+async def people_in(
+    connection: AsyncConnection, tenant: TenantId, rows: Sequence[Any], *, due: datetime | None = None
+) -> list[Person]:
+    """Fetch what there is of people, in the order of their rows.
+
+    Args:
+        connection: the open transaction.
+        tenant: whose.
+        rows: the people's own.
+        due: only records that are due by this moment; of whom the profile is due, all of them.
+    """
+    subjects = [row.id for row in rows]
+    if not subjects:
+        return []
+    records = await records_of_people(connection, tenant, subjects, due)
+    clocks = await clocks_in(connection, tenant, subjects)
+    reviews = await reviews_in(connection, tenant, subjects)
+    return [
+        Person(
+            row,
+            records[row.id],
+            clocks.get(row.id, NO_CLOCKS),
+            {place: found for place, found in reviews.items() if place[0] == row.id} if reviews else reviews,
+            is_whole=due is None or _stands_for_all(records[row.id], due),
+        )
+        for row in rows
+    ]
+
+
+def _stands_for_all(records: Sequence[Any], due: datetime) -> bool:
+    return any(row.collection == PROFILE and row.due_at is not None and row.due_at <= due for row in records)

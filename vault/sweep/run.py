@@ -8,6 +8,10 @@ those who have a record that is due; after a change of the policies over everybo
 3. Records that stay are put off until something may end; not those that somebody has written to meanwhile.
 
 Before that it is counted from how many people something would go; too many somebody has to confirm (:mod:`.brake`).
+
+Never more people a minute than the policies allow: a sweep must not take the databases from those who work.
+
+How many people one transaction of a sweep takes up at once.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from vault.erasure.verify import TOUCHED
 from vault.errors import CannotOpen, Unavailable
 from vault.ids import SubjectId, random_id
 from vault.lifecycle.erasures import swept_and_not_ended
-from vault.retention.reviews import close_reviews
+from vault.retention.review_store import close_reviews
 from vault.subjects.due import (
     PutOff,
     count_people,
@@ -37,14 +41,12 @@ from vault.subjects.due import (
 )
 from vault.subjects.merged import locked_subjects
 from vault.sweep.apply import act, end_erasures, set_aside
-from vault.sweep.evaluate import Seen, look_at
-from vault.sweep.fetch import people_in
-from vault.sweep.portions import MOST_RECORDS, cut
+from vault.sweep.evaluate import Seen, look_at, people_in
 from vault.sweep.safeguard import PoliciesChanged, confirmed, log_held_up, most_of
 from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -52,10 +54,10 @@ if TYPE_CHECKING:
     from vault.context import House
     from vault.ids import TenantId
     from vault.sweep.evaluate import PersonLook
-    from vault.sweep.pace import Pace
     from vault.sweep.store import SweepRun
 
     Watch = Callable[[SweepRun], object]
+
 
 log = logs.get_logger()
 
@@ -318,3 +320,61 @@ async def run_sweep(
             async with house.data.transaction() as connection:
                 await leave_sweep(connection, tenant, sweep, runner)
         raise
+
+
+MOST: Final = 200
+"""People in one batch."""
+_MINUTE: Final = 60.0
+
+
+class Pace:
+    """Spreads batches evenly.
+
+    In any minute there are at most ``per_minute`` people, also where a sweep was cut off and goes on at once: room for
+    two batches is left in it. Of a limit below ten one person is let through at a time, at least one a minute.
+
+    Args:
+        per_minute: people.
+        monotonic: a clock in seconds that never goes back.
+        sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self, per_minute: int, monotonic: Callable[[], float], sleep: Callable[[float], Awaitable[object]]
+    ) -> None:
+        self.batch = max(1, min(MOST, per_minute // 10))
+        self._seconds = _MINUTE / max(1, per_minute - 2 * self.batch)
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._free_at: float | None = None
+
+    async def wait(self, people: int) -> None:
+        """Wait until so many people may be looked at."""
+        now = self._monotonic()
+        if self._free_at is not None and self._free_at > now:
+            await self._sleep(self._free_at - now)
+            now = self._free_at
+        self._free_at = now + people * self._seconds
+
+
+MOST_RECORDS: Final = {"sqlite": 400, "postgresql": 2_000}
+"""Records that are sealed anew in one transaction: for no longer may SQLite's one writer be kept from the others."""
+
+
+def cut(counted: Sequence[tuple[Seen, int]], most: int) -> Iterator[list[Seen]]:
+    """Cut people into portions of no more records than one transaction may hold, but of one person at least.
+
+    Args:
+        counted: people, each with how many records there are of them.
+        most: records.
+    """
+    portion: list[Seen] = []
+    held = 0
+    for seen, records in counted:
+        if portion and held + records > most:
+            yield portion
+            portion, held = [], 0
+        portion.append(seen)
+        held += max(records, 1)
+    if portion:
+        yield portion

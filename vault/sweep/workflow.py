@@ -12,10 +12,9 @@ from sqlalchemy.exc import IntegrityError
 from vault.errors import NotFound
 from vault.ids import RecordId, SubjectId, new_id
 from vault.jobs.workflow import Work, Workflow
-from vault.retention.reviews import list_reviews
+from vault.retention.review_store import list_reviews
 from vault.subjects.due import count_people, due_people, make_due, people_after
-from vault.sweep.pace import Pace
-from vault.sweep.run import run_sweep
+from vault.sweep.run import Pace, run_sweep
 from vault.sweep.store import Counts, SweepRun, add_sweep, find_sweep, sweep_under_way, swept_policy
 
 if TYPE_CHECKING:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.append import compare
-from vault.consent.repair import repair_standing
+from vault.consent.append import compare, repair_standing
 from vault.ids import DEFAULT_TENANT
 
 GIVEN = {

@@ -17,9 +17,7 @@ from vault.ids import SubjectId, new_id
 from vault.letters import templates as words
 from vault.letters.send import notify_person
 from vault.letters.templates import LANGUAGES, language_of, letter_names, sender_of, write
-from vault.requests.grounds import grounds_for
-from vault.requests.machine import KINDS
-from vault.requests.model import Extension, Regime
+from vault.requests.model import KINDS, Extension, Regime, grounds_for
 
 CODES = {
     "code": "1234 5678",

@@ -11,7 +11,7 @@ from tests.operations.identity.test_sessions import signed_in
 from tests.packages.made_up import with_package
 from tests.vaults import OTHER, problem
 from vault.crypto import age
-from vault.identity.pace import MOST_A_DAY
+from vault.identity.sessions import MOST_A_DAY
 
 MINE = "/v1/me/requests"
 

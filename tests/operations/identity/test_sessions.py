@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from tests.vaults import ADA, OTHER, problem
 from vault.identity import sessions as sign_in
 from vault.identity.codes import forget_codes
-from vault.identity.session import forget_sessions
+from vault.identity.sessions import forget_sessions
 
 SESSIONS, OPEN, END, MINE = "/v1/me/sessions", "/v1/me/sessions:verify", "/v1/me/session", "/v1/me/requests"
 BY_MAIL = {"identity": {"email": "ada@example.org"}}

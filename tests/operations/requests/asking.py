@@ -10,8 +10,8 @@ from vault.bootstrap import apply_folders
 from vault.context import Caller
 from vault.governance.tenants import add_app
 from vault.ids import TenantId
-from vault.operations_workflows import WORKFLOWS, pending
 from vault.requests.store import events_of, find_request
+from vault.workflows import REQUEST_WORKFLOWS, pending
 
 DEFAULT = TenantId("default")
 
@@ -59,7 +59,7 @@ async def work_off(node):
     """Carry out what is approved, as a server would; returns what was pending."""
     found = await pending(node.house)
     for each in found:
-        await node.house.jobs.run_here(node.house, WORKFLOWS[each.workflow], each.tenant, each.id)
+        await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id)
     return found
 
 

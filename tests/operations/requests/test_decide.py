@@ -23,12 +23,11 @@ from tests.operations.requests.asking import (
 from tests.vaults import problem
 from vault.access.callers import by_itself
 from vault.errors import Unavailable, VaultError
-from vault.operations_workflows import WORKFLOWS, pending
-from vault.requests.expiry import expire_requests
+from vault.requests.execution import expire_requests, guarded, start_request
 from vault.requests.model import Verification
-from vault.requests.steps import guarded, start_request
 from vault.requests.transaction import changing_request
-from vault.requests.verified import verify_request
+from vault.requests.verification import verify_request
+from vault.workflows import REQUEST_WORKFLOWS, pending
 
 
 def moves(events):
@@ -297,7 +296,7 @@ async def test_a_job_that_comes_late_does_nothing_to_a_request_that_was_cancelle
     await verified(node, request)
     await moved(node, request, "cancel")
     found, before = await kept(node, request)
-    await node.house.jobs.run_here(node.house, WORKFLOWS["portability"], "default", found.id)
+    await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS["portability"], "default", found.id)
     after, events = await kept(node, request)
     assert (after, events) == (found, before)
 

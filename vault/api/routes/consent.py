@@ -1,35 +1,51 @@
-"""Consents: what people say, what holds of it now, and the confirmation of a double opt-in."""
+"""Consents: what people say, what holds of it now, and the confirmation of a double opt-in.
+
+Consents that were given elsewhere, many at once.
+
+Objections (Art. 21 GDPR) and restrictions (Art. 18): what stops the use of data without taking it away.
+
+Receipts of what people said, and the public keys that they are checked by.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qs, quote
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, Field
 
 from vault.access.recording import Keep
-from vault.api.answers import answer, moment
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import Told, once
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import PROBLEM, refusals
+from vault.api.dependencies import Rooms, SignedIn, Told, once
+from vault.api.responses import PROBLEM, answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas import common
 from vault.api.schemas import consent as bodies
-from vault.consent.check import check_consents
-from vault.consent.query import consent_state
-from vault.consent.record import record_consent
-from vault.consent.signal import record_signal
+from vault.consent.objections import decide_objection, record_objection
+from vault.consent.query import check_consents, consent_state
+from vault.consent.receipts.issue import Format, read_receipt, signing_keys
+from vault.consent.record import record_consent, record_signal
+from vault.consent.restrictions import lift_restriction, restrict
 from vault.consent.validation import Said
+from vault.crypto.signing import as_jwk
 from vault.errors import Fault, InvalidInput, NotFound
 from vault.http.problems import MEDIA_TYPE, from_decoder, request_id
 from vault.ids import SubjectId
+from vault.imports.consent_files import import_consents
+from vault.imports.consents import MOST, Result
+from vault.imports.consents import Told as ImportedConsents
+from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
     from vault.consent.double_opt_in import Confirmations
     from vault.consent.query import Told as ToldEvent
-    from vault.consent.recorded import Recorded
+    from vault.consent.transaction import Recorded
+    from vault.letters.about_requests import Announced
+
 
 router = APIRouter(prefix="/v1", tags=["consents"])
 
@@ -212,3 +228,234 @@ def _before(cursor: str | None) -> UUID | None:
     except ValueError:
         fault = Fault("/cursor", "invalid-cursor", "Take `next` of the page before, unchanged.")
         raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
+
+
+NDJSON = "application/x-ndjson"
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What somebody said elsewhere, as it comes in."""
+
+    purpose: str
+    decision: str
+    occurred_at: datetime
+    subject: UUID | None = None
+    system: str | None = None
+    external_id: str | None = None
+    notice: str | None = None
+    language: str | None = None
+    channel: str | None = None
+    method: str | None = None
+    by: str = "subject"
+    evidence: str | None = None
+    jurisdiction: str | None = None
+    valid_until: datetime | None = None
+
+
+_item = msgspec.json.Decoder(Item)
+
+
+class ImportedItem(BaseModel):
+    """What became of an item: its event, or what is wrong with it."""
+
+    id: UUID | None = None
+    state: Annotated[str | None, Field(description="`written`, or `there` where it was imported before.")] = None
+    errors: list[common.Fault] | None = None
+
+
+class Imported(BaseModel):
+    """What became of each item, in the order in which they came."""
+
+    results: list[ImportedItem]
+    written: int
+    there: int
+    refused: int
+    audit: UUID | None
+
+
+@router.post(
+    "/consents:import",
+    response_model=Imported,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"type": "array", "maxItems": MOST, "items": {"type": "object"}}},
+                NDJSON: {"schema": {"type": "string"}},
+            },
+        }
+    },
+)
+async def bring_in(
+    request: Request,
+    house: Rooms,
+    caller: SignedIn,
+    source: Annotated[str | None, Query(max_length=64, description="The system from which they come.")] = None,
+) -> Response:
+    """Import up to 1,000 consents, refusals, withdrawals and objections, as an array or as lines (NDJSON).
+
+    A yes never outweighs a no that is there, and what was imported before is not written twice.
+    """
+    body = await request.body()
+    lines = request.headers.get("content-type", "").partition(";")[0].strip() == NDJSON
+    items = [_read(each) for each in (body.splitlines() if lines else _elements(body)) if bytes(each).strip()]
+    brought = await import_consents(house, caller, items, source=source)
+    results = [_told_consents_import(each) for each in brought.results]
+    counted = [each.get("state", "refused") for each in results]
+    counts = {name: counted.count(name) for name in ("written", "there", "refused")}
+    return answer({"results": results, **counts, "audit": brought.audit})
+
+
+def _elements(body: bytes) -> list[Any]:
+    try:
+        return list(_array.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise from_decoder(error) from None
+
+
+def _read(raw: Any) -> ImportedConsents | Fault:
+    try:
+        item = _item.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return _fault(from_decoder(error))
+    if (item.subject is None) == (item.system is None or item.external_id is None):
+        return Fault("", "no-external-id", "Say whom it is about: by `subject`, or by `system` and `external_id`.")
+    said = Said(**{name: getattr(item, name) for name in Said._fields})
+    if item.subject is not None:
+        return ImportedConsents(SubjectId(item.subject), None, said)
+    return ImportedConsents(None, (item.system or "", item.external_id or ""), said)
+
+
+def _fault(error: InvalidInput) -> Fault:
+    return error.faults[0]
+
+
+def _told_consents_import(result: Result) -> dict[str, Any]:
+    if result.faults:
+        return {"errors": list(result.faults)}
+    return {"id": result.event, "state": "written" if result.is_new else "there"}
+
+
+objections_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
+
+
+@objections_router.post("/objections", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+async def objections(
+    request: Request,
+    subject: UUID,
+    body: bodies.NewObjection,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Record that a person objects: final at once against direct marketing, otherwise pending, and use stops."""
+
+    async def run(keep: Keep | None) -> Recorded:
+        return await record_objection(
+            house, caller, SubjectId(subject), purpose=body.purpose, reason=body.reason, keep=keep
+        )
+
+    return await once(house, caller, request, idempotency_key, "object", run, _told_objections)
+
+
+@objections_router.post(
+    "/objections/{event}:decide", status_code=201, response_model=bodies.Confirmed, responses=refusals(409)
+)
+async def decide(
+    request: Request,
+    subject: UUID,
+    event: UUID,
+    body: bodies.ObjectionDecision,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Decide an objection: upheld, the use has ended; overruled, it goes on. The reason is on record, sealed."""
+
+    async def run(keep: Keep | None) -> Recorded:
+        return await decide_objection(
+            house, caller, SubjectId(subject), event, decision=body.decision, reason=body.reason, keep=keep
+        )
+
+    return await once(house, caller, request, idempotency_key, "decide-objection", run, _told_objections)
+
+
+@objections_router.post("/restriction", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+async def restriction(
+    request: Request,
+    subject: UUID,
+    body: bodies.NewRestriction,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
+
+    async def run(keep: Keep | None) -> Recorded:
+        return await restrict(house, caller, SubjectId(subject), ground=body.ground, reason=body.reason, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "restrict", run, _told_objections)
+
+
+@objections_router.post(
+    "/restriction:announce", status_code=201, response_model=bodies.LiftAnnounced, responses=refusals(409)
+)
+async def announce(
+    request: Request,
+    subject: UUID,
+    body: bodies.AnnounceLift,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Tell the person, by letter, that the restriction will be lifted; or note how they were told otherwise."""
+
+    async def run(keep: Keep | None) -> Announced:
+        return await announce_lifting(house, caller, SubjectId(subject), told=body.told, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told_when)
+
+
+@objections_router.post("/restriction:lift", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+async def lift(
+    request: Request,
+    subject: UUID,
+    body: bodies.Lift,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Lift the restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
+
+    async def run(keep: Keep | None) -> Recorded:
+        return await lift_restriction(house, caller, SubjectId(subject), reason=body.reason, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told_objections)
+
+
+def _told_when(announced: Announced) -> Told:
+    body = {"id": announced.id, "state": "restricted", "lift_from": moment(announced.lift_from)}
+    return Told(201, body)
+
+
+def _told_objections(recorded: Recorded) -> Told:
+    return Told(201, {"id": recorded.id, "state": recorded.state})
+
+
+@router.get("/subjects/{subject}/consents/{event}/receipt", response_model=dict[str, Any])
+async def receipt(
+    subject: UUID,
+    event: UUID,
+    house: Rooms,
+    caller: SignedIn,
+    form: Annotated[Format, Query(alias="format")] = "dpv",
+) -> Response:
+    """Get the signed receipt of an event: ISO/IEC TS 27560 as JSON-LD (`dpv`), or `kantara`; `cdv verify` checks it."""
+    return answer(await read_receipt(house, caller, SubjectId(subject), event, form=form))
+
+
+@router.get("/signing-keys", response_model=dict[str, Any])
+async def keys(house: Rooms, caller: SignedIn) -> Response:
+    """List the public keys by which the vault signs or ever signed, the current one first, as a JWK set (RFC 7517)."""
+    return answer({"keys": [as_jwk(each) for each in await signing_keys(house, caller)]})

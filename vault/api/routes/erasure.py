@@ -7,14 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from vault.api.answers import answer, moment
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer, moment, refusals
 from vault.api.schemas import erasure as bodies
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.erasure.claims import keep_for_claims
-from vault.erasure.listing import list_erasures, read_certificate
-from vault.erasure.query import preview_erasure
+from vault.erasure.query import list_erasures, preview_erasure, read_certificate
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:

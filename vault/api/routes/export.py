@@ -8,10 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from vault.api.answers import answer
-from vault.api.doors import Rooms, SignedIn
-from vault.api.downloads import file_response
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer, file_response, refusals
 from vault.api.schemas.common import Body
 from vault.export.download import AGE, ZIP, open_package
 from vault.export.transfer import send_package

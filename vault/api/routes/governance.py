@@ -1,15 +1,24 @@
-"""The record of processing activities (Art. 30 GDPR)."""
+"""The record of processing activities (Art. 30 GDPR).
+
+The audit log, for those who may read it.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
-from vault.api.doors import Rooms, SignedIn
-from vault.governance.forms import FORMS, MEDIA_TYPES, Form, write
-from vault.governance.operations_processing_record import processing_record
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer
+from vault.api.schemas import common as bodies
+from vault.governance.audit_log import read_audit
+from vault.governance.processing_record import processing_record
+from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
+from vault.ids import EntryId, SubjectId
 
 router = APIRouter(prefix="/v1", tags=["processing"])
 
@@ -33,7 +42,7 @@ async def record(
     made = await processing_record(house, caller, since=since)
     chosen = form or accepted(accept)
     headers = {"Content-Disposition": 'attachment; filename="processing-record.csv"'} if chosen == "csv" else None
-    return Response(write(made, chosen), 200, headers, f"{MEDIA_TYPES[chosen]}; charset=utf-8")
+    return Response(write_record(made, chosen), 200, headers, f"{MEDIA_TYPES[chosen]}; charset=utf-8")
 
 
 def accepted(accept: str) -> Form:
@@ -53,3 +62,30 @@ def _weight(parameter: str) -> float:
         return float(parameter.removeprefix("q="))
     except ValueError:
         return 0.0
+
+
+audit_router = APIRouter(prefix="/v1/audit", tags=["audit"])
+
+
+@audit_router.get("/entries", response_model=bodies.AuditPage)
+async def entries(
+    house: Rooms,
+    caller: SignedIn,
+    subject: UUID | None = None,
+    principal: UUID | None = None,
+    action: Annotated[str | None, Query(max_length=32)] = None,
+    before: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> Response:
+    """List audit entries, newest first; `before` takes the `next` of the page before."""
+    page = await read_audit(
+        house,
+        caller,
+        subject=None if subject is None else SubjectId(subject),
+        principal=principal,
+        action=action,
+        before=None if before is None else EntryId(before),
+        limit=limit,
+    )
+    listed: list[Any] = [msgspec.to_builtins(each) for each in page.entries]
+    return answer({"entries": listed, "next": None if page.next is None else str(page.next)})

@@ -7,20 +7,17 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.api.answers import answer, moment
-from vault.api.dependencies import Told, once
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn, Told, once
+from vault.api.responses import answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import holds as bodies
-from vault.holds.asked import Asked, Changes
-from vault.holds.manage import change_hold, lift_hold, place_hold
+from vault.holds.manage import Asked, Changes, change_hold, lift_hold, place_hold
 from vault.holds.query import MOST, Which, list_holds, show_hold, told
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
     from vault.access.recording import Keep
-    from vault.retention.hold_store import Hold
+    from vault.retention.holds import Hold
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
 

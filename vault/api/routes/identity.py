@@ -7,9 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Response
 
-from vault.api.answers import answer, moment
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer, moment, refusals
 from vault.api.schemas import identity as bodies
 from vault.errors import Fault, InvalidInput
 from vault.identity.verify import note_evidence, send_code, verify_by_code, vouch

@@ -11,22 +11,17 @@ from fastapi.security import HTTPBearer
 
 from vault.access.callers import the_person
 from vault.access.recording import Keep
-from vault.api.answers import answer, moment
-from vault.api.dependencies import once
-from vault.api.doors import Rooms, bearer_of
-from vault.api.downloads import file_response
-from vault.api.responses import refusals
-from vault.api.routes.requests import submitted
+from vault.api.dependencies import Rooms, bearer_of, once
+from vault.api.responses import answer, file_response, moment, refusals
+from vault.api.routes.requests import submitted, told
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.routes.told_requests import told
 from vault.api.schemas import identity as bodies
 from vault.api.schemas.requests import Submitted
-from vault.catalogue.scope import Scope
+from vault.catalogue.model import Scope
 from vault.export.download import AGE, ZIP
 from vault.http.problems import request_id
-from vault.identity.pace import require_room
 from vault.identity.self_service import cancel_mine, fetch_mine, my_request, my_requests, verification_of, verify_mine
-from vault.identity.session import Session
+from vault.identity.sessions import Session, require_room
 from vault.ids import TenantId
 from vault.requests.query import days_left
 from vault.requests.submit import Asked, submit_request

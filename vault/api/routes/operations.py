@@ -1,17 +1,24 @@
-"""For those who run the vault: is it alive, is it ready, how does it do, and what does a problem mean."""
+"""For those who run the vault: is it alive, is it ready, how does it do, and what does a problem mean.
+
+The vault's durable jobs, for those who look after it.
+"""
 
 from __future__ import annotations
 
 import html
 import os
 from collections.abc import Mapping
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from vault.api.answers import answer
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer, moment, refusals
+from vault.api.schemas import jobs as job_bodies
 from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
+from vault.jobs.store import Job, State
+from vault.workflows import OPEN, list_jobs
 
 router = APIRouter(tags=["operating"])
 
@@ -49,3 +56,22 @@ async def problems() -> Response:
 def _listed(explained: Mapping[str, str]) -> str:
     rows = (f'<dt id="{code}"><code>{code}</code></dt><dd>{html.escape(text)}</dd>' for code, text in explained.items())
     return f"<dl>{''.join(rows)}</dl>"
+
+
+jobs_router = APIRouter(prefix="/v1", tags=["jobs"])
+
+
+@jobs_router.get("/jobs", response_model=job_bodies.Jobs)
+async def jobs(
+    house: Rooms,
+    caller: SignedIn,
+    state: Annotated[list[State] | None, Query(description="Only these; all but `done` by default.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> Response:
+    """List jobs: what they work on by id, where they are, and why they could not go on. Never anybody's data."""
+    found = await list_jobs(house, caller, states=tuple(state) if state else OPEN, limit=limit)
+    return answer({"jobs": [_written(each) for each in found.jobs], "audit": str(found.audit)})
+
+
+def _written(job: Job) -> dict[str, Any]:
+    return {**job._asdict(), "since": moment(job.since), "next_at": moment(job.next_at)}

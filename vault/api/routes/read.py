@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from vault.api.doors import BEARER
+from vault.api.dependencies import BEARER
 from vault.errors import InvalidInput, VaultError
 from vault.http.metrics import count_shown
 from vault.http.problems import from_anything, from_decoder, from_vault_error

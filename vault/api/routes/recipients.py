@@ -7,13 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from vault.api.answers import answer, moment
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn
+from vault.api.responses import answer, moment, refusals
 from vault.api.schemas import recipients as bodies
-from vault.recipients.chase import chase as chase_one
 from vault.recipients.notices import MOST, Which, list_sent, my_notices
 from vault.recipients.notices import acknowledge as acknowledge_one
+from vault.recipients.notices import chase as chase_one
 from vault.recipients.webhooks import (
     list_webhooks,
     read_webhook,
@@ -25,8 +24,7 @@ from vault.recipients.webhooks import (
 
 if TYPE_CHECKING:
     from vault.recipients.notices import Sent
-    from vault.recipients.requests_webhooks import Webhook
-    from vault.recipients.store import RecipientNotice
+    from vault.recipients.store import RecipientNotice, Webhook
     from vault.recipients.webhooks import WebhookTold
 
 router = APIRouter(prefix="/v1", tags=["recipients"])

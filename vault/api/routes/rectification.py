@@ -8,10 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from vault.access.recording import Keep, Written
-from vault.api.answers import answer, moment
-from vault.api.dependencies import Told, once
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn, Told, once
+from vault.api.responses import answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import common as common
 from vault.api.schemas import rectification as bodies

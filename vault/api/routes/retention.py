@@ -1,24 +1,36 @@
-"""Retention: until when a person's values are kept, on which grounds, and what happens then."""
+"""Retention: until when a person's values are kept, on which grounds, and what happens then.
+
+Reviews: values whose time is up and of which somebody has to say whether they go.
+
+How a person stands to the company, and what is recorded of it beside records: contracts, claims, a farewell.
+"""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.api.answers import answer
-from vault.api.doors import Rooms, SignedIn
+from vault.access.recording import Keep
+from vault.api.dependencies import Rooms, SignedIn, Told, once
+from vault.api.responses import answer, moment, refusals
+from vault.api.routes.subjects import IdempotencyKey
+from vault.api.schemas.common import Body
 from vault.catalogue.retention import Relationship, Since
 from vault.ids import SubjectId
-from vault.retention.explain import why
-from vault.retention.why_shapes import State
+from vault.retention.clocks import Event
+from vault.retention.events import Recorded, record_event, relationship_of
+from vault.retention.explain import State, why
+from vault.retention.review_store import Kind, Review
+from vault.retention.review_store import State as ReviewState
+from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 
 if TYPE_CHECKING:
-    from vault.retention.reviews import Review
-    from vault.retention.why_shapes import Kept
+    from vault.retention.explain import Kept
+
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 
@@ -145,3 +157,159 @@ def _review(review: Review) -> dict[str, Any]:
         "ended_on": review.ended_on,
         "keep_until": review.keep_until,
     }
+
+
+reviews_router = APIRouter(prefix="/v1/retention/reviews", tags=["retention"])
+
+STATES: dict[str, tuple[ReviewState, ...]] = {
+    "open": ("open",),
+    "decided": ("keep", "erase"),
+    "all": ("open", "keep", "erase"),
+}
+
+
+class ReviewItem(BaseModel):
+    """One value whose time is up."""
+
+    id: UUID
+    subject: UUID
+    record: UUID
+    field: Annotated[str, Field(examples=["health_note.text"], description="With the view, if it was generalised.")]
+    kind: Annotated[Kind, Field(description="Why it is there: to be decided about, or stored and not used.")]
+    state: Annotated[ReviewState, Field(description="`erase`: it goes with the next sweep.")]
+    ended_on: Annotated[date, Field(description="The last day on which it was shown.")]
+    keep_until: date | None
+    created_at: datetime
+    decided_at: datetime | None
+    decided_by: Annotated[UUID | None, Field(description="The principal; null: at the command line, or nobody yet.")]
+
+
+class ReviewItems(BaseModel):
+    """Reviews, the oldest first."""
+
+    reviews: list[ReviewItem]
+    next: UUID | None
+    audit: UUID
+
+
+class ReviewDecision(Body):
+    """What becomes of the value."""
+
+    decision: Decision
+    until: Annotated[
+        date | None, Field(description="With `keep`: the last day, in UTC; it is looked at again then.")
+    ] = None
+    reason: Annotated[Reason | None, Field(description="With `keep`: why.")] = None
+
+
+@reviews_router.get("", response_model=ReviewItems)
+async def reviews(
+    house: Rooms,
+    caller: SignedIn,
+    state: Annotated[Literal["open", "decided", "all"], Query()] = "open",
+    after: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+) -> Response:
+    """List values whose time is up and that wait for a decision; or those of which there is one."""
+    page = await list_reviews(house, caller, states=STATES[state], after=after, limit=limit)
+    return answer({"reviews": [told_of(each) for each in page.reviews], "next": page.next, "audit": page.audit})
+
+
+@reviews_router.post("/{review}:decide", response_model=ReviewItem)
+async def decide(
+    request: Request,
+    review: UUID,
+    body: ReviewDecision,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Decide about a value: it goes with the next sweep, or is kept until a day. The last decision counts."""
+
+    async def run(keep: Keep | None) -> Review:
+        how = {"decision": body.decision, "until": body.until, "reason": body.reason}
+        return await decide_review(house, caller, review, **how, keep=keep)  # type: ignore[arg-type]
+
+    return await once(house, caller, request, idempotency_key, "decide-review", run, _told)
+
+
+def told_of(review: Review) -> dict[str, Any]:
+    """Write a review."""
+    return {
+        "id": review.id,
+        "subject": review.subject,
+        "record": review.record,
+        "field": review.name,
+        "kind": review.kind,
+        "state": review.state,
+        "ended_on": review.ended_on,
+        "keep_until": review.keep_until,
+        "created_at": moment(review.created_at),
+        "decided_at": moment(review.decided_at),
+        "decided_by": review.decided_by,
+    }
+
+
+def _told(review: Review) -> Told:
+    return Told(200, told_of(review))
+
+
+class NewEvent(Body):
+    """Something began or ended."""
+
+    event: Annotated[Event, Field(description="What began or ended.", examples=["contract-ended"])]
+    on: Annotated[date | None, Field(description="The day, in UTC, and not in the future; today by default.")] = None
+
+
+class EventTold(BaseModel):
+    """An event, and the day on which its clock stands now: a later one, where that was recorded before."""
+
+    event: Event
+    on: date
+
+
+class RelationshipTold(BaseModel):
+    """How a person stands to the company today, and the clocks from which periods of retention count."""
+
+    subject: UUID
+    state: Relationship
+    since: Annotated[date | None, Field(description="Null of a customer: the last order is kept, not the first.")]
+    last_contact: Annotated[date | None, Field(description="The last order or message.")]
+    until: Annotated[date | None, Field(description="A customer's last day as such, if nothing more is heard.")]
+    running: Annotated[list[Literal["contract", "claim"]], Field(description="What has begun and not ended.")]
+    records: Annotated[dict[str, date], Field(description="By collection, the day of the newest record there was.")]
+    events: Annotated[dict[Event, date], Field(description="The day of each event.")]
+    audit: UUID
+
+
+@router.post(
+    "/subjects/{subject}/retention-events",
+    status_code=201,
+    response_model=EventTold,
+    responses={200: {"model": EventTold}, **refusals(409)},
+)
+async def record(
+    request: Request,
+    subject: UUID,
+    body: NewEvent,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Record that a contract, a claim or the relationship began or ended. A clock never goes back (then 200)."""
+
+    async def run(keep: Keep | None) -> Recorded:
+        return await record_event(house, caller, SubjectId(subject), body.event, body.on, keep=keep)
+
+    return await once(house, caller, request, idempotency_key, "record-event", run, _told_relationship)
+
+
+@router.get("/subjects/{subject}/relationship", response_model=RelationshipTold)
+async def relationship(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
+    """Tell how a person stands to the company: prospect, customer or former, and since when."""
+    found = await relationship_of(house, caller, SubjectId(subject))
+    return answer({"subject": found.subject, **found.stand._asdict(), "audit": found.audit})
+
+
+def _told_relationship(recorded: Recorded) -> Told:
+    return Told(201 if recorded.created else 200, {"event": recorded.event, "on": recorded.on})

@@ -1,4 +1,9 @@
-"""Customers: create, bring up to date, correct, find."""
+"""Customers: create, bring up to date, correct, find.
+
+The records of a customer: interactions, purchases, complaints and whatever else the catalogue declares.
+
+Two entries of one person: who might be one, and making them one.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +11,21 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import BaseModel, Field
 
 from vault.access.recording import Keep, Written
-from vault.api.answers import answer
-from vault.api.dependencies import once
-from vault.api.doors import Rooms, SignedIn, revision_of
-from vault.api.responses import refusals
+from vault.api.dependencies import REPLAYED, Rooms, SignedIn, Told, once, revision_of
+from vault.api.responses import answer, moment, refusals
 from vault.api.schemas import common as bodies
+from vault.api.schemas.common import Body
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
-from vault.ids import SubjectId
+from vault.ids import RecordId, SubjectId
+from vault.merging.duplicates import find_duplicates
+from vault.merging.merge import Merged, finish_merges, merge_subjects
+from vault.records.append import append_record
 from vault.records.create import create_subject, upsert_subject
+from vault.records.list import list_records
 from vault.records.search import find_subjects
 from vault.records.subject_state import subject_state
 from vault.records.update import patch_profile
@@ -135,3 +144,161 @@ def _stated(name: str, in_query: str | None, patch: dict[str, Any]) -> str | Non
         fault = Fault(f"/{name}", "invalid-body", "This part does not have the form that the API describes.")
         raise InvalidInput("The body does not have its form.", faults=[fault], code="invalid-body")
     return stated
+
+
+records_router = APIRouter(prefix="/v1", tags=["records"])
+
+
+@records_router.post("/subjects/{subject}/records/{collection}:read", response_model=bodies.RecordPage)
+async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: Rooms, caller: SignedIn) -> Response:
+    """List a collection's records, newest first; fields are named within it (`amount`) or whole."""
+    page = await list_records(
+        house,
+        caller,
+        SubjectId(subject),
+        collection,
+        fields=body.fields,
+        purpose=body.purpose,
+        before=_cursor(body.cursor),
+        limit=body.limit,
+    )
+    asked = sum(len(each.fields) + len(each.denied) for each in page.records)
+    count_shown(asked, [each.denied for each in page.records])
+    results = [
+        {
+            "id": each.id,
+            "revision": each.revision,
+            "occurred_at": moment(each.occurred_at),
+            "created_at": moment(each.created_at),
+            "fields": each.fields,
+            "denied": each.denied,
+        }
+        for each in page.records
+    ]
+    next_page = None if page.next is None else page.next.hex
+    return answer({"results": results, "denied": page.denied, "next": next_page, "audit": page.audit})
+
+
+@records_router.post(
+    "/subjects/{subject}/records/{collection}",
+    status_code=201,
+    response_model=bodies.Written,
+    responses={200: {"model": bodies.Written}, **refusals(409)},
+)
+async def append(
+    request: Request,
+    subject: UUID,
+    collection: str,
+    body: bodies.NewRecord,
+    house: Rooms,
+    caller: SignedIn,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Append a record; the same external id with the same values is the same record (200)."""
+
+    async def run(keep: Keep | None) -> Written:
+        return await append_record(
+            house,
+            caller,
+            SubjectId(subject),
+            collection,
+            fields=body.fields,
+            purpose=body.purpose,
+            external_id=body.external_id,
+            occurred_at=body.occurred_at,
+            expires_at=body.expires_at,
+            source=body.source,
+            keep=keep,
+        )
+
+    return await once(house, caller, request, idempotency_key, "append", run)
+
+
+def _cursor(cursor: str | None) -> RecordId | None:
+    try:
+        return None if cursor is None else RecordId(UUID(hex=cursor))
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Take `next` of the page before, unchanged.")
+        raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
+
+
+class MergeAsk(Body):
+    """Which two are one, and how that is known."""
+
+    survivor: Annotated[UUID, Field(description="The id that stays.")]
+    duplicate: Annotated[UUID, Field(description="The id that will lead to the other.")]
+    evidence: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="Why they are the same person; kept sealed on the audit log.",
+            examples=["ticket 4711: the customer confirmed both accounts by telephone"],
+        ),
+    ]
+
+
+class MergeTold(BaseModel):
+    """What became of a merge."""
+
+    id: UUID
+    records: int
+    same: int
+    apart: int
+    conflicts: list[str]
+    consents: int
+
+
+class Candidate(BaseModel):
+    """Somebody who might be the same person, and which fields say so."""
+
+    id: UUID
+    score: int
+    matched: list[str]
+
+
+class Candidates(BaseModel):
+    """Who might be the same person, the likeliest first."""
+
+    results: list[Candidate]
+    more: bool
+    audit: UUID
+
+
+@router.post(
+    "/subjects:merge",
+    status_code=201,
+    response_model=MergeTold,
+    responses={200: {"model": MergeTold}, **refusals(409)},
+)
+async def merge(
+    request: Request, body: MergeAsk, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Merge two entries of one person. The same call again ends a merge that was interrupted (200)."""
+
+    async def run(keep: Keep | None) -> Merged:
+        return await merge_subjects(
+            house,
+            caller,
+            survivor=SubjectId(body.survivor),
+            duplicate=SubjectId(body.duplicate),
+            evidence=body.evidence,
+            keep=keep,
+        )
+
+    told = await once(house, caller, request, idempotency_key, "merge", run, _told)
+    if REPLAYED in told.headers:  # what was kept was kept before the keys went
+        await finish_merges(house, caller.tenant)
+    return told
+
+
+@router.post("/subjects/{subject}:duplicates", response_model=Candidates)
+async def duplicates(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
+    """Propose who might be the same person: names of fields that match and a score, and never a value."""
+    found = await find_duplicates(house, caller, SubjectId(subject))
+    results = [{"id": each.id, "score": each.score, "matched": list(each.matched)} for each in found.candidates]
+    return answer({"results": results, "more": found.more, "audit": found.audit})
+
+
+def _told(merged: Merged) -> Told:
+    told = {name: value for name, value in merged._asdict().items() if name != "created"}
+    return Told(201 if merged.created else 200, told)

@@ -10,15 +10,12 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.api.answers import answer, moment
-from vault.api.dependencies import Told, once
-from vault.api.doors import Rooms, SignedIn
-from vault.api.responses import refusals
+from vault.api.dependencies import Rooms, SignedIn, Told, once
+from vault.api.responses import answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
-from vault.sweep.query import DAYS, MOST_DAYS, MOST_PEOPLE, PEOPLE
+from vault.sweep.query import DAYS, MOST_DAYS, MOST_PEOPLE, PEOPLE, Keep, list_sweeps, start_sweep
 from vault.sweep.query import due as due_in
 from vault.sweep.store import Kind, State, SweepRun
-from vault.sweep.sweeps import Keep, list_sweeps, start_sweep
 
 router = APIRouter(prefix="/v1", tags=["retention"])
 

@@ -10,8 +10,7 @@ from pydantic import BaseModel, Field
 
 from vault.api.schemas.common import Body
 from vault.api.schemas.requests import Identity, Scope, Shown
-from vault.requests.machine import Kind, Move, State
-from vault.requests.model import Level, Regime
+from vault.requests.model import Kind, Level, Move, Regime, State
 
 Evidence = Annotated[
     str, Field(max_length=2000, description="One line of up to 500 characters; sealed under the person's own key.")

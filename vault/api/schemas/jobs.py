@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from vault.jobs.state import State
+from vault.jobs.store import State
 
 
 class Job(BaseModel):

@@ -9,8 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from vault.api.schemas.common import Body
-from vault.recipients.requests_webhooks import WebhookState
-from vault.recipients.store import NoticeKind, NoticeState
+from vault.recipients.store import NoticeKind, NoticeState, WebhookState
 
 
 class NewWebhook(Body):

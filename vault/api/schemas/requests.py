@@ -10,8 +10,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from vault.api.schemas.common import Body
 from vault.requests.decide import Outcome, Reason  # noqa: TC001 - pydantic reads the annotations
-from vault.requests.machine import Kind, Move, State
-from vault.requests.model import How, Level, Regime
+from vault.requests.model import How, Kind, Level, Move, Regime, State
 
 Note = Annotated[str | None, Field(max_length=2000, description="Why: one line of up to 500 characters; it is sealed.")]
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]

@@ -1,18 +1,25 @@
-"""Views of texts, contacts and identifiers. Each mask has a fixed length, so that it does not tell the value's."""
+"""Views of texts, contacts and identifiers. Each mask has a fixed length, so that it does not tell the value's.
+
+Text by what a reader takes for one character, so that no view cuts a letter from its accents.
+
+A simplification of the extended grapheme clusters of Unicode UAX #29, on the standard library's tables: marks, jamo,
+variation selectors, skin tones, keycaps, flags, emoji joined by ZWJ, and consonants joined by a virama stay together.
+Where it differs from UAX #29 it joins more, so that views show whole characters or none.
+"""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import phonenumbers
 
-from vault.catalogue.types.clusters import LONGEST, readable
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import date
+
 
 MASK = "\u2022" * 5
 
@@ -125,3 +132,66 @@ def postal_area(value: Mapping[str, str], _today: date, _n: int = 0) -> str | No
     """Show the first half of the postal code, at most three characters."""
     code = re.sub("[^A-Z0-9]", "", value.get("postal_code", ""))
     return code[: min(3, len(code) // 2)] or None
+
+
+LONGEST = 32
+"""Code points of a character: longer heaps of marks (past the 30 of UAX #15's stream-safe text) are never shown."""
+
+_ZWJ, _ZWNJ = "\u200d", "\u200c"
+_EXTENDING = frozenset("\u0e33\u0eb3\uff9e\uff9f") | {_ZWJ, _ZWNJ}
+"""Letters that are written on the one before them: Thai and Lao AM, half-width voicing marks; and the joiners."""
+_VIRAMA = 9  # canonical combining class
+
+
+def readable(text: str) -> Iterator[str]:
+    """Yield the characters of a text that are letters, digits or symbols, in order; white space, punctuation, stray
+    marks and format characters (those that set the direction of text among them) are left out.
+    """  # noqa: D205 - one sentence
+    for cluster in clusters(text):
+        if unicodedata.category(cluster[0])[0] not in "CMPZ" or unicodedata.category(cluster[0]) in {"Cn", "Co"}:
+            yield cluster.rstrip(_ZWJ + _ZWNJ)
+
+
+def clusters(text: str) -> Iterator[str]:
+    """Yield the characters of a text; those of more than :data:`LONGEST` code points are left out."""
+    start = 0
+    for index in range(1, len(text) + 1):
+        if index == len(text) or not _joins(text, start, index):
+            if index - start <= LONGEST:
+                yield text[start:index]
+            start = index
+
+
+def _joins(text: str, start: int, index: int) -> bool:
+    """Tell whether the code point at ``index`` belongs to the character that began at ``start``."""
+    letter, before = text[index], text[index - 1]
+    if _extends(letter):
+        return unicodedata.category(text[start])[0] not in "CZ" or unicodedata.category(text[start]) in {"Cn", "Co"}
+    if before == _ZWJ:
+        pictures = _pictures(text[start]) and _pictures(letter)
+        return pictures or (index - start > 1 and _conjoins(text[index - 2], letter))
+    if _is_flag_half(letter):
+        return _is_flag_half(before) and index - start == 1
+    return _conjoins(before, letter)
+
+
+def _conjoins(mark: str, letter: str) -> bool:
+    return unicodedata.combining(mark) == _VIRAMA and unicodedata.category(letter) == "Lo"
+
+
+def _extends(letter: str) -> bool:
+    return (
+        unicodedata.category(letter)[0] == "M"
+        or letter in _EXTENDING
+        or "\u1160" <= letter <= "\u11ff"  # vowels and finals of conjoining Hangul
+        or "\U0001f3fb" <= letter <= "\U0001f3ff"  # skin tones
+        or "\U000e0020" <= letter <= "\U000e007f"  # tags, of which subdivision flags consist
+    )
+
+
+def _pictures(letter: str) -> bool:
+    return unicodedata.category(letter) in {"So", "Cn"}
+
+
+def _is_flag_half(letter: str) -> bool:
+    return "\U0001f1e6" <= letter <= "\U0001f1ff"

@@ -19,8 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from vault.cli.demo.customers import MadeUp, Star
-from vault.cli.demo.filling import fill
+from vault.cli.demo.customers import MadeUp, Star, fill
 from vault.cli.demo.server import Server
 from vault.cli.demo.stage import App, Stage, make_console
 from vault.cli.demo.story import CHAPTERS

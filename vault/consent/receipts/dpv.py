@@ -3,6 +3,8 @@
 After the guide "Consent Records and Receipts as per ISO/IEC TS 27560:2023 using DPV" of the W3C community group. The
 context is part of each receipt, so that it can be expanded without a network. The standard knows consents alone; an
 objection or a restriction is a record of a right that was exercised, with the same parts.
+
+Reads receipts that :mod:`vault.consent.receipts.dpv` wrote, wherever they have been since.
 """
 
 from __future__ import annotations
@@ -11,16 +13,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from vault.clock import rfc3339
 from vault.consent.event import CONSENT, EXPLICIT, OBJECTION
-from vault.consent.receipts.model import is_yes, plain
+from vault.consent.receipts.model import Told, is_yes, plain
+from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from vault.catalogue.controller import Controller
     from vault.consent.event import Event
     from vault.consent.receipts.model import Facts, PurposeFacts
+
 
 CONTEXT: Final[dict[str, Any]] = json.loads(
     Path(__file__).with_name("context").joinpath("receipt-1.jsonld").read_text(encoding="utf-8")
@@ -242,3 +249,102 @@ def _urn(number: UUID) -> str:
 def _stated(parts: dict[str, Any]) -> dict[str, Any]:
     """Leave out what nothing is known of."""
     return {key: value for key, value in parts.items() if value not in (None, "", [])}
+
+
+def is_written_so(document: Mapping[str, Any]) -> bool:
+    """Tell whether a document means to be such a receipt."""
+    return "@context" in document
+
+
+def told(document: Mapping[str, Any]) -> Told:
+    """Read what a receipt says.
+
+    Raises:
+        BadDocument: a part that every receipt has is missing or of another type, or the words of the receipt are not
+            ours: the same keys would mean something else in another context.
+    """
+    if document["@context"] != CONTEXT:
+        raise BadDocument("the receipt defines its words in a way of its own")
+    try:
+        read = msgspec.convert(document, _Receipt)
+    except msgspec.ValidationError:
+        raise BadDocument("the receipt lacks a part, or has one of another type") from None
+    record = read.record
+    event = next((each for each in [*record.consent, *record.right] if each.id == read.id), None)
+    if event is None:
+        raise BadDocument("the receipt does not tell of the event that it is of")
+    return Told(
+        kind=event.kind,
+        receipt=read.identifier,
+        person=record.person.identifier,
+        controller=record.controller.name,
+        purpose=None if record.process.purpose is None else record.process.purpose.title,
+        notice=None if record.notice is None else record.notice.identifier,
+        occurred_at=event.occurred_at,
+        method=event.method,
+        valid_until=event.valid_until,
+    )
+
+
+class _Event(
+    msgspec.Struct,
+    rename={
+        "id": "@id",
+        "kind": "cdv:kind",
+        "occurred_at": "dpv:isIndicatedAtTime",
+        "method": "dpv:hasIndicationMethod",
+        "valid_until": "dct:valid",
+    },
+):
+    id: str
+    kind: str
+    occurred_at: str
+    method: str | None = None
+    valid_until: str | None = None
+
+
+class _Named(msgspec.Struct, rename={"name": "dpv:hasName"}):
+    name: str
+
+
+class _Person(msgspec.Struct, rename={"identifier": "dpv:hasIdentifier"}):
+    identifier: str
+
+
+class _Notice(msgspec.Struct, rename={"identifier": "dct:identifier"}):
+    identifier: str
+
+
+class _Purpose(msgspec.Struct, rename={"title": "dct:title"}):
+    title: str
+
+
+class _Process(msgspec.Struct, rename={"purpose": "dpv:hasPurpose"}):
+    purpose: _Purpose | None = None
+
+
+class _Record(
+    msgspec.Struct,
+    rename={
+        "person": "dpv:hasDataSubject",
+        "controller": "dpv:hasDataController",
+        "process": "dpv:hasProcess",
+        "notice": "dpv:hasNotice",
+        "consent": "dpv:hasConsentStatus",
+        "right": "dpv:hasStatus",
+    },
+):
+    person: _Person
+    controller: _Named
+    process: _Process
+    notice: _Notice | None = None
+    consent: list[_Event] = []
+    right: list[_Event] = []
+
+
+class _Receipt(
+    msgspec.Struct, rename={"id": "@id", "identifier": "dpv:hasIdentifier", "record": "dpv:hasRecordOfActivity"}
+):
+    id: str
+    identifier: str
+    record: _Record

@@ -1,27 +1,37 @@
-"""Hand out receipts: signed proof of what a person said, for the person, an authority or a court."""
+"""Hand out receipts: signed proof of what a person said, for the person, an authority or a court.
+
+Receipts: what a person may keep as proof of what they said about their data. Pure.
+
+A receipt tells of one event and of those before it that it answers. It is made of the event, of what the policies of
+that day say about the purpose, and of who the controller is. It has no value of the person: they stand in it by their
+pseudonym, and what the vault keeps sealed (evidence) or about its staff (who recorded it) stays out.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.on_record import note_failure, on_record
-from vault.access.operator import at_the_console
-from vault.access.rights import require_right
-from vault.consent.receipts.model import Facts, PurposeFacts
-from vault.consent.receipts.receipt import signed_receipt
+from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.callers import at_the_console
+from vault.access.recording import note_failure, on_record
+from vault.consent.receipts import dpv, kantara
+from vault.consent.receipts import dpv as dpv_reading
+from vault.consent.receipts.model import SAID, Facts, PurposeFacts
+from vault.crypto.signing import BadDocument, check, sign
 from vault.errors import NotFound
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from vault.consent.event import Event
-    from vault.consent.receipts.receipt import Format
+    from vault.consent.receipts.model import Told
     from vault.context import Caller, House
-    from vault.crypto.signing import PublicKey
+    from vault.crypto.signing import PublicKey, Signed, SigningKey
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
+
 
 LONGEST: Final = 100
 """Events of one chain that a receipt tells of; older ones have receipts of their own."""
@@ -127,3 +137,42 @@ def _facts(
         policy=policy_set.version,
         made_at=house.clock.now(),
     )
+
+
+Format = Literal["dpv", "kantara"]
+
+LABEL: Final = "cdv-receipt-v1"
+KIND: Final = "receipt"
+"""The name under which the document stands in its signed file."""
+_WRITERS: Final = {"dpv": dpv.receipt, "kantara": kantara.receipt}
+
+
+def signed_receipt(key: SigningKey, facts: Facts, form: Format) -> dict[str, Any]:
+    """Make the signed file of a receipt."""
+    return sign(key, LABEL, KIND, _WRITERS[form](facts), facts.made_at)
+
+
+def check_receipt(file: Mapping[str, Any]) -> Signed:
+    """Check the form of a receipt's file, and the signature by the key that it carries.
+
+    Raises:
+        BadDocument: it has not the form; see :func:`vault.crypto.signing.check`.
+    """
+    return check(file, LABEL, KIND)
+
+
+def told(receipt: Mapping[str, Any]) -> Told:
+    """Read what a receipt says.
+
+    Raises:
+        BadDocument: it has neither of the two formats.
+    """
+    if dpv_reading.is_written_so(receipt):
+        said = dpv_reading.told(receipt)
+    elif kantara.is_written_so(receipt):
+        said = kantara.told(receipt)
+    else:
+        raise BadDocument("the receipt has none of the forms that are known here")
+    if said.kind not in SAID:
+        raise BadDocument("the receipt is of a kind of event that is not known here")
+    return said

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from vault.clock import rfc3339
 from vault.consent.receipts.model import SAID, Told, is_yes, plain
-from vault.crypto.signed import BadDocument
+from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
