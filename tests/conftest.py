@@ -1,4 +1,6 @@
-"""Databases for every test that stores something: SQLite files, and a real PostgreSQL started once a worker."""
+"""Databases and whole vaults for every test that stores something: SQLite files, and a real PostgreSQL, started once a
+worker.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,9 @@ import pytest
 import typer.testing
 
 from tests.support import FixedClock
+from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
+
+__all__ = ["node", "place", "postgres_place", "sqlite_node", "sqlite_place"]
 
 # A loaded machine is not a failing test.
 hypothesis.settings.register_profile("cdv", deadline=None, max_examples=100)

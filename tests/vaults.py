@@ -1,8 +1,7 @@
 """Whole vaults for the tests of doors, operations, journeys and security.
 
 A vault with two tenants and an app for every shipped role is made once a worker and dialect, and copied for each test:
-SQLite's files by ``cp``, PostgreSQL's databases as :mod:`tests.recycling` says. A folder's ``conftest.py`` imports
-the fixtures that it needs from here.
+SQLite's files by ``cp``, PostgreSQL's databases as :mod:`tests.recycling` says.
 """
 
 from __future__ import annotations

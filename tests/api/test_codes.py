@@ -36,11 +36,13 @@ NO_CODES = {"waiting", "running", "code", "sent"}
 """Words beside a code, in an expression that chooses one."""
 ELSEWHERE = (
     "cli",
-    "operations/importing",
-    "operations/consent_import/mapping",
-    "operations/consent_import/lines",
-    "catalogue/load",
-    "catalogue/document",
+    *(
+        f"imports/{part}"
+        for part in ("run", "survey", "store", "reader", "parquet", "mapping", "lines", "task", "chunk")
+    ),
+    *(f"imports/{part}" for part in ("profiles", "records", "workers", "completejourney", "consent_files")),
+    "catalogue/collections",
+    "catalogue/toml_document",
     "catalogue/purposes",
     "storage/migrations",
 )

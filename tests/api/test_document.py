@@ -5,7 +5,7 @@ from __future__ import annotations
 import jsonschema_rs
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from vault.api.schemas.common import NewSubject
+from vault.api.schemas.subjects import NewSubject
 
 OPEN = {"/v1/consents:confirm", "/v1/me/sessions", "/v1/me/sessions:verify"}
 """Nobody needs to be signed in for these: a token or a code from a letter is all that they take."""

@@ -45,10 +45,8 @@ SEALING = {
     "vault.requests.query",  # for types only
     "vault.requests.verification",
     "vault.records.render",
-    "vault.records.render",
-    "vault.records.render",  # for types only
+    # for types only
     "vault.sweep.apply",  # for types only
-    "vault.sweep.apply",
     "vault.subjects.record_body",  # for types only
 }
 """Who names the seal at all."""
@@ -76,7 +74,6 @@ UNSEALING = {
     "vault.requests.transaction",  # what a request says, for the steps that carry it out
     "vault.requests.query",  # the same for staff who may see requests, which is on the log
     "vault.requests.verification",  # what a digest led to is checked; nobody learns whether there is such a person
-    "vault.records.render",
     "vault.records.render",
     "vault.sweep.apply",  # and seals it again under the one key that stays; or a view of it in its place
 }
@@ -153,7 +150,7 @@ def test_keys_of_people_are_made_and_held_in_crypto_alone():
 
 
 def test_what_is_internal_to_crypto_stays_there():
-    for part in ("primitive", "wrap", "cache", "loading", "secret", "tenant_keys", "tenants"):
+    for part in ("primitive", "wrap", "cache", "key_store", "tenant_keys"):
         outside = {name for name in importers(f"vault.crypto.{part}") if not inside(name, "vault.crypto")}
         assert outside == set(), part
 
@@ -174,7 +171,11 @@ def test_rooms_and_operations_read_no_environment():
             for node in ast.walk(module.tree)
         )
     }
-    inner = {name for name in found if not inside(name, "vault.api", "vault.cli", "vault.bootstrap", "vault.settings")}
+    inner = {
+        name
+        for name in found
+        if not inside(name, "vault.api", "vault.server", "vault.cli", "vault.bootstrap", "vault.settings")
+    }
     assert inner == {"vault.crypto.providers"}  # whose root key may lie there
 
 
@@ -190,6 +191,5 @@ def test_sensitive_values_are_revealed_where_they_are_used():
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reveal"
     }
-    assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", "vault.operations") for name in found), (
-        found
-    )
+    revealing = ("vault.identity.codes", "vault.letters.send", "vault.recipients.webhooks")
+    assert all(inside(name, "vault.cli", "vault.principals", "vault.crypto", *revealing) for name in found), found

@@ -10,8 +10,8 @@ import pytest
 
 from tests.architecture.source import PACKAGE, ROOT, modules
 
-LONGEST = 320
-"""Lines of a file; the median is to stay far below."""
+LONGEST = 800
+"""Lines of a file. A file is as long as its subject; beyond this it is more likely that it has two."""
 
 
 def public(node):
@@ -51,7 +51,6 @@ def test_no_module_is_a_drawer_for_odds_and_ends():
 def test_files_and_functions_are_small():
     sizes = {module.name: len(module.path.read_text(encoding="utf-8").splitlines()) for module in modules()}
     assert {name: size for name, size in sizes.items() if size > LONGEST} == {}
-    assert sorted(sizes.values())[len(sizes) // 2] < 190
     lengths = sorted(
         node.end_lineno - node.lineno + 1
         for module in modules()

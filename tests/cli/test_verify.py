@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.consent.receipts import FORMS, KEY, event, facts
+from tests.consent.receipts.samples import FORMS, KEY, event, facts
 from vault.consent.receipts.issue import signed_receipt
 from vault.crypto.signing import LARGEST, PublicKey, SigningKey, as_jwk
 

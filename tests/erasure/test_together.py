@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from tests.erasure.people import ask, certificate, keys_of, rows_of, run, somebody, state_of
-from tests.operations.imports import PURCHASES, Faults, bring_in, write_csv
-from tests.operations.requests.asking import show, submitted
+from tests.imports.files import PURCHASES, Faults, bring_in, write_csv
+from tests.requests.submitting import show, submitted
 from tests.vaults import ADA
 from vault.catalogue.model import Scope
 from vault.erasure import execute as take

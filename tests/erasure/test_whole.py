@@ -12,7 +12,7 @@ from tests.erasure.people import (
     somebody,
     state_of,
 )
-from tests.operations.imports import PURCHASES, bring_in, write_csv
+from tests.imports.files import PURCHASES, bring_in, write_csv
 from tests.vaults import ADA, problem
 
 

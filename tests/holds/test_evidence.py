@@ -7,9 +7,9 @@ from uuid import UUID
 
 from tests.erasure.people import LATELY, erase, somebody, state_of
 from tests.holds.holding import go_on, hold_of, lift
-from tests.operations.ended import generalised
-from tests.rectify.asking import notices
-from tests.retention_sweep.people import go_to, swept, there
+from tests.rectification.submitting import notices
+from tests.retention.ended import generalised
+from tests.sweep.people import go_to, swept, there
 from tests.vaults import ADA, problem
 from vault.catalogue.model import Scope
 from vault.crypto.seal import place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.holds.holding import hold_of, lift
-from tests.retention_sweep.people import state_of, swept
+from tests.sweep.people import state_of, swept
 from tests.vaults import ADA, problem
 
 YEARS = 365 * 4

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from tests.erasure.people import buy
 from tests.holds.holding import hold_of, lift
-from tests.operations.imports import PEOPLE, Faults, bring_in, write_csv
-from tests.rectify.asking import carry_out, moves
+from tests.imports.files import PEOPLE, Faults, bring_in, write_csv
+from tests.rectification.submitting import carry_out, moves
 from tests.vaults import ADA, problem
 
 FULFILMENT = "order-fulfilment"

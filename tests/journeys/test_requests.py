@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.operations.requests.asking import move, moved, show, submit, submitted, verified, work_off
+from tests.requests.submitting import move, moved, show, submit, submitted, verified, work_off
 from tests.vaults import problem
 
 MARKETING = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox"}

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from tests.retention_sweep.people import go_to, keys_of, state_of, sweeps_on_record, swept, there
+from tests.sweep.people import go_to, keys_of, state_of, sweeps_on_record, swept, there
 from tests.vaults import ROLES, problem
 from vault.governance.tenants import issue_key
 from vault.ids import DEFAULT_TENANT

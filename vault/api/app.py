@@ -29,7 +29,7 @@ from vault.api.routes import (
     subjects,
     sweep,
 )
-from vault.api.schemas import common
+from vault.api.schemas import subjects as subject_bodies
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.metrics import Sizes
@@ -123,7 +123,7 @@ def _decisions(vault: Vault) -> dict[str, int]:
 def _schemas() -> dict[str, Any]:
     """Write the schemas to which the hot route refers."""
     template = "#/components/schemas/{model}"
-    both = [(common.ReadResult, "serialization"), (common.Problem, "serialization")]
+    both = [(subject_bodies.ReadResult, "serialization"), (subject_bodies.Problem, "serialization")]
     _names, schema = models_json_schema(both, ref_template=template)  # type: ignore[arg-type]
     return dict(schema["$defs"])
 

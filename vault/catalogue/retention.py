@@ -480,11 +480,11 @@ def _check_against_laws(
         purpose = purposes.get(name)
         if purpose is None or purpose.legal_basis != LegalBasis.LEGAL_OBLIGATION or not purpose.collects:
             continue
-        for field in _limited_fields(catalogue, purpose, limit):
-            if _is_comparable(rule, limit, field) and any(
-                ends_sooner(limit.most, each) for each in _leasts(rule, field)
+        for limited in _limited_fields(catalogue, purpose, limit):
+            if _is_comparable(rule, limit, limited) and any(
+                ends_sooner(limit.most, each) for each in _leasts(rule, limited)
             ):
-                message = f"[limit.{limit.name}] ends `{field.field.whole}` before [purpose.{name}] may let it go"
+                message = f"[limit.{limit.name}] ends `{limited.field.whole}` before [purpose.{name}] may let it go"
                 remedy = "take the field out of the limit, or lengthen it: what a law demands is kept"
                 document.fault(("limit", limit.name, "most"), "contradiction", message, remedy)
 

@@ -15,7 +15,7 @@ import json
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
-from uuid import UUID  # noqa: TC003 - typer reads the annotations
+from uuid import UUID
 
 import typer
 

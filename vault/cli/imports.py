@@ -7,40 +7,21 @@ What an import shows while it runs: a bar on a terminal, and a file of refused l
 
 from __future__ import annotations
 
-import json
-import os
 import tempfile
 from functools import partial
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from vault.cli.consent import app
 from vault.cli.errors import FAILED
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
 from vault.cli.output import emit, note, warn
 from vault.cli.session import known_tenant, run
-from vault.errors import Misconfigured
-from vault.imports.run import Watcher
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from vault.imports.consent_files import ConsentFile, ConsentReport
-    from vault.imports.lines import LineFault
     from vault.imports.run import Report, Request
 
 
@@ -153,12 +134,14 @@ async def _import(
 ) -> Report:
     from vault.bootstrap import open_vault
 
-    pass  # merged
+    # merged
     from vault.imports.run import import_file
 
     opener = partial(open_vault, vault, database_timeout=TIMEOUT)
     async with opener() as opened:
         asked = asked._replace(tenant=await known_tenant(opened.house, tenant))
+        from vault.cli.import_progress import Screen
+
         with Screen(asked.path, title, errors, quiet=as_json) as screen:
             return await import_file(opened.house, opener, asked, screen)
 
@@ -193,92 +176,6 @@ def _as_json(report: Report) -> dict[str, Any]:
         "processes": report.processes,
         "seconds": round(report.seconds, 3),
     }
-
-
-MODE = 0o600
-
-
-class Rate(ProgressColumn):
-    """Lines a second."""
-
-    def render(self, task: Task) -> Text:
-        """Draw."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s")
-
-
-class Screen(Watcher):
-    """Draws the bar where a terminal looks on, and writes refused lines to a file as they come.
-
-    Args:
-        path: the file that is imported; only its size is looked at.
-        title: which part of a larger import it is.
-        errors: where to write; nothing is written, and no file made, where every line is right.
-        quiet: draw nothing.
-    """
-
-    def __init__(self, path: Path, title: str, errors: Path | None, *, quiet: bool) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            Rate(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=quiet or not console.is_terminal,
-            transient=True,
-        )
-        self._title = f"{title}: " if title else ""
-        self._bytes = path.stat().st_size if path.suffix.lower() != ".parquet" else None
-        self._errors = errors
-        self._file: TextIO | None = None
-        self._bar = self._progress.add_task(f"{self._title}looking through", total=self._bytes)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-        if self._file is not None:
-            self._file.close()
-
-    def surveying(self, done: int) -> None:
-        """Show how far the first pass is."""
-        self._progress.update(self._bar, completed=done)
-
-    def began(self, lines: int, *, resumed: bool) -> None:
-        """Begin the bar of the import itself."""
-        self._progress.remove_task(self._bar)
-        doing = "going on" if resumed else "importing"
-        self._bar = self._progress.add_task(f"{self._title}{doing}", total=lines)
-
-    def advanced(self, lines: int) -> None:
-        """Move the bar."""
-        self._progress.advance(self._bar, lines)
-
-    def refused(self, fault: LineFault) -> None:
-        """Write down what is wrong with a line: its number, a code, a field, a sentence."""
-        if self._errors is None:
-            return
-        if self._file is None:
-            self._file = _create(self._errors)
-        self._file.write(json.dumps(fault._asdict()) + "\n")
-
-
-def _create(path: Path) -> TextIO:
-    """Make a file that only its owner reads: which of whose values are wrong is nobody else's business."""
-    try:
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
-    except OSError as error:
-        raise Misconfigured(
-            f"the file for refused lines cannot be written: {error.strerror}", hint="name another by --errors"
-        ) from None
-    return os.fdopen(opened, "w", encoding="utf-8")
 
 
 def register_consent_import(_root: typer.Typer) -> None:
@@ -338,11 +235,13 @@ async def _import_consent_import(
 ) -> ConsentReport:
     from vault.bootstrap import open_vault
 
-    pass  # merged
+    # merged
     from vault.imports.consent_files import import_consents_file
 
     async with open_vault(vault, database_timeout=TIMEOUT) as opened:
         asked = asked._replace(tenant=await known_tenant(opened.house, tenant))
+        from vault.cli.import_progress import Screen
+
         with Screen(asked.path, "consents", errors, quiet=quiet) as screen:
             return await import_consents_file(opened.house, asked, screen)
 

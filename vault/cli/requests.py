@@ -9,7 +9,7 @@ import json
 from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID  # noqa: TC003 - as above
+from uuid import UUID
 
 import typer
 

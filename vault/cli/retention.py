@@ -14,12 +14,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from datetime import (
     date,
-    datetime,  # noqa: TC003 - typer reads the annotations
+    datetime,
     timedelta,
 )
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID  # noqa: TC003 - as above
+from uuid import UUID
 
 import typer
 
@@ -31,8 +31,6 @@ from vault.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    import typer
 
     from vault.context import House
     from vault.ids import TenantId
@@ -125,7 +123,7 @@ def relationship(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = D
     found = in_tenant(vault, tenant, work)
     if as_json:
         stand = found.stand._asdict() | {
-            clocks: {name: str(day) for name, day in getattr(found.stand, clocks).items()}
+            clocks: {name: str(day) for name, day in found.stand._asdict()[clocks].items()}
             for clocks in ("records", "events")
         }
         emit({"subject": found.subject, **stand, "audit": found.audit})

@@ -6,17 +6,16 @@ There is no caller to ask for rights here: who can read the root key can do all 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
-from uuid import UUID
 
 from vault.access.authorization import entry
 from vault.access.callers import at_the_console
 from vault.ids import RoleName
 from vault.lifecycle.restore_lines import AccessLine, note_access
-from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from vault.context import House
     from vault.ids import KeyId, TenantId
     from vault.policy.policy_set import PolicySet
-    from vault.principals.principal import IssuedKey
+    from vault.principals.principal import IssuedKey, Principal
 
 
 async def add_tenant(house: House, tenant: TenantId, policy_set: PolicySet) -> None:

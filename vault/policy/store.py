@@ -15,7 +15,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING
-from uuid import UUID  # noqa: TC003 - likewise
+from uuid import UUID
 
 from sqlalchemy import Column, LargeBinary, String, Table, Text, bindparam, desc, exists, insert, select, text
 from sqlmodel import Field

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from datetime import (
-    datetime,  # noqa: TC003 - SQLModel reads the annotations
+    datetime,
     timedelta,
 )
 from typing import TYPE_CHECKING, Any
-from uuid import UUID  # noqa: TC003 - as above
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,

@@ -4,7 +4,7 @@
    locks may be over. Who has an open request, or is being erased by one, is left alone until the next day; so is whose
    data is restricted: they may have asked for that instead of an erasure (Art. 18(1)(b) and (c)).
 2. A further data key is made for each of whom something stays. Nobody else can seal under it before the commit; and
-   whoever has sealed with an older one before waits, and is then refused by the fence (:mod:`vault.lifecycle.key_fence`).
+   a writer that sealed with an older one waits, and is then refused (:mod:`vault.lifecycle.key_fence`).
 3. What stays is sealed anew; records, digests, and what lies beside them are written; of whom nothing stays, all goes.
 4. An erasure is laid down for each, with what went on the audit log: with these the transaction commits.
 5. After that the older keys are destroyed (:func:`end_erasures`). A process that dies before this leaves erasures that

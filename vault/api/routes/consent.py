@@ -23,8 +23,8 @@ from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
 from vault.api.dependencies import Rooms, SignedIn, Told, once
 from vault.api.responses import PROBLEM, answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.schemas import common
 from vault.api.schemas import consent as bodies
+from vault.api.schemas import subjects as subject_bodies
 from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
@@ -261,7 +261,7 @@ class ImportedItem(BaseModel):
 
     id: UUID | None = None
     state: Annotated[str | None, Field(description="`written`, or `there` where it was imported before.")] = None
-    errors: list[common.Fault] | None = None
+    errors: list[subject_bodies.Fault] | None = None
 
 
 class Imported(BaseModel):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from vault.api.dependencies import Rooms, SignedIn
 from vault.api.responses import answer, file_response, refusals
-from vault.api.schemas.common import Body
+from vault.api.schemas.subjects import Body
 from vault.export.download import AGE, ZIP, open_package
 from vault.export.transfer import send_package
 

@@ -14,7 +14,7 @@ from pydantic import AwareDatetime
 
 from vault.api.dependencies import Rooms, SignedIn
 from vault.api.responses import answer
-from vault.api.schemas import common as bodies
+from vault.api.schemas import subjects as bodies
 from vault.governance.audit_log import read_audit
 from vault.governance.processing_record import processing_record
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record

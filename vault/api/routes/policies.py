@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Response
 
 from vault.api.dependencies import Rooms, SignedIn
 from vault.api.responses import answer
-from vault.api.schemas import common as bodies
+from vault.api.schemas import subjects as bodies
 from vault.governance.policies import list_notices, read_notice, read_policies
 from vault.ids import SubjectId
 from vault.records.explain import explain

@@ -11,8 +11,8 @@ from vault.access.recording import Keep, Written
 from vault.api.dependencies import Rooms, SignedIn, Told, once
 from vault.api.responses import answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.schemas import common as common
 from vault.api.schemas import rectification as bodies
+from vault.api.schemas import subjects as subject_bodies
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.rectification.disputes import dispute as note_dispute
@@ -72,7 +72,7 @@ async def resolve(
     return await once(house, caller, request, idempotency_key, "dispute", run, _resolved)
 
 
-@router.post("/fields:verify", response_model=common.Written, responses=refusals(409))
+@router.post("/fields:verify", response_model=subject_bodies.Written, responses=refusals(409))
 async def verify(
     request: Request,
     subject: UUID,

@@ -18,7 +18,7 @@ from vault.access.recording import Keep
 from vault.api.dependencies import Rooms, SignedIn, Told, once
 from vault.api.responses import answer, moment, refusals
 from vault.api.routes.subjects import IdempotencyKey
-from vault.api.schemas.common import Body
+from vault.api.schemas.subjects import Body
 from vault.catalogue.retention import Relationship, Since
 from vault.ids import SubjectId
 from vault.retention.clocks import Event

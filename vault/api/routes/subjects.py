@@ -16,8 +16,8 @@ from pydantic import BaseModel, Field
 from vault.access.recording import Keep, Written
 from vault.api.dependencies import REPLAYED, Rooms, SignedIn, Told, once, revision_of
 from vault.api.responses import answer, moment, refusals
-from vault.api.schemas import common as bodies
-from vault.api.schemas.common import Body
+from vault.api.schemas import subjects as bodies
+from vault.api.schemas.subjects import Body
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from vault.api.schemas.common import Body, Purpose
+from vault.api.schemas.subjects import Body, Purpose
 from vault.consent.event import By, Method
 from vault.consent.validation import Decision
 

@@ -8,7 +8,7 @@ from uuid import UUID  # noqa: TC003 - as above
 
 from pydantic import Field
 
-from vault.api.schemas.common import Body
+from vault.api.schemas.subjects import Body
 
 Names = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=200)]
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from vault.api.schemas.common import Body, Purpose
+from vault.api.schemas.subjects import Body, Purpose
 
 Reference = Annotated[
     str,

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from vault.api.schemas.common import Body
 from vault.api.schemas.requests import Identity, Scope, Shown
+from vault.api.schemas.subjects import Body
 from vault.requests.model import Kind, Level, Move, Regime, State
 
 Evidence = Annotated[

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from vault.api.schemas.common import Body
+from vault.api.schemas.subjects import Body
 from vault.recipients.store import NoticeKind, NoticeState, WebhookState
 
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from vault.api.schemas.common import Body, Purpose
 from vault.api.schemas.consent import Reason  # noqa: TC001 - pydantic reads the annotations
+from vault.api.schemas.subjects import Body, Purpose
 
 Fields = Annotated[
     list[Annotated[str, Field(max_length=200)]],

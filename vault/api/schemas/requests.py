@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from vault.api.schemas.common import Body
+from vault.api.schemas.subjects import Body
 from vault.requests.decide import Outcome, Reason  # noqa: TC001 - pydantic reads the annotations
 from vault.requests.model import How, Kind, Level, Move, Regime, State
 

@@ -1,0 +1,447 @@
+"""What a package tells: everything of Art. 15, or what Art. 20 lets people take along, and nothing about others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+from datetime import timedelta
+from uuid import UUID
+
+import jsonschema
+import pytest
+
+from tests.export.customer import PROFILE, RECORDS, buy, content_of, files_of, somebody
+from tests.export.made_up import DEFAULT, approved, request_of
+from tests.support import FixedClock
+from vault.access import authorization as decide
+from vault.access.callers import THE_PERSON, the_person
+from vault.catalogue.model import Scope
+from vault.crypto.seal import place
+from vault.errors import NotFound
+from vault.export.build import build_package
+from vault.export.contents import data_file, package_entries, schema
+from vault.export.download import open_package
+from vault.export.records import records
+from vault.ids import RecordId, SubjectId, new_id
+from vault.rectification.store import Sealer, add_rectifications
+from vault.subjects.record_body import Origin, pack, seal_values
+
+OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")
+
+
+def read(files):
+    """Read data.json and check it against the schema that lies beside it."""
+    data = json.loads(files["data.json"])
+    validator = jsonschema.Draft202012Validator(
+        json.loads(files["data.schema.json"]), format_checker=jsonschema.FormatChecker()
+    )
+    assert [f"{each.json_path}: {each.message}" for each in validator.iter_errors(data)] == []
+    return data
+
+
+async def consent(node, subject, purpose, notice, decision="given", **more):
+    body = {"purpose": purpose, "decision": decision, "notice": notice, "method": "checkbox", "channel": "web", **more}
+    done = await node.post("support", f"/v1/subjects/{subject}/consents", body)
+    assert done.status_code == 201, done.text
+    return done.json()["id"]
+
+
+def test_the_schema_is_one_of_2020_12_and_refuses_what_it_does_not_know():
+    told = json.loads(schema())
+
+    jsonschema.Draft202012Validator.check_schema(told)
+    assert told["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert list(jsonschema.Draft202012Validator(told).iter_errors({"format": "cdv-package-1", "more": 1}))
+
+
+async def test_an_access_package_holds_every_value_with_where_it_comes_from(node):
+    subject = await somebody(node)
+    data = read(await files_of(node, subject))
+
+    (profile,) = data["records"]["profile"]
+    assert profile["values"] == {"given_name": "Ada", **PROFILE}
+    assert {name: len(rows) for name, rows in data["records"].items()} == {
+        "profile": 1,
+        "purchase": 3,
+        **{name: len(rows) for name, rows in RECORDS.items()},
+    }
+    assert data["records"]["complaint"][0]["values"] == RECORDS["complaint"][0]
+    assert [each["values"]["order"] for each in data["records"]["purchase"]] == ["A-2", "A-1", "A-0"]
+    assert data["records"]["purchase"][2]["occurred_at"] == "2026-03-05T12:00:00.000000Z"
+    (origin,) = data["records"]["purchase"][0]["origins"]
+    assert (origin["source"], origin["purpose"]) == ("shop", "order-fulfilment")
+    assert origin["collected_at"] == "2026-03-05T12:00:00.000000Z"
+    assert data["counts"]["records"] == sum(len(rows) for rows in data["records"].values())
+    assert data["counts"]["values"] == sum(len(each["values"]) for rows in data["records"].values() for each in rows)
+
+
+async def test_an_access_package_tells_all_that_art_15_lists(sqlite_node):
+    subject = await somebody(sqlite_node)
+    await consent(sqlite_node, subject, "profiling", "profiling@1", evidence="form 12")
+    await sqlite_node.post(
+        "support", f"/v1/subjects/{subject}/objections", {"purpose": "fraud-prevention", "reason": "honest"}
+    )
+    await sqlite_node.read("support", subject, ["email.masked"], "customer-support")
+    data = read(await files_of(sqlite_node, subject))
+
+    purposes = {each["name"]: each for each in data["purposes"]}  # (a)
+    assert purposes["accounting"]["article"] == "Art. 6(1)(c) GDPR"
+    assert purposes["accounting"]["law"].startswith("Directive 2006/112/EC")
+    assert purposes["accounting"]["retention"]["keep"] == "P10Y"
+    assert purposes["profiling"]["state"] == "in-use"
+    assert purposes["profiling"]["special_article"] == "Art. 9(2)(a) GDPR"
+    assert purposes["fraud-prevention"]["state"] == "objected"
+    assert purposes["direct-marketing"]["state"] == "consent-missing"
+    categories = {each["category"]: each for each in data["categories"]}  # (b)
+    assert categories["user.contact.email"] == {
+        "category": "user.contact.email", "special": False, "fields": ["profile.email"]
+    }  # fmt: skip
+    assert categories["user.health_and_medical"]["special"]
+    (reader,) = [each for each in data["recipients"] if each["recipient"] == "support"]  # (c)
+    assert (reader["kind"], reader["purpose"], reader["times"]) == ("app", "customer-support", 1)
+    assert (reader["first"], reader["fields"]) == ("2026-03-05T12:00:00.000000Z", ["profile.email.masked"])
+    assert "parcel services" in purposes["order-fulfilment"]["recipients"]
+    assert data["records"]["profile"][0]["origins"][0]["keep"]["until"] > "2026-03-05"  # (d)
+    assert {each["article"] for each in data["rights"]} >= {"Art. 16 GDPR", "Art. 17 GDPR", "Art. 21 GDPR"}  # (e)
+    assert data["controller"]["authority"]["name"] == "Data Protection Commission"  # (f)
+    sources = {each["source"]: each for each in data["sources"]}  # (g)
+    assert sources["shop"]["values"] == 24
+    assert sources["shop"]["fields"][0] == "purchase.order"
+    assert purposes["profiling"]["automated_decision"] is False  # (h)
+    assert purposes["profiling"]["logic"].startswith("Purchases of the last year")
+    assert [each["field"] for each in data["inferred"]] == ["social_post.sentiment"]
+    assert all(each["transfers"] == {} for each in data["purposes"])  # (2)
+    assert [(each["kind"], each.get("words")) for each in data["history"]] == [
+        ("objected", "honest"),
+        ("given", "form 12"),
+    ]
+    assert data["history"][1]["notice_title"] == "Getting to know you"
+    assert [each["kind"] for each in data["requests"]] == ["access"]
+
+
+async def test_what_is_about_others_is_shown_in_part_wherever_it_stands(sqlite_node):
+    files = await files_of(sqlite_node, await somebody(sqlite_node))
+    data = read(files)
+
+    for path, content in files.items():
+        for word in OTHERS:
+            assert word not in content.decode(), path
+    (member,) = data["records"]["family_member"]
+    assert member["values"] == {"name": "B•••••", "relation": "child", "birth_date": 2015}
+    assert member["masked"] == {"name": "masked", "birth_date": "year"}
+
+
+async def test_accesses_are_told_one_by_one_and_refused_ones_are_none(node):
+    subject = await somebody(node, records={}, purchases=0)
+    other = await node.create({"name": "Somebody Else"})
+    await node.read("support", subject, ["name"], "customer-support")
+    await node.read("marketing", subject, ["email"], "direct-marketing")  # no consent: nothing was shown
+    await node.read("support", other, ["name"], "customer-support")
+    batch = {"subjects": [str(subject), other], "fields": ["email"], "purpose": "order-fulfilment"}
+    assert (await node.post("sales", "/v1/read", batch)).status_code == 200
+    found = await node.post(
+        "support",
+        "/v1/subjects:search",
+        {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"},
+    )
+    assert found.status_code == 200
+    files = await files_of(node, subject)
+    data = read(files)
+
+    assert [(each["recipient"], each["action"], each["fields"]) for each in data["accesses"]] == [
+        ("support", "read", ["profile.name.clear"]),
+        ("sales", "read", ["profile.email.clear"]),
+        ("support", "search", ["profile.name.clear"]),
+    ]
+    assert data["counts"]["accesses"] == 3
+    rows = list(csv.reader(io.StringIO(files["accesses.csv"].decode("utf-8-sig"))))
+    assert [row[1] for row in rows] == ["recipient", "support", "sales", "support"]
+    assert str(subject) not in json.dumps(data["accesses"])
+
+
+async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_written(node):
+    subject = await somebody(node, records={}, purchases=0)
+    caller = await node.caller("support")
+    ids = sorted(new_id() for _ in range(6))
+    fields = [f"profile.field_{number}.clear" for number in range(6)]
+    for number in (3, 1, 5, 0, 4, 2):
+        made = decide.entry(
+            node.house,
+            caller,
+            id=ids[number],
+            action="read",
+            decision="allowed",
+            subjects=(await node.pseudonym(subject),),
+            fields=(fields[number],),
+        )
+        await node.house.ledger.append(made)
+    data = read(await files_of(node, subject))
+    assert [each["fields"] for each in data["accesses"]] == [[each] for each in fields]
+
+
+async def test_people_at_work_are_told_as_staff_and_not_by_name(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=0)
+    await sqlite_node.read("support", subject, ["name"], "customer-support")
+    await sqlite_node.sql("UPDATE principal SET kind = 'staff' WHERE name = 'support'")
+    data = read(await files_of(sqlite_node, subject))
+
+    assert [(each["recipient"], each["kind"]) for each in data["recipients"]] == [("staff", "staff")]
+
+
+async def test_whoever_fetched_a_package_was_shown_all_that_it_holds(sqlite_node):
+    """The app is a recipient (Art. 15(1)(c)); that the person had it too, is told as what it is."""
+    node = sqlite_node
+    subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=1)
+    request = await approved(node, subject)
+    await build_package(node.house, DEFAULT, request)
+    assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
+    me = the_person(DEFAULT, "r-1")
+    await open_package(node.house, me, request, person=SubjectId(subject))
+    data = read(await files_of(node, subject))
+
+    theirs, own = data["accesses"]
+    assert (theirs["recipient"], theirs["action"]) == ("dpo", "download-package")
+    assert {"profile.email.clear", "purchase.amount.clear", "family_member.name.masked"} <= set(theirs["fields"])
+    assert {each.partition(".")[0] for each in theirs["fields"]} == {"profile", "purchase", "family_member"}
+    assert (own["recipient"], own["kind"], own["fields"]) == ("yourself", "vault", theirs["fields"])
+
+
+async def test_a_package_holds_what_was_asked_for_and_no_more(node):
+    subject = await somebody(node, purchases=1)
+    for scope, collections in (
+        (Scope(collections=("purchase",)), {"purchase"}),
+        (Scope(fields=("profile.email",), collections=("loyalty",)), {"profile", "loyalty"}),
+        (Scope(purposes=("health-advice",)), {"profile", "health_note"}),
+    ):
+        files = await files_of(node, subject, scope=scope)
+        data = read(files)
+        assert {name for name, records in data["records"].items() if records} == collections == set(data["collections"])
+        assert {path for path in files if path.startswith("csv/")} == {f"csv/{name}.csv" for name in collections}
+        whole = b"".join(files.values()).decode()
+        assert ("A-0" in whole) == ("purchase" in collections)
+        assert ("Late again." in whole, "liberal" in whole, "DE89" in whole) == (False, False, False)
+        assert {each["name"] for each in data["purposes"]}  # why it is used, is told all the same
+    narrow = read(await files_of(node, subject, "portability", scope=Scope(fields=("profile.email", "profile.iban"))))
+    assert set(narrow["fields"]) == {"profile.email"}
+
+
+async def test_requests_under_an_id_that_was_merged_are_told_too(node):
+    subject = UUID(await node.create({"name": "Ada Lovelace"}))
+    double = await node.create({"name": "A. Lovelace"})
+    earlier = await approved(node, double, "objection", state="completed")
+    body = {"survivor": str(subject), "duplicate": double, "evidence": "ticket 4711"}
+    assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
+    data = read(await files_of(node, subject))
+
+    assert str(earlier) in {each["id"] for each in data["requests"]}
+
+
+async def test_who_read_an_entry_that_was_merged_is_told_too(node):
+    subject = UUID(await node.create({"name": "Ada Lovelace"}))
+    double = await node.create({"name": "A. Lovelace"})
+    await node.read("sales", double, ["name"], "order-fulfilment")
+    body = {"survivor": str(subject), "duplicate": double, "evidence": "ticket 4711"}
+    assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
+    data = read(await files_of(node, subject))
+
+    assert [each["id"] for each in data["person"]["aliases"]] == [double]
+    assert [each["recipient"] for each in data["recipients"]] == ["sales"]
+
+
+async def test_corrections_are_told_with_before_and_after_and_those_about_others_without(node):
+    subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=0)
+    keys = (await node.house.keyring.subject_keys(DEFAULT, [subject]))[subject]
+    sealer = Sealer(keys, DEFAULT, subject, at=node.house.clock.now(), by=THE_PERSON)
+    made = [
+        sealer.corrected("profile", subject, "name", "Ada Byron", "Ada Lovelace"),
+        sealer.said("disputed", "I never said so", "income_band"),
+        sealer.corrected("family_member", new_id(), "name", "Byron Kong", "Byron King"),
+    ]
+    async with node.house.data.transaction() as connection:
+        await add_rectifications(connection, DEFAULT, subject, made)
+    files = await files_of(node, subject)
+    told = {each["field"]: each for each in read(files)["corrections"]}
+
+    assert told["profile.name"]["details"] == {"before": "Ada Byron", "after": "Ada Lovelace"}
+    assert told["profile.income_band"]["details"]["statement"] == "I never said so"
+    assert "details" not in told["family_member.name"]
+    page = files["index.html"].decode()
+    assert "Ada Byron" in page
+    assert "I never said so" in page
+    assert "Byron K" not in page
+
+
+async def test_what_the_catalogue_declares_no_longer_is_told_as_long_as_it_is_held(node):
+    subject = await somebody(node, records={}, purchases=0)
+    record, now = RecordId(new_id()), node.house.clock.now()
+    keys = (await node.house.keyring.subject_keys(DEFAULT, [subject]))[subject]
+    where = place(DEFAULT, subject, "shoe_size", record)
+    body = pack(seal_values(keys, where, {"left": b"42"}, Origin("old-crm", now, "gone")), None)
+    row = (DEFAULT, subject, "shoe_size", record, 1, now, now, None, None, None, body)
+    async with node.house.data.transaction() as connection:
+        await node.house.subjects.add(connection, records=[row])
+    files = await files_of(node, subject)
+    data = read(files)
+
+    assert data["records"]["shoe_size"][0]["values"] == {"left": 42}
+    assert data["fields"]["shoe_size.left"]["type"] == "undeclared"
+    assert data["records"]["shoe_size"][0]["origins"][0]["keep"]["until"] == "2026-04-04"  # nothing claims it
+    assert "42" in files["csv/shoe_size.csv"].decode()
+    assert "shoe_size" not in read(await files_of(node, subject, "portability"))["records"]
+
+
+async def test_portability_holds_what_was_provided_or_observed_on_consent_or_contract(sqlite_node):
+    subject = await somebody(sqlite_node)
+    files = await files_of(sqlite_node, subject, "portability")
+    data = read(files)
+
+    assert data["kind"] == "portability"
+    assert {"email", "address", "birth_date"} <= data["records"]["profile"][0]["values"].keys()
+    without = {"iban", "notes", "health_notes", "preferences", "income_band"}  # a law, ours, and no consent
+    assert not without & data["records"]["profile"][0]["values"].keys()
+    assert len(data["records"]["purchase"]) == 3
+    assert data["records"]["interaction"][0]["values"].keys() == {"channel", "direction"}
+    assert not {"offer", "health_note", "political_view", "social_post", "family_member"} & data["records"].keys()
+    assert {each["name"] for each in data["purposes"]} == {"order-fulfilment", "customer-support"}
+    assert "accesses.csv" not in files
+    for path, content in files.items():
+        assert "DE89370400440532013000" not in content.decode(), path
+
+
+async def test_portability_follows_consent(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=0)
+    await consent(sqlite_node, subject, "profiling", "profiling@1")
+    before = read(await files_of(sqlite_node, subject, "portability"))
+    sqlite_node.house.clock.advance(minutes=1)
+    await consent(sqlite_node, subject, "profiling", "profiling@1", "withdrawn")
+    after = read(await files_of(sqlite_node, subject, "portability"))
+
+    assert before["records"]["profile"][0]["values"]["income_band"] == "50-74K"
+    assert "income_band" not in after["records"]["profile"][0]["values"]
+
+
+async def test_a_label_of_a_concluding_source_is_an_inference_and_not_taken_along(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=0)
+    await buy(sqlite_node, subject, 1, source="inferred:basket")
+    access, portable = await files_of(sqlite_node, subject), await files_of(sqlite_node, subject, "portability")
+
+    assert "purchase.store" in {each["field"] for each in read(access)["inferred"]}
+    assert "purchase" not in read(portable)["records"]
+
+
+async def test_what_comes_in_later_is_not_in_the_package(node):
+    subject = await somebody(node, records={}, purchases=2)
+    content = await content_of(node, subject)
+    node.house.clock.advance(seconds=1)
+    await buy(node, subject, 2)
+
+    assert len([each async for each in records(content, "purchase")]) == 2
+
+
+async def test_the_package_is_answered_in_the_language_of_the_request(sqlite_node):
+    subject = await somebody(sqlite_node)
+    german, french, other = [await files_of(sqlite_node, subject, language=each) for each in ("de-AT", "fr", "pt")]
+
+    assert 'lang="de"' in german["index.html"].decode()
+    assert "Lieferanschrift" in german["index.html"].decode()
+    assert read(german)["language"] == "de"
+    assert read(french)["fields"]["profile.birth_date"]["title"] == "Date de naissance"
+    assert read(french)["rights"][2]["title"] == "Effacement"
+    assert french["README.txt"].decode().startswith("VOS DONNÉES\r\n")
+    assert read(other)["language"] == "en"
+
+
+async def test_a_restricted_person_is_told_so(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=0)
+    body = {"ground": "accuracy", "reason": "to be checked"}
+    assert (await sqlite_node.post("dpo", f"/v1/subjects/{subject}/restriction", body)).status_code == 201
+    files = await files_of(sqlite_node, subject)
+
+    assert read(files)["person"]["restricted_since"].startswith("2026-03-05")
+    assert "restricted since 5 March 2026" in files["index.html"].decode()
+
+
+async def test_entries_come_with_the_page_first_and_by_the_kind_of_the_request(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=1)
+    content = await content_of(sqlite_node, subject, "portability")
+    request = await request_of(sqlite_node, UUID(content.head.request.id))
+    found = [path async for path, _bytes in package_entries(sqlite_node.house, DEFAULT, subject, request)]
+
+    assert found == ["index.html", "README.txt", "data.json", "data.schema.json", "csv/profile.csv", "csv/purchase.csv"]
+
+
+@pytest.mark.parametrize("state", ["nobody", "erased", "another tenant's"])
+async def test_nobody_has_a_package_who_is_not_there(sqlite_node, state):
+    tenant = "acme" if state == "another tenant's" else "default"
+    subject = UUID(await sqlite_node.create(tenant=tenant)) if state != "nobody" else new_id()
+    if state == "erased":
+        await sqlite_node.set_state(subject, "erased")
+
+    with pytest.raises(NotFound) as caught:
+        await content_of(sqlite_node, subject)
+    assert caught.value.code == "subject-not-found"
+
+
+async def test_of_a_thousand_purchases_only_some_are_in_memory_at_a_time(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=1_000)
+    content = await content_of(sqlite_node, subject)
+    tracemalloc.start()
+    try:
+        size = sum([len(piece) async for piece in data_file(content)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert size > 500_000
+    assert peak < 5_000_000
+
+
+async def test_the_day_of_the_end_moves_with_the_last_contact(sqlite_place):
+    clock = FixedClock()
+    async with sqlite_place.node(clock) as node:
+        subject = await somebody(node, records={}, purchases=0)
+        first = await _keep(node, subject, "email")
+        clock.advance(days=100)
+        await buy(node, subject, 1)
+        later = await _keep(node, subject, "email")
+
+    assert first == {"until": "2029-03-05", "purpose": "order-fulfilment", "moves": True}
+    assert later["until"] == (clock.now() + timedelta(days=1096)).date().isoformat()  # three years, one of them 2028
+
+
+async def test_a_law_keeps_a_value_only_of_somebody_whom_it_concerns(sqlite_node):
+    subject = UUID(await sqlite_node.create({"name": "Ada Lovelace"}))
+    without = await _keep(sqlite_node, subject, "name")
+    await buy(sqlite_node, subject, 1)
+    with_purchase = await _keep(sqlite_node, subject, "name")
+
+    assert without["purpose"] == "order-fulfilment"
+    assert with_purchase == {"until": "2036-03-05", "purpose": "accounting", "moves": False}
+
+
+async def _keep(node, subject, field):
+    data = read(await files_of(node, subject))
+    (keep,) = [each["keep"] for each in data["records"]["profile"][0]["origins"] if field in each["fields"]]
+    return keep
+
+
+async def test_where_a_law_keeps_a_value_longest_the_package_tells_the_day_that_an_erasure_keeps_it_until(
+    sqlite_node, clock
+):
+    subject = await somebody(sqlite_node)
+    clock.advance(days=400)
+    await buy(sqlite_node, subject, 1)
+    preview = (await sqlite_node.call("dpo", "GET", f"/v1/subjects/{subject}/erasure:preview")).json()
+    kept = {(line["field"], line["purpose"]): line["until"] for line in preview["kept"]}
+    data = read(await files_of(sqlite_node, subject))
+    told = {}
+    for collection, each in ((name, record) for name, found in data["records"].items() for record in found):
+        for origin in each["origins"]:
+            for field in origin["fields"]:
+                key = f"{collection}.{field}", origin["keep"]["purpose"]
+                told[key] = max(told.get(key, ""), origin["keep"]["until"] or "")
+    both = kept.keys() & told.keys()
+    assert {("profile.name", "accounting"), ("purchase.amount", "accounting")} <= both
+    assert {each: told[each] for each in both} == {each: kept[each] for each in both}

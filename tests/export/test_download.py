@@ -1,0 +1,310 @@
+"""A package is fetched by whoever may, in one piece, on record before its first byte, and while it lasts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from base64 import b64encode
+from uuid import uuid4
+
+import pytest
+
+from tests.export.made_up import CONTENT, DEFAULT, approved, built, change, made_up_entries, request_of
+from tests.vaults import OTHER, problem
+from vault.access.callers import the_person
+from vault.crypto import age
+from vault.errors import CannotOpen, Denied, Gone, InvalidInput, NotFound
+from vault.export import build
+from vault.export.build import build_package
+from vault.export.download import open_package
+from vault.export.store import drop_packages, expire_packages
+from vault.export.verify import check_archive
+from vault.http.middleware import Deadline
+from vault.ids import SubjectId
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def content(monkeypatch):
+    monkeypatch.setattr(build, "package_entries", made_up_entries)
+
+
+def at(request, verb=""):
+    return f"/v1/requests/{request}/package{verb}"
+
+
+async def test_it_comes_as_a_file_that_nobody_keeps_on_the_way(node):
+    _subject, request = await built(node)
+    got = await node.call("dpo", "GET", at(request))
+    assert got.status_code == 200
+    assert check_archive(io.BytesIO(got.content)).sound
+    assert got.headers["content-type"] == "application/zip"
+    assert got.headers["content-disposition"] == f'attachment; filename="access-{request}.zip"'
+    assert got.headers["cache-control"] == "no-store"
+    assert got.headers["content-length"] == str(len(got.content))
+    digest = b64encode(hashlib.sha256(got.content).digest()).decode()
+    assert got.headers["content-digest"] == f"sha-256=:{digest}:"
+
+
+async def test_each_download_is_one_entry(sqlite_node):
+    subject, request = await built(sqlite_node)
+    async with sqlite_node.new_entries() as made:
+        for _ in range(2):
+            await sqlite_node.call("dpo", "GET", at(request))
+    said = [(each.action, each.decision, each.target, each.principal_name) for each in made]
+    assert said == [("download-package", "allowed", request, "dpo")] * 2
+    assert {each.subjects for each in made} == {(await sqlite_node.pseudonym(subject),)}
+
+
+async def test_the_entry_is_durable_before_the_first_byte(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    before = await sqlite_node.count()
+    got = await open_package(sqlite_node.house, await sqlite_node.caller("dpo"), request)
+    assert await sqlite_node.count() == before + 1
+    assert await anext(got.stream)
+
+
+async def test_without_the_log_there_is_no_package(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    await sqlite_node.sql("ALTER TABLE audit_entry RENAME TO gone")
+    problem(await sqlite_node.call("dpo", "GET", at(request)), 503, "audit-unavailable")
+
+
+async def test_to_a_passphrase_it_comes_encrypted(sqlite_node, monkeypatch):
+    monkeypatch.setattr(age, "WORK_FACTOR", 10)
+    monkeypatch.setattr(age.begin, "__kwdefaults__", {"work_factor": 10})
+    _subject, request = await built(sqlite_node)
+    async with sqlite_node.new_entries() as made:
+        got = await sqlite_node.post("dpo", at(request, ":download"), {"passphrase": PASSPHRASE})
+    assert got.status_code == 200
+    assert len(made) == 1
+    assert got.headers["content-disposition"].endswith('.zip.age"')
+    assert got.headers["content-length"] == str(len(got.content))
+    assert "content-digest" not in got.headers
+    opened = b"".join(age.decrypt(io.BytesIO(got.content), PASSPHRASE))
+    assert check_archive(io.BytesIO(opened)).sound
+
+
+async def test_a_passphrase_that_is_too_short_or_long_is_refused_and_never_repeated(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    for passphrase in ("", "too short", "x" * 1_500):
+        async with sqlite_node.new_entries() as made:
+            refused = await sqlite_node.post("dpo", at(request, ":download"), {"passphrase": passphrase})
+        problem(refused, 422, "invalid-passphrase")
+        assert not passphrase or passphrase not in refused.text
+        assert [(each.decision, each.code) for each in made] == [("failed", "invalid-passphrase")]
+
+
+@pytest.mark.parametrize("character", ["\n", "\u0000", "\u001b", "\u007f", "\u2028", "\u200b", "\u202e", "\ufeff"])
+async def test_a_passphrase_that_nobody_can_see_or_type_is_refused(character):
+    """``age -d`` reads one line: a file to such a passphrase would never open again."""
+    with pytest.raises(InvalidInput) as refused:
+        await age.begin(f"correct horse{character}battery", work_factor=10)
+    assert refused.value.code == "invalid-passphrase"
+    assert await age.begin("korrekt pferd \u00e4\u00df \u6b63\u78ba", work_factor=10)
+
+
+# ---- Who may not -----------------------------------------------------------------------------------------------------
+
+
+async def test_no_other_role_gets_it(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    roles = ("sales", "support", "marketing", "operator", "stranger")
+    async with sqlite_node.new_entries() as made:
+        for role in roles:
+            problem(await sqlite_node.call(role, "GET", at(request)), 403, "not-granted")
+    assert [(each.action, each.decision) for each in made] == [("download-package", "denied")] * len(roles)
+
+
+async def test_a_link_alone_opens_nothing(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    problem(await sqlite_node.call(None, "GET", at(request)), 401, "not-authenticated")
+
+
+async def test_another_tenant_is_told_what_it_is_told_of_nothing(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    theirs = problem(await sqlite_node.call("dpo", "GET", at(request), tenant=OTHER), 404, "request-not-found")
+    nothing = problem(await sqlite_node.call("dpo", "GET", at(uuid4()), tenant=OTHER), 404, "request-not-found")
+    differ = {"audit", "request_id"}
+    assert {k: v for k, v in theirs.items() if k not in differ} == {k: v for k, v in nothing.items() if k not in differ}
+
+
+async def test_a_person_gets_their_own_and_nobody_elses(sqlite_node):
+    subject, request = await built(sqlite_node)
+    other, _theirs = await built(sqlite_node, profile={"name": "Somebody else"})
+    me = the_person(DEFAULT, "test")
+    got = await open_package(sqlite_node.house, me, request, person=SubjectId(subject))
+    assert check_archive(io.BytesIO(b"".join([piece async for piece in got.stream]))).sound
+    async with sqlite_node.new_entries() as made:
+        with pytest.raises(NotFound):
+            await open_package(sqlite_node.house, me, request, person=SubjectId(other))
+    assert [(each.decision, each.code) for each in made] == [("failed", "request-not-found")]
+
+
+async def test_without_a_session_a_person_has_no_right_of_their_own(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    with pytest.raises(Denied):
+        await open_package(sqlite_node.house, the_person(DEFAULT, "test"), request)
+
+
+# ---- When there is none ----------------------------------------------------------------------------------------------
+
+
+async def test_before_it_is_ready_it_is_told_so(sqlite_node):
+    request = await approved(sqlite_node, await sqlite_node.create())
+    async with sqlite_node.new_entries() as made:
+        problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
+    assert [(each.decision, each.code, each.target) for each in made] == [("failed", "package-not-ready", request)]
+
+
+async def test_of_another_kind_of_request_there_is_none(sqlite_node):
+    request = await approved(sqlite_node, await sqlite_node.create(), "erasure")
+    problem(await sqlite_node.call("dpo", "GET", at(request)), 404, "no-package")
+
+
+async def test_once_its_time_is_over_nobody_gets_it_swept_or_not(sqlite_node, clock):
+    _subject, request = await built(sqlite_node)
+    assert (await sqlite_node.call("dpo", "GET", at(request))).status_code == 200
+    clock.advance(days=14)
+    async with sqlite_node.new_entries() as made:
+        problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
+        assert await expire_packages(sqlite_node.house) == 1
+        problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
+    assert [(each.decision, each.code) for each in made] == [("failed", "package-expired")] * 2
+
+
+async def test_a_request_that_was_taken_back_gives_none_out(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    for state in ("received", "in_review", "rejected", "cancelled", "expired"):
+        await change(sqlite_node, request, state=state)
+        problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
+
+
+async def test_a_reopened_request_does_not_give_out_what_an_earlier_verification_opened(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    await change(sqlite_node, request, run=1, verification=None)
+    problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
+
+
+async def test_after_an_erasure_it_is_gone(sqlite_node):
+    subject, request = await built(sqlite_node)
+    async with sqlite_node.house.data.transaction() as connection:
+        await drop_packages(connection, DEFAULT, SubjectId(subject))
+    problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
+
+
+async def test_without_the_persons_keys_it_is_gone(sqlite_node):
+    subject, request = await built(sqlite_node)
+    await sqlite_node.house.keyring.destroy_subject_keys(DEFAULT, [SubjectId(subject)])
+    problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
+
+
+# ---- What lies there was changed -------------------------------------------------------------------------------------
+
+
+async def _pieces(node, request):
+    asked = await request_of(node, request)
+    return asked.package, await node.sql(
+        "SELECT number, body FROM package_chunk WHERE package_id = :id ORDER BY number", id=asked.package
+    )
+
+
+async def _put(node, package, number, body):
+    await node.sql(
+        "UPDATE package_chunk SET body = :body WHERE package_id = :id AND number = :number",
+        body=body, id=package, number=number,
+    )  # fmt: skip
+
+
+async def _read(node, request):
+    got = await open_package(node.house, await node.caller("dpo"), request)
+    return [piece async for piece in got.stream]
+
+
+async def test_two_pieces_swapped_do_not_open(node):
+    _subject, request = await built(node)
+    package, pieces = await _pieces(node, request)
+    await _put(node, package, 1, pieces[2].body)
+    await _put(node, package, 2, pieces[1].body)
+    with pytest.raises(CannotOpen):
+        await _read(node, request)
+
+
+async def test_a_piece_of_another_package_of_the_same_person_does_not_open(sqlite_node):
+    subject, request = await built(sqlite_node)
+    second = await approved(sqlite_node, subject, "portability")
+    await build_package(sqlite_node.house, DEFAULT, second)
+    _package, pieces = await _pieces(sqlite_node, request)
+    package, _others = await _pieces(sqlite_node, second)
+    await _put(sqlite_node, package, 1, pieces[1].body)
+    with pytest.raises(CannotOpen):
+        await _read(sqlite_node, second)
+
+
+async def test_a_package_from_whose_end_pieces_were_taken_does_not_open(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    package, pieces = await _pieces(sqlite_node, request)
+    for left in range(len(pieces) - 1, 0, -1):
+        await sqlite_node.sql("DELETE FROM package_chunk WHERE package_id = :id AND number >= :n", id=package, n=left)
+        with pytest.raises(Gone):
+            await _read(sqlite_node, request)
+        await sqlite_node.sql("UPDATE package SET chunks = :n WHERE id = :id", id=package, n=left)
+        with pytest.raises(CannotOpen):
+            await _read(sqlite_node, request)
+
+
+async def test_damage_is_on_record_and_nothing_is_shown(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    package, pieces = await _pieces(sqlite_node, request)
+    await _put(sqlite_node, package, 0, bytes(pieces[0].body)[:-1] + b"\0")
+    async with sqlite_node.new_entries() as made:
+        problem(await sqlite_node.call("dpo", "GET", at(request)), 500, "cannot-open")
+    assert [(each.decision, each.code) for each in made] == [("failed", "cannot-open")]
+
+
+async def test_another_persons_request_that_was_made_to_point_at_it_gives_nothing(sqlite_node):
+    _subject, request = await built(sqlite_node)
+    other = await approved(sqlite_node, await sqlite_node.create({"name": "Somebody else"}), state="completed")
+    await change(sqlite_node, other, package=(await request_of(sqlite_node, request)).package)
+    problem(await sqlite_node.call("dpo", "GET", at(other)), 409, "package-not-ready")
+
+
+# ---- Slow readers ----------------------------------------------------------------------------------------------------
+
+
+async def _through(app, seconds):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    scope = {"type": "http", "request_id": "r", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+    await Deadline(app, seconds=seconds)(scope, receive, send)
+    return sent
+
+
+async def test_a_long_answer_may_take_long_as_long_as_it_goes_on():
+    async def slow(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(8):
+            await asyncio.sleep(0.05)
+            await send({"type": "http.response.body", "body": b"x", "more_body": number < 7})
+
+    assert len(await _through(slow, 0.2)) == 9
+
+
+async def test_an_answer_that_stands_still_is_given_up():
+    async def stuck(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(60)
+
+    assert await _through(stuck, 0.05) == ["http.response.start"]
+
+
+def test_the_content_is_larger_than_a_few_pieces():
+    assert sum(map(len, CONTENT.values())) > 2 * 256 * 1024

@@ -1,0 +1,68 @@
+"""A package tells of all that is kept, what is over and held or waits for somebody too; not of what is about to go."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+from tests.export.customer import files_of
+from tests.retention.ended import Desk, generalised, policies
+from vault.catalogue.model import Scope
+from vault.consent.state import Held
+
+REVIEWED = '[limit.phones]\nmost = "P1Y"\nsince = "collected"\nfields = ["phone"]\nreason = "r"\nthen = "review"\n'
+OVER = date(2029, 3, 6)
+"""The day after the last on which anything claims the profile."""
+
+
+async def told(desk, subject, kind="access", **how):
+    data = json.loads((await files_of(desk.node, subject, kind, **how))["data.json"])
+    (record,) = data["records"].get("profile") or ({"values": {}, "origins": []},)
+    keeps = {name: each["keep"] for each in record["origins"] for name in each["fields"]}
+    return data, record["values"], keeps
+
+
+async def test_what_is_over_and_goes_with_the_next_sweep_is_left_out(sqlite_node, clock):
+    desk = await Desk.at(sqlite_node, clock)
+    ada = await desk.person()
+    desk.on(date(2029, 3, 5))
+    data, values, keeps = await told(desk, ada)
+    assert (data["counts"]["values"], len(values)) == (6, 6)
+    assert keeps["name"]["until"] == "2029-03-05"
+    desk.on(OVER)
+    data, values, _keeps = await told(desk, ada)
+    assert (data["counts"]["values"], values) == (0, {})
+
+
+async def test_what_is_held_or_waits_for_somebody_is_told(sqlite_node, clock):
+    desk = await Desk.at(sqlite_node, clock, policies(REVIEWED))
+    ada = await desk.person()
+    await desk.hold(ada, Held(b"h" * 16, "legal-claims", names=("profile.email",)))
+    desk.on(OVER)
+    _data, values, keeps = await told(desk, ada)
+    assert values == {"email": "ada@example.org", "phone": "+442079460123"}
+    assert keeps["email"] == {"until": None, "purpose": "legal-claims", "moves": False}
+    assert keeps["phone"]["until"] == "2027-03-05"
+
+
+async def test_what_was_generalised_is_told_as_it_was_kept(sqlite_node, clock):
+    desk = await Desk.at(sqlite_node, clock)
+    ada = await desk.person()
+    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    desk.on(OVER)
+    _data, values, keeps = await told(desk, ada)
+    assert values == {"birth_date.year": 1985}
+    assert keeps["birth_date.year"]["until"] == "2036-03-05"
+
+
+async def test_what_was_generalised_goes_along_and_is_asked_for_as_its_field(sqlite_node, clock):
+    desk = await Desk.at(sqlite_node, clock)
+    ada = await desk.person()
+    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    _data, values, _keeps = await told(desk, ada, "portability")
+    assert values["birth_date.year"] == 1985
+    for scope in (Scope(fields=("profile.birth_date",)), Scope(purposes=("service-analytics",))):
+        _data, values, _keeps = await told(desk, ada, scope=scope)
+        assert values["birth_date.year"] == 1985
+    _data, values, _keeps = await told(desk, ada, scope=Scope(fields=("profile.name",)))
+    assert values == {"name": "Ada Lovelace"}

@@ -1,0 +1,85 @@
+"""Whoever is killed while a package is built loses nothing: the next try ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+
+from tests.export.made_up import CONTENT, approved, request_of
+from tests.jobs.killing import Killable
+from tests.support import FixedClock
+from tests.vaults import Node, fresh_place
+from vault.bootstrap import open_vault
+from vault.export.download import open_package
+from vault.export.verify import check_archive
+
+STEPS = "tests.export.made_up:MADE_UP"
+AFTERWARDS = (
+    "build-package.before#1", "build-package.after#1", "announce-package.before#1", "data.commit#1", "data.committed#1",
+    "announce-package.after#1",
+)  # fmt: skip
+"""Points of a run that finds the package built."""
+
+
+async def _begun(place):
+    async with place.node(FixedClock()) as node:
+        return await approved(node, await node.create())
+
+
+async def _check(place, request):
+    """See that there is one whole package, and one audit entry that tells of it."""
+    async with open_vault(place.folder, clock=FixedClock(), **place.urls) as vault:
+        node = Node(vault, place)
+        ((packages,),) = await node.sql("SELECT count(*) FROM package")
+        ((chunks,),) = await node.sql("SELECT count(*) FROM package_chunk")
+        ((expected,),) = await node.sql("SELECT chunks FROM package")
+        assert (packages, chunks) == (1, expected)
+        got = await open_package(node.house, await node.caller("dpo"), request)
+        signed = check_archive(io.BytesIO(b"".join([piece async for piece in got.stream])))
+        assert signed.sound
+        assert len(signed.document["entries"]) == len(CONTENT)
+        told = [each for each in await node.entries() if each.action == "build-package" and each.decision == "allowed"]
+        assert [(each.target, str(each.id)) for each in told] == [(request, signed.document["audit"])]
+        asked = await request_of(node, request)
+        assert asked.package is not None
+        assert asked.state == "in_progress"
+
+
+def test_killed_at_every_point_one_after_the_other_it_is_built_all_the_same(request, tmp_path):
+    first, place = (fresh_place("sqlite", request, tmp_path / name) for name in ("first", "second"))
+    points = asyncio.run(Killable(first, STEPS, asyncio.run(_begun(first))).points())
+    whole = points.index("build-package.after#1")
+    assert whole >= 10, points
+    job = Killable(place, STEPS, asyncio.run(_begun(place)))
+    for point in points[:whole]:  # each try throws away what the one before left, so it passes the same points
+        assert asyncio.run(job.killed_at(point)), point
+    asyncio.run(_check(place, job.id))
+    for point in AFTERWARDS:
+        assert asyncio.run(job.killed_at(point)), point
+    asyncio.run(job.run())
+    asyncio.run(_check(place, job.id))
+
+
+def test_killed_on_postgresql_too(request, tmp_path):
+    place = fresh_place("postgresql", request, tmp_path)
+    job = Killable(place, STEPS, asyncio.run(_begun(place)))
+    for point in ("data.committed#3", "data.commit#4"):  # one after the other, over the same vault
+        assert asyncio.run(job.killed_at(point))
+    asyncio.run(job.run())
+    asyncio.run(_check(place, job.id))
+
+
+async def _left(place):
+    async with open_vault(place.folder, clock=FixedClock(), **place.urls) as vault:
+        ((state,),) = await Node(vault, place).sql("SELECT state FROM package")
+        ((left,),) = await Node(vault, place).sql("SELECT count(*) FROM package_chunk")
+    return state, left
+
+
+def test_whoever_was_killed_left_pieces_that_the_next_try_throws_away(sqlite_place):
+    job = Killable(sqlite_place, STEPS, asyncio.run(_begun(sqlite_place)))
+    assert asyncio.run(job.killed_at("data.commit#4"))
+    state, left = asyncio.run(_left(sqlite_place))
+    assert (state, left > 0) == ("building", True)
+    asyncio.run(job.run())
+    asyncio.run(_check(sqlite_place, job.id))

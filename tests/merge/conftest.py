@@ -1,6 +1,0 @@
-"""Whole vaults for the tests of merging, some of which write letters."""
-
-from tests.operations.identity.conftest import inbox, mailing
-from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
-
-__all__ = ["inbox", "mailing", "node", "place", "postgres_place", "sqlite_node", "sqlite_place"]

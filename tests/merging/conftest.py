@@ -1,0 +1,6 @@
+"""Whole vaults for the tests of merging, some of which write letters."""
+
+from tests.identity.conftest import inbox, mailing
+from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
+
+__all__ = ["inbox", "mailing", "node", "place", "postgres_place", "sqlite_node", "sqlite_place"]

@@ -1,0 +1,177 @@
+"""Whenever a merge is cut off, nothing is lost, and the same call ends it."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import pytest
+
+from tests.merging.test_merge import ADA, TWIN, buy, merge, purchases, read
+from tests.vaults import problem
+from vault.crypto.keyring import Keyring
+from vault.errors import Unavailable
+from vault.ids import TenantId
+from vault.merging.merge import finish_merges
+from vault.storage.database import Database
+
+
+class Cut(Exception):
+    """The process dies here."""
+
+
+def cut(monkeypatch, owner, name, *, error=Cut, after=False):
+    """Let a step end in an error once: before its work, or right after it."""
+    real = getattr(owner, name)
+
+    async def broken(*args, **kwargs):
+        monkeypatch.setattr(owner, name, real)
+        if after:
+            await real(*args, **kwargs)
+        raise error("cut off")
+
+    monkeypatch.setattr(owner, name, broken)
+
+
+async def two(node):
+    survivor, duplicate = await node.create({"name": ADA["name"]}), await node.create(TWIN)
+    await buy(node, duplicate)
+    return survivor, duplicate
+
+
+async def is_whole(node, survivor, duplicate):
+    """Check that the merge is done to its end, and that nothing is missing."""
+    found = await read(node, survivor, "name", "email", "phone")
+    assert found == {"name": ADA["name"], "email": TWIN["email"], "phone": TWIN["phone"]}
+    assert len(await purchases(node, survivor)) == 1
+    assert await keys_of(node, duplicate) == 0
+    assert len(await node.sql("SELECT 1 FROM subject_alias WHERE alias_id = :id", id=UUID(duplicate))) == 1
+    merges = [each for each in await node.entries() if each.action == "merge" and each.decision == "allowed"]
+    assert len(merges) == 1
+
+
+async def keys_of(node, subject):
+    return len(await node.sql("SELECT 1 FROM data_key WHERE subject_id = :id", keystore=True, id=UUID(subject)))
+
+
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [("records", "all_records"), ("run", "take_away"), ("run", "lead_to"), ("run", "carry_consents")],
+)
+async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
+    from vault.merging import merge as run
+    from vault.merging import reseal as records
+
+    survivor, duplicate = await two(node)
+    cut(monkeypatch, {"records": records, "run": run}[module], step, after=True)
+    assert (await merge(node, survivor, duplicate)).status_code == 500
+    assert await read(node, duplicate, "email") == {"email": TWIN["email"]}
+    assert await read(node, survivor, "name") == {"name": ADA["name"]}
+    assert await keys_of(node, duplicate) == 1
+    assert (await merge(node, survivor, duplicate)).status_code == 201
+    await is_whole(node, survivor, duplicate)
+
+
+async def test_cut_off_at_the_commit_nothing_has_happened(node, monkeypatch):
+    from vault.audit.log import Ledger
+
+    survivor, duplicate = await two(node)
+    cut(monkeypatch, Ledger, "append_in", error=Unavailable)
+    problem(await merge(node, survivor, duplicate), 503, "unavailable")
+    assert await read(node, duplicate, "email") == {"email": TWIN["email"]}
+    assert (await merge(node, survivor, duplicate)).status_code == 201
+    await is_whole(node, survivor, duplicate)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_cut_off_at_the_destruction_the_same_call_ends_it(node, monkeypatch, after):
+    survivor, duplicate = await two(node)
+    cut(monkeypatch, Keyring, "destroy_subject_keys", error=Unavailable, after=after)
+    problem(await merge(node, survivor, duplicate), 503, "unavailable")
+    assert await keys_of(node, duplicate) == (0 if after else 1)
+    problem(await node.read("dpo", duplicate, ["name"], "subject-rights"), 404, "subject-not-found")
+    assert (await merge(node, survivor, duplicate)).status_code == 200
+    await is_whole(node, survivor, duplicate)
+
+
+async def test_cut_off_between_commit_and_destruction_another_merge_ends_it(node, monkeypatch):
+    survivor, duplicate = await two(node)
+    cut(monkeypatch, Keyring, "destroy_subject_keys")
+    assert (await merge(node, survivor, duplicate)).status_code == 500
+    assert await keys_of(node, duplicate) == 1
+    others = await node.create(), await node.create()
+    assert (await merge(node, *others)).status_code == 201
+    assert await keys_of(node, duplicate) == 0
+
+
+async def test_a_later_run_finishes_what_was_lost(node, monkeypatch):
+    survivor, duplicate = await two(node)
+    cut(monkeypatch, Keyring, "destroy_subject_keys")
+    await merge(node, survivor, duplicate)
+    assert await finish_merges(node.house, TenantId("default")) == 1
+    await is_whole(node, survivor, duplicate)
+
+
+async def test_two_at_once_make_one_merge(node):
+    survivor, duplicate = await two(node)
+    answers = await asyncio.gather(*(merge(node, survivor, duplicate) for _ in range(4)))
+    assert sorted(each.status_code for each in answers)[:3] == [200, 200, 200]
+    assert max(each.status_code for each in answers) == 201
+    await is_whole(node, survivor, duplicate)
+
+
+async def test_two_that_contradict_each_other_do_not_lose_anybody(node):
+    one, other = await two(node)
+    answers = await asyncio.gather(merge(node, one, other), merge(node, other, one))
+    assert sorted(each.status_code for each in answers) == [201, 404]
+    (survivor,) = [each.json()["id"] for each in answers if each.status_code == 201]
+    assert len(await purchases(node, survivor)) == 1
+    assert (await read(node, survivor, "email"))["email"] == TWIN["email"]
+
+
+async def test_what_arrives_during_a_merge_is_refused_or_comes_along(node):
+    survivor, duplicate = await two(node)
+    body = {"fields": {"order": "1"}, "purpose": "order-fulfilment"}
+    path = f"/v1/subjects/{duplicate}/records/purchase"
+    arriving = [node.post("sales", path, body) for _ in range(10)]
+    merged, *answers = await asyncio.gather(merge(node, survivor, duplicate), *arriving)
+    assert merged.status_code == 201
+    written = sum(each.status_code == 201 for each in answers)
+    assert {each.status_code for each in answers} <= {201, 404}
+    assert len(await purchases(node, survivor)) == 1 + written
+    assert await node.sql("SELECT 1 FROM record WHERE subject_id = :id", id=UUID(duplicate)) == []
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_done(node, monkeypatch):
+    survivor, duplicate = await two(node)
+    real = Database.transaction
+    lost = []
+
+    def losing(self):
+        from contextlib import asynccontextmanager
+
+        @asynccontextmanager
+        async def opened():
+            async with real(self) as connection:
+                yield connection
+            if not lost and self is node.house.data:
+                lost.append(True)
+                raise Unavailable("the answer to the commit is lost")
+
+        return opened()
+
+    monkeypatch.setattr(Database, "transaction", losing)
+    problem(await merge(node, survivor, duplicate), 503, "unavailable")
+    assert (await merge(node, survivor, duplicate)).status_code == 200
+    await is_whole(node, survivor, duplicate)
+
+
+async def test_the_same_call_under_its_key_ends_a_merge_whose_keys_were_left(node, monkeypatch):
+    """An app that is told 503 sends the same call with the same key: it must not be told that all is done."""
+    survivor, duplicate = await two(node)
+    key = {"Idempotency-Key": "merge-1"}
+    cut(monkeypatch, Keyring, "destroy_subject_keys", error=Unavailable)
+    problem(await merge(node, survivor, duplicate, headers=key), 503, "unavailable")
+    assert await keys_of(node, duplicate) == 1
+    assert (await merge(node, survivor, duplicate, headers=key)).status_code == 201
+    await is_whole(node, survivor, duplicate)

@@ -1,0 +1,158 @@
+"""Who might be one is proposed by names of fields and a score, and never by a value."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.merging.test_merge import merge
+from tests.vaults import ADA, OTHER, problem
+from vault.access.callers import at_the_console
+from vault.merging.duplicates import STEPS, find_pairs
+from vault.subjects.tables import BLIND_INDEX
+
+
+async def proposed(node, subject, role="dpo"):
+    answer = await node.post(role, f"/v1/subjects/{subject}:duplicates")
+    assert answer.status_code == 200, answer.text
+    return {each["id"]: (each["score"], each["matched"]) for each in answer.json()["results"]}
+
+
+async def test_who_shares_an_address_is_proposed(node):
+    one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"})
+    other = await node.create({"name": "A. L.", "email": "ADA@example.org"})
+    await node.create({"name": "Charles Babbage", "email": "charles@example.org"})
+    assert await proposed(node, one) == {other: (85, ["email"])}
+    assert await proposed(node, other) == {one: (85, ["email"])}
+
+
+async def test_more_that_matches_makes_it_likelier(node):
+    one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"})
+    both = await node.create({"name": "A. L.", "email": "ada@example.org", "phone": "+442079460123"})
+    phone = await node.create({"name": "A. L.", "phone": "+442079460123"})
+    found = await proposed(node, one)
+    assert list(found) == [both, phone]
+    assert found[both] == (96, ["email", "phone"])
+    assert found[phone] == (75, ["phone"])
+
+
+async def test_the_same_value_in_another_field_of_the_kind_counts(node):
+    one = await node.create({"name": "Ada", "email": "ada@example.org"})
+    other = await node.create_fully(email="new@example.org", email_secondary="ada@example.org")
+    assert await proposed(node, one) == {other: (85, ["email"])}
+    assert await proposed(node, other) == {one: (85, ["email_secondary"])}
+
+
+async def test_a_name_proposes_nobody_and_a_name_with_a_birthday_does(node):
+    born = {"birth_date": "1985-12-10"}
+    one = await node.create_fully(name="Ada Lovelace", **born)
+    await node.create_fully(name="Ada Lovelace", birth_date="1985-12-11")
+    await node.create_fully(name="Charles Babbage", **born)
+    twin = await node.create_fully(name="Ada Lovelace", **born)
+    assert await proposed(node, one) == {twin: (64, ["name", "birth_date"])}
+
+
+async def test_digests_that_were_cut_short_propose_no_false_friends(node):
+    """People of other birthdays share a cut digest: here all of them do."""
+    one = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
+    other = await node.create_fully(name="Ada Lovelace", birth_date="1990-01-02")
+    digests = {bytes(row[0]) for row in await node.sql("SELECT digest FROM blind_index") if len(row[0]) == 2}
+    assert len(digests) == 2
+    async with node.house.data.transaction() as connection:
+        index_keys = await node.house.keyring.index_keys((await node.caller("dpo")).tenant)
+        for subject in (one, other):
+            there = {bytes(row[0]) for row in await _digests(connection, subject)}
+            for digest in digests - there:
+                row = ("default", digest, UUID(subject), UUID(subject), index_keys.version)
+                await node.house.data.bulk(connection, BLIND_INDEX, [row])
+    assert await proposed(node, one) == {}
+
+
+async def _digests(connection, subject):
+    from sqlalchemy import select
+
+    return (
+        await connection.execute(select(BLIND_INDEX.c.digest).where(BLIND_INDEX.c.subject_id == UUID(subject)))
+    ).all()
+
+
+async def test_nobody_who_is_restricted_or_merged_is_proposed_or_looked_at(node):
+    one, restricted, gone = [await node.create(dict(ADA)) for _ in range(3)]
+    other = await node.create({"name": "Somebody"})
+    assert (await merge(node, other, gone)).status_code == 201
+    await node.set_state(restricted, "restricted")
+    assert list(await proposed(node, one)) == [other]
+    problem(await node.post("dpo", f"/v1/subjects/{restricted}:duplicates"), 403, "restricted")
+    problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
+
+
+async def test_other_tenants_are_not_looked_at(node):
+    one = await node.create(dict(ADA))
+    theirs = await node.create(dict(ADA), tenant=OTHER)
+    assert await proposed(node, one) == {}
+    problem(await node.post("dpo", f"/v1/subjects/{theirs}:duplicates"), 404, "subject-not-found")
+
+
+@pytest.mark.parametrize("role", ["sales", "support", "operator", "stranger"])
+async def test_only_who_may_merge_looks(node, role):
+    one = await node.create(dict(ADA))
+    problem(await node.post(role, f"/v1/subjects/{one}:duplicates"), 403, "not-granted")
+
+
+async def test_no_value_is_told_and_the_log_names_fields_and_people(node):
+    one, other = await node.create(dict(ADA)), await node.create(dict(ADA))
+    async with node.new_entries() as entries:
+        answer = await node.post("dpo", f"/v1/subjects/{one}:duplicates")
+    assert not any(value in answer.text for value in (ADA["email"], ADA["name"], ADA["phone"], ADA["birth_date"]))
+    (made,) = entries
+    assert (made.action, made.decision) == ("find-duplicates", "allowed")
+    assert "profile.email.clear" in made.matched
+    assert made.subjects == (await node.pseudonym(one), await node.pseudonym(other))
+    assert answer.json()["audit"] == str(made.id)
+
+
+async def test_all_pairs_of_a_tenant_are_found_in_steps(node):
+    one, other = await node.create(dict(ADA)), await node.create(dict(ADA))
+    third = await node.create({"name": "Charles Babbage", "phone": "+442079460987"})
+    fourth = await node.create({"name": "C. Babbage", "phone": "+442079460987"})
+    for name in ("Ida", "Ivy", "Ian"):
+        await node.create({"name": name})
+    steps = [step async for step in find_pairs(node.house, at_the_console())]
+    assert len(steps) == STEPS
+    pairs = {frozenset((str(pair.one), str(pair.other))): pair.matched for step in steps for pair in step}
+    assert set(pairs) == {frozenset((one, other)), frozenset((third, fourth))}
+    assert pairs[frozenset((third, fourth))] == ("phone",)
+    assert len([pair for step in steps for pair in step]) == 2
+
+
+def test_the_command_lists_pairs_and_merges_them(sqlite_place, monkeypatch, tmp_path):
+    import asyncio
+
+    from typer.testing import CliRunner
+
+    from vault.cli import app
+
+    async def make():
+        async with sqlite_place.node() as node:
+            return [await node.create(dict(ADA)) for _ in range(2)]
+
+    people = asyncio.run(make())
+    monkeypatch.chdir(tmp_path)
+
+    def cdv(*arguments):
+        env = {"CDV_VAULT": str(sqlite_place.folder)}
+        return CliRunner().invoke(app, ["subjects", *arguments], env=env, prog_name="cdv")
+
+    done = cdv("duplicates", "--json")
+    assert done.exit_code == 0, done.output
+    (pair,) = json.loads(done.stdout)
+    assert {pair["one"], pair["other"]} == set(people)
+    assert ADA["email"] not in cdv("duplicates").output
+    done = cdv("merge", *people, "--evidence", "ticket 4711", "--yes", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["id"]) == (0, people[0]), done.output
+    assert "one already" in cdv("merge", *people, "--evidence", "ticket 4711", "--yes").stderr
+    assert json.loads(cdv("duplicates", "--json").stdout) == []
+    refused = cdv("merge", people[0], people[0], "--evidence", "x", "--yes")
+    assert (refused.exit_code, "themselves" in refused.stderr) == (1, True)

@@ -1,0 +1,170 @@
+"""What both had said goes along, with its evidence, and a merge only narrows."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.imports.test_consents_call import YES, bring
+from tests.merging.test_merge import merge
+from vault.consent.append import compare
+from vault.consent.state import fold, unpack
+from vault.ids import SubjectId
+
+GIVEN = {key: value for key, value in YES.items() if key != "occurred_at"}
+
+
+async def say(node, subject, decision="given", **more):
+    body = {**GIVEN, **more} if decision == "given" else {"purpose": "direct-marketing", "decision": decision}
+    done = await node.post("support", f"/v1/subjects/{subject}/consents", body)
+    assert done.status_code == 201, done.text
+    return done.json()["id"]
+
+
+async def restrict(node, subject):
+    done = await node.post("dpo", f"/v1/subjects/{subject}/restriction", {"ground": "accuracy"})
+    assert done.status_code == 201, done.text
+
+
+async def code(node, subject, role="marketing", purpose="direct-marketing", field="name"):
+    answer = (await node.read(role, subject, [field], purpose)).json()
+    refused = answer["denied"].get(field) if "denied" in answer else None
+    return "read" if field in answer.get("fields", {}) else refused["code"]
+
+
+async def history(node, subject):
+    return (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
+
+
+async def agree(node):
+    """Check that what lies on every row is what the ledger says."""
+    tenant = (await node.caller("dpo")).tenant
+    differences = [each async for step in compare(node.house, tenant) for each in step.differences]
+    assert differences == []
+
+
+async def two(node):
+    return await node.create(), await node.create({"name": "A. Lovelace"})
+
+
+async def test_a_consent_goes_along_to_somebody_who_never_said_a_word(node):
+    survivor, duplicate = await two(node)
+    original = await say(node, duplicate, evidence="scan 4711", channel="store")
+    assert (await merge(node, survivor, duplicate)).json()["consents"] == 1
+    assert await code(node, survivor) == "read"
+    (event,) = await history(node, survivor)
+    assert (event["origin"], event["answers"], event["channel"]) == ("merged", original, "store")
+    assert event["evidence"] == "scan 4711"
+    await agree(node)
+
+
+@pytest.mark.parametrize("word", ["refused", "withdrawn"])
+@pytest.mark.parametrize("who", ["survivor", "duplicate"])
+async def test_whoever_said_no_the_one_who_stays_said_no(node, who, word):
+    survivor, duplicate = await two(node)
+    no, yes = (survivor, duplicate) if who == "survivor" else (duplicate, survivor)
+    await say(node, no, word)
+    await say(node, yes)
+    await merge(node, survivor, duplicate)
+    assert await code(node, survivor) == "consent-missing"
+    await agree(node)
+
+
+async def test_and_can_say_yes_again(node, clock):
+    survivor, duplicate = await two(node)
+    await say(node, duplicate, "withdrawn")
+    await merge(node, survivor, duplicate)
+    clock.advance(seconds=1)
+    await say(node, survivor)
+    assert await code(node, survivor) == "read"
+
+
+async def test_a_restriction_goes_along(node):
+    survivor, duplicate = await two(node)
+    await restrict(node, duplicate)
+    await merge(node, survivor, duplicate)
+    assert await code(node, survivor, "sales", "order-fulfilment") == "restricted"
+    await agree(node)
+
+
+async def test_a_restriction_of_which_only_the_row_tells_goes_along(node):
+    survivor, duplicate = await two(node)
+    await node.set_state(duplicate, "restricted")
+    await merge(node, survivor, duplicate)
+    assert await code(node, survivor, "sales", "order-fulfilment") == "restricted"
+
+
+async def test_an_objection_goes_along(node):
+    survivor, duplicate = await two(node)
+    done = await node.post("support", f"/v1/subjects/{duplicate}/objections", {"purpose": "fraud-prevention"})
+    assert done.status_code == 201, done.text
+    assert await code(node, survivor, "finance", "fraud-prevention") == "read"
+    await merge(node, survivor, duplicate)
+    assert await code(node, survivor, "finance", "fraud-prevention") == "objected"
+
+
+async def test_a_child_of_the_other_entry_takes_no_consent_along(node):
+    survivor = await node.create({"name": "Kim"})
+    await say(node, survivor)
+    duplicate = await node.create_fully(birth_date="2020-01-01")
+    await merge(node, survivor, duplicate)
+    assert await code(node, survivor) == "consent-missing"
+    await agree(node)
+
+
+async def test_nothing_of_the_others_ledger_stays_behind(node):
+    survivor, duplicate = await two(node)
+    await say(node, duplicate, method="double-opt-in")
+    await merge(node, survivor, duplicate)
+    for table in ("consent_event", "consent_confirmation"):
+        assert await node.sql(f"SELECT 1 FROM {table} WHERE subject_id = :id", id=UUID(duplicate)) == [], table
+    assert await history(node, survivor) == []
+    assert await code(node, survivor) == "consent-missing"
+
+
+async def test_whatever_imports_and_merges_bring_no_no_is_lost(node, clock):
+    """The same as the property tests, by way of the doors: people who become one, with imports in between."""
+    dice = random.Random(4711)
+    for _round in range(6):
+        people = [await node.create({"name": f"Ada {number}"}) for number in range(3)]
+        survivor, *others = people
+        for other in others:
+            for subject in (survivor, other):
+                word = dice.choice(["given", "refused", "withdrawn", None])
+                if word is not None:
+                    await _bring_or_say(node, dice, subject, word)
+                clock.advance(minutes=1)
+            denied = [await _denies(node, each) for each in (survivor, other)]
+            assert (await merge(node, survivor, other)).status_code == 201
+            assert await _denies(node, survivor) or not any(denied)
+        await agree(node)
+
+
+async def _bring_or_say(node, dice, subject, word):
+    if dice.random() < 0.5:
+        moment = (node.house.clock.now() - timedelta(days=dice.randint(0, 900))).isoformat()
+        item = {**YES, "decision": word, "subject": subject, "occurred_at": moment}
+        assert (await bring(node, item, source=dice.choice(["crm", "shop"]))).json()["written"] == 1
+    else:
+        await say(node, subject, word)
+
+
+async def _denies(node, subject):
+    ((packed,),) = await node.sql("SELECT standing FROM subject WHERE id = :id", id=UUID(subject))
+    standing = unpack(None if packed is None else bytes(packed))
+    async with node.house.data.reading() as connection:
+        tenant = (await node.caller("dpo")).tenant
+        events = await node.house.consents.events_of(connection, tenant, [SubjectId(UUID(subject))])
+    assert fold(events.get(UUID(subject), [])) == standing
+    said = standing.purposes.get("direct-marketing")
+    return said is not None and said.state in {"refused", "withdrawn"}
+
+
+async def test_a_stranger_changes_nothing(node):
+    subject = await node.create()
+    await say(node, subject)
+    await merge(node, subject, uuid4())
+    assert await code(node, subject) == "read"

@@ -1,0 +1,351 @@
+"""What the two have asked for goes along, nothing that is under way is lost, and nobody is trusted for more than before.
+
+``mine`` is the entry that stays, ``theirs`` the one that is merged into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from tests.erasure.people import LATELY, certificate, erase, run, somebody, state_of
+from tests.erasure.people import ask as ask_as_begun
+from tests.identity.test_sessions import mine as my_requests
+from tests.identity.test_sessions import signed_in
+from tests.merging.test_crash import Cut, cut
+from tests.merging.test_merge import merge
+from tests.merging.test_merge_consents import code
+from tests.rectification.submitting import carry_out
+from tests.requests.submitting import apply_rules, kept, move, moved, submitted, verified, work_off
+from tests.vaults import ADA, problem
+from vault.catalogue.model import Scope
+from vault.ids import DEFAULT_TENANT, SubjectId
+from vault.merging.duplicates import find_pairs
+from vault.recipients.store import list_notices
+from vault.requests.execution import hand_back, start_request
+from vault.requests.store import find_request
+from vault.requests.transaction import DETAILS, request_place
+
+SEEN = "identity card seen at the counter"
+NEW = {"changes": {"phone": "+442079460999"}}
+
+
+async def two(node):
+    return await node.create(), await node.create({"name": "A. Lovelace", "email": "countess@example.org"})
+
+
+async def merged(node, mine, theirs):
+    done = await merge(node, mine, theirs)
+    assert done.status_code == 201, done.text
+
+
+async def written(node, request, subject):
+    """Open what was written about a request with the keys of a person: the details, and the notes in order."""
+    whom = SubjectId(UUID(str(subject)))
+    keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
+    where = request_place(DEFAULT_TENANT, whom, UUID(request))
+    async with node.house.data.reading() as connection:
+        details = (await find_request(connection, DEFAULT_TENANT, UUID(request))).details
+    _request, history = await kept(node, request)
+    notes = [keys.open(f"note:{each.number}", each.note, where) for each in history if each.note is not None]
+    return None if details is None else msgspec.json.decode(keys.open(DETAILS, details, where)), [
+        msgspec.json.decode(each) for each in notes
+    ]
+
+
+async def requests_of(node, subject):
+    rows = await node.sql("SELECT id FROM rights_request WHERE subject_id = :id", id=UUID(str(subject)))
+    return len(rows)
+
+
+async def test_a_verified_request_goes_along_with_its_words_and_is_verified_anew(node):
+    mine, theirs = await two(node)
+    request = await submitted(node, "rectification", theirs, details=NEW)
+    await verified(node, request)
+    before, _history = await kept(node, request)
+    async with node.new_entries() as entries:
+        await merged(node, mine, theirs)
+    found, history = await kept(node, request)
+    assert (str(found.subject), found.state, found.verification) == (mine, "verifying", None)
+    assert (history[-1].move, history[-1].code) == ("ask-identity", "merged")
+    assert (found.due, found.suspensions) == (before.due, ()), "the clock runs on: it was no doubt of ours"
+    assert await written(node, request, mine) == (NEW, [SEEN])
+    pseudonym = await node.pseudonym(mine)
+    told = [(each.action, each.code, each.target, each.subjects) for each in entries if each.action != "merge"]
+    assert told == [("move-request", "ask-identity", UUID(request), (pseudonym,))]
+
+
+async def test_and_is_carried_out_for_the_one_who_stays(node):
+    mine, theirs = await two(node)
+    request = await submitted(node, "rectification", theirs, details=NEW)
+    await verified(node, request)
+    await merged(node, mine, theirs)
+    problem(await move(node, request, "approve"), 409, "wrong-state")
+    await verified(node, request)
+    await moved(node, request, "approve")
+    await work_off(node)
+    assert (await kept(node, request))[0].state == "completed"
+    answer = await node.read("dpo", mine, ["phone"], "subject-rights")
+    assert answer.json()["fields"] == NEW["changes"]
+
+
+async def test_nobody_who_verified_the_one_who_stays_gets_what_comes_in(node):
+    await apply_rules(node, access="four-eyes")
+    mine, theirs = await two(node)
+    request = await submitted(node, "access", mine)
+    await verified(node, request)
+    assert (await moved(node, request, "approve"))["state"] == "in_review", "the first of two"
+    await merged(node, mine, theirs)
+    found, _history = await kept(node, request)
+    assert (found.state, found.verification, found.approvals) == ("verifying", None, ())
+
+
+async def test_what_nobody_verified_waits_on_and_what_is_closed_stays_closed(node):
+    mine, theirs = await two(node)
+    waiting, closed = [await submitted(node, kind, theirs) for kind in ("access", "erasure")]
+    await moved(node, closed, "cancel", note="never mind")
+    await merged(node, mine, theirs)
+    assert [(await kept(node, each))[0].state for each in (waiting, closed)] == ["received", "cancelled"]
+    assert {str((await kept(node, each))[0].subject) for each in (waiting, closed)} == {mine}
+    assert await written(node, closed, mine) == (None, ["never mind"])
+    assert (await moved(node, closed, "reopen"))["state"] == "received"
+    assert await requests_of(node, theirs) == 0
+
+
+async def test_requests_of_both_for_the_same_thing_are_linked(node):
+    mine, theirs = await two(node)
+    first, second = await submitted(node, "access", theirs), await submitted(node, "access", mine)
+    other = await submitted(node, "erasure", mine)
+    await merged(node, mine, theirs)
+    assert [(await kept(node, each))[0].duplicate_of for each in (first, second, other)] == [None, UUID(first), None]
+
+
+@pytest.mark.parametrize("whose", ["mine", "theirs"])
+async def test_nothing_is_merged_while_an_erasure_is_under_way(node, whose):
+    mine, theirs = await two(node)
+    request = await submitted(node, "erasure", mine if whose == "mine" else theirs)
+    await verified(node, request)
+    await moved(node, request, "approve")
+    problem(await merge(node, mine, theirs), 409, "request-under-way")
+    problem(await merge(node, theirs, mine), 409, "request-under-way")
+    await work_off(node)
+    assert await state_of(node, mine if whose == "mine" else theirs) == "erased"
+    problem(await merge(node, mine, theirs), 404, "subject-not-found")
+
+
+async def test_nothing_is_merged_between_the_halves_of_an_erasure_that_was_given_back(node):
+    mine, theirs = await somebody(node, complained=[LATELY]), await node.create({"name": "A. Lovelace"})
+    request = await ask_as_begun(node, mine, scope=Scope(collections=("complaint",)))
+    await run(node.house, request, until="destroy-keys")
+    await hand_back(node.house, DEFAULT_TENANT, request, code="erasure-not-proven")
+    problem(await merge(node, theirs, mine), 409, "request-under-way")
+    problem(await merge(node, mine, theirs), 409, "request-under-way")
+    assert (await node.read("dpo", mine, ["name"], "subject-rights")).json()["fields"] == {"name": ADA["name"]}
+
+
+async def test_an_erasure_that_was_given_back_before_it_took_anything_erases_the_one_who_stays(node):
+    mine, theirs = await two(node)
+    request = await submitted(node, "erasure", theirs)
+    await verified(node, request)
+    await moved(node, request, "approve")
+    await start_request(node.house, DEFAULT_TENANT, UUID(request))
+    await run(node.house, UUID(request), until="take-away")
+    await hand_back(node.house, DEFAULT_TENANT, UUID(request), code="cannot-open")
+    await merged(node, mine, theirs)
+    await verified(node, request)
+    await moved(node, request, "approve")
+    await work_off(node)
+    assert await state_of(node, mine) == "erased"
+    assert (await certificate(node, UUID(request)))["subject"] == mine
+
+
+async def test_a_package_of_the_other_is_gone_and_says_so(node):
+    mine, theirs = await two(node)
+    request = str((await carry_out(node, theirs, "access")).id)
+    path = f"/v1/requests/{request}/package"
+    assert (await node.call("dpo", "GET", path)).status_code == 200
+    await merged(node, mine, theirs)
+    told = problem(await node.call("dpo", "GET", path), 410, "package-expired")
+    assert "reopen" in told["hint"]
+    assert [await node.sql(f"SELECT 1 FROM {table}") for table in ("package", "package_chunk")] == [[], []]
+    await moved(node, request, "reopen")
+    await verified(node, request)
+    await work_off(node)
+    assert (await node.call("dpo", "GET", path)).status_code == 200
+
+
+async def test_sessions_and_codes_of_both_end(mailing, inbox, clock):
+    mine, theirs = await two(mailing)
+    both = [
+        await signed_in(mailing, inbox, {"identity": {"email": each}})
+        for each in (ADA["email"], "countess@example.org")
+    ]
+    requests = [await submitted(mailing, "access", each) for each in (mine, theirs)]
+    sent = [await code_for(mailing, inbox, each) for each in requests]
+    assert [address for address, _code in sent] == [ADA["email"], "countess@example.org"]
+    await merged(mailing, mine, theirs)
+    for session in both:
+        problem(await my_requests(mailing, session), 401, "not-authenticated")
+    for request, (_address, tried) in zip(requests, sent, strict=True):
+        problem(await move(mailing, request, "verify", **tried), 404, "code-invalid")
+    clock.advance(minutes=16)  # one person is sent three codes in a quarter of an hour
+    for request in requests:
+        address, again = await code_for(mailing, inbox, request)
+        assert address == ADA["email"]
+        assert (await moved(mailing, request, "verify", **again))["state"] == "approved"
+
+
+async def code_for(node, inbox, request):
+    """Have a code sent that verifies a request; returns to which address, and what is to be sent back."""
+    sent = await node.post("dpo", f"/v1/requests/{request}:verify", {"send_code": True})
+    assert sent.status_code == 202, sent.text
+    await node.house.mail.settled()
+    (address,) = inbox.last().recipients
+    return address, {"code_id": sent.json()["code_id"], "code": inbox.last().code}
+
+
+@pytest.mark.parametrize("decided", ["approve", "reject"])
+async def test_an_objection_of_the_other_is_decided_for_the_one_who_stays(node, decided):
+    mine, theirs = await two(node)
+    about = {"scope": {"purposes": ["fraud-prevention"]}, "details": {"reason": "it is none of your business"}}
+    request = await submitted(node, "objection", theirs, **about)
+    await verified(node, request)
+    await merged(node, mine, theirs)
+    assert await code(node, mine, "finance", "fraud-prevention") == "objected"
+    await verified(node, request)
+    await moved(node, request, decided, **({"ground": "compelling-grounds"} if decided == "reject" else {}))
+    await work_off(node)
+    now = await code(node, mine, "finance", "fraud-prevention")
+    assert now == ("objected" if decided == "approve" else "read")
+    said = (await node.call("dpo", "GET", f"/v1/subjects/{mine}/consents")).json()["history"]
+    assert [each["kind"] for each in said].count("objected") == 1, "verified twice, it was said once"
+
+
+async def test_whoever_was_erased_is_not_there_even_if_a_law_keeps_something(node):
+    mine, theirs = await two(node)
+    kept_for_the_law = await somebody(node, external_ids={"shop": "1"}, bought=[LATELY])
+    await erase(node, kept_for_the_law)
+    await erase(node, theirs)
+    assert [await state_of(node, each) for each in (kept_for_the_law, theirs)] == ["retained", "erased"]
+    for gone in (kept_for_the_law, theirs):
+        problem(await merge(node, mine, gone), 404, "subject-not-found")
+        problem(await merge(node, gone, mine), 404, "subject-not-found")
+        problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
+    found = await node.post("dpo", f"/v1/subjects/{mine}:duplicates")
+    assert found.json()["results"] == []
+    assert [pair async for step in find_pairs(node.house, await node.caller("dpo")) for pair in step] == []
+
+
+async def test_apps_keep_the_notice_under_the_id_they_know_and_hear_of_the_other_by_its_former_id(node):
+    mine, theirs = await two(node)
+    await node.read("support", theirs, ["name"], "customer-support")
+    await carry_out(node, theirs, "restriction", ground="accuracy")
+    await merged(node, mine, theirs)
+    earlier, later = sorted(await notices(node), key=lambda each: len(each.former))
+    assert (earlier.kind, str(earlier.subject), earlier.former) == ("subject.restricted", theirs, ())
+    assert (later.kind, str(later.subject), later.former) == ("subject.restricted", mine, (UUID(theirs),))
+    for each in (earlier, later):
+        done = await node.post("support", f"/v1/notices/{each.id}:acknowledge")
+        assert done.status_code in {200, 204}, done.text
+
+
+async def notices(node):
+    async with node.house.data.reading() as connection:
+        return await list_notices(connection, DEFAULT_TENANT)
+
+
+async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_than_it(node, clock):
+    mine, theirs = await two(node)
+    for each in (mine, theirs):
+        await carry_out(node, each, "restriction", ground="claims")
+    told = await node.post("dpo", f"/v1/subjects/{mine}/restriction:announce", {"told": "by post"})
+    assert told.status_code == 201, told.text
+    await merged(node, mine, theirs)
+    clock.advance(days=4)
+    lifted = await node.call("dpo", "POST", f"/v1/subjects/{mine}/restriction:lift", {})
+    problem(lifted, 409, "notice-first")
+
+
+async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch):
+    from vault.merging import merge as merging
+
+    mine, theirs = await two(node)
+    request = await submitted(node, "rectification", theirs, details=NEW)
+    await verified(node, request)
+    cut(monkeypatch, merging, "end_access", error=Cut, after=True)
+    assert (await merge(node, mine, theirs)).status_code == 500
+    found, _history = await kept(node, request)
+    assert (str(found.subject), found.state) == (theirs, "in_review")
+    assert await written(node, request, theirs) == (NEW, [SEEN])
+    await merged(node, mine, theirs)
+    assert await written(node, request, mine) == (NEW, [SEEN])
+
+
+async def test_an_erasure_that_is_approved_at_the_same_moment_is_never_lost(node):
+    for _round in range(3):
+        mine, theirs = await two(node)
+        request = await submitted(node, "erasure", theirs)
+        await verified(node, request)
+        approved, done = await asyncio.gather(move(node, request, "approve"), merge(node, mine, theirs))
+        found, _history = await kept(node, request)
+        if approved.status_code == 200:
+            problem(done, 409, "request-under-way")
+            assert (str(found.subject), found.state) == (theirs, "approved")
+        else:
+            assert (approved.status_code, done.status_code) in {(409, 201), (503, 201)}
+            assert (str(found.subject), found.state) == (mine, "verifying")
+
+
+async def test_whoever_verified_for_one_while_they_were_merged_is_asked_again(node, monkeypatch):
+    from vault.requests import transaction as change
+
+    mine, theirs = await two(node)
+    request = await submitted(node, "rectification", theirs, details=NEW)
+    look = change._subject_of
+
+    async def looked_just_before_the_merge(*args):
+        found = await look(*args)
+        monkeypatch.setattr(change, "_subject_of", look)
+        await merged(node, mine, theirs)
+        return found
+
+    monkeypatch.setattr(change, "_subject_of", looked_just_before_the_merge)
+    problem(await move(node, request, "verify", evidence=SEEN), 503, "unavailable")
+    assert (await kept(node, request))[0].state == "received"
+    await verified(node, request)
+    assert await written(node, request, mine) == (NEW, [SEEN]), "nothing lies there under a key that is gone"
+
+
+async def test_a_request_that_comes_in_between_the_locks_is_not_left_behind(postgres_place, clock, monkeypatch):
+    from vault.merging import merge as merging
+
+    lock = merging.locked_requests_of
+    async with postgres_place.node(clock) as node:
+        mine, theirs = await two(node)
+
+        async def locked_too_early(*args):
+            found = await lock(*args)
+            monkeypatch.setattr(merging, "locked_requests_of", lock)
+            await submitted(node, "access", theirs)
+            return found
+
+        monkeypatch.setattr(merging, "locked_requests_of", locked_too_early)
+        problem(await merge(node, mine, theirs), 503, "unavailable")
+        await merged(node, mine, theirs)
+        assert (await requests_of(node, theirs), await requests_of(node, mine)) == (0, 1)
+
+
+async def test_requests_that_come_in_at_the_same_moment_go_along_or_are_refused(node):
+    mine, theirs = await two(node)
+    bodies = [{"kind": "access", "subject": each} for each in (theirs, mine) for _ in range(3)]
+    *made, done = await asyncio.gather(
+        *(node.post("support", "/v1/requests", body) for body in bodies), merge(node, mine, theirs)
+    )
+    if done.status_code == 503:
+        await merged(node, mine, theirs)
+    assert {each.status_code for each in made} <= {201, 404}
+    assert await requests_of(node, theirs) == 0
+    assert await requests_of(node, mine) == sum(each.status_code == 201 for each in made)

@@ -1,5 +1,0 @@
-"""The fixtures that open whole vaults."""
-
-from tests.vaults import node, place, postgres_place, sqlite_node, sqlite_place
-
-__all__ = ["node", "place", "postgres_place", "sqlite_node", "sqlite_place"]

@@ -1,0 +1,178 @@
+"""Who is told: every app that was shown what has changed, and nobody else."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.export.made_up import approved
+from tests.recipients.telling import DEFAULT, notices, tell, told
+from vault.audit import log as ledger
+from vault.export.build import build_package
+from vault.ids import TenantId
+from vault.recipients.outbox import EVERYTHING, tell_recipients
+
+OTHER = TenantId("acme")
+
+
+async def test_every_app_that_was_shown_a_field_is_told_of_it(node):
+    subject = await node.create()
+    await node.read("support", subject, ["name", "phone.last_4"], "customer-support")
+    await node.read("fulfilment", subject, ["name", "address"], "order-fulfilment")
+    assert await tell(node, subject) == 2
+    assert await told(node) == {
+        "support": {"profile.name", "profile.phone"},
+        "fulfilment": {"profile.name", "profile.address"},
+    }
+
+
+async def test_only_who_was_shown_what_changed_is_told(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    await node.read("support", subject, ["name", "phone.last_4"], "customer-support")
+    await node.read("fulfilment", subject, ["name", "address"], "order-fulfilment")
+    assert await tell(node, subject, kind="subject.rectified", fields=["address", "iban"]) == 1
+    assert await told(node) == {"fulfilment": {"profile.address"}}
+
+
+async def test_a_list_is_a_reading_and_a_collection_covers_its_fields(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    await node.append("fulfilment", subject, "purchase", {"amount": "1.00"}, "order-fulfilment")
+    body = {"fields": ["amount"], "purpose": "order-fulfilment"}
+    await node.post("fulfilment", f"/v1/subjects/{subject}/records/purchase:read", body)
+    assert await tell(node, subject, fields=["interaction.*"]) == 0
+    assert await tell(node, subject, fields=["purchase.*"]) == 1
+    assert await told(node) == {"fulfilment": {"purchase.amount"}}
+
+
+async def test_who_found_a_person_by_a_value_knows_it(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
+    await node.post("support", "/v1/subjects:search", body)
+    assert await tell(node, subject, kind="subject.rectified", fields=["email"]) == 1
+    assert await told(node) == {"support": {"profile.email"}}
+
+
+async def test_who_fetched_a_package_was_shown_what_it_holds(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    request = await approved(node, subject)
+    await build_package(node.house, DEFAULT, request)
+    assert await tell(node, subject, fields=["email"]) == 0  # it was built, and nobody has it yet
+    assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
+    assert await tell(node, subject, kind="subject.rectified", fields=["email"]) == 1
+    assert await told(node) == {"dpo": {"profile.email"}}
+
+
+async def test_a_batch_tells_of_those_who_were_shown_in_it(node):
+    """Nine people in one call: one row of the log names them all, on PostgreSQL in an index of its own."""
+    people = [await node.create({"name": f"Person {number}"}) for number in range(9)]
+    await node.sql("UPDATE subject SET state = 'erased' WHERE id = :id", id=UUID(people[0]))
+    body = {"subjects": people, "fields": ["name"], "purpose": "customer-support"}
+    assert (await node.post("support", "/v1/read", body)).status_code == 200
+    assert await tell(node, people[0]) == 0, "nothing was shown of this one"
+    for subject in people[1:]:
+        assert await tell(node, subject) == 1
+
+
+async def test_who_was_refused_or_only_wrote_is_not_told(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    assert (await node.read("support", subject, ["email"], "customer-support")).status_code == 403
+    assert (await node.read("marketing", subject, ["name"], "direct-marketing")).status_code == 403
+    await node.call("support", "GET", f"/v1/subjects/{subject}")
+    assert await tell(node, subject) == 0
+    assert await notices(node) == []
+
+
+async def test_where_nothing_changed_nobody_is_told(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    await node.read("support", subject, ["name"], "customer-support")
+    assert await tell(node, subject, fields=()) == 0
+
+
+async def test_an_app_that_is_disabled_holds_what_it_was_shown(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    await node.read("support", subject, ["name"], "customer-support")
+    await node.sql("UPDATE principal SET state = 'disabled' WHERE name = 'support'")
+    assert await tell(node, subject) == 1
+
+
+async def test_people_who_sign_in_are_no_apps(sqlite_node):
+    """Staff reads with a token of the company's issuer, the vault itself with an id that nobody has."""
+    node = sqlite_node
+    subject = await node.create()
+    await node.read("support", subject, ["name"], "customer-support")
+    await node.sql("UPDATE principal SET kind = 'staff' WHERE name = 'support'")
+    assert await tell(node, subject) == 0
+
+
+async def test_called_again_for_a_request_it_tells_what_is_left(node):
+    subject, request = await node.create(), uuid4()
+    await node.read("support", subject, ["name"], "customer-support")
+    assert await tell(node, subject, request=request) == 1
+    assert await tell(node, subject, request=request) == 0
+    await node.read("support", subject, ["phone.last_4"], "customer-support")
+    await node.read("fulfilment", subject, ["name"], "order-fulfilment")
+    assert await tell(node, subject, request=request) == 2
+    fields = sorted(each.fields for each in await notices(node))
+    assert fields == [("profile.name",), ("profile.name",), ("profile.phone",)]
+    assert await tell(node, subject, request=uuid4()) == 2, "another request is another change"
+
+
+async def test_the_outbox_is_part_of_the_change(node):
+    subject = await node.create()
+    await node.read("support", subject, ["name"], "customer-support")
+    pseudonym = await node.pseudonym(subject)
+    what = {"kind": "subject.erased", "fields": EVERYTHING, "request": None}
+    with pytest.raises(RuntimeError, match="half-way"):
+        async with node.house.data.transaction() as connection:
+            assert await tell_recipients(node.house, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
+            raise RuntimeError("half-way")
+    assert await notices(node) == []
+
+
+async def test_who_read_of_somebody_who_was_merged_is_told_by_the_id_it_knows(node):
+    survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
+    await node.read("support", duplicate, ["name"], "customer-support")
+    body = {"survivor": survivor, "duplicate": duplicate, "evidence": "ticket 4711"}
+    assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
+    assert await tell(node, survivor) == 1
+    (notice,) = await notices(node)
+    assert str(notice.subject) == survivor
+    assert [str(each) for each in notice.former] == [duplicate]
+
+
+async def test_apps_of_another_tenant_are_not_told(sqlite_node):
+    node = sqlite_node
+    theirs, mine = await node.create(), await node.create(tenant=OTHER)
+    await node.read("support", mine, ["name"], "customer-support", tenant=OTHER)
+    assert await tell(node, theirs) == 0
+    assert await tell(node, mine, tenant=OTHER) == 1
+    assert await notices(node) == []
+    assert len(await notices(node, OTHER)) == 1
+
+
+async def test_a_long_log_is_walked_in_chunks(node, monkeypatch):
+    monkeypatch.setattr(ledger, "DISCLOSURES_AT_A_TIME", 3)
+    subject = await node.create()
+    for _ in range(7):
+        await node.read("support", subject, ["name"], "customer-support")
+    await node.read("fulfilment", subject, ["name"], "order-fulfilment")
+    assert await tell(node, subject) == 2
+
+
+async def test_a_notice_holds_names_and_no_value(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    await node.read("support", subject, ["name"], "customer-support")
+    await tell(node, subject)
+    for row in await node.sql("SELECT * FROM recipient_notice"):
+        for value in row:
+            text = bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
+            assert b"Lovelace" not in text

@@ -1,0 +1,149 @@
+"""Requests are seen: the most urgent first, and as much of one as whoever looks may see."""
+
+from __future__ import annotations
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.requests.submitting import (
+    another,
+    as_staff,
+    kept,
+    moved,
+    show,
+    submit,
+    submitted,
+    verified,
+    work_off,
+)
+from tests.vaults import problem
+from vault.access.callers import the_person
+from vault.errors import NotFound
+from vault.ids import SubjectId
+from vault.requests.query import show_request
+
+
+async def listed(node, role="dpo", **params):
+    found = await node.call(role, "GET", "/v1/requests", params=params)
+    assert found.status_code == 200, found.text
+    return found.json()
+
+
+async def test_the_list_is_by_urgency_and_page_by_page(node, clock):
+    subject = await node.create()
+    moments = {days: f"2026-02-{days:02}T12:00:00Z" for days in (10, 20, 15)}
+    made = {days: await submitted(node, "access", subject, received_at=at) for days, at in moments.items()}
+    page = await listed(node, limit=2)
+    assert [each["id"] for each in page["requests"]] == [made[10], made[15]]
+    rest = await listed(node, limit=2, cursor=page["next"])
+    assert ([each["id"] for each in rest["requests"]], rest["next"]) == ([made[20]], None)
+    assert [each["days_left"] for each in page["requests"]] == [5, 11]  # 03-10, and 03-16: 03-15 is a Sunday
+    problem(await node.call("dpo", "GET", "/v1/requests", params={"cursor": "x"}), 422, "invalid-cursor")
+
+
+async def test_what_is_overdue_or_soon_to_be_is_found(node, clock):
+    subject = await node.create()
+    old, soon, far = [
+        await submitted(node, "access", subject, received_at=f"2026-{day}T12:00:00Z")
+        for day in ("01-20", "02-10", "03-05")
+    ]
+    closed = await submitted(node, "erasure", subject, received_at="2026-01-20T12:00:00Z")
+    await moved(node, closed, "cancel")
+
+    async def ids(**params):
+        return [each["id"] for each in (await listed(node, **params))["requests"]]
+
+    assert await ids(due="overdue") == [old]
+    assert await ids(due="soon") == [old, soon]
+    assert await ids(due="overdue", state="cancelled") == []
+    assert await ids(state="cancelled") == [closed]
+    assert await ids(kind="erasure") == [closed]
+    assert set(await ids()) == {old, soon, far, closed}
+    assert await ids(subject=str(uuid4())) == []
+    clock.advance(days=6)
+    assert await ids(due="overdue") == [old, soon]
+    assert (await show(node, soon))["days_left"] == -1
+
+
+async def test_an_app_follows_what_it_brought_in_and_learns_nothing_else(node):
+    await node.create()
+    one, two = [await another(node, name, "self-service") for name in ("portal", "shop")]
+    body = {"kind": "erasure", "identity": {"email": "ada@example.org"}}
+    request = (await node.post(None, "/v1/requests", body, headers=one)).json()["id"]
+    path = f"/v1/requests/{request}"
+    seen = (await node.call(None, "GET", path, headers=one)).json()
+    assert seen["state"] == "received"
+    assert not seen.keys() & {"subject", "history", "details", "verification", "duplicate_of", "approvals"}
+    problem(await node.call(None, "GET", path, headers=two), 403, "not-granted")
+    problem(await node.call(None, "GET", f"/v1/requests/{uuid4()}", headers=two), 403, "not-granted")
+    problem(await node.call(None, "GET", "/v1/requests", headers=one), 403, "not-granted")
+    cancelled = (await as_staff(node, one, request, "cancel")).json()
+    assert cancelled["state"] == "cancelled"
+    assert "subject" not in cancelled
+
+
+async def test_a_person_sees_their_own_request_and_none_of_anybody_elses(node):
+    ada, eve = await node.create(), await node.create({"name": "Eve", "email": "eve@example.org"})
+    request = UUID(await submitted(node, "erasure", ada))
+    caller = the_person("default", "me-1")
+    seen = await show_request(node.house, caller, request, of=SubjectId(UUID(ada)))
+    assert (seen.request.id, seen.history, seen.details) == (request, None, None)
+    with pytest.raises(NotFound):
+        await show_request(node.house, caller, request, of=SubjectId(UUID(eve)))
+
+
+async def test_looking_is_on_the_log(node):
+    subject = await node.create()
+    request = await submitted(node, "access", subject)
+    async with node.new_entries() as made:
+        await show(node, request)
+        await listed(node, subject=subject)
+        problem(await node.call("dpo", "GET", f"/v1/requests/{uuid4()}"), 404, "request-not-found")
+        problem(await node.call("marketing", "GET", "/v1/requests"), 403, "not-granted")
+    assert [(each.action, each.decision, each.code) for each in made] == [
+        ("read-requests", "allowed", None),
+        ("read-requests", "allowed", None),
+        ("read-requests", "failed", "request-not-found"),
+        ("read-requests", "denied", "not-granted"),
+    ]
+    pseudonym = await node.pseudonym(subject)
+    assert [each.subjects for each in made] == [(pseudonym,), (pseudonym,), (), ()]
+
+
+async def test_words_whose_key_is_gone_are_gone_and_the_history_stays(node):
+    subject = await node.create()
+    request = await submitted(node, "access", subject, details={"statement": "about my father"})
+    await verified(node, request)
+    assert (await show(node, request))["history"][1]["note"] == "identity card seen at the counter"
+    await node.house.keyring.destroy_subject_keys("default", [SubjectId(UUID(subject))])
+    found = await show(node, request)
+    assert found["details"] is None
+    assert [(each["move"], each["note"]) for each in found["history"]] == [
+        ("receive", None),
+        ("verify", None),
+        ("approve", None),
+    ]
+
+
+async def test_nothing_is_kept_of_what_somebody_says_whom_nobody_knows(node):
+    body = {"identity": {"email": "nobody@example.org"}, "details": {"statement": "my secret"}}
+    request = (await submit(node, kind="review", **body)).json()["id"]
+    found = await show(node, request)
+    assert (found["subject"], found["details"]) == (None, None)
+    ((details,),) = await node.sql("SELECT details FROM rights_request")
+    assert details is None
+    assert (await kept(node, request))[0].channel is None
+
+
+async def test_nothing_is_written_about_a_request_with_keys_of_somebody_who_was_erased(node, clock):
+    """Another node has their keys opened still; what it sealed with them would lie there and open for nobody."""
+    subject = await node.create()
+    request, erasure = await submitted(node, "review", subject), await submitted(node, "erasure", subject)
+    async with node.place.node(clock) as other:
+        await verified(other, request)
+        await verified(node, erasure)
+        await moved(node, erasure, "approve")
+        await work_off(node)
+        await moved(other, request, "reject", ground="manifestly-unfounded", note="she wrote to us")
+    assert [each.note for each in (await kept(node, request))[1]] == [None] * 3

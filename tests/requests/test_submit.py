@@ -1,0 +1,258 @@
+"""Requests come in: for whom, by whom, and what is told of it."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID, uuid4
+
+import pytest
+
+from tests.requests.submitting import DEFAULT, kept, show, submit, submitted, verified
+from tests.vaults import problem, without_ids
+from vault.access.callers import the_person
+from vault.errors import Denied
+from vault.ids import SubjectId
+from vault.merging.merge import unite
+from vault.requests.model import Verification
+from vault.requests.submit import Asked, submit_request
+
+WORD = "Kanarienvogel"
+
+
+async def test_a_request_has_its_deadlines_from_the_moment_it_comes_in(node):
+    subject = await node.create()
+    made = await submit(node, kind="access", subject=subject, channel="letter")
+    body = made.json()
+    assert (made.status_code, body["state"]) == (201, "received")
+    assert (body["due"], body["internal_due"]) == ("2026-04-07", "2026-03-31")
+    assert "Easter Monday (IE)" in body["due_rule"]
+    assert body.keys() == {"id", "state", "due", "due_rule", "internal_due"}
+    found = await show(node, body["id"])
+    assert (found["subject"], found["jurisdiction"], found["channel"]) == (subject, "IE", "letter")
+    assert [(each["move"], each["by_name"]) for each in found["history"]] == [("receive", "support")]
+
+
+async def test_where_and_when_it_came_in_decide_the_deadline(node):
+    subject = await node.create()
+    said = {"jurisdiction": "DE-BE", "received_at": "2026-02-08T09:00:00+01:00"}
+    made = await submit(node, kind="access", subject=subject, **said)
+    assert made.json()["due"] == "2026-03-09"  # 03-08 is a Sunday
+    ccpa = await submit(node, kind="access", subject=subject, regime="ccpa", jurisdiction="US-CA")
+    assert ccpa.json()["due"] == "2026-04-19"
+
+
+KNOWN_BY = [
+    {"email": "ada@example.org"},
+    {"email": " Ada@EXAMPLE.org "},
+    {"email": "second@example.org"},
+    {"external_id": {"shop": "4711"}},
+    {"external_id": {"shop": "4711", "crm": "A-1"}},
+]
+
+
+async def test_the_person_is_found_by_what_the_vault_holds(sqlite_node):
+    node = sqlite_node
+    subject = await node.create(external_ids={"shop": "4711", "crm": "A-1"})
+    changed = await node.patch("dpo", subject, {"email_secondary": "second@example.org"}, "subject-rights", '"1"')
+    assert changed.status_code == 200, changed.text
+    for identity in KNOWN_BY:
+        made = await submit(node, kind="access", identity=identity)
+        assert (await show(node, made.json()["id"]))["subject"] == subject
+
+
+NOBODY = [
+    {"email": "nobody@example.org"},
+    {"external_id": {"shop": "9999"}},
+    {"external_id": {"shop": "4711", "crm": "someone else's"}},
+    {"email": "both@example.org"},
+]
+
+
+async def test_nobody_learns_from_the_answer_whether_there_is_such_a_person(node):
+    await node.create(external_ids={"shop": "4711"})
+    for name in ("One", "Other"):
+        await node.create({"name": name, "email": "both@example.org"})
+    known = await submit(node, kind="erasure", identity={"email": "ada@example.org"}, details={"statement": WORD})
+    for identity in NOBODY:
+        unknown = await submit(node, kind="erasure", identity=identity, details={"statement": WORD})
+        assert without_ids(known, known.json()["id"]) == without_ids(unknown, unknown.json()["id"])
+        assert known.headers.keys() == unknown.headers.keys()
+        request, (event,) = await kept(node, unknown.json()["id"])
+        assert request.subject is None
+        assert event.code == ("several-people" if identity == {"email": "both@example.org"} else None)
+
+
+async def test_a_second_request_for_the_same_is_linked_and_not_verified_by_the_first(node):
+    subject = await node.create()
+    first = await submitted(node, "erasure", subject, scope={"fields": ["phone", "email"]})
+    await verified(node, first)
+    second = await submit(node, kind="erasure", subject=subject, scope={"fields": ["profile.email", "profile.phone"]})
+    assert second.json()["duplicate_of"] == first
+    found = await show(node, second.json()["id"])
+    assert (found["state"], found["verification"], found["duplicate_of"]) == ("received", None, first)
+    assert (await show(node, first))["state"] == "in_review"
+    other = await submit(node, kind="erasure", subject=subject, scope={"fields": ["phone"]})
+    assert "duplicate_of" not in other.json()
+    third = await submit(node, kind="erasure", subject=subject, scope={"fields": ["phone", "email"]})
+    assert third.json()["duplicate_of"] == first
+
+
+async def test_who_claims_to_be_somebody_is_not_told_that_they_asked_before(node):
+    subject = await node.create()
+    first = await submitted(node, "access", subject)
+    again = await submit(node, kind="access", identity={"email": "ada@example.org"})
+    assert "duplicate_of" not in again.json()
+    assert (await show(node, again.json()["id"]))["duplicate_of"] == first
+
+
+async def test_an_earlier_request_is_taken_up_again_only_if_it_is_the_same_persons(node):
+    ada, eve = await node.create(), await node.create({"name": "Eve", "email": "eve@example.org"})
+    first = await submitted(node, "access", ada)
+    again = await submitted(node, "access", ada, follows=first)
+    assert (await show(node, again))["follows"] == first
+    problem(await submit(node, kind="access", subject=eve, follows=first), 404, "request-not-found")
+    problem(await submit(node, kind="access", subject=ada, follows=str(uuid4())), 404, "request-not-found")
+    claimed = await submit(node, kind="access", identity={"email": "eve@example.org"}, follows=first)
+    assert (await show(node, claimed.json()["id"]))["follows"] is None
+
+
+async def test_the_same_call_again_submits_nothing_again(node):
+    subject = await node.create()
+    headers = {"Idempotency-Key": "letter 17"}
+    first, again = [await submit(node, kind="access", subject=subject, headers=headers) for _ in range(2)]
+    assert first.content == again.content
+    assert again.headers["idempotent-replayed"] == "true"
+    assert len(await node.sql("SELECT id FROM rights_request")) == 1
+
+
+async def test_what_a_person_says_is_sealed(node):
+    subject = await node.create()
+    request = await submitted(node, "rectification", subject, details={"changes": {"name": WORD}, "reason": WORD})
+    assert (await show(node, request))["details"] == {"changes": {"name": WORD}, "reason": WORD}
+    for table in ("rights_request", "request_event", "audit_entry", "idempotency"):
+        rows = await node.sql(f"SELECT * FROM {table}")
+        assert rows or table == "idempotency"
+        assert WORD not in "".join(
+            str(bytes(each) if isinstance(each, memoryview) else each) for row in rows for each in row
+        )
+
+
+FAULTS = [
+    ({"jurisdiction": "Bavaria"[:7]}, "/jurisdiction", "invalid-jurisdiction"),
+    ({"jurisdiction": "XX"}, "/jurisdiction", "invalid-jurisdiction"),
+    ({"language": "Deutsch"}, "/language", "unknown-language"),
+    ({"channel": "Over The Counter"}, "/channel", "invalid-channel"),
+    ({"scope": {"fields": [WORD]}}, "/scope/fields/0", "unknown-field"),
+    ({"scope": {"collections": ["profile", WORD]}}, "/scope/collections/1", "unknown-collection"),
+    ({"scope": {"purposes": [WORD]}}, "/scope/purposes/0", "unknown-purpose"),
+    ({"received_at": "2026-03-05T12:01:01Z"}, "/received_at", "out-of-range"),
+    ({"received_at": "2026-01-04T11:59:59Z"}, "/received_at", "out-of-range"),
+    ({"received_at": "0001-01-01T00:00:00+14:00"}, "/received_at", "out-of-range"),
+    ({"details": {"text": "x" * 66_000}}, "/details", "too-long"),
+    ({"kind": "objection", "scope": {"purposes": ["accounting"]}}, "/scope/purposes", "no-right-to-object"),
+    ({"kind": "restriction", "details": {"ground": WORD}}, "/details/ground", "unknown-code"),
+    ({"kind": "rectification"}, "/details", "missing"),
+    ({"subject": None}, "/subject", "invalid-identity"),
+    ({"identity": {"email": "a@example.org"}}, "/subject", "invalid-identity"),
+    ({"subject": None, "identity": {}}, "/identity", "invalid-identity"),
+    ({"subject": None, "identity": {"email": "nonsense"}}, "/identity/email", "invalid-identity"),
+    ({"subject": None, "identity": {"external_id": {}}}, "/identity", "invalid-identity"),
+    ({"subject": None, "identity": {"external_id": {"S H": "1"}}}, "/external_ids", "invalid-system"),
+]  # fmt: skip
+
+
+async def test_what_does_not_have_its_form_is_told_by_place_and_nothing_is_kept(sqlite_node):
+    node = sqlite_node
+    subject = await node.create()
+    for body, at, code in FAULTS:
+        sent = {"kind": "access", "subject": subject, **body}
+        refused = await submit(node, **{key: value for key, value in sent.items() if value is not None})
+        told = refused.json()
+        assert (refused.status_code, body) == (422, body)
+        assert (at, code) in [(each["at"], each["code"]) for each in told["errors"]]
+        assert WORD not in refused.text
+        failed = [each for each in await node.entries() if each.action == "submit-request"][-1]
+        assert (failed.decision, failed.code, str(failed.id)) == ("failed", told["code"], told["audit"])
+    assert await node.sql("SELECT id FROM rights_request") == []
+
+
+async def test_half_a_character_is_refused(sqlite_node):
+    body = {"kind": "access", "subject": await sqlite_node.create(), "details": {"text": "\ud800"}}
+    sent = {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
+    told = problem(await sqlite_node.post("support", "/v1/requests", **sent), 422, "bad-format")
+    assert told["errors"][0]["at"] == "/details"
+
+
+async def test_who_is_not_there_has_no_requests(node):
+    problem(await submit(node, kind="access", subject=str(uuid4())), 404, "subject-not-found")
+    erased = await node.create()
+    await node.set_state(erased, "erased")
+    problem(await submit(node, kind="access", subject=erased), 404, "subject-not-found")
+    unknown = await submit(node, kind="access", identity={"email": "ada@example.org"})
+    assert (await kept(node, unknown.json()["id"]))[0].subject is None
+
+
+async def test_who_may_not_submit_does_not(sqlite_node):
+    subject = await sqlite_node.create()
+    for role in ("marketing", "finance", "operator", "stranger"):
+        problem(await submit(sqlite_node, role, kind="access", subject=subject), 403, "not-granted")
+
+
+async def test_looking_for_people_by_requests_is_metered_like_a_search(sqlite_place, clock):
+    async with sqlite_place.node(clock, searches_per_minute=2) as node:
+        asked = [await submit(node, kind="access", identity={"email": f"a{i}@example.org"}) for i in range(3)]
+        assert [each.status_code for each in asked] == [201, 201, 429]
+
+
+async def test_a_person_submits_in_a_session_of_their_own(node, clock):
+    subject = SubjectId(UUID(await node.create()))
+    caller = the_person(DEFAULT, "me-1")
+    stale = Verification("session", "single", clock.now())
+    access = await submit_request(node.house, caller, Asked("access"), subject=subject, verification=stale)
+    assert access.state == "approved"
+    erasure = await submit_request(node.house, caller, Asked("erasure"), subject=subject, verification=stale)
+    assert erasure.state == "received"  # nothing that cannot be undone on a session that is not fresh
+    fresh = Verification("session", "fresh", clock.now())
+    again = await submit_request(node.house, caller, Asked("erasure"), subject=subject, verification=fresh)
+    assert (again.state, again.duplicate_of) == ("in_review", erasure.id)
+    for how in ({"subject": subject}, {"identity": {"email": "ada@example.org"}, "verification": fresh}):
+        with pytest.raises(Denied):
+            await submit_request(node.house, caller, Asked("access"), **how)
+
+
+async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
+    subject = SubjectId(UUID(await node.create()))
+    caller = await node.caller("support")
+    fresh = Verification("session", "fresh", clock.now())
+    made = await submit_request(node.house, caller, Asked("access"), subject=subject, verification=fresh)
+    assert made.state == "received"
+
+
+async def test_a_request_of_another_tenant_is_not_there(node):
+    subject = await node.create()
+    request = await submitted(node, "access", subject)
+    found = await node.call("dpo", "GET", f"/v1/requests/{request}", tenant="acme")
+    problem(found, 404, "request-not-found")
+    listed = await node.call("dpo", "GET", "/v1/requests", tenant="acme")
+    assert listed.json()["requests"] == []
+    refused = await node.post("support", "/v1/requests", {"kind": "access", "subject": subject}, tenant="acme")
+    problem(refused, 404, "subject-not-found")
+
+
+async def test_who_was_merged_is_found_under_their_new_id(node):
+    ada = await node.create(external_ids={"shop": "1"})
+    other = await node.create({"name": "A. Lovelace", "email": "al@example.org"}, external_ids={"shop": "2"})
+    caller = await node.caller("dpo")
+    await unite(
+        node.house, caller, survivor=SubjectId(UUID(ada)), duplicate=SubjectId(UUID(other)), evidence="both hers"
+    )
+    made = await submit(node, kind="access", identity={"external_id": {"shop": "2"}})
+    assert (await show(node, made.json()["id"]))["subject"] == ada
+
+
+async def test_an_open_request_of_an_entry_that_is_merged_away_goes_along(node):
+    ada, other = await node.create(), await node.create({"name": "A. Lovelace"})
+    request = await submitted(node, "access", other)
+    both = {"survivor": ada, "duplicate": other, "evidence": "both hers"}
+    assert (await node.post("dpo", "/v1/subjects:merge", both)).status_code == 201
+    assert (await show(node, request))["subject"] == ada

@@ -1,0 +1,135 @@
+"""The process that sweeps is killed wherever it may be; another one goes on, and nobody who works meanwhile notices."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from tests.jobs.killing import Killable, every
+from tests.support import FixedClock
+from tests.sweep.people import ADA, DEFAULT_TENANT, keys_of, rows_of, somebody, state_of, there
+from vault.sweep.store import SILENT, find_sweep
+from vault.sweep.workflow import lay_down, sweep_step
+
+SWEEP = "vault.sweep.workflow:SWEEP"
+INSIDE = tuple(
+    f"vault.operations.sweeping.{name}"
+    for name in ("act:renew_besides", "act:clear_besides", "act:close_people", "act:end_erasures", "run:put_off")
+)
+THEN, NOW = datetime(2022, 2, 1, 12, tzinfo=UTC), FixedClock().now()
+KEPT = {"profile.name": ["Ada"], "purchase.order": ["order-0"]}
+
+
+async def prepare(node, number, clock):
+    """Make somebody of whom the books keep something, somebody of whom nothing is left, and a sweep for both."""
+    clock.advance(seconds=(THEN - clock.now()).total_seconds())
+    mail = {"email": f"ada{number}@example.org", "phone": ADA["phone"]}
+    in_books = await somebody(
+        node, profile={"name": "Ada", **mail}, external_ids={"shop": str(number)}, bought=["2022-01-05T12:00:00Z"]
+    )
+    over = await node.create({"name": "Bob"}, external_ids={"shop": f"bob-{number}"})
+    clock.advance(seconds=(NOW - clock.now()).total_seconds())
+    run = await lay_down(node.house, DEFAULT_TENANT)
+    return in_books, over, Killable(node.place, SWEEP, run.id, moment=NOW, also=INSIDE)
+
+
+async def resumed(node, clock, job):
+    """Go on here, once the process that died has been silent for long enough."""
+    clock.advance(seconds=SILENT.total_seconds() + 1)
+    assert await sweep_step(node.house, DEFAULT_TENANT, job.id) is None
+
+
+async def working(node, living, until: asyncio.Event) -> list[str]:
+    """Read and write all the while; returns what went wrong."""
+    wrong = []
+    number = 0
+    while not until.is_set():
+        number += 1
+        read = await node.read("sales", living, ["name", "phone"], "order-fulfilment")
+        if read.status_code != 200 or read.json()["fields"]["name"] != ADA["name"]:
+            wrong.append(read.text)
+        note = {"channel": "email", "body": f"Question {number}"}
+        when = "2026-03-05T10:00:00Z"
+        written = await node.append("support", living, "interaction", note, "customer-support", occurred_at=when)
+        if written.status_code != 201:
+            wrong.append(written.text)
+        await asyncio.sleep(0.1)
+    return wrong
+
+
+async def check_between(node, in_books, over):
+    """Check what holds wherever the process has died: of everybody all is there, or what stays."""
+    found = await there(node, in_books) if await keys_of(node, in_books) else {}
+    assert {name: found.get(name) for name in KEPT} == KEPT
+    assert set(found) - set(KEPT) <= OTHERS
+    assert await state_of(node, in_books) == "active"
+    if await state_of(node, over) == "erased":
+        assert await rows_of(node, "record", over) == 0
+    else:
+        assert (await there(node, over))["profile.name"] == ["Bob"]
+
+
+OTHERS = {
+    "profile.email", "profile.phone", "profile.external_ids", "purchase.product", "purchase.amount",
+    "purchase.currency",
+}  # fmt: skip
+
+
+async def check_ended(node, in_books, over, job):
+    """Check what holds at the end, whatever happened on the way."""
+    found = await there(node, in_books)
+    assert {name: found.get(name) for name in KEPT} == KEPT
+    assert not {"profile.email", "profile.phone"} & found.keys()
+    assert await keys_of(node, in_books) == [max(await keys_of(node, in_books))]
+    assert min(await keys_of(node, in_books)) > 1
+    assert (await state_of(node, over), await keys_of(node, over)) == ("erased", [])
+    told = [each for each in await node.entries() if each.action == "sweep" and each.target == job.id]
+    assert sorted(each.code for each in told) == ["erased", "person-erased"]
+    async with node.house.data.reading() as connection:
+        run = await find_sweep(connection, DEFAULT_TENANT, job.id)
+    assert run.finished_at is not None
+    assert (run.counts.whole, run.counts.erased) == (1, 4)  # a name and a number of one, two addresses of the other
+    open_ = await node.sql("SELECT count(*) FROM erasure WHERE finished_at IS NULL")
+    assert open_[0][0] == 0
+
+
+async def kill_at(node, points, clock, living):
+    for number, point in enumerate(points, 1):
+        in_books, over, job = await prepare(node, number, clock)
+        assert await job.killed_at(point), point
+        await check_between(node, in_books, over)
+        await resumed(node, clock, job)
+        await check_ended(node, in_books, over, job)
+
+
+@pytest.fixture
+async def living(node):
+    return await node.create()
+
+
+async def test_killed_at_any_point_a_sweep_is_ended_by_whoever_comes_next(node, clock, living):
+    in_books, over, job = await prepare(node, 0, clock)
+    passed = await job.points()
+    await check_ended(node, in_books, over, job)
+    points = [each for each in passed if ".after" not in each]
+    assert len(points) >= 20
+    ended = asyncio.Event()
+    work = asyncio.create_task(working(node, living, ended))
+    try:
+        await kill_at(node, every(points, 10), clock, living)
+    finally:
+        ended.set()
+    assert await work == []
+
+
+async def test_a_key_that_was_made_for_a_sweep_that_died_opens_nothing_and_goes(node, clock):
+    in_books, over, job = await prepare(node, 1, clock)
+    assert await job.killed_at("keys.committed#1")
+    assert await keys_of(node, in_books) == [1, 2]
+    assert (await there(node, in_books))["profile.email"] == ["ada1@example.org"]
+    await resumed(node, clock, job)
+    assert await keys_of(node, in_books) == [3]
+    assert UUID(over)

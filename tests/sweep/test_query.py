@@ -1,0 +1,145 @@
+"""What ends is foreseen by day and field, nothing is opened for that, and a dry run changes nothing."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from tests.sweep.people import (
+    DEFAULT_TENANT,
+    REVIEWED,
+    go_to,
+    put_in_force,
+    somebody,
+    state_of,
+    swept,
+    there,
+)
+from tests.vaults import problem
+from vault.access.callers import at_the_console
+from vault.crypto.seal import SubjectKeys
+from vault.sweep.query import dry_run, due, list_sweeps, start_sweep
+
+LAST_DAY = date(2029, 3, 5)
+DUE, SWEEPS = "/v1/retention/due", "/v1/retention/sweeps"
+
+
+def me():
+    return at_the_console(DEFAULT_TENANT)
+
+
+async def two(node):
+    """Make two people of whom everything ends three years later, and one who has ordered."""
+    people = [await node.create({"name": "Ada", "email": "ada@example.org"}), await node.create({"name": "Bob"})]
+    await somebody(node, profile={"name": "Eve"}, bought=["2026-03-01T10:00:00Z"])
+    return people
+
+
+async def test_what_ends_is_counted_by_the_day_on_which_it_goes(node, clock):
+    await two(node)
+    await swept(node)
+    go_to(clock, LAST_DAY - timedelta(days=89))
+    found = await due(node.house, me())
+    told = [each for each in found.ends if each.field in {"profile.name", "profile.email"}]
+    assert told == [
+        (LAST_DAY + timedelta(days=1), "profile.email", "erase", 1),
+        (LAST_DAY + timedelta(days=1), "profile.name", "erase", 2),
+    ]
+    assert (found.waiting, found.next) == ([], None)
+    assert (await due(node.house, me(), days=89)).ends == []
+
+
+async def test_what_is_foreseen_is_what_the_sweep_then_takes(node, clock):
+    people = await two(node)
+    await swept(node)
+    go_to(clock, LAST_DAY)
+    foreseen = sum(each.values for each in (await due(node.house, me(), days=1)).ends)
+    clock.advance(days=1)
+    waiting = (await due(node.house, me(), days=0)).waiting
+    assert {each.state for each in waiting} == {"next-sweep"}
+    assert sum(each.values for each in waiting) == foreseen
+    assert (await swept(node)).erased == foreseen
+    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert (await due(node.house, me(), days=0)).waiting == []
+
+
+async def test_nothing_is_opened_or_written_but_the_audit_entry(node, clock, monkeypatch):
+    (subject, _other) = await two(node)
+    clock.advance(days=365 * 4)
+    before = await node.sql("SELECT subject_id, collection, due_at, revision FROM record ORDER BY 1, 2")
+    for name in (name for name in dir(SubjectKeys) if name.startswith("open")):
+        monkeypatch.delattr(SubjectKeys, name)
+    async with node.new_entries() as entries:
+        found = await dry_run(node.house, me())
+    monkeypatch.undo()
+    assert [(each.action, each.decision) for each in entries] == [("read-retention", "allowed")]
+    assert {(each.field, each.then) for each in found.waiting} >= {("profile.email", "erase")}
+    assert found.people == 3
+    assert before == await node.sql("SELECT subject_id, collection, due_at, revision FROM record ORDER BY 1, 2")
+    assert (await there(node, subject))["profile.email"] == ["ada@example.org"]
+
+
+async def test_the_pages_add_up_to_the_whole(node, clock):
+    for number in range(5):
+        await node.create({"name": f"Ada {number}"})
+    clock.advance(days=365 * 4)
+    whole = await due(node.house, me(), days=0)
+    parts = [await due(node.house, me(), days=0, limit=2)]
+    while parts[-1].next is not None:
+        parts.append(await due(node.house, me(), days=0, limit=2, after=parts[-1].next))
+    assert [each.people for each in parts] == [2, 2, 1]
+    assert sum(line.values for part in parts for line in part.waiting) == whole.waiting[0].values == 5
+
+
+async def test_of_one_field_only_that_is_counted(sqlite_node, clock):
+    await two(sqlite_node)
+    clock.advance(days=365 * 4)
+    found = await due(sqlite_node.house, me(), field="email")
+    assert [(each.field, each.values) for each in found.waiting] == [("profile.email", 1)]
+
+
+async def test_what_waits_for_a_decision_is_told_apart(sqlite_node, clock):
+    node = sqlite_node
+    await put_in_force(node, (REVIEWED, 'at_end = { notes = "review" }\n' + REVIEWED))
+    await node.create_fully(name="Ada", notes="Prefers mornings.")
+    clock.advance(days=365 * 4)
+    await swept(node)
+    found = await due(node.house, me())
+    assert [(each.field, each.state) for each in found.waiting] == [("profile.notes", "in-review")]
+
+
+async def test_a_sweep_is_started_and_seen_by_whoever_may(node):
+    await node.create({"name": "Ada"})
+    started = await node.post("operator", SWEEPS, headers={"Idempotency-Key": "once"})
+    assert started.status_code == 202, started.text
+    again = await node.post("operator", SWEEPS, headers={"Idempotency-Key": "once"})
+    assert again.json() == started.json()
+    joined = await node.post("dpo", SWEEPS)
+    assert joined.json()["id"] == started.json()["id"]
+    assert joined.json()["state"] == "waiting"
+    await swept(node)
+    listed = await node.call("dpo", "GET", SWEEPS)
+    (told,) = listed.json()["sweeps"]
+    assert (told["id"], told["state"], told["counts"]["people"]) == (started.json()["id"], "done", 1)
+    page = await node.call("dpo", "GET", DUE, params={"days": "30"})
+    assert page.status_code == 200, page.text
+    assert page.json()["ends"] == []
+    problem(await node.post("support", SWEEPS), 403, "not-granted")
+    problem(await node.call("support", "GET", DUE), 403, "not-granted")
+    problem(await node.call("dpo", "GET", DUE, params={"field": "nonsense"}), 422, "invalid-preview")
+
+
+@pytest.mark.parametrize("what", [{"days": 367}, {"days": -1}, {"limit": 0}, {"field": "nobody.knows"}])
+async def test_what_cannot_be_answered_is_refused(sqlite_node, what):
+    from vault.errors import InvalidInput
+
+    with pytest.raises(InvalidInput) as raised:
+        await due(sqlite_node.house, me(), **what)
+    assert raised.value.code == "invalid-preview"
+
+
+async def test_a_sweep_started_twice_is_one(node):
+    one, other = await start_sweep(node.house, me()), await start_sweep(node.house, me())
+    assert one.id == other.id
+    assert len((await list_sweeps(node.house, me())).sweeps) == 1

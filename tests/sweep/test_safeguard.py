@@ -1,0 +1,145 @@
+"""A sweep that would take something from unusually many people takes nothing before somebody has confirmed it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from tests.sweep.people import DEFAULT_TENANT, put_in_force, state_of, sweeps_on_record, swept, there, unpaced
+from vault.policy.policy_set import PolicySet
+from vault.sweep import apply as act
+from vault.sweep.query import sweep
+from vault.sweep.safeguard import FEW, most_of
+from vault.sweep.workflow import HELD_UP, begin_sweeps, lay_down, sweep_step
+
+SHORT = ('[purpose.order-fulfilment]\nkeep = "P3Y"', '[purpose.order-fulfilment]\nkeep = "P3D"')
+MISTAKE = (
+    SHORT,
+    ('[purpose.customer-support]\nkeep = "P2Y"', '[purpose.customer-support]\nkeep = "P2D"'),
+    ('by_relationship = { former = "P1Y" } # who', "# who"),
+    ('[purpose.fraud-prevention]\nkeep = "P1Y"', '[purpose.fraud-prevention]\nkeep = "P1D"'),
+    ('fields = { "national_id" = "P6M" }\n', ""),
+    ('[purpose.service-analytics]\nkeep = "P2Y"', '[purpose.service-analytics]\nkeep = "P2D"'),
+    ('at_end = { birth_date = "birth_date.year" } # nobody', "# nobody"),
+)
+"""Periods of years that somebody has written as days."""
+
+
+async def many(node, count=FEW + 1):
+    return [
+        await node.create({"name": f"Ada {number}", "email": f"ada{number}@example.org"}) for number in range(count)
+    ]
+
+
+async def tried(node, **how):
+    return await sweep(node.house, DEFAULT_TENANT, pace=unpaced(), **how)
+
+
+async def failures(node):
+    return [each.code for each in await node.entries() if each.action == "sweep" and each.decision == "failed"]
+
+
+def test_the_share_counts_only_where_there_are_more_than_a_few():
+    assert [most_of(people, 10) for people in (0, 50, 101, 1_000)] == [FEW, FEW, FEW, 100]
+    assert most_of(5_000, 100) == 5_000
+
+
+async def test_periods_shortened_by_mistake_take_nothing_before_it_is_confirmed(node, clock):
+    people = await many(node)
+    await swept(node)
+    clock.advance(days=30)
+    earlier = node.house.policies.active(DEFAULT_TENANT).policy_set
+    await put_in_force(node, *MISTAKE)
+    run = await tried(node)
+    assert (run.state, run.check.people, run.check.of) == ("to-confirm", len(people), len(people))
+    assert (run.counts.people, run.counts.erased) == (0, 0)
+    assert await sweep_step(node.house, DEFAULT_TENANT, run.id) == HELD_UP
+    await begin_sweeps(node.house)  # the hourly one waits too
+    assert (await tried(node)).id == run.id
+    assert await failures(node) == ["to-confirm"]  # a day
+    assert "profile.email" in await there(node, people[0])
+
+    await node.house.policies.apply(DEFAULT_TENANT, earlier, "test")  # it is mended: there is nothing to confirm
+    counts = await swept(node)
+    assert (counts.people, counts.erased) == (len(people), 0)
+    assert "profile.email" in await there(node, people[0])
+
+
+async def test_what_is_confirmed_is_taken_and_who_confirmed_is_on_record(node, clock):
+    people = await many(node)
+    await swept(node)
+    clock.advance(days=30)
+    await put_in_force(node, *MISTAKE)
+    assert (await tried(node)).is_held_up
+    run = await tried(node, confirm=True)
+    assert (run.state, run.counts.whole) == ("done", len(people))
+    assert {await state_of(node, each) for each in people} == {"erased"}
+    told = [each for each in await node.entries() if each.action == "sweep" and not each.subjects]
+    assert [(each.decision, each.code) for each in told] == [("failed", "to-confirm"), ("allowed", "confirmed")]
+    assert {each.target for each in told} == {run.id}
+
+
+async def test_a_clock_that_is_years_ahead_takes_nothing_and_nothing_waits_once_it_is_right(node, clock):
+    people = await many(node)
+    await swept(node)
+    clock.advance(days=365 * 4)
+    assert (await tried(node)).is_held_up
+    clock.advance(days=-365 * 4 + 1)
+    assert (await swept(node)).erased == 0
+    assert {await state_of(node, each) for each in people} == {"active"}
+
+
+async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, clock):
+    people = await many(node)
+    await swept(node)
+    clock.advance(days=30)
+    await put_in_force(node, *MISTAKE)
+    confirmed = await lay_down(node.house, DEFAULT_TENANT)
+    real, seen = act.act, []
+
+    async def then_change(house, tenant, run, found, note):
+        if not seen:
+            seen.append(run)
+            await put_in_force(node, ('keep = "P3D"', 'keep = "P2D"'))
+        await real(house, tenant, run, found, note)
+
+    from vault.sweep import run as running
+
+    running.act, before = then_change, running.act
+    try:
+        run = await tried(node, confirm=True)
+    finally:
+        running.act = before
+    assert (run.id, run.state, run.counts.erased) == (confirmed.id, "to-confirm", 0)
+    assert {await state_of(node, each) for each in people} == {"active"}
+
+
+async def test_policies_that_another_node_has_just_put_in_force_count_at_once(place, node, clock):
+    subject = await node.create({"name": "Ada"})
+    await swept(node)
+    clock.advance(days=365 * 4)
+    files = dict(node.house.policies.active(DEFAULT_TENANT).policy_set.files)
+    longer = files["retention.toml"].replace(SHORT[0], SHORT[0].replace("P3Y", "P9Y"))
+    async with place.node(clock) as other:
+        await other.house.policies.apply(
+            DEFAULT_TENANT, PolicySet.load(files | {"retention.toml": longer}), "another node"
+        )
+    counts = await swept(node)
+    assert (counts.erased, await state_of(node, subject)) == (0, "active")
+    assert "profile.name" in await there(node, subject)
+
+
+async def test_where_the_newest_policies_do_not_load_nothing_is_taken(node, clock):
+    subject = await node.create({"name": "Ada"})
+    await swept(node)
+    clock.advance(days=365 * 4)
+    moment = "SELECT tenant_id, :id, 'sha256:of-a-later-release', '{}', applied_at, applied_by"
+    columns = "(tenant_id, id, version, files, applied_at, applied_by)"
+    last = "FROM policy_version WHERE tenant_id = 'default' ORDER BY id DESC LIMIT 1"
+    await node.sql(f"INSERT INTO policy_version {columns} {moment} {last}", id=UUID(int=(1 << 128) - 1))
+    run = await tried(node)
+    assert (run.finished_at, run.state) == (None, "waiting")
+    assert await state_of(node, subject) == "active"
+    assert not await sweeps_on_record(node)
+    clock.advance(seconds=timedelta(hours=1).total_seconds())
+    assert (await tried(node)).counts.erased == 0

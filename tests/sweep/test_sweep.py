@@ -1,0 +1,277 @@
+"""A sweep takes away what nothing keeps any more, on its day and not before, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import date, timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.erasure.people import LATELY, ask
+from tests.sweep.people import (
+    ADA,
+    DEFAULT_TENANT,
+    REVIEWED,
+    buy,
+    go_to,
+    keys_of,
+    put_in_force,
+    rows_of,
+    somebody,
+    state_of,
+    sweeps_on_record,
+    swept,
+    there,
+    unpaced,
+    write_to,
+)
+from vault.consent.state import Held, Standing, pack
+from vault.subjects.blind_index import digests
+from vault.sweep import apply as act
+from vault.sweep.query import sweep
+from vault.sweep.run import run_sweep
+from vault.sweep.store import SILENT, sweep_under_way
+
+LAST_DAY = date(2029, 3, 5)
+"""Three years after the last contact, which is the day on which the person came in."""
+GONE = "UPDATE record SET body = :body WHERE subject_id = :id"
+
+
+async def test_a_value_goes_on_the_day_after_its_end_and_not_before(node, clock):
+    subject = await node.create({"name": "Ada", "email": "ada@example.org"})
+    assert (await swept(node)).erased == 0
+    go_to(clock, LAST_DAY, hour=23)
+    assert (await swept(node)).erased == 0
+    assert (await there(node, subject))["profile.email"] == ["ada@example.org"]
+    go_to(clock, LAST_DAY + timedelta(days=1))
+    counts = await swept(node)
+    assert (counts.erased, counts.whole) == (2, 1)
+    assert await state_of(node, subject) == "erased"
+    assert await keys_of(node, subject) == []
+
+
+async def test_what_a_law_keeps_stays_readable_under_a_new_key_and_all_older_keys_are_gone(node, clock):
+    subject = await somebody(node, bought=[LATELY])
+    await swept(node)
+    clock.advance(days=365 * 4)
+    assert (await swept(node)).whole == 0
+    found = await there(node, subject)
+    assert found["profile.name"] == [ADA["name"]]
+    assert found["purchase.order"] == ["order-0"]
+    assert not {"profile.email", "profile.phone", "profile.address"} & found.keys()
+    assert await keys_of(node, subject) == [2]
+    ((state, kept),) = await node.sql("SELECT state, key_version FROM erasure WHERE subject_id = :id", id=UUID(subject))
+    assert (state, kept) == ("done", 2)
+
+
+async def test_of_a_value_a_view_may_take_its_place_and_goes_in_its_turn(node, clock):
+    subject = await node.create(dict(ADA))
+    go_to(clock, LAST_DAY + timedelta(days=1))
+    assert (await swept(node)).generalised == 1
+    assert (await there(node, subject)) == {"profile.birth_date.year": [1985]}
+    clock.advance(days=365 * 7 + 10)
+    assert (await swept(node)).whole == 1
+    assert await state_of(node, subject) == "erased"
+
+
+async def test_nobody_is_found_by_what_is_gone_and_everybody_by_what_stays(node, clock):
+    profile = {"name": "Ada Lovelace", "email": "ada@example.org"}
+    subject = await somebody(node, profile=profile, bought=[LATELY])
+    fields = node.house.policies.active(DEFAULT_TENANT).policy_set.catalogue.collections["profile"].fields
+    keys = await node.house.keyring.index_keys(DEFAULT_TENANT)
+    led = {name: set(digests(keys, fields[name], value)) for name, value in profile.items()}
+    assert set().union(*led.values()) < await leads(node, subject)
+    clock.advance(days=365 * 4)
+    await swept(node)
+    left = await leads(node, subject)
+    assert not led["email"] & left
+    assert led["name"] < left
+    assert await rows_of(node, "external_ref", subject) == 1  # its number is in the books
+
+
+async def leads(node, subject):
+    rows = await node.sql("SELECT digest FROM blind_index WHERE subject_id = :id", id=UUID(subject))
+    return {bytes(row[0]) for row in rows}
+
+
+async def test_of_whom_nothing_is_left_nothing_leads_to_them_any_more(node, clock):
+    subject = await somebody(node, bought=[LATELY])
+    pseudonym = await node.pseudonym(subject)
+    clock.advance(days=365 * 11)
+    assert (await swept(node)).whole == 1
+    assert await state_of(node, subject) == "erased"
+    for table in ("record", "blind_index", "external_ref", "subject_clock", "retention_review", "subject_alias"):
+        assert await rows_of(node, table, subject) == 0, table
+    assert await keys_of(node, subject) == []
+    assert await node.pseudonym(subject) != pseudonym
+
+
+async def test_each_persons_sweep_is_on_the_log_once_with_the_names_of_what_went(node, clock):
+    subject = await somebody(node, profile={"name": "Ada", "email": "ada@example.org"}, bought=[LATELY])
+    whom = await node.pseudonym(subject)
+    clock.advance(days=365 * 4)
+    await swept(node)
+    await swept(node)
+    (told,) = await sweeps_on_record(node)
+    assert (told.subjects, told.code, told.decision) == ((whom,), "erased", "allowed")
+    assert told.fields == ("profile.email.clear",)
+
+
+async def test_a_record_of_which_nothing_is_left_goes_and_the_person_stays(node, clock):
+    subject = await somebody(node, profile={"name": "Ada"})
+    await write_to(node, subject)
+    clock.advance(days=365 * 2 + 10)
+    counts = await swept(node)
+    assert (counts.erased, counts.whole) == (2, 0)
+    assert (await there(node, subject))["profile.name"] == ["Ada"]
+    assert await rows_of(node, "record", subject) == 1
+
+
+async def test_what_a_hold_covers_stays_until_it_is_lifted(node, clock):
+    subject = await node.create({"name": "Ada", "email": "ada@example.org"})
+    held = pack(Standing(holds=(Held(hold=b"h" * 16, purpose="legal-claims", names=("profile.email",)),)))
+    await node.sql("UPDATE subject SET standing = :held WHERE id = :id", held=held, id=UUID(subject))
+    clock.advance(days=365 * 4)
+    assert (await swept(node)).erased == 1
+    assert await there(node, subject) == {"profile.email": ["ada@example.org"]}
+    await node.sql("UPDATE subject SET standing = NULL WHERE id = :id", id=UUID(subject))
+    clock.advance(days=366)
+    assert (await swept(node)).whole == 1
+
+
+async def test_what_waits_for_a_decision_stays_and_goes_when_somebody_says_so(node, clock):
+    await put_in_force(node, (REVIEWED, 'at_end = { notes = "review" }\n' + REVIEWED))
+    subject = await node.create_fully(name="Ada", notes="Prefers mornings.")
+    clock.advance(days=365 * 4)
+    counts = await swept(node)
+    assert (counts.reviews, counts.whole) == (1, 0)
+    assert await there(node, subject) == {"profile.notes": ["Prefers mornings."]}
+    clock.advance(days=366)
+    assert (await swept(node)).reviews == 0
+    ((state,),) = await node.sql("SELECT state FROM retention_review")
+    assert state == "open"
+    keep = (clock.now().date() + timedelta(days=10)).isoformat()
+    await node.sql("UPDATE retention_review SET state = 'keep', keep_until = :keep", keep=keep)
+    clock.advance(days=366 * 2)
+    assert (await swept(node)).reviews == 1  # its time is up: somebody has to decide once more
+    await node.sql("UPDATE retention_review SET state = 'erase'")
+    assert (await swept(node)).whole == 1
+    assert await rows_of(node, "retention_review", subject) == 0
+
+
+async def test_what_is_only_stored_from_now_on_is_counted_as_that(node, clock):
+    await put_in_force(node, (REVIEWED, 'at_end = { notes = "restrict" }\n' + REVIEWED))
+    subject = await node.create_fully(name="Ada", notes="Prefers mornings.")
+    clock.advance(days=365 * 4)
+    assert (await swept(node)).restricted == 1
+    assert await there(node, subject) == {"profile.notes": ["Prefers mornings."]}
+    told = (await sweeps_on_record(node))[-1]
+    assert (told.code, set(told.fields)) == ("erased", {"profile.name.clear", "profile.notes.clear"})
+
+
+async def test_whoever_has_an_open_request_is_left_alone_until_the_next_day(node, clock):
+    subject = await node.create({"name": "Ada"})
+    clock.advance(days=365 * 4)
+    request = await ask(node, subject, kind="access", state="received")
+    counts = await swept(node)
+    assert (counts.waiting, counts.erased) == (1, 0)
+    assert (await swept(node)).people == 0  # not again today
+    await node.sql("UPDATE rights_request SET state = 'completed' WHERE id = :id", id=request)
+    clock.advance(days=1)
+    assert (await swept(node)).whole == 1
+
+
+async def test_whose_data_is_restricted_keeps_it_until_the_restriction_is_lifted(node, clock):
+    """They may have asked for that instead of an erasure (Art. 18(1)(b) and (c))."""
+    subject = await node.create({"name": "Ada"})
+    await node.sql("UPDATE subject SET state = 'restricted' WHERE id = :id", id=UUID(subject))
+    clock.advance(days=365 * 4)
+    counts = await swept(node)
+    assert (counts.waiting, counts.erased) == (1, 0)
+    assert await there(node, subject) == {"profile.name": ["Ada"]}
+    await node.sql("UPDATE subject SET state = 'active' WHERE id = :id", id=UUID(subject))
+    clock.advance(days=1)
+    assert (await swept(node)).whole == 1
+
+
+async def test_what_does_not_open_stops_nobody_else(node, clock):
+    damaged = await somebody(node, profile={"name": "Ada", "email": "ada@example.org"}, bought=[LATELY])
+    sound = await node.create({"name": "Bob"})
+    unread = await node.create({"name": "Eve"})
+    await node.sql(GONE, body=b"\x00", id=UUID(unread))
+    await node.sql(
+        "UPDATE data_key SET wrapped = :w WHERE subject_id = :id", keystore=True, w=b"x" * 60, id=UUID(damaged)
+    )
+    clock.advance(days=365 * 4)
+    counts = await swept(node)
+    assert (counts.unreadable, counts.whole) == (2, 1)
+    assert await state_of(node, sound) == "erased"
+    failed = [each for each in await sweeps_on_record(node) if each.decision == "failed"]
+    assert {each.code for each in failed} == {"cannot-open"}
+    assert len(failed) == 2
+
+
+async def test_a_change_of_the_policies_lets_it_look_at_everybody(node, clock):
+    subject = await node.create({"name": "Ada"})
+    assert (await swept(node)).people == 1
+    assert (await swept(node)).people == 0
+    await put_in_force(node, ('[purpose.order-fulfilment]\nkeep = "P3Y"', '[purpose.order-fulfilment]\nkeep = "P1D"'))
+    clock.advance(days=3)
+    assert (await swept(node)).people == 1
+    assert "profile.name" in await there(node, subject)  # others claim it still
+
+
+async def test_what_comes_in_makes_a_person_due_again(node, clock):
+    subject = await node.create({"name": "Ada"})
+    await swept(node)
+    await buy(node, subject)
+    counts = await swept(node)
+    assert (counts.people, counts.records) == (1, 1)
+
+
+async def test_of_two_sweeps_at_once_one_runs_and_nothing_happens_twice(node, clock):
+    people = [await node.create({"name": f"Ada {number}"}) for number in range(6)]
+    clock.advance(days=365 * 4)
+    runs = await asyncio.gather(*(sweep(node.house, DEFAULT_TENANT, pace=unpaced()) for _ in range(3)))
+    assert len([each for each in runs if each is not None]) == 1
+    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert len(await sweeps_on_record(node)) == 6
+
+
+async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(node, clock, monkeypatch):
+    people = [await node.create({"name": f"Ada {number}"}) for number in range(3)]
+    clock.advance(days=365 * 4)
+    real, others = act.act, []
+
+    async def slow(house, tenant, run, found, note):
+        if not others:
+            clock.advance(seconds=SILENT.total_seconds() + 1)
+            async with house.data.reading() as connection:
+                under_way = await sweep_under_way(connection, tenant)
+            others.append(None)
+            others[0] = await run_sweep(house, tenant, under_way.id, unpaced())
+        await real(house, tenant, run, found, note)
+
+    monkeypatch.setattr("vault.sweep.run.act", slow)
+    assert await sweep(node.house, DEFAULT_TENANT, pace=unpaced()) is None
+    assert others[0].counts.whole == 3
+    assert {await state_of(node, each) for each in people} == {"erased"}
+    assert len(await sweeps_on_record(node)) == 3
+
+
+@pytest.mark.parametrize("per_minute", [1, 9, 100, 60_000])
+async def test_it_never_looks_at_more_people_a_minute_than_allowed(per_minute):
+    from vault.sweep.run import Pace
+
+    at, seen = [0.0], []
+
+    async def sleep(seconds):
+        at[0] += seconds
+
+    pace = Pace(per_minute, lambda: at[0], sleep)
+    for _ in range(40):
+        await pace.wait(pace.batch)
+        seen.append((at[0], pace.batch))
+    for start, _people in seen:
+        assert sum(people for moment, people in seen if start <= moment < start + 60) <= per_minute
