@@ -19,10 +19,10 @@ def pending(monkeypatch):
     """Let these be pending, in place of requests and notices."""
     found = []
 
-    async def ask(house):
+    async def ask(services):
         return list(found)
 
-    async def nothing(house):
+    async def nothing(services):
         return []
 
     monkeypatch.setattr(room.requests, "pending", ask)
@@ -30,15 +30,15 @@ def pending(monkeypatch):
     return found
 
 
-async def ends(house, tenant, job):
+async def ends(services, tenant, job):
     return None
 
 
-async def fails(house, tenant, job):
+async def fails(services, tenant, job):
     raise Conflict("Ada is there already", code="subject-there")
 
 
-async def waits(house, tenant, job):
+async def waits(services, tenant, job):
     return 60.0
 
 
@@ -71,15 +71,17 @@ async def test_what_is_pending_is_listed_for_its_own_tenant_with_its_first_step(
     ]
     (entry,) = [each for each in await sqlite_node.entries() if str(each.id) == told["audit"]]
     assert (entry.action, entry.decision) == ("read-jobs", "allowed")
-    assert [each.id for each in await pending_work(sqlite_node.house)] == [mine, theirs]
+    assert [each.id for each in await pending_work(sqlite_node.services)] == [mine, theirs]
 
 
 async def test_a_list_is_cut_to_its_limit_and_to_one_job(sqlite_node, pending):
     pending += [("access", "default", uuid4(), 0) for _ in range(3)]
     caller = await sqlite_node.caller("operator")
-    assert len((await list_jobs(sqlite_node.house, caller, limit=2)).jobs) == 2
-    assert [each.id for each in (await list_jobs(sqlite_node.house, caller, of=pending[1][2])).jobs] == [pending[1][2]]
-    assert (await list_jobs(sqlite_node.house, caller, states=["done", "failed"])).jobs == []
+    assert len((await list_jobs(sqlite_node.services, caller, limit=2)).jobs) == 2
+    assert [each.id for each in (await list_jobs(sqlite_node.services, caller, of=pending[1][2])).jobs] == [
+        pending[1][2]
+    ]
+    assert (await list_jobs(sqlite_node.services, caller, states=["done", "failed"])).jobs == []
 
 
 async def test_jobs_are_shown_to_nobody_without_the_right(sqlite_node, pending):
@@ -100,7 +102,8 @@ async def test_a_job_that_fails_does_not_keep_the_others_from_running(sqlite_nod
     pending += [(name, "default", uuid4(), 0) for name in ("fails", "waits", "ends")]
     told = []
     ended = [
-        each async for each in work_off(sqlite_node.house, watch=lambda work, step: told.append((work.workflow, step)))
+        each
+        async for each in work_off(sqlite_node.services, watch=lambda work, step: told.append((work.workflow, step)))
     ]
     assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [
         ("fails", None, "subject-there"),
@@ -112,12 +115,12 @@ async def test_a_job_that_fails_does_not_keep_the_others_from_running(sqlite_nod
 
 async def test_only_one_tenants_jobs_are_worked_off_where_one_is_named(sqlite_node, pending, workflows):
     pending += [("ends", tenant, uuid4(), 0) for tenant in ("default", "acme")]
-    ended = [each.work async for each in work_off(sqlite_node.house, DEFAULT_TENANT)]
+    ended = [each.work async for each in work_off(sqlite_node.services, DEFAULT_TENANT)]
     assert ended == [Work(*pending[0])]
 
 
 async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
-    plan = plan_of(node.house)
+    plan = plan_of(node.services)
     assert set(plan.sweeps) == {
         "expire-requests",
         "expire-packages",

@@ -77,8 +77,8 @@ class Node:
     http: httpx.AsyncClient = field(init=False)
 
     @property
-    def house(self):
-        return self.vault.house
+    def services(self):
+        return self.vault.services
 
     def bearer(self, role: str, tenant: str = "default") -> dict[str, str]:
         return {"Authorization": f"Bearer {self.place.keys[tenant, role]}"}
@@ -132,11 +132,11 @@ class Node:
         statement = select(ENTRY.c.body).order_by(ENTRY.c.id)
         if tenant is not None:
             statement = statement.where(ENTRY.c.tenant_id == tenant)
-        async with self.house.data.reading() as connection:
+        async with self.services.data.reading() as connection:
             return [decode(body) for body in (await connection.execute(statement)).scalars()]
 
     async def count(self) -> int:
-        async with self.house.data.reading() as connection:
+        async with self.services.data.reading() as connection:
             return (await connection.execute(select(func.count()).select_from(ENTRY))).scalar_one()
 
     @asynccontextmanager
@@ -146,25 +146,25 @@ class Node:
         before = await self._entry_ids()
         yield found
         made = sorted(await self._entry_ids() - before)
-        async with self.house.data.reading() as connection:
+        async with self.services.data.reading() as connection:
             for entry in made:  # each by itself: a log of many is not read through for the few that are new
                 body = select(ENTRY.c.body).where(ENTRY.c.id == entry)
                 found.append(decode((await connection.execute(body)).scalar_one()))
 
     async def _entry_ids(self) -> set[UUID]:
-        async with self.house.data.reading() as connection:
+        async with self.services.data.reading() as connection:
             return set((await connection.execute(select(ENTRY.c.id))).scalars())
 
     async def sql(self, statement: str, *, keystore: bool = False, **values) -> list[Any]:
         """Run SQL past all doors; UUIDs and bytes as they lie."""
-        database = self.vault._keys if keystore else self.house.data
+        database = self.vault._keys if keystore else self.services.data
         async with database.transaction() as connection:
             done = await connection.execute(text(statement), {k: self.raw(v) for k, v in values.items()})
             return list(done.all()) if done.returns_rows else []
 
     def raw(self, value):
         if isinstance(value, UUID):
-            return value.bytes if self.house.data.dialect == "sqlite" else value
+            return value.bytes if self.services.data.dialect == "sqlite" else value
         return value
 
     async def set_state(self, subject, state: str) -> None:
@@ -175,7 +175,7 @@ class Node:
         return UUID(bytes=found) if isinstance(found, bytes) else UUID(str(found))
 
     async def caller(self, role: str, tenant: str = "default") -> Caller:
-        return Caller(await self.house.principals.authenticate(self.place.keys[tenant, role]), "test")
+        return Caller(await self.services.principals.authenticate(self.place.keys[tenant, role]), "test")
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -213,10 +213,10 @@ async def _make(folder: Path, urls: dict[str, str]) -> dict[tuple[str, str], str
     await init_vault(folder, **urls)
     keys = {}
     async with open_vault(folder, clock=FixedClock(), **urls) as vault:
-        await add_tenant(vault.house, TenantId(OTHER), PolicySet.from_folder(folder / "policies"))
+        await add_tenant(vault.services, TenantId(OTHER), PolicySet.from_folder(folder / "policies"))
         for tenant in ("default", OTHER):
             for role in (*ROLES, "stranger"):
-                _, issued = await add_app(vault.house, TenantId(tenant), role, [role])
+                _, issued = await add_app(vault.services, TenantId(tenant), role, [role])
                 keys[tenant, role] = issued.key.reveal()
     return keys
 

@@ -13,19 +13,19 @@ from sqlalchemy import make_url
 
 from vault import logs
 from vault import settings as settings_room
-from vault.audit.log import Ledger
+from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
-from vault.consent.ledger import ConsentLedger
-from vault.context import House
+from vault.consent.ledger import ConsentEvents
+from vault.context import Services
 from vault.crypto.keyring import Keyring
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.errors import Misconfigured, VaultError
 from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
-from vault.lifecycle.restore_ledger import TombstoneLedger
+from vault.lifecycle.restore_ledger import RestoreLedger
 from vault.messaging.http import Post
 from vault.messaging.mail import Mail
 from vault.policy.policy_set import PolicySet
@@ -55,9 +55,9 @@ class Vault:
     Use :func:`open_vault`; it closes what it opened.
     """
 
-    def __init__(self, settings: Settings, house: House, keys: Database, tombstones: Database) -> None:
+    def __init__(self, settings: Settings, services: Services, keys: Database, tombstones: Database) -> None:
         self.settings = settings
-        self.house = house
+        self.services = services
         self._keys = keys
         self._tombstones = tombstones
         self._jobs: list[asyncio.Task[None]] = []
@@ -68,14 +68,14 @@ class Vault:
         from vault.workflows import plan_of  # brings all operations: only whoever runs jobs is to wait for them
 
         self._jobs = [
-            asyncio.create_task(_again(self.settings.policy_poll_seconds, self.house.policies.refresh)),
-            asyncio.create_task(_again(POLL_SECONDS, ErasureWatch(self.house).look)),
-            asyncio.create_task(self.house.jobs.tend(self.house, plan_of(self.house))),
+            asyncio.create_task(_again(self.settings.policy_poll_seconds, self.services.policies.refresh)),
+            asyncio.create_task(_again(POLL_SECONDS, ErasureWatch(self.services).look)),
+            asyncio.create_task(self.services.jobs.tend(self.services, plan_of(self.services))),
         ]
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""
-        return {"data": self.house.data, "keys": self._keys, "ledger": self._tombstones}
+        return {"data": self.services.data, "keys": self._keys, "ledger": self._tombstones}
 
     async def ready(self) -> None:
         """Ask all databases whether they answer.
@@ -83,7 +83,7 @@ class Vault:
         Raises:
             Unavailable: one does not.
         """
-        await self.house.data.ping()
+        await self.services.data.ping()
         await self._keys.ping()
         await self._tombstones.ping()
 
@@ -92,8 +92,8 @@ class Vault:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        await self.house.mail.close()
-        await self.house.data.close()
+        await self.services.mail.close()
+        await self.services.data.close()
         await self._keys.close()
         await self._tombstones.close()
 
@@ -119,11 +119,11 @@ async def open_vault(
     vault = _wire(settings, clock or Clock())
     try:
         await _check_versions(vault)
-        await vault.house.keyring.check_root()
+        await vault.services.keyring.check_root()
         if not replaying:
-            await require_replayed(vault.house.data)
-            vault.house.data.admit(require_open)
-        await vault.house.policies.refresh()
+            await require_replayed(vault.services.data)
+            vault.services.data.admit(require_open)
+        await vault.services.policies.refresh()
         yield vault
     finally:
         await vault.close()
@@ -142,10 +142,10 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
         await upgrade_databases(folder, **overrides)
         vault = _wire(settings, Clock())
         try:
-            await vault.house.keyring.check_root()
-            if DEFAULT_TENANT not in await vault.house.keyring.tenants():
+            await vault.services.keyring.check_root()
+            if DEFAULT_TENANT not in await vault.services.keyring.tenants():
                 made_keys = True
-                await add_tenant(vault.house, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
+                await add_tenant(vault.services, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
         finally:
             await vault.close()
     except BaseException:
@@ -189,10 +189,10 @@ async def apply_folders(vault: Vault) -> dict[str, bool]:
         PolicyInvalid: a folder has mistakes; nothing of it is applied.
     """
     changed = {}
-    for tenant in await vault.house.keyring.tenants():
+    for tenant in await vault.services.keyring.tenants():
         folder = policy_folder(vault.settings, tenant)
         if folder.is_dir():
-            changed[str(tenant)] = await apply_policies(vault.house, tenant, PolicySet.from_folder(folder))
+            changed[str(tenant)] = await apply_policies(vault.services, tenant, PolicySet.from_folder(folder))
     return changed
 
 
@@ -258,23 +258,23 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
     verifiers = [TokenVerifier(_issuer(each), clock) for each in settings.oidc]
-    house = House(
+    services = Services(
         data=data,
         keyring=keyring,
-        ledger=Ledger(data, clock, deadline=settings.audit_deadline),
-        tombstones=TombstoneLedger(tombstones),
+        audit_log=AuditLog(data, clock, deadline=settings.audit_deadline),
+        restore_ledger=RestoreLedger(tombstones),
         policies=Policies(data, clock),
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
         subjects=Subjects(data),
         clocks=ClockReader(data),
-        consents=ConsentLedger(data),
+        consents=ConsentEvents(data),
         clock=clock,
         jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
         mail=Mail(settings.smtp_url, settings.mail_from),
         post=Post(private=settings.webhooks_to_private_addresses),
     )
-    return Vault(settings, house, keys, tombstones)
+    return Vault(settings, services, keys, tombstones)
 
 
 def provider_of(settings: Settings) -> KeyProvider:

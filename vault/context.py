@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vault.audit.log import Ledger
+    from vault.audit.log import AuditLog
     from vault.clock import Clock
-    from vault.consent.ledger import ConsentLedger
+    from vault.consent.ledger import ConsentEvents
     from vault.crypto.keyring import Keyring
     from vault.ids import TenantId
     from vault.jobs.runner import Jobs
-    from vault.lifecycle.restore_ledger import TombstoneLedger
+    from vault.lifecycle.restore_ledger import RestoreLedger
     from vault.messaging.http import Post
     from vault.messaging.mail import Mail
     from vault.policy.store import Policies
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Services:
     """All rooms of one vault."""
 
     data: Database
     keyring: Keyring
-    ledger: Ledger
-    tombstones: TombstoneLedger
+    audit_log: AuditLog
+    restore_ledger: RestoreLedger
     policies: Policies
     principals: Principals
     limits: Limits
     subjects: Subjects
     clocks: ClockReader
-    consents: ConsentLedger
+    consents: ConsentEvents
     clock: Clock
     jobs: Jobs
     mail: Mail

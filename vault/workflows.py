@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
-from vault.access.authorization import entry, require_right
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.callers import system_caller
 from vault.access.idempotency import forget_old
-from vault.access.recording import on_record
+from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
 from vault.erasure.workflow import ERASURE_STEPS
 from vault.errors import InvalidInput, VaultError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
     from vault.requests.model import Request
@@ -81,19 +81,19 @@ REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {
 one of erasures that a hold has stopped."""
 
 
-async def pending(house: House) -> list[Pending]:
+async def pending(services: Services) -> list[Pending]:
     """List the requests that ought to have a job, and the erasures that a hold has stopped, of all tenants."""
     found: list[Pending] = []
-    for tenant in await house.keyring.tenants():
+    for tenant in await services.keyring.tenants():
         after: tuple[str, UUID] | None = None
         while True:
-            async with house.data.reading() as connection:
+            async with services.data.reading() as connection:
                 page = await list_requests(connection, tenant, states=UNDER_WAY, after=after, limit=PAGE)
             found += [Pending(each.kind, tenant, each.id, each.run) for each in page if _needs_job(each)]
             if len(page) < PAGE:
                 break
             after = (page[-1].due.on.isoformat(), page[-1].id)
-    return [*found, *(Pending(*each) for each in await pending_resumes(house))]
+    return [*found, *(Pending(*each) for each in await pending_resumes(services))]
 
 
 def _needs_job(request: Request) -> bool:
@@ -117,49 +117,46 @@ class Listed(NamedTuple):
     audit: UUID
 
 
-def plan_of(house: House) -> Plan:
+def plan_of(services: Services) -> Plan:
     """Make the plan for a process that runs jobs: the jobs, and what is done again and again besides."""
 
     async def pending() -> list[Work]:
-        return await pending_work(house)
+        return await pending_work(services)
 
     async def consents() -> None:
-        for tenant in await house.keyring.tenants():
-            async for _ in expire_lapsed(house, by_itself(tenant)):
+        for tenant in await services.keyring.tenants():
+            async for _ in expire_lapsed(services, system_caller(tenant)):
                 pass
 
     sweeps = {
-        "expire-requests": Sweep(10 * _MINUTE, lambda: expire_requests(house)),
-        "expire-packages": Sweep(10 * _MINUTE, lambda: expire_packages(house)),
-        "chase-recipients": Sweep(_HOUR, lambda: chase_recipients(house)),
+        "expire-requests": Sweep(10 * _MINUTE, lambda: expire_requests(services)),
+        "expire-packages": Sweep(10 * _MINUTE, lambda: expire_packages(services)),
+        "chase-recipients": Sweep(_HOUR, lambda: chase_recipients(services)),
         "expire-consents": Sweep(_HOUR, consents),
-        "retention": Sweep(_HOUR, lambda: begin_sweeps(house)),
-        "forget-answers": Sweep(10 * _MINUTE, lambda: forget_old(house)),
-        "forget-codes": Sweep(_HOUR, lambda: forget_identity(house)),
+        "retention": Sweep(_HOUR, lambda: begin_sweeps(services)),
+        "forget-answers": Sweep(10 * _MINUTE, lambda: forget_old(services)),
+        "forget-codes": Sweep(_HOUR, lambda: forget_identity(services)),
     }
     return Plan(WORKFLOWS, pending, sweeps)
 
 
-async def pending_work(house: House, tenant: TenantId | None = None) -> list[Work]:
+async def pending_work(services: Services, tenant: TenantId | None = None) -> list[Work]:
     """List all that jobs have yet to do, whether or not they were begun.
 
     Args:
-        house: the rooms.
         tenant: whose; none: everybody's.
     """
-    found = [Work(*each) for ask in (pending, pending_notices, pending_sweeps) for each in await ask(house)]
+    found = [Work(*each) for ask in (pending, pending_notices, pending_sweeps) for each in await ask(services)]
     return [each for each in found if tenant is None or each.tenant == tenant]
 
 
-@on_record("read-jobs")
+@audited("read-jobs")
 async def list_jobs(
-    house: House, caller: Caller, *, states: Collection[State] = OPEN, of: UUID | None = None, limit: int = 50
+    services: Services, caller: Caller, *, states: Collection[State] = OPEN, of: UUID | None = None, limit: int = 50
 ) -> Listed:
     """List the jobs of the caller's tenant: what nobody has begun yet, then the newest first.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         states: in which the jobs are.
         of: only those that work on this request or notice.
         limit: at most so many.
@@ -171,21 +168,21 @@ async def list_jobs(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} jobs", code="invalid-page")
-    await require_right(house, caller, "vault:jobs", "read", audited_as="read-jobs")
-    found = await house.jobs.find(WORKFLOWS, caller.tenant, states=states, of=of, limit=limit)
+    await require_permission(services, caller, "vault:jobs", "read", audit_action="read-jobs")
+    found = await services.jobs.find(WORKFLOWS, caller.tenant, states=states, of=of, limit=limit)
     if "pending" in states:
-        found = [*await _not_begun(house, caller.tenant, of), *found]
-    made = entry(house, caller, action="read-jobs", decision="allowed")
-    await house.ledger.append(made)
+        found = [*await _not_begun(services, caller.tenant, of), *found]
+    made = audit_entry(services, caller, action="read-jobs", decision="allowed")
+    await services.audit_log.append(made)
     return Listed(found[:limit], made.id)
 
 
-async def _not_begun(house: House, tenant: TenantId, of: UUID | None) -> list[Job]:
-    pending = [each for each in await pending_work(house, tenant) if of is None or each.id == of]
+async def _not_begun(services: Services, tenant: TenantId, of: UUID | None) -> list[Job]:
+    pending = [each for each in await pending_work(services, tenant) if of is None or each.id == of]
     if not pending:
         return []
     # What waits or has failed is as pending as what was never begun: it is listed as what it is.
-    begun = await house.jobs.find(WORKFLOWS, tenant, states=OPEN, of=of, limit=MOST + len(pending))
+    begun = await services.jobs.find(WORKFLOWS, tenant, states=OPEN, of=of, limit=MOST + len(pending))
     known = {(each.workflow, each.id, each.run) for each in begun}
     return [_pending(each) for each in pending if (each.workflow, each.id, each.run) not in known]
 
@@ -207,16 +204,15 @@ class Ended(NamedTuple):
 
 
 async def work_off(
-    house: House, tenant: TenantId | None = None, *, watch: Callable[[Work, str], None] | None = None
+    services: Services, tenant: TenantId | None = None, *, watch: Callable[[Work, str], None] | None = None
 ) -> AsyncIterator[Ended]:
     """Run what is pending in the foreground, one after the other; a job that fails does not keep others from running.
 
     Args:
-        house: the rooms.
         tenant: whose; none: everybody's.
         watch: is told each job and step before it begins.
     """
-    for work in await pending_work(house, tenant):
+    for work in await pending_work(services, tenant):
 
         def step_begins(step: str, work: Work = work) -> None:
             if watch is not None:
@@ -224,7 +220,7 @@ async def work_off(
 
         try:
             workflow = WORKFLOWS[work.workflow]
-            seconds = await house.jobs.run_here(house, workflow, work.tenant, work.id, watch=step_begins)
+            seconds = await services.jobs.run_here(services, workflow, work.tenant, work.id, watch=step_begins)
             yield Ended(work, seconds, None)
         except VaultError as error:
             yield Ended(work, None, error.code)

@@ -79,7 +79,7 @@ async def test_a_field_that_the_purpose_does_not_need(node):
 
 async def test_a_special_category_without_a_condition(sqlite_node, clock):
     """Such policies do not load, so this net under them is tried without them."""
-    catalogue = sqlite_node.house.policies.active("default").policy_set.catalogue
+    catalogue = sqlite_node.services.policies.active("default").policy_set.catalogue
     shown = FieldView(catalogue.field("health_notes"), "clear")
     purpose = SimpleNamespace(
         name="made-up", owner="Nobody", article9=None, in_force=lambda _day: True, covers=lambda _shown: True
@@ -145,7 +145,7 @@ async def test_an_erased_person_is_nobody(node):
 
 async def test_a_person_whose_keys_are_gone_is_nobody(node):
     subject = await node.create()
-    await node.house.keyring.destroy_subject_keys("default", [UUID(subject)])
+    await node.services.keyring.destroy_subject_keys("default", [UUID(subject)])
     problem(await node.read("support", subject, ["name"], "customer-support"), 404, "subject-not-found")
     problem(await node.patch("support", subject, {"name": "X"}, "customer-support", '"1"'), 404, "subject-not-found")
     listing = {"fields": ["amount"], "purpose": "customer-support"}

@@ -402,9 +402,9 @@ async def _said(node, subject, path, **body):
 async def with_review(node, subject):
     """Open a review of the person's name; returns its id."""
     place = (UUID(subject), "profile", UUID(subject))
-    async with node.house.data.transaction() as connection:
-        ended = Ended(place, "name", "review", node.house.clock.now().date())
-        await open_reviews(connection, "default", [ended], node.house.clock.now())
+    async with node.services.data.transaction() as connection:
+        ended = Ended(place, "name", "review", node.services.clock.now().date())
+        await open_reviews(connection, "default", [ended], node.services.clock.now())
         return (await reviews_in(connection, "default", [UUID(subject)]))[place]["name"].id
 
 
@@ -413,7 +413,7 @@ async def _names(node, wanted):
     await node.sql("DELETE FROM external_ref")
     await node.sql("DELETE FROM blind_index")
     subject = await node.create(dict(ADA), external_ids={"shop": "4711"})
-    notices = node.house.policies.active("default").policy_set.notices
+    notices = node.services.policies.active("default").policy_set.notices
     names = {"{id}": subject, "{nobody}": str(uuid4()), "{event}": str(uuid4())}
     if "{other}" in wanted or "erp" in wanted:
         names["{other}"] = await node.create({"name": "Two"}, external_ids={"erp": "2"})
@@ -436,7 +436,7 @@ async def _names(node, wanted):
             await node.post("dpo", f"/v1/requests/{review}:verify", {"evidence": "seen"})
         if "{reviewed}" in wanted:
             await node.post("dpo", f"/v1/requests/{review}:approve", {})
-            await start_request(node.house, "default", UUID(review))
+            await start_request(node.services, "default", UUID(review))
     if "{hold}" in wanted:
         held = await node.create({"name": "Held"})
         names["{hold}"] = (await node.post("dpo", HOLDS, but(HELD, subjects=[held]))).json()["id"]
@@ -449,7 +449,7 @@ async def _names(node, wanted):
         names["{restricted}"] = names["{announced}"] = subject
     if "{announced}" in wanted:
         await _said(node, subject, "restriction:announce", **BY_POST)
-        node.house.clock.advance(days=3)
+        node.services.clock.advance(days=3)
     if "'used'" in wanted:
         used = {"profile": {"name": "Other"}, "purpose": "order-fulfilment"}
         await node.post("sales", ONE, used, headers={"Idempotency-Key": "used"})
@@ -458,8 +458,8 @@ async def _names(node, wanted):
         assert asked.status_code == 201, asked.text
         names["{asked}"] = asked.json()["id"]
     if "{me}" in wanted:
-        async with node.house.data.transaction() as connection:
-            _, opened = await add_session(connection, "default", UUID(subject), node.house.clock.now())
+        async with node.services.data.transaction() as connection:
+            _, opened = await add_session(connection, "default", UUID(subject), node.services.clock.now())
         names["{me}"] = opened.token
     if "{review}" in wanted:
         names["{review}"] = str(await with_review(node, subject))

@@ -70,7 +70,7 @@ async def test_the_page_asks_in_the_language_of_the_notice_and_its_button_confir
     shown = Page(page.text)
     assert shown.first("html")["lang"] == language
     assert button in shown.words
-    texts = node.house.policies.active("default").policy_set.notices.languages("marketing@3")
+    texts = node.services.policies.active("default").policy_set.notices.languages("marketing@3")
     assert (title or texts[language].title) in shown.words
     assert await stands(node, subject) == "pending"
     done = await press(node, page)

@@ -70,14 +70,14 @@ async def test_a_key_serves_one_call(node):
 async def test_a_call_under_way_is_not_begun_again(node, monkeypatch):
     reached, go_on = asyncio.Event(), asyncio.Event()
     # SQLite has one writer at a time, so the second call must find the first before it has begun to write.
-    begin = node.house.keyring.new_subject_keys
+    begin = node.services.keyring.new_subject_keys
 
     async def keys_slowly(*args):
         reached.set()
         await go_on.wait()
         return await begin(*args)
 
-    monkeypatch.setattr(type(node.house.keyring), "new_subject_keys", lambda _self, *args: keys_slowly(*args))
+    monkeypatch.setattr(type(node.services.keyring), "new_subject_keys", lambda _self, *args: keys_slowly(*args))
     try:
         first = asyncio.create_task(node.post("sales", ONE, BODY, headers=KEY))
         await asyncio.wait_for(reached.wait(), 10)
@@ -115,14 +115,14 @@ async def test_a_failure_frees_the_key(node, role, body, status):
 
 async def test_a_mistake_of_ours_frees_the_key_too(sqlite_node):
     node = sqlite_node
-    add = node.house.subjects.add
+    add = node.services.subjects.add
 
     async def fail(*_args, **_kwargs):
         raise RuntimeError
 
-    node.house.subjects.add = fail
+    node.services.subjects.add = fail
     problem(await node.post("sales", ONE, BODY, headers=KEY), 500, "internal-error")
-    node.house.subjects.add = add
+    node.services.subjects.add = add
     assert (await node.post("sales", ONE, BODY, headers=KEY)).status_code == 201
     assert await _people(node) == 1
 
@@ -148,9 +148,9 @@ async def test_a_crash_between_change_and_answer_keeps_both(node):
 async def test_keys_are_forgotten_after_a_day(node, clock):
     first = await node.post("sales", ONE, BODY, headers=KEY)
     clock.advance(hours=24)
-    assert await forget_old(node.house) == 0
+    assert await forget_old(node.services) == 0
     clock.advance(seconds=1)
-    assert await forget_old(node.house) == 1
+    assert await forget_old(node.services) == 1
     again = await node.post("sales", ONE, BODY, headers=KEY)
     assert again.json()["id"] != first.json()["id"]
 

@@ -20,7 +20,7 @@ def digest(text):
 
 async def apply(node, **notices):
     files = shipped() | {f"notices/{name}.md": text for name, text in notices.items()}
-    await apply_policies(node.house, DEFAULT_TENANT, PolicySet.load(files))
+    await apply_policies(node.services, DEFAULT_TENANT, PolicySet.load(files))
 
 
 async def listed(node, role="support", **how):

@@ -92,7 +92,7 @@ async def test_every_event_of_a_life_has_a_receipt(node):
     await done(node, "support", subject, "objections", purpose="direct-marketing")
     await done(node, "dpo", subject, "restriction", ground="accuracy", reason=EVIDENCE)
     await done(node, "dpo", subject, "restriction:announce", told=EVIDENCE)
-    node.house.clock.advance(days=3)
+    node.services.clock.advance(days=3)
     await done(node, "dpo", subject, "restriction:lift")
     listed = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
     keys = await trusted(node)
@@ -124,7 +124,7 @@ async def test_the_reading_is_on_the_log(node):
     assert (made.action, made.decision, made.purpose) == ("read-receipt", "allowed", "direct-marketing")
     assert made.subjects == (await node.pseudonym(subject),)
     assert made.target == UUID(event)
-    assert made.policy == node.house.policies.active("default").version
+    assert made.policy == node.services.policies.active("default").version
 
 
 @pytest.mark.parametrize(("role", "may"), [("support", True), ("dpo", True), ("fulfilment", True), ("finance", False), ("analytics", False), ("stranger", False)])  # fmt: skip
@@ -179,9 +179,9 @@ async def test_a_format_that_nobody_knows_is_refused(sqlite_node):
 async def test_a_receipt_tells_what_the_policies_said_on_the_day(node):
     subject = await node.create()
     before = await say(node, subject)
-    old = node.house.policies.active("default").policy_set
+    old = node.services.policies.active("default").policy_set
     files = {**old.files, "purposes.toml": old.files["purposes.toml"].replace('"Send offers"', '"Send a lot"')}
-    await apply_policies(node.house, TenantId("default"), PolicySet.load(files))
+    await apply_policies(node.services, TenantId("default"), PolicySet.load(files))
     after = await say(node, subject, decision="withdrawn")
     keys = await trusted(node)
     assert verified(await receipt(node, subject, before), keys).purpose == "Send offers"
@@ -219,7 +219,7 @@ async def test_what_an_old_key_signed_still_holds(node):
     event = await say(node, subject)
     before = await receipt(node, subject, event)
     async with node.new_entries() as entries:
-        await rotate_signing_key(node.house, TenantId("default"))
+        await rotate_signing_key(node.services, TenantId("default"))
     assert [each.action for each in entries] == ["rotate-keys"]
     after, keys = await receipt(node, subject, event), await trusted(node)
     assert [each["status"] for each in keys.values()] == ["current", "retired"]
@@ -229,7 +229,7 @@ async def test_what_an_old_key_signed_still_holds(node):
 
 async def test_a_vault_from_before_there_were_signatures_signs_from_the_first_receipt_on(node):
     await node.sql("DELETE FROM tenant_secret WHERE kind = 'signing'", keystore=True)
-    node.house.keyring.clear()
+    node.services.keyring.clear()
     subject = await node.create()
     event = await say(node, subject)
     assert verified(await receipt(node, subject, event), await trusted(node)).kind == "given"

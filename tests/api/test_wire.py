@@ -259,7 +259,7 @@ async def test_a_request_that_takes_too_long_is_given_up(sqlite_place, clock):
         async def never(*_args, **_kwargs):
             await asyncio.Event().wait()
 
-        node.house.subjects.find = never
+        node.services.subjects.find = never
         answer = await node.call("support", "GET", f"/v1/subjects/{subject}")
         problem(answer, 503, "deadline-passed")
         assert int(answer.headers["retry-after"]) >= 1

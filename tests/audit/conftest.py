@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault.audit.log import Ledger
+from vault.audit.log import AuditLog
 from vault.audit.tables import AuditEntry
 from vault.storage.database import Database
 
@@ -30,4 +30,4 @@ async def database(data_url):
 
 @pytest.fixture
 def ledger(database, clock):
-    return Ledger(database, clock)
+    return AuditLog(database, clock)

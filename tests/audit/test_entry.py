@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.crypto.support import subject_keys
 from vault.audit.entry import Action, Decision, Entry, EntryRefused, checked, decode, encode, leaf_hash
 from vault.bootstrap import shipped_policies
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.policy.policy_set import PolicySet
 
 ID = UUID("01993000-0000-7000-8000-000000000001")
@@ -243,5 +243,5 @@ def test_a_reason_that_is_not_sealed_is_refused(words):
 
 @given(st.binary(min_size=1, max_size=200).filter(lambda words: words == words.rstrip()))
 def test_what_the_seal_makes_counts_as_sealed(words):
-    sealed = subject_keys().seal("reason", words, place("default", ID, "audit", ID))
+    sealed = subject_keys().seal("reason", words, record_aad("default", ID, "audit", ID))
     assert decode(encode(entry(reason=sealed))).reason == sealed

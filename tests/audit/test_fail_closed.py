@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.storage.trouble import TROUBLES, Ticking, trouble
-from vault.audit.log import Ledger
+from vault.audit.log import AuditLog
 from vault.errors import Unavailable
 from vault.ids import random_id
 
@@ -36,7 +36,7 @@ async def refusals(ledger, count):
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
 async def test_no_durable_entry_no_answer(database, clock, data_url, name):
-    ledger = Ledger(database, clock, deadline=DEADLINE)  # shorter than the database's own five seconds
+    ledger = AuditLog(database, clock, deadline=DEADLINE)  # shorter than the database's own five seconds
     first = made(ledger)
     await ledger.append(first)
     async with trouble(name, data_url, "audit_entry"):
@@ -54,7 +54,7 @@ async def test_no_durable_entry_no_answer(database, clock, data_url, name):
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
 async def test_who_comes_while_another_flight_hangs_waits_no_longer(database, clock, data_url, name):
-    ledger = Ledger(database, clock, deadline=DEADLINE)
+    ledger = AuditLog(database, clock, deadline=DEADLINE)
     await ledger.append(made(ledger))
     async with trouble(name, data_url, "audit_entry"):
         flying = asyncio.create_task(refusals(ledger, 1))
@@ -64,7 +64,7 @@ async def test_who_comes_while_another_flight_hangs_waits_no_longer(database, cl
 
 async def test_what_gave_up_waiting_is_not_written_later(database, clock, data_url, dialect):
     """In a long outage the refused would pile up, and all be written when it ends, though nobody was answered."""
-    ledger = Ledger(database, clock, deadline=DEADLINE)
+    ledger = AuditLog(database, clock, deadline=DEADLINE)
     await ledger.append(made(ledger))
     async with trouble("locked", data_url, "audit_entry"):
         for _ in range(2):
@@ -78,7 +78,7 @@ async def test_what_gave_up_waiting_is_not_written_later(database, clock, data_u
 
 
 async def test_a_log_without_its_table_refuses_all(database, clock):
-    ledger = Ledger(database, clock, deadline=DEADLINE)
+    ledger = AuditLog(database, clock, deadline=DEADLINE)
     async with database.transaction() as connection:
         await connection.execute(text("DROP TABLE audit_subject"))
     await refusals(ledger, 3)

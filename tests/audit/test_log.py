@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from vault.audit.entry import EntryRefused
-from vault.audit.log import FEW, SUBJECTS_A_COMMIT, Ledger
+from vault.audit.log import FEW, SUBJECTS_A_COMMIT, AuditLog
 from vault.audit.tables import ENTRY
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id
@@ -240,7 +240,7 @@ async def test_tenants_see_their_own_entries_only(ledger):
 
 async def test_another_ledger_on_the_same_database_is_the_same_log(ledger, clock, data_url):
     other_node = Database(data_url)
-    other = Ledger(other_node, clock)
+    other = AuditLog(other_node, clock)
     entries = [made(each) for each in (ledger, other) for _ in range(20)]
     await asyncio.gather(*(each.append(entry) for each, entry in zip([ledger, other] * 20, entries, strict=True)))
     assert len((await other.entries("default", limit=100)).entries) == 40

@@ -92,7 +92,7 @@ def opened(new: Place) -> Place:
 
 async def ledger_lines(node) -> list:
     """Return what stands on the ledger of tombstones: kind, person, and body."""
-    async with node.house.tombstones._database.reading() as connection:
+    async with node.services.restore_ledger._database.reading() as connection:
         rows = (await connection.execute(select(TOMBSTONE_LEDGER).order_by(TOMBSTONE_LEDGER.c.id))).all()
     return [(row.kind, row.subject_id, msgspec.json.decode(row.body)) for row in rows]
 

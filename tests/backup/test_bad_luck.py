@@ -61,7 +61,7 @@ async def test_key_stores_of_other_backups_in_the_same_folder_are_told_and_left_
     mine = await back_up(sqlite_node, to, keys=tmp_path / "keys", ledger=tmp_path / "ledger")
     other = await back_up(sqlite_node, tmp_path / "others", keys=tmp_path / "keys", ledger=tmp_path / "ledger")
     where = places(to, keys=tmp_path / "keys", ledger=tmp_path / "ledger")
-    pruned = await prune(sqlite_node.house, provider(sqlite_node), where, keep_data=MONTH, keep_keys=MONTH)
+    pruned = await prune(sqlite_node.services, provider(sqlite_node), where, keep_data=MONTH, keep_keys=MONTH)
     assert pruned == ([], [], [], [other.keys.name])
     for each in (mine, other):
         assert (await verified(sqlite_node, each, keys=each.keys, ledger=each.ledger)).sample.of == 0

@@ -75,7 +75,7 @@ async def check_ended(node, to):
     backup = await back_up(node, to)
     seen = await verified(node, backup)
     assert seen.sample.people == seen.sample.of > 0
-    pruned = await prune(node.house, provider(node), places(to), keep_data=YEAR, keep_keys=YEAR)
+    pruned = await prune(node.services, provider(node), places(to), keep_data=YEAR, keep_keys=YEAR)
     assert pruned.leftovers
     found, _ = find_all(places(to), provider(node))
     names = {each.folder.name for each in found}

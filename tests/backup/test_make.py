@@ -146,7 +146,7 @@ async def test_nobody_erases_between_the_pictures_of_data_and_keys(node, to, mon
     monkeypatch.setattr(snapshots, "_pin", pinning)
     before = await back_up(node, to)
     assert tried == [True]
-    await run(node.house, request)  # and afterwards it goes on
+    await run(node.services, request)  # and afterwards it goes on
     monkeypatch.undo()
     after = await back_up(node, to)
     seen = [(await verified(node, backup)).sample for backup in (before, after)]

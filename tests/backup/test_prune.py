@@ -15,7 +15,7 @@ QUARTER, MONTH = Period(0, 90), Period(0, 30)
 
 
 async def thin_out(node, to, *, keep_data=QUARTER, keep_keys=MONTH):
-    return await prune(node.house, provider(node), places(to), keep_data=keep_data, keep_keys=keep_keys)
+    return await prune(node.services, provider(node), places(to), keep_data=keep_data, keep_keys=keep_keys)
 
 
 async def test_key_stores_go_after_a_month_and_backups_after_a_quarter_to_the_day(sqlite_node, to, clock):

@@ -42,7 +42,7 @@ async def refusal(node, subject):
 
 async def in_order(node):
     """See that every person's row says what the ledger of consents does."""
-    async for compared in compare(node.house, DEFAULT_TENANT):
+    async for compared in compare(node.services, DEFAULT_TENANT):
         assert compared.differences == []
 
 
@@ -305,7 +305,7 @@ async def test_each_line_is_of_its_own_tenant_and_what_is_lost_of_one_is_counted
         await erase(node, await node.create(BOB))
         from vault.ids import TenantId
 
-        await node.house.tombstones.add(TenantId("added-later"), "consent", clock.now(), [(UUID(theirs), b"{}")])
+        await node.services.restore_ledger.add(TenantId("added-later"), "consent", clock.now(), [(UUID(theirs), b"{}")])
     new = await somewhere(place)
     assert (await bring_back(backup, place, new, clock)).unknown == 1
     async with opened(new).node(clock) as node:
@@ -409,14 +409,16 @@ async def test_a_certificate_says_once_more_what_was_erased_and_when_it_was_done
 
         request = await ask(node, subject)
         backup = await back_up(node, tmp_path / "b")
-        await run(node.house, request)
+        await run(node.services, request)
         before = await certificate(node, request)
     new = await somewhere(place)
     clock.advance(days=2)
     await bring_back_closed(backup, place, new, clock)
     await replay_rest(new, clock)
     async with opened(new).node(clock) as node:
-        await run(node.house, request)  # the request's own job, which the backup had as it was: it joins what was done
+        await run(
+            node.services, request
+        )  # the request's own job, which the backup had as it was: it joins what was done
         after = await certificate(node, request)
     assert after["erasure"] == before["erasure"]
     assert after["erased"] == before["erased"]

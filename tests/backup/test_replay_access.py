@@ -15,8 +15,8 @@ ASKED = {"match": {"email": ADA["email"]}, "fields": [], "purpose": "order-fulfi
 
 
 async def roles_of(node, name, tenant=DEFAULT_TENANT):
-    async with node.house.data.reading() as connection:
-        return (await node.house.principals.find(connection, tenant, name)).roles
+    async with node.services.data.reading() as connection:
+        return (await node.services.principals.find(connection, tenant, name)).roles
 
 
 async def answer(node, key):
@@ -27,16 +27,18 @@ async def answer(node, key):
 
 async def test_what_was_taken_from_apps_since_is_taken_again(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
-        house = node.house
-        keys = {name: (await add_app(house, DEFAULT_TENANT, name, ["sales"]))[1] for name in ("till", "shop", "kiosk")}
-        spare = await issue_key(house, DEFAULT_TENANT, "till")
-        await add_app(house, DEFAULT_TENANT, "desk", ["dpo", "sales"])
+        services = node.services
+        keys = {
+            name: (await add_app(services, DEFAULT_TENANT, name, ["sales"]))[1] for name in ("till", "shop", "kiosk")
+        }
+        spare = await issue_key(services, DEFAULT_TENANT, "till")
+        await add_app(services, DEFAULT_TENANT, "desk", ["dpo", "sales"])
         backup = await back_up(node, tmp_path / "b")
         clock.advance(hours=1)
-        await revoke_key(house, DEFAULT_TENANT, keys["till"].id)
-        await disable_app(house, DEFAULT_TENANT, "shop")
-        await set_roles(house, DEFAULT_TENANT, "desk", ["sales", "support"])
-        await disable_app(house, TenantId(OTHER), "sales")
+        await revoke_key(services, DEFAULT_TENANT, keys["till"].id)
+        await disable_app(services, DEFAULT_TENANT, "shop")
+        await set_roles(services, DEFAULT_TENANT, "desk", ["sales", "support"])
+        await disable_app(services, TenantId(OTHER), "sales")
     new = await somewhere(place)
     clock.advance(hours=1)
     assert (await bring_back(backup, place, new, clock)).accesses == 4
@@ -59,8 +61,8 @@ async def test_a_role_that_the_backup_knows_to_be_given_back_is_not_taken_again(
 ):
     place = sqlite_place
     async with place.node(clock) as node:
-        await set_roles(node.house, DEFAULT_TENANT, "sales", ["support"])
-        await set_roles(node.house, DEFAULT_TENANT, "sales", ["sales", "support"])
+        await set_roles(node.services, DEFAULT_TENANT, "sales", ["support"])
+        await set_roles(node.services, DEFAULT_TENANT, "sales", ["sales", "support"])
         clock.advance(hours=1)
         backup = await back_up(node, tmp_path / "b")
     new = await somewhere(place)
@@ -73,15 +75,15 @@ async def test_an_app_that_came_after_the_backup_is_passed_over(sqlite_place, cl
     place = sqlite_place
     async with place.node(clock) as node:
         backup = await back_up(node, tmp_path / "b")
-        _app, key = await add_app(node.house, DEFAULT_TENANT, "till", ["sales"])
-        await revoke_key(node.house, DEFAULT_TENANT, key.id)
-        await disable_app(node.house, DEFAULT_TENANT, "till")
+        _app, key = await add_app(node.services, DEFAULT_TENANT, "till", ["sales"])
+        await revoke_key(node.services, DEFAULT_TENANT, key.id)
+        await disable_app(node.services, DEFAULT_TENANT, "till")
     assert (await bring_back(backup, place, await somewhere(place), clock)).accesses == 0
 
 
 async def test_only_what_is_taken_is_on_the_ledger(sqlite_node):
-    await set_roles(sqlite_node.house, DEFAULT_TENANT, "sales", ["sales", "support"])
-    await set_roles(sqlite_node.house, DEFAULT_TENANT, "sales", ["support"])
+    await set_roles(sqlite_node.services, DEFAULT_TENANT, "sales", ["sales", "support"])
+    await set_roles(sqlite_node.services, DEFAULT_TENANT, "sales", ["support"])
     ((kind, about, body),) = await ledger_lines(sqlite_node)
     assert (kind, about, body["action"], body["roles"]) == ("access", None, "set-roles", ["sales"])
 
@@ -90,17 +92,17 @@ async def test_only_what_is_taken_is_on_the_ledger(sqlite_node):
 async def test_without_the_ledger_nothing_is_taken_that_a_restore_could_give_back(sqlite_place, clock, what, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
-        _app, key = await add_app(node.house, DEFAULT_TENANT, "till", ["sales"])
+        _app, key = await add_app(node.services, DEFAULT_TENANT, "till", ["sales"])
         before = len(await node.entries())
         ledger = place.folder / "ledger.sqlite"
         ledger.rename(tmp_path / "away.sqlite")
         with pytest.raises(Unavailable):
             if what == "revoke":
-                await revoke_key(node.house, DEFAULT_TENANT, key.id)
+                await revoke_key(node.services, DEFAULT_TENANT, key.id)
             elif what == "disable":
-                await disable_app(node.house, DEFAULT_TENANT, "till")
+                await disable_app(node.services, DEFAULT_TENANT, "till")
             else:
-                await set_roles(node.house, DEFAULT_TENANT, "till", ["support"])
+                await set_roles(node.services, DEFAULT_TENANT, "till", ["support"])
         (tmp_path / "away.sqlite").rename(ledger)
         assert await answer(node, key) == 200
         assert await roles_of(node, "till") == ("sales",)
@@ -111,6 +113,6 @@ async def test_a_ledger_with_lines_of_a_newer_program_is_not_passed_over(sqlite_
     place = sqlite_place
     async with place.node(clock) as node:
         backup = await back_up(node, tmp_path / "b")
-        await node.house.tombstones.add(DEFAULT_TENANT, "exile", clock.now(), [(None, b"{}")])
+        await node.services.restore_ledger.add(DEFAULT_TENANT, "exile", clock.now(), [(None, b"{}")])
     with pytest.raises(Misconfigured, match="of a kind that this program does not know"):
         await bring_back(backup, place, await somewhere(place), clock)

@@ -46,7 +46,7 @@ async def test_what_went_with_a_purpose_goes_again_though_the_policies_of_the_ba
         purposes = node.vault.settings.policies / "purposes.toml"
         text = purposes.read_text()
         purposes.write_text(text.replace("[profiling]", "[profiling]\nvalid_until = 2026-03-06"))
-        await apply_policies(node.house, DEFAULT_TENANT, PolicySet.from_folder(node.vault.settings.policies))
+        await apply_policies(node.services, DEFAULT_TENANT, PolicySet.from_folder(node.vault.settings.policies))
         await erase(node, subject, scope=Scope(purposes=("direct-marketing",)))
         read = await node.read("dpo", subject, ["preferences"], "subject-rights")
         assert read.json()["fields"] == {}
@@ -85,17 +85,17 @@ async def test_an_erasure_that_was_under_way_when_the_backup_was_made_is_whole(
     async with place.node(clock) as node:
         subject = await somebody(node)
         request = await ask(node, subject)
-        await run(node.house, request, until=until)
+        await run(node.services, request, until=until)
         backup = await back_up(node, tmp_path / "b")
         clock.advance(days=3)  # whoever was to end it was away for days
-        await run(node.house, request)
+        await run(node.services, request)
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
         assert await state_of(node, subject) == "erased"
         assert await keys_of(node, subject) == []
         assert await rows_of(node, "record", subject) == 0
-        await run(node.house, request)
+        await run(node.services, request)
         ((count,),) = await node.sql("SELECT count(*) FROM erasure WHERE certificate IS NOT NULL")
         assert count == 1
 
@@ -150,19 +150,19 @@ async def test_a_sweep_that_had_yet_to_destroy_keys_when_the_backup_was_made_get
             id=new_id(), request=None, subject=whom, state="taken", started_at=clock.now(), changed_at=clock.now(),
             key_version=1, facts=Facts(cause=RETENTION),
         )  # fmt: skip
-        async with node.house.data.transaction() as connection:
+        async with node.services.data.transaction() as connection:
             await add_erasure(connection, DEFAULT_TENANT, swept)
         backup = await back_up(node, tmp_path / "b")
         from vault.sweep.apply import end_erasures
 
-        await end_erasures(node.house, DEFAULT_TENANT, [swept])
+        await end_erasures(node.services, DEFAULT_TENANT, [swept])
         clock.advance(hours=1)
         await erase(node, subject)
     new = await somewhere(place)
     await bring_back(backup, place, new, clock)
     async with opened(new).node(clock) as node:
         assert (await state_of(node, subject), await keys_of(node, subject)) == ("erased", [])
-        async with node.house.data.reading() as connection:
+        async with node.services.data.reading() as connection:
             found = await find_erasure(connection, DEFAULT_TENANT, swept.id)
         assert found is None or (found.finished_at is not None and found.certificate is None)
 
@@ -182,7 +182,7 @@ async def test_nobody_is_signed_in_in_a_restored_vault(sqlite_place, clock, some
     place = sqlite_place
     async with place.node(clock) as node:
         subject = UUID(await node.create())
-        async with node.house.data.transaction() as connection:
+        async with node.services.data.transaction() as connection:
             await add_session(connection, DEFAULT_TENANT, subject, clock.now())
         backup = await back_up(node, tmp_path / "b")
     new = await somewhere(place)

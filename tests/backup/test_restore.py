@@ -251,9 +251,9 @@ async def test_where_the_ledger_is_lost_for_good_somebody_says_why_and_it_is_on_
         assert (await state_of(node, gone), await state_of(node, before)) == ("active", "erased")
         (noted,) = [each for each in await node.entries("default") if each.action == "restore"]
         assert noted.code == "without-ledger"
-        assert [line.kind async for line in node.house.tombstones.since(clock.now())] == ["erasure", "backup"]
+        assert [line.kind async for line in node.services.restore_ledger.since(clock.now())] == ["erasure", "backup"]
         await erase(node, gone)  # and the ledger goes on
-        assert len([line async for line in node.house.tombstones.since(clock.now())]) == 3
+        assert len([line async for line in node.services.restore_ledger.since(clock.now())]) == 3
 
 
 async def test_settings_come_along_and_where_things_lie_is_said_anew(sqlite_place, clock, somewhere, tmp_path):
@@ -304,7 +304,7 @@ async def test_the_ledger_of_another_vault_is_not_taken_for_this_ones(backup, sq
     async with open_vault(other, clock=clock) as vault:
         line = ErasureLine(erasure=new_id(), request=None, scope=Scope(), started_at=clock.now())
         body = msgspec.json.encode(line)
-        await vault.house.tombstones.add(DEFAULT_TENANT, "erasure", clock.now(), [(new_id(), body)] * 3)
+        await vault.services.restore_ledger.add(DEFAULT_TENANT, "erasure", clock.now(), [(new_id(), body)] * 3)
     anothers = {"settings": {"ledger_url": f"sqlite:///{other / 'ledger.sqlite'}"}}
     await refused(LedgerMissing, "older than the backup, or belongs", backup, sqlite_place, new, clock, **anothers)
 

@@ -14,15 +14,15 @@ from pydantic import BaseModel
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from vault.access.authorization import entry
-from vault.api.dependencies import Rooms, SignedIn
+from vault.access.authorization import audit_entry
+from vault.api.dependencies import CallerDep, ServicesDep
 from vault.audit.entry import encode, leaf_hash
 from vault.audit.tables import AuditEntry, AuditSubject
 from vault.bootstrap import default_folder
 from vault.catalogue.model import covers
 from vault.catalogue.types import decode
 from vault.context import Caller
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.ids import new_id
 from vault.server import _Served
 from vault.subjects.record_body import unpack
@@ -44,15 +44,15 @@ def add_yardsticks(app):
         return {}
 
     @app.post("/naive")
-    async def naive(ask: Ask, house: Rooms, caller: SignedIn):
-        return await naive_read(house, caller, ask)
+    async def naive(ask: Ask, services: ServicesDep, caller: CallerDep):
+        return await naive_read(services, caller, ask)
 
 
 _enforcers: dict[int, casbin.Enforcer] = {}
 
 
-def _enforcer(house, tenant):
-    active = house.policies.active(tenant)
+def _enforcer(services, tenant):
+    active = services.policies.active(tenant)
     found = _enforcers.get(id(active.policy_set))
     if found is None:
         found = casbin.Enforcer(casbin.Enforcer.new_model(text=active.policy_set.model))
@@ -65,11 +65,11 @@ def _enforcer(house, tenant):
     return found
 
 
-async def naive_read(house, caller: Caller, ask: Ask):
+async def naive_read(services, caller: Caller, ask: Ask):
     tenant = caller.tenant
-    active = house.policies.active(tenant)
-    enforcer = _enforcer(house, tenant)
-    engine = house.data._engine
+    active = services.policies.active(tenant)
+    enforcer = _enforcer(services, tenant)
+    engine = services.data._engine
     shown = {}
     async with AsyncSession(engine, expire_on_commit=False) as session:
         subject = (
@@ -86,9 +86,9 @@ async def naive_read(house, caller: Caller, ask: Ask):
                 )
             )
         ).scalar_one()
-        keys = (await house.keyring.subject_keys(tenant, [ask.subject]))[ask.subject]
+        keys = (await services.keyring.subject_keys(tenant, [ask.subject]))[ask.subject]
         body = unpack(record.body)
-        where = place(tenant, ask.subject, "profile", ask.subject)
+        where = record_aad(tenant, ask.subject, "profile", ask.subject)
         for asked in ask.fields:
             view = active.policy_set.catalogue.view(asked)
             role = caller.principal.roles[0]
@@ -96,8 +96,8 @@ async def naive_read(house, caller: Caller, ask: Ask):
                 shown[asked] = decode(keys.open(view.field.name, body[view.field.name].sealed, where))
         if len(shown) != len(ask.fields):
             raise RuntimeError("the yardstick was refused what the vault grants")
-        made = entry(
-            house, caller, id=new_id(), action="read", decision="allowed", purpose=ask.purpose,
+        made = audit_entry(
+            services, caller, id=new_id(), action="read", decision="allowed", purpose=ask.purpose,
             fields=tuple(active.policy_set.catalogue.view(asked).name for asked in shown),
             subjects=(subject.pseudonym,), policy=active.version,
         )  # fmt: skip
@@ -106,7 +106,7 @@ async def naive_read(house, caller: Caller, ask: Ask):
             AuditEntry(
                 tenant_id=tenant,
                 id=made.id,
-                at=house.clock.now(),
+                at=services.clock.now(),
                 principal_id=made.principal,
                 action="read",
                 decision="allowed",

@@ -25,7 +25,7 @@ PEOPLE = 10_000
 async def consent(folder, settings, ids: list[str]) -> str:
     """Let everybody consent, to three purposes each; gives the key of an app that may use the consents."""
     async with open_vault(folder, **settings) as vault:
-        house, now = vault.house, vault.house.clock.now()
+        services, now = vault.services, vault.services.clock.now()
         facts = {"by": "subject", "occurred_at": now, "recorded_at": now, "method": "checkbox", "kind": "given"}
         purposes = {WITH_CONSENT: "marketing@3", "profiling": "profiling@1", "loyalty-programme": "loyalty@1"}
         events = [
@@ -34,10 +34,10 @@ async def consent(folder, settings, ids: list[str]) -> str:
             for purpose, notice in purposes.items()
         ]
         standing = pack(fold(events[: len(purposes)]))
-        async with house.data.transaction() as connection:
-            await house.consents.add(connection, DEFAULT_TENANT, events)
+        async with services.data.transaction() as connection:
+            await services.consents.add(connection, DEFAULT_TENANT, events)
             await connection.execute(update(SUBJECT).values(standing=standing))
-        _principal, issued = await add_app(house, DEFAULT_TENANT, "bench", ["dpo", "marketing"])
+        _principal, issued = await add_app(services, DEFAULT_TENANT, "bench", ["dpo", "marketing"])
         return issued.key.reveal()
 
 

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.ground import postgres, vault_folder
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.bootstrap import open_vault
 from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
@@ -68,7 +68,7 @@ def write_file(path: Path, start: int, count: int) -> None:
 async def imported(folder, settings, path: Path) -> float:
     opener = partial(open_vault, folder, **settings, database_timeout=30)
     async with opener() as vault:
-        report = await import_file(vault.house, opener, Request(path, purpose=PURPOSE, processes=2))
+        report = await import_file(vault.services, opener, Request(path, purpose=PURPOSE, processes=2))
     if report.total.refused:
         raise RuntimeError(str(report.codes))
     return report.lines / report.seconds
@@ -76,22 +76,22 @@ async def imported(folder, settings, path: Path) -> float:
 
 async def sealed_and_copied(folder, settings, start: int, count: int) -> float:
     async with open_vault(folder, **settings) as vault:
-        house = vault.house
-        catalogue = house.policies.active(DEFAULT_TENANT).policy_set.catalogue
+        services = vault.services
+        catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
         fields = {name: catalogue.field(name) for name in profile(0)}
-        now = house.clock.now()
-        maker = Maker(DEFAULT_TENANT, await house.keyring.index_keys(DEFAULT_TENANT), now)
+        now = services.clock.now()
+        maker = Maker(DEFAULT_TENANT, await services.keyring.index_keys(DEFAULT_TENANT), now)
         origin = Origin("bench", now, PURPOSE)
         began = time.perf_counter()
         for first in range(start, start + count, 2_000):
             people = {SubjectId(new_id()): number for number in range(first, first + 2_000)}
-            keys = await house.keyring.new_subject_keys(DEFAULT_TENANT, people)
+            keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, people)
             rows = [
                 record_rows(maker, keys[each], each, "profile", RecordId(each), fields, profile(number), origin)
                 for each, number in people.items()
             ]
-            async with house.data.transaction() as connection:
-                await house.subjects.add(
+            async with services.data.transaction() as connection:
+                await services.subjects.add(
                     connection,
                     subjects=[subject_row(maker, each) for each in people],
                     records=[row[0] for row in rows],
@@ -105,13 +105,13 @@ async def sealed_and_copied(folder, settings, start: int, count: int) -> float:
 
 async def one_by_one(folder, settings, start: int, count: int) -> float:
     async with open_vault(folder, **settings) as vault:
-        console = at_the_console()
+        console = operator_caller()
         principal = Principal(console.principal.id, DEFAULT_TENANT, "bench", "app", ("dpo", "operator", "sales"))
         caller = Caller(principal, "bench")
         began = time.perf_counter()
         for number in range(start, start + count):
             await upsert_subject(
-                vault.house, caller, profile=profile(number), external_ids={"one": str(number)}, purpose=PURPOSE
+                vault.services, caller, profile=profile(number), external_ids={"one": str(number)}, purpose=PURPOSE
             )
         return count / (time.perf_counter() - began)
 

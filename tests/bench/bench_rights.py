@@ -26,7 +26,7 @@ from sqlalchemy import delete, func, select
 
 from tests.bench.ground import postgres, vault_folder
 from vault import logs
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.bootstrap import init_vault, open_vault
 from vault.context import Caller
 from vault.identity.verify import note_evidence
@@ -50,7 +50,7 @@ PROFILE = ["given_name", "family_name", "email", "phone", "address"]
 
 def officer() -> Caller:
     """The caller of the reads: a data protection officer."""
-    console = at_the_console().principal
+    console = operator_caller().principal
     return Caller(Principal(console.id, DEFAULT_TENANT, "bench", "staff", ("dpo",)), "bench")
 
 
@@ -61,10 +61,10 @@ async def import_households(folder, settings) -> None:
         for part in prepare(Path(scratch), purchases=LINES):
             if part.name in {"households", "purchases"}:
                 async with opener() as vault:
-                    await import_file(vault.house, opener, Request(part.path, part.mapping))
+                    await import_file(vault.services, opener, Request(part.path, part.mapping))
 
 
-async def large(house, most: int, enough: int = ENOUGH) -> list[SubjectId]:
+async def large(services, most: int, enough: int = ENOUGH) -> list[SubjectId]:
     """Name households with enough purchases, those with the fewest first."""
     statement = (
         select(RECORD.c.subject_id)
@@ -74,30 +74,30 @@ async def large(house, most: int, enough: int = ENOUGH) -> list[SubjectId]:
         .order_by(func.count())
         .limit(most)
     )
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         return [SubjectId(each) for each in (await connection.execute(statement)).scalars()]
 
 
-async def carried_out(house, kind: str, subject: SubjectId) -> float:
+async def carried_out(services, kind: str, subject: SubjectId) -> float:
     """Take a request to where its job begins, and time the job."""
-    console = at_the_console()
-    made = await submit_request(house, console, Asked(kind=kind), subject=subject)
-    await note_evidence(house, console, made.id, "seen in the shop")
+    console = operator_caller()
+    made = await submit_request(services, console, Asked(kind=kind), subject=subject)
+    await note_evidence(services, console, made.id, "seen in the shop")
     if kind == "erasure":
-        await approve_request(house, console, made.id)
+        await approve_request(services, console, made.id)
     began = time.perf_counter()
-    await house.jobs.run_here(house, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
+    await services.jobs.run_here(services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
     return time.perf_counter() - began
 
 
-async def read_all(house, subject: SubjectId) -> tuple[float, int]:
+async def read_all(services, subject: SubjectId) -> tuple[float, int]:
     """Read a household's records as an app would; gives seconds and records."""
     caller, count, cursor = officer(), 0, None
     began = time.perf_counter()
-    await read_fields(house, caller, subjects=[subject], fields=PROFILE, purpose=PURPOSE)
+    await read_fields(services, caller, subjects=[subject], fields=PROFILE, purpose=PURPOSE)
     while True:
         page = await list_records(
-            house, caller, subject, "purchase", fields=PURCHASE, purpose=PURPOSE, before=cursor, limit=100
+            services, caller, subject, "purchase", fields=PURCHASE, purpose=PURPOSE, before=cursor, limit=100
         )
         count += len(page.records)
         cursor = page.next
@@ -105,10 +105,10 @@ async def read_all(house, subject: SubjectId) -> tuple[float, int]:
             return time.perf_counter() - began, count
 
 
-async def deleted(house, subject: SubjectId) -> float:
+async def deleted(services, subject: SubjectId) -> float:
     """Delete a household's rows, as a store without keys would."""
     began = time.perf_counter()
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         for table in (BLIND_INDEX, RECORD, EXTERNAL_REF):
             await connection.execute(
                 delete(table).where(table.c.tenant_id == DEFAULT_TENANT, table.c.subject_id == subject)
@@ -158,18 +158,18 @@ def _fill(folder, settings) -> None:
 
 async def measure(folder, settings, most: int, name: str) -> None:
     async with open_vault(folder, **settings) as vault:
-        house = vault.house
-        households = await large(house, 2 * most)
-        (small,) = await large(house, 1, enough=1)
-        await carried_out(house, "access", small)  # whatever is loaded once is loaded
+        services = vault.services
+        households = await large(services, 2 * most)
+        (small,) = await large(services, 1, enough=1)
+        await carried_out(services, "access", small)  # whatever is loaded once is loaded
         gc.collect()
         packages = []
         for each in households:
             with Memory() as memory:
-                seconds = await carried_out(house, "access", each)
-            packages.append((seconds, *await read_all(house, each), memory.more))
+                seconds = await carried_out(services, "access", each)
+            packages.append((seconds, *await read_all(services, each), memory.more))
         pairs = list(zip(households[::2], households[1::2], strict=False))
-        erasures = [(await carried_out(house, "erasure", one), await deleted(house, two)) for one, two in pairs]
+        erasures = [(await carried_out(services, "erasure", one), await deleted(services, two)) for one, two in pairs]
     _tell(name, packages, erasures)
 
 

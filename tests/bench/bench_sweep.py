@@ -40,19 +40,19 @@ PLAIN = {
 }
 
 
-async def fill(house, people: int) -> None:
+async def fill(services, people: int) -> None:
     """Put people into the vault, a third of each kind."""
-    catalogue = house.policies.active(DEFAULT_TENANT).policy_set.catalogue
+    catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
     profile = {name: catalogue.field(name) for name in person(0)}
     bought = {name: catalogue.collections["purchase"].fields[name] for name in purchase(0)}
-    index_keys = await house.keyring.index_keys(DEFAULT_TENANT)
+    index_keys = await services.keyring.index_keys(DEFAULT_TENANT)
     kinds = list(WHEN.values())
     for start in range(0, people, CHUNK):
         moment = kinds[(start // CHUNK) % len(kinds)]
         maker = Maker(DEFAULT_TENANT, index_keys, moment)
         origin = Origin("bench", moment, "order-fulfilment")
         subjects = [SubjectId(new_id()) for _ in range(min(CHUNK, people - start))]
-        keys = await house.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
+        keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
         rows: list[Any] = []
         for number, each in enumerate(subjects, start):
             own = keys[each]
@@ -64,8 +64,8 @@ async def fill(house, people: int) -> None:
                     record_rows(maker, own, each, "purchase", record, bought, value, origin, occurred_at=moment)
                 )
         external = [row for n, s in enumerate(subjects, start) for row in external_rows(maker, s, {"shop": str(n)})]
-        async with house.data.transaction() as connection:
-            await house.subjects.add(
+        async with services.data.transaction() as connection:
+            await services.subjects.add(
                 connection,
                 subjects=[subject_row(maker, each) for each in subjects],
                 records=[row.record for row in rows],
@@ -79,24 +79,24 @@ def purchase(number: int) -> dict:
     return {"order": f"order-{number}", "product": "Teapot", "amount": "12.90", "currency": "EUR"}
 
 
-async def plain(house) -> dict[str, float]:
+async def plain(services) -> dict[str, float]:
     """Do with a copy of the same rows what a plain statement would do; seconds by kind."""
     seconds = {}
     for kind, statement in PLAIN.items():
         begun = time.perf_counter()
-        await _run(house, statement, at=WHEN[kind], **({"due": NOW} if ":due" in statement else {}))
+        await _run(services, statement, at=WHEN[kind], **({"due": NOW} if ":due" in statement else {}))
         seconds[kind] = time.perf_counter() - begun
     return seconds
 
 
-async def _run(house, statement: str, **values) -> None:
+async def _run(services, statement: str, **values) -> None:
     """Run a statement for as long as it takes, past the time that the vault gives to one."""
     import asyncpg
 
     names = list(values)
     for number, name in enumerate(names, 1):
         statement = statement.replace(f":{name}", f"${number}")
-    connection = await asyncpg.connect(house.data._libpq_url)
+    connection = await asyncpg.connect(services.data._libpq_url)
     try:
         await connection.execute(statement, *values.values())
     finally:
@@ -112,18 +112,18 @@ def memory() -> float:
 
 async def measure(folder, settings, people: int) -> None:
     async with open_vault(folder, clock=FixedClock(NOW), **settings) as vault:
-        house = vault.house
-        await fill(house, people)
+        services = vault.services
+        await fill(services, people)
         records = people * (PURCHASES + 1)
-        await _run(house, "CREATE TABLE plain (LIKE record INCLUDING ALL)")
-        await _run(house, "INSERT INTO plain SELECT * FROM record")
-        await _run(house, "ANALYZE")
-        by_plain = sum((await plain(house)).values())
+        await _run(services, "CREATE TABLE plain (LIKE record INCLUDING ALL)")
+        await _run(services, "INSERT INTO plain SELECT * FROM record")
+        await _run(services, "ANALYZE")
+        by_plain = sum((await plain(services)).values())
         most: list[float] = []
         before = memory()
         begun = time.perf_counter()
         pace = Pace(10**9, time.monotonic, asyncio.sleep)
-        run = await sweep(house, DEFAULT_TENANT, pace=pace, watch=lambda at: _sample(at, most), confirm=True)
+        run = await sweep(services, DEFAULT_TENANT, pace=pace, watch=lambda at: _sample(at, most), confirm=True)
         took = time.perf_counter() - begun
     print(run.counts)
     print(f"plain statements  {records / by_plain:12,.0f} rows/s   ({by_plain:.1f} s for {records:,} rows)")

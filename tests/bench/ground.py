@@ -106,21 +106,21 @@ async def fill(folder, settings, count: int, *, chunk: int = 2000) -> list[str]:
     """Put people into a vault, sealed and indexed as the vault would; gives their ids."""
     ids: list[str] = []
     async with open_vault(folder, **settings) as vault:
-        house = vault.house
-        catalogue = house.policies.active(DEFAULT_TENANT).policy_set.catalogue
+        services = vault.services
+        catalogue = services.policies.active(DEFAULT_TENANT).policy_set.catalogue
         fields = {name: catalogue.field(name) for name in person(0)}
-        index_keys = await house.keyring.index_keys(DEFAULT_TENANT)
+        index_keys = await services.keyring.index_keys(DEFAULT_TENANT)
         for start in range(0, count, chunk):
-            maker = Maker(DEFAULT_TENANT, index_keys, house.clock.now())
+            maker = Maker(DEFAULT_TENANT, index_keys, services.clock.now())
             origin = Origin("bench", maker.now, PURPOSE)
             subjects = [SubjectId(new_id()) for _ in range(min(chunk, count - start))]
-            keys = await house.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
+            keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
             rows = [
                 record_rows(maker, keys[s], s, "profile", RecordId(s), fields, person(start + n), origin)
                 for n, s in enumerate(subjects)
             ]
-            async with house.data.transaction() as connection:
-                await house.subjects.add(
+            async with services.data.transaction() as connection:
+                await services.subjects.add(
                     connection,
                     subjects=[subject_row(maker, s) for s in subjects],
                     records=[_not_due(row.record) for row in rows],
@@ -130,15 +130,15 @@ async def fill(folder, settings, count: int, *, chunk: int = 2000) -> list[str]:
                     index=[lead for row in rows for lead in row.leads],
                 )
             ids.extend(map(str, subjects))
-        await _as_if_swept(house)
+        await _as_if_swept(services)
     return ids
 
 
-async def _as_if_swept(house) -> None:
+async def _as_if_swept(services) -> None:
     """Leave nobody for a sweep of retention to look at: else one begins with the server and is measured too."""
-    sweep = await lay_down(house, DEFAULT_TENANT)
-    async with house.data.transaction() as connection:
-        await finish_sweep(connection, DEFAULT_TENANT, sweep, house.clock.now())
+    sweep = await lay_down(services, DEFAULT_TENANT)
+    async with services.data.transaction() as connection:
+        await finish_sweep(connection, DEFAULT_TENANT, sweep, services.clock.now())
 
 
 def _not_due(record: tuple) -> tuple:
@@ -152,7 +152,7 @@ def app_key(folder, settings, role: str = ROLE) -> str:
 
     async def add() -> str:
         async with open_vault(folder, **settings) as vault:
-            _principal, issued = await add_app(vault.house, DEFAULT_TENANT, f"bench-{role}", [role])
+            _principal, issued = await add_app(vault.services, DEFAULT_TENANT, f"bench-{role}", [role])
             return issued.key.reveal()
 
     return asyncio.run(add())

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.bootstrap import open_vault
 from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT
@@ -26,10 +26,10 @@ def people_in(
 
     async def make() -> list[str]:
         async with open_vault(folder, **({} if clock is None else {"clock": clock})) as vault:
-            caller = at_the_console(DEFAULT_TENANT)
+            caller = operator_caller(DEFAULT_TENANT)
             sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
             how = {"external_ids": external_ids or {}, "purpose": "order-fulfilment"}
-            made = [await create_subject(vault.house, sales, profile=profile, **how) for profile in profiles]
+            made = [await create_subject(vault.services, sales, profile=profile, **how) for profile in profiles]
             return [str(each.id) for each in made]
 
     return asyncio.run(make())

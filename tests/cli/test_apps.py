@@ -19,7 +19,7 @@ def who(folder, key):
     async def ask():
         async with open_vault(folder) as vault:
             try:
-                return (await vault.house.principals.authenticate(key)).name
+                return (await vault.services.principals.authenticate(key)).name
             except NotAuthenticated:
                 return None
 

@@ -28,14 +28,16 @@ def make_and_read(folder):
 
     async def work():
         async with open_vault(folder) as vault:
-            house = vault.house
-            principal, _ = await add_app(house, DEFAULT_TENANT, "web-shop", ["sales"])
+            services = vault.services
+            principal, _ = await add_app(services, DEFAULT_TENANT, "web-shop", ["sales"])
             caller = Caller(principal, "test")
             made = [
-                await create_subject(house, caller, profile={"name": name}, external_ids={}, purpose="order-fulfilment")
+                await create_subject(
+                    services, caller, profile={"name": name}, external_ids={}, purpose="order-fulfilment"
+                )
                 for name in ("Ada Winter", "Grace Sommer")
             ]
-            await read_fields(house, caller, subjects=[made[0].id], fields=["name"], purpose="order-fulfilment")
+            await read_fields(services, caller, subjects=[made[0].id], fields=["name"], purpose="order-fulfilment")
             return made[0].id
 
     return run(work())

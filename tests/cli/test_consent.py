@@ -23,7 +23,7 @@ def subject(vault_folder, in_vault):
 
 def sql(folder, statement):
     async def run():
-        async with open_vault(folder) as vault, vault.house.data.transaction() as connection:
+        async with open_vault(folder) as vault, vault.services.data.transaction() as connection:
             await connection.execute(text(statement))
 
     asyncio.run(run())

@@ -29,28 +29,28 @@ def quick(monkeypatch):
 
 
 class _Node:
-    def __init__(self, house):
-        self.house = house
+    def __init__(self, services):
+        self.services = services
 
 
 async def _built(folder):
     async with open_vault(folder) as vault:
-        house = vault.house
+        services = vault.services
         subject = SubjectId(new_id())
-        await house.keyring.new_subject_keys(DEFAULT, [subject])
+        await services.keyring.new_subject_keys(DEFAULT, [subject])
         row = {"tenant_id": DEFAULT, "id": subject, "pseudonym": new_id(), "state": "active", "standing": None}
-        row["created_at"] = house.clock.now()
-        async with house.data.transaction() as connection:
+        row["created_at"] = services.clock.now()
+        async with services.data.transaction() as connection:
             await connection.execute(SUBJECT.insert(), [row])
-        request = await approved(_Node(house), subject)
-        assert await build_package(house, DEFAULT, request) is None
+        request = await approved(_Node(services), subject)
+        assert await build_package(services, DEFAULT, request) is None
     return request
 
 
 async def _a_month_later(folder):
     """Make the packages a month older, for the command line has no clock to be moved."""
-    async with open_vault(folder) as vault, vault.house.data.transaction() as connection:
-        long_ago = vault.house.clock.now() - timedelta(days=30)
+    async with open_vault(folder) as vault, vault.services.data.transaction() as connection:
+        long_ago = vault.services.clock.now() - timedelta(days=30)
         await connection.execute(PACKAGE.update().values(expires_at=long_ago))
 
 

@@ -13,15 +13,15 @@ from vault.jobs.workflow import Workflow
 JOB = uuid4()
 
 
-async def _ends(house, tenant, job):
+async def _ends(services, tenant, job):
     return None
 
 
-async def _waits(house, tenant, job):
+async def _waits(services, tenant, job):
     return 3600.0
 
 
-async def _fails(house, tenant, job):
+async def _fails(services, tenant, job):
     raise Conflict("Ada is there already", code="subject-there")
 
 
@@ -29,7 +29,7 @@ async def _fails(house, tenant, job):
 def pending(monkeypatch):
     found = []
 
-    async def ask(house):
+    async def ask(services):
         return list(found)
 
     monkeypatch.setattr(room.requests, "pending", ask)

@@ -39,17 +39,17 @@ def consent(folder, *said):
 
     async def write():
         async with open_vault(folder) as vault:
-            house, now = vault.house, vault.house.clock.now()
+            services, now = vault.services, vault.services.clock.now()
             for kind, notice in said:
                 person = await create_subject(
-                    house, SELLER, profile={"name": "Somebody"}, external_ids={}, purpose="order-fulfilment"
+                    services, SELLER, profile={"name": "Somebody"}, external_ids={}, purpose="order-fulfilment"
                 )
                 event = Event(
                     id=new_id(), subject=person.id, kind=kind, by="subject", purpose="direct-marketing", notice=notice,
                     method="checkbox", occurred_at=now, recorded_at=now,
                 )  # fmt: skip
-                async with house.data.transaction() as connection:
-                    await append_events(house, connection, DEFAULT_TENANT, person.id, [event])
+                async with services.data.transaction() as connection:
+                    await append_events(services, connection, DEFAULT_TENANT, person.id, [event])
 
     asyncio.run(write())
 

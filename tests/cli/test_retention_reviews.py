@@ -19,7 +19,7 @@ def subject(vault_folder, in_vault):
     subject = person_in(vault_folder, name="Ada")
 
     async def over():
-        async with open_vault(vault_folder) as vault, vault.house.data.transaction() as connection:
+        async with open_vault(vault_folder) as vault, vault.services.data.transaction() as connection:
             ended = Ended((UUID(subject), "profile", UUID(subject)), "name", "review", date(2026, 3, 4))
             await open_reviews(connection, DEFAULT_TENANT, [ended], datetime.now(UTC))
 

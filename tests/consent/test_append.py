@@ -17,7 +17,7 @@ P = "direct-marketing"
 
 
 def event(node, subject, kind, **facts):
-    now = node.house.clock.now()
+    now = node.services.clock.now()
     given = {"purpose": None if kind.startswith("restrict") else P, "notice": "marketing@3", "method": "checkbox"}
     return Event(
         id=new_id(), subject=UUID(subject), kind=kind, by="subject", occurred_at=now, recorded_at=now, **given | facts
@@ -25,17 +25,17 @@ def event(node, subject, kind, **facts):
 
 
 async def append(node, subject, *events):
-    async with node.house.data.transaction() as connection:
-        return await append_events(node.house, connection, DEFAULT_TENANT, SubjectId(UUID(subject)), events)
+    async with node.services.data.transaction() as connection:
+        return await append_events(node.services, connection, DEFAULT_TENANT, SubjectId(UUID(subject)), events)
 
 
 async def found(node, subject):
-    (each,) = await node.house.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+    (each,) = await node.services.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
     return each
 
 
 async def differences(node):
-    steps = [step async for step in compare(node.house, DEFAULT_TENANT)]
+    steps = [step async for step in compare(node.services, DEFAULT_TENANT)]
     return sum(step.people for step in steps), [each for step in steps for each in step.differences]
 
 
@@ -47,7 +47,7 @@ async def test_the_sum_is_on_the_row_that_a_read_fetches(node):
     after = await found(node, ada)
     assert unpack(after.standing) == standing == fold(events)
     assert after.state == "restricted"
-    assert (await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == events[::-1]
+    assert (await node.services.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == events[::-1]
     await append(node, ada, event(node, ada, "restriction-lifted"))
     assert (await found(node, ada)).state == "active"
 
@@ -55,12 +55,12 @@ async def test_the_sum_is_on_the_row_that_a_read_fetches(node):
 async def test_events_are_there_with_their_sum_or_not_at_all(node):
     ada = await node.create()
     with pytest.raises(LookupError):
-        async with node.house.data.transaction() as connection:
+        async with node.services.data.transaction() as connection:
             subject = SubjectId(UUID(ada))
-            await append_events(node.house, connection, DEFAULT_TENANT, subject, [event(node, ada, "given")])
+            await append_events(node.services, connection, DEFAULT_TENANT, subject, [event(node, ada, "given")])
             raise LookupError
     assert (await found(node, ada)).standing is None
-    assert (await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == []
+    assert (await node.services.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == []
 
 
 async def test_of_nobody_and_of_the_erased_nothing_is_written(node):
@@ -75,7 +75,7 @@ async def test_an_event_is_found_by_its_person_only(node):
     ada, charles = await node.create(), await node.create()
     given = event(node, ada, "given")
     await append(node, ada, given)
-    consents = node.house.consents
+    consents = node.services.consents
     assert await consents.event(DEFAULT_TENANT, SubjectId(UUID(ada)), given.id) == given
     for subject, wanted in ((charles, given.id), (ada, new_id())):
         with pytest.raises(NotFound) as caught:
@@ -89,7 +89,7 @@ async def test_the_history_comes_in_pages(node):
     await append(node, ada, *events)
     seen, before = [], None
     while True:
-        page = await node.house.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)), before=before, limit=3)
+        page = await node.services.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)), before=before, limit=3)
         seen += page.events
         before = page.next
         if before is None:
@@ -109,9 +109,9 @@ async def test_a_row_that_says_something_else_than_the_ledger_is_found_and_put_r
     counted, wrong = await differences(node)
     assert counted == 4
     assert {str(each.subject) for each in wrong} == set(people[1:])
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         for each in wrong:
-            await repair(node.house, connection, DEFAULT_TENANT, each.subject)
+            await repair(node.services, connection, DEFAULT_TENANT, each.subject)
     assert await differences(node) == (4, [])
     assert (await found(node, people[3])).state == "active"
 
@@ -126,6 +126,6 @@ async def test_people_are_counted_by_the_text_they_agreed_to(node):
         ada = await node.create()
         await append(node, ada, event(node, ada, "given", notice=notice), event(node, ada, kind, notice=notice))
     over = await node.create()
-    await append(node, over, event(node, over, "given", valid_until=node.house.clock.now()))
+    await append(node, over, event(node, over, "given", valid_until=node.services.clock.now()))
     await node.create()
-    assert await count_by_notice(node.house, DEFAULT_TENANT, P) == {"marketing@2": 1, "marketing@3": 1}
+    assert await count_by_notice(node.services, DEFAULT_TENANT, P) == {"marketing@2": 1, "marketing@3": 1}

@@ -95,14 +95,14 @@ async def test_it_counts_against_the_rate_of_reads(place, clock):
 async def test_a_thousand_people_are_one_query_and_one_entry(node, monkeypatch):
     people = [UUID(await node.create({"name": "P"})) for _ in range(3)] + [uuid4() for _ in range(997)]
     asked = []
-    fetch = node.house.data.fetch
+    fetch = node.services.data.fetch
 
     async def counted(query, **values):
         asked.append(query)
         return await fetch(query, **values)
 
     await check(node, people[:1])  # the caller's key and rate are known from here on
-    monkeypatch.setattr(node.house.data, "fetch", counted)
+    monkeypatch.setattr(node.services.data, "fetch", counted)
     before = await node.count()
     answer = await check(node, people)
     assert len(answer.json()["results"]) == 1000

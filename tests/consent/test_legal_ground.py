@@ -13,7 +13,7 @@ from vault.bootstrap import shipped_policies
 from vault.catalogue.model import Article9, LegalBasis
 from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import RESTRICTED, Ground, may_object, refusal
-from vault.consent.state import NOTHING, PurposeStanding, Standing
+from vault.consent.state import NOTHING, ConsentState, PurposeStanding
 from vault.policy.policy_set import PolicySet
 from vault.storage.columns import to_microseconds
 
@@ -31,7 +31,7 @@ def ground(basis=LegalBasis.CONSENT, article9=None, *, notices=(NOTICE,), **fact
 
 def standing(said=GIVEN, *, restricted=None, **facts):
     changed = PurposeStanding(**{name: getattr(said, name) for name in said.__struct_fields__} | facts)
-    return Standing({"p": changed}, restricted)
+    return ConsentState({"p": changed}, restricted)
 
 
 def code(ground, standing, now=NOON):
@@ -109,7 +109,7 @@ def test_a_restriction_leaves_storage_only(basis, article9):
 
 @pytest.mark.parametrize("exception", ["legal-claims", "rights-of-others", "public-interest"])
 def test_a_purpose_may_go_on_by_an_exception(exception):
-    assert code(ground(LegalBasis.CONTRACT, restriction=exception), Standing({}, NOON)) is None
+    assert code(ground(LegalBasis.CONTRACT, restriction=exception), ConsentState({}, NOON)) is None
 
 
 def test_by_the_exception_of_consent_only_one_given_since_then_counts():
@@ -120,7 +120,7 @@ def test_by_the_exception_of_consent_only_one_given_since_then_counts():
 
 
 def test_who_lacks_the_consent_does_not_learn_of_the_restriction():
-    assert code(ground(), Standing({}, NOON)) == "consent-missing"
+    assert code(ground(), ConsentState({}, NOON)) == "consent-missing"
 
 
 def test_the_refusal_names_rule_and_remedy():

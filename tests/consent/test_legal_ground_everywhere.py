@@ -15,13 +15,13 @@ P = "direct-marketing"
 
 
 async def say(node, subject, kind, *, purpose=P, **facts):
-    now = node.house.clock.now()
+    now = node.services.clock.now()
     given = {"notice": "marketing@3", "method": "checkbox", "by": "subject", "occurred_at": now, "recorded_at": now}
     if kind.startswith("restrict"):
         purpose = None
     event = Event(id=new_id(), subject=UUID(subject), kind=kind, purpose=purpose, **given | facts)
-    async with node.house.data.transaction() as connection:
-        await append_events(node.house, connection, DEFAULT_TENANT, SubjectId(UUID(subject)), [event])
+    async with node.services.data.transaction() as connection:
+        await append_events(node.services, connection, DEFAULT_TENANT, SubjectId(UUID(subject)), [event])
 
 
 async def ask_marketing(node, subject):
@@ -63,10 +63,10 @@ async def test_in_a_batch_each_is_answered_by_what_they_said(node):
 
 async def test_no_key_is_fetched_for_whom_the_ground_refuses(node):
     ada = await node.create()
-    node.house.keyring.clear()
-    before = node.house.keyring.stats()["misses"]
+    node.services.keyring.clear()
+    before = node.services.keyring.stats()["misses"]
     problem(await ask_marketing(node, ada), 403, "denied")
-    assert node.house.keyring.stats()["misses"] == before
+    assert node.services.keyring.stats()["misses"] == before
 
 
 async def test_lists_ask_as_reads_do(node, clock):

@@ -11,7 +11,7 @@ GIVEN = {
 
 
 async def differing(node):
-    return [str(each.subject) async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+    return [str(each.subject) async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
 async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
@@ -22,9 +22,9 @@ async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
     given = (await node.sql("SELECT standing FROM subject WHERE standing IS NOT NULL ORDER BY id"))[0][0]
     await node.sql("UPDATE subject SET standing = :given, state = 'active'", given=bytes(given))
     assert await differing(node) == [two]
-    (subject,) = [each.subject async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+    (subject,) = [each.subject async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
     async with node.new_entries() as made:
-        await repair_standing(node.house, DEFAULT_TENANT, subject)
+        await repair_standing(node.services, DEFAULT_TENANT, subject)
     assert await differing(node) == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{two}")).json()["state"] == "restricted"
     assert [(each.action, each.principal_name) for each in made] == [("record-consent", "command-line")]

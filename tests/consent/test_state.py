@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.consent.event import CONSENT, OBJECTION, RESTRICTION, Event, decode, encode
-from vault.consent.state import NOTHING, Standing, apply, fold, pack, unpack
+from vault.consent.state import NOTHING, ConsentState, apply, fold, pack, unpack
 from vault.ids import new_id
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -160,7 +160,7 @@ def test_a_restriction_is_on_until_it_is_lifted():
 
 def test_where_nothing_was_said_nothing_is_written():
     assert pack(NOTHING) is None
-    assert unpack(None) == Standing()
+    assert unpack(None) == ConsentState()
 
 
 def test_an_event_without_purpose_is_a_restriction():

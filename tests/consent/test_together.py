@@ -46,7 +46,7 @@ async def kinds(node, subject):
 
 
 async def consistent(node):
-    return not [each async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+    return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
 async def test_words_that_come_in_together_are_kept_in_one_order(nodes):
@@ -127,7 +127,7 @@ async def test_a_change_of_the_whole_is_undone_where_a_part_fails(node, monkeypa
     async def fail(*_args):
         raise RuntimeError
 
-    monkeypatch.setattr(node.house.ledger, "append_in", fail)
+    monkeypatch.setattr(node.services.audit_log, "append_in", fail)
     answer = await say(node, subject, GIVEN)
     assert answer.status_code == 500
     monkeypatch.undo()
@@ -160,7 +160,7 @@ async def test_an_import_waits_for_whoever_has_a_person_and_holds_nothing_of_the
         subject = await node.create({"name": "P0"}, external_ids={"shop": "0"})
         await say(node, subject, GIVEN)
         file = write_csv(tmp_path / "born.csv", "no,name,born", "0,P1,2015-01-01")
-        async with node.house.data.transaction() as connection:
+        async with node.services.data.transaction() as connection:
             await locked_subject(connection, DEFAULT_TENANT, UUID(subject))
             importing = asyncio.create_task(bring_in(node, file, CHILDREN))
             waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted")

@@ -9,7 +9,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import strategies as st
 
-from vault.crypto.seal import SubjectKeys, place
+from vault.crypto.seal import SubjectKeys, record_aad
 
 VECTORS = json.loads(Path(__file__).with_name("vectors").joinpath("format-1.json").read_text(encoding="utf-8"))
 
@@ -26,11 +26,11 @@ def subject_keys(material: bytes = bytes(range(32)), *, version: int = 1) -> Sub
 
 
 def seal_at(keys: SubjectKeys, where: tuple[str, UUID, str, UUID, str], plaintext: bytes) -> bytes:
-    return keys.seal(where[4], plaintext, place(*where[:4]))
+    return keys.seal(where[4], plaintext, record_aad(*where[:4]))
 
 
 def open_at(keys: SubjectKeys, where: tuple[str, UUID, str, UUID, str], sealed: bytes) -> bytes:
-    return keys.open(where[4], sealed, place(*where[:4]))
+    return keys.open(where[4], sealed, record_aad(*where[:4]))
 
 
 def fixed_random(monkeypatch, value: bytes) -> None:

@@ -14,7 +14,7 @@ from tests.crypto.support import VECTORS, fixed_random, subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.primitive import FORMAT
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 
 
@@ -23,7 +23,7 @@ def each(kind):
 
 
 def where(vector):
-    return place(vector["tenant"], UUID(vector["subject"]), vector["collection"], UUID(vector["record"]))
+    return record_aad(vector["tenant"], UUID(vector["subject"]), vector["collection"], UUID(vector["record"]))
 
 
 def keys_of(vector):

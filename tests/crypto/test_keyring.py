@@ -10,7 +10,7 @@ from sqlalchemy import delete, exc, func, select, update
 
 from vault.crypto.keyring import FEW, Keyring
 from vault.crypto.providers import FileRootKey
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context
 from vault.errors import CannotOpen, Conflict, InvalidInput, Misconfigured, NotFound, Unavailable
@@ -18,7 +18,7 @@ from vault.ids import new_id
 from vault.storage.columns import KeyTable
 from vault.storage.database import Database
 
-HERE = place("default", UUID(int=1), "profile", UUID(int=2))
+HERE = record_aad("default", UUID(int=1), "profile", UUID(int=2))
 
 
 class Time:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.crypto import second_decoder
 from tests.crypto.support import names, open_at, places, plaintexts, seal_at, subject_keys, versions
 from vault.crypto.primitive import FRAMED, frame
-from vault.crypto.seal import SubjectKeys, open_profiles, place
+from vault.crypto.seal import SubjectKeys, open_profiles, record_aad
 from vault.errors import CannotOpen
 
 HERE = ("default", UUID(int=1), "profile", UUID(int=2), "email")
@@ -75,10 +75,10 @@ def test_each_part_of_the_place_counts(part):
 
 def test_letters_cannot_wander_from_one_name_to_the_next():
     keys = subject_keys()
-    sealed = keys.seal("ab", b"true", place("t", UUID(int=1), "c", UUID(int=2)))
+    sealed = keys.seal("ab", b"true", record_aad("t", UUID(int=1), "c", UUID(int=2)))
     for tenant, collection, field in [("t", "ca", "b"), ("tc", "", "ab"), ("", "tc", "ab"), ("t", "", "cab")]:
         with pytest.raises(CannotOpen):
-            keys.open(field, sealed, place(tenant, UUID(int=1), collection, UUID(int=2)))
+            keys.open(field, sealed, record_aad(tenant, UUID(int=1), collection, UUID(int=2)))
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.lists(st.binary(max_size=300), max_size=6))
@@ -216,7 +216,7 @@ FIELDS = ("email", "name")
 def sealed_profiles(tenant="default", collection="profile"):
     """Of each of the people: id, keys, and two values."""
     return [
-        (own, keys, [keys.seal(field, b"%d" % own.int, place(tenant, own, collection, own)) for field in FIELDS])
+        (own, keys, [keys.seal(field, b"%d" % own.int, record_aad(tenant, own, collection, own)) for field in FIELDS])
         for keys, own in PEOPLE
     ]
 
@@ -254,7 +254,7 @@ def test_profiles_do_not_open_with_anothers_id_or_keys_nor_in_another_order_of_f
 def test_one_record_may_hold_values_of_several_key_versions():
     one, two = AESGCM(b"\x01" * 32), AESGCM(b"\x02" * 32)
     own = UUID(int=7)
-    where = place("default", own, "profile", own)
+    where = record_aad("default", own, "profile", own)
     old, both = SubjectKeys({1: one}), SubjectKeys({1: one, 2: two})
     sealed = [old.seal("email", b"1", where), both.seal("name", b"2", where)]
     assert list(open_profiles(FIELDS, "default", "profile", [(own, both, sealed)])) == [(own, [b"1", b"2"])]

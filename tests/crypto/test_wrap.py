@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.crypto import second_decoder
 from tests.crypto.support import ids, names, subject_keys, versions
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.errors import CannotOpen
 
@@ -82,7 +82,7 @@ def test_another_key_or_another_version_of_it_does_not_unwrap():
 @given(names, names, names, ids, versions)
 def test_no_place_of_a_value_is_the_context_of_a_key(tenant, collection, field, one, version):
     keys = subject_keys(KEY, version=version)
-    sealed = keys.seal(field, b"k" * 32, place(tenant, one, collection, one))
+    sealed = keys.seal(field, b"k" * 32, record_aad(tenant, one, collection, one))
     for context in (
         data_key_context(tenant, one, version, version),
         tenant_key_context(tenant, version),

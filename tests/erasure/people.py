@@ -15,7 +15,7 @@ from vault.erasure.workflow import ERASURE_STEPS
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.requests.model import Due, Event, Request
 from vault.requests.store import add_request
-from vault.requests.transaction import DETAILS, request_place
+from vault.requests.transaction import DETAILS, request_aad
 
 BOTH = {**ADA, "external_ids": None}
 LONG_AGO = "2010-01-05T12:00:00Z"
@@ -43,7 +43,7 @@ async def buy(node, subject, moment=LATELY, order="order-1"):
 
 async def ask(node, subject, *, scope=None, details=None, state="in_progress", kind="erasure") -> UUID:
     """Put a request into the vault as it is once it was approved and begun."""
-    now = node.house.clock.now()
+    now = node.services.clock.now()
     due = Due(date(2026, 4, 7), "Art. 12(3) GDPR")
     whom = UUID(str(subject))
     request = Request(
@@ -52,34 +52,34 @@ async def ask(node, subject, *, scope=None, details=None, state="in_progress", k
     )  # fmt: skip
     sealed = None
     if details is not None:
-        keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
-        where = request_place(DEFAULT_TENANT, whom, request.id)
+        keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
+        where = request_aad(DEFAULT_TENANT, whom, request.id)
         sealed = keys.seal(DETAILS, msgspec.json.encode(details), where)
     event = Event(number=1, at=now, move="receive", before=None, after="received")
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await add_request(connection, DEFAULT_TENANT, request, sealed, event)
     return request.id
 
 
-async def run(house, request, *, until=None) -> None:
+async def run(services, request, *, until=None) -> None:
     """Run the steps of an erasure, as a job does; ``until`` names the first one that is left out."""
     for name, step in ERASURE_STEPS:
         if name == until:
             return
-        while (seconds := await step(house, DEFAULT_TENANT, request)) is not None:
+        while (seconds := await step(services, DEFAULT_TENANT, request)) is not None:
             await asyncio.sleep(min(seconds, 0.05))
 
 
 async def erase(node, subject, **how) -> UUID:
     """Erase somebody; returns the request."""
     request = await ask(node, subject, **how)
-    await run(node.house, request)
+    await run(node.services, request)
     return request
 
 
 async def certificate(node, request) -> dict:
     """Return what the certificate of a request says."""
-    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
     return msgspec.json.decode(erasure.certificate)["certificate"]
 
 

@@ -91,7 +91,7 @@ async def test_what_claims_keep_survives_the_erasure_for_the_person_alone(node):
     request = await ask(
         node, subject, details={"claims": [{"names": ["profile.phone"], "until": "2028-12-31", "reason": "claim 12"}]}
     )
-    await run(node.house, request)
+    await run(node.services, request)
     assert await state_of(node, subject) == "retained"
     own = await node.read("dpo", subject, ["phone", "email"], "subject-rights")
     assert own.json()["fields"] == {"phone": ADA["phone"]}
@@ -102,11 +102,11 @@ async def test_the_certificate_is_signed_and_names_the_audit_entry(node):
     subject = await somebody(node, bought=[LATELY])
     request = await ask(node, subject)
     problem(await node.call("dpo", "GET", f"/v1/requests/{request}/certificate"), 409, "certificate-not-ready")
-    await run(node.house, request)
+    await run(node.services, request)
     file = (await node.call("dpo", "GET", f"/v1/requests/{request}/certificate")).json()
     signed = check_certificate(file)
     assert signed.sound
-    assert signed.key_id == key_id((await node.house.keyring.public_keys("default"))[0].public)
+    assert signed.key_id == key_id((await node.services.keyring.public_keys("default"))[0].public)
     (entry,) = [each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]
     assert signed.document["audit_entry"] == str(entry.id)
     assert signed.document["subject"] == str(subject)

@@ -70,7 +70,7 @@ async def kill_at(node, points, living, first):
         subject, request = await prepare(node, number)
         assert await job(node, request).killed_at(point), point
         await check_between(node, subject, living)
-        await run(node.house, request)
+        await run(node.services, request)
         await check_ended(node, subject, request, living)
 
 
@@ -97,7 +97,7 @@ async def test_killed_between_commit_and_destruction_a_part_is_ended_too(node):
     for number, point in enumerate(("keys.committed#1", "take-away.after#1", "keys.committed#2"), 1):
         subject, request = await prepare(node, number, scope=Scope(fields=("profile.phone",)))
         assert await job(node, request).killed_at(point), point
-        await run(node.house, request)
+        await run(node.services, request)
         shown = await node.read("dpo", subject, ["name", "phone", "purchase.order"], "subject-rights")
         assert shown.json()["fields"] == {"name": ADA["name"], "purchase.order": ["order-0"]}
         assert len(await keys_of(node, subject)) == 1

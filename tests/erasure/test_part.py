@@ -83,15 +83,15 @@ async def test_a_second_erasure_of_a_part_destroys_the_key_of_the_first(node):
 async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest(node):
     subject = await somebody(node)
     part, whole = await ask(node, subject, scope=FIELDS), await ask(node, subject)
-    await run(node.house, part, until="take-away")
+    await run(node.services, part, until="take-away")
     from vault.erasure.start import begin_erasure
 
-    assert await begin_erasure(node.house, DEFAULT_TENANT, whole) == 1.0
-    await run(node.house, part)
-    await run(node.house, whole)
+    assert await begin_erasure(node.services, DEFAULT_TENANT, whole) == 1.0
+    await run(node.services, part)
+    await run(node.services, whole)
     assert await state_of(node, subject) == "erased"
-    assert (await erasure_of(node.house, DEFAULT_TENANT, part)).id != (
-        await erasure_of(node.house, DEFAULT_TENANT, whole)
+    assert (await erasure_of(node.services, DEFAULT_TENANT, part)).id != (
+        await erasure_of(node.services, DEFAULT_TENANT, whole)
     ).id
 
 

@@ -23,8 +23,8 @@ from vault.requests.execution import hand_back
 async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
     subject = await somebody(node)
     requests = [await ask(node, subject) for _ in range(2)]
-    await asyncio.gather(*(run(node.house, request) for request in requests))
-    one, other = [await erasure_of(node.house, DEFAULT_TENANT, each) for each in requests]
+    await asyncio.gather(*(run(node.services, request) for request in requests))
+    one, other = [await erasure_of(node.services, DEFAULT_TENANT, each) for each in requests]
     assert one.id == other.id
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
     assert len([each for each in await node.entries() if each.action == "erase" and each.decision == "allowed"]) == 1
@@ -34,15 +34,15 @@ async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
 async def test_whoever_asks_again_after_the_erasure_gets_the_same_certificate(node):
     subject = await somebody(node)
     first, second = await ask(node, subject), await ask(node, subject)
-    await run(node.house, first)
-    await run(node.house, second)
+    await run(node.services, first)
+    await run(node.services, second)
     assert await certificate(node, first) == await certificate(node, second)
 
 
 async def test_the_same_job_twice_at_once_is_one(node):
     subject = await somebody(node)
     request = await ask(node, subject)
-    await asyncio.gather(*(run(node.house, request) for _ in range(3)))
+    await asyncio.gather(*(run(node.services, request) for _ in range(3)))
     assert await keys_of(node, subject) == []
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
 
@@ -58,7 +58,7 @@ async def test_what_is_written_during_an_erasure_goes_too_or_is_refused(node):
     changes = [node.patch("sales", subject, {"phone": ADA["phone"]}, "order-fulfilment", '"1"') for _ in range(2)]
     upsert = {"profile": {"name": "Ada"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
     upserts = [node.post("sales", "/v1/subjects:upsert", upsert) for _ in range(2)]
-    _none, *answers = await asyncio.gather(run(node.house, request), *writers, *changes, *upserts)
+    _none, *answers = await asyncio.gather(run(node.services, request), *writers, *changes, *upserts)
     assert {each.status_code for each in answers} <= {200, 201, 404, 409, 412}
     assert await state_of(node, subject) == "erased"
     assert await rows_of(node, "record", subject) == 0
@@ -73,7 +73,7 @@ async def test_an_import_that_meets_an_erasure_loses_nobody_else(node, tmp_path)
     file = write_csv(tmp_path / "purchases.csv", "customer,line,at,amount", *rows)
     watcher = Faults()
     await asyncio.gather(
-        run(node.house, request), bring_in(node, file, PURCHASES, watcher=watcher, chunk_lines=20, processes=1)
+        run(node.services, request), bring_in(node, file, PURCHASES, watcher=watcher, chunk_lines=20, processes=1)
     )
     assert {code for _line, code, _field in watcher.told} <= {"subject-not-found"}
     for other in others:
@@ -87,7 +87,7 @@ async def test_whoever_reads_during_an_erasure_sees_everything_or_nobody(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     reads = [node.read("sales", subject, ["name", "email"], "order-fulfilment") for _ in range(10)]
-    _none, *answers = await asyncio.gather(run(node.house, request), *reads)
+    _none, *answers = await asyncio.gather(run(node.services, request), *reads)
     for each in answers:
         assert each.status_code == 404 or each.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}
 
@@ -96,11 +96,11 @@ async def test_an_erasure_that_nobody_carries_out_any_more_stands_in_no_others_w
     """The first was handed back to staff before it took anything, and then rejected."""
     subject = await somebody(node)
     first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
-    await run(node.house, first, until="take-away")
+    await run(node.services, first, until="take-away")
     second = await ask(node, subject)
-    assert await begin_erasure(node.house, DEFAULT_TENANT, second) is not None  # the first is under way: it waits
-    await hand_back(node.house, DEFAULT_TENANT, first, code="cannot-open")
-    await run(node.house, second)
+    assert await begin_erasure(node.services, DEFAULT_TENANT, second) is not None  # the first is under way: it waits
+    await hand_back(node.services, DEFAULT_TENANT, first, code="cannot-open")
+    await run(node.services, second)
     assert await state_of(node, subject) == "erased"
     assert (await certificate(node, second))["scope"] == "everything"
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
@@ -109,21 +109,21 @@ async def test_an_erasure_that_nobody_carries_out_any_more_stands_in_no_others_w
 async def test_an_erasure_that_was_given_up_begins_anew_when_its_request_goes_on(node):
     subject = await somebody(node)
     request = await ask(node, subject)
-    await run(node.house, request, until="take-away")
+    await run(node.services, request, until="take-away")
     await node.sql("DELETE FROM erasure")
     steps = dict(ERASURE_STEPS)
-    assert await steps["take-away"](node.house, DEFAULT_TENANT, request) is not None
-    await run(node.house, request)
+    assert await steps["take-away"](node.services, DEFAULT_TENANT, request) is not None
+    await run(node.services, request)
     assert await state_of(node, subject) == "erased"
 
 
 async def test_behind_an_erasure_that_is_not_proven_nobody_waits_unseen(node):
     subject = await somebody(node)
     first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
-    await run(node.house, first, until="check")
-    await hand_back(node.house, DEFAULT_TENANT, first, code="erasure-not-proven")
+    await run(node.services, first, until="check")
+    await hand_back(node.services, DEFAULT_TENANT, first, code="erasure-not-proven")
     with pytest.raises(Conflict):
-        await begin_erasure(node.house, DEFAULT_TENANT, await ask(node, subject))
+        await begin_erasure(node.services, DEFAULT_TENANT, await ask(node, subject))
 
 
 async def test_a_request_that_comes_in_between_the_locks_keeps_its_words(postgres_place, clock, monkeypatch):
@@ -131,7 +131,7 @@ async def test_a_request_that_comes_in_between_the_locks_keeps_its_words(postgre
     async with postgres_place.node(clock) as node:
         subject = await somebody(node)
         request = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
-        await run(node.house, request, until="take-away")
+        await run(node.services, request, until="take-away")
         real, details, come = take.locked_subject, {"changes": {"name": "Ada King"}}, []
 
         async def later(*whom):
@@ -141,6 +141,6 @@ async def test_a_request_that_comes_in_between_the_locks_keeps_its_words(postgre
 
         monkeypatch.setattr(take, "locked_subject", later)
         with pytest.raises(Unavailable):
-            await run(node.house, request)
-        await run(node.house, request)
+            await run(node.services, request)
+        await run(node.services, request)
         assert (await show(node, come[0]))["details"] == details

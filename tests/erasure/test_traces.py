@@ -32,16 +32,18 @@ async def test_a_backup_of_before_opens_for_nobody_beside_the_key_store_of_now(s
     shutil.copy(node.place.folder / "keys.sqlite", backup / "keys.sqlite")
     urls = {f"{each}_url": f"sqlite:///{backup / name}" for each, name in _FILES.items()}
     async with Place(node.place.folder, "sqlite", urls, node.place.keys).node() as restored:
-        (found,) = await restored.house.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+        (found,) = await restored.services.subjects.find(
+            Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True)
+        )
         assert found.state == "active"
         assert found.profile is not None
-        keys = await restored.house.keyring.subject_keys(DEFAULT_TENANT, [found.id])
-        from vault.crypto.seal import place
+        keys = await restored.services.keyring.subject_keys(DEFAULT_TENANT, [found.id])
+        from vault.crypto.seal import record_aad
         from vault.subjects.record_body import unpack
 
         for name, stored in unpack(found.profile).items():
             with pytest.raises(CannotOpen):
-                keys[found.id].open(name, stored.sealed, place(DEFAULT_TENANT, found.id, "profile", found.id))
+                keys[found.id].open(name, stored.sealed, record_aad(DEFAULT_TENANT, found.id, "profile", found.id))
         answer = await restored.read("sales", living, ["name"], "order-fulfilment")
         assert answer.json()["fields"] == {"name": ADA["name"]}
         problem(await restored.read("sales", subject, ["email"], "order-fulfilment"), 500, "cannot-open")
@@ -58,10 +60,10 @@ def _copy(folder, backup):
 async def test_the_key_lies_in_the_files_before_and_in_none_of_them_after(sqlite_node):
     node = sqlite_node
     subject = SubjectId(UUID(await somebody(node)))
-    before = await node.house.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
+    before = await node.services.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
     assert before.keys >= 2  # the row, and the very bytes in the file or its log
     await erase(node, subject)
-    after = await node.house.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
+    after = await node.services.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
     assert after.keys == 0
     assert after.bytes > 0
     for log in node.place.folder.glob("*.sqlite-wal"):
@@ -74,25 +76,25 @@ async def test_a_key_that_was_only_deleted_is_found_and_the_certificate_waits(sq
     node = sqlite_node
     subject = await somebody(node)
     request = await ask(node, subject)
-    await run(node.house, request, until="scrub")
-    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
-    seen = await prove.look_for_remains(node.house, DEFAULT_TENANT, erasure)
+    await run(node.services, request, until="scrub")
+    erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
+    seen = await prove.look_for_remains(node.services, DEFAULT_TENANT, erasure)
     assert seen.keys >= 1
-    await prove.go_on(node.house, DEFAULT_TENANT, erasure.id, "destroyed", "scrubbed")
+    await prove.go_on(node.services, DEFAULT_TENANT, erasure.id, "destroyed", "scrubbed")
     monkeypatch.setattr(prove, "MOST_LOOKS", 1)
-    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
+    erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
     with pytest.raises(prove.NotProven):
-        await prove.look(node.house, DEFAULT_TENANT, erasure)
-    assert (await erasure_of(node.house, DEFAULT_TENANT, request)).certificate is None
+        await prove.look(node.services, DEFAULT_TENANT, erasure)
+    assert (await erasure_of(node.services, DEFAULT_TENANT, request)).certificate is None
     monkeypatch.undo()
-    await run(node.house, request)
+    await run(node.services, request)
     assert (await certificate(node, request))["check"]["found"] == 0
 
 
 async def test_a_row_that_leads_to_the_person_is_found(node):
     subject = await somebody(node)
     request = await ask(node, subject)
-    await run(node.house, request, until="check")
+    await run(node.services, request, until="check")
     person = UUID(subject)
     await node.sql(
         "INSERT INTO subject_alias (tenant_id, alias_id, subject_id, entry_id, created_at)"
@@ -100,20 +102,20 @@ async def test_a_row_that_leads_to_the_person_is_found(node):
         old=new_id(),
         id=person,
     )
-    erasure = await erasure_of(node.house, DEFAULT_TENANT, request)
-    assert (await prove.look_for_remains(node.house, DEFAULT_TENANT, erasure)).wrong == 1
+    erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
+    assert (await prove.look_for_remains(node.services, DEFAULT_TENANT, erasure)).wrong == 1
 
 
 async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
     async with place.node(clock) as here, place.node(clock) as there:
-        watch = ErasureWatch(there.house)
+        watch = ErasureWatch(there.services)
         subject = await somebody(here, bought=[LATELY])
         await there.read("sales", subject, ["name"], "order-fulfilment")
-        assert there.house.keyring.cached(DEFAULT_TENANT, UUID(subject)) is not None
+        assert there.services.keyring.cached(DEFAULT_TENANT, UUID(subject)) is not None
         assert await watch.look() == 0
         await erase(here, subject)
         assert await watch.look() == 1
-        assert there.house.keyring.cached(DEFAULT_TENANT, UUID(subject)) is None
+        assert there.services.keyring.cached(DEFAULT_TENANT, UUID(subject)) is None
         assert await watch.look() == 0
         books = await there.read("finance", subject, ["name"], "accounting")
         assert books.json()["fields"] == {"name": ADA["name"]}
@@ -121,14 +123,14 @@ async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
 
 async def test_what_lies_beside_the_records_goes_along(node):
     subject = await somebody(node)
-    person, now = UUID(subject), node.house.clock.now()
+    person, now = UUID(subject), node.services.clock.now()
     other = await ask(node, subject, kind="rectification", state="received", details={"changes": {"name": "Adah"}})
     said = {
         "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "double-opt-in",
         "channel": "web", "evidence": "form 12",
     }  # fmt: skip
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         for table, row in _beside(person, other, now):
             await connection.execute(table.insert(), [{"tenant_id": "default", **row}])
     await erase(node, subject)
@@ -212,4 +214,4 @@ async def test_a_vault_opened_anew_finds_nobody(place):
         subject = await somebody(node)
         await erase(node, subject)
     async with open_vault(place.folder, **place.urls) as vault:
-        assert await vault.house.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]) == {}
+        assert await vault.services.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]) == {}

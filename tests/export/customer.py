@@ -72,18 +72,18 @@ async def somebody(node, *, purchases=3, records=None, profile=None, tenant="def
 
 async def buy(node, subject, purchases, *, source="shop", tenant="default", **fields):
     """Add purchases, an hour apart, the way that an import does: past the doors, for there may be many."""
-    house, now = node.house, node.house.clock.now()
-    declared = house.policies.active(tenant).policy_set.catalogue.collections["purchase"].fields
-    keys = (await house.keyring.subject_keys(tenant, [subject]))[subject]
-    maker = Maker(tenant, await house.keyring.index_keys(tenant), now)
+    services, now = node.services, node.services.clock.now()
+    declared = services.policies.active(tenant).policy_set.catalogue.collections["purchase"].fields
+    keys = (await services.keyring.subject_keys(tenant, [subject]))[subject]
+    maker = Maker(tenant, await services.keyring.index_keys(tenant), now)
     origin = Origin(source, now, "order-fulfilment")
     rows = []
     for number in range(purchases):
         values = PURCHASE | {"order": f"A-{number}"} | fields
         at = now - timedelta(hours=number)
         rows.append(record_rows(maker, keys, subject, "purchase", new_id(), declared, values, origin, occurred_at=at))
-    async with house.data.transaction() as connection:
-        await house.subjects.add(
+    async with services.data.transaction() as connection:
+        await services.subjects.add(
             connection,
             records=[each.record for each in rows],
             index=[lead for each in rows for lead in each.leads],
@@ -96,7 +96,7 @@ async def content_of(node, subject, kind="access", *, language="en", tenant="def
         node, await approved(node, subject, kind, language=language, tenant=tenant, **more), tenant=tenant
     )
     return await gather(
-        node.house, tenant or DEFAULT, UUID(str(subject)), request, portable=kind == "portability", language=language
+        node.services, tenant or DEFAULT, UUID(str(subject)), request, portable=kind == "portability", language=language
     )
 
 

@@ -22,7 +22,7 @@ LARGE = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number i
 CONTENT = {"index.html": b"<h1>Your data</h1>", "csv/purchase.csv": LARGE}
 
 
-async def made_up_entries(_house, _tenant, _subject, _request):
+async def made_up_entries(_services, _tenant, _subject, _request):
     for name, data in CONTENT.items():
         yield name, _pieces(data)
 
@@ -32,9 +32,9 @@ async def _pieces(data):
         yield data[start : start + 50_000]
 
 
-async def _build(house, tenant, request):
+async def _build(services, tenant, request):
     build.package_entries = made_up_entries
-    return await build_package(house, tenant, request)
+    return await build_package(services, tenant, request)
 
 
 MADE_UP = Workflow("access", (("build-package", _build), PACKAGE_STEPS[1]))
@@ -43,7 +43,7 @@ MADE_UP = Workflow("access", (("build-package", _build), PACKAGE_STEPS[1]))
 
 async def approved(node, subject, kind="access", *, tenant="default", state="in_progress", **more):
     """Insert a request that was verified and approved; returns its id."""
-    now = node.house.clock.now()
+    now = node.services.clock.now()
     due = Due((now + timedelta(days=30)).date(), "made up")
     request = Request(
         **{
@@ -61,20 +61,20 @@ async def approved(node, subject, kind="access", *, tenant="default", state="in_
         }
     )
     event = Event(number=1, at=now, move="receive", before=None, after=state)
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await add_request(connection, TenantId(tenant), request, None, event)
     return request.id
 
 
 async def request_of(node, request, *, tenant="default"):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return (await find_request(connection, TenantId(tenant), request)).request
 
 
 async def change(node, request, **changes):
     """Change a request past all doors."""
     changed = msgspec.structs.replace(await request_of(node, request), **changes)
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await save_request(connection, DEFAULT, changed, None, [])
 
 
@@ -82,7 +82,7 @@ async def built(node, kind="access", **more):
     """Build a package for somebody new; returns their id and the request's."""
     subject = await node.create(**more)
     request = await approved(node, subject, kind)
-    assert await build_package(node.house, DEFAULT, request) is None
+    assert await build_package(node.services, DEFAULT, request) is None
     return UUID(subject), request
 
 
@@ -91,7 +91,7 @@ async def with_package(node, subject):
     request = await approved(node, subject)
     real, build.package_entries = build.package_entries, made_up_entries
     try:
-        assert await build_package(node.house, DEFAULT, request) is None
+        assert await build_package(node.services, DEFAULT, request) is None
     finally:
         build.package_entries = real
     return request

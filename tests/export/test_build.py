@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tests.export.made_up import CONTENT, DEFAULT, approved, built, change, made_up_entries, request_of
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, NotFound
 from vault.export import build
 from vault.export.archive import UnsafeName
@@ -25,7 +25,7 @@ from vault.export.store import (
     expire_packages,
     find_package,
     open_chunk,
-    package_place,
+    package_aad,
     seal_chunk,
 )
 from vault.export.verify import check_archive
@@ -40,7 +40,7 @@ def content(monkeypatch):
 
 async def package_of(node, request):
     asked = await request_of(node, request)
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return None if asked.package is None else await find_package(connection, DEFAULT, asked.package)
 
 
@@ -50,7 +50,7 @@ async def rows(node, table):
 
 
 async def fetched(node, request):
-    got = await open_package(node.house, await node.caller("dpo"), request)
+    got = await open_package(node.services, await node.caller("dpo"), request)
     return b"".join([piece async for piece in got.stream])
 
 
@@ -61,7 +61,7 @@ async def test_what_is_handed_out_is_what_was_put_in_signed(node):
     assert {name: opened.read(name) for name in CONTENT} == CONTENT
     signed = check_archive(io.BytesIO(data))
     assert signed.sound
-    assert signed.key_id == (await node.house.keyring.signing_key(DEFAULT)).key_id
+    assert signed.key_id == (await node.services.keyring.signing_key(DEFAULT)).key_id
     assert signed.document["request"] == str(request)
     package = await package_of(node, request)
     assert (package.state, package.size, package.digest) == ("ready", len(data), hashlib.sha256(data).digest())
@@ -73,7 +73,7 @@ async def test_its_making_is_one_audit_entry_which_its_manifest_names(sqlite_nod
     subject = await sqlite_node.create()
     request = await approved(sqlite_node, subject)
     async with sqlite_node.new_entries() as made:
-        await build_package(sqlite_node.house, DEFAULT, request)
+        await build_package(sqlite_node.services, DEFAULT, request)
     (entry,) = made
     assert (entry.action, entry.decision, entry.target) == ("build-package", "allowed", request)
     assert entry.subjects == (await sqlite_node.pseudonym(subject),)
@@ -93,7 +93,7 @@ async def test_nothing_of_it_lies_in_clear(sqlite_node):
 async def test_built_twice_it_is_the_same_package(sqlite_node):
     _subject, request = await built(sqlite_node)
     before = await package_of(sqlite_node, request)
-    assert await build_package(sqlite_node.house, DEFAULT, request) is None
+    assert await build_package(sqlite_node.services, DEFAULT, request) is None
     assert await package_of(sqlite_node, request) == before
     assert await rows(sqlite_node, "package") == 1
 
@@ -105,15 +105,15 @@ async def test_what_ran_out_before_the_request_was_answered_is_built_anew(sqlite
     before = await package_of(sqlite_node, request)
     clock.advance(days=15)
     if swept:
-        await expire_packages(sqlite_node.house)
-    await build_package(sqlite_node.house, DEFAULT, request)
+        await expire_packages(sqlite_node.services)
+    await build_package(sqlite_node.services, DEFAULT, request)
     after = await package_of(sqlite_node, request)
     assert (after.state, after.id != before.id) == ("ready", True)
-    assert after.expires_at > sqlite_node.house.clock.now()
+    assert after.expires_at > sqlite_node.services.clock.now()
     assert await rows(sqlite_node, "package") == 1
     await change(sqlite_node, request, state="completed")
     clock.advance(days=15)
-    await build_package(sqlite_node.house, DEFAULT, request)
+    await build_package(sqlite_node.services, DEFAULT, request)
     assert await package_of(sqlite_node, request) == after  # an answered request is left alone
 
 
@@ -121,7 +121,7 @@ async def test_a_reopened_request_gets_a_new_package_and_the_old_one_goes(sqlite
     _subject, request = await built(sqlite_node)
     before = await package_of(sqlite_node, request)
     await change(sqlite_node, request, run=1)
-    await build_package(sqlite_node.house, DEFAULT, request)
+    await build_package(sqlite_node.services, DEFAULT, request)
     after = await package_of(sqlite_node, request)
     assert after.id != before.id
     assert await rows(sqlite_node, "package") == 1
@@ -133,14 +133,14 @@ async def test_a_request_that_nobody_approved_gets_none(sqlite_node):
     for state in ("received", "verifying", "in_review", "rejected", "cancelled", "expired"):
         request = await approved(sqlite_node, subject, state=state)
         with pytest.raises(WrongState):
-            await build_package(sqlite_node.house, DEFAULT, request)
+            await build_package(sqlite_node.services, DEFAULT, request)
     assert await rows(sqlite_node, "package") == 0
 
 
 async def test_a_request_that_nobody_verified_gets_none_whatever_its_state_says(sqlite_node):
     request = await approved(sqlite_node, await sqlite_node.create(), verification=None)
     with pytest.raises(WrongState):
-        await build_package(sqlite_node.house, DEFAULT, request)
+        await build_package(sqlite_node.services, DEFAULT, request)
 
 
 async def test_other_kinds_get_none(sqlite_node):
@@ -148,7 +148,7 @@ async def test_other_kinds_get_none(sqlite_node):
     for kind in ("erasure", "rectification", "objection"):
         request = await approved(sqlite_node, subject, kind)
         with pytest.raises(WrongState):
-            await build_package(sqlite_node.house, DEFAULT, request)
+            await build_package(sqlite_node.services, DEFAULT, request)
 
 
 async def test_nobody_erased_gets_one(sqlite_node):
@@ -157,7 +157,7 @@ async def test_nobody_erased_gets_one(sqlite_node):
     await sqlite_node.set_state(subject, "erased")
     async with sqlite_node.new_entries() as made:
         with pytest.raises(NotFound):
-            await build_package(sqlite_node.house, DEFAULT, request)
+            await build_package(sqlite_node.services, DEFAULT, request)
     assert [(each.action, each.decision, each.code) for each in made] == [
         ("build-package", "failed", "subject-not-found")
     ]
@@ -172,7 +172,7 @@ async def test_a_hostile_name_stops_the_build_and_leaves_nothing(sqlite_node, mo
     monkeypatch.setattr(build, "package_entries", entries)
     request = await approved(sqlite_node, await sqlite_node.create())
     with pytest.raises(UnsafeName):
-        await build_package(sqlite_node.house, DEFAULT, request)
+        await build_package(sqlite_node.services, DEFAULT, request)
     assert (await rows(sqlite_node, "package"), await rows(sqlite_node, "package_chunk")) == (0, 0)
 
 
@@ -186,7 +186,7 @@ async def _some(data):
 async def test_erasure_takes_packages_with_it(node):
     subject, request = await built(node)
     _other, _kept = await built(node, profile={"name": "Somebody else"})
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         assert await drop_packages(connection, DEFAULT, SubjectId(subject)) == 1
     assert await rows(node, "package") == 1
     assert await package_of(node, request) is None
@@ -199,11 +199,11 @@ async def test_an_erasure_while_it_is_built_leaves_no_piece(node, monkeypatch):
     async def interrupted(*args):
         async for name, pieces in made_up_entries(*args):
             yield name, pieces
-            async with node.house.data.transaction() as connection:
+            async with node.services.data.transaction() as connection:
                 await drop_packages(connection, DEFAULT, SubjectId(UUID(subject)))
 
     monkeypatch.setattr(build, "package_entries", interrupted)
-    assert await build_package(node.house, DEFAULT, request) == OUTRUN_SECONDS
+    assert await build_package(node.services, DEFAULT, request) == OUTRUN_SECONDS
     assert (await rows(node, "package"), await rows(node, "package_chunk")) == (0, 0)
     assert (await request_of(node, request)).package is None
 
@@ -213,12 +213,12 @@ async def test_of_two_builds_at_once_one_stops_and_one_package_is_there(node, mo
 
     async def overtaken(*args):
         monkeypatch.setattr(build, "package_entries", made_up_entries)
-        assert await build_package(node.house, DEFAULT, request) is None
+        assert await build_package(node.services, DEFAULT, request) is None
         async for each in made_up_entries(*args):
             yield each
 
     monkeypatch.setattr(build, "package_entries", overtaken)
-    assert await build_package(node.house, DEFAULT, request) == OUTRUN_SECONDS
+    assert await build_package(node.services, DEFAULT, request) == OUTRUN_SECONDS
     package = await package_of(node, request)
     assert (await rows(node, "package"), await rows(node, "package_chunk")) == (1, package.chunks)
     assert check_archive(io.BytesIO(await fetched(node, request))).sound
@@ -234,13 +234,13 @@ async def test_a_request_that_is_cancelled_while_it_is_built_gets_none(sqlite_no
 
     monkeypatch.setattr(build, "package_entries", cancelled)
     with pytest.raises(WrongState):
-        await build_package(sqlite_node.house, DEFAULT, request)
+        await build_package(sqlite_node.services, DEFAULT, request)
     assert (await rows(sqlite_node, "package"), await rows(sqlite_node, "package_chunk")) == (0, 0)
 
 
 async def test_it_is_sealed_under_the_key_that_holds_once_its_row_is_there(sqlite_node):
     subject, _request = await built(sqlite_node)
-    keys = (await sqlite_node.house.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
+    keys = (await sqlite_node.services.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
     ((first,),) = await sqlite_node.sql("SELECT body FROM package_chunk WHERE number = 0")
     assert int.from_bytes(bytes(first)[1:3], "big") == keys.current_version
 
@@ -253,8 +253,8 @@ async def test_what_is_over_is_deleted_and_what_is_not_stays(node, clock):
     clock.advance(days=7)
     _other, kept = await built(node, profile={"name": "Somebody else"})
     clock.advance(days=7)
-    assert await expire_packages(node.house) == 1
-    assert await expire_packages(node.house) == 0
+    assert await expire_packages(node.services) == 1
+    assert await expire_packages(node.services) == 0
     gone, left = await package_of(node, request), await package_of(node, kept)
     assert (gone.state, gone.chunks, left.state) == ("expired", 0, "ready")
     assert await rows(node, "package_chunk") == left.chunks
@@ -262,10 +262,10 @@ async def test_what_is_over_is_deleted_and_what_is_not_stays(node, clock):
 
 async def test_without_mail_it_is_there_all_the_same_and_announced_once(sqlite_node):
     _subject, request = await built(sqlite_node)
-    assert await announce_package(sqlite_node.house, DEFAULT, request) is None
+    assert await announce_package(sqlite_node.services, DEFAULT, request) is None
     first = (await package_of(sqlite_node, request)).facts.announced_at
     assert first is not None
-    assert await announce_package(sqlite_node.house, DEFAULT, request) is None
+    assert await announce_package(sqlite_node.services, DEFAULT, request) is None
     assert (await package_of(sqlite_node, request)).facts.announced_at == first
 
 
@@ -275,14 +275,14 @@ async def test_without_mail_it_is_there_all_the_same_and_announced_once(sqlite_n
 async def test_a_piece_opens_at_its_place_and_nowhere_else(sqlite_node):
     subject, request = await built(sqlite_node)
     package = await package_of(sqlite_node, request)
-    keys = (await sqlite_node.house.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
-    where = package_place(DEFAULT, subject, package.id)
+    keys = (await sqlite_node.services.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
+    where = package_aad(DEFAULT, subject, package.id)
     sealed = seal_chunk(keys, where, 3, b"data \x20", last=False)
     assert open_chunk(keys, where, 3, sealed, last=False) == b"data \x20"
     for number, last in ((2, False), (4, False), (3, True)):
         with pytest.raises(CannotOpen):
             open_chunk(keys, where, number, sealed, last=last)
-    for elsewhere in (package_place(DEFAULT, subject, request), place(DEFAULT, subject, "profile", package.id)):
+    for elsewhere in (package_aad(DEFAULT, subject, request), record_aad(DEFAULT, subject, "profile", package.id)):
         with pytest.raises(CannotOpen):
             open_chunk(keys, elsewhere, 3, sealed, last=False)
 

@@ -16,9 +16,9 @@ from tests.export.customer import PROFILE, RECORDS, buy, content_of, files_of, s
 from tests.export.made_up import DEFAULT, approved, request_of
 from tests.support import FixedClock
 from vault.access import authorization as decide
-from vault.access.callers import THE_PERSON, the_person
+from vault.access.callers import THE_PERSON, data_subject_caller
 from vault.catalogue.model import Scope
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.export.build import build_package
 from vault.export.contents import data_file, package_entries, schema
@@ -167,8 +167,8 @@ async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_writt
     ids = sorted(new_id() for _ in range(6))
     fields = [f"profile.field_{number}.clear" for number in range(6)]
     for number in (3, 1, 5, 0, 4, 2):
-        made = decide.entry(
-            node.house,
+        made = decide.audit_entry(
+            node.services,
             caller,
             id=ids[number],
             action="read",
@@ -176,7 +176,7 @@ async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_writt
             subjects=(await node.pseudonym(subject),),
             fields=(fields[number],),
         )
-        await node.house.ledger.append(made)
+        await node.services.audit_log.append(made)
     data = read(await files_of(node, subject))
     assert [each["fields"] for each in data["accesses"]] == [[each] for each in fields]
 
@@ -195,10 +195,10 @@ async def test_whoever_fetched_a_package_was_shown_all_that_it_holds(sqlite_node
     node = sqlite_node
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=1)
     request = await approved(node, subject)
-    await build_package(node.house, DEFAULT, request)
+    await build_package(node.services, DEFAULT, request)
     assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
-    me = the_person(DEFAULT, "r-1")
-    await open_package(node.house, me, request, person=SubjectId(subject))
+    me = data_subject_caller(DEFAULT, "r-1")
+    await open_package(node.services, me, request, person=SubjectId(subject))
     data = read(await files_of(node, subject))
 
     theirs, own = data["accesses"]
@@ -252,14 +252,14 @@ async def test_who_read_an_entry_that_was_merged_is_told_too(node):
 
 async def test_corrections_are_told_with_before_and_after_and_those_about_others_without(node):
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=0)
-    keys = (await node.house.keyring.subject_keys(DEFAULT, [subject]))[subject]
-    sealer = Sealer(keys, DEFAULT, subject, at=node.house.clock.now(), by=THE_PERSON)
+    keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
+    sealer = Sealer(keys, DEFAULT, subject, at=node.services.clock.now(), by=THE_PERSON)
     made = [
         sealer.corrected("profile", subject, "name", "Ada Byron", "Ada Lovelace"),
         sealer.said("disputed", "I never said so", "income_band"),
         sealer.corrected("family_member", new_id(), "name", "Byron Kong", "Byron King"),
     ]
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await add_rectifications(connection, DEFAULT, subject, made)
     files = await files_of(node, subject)
     told = {each["field"]: each for each in read(files)["corrections"]}
@@ -275,13 +275,13 @@ async def test_corrections_are_told_with_before_and_after_and_those_about_others
 
 async def test_what_the_catalogue_declares_no_longer_is_told_as_long_as_it_is_held(node):
     subject = await somebody(node, records={}, purchases=0)
-    record, now = RecordId(new_id()), node.house.clock.now()
-    keys = (await node.house.keyring.subject_keys(DEFAULT, [subject]))[subject]
-    where = place(DEFAULT, subject, "shoe_size", record)
+    record, now = RecordId(new_id()), node.services.clock.now()
+    keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
+    where = record_aad(DEFAULT, subject, "shoe_size", record)
     body = pack(seal_values(keys, where, {"left": b"42"}, Origin("old-crm", now, "gone")), None)
     row = (DEFAULT, subject, "shoe_size", record, 1, now, now, None, None, None, body)
-    async with node.house.data.transaction() as connection:
-        await node.house.subjects.add(connection, records=[row])
+    async with node.services.data.transaction() as connection:
+        await node.services.subjects.add(connection, records=[row])
     files = await files_of(node, subject)
     data = read(files)
 
@@ -314,7 +314,7 @@ async def test_portability_follows_consent(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await consent(sqlite_node, subject, "profiling", "profiling@1")
     before = read(await files_of(sqlite_node, subject, "portability"))
-    sqlite_node.house.clock.advance(minutes=1)
+    sqlite_node.services.clock.advance(minutes=1)
     await consent(sqlite_node, subject, "profiling", "profiling@1", "withdrawn")
     after = read(await files_of(sqlite_node, subject, "portability"))
 
@@ -334,7 +334,7 @@ async def test_a_label_of_a_concluding_source_is_an_inference_and_not_taken_alon
 async def test_what_comes_in_later_is_not_in_the_package(node):
     subject = await somebody(node, records={}, purchases=2)
     content = await content_of(node, subject)
-    node.house.clock.advance(seconds=1)
+    node.services.clock.advance(seconds=1)
     await buy(node, subject, 2)
 
     assert len([each async for each in records(content, "purchase")]) == 2
@@ -367,7 +367,7 @@ async def test_entries_come_with_the_page_first_and_by_the_kind_of_the_request(s
     subject = await somebody(sqlite_node, records={}, purchases=1)
     content = await content_of(sqlite_node, subject, "portability")
     request = await request_of(sqlite_node, UUID(content.head.request.id))
-    found = [path async for path, _bytes in package_entries(sqlite_node.house, DEFAULT, subject, request)]
+    found = [path async for path, _bytes in package_entries(sqlite_node.services, DEFAULT, subject, request)]
 
     assert found == ["index.html", "README.txt", "data.json", "data.schema.json", "csv/profile.csv", "csv/purchase.csv"]
 

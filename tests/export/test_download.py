@@ -12,7 +12,7 @@ import pytest
 
 from tests.export.made_up import CONTENT, DEFAULT, approved, built, change, made_up_entries, request_of
 from tests.vaults import OTHER, problem
-from vault.access.callers import the_person
+from vault.access.callers import data_subject_caller
 from vault.crypto import age
 from vault.errors import CannotOpen, Denied, Gone, InvalidInput, NotFound
 from vault.export import build
@@ -61,7 +61,7 @@ async def test_each_download_is_one_entry(sqlite_node):
 async def test_the_entry_is_durable_before_the_first_byte(sqlite_node):
     _subject, request = await built(sqlite_node)
     before = await sqlite_node.count()
-    got = await open_package(sqlite_node.house, await sqlite_node.caller("dpo"), request)
+    got = await open_package(sqlite_node.services, await sqlite_node.caller("dpo"), request)
     assert await sqlite_node.count() == before + 1
     assert await anext(got.stream)
 
@@ -134,19 +134,19 @@ async def test_another_tenant_is_told_what_it_is_told_of_nothing(sqlite_node):
 async def test_a_person_gets_their_own_and_nobody_elses(sqlite_node):
     subject, request = await built(sqlite_node)
     other, _theirs = await built(sqlite_node, profile={"name": "Somebody else"})
-    me = the_person(DEFAULT, "test")
-    got = await open_package(sqlite_node.house, me, request, person=SubjectId(subject))
+    me = data_subject_caller(DEFAULT, "test")
+    got = await open_package(sqlite_node.services, me, request, person=SubjectId(subject))
     assert check_archive(io.BytesIO(b"".join([piece async for piece in got.stream]))).sound
     async with sqlite_node.new_entries() as made:
         with pytest.raises(NotFound):
-            await open_package(sqlite_node.house, me, request, person=SubjectId(other))
+            await open_package(sqlite_node.services, me, request, person=SubjectId(other))
     assert [(each.decision, each.code) for each in made] == [("failed", "request-not-found")]
 
 
 async def test_without_a_session_a_person_has_no_right_of_their_own(sqlite_node):
     _subject, request = await built(sqlite_node)
     with pytest.raises(Denied):
-        await open_package(sqlite_node.house, the_person(DEFAULT, "test"), request)
+        await open_package(sqlite_node.services, data_subject_caller(DEFAULT, "test"), request)
 
 
 # ---- When there is none ----------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ async def test_once_its_time_is_over_nobody_gets_it_swept_or_not(sqlite_node, cl
     clock.advance(days=14)
     async with sqlite_node.new_entries() as made:
         problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
-        assert await expire_packages(sqlite_node.house) == 1
+        assert await expire_packages(sqlite_node.services) == 1
         problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
     assert [(each.decision, each.code) for each in made] == [("failed", "package-expired")] * 2
 
@@ -190,14 +190,14 @@ async def test_a_reopened_request_does_not_give_out_what_an_earlier_verification
 
 async def test_after_an_erasure_it_is_gone(sqlite_node):
     subject, request = await built(sqlite_node)
-    async with sqlite_node.house.data.transaction() as connection:
+    async with sqlite_node.services.data.transaction() as connection:
         await drop_packages(connection, DEFAULT, SubjectId(subject))
     problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
 
 
 async def test_without_the_persons_keys_it_is_gone(sqlite_node):
     subject, request = await built(sqlite_node)
-    await sqlite_node.house.keyring.destroy_subject_keys(DEFAULT, [SubjectId(subject)])
+    await sqlite_node.services.keyring.destroy_subject_keys(DEFAULT, [SubjectId(subject)])
     problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
 
 
@@ -219,7 +219,7 @@ async def _put(node, package, number, body):
 
 
 async def _read(node, request):
-    got = await open_package(node.house, await node.caller("dpo"), request)
+    got = await open_package(node.services, await node.caller("dpo"), request)
     return [piece async for piece in got.stream]
 
 
@@ -235,7 +235,7 @@ async def test_two_pieces_swapped_do_not_open(node):
 async def test_a_piece_of_another_package_of_the_same_person_does_not_open(sqlite_node):
     subject, request = await built(sqlite_node)
     second = await approved(sqlite_node, subject, "portability")
-    await build_package(sqlite_node.house, DEFAULT, second)
+    await build_package(sqlite_node.services, DEFAULT, second)
     _package, pieces = await _pieces(sqlite_node, request)
     package, _others = await _pieces(sqlite_node, second)
     await _put(sqlite_node, package, 1, pieces[1].body)

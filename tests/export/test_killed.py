@@ -34,7 +34,7 @@ async def _check(place, request):
         ((chunks,),) = await node.sql("SELECT count(*) FROM package_chunk")
         ((expected,),) = await node.sql("SELECT chunks FROM package")
         assert (packages, chunks) == (1, expected)
-        got = await open_package(node.house, await node.caller("dpo"), request)
+        got = await open_package(node.services, await node.caller("dpo"), request)
         signed = check_archive(io.BytesIO(b"".join([piece async for piece in got.stream])))
         assert signed.sound
         assert len(signed.document["entries"]) == len(CONTENT)

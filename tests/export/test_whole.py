@@ -19,8 +19,8 @@ async def test_a_person_gets_their_values_in_a_package_that_proves_itself(node):
     await node.append("fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment")
     for kind in ("access", "portability"):
         request = await approved(node, subject, kind)
-        assert await build_package(node.house, DEFAULT, request) is None
-        got = await open_package(node.house, await node.caller("dpo"), request)
+        assert await build_package(node.services, DEFAULT, request) is None
+        got = await open_package(node.services, await node.caller("dpo"), request)
         data = b"".join([piece async for piece in got.stream])
         assert check_archive(io.BytesIO(data)).sound
         opened = zipfile.ZipFile(io.BytesIO(data))

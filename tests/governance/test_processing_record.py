@@ -20,7 +20,7 @@ from vault.policy.policy_set import PolicySet
 
 
 async def make(node, role="dpo", **how):
-    return (await processing_record(node.house, await node.caller(role), **how)).record
+    return (await processing_record(node.services, await node.caller(role), **how)).record
 
 
 def activity(record, purpose):
@@ -33,17 +33,17 @@ def findings(record, code):
 
 async def apply(node, **changed):
     """Put changed policies into force: for each file a pair of texts, the old one and the new one."""
-    files = dict(node.house.policies.active("default").policy_set.files)
+    files = dict(node.services.policies.active("default").policy_set.files)
     for name, (old, new) in changed.items():
         path = {"purposes": "purposes.toml", "rules": "policy.csv", "retention": "retention.toml"}[name]
         assert old in files[path]
         files[path] = files[path].replace(old, new)
-    await node.house.policies.apply("default", PolicySet.load(files), "test")
+    await node.services.policies.apply("default", PolicySet.load(files), "test")
 
 
 async def test_it_says_of_every_purpose_what_article_30_asks_for(node):
     record = await make(node)
-    policies = node.house.policies.active("default").policy_set
+    policies = node.services.policies.active("default").policy_set
     assert [each.purpose for each in record.activities] == list(policies.purposes)
     orders = activity(record, "order-fulfilment")
     assert (orders.title, orders.legal_basis, orders.legal_article, orders.owner) == (
@@ -162,7 +162,7 @@ async def test_another_tenants_readings_stay_its_own(node):
 async def test_purposes_that_nobody_used_are_found(node):
     await node.create()
     unused = {purpose for purpose, _ in findings(await make(node), "purpose-unused")}
-    assert unused == node.house.policies.active("default").policy_set.purposes.keys() - {"order-fulfilment"}
+    assert unused == node.services.policies.active("default").policy_set.purposes.keys() - {"order-fulfilment"}
 
 
 async def test_a_purpose_that_has_yet_to_begin_is_not_found_unused(node, clock):
@@ -197,7 +197,7 @@ async def test_an_app_that_has_lost_its_role_is_a_recipient_that_no_purpose_name
     ada = await node.create()
     await node.read("sales", ada, ["name"], "order-fulfilment")
     assert findings(await make(node), "recipient-unnamed") == {}
-    await set_roles(node.house, DEFAULT_TENANT, "sales", ["analytics"])
+    await set_roles(node.services, DEFAULT_TENANT, "sales", ["analytics"])
     found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
     assert found.fields == ("name",)
     assert "None of its roles" in found.detail
@@ -207,20 +207,20 @@ async def test_an_app_that_has_lost_its_role_is_a_recipient_that_no_purpose_name
 async def test_a_disabled_app_that_has_read_is_found(node):
     ada = await node.create()
     await node.read("sales", ada, ["name"], "order-fulfilment")
-    await disable_app(node.house, DEFAULT_TENANT, "sales")
+    await disable_app(node.services, DEFAULT_TENANT, "sales")
     found = findings(await make(node), "recipient-unnamed")["order-fulfilment", "sales"]
     assert "It is disabled" in found.detail
 
 
 async def test_a_recipient_that_the_purpose_names_needs_no_role(node):
-    parcels, _ = await add_app(node.house, DEFAULT_TENANT, "parcel-services", ["fulfilment"])
+    parcels, _ = await add_app(node.services, DEFAULT_TENANT, "parcel-services", ["fulfilment"])
     ada = await node.create()
     from vault.records.read import read_fields
 
     await read_fields(
-        node.house, Caller(parcels, "test"), subjects=[UUID(ada)], fields=["name"], purpose="order-fulfilment"
+        node.services, Caller(parcels, "test"), subjects=[UUID(ada)], fields=["name"], purpose="order-fulfilment"
     )
-    await disable_app(node.house, DEFAULT_TENANT, "parcel-services")
+    await disable_app(node.services, DEFAULT_TENANT, "parcel-services")
     assert findings(await make(node), "recipient-unnamed") == {}
 
 
@@ -234,7 +234,7 @@ async def test_the_rules_may_have_gone_and_not_the_role(node):
 async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
     ada = await node.create()
     await node.read("fulfilment", ada, ["name"], "order-fulfilment")
-    made = node.house.ledger.entry(
+    made = node.services.audit_log.entry(
         tenant="default",
         action="read",
         decision="allowed",
@@ -244,7 +244,7 @@ async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
         fields=("profile.email.clear",),
         subjects=(await node.pseudonym(ada),),
     )
-    await node.house.ledger.append(made)
+    await node.services.audit_log.append(made)
     found = findings(await make(node), "purpose-undeclared")
     assert found.keys() == {("long-gone", "old-app")}
     assert found["long-gone", "old-app"].fields == ("email",)
@@ -256,7 +256,7 @@ async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(n
     from vault.principals.oidc import principal_id
 
     ada = await node.create()
-    made = node.house.ledger.entry(
+    made = node.services.audit_log.entry(
         tenant="default",
         action="read",
         decision="allowed",
@@ -266,7 +266,7 @@ async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(n
         fields=(field,),
         subjects=(await node.pseudonym(ada),),
     )
-    await node.house.ledger.append(made)
+    await node.services.audit_log.append(made)
     record = await make(node)
     assert activity(record, "customer-support").use.readers[0].state == "issuer"
     assert bool(findings(record, "recipient-unnamed")) is is_found
@@ -284,7 +284,7 @@ async def test_every_finding_says_what_to_do(node):
 @pytest.mark.parametrize("role", ["dpo", "operator"])
 async def test_the_making_is_on_the_log(node, role):
     async with node.new_entries() as made:
-        done = await processing_record(node.house, await node.caller(role))
+        done = await processing_record(node.services, await node.caller(role))
     ((entry),) = made
     assert (entry.action, entry.decision, entry.id) == ("read-processing", "allowed", done.audit)
 

@@ -36,10 +36,10 @@ async def lift(node, hold) -> None:
 
 async def go_on(node) -> list[str]:
     """Run the erasures that go on, as their jobs do; returns their ids."""
-    found = await pending_resumes(node.house)
+    found = await pending_resumes(node.services)
     for each in found:
         for _name, step in RESUME_STEPS:
-            while (seconds := await step(node.house, each.tenant, each.id)) is not None:
+            while (seconds := await step(node.services, each.tenant, each.id)) is not None:
                 await asyncio.sleep(min(seconds, 0.05))
     return [str(each.id) for each in found]
 
@@ -54,6 +54,6 @@ async def ledger_lines(node) -> list[tuple[str, dict]]:
     """Return the holds on the ledger of tombstones: what was done, and what the line says."""
     return [
         (line.kind, msgspec.json.decode(line.body))
-        async for line in node.house.tombstones.since(node.house.clock.now().replace(year=2000))
+        async for line in node.services.restore_ledger.since(node.services.clock.now().replace(year=2000))
         if line.kind.startswith("hold") and line.tenant == DEFAULT_TENANT
     ]

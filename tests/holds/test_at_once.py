@@ -19,7 +19,7 @@ async def test_a_hold_and_an_erasure_at_once_come_one_after_the_other(node):
         email = f"ada{number}@example.org"
         subject = await somebody(node, profile={**ADA, "email": email}, external_ids={"shop": str(number)})
         request = await ask(node, subject, state="completed")
-        placed, _none = await asyncio.gather(ask_for_hold(node, subject, fields=["email"]), run(node.house, request))
+        placed, _none = await asyncio.gather(ask_for_hold(node, subject, fields=["email"]), run(node.services, request))
         if placed.status_code == 201 and await state_of(node, subject) == "retained":
             shown = await node.read("dpo", subject, ["email"], "legal-claims")
             assert shown.json()["fields"] == {"email": email}
@@ -75,7 +75,7 @@ async def held_back(node, number):
     hold = await hold_of(node, subject, fields=["name"])
     await erase(node, subject, state="completed")
     await lift(node, hold)
-    (waiting,) = await pending_resumes(node.house)
+    (waiting,) = await pending_resumes(node.services)
     return subject, waiting.id
 
 
@@ -83,7 +83,7 @@ async def ended(node, subject):
     assert await state_of(node, subject) == "erased"
     assert await keys_of(node, subject) == []
     assert await rows_of(node, "record", subject) == await rows_of(node, "hold_subject", subject) == 0
-    assert await pending_resumes(node.house) == []
+    assert await pending_resumes(node.services) == []
     assert (await certificates(node))[-1]["subject"] == subject
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.state import Held, Standing, purposes_of
+from vault.consent.state import ConsentState, Held, purposes_of
 from vault.retention.holds import held_by, refusing
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)
@@ -10,29 +10,29 @@ ALL = Held(b"b" * 16, "fraud-prevention")
 
 
 def test_a_hold_covers_records_of_its_days_the_first_and_the_last_included():
-    standing = Standing(holds=(BOOKS,))
+    standing = ConsentState(holds=(BOOKS,))
     covered = [day for day in (99, 100, 200, 201) if held_by(standing, "purchase.amount", day)]
     assert covered == [100, 200]
     assert held_by(standing, "complaint.body", 150) is None
-    assert held_by(Standing(), "purchase.amount", 150) is None
+    assert held_by(ConsentState(), "purchase.amount", 150) is None
 
 
 def test_of_the_profile_the_days_do_not_matter_and_a_generalised_value_is_covered_with_its_field():
-    standing = Standing(holds=(BOOKS,))
+    standing = ConsentState(holds=(BOOKS,))
     assert held_by(standing, "profile.email", 1) == BOOKS
     assert held_by(standing, "profile.email.domain", 1) == BOOKS
     assert held_by(standing, "profile.email_secondary", 1) is None
 
 
 def test_what_is_held_is_used_for_its_purpose_and_those_that_go_on():
-    standing = Standing(holds=(BOOKS,))
+    standing = ConsentState(holds=(BOOKS,))
     asked = ("legal-claims", "accounting", "customer-support")
     assert [refusing(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, BOOKS]
     assert refusing(standing, "customer-support", "purchase.amount", 99) is None
 
 
 def test_of_two_holds_each_goes_on_with_its_own_purpose_and_others_only_if_both_let_them():
-    standing = Standing(holds=(BOOKS, ALL))
+    standing = ConsentState(holds=(BOOKS, ALL))
     asked = ("legal-claims", "fraud-prevention", "accounting")
     assert [refusing(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, ALL]
     assert refusing(standing, "accounting", "purchase.amount", 201) == ALL

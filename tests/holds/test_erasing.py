@@ -56,9 +56,9 @@ async def test_lifting_the_hold_ends_the_erasure_by_itself(node):
     assert await node.sql("SELECT 1 FROM record") != []
     await lift(node, hold)
     problem(await node.read("dpo", subject, ["email"], "legal-claims"), 404, "subject-not-found")
-    ended = [each async for each in work_off(node.house)]
+    ended = [each async for each in work_off(node.services)]
     assert [(each.work.workflow, each.seconds, each.code) for each in ended] == [("resume-erasure", None, None)]
-    assert await pending_work(node.house) == []
+    assert await pending_work(node.services) == []
     assert await state_of(node, subject) == "erased"
     assert await keys_of(node, subject) == []
     assert await rows_of(node, "record", subject) == await rows_of(node, "hold_subject", subject) == 0
@@ -123,7 +123,7 @@ async def test_what_staff_kept_for_claims_stays_until_their_day_when_the_hold_is
     hold = await hold_of(node, subject, fields=["email", "phone"])
     claim = {"names": ["profile.email"], "until": date(2030, 12, 31), "reason": "claim 12"}
     request = await ask(node, subject, details={"claims": [claim]})
-    await run(node.house, request)
+    await run(node.services, request)
     await lift(node, hold)
     await go_on(node)
     _first, last = await certificates(node)
@@ -174,11 +174,11 @@ async def test_an_erasure_that_goes_on_waits_for_another_of_the_same_person(node
     hold = await hold_of(node, subject, fields=["name"])
     await erase(node, subject, scope=Scope(fields=("profile.name",)))
     other = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
-    await run(node.house, other, until="destroy-keys")
+    await run(node.services, other, until="destroy-keys")
     await lift(node, hold)
-    (waiting,) = [each for each in await pending_work(node.house) if each.workflow == NAME]
-    assert await begin(node.house, DEFAULT_TENANT, waiting.id) == SOON
-    await run(node.house, other)
+    (waiting,) = [each for each in await pending_work(node.services) if each.workflow == NAME]
+    assert await begin(node.services, DEFAULT_TENANT, waiting.id) == SOON
+    await run(node.services, other)
     await go_on(node)
     assert (await node.read("sales", subject, ["name", "phone", "email"], "order-fulfilment")).json()["fields"] == {
         "email": ADA["email"]
@@ -192,10 +192,10 @@ async def test_a_request_for_everything_takes_over_what_was_to_go_on(sqlite_node
     await erase(node, subject, scope=Scope(fields=("profile.name",)), state="completed")
     await lift(node, hold)
     request = await erase(node, subject, state="completed")
-    assert (await erasure_of(node.house, DEFAULT_TENANT, request)).is_whole
+    assert (await erasure_of(node.services, DEFAULT_TENANT, request)).is_whole
     assert len(await go_on(node)) == 1  # nothing is left for it
     assert await state_of(node, subject) == "erased"
-    assert await pending_work(node.house) == []
+    assert await pending_work(node.services) == []
     assert len(await node.sql("SELECT 1 FROM erasure")) == 2
 
 
@@ -204,7 +204,7 @@ async def test_what_was_kept_back_of_somebody_goes_after_a_merge_too(node):
     hold = await hold_of(node, duplicate, fields=["name"])
     await erase(node, duplicate, scope=Scope(fields=("profile.name",)), state="completed")
     await merge_subjects(
-        node.house, await node.caller("dpo"), survivor=UUID(survivor), duplicate=UUID(duplicate), evidence="ticket 1"
+        node.services, await node.caller("dpo"), survivor=UUID(survivor), duplicate=UUID(duplicate), evidence="ticket 1"
     )
     assert (await node.read("dpo", survivor, ["name"], "legal-claims")).json()["fields"] == {"name": "A. L."}
     await lift(node, hold)

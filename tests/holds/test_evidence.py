@@ -12,7 +12,7 @@ from tests.retention.ended import generalised
 from tests.sweep.people import go_to, swept, there
 from tests.vaults import ADA, problem
 from vault.catalogue.model import Scope
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.ids import DEFAULT_TENANT
 from vault.subjects.record_body import pack, unpack
 
@@ -78,15 +78,15 @@ async def test_a_hold_opens_nothing_else_of_somebody_erased(node):
 
 
 async def generalise(node, subject):
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         from sqlalchemy import select, update
 
         from vault.subjects.tables import RECORD
 
         wanted = (RECORD.c.subject_id == UUID(subject)) & (RECORD.c.collection == "profile")
         row = (await connection.execute(select(RECORD).where(wanted))).one()
-        keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]))[UUID(subject)]
-        where = place(DEFAULT_TENANT, UUID(subject), "profile", row.id)
+        keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]))[UUID(subject)]
+        where = record_aad(DEFAULT_TENANT, UUID(subject), "profile", row.id)
         body = generalised("birth_date", "year", b"1985")(
             unpack(row.body), lambda name, plain: keys.seal(name, plain, where)
         )

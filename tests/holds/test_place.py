@@ -171,7 +171,7 @@ async def test_where_the_ledger_of_tombstones_does_not_answer_nothing_is_held(sq
         raise Unavailable("the ledger does not answer")
 
     with monkeypatch.context() as patched:
-        patched.setattr(node.house.tombstones, "add", silent)
+        patched.setattr(node.services.restore_ledger, "add", silent)
         problem(await ask_for_hold(node, subject), 503, "unavailable")
     assert await marks_of(node, subject) == ()
     assert (await node.call("dpo", "GET", HOLDS)).json()["holds"] == []
@@ -181,11 +181,11 @@ async def test_thousands_are_held_at_once(sqlite_node):
     """Entries list a thousand people each, and so do lines."""
     node = sqlite_node
     people = [await node.create() for _ in range(3)]
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         rows = await locked_subjects(connection, "default", [UUID(people[0])])
     (row,) = rows.values()
     more = [{**row._asdict(), "id": uuid4(), "pseudonym": uuid4()} for _ in range(2_100)]
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await connection.execute(SUBJECT.insert(), more)
     everybody = [*people, *(str(each["id"]) for each in more)]
     async with node.new_entries() as entries:

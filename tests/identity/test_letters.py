@@ -126,7 +126,7 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
     request = new_id()
     async with sqlite_mailing.new_entries() as made:
         outcome = await notify_person(
-            sqlite_mailing.house, "default", subject, "request-received", id=request, **RECEIVED
+            sqlite_mailing.services, "default", subject, "request-received", id=request, **RECEIVED
         )
     assert outcome == "sent"
     letter = inbox.last()
@@ -143,14 +143,14 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
 async def test_the_language_of_the_request_goes_before_that_of_the_profile(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
     how = {"language": "fr", "kind": "access", "id": new_id()}
-    assert await notify_person(sqlite_mailing.house, "default", subject, "request-completed", **how) == "sent"
+    assert await notify_person(sqlite_mailing.services, "default", subject, "request-completed", **how) == "sent"
     assert inbox.last().message["Content-Language"] == "fr"
 
 
 async def test_the_second_address_serves_where_there_is_no_first(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create_fully(email_secondary="ada@work.example"))
     how = {"kind": "access", "id": new_id()}
-    assert await notify_person(sqlite_mailing.house, "default", subject, "request-completed", **how) == "sent"
+    assert await notify_person(sqlite_mailing.services, "default", subject, "request-completed", **how) == "sent"
     assert inbox.last().recipients == ["ada@work.example"]
 
 
@@ -160,14 +160,14 @@ async def test_whoever_cannot_be_reached_is_no_error(sqlite_mailing, inbox):
     erased = person(await node.create())
     await node.set_state(erased, "erased")
     for subject in (None, SubjectId(uuid4()), nameless, erased):
-        assert await notify_person(node.house, "default", subject, "request-completed", **how) == "no-contact"
+        assert await notify_person(node.services, "default", subject, "request-completed", **how) == "no-contact"
     assert inbox.letters == []
 
 
 async def test_a_vault_without_mail_goes_on(sqlite_node):
     subject = person(await sqlite_node.create())
     async with sqlite_node.new_entries() as made:
-        told = await notify_person(sqlite_node.house, "default", subject, "restriction-lifting", on=date(2026, 4, 1))
+        told = await notify_person(sqlite_node.services, "default", subject, "restriction-lifting", on=date(2026, 4, 1))
     assert told == "mail-not-configured"
     assert made == []
 
@@ -177,6 +177,6 @@ async def test_a_relay_that_refuses_is_on_record(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create())
     async with sqlite_mailing.new_entries() as made:
         how = {"kind": "access", "id": new_id(), "until": date(2026, 4, 1)}
-        assert await notify_person(sqlite_mailing.house, "default", subject, "package-ready", **how) == "mail-failed"
+        assert await notify_person(sqlite_mailing.services, "default", subject, "package-ready", **how) == "mail-failed"
     (entry,) = made
     assert (entry.action, entry.decision, entry.code) == ("send-notice", "failed", "mail-failed")

@@ -20,7 +20,7 @@ async def ask(node, body=BY_MAIL):
     """Ask for a code; returns the session's id once the letter, if any, has gone."""
     asked = await node.post(None, SESSIONS, body)
     assert asked.status_code == 202, asked.text
-    await node.house.mail.settled()
+    await node.services.mail.settled()
     return asked.json()["session"]
 
 
@@ -98,7 +98,7 @@ async def test_the_answer_is_the_same_whoever_there_is(sqlite_mailing, inbox):
     ):
         answer = await sqlite_mailing.post(None, SESSIONS, {"identity": identity})
         answers.append((answer.status_code, sorted(answer.json()), sorted(answer.headers), len(answer.content)))
-        await sqlite_mailing.house.mail.settled()
+        await sqlite_mailing.services.mail.settled()
         letters.append(len(inbox.letters))
     assert len({json.dumps(each) for each in answers}) == 1
     assert letters == [1, 1, 1, 1, 1]
@@ -109,7 +109,7 @@ async def test_the_same_is_done_before_the_answer_whoever_there_is(sqlite_mailin
     node = sqlite_mailing
     await node.create()
     asked = []
-    database = node.house.data
+    database = node.services.data
     fetch = type(database).fetch
 
     async def counted(self, query, **values):
@@ -118,7 +118,7 @@ async def test_the_same_is_done_before_the_answer_whoever_there_is(sqlite_mailin
 
     monkeypatch.setattr(type(database), "fetch", counted)
     seen = []
-    monkeypatch.setattr(node.house.mail, "soon", lambda work: (seen.append(len(asked)), work.close()))
+    monkeypatch.setattr(node.services.mail, "soon", lambda work: (seen.append(len(asked)), work.close()))
     for identity in ({"email": "ada@example.org"}, {"email": "nobody@example.org"}):
         asked.clear()
         assert (await node.post(None, SESSIONS, {"identity": identity})).status_code == 202
@@ -268,7 +268,7 @@ async def test_for_those_who_do_not_exist_the_limit_is_the_same(sqlite_mailing):
 async def test_whoever_asks_at_the_same_moment_gets_no_more(mailing, inbox):
     await mailing.create()
     answers = await asyncio.gather(*(mailing.post(None, SESSIONS, BY_MAIL) for _ in range(8)))
-    await mailing.house.mail.settled()
+    await mailing.services.mail.settled()
     assert sorted(each.status_code for each in answers) == [202] * 3 + [429] * 5
     assert len(inbox.letters) == 3
 
@@ -387,8 +387,8 @@ async def test_the_letter_is_in_the_language_that_was_asked_for(sqlite_mailing, 
 async def test_what_is_over_is_forgotten(mailing, inbox, clock):
     await mailing.create()
     await signed_in(mailing, inbox)
-    assert (await forget_codes(mailing.house), await forget_sessions(mailing.house)) == (0, 0)
+    assert (await forget_codes(mailing.services), await forget_sessions(mailing.services)) == (0, 0)
     clock.advance(minutes=30)
-    assert (await forget_codes(mailing.house), await forget_sessions(mailing.house)) == (0, 1)
+    assert (await forget_codes(mailing.services), await forget_sessions(mailing.services)) == (0, 1)
     clock.advance(days=1)
-    assert await forget_codes(mailing.house) == 1
+    assert await forget_codes(mailing.services) == 1

@@ -24,7 +24,7 @@ async def portal(place):
     async with place.node() as node:
         for tenant in ("default", OTHER):
             for name in ("portal", "other-portal"):
-                _, issued = await add_app(node.house, tenant, name, ["self-service"])
+                _, issued = await add_app(node.services, tenant, name, ["self-service"])
                 place.keys[tenant, name] = issued.key.reveal()
     yield "portal"
     for tenant in ("default", OTHER):
@@ -47,7 +47,7 @@ async def send(node, request, role="portal"):
     """Have a code sent; returns its id once the letter, if any, has gone."""
     answer = await verify(node, role, request, {"send_code": True})
     assert answer.status_code == 202, answer.text
-    await node.house.mail.settled()
+    await node.services.mail.settled()
     return answer.json()["code_id"]
 
 
@@ -94,7 +94,7 @@ async def test_the_answers_are_the_same_whether_or_not_there_is_such_a_person(ma
     for identity in (ADAS, NOBODY):
         request = await submit(mailing, identity=identity)
         asked = await verify(mailing, portal, request, {"send_code": True})
-        await mailing.house.mail.settled()
+        await mailing.services.mail.settled()
         code_id = asked.json()["code_id"]
         tried = await verify(mailing, portal, request, {"code_id": code_id, "code": "0000 0000"})
         seen = await mailing.call(portal, "GET", f"{REQUESTS}/{request}")
@@ -157,7 +157,7 @@ async def test_a_code_is_tried_five_times_and_used_once(mailing, portal, inbox):
     statuses = sorted(each.status_code for each in answers)
     assert statuses[0] == 200
     assert set(statuses[1:]) <= {404, 409}
-    async with mailing.house.data.reading() as connection:
+    async with mailing.services.data.reading() as connection:
         history = await events_of(connection, "default", UUID(request))
     assert [each.move for each in history].count("verify") == 1
 
@@ -201,7 +201,7 @@ async def test_a_code_for_a_session_verifies_no_request(mailing, portal, inbox):
     await mailing.create()
     request = await submit(mailing)
     asked = await mailing.post(None, "/v1/me/sessions", {"identity": ADAS})
-    await mailing.house.mail.settled()
+    await mailing.services.mail.settled()
     code = {"code_id": asked.json()["session"], "code": inbox.last().code}
     problem(await verify(mailing, portal, request, code), 404, "code-invalid")
 
@@ -277,7 +277,7 @@ async def test_an_app_vouches_for_who_is_signed_in_there(node, portal):
 @on_sqlite
 async def test_an_app_vouches_for_nothing_that_another_brought_in(node, portal, place):
     """Whoever else may see all requests does not know who is signed in elsewhere."""
-    _, issued = await add_app(node.house, "default", "busy", ["self-service", "dpo"])
+    _, issued = await add_app(node.services, "default", "busy", ["self-service", "dpo"])
     place.keys["default", "busy"] = issued.key.reveal()
     subject = await node.create()
     theirs = await submit(node, subject=subject)

@@ -89,7 +89,7 @@ async def bring_in(node, path, mapping: str | None = PEOPLE, *, watcher=None, te
     opener = partial(open_vault, node.place.folder, **node.place.urls)
     parsed = None if mapping is None else parse_mapping(mapping)
     asked = Request(path, parsed, tenant=TenantId(tenant), **how)
-    return await import_file(node.house, opener, asked, watcher)
+    return await import_file(node.services, opener, asked, watcher)
 
 
 def counts(report):
@@ -101,7 +101,7 @@ async def rows_of(node) -> dict[str, int]:
     found = {}
     for table in ("subject", "record", "external_ref", "blind_index", "audit_subject", "import_chunk"):
         ((found[table],),) = await node.sql(f"SELECT count(*) FROM {table}")
-    if node.house.data.dialect == "postgresql":  # where batches lead to their people by arrays
+    if node.services.data.dialect == "postgresql":  # where batches lead to their people by arrays
         ((batched,),) = await node.sql("SELECT coalesce(sum(cardinality(pseudonyms)), 0) FROM audit_batch")
         found["audit_subject"] += batched
     return found
@@ -111,14 +111,16 @@ async def subject_of(node, value, system="shop", tenant="default"):
     """Find a person by an external id."""
     from vault.subjects.rows import external_digest
 
-    keys = await node.house.keyring.index_keys(TenantId(tenant))
+    keys = await node.services.keyring.index_keys(TenantId(tenant))
     digest = external_digest(keys, system, value)
-    return (await node.house.subjects.by_external(TenantId(tenant), [digest]))[digest]
+    return (await node.services.subjects.by_external(TenantId(tenant), [digest]))[digest]
 
 
 async def read(node, subject, *fields, purpose="subject-rights", role="dpo"):
     """Read fields the way an app does."""
     from vault.records.read import read_fields
 
-    answer = await read_fields(node.house, await node.caller(role), subjects=[subject], fields=fields, purpose=purpose)
+    answer = await read_fields(
+        node.services, await node.caller(role), subjects=[subject], fields=fields, purpose=purpose
+    )
     return msgspec.json.decode(msgspec.json.encode(answer.results[0].fields))

@@ -174,7 +174,7 @@ async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node,
         found = {}
         for part in prepare(Path(tmp_path), purchases=5_000):
             asked = Request(part.path, part.mapping)
-            found[part.name] = counts(await import_file(sqlite_node.house, None, asked))
+            found[part.name] = counts(await import_file(sqlite_node.services, None, asked))
         return found
 
     await bring_all_in()

@@ -227,7 +227,7 @@ async def test_what_lies_on_the_rows_is_what_the_ledger_says(node):
     people = [await node.create() for _ in range(3)]
     items = [{**each, "subject": one} for one in people for each in (NO, YES, {**NO, "decision": "objected"})]
     await done(node, *items)
-    steps = [step async for step in compare(node.house, (await node.caller("dpo")).tenant)]
+    steps = [step async for step in compare(node.services, (await node.caller("dpo")).tenant)]
     assert sum(step.people for step in steps) == 3
     assert [step.differences for step in steps if step.differences] == []
 

@@ -156,9 +156,9 @@ async def test_what_was_cut_off_is_ended_by_the_same_command(sqlite_node, tmp_pa
 
     monkeypatch.setattr(running, "bring_in", bring_in)
     with pytest.raises(Unavailable):
-        await import_consents_file(sqlite_node.house, request)
+        await import_consents_file(sqlite_node.services, request)
     monkeypatch.setattr(running, "bring_in", real)
-    report = await import_consents_file(sqlite_node.house, request)
+    report = await import_consents_file(sqlite_node.services, request)
     assert (report.written, report.there) == (3, 2)
     for each in ids:
         assert (await sqlite_node.read("marketing", each, ["name"], "direct-marketing")).status_code == 200
@@ -178,7 +178,7 @@ async def test_an_import_of_people_does_not_touch_what_they_said(sqlite_node, tm
         'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n[fields]\nname = "name"\nlanguage = "lang"\n'
     )
     file = write_csv(tmp_path / "a.csv", "no,name,lang,standing,state,consent", "1,Eve,de,x,active,given")
-    report = await import_file(sqlite_node.house, None, Request(file, mapping, processes=1))
+    report = await import_file(sqlite_node.services, None, Request(file, mapping, processes=1))
     assert report.total.updated == 1
     assert await sqlite_node.sql("SELECT state, standing FROM subject") == before
     assert (await sqlite_node.read("marketing", subject, ["name"], "direct-marketing")).status_code == 403

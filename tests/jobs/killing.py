@@ -120,7 +120,7 @@ async def _work(job: Killable, points: _Points) -> None:
         for name, step in _steps(job.steps):
             points.at(f"{name}.before")
             for _ in range(_AGAIN):
-                seconds = await step(vault.house, TenantId(job.tenant), job.id)
+                seconds = await step(vault.services, TenantId(job.tenant), job.id)
                 if seconds is None:
                     break
                 clock.advance(seconds=seconds)

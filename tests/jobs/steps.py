@@ -14,64 +14,64 @@ CREATE TABLE IF NOT EXISTS test_done (job VARCHAR(36), step VARCHAR(20), number 
 """
 
 
-async def prepare(house):
-    async with house.data.transaction() as connection:
+async def prepare(services):
+    async with services.data.transaction() as connection:
         await connection.execute(text(_TABLE))
 
 
-async def write(house, job, step, number=1):
-    async with house.data.transaction() as connection:
+async def write(services, job, step, number=1):
+    async with services.data.transaction() as connection:
         await connection.execute(
             text("INSERT INTO test_done VALUES (:job, :step, :number) ON CONFLICT DO NOTHING"),
             {"job": str(job), "step": step, "number": number},
         )
 
 
-async def done(house, job):
-    async with house.data.reading() as connection:
+async def done(services, job):
+    async with services.data.reading() as connection:
         statement = text("SELECT step, number FROM test_done WHERE job = :job ORDER BY step, number")
         return [tuple(row) for row in await connection.execute(statement, {"job": str(job)})]
 
 
-async def first(house, tenant, job):
-    await write(house, job, "first")
+async def first(services, tenant, job):
+    await write(services, job, "first")
 
 
-async def second(house, tenant, job):
+async def second(services, tenant, job):
     """Ask to be called again, the first time."""
-    before = await done(house, job)
-    await write(house, job, "second", 1 if ("second", 1) not in before else 2)
+    before = await done(services, job)
+    await write(services, job, "second", 1 if ("second", 1) not in before else 2)
     return 0.01 if ("second", 1) not in before else None
 
 
-async def third(house, tenant, job):
-    await write(house, job, "third")
+async def third(services, tenant, job):
+    await write(services, job, "third")
 
 
-async def slow(house, tenant, job):
+async def slow(services, tenant, job):
     """Begin, and take so long that whoever waits for the beginning can kill the process before the end."""
-    if ("slow", 1) not in await done(house, job):
-        await write(house, job, "slow")
+    if ("slow", 1) not in await done(services, job):
+        await write(services, job, "slow")
         await asyncio.sleep(3600)
 
 
-async def gone(house, tenant, job):
+async def gone(services, tenant, job):
     """Find no database, the first two times."""
-    times = len(await done(house, job))
-    await write(house, job, "gone", times)
+    times = len(await done(services, job))
+    await write(services, job, "gone", times)
     if times < 3:
         raise Unavailable("gone")
 
 
-async def refused(house, tenant, job):
+async def refused(services, tenant, job):
     raise Conflict("Ada Lovelace is there already", code="subject-there")
 
 
-async def broken(house, tenant, job):
+async def broken(services, tenant, job):
     raise ValueError("ada@example.org")
 
 
-async def later(house, tenant, job):
+async def later(services, tenant, job):
     return 3600.0
 
 

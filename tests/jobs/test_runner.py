@@ -56,9 +56,9 @@ def jobs(made, sqlite_node):
 
 
 @asynccontextmanager
-async def tended(jobs, house, *pending, **more):
+async def tended(jobs, services, *pending, **more):
     """Run jobs for the time of the block."""
-    task = asyncio.create_task(jobs.tend(house, plan(*pending, **more)))
+    task = asyncio.create_task(jobs.tend(services, plan(*pending, **more)))
     try:
         await until(lambda: jobs._book is not None)
         yield jobs
@@ -87,15 +87,15 @@ async def found(jobs, *states, of=None, tenant=DEFAULT_TENANT):
 
 async def test_a_job_is_begun_once_and_comes_to_its_end(node):
     """On both databases, from nothing: PostgreSQL's tables lie in the main database, in a schema of their own."""
-    await prepare(node.house)
+    await prepare(node.services)
     jobs, job = Jobs(node.vault.settings.jobs_url, takeover=1), uuid4()
-    async with tended(jobs, node.house):
+    async with tended(jobs, node.services):
         await asyncio.gather(*(jobs.start("small", DEFAULT_TENANT, job) for _ in range(3)))
         (one,) = await until(lambda: found(jobs, "done"))
         assert len(jobs._book.attempts(Work("small", DEFAULT_TENANT, job))) == 2  # it waited once in between
     assert (one.workflow, one.tenant, one.id, one.run, one.state) == ("small", "default", job, 0, "done")
     assert (one.step, one.code, one.next_at) == (None, None, None)
-    assert await done(node.house, job) == ALL
+    assert await done(node.services, job) == ALL
     if node.place.dialect == "sqlite":
         assert (node.place.folder / "jobs.sqlite").stat().st_mode & 0o777 == 0o600
     else:
@@ -103,21 +103,21 @@ async def test_a_job_is_begun_once_and_comes_to_its_end(node):
 
 
 async def test_what_is_pending_and_was_never_begun_is_begun(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     some = [Work("small", DEFAULT_TENANT, uuid4(), run) for run in range(3)]
-    async with tended(jobs, sqlite_node.house, *some):
+    async with tended(jobs, sqlite_node.services, *some):
         for work in some:
-            await until(lambda work=work: _has_all(sqlite_node.house, work.id))
+            await until(lambda work=work: _has_all(sqlite_node.services, work.id))
 
 
-async def _has_all(house, job):
-    return await done(house, job) == ALL
+async def _has_all(services, job):
+    return await done(services, job) == ALL
 
 
 async def test_a_job_without_its_database_is_tried_again_from_where_it_was(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     job = uuid4()
-    async with tended(jobs, sqlite_node.house):
+    async with tended(jobs, sqlite_node.services):
         await jobs.start("gone", DEFAULT_TENANT, job)
         await until(lambda: found(jobs, "done"))
         attempts = jobs._book.attempts(Work("gone", DEFAULT_TENANT, job))
@@ -129,9 +129,9 @@ async def test_a_job_without_its_database_is_tried_again_from_where_it_was(sqlit
 
 
 async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_pending(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     refused, broken = Work("refused", DEFAULT_TENANT, uuid4()), Work("broken", DEFAULT_TENANT, uuid4())
-    async with tended(jobs, sqlite_node.house, refused, broken):
+    async with tended(jobs, sqlite_node.services, refused, broken):
 
         async def tried():
             said = await found(jobs)
@@ -149,9 +149,9 @@ async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_p
 
 
 async def test_a_job_that_waits_for_long_can_be_seen_to_wait_and_occupies_nothing(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     some = [uuid4() for _ in range(engine_room.AT_ONCE + 1)]
-    async with tended(jobs, sqlite_node.house):
+    async with tended(jobs, sqlite_node.services):
         for job in some:
             await jobs.start("later", DEFAULT_TENANT, job)
 
@@ -163,27 +163,27 @@ async def test_a_job_that_waits_for_long_can_be_seen_to_wait_and_occupies_nothin
         assert {(each.step, each.attempts, each.code) for each in said} == {("later", 1, None)}
         assert all(timedelta(minutes=59) < each.next_at - each.since < timedelta(minutes=61) for each in said)
         await jobs.start("small", DEFAULT_TENANT, some[0])
-        await until(lambda: _has_all_but_first(sqlite_node.house, some[0]))
+        await until(lambda: _has_all_but_first(sqlite_node.services, some[0]))
 
 
-async def _has_all_but_first(house, job):
-    return ("third", 1) in await done(house, job)
+async def _has_all_but_first(services, job):
+    return ("third", 1) in await done(services, job)
 
 
 async def test_an_unknown_job_fails_and_the_others_go_on(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
-    async with tended(jobs, sqlite_node.house):
+    await prepare(sqlite_node.services)
+    async with tended(jobs, sqlite_node.services):
         await jobs.start("never-heard-of", DEFAULT_TENANT, uuid4())
         await jobs.start("small", DEFAULT_TENANT, job := uuid4())
-        await until(lambda: _has_all(sqlite_node.house, job))
+        await until(lambda: _has_all(sqlite_node.services, job))
         (one,) = await until(lambda: found(jobs, "failed"))
     assert one.code == "unknown-job"
 
 
 async def test_a_tenant_sees_its_own_jobs_and_no_others(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     job = uuid4()
-    async with tended(jobs, sqlite_node.house):
+    async with tended(jobs, sqlite_node.services):
         for tenant in ("default", "default-2"):
             await jobs.start("small", TenantId(tenant), job)
         await until(lambda: found(jobs, "done"))
@@ -202,7 +202,7 @@ async def test_a_sweep_is_done_by_one_process_of_several_and_again_after_its_tim
         if len(times) == 1:
             raise ValueError("the first time fails")
 
-    async with tended(jobs, sqlite_node.house, sweeps={"small": Sweep(0.2, sweep), "rare": Sweep(3600, sweep)}):
+    async with tended(jobs, sqlite_node.services, sweeps={"small": Sweep(0.2, sweep), "rare": Sweep(3600, sweep)}):
         await until(lambda: len(times) >= 4)
     assert sum(later - sooner >= 0.15 for sooner, later in pairwise(times)) >= 2
 
@@ -211,31 +211,31 @@ async def test_a_process_that_stops_lets_a_step_end_and_leaves_the_rest_to_the_n
     from vault.jobs import worker as shift
 
     monkeypatch.setattr(shift, "GRACE_SECONDS", 0.05)
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     job, other = uuid4(), Jobs(f"sqlite:///{sqlite_node.place.folder / 'jobs.sqlite'}", takeover=1)
-    async with tended(jobs, sqlite_node.house):
+    async with tended(jobs, sqlite_node.services):
         await jobs.start("slow", DEFAULT_TENANT, job)
-        await until(lambda: _has_begun(sqlite_node.house, job))
+        await until(lambda: _has_begun(sqlite_node.services, job))
     (left,) = await found(jobs)
     assert (left.state, left.step) == ("running", "slow")
-    async with tended(other, sqlite_node.house):
+    async with tended(other, sqlite_node.services):
         await until(lambda: found(other, "done"))
-    assert ("third", 1) in await done(sqlite_node.house, job)
+    assert ("third", 1) in await done(sqlite_node.services, job)
 
 
-async def _has_begun(house, job):
-    return ("slow", 1) in await done(house, job)
+async def _has_begun(services, job):
+    return ("slow", 1) in await done(services, job)
 
 
 async def test_two_vaults_in_one_process_run_their_jobs_one_after_the_other(sqlite_node, jobs, tmp_path):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     other, job = Jobs(f"sqlite:///{tmp_path / 'other'}.sqlite", takeover=1), uuid4()
-    async with tended(jobs, sqlite_node.house):
-        task = asyncio.create_task(other.tend(sqlite_node.house, plan(Work("small", DEFAULT_TENANT, job))))
+    async with tended(jobs, sqlite_node.services):
+        task = asyncio.create_task(other.tend(sqlite_node.services, plan(Work("small", DEFAULT_TENANT, job))))
         await jobs.start("small", DEFAULT_TENANT, first := uuid4())
-        await until(lambda: _has_all(sqlite_node.house, first))
+        await until(lambda: _has_all(sqlite_node.services, first))
         assert other._book is None
-    await until(lambda: _has_all(sqlite_node.house, job))
+    await until(lambda: _has_all(sqlite_node.services, job))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -248,20 +248,20 @@ async def test_where_no_jobs_are_run_nothing_is_begun_and_nothing_is_made(sqlite
 
 
 async def test_a_job_in_the_foreground_tells_its_steps_and_stops_where_it_has_to_wait(sqlite_node, jobs):
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     job, told = uuid4(), []
-    run = lambda: jobs.run_here(sqlite_node.house, WORKFLOWS["small"], DEFAULT_TENANT, job, watch=told.append)  # noqa: E731
+    run = lambda: jobs.run_here(sqlite_node.services, WORKFLOWS["small"], DEFAULT_TENANT, job, watch=told.append)  # noqa: E731
     assert await run() == 0.01
     assert told == ["first", "second"]
     assert await run() is None
-    assert await done(sqlite_node.house, job) == ALL
+    assert await done(sqlite_node.services, job) == ALL
 
 
 async def test_jobs_that_ended_long_ago_are_forgotten_however_many_there_are(sqlite_node, jobs, monkeypatch):
     monkeypatch.setattr(book_room, "_OLD_AT_ONCE", 1)
-    await prepare(sqlite_node.house)
+    await prepare(sqlite_node.services)
     job = uuid4()
-    async with tended(jobs, sqlite_node.house):
+    async with tended(jobs, sqlite_node.services):
         await jobs.start("small", DEFAULT_TENANT, job)
         (one,) = await until(lambda: found(jobs, "done"))
         assert jobs._book.forget(one.since - timedelta(days=1)) == 0

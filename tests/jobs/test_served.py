@@ -23,7 +23,7 @@ async def keys_of(place):
     found = []
     async with open_vault(place.folder, clock=Clock(), **place.urls) as vault:
         for role in ("sales", "dpo"):
-            _, issued = await add_app(vault.house, DEFAULT_TENANT, f"desk-{role}", [role])
+            _, issued = await add_app(vault.services, DEFAULT_TENANT, f"desk-{role}", [role])
             found.append({"Authorization": f"Bearer {issued.key.reveal()}"})
     return found
 

@@ -38,4 +38,4 @@ def _work(place, pending):
 
 async def _tend(place, pending):
     async with open_vault(place.folder, **place.urls, jobs_takeover_seconds=TAKEOVER) as vault:
-        await vault.house.jobs.tend(vault.house, plan(*pending))
+        await vault.services.jobs.tend(vault.services, plan(*pending))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.vaults import problem
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.bootstrap import apply_folders
 from vault.consent.append import compare
 from vault.consent.event import decode
@@ -63,7 +63,7 @@ async def shows(node, subject):
 
 async def consistent(node):
     """The sum on every row is what the ledger says."""
-    return [each async for step in compare(node.house, "default") for each in step.differences] == []
+    return [each async for step in compare(node.services, "default") for each in step.differences] == []
 
 
 async def apply_notice(node, version, *, material, valid_from="2026-01-01"):
@@ -87,11 +87,11 @@ async def test_consent_from_the_first_no_to_the_last(nodes):
     assert await shows(two, subject)
 
     await apply_notice(one, 4, material=False)
-    await two.house.policies.refresh()
+    await two.services.policies.refresh()
     assert await shows(two, subject)  # it says the same in other words
     await apply_notice(one, 5, material=True)
     assert not await shows(one, subject)
-    assert await two.house.policies.refresh() == ("default",)
+    assert await two.services.policies.refresh() == ("default",)
     assert not await shows(two, subject)
     stands = (await state(two, subject))["consents"]["direct-marketing"]
     assert (stands["state"], stands["renew"], stands["notice"]) == ("given", True, "marketing@3")
@@ -160,7 +160,10 @@ async def test_the_end_of_a_consent_gets_its_event_once(nodes, clock):
     await told(one, child, "withdrawn")
     clock.advance(days=3)
     counts = [
-        [sum(each) for each in zip(*[step async for step in expire_lapsed(node.house, at_the_console())], strict=True)]
+        [
+            sum(each)
+            for each in zip(*[step async for step in expire_lapsed(node.services, operator_caller())], strict=True)
+        ]
         for node in (one, two)
     ]
     assert counts == [[3, 1], [3, 0]]
@@ -266,7 +269,7 @@ async def test_a_restriction_leaves_storage_and_its_exception(nodes):
     announced = await one.post("dpo", f"{path}:announce", {"told": "by post"})
     assert announced.json()["lift_from"] == "2026-03-08T12:00:00.000000Z"
     problem(await two.post("dpo", f"{path}:lift", {"reason": "corrected"}), 409, "notice-running")
-    two.house.clock.advance(days=3)
+    two.services.clock.advance(days=3)
     lifted = await two.post("dpo", f"{path}:lift", {"reason": "corrected"})
     assert (lifted.status_code, lifted.json()["state"]) == (201, "active")
     assert (await one.read("fulfilment", subject, ["name"], "order-fulfilment")).status_code == 200

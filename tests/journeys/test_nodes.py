@@ -32,7 +32,7 @@ class Ticks:
 
 def _hold(node) -> Ticks:
     ticks = Ticks()
-    node.house.principals._monotonic = node.house.principals._kept._monotonic = ticks
+    node.services.principals._monotonic = node.services.principals._kept._monotonic = ticks
     return ticks
 
 
@@ -47,7 +47,7 @@ async def test_an_edited_policy_folder_takes_effect_everywhere_without_a_restart
     assert await apply_folders(one.vault) == {"default": True}
     assert (await one.read(*read)).json()["fields"] == {"email": "ada@example.org"}
     problem(await two.read(*read), 403, "denied")  # it has not looked yet
-    assert await two.house.policies.refresh() == ("default",)
+    assert await two.services.policies.refresh() == ("default",)
     assert (await two.read(*read)).json()["fields"] == {"email": "ada@example.org"}
     after = (await two.call("dpo", "GET", "/v1/catalogue")).json()["policy_version"]
     assert before != after
@@ -68,9 +68,9 @@ async def test_a_revoked_key_ends_on_every_node(nodes):
     assert (await two.read(*read)).status_code == 200
     assert (await one.read(*read)).status_code == 200
     caller = await one.caller("support")
-    async with one.house.data.reading() as connection:
-        (key,) = await one.house.principals.list_keys(connection, "default", caller.principal.id)
-    await revoke_key(one.house, "default", key.id)
+    async with one.services.data.reading() as connection:
+        (key,) = await one.services.principals.list_keys(connection, "default", caller.principal.id)
+    await revoke_key(one.services, "default", key.id)
     problem(await one.read(*read), 401, "not-authenticated")  # at once where it was revoked
     ticks.now += two.vault.settings.principals_kept_seconds - 0.01
     assert (await two.read(*read)).status_code == 200
@@ -83,10 +83,10 @@ async def test_changed_roles_and_disabled_apps_count_on_every_node(nodes):
     subject = await one.create()
     ticks = _hold(two)
     assert (await two.read("support", subject, ["name"], "customer-support")).status_code == 200
-    await set_roles(one.house, "default", "support", ["marketing"])
+    await set_roles(one.services, "default", "support", ["marketing"])
     ticks.now += 5.1
     problem(await two.read("support", subject, ["name"], "customer-support"), 403, "denied")
-    await disable_app(one.house, "default", "support")
+    await disable_app(one.services, "default", "support")
     ticks.now += 5.1
     problem(await two.read("support", subject, ["name"], "customer-support"), 401, "not-authenticated")
 

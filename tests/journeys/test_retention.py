@@ -34,7 +34,7 @@ async def node(place, clock):
     place = replace(place, keys=dict(place.keys))  # the template's own are left alone
     async with place.node(clock) as node:
         for role in ROLES:
-            issued = await issue_key(node.house, DEFAULT_TENANT, role, expires_at=LONG)
+            issued = await issue_key(node.services, DEFAULT_TENANT, role, expires_at=LONG)
             place.keys[DEFAULT_TENANT, role] = issued.key.reveal()
         yield node
 

@@ -108,7 +108,7 @@ async def keys(request):
         found = {}
         async with open_vault(place.folder, clock=Clock(), **place.urls) as vault:
             for role in ("sales", "support", "dpo"):
-                _, issued = await add_app(vault.house, DEFAULT_TENANT, f"real-{role}", [role])
+                _, issued = await add_app(vault.services, DEFAULT_TENANT, f"real-{role}", [role])
                 found[role] = {"Authorization": f"Bearer {issued.key.reveal()}"}
         return found
 

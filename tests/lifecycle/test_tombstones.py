@@ -74,7 +74,7 @@ async def test_whom_a_law_keeps_has_tombstones_too(node):
 async def test_tombstones_tell_nobody_who_it_was(node, erased):
     rows = await node.sql("SELECT digest, kind FROM tombstone")
     assert sorted(row[1] for row in rows) == ["email", "external-id"]
-    index = await node.house.keyring.index_keys("default")
+    index = await node.services.keyring.index_keys("default")
     from vault.subjects.rows import external_digest
 
     assert external_digest(index, "shop", "4711") not in {bytes(row[0]) for row in rows}

@@ -73,10 +73,10 @@ async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeyp
 
 
 async def test_cut_off_at_the_commit_nothing_has_happened(node, monkeypatch):
-    from vault.audit.log import Ledger
+    from vault.audit.log import AuditLog
 
     survivor, duplicate = await two(node)
-    cut(monkeypatch, Ledger, "append_in", error=Unavailable)
+    cut(monkeypatch, AuditLog, "append_in", error=Unavailable)
     problem(await merge(node, survivor, duplicate), 503, "unavailable")
     assert await read(node, duplicate, "email") == {"email": TWIN["email"]}
     assert (await merge(node, survivor, duplicate)).status_code == 201
@@ -108,7 +108,7 @@ async def test_a_later_run_finishes_what_was_lost(node, monkeypatch):
     survivor, duplicate = await two(node)
     cut(monkeypatch, Keyring, "destroy_subject_keys")
     await merge(node, survivor, duplicate)
-    assert await finish_merges(node.house, TenantId("default")) == 1
+    assert await finish_merges(node.services, TenantId("default")) == 1
     await is_whole(node, survivor, duplicate)
 
 
@@ -154,7 +154,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_done(node, monkeypatch):
         async def opened():
             async with real(self) as connection:
                 yield connection
-            if not lost and self is node.house.data:
+            if not lost and self is node.services.data:
                 lost.append(True)
                 raise Unavailable("the answer to the commit is lost")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.merging.test_merge import merge
 from tests.vaults import ADA, OTHER, problem
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.merging.duplicates import STEPS, find_pairs
 from vault.subjects.tables import BLIND_INDEX
 
@@ -60,13 +60,13 @@ async def test_digests_that_were_cut_short_propose_no_false_friends(node):
     other = await node.create_fully(name="Ada Lovelace", birth_date="1990-01-02")
     digests = {bytes(row[0]) for row in await node.sql("SELECT digest FROM blind_index") if len(row[0]) == 2}
     assert len(digests) == 2
-    async with node.house.data.transaction() as connection:
-        index_keys = await node.house.keyring.index_keys((await node.caller("dpo")).tenant)
+    async with node.services.data.transaction() as connection:
+        index_keys = await node.services.keyring.index_keys((await node.caller("dpo")).tenant)
         for subject in (one, other):
             there = {bytes(row[0]) for row in await _digests(connection, subject)}
             for digest in digests - there:
                 row = ("default", digest, UUID(subject), UUID(subject), index_keys.version)
-                await node.house.data.bulk(connection, BLIND_INDEX, [row])
+                await node.services.data.bulk(connection, BLIND_INDEX, [row])
     assert await proposed(node, one) == {}
 
 
@@ -119,7 +119,7 @@ async def test_all_pairs_of_a_tenant_are_found_in_steps(node):
     fourth = await node.create({"name": "C. Babbage", "phone": "+442079460987"})
     for name in ("Ida", "Ivy", "Ian"):
         await node.create({"name": name})
-    steps = [step async for step in find_pairs(node.house, at_the_console())]
+    steps = [step async for step in find_pairs(node.services, operator_caller())]
     assert len(steps) == STEPS
     pairs = {frozenset((str(pair.one), str(pair.other))): pair.matched for step in steps for pair in step}
     assert set(pairs) == {frozenset((one, other)), frozenset((third, fourth))}

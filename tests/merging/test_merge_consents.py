@@ -42,7 +42,7 @@ async def history(node, subject):
 async def agree(node):
     """Check that what lies on every row is what the ledger says."""
     tenant = (await node.caller("dpo")).tenant
-    differences = [each async for step in compare(node.house, tenant) for each in step.differences]
+    differences = [each async for step in compare(node.services, tenant) for each in step.differences]
     assert differences == []
 
 
@@ -145,7 +145,7 @@ async def test_whatever_imports_and_merges_bring_no_no_is_lost(node, clock):
 
 async def _bring_or_say(node, dice, subject, word):
     if dice.random() < 0.5:
-        moment = (node.house.clock.now() - timedelta(days=dice.randint(0, 900))).isoformat()
+        moment = (node.services.clock.now() - timedelta(days=dice.randint(0, 900))).isoformat()
         item = {**YES, "decision": word, "subject": subject, "occurred_at": moment}
         assert (await bring(node, item, source=dice.choice(["crm", "shop"]))).json()["written"] == 1
     else:
@@ -155,9 +155,9 @@ async def _bring_or_say(node, dice, subject, word):
 async def _denies(node, subject):
     ((packed,),) = await node.sql("SELECT standing FROM subject WHERE id = :id", id=UUID(subject))
     standing = unpack(None if packed is None else bytes(packed))
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         tenant = (await node.caller("dpo")).tenant
-        events = await node.house.consents.events_of(connection, tenant, [SubjectId(UUID(subject))])
+        events = await node.services.consents.events_of(connection, tenant, [SubjectId(UUID(subject))])
     assert fold(events.get(UUID(subject), [])) == standing
     said = standing.purposes.get("direct-marketing")
     return said is not None and said.state in {"refused", "withdrawn"}

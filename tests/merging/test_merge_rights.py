@@ -27,7 +27,7 @@ from vault.merging.duplicates import find_pairs
 from vault.recipients.store import list_notices
 from vault.requests.execution import hand_back, start_request
 from vault.requests.store import find_request
-from vault.requests.transaction import DETAILS, request_place
+from vault.requests.transaction import DETAILS, request_aad
 
 SEEN = "identity card seen at the counter"
 NEW = {"changes": {"phone": "+442079460999"}}
@@ -45,9 +45,9 @@ async def merged(node, mine, theirs):
 async def written(node, request, subject):
     """Open what was written about a request with the keys of a person: the details, and the notes in order."""
     whom = SubjectId(UUID(str(subject)))
-    keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
-    where = request_place(DEFAULT_TENANT, whom, UUID(request))
-    async with node.house.data.reading() as connection:
+    keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom]))[whom]
+    where = request_aad(DEFAULT_TENANT, whom, UUID(request))
+    async with node.services.data.reading() as connection:
         details = (await find_request(connection, DEFAULT_TENANT, UUID(request))).details
     _request, history = await kept(node, request)
     notes = [keys.open(f"note:{each.number}", each.note, where) for each in history if each.note is not None]
@@ -139,8 +139,8 @@ async def test_nothing_is_merged_while_an_erasure_is_under_way(node, whose):
 async def test_nothing_is_merged_between_the_halves_of_an_erasure_that_was_given_back(node):
     mine, theirs = await somebody(node, complained=[LATELY]), await node.create({"name": "A. Lovelace"})
     request = await ask_as_begun(node, mine, scope=Scope(collections=("complaint",)))
-    await run(node.house, request, until="destroy-keys")
-    await hand_back(node.house, DEFAULT_TENANT, request, code="erasure-not-proven")
+    await run(node.services, request, until="destroy-keys")
+    await hand_back(node.services, DEFAULT_TENANT, request, code="erasure-not-proven")
     problem(await merge(node, theirs, mine), 409, "request-under-way")
     problem(await merge(node, mine, theirs), 409, "request-under-way")
     assert (await node.read("dpo", mine, ["name"], "subject-rights")).json()["fields"] == {"name": ADA["name"]}
@@ -151,9 +151,9 @@ async def test_an_erasure_that_was_given_back_before_it_took_anything_erases_the
     request = await submitted(node, "erasure", theirs)
     await verified(node, request)
     await moved(node, request, "approve")
-    await start_request(node.house, DEFAULT_TENANT, UUID(request))
-    await run(node.house, UUID(request), until="take-away")
-    await hand_back(node.house, DEFAULT_TENANT, UUID(request), code="cannot-open")
+    await start_request(node.services, DEFAULT_TENANT, UUID(request))
+    await run(node.services, UUID(request), until="take-away")
+    await hand_back(node.services, DEFAULT_TENANT, UUID(request), code="cannot-open")
     await merged(node, mine, theirs)
     await verified(node, request)
     await moved(node, request, "approve")
@@ -202,7 +202,7 @@ async def code_for(node, inbox, request):
     """Have a code sent that verifies a request; returns to which address, and what is to be sent back."""
     sent = await node.post("dpo", f"/v1/requests/{request}:verify", {"send_code": True})
     assert sent.status_code == 202, sent.text
-    await node.house.mail.settled()
+    await node.services.mail.settled()
     (address,) = inbox.last().recipients
     return address, {"code_id": sent.json()["code_id"], "code": inbox.last().code}
 
@@ -236,7 +236,7 @@ async def test_whoever_was_erased_is_not_there_even_if_a_law_keeps_something(nod
         problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
     found = await node.post("dpo", f"/v1/subjects/{mine}:duplicates")
     assert found.json()["results"] == []
-    assert [pair async for step in find_pairs(node.house, await node.caller("dpo")) for pair in step] == []
+    assert [pair async for step in find_pairs(node.services, await node.caller("dpo")) for pair in step] == []
 
 
 async def test_apps_keep_the_notice_under_the_id_they_know_and_hear_of_the_other_by_its_former_id(node):
@@ -253,7 +253,7 @@ async def test_apps_keep_the_notice_under_the_id_they_know_and_hear_of_the_other
 
 
 async def notices(node):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return await list_notices(connection, DEFAULT_TENANT)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from tests.merging.test_merge import buy, merge, purchases, read
 from tests.merging.test_merge_consents import say
 from vault.consent.event import decode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen
 from vault.ids import SubjectId
 from vault.subjects.record_body import open_body
@@ -33,7 +33,9 @@ async def everywhere(node, subjects):
     rows = await node.sql("SELECT collection, id FROM record UNION ALL SELECT 'consent', id FROM consent_event")
     records = {(row[0], UUID(bytes=row[1]) if isinstance(row[1], bytes) else UUID(str(row[1]))) for row in rows}
     records |= {("profile", UUID(each)) for each in subjects}
-    return [place("default", UUID(each), collection, record) for each in subjects for collection, record in records]
+    return [
+        record_aad("default", UUID(each), collection, record) for each in subjects for collection, record in records
+    ]
 
 
 def opens(keys, places, name, sealed):
@@ -51,7 +53,7 @@ async def test_no_value_is_left_under_the_others_key(node):
     await buy(node, duplicate)
     await say(node, duplicate, evidence=CANARY)
     who = SubjectId(UUID(duplicate))
-    its = (await node.house.keyring.subject_keys((await node.caller("dpo")).tenant, [who]))[who]
+    its = (await node.services.keyring.subject_keys((await node.caller("dpo")).tenant, [who]))[who]
     places = await everywhere(node, [survivor, duplicate])
     before = await blobs(node)
     assert sum(opens(its, places, name, sealed) for name, sealed in before) >= len(THEIRS) + 3
@@ -61,7 +63,7 @@ async def test_no_value_is_left_under_the_others_key(node):
     assert len(after) >= 6
     assert not any(opens(its, places, name, sealed) for name, sealed in after)
     mine = SubjectId(UUID(survivor))
-    keys = (await node.house.keyring.subject_keys((await node.caller("dpo")).tenant, [mine]))[mine]
+    keys = (await node.services.keyring.subject_keys((await node.caller("dpo")).tenant, [mine]))[mine]
     assert all(opens(keys, places, name, sealed) for name, sealed in after)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.policy.decision import Kept
+from vault.policy.decision import DecisionCache
 
 
 def test_an_answer_is_kept():
-    kept = Kept(10)
+    kept = DecisionCache(10)
     kept.put("a", 1)
 
     assert kept.get("a") == 1
@@ -17,14 +17,14 @@ def test_an_answer_is_kept():
 
 
 def test_there_are_never_more_than_the_bound():
-    kept = Kept(10)
+    kept = DecisionCache(10)
     for i in range(1000):
         kept.put(i, i)
         assert len(kept) <= 10
 
 
 def test_what_is_asked_for_again_and_again_stays():
-    kept = Kept(10)
+    kept = DecisionCache(10)
     kept.put("hot", 1)
     for i in range(1000):
         kept.put(i, i)
@@ -32,7 +32,7 @@ def test_what_is_asked_for_again_and_again_stays():
 
 
 def test_what_nobody_asks_for_goes():
-    kept = Kept(10)
+    kept = DecisionCache(10)
     kept.put("cold", 1)
     for i in range(10):
         kept.put(i, i)
@@ -42,7 +42,7 @@ def test_what_nobody_asks_for_goes():
 
 @given(st.integers(1, 20), st.lists(st.tuples(st.booleans(), st.integers(0, 30))))
 def test_it_never_answers_with_another_key_s_answer(most, steps):
-    kept = Kept(most)
+    kept = DecisionCache(most)
     for puts, key in steps:
         if puts:
             kept.put(key, key * 7)

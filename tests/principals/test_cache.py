@@ -4,7 +4,7 @@ import pytest
 
 from vault.ids import new_id
 from vault.principals.principal import Principal, digest
-from vault.principals.store import KeptBearers
+from vault.principals.store import BearerCache
 
 ADA = Principal(id=UUID(int=1), tenant="default", name="ada", kind="app", roles=("support",))
 KEY = new_id()
@@ -13,7 +13,7 @@ STANDS_ON = frozenset({ADA.id, KEY})
 
 @pytest.fixture
 def kept(seconds):
-    return KeptBearers(seconds, max_age=5.0, most=3)
+    return BearerCache(seconds, max_age=5.0, most=3)
 
 
 def put(kept, name="a", since=1000.0, lifetime=60.0):

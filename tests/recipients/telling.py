@@ -15,9 +15,9 @@ DEFAULT = TenantId("default")
 async def tell(node, subject, *, kind="subject.erased", fields=EVERYTHING, request=None, tenant=DEFAULT):
     """Tell whoever read something, in a transaction of its own; returns how many apps that are."""
     pseudonym = await node.pseudonym(subject)
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         return await tell_recipients(
-            node.house,
+            node.services,
             connection,
             tenant,
             SubjectId(UUID(str(subject))),
@@ -29,7 +29,7 @@ async def tell(node, subject, *, kind="subject.erased", fields=EVERYTHING, reque
 
 
 async def notices(node, tenant=DEFAULT, **which):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return await list_notices(connection, tenant, **which)
 
 
@@ -47,8 +47,8 @@ async def told(node, **which):
 async def work_off(node):
     """Run every job that is due, once; returns for each after how many seconds it wants to be called again."""
     return [
-        await node.house.jobs.run_here(node.house, NOTIFY, tenant, notice)
-        for _name, tenant, notice, _run in await pending_notices(node.house)
+        await node.services.jobs.run_here(node.services, NOTIFY, tenant, notice)
+        for _name, tenant, notice, _run in await pending_notices(node.services)
     ]
 
 

@@ -71,7 +71,7 @@ async def test_what_was_taken_is_not_sent_again(sqlite_node, receiver):
     _subject, notice = await one_notice(node)
     assert await work_off(node) == [None]
     assert await work_off(node) == []
-    assert await deliver(node.house, "default", notice.id) is None
+    assert await deliver(node.services, "default", notice.id) is None
     assert len(receiver.got) == 1
     (kept,) = await notices(node)
     assert (kept.state, kept.attempts, kept.last_status) == ("delivered", 1, 204)
@@ -173,7 +173,7 @@ async def test_without_a_webhook_it_waits_and_is_sent_once_there_is_one(sqlite_n
     assert await work_off(node) == [None]
     assert [each.state for each in await notices(node)] == ["waiting"]
     await with_webhook(node, "support", receiver)
-    assert [(id_, run) for _name, _tenant, id_, run in await pending_notices(node.house)] == [(notice.id, 1)]
+    assert [(id_, run) for _name, _tenant, id_, run in await pending_notices(node.services)] == [(notice.id, 1)]
     assert await work_off(node) == [None]
     assert [each.state for each in await notices(node)] == ["delivered"]
 
@@ -211,7 +211,7 @@ async def test_one_try_at_a_time(node, receiver):
     waits = []
 
     async def meanwhile(_got):
-        waits.append(await deliver(node.house, "default", notice.id))
+        waits.append(await deliver(node.services, "default", notice.id))
 
     receiver.on_request = meanwhile
     assert await work_off(node) == [None]
@@ -223,16 +223,16 @@ async def test_a_process_that_dies_after_the_post_sends_the_same_message_again(s
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     await one_notice(node)
-    post = node.house.post.send
+    post = node.services.post.send
 
     async def killed(*args, **how):
         await post(*args, **how)
         raise KeyboardInterrupt
 
-    node.house.post.send = killed
+    node.services.post.send = killed
     with pytest.raises(KeyboardInterrupt):
         await work_off(node)
-    node.house.post.send = post
+    node.services.post.send = post
     assert await work_off(node) == [], "for a minute it may still be under way"
     clock.advance(seconds=61)
     assert await work_off(node) == [None]

@@ -121,20 +121,20 @@ async def test_who_does_not_acknowledge_is_reminded_after_three_days_and_then_da
     _subject, notice = await one_notice(node)
     await work_off(node)
     clock.advance(days=2, hours=23)
-    assert await chase_recipients(node.house) == 0
+    assert await chase_recipients(node.services) == 0
     clock.advance(hours=1)
-    assert await chase_recipients(node.house) == 1
-    assert await chase_recipients(node.house) == 0, "once a day"
-    assert [run for _name, _tenant, _id, run in await pending_notices(node.house)] == [1], "a job of its own"
+    assert await chase_recipients(node.services) == 1
+    assert await chase_recipients(node.services) == 0, "once a day"
+    assert [run for _name, _tenant, _id, run in await pending_notices(node.services)] == [1], "a job of its own"
     await work_off(node)
     clock.advance(days=1)
-    assert await chase_recipients(node.house) == 1
+    assert await chase_recipients(node.services) == 1
     await work_off(node)
     assert [got.event["data"].get("reminder") for got in receiver.got] == [None, 1, 2]
     assert [got.headers["webhook-id"].removeprefix(f"msg_{notice.id.hex}") for got in receiver.got] == ["", "_1", "_2"]
     await node.post("support", _done(notice))
     clock.advance(days=9)
-    assert await chase_recipients(node.house) == 0
+    assert await chase_recipients(node.services) == 0
     (kept,) = await notices(node)
     assert kept.chases == 2
 
@@ -149,7 +149,7 @@ async def test_what_could_not_be_delivered_is_chased_too(sqlite_node, receiver, 
     assert [each.state for each in await notices(node)] == ["failed"]
     clock.advance(days=3)
     receiver.answers = [status(204)]
-    assert await chase_recipients(node.house) == 1
+    assert await chase_recipients(node.services) == 1
     assert await work_off(node) == [None]
     assert [each.state for each in await notices(node)] == ["delivered"]
 
@@ -178,7 +178,7 @@ async def test_nobody_is_chased_who_cannot_be_reached(sqlite_node, clock):
     await work_off(node)
     problem(await node.post("dpo", _chase(notice)), 409, "no-webhook")
     clock.advance(days=4)
-    assert await chase_recipients(node.house) == 0
+    assert await chase_recipients(node.services) == 0
 
 
 async def test_a_notice_that_fell_between_two_chairs_is_found_by_the_sweep(sqlite_node, receiver):
@@ -187,7 +187,7 @@ async def test_a_notice_that_fell_between_two_chairs_is_found_by_the_sweep(sqlit
     await with_webhook(node, "support", receiver)
     await one_notice(node)
     await node.sql("UPDATE recipient_notice SET state = 'waiting', next_at = NULL")
-    await chase_recipients(node.house)
+    await chase_recipients(node.services)
     assert await work_off(node) == [None]
     assert len(receiver.got) == 1
 
@@ -201,4 +201,4 @@ async def test_the_sweep_goes_through_every_tenant(sqlite_node, receiver, clock,
     await tell(node, subject, tenant=tenant)
     await work_off(node)
     clock.advance(days=3)
-    assert await chase_recipients(node.house) == 1
+    assert await chase_recipients(node.services) == 1

@@ -60,7 +60,7 @@ async def test_who_fetched_a_package_was_shown_what_it_holds(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     request = await approved(node, subject)
-    await build_package(node.house, DEFAULT, request)
+    await build_package(node.services, DEFAULT, request)
     assert await tell(node, subject, fields=["email"]) == 0  # it was built, and nobody has it yet
     assert (await node.call("dpo", "GET", f"/v1/requests/{request}/package")).status_code == 200
     assert await tell(node, subject, kind="subject.rectified", fields=["email"]) == 1
@@ -131,8 +131,8 @@ async def test_the_outbox_is_part_of_the_change(node):
     pseudonym = await node.pseudonym(subject)
     what = {"kind": "subject.erased", "fields": EVERYTHING, "request": None}
     with pytest.raises(RuntimeError, match="half-way"):
-        async with node.house.data.transaction() as connection:
-            assert await tell_recipients(node.house, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
+        async with node.services.data.transaction() as connection:
+            assert await tell_recipients(node.services, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
             raise RuntimeError("half-way")
     assert await notices(node) == []
 

@@ -134,12 +134,12 @@ async def test_an_app_of_another_tenant_is_nobody(sqlite_node):
 
 async def test_whoever_is_no_app_has_no_webhook(sqlite_node):
     await sqlite_node.sql("DELETE FROM api_key")
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.errors import InvalidInput
     from vault.recipients.webhooks import set_webhook
 
     with pytest.raises(InvalidInput) as caught:
-        await set_webhook(sqlite_node.house, at_the_console(), "https://crm.example.org/")
+        await set_webhook(sqlite_node.services, operator_caller(), "https://crm.example.org/")
     assert caught.value.code == "not-an-app"
 
 

@@ -47,15 +47,15 @@ async def profile_of(desk, subject) -> set[str]:
 
 async def test_nobody_signs_in_or_is_written_to_by_an_address_that_is_over(desk):
     how = {"profile": ADA, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
-    ada = (await create_subject(desk.house, desk.callers["sales"], **how)).id
+    ada = (await create_subject(desk.services, desk.callers["sales"], **how)).id
     desk.on(DELIVERED, 23)
     for claim in CLAIMS:
-        assert (await find_person(desk.house, DEFAULT_TENANT, claim)).subject == ada
-    assert (await find_contact(desk.house, DEFAULT_TENANT, ada)).field == "email"
+        assert (await find_person(desk.services, DEFAULT_TENANT, claim)).subject == ada
+    assert (await find_contact(desk.services, DEFAULT_TENANT, ada)).field == "email"
     desk.on(next_day(DELIVERED))
     for claim in CLAIMS:
-        assert (await find_person(desk.house, DEFAULT_TENANT, claim)).subject is None
-    assert await find_contact(desk.house, DEFAULT_TENANT, ada) is None
+        assert (await find_person(desk.services, DEFAULT_TENANT, claim)).subject is None
+    assert await find_contact(desk.services, DEFAULT_TENANT, ada) is None
 
 
 async def test_an_order_keeps_the_address_by_which_somebody_signs_in(sqlite_desk):
@@ -65,8 +65,8 @@ async def test_an_order_keeps_the_address_by_which_somebody_signs_in(sqlite_desk
     desk.on(date(2028, 3, 5))
     await desk.bought(ada, date(2028, 3, 5), "A-2")
     desk.on(next_day(DELIVERED))
-    assert (await find_person(desk.house, DEFAULT_TENANT, MAIL)).subject == ada
-    assert (await find_contact(desk.house, DEFAULT_TENANT, ada)).language == "en"
+    assert (await find_person(desk.services, DEFAULT_TENANT, MAIL)).subject == ada
+    assert (await find_contact(desk.services, DEFAULT_TENANT, ada)).language == "en"
 
 
 async def test_people_are_not_compared_by_what_is_over(desk):
@@ -74,10 +74,10 @@ async def test_people_are_not_compared_by_what_is_over(desk):
     desk.on(DELIVERED)
     again = await desk.person(name="A. L.")
     dpo = desk.callers["dpo"]
-    assert {each.id for each in (await find_duplicates(desk.house, dpo, again)).candidates} == {ada, twin}
+    assert {each.id for each in (await find_duplicates(desk.services, dpo, again)).candidates} == {ada, twin}
     desk.on(next_day(DELIVERED))
-    assert (await find_duplicates(desk.house, dpo, again)).candidates == []
-    assert (await find_duplicates(desk.house, dpo, ada)).candidates == []
+    assert (await find_duplicates(desk.services, dpo, again)).candidates == []
+    assert (await find_duplicates(desk.services, dpo, ada)).candidates == []
 
 
 @pytest.mark.parametrize("change", [None, "1990-01-02"])
@@ -85,7 +85,7 @@ async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in
     ada = await desk.person()
     await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
     how = {"purpose": "order-fulfilment", "revision": 1}
-    await patch_profile(desk.house, desk.callers["sales"], ada, {"birth_date": change}, **how)
+    await patch_profile(desk.services, desk.callers["sales"], ada, {"birth_date": change}, **how)
     assert {each for each in await profile_of(desk, ada) if each.startswith("birth_date")} == (
         {"birth_date"} if change else set()
     )
@@ -105,7 +105,7 @@ async def test_a_correction_takes_the_place_of_a_coarser_view(sqlite_desk):
 async def test_an_import_takes_the_place_of_a_coarser_view(sqlite_desk, tmp_path):
     desk = sqlite_desk
     made = await create_subject(
-        desk.house,
+        desk.services,
         desk.callers["sales"],
         profile={"name": "Ada", "birth_date": "1985-12-10"},
         external_ids={"shop": "1"},

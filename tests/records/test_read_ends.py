@@ -227,8 +227,8 @@ async def test_a_record_of_before_counts_from_the_day_in_its_row(desk):
 async def test_what_is_kept_by_a_review_is_there_for_those_who_have_no_end_of_their_own(desk):
     ada = await desk.person()
     desk.on(next_day(DELIVERED))
-    place, now, house = (ada, "profile", ada), desk.clock.now(), desk.house
-    async with house.data.transaction() as connection:
+    place, now, services = (ada, "profile", ada), desk.clock.now(), desk.services
+    async with services.data.transaction() as connection:
         await open_reviews(connection, DEFAULT_TENANT, [Ended(place, "name", "review", DELIVERED)], now)
         review = (await reviews_in(connection, DEFAULT_TENANT, [ada]))[place]["name"]
         assert review.keeps(now.date().toordinal())

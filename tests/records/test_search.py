@@ -55,8 +55,8 @@ async def test_who_shares_a_short_digest_is_not_found(node):
     """Birthdays are indexed by 12 bits: many share a digest, and only those who share the day are found."""
     one = await node.create_fully(birth_date="1985-12-10")
     two = await node.create_fully(name="Grace")
-    keys = await node.house.keyring.index_keys("default")
-    field = node.house.policies.active("default").policy_set.catalogue.field("birth_date")
+    keys = await node.services.keyring.index_keys("default")
+    field = node.services.policies.active("default").policy_set.catalogue.field("birth_date")
     (digest,) = digests(keys, field, "1985-12-10")
     assert not any(digest[2:])
     await node.sql(

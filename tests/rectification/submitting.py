@@ -18,25 +18,25 @@ async def ask(node, subject, kind, *, purposes=(), **details):
     """Submit a request as support does; returns its id."""
     asked = Asked(kind, scope=Scope(purposes=tuple(purposes)), details=details or None, channel="phone")
     support = await node.caller("support")
-    return (await submit_request(node.house, support, asked, subject=SubjectId(UUID(str(subject))))).id
+    return (await submit_request(node.services, support, asked, subject=SubjectId(UUID(str(subject))))).id
 
 
 async def verify(node, request, level="fresh"):
     """Let the person show who they are; returns the request."""
-    shown = Verification("staff", level, node.house.clock.now())
-    return await verify_request(node.house, await node.caller("dpo"), request, shown)
+    shown = Verification("staff", level, node.services.clock.now())
+    return await verify_request(node.services, await node.caller("dpo"), request, shown)
 
 
 async def approve(node, request):
     """Approve it and let its job run; returns the request."""
-    await approve_request(node.house, await node.caller("dpo"), request)
+    await approve_request(node.services, await node.caller("dpo"), request)
     return await run(node, request)
 
 
 async def run(node, request):
     """Run the job of a request to its end; returns the request."""
     kind = (await state(node, request)).kind
-    assert await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, request) is None
+    assert await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, request) is None
     return await state(node, request)
 
 
@@ -49,12 +49,12 @@ async def carry_out(node, subject, kind, **how):
 
 
 async def state(node, request):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return (await find_request(connection, DEFAULT_TENANT, request)).request
 
 
 async def moves(node, request):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         return [(each.move, each.code) for each in await events_of(connection, DEFAULT_TENANT, request)]
 
 
@@ -62,7 +62,7 @@ async def notices(node, request):
     """Return what was told to apps because of a request: kind, and names of fields."""
     from vault.recipients.store import list_notices
 
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         found = await list_notices(connection, DEFAULT_TENANT, request=request, limit=100)
     return {(each.kind, each.fields) for each in found}
 

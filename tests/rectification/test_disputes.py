@@ -142,6 +142,6 @@ async def test_what_is_noted_with_a_key_that_an_erasure_has_replaced_is_not_lost
         made = (await dispute(other, subject, "email")).json()["disputes"]["email"]
         await erase(node, subject, scope=part)
         assert (await resolve(other, subject, made)).status_code == 201
-    node.house.keyring.clear()
+    node.services.keyring.clear()
     (shown,) = await listed(node, subject)
     assert (shown["statement"], shown["reason"]) == (SAYS, "shown by the contract")

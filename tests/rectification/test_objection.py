@@ -32,7 +32,7 @@ async def stopped(node, subject, purpose=FRAUD, role="finance"):
 
 
 async def consistent(node):
-    return not [each async for step in compare(node.house, DEFAULT_TENANT) for each in step.differences]
+    return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
 async def test_use_stops_when_the_person_is_known_and_ends_when_the_objection_is_upheld(node):
@@ -57,7 +57,7 @@ async def test_use_goes_on_when_the_objection_is_overruled_with_a_reason(node):
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
     dpo = await node.caller("dpo")
-    await reject_request(node.house, dpo, request, ground="compelling-grounds", note="an open case")
+    await reject_request(node.services, dpo, request, ground="compelling-grounds", note="an open case")
     assert (await state(node, request)).state == "rejected"
     assert await stopped(node, subject) is None
     overruled, _objected = (await consents(node, subject))["history"]
@@ -81,7 +81,7 @@ async def test_direct_marketing_ends_at_once_and_nobody_decides(node):
 
 async def test_an_objection_without_purposes_is_to_all_that_may_be_objected_to(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
-    policy_set = node.house.policies.active(DEFAULT_TENANT).policy_set
+    policy_set = node.services.policies.active(DEFAULT_TENANT).policy_set
     from vault.consent.legal_ground import may_object
 
     await carry_out(node, subject, "objection")
@@ -109,7 +109,7 @@ async def test_verified_again_by_a_better_way_it_is_one_objection(sqlite_node):
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request, "single")
     await verify(node, request, "fresh")
-    await uphold(node.house, DEFAULT_TENANT, request)  # a job that was begun too early changes nothing
+    await uphold(node.services, DEFAULT_TENANT, request)  # a job that was begun too early changes nothing
     assert [each["kind"] for each in (await consents(node, subject))["history"]] == ["objected"]
 
 
@@ -117,9 +117,9 @@ async def test_an_objection_that_was_handed_back_is_made_once(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
-    await approve_request(node.house, await node.caller("dpo"), request)
-    await start_request(node.house, DEFAULT_TENANT, request)
-    await hand_back(node.house, DEFAULT_TENANT, request, code="unavailable")
+    await approve_request(node.services, await node.caller("dpo"), request)
+    await start_request(node.services, DEFAULT_TENANT, request)
+    await hand_back(node.services, DEFAULT_TENANT, request, code="unavailable")
     assert (await approve(node, request)).state == "completed"
     kinds = [each["kind"] for each in (await consents(node, subject))["history"]]
     assert kinds == ["objection-upheld", "objected"]
@@ -130,8 +130,8 @@ async def test_a_reopened_objection_stops_the_use_anew(node):
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
     dpo = await node.caller("dpo")
-    await reject_request(node.house, dpo, request, ground="compelling-grounds")
-    await reopen_request(node.house, dpo, request)
+    await reject_request(node.services, dpo, request, ground="compelling-grounds")
+    await reopen_request(node.services, dpo, request)
     assert await stopped(node, subject) is None
     await verify(node, request)
     assert await stopped(node, subject) == "objected"
@@ -145,7 +145,7 @@ async def test_a_cancelled_request_leaves_the_objection_to_be_decided(sqlite_nod
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
-    await cancel_request(node.house, await node.caller("dpo"), request)
+    await cancel_request(node.services, await node.caller("dpo"), request)
     assert await stopped(node, subject) == "objected"
 
 
@@ -166,7 +166,7 @@ async def test_a_withdrawal_counts_when_the_person_is_known(node, purposes):
     assert found["loyalty-programme"]["state"] == ("given" if purposes else "withdrawn")
     assert len(done.results) == (1 if purposes else 2)
     assert ("subject.withdrawn", ("profile.email",)) in await notices(node, request)
-    await withdraw(node.house, DEFAULT_TENANT, request)
+    await withdraw(node.services, DEFAULT_TENANT, request)
     assert (await state(node, request)) == done
     assert await consistent(node)
 

@@ -19,7 +19,7 @@ NEW = "new@example.org"
 
 async def profile(node, subject):
     """Return the profile's values with where they come from."""
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         rows = await connection.execute(RECORD.select().where(RECORD.c.collection == "profile"))
         (body,) = [row.body for row in rows if row.subject_id == UUID(subject)]
     return unpack(body)
@@ -27,8 +27,8 @@ async def profile(node, subject):
 
 async def details(node, subject):
     """Open what stood there before and after, as the person's own package does."""
-    keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]))[UUID(subject)]
-    async with node.house.data.reading() as connection:
+    keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [UUID(subject)]))[UUID(subject)]
+    async with node.services.data.reading() as connection:
         rows = await rectifications_of(connection, DEFAULT_TENANT, SubjectId(UUID(subject)))
     return {row.whole: open_details(keys, DEFAULT_TENANT, SubjectId(UUID(subject)), row) for row in rows}
 
@@ -40,7 +40,7 @@ async def test_a_correction_from_receipt_to_completion(node):
     request = await ask(node, subject, "rectification", changes={"email": NEW, "salutation": "Countess"})
     assert (await verify(node, request)).state == "in_review"
     assert (await shown(node, subject, "email"))["email"] == "ada@example.org"  # not before it is approved
-    node.house.clock.advance(days=2)
+    node.services.clock.advance(days=2)
     done = await approve(node, request)
     assert (done.state, done.outcome) == ("completed", "done")
     assert await shown(node, subject, "email", "salutation") == {"email": NEW, "salutation": "Countess"}
@@ -136,7 +136,7 @@ async def test_nothing_happens_without_a_fresh_proof_of_identity(sqlite_node):
     request = await ask(node, subject, "rectification", changes={"email": NEW})
     with pytest.raises(Exception, match="fresh proof"):
         await verify(node, request, level="single")
-    await rectify(node.house, DEFAULT_TENANT, request)  # not even where a job were begun by mistake
+    await rectify(node.services, DEFAULT_TENANT, request)  # not even where a job were begun by mistake
     assert (await state(node, request)).state == "received"
     assert (await shown(node, subject, "email"))["email"] == "ada@example.org"
 
@@ -146,7 +146,7 @@ async def test_a_step_that_is_run_again_does_no_more(node):
     done = await carry_out(node, subject, "rectification", changes={"email": NEW}, statement="Mind the name.")
     revision = (await node.call("dpo", "GET", f"/v1/subjects/{subject}")).json()["revision"]
     async with node.new_entries() as made:
-        await rectify(node.house, DEFAULT_TENANT, done.id)
+        await rectify(node.services, DEFAULT_TENANT, done.id)
         await run(node, done.id)
     assert made == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{subject}")).json()["revision"] == revision
@@ -191,7 +191,7 @@ async def test_a_reopened_request_is_carried_out_anew(sqlite_node):
     done = await carry_out(node, subject, "rectification", changes={"email": NEW})
     state_before = await node.call("dpo", "GET", f"/v1/subjects/{subject}")
     await node.patch("dpo", subject, {"email": "x@example.org"}, "subject-rights", state_before.headers["etag"])
-    await reopen_request(node.house, await node.caller("dpo"), done.id)
+    await reopen_request(node.services, await node.caller("dpo"), done.id)
     await verify(node, done.id)
     assert (await approve(node, done.id)).state == "completed"
     assert (await shown(node, subject, "email"))["email"] == NEW

@@ -134,7 +134,7 @@ async def test_a_merge_does_not_carry_a_notice_over(node, clock):
 async def test_a_step_that_is_run_again_restricts_once(node):
     subject = await node.create()
     done = await carry_out(node, subject, "restriction", ground="claims")
-    await asyncio.gather(*(restrict(node.house, DEFAULT_TENANT, done.id) for _ in range(3)))
+    await asyncio.gather(*(restrict(node.services, DEFAULT_TENANT, done.id) for _ in range(3)))
     assert await kinds(node, subject) == ["restricted"]
 
 
@@ -145,9 +145,9 @@ async def test_two_workers_of_one_job_restrict_once(node):
     subject = await node.create()
     request = await ask(node, subject, "restriction", ground="claims")
     await verify(node, request)
-    await approve_request(node.house, await node.caller("dpo"), request)
-    await start_request(node.house, DEFAULT_TENANT, request)
-    await asyncio.gather(*(restrict(node.house, DEFAULT_TENANT, request) for _ in range(4)))
+    await approve_request(node.services, await node.caller("dpo"), request)
+    await start_request(node.services, DEFAULT_TENANT, request)
+    await asyncio.gather(*(restrict(node.services, DEFAULT_TENANT, request) for _ in range(4)))
     assert await kinds(node, subject) == ["restricted"]
     assert len((await state(node, request)).results) == 1
     assert await listed(node, subject) == []

@@ -50,16 +50,16 @@ async def show(node, request, role="dpo"):
 
 async def kept(node, request, tenant=DEFAULT):
     """Return a request as it is stored, and its history."""
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         found = await find_request(connection, tenant, UUID(str(request)))
         return found.request, await events_of(connection, tenant, UUID(str(request)))
 
 
 async def work_off(node):
     """Carry out what is approved, as a server would; returns what was pending."""
-    found = await pending(node.house)
+    found = await pending(node.services)
     for each in found:
-        await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id)
+        await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id)
     return found
 
 
@@ -75,7 +75,7 @@ async def apply_rules(node, **approve):
 
 async def another(node, name, role):
     """Register one more app of a role; returns its headers."""
-    _, issued = await add_app(node.house, DEFAULT, name, [role])
+    _, issued = await add_app(node.services, DEFAULT, name, [role])
     return {"Authorization": f"Bearer {issued.key.reveal()}"}
 
 

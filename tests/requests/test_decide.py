@@ -21,7 +21,7 @@ from tests.requests.submitting import (
     work_off,
 )
 from tests.vaults import problem
-from vault.access.callers import by_itself
+from vault.access.callers import system_caller
 from vault.errors import Unavailable, VaultError
 from vault.requests.execution import expire_requests, guarded, start_request
 from vault.requests.model import Verification
@@ -56,11 +56,11 @@ async def test_what_cannot_be_undone_needs_a_fresh_verification(node, clock):
     for kind, details in (("erasure", {}), ("rectification", {"changes": {"name": "Ada"}})):
         request = await submitted(node, kind, await node.create(), details=details)
         with pytest.raises(VaultError) as refused:
-            await verify_request(node.house, caller, (await kept(node, request))[0].id, stale)
+            await verify_request(node.services, caller, (await kept(node, request))[0].id, stale)
         assert refused.value.code == "fresh-identity-needed"
         assert (await show(node, request))["state"] == "received"
     request = await submitted(node, "access", await node.create())
-    made = await verify_request(node.house, caller, (await kept(node, request))[0].id, stale)
+    made = await verify_request(node.services, caller, (await kept(node, request))[0].id, stale)
     assert (made.state, made.verification) == ("approved", stale)
 
 
@@ -254,12 +254,12 @@ async def test_a_job_that_cannot_go_on_hands_the_request_back_and_another_run_ta
     (pending,) = await work_off_start(node)
     called = []
 
-    async def broken(house, tenant, request):
+    async def broken(services, tenant, request):
         called.append(request)
         raise VaultError("it cannot be", code="some-obstacle")
 
-    assert await guarded(broken)(node.house, pending.tenant, pending.id) is None
-    assert await guarded(broken)(node.house, pending.tenant, pending.id) is None  # not under way any more
+    assert await guarded(broken)(node.services, pending.tenant, pending.id) is None
+    assert await guarded(broken)(node.services, pending.tenant, pending.id) is None  # not under way any more
     assert called == [pending.id]
     found, events = await kept(node, request)
     assert (found.state, found.run, found.approvals) == ("in_review", 1, ())
@@ -270,10 +270,10 @@ async def test_a_job_that_cannot_go_on_hands_the_request_back_and_another_run_ta
 
 
 async def work_off_start(node):
-    found = await pending(node.house)
+    found = await pending(node.services)
     for each in found:
-        await start_request(node.house, each.tenant, each.id)
-        await start_request(node.house, each.tenant, each.id)  # twice does no more than once
+        await start_request(node.services, each.tenant, each.id)
+        await start_request(node.services, each.tenant, each.id)  # twice does no more than once
     return found
 
 
@@ -282,11 +282,11 @@ async def test_what_will_be_better_later_is_tried_again(node):
     await verified(node, request)
     (pending,) = await work_off_start(node)
 
-    async def away(house, tenant, request):
+    async def away(services, tenant, request):
         raise Unavailable("the database does not answer")
 
     with pytest.raises(Unavailable):
-        await guarded(away)(node.house, pending.tenant, pending.id)
+        await guarded(away)(node.services, pending.tenant, pending.id)
     assert (await show(node, request))["state"] == "in_progress"
 
 
@@ -296,7 +296,7 @@ async def test_a_job_that_comes_late_does_nothing_to_a_request_that_was_cancelle
     await verified(node, request)
     await moved(node, request, "cancel")
     found, before = await kept(node, request)
-    await node.house.jobs.run_here(node.house, REQUEST_WORKFLOWS["portability"], "default", found.id)
+    await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS["portability"], "default", found.id)
     after, events = await kept(node, request)
     assert (after, events) == (found, before)
 
@@ -313,17 +313,17 @@ async def test_requests_of_which_nobody_shows_anything_expire(node, clock):
     clock.advance(days=10)
     await moved(node, asked, "ask-identity")
     clock.advance(days=4)
-    assert await expire_requests(node.house) == 0  # the fourteenth day is theirs
+    assert await expire_requests(node.services) == 0  # the fourteenth day is theirs
     clock.advance(seconds=1)
-    assert await expire_requests(node.house) == 2
-    assert await expire_requests(node.house) == 0
+    assert await expire_requests(node.services) == 2
+    assert await expire_requests(node.services) == 0
     states = {each: (await show(node, each))["state"] for each in (waiting, asked, done, unknown)}
     assert states == {waiting: "expired", asked: "verifying", done: "in_review", unknown: "expired"}
     assert (await kept(node, waiting))[1][-1].by_name == "vault"
     await moved(node, waiting, "reopen")
-    assert await expire_requests(node.house) == 0
+    assert await expire_requests(node.services) == 0
     clock.advance(days=10, seconds=1)
-    assert await expire_requests(node.house) == 1
+    assert await expire_requests(node.services) == 1
     assert (await show(node, asked))["state"] == "expired"
 
 
@@ -333,9 +333,9 @@ async def test_a_request_that_cannot_expire_keeps_no_other_from_it(node, clock):
     stuck, other = await submitted(node, "access", broken), await submitted(node, "access", await node.create())
     statement = "UPDATE data_key SET wrapped = (SELECT wrapped FROM data_key WHERE subject_id != :id LIMIT 1)"
     await node.sql(f"{statement} WHERE subject_id = :id", keystore=True, id=UUID(broken))
-    node.house.keyring.clear()
+    node.services.keyring.clear()
     clock.advance(days=15)
-    assert await expire_requests(node.house) == 1
+    assert await expire_requests(node.services) == 1
     states = [(await kept(node, each))[0].state for each in (stuck, other)]
     assert states == ["received", "expired"]
 
@@ -376,7 +376,7 @@ async def test_two_decisions_at_once_are_made_one_after_the_other(node):
 async def test_the_vaults_own_moves_are_on_the_log_under_its_own_name(node):
     request = await submitted(node, "access", await node.create())
     found, _events = await kept(node, request)
-    async with changing_request(node.house, by_itself("default"), found.id) as change:
+    async with changing_request(node.services, system_caller("default"), found.id) as change:
         change.move("expire")
     (entry,) = [each for each in await node.entries() if each.code == "expire"]
     assert (entry.action, entry.principal_name, str(entry.target)) == ("move-request", "vault", request)

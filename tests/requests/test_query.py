@@ -18,7 +18,7 @@ from tests.requests.submitting import (
     work_off,
 )
 from tests.vaults import problem
-from vault.access.callers import the_person
+from vault.access.callers import data_subject_caller
 from vault.errors import NotFound
 from vault.ids import SubjectId
 from vault.requests.query import show_request
@@ -86,11 +86,11 @@ async def test_an_app_follows_what_it_brought_in_and_learns_nothing_else(node):
 async def test_a_person_sees_their_own_request_and_none_of_anybody_elses(node):
     ada, eve = await node.create(), await node.create({"name": "Eve", "email": "eve@example.org"})
     request = UUID(await submitted(node, "erasure", ada))
-    caller = the_person("default", "me-1")
-    seen = await show_request(node.house, caller, request, of=SubjectId(UUID(ada)))
+    caller = data_subject_caller("default", "me-1")
+    seen = await show_request(node.services, caller, request, of=SubjectId(UUID(ada)))
     assert (seen.request.id, seen.history, seen.details) == (request, None, None)
     with pytest.raises(NotFound):
-        await show_request(node.house, caller, request, of=SubjectId(UUID(eve)))
+        await show_request(node.services, caller, request, of=SubjectId(UUID(eve)))
 
 
 async def test_looking_is_on_the_log(node):
@@ -116,7 +116,7 @@ async def test_words_whose_key_is_gone_are_gone_and_the_history_stays(node):
     request = await submitted(node, "access", subject, details={"statement": "about my father"})
     await verified(node, request)
     assert (await show(node, request))["history"][1]["note"] == "identity card seen at the counter"
-    await node.house.keyring.destroy_subject_keys("default", [SubjectId(UUID(subject))])
+    await node.services.keyring.destroy_subject_keys("default", [SubjectId(UUID(subject))])
     found = await show(node, request)
     assert found["details"] is None
     assert [(each["move"], each["note"]) for each in found["history"]] == [

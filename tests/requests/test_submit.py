@@ -9,7 +9,7 @@ import pytest
 
 from tests.requests.submitting import DEFAULT, kept, show, submit, submitted, verified
 from tests.vaults import problem, without_ids
-from vault.access.callers import the_person
+from vault.access.callers import data_subject_caller
 from vault.errors import Denied
 from vault.ids import SubjectId
 from vault.merging.merge import unite
@@ -206,25 +206,25 @@ async def test_looking_for_people_by_requests_is_metered_like_a_search(sqlite_pl
 
 async def test_a_person_submits_in_a_session_of_their_own(node, clock):
     subject = SubjectId(UUID(await node.create()))
-    caller = the_person(DEFAULT, "me-1")
+    caller = data_subject_caller(DEFAULT, "me-1")
     stale = Verification("session", "single", clock.now())
-    access = await submit_request(node.house, caller, Asked("access"), subject=subject, verification=stale)
+    access = await submit_request(node.services, caller, Asked("access"), subject=subject, verification=stale)
     assert access.state == "approved"
-    erasure = await submit_request(node.house, caller, Asked("erasure"), subject=subject, verification=stale)
+    erasure = await submit_request(node.services, caller, Asked("erasure"), subject=subject, verification=stale)
     assert erasure.state == "received"  # nothing that cannot be undone on a session that is not fresh
     fresh = Verification("session", "fresh", clock.now())
-    again = await submit_request(node.house, caller, Asked("erasure"), subject=subject, verification=fresh)
+    again = await submit_request(node.services, caller, Asked("erasure"), subject=subject, verification=fresh)
     assert (again.state, again.duplicate_of) == ("in_review", erasure.id)
     for how in ({"subject": subject}, {"identity": {"email": "ada@example.org"}, "verification": fresh}):
         with pytest.raises(Denied):
-            await submit_request(node.house, caller, Asked("access"), **how)
+            await submit_request(node.services, caller, Asked("access"), **how)
 
 
 async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = await node.caller("support")
     fresh = Verification("session", "fresh", clock.now())
-    made = await submit_request(node.house, caller, Asked("access"), subject=subject, verification=fresh)
+    made = await submit_request(node.services, caller, Asked("access"), subject=subject, verification=fresh)
     assert made.state == "received"
 
 
@@ -244,7 +244,7 @@ async def test_who_was_merged_is_found_under_their_new_id(node):
     other = await node.create({"name": "A. Lovelace", "email": "al@example.org"}, external_ids={"shop": "2"})
     caller = await node.caller("dpo")
     await unite(
-        node.house, caller, survivor=SubjectId(UUID(ada)), duplicate=SubjectId(UUID(other)), evidence="both hers"
+        node.services, caller, survivor=SubjectId(UUID(ada)), duplicate=SubjectId(UUID(other)), evidence="both hers"
     )
     made = await submit(node, kind="access", identity={"external_id": {"shop": "2"}})
     assert (await show(node, made.json()["id"]))["subject"] == ada

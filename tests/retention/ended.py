@@ -11,8 +11,8 @@ from sqlalchemy import select, update
 from tests.policy.folders import shipped
 from tests.support import FixedClock
 from tests.vaults import ADA
-from vault.consent.state import Standing, pack
-from vault.crypto.seal import place as sealed_at
+from vault.consent.state import ConsentState, pack
+from vault.crypto.seal import record_aad as sealed_at
 from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.policy.policy_set import PolicySet
@@ -66,57 +66,57 @@ class Desk:
     async def at(
         cls, node, clock, policy_set=None, roles=("sales", "support", "fulfilment", "finance", "analytics", "dpo")
     ):
-        await apply_policies(node.house, DEFAULT_TENANT, policy_set or policies())
+        await apply_policies(node.services, DEFAULT_TENANT, policy_set or policies())
         return cls(node, clock, {role: await node.caller(role) for role in roles})
 
     @property
-    def house(self):
-        return self.node.house
+    def services(self):
+        return self.node.services
 
     def on(self, day: date, hour: int = 0, minute: int = 0) -> None:
         self.clock.advance(seconds=(at(day, hour, minute) - self.clock.now()).total_seconds())
 
     async def person(self, **more) -> SubjectId:
         how = {"profile": ADA | more, "external_ids": {}, "purpose": "order-fulfilment"}
-        return (await create_subject(self.house, self.callers["sales"], **how)).id
+        return (await create_subject(self.services, self.callers["sales"], **how)).id
 
     async def bought(self, subject, day: date, order: str = "A-1", **more) -> None:
         fields = {"order": order, "amount": "1.00", "currency": "EUR"}
         how = {"fields": fields, "purpose": "order-fulfilment", "occurred_at": at(day, 9), **more}
-        await append_record(self.house, self.callers["sales"], subject, "purchase", **how)
+        await append_record(self.services, self.callers["sales"], subject, "purchase", **how)
 
     async def read(self, role, purpose, fields, *subjects):
         """What one person, or each of several, is shown and refused."""
         asked = {"subjects": subjects, "fields": fields, "purpose": purpose}
-        answer = await read_fields(self.house, self.callers[role], **asked)
+        answer = await read_fields(self.services, self.callers[role], **asked)
         told = [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in answer.results]
         return told[0] if len(told) == 1 else told
 
     async def list(self, role, purpose, fields, subject):
         how = {"fields": fields, "purpose": purpose}
-        page = await list_records(self.house, self.callers[role], subject, "purchase", **how)
+        page = await list_records(self.services, self.callers[role], subject, "purchase", **how)
         return [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in page.records]
 
     async def find(self, role, purpose, match, fields=()):
-        answer = await find_subjects(self.house, self.callers[role], match=match, fields=fields, purpose=purpose)
+        answer = await find_subjects(self.services, self.callers[role], match=match, fields=fields, purpose=purpose)
         return [each.subject for each in answer.results], [codes(each.denied) for each in answer.results]
 
     async def explain(self, role, purpose, fields, subject):
-        told = await explain(self.house, self.callers[role], fields=fields, purpose=purpose, subject=subject)
+        told = await explain(self.services, self.callers[role], fields=fields, purpose=purpose, subject=subject)
         return {asked: (each.allowed, each.step, each.code) for asked, each in told.fields.items()}
 
     async def hold(self, subject, *holds) -> None:
         """Mark holds on the person's row."""
-        async with self.house.data.transaction() as connection:
-            marked = pack(Standing(holds=holds))
+        async with self.services.data.transaction() as connection:
+            marked = pack(ConsentState(holds=holds))
             await connection.execute(update(SUBJECT).where(SUBJECT.c.id == subject).values(standing=marked))
 
     async def reseal(self, subject, change, collection="profile") -> None:
         """Write a record's body anew: ``change(values, seal)`` makes the new values from the old."""
-        async with self.house.data.transaction() as connection:
+        async with self.services.data.transaction() as connection:
             wanted = (RECORD.c.subject_id == subject) & (RECORD.c.collection == collection)
             row = (await connection.execute(select(RECORD).where(wanted))).one()
-            keys = (await self.house.keyring.subject_keys(DEFAULT_TENANT, [subject]))[subject]
+            keys = (await self.services.keyring.subject_keys(DEFAULT_TENANT, [subject]))[subject]
             where = sealed_at(DEFAULT_TENANT, subject, collection, row.id)
             body = change(unpack(row.body), lambda name, plain: keys.seal(name, plain, where))
             packed = body if isinstance(body, bytes) else pack_body(body, row.occurred_at)

@@ -27,7 +27,7 @@ SAID = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing
 
 async def clocks(node, subject) -> Clocks:
     subject = SubjectId(UUID(str(subject)))
-    return (await clocks_of(node.house.data, DEFAULT_TENANT, [subject])).get(subject, Clocks())
+    return (await clocks_of(node.services.data, DEFAULT_TENANT, [subject])).get(subject, Clocks())
 
 
 async def newest(node, subject):
@@ -41,7 +41,7 @@ async def due(node, subject):
 
 def stored(node, moment):
     """Write a moment as it lies in the database."""
-    return to_microseconds(moment) if node.house.data.dialect == "sqlite" else moment
+    return to_microseconds(moment) if node.services.data.dialect == "sqlite" else moment
 
 
 async def put_off(node):
@@ -50,7 +50,7 @@ async def put_off(node):
 
 
 async def row_of(node, subject, collection, record):
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         where = SubjectId(UUID(str(subject))), collection, RecordId(UUID(str(record)))
         return await locked_record(connection, DEFAULT_TENANT, *where)
 
@@ -121,9 +121,9 @@ async def test_many_clocks_are_moved_by_one_call(node):
     whom = [SubjectId(UUID(int=number)) for number in range(1, 2001)]
     for day in (700_000, 699_000, 700_001):
         moments = {(subject, "record:purchase"): at_day(day + index % 2) for index, subject in enumerate(whom)}
-        async with node.house.data.transaction() as connection:
+        async with node.services.data.transaction() as connection:
             await move_clocks(connection, DEFAULT_TENANT, moments)
-    found = await clocks_of(node.house.data, DEFAULT_TENANT, whom)
+    found = await clocks_of(node.services.data, DEFAULT_TENANT, whom)
     assert [found[subject].newest["purchase"] for subject in whom] == [700_001, 700_002] * 1000
 
 
@@ -137,7 +137,7 @@ async def test_a_merge_joins_the_clocks_of_both(node):
     assert (await node.post("dpo", "/v1/subjects:merge", body)).status_code == 201
     assert await newest(node, survivor) == {"purchase": date(2025, 3, 4), "interaction": TODAY}
     assert await newest(node, duplicate) == {}
-    assert await due(node, survivor) == node.house.clock.now()
+    assert await due(node, survivor) == node.services.clock.now()
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ async def test_a_merge_joins_the_clocks_of_both(node):
 )
 async def test_a_contract_that_runs_is_not_ended_by_the_end_of_the_others(sqlite_node, mine, theirs, running, ended):
     node, whom = sqlite_node, [SubjectId(UUID(int=number)) for number in (1, 2)]
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         for subject, events in zip(whom, (mine, theirs), strict=True):
             moments = {(subject, f"event:{event}"): at_day(day) for event, day in events.items()}
             await move_clocks(connection, DEFAULT_TENANT, moments)
@@ -191,8 +191,8 @@ async def _import_consent(node, subject):
 
 
 async def _repair(node, subject):
-    async with node.house.data.transaction() as connection:
-        await repair(node.house, connection, DEFAULT_TENANT, SubjectId(UUID(subject)))
+    async with node.services.data.transaction() as connection:
+        await repair(node.services, connection, DEFAULT_TENANT, SubjectId(UUID(subject)))
 
 
 WRITES = {

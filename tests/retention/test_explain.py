@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from tests.erasure.people import buy, somebody
 from tests.vaults import problem
-from vault.access.callers import at_the_console
+from vault.access.callers import operator_caller
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.retention.explain import why
 from vault.retention.review_store import Ended, open_reviews
@@ -83,7 +83,7 @@ async def test_a_consent_taken_back_is_told_with_the_day(node):
     path = f"/v1/subjects/{subject}/consents"
     assert (await node.post("support", path, {**body, "decision": "given"})).status_code == 201
     assert (await only(node, subject, "preferences"))["until"] == "2027-03-05"  # a prospect's year
-    node.house.clock.advance(days=20)
+    node.services.clock.advance(days=20)
     assert (await node.post("support", path, {**body, "decision": "withdrawn"})).status_code == 201
     found = await only(node, subject, "preferences")
 
@@ -119,16 +119,16 @@ async def test_a_view_that_takes_the_place_of_a_value_is_told_before_it_does(nod
 
 async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
     subject = SubjectId(UUID(await node.create()))
-    node.house.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
+    node.services.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
 
     async def at_the_end():
-        (found,) = (await why(node.house, at_the_console(DEFAULT_TENANT), subject, "email")).values
+        (found,) = (await why(node.services, operator_caller(DEFAULT_TENANT), subject, "email")).values
         return found
 
     assert (await at_the_end()).state == "over"
     ended = Ended((subject, "profile", subject), "email", "review", date(2029, 3, 5))
-    async with node.house.data.transaction() as connection:
-        await open_reviews(connection, DEFAULT_TENANT, [ended], node.house.clock.now())
+    async with node.services.data.transaction() as connection:
+        await open_reviews(connection, DEFAULT_TENANT, [ended], node.services.clock.now())
     found = await at_the_end()
     assert (found.state, found.review.kind, found.review.state) == ("in-review", "review", "open")
 

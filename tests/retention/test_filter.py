@@ -13,7 +13,7 @@ from tests.policy.folders import shipped
 from tests.retention.ended import policies
 from vault.catalogue.model import CLEAR
 from vault.consent.legal_ground import may_object, purpose_ground
-from vault.consent.state import PurposeStanding, Standing
+from vault.consent.state import ConsentState, PurposeStanding
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import ends_of, schedule_of
@@ -73,7 +73,7 @@ def standings(draw, policy_set, purpose):
                 objected_at=to_microseconds(TODAY - draw(days_ago) * DAY),
             )
             told[name] = draw(st.sampled_from([given_now, over]))
-    return Standing(told)
+    return ConsentState(told)
 
 
 @st.composite

@@ -32,8 +32,8 @@ def over(subject, *fields, kind="review", collection="profile", record=None):
 
 
 async def opened(node, ended):
-    async with node.house.data.transaction() as connection:
-        await open_reviews(connection, DEFAULT_TENANT, ended, node.house.clock.now())
+    async with node.services.data.transaction() as connection:
+        await open_reviews(connection, DEFAULT_TENANT, ended, node.services.clock.now())
 
 
 async def listed(node, state="open", **params):
@@ -47,7 +47,7 @@ async def decide(node, review, body, role="dpo", **how):
 
 
 async def due_at(node, subject):
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         wanted = select(RECORD.c.due_at).where(RECORD.c.subject_id == UUID(subject), RECORD.c.collection == "profile")
         return (await connection.execute(wanted)).scalar_one()
 
@@ -83,7 +83,7 @@ async def test_keeping_lasts_until_its_day_and_is_looked_at_again(node, clock):
     assert (await listed(node))["reviews"] == []
     assert [each["id"] for each in (await listed(node, "decided"))["reviews"]] == [review["id"]]
     place = over(ada, "name")[0].place
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         days = await kept_days(connection, DEFAULT_TENANT, [UUID(ada)])
         found = (await reviews_in(connection, DEFAULT_TENANT, [UUID(ada)]))[place]["name"]
     last = date(2026, 6, 30).toordinal()
@@ -102,7 +102,7 @@ async def test_the_last_decision_counts(node):
     await opened(node, over(ada, "name"))
     (review,) = (await listed(node))["reviews"]
     assert (await decide(node, review["id"], {"decision": "erase"})).json()["state"] == "erase"
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         assert await kept_days(connection, DEFAULT_TENANT, [UUID(ada)]) == {}
     assert (await decide(node, review["id"], KEEP)).json()["state"] == "keep"
     told = (await decide(node, review["id"], {"decision": "erase"})).json()
@@ -155,7 +155,7 @@ async def test_reviews_go_with_their_values_and_move_with_their_records(node):
     sale = new_id()
     of_sale = over(ada, "amount", "order", collection="purchase", record=sale)
     await opened(node, [*over(ada, "name", "email"), *of_sale, *over(charles, "name")])
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await close_reviews(connection, DEFAULT_TENANT, [(of_sale[0].place, ["order"])])
         await move_reviews(connection, DEFAULT_TENANT, of=UUID(ada), to=UUID(charles))
         found = await reviews_in(connection, DEFAULT_TENANT, [UUID(ada), UUID(charles)])

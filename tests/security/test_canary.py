@@ -73,7 +73,7 @@ def _cut(field, value):
 
 async def _spread(node) -> list[str]:
     """Send the canary to every place that takes anything; returns what the refused requests were answered."""
-    catalogue = node.house.policies.active("default").policy_set.catalogue
+    catalogue = node.services.policies.active("default").policy_set.catalogue
     sent = {"Idempotency-Key": f"{WORD}-1"}
     body = {"profile": {"name": WORD}, "external_ids": {"shop": WORD}, "purpose": "order-fulfilment"}
     made = await node.post("sales", "/v1/subjects", body, headers=sent)
@@ -132,7 +132,7 @@ async def _say(node, subject):
         assert answer.status_code == 201, answer.text
         assert not found_in(answer.content)
         if path == "restriction:announce":
-            node.house.clock.advance(days=3)
+            node.services.clock.advance(days=3)
         if path == "objections":
             decided = {"decision": "overruled", "reason": words}
             answer = await node.post("dpo", f"{one}/objections/{answer.json()['id']}:decide", decided)
@@ -250,17 +250,17 @@ async def _refused(node, subject) -> list[str]:
 
 async def _broken(node, subject) -> str:
     """Have our own code fail with a value in its hands, and in the words of its error."""
-    real = node.house.subjects.find
+    real = node.services.subjects.find
 
     async def fail(*_args):
         raise ValueError(f"cannot handle {WORD}")
 
-    node.house.subjects.find = fail
+    node.services.subjects.find = fail
     answers = [
         await node.read("support", subject, ["name"], "customer-support"),
         await node.call("support", "GET", f"/v1/subjects/{subject}"),
     ]
-    node.house.subjects.find = real
+    node.services.subjects.find = real
     assert {each.status_code for each in answers} == {500}
     assert {each.json()["code"] for each in answers} == {"internal-error"}
     return "".join(each.text for each in answers)

@@ -137,7 +137,7 @@ async def test_many_who_wait_for_a_locked_log_wait_no_longer_than_one(sqlite_pla
 async def test_a_file_that_is_gone(sqlite_place, clock, file):
     async with sqlite_place.node(clock, **QUICK) as node:
         subject = await _warm(node)
-        node.house.keyring.clear()
+        node.services.keyring.clear()
         (sqlite_place.folder / file).rename(sqlite_place.folder / "moved")
         read = await node.read("support", subject, ["name"], "customer-support")
         assert problem(read, 503, read.json()["code"])["code"] in {"unavailable", "audit-unavailable"}
@@ -197,8 +197,8 @@ async def test_postgresql_hangs_on_the_log(postgres_place, clock, postgres_uri):
 async def test_an_entry_that_does_not_have_its_form_stops_the_answer(sqlite_node):
     """Should a bug of ours put what is not on the list into an entry, nothing is shown either."""
     subject = await sqlite_node.create()
-    made = sqlite_node.house.ledger.entry
-    sqlite_node.house.ledger.entry = lambda **facts: made(**{**facts, "code": "Not A Code"})
+    made = sqlite_node.services.audit_log.entry
+    sqlite_node.services.audit_log.entry = lambda **facts: made(**{**facts, "code": "Not A Code"})
     answer = await sqlite_node.read("support", subject, ["name"], "customer-support")
     problem(answer, 500, "audit-entry-refused")
     assert not any(secret in answer.text for secret in SECRETS)
@@ -206,7 +206,7 @@ async def test_an_entry_that_does_not_have_its_form_stops_the_answer(sqlite_node
 
 async def test_a_commit_whose_end_is_unknown_keeps_the_keys(node):
     """The database may have committed a new customer and gone before it said so: the keys must outlive that."""
-    real = node.house.data.transaction
+    real = node.services.data.transaction
 
     @asynccontextmanager
     async def committed_but_not_told():
@@ -225,9 +225,9 @@ async def test_a_commit_whose_end_is_unknown_keeps_the_keys(node):
         begun += 1
         return committed_but_not_told() if begun == 2 else real()
 
-    node.house.data.transaction = transactions
+    node.services.data.transaction = transactions
     answer = await node.post("sales", "/v1/subjects", body, headers=headers)
-    node.house.data.transaction = real
+    node.services.data.transaction = real
     assert answer.status_code == 503, answer.text
     again = await node.post("sales", "/v1/subjects", body, headers=headers)
     assert again.status_code == 201

@@ -183,7 +183,7 @@ def _send(server, role, method, path, body, **headers):
 
 
 def test_any_value_for_any_field(server):
-    catalogue = server.node.house.policies.active("default").policy_set.catalogue
+    catalogue = server.node.services.policies.active("default").policy_set.catalogue
     profile = [name for name, field in catalogue.collections["profile"].fields.items() if not field.system]
     many = {each.name: list(each.fields) for each in catalogue.collections.values() if each.many}
     one = f"/v1/subjects/{server.subject}"
@@ -226,7 +226,7 @@ def test_any_value_for_any_field(server):
 
 
 def test_any_value_to_search_for(server):
-    catalogue = server.node.house.policies.active("default").policy_set.catalogue
+    catalogue = server.node.services.policies.active("default").policy_set.catalogue
     names = [field.whole for field in catalogue.fields()] + ["email", "phone", "name", "email.masked", "shoe"]
 
     @MANY

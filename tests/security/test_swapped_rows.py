@@ -112,7 +112,7 @@ async def test_a_person_moved_to_another_tenant(node):
     problem(await node.read("support", ada, ["name"], "customer-support", tenant=OTHER), 404, "subject-not-found")
     # With the key's row moved as well, the other tenant's key does not open it.
     await node.sql("UPDATE data_key SET tenant_id = :to WHERE subject_id = :id", to=OTHER, id=UUID(ada), keystore=True)
-    node.house.keyring.clear()
+    node.services.keyring.clear()
     answer = await node.read("support", ada, ["name"], "customer-support", tenant=OTHER)
     problem(answer, 500, "cannot-open")
     assert "Ada" not in answer.text
@@ -125,7 +125,7 @@ async def test_a_key_moved_to_another_person(two):
     await node.sql(
         "UPDATE data_key SET subject_id = :to WHERE subject_id = :id", id=UUID(ada), to=UUID(charles), keystore=True
     )
-    node.house.keyring.clear()
+    node.services.keyring.clear()
     answer = await node.read("support", charles, ["name"], "customer-support")
     problem(answer, 500, "cannot-open")
     assert (await node.entries())[-1].code == "cannot-open"

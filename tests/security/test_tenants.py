@@ -220,11 +220,11 @@ async def test_what_is_imported_is_about_ones_own_people(node, theirs):
 
 async def test_a_notice_of_another_tenant_is_not_there(node):
     text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
-    await apply_policies(node.house, "default", PolicySet.load(shipped() | {"notices/marketing@4.md": text}))
-    digest = node.house.policies.active("default").policy_set.notices.version("marketing@4").digest
+    await apply_policies(node.services, "default", PolicySet.load(shipped() | {"notices/marketing@4.md": text}))
+    digest = node.services.policies.active("default").policy_set.notices.version("marketing@4").digest
     assert (await node.call("dpo", "GET", f"/v1/notices/{digest}")).status_code == 200
     problem(await node.call("dpo", "GET", f"/v1/notices/{digest}", tenant=OTHER), 404, "notice-not-found")
-    await apply_policies(node.house, "default", PolicySet.load(shipped()))  # kept for ever, and for its tenant alone
+    await apply_policies(node.services, "default", PolicySet.load(shipped()))  # kept for ever, and for its tenant alone
     assert (await node.call("dpo", "GET", f"/v1/notices/{digest}")).status_code == 200
     problem(await node.call("dpo", "GET", f"/v1/notices/{digest}", tenant=OTHER), 404, "notice-not-found")
     assert "marketing@4" not in (await node.call("dpo", "GET", "/v1/notices", tenant=OTHER)).json()["notices"]
@@ -308,9 +308,9 @@ async def test_an_idempotency_key_is_its_principals_own(node):
 
 async def test_each_tenant_has_its_own_policies(node, tmp_path):
     one, two = await node.create(), await node.create(tenant=OTHER)
-    files = dict(node.house.policies.active(OTHER).policy_set.files)
+    files = dict(node.services.policies.active(OTHER).policy_set.files)
     files["policy.csv"] += "p, support, acme, email.clear, read, customer-support, allow\n"
-    await apply_policies(node.house, OTHER, PolicySet.load(files))
+    await apply_policies(node.services, OTHER, PolicySet.load(files))
     seen = await node.read("support", two, ["email"], "customer-support", tenant=OTHER)
     assert seen.json()["fields"] == {"email": "ada@example.org"}
     assert (await node.read("support", one, ["email"], "customer-support")).status_code == 403
@@ -324,9 +324,9 @@ async def test_each_tenant_has_its_own_policies(node, tmp_path):
 
 async def test_a_rule_for_another_tenant_counts_for_nobody_else(node):
     one = await node.create()
-    files = dict(node.house.policies.active("default").policy_set.files)
+    files = dict(node.services.policies.active("default").policy_set.files)
     files["policy.csv"] += "p, support, acme, email.clear, read, customer-support, allow\n"
-    await apply_policies(node.house, "default", PolicySet.load(files))
+    await apply_policies(node.services, "default", PolicySet.load(files))
     assert (await node.read("support", one, ["email"], "customer-support")).status_code == 403
 
 

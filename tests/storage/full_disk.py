@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 
 from tests.storage.conftest import make_tables
 from tests.storage.tables import ALL, THING, thing
-from vault.audit.log import Ledger
+from vault.audit.log import AuditLog
 from vault.audit.tables import ENTRY, AuditEntry
 from vault.clock import Clock
 from vault.errors import Unavailable
@@ -46,7 +46,7 @@ async def main(path):
     await make_tables(database)
     async with database.transaction() as connection:
         await connection.run_sync(AuditEntry.metadata.create_all)
-    ledger = Ledger(database, Clock(), deadline=2)
+    ledger = AuditLog(database, Clock(), deadline=2)
 
     async def append():
         await database.append({THING: [thing("t", new_id(), blob=bytes(20_000))]})

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.crypto.seal import SubjectKeys, place
+from vault.crypto.seal import SubjectKeys, record_aad
 from vault.errors import CannotOpen
 from vault.ids import new_id
 from vault.storage.columns import to_microseconds
@@ -29,7 +29,7 @@ from vault.subjects.record_body import (
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
 SUBJECT = new_id()
-PLACE = place("default", SUBJECT, "profile", SUBJECT)
+PLACE = record_aad("default", SUBJECT, "profile", SUBJECT)
 names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)
 moments = st.none() | st.integers(0, 2**52)
 stored = st.builds(
@@ -88,7 +88,7 @@ def test_each_value_is_sealed_on_its_own_at_its_own_place(keys):
         with pytest.raises(CannotOpen):
             keys.open(name, body[other].sealed, PLACE)
     with pytest.raises(CannotOpen):
-        keys.open("email", body["email"].sealed, place("default", SUBJECT, "profile", new_id()))
+        keys.open("email", body["email"].sealed, record_aad("default", SUBJECT, "profile", new_id()))
 
 
 def test_the_origin_is_kept_with_each_value(keys):

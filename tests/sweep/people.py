@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.erasure.people import buy, keys_of, rows_of, somebody, state_of
 from tests.vaults import ADA
 from vault.catalogue.types import decode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.ids import DEFAULT_TENANT
 from vault.policy.policy_set import PolicySet
 from vault.subjects.record_body import unpack
@@ -28,7 +28,7 @@ START = date(2026, 3, 5)
 
 async def swept(node, **how):
     """Sweep, as fast as it goes; returns what it counted."""
-    run = await sweep(node.house, DEFAULT_TENANT, pace=unpaced(), **how)
+    run = await sweep(node.services, DEFAULT_TENANT, pace=unpaced(), **how)
     assert run is not None
     assert run.finished_at is not None
     return run.counts
@@ -59,13 +59,13 @@ def go_to(clock, day: date, hour: int = 0) -> None:
 async def there(node, subject) -> dict[str, list]:
     """Open all that there is of somebody, past all doors: by collection and name in the body."""
     whom = UUID(str(subject))
-    node.house.keyring.evict(DEFAULT_TENANT, whom)
-    keys = (await node.house.keyring.subject_keys(DEFAULT_TENANT, [whom])).get(whom)
-    async with node.house.data.reading() as connection:
+    node.services.keyring.evict(DEFAULT_TENANT, whom)
+    keys = (await node.services.keyring.subject_keys(DEFAULT_TENANT, [whom])).get(whom)
+    async with node.services.data.reading() as connection:
         rows = (await connection.execute(select(RECORD).where(RECORD.c.subject_id == whom))).all()
     found: dict[str, list] = {}
     for row in rows:
-        where = place(DEFAULT_TENANT, whom, row.collection, row.id)
+        where = record_aad(DEFAULT_TENANT, whom, row.collection, row.id)
         for name, stored in unpack(row.body).items():
             value = decode(keys.open(name, stored.sealed, where))
             found.setdefault(f"{row.collection}.{name}", []).append(value)
@@ -74,11 +74,11 @@ async def there(node, subject) -> dict[str, list]:
 
 async def put_in_force(node, *changes) -> None:
     """Put the shipped policies in force with changes in retention.toml."""
-    files = dict(node.house.policies.active(DEFAULT_TENANT).policy_set.files)
+    files = dict(node.services.policies.active(DEFAULT_TENANT).policy_set.files)
     for old, new in changes:
         assert old in files["retention.toml"], old
         files["retention.toml"] = files["retention.toml"].replace(old, new)
-    await node.house.policies.apply(DEFAULT_TENANT, PolicySet.load(files), "test")
+    await node.services.policies.apply(DEFAULT_TENANT, PolicySet.load(files), "test")
 
 
 async def sweeps_on_record(node):

@@ -11,7 +11,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.consent.state import Held, PurposeStanding, Standing, pack
+from vault.consent.state import ConsentState, Held, PurposeStanding, pack
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import day_of, ends_of, values_of
@@ -91,9 +91,9 @@ def people(draw):
         if row.collection != "profile":
             newest[row.collection] = max(newest.get(row.collection, 0), row.occurred_at.date().toordinal())
     events = {name: draw(DAYS).toordinal() for name in draw(st.lists(st.sampled_from(EVENTS), unique=True))}
-    standing = pack(Standing(purposes=said, holds=holds))
+    standing = pack(ConsentState(purposes=said, holds=holds))
     row = SimpleNamespace(id=WHOM, state="active", created_at=moment(FIRST), standing=standing)
-    return Person(row, rows, Clocks(newest, events)), Standing(purposes=said, holds=holds)
+    return Person(row, rows, Clocks(newest, events)), ConsentState(purposes=said, holds=holds)
 
 
 @settings(max_examples=60)

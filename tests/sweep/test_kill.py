@@ -32,14 +32,14 @@ async def prepare(node, number, clock):
     )
     over = await node.create({"name": "Bob"}, external_ids={"shop": f"bob-{number}"})
     clock.advance(seconds=(NOW - clock.now()).total_seconds())
-    run = await lay_down(node.house, DEFAULT_TENANT)
+    run = await lay_down(node.services, DEFAULT_TENANT)
     return in_books, over, Killable(node.place, SWEEP, run.id, moment=NOW, also=INSIDE)
 
 
 async def resumed(node, clock, job):
     """Go on here, once the process that died has been silent for long enough."""
     clock.advance(seconds=SILENT.total_seconds() + 1)
-    assert await sweep_step(node.house, DEFAULT_TENANT, job.id) is None
+    assert await sweep_step(node.services, DEFAULT_TENANT, job.id) is None
 
 
 async def working(node, living, until: asyncio.Event) -> list[str]:
@@ -88,7 +88,7 @@ async def check_ended(node, in_books, over, job):
     assert (await state_of(node, over), await keys_of(node, over)) == ("erased", [])
     told = [each for each in await node.entries() if each.action == "sweep" and each.target == job.id]
     assert sorted(each.code for each in told) == ["erased", "person-erased"]
-    async with node.house.data.reading() as connection:
+    async with node.services.data.reading() as connection:
         run = await find_sweep(connection, DEFAULT_TENANT, job.id)
     assert run.finished_at is not None
     assert (run.counts.whole, run.counts.erased) == (1, 4)  # a name and a number of one, two addresses of the other

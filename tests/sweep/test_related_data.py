@@ -92,15 +92,15 @@ async def test_what_comes_in_during_a_sweep_is_neither_lost_nor_swept(node, cloc
 
 async def test_an_erasure_that_somebody_asks_for_waits_for_a_sweep_and_does_not_take_its_place(node, clock, subject):
     request = await ask(node, subject)
-    now = node.house.clock.now()
+    now = node.services.clock.now()
     cut_off = Erasure(
         id=UUID(int=7), request=None, subject=UUID(subject), state="taken", started_at=now, changed_at=now,
         key_version=1, facts=Facts(cause=RETENTION),
     )  # fmt: skip
-    async with node.house.data.transaction() as connection:
+    async with node.services.data.transaction() as connection:
         await add_swept(connection, DEFAULT_TENANT, [cut_off])
-    assert await begin_erasure(node.house, DEFAULT_TENANT, request) is not None
+    assert await begin_erasure(node.services, DEFAULT_TENANT, request) is not None
     counts = await swept(node)  # it ends what was cut off, and leaves alone who has asked
     assert (counts.waiting, counts.erased) == (1, 0)
-    assert await begin_erasure(node.house, DEFAULT_TENANT, request) is None
+    assert await begin_erasure(node.services, DEFAULT_TENANT, request) is None
     assert await state_of(node, subject) == "active"

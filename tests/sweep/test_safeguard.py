@@ -32,7 +32,7 @@ async def many(node, count=FEW + 1):
 
 
 async def tried(node, **how):
-    return await sweep(node.house, DEFAULT_TENANT, pace=unpaced(), **how)
+    return await sweep(node.services, DEFAULT_TENANT, pace=unpaced(), **how)
 
 
 async def failures(node):
@@ -48,18 +48,18 @@ async def test_periods_shortened_by_mistake_take_nothing_before_it_is_confirmed(
     people = await many(node)
     await swept(node)
     clock.advance(days=30)
-    earlier = node.house.policies.active(DEFAULT_TENANT).policy_set
+    earlier = node.services.policies.active(DEFAULT_TENANT).policy_set
     await put_in_force(node, *MISTAKE)
     run = await tried(node)
     assert (run.state, run.check.people, run.check.of) == ("to-confirm", len(people), len(people))
     assert (run.counts.people, run.counts.erased) == (0, 0)
-    assert await sweep_step(node.house, DEFAULT_TENANT, run.id) == HELD_UP
-    await begin_sweeps(node.house)  # the hourly one waits too
+    assert await sweep_step(node.services, DEFAULT_TENANT, run.id) == HELD_UP
+    await begin_sweeps(node.services)  # the hourly one waits too
     assert (await tried(node)).id == run.id
     assert await failures(node) == ["to-confirm"]  # a day
     assert "profile.email" in await there(node, people[0])
 
-    await node.house.policies.apply(DEFAULT_TENANT, earlier, "test")  # it is mended: there is nothing to confirm
+    await node.services.policies.apply(DEFAULT_TENANT, earlier, "test")  # it is mended: there is nothing to confirm
     counts = await swept(node)
     assert (counts.people, counts.erased) == (len(people), 0)
     assert "profile.email" in await there(node, people[0])
@@ -94,14 +94,14 @@ async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, cl
     await swept(node)
     clock.advance(days=30)
     await put_in_force(node, *MISTAKE)
-    confirmed = await lay_down(node.house, DEFAULT_TENANT)
+    confirmed = await lay_down(node.services, DEFAULT_TENANT)
     real, seen = act.act, []
 
-    async def then_change(house, tenant, run, found, note):
+    async def then_change(services, tenant, run, found, note):
         if not seen:
             seen.append(run)
             await put_in_force(node, ('keep = "P3D"', 'keep = "P2D"'))
-        await real(house, tenant, run, found, note)
+        await real(services, tenant, run, found, note)
 
     from vault.sweep import run as running
 
@@ -118,10 +118,10 @@ async def test_policies_that_another_node_has_just_put_in_force_count_at_once(pl
     subject = await node.create({"name": "Ada"})
     await swept(node)
     clock.advance(days=365 * 4)
-    files = dict(node.house.policies.active(DEFAULT_TENANT).policy_set.files)
+    files = dict(node.services.policies.active(DEFAULT_TENANT).policy_set.files)
     longer = files["retention.toml"].replace(SHORT[0], SHORT[0].replace("P3Y", "P9Y"))
     async with place.node(clock) as other:
-        await other.house.policies.apply(
+        await other.services.policies.apply(
             DEFAULT_TENANT, PolicySet.load(files | {"retention.toml": longer}), "another node"
         )
     counts = await swept(node)

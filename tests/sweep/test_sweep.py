@@ -26,7 +26,7 @@ from tests.sweep.people import (
     unpaced,
     write_to,
 )
-from vault.consent.state import Held, Standing, pack
+from vault.consent.state import ConsentState, Held, pack
 from vault.subjects.blind_index import digests
 from vault.sweep import apply as act
 from vault.sweep.query import sweep
@@ -78,8 +78,8 @@ async def test_of_a_value_a_view_may_take_its_place_and_goes_in_its_turn(node, c
 async def test_nobody_is_found_by_what_is_gone_and_everybody_by_what_stays(node, clock):
     profile = {"name": "Ada Lovelace", "email": "ada@example.org"}
     subject = await somebody(node, profile=profile, bought=[LATELY])
-    fields = node.house.policies.active(DEFAULT_TENANT).policy_set.catalogue.collections["profile"].fields
-    keys = await node.house.keyring.index_keys(DEFAULT_TENANT)
+    fields = node.services.policies.active(DEFAULT_TENANT).policy_set.catalogue.collections["profile"].fields
+    keys = await node.services.keyring.index_keys(DEFAULT_TENANT)
     led = {name: set(digests(keys, fields[name], value)) for name, value in profile.items()}
     assert set().union(*led.values()) < await leads(node, subject)
     clock.advance(days=365 * 4)
@@ -130,7 +130,7 @@ async def test_a_record_of_which_nothing_is_left_goes_and_the_person_stays(node,
 
 async def test_what_a_hold_covers_stays_until_it_is_lifted(node, clock):
     subject = await node.create({"name": "Ada", "email": "ada@example.org"})
-    held = pack(Standing(holds=(Held(hold=b"h" * 16, purpose="legal-claims", names=("profile.email",)),)))
+    held = pack(ConsentState(holds=(Held(hold=b"h" * 16, purpose="legal-claims", names=("profile.email",)),)))
     await node.sql("UPDATE subject SET standing = :held WHERE id = :id", held=held, id=UUID(subject))
     clock.advance(days=365 * 4)
     assert (await swept(node)).erased == 1
@@ -152,7 +152,7 @@ async def test_what_waits_for_a_decision_stays_and_goes_when_somebody_says_so(no
     ((state,),) = await node.sql("SELECT state FROM retention_review")
     assert state == "open"
     keep = (clock.now().date() + timedelta(days=10)).isoformat()
-    await node.sql("UPDATE retention_review SET state = 'keep', keep_until = :keep", keep=keep)
+    await node.sql("UPDATE retention_review SET state = 'keep', keep_until = :keep", on_commit=keep)
     clock.advance(days=366 * 2)
     assert (await swept(node)).reviews == 1  # its time is up: somebody has to decide once more
     await node.sql("UPDATE retention_review SET state = 'erase'")
@@ -233,7 +233,7 @@ async def test_what_comes_in_makes_a_person_due_again(node, clock):
 async def test_of_two_sweeps_at_once_one_runs_and_nothing_happens_twice(node, clock):
     people = [await node.create({"name": f"Ada {number}"}) for number in range(6)]
     clock.advance(days=365 * 4)
-    runs = await asyncio.gather(*(sweep(node.house, DEFAULT_TENANT, pace=unpaced()) for _ in range(3)))
+    runs = await asyncio.gather(*(sweep(node.services, DEFAULT_TENANT, pace=unpaced()) for _ in range(3)))
     assert len([each for each in runs if each is not None]) == 1
     assert {await state_of(node, each) for each in people} == {"erased"}
     assert len(await sweeps_on_record(node)) == 6
@@ -244,17 +244,17 @@ async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(n
     clock.advance(days=365 * 4)
     real, others = act.act, []
 
-    async def slow(house, tenant, run, found, note):
+    async def slow(services, tenant, run, found, note):
         if not others:
             clock.advance(seconds=SILENT.total_seconds() + 1)
-            async with house.data.reading() as connection:
+            async with services.data.reading() as connection:
                 under_way = await sweep_under_way(connection, tenant)
             others.append(None)
-            others[0] = await run_sweep(house, tenant, under_way.id, unpaced())
-        await real(house, tenant, run, found, note)
+            others[0] = await run_sweep(services, tenant, under_way.id, unpaced())
+        await real(services, tenant, run, found, note)
 
     monkeypatch.setattr("vault.sweep.run.act", slow)
-    assert await sweep(node.house, DEFAULT_TENANT, pace=unpaced()) is None
+    assert await sweep(node.services, DEFAULT_TENANT, pace=unpaced()) is None
     assert others[0].counts.whole == 3
     assert {await state_of(node, each) for each in people} == {"erased"}
     assert len(await sweeps_on_record(node)) == 3

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from vault.audit.entry import Action, Entry
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
 
@@ -27,7 +27,7 @@ SUBJECT_NOT_FOUND = Refusal(
 
 
 async def decide(
-    house: House,
+    services: Services,
     caller: Caller,
     action: Action,
     purpose: str,
@@ -47,7 +47,7 @@ async def decide(
         InvalidInput: the purpose or a field does not exist; that is on the audit log before it is raised.
     """
     principal = caller.principal
-    decisions = house.policies.active(principal.tenant).decisions
+    decisions = services.policies.active(principal.tenant).decisions
     names = tuple(fields)
     kept = decisions.kept(principal.roles, purpose, names, verb)
     if kept is not None:
@@ -56,16 +56,16 @@ async def decide(
         return await decisions.decide(principal.roles, purpose, names, verb, at=at)
     except InvalidInput as error:
         code = error.faults[0].code if error.faults else error.code
-        made = entry(house, caller, action=action, decision="failed", code=code)
-        await house.ledger.append(made)
+        made = audit_entry(services, caller, action=action, decision="failed", code=code)
+        await services.audit_log.append(made)
         error.audit = str(made.id)
         raise
 
 
-def entry(house: House, caller: Caller, **facts: Any) -> Entry:
+def audit_entry(services: Services, caller: Caller, **facts: Any) -> Entry:
     """Make an audit entry of the caller's."""
     principal = caller.principal
-    return house.ledger.entry(
+    return services.audit_log.entry(
         tenant=principal.tenant,
         principal=principal.id,
         principal_name=principal.name,
@@ -86,7 +86,7 @@ def refused_codes(decision: Decision, refused: Mapping[str, Refusal]) -> dict[st
 
 
 async def require_all(
-    house: House,
+    services: Services,
     caller: Caller,
     decision: Decision,
     action: Action,
@@ -96,8 +96,6 @@ async def require_all(
     """Refuse the whole of a write or search unless every field is granted and nothing else stands against it.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         decision: what the policies say.
         action: what the audit log calls it.
         lacking: why the legal ground does not hold; none where it does, or where that is found out later.
@@ -111,8 +109,8 @@ async def require_all(
         refused = dict.fromkeys(decision.asked, lacking)
     if not refused:
         return
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action=action,
         decision="denied",
@@ -122,11 +120,13 @@ async def require_all(
         policy=decision.policy_version,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(made.id))
 
 
-async def require_right(house: House, caller: Caller, resource: str, verb: str, *, audited_as: Action) -> None:
+async def require_permission(
+    services: Services, caller: Caller, resource: str, verb: str, *, audit_action: Action
+) -> None:
     """Go on only where a role of the caller's has a right on a resource of the vault itself.
 
     The command line is asked for none: whoever uses it holds the vault's folder and its root key.
@@ -136,18 +136,18 @@ async def require_right(house: House, caller: Caller, resource: str, verb: str, 
     """
     if caller.principal.id == OPERATOR:
         return
-    active = house.policies.active(caller.tenant)
+    active = services.policies.active(caller.tenant)
     verdict = active.decisions.may(caller.principal.roles, resource, verb)
     if verdict.granted:
         return
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
-        action=audited_as,
+        action=audit_action,
         decision="denied",
         code=verdict.code,
         rule=verdict.rule,
         policy=active.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     raise Denied(verdict.detail, code=verdict.code, audit=str(made.id))

@@ -19,12 +19,12 @@ THE_PERSON: Final = UUID("00000000-0000-7000-8000-000000000004")
 """Stands on the audit log for people who act for themselves; who they are, their pseudonym says."""
 
 
-def by_itself(tenant: TenantId, request_id: str = "job") -> Caller:
+def system_caller(tenant: TenantId, request_id: str = "job") -> Caller:
     """Make the caller that a job is."""
     return Caller(Principal(PrincipalId(JOBS), tenant, "vault", "app", ()), request_id)
 
 
-def the_person(tenant: TenantId, request_id: str) -> Caller:
+def data_subject_caller(tenant: TenantId, request_id: str) -> Caller:
     """Make the caller that a person is about their own data; has no right by any role."""
     return Caller(Principal(PrincipalId(THE_PERSON), tenant, "the-person", "app", ()), request_id)
 
@@ -33,7 +33,7 @@ OPERATOR = UUID("00000000-0000-7000-8000-000000000001")
 """Stands on the audit log for whoever works at the command line."""
 
 
-def at_the_console(tenant: TenantId = DEFAULT_TENANT) -> Caller:
+def operator_caller(tenant: TenantId = DEFAULT_TENANT) -> Caller:
     """Make the caller that the command line is."""
     principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
     return Caller(principal, "command-line")

@@ -14,7 +14,7 @@ from sqlalchemy import Column, LargeBinary, SmallInteger, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field
 
-from vault.access.recording import note_failure
+from vault.access.recording import record_failure
 from vault.errors import Conflict, InvalidInput, VaultError
 from vault.storage.columns import DataTable, Id, Moment
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
 
 from sqlalchemy import String
 
@@ -59,8 +59,8 @@ class Answered(NamedTuple):
 class Once:
     """One call under an idempotency key; made by :func:`begin`, handed to the operation, which keeps its answer."""
 
-    def __init__(self, house: House, tenant: str, principal: UUID, key_digest: bytes) -> None:
-        self._house = house
+    def __init__(self, services: Services, tenant: str, principal: UUID, key_digest: bytes) -> None:
+        self._services = services
         self._where = (
             CALL.c.tenant_id == tenant,
             CALL.c.principal_id == principal,
@@ -73,15 +73,16 @@ class Once:
 
     async def give_up(self) -> None:
         """Free the key: the call failed and changed nothing, so it may be tried again."""
-        async with self._house.data.transaction() as connection:
+        async with self._services.data.transaction() as connection:
             await connection.execute(delete(CALL).where(*self._where, CALL.c.status.is_(None)))
 
 
-async def begin(house: House, caller: Caller, key: str, route: str, body: bytes, *, action: Action) -> Once | Answered:
+async def begin(
+    services: Services, caller: Caller, key: str, route: str, body: bytes, *, action: Action
+) -> Once | Answered:
     """Begin a call under a key, or find that it has been answered.
 
     Args:
-        house: the rooms.
         caller: whose key it is.
         key: the caller's own, 1 to 200 printable characters.
         route: method and path.
@@ -93,20 +94,20 @@ async def begin(house: House, caller: Caller, key: str, route: str, body: bytes,
         Conflict: the same call is under way.
     """
     try:
-        return await _begin(house, caller, key, route, body)
+        return await _begin(services, caller, key, route, body)
     except VaultError as error:
-        await note_failure(house, caller, action, error)
+        await record_failure(services, caller, action, error)
         raise
 
 
-async def _begin(house: House, caller: Caller, key: str, route: str, body: bytes) -> Once | Answered:
+async def _begin(services: Services, caller: Caller, key: str, route: str, body: bytes) -> Once | Answered:
     if not 1 <= len(key) <= LONGEST_KEY or not key.isprintable():
         raise InvalidInput("an idempotency key has 1 to 200 printable characters", code="invalid-idempotency-key")
-    tokens = await house.keyring.token_key(caller.tenant)
+    tokens = await services.keyring.token_key(caller.tenant)
     key_digest = tokens.digest("idempotency-key", key.encode())
     call_digest = tokens.digest("idempotency-call", route.encode() + b"\0" + body)
-    once = Once(house, caller.tenant, caller.principal.id, key_digest)
-    now = house.clock.now()
+    once = Once(services, caller.tenant, caller.principal.id, key_digest)
+    now = services.clock.now()
     row = {
         "tenant_id": caller.tenant,
         "principal_id": caller.principal.id,
@@ -115,18 +116,18 @@ async def _begin(house: House, caller: Caller, key: str, route: str, body: bytes
         "started_at": now,
     }
     try:
-        async with house.data.transaction() as connection:
+        async with services.data.transaction() as connection:
             await connection.execute(_stale(once, now))
             await connection.execute(insert(CALL), [row])
     except IntegrityError:
-        return await _earlier(house, once, call_digest)
+        return await _earlier(services, once, call_digest)
     return once
 
 
-async def forget_old(house: House) -> int:
+async def forget_old(services: Services) -> int:
     """Delete what was kept for longer than a day; returns how many."""
-    async with house.data.transaction() as connection:
-        gone = await connection.execute(delete(CALL).where(CALL.c.started_at < house.clock.now() - KEPT_FOR))
+    async with services.data.transaction() as connection:
+        gone = await connection.execute(delete(CALL).where(CALL.c.started_at < services.clock.now() - KEPT_FOR))
     return gone.rowcount
 
 
@@ -135,8 +136,8 @@ def _stale(once: Once, now: datetime) -> Any:
     return delete(CALL).where(*once._where, died | (CALL.c.started_at < now - KEPT_FOR))  # noqa: SLF001 - its own module
 
 
-async def _earlier(house: House, once: Once, call_digest: bytes) -> Answered:
-    async with house.data.reading() as connection:
+async def _earlier(services: Services, once: Once, call_digest: bytes) -> Answered:
+    async with services.data.reading() as connection:
         statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*once._where)  # noqa: SLF001 - as above
         row = (await connection.execute(statement)).one_or_none()
     if row is not None and row.call_digest != call_digest:

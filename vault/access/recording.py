@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.access.authorization import entry
+from vault.access.authorization import audit_entry
 from vault.errors import Conflict, TooMany, Unavailable, VaultError
 from vault.ids import Pseudonym, RecordId, SubjectId  # noqa: TC001 - aliases below are made of them at run time
 
@@ -21,18 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from vault.audit.entry import Action, Entry
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.decision import Decision
 
 
 Operation = TypeVar("Operation", bound="Callable[..., Coroutine[Any, Any, Any]]")
 
 
-async def note_failure(house: House, caller: Caller, action: Action, error: Exception, **facts: object) -> None:
+async def record_failure(services: Services, caller: Caller, action: Action, error: Exception, **facts: object) -> None:
     """Write down that a request failed, unless the error's entry is there already.
 
     Args:
-        house: the rooms.
         caller: who asked.
         action: what was asked for.
         error: why it failed; it learns which entry tells of it.
@@ -41,8 +40,8 @@ async def note_failure(house: House, caller: Caller, action: Action, error: Exce
     if not _is_worth_noting(error) or getattr(error, "audit", None) is not None:
         return
     code = error.code if isinstance(error, VaultError) else "internal-error"
-    made = entry(house, caller, **{"action": action, "decision": "failed", "code": code, **facts})
-    await house.ledger.append(made)
+    made = audit_entry(services, caller, **{"action": action, "decision": "failed", "code": code, **facts})
+    await services.audit_log.append(made)
     if isinstance(error, VaultError):
         error.audit = str(made.id)
 
@@ -58,7 +57,7 @@ def _is_worth_noting(error: Exception) -> bool:
     return not isinstance(error, Unavailable)
 
 
-def on_record(action: Action) -> Callable[[Operation], Operation]:
+def audited(action: Action) -> Callable[[Operation], Operation]:
     """Make an operation of which no failure goes unrecorded.
 
     Args:
@@ -67,11 +66,11 @@ def on_record(action: Action) -> Callable[[Operation], Operation]:
 
     def recorded(operation: Operation) -> Operation:
         @wraps(operation)
-        async def run(house: House, caller: Caller, *args: Any, **kwargs: Any) -> Any:
+        async def run(services: Services, caller: Caller, *args: Any, **kwargs: Any) -> Any:
             try:
-                return await operation(house, caller, *args, **kwargs)
+                return await operation(services, caller, *args, **kwargs)
             except Exception as error:
-                await note_failure(house, caller, action, error)
+                await record_failure(services, caller, action, error)
                 raise
 
         return cast("Operation", run)
@@ -87,16 +86,16 @@ class Written(NamedTuple):
     created: bool
 
 
-Keep = Callable[[AsyncConnection, Any], Awaitable[None]]
+SaveResponse = Callable[[AsyncConnection, Any], Awaitable[None]]
 """Called with the open transaction and what the write will answer; see :mod:`vault.access.idempotency`."""
 
 
 def write_entry(
-    house: House, caller: Caller, action: Action, granted: Decision, pseudonym: Pseudonym | None, **facts: object
+    services: Services, caller: Caller, action: Action, granted: Decision, pseudonym: Pseudonym | None, **facts: object
 ) -> Entry:
     """Make the audit entry of a write that the policies granted."""
-    return entry(
-        house,
+    return audit_entry(
+        services,
         caller,
         **{
             "action": action,
@@ -112,7 +111,7 @@ def write_entry(
 
 @asynccontextmanager
 async def writing(
-    house: House,
+    services: Services,
     caller: Caller,
     action: Action,
     decision: Decision,
@@ -124,7 +123,6 @@ async def writing(
     """Open the one transaction of a write; its audit entry is part of it, and a failed write is on the log too.
 
     Args:
-        house: the rooms.
         caller: who writes.
         action: what the audit log calls it.
         decision: what granted it.
@@ -134,24 +132,31 @@ async def writing(
         facts: more for the entry.
     """
     try:
-        async with house.data.transaction() as connection:
+        async with services.data.transaction() as connection:
             yield connection
-            await house.ledger.append_in(connection, [write_entry(house, caller, action, decision, pseudonym, **facts)])
+            await services.audit_log.append_in(
+                connection, [write_entry(services, caller, action, decision, pseudonym, **facts)]
+            )
     except IntegrityError:
         if taken is None:
             raise
-        await _note(house, caller, action, decision, pseudonym, taken)
+        await _note(services, caller, action, decision, pseudonym, taken)
         raise taken from None
     except VaultError as error:
-        await _note(house, caller, action, decision, pseudonym, error)
+        await _note(services, caller, action, decision, pseudonym, error)
         raise
 
 
 async def _note(
-    house: House, caller: Caller, action: Action, decision: Decision, pseudonym: Pseudonym | None, error: VaultError
+    services: Services,
+    caller: Caller,
+    action: Action,
+    decision: Decision,
+    pseudonym: Pseudonym | None,
+    error: VaultError,
 ) -> None:
-    await note_failure(
-        house,
+    await record_failure(
+        services,
         caller,
         action,
         error,

@@ -13,7 +13,7 @@ from vault.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from vault.clock import Clock
-    from vault.context import House
+    from vault.context import Services
     from vault.principals.principal import Principal
 
 
@@ -27,9 +27,9 @@ class SignIns:
     failures are counted, and the next entry says how many it stands for.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._minute = Minute(house.clock)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._minute = RateWindow(services.clock)
 
     async def sign_in(self, bearer: str | None, request_id: str) -> Caller:
         """Return the caller that a bearer stands for.
@@ -39,7 +39,7 @@ class SignIns:
             Unavailable: nobody can tell, or a failure cannot be written down.
         """
         if bearer is not None:
-            kept = self._house.principals.kept(bearer)
+            kept = self._services.principals.kept(bearer)
             if kept is not None:
                 return Caller(kept, request_id)
         try:
@@ -51,13 +51,13 @@ class SignIns:
     async def _authenticate(self, bearer: str | None) -> Principal:
         if bearer is None:
             raise NotAuthenticated("this door needs an API key or a token", hint="send it as `Authorization: Bearer …`")
-        return await self._house.principals.authenticate(bearer)
+        return await self._services.principals.authenticate(bearer)
 
     async def _record(self, request_id: str, error: NotAuthenticated) -> None:
         count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
-        made = self._house.ledger.entry(
+        made = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action="sign-in",
             decision="denied",
@@ -65,14 +65,14 @@ class SignIns:
             request=request_id,
             count=count,
         )
-        await self._house.ledger.append(made)
+        await self._services.audit_log.append(made)
 
 
 MOST_ENTRIES = 60
 """Entries on the audit log for refusals; the next one says how many it stands for."""
 
 
-class Minute:
+class RateWindow:
     """Counts what callers do of whom nobody knows who they are, so that none floods the database or the audit log.
 
     Args:

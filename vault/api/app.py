@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
 from vault.access.sign_in import SignIns
-from vault.api.responses import EVERYWHERE, refusals
+from vault.api.responses import EVERYWHERE, error_responses
 from vault.api.routes import (
     consent,
     erasure,
@@ -33,7 +33,7 @@ from vault.api.schemas import subjects as subject_bodies
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.metrics import Sizes
-from vault.http.middleware import Deadline, Porch
+from vault.http.middleware import Deadline, RequestMiddleware
 from vault.identity.sessions import People
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def create_app(vault: Vault) -> ASGIApp:
     """Make the application: the porch, the one hot route, and behind them everything else."""
     app = bare_app(vault)
     bounded = Deadline(app, seconds=vault.settings.request_deadline)
-    hot = read.HotRoute(bounded, vault.house, app.state.sign_ins)
-    return Porch(hot, largest=vault.settings.largest_body)
+    hot = read.HotRoute(bounded, vault.services, app.state.sign_ins)
+    return RequestMiddleware(hot, largest=vault.settings.largest_body)
 
 
 def bare_app(vault: Vault) -> FastAPI:
@@ -67,13 +67,13 @@ def bare_app(vault: Vault) -> FastAPI:
         redirect_slashes=False,  # a redirect would repeat the path
         routes=_routes(),
     )
-    app.state.house = vault.house
-    app.state.sign_ins = SignIns(vault.house)
-    app.state.confirmations = Confirmations(vault.house)
-    app.state.people = People(vault.house)
+    app.state.services = vault.services
+    app.state.sign_ins = SignIns(vault.services)
+    app.state.confirmations = Confirmations(vault.services)
+    app.state.people = People(vault.services)
     app.state.public_url = vault.settings.public_url
     app.state.ready = vault.ready
-    app.state.sizes = Sizes({"data-keys": vault.house.keyring.stats, "decisions": lambda: _decisions(vault)})
+    app.state.sizes = Sizes({"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
     # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
     app.add_api_route(read.PATH, operations.alive, methods=["POST"], include_in_schema=False)
@@ -108,13 +108,13 @@ def _routes() -> list[BaseRoute]:
         operations.router,
         operations.jobs_router,
     ):
-        router.include_router(each, responses={} if each is operations.router else refusals(*EVERYWHERE))
+        router.include_router(each, responses={} if each is operations.router else error_responses(*EVERYWHERE))
     return router.routes
 
 
 def _decisions(vault: Vault) -> dict[str, int]:
     total: dict[str, int] = {}
-    for active in vault.house.policies.all_active():
+    for active in vault.services.policies.all_active():
         for what, count in active.decisions.stats().items():
             total[what] = total.get(what, 0) + count
     return total
@@ -136,7 +136,7 @@ def _with_read(write: Any) -> Any:
         if read.PATH not in written["paths"]:
             written["components"]["schemas"] |= _schemas()
             described = read.described()
-            described["responses"] |= {str(status): text for status, text in refusals(*EVERYWHERE).items()}
+            described["responses"] |= {str(status): text for status, text in error_responses(*EVERYWHERE).items()}
             written["paths"] = {read.PATH: {"post": described}, **written["paths"]}
         return written
 

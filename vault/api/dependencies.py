@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
 from vault.access.idempotency import Answered, begin
-from vault.context import Caller, House
+from vault.context import Caller, Services
 from vault.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep, Written
+    from vault.access.recording import SaveResponse, Written
     from vault.access.sign_in import SignIns
     from vault.audit.entry import Action
 
@@ -53,14 +53,14 @@ def bearer_of(request: Request) -> str | None:
     return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 
 
-def house_of(request: Request) -> House:
+def services_of(request: Request) -> Services:
     """Return the rooms of the open vault."""
-    house: House = request.app.state.house
-    return house
+    services: Services = request.app.state.services
+    return services
 
 
-SignedIn = Annotated[Caller, Depends(signed_in)]
-Rooms = Annotated[House, Depends(house_of)]
+CallerDep = Annotated[Caller, Depends(signed_in)]
+ServicesDep = Annotated[Services, Depends(services_of)]
 
 
 def revision_of(if_match: str | None) -> int | None:
@@ -89,7 +89,7 @@ REPLAYED: Final = "Idempotent-Replayed"
 """The header of an answer that was kept."""
 
 
-class Told(NamedTuple):
+class StoredResponse(NamedTuple):
     """What a write is answered: the status, the body, and what of the body may be kept to be answered again."""
 
     status: int
@@ -102,25 +102,25 @@ class Told(NamedTuple):
         return msgspec.json.encode(self.body if self.kept is None else self.kept)
 
 
-def tell_written(written: Written) -> Told:
+def written_response(written: Written) -> StoredResponse:
     """Tell the id and revision of what was written."""
-    return Told(201 if written.created else 200, {"id": written.id, "revision": written.revision})
+    return StoredResponse(201 if written.created else 200, {"id": written.id, "revision": written.revision})
 
 
-async def once(
-    house: House,
+async def respond_once(
+    services: Services,
     caller: Caller,
     request: Request,
     key: str | None,
     action: Action,
-    run: Callable[[Keep | None], Awaitable[T]],
-    tell: Callable[[T], Told] = tell_written,  # type: ignore[assignment]
+    run: Callable[[SaveResponse | None], Awaitable[T]],
+    tell: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
 ) -> Response:
     """Run a write; under a key, only the first time, and answer every time what the first was answered."""
     if key is None:
         return _response(tell(await run(None)))
     route = f"{request.method} {request.url.path}"
-    call = await begin(house, caller, key, route, await request.body(), action=action)
+    call = await begin(services, caller, key, route, await request.body(), action=action)
     if isinstance(call, Answered):
         body = msgspec.json.decode(call.answer)
         headers = {**_tag(body), REPLAYED: "true"}
@@ -137,7 +137,7 @@ async def once(
         raise
 
 
-def _response(told: Told) -> Response:
+def _response(told: StoredResponse) -> Response:
     return Response(msgspec.json.encode(told.body), told.status, _tag(told.body), "application/json")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _encoder = msgspec.json.Encoder()
 
 
-def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write an answer."""
     return Response(_encoder.encode(body), status, headers, "application/json")
 
@@ -69,6 +69,6 @@ EVERYWHERE: Final = (401, 403, 404, 413, 422, 429, 500, 503)
 """What any operation may be answered; 404 too, where no policies are in force."""
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the refusals that a route may answer."""
     return {status: {"description": TEXTS[status], "content": {MEDIA_TYPE: {"schema": PROBLEM}}} for status in statuses}

@@ -78,7 +78,7 @@ class _Rows(NamedTuple):
         return (*self._at, self.subjects)
 
 
-class Ledger:
+class AuditLog:
     """The audit log of all tenants.
 
     Args:

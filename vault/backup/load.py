@@ -36,7 +36,7 @@ from vault.storage.query import native
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
-    from vault.backup.location import Backup
+    from vault.backup.location import BackupFolder
     from vault.backup.manifest import Kind
     from vault.backup.postgres_tools import PostgresTools
     from vault.crypto.providers import KeyProvider
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 
-async def load_database(backup: Backup, kind: Kind, provider: KeyProvider, url: str, tools: PostgresTools) -> Contents:
+async def load_database(
+    backup: BackupFolder, kind: Kind, provider: KeyProvider, url: str, tools: PostgresTools
+) -> Contents:
     """Bring one database of a backup back and see that it holds what the manifest says.
 
     Args:
@@ -211,7 +213,7 @@ _BESIDE: Final = ("", "-wal", "-shm", "-journal")
 _FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
-async def bring_back(backup: Backup, kind: Kind, provider: KeyProvider, url: str, tools: PostgresTools) -> None:
+async def bring_back(backup: BackupFolder, kind: Kind, provider: KeyProvider, url: str, tools: PostgresTools) -> None:
     """Bring the key store or the ledger back; raises what :func:`vault.backup.load.load_database` raises."""
     path = sqlite_path(url)
     if path is None:
@@ -223,7 +225,7 @@ async def bring_back(backup: Backup, kind: Kind, provider: KeyProvider, url: str
 
 
 async def bring_back_closed(
-    backup: Backup, provider: KeyProvider, url: str, tools: PostgresTools, *, table: str, row: Row
+    backup: BackupFolder, provider: KeyProvider, url: str, tools: PostgresTools, *, table: str, row: Row
 ) -> None:
     """Bring the main database back together with a row of a table of its own.
 
@@ -298,7 +300,7 @@ def sqlite_path(url: str) -> Path | None:
 
 
 async def _postgres(
-    backup: Backup, provider: KeyProvider, url: str, tools: PostgresTools, table: str, row: Row
+    backup: BackupFolder, provider: KeyProvider, url: str, tools: PostgresTools, table: str, row: Row
 ) -> None:
     """First all but the version, in one transaction of ``pg_restore``; then the version and the row, in another."""
     facts = backup.manifest.files["data"]
@@ -327,7 +329,7 @@ async def _postgres(
         raise _unavailable(error) from None
 
 
-def _restore_all_but_version(backup: Backup, provider: KeyProvider, url: str, tools: PostgresTools) -> None:
+def _restore_all_but_version(backup: BackupFolder, provider: KeyProvider, url: str, tools: PostgresTools) -> None:
     with open_part(backup, "data", provider) as opener:
         listed = tools.listing(url, opener)
     lines = [line for line in listed.splitlines() if f" TABLE DATA public {VERSION} " not in line]

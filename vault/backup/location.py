@@ -32,7 +32,7 @@ OURS: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
 """The name of a backup: whatever is called otherwise is somebody else's."""
 
 
-class Places(NamedTuple):
+class Locations(NamedTuple):
     """The three folders in which the parts of backups lie."""
 
     data: Path
@@ -40,7 +40,7 @@ class Places(NamedTuple):
     ledger: Path
 
 
-class Backup(NamedTuple):
+class BackupFolder(NamedTuple):
     """One backup: the folder of its data, the files of its key store and ledger (there or not), and its manifest."""
 
     folder: Path
@@ -57,13 +57,13 @@ class Backup(NamedTuple):
         return self.folder / f"{kind}{ENDING}"
 
 
-def places(to: Path, *, keys: Path | None = None, ledger: Path | None = None) -> Places:
+def places(to: Path, *, keys: Path | None = None, ledger: Path | None = None) -> Locations:
     """Say where the parts of the backups under a folder lie; the key store and the ledger may lie elsewhere.
 
     Raises:
         InvalidInput: two of the three are one folder: they are kept apart, and their files have the same names.
     """
-    where = Places(to / "data", keys or to / "keys", ledger or to / "ledger")
+    where = Locations(to / "data", keys or to / "keys", ledger or to / "ledger")
     if len({each.resolve() for each in where}) < len(where):
         raise InvalidInput(
             "data, key stores and ledgers need a folder each",
@@ -78,7 +78,9 @@ def name_of(backup: UUID, created_at: datetime) -> str:
     return f"{created_at:%Y%m%dT%H%M%SZ}-{backup.hex[:16]}"
 
 
-def find_backup(path: Path, provider: KeyProvider, *, keys: Path | None = None, ledger: Path | None = None) -> Backup:
+def find_backup(
+    path: Path, provider: KeyProvider, *, keys: Path | None = None, ledger: Path | None = None
+) -> BackupFolder:
     """Find a backup by the folder of its data, with its manifest read and checked; whether its files are there is not.
 
     Args:
@@ -95,10 +97,10 @@ def find_backup(path: Path, provider: KeyProvider, *, keys: Path | None = None, 
     folder = path.resolve()
     manifest = read_manifest(folder, provider)
     name, beside = name_of(manifest.id, manifest.created_at) + ENDING, folder.parent.parent
-    return Backup(folder, keys or beside / "keys" / name, ledger or beside / "ledger" / name, manifest)
+    return BackupFolder(folder, keys or beside / "keys" / name, ledger or beside / "ledger" / name, manifest)
 
 
-def find_all(where: Places, provider: KeyProvider) -> tuple[list[Backup], list[Path]]:
+def find_all(where: Locations, provider: KeyProvider) -> tuple[list[BackupFolder], list[Path]]:
     """List the backups in their folders, the newest first; and the folders that look like one and do not open.
 
     A copy of a backup under another name is among the latter: its key store and ledger are those of the first.
@@ -106,7 +108,7 @@ def find_all(where: Places, provider: KeyProvider) -> tuple[list[Backup], list[P
     Raises:
         Misconfigured: the folder cannot be read.
     """
-    found: list[Backup] = []
+    found: list[BackupFolder] = []
     unknown: list[Path] = []
     for folder in reversed(listed(where.data)):
         if not has_manifest(folder) or folder.name.endswith(PART):
@@ -120,7 +122,7 @@ def find_all(where: Places, provider: KeyProvider) -> tuple[list[Backup], list[P
         if folder.name != name or folder.is_symlink():
             unknown.append(folder)
             continue
-        found.append(Backup(folder, where.keys / f"{name}{ENDING}", where.ledger / f"{name}{ENDING}", manifest))
+        found.append(BackupFolder(folder, where.keys / f"{name}{ENDING}", where.ledger / f"{name}{ENDING}", manifest))
     found.sort(key=lambda each: each.manifest.created_at, reverse=True)
     return found, unknown
 

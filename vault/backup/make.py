@@ -27,10 +27,10 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.callers import at_the_console
-from vault.access.recording import note_failure
-from vault.backup.location import ENDING, PART, Backup, name_of
+from vault.access.authorization import audit_entry
+from vault.access.callers import operator_caller
+from vault.access.recording import record_failure
+from vault.backup.location import ENDING, PART, BackupFolder, name_of
 from vault.backup.manifest import DATABASES, NAME, FileFacts, Manifest, write_manifest
 from vault.backup.sealed_file import Sealing, being_made, cannot_write, publish, seal_file, sync_folder, write_file
 from vault.backup.snapshot import pinned
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from vault.backup.location import Places
+    from vault.backup.location import Locations
     from vault.backup.manifest import Kind
     from vault.backup.postgres_tools import PostgresTools
     from vault.backup.sealed_file import Written
     from vault.backup.snapshot import Contents, Snapshot
     from vault.catalogue.retention import Period
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.providers import KeyProvider
     from vault.storage.migrate import Which
 
@@ -73,12 +73,11 @@ class Source(NamedTuple):
 
 
 async def make_backup(
-    house: House, source: Source, where: Places, *, keys_for: Period, told: Callable[[str, int], None]
-) -> Backup:
+    services: Services, source: Source, where: Locations, *, keys_for: Period, told: Callable[[str, int], None]
+) -> BackupFolder:
     """Make a backup.
 
     Args:
-        house: the rooms.
         source: what it is made of.
         where: the folders that it goes to; made where they are not there.
         keys_for: how long its key store is meant to be kept.
@@ -90,20 +89,20 @@ async def make_backup(
         DatabaseDamaged: a database has a damaged page.
     """
     try:
-        return await _make(house, source, where, keys_for, told)
+        return await _make(services, source, where, keys_for, told)
     except Exception as error:
-        await note_failure(house, at_the_console(), "backup", error)
+        await record_failure(services, operator_caller(), "backup", error)
         raise
 
 
 async def _make(
-    house: House, source: Source, where: Places, keys_for: Period, told: Callable[[str, int], None]
-) -> Backup:
-    sealing = Sealing(source.provider, new_id(), house.clock.now())  # before the picture is taken
+    services: Services, source: Source, where: Locations, keys_for: Period, told: Callable[[str, int], None]
+) -> BackupFolder:
+    sealing = Sealing(source.provider, new_id(), services.clock.now())  # before the picture is taken
     work = _Work(where, name_of(sealing.id, sealing.created_at))
     try:
         work.lay_out()
-        newest = await house.tombstones.newest()  # also before: whatever is this old is in the picture
+        newest = await services.restore_ledger.newest()  # also before: whatever is this old is in the picture
         async with pinned(source.urls, source.tools) as snapshots:
             contents = {kind: await snapshots[kind].contents() for kind in DATABASES}
             written: dict[Kind, Written] = {}
@@ -116,26 +115,26 @@ async def _make(
             created_at=sealing.created_at,
             program=version("customer-data-vault"),
             root_reference=source.provider.reference,
-            tenants=[str(name) for name in await house.keyring.tenants()],
+            tenants=[str(name) for name in await services.keyring.tenants()],
             files=_facts(written, snapshots, contents),
             ledger_newest=newest,
             keys_expire_at=keys_for.after(sealing.created_at),
         )
         work.write_manifest(write_manifest(source.provider, manifest))
-        await note_backup(house, sealing.id, None)
+        await note_backup(services, sealing.id, None)
         work.publish()
     except BaseException:
         work.clear()
         raise
     finally:
         work.end()
-    return Backup(work.folder, work.path("keys"), work.path("ledger"), manifest)
+    return BackupFolder(work.folder, work.path("keys"), work.path("ledger"), manifest)
 
 
 class _Work:
     """The files of a backup that is being made: all under temporary names until the very end."""
 
-    def __init__(self, where: Places, name: str) -> None:
+    def __init__(self, where: Locations, name: str) -> None:
         self._where = where
         self._name = name
         self.folder = where.data / name
@@ -280,13 +279,12 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-async def note_backup(house: House, backup: UUID, code: str | None, *, decision: str = "allowed") -> None:
+async def note_backup(services: Services, backup: UUID, code: str | None, *, decision: str = "allowed") -> None:
     """Write down, for every tenant, that a backup was made, tried or thinned out; durable before it returns.
 
     One that was made is written on the ledger of tombstones too: by that a restore knows whose ledger it is.
 
     Args:
-        house: the rooms.
         backup: its id.
         code: ``verified``, ``pruned`` or ``keys-pruned``; none where it was made.
         decision: ``failed`` where a try did not succeed.
@@ -295,7 +293,9 @@ async def note_backup(house: House, backup: UUID, code: str | None, *, decision:
         Unavailable: the audit log, or for a backup that was made the ledger of tombstones, does not answer.
     """
     if code is None and decision == "allowed":
-        await house.tombstones.add_backup(backup, house.clock.now())
-    for tenant in await house.keyring.tenants():
-        made = entry(house, at_the_console(tenant), action="backup", decision=decision, target=backup, code=code)
-        await house.ledger.append(made)
+        await services.restore_ledger.add_backup(backup, services.clock.now())
+    for tenant in await services.keyring.tenants():
+        made = audit_entry(
+            services, operator_caller(tenant), action="backup", decision=decision, target=backup, code=code
+        )
+        await services.audit_log.append(made)

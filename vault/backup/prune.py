@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vault.backup.location import Backup, Places
+    from vault.backup.location import BackupFolder, Locations
     from vault.catalogue.retention import Period
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.providers import KeyProvider
 
 _ENDS: Final = (ENDING, f"{ENDING}{PART}", f".keys{ENDING}{PART}", f".ledger{ENDING}{PART}")
@@ -45,14 +45,15 @@ class Pruned(NamedTuple):
     unknown: list[str]
 
 
-async def prune(house: House, provider: KeyProvider, where: Places, *, keep_data: Period, keep_keys: Period) -> Pruned:
+async def prune(
+    services: Services, provider: KeyProvider, where: Locations, *, keep_data: Period, keep_keys: Period
+) -> Pruned:
     """Delete old backups, and the key stores of younger ones; the newest backup stays whatever its age.
 
     So does the newest that has its key store and ledger still, should the newest of all have lost them. What an
     unfinished backup left behind is taken away too, unless it is being made at this moment.
 
     Args:
-        house: the rooms.
         provider: holds the root key: no folder is deleted whose manifest is not genuine.
         where: the folders of the backups.
         keep_data: how long a backup is kept.
@@ -63,7 +64,7 @@ async def prune(house: House, provider: KeyProvider, where: Places, *, keep_data
         Misconfigured: something cannot be deleted; or the key stores lie elsewhere, and nothing is.
         Unavailable: the audit log does not answer; what it was to tell of next is not deleted.
     """
-    now = house.clock.now()
+    now = services.clock.now()
     if keep_keys.after(now) > keep_data.after(now):
         raise InvalidInput(
             "the key store would be kept longer than the data",
@@ -79,11 +80,11 @@ async def prune(house: House, provider: KeyProvider, where: Places, *, keep_data
         if backup is whole:
             continue
         if now > keep_data.after(made):
-            await note_backup(house, backup.manifest.id, "pruned")
+            await note_backup(services, backup.manifest.id, "pruned")
             _delete(backup, everything=True)
             pruned.backups.append(backup.folder.name)
         elif now > keep_keys.after(made) and backup.keys.exists():
-            await note_backup(house, backup.manifest.id, "keys-pruned")
+            await note_backup(services, backup.manifest.id, "keys-pruned")
             _delete(backup, everything=False)
             pruned.keys.append(backup.folder.name)
     pruned.leftovers.extend(_clear_leftovers(where))
@@ -91,7 +92,7 @@ async def prune(house: House, provider: KeyProvider, where: Places, *, keep_data
     return pruned
 
 
-def _require_keys(where: Places, found: Sequence[Backup]) -> None:
+def _require_keys(where: Locations, found: Sequence[BackupFolder]) -> None:
     """See that the key stores lie where they were said to: one always stays, and the others must not stay unseen."""
     if found and not any(each.keys.is_file() for each in found):
         raise Misconfigured(
@@ -100,11 +101,11 @@ def _require_keys(where: Places, found: Sequence[Backup]) -> None:
         )
 
 
-def _is_whole(backup: Backup) -> bool:
+def _is_whole(backup: BackupFolder) -> bool:
     return all(backup.file(kind).is_file() for kind in KINDS)
 
 
-def _delete(backup: Backup, *, everything: bool) -> None:
+def _delete(backup: BackupFolder, *, everything: bool) -> None:
     """Delete the keys first; and of the folder the manifest first, so that nobody takes the rest for a backup."""
     try:
         backup.keys.unlink(missing_ok=True)
@@ -119,7 +120,7 @@ def _delete(backup: Backup, *, everything: bool) -> None:
         raise cannot_delete(backup.folder, error) from None
 
 
-def _clear_leftovers(where: Places) -> list[str]:
+def _clear_leftovers(where: Locations) -> list[str]:
     """Take away unfinished backups: folders of ours without a manifest or their final name, and the files beside them.
 
     Nothing else is taken for one, whatever it is called: the folders may hold other things, and other vaults' backups.
@@ -144,7 +145,7 @@ def _clear_leftovers(where: Places) -> list[str]:
     return sorted({each.name for each in gone})
 
 
-def _strangers(where: Places) -> list[str]:
+def _strangers(where: Locations) -> list[str]:
     """Name key stores and ledgers of which there is no backup here: it was deleted by hand, or lies elsewhere."""
     there = {each.name.removesuffix(PART) for each in listed(where.data)}
     files = [*listed(where.keys), *listed(where.ledger)]

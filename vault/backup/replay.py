@@ -36,8 +36,8 @@ import msgspec
 from msgspec.structs import replace
 from sqlalchemy import delete, update
 
-from vault.access.authorization import entry
-from vault.access.callers import at_the_console
+from vault.access.authorization import audit_entry
+from vault.access.callers import operator_caller
 from vault.backup.gate import close_all, waiting, waiting_in
 from vault.catalogue.model import Scope
 from vault.consent.append import read_denial, stays_restricted
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
     from vault.backup.gate import Restore
     from vault.consent.event import Event
-    from vault.context import House
+    from vault.context import Services
     from vault.lifecycle.restore_ledger import Tombstone
     from vault.lifecycle.restore_lines import AccessLine, ErasureLine
 
@@ -121,7 +121,7 @@ def _tell_nobody(_what: str, _count: int) -> None:
     """Take no note."""
 
 
-async def replay(house: House, told: Callable[[str, int], None] = _tell_nobody) -> Replayed:
+async def replay(services: Services, told: Callable[[str, int], None] = _tell_nobody) -> Replayed:
     """Replay the ledger into a restored vault and open it.
 
     Args:
@@ -132,26 +132,28 @@ async def replay(house: House, told: Callable[[str, int], None] = _tell_nobody) 
         Misconfigured: the vault was not restored, or is replayed already.
         Unavailable: a database does not answer; begin again with ``cdv restore --continue``.
     """
-    restore = await waiting(house.data)
+    restore = await waiting(services.data)
     if restore is None:
         raise Misconfigured("there is no restore to be continued", hint="the vault is open: use it")
     counted = _Counted(told)
     if restore.facts.without_ledger is None:
-        await _carry_out(house, restore.backed_up_at - OVERLAP, counted)
+        await _carry_out(services, restore.backed_up_at - OVERLAP, counted)
     else:
-        await house.tombstones.add_backup(restore.backup, restore.backed_up_at)  # the copy was made before that line
-    await prove_again(house, counted.unproven, told)
-    for tenant in await house.keyring.tenants():
-        await sweep_again(house, tenant, told)
-    await _open(house, restore, counted.replayed())
+        await services.restore_ledger.add_backup(
+            restore.backup, restore.backed_up_at
+        )  # the copy was made before that line
+    await prove_again(services, counted.unproven, told)
+    for tenant in await services.keyring.tenants():
+        await sweep_again(services, tenant, told)
+    await _open(services, restore, counted.replayed())
     return counted.replayed()
 
 
-async def _carry_out(house: House, since: datetime, counted: _Counted) -> None:
-    known = set(await house.keyring.tenants())
-    joined = await _merges(house, since)
+async def _carry_out(services: Services, since: datetime, counted: _Counted) -> None:
+    known = set(await services.keyring.tenants())
+    joined = await _merges(services, since)
     said: list[Tombstone] = []
-    async for line in house.tombstones.since(since):
+    async for line in services.restore_ledger.since(since):
         if line.kind == "backup":
             continue
         counted.line()
@@ -159,23 +161,23 @@ async def _carry_out(house: House, since: datetime, counted: _Counted) -> None:
             counted.unknown += 1  # of a tenant that was added since the backup nothing is there
             continue
         if said and (line.kind != "consent" or line.tenant != said[0].tenant or len(said) >= AT_ONCE):
-            counted.denials += await _denied(house, joined, said)
+            counted.denials += await _denied(services, joined, said)
             said = []
         if line.kind == "consent":
             said.append(line)
         else:
-            await _done_again(house, joined, line, counted)
-    counted.denials += await _denied(house, joined, said)
+            await _done_again(services, joined, line, counted)
+    counted.denials += await _denied(services, joined, said)
 
 
-async def _done_again(house: House, joined: Joined, line: Tombstone, counted: _Counted) -> None:
+async def _done_again(services: Services, joined: Joined, line: Tombstone, counted: _Counted) -> None:
     if line.kind == "erasure":
-        await _erased(house, joined, line, counted)
+        await _erased(services, joined, line, counted)
     elif line.kind in {"hold", "hold-lifted"}:
-        await hold_again(house, line.tenant, line.body, joined)
+        await hold_again(services, line.tenant, line.body, joined)
         counted.holds += 1
     elif line.kind == "access":
-        counted.accesses += await bar_again(house, line.tenant, read_access(line.body))
+        counted.accesses += await bar_again(services, line.tenant, read_access(line.body))
     elif line.kind != "merge":
         raise Misconfigured(
             "the ledger of tombstones has lines of a kind that this program does not know",
@@ -183,17 +185,17 @@ async def _done_again(house: House, joined: Joined, line: Tombstone, counted: _C
         )
 
 
-async def _erased(house: House, joined: Joined, line: Tombstone, counted: _Counted) -> None:
+async def _erased(services: Services, joined: Joined, line: Tombstone, counted: _Counted) -> None:
     if line.subject is None:
         raise TypeError("an erasure is of somebody")
     erasure = read_erasure(line.body)
     whom = dict.fromkeys([*joined.of(line.tenant, line.subject), *erasure.aliases])
-    done = await erase_again(house, line.tenant, [SubjectId(each) for each in whom], erasure)
+    done = await erase_again(services, line.tenant, [SubjectId(each) for each in whom], erasure)
     counted.erasures += bool(done)
     counted.unproven += [(line.tenant, each) for each in done]
 
 
-async def _denied(house: House, joined: Joined, said: list[Tombstone]) -> int:
+async def _denied(services: Services, joined: Joined, said: list[Tombstone]) -> int:
     if not said:
         return 0
     events = [
@@ -202,45 +204,43 @@ async def _denied(house: House, joined: Joined, said: list[Tombstone]) -> int:
         if line.subject is not None
         for each in joined.of(line.tenant, line.subject)
     ]
-    return await deny_again(house, said[0].tenant, events)
+    return await deny_again(services, said[0].tenant, events)
 
 
-async def _merges(house: House, since: datetime) -> Joined:
+async def _merges(services: Services, since: datetime) -> Joined:
     joined = Joined()
-    async for line in house.tombstones.since(since):
+    async for line in services.restore_ledger.since(since):
         if line.kind == "merge" and line.subject is not None:
             joined.add(line.tenant, line.subject, read_merge(line.body).duplicate)
     return joined
 
 
-async def _open(house: House, restore: Restore, replayed: Replayed) -> None:
+async def _open(services: Services, restore: Restore, replayed: Replayed) -> None:
     """Open the gate; whoever does so second finds it open."""
-    tenants = await house.keyring.tenants() or [DEFAULT_TENANT]
+    tenants = await services.keyring.tenants() or [DEFAULT_TENANT]
     without = restore.facts.without_ledger is not None
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         if await waiting_in(connection) is None:
             return
-        await close_all(connection, house.clock.now())
+        await close_all(connection, services.clock.now())
         for table in (SUBJECT_SESSION, IDENTITY_CODE):  # who signed out since, or used a code, is not signed in again
             await connection.execute(delete(table))
         facts: dict[str, Any] = {"code": "without-ledger" if without else "replayed", "target": restore.backup}
         count = max(1, replayed.denials + replayed.erasures + replayed.holds + replayed.accesses)
         made = [
-            entry(house, at_the_console(each), action="restore", decision="allowed", count=count, **facts)
+            audit_entry(services, operator_caller(each), action="restore", decision="allowed", count=count, **facts)
             for each in tenants
         ]
-        await house.ledger.append_in(connection, made)
+        await services.audit_log.append_in(connection, made)
 
 
-async def bar_again(house: House, tenant: TenantId, line: AccessLine) -> bool:
+async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> bool:
     """Do what a line of an access tells of; of an app that came after the backup there is nothing to be taken.
 
     A backup that knows the audit entry of it knows all of it, and what was given back later too. Roles are only ever
     taken away: one that was given after the backup is given again by people.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         line: what was done.
 
     Returns:
@@ -249,40 +249,40 @@ async def bar_again(house: House, tenant: TenantId, line: AccessLine) -> bool:
     Raises:
         Unavailable: the database does not answer.
     """
-    if await house.ledger.has(tenant, line.entry):
+    if await services.audit_log.has(tenant, line.entry):
         return False
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         try:
-            changed = await _bar(house, connection, tenant, line)
+            changed = await _bar(services, connection, tenant, line)
         except NotFound:
             return False
         if changed:
-            made = entry(house, at_the_console(tenant), action=line.action, decision="allowed", target=line.target)
-            await house.ledger.append_in(connection, [made])
+            made = audit_entry(
+                services, operator_caller(tenant), action=line.action, decision="allowed", target=line.target
+            )
+            await services.audit_log.append_in(connection, [made])
     return changed
 
 
-async def _bar(house: House, connection: AsyncConnection, tenant: TenantId, line: AccessLine) -> bool:
+async def _bar(services: Services, connection: AsyncConnection, tenant: TenantId, line: AccessLine) -> bool:
     if line.action == "revoke-key":
-        return await house.principals.revoke_key(connection, tenant, KeyId(line.target))
+        return await services.principals.revoke_key(connection, tenant, KeyId(line.target))
     whom = PrincipalId(line.target)
-    principal = await house.principals.get(connection, tenant, whom)
+    principal = await services.principals.get(connection, tenant, whom)
     if line.action == "disable-principal":
-        await house.principals.disable(connection, tenant, whom)
+        await services.principals.disable(connection, tenant, whom)
         return principal.state != "disabled"
     left = [each for each in principal.roles if each not in line.roles]
-    await house.principals.set_roles(connection, tenant, whom, left)
+    await services.principals.set_roles(connection, tenant, whom, left)
     return len(left) < len(principal.roles)
 
 
-async def deny_again(house: House, tenant: TenantId, said: Sequence[tuple[SubjectId, Event]]) -> int:
+async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[SubjectId, Event]]) -> int:
     """Append events of one tenant that are missing in the restored ledger of consents, by one transaction.
 
     Where a person stands is then summed up anew from all of their events.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         said: who, and what; an event of somebody who was merged since is given for both.
 
     Returns:
@@ -294,30 +294,30 @@ async def deny_again(house: House, tenant: TenantId, said: Sequence[tuple[Subjec
     events: defaultdict[SubjectId, list[Event]] = defaultdict(list)
     for subject, event in said:
         events[subject].append(replace(event, subject=subject))
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         rows = await locked_subjects(connection, tenant, list(events))
-        there = await house.consents.events_of(connection, tenant, list(rows))
+        there = await services.consents.events_of(connection, tenant, list(rows))
         told: list[UUID] = []
         added = 0
         for subject, row in rows.items():
             known = there.get(subject, [])
             missing = _missing(known, events[subject])
             if missing and row.state not in GONE:
-                await _add(house, connection, tenant, row, known, missing)
+                await _add(services, connection, tenant, row, known, missing)
                 told.append(row.pseudonym)
                 added += len(missing)
         if added:
-            await mark_due(connection, tenant, list(rows), house.clock.now())
-            made = entry(
-                house,
-                at_the_console(tenant),
+            await mark_due(connection, tenant, list(rows), services.clock.now())
+            made = audit_entry(
+                services,
+                operator_caller(tenant),
                 action="restore",
                 decision="allowed",
                 code="denied-again",
                 subjects=tuple(told),
                 count=added,
             )
-            await house.ledger.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [made])
     return added
 
 
@@ -327,14 +327,14 @@ def _missing(known: Sequence[Event], events: Sequence[Event]) -> list[Event]:
 
 
 async def _add(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     row: Any,
     known: Sequence[Event],
     missing: Sequence[Event],
 ) -> None:
-    await house.consents.add(connection, tenant, missing)
+    await services.consents.add(connection, tenant, missing)
     before = unpack(row.standing)
     summed = fold(sorted([*known, *missing], key=lambda event: event.id))
     standing = replace(summed, holds=before.holds, kept_for=before.kept_for)
@@ -344,12 +344,10 @@ async def _add(
 LAST: Final = "done"
 
 
-async def erase_again(house: House, tenant: TenantId, whom: Sequence[SubjectId], line: ErasureLine) -> list[UUID]:
+async def erase_again(services: Services, tenant: TenantId, whom: Sequence[SubjectId], line: ErasureLine) -> list[UUID]:
     """Carry an erasure out again, down to the destruction of the keys; done already, it changes nothing.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         whom: the person, and those who had been merged into them: in the backup they may be people of their own.
         line: what was done.
 
@@ -362,22 +360,22 @@ async def erase_again(house: House, tenant: TenantId, whom: Sequence[SubjectId],
         Unavailable: a database does not answer.
     """
     unproven = []
-    before = await _find(house, tenant, line.erasure)
+    before = await _find(services, tenant, line.erasure)
     for number, subject in enumerate(whom):
         its = line.erasure if number == 0 else uuid5(line.erasure, str(subject))
-        if await _lay_down(house, tenant, subject, its, line):
+        if await _lay_down(services, tenant, subject, its, line):
             unproven.append(its)
-            await _take(house, tenant, its, line)
+            await _take(services, tenant, its, line)
     if line.scope == Scope():
-        await _destroy_stray_keys(house, tenant, whom)
+        await _destroy_stray_keys(services, tenant, whom)
     if before is None or before.state != LAST:  # else the backup has its tombstones, but for those who came back since
-        async with house.data.transaction() as connection:
-            await add_tombstones(connection, tenant, line.erasure, line.digests(), house.clock.now())
+        async with services.data.transaction() as connection:
+            await add_tombstones(connection, tenant, line.erasure, line.digests(), services.clock.now())
     return unproven
 
 
 async def prove_again(
-    house: House, erasures: Sequence[tuple[TenantId, UUID]], told: Callable[[str, int], None]
+    services: Services, erasures: Sequence[tuple[TenantId, UUID]], told: Callable[[str, int], None]
 ) -> None:
     """Clean the files, look that nothing is left, and sign the certificates: once for all erasures of a replay.
 
@@ -389,18 +387,18 @@ async def prove_again(
         return
     clean = False
     while not clean:
-        clean = await house.keyring.scrub() and await house.data.scrub(prove.TOUCHED)
+        clean = await services.keyring.scrub() and await services.data.scrub(prove.TOUCHED)
         await asyncio.sleep(0 if clean else prove.SOON)
     for number, (tenant, erasure) in enumerate(erasures, 1):
-        await prove.go_on(house, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
-        await _finish(house, tenant, erasure)
+        await prove.go_on(services, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
+        await _finish(services, tenant, erasure)
         told("proven", number)
 
 
-async def _lay_down(house: House, tenant: TenantId, subject: SubjectId, its: UUID, line: ErasureLine) -> bool:
+async def _lay_down(services: Services, tenant: TenantId, subject: SubjectId, its: UUID, line: ErasureLine) -> bool:
     """Lay an erasure down as it was; tells whether it has yet to come to its end."""
-    await _make_room(house, tenant, subject, its)
-    async with house.data.transaction() as connection:
+    await _make_room(services, tenant, subject, its)
+    async with services.data.transaction() as connection:
         await lock_requests(connection, tenant, subject)
         row = await locked_subject(connection, tenant, subject)
         earlier = await find_erasure(connection, tenant, its, lock=True)
@@ -414,16 +412,16 @@ async def _lay_down(house: House, tenant: TenantId, subject: SubjectId, its: UUI
             subject=subject,
             state="begun",
             started_at=line.started_at,
-            changed_at=house.clock.now(),
+            changed_at=services.clock.now(),
             facts=Facts(scope=line.scope, cause=line.cause, rests=line.rests, resumes=line.resumes),
         )
         await add_erasure(connection, tenant, laid)
         return True
 
 
-async def _make_room(house: House, tenant: TenantId, subject: SubjectId, its: UUID) -> None:
+async def _make_room(services: Services, tenant: TenantId, subject: SubjectId, its: UUID) -> None:
     """End another erasure of the same person that was under way in the backup; one that took nothing yet is dropped."""
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         earlier = await erasures_of(connection, tenant, subject)
         others = [each for each in earlier if each.id != its and each.finished_at is None]
         for each in others:
@@ -431,59 +429,57 @@ async def _make_room(house: House, tenant: TenantId, subject: SubjectId, its: UU
                 await drop_erasure(connection, tenant, each.id)
     for each in others:
         if each.facts.cause == RETENTION:
-            await end_erasures(house, tenant, [each])  # by a sweep: nothing is proven to anybody
+            await end_erasures(services, tenant, [each])  # by a sweep: nothing is proven to anybody
         elif each.state != "begun":
-            await _finish(house, tenant, each.id)
+            await _finish(services, tenant, each.id)
 
 
-async def _take(house: House, tenant: TenantId, its: UUID, line: ErasureLine) -> None:
-    erasure = await _find(house, tenant, its)
+async def _take(services: Services, tenant: TenantId, its: UUID, line: ErasureLine) -> None:
+    erasure = await _find(services, tenant, its)
     if erasure is not None and erasure.state == "begun":
         try:
             claims = [Claim(*each) for each in line.claims]
-            await take_away(house, tenant, erasure, replayed=claims, gone=line.gone)
+            await take_away(services, tenant, erasure, replayed=claims, gone=line.gone)
         except NotFound:  # there is nobody left of whom a part could go
-            async with house.data.transaction() as connection:
+            async with services.data.transaction() as connection:
                 await drop_erasure(connection, tenant, its)
-        erasure = await _find(house, tenant, its)
+        erasure = await _find(services, tenant, its)
     if erasure is not None and erasure.state == "taken":
-        await prove.destroy_keys(house, tenant, erasure)
+        await prove.destroy_keys(services, tenant, erasure)
 
 
-async def _finish(house: House, tenant: TenantId, its: UUID) -> None:
+async def _finish(services: Services, tenant: TenantId, its: UUID) -> None:
     """Bring an erasure that has taken away to its end."""
-    while (erasure := await _find(house, tenant, its)) is not None and erasure.state not in {"begun", LAST}:
+    while (erasure := await _find(services, tenant, its)) is not None and erasure.state not in {"begun", LAST}:
         seconds = None
         if erasure.state == "taken":
-            await prove.destroy_keys(house, tenant, erasure)
+            await prove.destroy_keys(services, tenant, erasure)
         elif erasure.state == "destroyed":
-            seconds = await prove.scrub(house, tenant, erasure)
+            seconds = await prove.scrub(services, tenant, erasure)
         elif erasure.state == "scrubbed":
-            seconds = await prove.look(house, tenant, erasure)
+            seconds = await prove.look(services, tenant, erasure)
         else:
-            await certify(house, tenant, erasure)
+            await certify(services, tenant, erasure)
         if seconds is not None:
             await asyncio.sleep(seconds)
 
 
-async def _destroy_stray_keys(house: House, tenant: TenantId, whom: Sequence[SubjectId]) -> None:
+async def _destroy_stray_keys(services: Services, tenant: TenantId, whom: Sequence[SubjectId]) -> None:
     """Destroy the keys of people of whom there is no row: a key is made durable before the person is."""
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         stray = [each for each in whom if await person(connection, tenant, each) is None]
-    await house.keyring.destroy_subject_keys(tenant, stray)
+    await services.keyring.destroy_subject_keys(tenant, stray)
 
 
-async def _find(house: House, tenant: TenantId, its: UUID) -> Erasure | None:
-    async with house.data.reading() as connection:
+async def _find(services: Services, tenant: TenantId, its: UUID) -> Erasure | None:
+    async with services.data.reading() as connection:
         return await find_erasure(connection, tenant, its)
 
 
-async def hold_again(house: House, tenant: TenantId, body: bytes, joined: Joined) -> None:
+async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: Joined) -> None:
     """Do what a line of a hold tells of; it covers those too who were merged since into whom it covers.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         body: of the line.
         joined: who was merged into whom since the backup.
 
@@ -496,31 +492,29 @@ async def hold_again(house: House, tenant: TenantId, body: bytes, joined: Joined
         return tuple(dict.fromkeys(other for each in people for other in joined.of(tenant, each)))
 
     line = replace(line, added=all_of(line.added), removed=all_of(line.removed))
-    await holds_lines.hold_again(house, tenant, msgspec.json.encode(line))
+    await holds_lines.hold_again(services, tenant, msgspec.json.encode(line))
 
 
 PER_MINUTE: Final = 10**9
 """Nobody works with a vault that is closed, so nobody has to be spared."""
 
 
-async def sweep_again(house: House, tenant: TenantId, told: Callable[[str, int], None]) -> None:
+async def sweep_again(services: Services, tenant: TenantId, told: Callable[[str, int], None]) -> None:
     """Take what has ended, of everybody who is due.
 
     Whoever was at a sweep when the backup was made is not any more.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         told: is told how many people were looked at.
 
     Raises:
         Unavailable: a database does not answer.
     """
     table = RETENTION_SWEEP
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         mine = (table.c.tenant_id == tenant, table.c.finished_at.is_(None))
         await connection.execute(update(table).where(*mine).values(runner=None))
     with suppress(NotFound):  # no policies are in force: nothing is known to have ended
         pace = Pace(PER_MINUTE, time.monotonic, asyncio.sleep)
         # Much may have been swept since the backup; should that have been a mistake, the backup is still there.
-        await sweep(house, tenant, watch=lambda run: told("swept", run.counts.people), pace=pace, confirm=True)
+        await sweep(services, tenant, watch=lambda run: told("swept", run.counts.people), pace=pace, confirm=True)

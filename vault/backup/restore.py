@@ -44,7 +44,7 @@ from vault.storage.migrate import is_current, knows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vault.backup.location import Backup
+    from vault.backup.location import BackupFolder
     from vault.backup.manifest import Kind
     from vault.backup.postgres_tools import PostgresTools
     from vault.crypto.providers import KeyProvider
@@ -85,7 +85,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     restored_at: datetime
     without_ledger: str | None = None
 
-    def opened(self, provider: KeyProvider) -> Backup:
+    def opened(self, provider: KeyProvider) -> BackupFolder:
         """Find the backup; raises what :func:`vault.backup.location.find_backup` raises."""
         return find_backup(Path(self.backup), provider, keys=Path(self.keys), ledger=Path(self.ledger))
 
@@ -99,7 +99,7 @@ class Target(NamedTuple):
     tools: PostgresTools
 
 
-def new_order(backup: Backup, settings: str, now: datetime, *, without_ledger: str | None) -> Order:
+def new_order(backup: BackupFolder, settings: str, now: datetime, *, without_ledger: str | None) -> Order:
     """Make the order of a restore.
 
     Raises:
@@ -138,7 +138,7 @@ def require_new_folder(folder: Path) -> None:
         )
 
 
-def settings_in(backup: Backup, provider: KeyProvider) -> str:
+def settings_in(backup: BackupFolder, provider: KeyProvider) -> str:
     """Read the ``cdv.toml`` that lies in a backup; raises what :func:`vault.backup.sealed_file.open_part` raises."""
     with _archive(backup, provider) as tar:
         try:
@@ -161,7 +161,9 @@ def adapted(settings: str, changes: Mapping[str, str]) -> str:
     return "\n".join([*made, *kept]) + "\n"
 
 
-async def check(backup: Backup, target: Target, *, without_ledger: bool, told: Callable[[str, int], None]) -> None:
+async def check(
+    backup: BackupFolder, target: Target, *, without_ledger: bool, told: Callable[[str, int], None]
+) -> None:
     """Find all that can be wrong, before anything is touched.
 
     Args:
@@ -186,7 +188,7 @@ async def check(backup: Backup, target: Target, *, without_ledger: bool, told: C
         await require_ledger(backup, target.urls["ledger"])
 
 
-async def require_ledger(backup: Backup, url: str) -> None:
+async def require_ledger(backup: BackupFolder, url: str) -> None:
     """See that the ledger of tombstones is there, and knows at least what it knew when the backup was made.
 
     Raises:
@@ -267,7 +269,7 @@ def _databases(*, without_ledger: bool) -> tuple[Which, ...]:
     return (*first, "data")
 
 
-def _require_known(backup: Backup) -> None:
+def _require_known(backup: BackupFolder) -> None:
     for kind in DATABASES:
         if not knows(kind, backup.manifest.files[kind].revision):
             raise Misconfigured(
@@ -276,7 +278,7 @@ def _require_known(backup: Backup) -> None:
             )
 
 
-def _bring_folder(backup: Backup, target: Target, order: Order) -> None:
+def _bring_folder(backup: BackupFolder, target: Target, order: Order) -> None:
     """Bring settings and policies back; they are small, so that what is there of them is simply brought anew."""
     folder = target.folder
     for name in FOLDER[1:]:
@@ -293,7 +295,7 @@ def _bring_folder(backup: Backup, target: Target, order: Order) -> None:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
-def _archive(backup: Backup, provider: KeyProvider) -> tarfile.TarFile:
+def _archive(backup: BackupFolder, provider: KeyProvider) -> tarfile.TarFile:
     with open_part(backup, "folder", provider) as opener:
         content = b"".join(opener)
     return tarfile.TarFile(fileobj=io.BytesIO(content))

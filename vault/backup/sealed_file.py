@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from vault.backup.location import Backup
+    from vault.backup.location import BackupFolder
     from vault.backup.manifest import Kind
     from vault.crypto.backup_stream import Opener
     from vault.crypto.providers import KeyProvider
@@ -180,14 +180,14 @@ def open_backup(path: Path, provider: KeyProvider) -> Iterator[Opener]:
 
 
 @contextmanager
-def open_part(backup: Backup, kind: Kind, provider: KeyProvider) -> Iterator[Opener]:
+def open_part(backup: BackupFolder, kind: Kind, provider: KeyProvider) -> Iterator[Opener]:
     """Open the file of a kind of one backup; raises what :func:`open_backup` raises, and where it is another's file."""
     with open_backup(backup.file(kind), provider) as opener:
         _require_its_own(backup, kind, opener)
         yield opener
 
 
-def check_files(backup: Backup, provider: KeyProvider, told: Told, kinds: Iterable[Kind]) -> None:
+def check_files(backup: BackupFolder, provider: KeyProvider, told: Told, kinds: Iterable[Kind]) -> None:
     """Check files of a backup from the first byte to the last, before anything is done by them.
 
     Each is there, belongs to this backup and to no other, has the size and digest of the manifest, and opens.
@@ -207,7 +207,7 @@ def check_files(backup: Backup, provider: KeyProvider, told: Told, kinds: Iterab
                 pass
 
 
-def _require_its_own(backup: Backup, kind: Kind, opener: Opener) -> None:
+def _require_its_own(backup: BackupFolder, kind: Kind, opener: Opener) -> None:
     header = opener.header
     if header.kind != kind:
         raise NotABackup(
@@ -221,7 +221,7 @@ def _require_its_own(backup: Backup, kind: Kind, opener: Opener) -> None:
         )
 
 
-def _require_as_written(backup: Backup, kind: Kind, told: Told) -> None:
+def _require_as_written(backup: BackupFolder, kind: Kind, told: Told) -> None:
     facts, digest, size = backup.manifest.files[kind], hashlib.sha256(), 0
     path = backup.file(kind)
     try:

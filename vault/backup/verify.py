@@ -25,7 +25,7 @@ from vault.backup.manifest import DATABASES, KINDS
 from vault.backup.sealed_file import check_files
 from vault.backup.snapshot import DatabaseDamaged
 from vault.crypto.keyring import Keyring
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Misconfigured, NotFound, Unavailable, VaultError
 from vault.ids import SubjectId, TenantId
 from vault.storage.database import Database
@@ -35,10 +35,10 @@ from vault.subjects.tables import RECORD
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from vault.backup.location import Backup
+    from vault.backup.location import BackupFolder
     from vault.backup.postgres_tools import PostgresTools
     from vault.clock import Clock
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.providers import KeyProvider
     from vault.crypto.seal import SubjectKeys
     from vault.storage.migrate import Which
@@ -139,7 +139,7 @@ async def _keys_of(keyring: Keyring, tenant: TenantId, subjects: list[SubjectId]
 def _count(tenant: TenantId, rows: Iterable[Any], keys: dict[SubjectId, SubjectKeys]) -> tuple[int, int]:
     good = wrong = 0
     for row in rows:
-        where = place(tenant, row.subject_id, row.collection, row.id)
+        where = record_aad(tenant, row.subject_id, row.collection, row.id)
         try:
             body = unpack(row.body)
         except CannotOpen:
@@ -175,8 +175,8 @@ class Verified(NamedTuple):
 
 
 async def verify_backup(
-    house: House,
-    backup: Backup,
+    services: Services,
+    backup: BackupFolder,
     provider: KeyProvider,
     tools: PostgresTools,
     servers: Mapping[Which, str],
@@ -209,17 +209,17 @@ async def verify_backup(
             for kind in DATABASES:
                 rows[kind] = (await load_database(backup, kind, provider, urls[kind], tools)).rows
                 told(f"restored {kind}", backup.manifest.files[kind].size)
-            opened = await open_sample(urls["data"], urls["keys"], provider, house.clock, most=sample)
+            opened = await open_sample(urls["data"], urls["keys"], provider, services.clock, most=sample)
     except VaultError as error:
         if not isinstance(error, Unavailable):
-            await note_backup(house, backup.manifest.id, error.code, decision="failed")
+            await note_backup(services, backup.manifest.id, error.code, decision="failed")
         raise
-    await note_backup(house, backup.manifest.id, "verified")
+    await note_backup(services, backup.manifest.id, "verified")
     return Verified(rows, opened)
 
 
 async def _temporary(
-    stack: AsyncExitStack, backup: Backup, servers: Mapping[Which, str], tools: PostgresTools
+    stack: AsyncExitStack, backup: BackupFolder, servers: Mapping[Which, str], tools: PostgresTools
 ) -> dict[Which, str]:
     """Make the temporary place of each database; all are there before anything is restored."""
     urls: dict[Which, str] = {}

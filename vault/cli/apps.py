@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vault.bootstrap import Vault
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.signing import PublicKey
     from vault.ids import TenantId
     from vault.principals.principal import IssuedKey, KeyInfo, Principal
@@ -54,11 +54,11 @@ def add(
     """Register an app and print its first API key, once."""
     ends = parse_expiry(expires, Clock().now())
 
-    async def work(house: House, its: TenantId) -> IssuedKey:
+    async def work(services: Services, its: TenantId) -> IssuedKey:
         from vault.governance.tenants import add_app
 
-        _, issued = await add_app(house, its, name, role, expires_at=ends)
-        _warn_of_unknown(house, its, role)
+        _, issued = await add_app(services, its, name, role, expires_at=ends)
+        _warn_of_unknown(services, its, role)
         return issued
 
     show_key(in_tenant(vault, tenant, work), app=name, as_json=as_json)
@@ -68,9 +68,9 @@ def add(
 def list_apps(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the apps of a tenant with their roles."""
 
-    async def work(house: House, its: TenantId) -> list[Principal]:
-        async with house.data.reading() as connection:
-            return await house.principals.list_principals(connection, its)
+    async def work(services: Services, its: TenantId) -> list[Principal]:
+        async with services.data.reading() as connection:
+            return await services.principals.list_principals(connection, its)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -86,10 +86,10 @@ def disable(name: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes:
     if not yes:
         typer.confirm("Shut the app out with all of its keys?", abort=True, err=True)
 
-    async def work(house: House, its: TenantId) -> None:
+    async def work(services: Services, its: TenantId) -> None:
         from vault.governance.tenants import disable_app
 
-        await disable_app(house, its, name)
+        await disable_app(services, its, name)
 
     in_tenant(vault, tenant, work)
     note("The app is disabled.")
@@ -107,14 +107,14 @@ def roles(
 ) -> None:
     """Show the roles of an app, or give it others."""
 
-    async def work(house: House, its: TenantId) -> Principal:
+    async def work(services: Services, its: TenantId) -> Principal:
         from vault.governance.tenants import set_roles
 
         if role:
-            await set_roles(house, its, name, role)
-            _warn_of_unknown(house, its, role)
-        async with house.data.reading() as connection:
-            return await house.principals.find(connection, its, name)
+            await set_roles(services, its, name, role)
+            _warn_of_unknown(services, its, role)
+        async with services.data.reading() as connection:
+            return await services.principals.find(connection, its, name)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -123,9 +123,9 @@ def roles(
         typer.echo(" ".join(found.roles))
 
 
-def _warn_of_unknown(house: House, tenant: TenantId, given: list[str]) -> None:
+def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> None:
     """A role may be given before the policies know it, but a slip of the pen should not go unseen."""
-    known = house.policies.active(tenant).policy_set.rules.roles
+    known = services.policies.active(tenant).policy_set.rules.roles
     if not known.issuperset(given):
         warn(f"the policies in force do not know every one of these roles; they know: {', '.join(sorted(known))}")
 
@@ -178,10 +178,10 @@ def issue(
     """Give an app one more key, so that it can change keys without a pause."""
     ends = parse_expiry(expires, Clock().now())
 
-    async def work(house: House, its: TenantId) -> IssuedKey:
+    async def work(services: Services, its: TenantId) -> IssuedKey:
         from vault.governance.tenants import issue_key
 
-        return await issue_key(house, its, name, expires_at=ends)
+        return await issue_key(services, its, name, expires_at=ends)
 
     show_key(in_tenant(vault, tenant, work), app=name, as_json=as_json)
 
@@ -190,10 +190,10 @@ def issue(
 def list_keys(name: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the keys that an app ever had; the keys themselves are nowhere."""
 
-    async def work(house: House, its: TenantId) -> list[KeyInfo]:
-        async with house.data.reading() as connection:
-            principal = await house.principals.find(connection, its, name)
-            return await house.principals.list_keys(connection, its, principal.id)
+    async def work(services: Services, its: TenantId) -> list[KeyInfo]:
+        async with services.data.reading() as connection:
+            principal = await services.principals.find(connection, its, name)
+            return await services.principals.list_keys(connection, its, principal.id)
 
     found = in_tenant(vault, tenant, work)
     now = Clock().now()
@@ -215,10 +215,10 @@ def revoke(
     if not yes:
         typer.confirm("Shut out whoever uses this key?", abort=True, err=True)
 
-    async def work(house: House, its: TenantId) -> None:
+    async def work(services: Services, its: TenantId) -> None:
         from vault.governance.tenants import revoke_key
 
-        await revoke_key(house, its, KeyId(key))
+        await revoke_key(services, its, KeyId(key))
 
     in_tenant(vault, tenant, work)
     note("The key is revoked.")
@@ -236,12 +236,12 @@ def signing(
     Old keys stay on the list: what they signed can still be checked. Put the list where people find it.
     """
 
-    async def work(house: House, its: TenantId) -> list[PublicKey]:
+    async def work(services: Services, its: TenantId) -> list[PublicKey]:
         from vault.consent.receipts.issue import rotate_signing_key
 
         if new:
-            await rotate_signing_key(house, its)
-        return await house.keyring.public_keys(its)
+            await rotate_signing_key(services, its)
+        return await services.keyring.public_keys(its)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -301,7 +301,7 @@ def list_tenants(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     """List the tenants."""
 
     async def work(opened: Vault) -> list[str]:
-        return sorted(await opened.house.keyring.tenants())
+        return sorted(await opened.services.keyring.tenants())
 
     found = in_vault(vault, work)
     if as_json:
@@ -319,14 +319,14 @@ async def _add(vault: Vault, name: str) -> Path:
 
     if not is_slug(name):  # before it becomes part of a path
         raise InvalidInput("the name of a tenant has 1 to 64 of a-z, 0-9, - and _, and starts and ends with a-z0-9")
-    if name in await vault.house.keyring.tenants():
+    if name in await vault.services.keyring.tenants():
         raise Conflict("there is a tenant of this name already", hint="`cdv tenants list` names them")
     folder = policy_folder(vault.settings, name)
     copied = not folder.exists()
     if copied:
         shutil.copytree(shipped_policies(), folder)
     try:
-        await add_tenant(vault.house, TenantId(name), PolicySet.from_folder(folder))
+        await add_tenant(vault.services, TenantId(name), PolicySet.from_folder(folder))
     except Exception:
         if copied:
             shutil.rmtree(folder)

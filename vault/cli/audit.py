@@ -25,7 +25,7 @@ from vault.ids import SubjectId
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
-    from vault.context import House
+    from vault.context import Services
     from vault.governance.record_schema import Made
     from vault.ids import EntryId, Pseudonym, TenantId
 
@@ -63,17 +63,17 @@ def tail(
     """Show the latest audit entries, the newest last. That you looked is on the log too."""
     whom = None if subject is None else SubjectId(subject)
 
-    async def work(house: House, its: TenantId) -> None:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> None:
+        from vault.access.callers import operator_caller
         from vault.governance.audit_log import MOST, read_audit
 
         _check_action(action)
         most = MOST if follow else lines
-        page = await read_audit(house, at_the_console(its), subject=whom, action=action, limit=most)
+        page = await read_audit(services, operator_caller(its), subject=whom, action=action, limit=most)
         for entry in reversed(page.entries[:lines]):
             _print(entry, as_json=as_json)
         if follow:
-            await _Follower(house, its, whom, action, page.entries).go_on(as_json=as_json)
+            await _Follower(services, its, whom, action, page.entries).go_on(as_json=as_json)
 
     in_tenant(vault, tenant, work)
 
@@ -86,9 +86,9 @@ class _Follower:
     """
 
     def __init__(
-        self, house: House, tenant: TenantId, subject: SubjectId | None, action: str | None, known: list[Entry]
+        self, services: Services, tenant: TenantId, subject: SubjectId | None, action: str | None, known: list[Entry]
     ) -> None:
-        self._house = house
+        self._services = services
         self._tenant = tenant
         self._subject = subject
         self._action = action
@@ -110,7 +110,7 @@ class _Follower:
         found: list[Entry] = []
         before: EntryId | None = None
         while True:
-            page = await self._house.ledger.entries(
+            page = await self._services.audit_log.entries(
                 self._tenant, subject=pseudonym, action=self._action, before=before, limit=PAGE
             )
             fresh = [entry for entry in page.entries if entry.id not in known and entry.id.int > self._since]
@@ -125,7 +125,7 @@ class _Follower:
 
         if self._subject is None:
             return None
-        (found,) = await self._house.subjects.find(Wanted(self._tenant, (self._subject,), profile=False))
+        (found,) = await self._services.subjects.find(Wanted(self._tenant, (self._subject,), profile=False))
         return Pseudonym(self._subject) if found is None else found.pseudonym
 
 
@@ -206,21 +206,21 @@ def processing_record(
     chosen = Format.JSON if as_json else form or Format.MARKDOWN
     begin = parse_since(since, Clock().now())
 
-    async def work(house: House, its: TenantId) -> Made:
-        return await _make(house, its, begin)
+    async def work(services: Services, its: TenantId) -> Made:
+        return await _make(services, its, begin)
 
     made = in_tenant(vault, tenant, work)
     _hand_out(made, chosen, output)
 
 
-async def _make(house: House, tenant: TenantId, since: datetime | None) -> Made:
+async def _make(services: Services, tenant: TenantId, since: datetime | None) -> Made:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.governance.processing_record import YEAR, processing_record
 
-    now = house.clock.now()
+    now = services.clock.now()
     begin = since or now - YEAR
     console = Console(stderr=True)
     columns = (
@@ -236,7 +236,7 @@ async def _make(house: House, tenant: TenantId, since: datetime | None) -> Made:
             covered = datetime.fromisoformat(reached) - begin
             progress.update(bar, completed=covered.total_seconds(), entries=entries)
 
-        return await processing_record(house, at_the_console(tenant), since=since, watch=watch)
+        return await processing_record(services, operator_caller(tenant), since=since, watch=watch)
 
 
 def _hand_out(made: Made, form: Format, output: Path | None) -> None:

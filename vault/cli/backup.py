@@ -14,7 +14,7 @@ from vault.cli.session import in_vault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.backup.location import Backup, Places
+    from vault.backup.location import BackupFolder, Locations
     from vault.backup.prune import Pruned
     from vault.backup.verify import Verified
     from vault.bootstrap import Vault
@@ -57,7 +57,7 @@ def make(
     """Copy data, key store and ledger while the vault goes on; the root key is not in it: keep that elsewhere."""
     keys_for = parse_period(keep_keys, option="--keep-keys")
 
-    async def work(opened: Vault) -> Backup:
+    async def work(opened: Vault) -> BackupFolder:
         from vault.backup.make import Source, make_backup
         from vault.bootstrap import databases_of, postgres_tools, provider_of
 
@@ -65,7 +65,7 @@ def make(
         source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
         with _watched() as told:
             return await make_backup(
-                opened.house, source, _places(to, keys_to, ledger_to), keys_for=keys_for, told=told
+                opened.services, source, _places(to, keys_to, ledger_to), keys_for=keys_for, told=told
             )
 
     backup = in_vault(vault, work)
@@ -131,7 +131,7 @@ def verify(
 ) -> None:
     """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
 
-    async def work(opened: Vault) -> tuple[Backup, Verified]:
+    async def work(opened: Vault) -> tuple[BackupFolder, Verified]:
         from vault.backup.location import find_backup
         from vault.backup.verify import verify_backup
         from vault.bootstrap import databases_of, postgres_tools, provider_of
@@ -143,7 +143,7 @@ def verify(
         servers = urls if into is None else dict.fromkeys(urls, into)
         with _watched() as told:
             tools = postgres_tools(settings)
-            seen = await verify_backup(opened.house, found, provider, tools, servers, sample=sample, told=told)
+            seen = await verify_backup(opened.services, found, provider, tools, servers, sample=sample, told=told)
         return found, seen
 
     found, seen = in_vault(vault, work)
@@ -179,7 +179,7 @@ def prune(
 
         where = _places(to, keys_to, ledger_to)
         provider = provider_of(opened.settings)
-        return await thin_out(opened.house, provider, where, keep_data=data_for, keep_keys=keys_for)
+        return await thin_out(opened.services, provider, where, keep_data=data_for, keep_keys=keys_for)
 
     from vault.backup.location import ENDING, PART
 
@@ -234,13 +234,13 @@ def _watched() -> Any:
     return watched()
 
 
-def _places(to: Path, keys: Path | None, ledger: Path | None) -> Places:
+def _places(to: Path, keys: Path | None, ledger: Path | None) -> Locations:
     from vault.backup.location import places
 
     return places(to, keys=keys, ledger=ledger)
 
 
-def _as_json(backup: Backup) -> dict[str, Any]:
+def _as_json(backup: BackupFolder) -> dict[str, Any]:
     manifest = backup.manifest
     return {
         "id": manifest.id,
@@ -255,13 +255,13 @@ def _as_json(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _rows(backup: Backup) -> int:
+def _rows(backup: BackupFolder) -> int:
     return sum(sum(facts.rows.values()) for facts in backup.manifest.files.values())
 
 
-def _size(backup: Backup) -> int:
+def _size(backup: BackupFolder) -> int:
     return sum(facts.size for facts in backup.manifest.files.values())
 
 
-def _keys(backup: Backup) -> str:
+def _keys(backup: BackupFolder) -> str:
     return "there" if backup.keys.is_file() else "gone"

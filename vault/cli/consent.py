@@ -28,9 +28,9 @@ from vault.ids import SubjectId
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.consent.query import CheckAnswer, ConsentState, Told
+    from vault.consent.query import CheckAnswer, ConsentOverview, Told
     from vault.consent.transaction import Recorded
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.letters.about_requests import Announced
 
@@ -123,8 +123,8 @@ def record(
     occurred_at = parse_since(at, Clock().now(), option="--at")
     valid_until = parse_expiry(until, Clock().now(), option="--until")
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.consent.record import record_consent
         from vault.consent.validation import Said
         from vault.ids import SubjectId
@@ -142,7 +142,7 @@ def record(
             occurred_at=occurred_at,
             valid_until=valid_until,
         )
-        return await record_consent(house, at_the_console(its), SubjectId(subject), said)
+        return await record_consent(services, operator_caller(its), SubjectId(subject), said)
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -151,12 +151,12 @@ def record(
 def show(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Show how a person stands on each purpose, and the latest events; evidence stays sealed."""
 
-    async def work(house: House, its: TenantId) -> ConsentState:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> ConsentOverview:
+        from vault.access.callers import operator_caller
         from vault.consent.query import consent_state
         from vault.ids import SubjectId
 
-        return await consent_state(house, at_the_console(its), SubjectId(subject))
+        return await consent_state(services, operator_caller(its), SubjectId(subject))
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -184,13 +184,13 @@ def check(
 ) -> None:
     """Say for each person whether purposes may go on now; exit status 1 where one may not."""
 
-    async def work(house: House, its: TenantId) -> CheckAnswer:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> CheckAnswer:
+        from vault.access.callers import operator_caller
         from vault.consent.query import check_consents
         from vault.ids import SubjectId
 
         people = [SubjectId(each) for each in subject]
-        return await check_consents(house, at_the_console(its), subjects=people, purposes=purpose)
+        return await check_consents(services, operator_caller(its), subjects=people, purposes=purpose)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -213,12 +213,14 @@ def object_(
 ) -> None:
     """Record that a person objects to a purpose (Art. 21): use for it stops at once."""
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.consent.objections import record_objection
         from vault.ids import SubjectId
 
-        return await record_objection(house, at_the_console(its), SubjectId(subject), purpose=purpose, reason=reason)
+        return await record_objection(
+            services, operator_caller(its), SubjectId(subject), purpose=purpose, reason=reason
+        )
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -237,13 +239,13 @@ def decide(
 ) -> None:
     """Decide an objection that is pending."""
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.consent.objections import decide_objection
         from vault.ids import SubjectId
 
-        who = at_the_console(its)
-        return await decide_objection(house, who, SubjectId(subject), event, decision=verdict.value, reason=reason)
+        who = operator_caller(its)
+        return await decide_objection(services, who, SubjectId(subject), event, decision=verdict.value, reason=reason)
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -272,20 +274,20 @@ def _event(told: Told) -> dict[str, Any]:
 
 def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Write an event for each consent whose time has run out; reads have heeded its end all along."""
-    people, ended = in_tenant(vault, tenant, lambda house, its: _expire(house, its, quiet=as_json))
+    people, ended = in_tenant(vault, tenant, lambda services, its: _expire(services, its, quiet=as_json))
     if as_json:
         emit({"people": people, "expired": ended})
     else:
         note(f"{people:,} people, {ended:,} consents ended")
 
 
-async def _expire(house: House, tenant: TenantId, *, quiet: bool) -> tuple[int, int]:
-    from vault.access.callers import at_the_console
+async def _expire(services: Services, tenant: TenantId, *, quiet: bool) -> tuple[int, int]:
+    from vault.access.callers import operator_caller
     from vault.consent.expiry import expire_lapsed
 
     people = ended = 0
     with bar("looking", quiet=quiet) as advance:
-        async for step in expire_lapsed(house, at_the_console(tenant)):
+        async for step in expire_lapsed(services, operator_caller(tenant)):
             people += step.people
             ended += step.ended
             advance(step.people)
@@ -320,13 +322,13 @@ def restrict(
 ) -> None:
     """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.consent.restrictions import restrict as restrict_now
         from vault.ids import SubjectId
 
-        who = at_the_console(its)
-        return await restrict_now(house, who, SubjectId(subject), ground=ground.value, reason=reason)
+        who = operator_caller(its)
+        return await restrict_now(services, who, SubjectId(subject), ground=ground.value, reason=reason)
 
     _tell_consent_restrict(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -343,12 +345,12 @@ def announce(
 ) -> None:
     """Tell the person, by letter, that a restriction will be lifted; it can be some days later (Art. 18(3))."""
 
-    async def work(house: House, its: TenantId) -> Announced:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Announced:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.letters.about_requests import announce_lifting
 
-        return await announce_lifting(house, at_the_console(its), SubjectId(subject), told=told)
+        return await announce_lifting(services, operator_caller(its), SubjectId(subject), told=told)
 
     announced = in_tenant(vault, tenant, work)
     if as_json:
@@ -368,12 +370,12 @@ def lift(
 ) -> None:
     """Lift a restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.consent.restrictions import lift_restriction
         from vault.ids import SubjectId
 
-        return await lift_restriction(house, at_the_console(its), SubjectId(subject), reason=reason)
+        return await lift_restriction(services, operator_caller(its), SubjectId(subject), reason=reason)
 
     _tell_consent_restrict(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -400,7 +402,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Sum up everybody's events anew and compare; exit status 1 where a row says something else."""
-    found = in_tenant(vault, tenant, lambda house, its: _verify(house, its, repair=repair, quiet=as_json))
+    found = in_tenant(vault, tenant, lambda services, its: _verify(services, its, repair=repair, quiet=as_json))
     if as_json:
         emit({"people": found.people, "differences": found.wrong, "repaired": found.repaired})
     else:
@@ -411,12 +413,12 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) -> _Found:
+async def _verify(services: Services, tenant: TenantId, *, repair: bool, quiet: bool) -> _Found:
     from vault.consent.append import compare, repair_standing
 
     people, wrong, repaired = 0, [], 0
     with bar("comparing", quiet=quiet) as advance:
-        async for step in compare(house, tenant):
+        async for step in compare(services, tenant):
             people += step.people
             wrong += [each.subject for each in step.differences]
             advance(step.people)
@@ -424,7 +426,7 @@ async def _verify(house: House, tenant: TenantId, *, repair: bool, quiet: bool) 
         if not quiet:
             note(f"{len(wrong):,} rows differ; they are written anew, as the ledger says.")
         for subject in wrong:
-            await repair_standing(house, tenant, subject)
+            await repair_standing(services, tenant, subject)
             repaired += 1
     return _Found(people, wrong, repaired)
 
@@ -462,10 +464,10 @@ def receipt(
 ) -> None:
     """Print the signed receipt of an event. It holds no value of the person; `cdv verify` checks it anywhere."""
 
-    async def work(house: House, its: TenantId) -> dict[str, Any]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> dict[str, Any]:
+        from vault.access.callers import operator_caller
         from vault.consent.receipts.issue import read_receipt
 
-        return await read_receipt(house, at_the_console(its), SubjectId(subject), event, form=form)
+        return await read_receipt(services, operator_caller(its), SubjectId(subject), event, form=form)
 
     typer.echo(json.dumps(in_tenant(vault, tenant, work), ensure_ascii=False, indent=2))

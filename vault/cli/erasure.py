@@ -15,7 +15,7 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
-    from vault.context import House
+    from vault.context import Services
     from vault.erasure.query import Preview
     from vault.erasure.verify import Seen
     from vault.ids import TenantId
@@ -48,14 +48,14 @@ def preview(
 ) -> None:
     """Tell for every field whether it would be erased, or kept on which ground until when; change nothing."""
 
-    async def work(house: House, its: TenantId) -> Preview:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Preview:
+        from vault.access.callers import operator_caller
         from vault.catalogue.model import Scope
         from vault.erasure.query import preview_erasure
         from vault.ids import SubjectId
 
         scope = Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ()))
-        return await preview_erasure(house, at_the_console(its), SubjectId(subject), scope)
+        return await preview_erasure(services, operator_caller(its), SubjectId(subject), scope)
 
     found = in_tenant(vault, tenant, work)
     rows = [_row(line) for line in found.lines]
@@ -72,11 +72,11 @@ def preview(
 def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the last erasures and how far each is."""
 
-    async def work(house: House, its: TenantId) -> list[Erasure]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> list[Erasure]:
+        from vault.access.callers import operator_caller
         from vault.erasure.query import MOST, list_erasures
 
-        return (await list_erasures(house, at_the_console(its), limit=MOST)).erasures
+        return (await list_erasures(services, operator_caller(its), limit=MOST)).erasures
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -97,11 +97,11 @@ def certificate(
 ) -> None:
     """Hand out the signed certificate of an erasure, for the person; `cdv verify` checks it."""
 
-    async def work(house: House, its: TenantId) -> dict[str, Any]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> dict[str, Any]:
+        from vault.access.callers import operator_caller
         from vault.erasure.query import read_certificate
 
-        return await read_certificate(house, at_the_console(its), request)
+        return await read_certificate(services, operator_caller(its), request)
 
     written = json.dumps(in_tenant(vault, tenant, work), indent=2, ensure_ascii=False)
     if out is None:
@@ -115,11 +115,11 @@ def certificate(
 def check(request: RequestId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Look through the databases as they are now for anything that is left; status 1 where something is found."""
 
-    async def work(house: House, its: TenantId) -> Seen:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Seen:
+        from vault.access.callers import operator_caller
         from vault.erasure.query import check_again
 
-        return await check_again(house, at_the_console(its), request)
+        return await check_again(services, operator_caller(its), request)
 
     seen = in_tenant(vault, tenant, work)
     if as_json:

@@ -17,7 +17,7 @@ from vault.cli.session import in_tenant
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from vault.context import House
+    from vault.context import Services
     from vault.export.store import Package
     from vault.export.transfer import Sent
     from vault.ids import TenantId
@@ -73,7 +73,7 @@ def download(
 ) -> None:
     """Write the package that answers a request into a file. It is as the person would get it: handle it so."""
     passphrase = _passphrase(passphrase_file, twice=True) if encrypt or passphrase_file else None
-    path = in_tenant(vault, tenant, lambda house, its: _download(house, its, request, to, passphrase))
+    path = in_tenant(vault, tenant, lambda services, its: _download(services, its, request, to, passphrase))
     note(f"{path} is written; `cdv {'packages open' if passphrase else 'verify'} {path}` is next")
 
 
@@ -111,11 +111,11 @@ def send(
 ) -> None:
     """Send a portability package to another controller, as its person asked (Art. 20(2) GDPR)."""
 
-    async def work(house: House, its: TenantId) -> Sent:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Sent:
+        from vault.access.callers import operator_caller
         from vault.export.transfer import send_package
 
-        return await send_package(house, at_the_console(its), request, url)
+        return await send_package(services, operator_caller(its), request, url)
 
     sent = in_tenant(vault, tenant, work)
     if as_json:
@@ -128,10 +128,10 @@ def send(
 def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Delete the packages whose time has run out. Nobody gets them any more, even before this."""
 
-    async def work(house: House, its: TenantId) -> int:
+    async def work(services: Services, its: TenantId) -> int:
         from vault.export.store import expire_packages
 
-        return await expire_packages(house, its)
+        return await expire_packages(services, its)
 
     gone = in_tenant(vault, tenant, work)
     if as_json:
@@ -140,25 +140,27 @@ def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = 
         note(f"{gone:,} packages deleted")
 
 
-async def _all(house: House, tenant: TenantId) -> list[Package]:
-    from vault.access.callers import at_the_console
+async def _all(services: Services, tenant: TenantId) -> list[Package]:
+    from vault.access.callers import operator_caller
     from vault.export.download import PAGE, show_packages
 
     found: list[Package] = []
     while True:
-        page = await show_packages(house, at_the_console(tenant), after=found[-1].id if found else None)
+        page = await show_packages(services, operator_caller(tenant), after=found[-1].id if found else None)
         found += page
         if len(page) < PAGE:
             return found
 
 
-async def _download(house: House, tenant: TenantId, request: UUID, to: Path | None, passphrase: str | None) -> Path:
+async def _download(
+    services: Services, tenant: TenantId, request: UUID, to: Path | None, passphrase: str | None
+) -> Path:
     from pathlib import Path
 
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.export.download import open_package
 
-    got = await open_package(house, at_the_console(tenant), request, passphrase=passphrase)
+    got = await open_package(services, operator_caller(tenant), request, passphrase=passphrase)
     path = to or Path(got.name)
     with _new_file(path) as out, _bar("fetching", got.size) as advance:
         async for piece in got.stream:

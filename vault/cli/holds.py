@@ -17,7 +17,7 @@ from vault.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault.context import House
+    from vault.context import Services
     from vault.holds.query import HoldPage, HoldShown
     from vault.ids import SubjectId, TenantId
     from vault.retention.holds import Hold
@@ -101,8 +101,8 @@ def place(
     """Place a hold: nothing deletes what it covers, and it is read for the hold's purposes only."""
     people = _people(subject, subjects_from)
 
-    async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Hold:
+        from vault.access.callers import operator_caller
         from vault.holds.manage import Asked, place_hold
 
         asked = Asked(
@@ -116,7 +116,7 @@ def place(
             since=_day(since),
             until=_day(until),
         )
-        return await place_hold(house, at_the_console(its), asked)
+        return await place_hold(services, operator_caller(its), asked)
 
     placed = in_tenant(vault, tenant, work)
     if as_json:
@@ -152,14 +152,14 @@ def change(
     """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
     people = _people(subject, subjects_from)
 
-    async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Hold:
+        from vault.access.callers import operator_caller
         from vault.holds.manage import Changes, change_hold
         from vault.ids import SubjectId
 
         gone = [SubjectId(each) for each in remove or ()]
         changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
-        return await change_hold(house, at_the_console(its), hold, changes)
+        return await change_hold(services, operator_caller(its), hold, changes)
 
     changed = in_tenant(vault, tenant, work)
     if as_json:
@@ -178,11 +178,11 @@ def lift(
 ) -> None:
     """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
 
-    async def work(house: House, its: TenantId) -> Hold:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Hold:
+        from vault.access.callers import operator_caller
         from vault.holds.manage import lift_hold
 
-        return await lift_hold(house, at_the_console(its), hold, reason=reason)
+        return await lift_hold(services, operator_caller(its), hold, reason=reason)
 
     lifted = in_tenant(vault, tenant, work)
     if as_json:
@@ -201,12 +201,12 @@ def list_(
 ) -> None:
     """List holds, the next due for review first."""
 
-    async def work(house: House, its: TenantId) -> HoldPage:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> HoldPage:
+        from vault.access.callers import operator_caller
         from vault.holds.query import MOST, list_holds
 
         which: Any = "due" if due else "all" if everything else "active"
-        return await list_holds(house, at_the_console(its), which=which, limit=MOST)
+        return await list_holds(services, operator_caller(its), which=which, limit=MOST)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -226,11 +226,11 @@ def list_(
 def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Show a hold and whom it covers."""
 
-    async def work(house: House, its: TenantId) -> HoldShown:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> HoldShown:
+        from vault.access.callers import operator_caller
         from vault.holds.query import show_hold
 
-        return await show_hold(house, at_the_console(its), hold)
+        return await show_hold(services, operator_caller(its), hold)
 
     found = in_tenant(vault, tenant, work)
     told = _as_json(found.hold)

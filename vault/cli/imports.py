@@ -139,11 +139,11 @@ async def _import(
 
     opener = partial(open_vault, vault, database_timeout=TIMEOUT)
     async with opener() as opened:
-        asked = asked._replace(tenant=await known_tenant(opened.house, tenant))
+        asked = asked._replace(tenant=await known_tenant(opened.services, tenant))
         from vault.cli.import_progress import Screen
 
         with Screen(asked.path, title, errors, quiet=as_json) as screen:
-            return await import_file(opened.house, opener, asked, screen)
+            return await import_file(opened.services, opener, asked, screen)
 
 
 def _tell(name: str, report: Report, *, as_json: bool) -> None:
@@ -239,11 +239,11 @@ async def _import_consent_import(
     from vault.imports.consent_files import import_consents_file
 
     async with open_vault(vault, database_timeout=TIMEOUT) as opened:
-        asked = asked._replace(tenant=await known_tenant(opened.house, tenant))
+        asked = asked._replace(tenant=await known_tenant(opened.services, tenant))
         from vault.cli.import_progress import Screen
 
         with Screen(asked.path, "consents", errors, quiet=quiet) as screen:
-            return await import_consents_file(opened.house, asked, screen)
+            return await import_consents_file(opened.services, asked, screen)
 
 
 def _tell_consent_import(report: ConsentReport) -> None:

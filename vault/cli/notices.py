@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.notices import Changes, Notice, Piece
     from vault.consent.expiry import AskAgain
-    from vault.context import House
+    from vault.context import Services
     from vault.governance.policies import NoticeList, NoticeVersion
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
@@ -57,10 +57,10 @@ class _Compared(NamedTuple):
 def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the notices of the policies in force, and for which purposes a consent to them is good."""
 
-    async def work(house: House, its: TenantId) -> NoticeList:
+    async def work(services: Services, its: TenantId) -> NoticeList:
         from vault.governance.policies import versions_of
 
-        return versions_of(house, house.policies.active(its))
+        return versions_of(services, services.policies.active(its))
 
     versions = in_tenant(vault, tenant, work).versions
     if as_json:
@@ -89,8 +89,8 @@ def show(
 ) -> None:
     """Show a notice, word for word; also one that has left the policies since."""
 
-    async def work(house: House, its: TenantId) -> _Text:
-        return await _find(house, its, house.policies.active(its).policy_set, notice, language)
+    async def work(services: Services, its: TenantId) -> _Text:
+        return await _find(services, its, services.policies.active(its).policy_set, notice, language)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -118,8 +118,8 @@ def diff(
 ) -> None:
     """Show by the word what changed between two versions, and how many people must be asked again."""
 
-    async def work(house: House, its: TenantId) -> _Compared:
-        return await _compare(house, its, old, new, policies, language)
+    async def work(services: Services, its: TenantId) -> _Compared:
+        return await _compare(services, its, old, new, policies, language)
 
     compared = in_tenant(vault, tenant, work)
     if as_json:
@@ -129,23 +129,23 @@ def diff(
 
 
 async def _compare(
-    house: House, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
+    services: Services, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
 ) -> _Compared:
     from vault.catalogue.notices import compare
     from vault.consent.expiry import ask_again
     from vault.policy.policy_set import PolicySet
 
-    active = house.policies.active(tenant).policy_set
+    active = services.policies.active(tenant).policy_set
     ahead = active if folder is None else PolicySet.from_folder(folder)
-    older = (await _find(house, tenant, active, old, language)).notice
-    newer = (await _find(house, tenant, ahead, new, language)).notice
-    today = house.clock.now().date()
+    older = (await _find(services, tenant, active, old, language)).notice
+    newer = (await _find(services, tenant, ahead, new, language)).notice
+    today = services.clock.now().date()
     day = max(today, newer.valid_from or today)
-    again = await ask_again(house, tenant, newer.name, ahead, day)
+    again = await ask_again(services, tenant, newer.name, ahead, day)
     return _Compared(older, newer, compare(older, newer), day, again)
 
 
-async def _find(house: House, tenant: TenantId, policies: PolicySet, named: str, language: str | None) -> _Text:
+async def _find(services: Services, tenant: TenantId, policies: PolicySet, named: str, language: str | None) -> _Text:
     """Find a text in a policy folder, or else among those that ever were in force.
 
     Raises:
@@ -158,8 +158,8 @@ async def _find(house: House, tenant: TenantId, policies: PolicySet, named: str,
     there = notices.by_digest(named) or _in(notices.languages(named), language)
     if there is not None:
         return _Text(there, policies.files[there.file])
-    by_digest = await house.policies.notice_text(tenant, named)
-    kept = await house.policies.notice_texts(tenant, named) if by_digest is None else [by_digest]
+    by_digest = await services.policies.notice_text(tenant, named)
+    kept = await services.policies.notice_texts(tenant, named) if by_digest is None else [by_digest]
     for each in kept:
         parsed = each.parsed()
         if parsed is not None and language in {None, each.language}:

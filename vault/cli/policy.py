@@ -18,7 +18,7 @@ from vault.errors import Misconfigured, PolicyInvalid
 
 if TYPE_CHECKING:
     from vault.bootstrap import Vault
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.policy.decision import Decisions
     from vault.policy.policy_set import Finding, PolicySet
@@ -86,8 +86,8 @@ def apply(
 def history(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the policy versions that were put into force, the latest first."""
 
-    async def work(house: House, its: TenantId) -> list[Change]:
-        return await house.policies.history(its)
+    async def work(services: Services, its: TenantId) -> list[Change]:
+        return await services.policies.history(its)
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -140,13 +140,13 @@ async def _apply(vault: Vault, tenant: str | None) -> list[tuple[str, str, bool]
     from vault.governance.tenants import apply_policies
     from vault.policy.policy_set import PolicySet
 
-    policies = vault.house.policies
+    policies = vault.services.policies
     if tenant is None:
         changes = await apply_folders(vault)
         return [(name, policies.active(name).version, changed) for name, changed in sorted(changes.items())]
-    its = await known_tenant(vault.house, tenant)
+    its = await known_tenant(vault.services, tenant)
     policy_set = PolicySet.from_folder(policy_folder(vault.settings, its))
-    return [(its, policy_set.version, await apply_policies(vault.house, its, policy_set))]
+    return [(its, policy_set.version, await apply_policies(vault.services, its, policy_set))]
 
 
 EXAMPLES = (
@@ -191,7 +191,7 @@ def explain(
     """Say why fields may be read for a purpose or not: the step and the rule that decide, and the remedy."""
     question = _Question(tuple(sorted(set(role))), purpose, tuple(dict.fromkeys(field)), action.value)
     if policies is None:
-        answer = in_tenant(vault, tenant, lambda house, its: _ask_vault(house, its, question))
+        answer = in_tenant(vault, tenant, lambda services, its: _ask_vault(services, its, question))
     else:
         answer = _ask_folder(policies, tenant, question)
     if as_json:
@@ -201,15 +201,15 @@ def explain(
         _show(answer)
 
 
-async def _ask_vault(house: House, tenant: TenantId, question: _Question) -> _Answer:
+async def _ask_vault(services: Services, tenant: TenantId, question: _Question) -> _Answer:
     """Ask what is in force, by the operation that the API asks: that is on the audit log."""
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.records.explain import explain as explain_now
 
-    _check_names(house.policies.active(tenant).policy_set, question)
+    _check_names(services.policies.active(tenant).policy_set, question)
     told = await explain_now(
-        house,
-        at_the_console(tenant),
+        services,
+        operator_caller(tenant),
         fields=question.fields,
         purpose=question.purpose,
         action=question.action,

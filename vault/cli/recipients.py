@@ -19,7 +19,7 @@ from vault.errors import InvalidInput
 
 if TYPE_CHECKING:
     from vault.bootstrap import Vault
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.recipients.notices import Sent, SentPage
     from vault.recipients.store import RecipientNotice, Webhook
@@ -60,13 +60,13 @@ def list_(
 ) -> None:
     """List what apps were told, the oldest first: whether it reached them, and whether they acknowledged."""
 
-    async def work(house: House, its: TenantId) -> SentPage:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> SentPage:
+        from vault.access.callers import operator_caller
         from vault.recipients.notices import list_sent
 
         return await list_sent(
-            house,
-            at_the_console(its),
+            services,
+            operator_caller(its),
             which="all" if everything else "open",
             app=to,
             subject=subject,
@@ -105,7 +105,7 @@ def chase(
         chased = in_vault(vault, _chase_due)
         emit({"chased": chased}) if as_json else note(f"{chased:,} reminders are on their way.")
         return
-    told = in_tenant(vault, tenant, lambda house, its: _chase(house, its, notice))
+    told = in_tenant(vault, tenant, lambda services, its: _chase(services, its, notice))
     if as_json:
         emit({"id": told.id, "state": told.state, "last_status": told.last_status, "last_code": told.last_code})
     elif told.state == "pending":
@@ -118,11 +118,11 @@ def chase(
 def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Acknowledge in an app's stead, for one that cannot: whoever runs it has said that it is done."""
 
-    async def work(house: House, its: TenantId) -> RecipientNotice:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> RecipientNotice:
+        from vault.access.callers import operator_caller
         from vault.recipients.notices import acknowledge as acknowledge_now
 
-        return await acknowledge_now(house, at_the_console(its), notice)
+        return await acknowledge_now(services, operator_caller(its), notice)
 
     told = in_tenant(vault, tenant, work)
     if as_json:
@@ -134,19 +134,19 @@ def acknowledge(notice: Notice, vault: VaultFolder = HERE, tenant: Tenant = DEFA
 async def _chase_due(vault: Vault) -> int:
     from vault.recipients.notices import chase_recipients
 
-    return await chase_recipients(vault.house)
+    return await chase_recipients(vault.services)
 
 
-async def _chase(house: House, tenant: TenantId, notice: UUID) -> RecipientNotice:
+async def _chase(services: Services, tenant: TenantId, notice: UUID) -> RecipientNotice:
     """Chase, and post here and now: it is what whoever types this waits for."""
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.recipients.delivery import NOTIFY
     from vault.recipients.notices import chase as chase_now
     from vault.recipients.store import find_notice
 
-    chased = await chase_now(house, at_the_console(tenant), notice)
-    await house.jobs.run_here(house, NOTIFY, tenant, notice)
-    async with house.data.reading() as connection:
+    chased = await chase_now(services, operator_caller(tenant), notice)
+    await services.jobs.run_here(services, NOTIFY, tenant, notice)
+    async with services.data.reading() as connection:
         return await find_notice(connection, tenant, notice) or chased
 
 
@@ -184,11 +184,11 @@ def register_webhooks(app: typer.Typer) -> None:
 def list_webhooks_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the webhooks of all apps."""
 
-    async def work(house: House, its: TenantId) -> list[tuple[str, Webhook]]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> list[tuple[str, Webhook]]:
+        from vault.access.callers import operator_caller
         from vault.recipients.webhooks import list_webhooks
 
-        return await list_webhooks(house, at_the_console(its))
+        return await list_webhooks(services, operator_caller(its))
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -208,11 +208,11 @@ def set_(
 ) -> None:
     """Say where an app's notices go; a new webhook's secret is printed, once."""
 
-    async def work(house: House, its: TenantId) -> WebhookTold:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> WebhookTold:
+        from vault.access.callers import operator_caller
         from vault.recipients.webhooks import set_webhook
 
-        return await set_webhook(house, at_the_console(its), url, app=app)
+        return await set_webhook(services, operator_caller(its), url, app=app)
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -221,11 +221,11 @@ def set_(
 def rotate(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Make a new secret and print it, once; for 24 hours the old one signs too."""
 
-    async def work(house: House, its: TenantId) -> WebhookTold:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> WebhookTold:
+        from vault.access.callers import operator_caller
         from vault.recipients.webhooks import rotate_secret
 
-        return await rotate_secret(house, at_the_console(its), app=app)
+        return await rotate_secret(services, operator_caller(its), app=app)
 
     _tell(in_tenant(vault, tenant, work), as_json=as_json)
 
@@ -236,11 +236,11 @@ def remove(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes: Y
     if not yes:
         typer.confirm("Take the app's webhook away?", abort=True, err=True)
 
-    async def work(house: House, its: TenantId) -> None:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> None:
+        from vault.access.callers import operator_caller
         from vault.recipients.webhooks import remove_webhook
 
-        await remove_webhook(house, at_the_console(its), app=app)
+        await remove_webhook(services, operator_caller(its), app=app)
 
     in_tenant(vault, tenant, work)
     note("The webhook is gone.")
@@ -250,11 +250,11 @@ def remove(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, yes: Y
 def trial(app: App, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Post an event that says nothing, now; exit status 1 where the app does not take it."""
 
-    async def work(house: House, its: TenantId) -> Tried:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Tried:
+        from vault.access.callers import operator_caller
         from vault.recipients.webhooks import try_webhook
 
-        return await try_webhook(house, at_the_console(its), app=app)
+        return await try_webhook(services, operator_caller(its), app=app)
 
     tried = in_tenant(vault, tenant, work)
     if as_json:

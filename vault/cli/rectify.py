@@ -13,7 +13,7 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import in_tenant
 
 if TYPE_CHECKING:
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.rectification.disputes import Disputed, Resolved
     from vault.rectification.query import Rectifications
@@ -53,12 +53,12 @@ def list_(
 ) -> None:
     """List corrections, statements and disputes, the oldest first: names of fields and dates."""
 
-    async def work(house: House, its: TenantId) -> Rectifications:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Rectifications:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.rectification.query import list_rectifications
 
-        return await list_rectifications(house, at_the_console(its), SubjectId(subject), limit=limit)
+        return await list_rectifications(services, operator_caller(its), SubjectId(subject), limit=limit)
 
     rows = [each.rectification for each in in_tenant(vault, tenant, work).items]
     if as_json:
@@ -90,13 +90,13 @@ def dispute(
 ) -> None:
     """Note that a person says that values are wrong (Arts. 16 and 18(1)(a))."""
 
-    async def work(house: House, its: TenantId) -> Disputed:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Disputed:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.rectification.disputes import dispute as note_dispute
 
         return await note_dispute(
-            house, at_the_console(its), SubjectId(subject), fields=field, statement=statement, restrict=restrict
+            services, operator_caller(its), SubjectId(subject), fields=field, statement=statement, restrict=restrict
         )
 
     found = in_tenant(vault, tenant, work)
@@ -120,13 +120,13 @@ def resolve(
 ) -> None:
     """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right."""
 
-    async def work(house: House, its: TenantId) -> Resolved:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Resolved:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.rectification.disputes import resolve_dispute
 
-        who = at_the_console(its)
-        return await resolve_dispute(house, who, SubjectId(subject), dispute, verdict=verdict.value, reason=reason)
+        who = operator_caller(its)
+        return await resolve_dispute(services, who, SubjectId(subject), dispute, verdict=verdict.value, reason=reason)
 
     resolved = in_tenant(vault, tenant, work)
     if as_json:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from vault.bootstrap import Vault
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.requests.model import Request as Made
     from vault.requests.query import Listed, Shown
     from vault.requests.submit import Submitted
 
-    Decide = Callable[[House, Caller], Awaitable[Made]]
+    Decide = Callable[[Services, Caller], Awaitable[Made]]
 
 
 REQUEST = "0199aabb-0000-7000-8000-000000000001"
@@ -128,8 +128,8 @@ def submit(
     identity = _identity(external_id or [], email=email)
     said = _read_details(details)
 
-    async def work(house: House, its: TenantId) -> Submitted:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Submitted:
+        from vault.access.callers import operator_caller
         from vault.catalogue.model import Scope
         from vault.ids import SubjectId
         from vault.requests.submit import Asked, submit_request
@@ -146,7 +146,7 @@ def submit(
             follows,
         )
         whom = None if subject is None else SubjectId(subject)
-        return await submit_request(house, at_the_console(its), asked, subject=whom, identity=identity)
+        return await submit_request(services, operator_caller(its), asked, subject=whom, identity=identity)
 
     made = in_tenant(vault, tenant, work)
     if as_json:
@@ -176,8 +176,8 @@ def list_(
 ) -> None:
     """List open requests, the most urgent first, with the days that are left."""
 
-    async def work(house: House, its: TenantId) -> list[Listed]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> list[Listed]:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.requests.model import OPEN
         from vault.requests.query import list_of_requests
@@ -186,8 +186,8 @@ def list_(
         after = None
         while True:
             page = await list_of_requests(
-                house,
-                at_the_console(its),
+                services,
+                operator_caller(its),
                 subject=None if subject is None else SubjectId(subject),
                 states=state or (() if every else OPEN),
                 kinds=[each.value for each in kind or ()],
@@ -220,11 +220,11 @@ def show(
 ) -> None:
     """Show a request with its history; what was written about it stays sealed."""
 
-    async def work(house: House, its: TenantId) -> Shown:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Shown:
+        from vault.access.callers import operator_caller
         from vault.requests.query import show_request
 
-        return await show_request(house, at_the_console(its), request)
+        return await show_request(services, operator_caller(its), request)
 
     found = in_tenant(vault, tenant, work)
     made, history = found.request, [each.event for each in found.history or ()]
@@ -357,10 +357,10 @@ def verify(
 ) -> None:
     """Note that you have made sure that it is the person; what the rules approve by themselves is carried out."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.identity.verify import note_evidence
 
-        return await note_evidence(house, caller, request, evidence)
+        return await note_evidence(services, caller, request, evidence)
 
     _decide(vault, tenant, decided, later=later, as_json=as_json)
 
@@ -378,10 +378,10 @@ def approve(
     if not yes:
         typer.confirm("Carry the request out? An erasure cannot be taken back.", abort=True, err=True)
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import approve_request
 
-        return await approve_request(house, caller, request, note=note)
+        return await approve_request(services, caller, request, note=note)
 
     _decide(vault, tenant, decided, later=later, as_json=as_json)
 
@@ -396,10 +396,10 @@ def reject(
 ) -> None:
     """Refuse a request; the person is told the ground and the remedies."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import reject_request
 
-        return await reject_request(house, caller, request, ground=ground, note=note)
+        return await reject_request(services, caller, request, ground=ground, note=note)
 
     _decide(vault, tenant, decided, letter="tell-rejected", as_json=as_json)
 
@@ -414,10 +414,10 @@ def extend(
 ) -> None:
     """Extend the deadline, once and before it has passed; the person is told."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import extend_request
 
-        return await extend_request(house, caller, request, reason=reason.value, note=note)
+        return await extend_request(services, caller, request, reason=reason.value, note=note)
 
     _decide(vault, tenant, decided, letter="tell-extended", as_json=as_json)
 
@@ -431,10 +431,10 @@ def ask_identity(
 ) -> None:
     """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import ask_identity as ask
 
-        return await ask(house, caller, request, note=note)
+        return await ask(services, caller, request, note=note)
 
     _decide(vault, tenant, decided, letter="tell-identity", as_json=as_json)
 
@@ -449,10 +449,10 @@ def complete(
 ) -> None:
     """Complete a review of an automated decision."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import complete_request
 
-        return await complete_request(house, caller, request, outcome=outcome.value, note=note)
+        return await complete_request(services, caller, request, outcome=outcome.value, note=note)
 
     _decide(vault, tenant, decided, letter="tell-completed", as_json=as_json)
 
@@ -466,10 +466,10 @@ def cancel(
 ) -> None:
     """Cancel a request that is not under way."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import cancel_request
 
-        return await cancel_request(house, caller, request, note=note)
+        return await cancel_request(services, caller, request, note=note)
 
     _decide(vault, tenant, decided, as_json=as_json)
 
@@ -483,10 +483,10 @@ def reopen(
 ) -> None:
     """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
 
-    async def decided(house: House, caller: Caller) -> Made:
+    async def decided(services: Services, caller: Caller) -> Made:
         from vault.requests.decide import reopen_request
 
-        return await reopen_request(house, caller, request, note=note)
+        return await reopen_request(services, caller, request, note=note)
 
     _decide(vault, tenant, decided, as_json=as_json)
 
@@ -497,7 +497,7 @@ def expire(vault: VaultFolder = HERE, as_json: Json = False) -> None:
     async def work(opened: Vault) -> int:
         from vault.requests.execution import expire_requests
 
-        return await expire_requests(opened.house)
+        return await expire_requests(opened.services)
 
     expired = in_vault(vault, work)
     if as_json:
@@ -511,16 +511,18 @@ def _decide(
 ) -> None:
     """Decide, carry out what is approved by that, send the letter, and say how things stand."""
 
-    async def work(house: House, its: TenantId) -> tuple[Made, float | None]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> tuple[Made, float | None]:
+        from vault.access.callers import operator_caller
         from vault.workflows import REQUEST_WORKFLOWS
 
-        made = await decided(house, at_the_console(its))
+        made = await decided(services, operator_caller(its))
         job = made.kind if made.state == "approved" and not later else letter
         if job is None:
             return made, None
-        waits = await house.jobs.run_here(house, REQUEST_WORKFLOWS[job], its, made.id, watch=_watch(quiet=as_json))
-        return await _now(house, its, made), waits
+        waits = await services.jobs.run_here(
+            services, REQUEST_WORKFLOWS[job], its, made.id, watch=_watch(quiet=as_json)
+        )
+        return await _now(services, its, made), waits
 
     made, waits = in_tenant(vault, tenant, work)
     if as_json:
@@ -531,10 +533,10 @@ def _decide(
         note("Its job waits for something; the server goes on with it, or `cdv jobs run`.")
 
 
-async def _now(house: House, tenant: TenantId, made: Made) -> Made:
+async def _now(services: Services, tenant: TenantId, made: Made) -> Made:
     from vault.requests.store import find_request
 
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, tenant, made.id)
     return made if kept is None else kept.request
 

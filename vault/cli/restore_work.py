@@ -88,7 +88,7 @@ async def _go_on(folder: Path, told: Told, clock: Clock | None) -> Replayed:
     read_settings(folder)  # that there is a vault
     await upgrade_databases(folder)  # a backup may be older than the program
     async with open_vault(folder, clock=clock, replaying=True) as vault:
-        return await replay(vault.house, told)
+        return await replay(vault.services, told)
 
 
 def _target(text: str, folder: Path) -> Any:

@@ -32,7 +32,7 @@ from vault.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.retention.events import Answer, Recorded, Stand
     from vault.retention.explain import Ground, Kept, Why
@@ -93,13 +93,13 @@ def event(
     """Record what starts or stops a clock; of several contracts or claims, the end of the last one."""
     moment = parse_since(on, Clock().now(), option="--on")
 
-    async def work(house: House, its: TenantId) -> Recorded:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Recorded:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.retention.events import record_event
 
         day = None if moment is None else moment.date()
-        return await record_event(house, at_the_console(its), SubjectId(subject), what.value, day)
+        return await record_event(services, operator_caller(its), SubjectId(subject), what.value, day)
 
     recorded = in_tenant(vault, tenant, work)
     if as_json:
@@ -113,12 +113,12 @@ def event(
 def relationship(subject: Subject, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Show how a person stands to the company, and the clocks from which periods of retention count."""
 
-    async def work(house: House, its: TenantId) -> Answer:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Answer:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.retention.events import relationship_of
 
-        return await relationship_of(house, at_the_console(its), SubjectId(subject))
+        return await relationship_of(services, operator_caller(its), SubjectId(subject))
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -185,12 +185,12 @@ def reviews(
 ) -> None:
     """List values whose time is up and that wait for a decision, the oldest first."""
 
-    async def work(house: House, its: TenantId) -> ReviewPage:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> ReviewPage:
+        from vault.access.callers import operator_caller
         from vault.retention.reviews import MOST, list_reviews
 
         states: tuple[State, ...] = ("keep", "erase") if decided else ("open",)
-        return await list_reviews(house, at_the_console(its), states=states, after=after, limit=MOST)
+        return await list_reviews(services, operator_caller(its), states=states, after=after, limit=MOST)
 
     page = in_tenant(vault, tenant, work)
     if as_json:
@@ -219,12 +219,14 @@ def decide(
     """Decide about a value whose time is up: it goes with the next sweep, or is kept until a day."""
     day = None if until is None else until.date()
 
-    async def work(house: House, its: TenantId) -> Review:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Review:
+        from vault.access.callers import operator_caller
         from vault.retention.reviews import decide_review
 
         why = None if reason is None else WHY[reason]
-        return await decide_review(house, at_the_console(its), review, decision=decision.value, until=day, reason=why)
+        return await decide_review(
+            services, operator_caller(its), review, decision=decision.value, until=day, reason=why
+        )
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -278,9 +280,11 @@ def sweep(
 ) -> None:
     """Take away what nothing keeps any more, now and in the foreground; it may be broken off and begun again."""
     if dry_run:
-        _show_dry_run(in_tenant(vault, tenant, lambda house, its: _dry_run(house, its, quiet=as_json)), as_json=as_json)
+        _show_dry_run(
+            in_tenant(vault, tenant, lambda services, its: _dry_run(services, its, quiet=as_json)), as_json=as_json
+        )
         return
-    run = in_tenant(vault, tenant, lambda house, its: _sweep(house, its, confirm=confirm, quiet=as_json))
+    run = in_tenant(vault, tenant, lambda services, its: _sweep(services, its, confirm=confirm, quiet=as_json))
     if run is None:
         note("another process is sweeping at this moment; `cdv retention sweeps` shows how far it is")
         raise typer.Exit(FAILED)
@@ -312,11 +316,11 @@ def sweep(
 def sweeps(limit: Limit = 20, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """List the last sweeps: how far each has come, and what it did."""
 
-    async def work(house: House, its: TenantId) -> Sequence[SweepRun]:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Sequence[SweepRun]:
+        from vault.access.callers import operator_caller
         from vault.sweep.query import list_sweeps
 
-        return (await list_sweeps(house, at_the_console(its), limit=limit)).sweeps
+        return (await list_sweeps(services, operator_caller(its), limit=limit)).sweeps
 
     found = in_tenant(vault, tenant, work)
     if as_json:
@@ -338,7 +342,7 @@ def due(
     as_json: Json = False,
 ) -> None:
     """Preview what ends in the next days, by day and field; nothing is opened or changed."""
-    parts = in_tenant(vault, tenant, lambda house, its: _due(house, its, days, field, quiet=as_json))
+    parts = in_tenant(vault, tenant, lambda services, its: _due(services, its, days, field, quiet=as_json))
     ends, waiting = _summed(parts)
     if as_json:
         told = [{"on": on, "field": name, "then": then, "values": count} for (on, name, then), count in ends]
@@ -356,30 +360,30 @@ def due(
         show_table(("over already", "waits for", "then", "values"), over_rows, empty="")
 
 
-async def _sweep(house: House, tenant: TenantId, *, confirm: bool, quiet: bool) -> SweepRun | None:
+async def _sweep(services: Services, tenant: TenantId, *, confirm: bool, quiet: bool) -> SweepRun | None:
     from vault.sweep.query import sweep as run
 
     with _bar(quiet=quiet) as show:
-        return await run(house, tenant, confirm=confirm, watch=lambda at: show(at.counts.people, at.counts.of))
+        return await run(services, tenant, confirm=confirm, watch=lambda at: show(at.counts.people, at.counts.of))
 
 
-async def _dry_run(house: House, tenant: TenantId, *, quiet: bool) -> DryRun:
-    from vault.access.callers import at_the_console
+async def _dry_run(services: Services, tenant: TenantId, *, quiet: bool) -> DryRun:
+    from vault.access.callers import operator_caller
     from vault.sweep.query import dry_run
 
     with _bar(quiet=quiet) as show:
-        return await dry_run(house, at_the_console(tenant), watch=lambda people: show(people, None))
+        return await dry_run(services, operator_caller(tenant), watch=lambda people: show(people, None))
 
 
-async def _due(house: House, tenant: TenantId, days: int, field: str | None, *, quiet: bool) -> list[Due]:
-    from vault.access.callers import at_the_console
+async def _due(services: Services, tenant: TenantId, days: int, field: str | None, *, quiet: bool) -> list[Due]:
+    from vault.access.callers import operator_caller
     from vault.sweep.query import due as look
 
     parts: list[Due] = []
     with _bar(quiet=quiet) as show:
         while not parts or parts[-1].next is not None:
             after = parts[-1].next if parts else None
-            parts.append(await look(house, at_the_console(tenant), days=days, field=field, after=after))
+            parts.append(await look(services, operator_caller(tenant), days=days, field=field, after=after))
             show(sum(each.people for each in parts), None)
     return parts
 
@@ -502,12 +506,12 @@ def why(
 ) -> None:
     """Tell until when a field of a person is kept, on which grounds, and what happens then; no value is shown."""
 
-    async def work(house: House, its: TenantId) -> Why:
-        from vault.access.callers import at_the_console
+    async def work(services: Services, its: TenantId) -> Why:
+        from vault.access.callers import operator_caller
         from vault.ids import SubjectId
         from vault.retention.explain import why
 
-        return await why(house, at_the_console(its), SubjectId(subject), field, record)
+        return await why(services, operator_caller(its), SubjectId(subject), field, record)
 
     found = in_tenant(vault, tenant, work)
     if as_json:

@@ -26,7 +26,7 @@ from vault.errors import NotFound
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.jobs.store import Job
     from vault.workflows import Ended
@@ -186,7 +186,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List jobs that are not done: names, ids and codes, and nobody's data."""
-    found = in_tenant(vault, tenant, lambda house, its: _find(house, its, every=every, limit=limit))
+    found = in_tenant(vault, tenant, lambda services, its: _find(services, its, every=every, limit=limit))
     _show(found, as_json, empty="no job has anything to do")
     if not as_json and any(job.state == "pending" for job in found):
         note("A running server begins what is pending within seconds; without one, `cdv jobs run` does it.")
@@ -200,7 +200,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the jobs that work, or have worked, on one request or notice."""
-    found = in_tenant(vault, tenant, lambda house, its: _find(house, its, every=True, of=job, limit=500))
+    found = in_tenant(vault, tenant, lambda services, its: _find(services, its, every=True, of=job, limit=500))
     if not found:
         raise NotFound("no job works on that", hint="`cdv jobs list --all` names them")
     _show(found, as_json, empty="")
@@ -209,7 +209,7 @@ def show(
 @jobs_group.command("run", epilog=examples("cdv jobs run", "cdv jobs run --json"))
 def run_jobs(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
     """Do here and now what is pending, for a vault without a running server."""
-    ended = in_tenant(vault, tenant, lambda house, its: _work_off(house, its, quiet=as_json))
+    ended = in_tenant(vault, tenant, lambda services, its: _work_off(services, its, quiet=as_json))
     if as_json:
         emit([_plain(each) for each in ended])
     else:
@@ -220,15 +220,15 @@ def run_jobs(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json 
         raise typer.Exit(1)
 
 
-async def _find(house: House, tenant: TenantId, *, every: bool, limit: int, of: UUID | None = None) -> list[Job]:
-    from vault.access.callers import at_the_console
+async def _find(services: Services, tenant: TenantId, *, every: bool, limit: int, of: UUID | None = None) -> list[Job]:
+    from vault.access.callers import operator_caller
     from vault.workflows import OPEN, STATES, list_jobs
 
-    listed = await list_jobs(house, at_the_console(tenant), states=STATES if every else OPEN, of=of, limit=limit)
+    listed = await list_jobs(services, operator_caller(tenant), states=STATES if every else OPEN, of=of, limit=limit)
     return listed.jobs
 
 
-async def _work_off(house: House, tenant: TenantId, *, quiet: bool) -> list[Ended]:
+async def _work_off(services: Services, tenant: TenantId, *, quiet: bool) -> list[Ended]:
     from rich.console import Console
 
     from vault.workflows import work_off
@@ -238,7 +238,7 @@ async def _work_off(house: House, tenant: TenantId, *, quiet: bool) -> list[Ende
         return [
             each
             async for each in work_off(
-                house, tenant, watch=lambda work, step: status.update(f"{work.workflow} {work.id}: {step}")
+                services, tenant, watch=lambda work, step: status.update(f"{work.workflow} {work.id}: {step}")
             )
         ]
 

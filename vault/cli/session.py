@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from vault.bootstrap import Vault
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def in_vault(folder: Path, work: Callable[[Vault], Awaitable[T]]) -> T:
     return run(opened())
 
 
-def in_tenant(folder: Path, tenant: str, work: Callable[[House, TenantId], Awaitable[T]]) -> T:
+def in_tenant(folder: Path, tenant: str, work: Callable[[Services, TenantId], Awaitable[T]]) -> T:
     """Do something for one tenant of a vault.
 
     Raises:
@@ -51,12 +51,12 @@ def in_tenant(folder: Path, tenant: str, work: Callable[[House, TenantId], Await
     """
 
     async def there(vault: Vault) -> T:
-        return await work(vault.house, await known_tenant(vault.house, tenant))
+        return await work(vault.services, await known_tenant(vault.services, tenant))
 
     return in_vault(folder, there)
 
 
-async def known_tenant(house: House, name: str) -> TenantId:
+async def known_tenant(services: Services, name: str) -> TenantId:
     """Find a tenant by its name.
 
     Raises:
@@ -64,7 +64,7 @@ async def known_tenant(house: House, name: str) -> TenantId:
     """
     from vault.errors import NotFound
 
-    for tenant in await house.keyring.tenants():
+    for tenant in await services.keyring.tenants():
         if tenant == name:
             return tenant
     raise NotFound("there is no such tenant", hint="`cdv tenants list` names them, `cdv tenants add` makes one")

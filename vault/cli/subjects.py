@@ -83,15 +83,15 @@ def duplicates(
 
 
 async def _merge(folder: Path, tenant: str, survivor: UUID, duplicate: UUID, evidence: str) -> Merged:
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.bootstrap import open_vault
     from vault.ids import SubjectId
     from vault.merging.merge import unite
 
     async with open_vault(folder, database_timeout=TIMEOUT) as opened:
-        caller = at_the_console(await known_tenant(opened.house, tenant))
+        caller = operator_caller(await known_tenant(opened.services, tenant))
         return await unite(
-            opened.house, caller, survivor=SubjectId(survivor), duplicate=SubjectId(duplicate), evidence=evidence
+            opened.services, caller, survivor=SubjectId(survivor), duplicate=SubjectId(duplicate), evidence=evidence
         )
 
 
@@ -101,15 +101,15 @@ async def _pairs(folder: Path, tenant: str, limit: int, *, quiet: bool) -> list[
     from rich.console import Console
     from rich.progress import track
 
-    from vault.access.callers import at_the_console
+    from vault.access.callers import operator_caller
     from vault.bootstrap import open_vault
     from vault.merging.duplicates import STEPS, find_pairs
 
     found: list[Pair] = []
     console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
     async with open_vault(folder, database_timeout=TIMEOUT) as opened:
-        caller = at_the_console(await known_tenant(opened.house, tenant))
-        async with aclosing(find_pairs(opened.house, caller)) as steps:
+        caller = operator_caller(await known_tenant(opened.services, tenant))
+        async with aclosing(find_pairs(opened.services, caller)) as steps:
             for _step in track(range(STEPS), "comparing", console=console, transient=True):
                 found += await anext(steps)
                 if len(found) >= limit:

@@ -18,7 +18,7 @@ from vault.cli.output import emit
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.signing import Signed
     from vault.ids import TenantId
 
@@ -246,17 +246,17 @@ def _keys_in(path: Path) -> list[str]:
 def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
     from vault.cli.session import in_vault, known_tenant
 
-    async def work(house: House) -> dict[str, str]:
-        wanted: list[TenantId] = await house.keyring.tenants()
+    async def work(services: Services) -> dict[str, str]:
+        wanted: list[TenantId] = await services.keyring.tenants()
         if tenant is not None:
-            wanted = [await known_tenant(house, tenant)]
+            wanted = [await known_tenant(services, tenant)]
         return {
             known.key_id: f"by this vault, for its tenant {its}"
             for its in wanted
-            for known in await house.keyring.public_keys(its)
+            for known in await services.keyring.public_keys(its)
         }
 
-    return in_vault(folder, lambda opened: work(opened.house))
+    return in_vault(folder, lambda opened: work(opened.services))
 
 
 def _most() -> int:

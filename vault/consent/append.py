@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.callers import at_the_console
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.callers import operator_caller
 from vault.consent import event as consents
 from vault.consent.state import apply, fold, pack, unpack
 from vault.errors import NotFound
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.consent.event import Event
-    from vault.consent.state import Standing
-    from vault.context import House
+    from vault.consent.state import ConsentState
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
 
 
@@ -34,8 +34,8 @@ A_PAGE = 500
 
 
 async def append_events(
-    house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, events: Sequence[Event]
-) -> Standing:
+    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, events: Sequence[Event]
+) -> ConsentState:
     """Append events of one person, in this order; the person's row is locked until the transaction ends.
 
     Returns:
@@ -51,14 +51,14 @@ async def append_events(
     standing = unpack(row.standing)
     for event in events:
         standing = apply(standing, event)
-    await house.consents.add(connection, tenant, events)
+    await services.consents.add(connection, tenant, events)
     await set_standing(connection, tenant, subject, pack(standing), restricted=stays_restricted(row, standing))
-    await note_denials(house, tenant, events)
-    await mark_due(connection, tenant, [subject], house.clock.now())
+    await note_denials(services, tenant, events)
+    await mark_due(connection, tenant, [subject], services.clock.now())
     return standing
 
 
-def stays_restricted(row: Any, standing: Standing) -> bool:
+def stays_restricted(row: Any, standing: ConsentState) -> bool:
     """Tell whether a person is restricted after new events: by the ledger, or by a row of which no event told why.
 
     Args:
@@ -73,8 +73,8 @@ class Difference(NamedTuple):
     """A person whose row says something else than the ledger."""
 
     subject: SubjectId
-    by_ledger: Standing
-    on_row: Standing
+    by_ledger: ConsentState
+    on_row: ConsentState
 
 
 class Compared(NamedTuple):
@@ -84,35 +84,35 @@ class Compared(NamedTuple):
     differences: list[Difference]
 
 
-async def compare(house: House, tenant: TenantId) -> AsyncIterator[Compared]:
+async def compare(services: Services, tenant: TenantId) -> AsyncIterator[Compared]:
     """Fold the ledger of everybody anew and compare it with what lies on their rows, some people at a time."""
     after: SubjectId | None = None
     while True:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE)
+        async with services.data.reading() as connection:
+            rows = await services.subjects.standings(connection, tenant, after=after, limit=A_PAGE)
             if not rows:
                 return
-            events = await house.consents.events_of(connection, tenant, [row.id for row in rows])
+            events = await services.consents.events_of(connection, tenant, [row.id for row in rows])
         yield Compared(len(rows), [each for row in rows if (each := _difference(row, events.get(row.id, [])))])
         after = rows[-1].id
 
 
-async def repair(house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
+async def repair(services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
     """Write on a person's row what the ledger says."""
     row = await locked_subject(connection, tenant, subject)
     if row is None or row.state in GONE:
         return
-    told = fold((await house.consents.events_of(connection, tenant, [subject])).get(subject, []))
+    told = fold((await services.consents.events_of(connection, tenant, [subject])).get(subject, []))
     standing = replace(told, holds=unpack(row.standing).holds)
     await set_standing(connection, tenant, subject, pack(standing), restricted=standing.restricted_at is not None)
-    await mark_due(connection, tenant, [subject], house.clock.now())
+    await mark_due(connection, tenant, [subject], services.clock.now())
 
 
-async def count_by_notice(house: House, tenant: TenantId, purpose: str) -> Counter[str]:
+async def count_by_notice(services: Services, tenant: TenantId, purpose: str) -> Counter[str]:
     """Count the people whose consent to a purpose stands, by the version of the text that they agreed to."""
-    now = to_microseconds(house.clock.now())
+    now = to_microseconds(services.clock.now())
     counted: Counter[str] = Counter()
-    async for rows in people_who_said_something(house, tenant):
+    async for rows in people_who_said_something(services, tenant):
         for row in rows:
             said = unpack(row.standing).purposes.get(purpose)
             if said is None or said.state != "given" or said.notice is None:
@@ -122,12 +122,12 @@ async def count_by_notice(house: House, tenant: TenantId, purpose: str) -> Count
     return counted
 
 
-async def people_who_said_something(house: House, tenant: TenantId) -> AsyncIterator[list[Any]]:
+async def people_who_said_something(services: Services, tenant: TenantId) -> AsyncIterator[list[Any]]:
     """Go through the ids, states and standings of all who ever said anything, some at a time."""
     after: SubjectId | None = None
     while True:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.standings(connection, tenant, after=after, limit=A_PAGE, said=True)
+        async with services.data.reading() as connection:
+            rows = await services.subjects.standings(connection, tenant, after=after, limit=A_PAGE, said=True)
         if not rows:
             return
         yield rows
@@ -144,35 +144,35 @@ def _difference(row: Any, events: Sequence[Event]) -> Difference | None:
     return Difference(row.id, by_ledger, on_row)
 
 
-async def repair_standing(house: House, tenant: TenantId, subject: SubjectId) -> None:
+async def repair_standing(services: Services, tenant: TenantId, subject: SubjectId) -> None:
     """Sum up a person's events anew; that is on the audit log."""
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         row = await locked_subject(connection, tenant, subject)
         if row is None:
             return
-        await repair(house, connection, tenant, subject)
-        made = entry(
-            house,
-            at_the_console(tenant),
+        await repair(services, connection, tenant, subject)
+        made = audit_entry(
+            services,
+            operator_caller(tenant),
             action="record-consent",
             decision="allowed",
             subjects=(row.pseudonym,),
         )
-        await house.ledger.append_in(connection, [made])
+        await services.audit_log.append_in(connection, [made])
 
 
 DENIALS: Final = frozenset({"refused", "withdrawn", "objected", "objection-upheld", "restricted"})
 """Kinds of events that a restore must not undo. A consent that ends by itself does so again without them."""
 
 
-async def note_denials(house: House, tenant: TenantId, events: Iterable[Event]) -> None:
+async def note_denials(services: Services, tenant: TenantId, events: Iterable[Event]) -> None:
     """Write down the events that are a no, an objection or a restriction; call it in the transaction that adds them.
 
     Raises:
         Unavailable: the ledger does not answer; then the events must not be added.
     """
     lines = [(each.subject, consents.encode(_bare(each))) for each in events if each.kind in DENIALS]
-    await house.tombstones.add(tenant, "consent", house.clock.now(), lines)
+    await services.restore_ledger.add(tenant, "consent", services.clock.now(), lines)
 
 
 def read_denial(body: bytes) -> Event:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, select, update
 
-from vault.access.sign_in import Minute
+from vault.access.sign_in import RateWindow
 from vault.consent.guardians import birth_date, needs_guardian
 from vault.consent.ledger import CONFIRMATION
 from vault.consent.transaction import Confirmation, Recorded, changing
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from vault.consent.event import Event
     from vault.consent.transaction import Change
-    from vault.context import House
+    from vault.context import Services
 
 
 MOST_A_MINUTE = 1_200
@@ -62,9 +62,9 @@ class Confirmations:
     that nobody floods the database or the audit log by trying.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._minute = Minute(house.clock)
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._minute = RateWindow(services.clock)
 
     async def look_up(self, token: str) -> Asked | None:
         """Tell what a token would confirm, without using it; none where it confirms nothing.
@@ -75,8 +75,8 @@ class Confirmations:
         found = await self._waiting(token)
         if found is None:
             return None
-        event = await self._house.consents.event(found.tenant, found.subject, found.event)
-        text = self._house.policies.active(found.tenant).policy_set.notices.by_digest(event.notice_digest or "")
+        event = await self._services.consents.event(found.tenant, found.subject, found.event)
+        text = self._services.policies.active(found.tenant).policy_set.notices.by_digest(event.notice_digest or "")
         return Asked(event.language or "en", "" if text is None else text.title)
 
     async def confirm(self, token: str, request_id: str) -> Recorded:
@@ -91,15 +91,15 @@ class Confirmations:
             raise await self._refuse(request_id)
         principal = Principal(PrincipalId(LINK), found.tenant, "confirmation-link", "app", ())
         try:
-            return await _confirm(self._house, Caller(principal, request_id), found)
+            return await _confirm(self._services, Caller(principal, request_id), found)
         except NotFound as error:  # erased meanwhile, withdrawn meanwhile, used meanwhile: one answer for all
             raise _invalid(error.audit) from None
 
     async def _waiting(self, token: str) -> Waiting | None:
         self._minute.look(MOST_A_MINUTE)
-        tenants = [TenantId(each.decisions.tenant) for each in self._house.policies.all_active()]
-        async with self._house.data.reading() as connection:
-            return await waiting(connection, tenants, token, self._house.clock.now())
+        tenants = [TenantId(each.decisions.tenant) for each in self._services.policies.all_active()]
+        async with self._services.data.reading() as connection:
+            return await waiting(connection, tenants, token, self._services.clock.now())
 
     async def _refuse(self, request_id: str) -> NotFound:
         """Write the attempt down, on the default tenant's log: a wrong token names nobody's."""
@@ -107,7 +107,7 @@ class Confirmations:
         if count is None:
             return _invalid(None)
         error = _invalid(None)
-        made = self._house.ledger.entry(
+        made = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action="confirm-consent",
             decision="denied",
@@ -115,18 +115,18 @@ class Confirmations:
             request=request_id,
             count=count,
         )
-        await self._house.ledger.append(made)
+        await self._services.audit_log.append(made)
         error.audit = str(made.id)
         return error
 
 
-async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
-    requested = await _requested(house, found)
-    keys = (await house.keyring.subject_keys(found.tenant, [found.subject])).get(found.subject)
-    async with changing(house, caller, "confirm-consent", found.subject) as change:
+async def _confirm(services: Services, caller: Caller, found: Waiting) -> Recorded:
+    requested = await _requested(services, found)
+    keys = (await services.keyring.subject_keys(found.tenant, [found.subject])).get(found.subject)
+    async with changing(services, caller, "confirm-consent", found.subject) as change:
         if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
             raise _invalid(None)
-        keys = (await current_keys(house, change.connection, found.tenant, {found.subject: keys}))[found.subject]
+        keys = (await current_keys(services, change.connection, found.tenant, {found.subject: keys}))[found.subject]
         if requested.by != "guardian" and needs_guardian(
             change, await birth_date(change, keys), requested.jurisdiction
         ):  # the date of birth came after the request
@@ -152,10 +152,10 @@ async def _confirm(house: House, caller: Caller, found: Waiting) -> Recorded:
         return Recorded(event.id, change.said(requested.purpose).state)
 
 
-async def _requested(house: House, found: Waiting) -> Event | None:
+async def _requested(services: Services, found: Waiting) -> Event | None:
     """Fetch the request; none where the person was merged into another meanwhile."""
     try:
-        return await house.consents.event(found.tenant, found.subject, found.event)
+        return await services.consents.event(found.tenant, found.subject, found.event)
     except NotFound:
         return None
 
@@ -199,7 +199,7 @@ async def ask_to_confirm(change: Change, requested: Event) -> Confirmation:
     """Make the token of a request, in the transaction that records the request."""
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvc_{requested.id.hex}_{secret}"
-    rules = change.house.policies.active(change.caller.tenant).policy_set.consent
+    rules = change.services.policies.active(change.caller.tenant).policy_set.consent
     expires_at = change.now + rules.confirm
     row = {
         "tenant_id": change.caller.tenant,

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import date, datetime
 
-    from vault.consent.state import PurposeStanding, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
 
@@ -34,21 +34,21 @@ class Lapsed(NamedTuple):
     ended: int
 
 
-async def expire_lapsed(house: House, caller: Caller) -> AsyncIterator[Lapsed]:
+async def expire_lapsed(services: Services, caller: Caller) -> AsyncIterator[Lapsed]:
     """Append an event for each consent whose time has run out, some people at a time; done twice, it finds none.
 
     Raises:
         Unavailable: the database does not answer; what was written stays.
     """
-    async for rows in people_who_said_something(house, caller.tenant):
-        now = to_microseconds(house.clock.now())
+    async for rows in people_who_said_something(services, caller.tenant):
+        now = to_microseconds(services.clock.now())
         over = [row.id for row in rows if row.state not in GONE and _over(unpack(row.standing), now)]
-        yield Lapsed(len(rows), sum([await _expire(house, caller, subject) for subject in over]))
+        yield Lapsed(len(rows), sum([await _expire(services, caller, subject) for subject in over]))
 
 
-async def _expire(house: House, caller: Caller, subject: SubjectId) -> int:
-    async with house.data.transaction() as connection:
-        change = await Change.lock(house, caller, connection, subject)
+async def _expire(services: Services, caller: Caller, subject: SubjectId) -> int:
+    async with services.data.transaction() as connection:
+        change = await Change.lock(services, caller, connection, subject)
         if change is None:
             return 0
         over = _over(change.standing, to_microseconds(change.now))  # once more, now that the row is locked
@@ -67,7 +67,7 @@ async def _expire(house: House, caller: Caller, subject: SubjectId) -> int:
                     for name, said in over.items()
                 ]
             )
-            await house.ledger.append_in(connection, change.entries("record-consent"))
+            await services.audit_log.append_in(connection, change.entries("record-consent"))
         return len(over)
 
 
@@ -76,7 +76,7 @@ def _ended(said: PurposeStanding) -> datetime:
     return from_microseconds(max(said.valid_until or 0, said.since + 1))
 
 
-def _over(standing: Standing, now: int) -> dict[str, PurposeStanding]:
+def _over(standing: ConsentState, now: int) -> dict[str, PurposeStanding]:
     """Pick the consents that still stand as given and have ended."""
     return {
         name: said
@@ -98,11 +98,10 @@ class AskAgain(NamedTuple):
         return sum(self.people.values())
 
 
-async def ask_again(house: House, tenant: TenantId, name: str, policies: PolicySet, day: date) -> list[AskAgain]:
+async def ask_again(services: Services, tenant: TenantId, name: str, policies: PolicySet, day: date) -> list[AskAgain]:
     """Count, for each purpose that asks for consent by a notice, the people whose consent is not good any more.
 
     Args:
-        house: the rooms.
         tenant: whose people.
         name: name of the notice, without a version.
         policies: those that count on that day, in force already or not.
@@ -113,7 +112,7 @@ async def ask_again(house: House, tenant: TenantId, name: str, policies: PolicyS
         if purpose.notice is None or purpose.notice.partition("@")[0] != name:
             continue
         accepted = policies.notices.accepted(purpose, day)
-        counted = await count_by_notice(house, tenant, purpose.name)
+        counted = await count_by_notice(services, tenant, purpose.name)
         people = {notice: count for notice, count in sorted(counted.items()) if notice not in accepted}
         found.append(AskAgain(purpose.name, tuple(sorted(accepted)), people))
     return found

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from vault.catalogue.types import decode
 from vault.consent.transaction import Change
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.subjects.record_body import unpack
 from vault.subjects.store import PROFILE
 from vault.subjects.tables import RECORD, SUBJECT
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
 
@@ -42,19 +42,19 @@ async def birth_date(change: Change, keys: SubjectKeys) -> date | None:
     stored = None if body is None else unpack(body).get(BIRTH_DATE)
     if stored is None:
         return None
-    return _day(decode(keys.open(BIRTH_DATE, stored.sealed, place(tenant, subject, PROFILE, subject))))
+    return _day(decode(keys.open(BIRTH_DATE, stored.sealed, record_aad(tenant, subject, PROFILE, subject))))
 
 
 def needs_guardian(change: Change, born: date | None, jurisdiction: str | None) -> bool:
     """Tell whether a guardian has to consent for the person today."""
     if born is None:
         return False
-    rules = change.house.policies.active(change.caller.tenant).policy_set.consent
+    rules = change.services.policies.active(change.caller.tenant).policy_set.consent
     return rules.needs_guardian(born, change.now.date(), jurisdiction)
 
 
 async def expire_childs_consents(
-    house: House, caller: Caller, connection: AsyncConnection, subject: SubjectId, born: object
+    services: Services, caller: Caller, connection: AsyncConnection, subject: SubjectId, born: object
 ) -> None:
     """End the consents of somebody who turns out to be a child, but for those that a guardian gave.
 
@@ -62,16 +62,14 @@ async def expire_childs_consents(
     person's row, and then sees the new date.
 
     Args:
-        house: the rooms.
         caller: who writes the date.
-        connection: the open transaction.
         subject: who is concerned.
         born: the date of birth as it is kept (``YYYY-MM-DD``); none where there is none any more.
     """
     day = _day(born)
     if day is None:
         return
-    change = await Change.lock(house, caller, connection, subject)
+    change = await Change.lock(services, caller, connection, subject)
     if change is None:
         return
     doubtful = {
@@ -81,7 +79,7 @@ async def expire_childs_consents(
     }
     if not doubtful:
         return
-    events = (await house.consents.events_of(connection, caller.tenant, [subject])).get(subject, [])
+    events = (await services.consents.events_of(connection, caller.tenant, [subject])).get(subject, [])
     law = {event.id: event.jurisdiction for event in events}
     ended = [
         change.event(
@@ -97,11 +95,11 @@ async def expire_childs_consents(
     ]
     if ended:
         await change.append(*ended)
-        await house.ledger.append_in(connection, change.entries("record-consent"))
+        await services.audit_log.append_in(connection, change.entries("record-consent"))
 
 
 async def expire_childrens_consents(
-    house: House, caller: Caller, connection: AsyncConnection, born: Mapping[SubjectId, object]
+    services: Services, caller: Caller, connection: AsyncConnection, born: Mapping[SubjectId, object]
 ) -> None:
     """Do the same for many; of whom nothing was ever said, nothing is looked at."""
     if not born:
@@ -112,7 +110,7 @@ async def expire_childrens_consents(
         .order_by(SUBJECT.c.id)
     )
     for subject in (await connection.execute(statement.with_for_update())).scalars().all():
-        await expire_childs_consents(house, caller, connection, subject, born[subject])
+        await expire_childs_consents(services, caller, connection, subject, born[subject])
 
 
 def _day(kept: object) -> date | None:

@@ -36,7 +36,7 @@ class EventPage(NamedTuple):
     next: UUID | None
 
 
-class ConsentLedger:
+class ConsentEvents:
     """The events of all tenants in the main database."""
 
     def __init__(self, database: Database) -> None:

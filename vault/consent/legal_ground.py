@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.catalogue.model import Purpose
-    from vault.consent.state import PurposeStanding, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
     from vault.subjects.store import Found
@@ -83,7 +83,7 @@ class Ground(msgspec.Struct, frozen=True):
         )
 
 
-def refusal(ground: Ground, standing: Standing, now: int) -> Refusal | None:
+def refusal(ground: Ground, standing: ConsentState, now: int) -> Refusal | None:
     """Tell why the ground does not hold for a person; none where it does.
 
     Whatever lacks of a consent has the one code ``consent-missing``: who may not use the data need not learn whether
@@ -179,17 +179,17 @@ def _nobody(ground: Ground) -> Refusal:
 
 
 def subject_refusals(
-    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None]
+    services: Services, caller: Caller, decision: Decision, found: Sequence[Found | None]
 ) -> list[Refusal | None]:
     """Take steps 6 and 7 for subjects of a decision, as things stand now: :func:`subject_refusal` of each."""
-    now = house.clock.now()
-    ground = purpose_ground(house.policies.active(caller.tenant).policy_set, decision.purpose, now.date())
+    now = services.clock.now()
+    ground = purpose_ground(services.policies.active(caller.tenant).policy_set, decision.purpose, now.date())
     moment = to_microseconds(now)
     return [subject_refusal(each, ground, moment) for each in found]
 
 
 async def require_ground(
-    house: House, caller: Caller, decision: Decision, action: Action, found: Found | None
+    services: Services, caller: Caller, decision: Decision, action: Action, found: Found | None
 ) -> Found | None:
     """Refuse a write about a person for whom the legal ground does not hold.
 
@@ -202,7 +202,7 @@ async def require_ground(
     """
     if found is not None and found.state == "retained" and not decision.purpose.answers_people:
         return None
-    (lacking,) = subject_refusals(house, caller, decision, [found])
+    (lacking,) = subject_refusals(services, caller, decision, [found])
     if lacking is not SUBJECT_NOT_FOUND:
-        await require_all(house, caller, decision, action, lacking, found)
+        await require_all(services, caller, decision, action, lacking, found)
     return None if lacking is SUBJECT_NOT_FOUND else found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from vault.access.authorization import require_right
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited
 from vault.consent.legal_ground import may_object
 from vault.consent.transaction import Recorded, changing
 from vault.consent.validation import keys_of, seal_words, words_fault
@@ -14,43 +14,42 @@ from vault.errors import Conflict, Fault, InvalidInput, NotFound
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.model import Purpose
     from vault.consent.event import Kind
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
 
 Decided = Literal["upheld", "overruled"]
 
 
-@on_record("object")
+@audited("object")
 async def record_objection(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     *,
     purpose: str,
     reason: str | None = None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Record that a person objects to a purpose.
 
     Args:
-        house: the rooms.
         caller: who records it.
         subject: who objects.
         purpose: to which purpose.
         reason: the person's own words, on the grounds of their situation; sealed.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: an unknown purpose, or one to which there is no right to object.
         NotFound: there is no such subject.
     """
-    await require_right(house, caller, "vault:consents", "record", audited_as="object")
-    meant = _checked(house, caller, purpose, reason)
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "object", subject, purpose=purpose) as change:
+    await require_permission(services, caller, "vault:consents", "record", audit_action="object")
+    meant = _checked(services, caller, purpose, reason)
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "object", subject, purpose=purpose) as change:
         event = change.new_id()
         await change.append(
             change.event(
@@ -64,46 +63,45 @@ async def record_objection(
             )
         )
         recorded = Recorded(event, change.said(purpose).objection)
-        if keep is not None:
-            await keep(change.connection, recorded)
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
-@on_record("decide-objection")
+@audited("decide-objection")
 async def decide_objection(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     event: UUID,
     *,
     decision: Decided,
     reason: str,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Decide an objection that is pending: upheld, the use has ended; overruled, it may go on.
 
     Args:
-        house: the rooms.
         caller: who decides.
         subject: who objected.
         event: the objection.
         decision: ``upheld`` or ``overruled``.
         reason: which compelling grounds override the person's, or why none do (Art. 21(1)); sealed.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: the reason does not have its form.
         NotFound: the person made no such objection.
         Conflict: nothing is left to decide about it.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="decide-objection")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="decide-objection")
     _require_words(reason)
-    keys = await keys_of(house, caller, subject)
-    objected = await house.consents.event(caller.tenant, subject, event)
+    keys = await keys_of(services, caller, subject)
+    objected = await services.consents.event(caller.tenant, subject, event)
     if objected.kind != "objected" or objected.purpose is None:
         raise NotFound("this person's ledger has no such event", code="consent-event-not-found")
     name = objected.purpose
-    async with changing(house, caller, "decide-objection", subject, purpose=name) as change:
+    async with changing(services, caller, "decide-objection", subject, purpose=name) as change:
         if objected.final or change.said(name).objection != "pending":
             raise Conflict(
                 "nothing is left to decide about this objection",
@@ -118,13 +116,13 @@ async def decide_objection(
             change.event(kind, id=made, by="staff", purpose=name, evidence=sealed, answers=event, occurred_at=at)
         )
         recorded = Recorded(made, change.said(name).objection)
-        if keep is not None:
-            await keep(change.connection, recorded)
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
-def _checked(house: House, caller: Caller, purpose: str, reason: str | None) -> Purpose:
-    meant = house.policies.active(caller.tenant).policy_set.purposes.get(purpose)
+def _checked(services: Services, caller: Caller, purpose: str, reason: str | None) -> Purpose:
+    meant = services.policies.active(caller.tenant).policy_set.purposes.get(purpose)
     faults = [fault for fault in (words_fault(reason, at="/reason", code="invalid-reason"),) if fault]
     if meant is None:
         detail = "There is no such purpose; GET /v1/purposes lists them."

@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import OPERATOR
-from vault.access.recording import on_record
+from vault.access.recording import audited
 from vault.consent.legal_ground import is_consented, purpose_ground, subject_refusal
 from vault.consent.state import UNSAID, unpack
 from vault.consent.transaction import missing
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from vault.consent.event import Event
     from vault.consent.legal_ground import Ground
-    from vault.consent.state import PurposeStanding, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.subjects.store import Found
 
@@ -60,7 +60,7 @@ class Told(NamedTuple):
     evidence: str | None
 
 
-class ConsentState(NamedTuple):
+class ConsentOverview(NamedTuple):
     """Where a person stands, and some of what led there, newest first."""
 
     subject: SubjectId
@@ -72,10 +72,10 @@ class ConsentState(NamedTuple):
     audit: UUID
 
 
-@on_record("read-consents")
+@audited("read-consents")
 async def consent_state(
-    house: House, caller: Caller, subject: SubjectId, *, before: UUID | None = None, limit: int = 50
-) -> ConsentState:
+    services: Services, caller: Caller, subject: SubjectId, *, before: UUID | None = None, limit: int = 50
+) -> ConsentOverview:
     """Tell the state of all purposes that rest on consent or are objected to, and a page of the ledger.
 
     The words beside the events are opened for callers of the API, whom a rule has granted to read them, and not at
@@ -88,53 +88,53 @@ async def consent_state(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} events", code="invalid-page")
-    await require_right(house, caller, "vault:consents", "read", audited_as="read-consents")
-    await house.limits.take(caller.principal, "read", 1)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    await require_permission(services, caller, "vault:consents", "read", audit_action="read-consents")
+    await services.limits.take(caller.principal, "read", 1)
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     there = found is not None and found.state not in GONE
-    page = await house.consents.history(caller.tenant, subject, before=before, limit=limit) if there else None
+    page = await services.consents.history(caller.tenant, subject, before=before, limit=limit) if there else None
     history: list[Told] = []
     if page is not None:
-        history = await _opened(house, caller, subject, page.events)
-    made = entry(
-        house,
+        history = await _opened(services, caller, subject, page.events)
+    made = audit_entry(
+        services,
         caller,
         action="read-consents",
         decision="allowed" if there else "denied",
         code=None if there else SUBJECT_NOT_FOUND.code,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     if found is None or page is None:
-        async with house.data.reading() as connection:
-            error = await missing(house, caller, connection, subject)
+        async with services.data.reading() as connection:
+            error = await missing(services, caller, connection, subject)
         error.audit = str(made.id)
         raise error
     standing = unpack(found.standing)
-    return ConsentState(
+    return ConsentOverview(
         found.id,
         found.state,
         _moment(standing.restricted_at),
-        _stands(house, caller, standing),
+        _stands(services, caller, standing),
         history,
         page.next,
         made.id,
     )
 
 
-async def _opened(house: House, caller: Caller, subject: SubjectId, events: list[Event]) -> list[Told]:
+async def _opened(services: Services, caller: Caller, subject: SubjectId, events: list[Event]) -> list[Told]:
     if caller.principal.id == OPERATOR or all(event.evidence is None for event in events):
         return [Told(event, None) for event in events]
-    keys = await keys_of(house, caller, subject)
+    keys = await keys_of(services, caller, subject)
     words = await opened(
-        house, caller.tenant, subject, keys, lambda own: [open_words(own, caller.tenant, event) for event in events]
+        services, caller.tenant, subject, keys, lambda own: [open_words(own, caller.tenant, event) for event in events]
     )
     return [Told(event, its) for event, its in zip(events, words, strict=True)]
 
 
-def _stands(house: House, caller: Caller, standing: Standing) -> dict[str, Stands]:
-    policy_set = house.policies.active(caller.tenant).policy_set
-    moment = house.clock.now()
+def _stands(services: Services, caller: Caller, standing: ConsentState) -> dict[str, Stands]:
+    policy_set = services.policies.active(caller.tenant).policy_set
+    moment = services.clock.now()
     now, day = to_microseconds(moment), moment.date()
     told = {}
     for name, purpose in policy_set.purposes.items():
@@ -183,9 +183,9 @@ class CheckAnswer(NamedTuple):
     audit: UUID
 
 
-@on_record("check-consents")
+@audited("check-consents")
 async def check_consents(
-    house: House, caller: Caller, *, subjects: Sequence[SubjectId], purposes: Sequence[str]
+    services: Services, caller: Caller, *, subjects: Sequence[SubjectId], purposes: Sequence[str]
 ) -> CheckAnswer:
     """Tell for each subject and purpose whether the legal ground holds now: as a read would find it.
 
@@ -197,35 +197,35 @@ async def check_consents(
         Denied: no role of the caller's may check consents.
         TooMany: the principal's rate of reads is used up.
     """
-    await require_right(house, caller, "vault:consents", "check", audited_as="check-consents")
-    grounds = _grounds(house, caller, subjects, purposes)
-    if not house.limits.try_take(caller.principal, "read", len(subjects)):
-        await house.limits.take(caller.principal, "read", len(subjects))
-    found = await house.subjects.find(Wanted(caller.tenant, tuple(subjects), profile=False))
-    now = to_microseconds(house.clock.now())
+    await require_permission(services, caller, "vault:consents", "check", audit_action="check-consents")
+    grounds = _grounds(services, caller, subjects, purposes)
+    if not services.limits.try_take(caller.principal, "read", len(subjects)):
+        await services.limits.take(caller.principal, "read", len(subjects))
+    found = await services.subjects.find(Wanted(caller.tenant, tuple(subjects), profile=False))
+    now = to_microseconds(services.clock.now())
     results = [(subject, _answers(each, grounds, now)) for subject, each in zip(subjects, found, strict=True)]
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="check-consents",
         decision="allowed",
         purpose=purposes[0] if len(purposes) == 1 else None,
         subjects=tuple([each.pseudonym for each in found if each is not None]),
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return CheckAnswer(results, made.id)
 
 
 def _grounds(
-    house: House, caller: Caller, subjects: Sequence[SubjectId], purposes: Sequence[str]
+    services: Services, caller: Caller, subjects: Sequence[SubjectId], purposes: Sequence[str]
 ) -> dict[str, Ground | None]:
     """Work out what each purpose asks for; none for one that is not in force."""
     if not 1 <= len(subjects) <= MOST_SUBJECTS:
         raise InvalidInput(f"a check is of 1 to {MOST_SUBJECTS:,} subjects", code="too-many-subjects")
     if not 1 <= len(purposes) <= MOST_PURPOSES:
         raise InvalidInput(f"a check is of 1 to {MOST_PURPOSES} purposes", code="too-many")
-    policy_set = house.policies.active(caller.tenant).policy_set
+    policy_set = services.policies.active(caller.tenant).policy_set
     faults = [
         Fault(f"/purposes/{i}", "unknown-purpose", "There is no such purpose; GET /v1/purposes lists them.")
         for i, name in enumerate(purposes)
@@ -233,7 +233,7 @@ def _grounds(
     ]
     if faults:
         raise InvalidInput("the request names what does not exist", faults=faults, code="unknown-purpose")
-    day = house.clock.now().date()
+    day = services.clock.now().date()
     known = [policy_set.purposes[name] for name in purposes]
     return {each.name: purpose_ground(policy_set, each, day) if each.in_force(day) else None for each in known}
 

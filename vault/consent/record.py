@@ -10,8 +10,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from vault.access.authorization import require_right
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited
 from vault.consent.double_opt_in import ask_to_confirm
 from vault.consent.event import NO
 from vault.consent.guardians import birth_date, needs_guardian
@@ -24,10 +24,10 @@ from vault.lifecycle.key_fence import current_keys
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.consent.event import Event, Kind
     from vault.consent.validation import Checked, Said
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
 
@@ -35,52 +35,51 @@ if TYPE_CHECKING:
 DOUBLE_OPT_IN = "double-opt-in"
 
 
-@on_record("record-consent")
+@audited("record-consent")
 async def record_consent(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     said: Said,
     *,
     signal: bool = False,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Record what a person said.
 
     An agreement by double opt-in is only asked for here: it counts once the person sends back the token.
 
     Args:
-        house: the rooms.
         caller: who records it.
         subject: who said it, or for whom it was said.
         said: what was said, how, and to which text.
         signal: whether the person's browser sent ``Sec-GPC: 1``; that is recorded before anything else.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: the policies do not know it like this, or the person is a child and no guardian consents.
         NotFound: there is no such subject.
         Conflict: the signal says no to what the call says yes to; the signal is recorded, the yes is not.
     """
-    await require_right(house, caller, "vault:consents", "record", audited_as="record-consent")
+    await require_permission(services, caller, "vault:consents", "record", audit_action="record-consent")
     if signal:  # in a transaction of its own: it counts whatever becomes of the rest
-        async with changing(house, caller, "record-consent", subject, silent=True) as change:
+        async with changing(services, caller, "record-consent", subject, silent=True) as change:
             await honour_signal(change)
-    checked = check(house.policies.active(caller.tenant).policy_set, said, house.clock.now())
+    checked = check(services.policies.active(caller.tenant).policy_set, said, services.clock.now())
     if signal and said.is_yes and checked.purpose.sale_or_share:
         raise Conflict(
             "the person's browser says no to the sale and sharing of data, and the call says yes",
             code="opted-out-by-signal",
             hint="the signal counts; ask the person, and send their answer without `Sec-GPC`",
         )
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "record-consent", subject, purpose=said.purpose) as change:
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "record-consent", subject, purpose=said.purpose) as change:
         if said.is_yes:
-            keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
+            keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
             await _require_guardian(change, keys, said)
         recorded = await _record(change, keys, checked)
-        if keep is not None:
-            await keep(change.connection, recorded)
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
@@ -105,7 +104,7 @@ async def _record(change: Change, keys: SubjectKeys, checked: Checked) -> Record
 def _event(change: Change, keys: SubjectKeys, checked: Checked) -> Event:
     said, text, event = checked.said, checked.text, change.new_id()
     at = _moment(change, said)
-    policy_set = change.house.policies.active(change.caller.tenant).policy_set
+    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     return change.event(
         _kind(change, said),
         id=event,
@@ -144,8 +143,8 @@ def _moment(change: Change, said: Said) -> datetime:
     return stated
 
 
-@on_record("record-consent")
-async def record_signal(house: House, caller: Caller, subject: SubjectId) -> dict[str, str]:
+@audited("record-consent")
+async def record_signal(services: Services, caller: Caller, subject: SubjectId) -> dict[str, str]:
     """Record the signal: a withdrawal of each purpose that sells or shares, where the person has not said no before.
 
     Returns:
@@ -154,8 +153,8 @@ async def record_signal(house: House, caller: Caller, subject: SubjectId) -> dic
     Raises:
         NotFound: there is no such subject.
     """
-    await require_right(house, caller, "vault:consents", "record", audited_as="record-consent")
-    async with changing(house, caller, "record-consent", subject) as change:
+    await require_permission(services, caller, "vault:consents", "record", audit_action="record-consent")
+    async with changing(services, caller, "record-consent", subject) as change:
         await honour_signal(change)
         return {name: change.said(name).state for name in _sold(change)}
 
@@ -188,5 +187,5 @@ async def is_asked_again(change: Change, purpose: str) -> bool:
 
 
 def _sold(change: Change) -> list[str]:
-    purposes = change.house.policies.active(change.caller.tenant).policy_set.purposes
+    purposes = change.services.policies.active(change.caller.tenant).policy_set.purposes
     return [purpose.name for purpose in purposes.values() if purpose.sale_or_share]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, get_args
 
-from vault.access.authorization import require_right
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited
 from vault.consent.transaction import Recorded, changing
 from vault.consent.validation import keys_of, seal_words, words_fault
 from vault.errors import Conflict, Fault, InvalidInput
@@ -18,10 +18,10 @@ from vault.recipients.outbox import EVERYTHING, tell_recipients
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.consent.event import By, Event
     from vault.consent.transaction import Change
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
     from vault.recipients.store import NoticeKind
@@ -31,15 +31,15 @@ Ground = Literal["accuracy", "unlawful", "claims", "objection"]
 it kept, the person needs it for legal claims, or an objection is pending."""
 
 
-@on_record("restrict")
+@audited("restrict")
 async def restrict(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     *,
     ground: Ground,
     reason: str | None = None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Restrict a person's data; who is restricted already stays so, and the further ground is on record.
 
@@ -47,20 +47,25 @@ async def restrict(
         InvalidInput: the reason does not have its form.
         NotFound: there is no such subject.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="restrict")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="restrict")
     require_words(reason)
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "restrict", subject) as change:
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "restrict", subject) as change:
         event = await restrict_in(change, keys, ground, reason)
         recorded = Recorded(event.id, "restricted")
-        if keep is not None:
-            await keep(change.connection, recorded)
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
-@on_record("lift-restriction")
+@audited("lift-restriction")
 async def lift_restriction(
-    house: House, caller: Caller, subject: SubjectId, *, reason: str | None = None, keep: Keep | None = None
+    services: Services,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    reason: str | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Lift the restriction, once the person was told and the days of the notice are over (Art. 18(3)).
 
@@ -69,10 +74,10 @@ async def lift_restriction(
         NotFound: there is no such subject.
         Conflict: the person's data is not restricted, the person was not told, or not long enough ago.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="lift-restriction")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(reason)
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "lift-restriction", subject) as change:
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "lift-restriction", subject) as change:
         require_restricted(change)
         announced = await _announcement(change)
         event = change.new_id()
@@ -81,8 +86,8 @@ async def lift_restriction(
         await change.append(made)
         await _tell(change, "subject.restriction-lifted")
         recorded = Recorded(event, "active" if change.standing.restricted_at is None else "restricted")
-        if keep is not None:
-            await keep(change.connection, recorded)
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
@@ -139,7 +144,7 @@ def require_words(reason: str | None, *, at: str = "/reason", code: str = "inval
 async def _announcement(change: Change) -> Event:
     """Return the announcement on which a lifting rests: later than every restriction, and its days are over."""
     tenant, subject = change.caller.tenant, change.subject
-    events = (await change.house.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
+    events = (await change.services.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
     announced = None
     for event in events:
         if event.kind == "restricted":
@@ -163,7 +168,7 @@ async def _announcement(change: Change) -> Event:
 
 async def _tell(change: Change, kind: NoticeKind, request: UUID | None = None) -> None:
     await tell_recipients(
-        change.house,
+        change.services,
         change.connection,
         change.caller.tenant,
         change.subject,

@@ -96,7 +96,7 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
     until: int | None = None
 
 
-class Standing(msgspec.Struct, array_like=True, frozen=True):
+class ConsentState(msgspec.Struct, array_like=True, frozen=True):
     """What holds of one person.
 
     Attributes:
@@ -112,10 +112,10 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
     holds: tuple[Held, ...] = ()
 
 
-NOTHING: Final = Standing()
+NOTHING: Final = ConsentState()
 UNSAID: Final = PurposeStanding()
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
-_decode = msgspec.msgpack.Decoder(Standing).decode
+_decode = msgspec.msgpack.Decoder(ConsentState).decode
 
 
 class _Marks(msgspec.Struct, array_like=True, frozen=True):
@@ -130,7 +130,7 @@ class _Marks(msgspec.Struct, array_like=True, frozen=True):
 _decode_marks = msgspec.msgpack.Decoder(_Marks).decode
 
 
-def fold(events: Iterable[Event]) -> Standing:
+def fold(events: Iterable[Event]) -> ConsentState:
     """Sum up events in the order of the ledger."""
     standing = NOTHING
     for event in events:
@@ -138,7 +138,7 @@ def fold(events: Iterable[Event]) -> Standing:
     return standing
 
 
-def apply(standing: Standing, event: Event) -> Standing:
+def apply(standing: ConsentState, event: Event) -> ConsentState:
     """Add one event."""
     if event.kind in RESTRICTION:
         return _restricted(standing, event)
@@ -151,12 +151,12 @@ def apply(standing: Standing, event: Event) -> Standing:
     return replace(standing, purposes={**standing.purposes, event.purpose: after})
 
 
-def pack(standing: Standing) -> bytes | None:
+def pack(standing: ConsentState) -> bytes | None:
     """Write a standing for the subject's row; none where nothing was ever said."""
     return None if standing == NOTHING else _encode(standing)
 
 
-def unpack(packed: bytes | None) -> Standing:
+def unpack(packed: bytes | None) -> ConsentState:
     """Read a standing from the subject's row."""
     return NOTHING if packed is None else _decode(packed)
 
@@ -166,7 +166,7 @@ def has_holds(packed: bytes | None) -> bool:
     return packed is not None and bool(_decode_marks(packed).holds)
 
 
-def _restricted(standing: Standing, event: Event) -> Standing:
+def _restricted(standing: ConsentState, event: Event) -> ConsentState:
     if event.kind == "restricted":
         # Of several, the latest: a consent has to be younger than all of them to be an exception.
         at = to_microseconds(event.occurred_at)

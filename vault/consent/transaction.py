@@ -12,8 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.recording import note_failure
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.recording import record_failure
 from vault.consent.append import append_events
 from vault.consent.event import Event
 from vault.consent.ledger import EVENT
@@ -35,28 +35,32 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action, Entry
     from vault.consent.event import By, Kind
-    from vault.consent.state import PurposeStanding, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
 
 
 class Change:
     """A person whose row is locked, and what is added to the ledger of theirs."""
 
-    def __init__(self, house: House, caller: Caller, connection: AsyncConnection, row: Any, last: UUID | None) -> None:
-        self.house = house
+    def __init__(
+        self, services: Services, caller: Caller, connection: AsyncConnection, row: Any, last: UUID | None
+    ) -> None:
+        self.services = services
         self.caller = caller
         self.connection = connection
         self.row = row
         self.subject: SubjectId = row.id
         self.pseudonym = Pseudonym(row.pseudonym)
-        self.standing: Standing = unpack(row.standing)
-        self.now = house.clock.now()
+        self.standing: ConsentState = unpack(row.standing)
+        self.now = services.clock.now()
         self.events: list[Event] = []
         self._last = last
 
     @classmethod
-    async def lock(cls, house: House, caller: Caller, connection: AsyncConnection, subject: SubjectId) -> Change | None:
+    async def lock(
+        cls, services: Services, caller: Caller, connection: AsyncConnection, subject: SubjectId
+    ) -> Change | None:
         """Lock a person's row until the transaction ends; none where there is no such person, or no longer."""
         row = await locked_subject(connection, caller.tenant, subject)
         if row is None or row.state in GONE:
@@ -67,7 +71,7 @@ class Change:
             .order_by(EVENT.c.id.desc())
             .limit(1)
         )
-        return cls(house, caller, connection, row, (await connection.execute(newest)).scalar_one_or_none())
+        return cls(services, caller, connection, row, (await connection.execute(newest)).scalar_one_or_none())
 
     def new_id(self) -> UUID:
         """Make the id of the next event: after all that are there, even if their node's clock was ahead of ours.
@@ -102,16 +106,16 @@ class Change:
             occurred_at=occurred_at or self.now,
             recorded_at=self.now,
             recorder=self.caller.principal.id,
-            policy=self.house.policies.active(self.caller.tenant).version,
+            policy=self.services.policies.active(self.caller.tenant).version,
             **facts,
         )
 
-    async def append(self, *events: Event) -> Standing:
+    async def append(self, *events: Event) -> ConsentState:
         """Append events, in this order."""
         versions = [version_of(each.evidence) for each in events if each.evidence]
         if versions:
-            await require_current(self.house, self.connection, self.caller.tenant, {self.subject: min(versions)})
-        self.standing = await append_events(self.house, self.connection, self.caller.tenant, self.subject, events)
+            await require_current(self.services, self.connection, self.caller.tenant, {self.subject: min(versions)})
+        self.standing = await append_events(self.services, self.connection, self.caller.tenant, self.subject, events)
         self.events.extend(events)
         return self.standing
 
@@ -119,27 +123,27 @@ class Change:
         """Make the audit entries: one for each event, and one where there was nothing to add."""
         told: list[tuple[str | None, UUID | None]] = [(each.purpose, each.id) for each in self.events]
         return [
-            entry(
-                self.house,
+            audit_entry(
+                self.services,
                 self.caller,
                 action=action,
                 decision="allowed",
                 purpose=purpose,
                 subjects=(self.pseudonym,),
                 target=target,
-                policy=self.house.policies.active(self.caller.tenant).version,
+                policy=self.services.policies.active(self.caller.tenant).version,
             )
             for purpose, target in told or [(None, None)]
         ]
 
 
-async def missing(house: House, caller: Caller, connection: AsyncConnection, subject: SubjectId) -> NotFound:
+async def missing(services: Services, caller: Caller, connection: AsyncConnection, subject: SubjectId) -> NotFound:
     """Make the error for somebody who is not there.
 
     Of somebody who was merged into another, it tells a caller who may see that people are there which id to use: what
     a person says must not be lost because an app remembers the old one.
     """
-    decisions = house.policies.active(caller.tenant).decisions
+    decisions = services.policies.active(caller.tenant).decisions
     if decisions.may(caller.principal.roles, "vault:subjects", "read").granted:
         into = await merged_into(connection, caller.tenant, subject)
         if into is not None:
@@ -149,7 +153,7 @@ async def missing(house: House, caller: Caller, connection: AsyncConnection, sub
 
 @asynccontextmanager
 async def changing(
-    house: House,
+    services: Services,
     caller: Caller,
     action: Action,
     subject: SubjectId,
@@ -160,7 +164,6 @@ async def changing(
     """Open the transaction; the audit entries are part of it, and a failure is on the log too.
 
     Args:
-        house: the rooms.
         caller: who records it.
         action: what the audit log calls it.
         subject: whose ledger.
@@ -172,17 +175,17 @@ async def changing(
     """
     pseudonym: Pseudonym | None = None
     try:
-        async with house.data.transaction() as connection:
-            change = await Change.lock(house, caller, connection, subject)
+        async with services.data.transaction() as connection:
+            change = await Change.lock(services, caller, connection, subject)
             if change is None:
-                raise await missing(house, caller, connection, subject)
+                raise await missing(services, caller, connection, subject)
             pseudonym = change.pseudonym
             yield change
             if change.events or not silent:
-                await house.ledger.append_in(connection, change.entries(action))
+                await services.audit_log.append_in(connection, change.entries(action))
     except VaultError as error:
         whom = () if pseudonym is None else (pseudonym,)
-        await note_failure(house, caller, action, error, purpose=purpose, subjects=whom)
+        await record_failure(services, caller, action, error, purpose=purpose, subjects=whom)
         raise
 
 

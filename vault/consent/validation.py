@@ -15,7 +15,7 @@ from vault.catalogue.notices import LANGUAGE
 from vault.catalogue.types import decode, encode
 from vault.consent.event import EXPLICIT, YES, By, Method
 from vault.consent.transaction import missing
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
 from vault.storage.columns import to_microseconds
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
     from vault.consent.event import Event
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
@@ -223,16 +223,16 @@ def words_fault(words: str | None, *, at: str, code: str) -> Fault | None:
     return Fault(at, code, f"1 to {LONGEST} characters in one line, without control characters")
 
 
-async def keys_of(house: House, caller: Caller, subject: SubjectId) -> SubjectKeys:
+async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> SubjectKeys:
     """Return a person's keys.
 
     Raises:
         NotFound: there are none, so that there is no such person, or no longer.
     """
-    keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     if keys is None:
-        async with house.data.reading() as connection:
-            raise await missing(house, caller, connection, subject)
+        async with services.data.reading() as connection:
+            raise await missing(services, caller, connection, subject)
     return keys
 
 
@@ -240,7 +240,7 @@ def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: U
     """Seal the words beside an event; nothing where there are none."""
     if words is None:
         return None
-    return keys.seal(FIELD, encode(words), place(tenant, subject, COLLECTION, event))
+    return keys.seal(FIELD, encode(words), record_aad(tenant, subject, COLLECTION, event))
 
 
 def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
@@ -251,4 +251,4 @@ def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
     """
     if event.evidence is None:
         return None
-    return str(decode(keys.open(FIELD, event.evidence, place(tenant, event.subject, COLLECTION, event.id))))
+    return str(decode(keys.open(FIELD, event.evidence, record_aad(tenant, event.subject, COLLECTION, event.id))))

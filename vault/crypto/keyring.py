@@ -246,7 +246,6 @@ class Keyring(Secret):
         """Look for keys of a person that should be gone: in the rows, and on SQLite in the bytes of the files.
 
         Args:
-            tenant: whose.
             subject: the person.
             kept: the version that is still needed; none where none is.
             newest: the highest version that there ever was.

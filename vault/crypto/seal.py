@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vault.crypto.primitive import Cipher
     from vault.ids import RecordId, SubjectId, TenantId
 
-__all__ = ["FORMAT", "SubjectKeys", "open_profiles", "place", "version_of"]
+__all__ = ["FORMAT", "SubjectKeys", "open_profiles", "record_aad", "version_of"]
 
 STEP: Final = 16
 LATEST_VERSION: Final = 0xFFFF
@@ -36,7 +36,7 @@ _SIXTEEN: Final = b"\x00\x10"
 _NONE: Final[Mapping[bytes, Cipher]] = {}
 
 
-def place(tenant: TenantId | str, subject: SubjectId | UUID, collection: str, record: RecordId | UUID) -> bytes:
+def record_aad(tenant: TenantId | str, subject: SubjectId | UUID, collection: str, record: RecordId | UUID) -> bytes:
     """Say where a record's values belong: the first four parts of the associated data. Made once a record.
 
     Raises:
@@ -77,7 +77,7 @@ class SubjectKeys(Secret):
         Args:
             field: the field's name within its collection.
             plaintext: canonical JSON.
-            place: from :func:`place`.
+            place: from :func:`record_aad`.
 
         Raises:
             ValueError: the plaintext is empty or ends in white space, which opening could not give back.
@@ -102,7 +102,7 @@ class SubjectKeys(Secret):
         Args:
             fields: which; all of them are in ``sealed``.
             sealed: sealed bytes by field.
-            place: from :func:`place`.
+            place: from :func:`record_aad`.
 
         Raises:
             CannotOpen: one of them does not open; then none is given.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vault.catalogue.controller import Controller
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.signing import Signed
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure, Line
@@ -63,15 +63,15 @@ def told(document: Mapping[str, Any]) -> dict[str, str]:
     return says
 
 
-async def certify(house: House, tenant: TenantId, erasure: Erasure) -> None:
+async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> None:
     """Sign the certificate and end the erasure with it, in one transaction: there is one, and only one."""
-    signer = await house.keyring.signing_key(tenant)
-    policy_set = house.policies.active(tenant).policy_set
-    async with house.data.transaction() as connection:
+    signer = await services.keyring.signing_key(tenant)
+    policy_set = services.policies.active(tenant).policy_set
+    async with services.data.transaction() as connection:
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         if current is None or current.state != "checked":
             return
-        now = house.clock.now()
+        now = services.clock.now()
         file = sign(signer, LABEL, KIND, document(policy_set, tenant, current), now)
         done = replace(current, state="done", changed_at=now, finished_at=now, certificate=msgspec.json.encode(file))
         await save_erasure(connection, tenant, done)

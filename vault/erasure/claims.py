@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.model import UnknownName
 from vault.consent.validation import words_fault
 from vault.erasure.verdict import Claim
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.requests.model import OPEN, decode
-from vault.requests.transaction import DETAILS, changing_request, request_place
+from vault.requests.transaction import DETAILS, changing_request, request_aad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Entry
     from vault.catalogue.model import Catalogue
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
@@ -37,14 +37,13 @@ MOST: Final = 50
 UNDER_WAY: Final = "in_progress"
 
 
-@on_record("move-request")
+@audited("move-request")
 async def keep_for_claims(
-    house: House, caller: Caller, request: UUID, *, names: Sequence[str], until: date, reason: str
+    services: Services, caller: Caller, request: UUID, *, names: Sequence[str], until: date, reason: str
 ) -> None:
     """Keep fields or whole collections from the erasure that a request asks for.
 
     Args:
-        house: the rooms.
         caller: who decides.
         request: of kind erasure, open, and not being carried out.
         names: fields (``iban``, ``complaint.body``) and collections (``complaint.*``).
@@ -57,10 +56,10 @@ async def keep_for_claims(
         InvalidInput: an unknown name, a day that is over, or no reason.
         Conflict: the request is no erasure, or it is too late.
     """
-    await require_right(house, caller, "vault:requests", "decide", audited_as="move-request")
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
-    claim = _checked(catalogue, names, until, reason, house.clock.now().date())
-    async with changing_request(house, caller, request) as change:
+    await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
+    claim = _checked(catalogue, names, until, reason, services.clock.now().date())
+    async with changing_request(services, caller, request) as change:
         found = change.request
         if found.kind != "erasure" or found.state not in OPEN or found.state == UNDER_WAY or change.keys is None:
             raise Conflict("nothing can be kept from this request", code="wrong-state")
@@ -69,19 +68,19 @@ async def keep_for_claims(
         if len(claims) > MOST:
             raise Conflict(f"a request has at most {MOST} grounds of this kind", code="too-many-grounds")
         change.set_details({**details, CLAIMS: claims})
-        await house.ledger.append_in(change.connection, [_entry(house, caller, request, change.pseudonym)])
+        await services.audit_log.append_in(change.connection, [_entry(services, caller, request, change.pseudonym)])
 
 
-def _entry(house: House, caller: Caller, request: UUID, pseudonym: UUID | None) -> Entry:
-    return entry(
-        house,
+def _entry(services: Services, caller: Caller, request: UUID, pseudonym: UUID | None) -> Entry:
+    return audit_entry(
+        services,
         caller,
         action="move-request",
         decision="allowed",
         code="keep",
         subjects=() if pseudonym is None else (pseudonym,),
         target=request,
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
 
 
@@ -95,7 +94,7 @@ def claims_in(
     """
     if keys is None or details is None:
         return []
-    opened = msgspec.json.decode(keys.open(DETAILS, details, request_place(tenant, subject, request)))
+    opened = msgspec.json.decode(keys.open(DETAILS, details, request_aad(tenant, subject, request)))
     return [Claim(tuple(each["names"]), date.fromisoformat(each["until"])) for each in opened.get(CLAIMS, ())]
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.callers import by_itself
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.callers import system_caller
 from vault.catalogue.types import decode
-from vault.consent.state import Standing
+from vault.consent.state import ConsentState
 from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.erasure.claims import claims_of
 from vault.erasure.related_data import clear_beside, lock_requests, renew_beside
 from vault.erasure.reseal import Anew, what_stays
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Scope
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.seal import SubjectKeys
     from vault.erasure.verdict import Claim, Verdicts
@@ -71,7 +71,7 @@ class Secrets(NamedTuple):
 class Taken(NamedTuple):
     """What the transaction works on."""
 
-    house: House
+    services: Services
     connection: AsyncConnection
     tenant: TenantId
     erasure: Erasure
@@ -92,11 +92,11 @@ class Taken(NamedTuple):
     @property
     def policy_set(self) -> PolicySet:
         """Return the policies in force."""
-        return self.house.policies.active(self.tenant).policy_set
+        return self.services.policies.active(self.tenant).policy_set
 
 
 async def take_away(
-    house: House,
+    services: Services,
     tenant: TenantId,
     erasure: Erasure,
     *,
@@ -106,8 +106,6 @@ async def take_away(
     """Take away what an erasure takes; does nothing where that has happened.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         erasure: laid down before.
         replayed: where it is carried out once more after a restore: what staff kept for legal claims then. The ledger
             of tombstones, by which it is, has its line already.
@@ -119,13 +117,13 @@ async def take_away(
         Unavailable: a request of the person's came in at this moment, or the ledger of tombstones does not answer.
     """
     subject = SubjectId(erasure.subject)
-    house.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
+    services.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
     secrets = Secrets(
-        (await house.keyring.subject_keys(tenant, [subject])).get(subject),
-        await house.keyring.index_keys(tenant),
-        await house.keyring.token_key(tenant),
+        (await services.keyring.subject_keys(tenant, [subject])).get(subject),
+        await services.keyring.index_keys(tenant),
+        await services.keyring.token_key(tenant),
     )
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         requests = await lock_requests(connection, tenant, subject)
         row = await locked_subject(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
@@ -136,15 +134,15 @@ async def take_away(
         if await request_ids_of(connection, tenant, [subject]) - {each.id for each in requests}:
             raise Unavailable("a request of this person came in between the locks")  # what it says is to stay, or go
         records = await records_of(connection, tenant, subject)
-        now = house.clock.now()
-        policy_set = house.policies.active(tenant).policy_set
+        now = services.clock.now()
+        policy_set = services.policies.active(tenant).policy_set
         claims = [*claims_of(tenant, requests, current, secrets.keys), *(replayed or ())]
         clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
         scope = current.facts.scope if current.is_whole else also(current.facts.scope, gone)
         found = decided(policy_set, row, records, scope, claims, now, clocks)
         found = of_rests(found, records, current.facts.rests)
         again = replayed is not None
-        taken = Taken(house, connection, tenant, current, row, records, requests, found, now, claims, scope, again)
+        taken = Taken(services, connection, tenant, current, row, records, requests, found, now, claims, scope, again)
         await (_whole(taken, secrets) if current.is_whole else _part(taken, secrets))
 
 
@@ -154,13 +152,13 @@ async def _whole(taken: Taken, secrets: Secrets) -> None:
     told = await _tell(taken, EVERYTHING)
     tombstones = _tombstones(taken, secrets)
     aliases = await aliases_of(connection, tenant, subject)
-    versions = await taken.house.keyring.key_versions(tenant, [subject, *map(SubjectId, aliases)])
+    versions = await taken.services.keyring.key_versions(tenant, [subject, *map(SubjectId, aliases)])
     keeps = any(keep for fields in taken.found.values() for keep in fields.values())
     anew = await _anew(taken) if keeps else None
     await clear_records(connection, tenant, subject)
     if anew is not None:
         left = what_stays(anew, taken.records, taken.found, now=taken.now, leads=None)
-        await taken.house.subjects.add(connection, records=left.records)
+        await taken.services.subjects.add(connection, records=left.records)
     await clear_external(connection, tenant, subject)
     await clear_aliases(connection, tenant, subject)
     own = {taken.erasure.id, *taken.erasure.facts.resumes}
@@ -183,7 +181,7 @@ async def _part(taken: Taken, secrets: Secrets) -> None:
     connection, tenant, subject = taken.connection, taken.tenant, taken.subject
     if taken.row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    versions = await taken.house.keyring.key_versions(tenant, [subject])
+    versions = await taken.services.keyring.key_versions(tenant, [subject])
     anew = await _anew(taken)
     if anew is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
@@ -192,7 +190,7 @@ async def _part(taken: Taken, secrets: Secrets) -> None:
     leads = None if taken.row.state == "retained" else (taken.policy_set.catalogue, secrets.search)
     left = what_stays(anew, taken.records, taken.found, now=taken.now, leads=leads)
     await clear_records(connection, tenant, subject)
-    await taken.house.subjects.add(connection, records=left.records, index=left.leads)
+    await taken.services.subjects.add(connection, records=left.records, index=left.leads)
     if f"{PROFILE}.{EXTERNAL_IDS}" in gone:
         await clear_external(connection, tenant, subject)
     test = in_scope(taken.policy_set, taken.scope, unpack_standing(taken.row.standing), taken.now)
@@ -203,7 +201,7 @@ async def _part(taken: Taken, secrets: Secrets) -> None:
 
 async def _anew(taken: Taken) -> Anew | None:
     """Make the key under which what stays is sealed; none where the person has lost all keys: nothing opens then."""
-    keys = await taken.house.keyring.renew_subject_keys(taken.tenant, taken.subject)
+    keys = await taken.services.keyring.renew_subject_keys(taken.tenant, taken.subject)
     return None if keys is None else Anew(taken.tenant, taken.subject, keys)
 
 
@@ -212,7 +210,7 @@ async def _tell(taken: Taken, fields: Sequence[str]) -> int:
     if taken.row.state in {"erased", "retained"}:
         return 0
     return await tell_recipients(
-        taken.house,
+        taken.services,
         taken.connection,
         taken.tenant,
         taken.subject,
@@ -229,7 +227,7 @@ def _tombstones(taken: Taken, secrets: Secrets) -> dict[bytes, str]:
     profile = next((row for row in taken.records if row.collection == PROFILE), None)
     if profile is None or secrets.keys is None:
         return {}
-    where = place(taken.tenant, taken.subject, PROFILE, profile.id)
+    where = record_aad(taken.tenant, taken.subject, PROFILE, profile.id)
     values = {}
     for name, stored in unpack(profile.body).items():
         if name == EXTERNAL_IDS or (name in fields and fields[name].type == EMAIL):
@@ -245,16 +243,16 @@ def _standing(taken: Taken) -> bytes | None:
     answers = [name for name, purpose in taken.policy_set.purposes.items() if purpose.answers_people]
     before = unpack_standing(taken.row.standing)
     kept_for = sorted({*purposes_kept_for(taken.found), *before.kept_for, *answers})
-    return pack_standing(Standing(restricted_at=before.restricted_at, kept_for=tuple(kept_for), holds=before.holds))
+    return pack_standing(ConsentState(restricted_at=before.restricted_at, kept_for=tuple(kept_for), holds=before.holds))
 
 
 async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> None:
     """Write down what happened, on the audit log and on the erasure's own row."""
     entry_id = new_id()
     summed = lines(taken.found)
-    made = entry(
-        taken.house,
-        by_itself(taken.tenant),
+    made = audit_entry(
+        taken.services,
+        system_caller(taken.tenant),
         id=entry_id,
         action="erase",
         decision="allowed",
@@ -263,7 +261,7 @@ async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> Non
         target=taken.erasure.id,
         policy=taken.policy_set.version,
     )
-    await taken.house.ledger.append_in(taken.connection, [made])
+    await taken.services.audit_log.append_in(taken.connection, [made])
     version = None if anew is None else anew.keys.current_version
     done: Facts = replace(taken.erasure.facts, lines=summed, erased_at=taken.now, entry=entry_id, told=told, **facts)
     saved = replace(taken.erasure, state="taken", changed_at=taken.now, key_version=version, facts=done)
@@ -273,7 +271,7 @@ async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> Non
 async def _note(taken: Taken, **facts: Any) -> None:
     """Write the erasure on the ledger of tombstones, as the last thing before the commit: no backup is to undo it."""
     if not taken.again:
-        await note_erasure(taken.house, taken.tenant, taken.erasure, claims=taken.claims, **facts)
+        await note_erasure(taken.services, taken.tenant, taken.erasure, claims=taken.claims, **facts)
 
 
 def _names(taken: Taken, summed: Sequence[Any]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.erasure.claims import claims_in
 from vault.erasure.start import EVERYTHING, checked_scope, erasure_of
 from vault.erasure.verdict import decided, lines
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Scope
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.erasure.verdict import Claim, Verdicts
     from vault.erasure.verify import Seen
     from vault.ids import SubjectId
@@ -43,15 +43,13 @@ class Preview(NamedTuple):
     audit: UUID
 
 
-@on_record("preview-erasure")
+@audited("preview-erasure")
 async def preview_erasure(
-    house: House, caller: Caller, subject: SubjectId, scope: Scope = EVERYTHING, *, request: UUID | None = None
+    services: Services, caller: Caller, subject: SubjectId, scope: Scope = EVERYTHING, *, request: UUID | None = None
 ) -> Preview:
     """Tell what an erasure would take and what it would keep, and why. No value is opened.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         subject: whom it is about.
         scope: what is to be erased; by default everything.
         request: the request whose scope counts instead, with what staff keep for legal claims.
@@ -61,22 +59,22 @@ async def preview_erasure(
         InvalidInput: the scope names what is not there.
         NotFound: there is no such person, or no longer, or no such request of theirs.
     """
-    await require_right(house, caller, "vault:requests", "read", audited_as="preview-erasure")
-    await house.limits.take(caller.principal, "read", 1)
-    policy_set = house.policies.active(caller.tenant).policy_set
+    await require_permission(services, caller, "vault:requests", "read", audit_action="preview-erasure")
+    await services.limits.take(caller.principal, "read", 1)
+    policy_set = services.policies.active(caller.tenant).policy_set
     claims: list[Claim] = []
     if request is not None:
-        scope, claims = await _asked(house, caller, subject, request)
+        scope, claims = await _asked(services, caller, subject, request)
     scope = checked_scope(policy_set, scope)
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         records = [] if row is None else await records_of(connection, caller.tenant, subject)
         clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    found = decided(policy_set, row, records, scope, claims, house.clock.now(), clocks)
-    made = entry(
-        house,
+    found = decided(policy_set, row, records, scope, claims, services.clock.now(), clocks)
+    made = audit_entry(
+        services,
         caller,
         action="preview-erasure",
         decision="allowed",
@@ -84,17 +82,17 @@ async def preview_erasure(
         target=request,
         policy=policy_set.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return Preview(subject, scope, _becomes(row.state, scope, found), lines(found), made.id)
 
 
-async def _asked(house: House, caller: Caller, subject: SubjectId, request: UUID) -> tuple[Scope, list[Claim]]:
+async def _asked(services: Services, caller: Caller, subject: SubjectId, request: UUID) -> tuple[Scope, list[Claim]]:
     """Read what a request asks to erase, and what staff keep from it."""
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
     if kept is None or kept.request.subject != subject or kept.request.kind != "erasure":
         raise no_request()
-    keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     return kept.request.scope, claims_in(keys, caller.tenant, subject, request, kept.details)
 
 
@@ -115,8 +113,10 @@ class ErasurePage(NamedTuple):
     next: UUID | None
 
 
-@on_record("read-requests")
-async def list_erasures(house: House, caller: Caller, *, before: UUID | None = None, limit: int = 50) -> ErasurePage:
+@audited("read-requests")
+async def list_erasures(
+    services: Services, caller: Caller, *, before: UUID | None = None, limit: int = 50
+) -> ErasurePage:
     """List erasures: how far each has come.
 
     Raises:
@@ -125,15 +125,15 @@ async def list_erasures(house: House, caller: Caller, *, before: UUID | None = N
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} erasures", code="invalid-page")
-    await require_right(house, caller, "vault:requests", "read", audited_as="read-requests")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
+    async with services.data.reading() as connection:
         found = await store.list_erasures(connection, caller.tenant, before=before, limit=limit + 1)
-    await house.ledger.append(entry(house, caller, action="read-requests", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
     return ErasurePage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
-@on_record("read-requests")
-async def read_certificate(house: House, caller: Caller, request: UUID) -> dict[str, Any]:
+@audited("read-requests")
+async def read_certificate(services: Services, caller: Caller, request: UUID) -> dict[str, Any]:
     """Hand out the signed certificate of the erasure that carried a request out.
 
     Raises:
@@ -141,8 +141,8 @@ async def read_certificate(house: House, caller: Caller, request: UUID) -> dict[
         NotFound: there is no such request, or it is no erasure.
         Conflict: the erasure has not come to its end.
     """
-    await require_right(house, caller, "vault:requests", "read", audited_as="read-requests")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
+    async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
         if kept is None or kept.request.kind != "erasure":
             raise no_request()
@@ -154,14 +154,14 @@ async def read_certificate(house: House, caller: Caller, request: UUID) -> dict[
             code="certificate-not-ready",
             hint="GET /v1/requests/{id} tells how far it is",
         )
-    made = entry(house, caller, action="read-requests", decision="allowed", target=request)
-    await house.ledger.append(made)
+    made = audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
+    await services.audit_log.append(made)
     file: dict[str, Any] = msgspec.json.decode(found.certificate)
     return file
 
 
-@on_record("read-requests")
-async def check_again(house: House, caller: Caller, request: UUID) -> Seen:
+@audited("read-requests")
+async def check_again(services: Services, caller: Caller, request: UUID) -> Seen:
     """Look once more whether anything is left of what a request erased, as the databases are now.
 
     Raises:
@@ -169,10 +169,12 @@ async def check_again(house: House, caller: Caller, request: UUID) -> Seen:
         NotFound: there is no such request, or nothing was erased by it.
         Conflict: the erasure has not come to its end.
     """
-    await require_right(house, caller, "vault:requests", "read", audited_as="read-requests")
-    erasure = await erasure_of(house, caller.tenant, request)
+    await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
+    erasure = await erasure_of(services, caller.tenant, request)
     if erasure.finished_at is None:
         raise Conflict("the erasure is not done, so there is nothing to check yet", code="certificate-not-ready")
-    seen = await look_for_remains(house, caller.tenant, erasure)
-    await house.ledger.append(entry(house, caller, action="read-requests", decision="allowed", target=request))
+    seen = await look_for_remains(services, caller.tenant, erasure)
+    await services.audit_log.append(
+        audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
+    )
     return seen

@@ -62,8 +62,6 @@ async def clear_beside(
     tell when somebody last bought something, go.
 
     Args:
-        connection: the open transaction.
-        tenant: whose.
         subject: the person.
         requests: from :func:`lock_requests`.
         erasures: this one, and those that it goes on with.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from vault.catalogue.types import decode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import digests
 from vault.subjects.record_body import pack, unpack
@@ -39,12 +39,12 @@ class Anew(NamedTuple):
         Raises:
             CannotOpen: it does not open.
         """
-        where = place(self.tenant, self.subject, collection, record)
+        where = record_aad(self.tenant, self.subject, collection, record)
         return self.keys.seal(field, self.keys.open(field, sealed, where), where)
 
     def value(self, collection: str, record: UUID, field: str, stored: Stored) -> tuple[Stored, Any]:
         """Do the same for a value of a record; returns it with what it says."""
-        where = place(self.tenant, self.subject, collection, record)
+        where = record_aad(self.tenant, self.subject, collection, record)
         plain = self.keys.open(field, stored.sealed, where)
         return replace(stored, sealed=self.keys.seal(field, plain, where)), decode(plain)
 

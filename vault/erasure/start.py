@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
-from vault.access.callers import by_itself
+from vault.access.callers import system_caller
 from vault.catalogue.model import HOME, LegalBasis, Scope, UnknownName, covers
 from vault.consent.legal_ground import purpose_ground, refusal
-from vault.consent.state import Standing
+from vault.consent.state import ConsentState
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Catalogue, Purpose
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.requests.transaction import RequestChange
@@ -44,7 +44,7 @@ UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 """States in which a request has a job."""
 
 
-async def begin_erasure(house: House, tenant: TenantId, request: UUID) -> float | None:
+async def begin_erasure(services: Services, tenant: TenantId, request: UUID) -> float | None:
     """Lay down the erasure that carries a request out, or join one that does the same already.
 
     Of two requests that come at once one begins, and the other joins. One that asks for more than what is under way
@@ -58,19 +58,19 @@ async def begin_erasure(house: House, tenant: TenantId, request: UUID) -> float 
         InvalidInput: the scope names what the policies do not know any more.
     """
     try:
-        async with changing_request(house, by_itself(tenant), request, action="erase") as change:
+        async with changing_request(services, system_caller(tenant), request, action="erase") as change:
             return await _begin(change)
     except IntegrityError:  # another erasure of the same person began at this moment
         return SOON
 
 
-async def erasure_of(house: House, tenant: TenantId, request: UUID) -> Erasure:
+async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Erasure:
     """Return the erasure that carries a request out, as it stands.
 
     Raises:
         NotFound: there is no such request, or it has none.
     """
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, tenant, request)
         if kept is None or kept.request.erasure is None:
             raise no_request()
@@ -84,7 +84,7 @@ async def _begin(change: RequestChange) -> float | None:
     tenant, connection, request = change.caller.tenant, change.connection, change.request
     if request.erasure is not None and await _is_of_this_run(change):
         return None
-    policy_set = change.house.policies.active(tenant).policy_set
+    policy_set = change.services.policies.active(tenant).policy_set
     scope = checked_scope(policy_set, request.scope)
     subject = await _whom(connection, tenant, request.subject)
     row = await locked_subject(connection, tenant, subject)
@@ -177,7 +177,7 @@ def checked_scope(policy_set: PolicySet, scope: Scope) -> Scope:
     return Scope(tuple(fields), scope.collections, scope.purposes)
 
 
-def in_scope(policy_set: PolicySet, scope: Scope, standing: Standing, now: datetime) -> Callable[[str], bool]:
+def in_scope(policy_set: PolicySet, scope: Scope, standing: ConsentState, now: datetime) -> Callable[[str], bool]:
     """Return the test whether a field, by its whole name, is to be erased.
 
     By purposes, a field is in scope if one of them needs it and no other purpose does that still holds for this
@@ -203,12 +203,12 @@ def also(scope: Scope, fields: Sequence[str]) -> Scope:
     return replace(scope, fields=tuple(dict.fromkeys([*scope.fields, *fields])))
 
 
-def _still_holds(policy_set: PolicySet, purpose: Purpose, standing: Standing, now: datetime) -> bool:
+def _still_holds(policy_set: PolicySet, purpose: Purpose, standing: ConsentState, now: datetime) -> bool:
     """Tell whether a purpose holds for a person; a restriction stops its use for a while, and not its need."""
     if not purpose.collects or purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION or not purpose.in_force(now.date()):
         return False
     ground = purpose_ground(policy_set, purpose, now.date())
-    return refusal(ground, Standing(standing.purposes), to_microseconds(now)) is None
+    return refusal(ground, ConsentState(standing.purposes), to_microseconds(now)) is None
 
 
 def _needed(purposes: list[Purpose]) -> set[str]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Scope
-    from vault.consent.state import Standing
+    from vault.consent.state import ConsentState
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Claim as RetentionClaim
@@ -169,7 +169,7 @@ def _by_claims(claims: Sequence[Claim], whole: str, today: date) -> Iterable[Kee
         yield Keep(CLAIMS, None, max(ends))
 
 
-def with_holds(found: Verdicts, records: Sequence[Any], standing: Standing) -> Verdicts:
+def with_holds(found: Verdicts, records: Sequence[Any], standing: ConsentState) -> Verdicts:
     """Add to verdicts what holds keep."""
     if not standing.holds:
         return found

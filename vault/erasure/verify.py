@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import func, select
 
 from vault.consent.ledger import CONFIRMATION, EVENT
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Conflict
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure, State
@@ -66,27 +66,27 @@ class Seen(NamedTuple):
     wrong: int
 
 
-async def destroy_keys(house: House, tenant: TenantId, erasure: Erasure) -> None:
+async def destroy_keys(services: Services, tenant: TenantId, erasure: Erasure) -> None:
     """Destroy every key that is not needed any more. From here on no copy of what was erased opens, wherever it is."""
     subject = SubjectId(erasure.subject)
     others = [SubjectId(each) for each in erasure.facts.aliases]
     if erasure.key_version is None:
-        await house.keyring.destroy_subject_keys(tenant, [subject, *others])
+        await services.keyring.destroy_subject_keys(tenant, [subject, *others])
     else:
-        await house.keyring.destroy_older_keys(tenant, {subject: erasure.key_version})
-        await house.keyring.destroy_subject_keys(tenant, others)
-    await go_on(house, tenant, erasure.id, "taken", "destroyed")
+        await services.keyring.destroy_older_keys(tenant, {subject: erasure.key_version})
+        await services.keyring.destroy_subject_keys(tenant, others)
+    await go_on(services, tenant, erasure.id, "taken", "destroyed")
 
 
-async def scrub(house: House, tenant: TenantId, erasure: Erasure) -> float | None:
+async def scrub(services: Services, tenant: TenantId, erasure: Erasure) -> float | None:
     """Clean the files of both databases; answers after how many seconds to try again, should a reader be in the way."""
-    if not (await house.keyring.scrub() and await house.data.scrub(TOUCHED)):
+    if not (await services.keyring.scrub() and await services.data.scrub(TOUCHED)):
         return SOON
-    await go_on(house, tenant, erasure.id, "destroyed", "scrubbed")
+    await go_on(services, tenant, erasure.id, "destroyed", "scrubbed")
     return None
 
 
-async def look(house: House, tenant: TenantId, erasure: Erasure) -> float | None:
+async def look(services: Services, tenant: TenantId, erasure: Erasure) -> float | None:
     """Look whether anything is left that opens, or leads to what was erased.
 
     Returns:
@@ -95,40 +95,40 @@ async def look(house: House, tenant: TenantId, erasure: Erasure) -> float | None
     Raises:
         NotProven: it was looked often enough.
     """
-    seen = await look_for_remains(house, tenant, erasure)
+    seen = await look_for_remains(services, tenant, erasure)
     if seen.keys or seen.wrong:
-        await _look_again(house, tenant, erasure)
-        await house.keyring.scrub()
-        await house.data.scrub(TOUCHED)
+        await _look_again(services, tenant, erasure)
+        await services.keyring.scrub()
+        await services.data.scrub(TOUCHED)
         return SOON
-    found = Look(house.clock.now(), seen.files, seen.bytes, seen.rows)
-    await go_on(house, tenant, erasure.id, "scrubbed", "checked", look=found)
+    found = Look(services.clock.now(), seen.files, seen.bytes, seen.rows)
+    await go_on(services, tenant, erasure.id, "scrubbed", "checked", look=found)
     return None
 
 
-async def look_for_remains(house: House, tenant: TenantId, erasure: Erasure) -> Seen:
+async def look_for_remains(services: Services, tenant: TenantId, erasure: Erasure) -> Seen:
     """Look through the key store's files for keys that are destroyed, and through the rows for what leads to nobody."""
     subject = SubjectId(erasure.subject)
     newest = max(erasure.facts.newest, 1)
-    remains = await house.keyring.remains(tenant, subject, kept=erasure.key_version, newest=newest)
+    remains = await services.keyring.remains(tenant, subject, kept=erasure.key_version, newest=newest)
     keys = remains.keys
     for alias in erasure.facts.aliases:
-        keys += (await house.keyring.remains(tenant, SubjectId(alias), kept=None, newest=newest)).keys
-    left = await _rows_left(house, tenant, erasure)
+        keys += (await services.keyring.remains(tenant, SubjectId(alias), kept=None, newest=newest)).keys
+    left = await _rows_left(services, tenant, erasure)
     return Seen(remains.files, remains.bytes, left.rows, keys, left.wrong)
 
 
-async def go_on(house: House, tenant: TenantId, erasure: UUID, before: State, after: State, **facts: Any) -> None:
+async def go_on(services: Services, tenant: TenantId, erasure: UUID, before: State, after: State, **facts: Any) -> None:
     """Write down that an erasure has come further; nothing where somebody else did so, or it is past that."""
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         current = await find_erasure(connection, tenant, erasure, lock=True)
         if current is not None and current.state == before:
-            done = replace(current, state=after, changed_at=house.clock.now(), facts=replace(current.facts, **facts))
+            done = replace(current, state=after, changed_at=services.clock.now(), facts=replace(current.facts, **facts))
             await save_erasure(connection, tenant, done)
 
 
-async def _look_again(house: House, tenant: TenantId, erasure: Erasure) -> None:
-    async with house.data.transaction() as connection:
+async def _look_again(services: Services, tenant: TenantId, erasure: Erasure) -> None:
+    async with services.data.transaction() as connection:
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         if current is None:
             return
@@ -141,11 +141,11 @@ async def _look_again(house: House, tenant: TenantId, erasure: Erasure) -> None:
         )
 
 
-async def _rows_left(house: House, tenant: TenantId, erasure: Erasure) -> Left:
+async def _rows_left(services: Services, tenant: TenantId, erasure: Erasure) -> Left:
     """Count what leads to the person, and what of that should not; what was kept has to open under the key kept."""
     subject = SubjectId(erasure.subject)
-    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
-    async with house.data.reading() as connection:
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
+    async with services.data.reading() as connection:
         records = await records_of(connection, tenant, subject)
         found = await count_left(connection, tenant, subject) | await _beside(connection, tenant, subject)
     wrong = sum(_unreadable(tenant, keys, row) for row in records)
@@ -156,7 +156,7 @@ async def _rows_left(house: House, tenant: TenantId, erasure: Erasure) -> Left:
 
 def _unreadable(tenant: TenantId, keys: SubjectKeys | None, row: Any) -> int:
     """Count the values of a record that do not open: each of them stayed, so each has to."""
-    where = place(tenant, row.subject_id, row.collection, row.id)
+    where = record_aad(tenant, row.subject_id, row.collection, row.id)
     wrong = 0
     for name, stored in unpack(row.body).items():
         try:

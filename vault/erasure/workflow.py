@@ -27,50 +27,50 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from vault.context import House
+    from vault.context import Services
     from vault.jobs.workflow import Step
 
 
-async def begin(house: Any, tenant: TenantId, request: UUID) -> float | None:
+async def begin(services: Any, tenant: TenantId, request: UUID) -> float | None:
     """Lay the erasure down, or join one that is under way."""
-    return await begin_erasure(house, tenant, request)
+    return await begin_erasure(services, tenant, request)
 
 
-async def take(house: Any, tenant: TenantId, request: UUID) -> float | None:
+async def take(services: Any, tenant: TenantId, request: UUID) -> float | None:
     """Take away what goes; an erasure that was given up before that is laid down anew."""
     try:
-        erasure = await erasure_of(house, tenant, request)
+        erasure = await erasure_of(services, tenant, request)
     except Unavailable:
-        return await begin_erasure(house, tenant, request) or SOON
+        return await begin_erasure(services, tenant, request) or SOON
     if erasure.state == "begun":
-        await take_away(house, tenant, erasure)
+        await take_away(services, tenant, erasure)
     return None
 
 
-async def destroy(house: Any, tenant: TenantId, request: UUID) -> None:
+async def destroy(services: Any, tenant: TenantId, request: UUID) -> None:
     """Destroy the keys of what has gone."""
-    erasure = await erasure_of(house, tenant, request)
+    erasure = await erasure_of(services, tenant, request)
     if erasure.state == "taken":
-        await prove.destroy_keys(house, tenant, erasure)
+        await prove.destroy_keys(services, tenant, erasure)
 
 
-async def scrub(house: Any, tenant: TenantId, request: UUID) -> float | None:
+async def scrub(services: Any, tenant: TenantId, request: UUID) -> float | None:
     """Clean the databases' files."""
-    erasure = await erasure_of(house, tenant, request)
-    return await prove.scrub(house, tenant, erasure) if erasure.state == "destroyed" else None
+    erasure = await erasure_of(services, tenant, request)
+    return await prove.scrub(services, tenant, erasure) if erasure.state == "destroyed" else None
 
 
-async def check(house: Any, tenant: TenantId, request: UUID) -> float | None:
+async def check(services: Any, tenant: TenantId, request: UUID) -> float | None:
     """Look whether anything is left."""
-    erasure = await erasure_of(house, tenant, request)
-    return await prove.look(house, tenant, erasure) if erasure.state == "scrubbed" else None
+    erasure = await erasure_of(services, tenant, request)
+    return await prove.look(services, tenant, erasure) if erasure.state == "scrubbed" else None
 
 
-async def attest(house: Any, tenant: TenantId, request: UUID) -> None:
+async def attest(services: Any, tenant: TenantId, request: UUID) -> None:
     """Sign the certificate."""
-    erasure = await erasure_of(house, tenant, request)
+    erasure = await erasure_of(services, tenant, request)
     if erasure.state == "checked":
-        await certify(house, tenant, erasure)
+        await certify(services, tenant, erasure)
 
 
 ERASURE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
@@ -97,14 +97,14 @@ class ErasureWatch:
         house: this node's rooms.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._seen: dict[tuple[str, UUID], datetime] = {}
 
     async def look(self) -> int:
         """Look once; returns of how many people the keys were dropped."""
-        since = self._house.clock.now() - BACK
-        async with self._house.data.reading() as connection:
+        since = self._services.clock.now() - BACK
+        async with self._services.data.reading() as connection:
             changed = await changed_since(connection, since)
         found = 0
         for tenant, subject, moment, facts in changed:
@@ -112,6 +112,6 @@ class ErasureWatch:
                 self._seen[tenant, subject] = moment
                 found += 1
                 for each in (subject, *facts.aliases):
-                    self._house.keyring.evict(TenantId(tenant), SubjectId(each))
+                    self._services.keyring.evict(TenantId(tenant), SubjectId(each))
         self._seen = {key: moment for key, moment in self._seen.items() if moment >= since}
         return found

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from vault.consent.state import Standing
-    from vault.context import House
+    from vault.consent.state import ConsentState
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.export.schema import CorrectionTold
     from vault.export.survey import Survey
@@ -52,7 +52,7 @@ class Content:
         head: the facts.
     """
 
-    house: House
+    services: Services
     tenant: TenantId
     subject: SubjectId
     keys: SubjectKeys
@@ -73,13 +73,11 @@ class Content:
 
 
 async def gather(
-    house: House, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool, language: str
+    services: Services, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool, language: str
 ) -> Content:
     """Gather the facts about a person as things stand now.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         subject: about whom.
         request: the one that the package answers.
         portable: only what people may take along (Art. 20).
@@ -89,26 +87,26 @@ async def gather(
         NotFound: there is no such person, or no longer.
         CannotOpen: a sealed value does not open at its place.
     """
-    now = house.clock.now()
-    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
+    now = services.clock.now()
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if keys is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    policy_set, texts = house.policies.active(tenant).policy_set, texts_in(language)
-    chosen = await _choose(house, tenant, subject, request, now, portable=portable)
+    policy_set, texts = services.policies.active(tenant).policy_set, texts_in(language)
+    chosen = await _choose(services, tenant, subject, request, now, portable=portable)
     row, standing, still, found, grounds, selection = chosen
     words = policy_set.words_in(texts.language)
     teller = Teller(policy_set, words, found, grounds, selection)
     content = Content(
-        house=house,
+        services=services,
         tenant=tenant,
         subject=subject,
         keys=keys,
-        pseudonyms=(row.pseudonym, *await merged_pseudonyms(house, tenant, subject)),
+        pseudonyms=(row.pseudonym, *await merged_pseudonyms(services, tenant, subject)),
         moment=now,
         still=still,
         grounds=grounds,
         selection=selection,
-        names=await Names.registered(house, tenant),
+        names=await Names.registered(services, tenant),
         texts=texts,
         titles={name: words.purpose(name, "title", each.title) for name, each in policy_set.purposes.items()},
         head=_head(policy_set, teller, request, _person(row, standing), texts.language, now, portable=portable),
@@ -117,14 +115,14 @@ async def gather(
 
 
 async def fields_shown(
-    house: House, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool
+    services: Services, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool
 ) -> tuple[str, ...]:
     """Name the fields that a package shows, with their views: for the audit log, where whoever fetches it saw them.
 
     Raises:
         NotFound: there is no such person, or no longer.
     """
-    chosen = await _choose(house, tenant, subject, request, house.clock.now(), portable=portable)
+    chosen = await _choose(services, tenant, subject, request, services.clock.now(), portable=portable)
     selection = chosen.selection
     names = sorted({whole for whole, source in chosen.survey.groups if selection.holds(whole, source)})
     masks = {whole: mask_of(selection.field(whole)) for whole in names}
@@ -135,7 +133,7 @@ class _Chosen(NamedTuple):
     """A person's row and what they said, what there is of them, and what of it belongs into a package."""
 
     row: Any
-    standing: Standing
+    standing: ConsentState
     still: Still
     survey: Survey
     grounds: Grounds
@@ -143,27 +141,27 @@ class _Chosen(NamedTuple):
 
 
 async def _choose(
-    house: House, tenant: TenantId, subject: SubjectId, request: Request, now: datetime, *, portable: bool
+    services: Services, tenant: TenantId, subject: SubjectId, request: Request, now: datetime, *, portable: bool
 ) -> _Chosen:
-    row = await _row(house, tenant, subject)
+    row = await _row(services, tenant, subject)
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    policy_set, standing = house.policies.active(tenant).policy_set, unpack(row.standing)
+    policy_set, standing = services.policies.active(tenant).policy_set, unpack(row.standing)
     retained = row.state == "retained"
-    still = await Still.of(house, tenant, subject, policy_set, standing, now, retained=retained)
-    found = await survey(house, tenant, subject, now, still)
+    still = await Still.of(services, tenant, subject, policy_set, standing, now, retained=retained)
+    found = await survey(services, tenant, subject, now, still)
     grounds = Grounds(policy_set, standing, found, now, still.clocks, retained=retained)
     selection = Selection(policy_set.catalogue, grounds, portable=portable, scope=request.scope)
     return _Chosen(row, standing, still, found, grounds, selection)
 
 
-async def _row(house: House, tenant: TenantId, subject: SubjectId) -> Any:
+async def _row(services: Services, tenant: TenantId, subject: SubjectId) -> Any:
     statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         return (await connection.execute(statement)).one_or_none()
 
 
-def _person(row: Any, standing: Standing) -> Person:
+def _person(row: Any, standing: ConsentState) -> Person:
     restricted = standing.restricted_at
     return Person(
         id=str(row.id),
@@ -208,19 +206,19 @@ def _head(
 
 async def _with_all_of_access(content: Content, policy_set: PolicySet, teller: Teller) -> Content:
     """Add what only access tells of: who received the data, and what was said, concluded, asked and corrected."""
-    house, tenant, subject, keys = content.house, content.tenant, content.subject, content.keys
-    readers, times = await recipients(house, tenant, content.pseudonyms, content.names)
+    services, tenant, subject, keys = content.services, content.tenant, content.subject, content.keys
+    readers, times = await recipients(services, tenant, content.pseudonyms, content.names)
     head = replace(
         content.head,
-        person=replace(content.head.person, aliases=await aliases(house, tenant, subject)),
+        person=replace(content.head.person, aliases=await aliases(services, tenant, subject)),
         counts={**content.head.counts, "accesses": times},
         recipients=readers,
-        history=await history(house, tenant, subject, keys, policy_set.notices, content.texts.language),
+        history=await history(services, tenant, subject, keys, policy_set.notices, content.texts.language),
         inferred=teller.inferred(),
-        requests=await requests(house, tenant, subject),
+        requests=await requests(services, tenant, subject),
         corrections=tuple(
             _masked(content.selection, each)
-            for each in await corrections(house, tenant, subject, keys)
+            for each in await corrections(services, tenant, subject, keys)
             if content.selection.asked_for(each.field)
         ),
         rights=tuple(

@@ -19,7 +19,7 @@ from vault.export.records import records
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from vault.context import House
+    from vault.context import Services
     from vault.export.collect import Content
     from vault.ids import SubjectId, TenantId
     from vault.requests.model import Request
@@ -29,7 +29,7 @@ PORTABILITY = "portability"
 
 
 async def package_entries(
-    house: House, tenant: TenantId, subject: SubjectId, request: Request
+    services: Services, tenant: TenantId, subject: SubjectId, request: Request
 ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
     """Go through the entries of a package: each entry's path in the ZIP and its bytes, to be read before the next.
 
@@ -41,7 +41,7 @@ async def package_entries(
         CannotOpen: a sealed value does not open at its place.
     """
     content = await gather(
-        house, tenant, subject, request, portable=request.kind == PORTABILITY, language=request.language
+        services, tenant, subject, request, portable=request.kind == PORTABILITY, language=request.language
     )
     for path, written in entries(content):
         yield path, written
@@ -90,7 +90,7 @@ async def data_file(content: Content) -> AsyncIterator[bytes]:
     yield b"}"
     if not content.portable:
         yield b',"accesses":'
-        async for piece in _array(accesses(content.house, content.tenant, content.pseudonyms, content.names)):
+        async for piece in _array(accesses(content.services, content.tenant, content.pseudonyms, content.names)):
             yield piece
     yield b"}\n"
 

@@ -74,7 +74,7 @@ async def accesses_sheet(content: Content) -> AsyncIterator[bytes]:
     """Write every time that data was shown to somebody, one a row, the oldest first."""
     yield BOM + _rows([("at", "recipient", "kind", "action", "purpose", "fields")])
     waiting: list[Sequence[str]] = []
-    async for access in accesses(content.house, content.tenant, content.pseudonyms, content.names):
+    async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names):
         waiting.append(_access(access))
         if len(waiting) >= ROWS_AT_A_TIME:
             yield _rows(waiting)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from vault.audit.usage import Disclosure
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import Pseudonym, TenantId
 
 STAFF: Final = "staff"
@@ -33,10 +33,10 @@ class Names:
         self._kinds = kinds
 
     @classmethod
-    async def registered(cls, house: House, tenant: TenantId) -> Names:
+    async def registered(cls, services: Services, tenant: TenantId) -> Names:
         """Look up who is registered."""
-        async with house.data.reading() as connection:
-            known = await house.principals.list_principals(connection, tenant)
+        async with services.data.reading() as connection:
+            known = await services.principals.list_principals(connection, tenant)
         return cls({each.id: each.kind for each in known})
 
     def of(self, principal: UUID | None, name: str) -> tuple[str, str]:
@@ -64,15 +64,15 @@ class _Sum:
 
 
 async def accesses(
-    house: House, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
+    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
 ) -> AsyncIterator[AccessTold]:
     """Go through every time that something of a person was shown to somebody, the oldest first.
 
     Whoever was merged from several entries has a pseudonym of each on the log; they are gone through one by one.
     """
     for pseudonym in pseudonyms:
-        async with house.data.reading() as connection:
-            async for chunk in house.ledger.disclosures(connection, tenant, pseudonym):
+        async with services.data.reading() as connection:
+            async for chunk in services.audit_log.disclosures(connection, tenant, pseudonym):
                 for each in chunk:
                     yield _told(each, names)
 
@@ -91,7 +91,7 @@ def _told(disclosure: Disclosure, names: Names) -> AccessTold:
 
 
 async def recipients(
-    house: House, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
+    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
 ) -> tuple[tuple[RecipientTold, ...], int]:
     """Sum up who received data, by recipient and purpose, the latest first; and count how often it was in all.
 
@@ -99,7 +99,7 @@ async def recipients(
     """
     sums: dict[tuple[str, str, str | None], _Sum] = {}
     times = 0
-    async for access in accesses(house, tenant, pseudonyms, names):
+    async for access in accesses(services, tenant, pseudonyms, names):
         sums.setdefault((access.recipient, access.kind, access.purpose), _Sum()).add(access)
         times += 1
     told = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import note_failure, on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited, record_failure
 from vault.crypto.age import begin
 from vault.errors import Conflict, Gone, NotFound, VaultError
 from vault.export.build import PACKAGED
-from vault.export.store import find_chunk, find_package, list_packages, open_chunk, package_place
+from vault.export.store import find_chunk, find_package, list_packages, open_chunk, package_aad
 from vault.ids import SubjectId
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request, pseudonym_of
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.audit.entry import Action
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.export.store import Package
     from vault.ids import TenantId
@@ -60,14 +60,13 @@ class Ready(NamedTuple):
     first: bytes
 
 
-@on_record("download-package")
+@audited("download-package")
 async def open_package(
-    house: House, caller: Caller, request: UUID, *, person: SubjectId | None = None, passphrase: str | None = None
+    services: Services, caller: Caller, request: UUID, *, person: SubjectId | None = None, passphrase: str | None = None
 ) -> Download:
     """Open the package that answers a request; the audit entry is durable when this returns.
 
     Args:
-        house: the rooms.
         caller: who gets it.
         request: of access or portability.
         person: who signed in, where the caller is the person: no right is asked for, but the request must be theirs.
@@ -83,35 +82,35 @@ async def open_package(
         CannotOpen: what lies there is not what was put there.
     """
     if person is None:
-        await require_right(house, caller, "vault:packages", "read", audited_as="download-package")
-        await house.limits.take(caller.principal, "read", 1)
-    ready = await find_ready(house, caller, request, "download-package", person=person)
+        await require_permission(services, caller, "vault:packages", "read", audit_action="download-package")
+        await services.limits.take(caller.principal, "read", 1)
+    ready = await find_ready(services, caller, request, "download-package", person=person)
     encryption = None if passphrase is None else await begin(passphrase)
-    await record_handing_out(house, caller, ready, "download-package")
+    await record_handing_out(services, caller, ready, "download-package")
     package = ready.package
-    plain = open_pieces(house, caller.tenant, ready)
+    plain = open_pieces(services, caller.tenant, ready)
     name = f"{package.facts.kind}-{package.request}.zip"
     if encryption is None:
         return Download(plain, package.size, package.digest, name, ZIP)
     return Download(encryption.stream(plain), encryption.size(package.size), None, f"{name}.age", AGE)
 
 
-@on_record("read-requests")
-async def show_packages(house: House, caller: Caller, *, after: UUID | None = None) -> list[Package]:
+@audited("read-requests")
+async def show_packages(services: Services, caller: Caller, *, after: UUID | None = None) -> list[Package]:
     """List the packages that there are or were, :data:`PAGE` at a time: ids, sizes, states and times.
 
     Raises:
         Denied: no role of the caller's may.
     """
-    await require_right(house, caller, "vault:packages", "read", audited_as="read-requests")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:packages", "read", audit_action="read-requests")
+    async with services.data.reading() as connection:
         found = await list_packages(connection, caller.tenant, after=after, limit=PAGE)
-    await house.ledger.append(entry(house, caller, action="read-requests", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
     return found
 
 
 async def find_ready(
-    house: House, caller: Caller, request: UUID, action: Action, *, person: SubjectId | None = None
+    services: Services, caller: Caller, request: UUID, action: Action, *, person: SubjectId | None = None
 ) -> Ready:
     """Find a request's package, and see that it may be handed out and opens.
 
@@ -120,36 +119,36 @@ async def find_ready(
     """
     pseudonym: UUID | None = None
     try:
-        asked, package, pseudonym = await _look(house, caller.tenant, request, person)
-        usable = _usable(house, asked, package)
+        asked, package, pseudonym = await _look(services, caller.tenant, request, person)
+        usable = _usable(services, asked, package)
         subject = SubjectId(usable.subject)
-        keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+        keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
         if keys is None or pseudonym is None:
             raise _gone()
-        first = await _piece(house, caller.tenant, usable, keys, 0)
+        first = await _piece(services, caller.tenant, usable, keys, 0)
     except VaultError as error:
         subjects = () if pseudonym is None else (pseudonym,)
-        await note_failure(house, caller, action, error, target=request, subjects=subjects)
+        await record_failure(services, caller, action, error, target=request, subjects=subjects)
         raise
     return Ready(asked, usable, pseudonym, keys, first)
 
 
-async def record_handing_out(house: House, caller: Caller, ready: Ready, action: Action) -> UUID:
+async def record_handing_out(services: Services, caller: Caller, ready: Ready, action: Action) -> UUID:
     """Write down that a package leaves, before its first byte does; returns the id of the audit entry."""
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action=action,
         decision="allowed",
         subjects=(ready.pseudonym,),
         fields=ready.package.facts.fields,  # an app that fetches it is a recipient of all of them
         target=ready.request.id,
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
-    return await house.ledger.append(made)
+    return await services.audit_log.append(made)
 
 
-async def open_pieces(house: House, tenant: TenantId, ready: Ready) -> AsyncIterator[bytes]:
+async def open_pieces(services: Services, tenant: TenantId, ready: Ready) -> AsyncIterator[bytes]:
     """Go through the ZIP's bytes; each piece is fetched when it is wanted.
 
     Raises:
@@ -158,13 +157,13 @@ async def open_pieces(house: House, tenant: TenantId, ready: Ready) -> AsyncIter
     """
     yield ready.first
     for number in range(1, ready.package.chunks):
-        yield await _piece(house, tenant, ready.package, ready.keys, number)
+        yield await _piece(services, tenant, ready.package, ready.keys, number)
 
 
 async def _look(
-    house: House, tenant: TenantId, request: UUID, person: SubjectId | None
+    services: Services, tenant: TenantId, request: UUID, person: SubjectId | None
 ) -> tuple[Request, Package | None, UUID | None]:
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, tenant, request)
         if kept is None or (person is not None and kept.request.subject != person):
             raise no_request()
@@ -173,25 +172,25 @@ async def _look(
         return asked, package, await pseudonym_of(connection, tenant, asked.subject)
 
 
-def _usable(house: House, asked: Request, package: Package | None) -> Package:
+def _usable(services: Services, asked: Request, package: Package | None) -> Package:
     """See that a package is whole, of this run of the request, and not over."""
     if asked.kind not in PACKAGED:
         raise NotFound("a request of this kind is not answered by a package", code="no-package")
     if asked.package is None or asked.state not in ANSWERED:
         raise _not_ready()
-    if package is None or package.state == "expired" or package.expires_at <= house.clock.now():
+    if package is None or package.state == "expired" or package.expires_at <= services.clock.now():
         raise _gone()
     if package.state != "ready" or package.facts.run != asked.run or package.subject != asked.subject:
         raise _not_ready()
     return package
 
 
-async def _piece(house: House, tenant: TenantId, package: Package, keys: SubjectKeys, number: int) -> bytes:
-    async with house.data.reading() as connection:
+async def _piece(services: Services, tenant: TenantId, package: Package, keys: SubjectKeys, number: int) -> bytes:
+    async with services.data.reading() as connection:
         sealed = await find_chunk(connection, tenant, package.id, number)
     if sealed is None:
         raise _gone()
-    where = package_place(tenant, package.subject, package.id)
+    where = package_aad(tenant, package.subject, package.id)
     return open_chunk(keys, where, number, sealed, last=number == package.chunks - 1)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.notices import Notices
     from vault.consent.event import Event
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.rectification.store import Rectification
@@ -29,7 +29,7 @@ MOST_REQUESTS: Final = 1_000
 
 
 async def history(
-    house: House, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, notices: Notices, language: str
+    services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, notices: Notices, language: str
 ) -> tuple[EventTold, ...]:
     """Tell every consent, objection and restriction, the newest first, with the words beside it.
 
@@ -39,7 +39,7 @@ async def history(
     told: list[EventTold] = []
     before = None
     while True:
-        page = await house.consents.history(tenant, subject, before=before, limit=EVENTS_AT_A_TIME)
+        page = await services.consents.history(tenant, subject, before=before, limit=EVENTS_AT_A_TIME)
         told += [_event(each, open_words(keys, tenant, each), notices, language) for each in page.events]
         if page.next is None:
             return tuple(told)
@@ -75,9 +75,9 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-async def requests(house: House, tenant: TenantId, subject: SubjectId) -> tuple[RequestTold, ...]:
+async def requests(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[RequestTold, ...]:
     """Tell the person's requests, the latest first."""
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         found = await list_requests(connection, tenant, subject=subject, limit=MOST_REQUESTS)
     return tuple(_request(each) for each in sorted(found, key=lambda each: each.received_at, reverse=True))
 
@@ -96,14 +96,14 @@ def _request(request: Request) -> RequestTold:
 
 
 async def corrections(
-    house: House, tenant: TenantId, subject: SubjectId, keys: SubjectKeys
+    services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys
 ) -> tuple[CorrectionTold, ...]:
     """Tell what was corrected, what the person disputes and what they stated, with the words and values of it.
 
     Raises:
         CannotOpen: one of them does not open at its place.
     """
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         found = await rectifications_of(connection, tenant, subject)
     return tuple(_correction(each, open_details(keys, tenant, subject, each)) for each in found)
 
@@ -120,19 +120,19 @@ def _correction(made: Rectification, details: dict[str, Any]) -> CorrectionTold:
     )
 
 
-async def aliases(house: House, tenant: TenantId, subject: SubjectId) -> tuple[Alias, ...]:
+async def aliases(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[Alias, ...]:
     """Tell under which other ids the person once was: entries that were merged into this one."""
     statement = (
         select(SUBJECT_ALIAS.c.alias_id, SUBJECT_ALIAS.c.created_at)
         .where(SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject)
         .order_by(SUBJECT_ALIAS.c.created_at)
     )
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         rows = (await connection.execute(statement)).all()
     return tuple(Alias(id=str(row.alias_id), merged_at=rfc3339(row.created_at)) for row in rows)
 
 
-async def merged_pseudonyms(house: House, tenant: TenantId, subject: SubjectId) -> tuple[Pseudonym, ...]:
+async def merged_pseudonyms(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[Pseudonym, ...]:
     """List the pseudonyms that the audit log has for entries that were merged into this one."""
     statement = (
         select(SUBJECT.c.pseudonym)
@@ -142,5 +142,5 @@ async def merged_pseudonyms(house: House, tenant: TenantId, subject: SubjectId) 
         )
         .order_by(SUBJECT.c.id)
     )
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         return tuple((await connection.execute(statement)).scalars())

@@ -236,7 +236,7 @@ def _cells(texts: Texts, record: RecordTold, fields: list[FieldTold]) -> list[Ce
 
 def _latest(record: RecordTold) -> Keeping:
     """Return the end of the value that is kept longest; single fields may go before."""
-    return max((origin.keep for origin in record.origins), key=lambda keep: keep.until or NO_END)
+    return max((origin.keep for origin in record.origins), key=lambda on_commit: on_commit.until or NO_END)
 
 
 def _plain(texts: Texts, value: object) -> list[str]:

@@ -10,7 +10,7 @@ import msgspec
 from vault.catalogue.types import decode, encode
 from vault.catalogue.types.views import show
 from vault.clock import rfc3339
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.export.schema import OriginTold, RecordTold
 from vault.export.selection import WITHHELD, mask_of
 from vault.export.survey import newest_first
@@ -37,7 +37,7 @@ async def records(content: Content, collection: str) -> AsyncIterator[RecordTold
     Raises:
         CannotOpen: a value does not open at its place.
     """
-    async for row in newest_first(content.house, content.tenant, content.subject, collection, content.moment):
+    async for row in newest_first(content.services, content.tenant, content.subject, collection, content.moment):
         whole = unpack(row.body)
         body = {
             name: stored
@@ -56,7 +56,7 @@ async def records(content: Content, collection: str) -> AsyncIterator[RecordTold
 def _told(
     content: Content, collection: str, row: Any, body: Mapping[str, Stored], keeps: Mapping[str, Keeping]
 ) -> RecordTold:
-    where = place(content.tenant, content.subject, collection, row.id)
+    where = record_aad(content.tenant, content.subject, collection, row.id)
     opened = content.keys.open_all(body, {name: stored.sealed for name, stored in body.items()}, where)
     values = {name: msgspec.Raw(plain) for name, plain in zip(body, opened, strict=True)}
     masked = _mask(content, collection, values)

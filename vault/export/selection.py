@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.consent.state import Standing
+    from vault.consent.state import ConsentState
     from vault.export.schema import InUse
     from vault.export.survey import Survey
     from vault.policy.policy_set import PolicySet
@@ -39,12 +39,12 @@ HELD: Final[frozenset[InUse]] = frozenset({"in-use", "restricted"})
 """States of a purpose that go on keeping data; restricted data is stored and not used."""
 
 
-def states(policy_set: PolicySet, standing: Standing, now: datetime) -> dict[str, InUse]:
+def states(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dict[str, InUse]:
     """Tell of each purpose whether it uses the person's data at a moment, and why it does not."""
     return {name: _state(policy_set, purpose, standing, now) for name, purpose in policy_set.purposes.items()}
 
 
-def _state(policy_set: PolicySet, purpose: Purpose, standing: Standing, now: datetime) -> InUse:
+def _state(policy_set: PolicySet, purpose: Purpose, standing: ConsentState, now: datetime) -> InUse:
     if not purpose.in_force(now.date()):
         return "not-in-force"
     refused = refusal(purpose_ground(policy_set, purpose, now.date()), standing, to_microseconds(now))
@@ -74,7 +74,7 @@ class Grounds:
     def __init__(
         self,
         policy_set: PolicySet,
-        standing: Standing,
+        standing: ConsentState,
         survey: Survey,
         now: datetime,
         clocks: Clocks = NO_CLOCKS,

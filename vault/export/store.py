@@ -17,7 +17,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
 
@@ -220,13 +220,12 @@ def _package(row: Any) -> Package:
     )
 
 
-async def expire_packages(house: House, tenant: TenantId | None = None) -> int:
+async def expire_packages(services: Services, tenant: TenantId | None = None) -> int:
     """Delete the bytes of all packages that are over, some at a time; done twice, it finds none.
 
     Nobody has to wait for this: a package that is over is handed to nobody, whether or not its bytes are gone.
 
     Args:
-        house: the rooms.
         tenant: only this one's; none: everybody's.
 
     Returns:
@@ -236,10 +235,10 @@ async def expire_packages(house: House, tenant: TenantId | None = None) -> int:
         Unavailable: the database does not answer; what was deleted stays so.
     """
     gone = 0
-    for each in await house.keyring.tenants() if tenant is None else [tenant]:
+    for each in await services.keyring.tenants() if tenant is None else [tenant]:
         while True:
-            async with house.data.transaction() as connection:
-                some = await expire_some(connection, each, house.clock.now())
+            async with services.data.transaction() as connection:
+                some = await expire_some(connection, each, services.clock.now())
             gone += some
             if some < AT_ONCE:
                 break
@@ -253,9 +252,9 @@ _END: Final = b"\x01"
 """Ends each plaintext, for what ends in white space cannot be sealed."""
 
 
-def package_place(tenant: TenantId, subject: UUID, package: UUID) -> bytes:
+def package_aad(tenant: TenantId, subject: UUID, package: UUID) -> bytes:
     """Say where the pieces of a package belong, for sealing."""
-    return place(tenant, subject, COLLECTION, package)
+    return record_aad(tenant, subject, COLLECTION, package)
 
 
 def seal_chunk(keys: SubjectKeys, where: bytes, number: int, data: bytes, *, last: bool) -> bytes:

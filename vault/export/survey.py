@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
 
-    from vault.consent.state import Held, Standing
-    from vault.context import House
+    from vault.consent.state import ConsentState, Held
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
@@ -95,20 +95,20 @@ class Survey:
         self.newest[row.collection] = max(self.newest.get(row.collection, happened), happened)
 
 
-async def survey(house: House, tenant: TenantId, subject: SubjectId, until: datetime, still: Still) -> Survey:
+async def survey(services: Services, tenant: TenantId, subject: SubjectId, until: datetime, still: Still) -> Survey:
     """Look over all that is still kept of the records that were there at a moment.
 
     Raises:
         CannotOpen: a record is none.
     """
     found = Survey()
-    async for row in all_rows(house, tenant, subject, until):
+    async for row in all_rows(services, tenant, subject, until):
         body = unpack(row.body)
         found.add(row, still.body(row, body, row.collection), happened_at(row, body))
     return found
 
 
-async def all_rows(house: House, tenant: TenantId, subject: SubjectId, until: datetime) -> AsyncIterator[Any]:
+async def all_rows(services: Services, tenant: TenantId, subject: SubjectId, until: datetime) -> AsyncIterator[Any]:
     """Go through all records that were there at a moment, collection by collection, a few hundred at a time."""
     wanted = and_(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject, RECORD.c.created_at <= until)
     columns = (RECORD.c.collection, RECORD.c.id, RECORD.c.occurred_at, RECORD.c.created_at, RECORD.c.body)
@@ -118,7 +118,7 @@ async def all_rows(house: House, tenant: TenantId, subject: SubjectId, until: da
         if after is not None:
             further = and_(RECORD.c.collection == after.collection, RECORD.c.id > after.id)
             statement = statement.where(or_(RECORD.c.collection > after.collection, further))
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             rows = (await connection.execute(statement)).all()
         for row in rows:
             yield row
@@ -128,13 +128,13 @@ async def all_rows(house: House, tenant: TenantId, subject: SubjectId, until: da
 
 
 async def newest_first(
-    house: House, tenant: TenantId, subject: SubjectId, collection: str, until: datetime
+    services: Services, tenant: TenantId, subject: SubjectId, collection: str, until: datetime
 ) -> AsyncIterator[Any]:
     """Go through the records of one collection that were there at a moment, the newest first."""
     before: Any = None
     while True:
-        async with house.data.reading() as connection:
-            rows = await house.subjects.page(
+        async with services.data.reading() as connection:
+            rows = await services.subjects.page(
                 connection, tenant, subject, collection, before=before, limit=ROWS_AT_A_TIME
             )
         for row in rows:
@@ -162,25 +162,25 @@ class Still:
     subject: SubjectId
     ends: Ends
     clocks: Clocks
-    standing: Standing
+    standing: ConsentState
     reviews: Mapping[Place, Mapping[str, Review]]
     now: datetime
 
     @classmethod
     async def of(
         cls,
-        house: House,
+        services: Services,
         tenant: TenantId,
         subject: SubjectId,
         policy_set: PolicySet,
-        standing: Standing,
+        standing: ConsentState,
         now: datetime,
         *,
         retained: bool,
     ) -> Still:
         """Fetch what decides it."""
-        clocks = (await clocks_of(house.data, tenant, [subject])).get(subject, NO_CLOCKS)
-        async with house.data.reading() as connection:
+        clocks = (await clocks_of(services.data, tenant, [subject])).get(subject, NO_CLOCKS)
+        async with services.data.reading() as connection:
             reviews = await reviews_in(connection, tenant, [subject])
         ends = ends_of(policy_set, standing, clocks, now, retained=retained)
         return cls(subject, ends, clocks, standing, reviews, now)

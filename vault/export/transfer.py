@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import require_right
-from vault.access.recording import note_failure, on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited, record_failure
 from vault.errors import Conflict
 from vault.export.download import ZIP, find_ready, open_pieces, record_handing_out
 from vault.messaging.http import NotPosted
@@ -14,7 +14,7 @@ from vault.messaging.http import NotPosted
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.export.download import Ready
 
 SECONDS: Final = 300.0
@@ -37,14 +37,13 @@ class Sent(NamedTuple):
     audit: UUID
 
 
-@on_record("send-package")
-async def send_package(house: House, caller: Caller, request: UUID, url: str) -> Sent:
+@audited("send-package")
+async def send_package(services: Services, caller: Caller, request: UUID, url: str) -> Sent:
     """Send the package of a portability request to another controller's address, as one POST of the ZIP.
 
     What leaves is on record before the first byte does; that it did not arrive is an entry of its own.
 
     Args:
-        house: the rooms.
         caller: who has it sent.
         request: of portability, verified and answered.
         url: where to: https, unless this vault allows private addresses.
@@ -55,23 +54,23 @@ async def send_package(house: House, caller: Caller, request: UUID, url: str) ->
         NotFound, Gone, CannotOpen: as with a download.
         Conflict: the package is not ready, the request is of another kind, or the other side did not take it.
     """
-    await require_right(house, caller, "vault:packages", "read", audited_as="send-package")
-    await house.limits.take(caller.principal, "read", 1)
-    house.post.check(url)
-    ready = await find_ready(house, caller, request, "send-package")
+    await require_permission(services, caller, "vault:packages", "read", audit_action="send-package")
+    await services.limits.take(caller.principal, "read", 1)
+    services.post.check(url)
+    ready = await find_ready(services, caller, request, "send-package")
     digest = ready.package.digest
     if ready.request.kind != "portability" or ready.request.verification is None or digest is None:
         raise Conflict("only a portability package is sent to others (Art. 20(2) GDPR)", code="not-portable")
-    audit = await record_handing_out(house, caller, ready, "send-package")
+    audit = await record_handing_out(services, caller, ready, "send-package")
     try:
-        status = await _post(house, caller, ready, url, digest)
+        status = await _post(services, caller, ready, url, digest)
     except Conflict as error:
-        await note_failure(house, caller, "send-package", error, target=request, subjects=(ready.pseudonym,))
+        await record_failure(services, caller, "send-package", error, target=request, subjects=(ready.pseudonym,))
         raise
     return Sent(ready.package.size, digest, status, audit)
 
 
-async def _post(house: House, caller: Caller, ready: Ready, url: str, digest: bytes) -> int:
+async def _post(services: Services, caller: Caller, ready: Ready, url: str, digest: bytes) -> int:
     package = ready.package
     headers = {
         "Content-Type": ZIP,
@@ -81,7 +80,7 @@ async def _post(house: House, caller: Caller, ready: Ready, url: str, digest: by
         "Idempotency-Key": f'"{package.id}"',
     }
     try:
-        posted = await house.post.send(url, open_pieces(house, caller.tenant, ready), headers, timeout=SECONDS)
+        posted = await services.post.send(url, open_pieces(services, caller.tenant, ready), headers, timeout=SECONDS)
     except NotPosted as error:
         raise _not_taken(error.detail) from None
     if not posted.taken:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.errors import InvalidInput
 from vault.ids import Pseudonym
 from vault.subjects.store import Wanted
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.audit.log import Page
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import EntryId, SubjectId
 
 MOST = 500
 
 
-@on_record("read-audit")
+@audited("read-audit")
 async def read_audit(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     subject: SubjectId | None = None,
@@ -39,21 +39,21 @@ async def read_audit(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} entries", code="invalid-page")
-    await require_right(house, caller, "vault:audit", "read", audited_as="read-audit")
+    await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
     pseudonym = None
     if subject is not None:
-        (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
         # an id that nobody has leads to no entry, as it should
         pseudonym = Pseudonym(subject) if found is None else found.pseudonym
-    page = await house.ledger.entries(
+    page = await services.audit_log.entries(
         caller.tenant, subject=pseudonym, principal=principal, action=action, before=before, limit=limit
     )
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="read-audit",
         decision="allowed",
         subjects=() if pseudonym is None or pseudonym == subject else (pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return page

@@ -7,28 +7,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry
+from vault.access.recording import audited
 from vault.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vault.catalogue.notices import Notice
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import PolicyVersion, TenantId
     from vault.policy.store import ActivePolicy
 
 
-@on_record("read-policies")
-async def read_policies(house: House, caller: Caller) -> ActivePolicy:
+@audited("read-policies")
+async def read_policies(services: Services, caller: Caller) -> ActivePolicy:
     """Return the policies that are in force for the caller's tenant: every principal of it may see them.
 
     An app has to know what it can ask for, and a member of staff why a request was denied.
     """
-    active = house.policies.active(caller.tenant)
-    made = entry(house, caller, action="read-policies", decision="allowed", policy=active.version)
-    await house.ledger.append(made)
+    active = services.policies.active(caller.tenant)
+    made = audit_entry(services, caller, action="read-policies", decision="allowed", policy=active.version)
+    await services.audit_log.append(made)
     return active
 
 
@@ -62,22 +62,22 @@ class NoticeFound(NamedTuple):
     body: bytes
 
 
-@on_record("read-policies")
-async def list_notices(house: House, caller: Caller) -> NoticeList:
+@audited("read-policies")
+async def list_notices(services: Services, caller: Caller) -> NoticeList:
     """List the notices in force for the caller's tenant, and those to come; it costs as much as reading one subject.
 
     Raises:
         TooMany: the caller has used up its rate.
     """
-    await house.limits.take(caller.principal, "read", 1)
-    active = house.policies.active(caller.tenant)
-    await _note(house, caller, active)
-    return versions_of(house, active)
+    await services.limits.take(caller.principal, "read", 1)
+    active = services.policies.active(caller.tenant)
+    await _note(services, caller, active)
+    return versions_of(services, active)
 
 
-def versions_of(house: House, active: ActivePolicy) -> NoticeList:
+def versions_of(services: Services, active: ActivePolicy) -> NoticeList:
     """List what the policies in force say about notices today."""
-    policies, day = active.policy_set, house.clock.now().date()
+    policies, day = active.policy_set, services.clock.now().date()
     good = {purpose.name: policies.notices.accepted(purpose, day) for purpose in policies.purposes.values()}
     listed = [
         NoticeVersion(
@@ -92,33 +92,33 @@ def versions_of(house: House, active: ActivePolicy) -> NoticeList:
     return NoticeList(active.version, listed)
 
 
-@on_record("read-policies")
-async def read_notice(house: House, caller: Caller, digest: str) -> NoticeFound:
+@audited("read-policies")
+async def read_notice(services: Services, caller: Caller, digest: str) -> NoticeFound:
     """Return the very text that has a hash, be it in force, replaced or taken out of the policies long ago.
 
     Raises:
         NotFound: no notice of the caller's tenant ever had that text.
         TooMany: the caller has used up its rate.
     """
-    await house.limits.take(caller.principal, "read", 1)
-    active = house.policies.active(caller.tenant)
-    found = await _text(house, active, caller.tenant, digest)
-    await _note(house, caller, active)
+    await services.limits.take(caller.principal, "read", 1)
+    active = services.policies.active(caller.tenant)
+    found = await _text(services, active, caller.tenant, digest)
+    await _note(services, caller, active)
     return found
 
 
-async def _text(house: House, active: ActivePolicy, tenant: TenantId, digest: str) -> NoticeFound:
+async def _text(services: Services, active: ActivePolicy, tenant: TenantId, digest: str) -> NoticeFound:
     policies = active.policy_set
     there = policies.notices.by_digest(digest)
     if there is not None:
         return NoticeFound(digest, there.id, there.language, policies.files[there.file].encode())
-    kept = await house.policies.notice_text(tenant, digest)
+    kept = await services.policies.notice_text(tenant, digest)
     if kept is None:
         raise NotFound("no notice has this hash", code="notice-not-found", hint="GET /v1/notices lists those in force")
     return NoticeFound(kept.digest, kept.notice, kept.language, kept.body)
 
 
-async def _note(house: House, caller: Caller, active: ActivePolicy) -> None:
+async def _note(services: Services, caller: Caller, active: ActivePolicy) -> None:
     """Write down that a caller looked: notices are policies, and looking at those is on the log."""
-    made = entry(house, caller, action="read-policies", decision="allowed", policy=active.version)
-    await house.ledger.append(made)
+    made = audit_entry(services, caller, action="read-policies", decision="allowed", policy=active.version)
+    await services.audit_log.append(made)

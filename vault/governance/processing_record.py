@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.model import CLEAR, Article9, LegalBasis
 from vault.clock import rfc3339
 from vault.errors import Fault, InvalidInput
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, Field, Purpose
     from vault.catalogue.retention import Period as Span
     from vault.catalogue.retention import Rule
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.governance.usage import Reading
     from vault.principals.principal import Principal
 
@@ -40,9 +40,9 @@ def _nobody_watches(_entries: int, _reached: str) -> None:
     pass
 
 
-@on_record("read-processing")
+@audited("read-processing")
 async def processing_record(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     since: datetime | None = None,
@@ -51,7 +51,6 @@ async def processing_record(
     """Make the record of the caller's tenant.
 
     Args:
-        house: the rooms.
         caller: who asks; it needs ``read`` on ``vault:processing``.
         since: from when on the audit log is read; 365 days back unless given.
         watch: is told how many entries were read so far, and the time of the last of them (RFC 3339).
@@ -61,40 +60,40 @@ async def processing_record(
         InvalidInput: ``since`` is not in the past.
         Unavailable: the log cannot be read.
     """
-    until = house.clock.now()
+    until = services.clock.now()
     begin = _checked(since, until)
-    await require_right(house, caller, "vault:processing", "read", audited_as="read-processing")
-    active = house.policies.active(caller.tenant)
-    tally = await _tally(house, caller, begin, until, watch)
+    await require_permission(services, caller, "vault:processing", "read", audit_action="read-processing")
+    active = services.policies.active(caller.tenant)
+    tally = await _tally(services, caller, begin, until, watch)
     facts = Facts(
         tenant=caller.tenant,
         policy_set=active.policy_set,
         grants=await asyncio.to_thread(grants_of, active.policy_set, caller.tenant, until.date()),
-        principals=await _principals(house, caller),
+        principals=await _principals(services, caller),
         usage=tally.by_purpose(),
         since=begin,
         until=until,
     )
     record = await asyncio.to_thread(build, facts)
-    made = entry(house, caller, action="read-processing", decision="allowed", policy=active.version)
-    await house.ledger.append(made)
+    made = audit_entry(services, caller, action="read-processing", decision="allowed", policy=active.version)
+    await services.audit_log.append(made)
     return Made(record, made.id)
 
 
 async def _tally(
-    house: House, caller: Caller, since: datetime, until: datetime, watch: Callable[[int, str], None]
+    services: Services, caller: Caller, since: datetime, until: datetime, watch: Callable[[int, str], None]
 ) -> Tally:
     tally = Tally()
-    async for uses in house.ledger.uses(caller.tenant, since, until):
+    async for uses in services.audit_log.uses(caller.tenant, since, until):
         tally.add(uses)
         watch(tally.told, uses[-1].at)
         await asyncio.sleep(0)  # some milliseconds a chunk; others are served in between
     return tally
 
 
-async def _principals(house: House, caller: Caller) -> dict[str, Principal]:
-    async with house.data.reading() as connection:
-        return {str(each.id): each for each in await house.principals.list_principals(connection, caller.tenant)}
+async def _principals(services: Services, caller: Caller) -> dict[str, Principal]:
+    async with services.data.reading() as connection:
+        return {str(each.id): each for each in await services.principals.list_principals(connection, caller.tenant)}
 
 
 def _checked(since: datetime | None, now: datetime) -> datetime:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from vault.access.authorization import entry
-from vault.access.callers import at_the_console
+from vault.access.authorization import audit_entry
+from vault.access.callers import operator_caller
 from vault.ids import RoleName
 from vault.lifecycle.restore_lines import AccessLine, note_access
 
@@ -20,42 +20,44 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import KeyId, TenantId
     from vault.policy.policy_set import PolicySet
     from vault.principals.principal import IssuedKey, Principal
 
 
-async def add_tenant(house: House, tenant: TenantId, policy_set: PolicySet) -> None:
+async def add_tenant(services: Services, tenant: TenantId, policy_set: PolicySet) -> None:
     """Make a tenant with keys of its own and its first policies.
 
     Raises:
         InvalidInput: the name is no slug.
         Conflict: there is such a tenant.
     """
-    await house.keyring.create_tenant(tenant)
-    await house.ledger.append(entry(house, at_the_console(tenant), action="add-tenant", decision="allowed"))
-    await apply_policies(house, tenant, policy_set)
+    await services.keyring.create_tenant(tenant)
+    await services.audit_log.append(
+        audit_entry(services, operator_caller(tenant), action="add-tenant", decision="allowed")
+    )
+    await apply_policies(services, tenant, policy_set)
 
 
-async def apply_policies(house: House, tenant: TenantId, policy_set: PolicySet) -> bool:
+async def apply_policies(services: Services, tenant: TenantId, policy_set: PolicySet) -> bool:
     """Put a policy folder into force for a tenant; every node follows within seconds.
 
     Returns:
         whether anything changed.
     """
-    caller = at_the_console(tenant)
-    async with house.data.transaction() as connection:
-        applied = await house.policies.record(connection, tenant, policy_set, caller.principal.name)
+    caller = operator_caller(tenant)
+    async with services.data.transaction() as connection:
+        applied = await services.policies.record(connection, tenant, policy_set, caller.principal.name)
         if applied.changed:
-            made = entry(house, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
-            await house.ledger.append_in(connection, [made])
-    house.policies.activate(tenant, applied, policy_set)
+            made = audit_entry(services, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
+            await services.audit_log.append_in(connection, [made])
+    services.policies.activate(tenant, applied, policy_set)
     return applied.changed
 
 
 async def add_app(
-    house: House, tenant: TenantId, name: str, roles: Iterable[str], *, expires_at: datetime | None = None
+    services: Services, tenant: TenantId, name: str, roles: Iterable[str], *, expires_at: datetime | None = None
 ) -> tuple[Principal, IssuedKey]:
     """Register an app with its first key.
 
@@ -63,40 +65,42 @@ async def add_app(
         InvalidInput: a name, role or date does not have its form.
         Conflict: there is such an app.
     """
-    async with house.data.transaction() as connection:
-        principal = await house.principals.add_app(connection, tenant, name, roles)
-        issued = await house.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
-        await _note(house, connection, tenant, "add-principal", principal.id)
-        await _note(house, connection, tenant, "issue-key", issued.id)
+    async with services.data.transaction() as connection:
+        principal = await services.principals.add_app(connection, tenant, name, roles)
+        issued = await services.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
+        await _note(services, connection, tenant, "add-principal", principal.id)
+        await _note(services, connection, tenant, "issue-key", issued.id)
     return principal, issued
 
 
-async def issue_key(house: House, tenant: TenantId, name: str, *, expires_at: datetime | None = None) -> IssuedKey:
+async def issue_key(
+    services: Services, tenant: TenantId, name: str, *, expires_at: datetime | None = None
+) -> IssuedKey:
     """Give an app one more key, so that it can change keys without a pause.
 
     Raises:
         NotFound: there is no such app.
     """
-    async with house.data.transaction() as connection:
-        principal = await house.principals.find(connection, tenant, name)
-        issued = await house.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
-        await _note(house, connection, tenant, "issue-key", issued.id)
+    async with services.data.transaction() as connection:
+        principal = await services.principals.find(connection, tenant, name)
+        issued = await services.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
+        await _note(services, connection, tenant, "issue-key", issued.id)
     return issued
 
 
-async def revoke_key(house: House, tenant: TenantId, key: KeyId) -> None:
+async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
     """End a key; it works for no longer than the few seconds for which nodes keep what they verified.
 
     Raises:
         NotFound: there is no such key.
         Unavailable: the ledger of tombstones does not answer; nothing has changed.
     """
-    async with house.data.transaction() as connection:
-        await house.principals.revoke_key(connection, tenant, key)
-        await _note_taken(house, connection, tenant, "revoke-key", key)
+    async with services.data.transaction() as connection:
+        await services.principals.revoke_key(connection, tenant, key)
+        await _note_taken(services, connection, tenant, "revoke-key", key)
 
 
-async def set_roles(house: House, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
+async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
     """Change what an app may do.
 
     Raises:
@@ -104,38 +108,40 @@ async def set_roles(house: House, tenant: TenantId, name: str, roles: Iterable[s
         InvalidInput: a role is no slug.
         Unavailable: a role is taken away, and the ledger of tombstones does not answer; nothing has changed.
     """
-    async with house.data.transaction() as connection:
-        principal = await house.principals.find(connection, tenant, name)
+    async with services.data.transaction() as connection:
+        principal = await services.principals.find(connection, tenant, name)
         given = tuple(map(RoleName, roles))
-        await house.principals.set_roles(connection, tenant, principal.id, given)
+        await services.principals.set_roles(connection, tenant, principal.id, given)
         taken = tuple(each for each in principal.roles if each not in given)
         if taken:
-            await _note_taken(house, connection, tenant, "set-roles", principal.id, taken)
+            await _note_taken(services, connection, tenant, "set-roles", principal.id, taken)
         else:
-            await _note(house, connection, tenant, "set-roles", principal.id)
+            await _note(services, connection, tenant, "set-roles", principal.id)
 
 
-async def disable_app(house: House, tenant: TenantId, name: str) -> None:
+async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
     """Shut an app out with all of its keys.
 
     Raises:
         NotFound: there is no such app.
         Unavailable: the ledger of tombstones does not answer; nothing has changed.
     """
-    async with house.data.transaction() as connection:
-        principal = await house.principals.find(connection, tenant, name)
-        await house.principals.disable(connection, tenant, principal.id)
-        await _note_taken(house, connection, tenant, "disable-principal", principal.id)
+    async with services.data.transaction() as connection:
+        principal = await services.principals.find(connection, tenant, name)
+        await services.principals.disable(connection, tenant, principal.id)
+        await _note_taken(services, connection, tenant, "disable-principal", principal.id)
 
 
-async def _note(house: House, connection: AsyncConnection, tenant: TenantId, action: Action, target: UUID) -> UUID:
-    made = entry(house, at_the_console(tenant), action=action, decision="allowed", target=target)
-    await house.ledger.append_in(connection, [made])
+async def _note(
+    services: Services, connection: AsyncConnection, tenant: TenantId, action: Action, target: UUID
+) -> UUID:
+    made = audit_entry(services, operator_caller(tenant), action=action, decision="allowed", target=target)
+    await services.audit_log.append_in(connection, [made])
     return made.id
 
 
 async def _note_taken(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     action: Literal["revoke-key", "disable-principal", "set-roles"],
@@ -143,5 +149,5 @@ async def _note_taken(
     roles: tuple[RoleName, ...] = (),
 ) -> None:
     """Write an access that is taken away on the audit log and, last before the commit, on the ledger of tombstones."""
-    made = await _note(house, connection, tenant, action, target)
-    await note_access(house, tenant, AccessLine(made, action, target, roles))
+    made = await _note(services, connection, tenant, action, target)
+    await note_access(services, tenant, AccessLine(made, action, target, roles))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.model import UnknownName
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.holds.restore_lines import note_hold
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.audit.entry import Action
     from vault.catalogue.model import Catalogue, Purpose
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.policy.policy_set import PolicySet
 
@@ -45,7 +45,7 @@ IN_ONE_ENTRY: Final = 1_000
 class _Turn(NamedTuple):
     """Who changes what, and within which transaction."""
 
-    house: House
+    services: Services
     caller: Caller
     connection: AsyncConnection
     action: Action
@@ -54,30 +54,31 @@ class _Turn(NamedTuple):
         """Write down what was done, and to whom."""
         whom = [row.pseudonym for row in rows.values()]
         entries = [
-            entry(
-                self.house,
+            audit_entry(
+                self.services,
                 self.caller,
                 action=self.action,
                 decision="allowed",
                 purpose=hold.purpose,
                 subjects=tuple(whom[start : start + IN_ONE_ENTRY]),
                 target=hold.id,
-                policy=self.house.policies.active(self.caller.tenant).version,
+                policy=self.services.policies.active(self.caller.tenant).version,
             )
             for start in range(0, max(len(whom), 1), IN_ONE_ENTRY)
         ]
-        await self.house.ledger.append_in(self.connection, entries)
+        await self.services.audit_log.append_in(self.connection, entries)
 
 
-@on_record("place-hold")
-async def place_hold(house: House, caller: Caller, asked: Asked, *, keep: Keep | None = None) -> Hold:
+@audited("place-hold")
+async def place_hold(
+    services: Services, caller: Caller, asked: Asked, *, on_commit: SaveResponse | None = None
+) -> Hold:
     """Place a hold: from now on nothing deletes what it covers, and it is used for little else.
 
     Args:
-        house: the rooms.
         caller: who places it.
         asked: what it is about.
-        keep: keeps the answer.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         Denied: no role of the caller's may manage holds.
@@ -85,8 +86,8 @@ async def place_hold(house: House, caller: Caller, asked: Asked, *, keep: Keep |
         NotFound: a person is not there, or no longer; of people who were merged, name the one who stayed.
         Unavailable: a database does not answer; then nothing has happened.
     """
-    await require_right(house, caller, RESOURCE, "manage", audited_as="place-hold")
-    now, policy_set = house.clock.now(), house.policies.active(caller.tenant).policy_set
+    await require_permission(services, caller, RESOURCE, "manage", audit_action="place-hold")
+    now, policy_set = services.clock.now(), services.policies.active(caller.tenant).policy_set
     named, asked = asked.subjects, checked(policy_set, asked, now.date())
     hold = Hold(
         id=new_id(),
@@ -102,21 +103,21 @@ async def place_hold(house: House, caller: Caller, asked: Asked, *, keep: Keep |
         placed_at=now,
         placed_by=caller.principal.id,
     )
-    async with house.data.transaction() as connection:
-        turn = _Turn(house, caller, connection, "place-hold")
+    async with services.data.transaction() as connection:
+        turn = _Turn(services, caller, connection, "place-hold")
         rows = await _present(turn, named, at="/subjects")
         await add_hold(connection, caller.tenant, hold)
         await add_people(connection, caller.tenant, hold.id, list(rows))
         await put_marks(connection, caller.tenant, rows, hold)
         await turn.note(hold, rows)
-        if keep is not None:
-            await keep(connection, hold)
-        await note_hold(house, caller.tenant, hold, added=list(rows))
+        if on_commit is not None:
+            await on_commit(connection, hold)
+        await note_hold(services, caller.tenant, hold, added=list(rows))
     return hold
 
 
-@on_record("change-hold")
-async def change_hold(house: House, caller: Caller, hold: UUID, changes: Changes) -> Hold:
+@audited("change-hold")
+async def change_hold(services: Services, caller: Caller, hold: UUID, changes: Changes) -> Hold:
     """Change who answers for a hold, its review, what goes on meanwhile, or whom it covers.
 
     Whom it does not cover any more is as free as if it had been lifted.
@@ -128,11 +129,11 @@ async def change_hold(house: House, caller: Caller, hold: UUID, changes: Changes
         Conflict: it is lifted, or it would cover nobody.
         Unavailable: a database does not answer, or two of its people were merged at this moment.
     """
-    await require_right(house, caller, RESOURCE, "manage", audited_as="change-hold")
-    policy_set = house.policies.active(caller.tenant).policy_set
-    checked_changes(policy_set, changes, house.clock.now().date())
-    async with house.data.transaction() as connection:
-        turn = _Turn(house, caller, connection, "change-hold")
+    await require_permission(services, caller, RESOURCE, "manage", audit_action="change-hold")
+    policy_set = services.policies.active(caller.tenant).policy_set
+    checked_changes(policy_set, changes, services.clock.now().date())
+    async with services.data.transaction() as connection:
+        turn = _Turn(services, caller, connection, "change-hold")
         before, people = await _active(turn, hold)
         added = sorted({*changes.add} - {*people})
         removed = sorted({*changes.remove} & {*people})
@@ -144,19 +145,18 @@ async def change_hold(house: House, caller: Caller, hold: UUID, changes: Changes
         await add_people(connection, caller.tenant, hold, added)
         again = stay if after.also_for != before.also_for else {each: rows[each] for each in added}
         await put_marks(connection, caller.tenant, again, after)
-        await release(house, connection, caller.tenant, hold, gone)
+        await release(services, connection, caller.tenant, hold, gone)
         await save_hold(connection, caller.tenant, after)
         await turn.note(after, {**again, **gone})
-        await note_hold(house, caller.tenant, after, added=added, removed=removed)
+        await note_hold(services, caller.tenant, after, added=added, removed=removed)
     return after
 
 
-@on_record("lift-hold")
-async def lift_hold(house: House, caller: Caller, hold: UUID, *, reason: str) -> Hold:
+@audited("lift-hold")
+async def lift_hold(services: Services, caller: Caller, hold: UUID, *, reason: str) -> Hold:
     """Lift a hold: what ended meanwhile is swept, and erasures that waited for it go on by themselves.
 
     Args:
-        house: the rooms.
         caller: who lifts it.
         hold: which.
         reason: why, as a reference such as the file number of the judgment; nobody's name.
@@ -168,19 +168,19 @@ async def lift_hold(house: House, caller: Caller, hold: UUID, *, reason: str) ->
         Conflict: it is lifted already.
         Unavailable: a database does not answer, or two of its people were merged at this moment.
     """
-    await require_right(house, caller, RESOURCE, "manage", audited_as="lift-hold")
+    await require_permission(services, caller, RESOURCE, "manage", audit_action="lift-hold")
     checked_reason(reason)
-    async with house.data.transaction() as connection:
-        turn = _Turn(house, caller, connection, "lift-hold")
+    async with services.data.transaction() as connection:
+        turn = _Turn(services, caller, connection, "lift-hold")
         before, people = await _active(turn, hold)
         rows = await _locked(turn, hold, people, [])
-        await release(house, connection, caller.tenant, hold, rows)
+        await release(services, connection, caller.tenant, hold, rows)
         lifted = replace(
-            before, state="lifted", lifted_at=house.clock.now(), lifted_by=caller.principal.id, because=reason
+            before, state="lifted", lifted_at=services.clock.now(), lifted_by=caller.principal.id, because=reason
         )
         await save_hold(connection, caller.tenant, lifted)
         await turn.note(lifted, rows)
-        await note_hold(house, caller.tenant, lifted, removed=people)
+        await note_hold(services, caller.tenant, lifted, removed=people)
     return lifted
 
 

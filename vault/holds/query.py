@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.errors import InvalidInput
 from vault.holds.manage import RESOURCE, no_hold
 from vault.retention import holds as hold_store
@@ -13,7 +13,7 @@ from vault.retention import holds as hold_store
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.retention.holds import Hold, State
 
@@ -61,15 +61,13 @@ def told(hold: Hold) -> dict[str, Any]:
     }
 
 
-@on_record("read-holds")
+@audited("read-holds")
 async def list_holds(
-    house: House, caller: Caller, *, which: Which = "active", after: UUID | None = None, limit: int = 50
+    services: Services, caller: Caller, *, which: Which = "active", after: UUID | None = None, limit: int = 50
 ) -> HoldPage:
     """List holds, the next due for review first.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         which: those that stand; of these, those whose day of review has come; those that were lifted; or all.
         after: the last one of the page before.
         limit: at most so many.
@@ -81,32 +79,32 @@ async def list_holds(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} holds", code="invalid-page")
-    await require_right(house, caller, RESOURCE, "read", audited_as="read-holds")
-    due_by = house.clock.now().date() if which == "due" else None
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, RESOURCE, "read", audit_action="read-holds")
+    due_by = services.clock.now().date() if which == "due" else None
+    async with services.data.reading() as connection:
         last = None if after is None else await hold_store.find_hold(connection, caller.tenant, after)
         if after is not None and last is None:
             raise no_hold()
         found = await hold_store.list_holds(
             connection, caller.tenant, states=_STATES[which], due_by=due_by, after=last, limit=limit + 1
         )
-    await house.ledger.append(entry(house, caller, action="read-holds", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-holds", decision="allowed"))
     return HoldPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
-@on_record("read-holds")
-async def show_hold(house: House, caller: Caller, hold: UUID) -> HoldShown:
+@audited("read-holds")
+async def show_hold(services: Services, caller: Caller, hold: UUID) -> HoldShown:
     """Show a hold and whom it covers.
 
     Raises:
         Denied: no role of the caller's may see holds.
         NotFound: there is no such hold.
     """
-    await require_right(house, caller, RESOURCE, "read", audited_as="read-holds")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, RESOURCE, "read", audit_action="read-holds")
+    async with services.data.reading() as connection:
         found = await hold_store.find_hold(connection, caller.tenant, hold)
         if found is None:
             raise no_hold()
         people = await hold_store.people_of(connection, caller.tenant, hold)
-    await house.ledger.append(entry(house, caller, action="read-holds", decision="allowed", target=hold))
+    await services.audit_log.append(audit_entry(services, caller, action="read-holds", decision="allowed", target=hold))
     return HoldShown(found, people)

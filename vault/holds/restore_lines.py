@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.lifecycle.restore_ledger import Kind
 
@@ -41,7 +41,7 @@ _decode = msgspec.json.Decoder(HoldLine).decode
 
 
 async def note_hold(
-    house: House, tenant: TenantId, hold: Hold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
+    services: Services, tenant: TenantId, hold: Hold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
 ) -> None:
     """Write down that a hold was placed, changed or lifted; call it in the transaction that does so.
 
@@ -54,7 +54,7 @@ async def note_hold(
         for start in range(0, most, AT_ONCE)
     ]
     kind: Kind = "hold-lifted" if hold.state == "lifted" else "hold"
-    await house.tombstones.add(tenant, kind, house.clock.now(), [(None, _encode(each)) for each in lines])
+    await services.restore_ledger.add(tenant, kind, services.clock.now(), [(None, _encode(each)) for each in lines])
 
 
 def read_hold(body: bytes) -> HoldLine:
@@ -62,13 +62,13 @@ def read_hold(body: bytes) -> HoldLine:
     return _decode(body)
 
 
-async def hold_again(house: House, tenant: TenantId, body: bytes) -> None:
+async def hold_again(services: Services, tenant: TenantId, body: bytes) -> None:
     """Do what a line tells of in a database that was restored; once more does no more.
 
     Nobody is told, and nothing is written on the ledger, which has the line.
     """
     line = read_hold(body)
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         before = await find_hold(connection, tenant, line.hold.id, lock=True)
         if before is None:
             await add_hold(connection, tenant, line.hold)
@@ -77,15 +77,15 @@ async def hold_again(house: House, tenant: TenantId, body: bytes) -> None:
         else:
             await save_hold(connection, tenant, line.hold)
         if line.hold.state == "lifted":
-            await _let_go(house, connection, tenant, line.hold, await people_of(connection, tenant, line.hold.id))
+            await _let_go(services, connection, tenant, line.hold, await people_of(connection, tenant, line.hold.id))
         else:
-            await _follow(house, connection, tenant, line)
+            await _follow(services, connection, tenant, line)
 
 
-async def _follow(house: House, connection: AsyncConnection, tenant: TenantId, line: HoldLine) -> None:
+async def _follow(services: Services, connection: AsyncConnection, tenant: TenantId, line: HoldLine) -> None:
     there = await people_of(connection, tenant, line.hold.id)
     removed = sorted({*map(SubjectId, line.removed)} & {*there})
-    await _let_go(house, connection, tenant, line.hold, removed)
+    await _let_go(services, connection, tenant, line.hold, removed)
     wanted = sorted({*there, *map(SubjectId, line.added)} - {*removed})
     rows = await locked_subjects(connection, tenant, wanted)
     new = [each for each in rows if each not in there]
@@ -95,6 +95,6 @@ async def _follow(house: House, connection: AsyncConnection, tenant: TenantId, l
 
 
 async def _let_go(
-    house: House, connection: AsyncConnection, tenant: TenantId, hold: Hold, people: Sequence[SubjectId]
+    services: Services, connection: AsyncConnection, tenant: TenantId, hold: Hold, people: Sequence[SubjectId]
 ) -> None:
-    await release(house, connection, tenant, hold.id, await locked_subjects(connection, tenant, people))
+    await release(services, connection, tenant, hold.id, await locked_subjects(connection, tenant, people))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
 
@@ -60,21 +60,19 @@ class Rest(NamedTuple):
 
 
 async def free_rests(
-    house: House, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    services: Services, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, Rest]:
     """Tell of whom something was kept back that no hold covers any more: of each, all that was kept back.
 
     Args:
-        house: the rooms.
         connection: the open transaction, in which the people's rows are locked.
-        tenant: whose.
         subjects: who is asked about; most have never had an erasure, and are done with by one look at an index.
     """
     found = {}
     for start in range(0, len(subjects), AT_ONCE):
         for subject in await _with_erasures(connection, tenant, subjects[start : start + AT_ONCE]):
             rest = await _rest_of(connection, tenant, subject)
-            if rest.of and await _is_free(house, connection, tenant, subject, rest):
+            if rest.of and await _is_free(services, connection, tenant, subject, rest):
                 found[subject] = rest
     return found
 
@@ -125,7 +123,9 @@ def _sum(erasures: Iterable[Erasure]) -> Rest:
     return Rest(fields, tuple(of))
 
 
-async def _is_free(house: House, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, rest: Rest) -> bool:
+async def _is_free(
+    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, rest: Rest
+) -> bool:
     """Tell whether an erasure that went on now would take something."""
     row = await person(connection, tenant, subject)
     if row is None or row.state == "erased":
@@ -133,9 +133,9 @@ async def _is_free(house: House, connection: AsyncConnection, tenant: TenantId, 
     records = await records_of(connection, tenant, subject)
     if row.state == "retained":
         return any(_is_endless(row, each) for each in records)
-    policy_set = house.policies.active(tenant).policy_set
+    policy_set = services.policies.active(tenant).policy_set
     clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
-    found = decided(policy_set, row, records, scope_of(row.state, rest), (), house.clock.now(), clocks)
+    found = decided(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
     older = of_rests(found, records, rest.fields)
     return any(verdict == () for fields in older.values() for verdict in fields.values())
 
@@ -167,77 +167,74 @@ class Waiting(NamedTuple):
 
 
 async def release(
-    house: House, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, Any]
+    services: Services, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, Any]
 ) -> None:
     """Let a hold go of people: reading is as before, and what ended or was to be erased meanwhile follows.
 
     Args:
-        house: the rooms.
-        connection: the open transaction.
-        tenant: whose.
         hold: which; its row is locked.
         rows: the people's rows, locked.
     """
-    await take_marks(connection, tenant, rows, hold, house.clock.now())
-    free = await free_rests(house, connection, tenant, list(rows))
+    await take_marks(connection, tenant, rows, hold, services.clock.now())
+    free = await free_rests(services, connection, tenant, list(rows))
     await remove_people(connection, tenant, hold, [each for each in rows if each not in free])
     await let_wait(connection, tenant, hold, {each: new_id() for each in free})
 
 
-async def pending_resumes(house: House) -> list[Waiting]:
+async def pending_resumes(services: Services) -> list[Waiting]:
     """List the erasures of all tenants that have yet to go on."""
     found: list[Waiting] = []
-    for tenant in await house.keyring.tenants():
-        async with house.data.reading() as connection:
+    for tenant in await services.keyring.tenants():
+        async with services.data.reading() as connection:
             found += [Waiting(NAME, tenant, each) for each in await waiting(connection, tenant)]
     return found
 
 
-async def begin(house: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def begin(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Lay the erasure down, once no other of the same person is under way; nothing where nothing is left to do."""
     try:
-        async with house.data.transaction() as connection:
-            return await _begin(house, connection, tenant, erasure)
+        async with services.data.transaction() as connection:
+            return await _begin(services, connection, tenant, erasure)
     except IntegrityError:  # another erasure of the same person began at this moment
         return SOON
 
 
-async def take(house: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def take(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Take away what goes; an erasure that gave way to a wider one is laid down anew, if anything is left for it."""
-    found = await _find(house, tenant, erasure)
+    found = await _find(services, tenant, erasure)
     if found is None:
-        again: float | None = await begin(house, tenant, erasure)
-        return SOON if again is None and await _find(house, tenant, erasure) is not None else again
+        again: float | None = await begin(services, tenant, erasure)
+        return SOON if again is None and await _find(services, tenant, erasure) is not None else again
     if found.state == "begun":
-        await take_away(house, tenant, found)
+        await take_away(services, tenant, found)
     return None
 
 
-async def destroy(house: Any, tenant: TenantId, erasure: UUID) -> None:
+async def destroy(services: Any, tenant: TenantId, erasure: UUID) -> None:
     """Destroy the keys of what has gone."""
-    found = await _find(house, tenant, erasure)
+    found = await _find(services, tenant, erasure)
     if found is not None and found.state == "taken":
-        await prove.destroy_keys(house, tenant, found)
+        await prove.destroy_keys(services, tenant, found)
 
 
-async def scrub(house: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def scrub(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Clean the databases' files."""
-    found = await _find(house, tenant, erasure)
-    return await prove.scrub(house, tenant, found) if found is not None and found.state == "destroyed" else None
+    found = await _find(services, tenant, erasure)
+    return await prove.scrub(services, tenant, found) if found is not None and found.state == "destroyed" else None
 
 
-async def check(house: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def check(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Look whether anything is left."""
-    found = await _find(house, tenant, erasure)
-    return await prove.look(house, tenant, found) if found is not None and found.state == "scrubbed" else None
+    found = await _find(services, tenant, erasure)
+    return await prove.look(services, tenant, found) if found is not None and found.state == "scrubbed" else None
 
 
-async def attest(house: Any, tenant: TenantId, erasure: UUID) -> None:
+async def attest(services: Any, tenant: TenantId, erasure: UUID) -> None:
     """Sign the certificate, and be done."""
-    found = await _find(house, tenant, erasure)
+    found = await _find(services, tenant, erasure)
     if found is not None and found.state == "checked":
-        await certify(house, tenant, found)
-    async with house.data.transaction() as connection:
+        await certify(services, tenant, found)
+    async with services.data.transaction() as connection:
         await wait_no_more(connection, tenant, erasure)
 
 
@@ -253,17 +250,17 @@ RESUME_STEPS: Final[tuple[tuple[str, Step], ...]] = (
 RESUME: Final = Workflow(NAME, RESUME_STEPS)
 
 
-async def _begin(house: House, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:
+async def _begin(services: Services, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:
     subject = await who_waits(connection, tenant, erasure)
     row = None if subject is None else await locked_subject(connection, tenant, subject)
     if subject is None or row is None or await find_erasure(connection, tenant, erasure) is not None:
         return None
     if any(each.finished_at is None for each in await erasures_of(connection, tenant, subject)):
         return SOON
-    rest = (await free_rests(house, connection, tenant, [subject])).get(subject)
+    rest = (await free_rests(services, connection, tenant, [subject])).get(subject)
     if rest is None:
         return None
-    now, scope = house.clock.now(), scope_of(row.state, rest)
+    now, scope = services.clock.now(), scope_of(row.state, rest)
     rests = dict(rest.fields) if scope.fields else {}
     facts = Facts(scope=scope, cause=CAUSE, rests=rests, resumes=rest.of)
     laid = Erasure(
@@ -273,6 +270,6 @@ async def _begin(house: House, connection: AsyncConnection, tenant: TenantId, er
     return None
 
 
-async def _find(house: House, tenant: TenantId, erasure: UUID) -> Erasure | None:
-    async with house.data.reading() as connection:
+async def _find(services: Services, tenant: TenantId, erasure: UUID) -> Erasure | None:
+    async with services.data.reading() as connection:
         return await find_erasure(connection, tenant, erasure)

@@ -32,7 +32,7 @@ _PROCESS: Final = os.urandom(6).hex()
 _count = itertools.count()
 
 
-class Porch:
+class RequestMiddleware:
     """The outermost layer of the API.
 
     Args:

@@ -26,8 +26,8 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import delete, insert, select, text, update
 
-from vault.access.authorization import entry
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry
+from vault.access.callers import system_caller
 from vault.catalogue.types import TYPES, ValueProblem, index_text
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.letters.contact import Contact
 
@@ -89,7 +89,7 @@ def code_invalid() -> NotFound:
 
 
 async def issue(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     intent: Intent,
@@ -100,9 +100,6 @@ async def issue(
     """Write down, in the caller's transaction, that a code was asked for. It fits nothing yet: see :func:`fill`.
 
     Args:
-        house: the rooms.
-        connection: the open transaction.
-        tenant: whose.
         intent: what the code is for.
         claim: a digest of what was claimed, by which codes are counted.
         request: which request it verifies.
@@ -110,8 +107,8 @@ async def issue(
     Raises:
         TooMany: as many codes as there may be were made for this claim, whether or not it leads to anybody.
     """
-    now = house.clock.now()
-    await _one_after_the_other(house, connection, claim)
+    now = services.clock.now()
+    await _one_after_the_other(services, connection, claim)
     wait = await _wait(connection, tenant, _CODE.claim == claim, now)
     if wait is not None:
         raise TooMany(
@@ -140,7 +137,7 @@ async def issue(
 
 
 async def fill(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     tokens: TokenKey,
@@ -155,7 +152,7 @@ async def fill(
         the code; none where the person was sent enough. Whoever finds other words for the same person learns nothing
         by it: the letter is just not sent.
     """
-    now = house.clock.now()
+    now = services.clock.now()
     where = (_CODE.tenant_id == tenant, _CODE.id == code, _CODE.subject_id.is_(None), _CODE.expires_at > now)
     asked: Any = (await connection.execute(select(IDENTITY_CODE).where(*where).with_for_update())).one_or_none()
     if asked is None or await _wait(connection, tenant, _CODE.subject_id == subject, now) is not None:
@@ -168,12 +165,17 @@ async def fill(
 
 
 async def spend(
-    house: House, tenants: Sequence[TenantId], code: UUID, intent: Intent, typed: str, *, request: UUID | None = None
+    services: Services,
+    tenants: Sequence[TenantId],
+    code: UUID,
+    intent: Intent,
+    typed: str,
+    *,
+    request: UUID | None = None,
 ) -> Spent | None:
     """Try a code. The attempt is counted, durably, before anything is compared: guesses side by side are counted too.
 
     Args:
-        house: the rooms.
         tenants: in which it may have been made; at least one.
         code: its id.
         intent: what it must have been made for.
@@ -188,15 +190,15 @@ async def spend(
         _CODE.id == code,
         _CODE.intent == intent,
         _CODE.used_at.is_(None),
-        _CODE.expires_at > house.clock.now(),
+        _CODE.expires_at > services.clock.now(),
         _CODE.attempts < MOST_ATTEMPTS,
     )
     counted = update(IDENTITY_CODE).where(*live).values(attempts=_CODE.attempts + 1).returning(*IDENTITY_CODE.c)
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         row: Any = (await connection.execute(counted)).one_or_none()
     tenant = TenantId(tenants[0] if row is None else row.tenant_id)
     subject, kept = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
-    tokens = await house.keyring.token_key(tenant)
+    tokens = await services.keyring.token_key(tenant)
     right = hmac.compare_digest(_digest(tokens, code, intent, subject, request, _digits(typed)), kept)
     if row is None or not right or subject is None:
         return None
@@ -215,10 +217,10 @@ async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
     return True
 
 
-async def forget_codes(house: House) -> int:
+async def forget_codes(services: Services) -> int:
     """Delete codes that count for no limit any more; returns how many."""
-    async with house.data.transaction() as connection:
-        old = delete(IDENTITY_CODE).where(_CODE.created_at <= house.clock.now() - LONG[0])
+    async with services.data.transaction() as connection:
+        old = delete(IDENTITY_CODE).where(_CODE.created_at <= services.clock.now() - LONG[0])
         return (await connection.execute(old)).rowcount
 
 
@@ -239,12 +241,12 @@ async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: 
     return longest
 
 
-async def _one_after_the_other(house: House, connection: AsyncConnection, claim: bytes) -> None:
+async def _one_after_the_other(services: Services, connection: AsyncConnection, claim: bytes) -> None:
     """Let those who claim the same wait for each other, or they would count at the same moment and all pass.
 
     SQLite has one writer anyway. On PostgreSQL the lock is a number, and ends with the transaction.
     """
-    if house.data.dialect == "postgresql":
+    if services.data.dialect == "postgresql":
         number = int.from_bytes(claim[:8], "big", signed=True)
         await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
@@ -276,48 +278,50 @@ class Asked(NamedTuple):
     language: str | None = None
 
 
-async def send_code_to(house: House, asked: Asked, subject: SubjectId | None) -> None:
+async def send_code_to(services: Services, asked: Asked, subject: SubjectId | None) -> None:
     """Make a code for a person and send it; for nobody, do nothing.
 
     That it went out, or did not, is on the audit log with the person's pseudonym: so it shows who is being tried.
     """
-    contact = None if subject is None else await find_contact(house, asked.tenant, subject)
+    contact = None if subject is None else await find_contact(services, asked.tenant, subject)
     if subject is None or contact is None:
         return
-    code = await _fill(house, asked, subject, contact)
+    code = await _fill(services, asked, subject, contact)
     if code is None:
-        await _note(house, asked, contact, NOT_SENT)
+        await _note(services, asked, contact, NOT_SENT)
         return
     told = code.reveal()
     codes = {"code": f"{told[:4]} {told[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
     try:
-        await send_letter(house, asked.tenant, contact, CODE, codes, asked.language)
+        await send_letter(services, asked.tenant, contact, CODE, codes, asked.language)
     except VaultError as error:
-        await _note(house, asked, contact, error.code)
+        await _note(services, asked, contact, error.code)
         return
-    await _note(house, asked, contact, None)
+    await _note(services, asked, contact, None)
 
 
-async def _fill(house: House, asked: Asked, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
-    tokens = await house.keyring.token_key(asked.tenant)
-    async with house.data.transaction() as connection:
+async def _fill(services: Services, asked: Asked, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
+    tokens = await services.keyring.token_key(asked.tenant)
+    async with services.data.transaction() as connection:
         row = await locked_subject(connection, asked.tenant, subject)
         if row is None or row.state not in THERE:
             return None
-        return await fill(house, connection, asked.tenant, tokens, asked.code, subject=subject, contact=contact.field)
+        return await fill(
+            services, connection, asked.tenant, tokens, asked.code, subject=subject, contact=contact.field
+        )
 
 
-async def _note(house: House, asked: Asked, contact: Contact, failed: str | None) -> None:
-    made = entry(
-        house,
-        by_itself(asked.tenant),
+async def _note(services: Services, asked: Asked, contact: Contact, failed: str | None) -> None:
+    made = audit_entry(
+        services,
+        system_caller(asked.tenant),
         action="send-code",
         decision="allowed" if failed is None else "failed",
         code=failed,
         subjects=(contact.pseudonym,),
         target=asked.code,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
 
 
 EXTERNAL_ID = "external_id"

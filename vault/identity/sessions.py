@@ -25,10 +25,10 @@ from uuid import UUID
 
 from sqlalchemy import and_, delete, insert, select, update
 
-from vault.access.authorization import entry
-from vault.access.callers import the_person
-from vault.access.recording import note_failure
-from vault.access.sign_in import Minute
+from vault.access.authorization import audit_entry
+from vault.access.callers import data_subject_caller
+from vault.access.recording import record_failure
+from vault.access.sign_in import RateWindow
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import Asked, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
 from vault.identity.tables import SUBJECT_SESSION
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
-    from vault.context import House
+    from vault.context import Services
     from vault.identity.codes import Issued, Spent
 
 
@@ -136,10 +136,10 @@ async def end(connection: AsyncConnection, session: Session, now: datetime) -> N
     await connection.execute(update(SUBJECT_SESSION).where(*this, _SESSION.ended_at.is_(None)).values(ended_at=now))
 
 
-async def forget_sessions(house: House) -> int:
+async def forget_sessions(services: Services) -> int:
     """Delete sessions that are over; returns how many."""
-    async with house.data.transaction() as connection:
-        over = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= house.clock.now())
+    async with services.data.transaction() as connection:
+        over = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= services.clock.now())
         return (await connection.execute(over)).rowcount
 
 
@@ -160,9 +160,9 @@ class People:
     many attempts of strangers pass in a minute, and each claim and each person gets so many codes.
     """
 
-    def __init__(self, house: House) -> None:
-        self._house = house
-        self._asked, self._tried, self._shown = (Minute(house.clock) for _ in range(3))
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._asked, self._tried, self._shown = (RateWindow(services.clock) for _ in range(3))
 
     async def ask(self, tenant: TenantId, identity: Mapping[str, Any], language: str | None, request_id: str) -> Issued:
         """Have a code sent to whoever is claimed. The answer is the same whether or not there is such a person.
@@ -175,13 +175,13 @@ class People:
         """
         try:
             self._asked.look(MOST_A_MINUTE)
-            self._house.policies.active(tenant)
-            self._house.mail.require()
+            self._services.policies.active(tenant)
+            self._services.mail.require()
             issued = await self._issue(tenant, identity, request_id)
         except VaultError as error:
             await self._refuse(self._asked, "send-code", error, request_id)
             raise
-        self._house.mail.soon(self._send(Asked(tenant, issued.id, language), identity))
+        self._services.mail.soon(self._send(Asked(tenant, issued.id, language), identity))
         return issued
 
     async def enter(self, code: UUID, typed: str, request_id: str) -> Opened:
@@ -194,7 +194,7 @@ class People:
         try:
             self._tried.look(MOST_A_MINUTE)
             tenants = self._tenants()
-            spent = await spend(self._house, tenants, code, "session", typed) if tenants else None
+            spent = await spend(self._services, tenants, code, "session", typed) if tenants else None
             if spent is None:
                 raise code_invalid()
             return await self._open(spent, request_id)
@@ -209,10 +209,10 @@ class People:
             NotAuthenticated: it stands for nobody, or there is none: one answer for all reasons.
             TooMany: too many unknown ones came in within the minute.
         """
-        now = self._house.clock.now()
+        now = self._services.clock.now()
         found = None
         if bearer is not None:
-            async with self._house.data.reading() as connection:
+            async with self._services.data.reading() as connection:
                 found = await find_session(connection, self._tenants(), bearer, now)
         if found is not None:
             return found
@@ -228,63 +228,67 @@ class People:
 
     async def sign_out(self, session: Session, request_id: str) -> None:
         """End a session."""
-        house = self._house
-        async with house.data.transaction() as connection:
-            await end(connection, session, house.clock.now())
-            made = entry(
-                house,
-                the_person(session.tenant, request_id),
+        services = self._services
+        async with services.data.transaction() as connection:
+            await end(connection, session, services.clock.now())
+            made = audit_entry(
+                services,
+                data_subject_caller(session.tenant, request_id),
                 action="end-session",
                 decision="allowed",
                 subjects=(session.pseudonym,),
                 target=session.id,
             )
-            await house.ledger.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [made])
 
     async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> Issued:
-        house = self._house
-        claim = claim_digest(await house.keyring.token_key(tenant), identity)
-        async with house.data.transaction() as connection:
-            issued = await issue(house, connection, tenant, "session", claim=claim)
-            made = entry(
-                house, the_person(tenant, request_id), action="send-code", decision="allowed", target=issued.id
+        services = self._services
+        claim = claim_digest(await services.keyring.token_key(tenant), identity)
+        async with services.data.transaction() as connection:
+            issued = await issue(services, connection, tenant, "session", claim=claim)
+            made = audit_entry(
+                services,
+                data_subject_caller(tenant, request_id),
+                action="send-code",
+                decision="allowed",
+                target=issued.id,
             )
-            await house.ledger.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [made])
         return issued
 
     async def _send(self, asked: Asked, identity: Mapping[str, Any]) -> None:
-        who = await find_person(self._house, asked.tenant, identity)
-        await send_code_to(self._house, asked, who.subject)
+        who = await find_person(self._services, asked.tenant, identity)
+        await send_code_to(self._services, asked, who.subject)
 
     async def _open(self, spent: Spent, request_id: str) -> Opened:
-        house, now = self._house, self._house.clock.now()
-        async with house.data.transaction() as connection:
+        services, now = self._services, self._services.clock.now()
+        async with services.data.transaction() as connection:
             row = await locked_subject(connection, spent.tenant, spent.subject)
             if row is None or row.state not in THERE or not await use(connection, spent, now):
                 raise code_invalid()
             session, opened = await add_session(connection, spent.tenant, spent.subject, now)
-            made = entry(
-                house,
-                the_person(spent.tenant, request_id),
+            made = audit_entry(
+                services,
+                data_subject_caller(spent.tenant, request_id),
                 action="open-session",
                 decision="allowed",
                 subjects=(row.pseudonym,),
                 target=session,
             )
-            await house.ledger.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [made])
         return opened
 
     def _tenants(self) -> list[TenantId]:
-        return [TenantId(each.decisions.tenant) for each in self._house.policies.all_active()]
+        return [TenantId(each.decisions.tenant) for each in self._services.policies.all_active()]
 
-    async def _refuse(self, minute: Minute, action: Action, error: VaultError, request_id: str) -> None:
+    async def _refuse(self, minute: RateWindow, action: Action, error: VaultError, request_id: str) -> None:
         """Write a refusal down on the default tenant's log, for it names nobody; without letting anybody flood it."""
         if isinstance(error, Unavailable) or error.audit is not None:
             return
         count = minute.refused(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
-        made = self._house.ledger.entry(
+        made = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action=action,
             decision="denied",
@@ -292,7 +296,7 @@ class People:
             request=request_id,
             count=count,
         )
-        await self._house.ledger.append(made)
+        await self._services.audit_log.append(made)
         error.audit = str(made.id)
 
 
@@ -302,7 +306,7 @@ DAY: Final = timedelta(days=1)
 _encrypting: Final[set[UUID]] = set()
 
 
-async def require_pace(house: House, session: Session, request_id: str, action: Action) -> None:
+async def require_pace(services: Services, session: Session, request_id: str, action: Action) -> None:
     """Count one thing that a person does; they get as many a minute as others get searches.
 
     Raises:
@@ -311,21 +315,21 @@ async def require_pace(house: House, session: Session, request_id: str, action: 
     # Counted under the person's own id: all people are one caller, and nobody is to use up what another one needs.
     whose = Principal(PrincipalId(session.subject), session.tenant, "the-person", "app", ())
     try:
-        await house.limits.take(whose, "search", 1)
+        await services.limits.take(whose, "search", 1)
     except VaultError as error:
-        await _note(house, session, request_id, action, error)
+        await _note(services, session, request_id, action, error)
         raise
 
 
-async def require_room(house: House, session: Session, request_id: str) -> None:
+async def require_room(services: Services, session: Session, request_id: str) -> None:
     """Go on only where a person has not made as many requests as there may be within a day.
 
     Raises:
         TooMany: they have, or do too much within this minute.
     """
-    await require_pace(house, session, request_id, "submit-request")
-    now = house.clock.now()
-    earlier = await _that_counts(house, session, now)
+    await require_pace(services, session, request_id, "submit-request")
+    now = services.clock.now()
+    earlier = await _that_counts(services, session, now)
     if earlier is not None:
         error = TooMany(
             f"{MOST_A_DAY} requests of one person within a day are all there may be",
@@ -333,7 +337,7 @@ async def require_room(house: House, session: Session, request_id: str) -> None:
             first=True,
             hint="Wait as long as is said; what was asked for is on its way.",
         )
-        await _note(house, session, request_id, "submit-request", error)
+        await _note(services, session, request_id, "submit-request", error)
         raise error
 
 
@@ -353,7 +357,7 @@ def one_at_a_time(session: Session) -> Iterator[None]:
         _encrypting.discard(session.subject)
 
 
-async def _that_counts(house: House, session: Session, now: datetime) -> datetime | None:
+async def _that_counts(services: Services, session: Session, now: datetime) -> datetime | None:
     """Return when the request came in that has to be a day old before another one is taken; none where one may be."""
     statement = (
         select(REQUEST.c.received_at)
@@ -366,16 +370,16 @@ async def _that_counts(house: House, session: Session, now: datetime) -> datetim
         .offset(MOST_A_DAY - 1)
         .limit(1)
     )
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         found: datetime | None = (await connection.execute(statement)).scalar_one_or_none()
     return found
 
 
-async def _note(house: House, session: Session, request_id: str, action: Action, error: VaultError) -> None:
-    caller = the_person(session.tenant, request_id)
-    await note_failure(house, caller, action, error, subjects=(session.pseudonym,))
+async def _note(services: Services, session: Session, request_id: str, action: Action, error: VaultError) -> None:
+    caller = data_subject_caller(session.tenant, request_id)
+    await record_failure(services, caller, action, error, subjects=(session.pseudonym,))
 
 
-async def forget_identity(house: House) -> int:
+async def forget_identity(services: Services) -> int:
     """Delete codes that count for no limit any more, and sessions that are over; returns how many."""
-    return await forget_codes(house) + await forget_sessions(house)
+    return await forget_codes(services) + await forget_sessions(services)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import note_failure
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import record_failure
 from vault.consent.validation import words_fault
 from vault.errors import Conflict, InvalidInput, VaultError
 from vault.identity.codes import Asked, code_invalid, issue, send_code_to, spend, use
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.audit.entry import Action
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.identity.codes import Issued
     from vault.requests.model import How, Level, Move, Request
 
@@ -41,7 +41,7 @@ class NobodyToVerify(Conflict):
         )
 
 
-async def send_code(house: House, caller: Caller, request_id: UUID) -> Issued:
+async def send_code(services: Services, caller: Caller, request_id: UUID) -> Issued:
     """Have a one-time code sent to the person whom a request is about: to a contact that the vault holds already.
 
     What is answered, and after which steps, is the same where there is no such person.
@@ -53,36 +53,36 @@ async def send_code(house: House, caller: Caller, request_id: UUID) -> Issued:
         MailNotConfigured: this vault sends no letters.
         TooMany: as many codes as there may be were asked for.
     """
-    request = await _passed_on(house, caller, request_id, "send-code")
-    tokens = await house.keyring.token_key(caller.tenant)
+    request = await _passed_on(services, caller, request_id, "send-code")
+    tokens = await services.keyring.token_key(caller.tenant)
     pseudonym = None
     try:
-        house.mail.require()
+        services.mail.require()
         after(request.state, "verify")
-        await house.limits.take(caller.principal, "search", 1)
-        async with house.data.transaction() as connection:
+        await services.limits.take(caller.principal, "search", 1)
+        async with services.data.transaction() as connection:
             pseudonym = await pseudonym_of(connection, caller.tenant, request.subject or request.id)
             claim = tokens.digest("identity-request", request.id.bytes)
-            issued = await issue(house, connection, caller.tenant, "request", claim=claim, request=request.id)
-            made = entry(
-                house,
+            issued = await issue(services, connection, caller.tenant, "request", claim=claim, request=request.id)
+            made = audit_entry(
+                services,
                 caller,
                 action="send-code",
                 decision="allowed",
                 subjects=() if pseudonym is None else (pseudonym,),
                 target=request.id,
             )
-            await house.ledger.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [made])
     except VaultError as error:
         whom = () if pseudonym is None else (pseudonym,)
-        await note_failure(house, caller, "send-code", error, target=request.id, subjects=whom)
+        await record_failure(services, caller, "send-code", error, target=request.id, subjects=whom)
         raise
     subject = None if request.subject is None else SubjectId(request.subject)
-    house.mail.soon(send_code_to(house, Asked(caller.tenant, issued.id, request.language), subject))
+    services.mail.soon(send_code_to(services, Asked(caller.tenant, issued.id, request.language), subject))
     return issued
 
 
-async def verify_by_code(house: House, caller: Caller, request_id: UUID, code_id: UUID, typed: str) -> Request:
+async def verify_by_code(services: Services, caller: Caller, request_id: UUID, code_id: UUID, typed: str) -> Request:
     """Verify a request by the code that the person was sent.
 
     Raises:
@@ -91,34 +91,35 @@ async def verify_by_code(house: House, caller: Caller, request_id: UUID, code_id
         WrongState: the request is past that.
         TooMany: the caller tries too often.
     """
-    request = await _passed_on(house, caller, request_id, "verify-identity")
+    request = await _passed_on(services, caller, request_id, "verify-identity")
     try:
         after(request.state, "verify")
-        await house.limits.take(caller.principal, "search", 1)
-        spent = await spend(house, [caller.tenant], code_id, "request", typed, request=request.id)
+        await services.limits.take(caller.principal, "search", 1)
+        spent = await spend(services, [caller.tenant], code_id, "request", typed, request=request.id)
         if spent is None or spent.subject != request.subject:
             raise code_invalid()
     except VaultError as error:
-        await _note(house, caller, request, error)
+        await _note(services, caller, request, error)
         raise
-    async with changing_request(house, caller, request_id, action="verify-identity") as change:
+    async with changing_request(services, caller, request_id, action="verify-identity") as change:
         if change.request.subject != spent.subject or change.pseudonym is None:  # erased or merged meanwhile
             raise code_invalid()
         if any(each.move in ASKS_ANEW and each.at > spent.asked_at for each in change.history):
             raise code_invalid()
-        await verify(house, change, Verification("code", "fresh", change.now, contact=spent.contact))
+        await verify(services, change, Verification("code", "fresh", change.now, contact=spent.contact))
         # Last, so that locks are taken in the order request, person, code; where the code is used, all is undone.
         if not await use(change.connection, spent, change.now):
             raise code_invalid()
-    await start_approved(house, caller.tenant, change.request)
+    await start_approved(services, caller.tenant, change.request)
     return change.request
 
 
-async def vouch(house: House, caller: Caller, request_id: UUID, level: Level, evidence: str | None = None) -> Request:
+async def vouch(
+    services: Services, caller: Caller, request_id: UUID, level: Level, evidence: str | None = None
+) -> Request:
     """Verify a request because the calling app knows the person: they are signed in there.
 
     Args:
-        house: the rooms.
         caller: the app; it needs the right to vouch.
         request_id: a request that it passed on itself.
         level: ``fresh`` where the person signed in there within the minutes before.
@@ -130,16 +131,15 @@ async def vouch(house: House, caller: Caller, request_id: UUID, level: Level, ev
         NobodyToVerify: it leads to nobody.
         WrongState, NotFreshEnough: as with :func:`vault.requests.verification.verify`.
     """
-    await require_right(house, caller, REQUESTS, "vouch", audited_as="verify-identity")
-    await require_own_or(house, caller, request_id, "read", audited_as="verify-identity")
-    return await _verify(house, caller, request_id, "vouched", level, evidence)
+    await require_permission(services, caller, REQUESTS, "vouch", audit_action="verify-identity")
+    await require_own_or(services, caller, request_id, "read", audit_action="verify-identity")
+    return await _verify(services, caller, request_id, "vouched", level, evidence)
 
 
-async def note_evidence(house: House, caller: Caller, request_id: UUID, evidence: str) -> Request:
+async def note_evidence(services: Services, caller: Caller, request_id: UUID, evidence: str) -> Request:
     """Verify a request because a member of staff has seen that it is the person, and notes how.
 
     Args:
-        house: the rooms.
         caller: who has seen it; needs the right to decide on requests.
         request_id: which request.
         evidence: what was seen, in a line; sealed under the person's key.
@@ -148,46 +148,46 @@ async def note_evidence(house: House, caller: Caller, request_id: UUID, evidence
         Denied: the caller may not decide on requests.
         NotFound, NobodyToVerify, WrongState: as with :func:`vouch`.
     """
-    await require_right(house, caller, REQUESTS, "decide", audited_as="verify-identity")
-    return await _verify(house, caller, request_id, "staff", "fresh", evidence)
+    await require_permission(services, caller, REQUESTS, "decide", audit_action="verify-identity")
+    return await _verify(services, caller, request_id, "staff", "fresh", evidence)
 
 
 async def _verify(
-    house: House, caller: Caller, request_id: UUID, how: How, level: Level, evidence: str | None
+    services: Services, caller: Caller, request_id: UUID, how: How, level: Level, evidence: str | None
 ) -> Request:
     at = "/vouch/evidence" if how == "vouched" else "/evidence"
     fault = words_fault(evidence, at=at, code="invalid-evidence")
     if fault is not None:
         wrong = InvalidInput("the evidence does not have its form", faults=[fault], code=fault.code)
-        await note_failure(house, caller, "verify-identity", wrong)
+        await record_failure(services, caller, "verify-identity", wrong)
         raise wrong
-    async with changing_request(house, caller, request_id, action="verify-identity") as change:
+    async with changing_request(services, caller, request_id, action="verify-identity") as change:
         if how == "vouched" and change.request.recorder != caller.principal.id:
             raise no_request()  # an app that may see all requests still knows only who is signed in with itself
         if change.request.subject is None or change.keys is None or change.pseudonym is None:
             raise NobodyToVerify
         verification = Verification(how, level, change.now, by=caller.principal.id)
-        await verify(house, change, verification, note=evidence)
-    await start_approved(house, caller.tenant, change.request)
+        await verify(services, change, verification, note=evidence)
+    await start_approved(services, caller.tenant, change.request)
     return change.request
 
 
-async def _passed_on(house: House, caller: Caller, request_id: UUID, action: Action) -> Request:
+async def _passed_on(services: Services, caller: Caller, request_id: UUID, action: Action) -> Request:
     """Fetch a request for whoever passes requests on: an app sees its own, staff see all that they may read."""
-    await require_right(house, caller, REQUESTS, "submit", audited_as=action)
-    await require_own_or(house, caller, request_id, "read", audited_as=action)
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, REQUESTS, "submit", audit_action=action)
+    await require_own_or(services, caller, request_id, "read", audit_action=action)
+    async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request_id)
     if kept is not None:
         return kept.request
     error = no_request()
-    await note_failure(house, caller, action, error, target=request_id)
+    await record_failure(services, caller, action, error, target=request_id)
     raise error
 
 
-async def _note(house: House, caller: Caller, request: Request, error: VaultError) -> None:
+async def _note(services: Services, caller: Caller, request: Request, error: VaultError) -> None:
     """Write a wrong code down, with the person for whom somebody tried it."""
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         pseudonym = await pseudonym_of(connection, caller.tenant, request.subject)
     whom = () if pseudonym is None else (pseudonym,)
-    await note_failure(house, caller, "verify-identity", error, target=request.id, subjects=whom)
+    await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=whom)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import entry
+from vault.access.authorization import audit_entry
 from vault.errors import Conflict, Unavailable
 from vault.imports import profiles as people
 from vault.imports import records
@@ -64,7 +64,7 @@ async def _attempt(work: Work, chunk: Chunk) -> Outcome:
         return outcome
     await batch.seal()
     try:
-        async with work.house.data.transaction() as connection:
+        async with work.services.data.transaction() as connection:
             whom = await batch.write(connection)
             if whom:
                 await _note(work, connection, run, whom)
@@ -78,8 +78,8 @@ async def _attempt(work: Work, chunk: Chunk) -> Outcome:
 
 
 async def _note(work: Work, connection: AsyncConnection, run: UUID, whom: list[Pseudonym]) -> None:
-    made = entry(
-        work.house,
+    made = audit_entry(
+        work.services,
         work.caller,
         action="import",
         decision="allowed",
@@ -89,13 +89,13 @@ async def _note(work: Work, connection: AsyncConnection, run: UUID, whom: list[P
         policy=work.grant.policy,
         target=run,
     )
-    await work.house.ledger.append_in(connection, [made])
+    await work.services.audit_log.append_in(connection, [made])
 
 
 async def _marked(work: Work, chunk: Chunk) -> Outcome | None:
     if work.task.run is None:
         return None
-    return await runs.is_done(work.house.data, work.tenant, work.task.run, chunk.number)
+    return await runs.is_done(work.services.data, work.tenant, work.task.run, chunk.number)
 
 
 async def _failed(work: Work, error: IntegrityError | Unavailable) -> Conflict | Unavailable:
@@ -111,8 +111,8 @@ async def _failed(work: Work, error: IntegrityError | Unavailable) -> Conflict |
             code="import-collides",
             hint="run the same command again when they are done: it goes on where it stopped",
         )
-    made = entry(
-        work.house,
+    made = audit_entry(
+        work.services,
         work.caller,
         action="import",
         decision="failed",
@@ -123,7 +123,7 @@ async def _failed(work: Work, error: IntegrityError | Unavailable) -> Conflict |
         target=work.task.run,
     )
     try:
-        await work.house.ledger.append(made)
+        await work.services.audit_log.append(made)
     except Unavailable:
         return told  # nothing was changed, so nothing is hidden
     return told

@@ -32,9 +32,9 @@ from uuid import UUID
 
 import msgspec
 
-from vault.access.authorization import require_right
-from vault.access.callers import at_the_console
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.callers import operator_caller
+from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem
 from vault.consent.validation import Said
 from vault.errors import Fault, InvalidInput
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.imports.consents import Brought
     from vault.imports.lines import Get
@@ -273,11 +273,12 @@ class _Waiting(NamedTuple):
     told: Told
 
 
-async def import_consents_file(house: House, request: ConsentFile, watcher: Watcher | None = None) -> ConsentReport:
+async def import_consents_file(
+    services: Services, request: ConsentFile, watcher: Watcher | None = None
+) -> ConsentReport:
     """Import a file of consents as the command line's own work.
 
     Args:
-        house: the rooms.
         request: what and how.
         watcher: is told how it goes.
 
@@ -287,7 +288,7 @@ async def import_consents_file(house: House, request: ConsentFile, watcher: Watc
         Unavailable: a database does not answer; what is done stays, and the same command ends it.
     """
     watcher, began = watcher or Watcher(), time.monotonic()
-    caller, report = at_the_console(request.tenant), ConsentReport(request.dry_run)
+    caller, report = operator_caller(request.tenant), ConsentReport(request.dry_run)
     source = checked_import_source(request.source or request.mapping.source)
     mapping = msgspec.structs.replace(request.mapping, system=request.system or request.mapping.system)
     reader = open_reader(mapping.as_file, request.path)
@@ -300,8 +301,8 @@ async def import_consents_file(house: House, request: ConsentFile, watcher: Watc
     for spot in reader.scan(wanted):
         _take(report, watcher, lines, spot.line, waiting)
         if len(waiting) == MOST:
-            await _flush(house, caller, source, report, watcher, waiting)
-    await _flush(house, caller, source, report, watcher, waiting)
+            await _flush(services, caller, source, report, watcher, waiting)
+    await _flush(services, caller, source, report, watcher, waiting)
     report.seconds = time.monotonic() - began
     return report
 
@@ -331,12 +332,12 @@ def _take(report: ConsentReport, watcher: Watcher, lines: ConsentLines, line: Li
 
 
 async def _flush(
-    house: House, caller: Caller, source: str, report: ConsentReport, watcher: Watcher, waiting: list[_Waiting]
+    services: Services, caller: Caller, source: str, report: ConsentReport, watcher: Watcher, waiting: list[_Waiting]
 ) -> None:
     if not waiting:
         return
     items = [each.told for each in waiting]
-    brought = await bring_in(house, caller, items, source=source, dry_run=report.dry_run)
+    brought = await bring_in(services, caller, items, source=source, dry_run=report.dry_run)
     for (line, _told), result in zip(waiting, brought.results, strict=True):
         if result.faults:
             _refuse(report, watcher, [_line_fault(line, fault) for fault in result.faults])
@@ -359,14 +360,13 @@ def _line_fault(line: int, fault: Fault) -> LineFault:
     return LineFault(line, fault.code, fault.at.removeprefix("/"), fault.detail)
 
 
-@on_record("import-consents")
+@audited("import-consents")
 async def import_consents(
-    house: House, caller: Caller, items: Sequence[Told | Fault], *, source: str | None
+    services: Services, caller: Caller, items: Sequence[Told | Fault], *, source: str | None
 ) -> Brought:
     """Import what people said elsewhere; what is wrong is told item by item, and the rest goes in.
 
     Args:
-        house: the rooms.
         caller: who imports.
         items: 1 to 1,000; those of which nothing could be read are faults already.
         source: the system from which they come, a slug.
@@ -375,8 +375,8 @@ async def import_consents(
         InvalidInput: no items or too many, or no source.
         Denied: no role of the caller's may import consents.
     """
-    await require_right(house, caller, "vault:consents", "import", audited_as="import-consents")
+    await require_permission(services, caller, "vault:consents", "import", audit_action="import-consents")
     source = checked_import_source(source)
     if not 1 <= len(items) <= MOST:
         raise InvalidInput(f"an import has 1 to {MOST:,} items", code="too-many-items")
-    return await bring_in(house, caller, items, source=source, note=True)
+    return await bring_in(services, caller, items, source=source, note=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
 from vault.consent.append import note_denials, stays_restricted
 from vault.consent.event import EXPLICIT, YES, Method
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vault.catalogue.notices import Notice
     from vault.consent.event import Event
     from vault.consent.validation import Said
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
     from vault.policy.policy_set import PolicySet
@@ -184,7 +184,7 @@ class _Item(NamedTuple):
 
 
 async def bring_in(
-    house: House,
+    services: Services,
     caller: Caller,
     items: Sequence[Told | Fault],
     *,
@@ -195,7 +195,6 @@ async def bring_in(
     """Bring a batch of up to :data:`MOST` items in, for a caller whose right to it is settled.
 
     Args:
-        house: the rooms.
         caller: who imports.
         items: what was said; a fault where nothing could be read of it.
         source: the system from which it comes: a later word of the same source counts, a yes of another does not.
@@ -205,10 +204,10 @@ async def bring_in(
     Raises:
         Unavailable: a database does not answer; nothing of the batch is in.
     """
-    policy_set, now = house.policies.active(caller.tenant).policy_set, house.clock.now()
+    policy_set, now = services.policies.active(caller.tenant).policy_set, services.clock.now()
     results = [Result()] * len(items)
     by_subject: defaultdict[SubjectId, list[_Item]] = defaultdict(list)
-    whom = await _whom(house, caller, items)
+    whom = await _whom(services, caller, items)
     for number, told in enumerate(items):
         if isinstance(told, Fault):
             results[number] = Result(faults=(told,))
@@ -220,13 +219,13 @@ async def bring_in(
             results[number] = _not_found()
         else:
             by_subject[subject].append(_Item(number, checked, told.said.occurred_at))
-    keys = await house.keyring.subject_keys(caller.tenant, list(by_subject))
-    batch = _Batch(house, caller, source, keys, results)
+    keys = await services.keyring.subject_keys(caller.tenant, list(by_subject))
+    batch = _Batch(services, caller, source, keys, results)
     if dry_run:
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             await batch.work(connection, by_subject)
         return Brought(results, None)
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         await batch.work(connection, by_subject)
         return Brought(results, await batch.write(connection, note=note))
 
@@ -235,9 +234,14 @@ class _Batch:
     """The part of a batch that needs the people's rows, locked."""
 
     def __init__(
-        self, house: House, caller: Caller, source: str, keys: Mapping[SubjectId, SubjectKeys], results: list[Result]
+        self,
+        services: Services,
+        caller: Caller,
+        source: str,
+        keys: Mapping[SubjectId, SubjectKeys],
+        results: list[Result],
     ) -> None:
-        self._house = house
+        self._services = services
         self._caller = caller
         self._source = source
         self._keys = keys
@@ -248,10 +252,10 @@ class _Batch:
 
     async def work(self, connection: AsyncConnection, by_subject: Mapping[SubjectId, list[_Item]]) -> None:
         """Make the events, each person's in the order in which they were said, and change nothing yet."""
-        house, tenant, subjects = self._house, self._caller.tenant, list(by_subject)
+        services, tenant, subjects = self._services, self._caller.tenant, list(by_subject)
         rows = await locked_subjects(connection, tenant, subjects)
-        self._keys = await current_keys(house, connection, tenant, self._keys)
-        there = await house.consents.events_of(connection, tenant, subjects) if subjects else {}
+        self._keys = await current_keys(services, connection, tenant, self._keys)
+        there = await services.consents.events_of(connection, tenant, subjects) if subjects else {}
         for subject, items in by_subject.items():
             row = rows.get(subject)
             if row is None or row.state in GONE or subject not in self._keys:
@@ -259,33 +263,33 @@ class _Batch:
                 continue
             self._whom.append(Pseudonym(row.pseudonym))
             events = there.get(subject, [])
-            change = Change(house, self._caller, connection, row, events[-1].id if events else None)
+            change = Change(services, self._caller, connection, row, events[-1].id if events else None)
             await self._add(change, items, {_same(each): each.id for each in events if each.origin in FROM_ELSEWHERE})
 
     async def write(self, connection: AsyncConnection, *, note: bool) -> UUID | None:
         """Write the events, what they sum up to, and the audit entry."""
         if not self._events and not note:
             return None
-        house, tenant = self._house, self._caller.tenant
+        services, tenant = self._services, self._caller.tenant
         code = _code_where_all_is_wrong(self._results)
-        await house.consents.add(connection, tenant, self._events)
-        await note_denials(house, tenant, self._events)
+        await services.consents.add(connection, tenant, self._events)
+        await note_denials(services, tenant, self._events)
         for change in self._changes:
             standing = change.standing
             restricted = stays_restricted(change.row, standing)
             await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
-        await mark_due(connection, tenant, [change.subject for change in self._changes], house.clock.now())
-        made = entry(
-            house,
+        await mark_due(connection, tenant, [change.subject for change in self._changes], services.clock.now())
+        made = audit_entry(
+            services,
             self._caller,
             action="import-consents",
             decision="allowed" if code is None else "failed",
             code=code,
             subjects=tuple(self._whom),
             count=max(1, len(self._events)),
-            policy=house.policies.active(tenant).version,
+            policy=services.policies.active(tenant).version,
         )
-        await house.ledger.append_in(connection, [made])
+        await services.audit_log.append_in(connection, [made])
         return made.id
 
     async def _add(self, change: Change, items: list[_Item], there: dict[_Same, UUID]) -> None:
@@ -311,7 +315,7 @@ class _Batch:
 
     def _event(self, change: Change, keys: SubjectKeys, item: _Item) -> Event:
         (said, purpose, text), event = item.checked, change.new_id()
-        policy_set = self._house.policies.active(self._caller.tenant).policy_set
+        policy_set = self._services.policies.active(self._caller.tenant).policy_set
         return change.event(
             said.decision,  # type: ignore[arg-type]
             id=event,
@@ -336,15 +340,15 @@ class _Batch:
             self._results[item.number] = result
 
 
-async def _whom(house: House, caller: Caller, items: Sequence[Told | Fault]) -> list[SubjectId | None]:
+async def _whom(services: Services, caller: Caller, items: Sequence[Told | Fault]) -> list[SubjectId | None]:
     """Find whom each item is about."""
-    index_keys = await house.keyring.index_keys(caller.tenant)
+    index_keys = await services.keyring.index_keys(caller.tenant)
     digests = {
         told.external: external_digest(index_keys, told.external[0], composed(told.external[1]))
         for told in items
         if isinstance(told, Told) and told.external is not None and is_external_id(told.external[1])
     }
-    found = await house.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
+    found = await services.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
     return [
         told.subject or found.get(digests.get(told.external or ("", ""), b"")) if isinstance(told, Told) else None
         for told in items

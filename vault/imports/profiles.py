@@ -13,7 +13,7 @@ from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE, expire_childrens_consents
 from vault.consent.state import unpack as unpack_standing
 from vault.consent.state import unpack as unpack_state
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.imports.lines import DUPLICATE, LineFault
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import Standing
+    from vault.consent.state import ConsentState
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym
     from vault.imports.lines import Draft
@@ -67,7 +67,7 @@ class People:
     async def seal(self) -> None:
         """Make keys for the new ones, durable before anything is written under them, and seal their values."""
         work = self._work
-        keys = await work.house.keyring.new_subject_keys(work.tenant, [subject for _draft, subject in self._new])
+        keys = await work.services.keyring.new_subject_keys(work.tenant, [subject for _draft, subject in self._new])
         rows = self._rows
         for draft, subject in self._new:
             values = {**draft.values, EXTERNAL_IDS: draft.external_ids}
@@ -84,7 +84,7 @@ class People:
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
         """Write all of it; returns whom it is about."""
         rows, work = self._rows, self._work
-        await work.house.subjects.add(
+        await work.services.subjects.add(
             connection, subjects=rows.subjects, records=rows.records, external=rows.external, index=rows.digests
         )
         changed = await write_changes(work, connection, self._changed)
@@ -93,7 +93,7 @@ class People:
     async def undo(self) -> None:
         """Destroy the keys of people who did not come to be."""
         work = self._work
-        await work.house.keyring.destroy_subject_keys(work.tenant, [subject for _draft, subject in self._new])
+        await work.services.keyring.destroy_subject_keys(work.tenant, [subject for _draft, subject in self._new])
 
 
 async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> People:
@@ -102,7 +102,7 @@ async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> 
     digests = [
         [external_digest(keys, system, value) for system, value in draft.external_ids.items()] for draft in drafts
     ]
-    found = await work.house.subjects.by_external(work.tenant, [each for some in digests for each in some])
+    found = await work.services.subjects.by_external(work.tenant, [each for some in digests for each in some])
     new: list[Draft] = []
     known: dict[SubjectId, Draft] = {}
     for draft, its in zip(drafts, digests, strict=True):
@@ -122,7 +122,7 @@ async def _not_erased(
     work: Work, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
 ) -> list[Draft]:
     """Leave out lines that would bring somebody back who was erased."""
-    stand = await which_stand(work.house, work.tenant, work.fields, values)
+    stand = await which_stand(work.services, work.tenant, work.fields, values)
     error = erased_before()
     for draft, stands in zip(drafts, stand, strict=True):
         if stands:
@@ -132,8 +132,8 @@ async def _not_erased(
 
 async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineFault]) -> tuple[list[Change], int]:
     ids = tuple(known)
-    present = await work.house.subjects.find(Wanted(work.tenant, ids, profile=True))
-    keys = await work.house.keyring.subject_keys(work.tenant, ids)
+    present = await work.services.subjects.find(Wanted(work.tenant, ids, profile=True))
+    keys = await work.services.keyring.subject_keys(work.tenant, ids)
     changes: list[tuple[Change, dict[str, Any]]] = []
     unchanged = 0
     for subject, each in zip(ids, present, strict=True):
@@ -179,7 +179,7 @@ class Change(NamedTuple):
     pseudonym: Pseudonym
     draft: Draft
     keys: SubjectKeys
-    standing: Standing
+    standing: ConsentState
 
 
 class Values(NamedTuple):
@@ -200,7 +200,7 @@ def changed_values(work: Work, change: Change, packed: bytes) -> Values:
         Conflict: a hold covers a value that would be overwritten.
     """
     body = unpack(packed)
-    where = place(work.tenant, change.subject, PROFILE, change.subject)
+    where = record_aad(work.tenant, change.subject, PROFILE, change.subject)
     found = Values({}, {})
     given = {**change.draft.values, EXTERNAL_IDS: change.draft.external_ids}
     for name, value in given.items():
@@ -235,7 +235,7 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
     if any(subject not in rows or rows[subject].state in GONE for subject in by_subject):
         raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
     keys = {subject: change.keys for subject, change in by_subject.items()}
-    keys = await current_keys(work.house, connection, work.tenant, keys)
+    keys = await current_keys(work.services, connection, work.tenant, keys)
     by_subject = {
         subject: change._replace(keys=keys[subject], standing=unpack_standing(rows[subject].standing))
         for subject, change in by_subject.items()
@@ -260,7 +260,7 @@ async def write_changes(work: Work, connection: AsyncConnection, changes: list[C
         if BIRTH_DATE in values.new:
             born[change.subject] = values.new[BIRTH_DATE]
     await _write(work, connection, records, external, come, gone)
-    await expire_childrens_consents(work.house, work.caller, connection, born)
+    await expire_childrens_consents(work.services, work.caller, connection, born)
     return whom
 
 
@@ -276,8 +276,8 @@ async def _write(
         await connection.execute(_UPDATE, records)
     if gone:
         await connection.execute(_UNINDEX, gone)
-    await work.house.data.bulk(connection, BLIND_INDEX, come)
-    await work.house.data.bulk(connection, EXTERNAL_REF, sorted(external, key=lambda row: bytes(row[1])))
+    await work.services.data.bulk(connection, BLIND_INDEX, come)
+    await work.services.data.bulk(connection, EXTERNAL_REF, sorted(external, key=lambda row: bytes(row[1])))
 
 
 _UPDATE = (
@@ -328,7 +328,7 @@ def _after(work: Work, name: str, old: Any, value: Any) -> Any:
 
 
 def _record(work: Work, change: Change, row: Any, values: Values) -> dict[str, Any]:
-    where = place(work.tenant, change.subject, PROFILE, row.id)
+    where = record_aad(work.tenant, change.subject, PROFILE, row.id)
     encoded = {name: encode(value) for name, value in values.new.items()}
     before = unpack(row.body)
     stale = coarser(before, encoded)

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, column, exists, func, select
 
 from vault.catalogue.types import encode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Unavailable
 from vault.ids import RecordId, new_id
 from vault.imports.lines import LineFault
@@ -89,8 +89,8 @@ class Records:
         if len(await still_there(connection, self._work.tenant, list(subjects))) < len(subjects):
             raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
         versions = {subject: self._people[subject][1].current_version for subject in subjects}
-        await require_current(self._work.house, connection, self._work.tenant, versions)
-        await self._work.house.subjects.add(connection, records=self._rows, index=self._index)
+        await require_current(self._work.services, connection, self._work.tenant, versions)
+        await self._work.services.subjects.add(connection, records=self._rows, index=self._index)
         await self._newest.keep(connection, self._work.tenant)
         return [self._people[subject][0].pseudonym for subject in subjects]
 
@@ -102,7 +102,7 @@ async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> 
     """Find whose the records are and which are there; lines that cannot be followed go to ``faults``."""
     owned, people = await _owned(work, drafts, faults)
     wanted = [(each.subject, each.digest) for each in owned]
-    there = await records_there(work.house.data, work.tenant, work.task.mapping.collection, wanted)
+    there = await records_there(work.services.data, work.tenant, work.task.mapping.collection, wanted)
     new, unchanged = [], 0
     for each in owned:
         earlier = there.get((each.subject, each.digest))
@@ -122,7 +122,7 @@ async def _owned(
     index_keys, collection = work.rows.index_keys, work.task.mapping.collection
     names = dict.fromkeys(next(iter(draft.external_ids.items())) for draft in drafts)
     digests = {name: external_digest(index_keys, *name) for name in names}
-    found = await work.house.subjects.by_external(work.tenant, list(digests.values()))
+    found = await work.services.subjects.by_external(work.tenant, list(digests.values()))
     people = await _people(work, tuple(dict.fromkeys(found.values())))
     owned = []
     for draft in drafts:
@@ -140,8 +140,8 @@ async def _owned(
 async def _people(work: Work, ids: tuple[SubjectId, ...]) -> dict[SubjectId, tuple[Found, SubjectKeys]]:
     if not ids:
         return {}
-    present = await work.house.subjects.find(Wanted(work.tenant, ids, profile=False))
-    keys = await work.house.keyring.subject_keys(work.tenant, ids)
+    present = await work.services.subjects.find(Wanted(work.tenant, ids, profile=False))
+    keys = await work.services.keyring.subject_keys(work.tenant, ids)
     return {
         each.id: (each, keys[each.id])
         for each in present
@@ -150,7 +150,7 @@ async def _people(work: Work, ids: tuple[SubjectId, ...]) -> dict[SubjectId, tup
 
 
 def _same(work: Work, each: Owned, keys: SubjectKeys, earlier: Earlier) -> bool:
-    where = place(work.tenant, each.subject, work.task.mapping.collection, earlier.id)
+    where = record_aad(work.tenant, each.subject, work.task.mapping.collection, earlier.id)
     body = unpack(earlier.body)
     values = each.draft.values
     return body.keys() == values.keys() and all(

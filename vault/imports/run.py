@@ -27,7 +27,7 @@ from vault.subjects.validation import checked_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.imports.lines import LineFault
     from vault.imports.survey import Chunk
@@ -88,11 +88,10 @@ class Report:
         return self.codes[DUPLICATE]
 
 
-async def import_file(house: House, opener: Opener, request: Request, watcher: Watcher | None = None) -> Report:
+async def import_file(services: Services, opener: Opener, request: Request, watcher: Watcher | None = None) -> Report:
     """Import a file as the command line's own work.
 
     Args:
-        house: the rooms.
         opener: opens the vault in other processes.
         request: what and how.
         watcher: is told how it goes.
@@ -104,17 +103,17 @@ async def import_file(house: House, opener: Opener, request: Request, watcher: W
         Unavailable: a database does not answer; what is done stays, and the next attempt goes on from there.
     """
     watcher, began = watcher or Watcher(), time.monotonic()
-    task = _task(house, request)
-    work = await make_ready(house, task)
+    task = _task(services, request)
+    work = await make_ready(services, task)
     size, earlier, resumed = request.chunk_lines, {}, False
     if not request.dry_run:
-        run = await _run(house, task, request)
+        run = await _run(services, task, request)
         size, resumed = run.chunk_lines, run.resumed
-        work = await make_ready(house, task._replace(run=run.id, started_at=run.started_at))
-        async with house.data.reading() as connection:
+        work = await make_ready(services, task._replace(run=run.id, started_at=run.started_at))
+        async with services.data.reading() as connection:
             earlier = await runs.done(connection, task.tenant, run.id)
     with ExitStack() as stack:
-        workers = _workers(house, opener, request, work)
+        workers = _workers(services, opener, request, work)
         if workers is not None:
             stack.callback(workers.close)
         found = survey(work.reader, work.maker, size, watcher.surveying)
@@ -128,7 +127,7 @@ async def import_file(house: House, opener: Opener, request: Request, watcher: W
             async for chunk, outcome in ended:
                 _add(report, watcher, chunk, outcome)
     if work.task.run is not None:
-        await runs.finish(house.data, task.tenant, work.task.run, report.total, now=house.clock.now())
+        await runs.finish(services.data, task.tenant, work.task.run, report.total, now=services.clock.now())
     report.seconds = time.monotonic() - began
     return report
 
@@ -141,8 +140,8 @@ def _add(report: Report, watcher: Watcher, chunk: Chunk, outcome: Outcome) -> No
     watcher.advanced(chunk.lines)
 
 
-def _task(house: House, request: Request) -> Task:
-    catalogue = house.policies.active(request.tenant).policy_set.catalogue
+def _task(services: Services, request: Request) -> Task:
+    catalogue = services.policies.active(request.tenant).policy_set.catalogue
     mapping = request.mapping
     if mapping is None or not (mapping.fields or mapping.external_ids):
         reader = open_reader(mapping or FileMapping(), request.path)
@@ -155,24 +154,24 @@ def _task(house: House, request: Request) -> Task:
             hint="name a purpose of purposes.toml by --purpose, or as `purpose` in the mapping",
         )
     source = checked_source(request.source or mapping.source, fallback=SOURCE)
-    return Task(request.path.resolve(), mapping, request.tenant, purpose, source, house.clock.now(), None)
+    return Task(request.path.resolve(), mapping, request.tenant, purpose, source, services.clock.now(), None)
 
 
-async def _run(house: House, task: Task, request: Request) -> runs.Run:
+async def _run(services: Services, task: Task, request: Request) -> runs.Run:
     """Begin a run, or take up the one of the same file, mapping, purpose and source that has not ended."""
     with task.path.open("rb") as file:
         content = hashlib.file_digest(file, "sha256").digest()
     facts = msgspec.json.encode([content, task.mapping, task.purpose, task.source])
-    tokens = await house.keyring.token_key(task.tenant)
+    tokens = await services.keyring.token_key(task.tenant)
     fingerprint = tokens.digest("import-run", facts)
     return await runs.begin(
-        house.data, task.tenant, fingerprint, chunk_lines=request.chunk_lines, now=house.clock.now()
+        services.data, task.tenant, fingerprint, chunk_lines=request.chunk_lines, now=services.clock.now()
     )
 
 
-def _workers(house: House, opener: Opener, request: Request, work: Work) -> Workers | None:
+def _workers(services: Services, opener: Opener, request: Request, work: Work) -> Workers | None:
     """Begin processes, or none: SQLite has one writer, and a small file is done before a process is up."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     small = work.task.path.stat().st_size < WORTH_PROCESSES
     wanted = request.processes or (1 if small else processors)
-    return None if house.data.dialect == "sqlite" or wanted == 1 else Workers(opener, work.task, wanted)
+    return None if services.data.dialect == "sqlite" or wanted == 1 else Workers(opener, work.task, wanted)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import entry
-from vault.access.callers import at_the_console
+from vault.access.authorization import audit_entry
+from vault.access.callers import operator_caller
 from vault.catalogue.toml_document import did_you_mean
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
 from vault.consent.state import NOTHING
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.imports.mapping import FileMapping
     from vault.imports.reader import Reader
@@ -50,7 +50,7 @@ class Grant(NamedTuple):
     ground: Ground
 
 
-async def permit(house: House, caller: Caller, mapping: FileMapping, purpose: str) -> Grant:
+async def permit(services: Services, caller: Caller, mapping: FileMapping, purpose: str) -> Grant:
     """Ask the policies whether all fields of a mapping may be written.
 
     Raises:
@@ -58,7 +58,7 @@ async def permit(house: House, caller: Caller, mapping: FileMapping, purpose: st
         Denied: the purpose does not need a field, lacks the condition of Art. 9(2), or rests on consent; that is on
             the audit log before it is raised.
     """
-    active = house.policies.active(caller.tenant)
+    active = services.policies.active(caller.tenant)
     policy_set = active.policy_set
     declared = declared_fields(policy_set.catalogue, mapping)
     why = policy_set.purposes.get(purpose)
@@ -66,9 +66,9 @@ async def permit(house: House, caller: Caller, mapping: FileMapping, purpose: st
         remedy = did_you_mean(purpose, policy_set.purposes, "purposes.toml lists them")
         raise InvalidInput("there is no such purpose", code="unknown-purpose", hint=remedy)
     views = {name: policy_set.catalogue.view(name) for name in policy_names(mapping.collection, declared)}
-    refused = _refusals(house, why, views)
+    refused = _refusals(services, why, views)
     if refused:
-        await _deny(house, caller, active, purpose, views, refused)
+        await _deny(services, caller, active, purpose, views, refused)
     return Grant(declared, tuple(view.name for view in views.values()), active.version, Ground.of(why, ()))
 
 
@@ -96,8 +96,8 @@ def declared_fields(catalogue: Catalogue, mapping: FileMapping) -> dict[str, Fie
     return declared
 
 
-def _refusals(house: House, why: Purpose, views: Mapping[str, FieldView]) -> dict[str, Refusal]:
-    day = house.clock.now().date()
+def _refusals(services: Services, why: Purpose, views: Mapping[str, FieldView]) -> dict[str, Refusal]:
+    day = services.clock.now().date()
     verdicts = {name: rule_out(why, view, "write", day) for name, view in views.items()}
     refused = {name: Refusal(each.code, each.detail, each.rule) for name, each in verdicts.items() if each is not None}
     # An import cannot show anybody's consent: what rests on it comes in with the consent itself, person by person.
@@ -106,15 +106,15 @@ def _refusals(house: House, why: Purpose, views: Mapping[str, FieldView]) -> dic
 
 
 async def _deny(
-    house: House,
+    services: Services,
     caller: Caller,
     active: ActivePolicy,
     purpose: str,
     views: Mapping[str, FieldView],
     refused: dict[str, Refusal],
 ) -> None:
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="import",
         decision="denied",
@@ -123,7 +123,7 @@ async def _deny(
         rule=next(iter(refused.values())).rule,
         policy=active.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     raise Denied(
         "some of the fields may not be imported for this purpose: " + ", ".join(refused),
         denied=refused,
@@ -151,7 +151,7 @@ class Task(NamedTuple):
 class Work:
     """A task, made ready in this process: the open file, what the policies say, the tenant's index keys."""
 
-    house: House
+    services: Services
     caller: Caller
     task: Task
     reader: Reader
@@ -168,22 +168,22 @@ class Work:
 
     def stopped(self, person: Found) -> Refusal | None:
         """Say why nothing may be written about a person who is there: a restriction, or an objection."""
-        return subject_refusal(person, self.grant.ground, to_microseconds(self.house.clock.now()))
+        return subject_refusal(person, self.grant.ground, to_microseconds(self.services.clock.now()))
 
 
-async def make_ready(house: House, task: Task) -> Work:
+async def make_ready(services: Services, task: Task) -> Work:
     """Open the file and ask the policies.
 
     Raises:
         InvalidInput: the file or the mapping does not have its form, or names what does not exist.
         Denied: the purpose does not let these fields be written.
     """
-    caller = at_the_console(task.tenant)
-    grant = await permit(house, caller, task.mapping, task.purpose)
+    caller = operator_caller(task.tenant)
+    grant = await permit(services, caller, task.mapping, task.purpose)
     reader = open_reader(task.mapping, task.path, needed(task.mapping))
-    index_keys = await house.keyring.index_keys(task.tenant)
+    index_keys = await services.keyring.index_keys(task.tenant)
     return Work(
-        house,
+        services,
         caller,
         task,
         reader,

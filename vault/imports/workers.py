@@ -134,7 +134,7 @@ class _Process:
     async def _open(self) -> Work:
         if self._work is None:
             vault = await self._stack.enter_async_context(self._opener())
-            self._work = await make_ready(vault.house, self._task)
+            self._work = await make_ready(vault.services, self._task)
             gc.freeze()
             gc.set_threshold(COLLECT_AFTER, 50, 100)
         return self._work

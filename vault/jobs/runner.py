@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.ids import TenantId
-    from vault.jobs.store import Book, Job, State
-    from vault.jobs.worker import Shift
+    from vault.jobs.store import Job, JobStore, State
+    from vault.jobs.worker import JobWorker
     from vault.jobs.workflow import Plan, Workflow
 
 log = logs.get_logger()
@@ -36,7 +36,7 @@ class Jobs:
     def __init__(self, url: str, *, takeover: float = 30.0) -> None:
         self._place = Place(url)
         self._takeover = takeover
-        self._book: Book | None = None
+        self._book: JobStore | None = None
 
     async def start(self, workflow: str, tenant: TenantId, id: UUID, *, run: int = 0) -> None:  # noqa: A002
         """Start a job, unless it was started before; does nothing where this process runs no jobs.
@@ -65,7 +65,6 @@ class Jobs:
         Args:
             context: what the steps work with.
             workflow: the job.
-            tenant: whose.
             id: of what it is to do.
             watch: is told each step's name before it begins.
 
@@ -90,7 +89,7 @@ class Jobs:
         # Loads DBOS: for that nobody is to wait who runs no jobs, nor any request that comes meanwhile.
         room = await asyncio.to_thread(import_module, "vault.jobs.worker")
         while True:
-            shift: Shift = room.Shift(self._place, self._takeover, plan, context)
+            shift: JobWorker = room.Shift(self._place, self._takeover, plan, context)
             try:
                 if await shift.open():
                     self._book = shift.book
@@ -116,7 +115,6 @@ class Jobs:
 
         Args:
             workflows: by their names, to tell at which step a job is.
-            tenant: whose.
             states: in which the jobs are.
             of: only those that work on this.
             limit: at most so many.
@@ -125,21 +123,21 @@ class Jobs:
             Unavailable: the database of jobs does not answer.
         """
 
-        def look(book: Book) -> list[Job]:
+        def look(book: JobStore) -> list[Job]:
             return book.jobs(workflows, tenant, states=states, of=of, limit=limit)
 
         return await asyncio.to_thread(self._look, look)
 
-    def _look(self, look: Callable[[Book], list[Job]]) -> list[Job]:
+    def _look(self, look: Callable[[JobStore], list[Job]]) -> list[Job]:
         if not self._place.is_made:
             return []
         from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-        from vault.jobs.store import Book
+        from vault.jobs.store import JobStore
 
         engine = self._place.connect()
         try:
-            return look(Book(engine, self._place.schema))
+            return look(JobStore(engine, self._place.schema))
         except DBAPIError as error:
             if isinstance(error, ProgrammingError) or "no such table" in str(error.orig):
                 return []  # no job was ever begun

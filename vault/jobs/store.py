@@ -177,7 +177,7 @@ class IdsOnly(Serializer):
         return "cdv-ids"
 
 
-class Book:
+class JobStore:
     """The jobs of one vault. All methods block: they are for threads.
 
     Args:
@@ -225,7 +225,6 @@ class Book:
 
         Args:
             workflows: by their names, to tell at which step a job is.
-            tenant: whose.
             states: in which the jobs are.
             of: only those that work on this.
             limit: at most so many.

@@ -10,7 +10,7 @@ from vault import logs
 from vault.ids import random_id
 from vault.jobs.engine import Runner
 from vault.jobs.leases import Leases
-from vault.jobs.store import Book
+from vault.jobs.store import JobStore
 from vault.jobs.workflow import Sweep
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _NODE: Final = "node:"
 _SWEEP: Final = "sweep:"
 
 
-class Shift:
+class JobWorker:
     """The time in which this process runs jobs.
 
     Args:
@@ -54,7 +54,7 @@ class Shift:
         self._sweeps = {**plan.sweeps, "forget-jobs": Sweep(FORGET_SECONDS, self._forget)}
         self._opening: asyncio.Task[bool] | None = None
         self._sweeping: set[asyncio.Task[None]] = set()
-        self.book = Book(self._engine, place.schema)
+        self.book = JobStore(self._engine, place.schema)
 
     async def open(self) -> bool:
         """Begin; tells whether this process runs no other vault's jobs already."""

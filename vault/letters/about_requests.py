@@ -12,8 +12,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from vault.access.authorization import require_right
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited
 from vault.consent.restrictions import require_restricted, require_words
 from vault.consent.state import unpack
 from vault.consent.transaction import changing
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from vault.access.recording import Keep
-    from vault.context import Caller, House
+    from vault.access.recording import SaveResponse
+    from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.jobs.workflow import Step
     from vault.requests.model import Request
@@ -42,14 +42,14 @@ _Codes = dict[str, Any]
 def _letter(name: str, codes: Callable[[Request], _Codes], *, state: str | None = None) -> Step:
     """Make the step that sends a letter, to whom it still concerns: while the request is in that state."""
 
-    async def send(house: House, tenant: TenantId, request: UUID) -> None:
-        async with house.data.reading() as connection:
+    async def send(services: Services, tenant: TenantId, request: UUID) -> None:
+        async with services.data.reading() as connection:
             kept = await find_request(connection, tenant, request)
         if kept is None or kept.request.subject is None or kept.request.state != (state or kept.request.state):
             return
         told = kept.request
         facts = {"kind": told.kind, "id": told.id, **codes(told)}
-        await notify_person(house, tenant, told.subject, name, language=told.language, **facts)
+        await notify_person(services, tenant, told.subject, name, language=told.language, **facts)
 
     return send
 
@@ -88,33 +88,37 @@ class Announced(NamedTuple):
     lift_from: datetime
 
 
-@on_record("lift-restriction")
+@audited("lift-restriction")
 async def announce_lifting(
-    house: House, caller: Caller, subject: SubjectId, *, told: str | None = None, keep: Keep | None = None
+    services: Services,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    told: str | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Announced:
     """Tell the person that the restriction will be lifted, and note that they were told.
 
     The letter goes out first and is noted after: what the ledger says has happened.
 
     Args:
-        house: the rooms.
         caller: who announces it.
         subject: whose data is restricted.
         told: how the person was told otherwise, such as by post: then no letter is sent; sealed.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: ``told`` does not have its form.
         NotFound: there is no such subject.
         Conflict: the person's data is not restricted, or no letter could be sent.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="lift-restriction")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(told, at="/told", code="invalid-evidence")
-    keys = await keys_of(house, caller, subject)
-    lift_from = _lift_from(house, caller)
-    if told is None and await _is_restricted(house, caller, subject):
-        await _write(house, caller, subject, lift_from)
-    async with changing(house, caller, "lift-restriction", subject) as change:
+    keys = await keys_of(services, caller, subject)
+    lift_from = _lift_from(services, caller)
+    if told is None and await _is_restricted(services, caller, subject):
+        await _write(services, caller, subject, lift_from)
+    async with changing(services, caller, "lift-restriction", subject) as change:
         require_restricted(change)
         event = change.new_id()
         made = change.event(
@@ -127,13 +131,13 @@ async def announce_lifting(
         )
         await change.append(made)
         announced = Announced(event, lift_from)
-        if keep is not None:
-            await keep(change.connection, announced)
+        if on_commit is not None:
+            await on_commit(change.connection, announced)
     return announced
 
 
-async def _write(house: House, caller: Caller, subject: SubjectId, lift_from: datetime) -> None:
-    outcome = await notify_person(house, caller.tenant, subject, LETTER, on=lift_from.date())
+async def _write(services: Services, caller: Caller, subject: SubjectId, lift_from: datetime) -> None:
+    outcome = await notify_person(services, caller.tenant, subject, LETTER, on=lift_from.date())
     if outcome != "sent":
         raise Conflict(
             "no letter could be sent to this person",
@@ -142,12 +146,12 @@ async def _write(house: House, caller: Caller, subject: SubjectId, lift_from: da
         )
 
 
-async def _is_restricted(house: House, caller: Caller, subject: SubjectId) -> bool:
+async def _is_restricted(services: Services, caller: Caller, subject: SubjectId) -> bool:
     """Look before a letter goes out; whoever is not there, or not restricted, is refused in the transaction."""
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     return found is not None and unpack(found.standing).restricted_at is not None
 
 
-def _lift_from(house: House, caller: Caller) -> datetime:
-    days = house.policies.active(caller.tenant).policy_set.requests.restriction_notice_days
-    return house.clock.now() + timedelta(days=days)
+def _lift_from(services: Services, caller: Caller) -> datetime:
+    days = services.policies.active(caller.tenant).policy_set.requests.restriction_notice_days
+    return services.clock.now() + timedelta(days=days)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.types import decode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.lifecycle.key_fence import opened
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
@@ -15,7 +15,7 @@ from vault.subjects.store import PROFILE, Wanted
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Field
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.subjects.record_body import Stored
@@ -42,28 +42,30 @@ class Contact(NamedTuple):
     language: str | None
 
 
-async def find_contact(house: House, tenant: TenantId, subject: SubjectId) -> Contact | None:
+async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
     """Open the first of a person's e-mail addresses, in the catalogue's order; for a letter, and for nobody to see.
 
     Returns:
         none where there is no such person, or no address of theirs that may still be kept.
     """
-    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=True))
-    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
+    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True))
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if found is None or found.state not in THERE or found.profile is None or keys is None:
         return None
-    person, over = found, (await over_values(house, tenant, [found])).get(subject, frozenset())
+    person, over = found, (await over_values(services, tenant, [found])).get(subject, frozenset())
 
     def contact(own: SubjectKeys) -> Contact | None:
-        return _contact(house, tenant, person, own, over)
+        return _contact(services, tenant, person, own, over)
 
-    return await opened(house, tenant, subject, keys, contact)
+    return await opened(services, tenant, subject, keys, contact)
 
 
-def _contact(house: House, tenant: TenantId, found: Found, keys: SubjectKeys, over: frozenset[str]) -> Contact | None:
+def _contact(
+    services: Services, tenant: TenantId, found: Found, keys: SubjectKeys, over: frozenset[str]
+) -> Contact | None:
     stored = unpack(found.profile or b"")
-    now = to_microseconds(house.clock.now())
-    where = place(tenant, found.id, PROFILE, found.id)
+    now = to_microseconds(services.clock.now())
+    where = record_aad(tenant, found.id, PROFILE, found.id)
 
     def value(name: str) -> str | None:
         each: Stored | None = stored.get(name)
@@ -72,14 +74,14 @@ def _contact(house: House, tenant: TenantId, found: Found, keys: SubjectKeys, ov
         opened = decode(keys.open(name, each.sealed, where))
         return opened if isinstance(opened, str) else None
 
-    for field in contact_fields(house, tenant):
+    for field in contact_fields(services, tenant):
         address = value(field.name)
         if address:
             return Contact(found.pseudonym, field.name, Sensitive(address), value(LANGUAGE))
     return None
 
 
-def contact_fields(house: House, tenant: TenantId) -> list[Field]:
+def contact_fields(services: Services, tenant: TenantId) -> list[Field]:
     """List the profile's fields that hold e-mail addresses."""
-    profile = house.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
+    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
     return [] if profile is None else [each for each in profile.fields.values() if each.type == EMAIL]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 from vault import logs
-from vault.access.authorization import entry
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry
+from vault.access.callers import system_caller
 from vault.errors import VaultError
 from vault.ids import SubjectId
 from vault.letters.contact import find_contact
@@ -15,7 +15,7 @@ from vault.letters.templates import language_of, require, sender_of, write
 from vault.messaging.mail import Letter, MailFailed, MailNotConfigured
 
 if TYPE_CHECKING:
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import Pseudonym, TenantId
     from vault.letters.contact import Contact
 
@@ -25,7 +25,7 @@ log = logs.get_logger()
 
 
 async def notify_person(
-    house: House,
+    services: Services,
     tenant: TenantId,
     subject: UUID | None,
     letter_name: str,
@@ -40,7 +40,6 @@ async def notify_person(
     refused by the relay, is on the audit log; that there is no relay or no address is told to the caller and the log.
 
     Args:
-        house: the rooms.
         tenant: whose person.
         subject: to whom; nobody: nothing is done.
         letter_name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
@@ -57,16 +56,16 @@ async def notify_person(
         ``sent`` once the relay has taken it; otherwise why not.
     """
     require(letter_name, codes)
-    if not house.mail.configured:
+    if not services.mail.configured:
         return _unsent("mail-not-configured", tenant)
     if target is None and isinstance(codes.get("id"), UUID):
         target = codes["id"]
     try:
-        contact = None if subject is None else await find_contact(house, tenant, SubjectId(subject))
+        contact = None if subject is None else await find_contact(services, tenant, SubjectId(subject))
         if contact is None:
             return _unsent("no-contact", tenant)
-        outcome = await _send(house, tenant, contact, letter_name, language, codes)
-        await _note(house, tenant, contact.pseudonym, outcome, target)
+        outcome = await _send(services, tenant, contact, letter_name, language, codes)
+        await _note(services, tenant, contact.pseudonym, outcome, target)
     except VaultError as error:
         log.warning("a letter was not sent", code=error.code, tenant=tenant, exc_info=error)
         return "mail-failed"
@@ -74,7 +73,12 @@ async def notify_person(
 
 
 async def send_letter(
-    house: House, tenant: TenantId, contact: Contact, letter_name: str, codes: dict[str, Any], language: str | None
+    services: Services,
+    tenant: TenantId,
+    contact: Contact,
+    letter_name: str,
+    codes: dict[str, Any],
+    language: str | None,
 ) -> None:
     """Write and send one letter.
 
@@ -82,10 +86,10 @@ async def send_letter(
         MailNotConfigured: there is no relay, or nobody to write as.
         MailFailed: the relay did not take it.
     """
-    controller = house.policies.active(tenant).policy_set.controller
+    controller = services.policies.active(tenant).policy_set.controller
     text = write(letter_name, language_of(language, contact.language), controller, codes)
     to = contact.address.reveal()
-    await house.mail.send(Letter(to, text.subject, text.body, sender_of(controller), text.language))
+    await services.mail.send(Letter(to, text.subject, text.body, sender_of(controller), text.language))
 
 
 def _unsent(why: Outcome, tenant: TenantId) -> Outcome:
@@ -94,10 +98,10 @@ def _unsent(why: Outcome, tenant: TenantId) -> Outcome:
 
 
 async def _send(
-    house: House, tenant: TenantId, contact: Contact, name: str, language: str | None, codes: dict[str, Any]
+    services: Services, tenant: TenantId, contact: Contact, name: str, language: str | None, codes: dict[str, Any]
 ) -> Outcome:
     try:
-        await send_letter(house, tenant, contact, name, codes, language)
+        await send_letter(services, tenant, contact, name, codes, language)
     except MailNotConfigured:
         return "mail-not-configured"
     except MailFailed:
@@ -105,14 +109,16 @@ async def _send(
     return "sent"
 
 
-async def _note(house: House, tenant: TenantId, pseudonym: Pseudonym, outcome: Outcome, target: UUID | None) -> None:
-    made = entry(
-        house,
-        by_itself(tenant),
+async def _note(
+    services: Services, tenant: TenantId, pseudonym: Pseudonym, outcome: Outcome, target: UUID | None
+) -> None:
+    made = audit_entry(
+        services,
+        system_caller(tenant),
         action="send-notice",
         decision="allowed" if outcome == "sent" else "failed",
         code=None if outcome == "sent" else outcome,
         subjects=(pseudonym,),
         target=target,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)

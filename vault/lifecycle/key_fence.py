@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 async def current_keys(
-    house: House, connection: AsyncConnection, tenant: TenantId, keys: Mapping[SubjectId, SubjectKeys]
+    services: Services, connection: AsyncConnection, tenant: TenantId, keys: Mapping[SubjectId, SubjectKeys]
 ) -> dict[SubjectId, SubjectKeys]:
     """Return keys with which may be sealed: those given, or newer ones where an erasure came in between.
 
@@ -32,9 +32,6 @@ async def current_keys(
     them too, so that it has either not begun, or made its new key known.
 
     Args:
-        house: the rooms.
-        connection: the open transaction.
-        tenant: whose.
         keys: that were fetched before the transaction.
 
     Raises:
@@ -45,22 +42,20 @@ async def current_keys(
     if not old:
         return dict(keys)
     for subject in old:
-        house.keyring.evict(tenant, subject)
-    newer = await house.keyring.subject_keys(tenant, old)
+        services.keyring.evict(tenant, subject)
+    newer = await services.keyring.subject_keys(tenant, old)
     if any(subject not in newer or newer[subject].current_version < found[subject] for subject in old):
         raise _too_old()
     return {**keys, **newer}
 
 
 async def require_current(
-    house: House, connection: AsyncConnection, tenant: TenantId, versions: Mapping[SubjectId, int]
+    services: Services, connection: AsyncConnection, tenant: TenantId, versions: Mapping[SubjectId, int]
 ) -> None:
     """Refuse what was sealed before the transaction with keys that an erasure has replaced since.
 
     Args:
-        house: the rooms.
         connection: the open transaction, in which the people's rows are locked.
-        tenant: whose.
         versions: of the keys that sealed, by person.
 
     Raises:
@@ -69,13 +64,13 @@ async def require_current(
     found = await key_versions(connection, tenant, list(versions))
     old = [subject for subject, version in versions.items() if version < found.get(subject, 0)]
     for subject in old:
-        house.keyring.evict(tenant, subject)
+        services.keyring.evict(tenant, subject)
     if old:
         raise _too_old()
 
 
 async def opened(
-    house: House, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, open_with: Callable[[SubjectKeys], T]
+    services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, open_with: Callable[[SubjectKeys], T]
 ) -> T:
     """Open something with a person's keys; where it was sealed anew since they were opened here, with the newer ones.
 
@@ -85,8 +80,8 @@ async def opened(
     try:
         return open_with(keys)
     except CannotOpen:
-        house.keyring.evict(tenant, subject)
-        newer = (await house.keyring.subject_keys(tenant, [subject])).get(subject, keys)
+        services.keyring.evict(tenant, subject)
+        newer = (await services.keyring.subject_keys(tenant, [subject])).get(subject, keys)
         return open_with(newer)
 
 

@@ -40,7 +40,7 @@ class Tombstone(NamedTuple):
     body: bytes
 
 
-class TombstoneLedger:
+class RestoreLedger:
     """The lines of all tenants.
 
     Args:

@@ -19,7 +19,7 @@ from vault.ids import RoleName
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
 
@@ -99,7 +99,7 @@ _accesses = msgspec.json.Decoder(AccessLine)
 
 
 async def note_erasure(
-    house: House,
+    services: Services,
     tenant: TenantId,
     erasure: Erasure,
     *,
@@ -126,25 +126,27 @@ async def note_erasure(
         rests=erasure.facts.rests,
         resumes=erasure.facts.resumes,
     )
-    await house.tombstones.add(tenant, "erasure", house.clock.now(), [(erasure.subject, _encode(line))])
+    await services.restore_ledger.add(tenant, "erasure", services.clock.now(), [(erasure.subject, _encode(line))])
 
 
-async def note_merge(house: House, tenant: TenantId, *, survivor: SubjectId, duplicate: SubjectId) -> None:
+async def note_merge(services: Services, tenant: TenantId, *, survivor: SubjectId, duplicate: SubjectId) -> None:
     """Write a merge down; call it in the transaction that merges.
 
     Raises:
         Unavailable: the ledger does not answer; then the two must not be merged.
     """
-    await house.tombstones.add(tenant, "merge", house.clock.now(), [(survivor, _encode(MergeLine(duplicate)))])
+    await services.restore_ledger.add(
+        tenant, "merge", services.clock.now(), [(survivor, _encode(MergeLine(duplicate)))]
+    )
 
 
-async def note_access(house: House, tenant: TenantId, line: AccessLine) -> None:
+async def note_access(services: Services, tenant: TenantId, line: AccessLine) -> None:
     """Write down that an access was taken away; call it in the transaction that does so.
 
     Raises:
         Unavailable: the ledger does not answer; then nothing must be taken away.
     """
-    await house.tombstones.add(tenant, "access", house.clock.now(), [(None, _encode(line))])
+    await services.restore_ledger.add(tenant, "access", services.clock.now(), [(None, _encode(line))])
 
 
 def read_erasure(body: bytes) -> ErasureLine:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Field
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.ids import TenantId
 
@@ -59,7 +59,7 @@ def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, 
 
 
 async def require_none(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     fields: Mapping[str, Field],
@@ -77,7 +77,7 @@ async def require_none(
     """
     if not await any_tombstone(connection, tenant):
         return
-    key = await house.keyring.token_key(tenant)
+    key = await services.keyring.token_key(tenant)
     standing = await tombstones_among(connection, tenant, list(digests_of(key, fields, values)))
     if standing and not returning:
         raise erased_before()
@@ -86,14 +86,14 @@ async def require_none(
 
 
 async def which_stand(
-    house: House, tenant: TenantId, fields: Mapping[str, Field], several: Iterable[Mapping[str, Any]]
+    services: Services, tenant: TenantId, fields: Mapping[str, Field], several: Iterable[Mapping[str, Any]]
 ) -> list[bool]:
     """Tell of each of several profiles whether it names somebody who was erased."""
     profiles = list(several)
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         if not await any_tombstone(connection, tenant):
             return [False] * len(profiles)
-        key = await house.keyring.token_key(tenant)
+        key = await services.keyring.token_key(tenant)
         digests = [digests_of(key, fields, each) for each in profiles]
         standing = await tombstones_among(connection, tenant, list({one for each in digests for one in each}))
     return [not standing.isdisjoint(each) for each in digests]

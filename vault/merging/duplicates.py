@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.types import decode, index_text
 from vault.consent.legal_ground import RESTRICTED
 from vault.consent.state import unpack as unpack_standing
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Denied, NotFound
 from vault.ids import SubjectId
 from vault.retention.filter import over_values
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
@@ -161,8 +161,8 @@ class Known(NamedTuple):
     traits: list[Trait]
 
 
-@on_record("find-duplicates")
-async def find_duplicates(house: House, caller: Caller, subject: SubjectId) -> Duplicates:
+@audited("find-duplicates")
+async def find_duplicates(services: Services, caller: Caller, subject: SubjectId) -> Duplicates:
     """Propose who might be the same person as one.
 
     Raises:
@@ -170,35 +170,38 @@ async def find_duplicates(house: House, caller: Caller, subject: SubjectId) -> D
         NotFound: there is no such person.
         TooMany: the principal has searched too often.
     """
-    await require_right(house, caller, "vault:subjects", "merge", audited_as="find-duplicates")
-    await house.limits.take(caller.principal, "search", 1)
-    fields = telling_fields(house.policies.active(caller.tenant).policy_set.catalogue)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
-    known = await known_people(house, caller.tenant, fields, [found])
+    await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
+    await services.limits.take(caller.principal, "search", 1)
+    fields = telling_fields(services.policies.active(caller.tenant).policy_set.catalogue)
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
+    known = await known_people(services, caller.tenant, fields, [found])
     if found is None or found.state in GONE or (not known and found.state == "active"):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     if found.state == "restricted":
         raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
     mine = known[subject].traits
-    likely, is_cut = await _likely(house, caller.tenant, fields, subject, mine)
+    likely, is_cut = await _likely(services, caller.tenant, fields, subject, mine)
     others = await known_people(
-        house, caller.tenant, fields, await house.subjects.find(Wanted(caller.tenant, tuple(likely), profile=True))
+        services,
+        caller.tenant,
+        fields,
+        await services.subjects.find(Wanted(caller.tenant, tuple(likely), profile=True)),
     )
     compared = [Candidate(each, *alike(mine, other.traits)) for each, other in others.items()]
     proposed = sorted((each for each in compared if each.score >= LEAST), key=lambda each: (-each.score, each.id))
     candidates = proposed[:MOST_CANDIDATES]
     whom = [found, *(others[each.id].found for each in candidates)]
-    audit = await note_comparison(house, caller, fields, whom)
+    audit = await note_comparison(services, caller, fields, whom)
     return Duplicates(candidates, is_cut or len(proposed) > MOST_CANDIDATES, audit)
 
 
 async def known_people(
-    house: House, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[Found | None]
+    services: Services, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[Found | None]
 ) -> dict[SubjectId, Known]:
     """Open the telling fields of people, of those that are neither erased nor restricted."""
     present = [each for each in people if each is not None and each.state == "active" and each.profile is not None]
-    keys = await house.keyring.subject_keys(tenant, [each.id for each in present])
-    now, over = to_microseconds(house.clock.now()), await over_values(house, tenant, present)
+    keys = await services.keyring.subject_keys(tenant, [each.id for each in present])
+    now, over = to_microseconds(services.clock.now()), await over_values(services, tenant, present)
     return {
         each.id: Known(
             each, traits(fields, _values(tenant, each, keys[each.id], fields, now, over.get(each.id, frozenset())))
@@ -208,31 +211,33 @@ async def known_people(
     }
 
 
-async def note_comparison(house: House, caller: Caller, fields: Mapping[str, Field], people: Sequence[Found]) -> UUID:
+async def note_comparison(
+    services: Services, caller: Caller, fields: Mapping[str, Field], people: Sequence[Found]
+) -> UUID:
     """Write down by which fields which people were compared."""
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="find-duplicates",
         decision="allowed",
         matched=tuple(f"{field.whole}.clear" for field in fields.values()),
         subjects=tuple(each.pseudonym for each in people),
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return made.id
 
 
 async def _likely(
-    house: House, tenant: TenantId, fields: Mapping[str, Field], subject: SubjectId, mine: list[Trait]
+    services: Services, tenant: TenantId, fields: Mapping[str, Field], subject: SubjectId, mine: list[Trait]
 ) -> tuple[list[SubjectId], bool]:
     """Let the digests lead to people, and keep those who would be proposed if every digest told the truth."""
-    index_keys = await house.keyring.index_keys(tenant)
+    index_keys = await services.keyring.index_keys(tenant)
     hints: dict[SubjectId, list[Trait]] = {}
     is_cut = False
     for trait in mine:
         for digest in lookups(index_keys, fields, trait):
-            rows = await house.subjects.by_digest(tenant, digest, most=MOST_LED_TO + 1)
+            rows = await services.subjects.by_digest(tenant, digest, most=MOST_LED_TO + 1)
             is_cut = is_cut or len(rows) > MOST_LED_TO
             for other in {person for person, _record in rows} - {subject}:
                 hints.setdefault(other, []).append(trait)
@@ -244,7 +249,7 @@ async def _likely(
 def _values(
     tenant: TenantId, found: Found, keys: SubjectKeys, fields: Mapping[str, Field], now: int, over: frozenset[str]
 ) -> dict[str, object]:
-    where = place(tenant, found.id, PROFILE, found.id)
+    where = record_aad(tenant, found.id, PROFILE, found.id)
     body, standing = unpack(found.profile or b""), unpack_standing(found.standing)
     return {
         name: decode(keys.open(name, stored.sealed, where))
@@ -273,7 +278,7 @@ class Pair(NamedTuple):
     matched: tuple[str, ...]
 
 
-async def find_pairs(house: House, caller: Caller) -> AsyncGenerator[list[Pair]]:
+async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[Pair]]:
     """Go through a tenant's index and yield, step by step, the pairs that were found; there are :data:`STEPS`.
 
     Raises:
@@ -281,23 +286,23 @@ async def find_pairs(house: House, caller: Caller) -> AsyncGenerator[list[Pair]]
     """
     seen: set[tuple[SubjectId, SubjectId]] = set()
     for step in range(STEPS):
-        rows = await _shared(house, caller.tenant, step)
+        rows = await _shared(services, caller.tenant, step)
         likely = set(_pairs(rows)) - seen
         seen |= likely
-        yield await _confirmed(house, caller, sorted(likely))
+        yield await _confirmed(services, caller, sorted(likely))
 
 
-async def _confirmed(house: House, caller: Caller, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
-    fields = telling_fields(house.policies.active(caller.tenant).policy_set.catalogue)
+async def _confirmed(services: Services, caller: Caller, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
+    fields = telling_fields(services.policies.active(caller.tenant).policy_set.catalogue)
     found: list[Pair] = []
     for start in range(0, len(likely), AT_ONCE // 2):
         part = likely[start : start + AT_ONCE // 2]
         people = tuple(dict.fromkeys(each for pair in part for each in pair))
         known = await known_people(
-            house, caller.tenant, fields, await house.subjects.find(Wanted(caller.tenant, people, profile=True))
+            services, caller.tenant, fields, await services.subjects.find(Wanted(caller.tenant, people, profile=True))
         )
         if known:
-            await note_comparison(house, caller, fields, [each.found for each in known.values()])
+            await note_comparison(services, caller, fields, [each.found for each in known.values()])
         pairs = [
             Pair(one, other, *alike(known[one].traits, known[other].traits))
             for one, other in part
@@ -307,7 +312,7 @@ async def _confirmed(house: House, caller: Caller, likely: Sequence[tuple[Subjec
     return found
 
 
-async def _shared(house: House, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
+async def _shared(services: Services, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
     """Fetch a part of the index: digests that are whole and that two to a few people share."""
     it = BLIND_INDEX.c
     here = [it.tenant_id == tenant, it.digest >= bytes([step]), func.length(it.digest) == WHOLE]
@@ -318,7 +323,7 @@ async def _shared(house: House, tenant: TenantId, step: int) -> list[tuple[bytes
     statement = (
         select(it.digest, it.subject_id).where(*here, it.digest.in_(few)).distinct().order_by(it.digest, it.subject_id)
     )
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         return [(row[0], SubjectId(row[1])) for row in (await connection.execute(statement)).all()]
 
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.types import encode
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput, NotFound, SubjectMerged
 from vault.ids import new_id
 from vault.lifecycle.key_fence import current_keys
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep
-    from vault.context import Caller, House
+    from vault.access.recording import SaveResponse
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.merging.reseal import Moved
@@ -89,25 +89,24 @@ class _Both(NamedTuple):
     requests: list[Kept]
 
 
-@on_record("merge")
+@audited("merge")
 async def merge_subjects(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     survivor: SubjectId,
     duplicate: SubjectId,
     evidence: str,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Merged:
     """Merge two people who are one, as somebody with the right to it decides; never by itself.
 
     Args:
-        house: the rooms.
         caller: who decides.
         survivor: the id that stays.
         duplicate: the id that will lead to the other.
         evidence: why they are the same person; kept sealed on the audit log.
-        keep: keeps the answer.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: one and the same id twice, or no evidence.
@@ -116,41 +115,47 @@ async def merge_subjects(
         Conflict: a request of one of the two is being carried out, or a value would be lost that a hold covers.
         Unavailable: a database did not answer; the same call again ends the merge, or begins it.
     """
-    await require_right(house, caller, "vault:subjects", "merge", audited_as="merge")
-    return await unite(house, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, keep=keep)
+    await require_permission(services, caller, "vault:subjects", "merge", audit_action="merge")
+    return await unite(services, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, on_commit=on_commit)
 
 
 async def unite(
-    house: House, caller: Caller, *, survivor: SubjectId, duplicate: SubjectId, evidence: str, keep: Keep | None = None
+    services: Services,
+    caller: Caller,
+    *,
+    survivor: SubjectId,
+    duplicate: SubjectId,
+    evidence: str,
+    on_commit: SaveResponse | None = None,
 ) -> Merged:
     """Merge two people for a caller whose right to it is settled; raises what :func:`merge_subjects` raises."""
     _check_form(survivor, duplicate, evidence)
     tenant = caller.tenant
-    keys = await house.keyring.subject_keys(tenant, [survivor, duplicate])
-    index_keys = await house.keyring.index_keys(tenant)
+    keys = await services.keyring.subject_keys(tenant, [survivor, duplicate])
+    index_keys = await services.keyring.index_keys(tenant)
     asked: list[Request] = []
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         requests = await locked_requests_of(connection, tenant, [survivor, duplicate])
         rows = await locked_subjects(connection, tenant, [survivor, duplicate])
         done = await merged_into(connection, tenant, duplicate)
         if done == survivor:
             merged = Merged(survivor)
         else:
-            keys = await current_keys(house, connection, tenant, keys)
+            keys = await current_keys(services, connection, tenant, keys)
             mine, theirs = [await _present(connection, tenant, rows, keys, each) for each in (survivor, duplicate)]
-            catalogue = house.policies.active(tenant).policy_set.catalogue
+            catalogue = services.policies.active(tenant).policy_set.catalogue
             move = Move(tenant, Side(survivor, keys[survivor]), Side(duplicate, keys[duplicate]), index_keys, catalogue)
             await require_at_rest(connection, move, requests)
             both = _Both(mine, theirs, requests)
-            merged, asked = await _merge(house, connection, caller, move, both, evidence)
-        if keep is not None:
-            await keep(connection, merged)
-    await tell_asked(house, caller, asked)
-    await finish_merges(house, tenant, duplicate)
+            merged, asked = await _merge(services, connection, caller, move, both, evidence)
+        if on_commit is not None:
+            await on_commit(connection, merged)
+    await tell_asked(services, caller, asked)
+    await finish_merges(services, tenant, duplicate)
     return merged
 
 
-async def finish_merges(house: House, tenant: TenantId, *duplicates: SubjectId) -> int:
+async def finish_merges(services: Services, tenant: TenantId, *duplicates: SubjectId) -> int:
     """Destroy the keys of people who were merged: these, and those merged last, should theirs be there still.
 
     Returns:
@@ -159,26 +164,26 @@ async def finish_merges(house: House, tenant: TenantId, *duplicates: SubjectId) 
     Raises:
         Unavailable: the key store does not answer.
     """
-    others = await newest_aliases(house.data, tenant, most=FINISHED_ALONG)
-    return await house.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
+    others = await newest_aliases(services.data, tenant, most=FINISHED_ALONG)
+    return await services.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
 
 
 async def _merge(
-    house: House, connection: AsyncConnection, caller: Caller, move: Move, both: _Both, evidence: str
+    services: Services, connection: AsyncConnection, caller: Caller, move: Move, both: _Both, evidence: str
 ) -> tuple[Merged, list[Request]]:
     entry_id = new_id()
     mine, theirs = both.mine, both.theirs
-    records = await move_records(house, connection, move)
-    consents = await carry_consents(house, connection, caller, move, mine, theirs, records.profile.born)
+    records = await move_records(services, connection, move)
+    consents = await carry_consents(services, connection, caller, move, mine, theirs, records.profile.born)
     await carry_rectifications(connection, move)
     asked = await carry_requests(
-        house, connection, caller, move, both.requests, pseudonym=mine.pseudonym, events=consents
+        services, connection, caller, move, both.requests, pseudonym=mine.pseudonym, events=consents
     )
-    await end_access(house, connection, move)
+    await end_access(services, connection, move)
     await carry_holds(connection, move, theirs, records.profile.conflicts)
     await join_clocks(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
     await move_reviews(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
-    await mark_due(connection, move.tenant, [move.survivor.id], house.clock.now())
+    await mark_due(connection, move.tenant, [move.survivor.id], services.clock.now())
     await take_away(connection, move.tenant, move.duplicate.id)
     await lead_to(
         connection,
@@ -186,12 +191,12 @@ async def _merge(
         old=move.duplicate.id,
         new=move.survivor.id,
         entry=entry_id,
-        now=house.clock.now(),
+        now=services.clock.now(),
     )
-    await note_merge(house, move.tenant, survivor=move.survivor.id, duplicate=move.duplicate.id)
+    await note_merge(services, move.tenant, survivor=move.survivor.id, duplicate=move.duplicate.id)
     if (mine.state == "restricted") != (theirs.state == "restricted"):
-        await _tell_restricted(house, connection, move, mine)
-    await _note(house, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
+        await _tell_restricted(services, connection, move, mine)
+    await _note(services, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
     merged = Merged(
         move.survivor.id,
         records.records,
@@ -204,10 +209,10 @@ async def _merge(
     return merged, asked
 
 
-async def _tell_restricted(house: House, connection: AsyncConnection, move: Move, mine: Any) -> None:
+async def _tell_restricted(services: Services, connection: AsyncConnection, move: Move, mine: Any) -> None:
     """Tell all who read of either that what they have is restricted now (Art. 19); only one of the two was."""
     await tell_recipients(
-        house,
+        services,
         connection,
         move.tenant,
         move.survivor.id,
@@ -219,7 +224,7 @@ async def _tell_restricted(house: House, connection: AsyncConnection, move: Move
 
 
 async def _note(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     caller: Caller,
     move: Move,
@@ -229,10 +234,10 @@ async def _note(
     evidence: str,
 ) -> None:
     """Write down that the two are one: the entry names both, so that it is found from either."""
-    where = place(move.tenant, move.survivor.id, "audit", entry_id)
+    where = record_aad(move.tenant, move.survivor.id, "audit", entry_id)
     sealed = move.survivor.keys.seal("reason", encode(evidence), where)
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         id=entry_id,
         action="merge",
@@ -240,9 +245,9 @@ async def _note(
         subjects=pseudonyms,
         fields=tuple(f"profile.{view_name(name)}" for name in (*records.profile.taken, *records.profile.conflicts)),
         reasons=(sealed, b""),
-        policy=house.policies.active(move.tenant).version,
+        policy=services.policies.active(move.tenant).version,
     )
-    await house.ledger.append_in(connection, [made])
+    await services.audit_log.append_in(connection, [made])
 
 
 async def _present(

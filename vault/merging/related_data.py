@@ -47,7 +47,7 @@ from vault.rectification.store import (
 )
 from vault.requests.model import OPEN
 from vault.requests.store import events_of, request_ids_of, rewrite_event, save_request
-from vault.requests.transaction import DETAILS, RequestChange, request_place
+from vault.requests.transaction import DETAILS, RequestChange, request_aad
 from vault.retention.holds import held, held_by, join_marks, move_people
 from vault.subjects.changes import locked_subject
 from vault.subjects.store import PROFILE
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Scope
-    from vault.consent.state import PurposeStanding, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.context import Caller, Services
     from vault.merging.reseal import Move
     from vault.rectification.store import Rectification
     from vault.requests.model import Kind, Request
@@ -68,12 +68,11 @@ if TYPE_CHECKING:
 
 
 async def carry_consents(
-    house: House, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, born: object
+    services: Services, connection: AsyncConnection, caller: Caller, move: Move, mine: Any, theirs: Any, born: object
 ) -> dict[UUID, UUID]:
     """Append what goes along to the survivor's ledger and delete the other's.
 
     Args:
-        house: the rooms.
         connection: the open transaction, in which both people's rows are locked.
         caller: who merges.
         move: from whom to whom.
@@ -85,15 +84,15 @@ async def carry_consents(
         the events that went along, each with the id under which it stands now.
     """
     tenant, duplicate = move.tenant, move.duplicate.id
-    events = (await house.consents.events_of(connection, tenant, [duplicate])).get(duplicate, [])
+    events = (await services.consents.events_of(connection, tenant, [duplicate])).get(duplicate, [])
     going = carried(unpack(mine.standing), events)
     if theirs.state == "restricted" and unpack(theirs.standing).restricted_at is None:
-        going.append(_restriction(house, move))
-    change = await Change.lock(house, caller, connection, move.survivor.id)
+        going.append(_restriction(services, move))
+    change = await Change.lock(services, caller, connection, move.survivor.id)
     copies = [] if change is None else [_copied(change, move, each) for each in going]
     if change is not None and copies:
         await change.append(*copies)
-    await expire_childs_consents(house, caller, connection, move.survivor.id, born)
+    await expire_childs_consents(services, caller, connection, move.survivor.id, born)
     for table in (EVENT, CONFIRMATION):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == duplicate))
     return {each.id: copy.id for each, copy in zip(going, copies, strict=False)}
@@ -112,9 +111,9 @@ def _copied(change: Change, move: Move, event: Event) -> Event:
     )
 
 
-def _restriction(house: House, move: Move) -> Event:
+def _restriction(services: Services, move: Move) -> Event:
     """Make the event for a restriction of which the other's ledger does not tell, and the row does."""
-    now = house.clock.now()
+    now = services.clock.now()
     return Event(
         id=new_id(),
         subject=move.duplicate.id,
@@ -134,7 +133,7 @@ class _Going(NamedTuple):
     narrows: bool
 
 
-def carried(own: Standing, events: Sequence[Event]) -> list[Event]:
+def carried(own: ConsentState, events: Sequence[Event]) -> list[Event]:
     """Choose which of the other entry's events go along.
 
     Args:
@@ -199,7 +198,7 @@ def _standing_restrictions(events: Sequence[Event]) -> list[Event]:
     return found
 
 
-def _is_silent(standing: Standing, purpose: str | None) -> bool:
+def _is_silent(standing: ConsentState, purpose: str | None) -> bool:
     said = standing.purposes.get(purpose or "", UNSAID)
     return said.state == "none" and said.objection == "none"
 
@@ -233,7 +232,7 @@ async def require_at_rest(connection: AsyncConnection, move: Move, requests: Seq
 
 
 async def carry_requests(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     caller: Caller,
     move: Move,
@@ -245,7 +244,6 @@ async def carry_requests(
     """Let the other's requests be the survivor's, and ask anew who it is where a request of either is verified.
 
     Args:
-        house: the rooms.
         connection: the open transaction, in which the requests and both people's rows are locked.
         caller: who merges.
         move: from whom to whom.
@@ -269,16 +267,16 @@ async def carry_requests(
             await _carry_notes(connection, move, request.id)
         if request.state == VERIFIED:
             history = await events_of(connection, move.tenant, request.id)
-        change = RequestChange(house, caller, connection, request, details, history, pseudonym, move.survivor.keys)
+        change = RequestChange(services, caller, connection, request, details, history, pseudonym, move.survivor.keys)
         if request.state == VERIFIED:
             asked.append(change.move("ask-identity", code=MERGED, verification=None, approvals=()))
         if change.request != kept.request:
             await save_request(connection, move.tenant, change.request, change.details, change.events)
-        await house.ledger.append_in(connection, change.entries("move-request"))
+        await services.audit_log.append_in(connection, change.entries("move-request"))
     return asked
 
 
-async def end_access(house: House, connection: AsyncConnection, move: Move) -> None:
+async def end_access(services: Services, connection: AsyncConnection, move: Move) -> None:
     """Sign both out, use up their codes, and delete the other's packages; a request that had one can be reopened.
 
     Codes are not deleted: they count, so that nobody is sent too many.
@@ -292,14 +290,14 @@ async def end_access(house: House, connection: AsyncConnection, move: Move) -> N
     await connection.execute(
         update(IDENTITY_CODE)
         .where(codes.tenant_id == move.tenant, codes.subject_id.in_(both), codes.used_at.is_(None))
-        .values(used_at=house.clock.now())
+        .values(used_at=services.clock.now())
     )
 
 
-async def tell_asked(house: House, caller: Caller, requests: Sequence[Request]) -> None:
+async def tell_asked(services: Services, caller: Caller, requests: Sequence[Request]) -> None:
     """Have the person told that they are asked anew who they are. Call it after the commit."""
     for each in requests:
-        await house.jobs.start("tell-identity", caller.tenant, each.id, run=each.revision)
+        await services.jobs.start("tell-identity", caller.tenant, each.id, run=each.revision)
 
 
 def _moved(move: Move, request: Request, begun: frozenset[UUID], events: Mapping[UUID, UUID]) -> Request:
@@ -331,8 +329,8 @@ def _anew(move: Move, request: UUID, field: str, sealed: bytes | None) -> bytes 
     """Seal under the survivor's key, at the survivor's place, what is sealed under the other's."""
     if sealed is None:
         return None
-    plain = move.duplicate.keys.open(field, sealed, request_place(move.tenant, move.duplicate.id, request))
-    return move.survivor.keys.seal(field, plain, request_place(move.tenant, move.survivor.id, request))
+    plain = move.duplicate.keys.open(field, sealed, request_aad(move.tenant, move.duplicate.id, request))
+    return move.survivor.keys.seal(field, plain, request_aad(move.tenant, move.survivor.id, request))
 
 
 async def _drop_begun(connection: AsyncConnection, move: Move) -> frozenset[UUID]:

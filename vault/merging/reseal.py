@@ -14,7 +14,7 @@ import msgspec
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId
 from vault.subjects.blind_index import digests
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Catalogue, Field
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
@@ -124,12 +124,12 @@ def _ids(values: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _opened(move: Move, side: Side, row: Any) -> dict[str, bytes]:
-    where = place(move.tenant, side.id, row.collection, row.id)
+    where = record_aad(move.tenant, side.id, row.collection, row.id)
     return {name: side.keys.open(name, stored.sealed, where) for name, stored in unpack(row.body).items()}
 
 
 def _sealed(move: Move, collection: str, record: RecordId, name: str, origin: Stored, value: bytes) -> Stored:
-    where = place(move.tenant, move.survivor.id, collection, record)
+    where = record_aad(move.tenant, move.survivor.id, collection, record)
     return msgspec.structs.replace(origin, sealed=move.survivor.keys.seal(name, value, where))
 
 
@@ -147,7 +147,7 @@ class Moved(NamedTuple):
     profile: Profile
 
 
-async def move_records(house: House, connection: AsyncConnection, move: Move) -> Moved:
+async def move_records(services: Services, connection: AsyncConnection, move: Move) -> Moved:
     """Write the other's records under the survivor's id and key; the old ones are still there afterwards.
 
     Raises:
@@ -159,11 +159,11 @@ async def move_records(house: House, connection: AsyncConnection, move: Move) ->
     mine = await locked_record(connection, move.tenant, move.survivor.id, PROFILE, RecordId(move.survivor.id))
     if profile is None or mine is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    merged = await _merge_profiles(house, connection, move, mine, profile)
+    merged = await _merge_profiles(services, connection, move, mine, profile)
     digests = [row.external_digest for row in rows if row.external_digest is not None]
     there = await records_by_external(connection, move.tenant, move.survivor.id, digests)
     made: list[Rows] = []
-    same, apart, now = 0, 0, house.clock.now()
+    same, apart, now = 0, 0, services.clock.now()
     for row in rows:
         if row is profile:
             continue
@@ -175,14 +175,16 @@ async def move_records(house: House, connection: AsyncConnection, move: Move) ->
         apart += earlier is not None
         made.append(moved(move, row, external_digest=digest if earlier is None else None, now=now))
     index = [each for rows in made for each in rows.leads]
-    await house.subjects.add(connection, records=[each.record for each in made], index=index)
+    await services.subjects.add(connection, records=[each.record for each in made], index=index)
     return Moved(len(made), same, apart, merged)
 
 
-async def _merge_profiles(house: House, connection: AsyncConnection, move: Move, mine: Any, theirs: Any) -> Profile:
+async def _merge_profiles(
+    services: Services, connection: AsyncConnection, move: Move, mine: Any, theirs: Any
+) -> Profile:
     profile = merged_profile(move, mine, theirs)
     if profile.body != mine.body:
-        now = house.clock.now()
+        now = services.clock.now()
         await change_record(connection, mine, body=profile.body, revision=mine.revision + 1, updated_at=now, due_at=now)
     where, version = (move.tenant, move.survivor.id, mine.id), move.index_keys.version
     await change_index(connection, *where, gone=(), come=profile.come, version=version)

@@ -174,8 +174,8 @@ class Decisions:
         self._clock = clock or Clock()
         self._enforcer = Enforcer(policy_set.model, policy_set.rules, tenant)
         self._roles = policy_set.rules.roles
-        self._kept: Kept[Decision] = Kept(most)
-        self._rulings: Kept[Ruling] = Kept(4 * most)
+        self._kept: DecisionCache[Decision] = DecisionCache(most)
+        self._rulings: DecisionCache[Ruling] = DecisionCache(4 * most)
         self._lock = threading.Lock()
 
     def kept(self, roles: tuple[str, ...], purpose: str, fields: tuple[str, ...], action: str) -> Decision | None:
@@ -305,7 +305,7 @@ class Decisions:
 Answer = TypeVar("Answer")
 
 
-class Kept(Generic[Answer]):
+class DecisionCache(Generic[Answer]):
     """Keeps at most ``most`` answers and forgets those that nobody has asked for of late.
 
     Two generations instead of a list by use: a hit moves nothing, so it costs what a dictionary costs. When the young

@@ -135,7 +135,7 @@ class Register:
         kept: the verified bearers of this node, told of every change.
     """
 
-    def __init__(self, clock: Clock, kept: KeptBearers) -> None:
+    def __init__(self, clock: Clock, kept: BearerCache) -> None:
         self._clock = clock
         self._kept = kept
 
@@ -381,7 +381,7 @@ class Principals(Register):
         most: int = 10_000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(clock, KeptBearers(monotonic, max_age=max_age, most=most))
+        super().__init__(clock, BearerCache(monotonic, max_age=max_age, most=most))
         self._database = database
         self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
         self._monotonic = monotonic
@@ -441,7 +441,7 @@ class Principals(Register):
 _SETTLING = 60.0
 
 
-class KeptBearers:
+class BearerCache:
     """A bounded map from a bearer's digest to its principal, each for at most ``max_age`` seconds.
 
     Args:

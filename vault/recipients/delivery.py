@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from vault.access.authorization import entry
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry
+from vault.access.callers import system_caller
 from vault.clock import rfc3339
 from vault.errors import InvalidInput, NotFound
 from vault.ids import PrincipalId, TenantId
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Entry
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.crypto.signing import SigningKey
     from vault.messaging.http import Posted
@@ -80,7 +80,7 @@ class _Outcome(NamedTuple):
         return self.code is None
 
 
-async def deliver(house: House, tenant: TenantId, notice: UUID) -> float | None:
+async def deliver(services: Services, tenant: TenantId, notice: UUID) -> float | None:
     """Try to deliver a notice, if a try is due.
 
     A process that dies between the post and its record leaves the notice as it was: after the lease it is posted once
@@ -92,34 +92,34 @@ async def deliver(house: House, tenant: TenantId, notice: UUID) -> float | None:
     Raises:
         Unavailable: a database does not answer.
     """
-    begun = await _begin(house, tenant, notice)
+    begun = await _begin(services, tenant, notice)
     if not isinstance(begun, _Trial):
         return begun
-    outcome = await _post(house, tenant, begun)
-    return await _record(house, tenant, begun, outcome)
+    outcome = await _post(services, tenant, begun)
+    return await _record(services, tenant, begun, outcome)
 
 
 NOTIFY: Final = Workflow("notify", (("deliver", deliver),))
 
 
-async def pending_notices(house: House) -> list[tuple[str, TenantId, UUID, int]]:
+async def pending_notices(services: Services) -> list[tuple[str, TenantId, UUID, int]]:
     """List the jobs that should run: name, tenant, id and run; those that wait for a later try have theirs already."""
-    async with house.data.reading() as connection:
-        due = await due_notices(connection, house.clock.now(), limit=MOST)
+    async with services.data.reading() as connection:
+        due = await due_notices(connection, services.clock.now(), limit=MOST)
     return [(NOTIFY.name, TenantId(tenant), notice, round_) for tenant, notice, round_ in due]
 
 
-async def _begin(house: House, tenant: TenantId, notice: UUID) -> _Trial | float | None:
+async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial | float | None:
     """Take the next try, or tell when it is due."""
-    now = house.clock.now()
-    async with house.data.transaction() as connection:
+    now = services.clock.now()
+    async with services.data.transaction() as connection:
         found = await locked_notice(connection, tenant, notice)
         if found is None or found.state != "pending" or found.next_at is None:
             return None
         if found.next_at > now:
             return (found.next_at - now).total_seconds()
         webhook = await find_webhook(connection, tenant, found.principal)
-        unreachable = await _unreachable(house, connection, tenant, found, webhook)
+        unreachable = await _unreachable(services, connection, tenant, found, webhook)
         if webhook is None or unreachable is not None:
             waiting = found._replace(state="waiting", next_at=None, last_code=unreachable)
             await save_notice(connection, tenant, waiting)
@@ -130,7 +130,7 @@ async def _begin(house: House, tenant: TenantId, notice: UUID) -> _Trial | float
 
 
 async def _unreachable(
-    house: House, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, webhook: Webhook | None
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, webhook: Webhook | None
 ) -> str | None:
     """Say in one word why an app cannot be posted to."""
     if webhook is None or webhook.state == "removed":
@@ -138,18 +138,18 @@ async def _unreachable(
     if webhook.state == "disabled":
         return "webhook-disabled"
     try:
-        app = await house.principals.get(connection, tenant, PrincipalId(notice.principal))
+        app = await services.principals.get(connection, tenant, PrincipalId(notice.principal))
     except NotFound:
         return "no-app"
     return None if app.state == "active" else "app-disabled"
 
 
-async def _post(house: House, tenant: TenantId, trial: _Trial) -> _Outcome:
-    now = house.clock.now()
-    by = secrets_of(await house.keyring.token_key(tenant), trial.webhook, now)
-    message = notice_message(trial.notice, by, await house.keyring.signing_key(tenant), now)
+async def _post(services: Services, tenant: TenantId, trial: _Trial) -> _Outcome:
+    now = services.clock.now()
+    by = secrets_of(await services.keyring.token_key(tenant), trial.webhook, now)
+    message = notice_message(trial.notice, by, await services.keyring.signing_key(tenant), now)
     try:
-        return outcome_of(await house.post.send(trial.webhook.url, message.body, message.headers))
+        return outcome_of(await services.post.send(trial.webhook.url, message.body, message.headers))
     except (NotPosted, InvalidInput) as error:  # the address was right when it was set; the settings have changed since
         return _Outcome(None, error.code)
 
@@ -164,10 +164,10 @@ def outcome_of(posted: Posted) -> _Outcome:
     return _Outcome(posted.status, code, posted.retry_after)
 
 
-async def _record(house: House, tenant: TenantId, trial: _Trial, outcome: _Outcome) -> float | None:
-    now = house.clock.now()
-    async with house.data.transaction() as connection:
-        if outcome.status == GONE and not await _disable(house, connection, tenant, trial.webhook):
+async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: _Outcome) -> float | None:
+    now = services.clock.now()
+    async with services.data.transaction() as connection:
+        if outcome.status == GONE and not await _disable(services, connection, tenant, trial.webhook):
             outcome = outcome._replace(status=None)  # the app has named another address meanwhile: try that one
         found = await locked_notice(connection, tenant, trial.notice.id)
         if found is None or (found.round, found.attempts) != (trial.notice.round, trial.notice.attempts):
@@ -175,7 +175,7 @@ async def _record(house: House, tenant: TenantId, trial: _Trial, outcome: _Outco
         left = _left(found, outcome, now)
         await save_notice(connection, tenant, left)
         if left.next_at is None:
-            await house.ledger.append_in(connection, [await _entry(house, connection, tenant, left, outcome)])
+            await services.audit_log.append_in(connection, [await _entry(services, connection, tenant, left, outcome)])
     return None if left.next_at is None else (left.next_at - now).total_seconds()
 
 
@@ -201,34 +201,34 @@ def _delay(attempts: int, retry_after: int | None) -> float:
     return max(DELAYS[attempts - 1] * spread, min(retry_after or 0, LONGEST_WAIT))
 
 
-async def _disable(house: House, connection: AsyncConnection, tenant: TenantId, tried: Webhook) -> bool:
+async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: Webhook) -> bool:
     """Post no more to an address that is gone; tells whether it still is the app's address."""
     webhook = await locked_webhook(connection, tenant, tried.principal)
     if webhook is None or webhook.url != tried.url:
         return False
     if webhook.state != "active":
         return True
-    now = house.clock.now()
+    now = services.clock.now()
     await save_webhook(connection, tenant, webhook._replace(state="disabled", why="webhook-gone", updated_at=now))
-    made = entry(
-        house,
-        by_itself(tenant),
+    made = audit_entry(
+        services,
+        system_caller(tenant),
         action="set-webhook",
         decision="allowed",
         code="webhook-gone",
         target=tried.principal,
     )
-    await house.ledger.append_in(connection, [made])
+    await services.audit_log.append_in(connection, [made])
     return True
 
 
 async def _entry(
-    house: House, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: _Outcome
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: _Outcome
 ) -> Entry:
     pseudonym = await pseudonym_of(connection, tenant, notice.subject)
-    return entry(
-        house,
-        by_itself(tenant),
+    return audit_entry(
+        services,
+        system_caller(tenant),
         action="send-notice",
         decision="allowed" if outcome.taken else "failed",
         code=outcome.code,

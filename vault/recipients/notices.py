@@ -8,9 +8,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from vault.access.authorization import entry, require_right
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
-from vault.access.recording import on_record
+from vault.access.recording import audited
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.recipients.delivery import NOTIFY
 from vault.recipients.store import (
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep
-    from vault.context import Caller, House
+    from vault.access.recording import SaveResponse
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.recipients.store import RecipientNotice
 
@@ -67,9 +67,9 @@ def no_notice() -> NotFound:
     return NotFound("there is no such notice", code="recipient-notice-not-found", hint="check its id")
 
 
-@on_record("read-notices")
+@audited("read-notices")
 async def my_notices(
-    house: House, caller: Caller, *, which: Which = "open", after: UUID | None = None, limit: int = 100
+    services: Services, caller: Caller, *, which: Which = "open", after: UUID | None = None, limit: int = 100
 ) -> Page:
     """List the notices to the calling app, the oldest first: those that it has not acknowledged, or all.
 
@@ -78,19 +78,19 @@ async def my_notices(
         TooMany: the caller has used up its rate.
     """
     _check(limit)
-    await house.limits.take(caller.principal, "read", 1)
+    await services.limits.take(caller.principal, "read", 1)
     states = OPEN if which == "open" else ()
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         found = await fetch_notices(
             connection, caller.tenant, principal=caller.principal.id, states=states, after=after, limit=limit + 1
         )
-    await house.ledger.append(entry(house, caller, action="read-notices", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     return Page(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
-@on_record("read-notices")
+@audited("read-notices")
 async def list_sent(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     which: Which = "open",
@@ -108,10 +108,10 @@ async def list_sent(
         NotFound: there is no such app.
     """
     _check(limit)
-    await require_right(house, caller, "vault:notices", "read", audited_as="read-notices")
-    async with house.data.reading() as connection:
-        apps = {each.id: each for each in await house.principals.list_principals(connection, caller.tenant)}
-        whose = None if app is None else (await house.principals.find(connection, caller.tenant, app)).id
+    await require_permission(services, caller, "vault:notices", "read", audit_action="read-notices")
+    async with services.data.reading() as connection:
+        apps = {each.id: each for each in await services.principals.list_principals(connection, caller.tenant)}
+        whose = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
         found = await fetch_notices(
             connection,
             caller.tenant,
@@ -124,14 +124,14 @@ async def list_sent(
         )
         webhooks = {each.principal: each.state for each in await list_webhooks(connection, caller.tenant)}
         pseudonym = await pseudonym_of(connection, caller.tenant, subject)
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="read-notices",
         decision="allowed",
         subjects=() if pseudonym is None else (pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     names = {key: each.name for key, each in apps.items()}
     shown = [
         Sent(each, names.get(each.principal, ""), webhooks.get(each.principal))  # type: ignore[call-overload]
@@ -140,8 +140,10 @@ async def list_sent(
     return SentPage(shown, found[limit - 1].id if len(found) > limit else None)
 
 
-@on_record("acknowledge-notice")
-async def acknowledge(house: House, caller: Caller, notice: UUID, *, keep: Keep | None = None) -> RecipientNotice:
+@audited("acknowledge-notice")
+async def acknowledge(
+    services: Services, caller: Caller, notice: UUID, *, on_commit: SaveResponse | None = None
+) -> RecipientNotice:
     """Note that an app has done what a notice asks of it; doing so again changes nothing.
 
     It is for the app itself. Whoever may chase can do it in the app's stead, for one that cannot answer any more; the
@@ -150,22 +152,22 @@ async def acknowledge(house: House, caller: Caller, notice: UUID, *, keep: Keep 
     Raises:
         NotFound: there is no such notice, or it is another app's.
     """
-    async with house.data.transaction() as connection:
+    async with services.data.transaction() as connection:
         found = await locked_notice(connection, caller.tenant, notice)
         own = found is not None and found.principal == caller.principal.id
-        if found is None or not (own or _may_chase(house, caller)):
+        if found is None or not (own or _may_chase(services, caller)):
             raise no_notice()
         if found.state != "acknowledged":
             found = found._replace(
                 state="acknowledged",
                 next_at=None,
-                acknowledged_at=house.clock.now(),
+                acknowledged_at=services.clock.now(),
                 acknowledged_by=caller.principal.id,
             )
             await save_notice(connection, caller.tenant, found)
         pseudonym = await pseudonym_of(connection, caller.tenant, found.subject)
-        made = entry(
-            house,
+        made = audit_entry(
+            services,
             caller,
             action="acknowledge-notice",
             decision="allowed",
@@ -173,17 +175,17 @@ async def acknowledge(house: House, caller: Caller, notice: UUID, *, keep: Keep 
             subjects=() if pseudonym is None else (pseudonym,),
             target=notice,
         )
-        await house.ledger.append_in(connection, [made])
-        if keep is not None:
-            await keep(connection, found)
+        await services.audit_log.append_in(connection, [made])
+        if on_commit is not None:
+            await on_commit(connection, found)
     return found
 
 
-def _may_chase(house: House, caller: Caller) -> bool:
+def _may_chase(services: Services, caller: Caller) -> bool:
     """Tell whether the caller looks after notices of others; who does not, learns nothing of them."""
     if caller.principal.id == OPERATOR:
         return True
-    decisions = house.policies.active(caller.tenant).decisions
+    decisions = services.policies.active(caller.tenant).decisions
     return decisions.may(caller.principal.roles, "vault:notices", "chase").granted
 
 
@@ -199,7 +201,7 @@ AGAIN: Final = timedelta(days=1)
 AT_ONCE: Final = 200
 
 
-async def chase_recipients(house: House) -> int:
+async def chase_recipients(services: Services) -> int:
     """Remind the apps of all tenants of what they have not acknowledged within three days, and from then on daily.
 
     What could not be posted because an app had no address is tried where it has one now. Done twice, it does nothing
@@ -211,11 +213,11 @@ async def chase_recipients(house: House) -> int:
     Raises:
         Unavailable: the database does not answer; what was done stays.
     """
-    return sum([await _chase_tenant(house, tenant) for tenant in await house.keyring.tenants()])
+    return sum([await _chase_tenant(services, tenant) for tenant in await services.keyring.tenants()])
 
 
-@on_record("send-notice")
-async def chase(house: House, caller: Caller, notice: UUID) -> RecipientNotice:
+@audited("send-notice")
+async def chase(services: Services, caller: Caller, notice: UUID) -> RecipientNotice:
     """Remind an app of one notice, now.
 
     Raises:
@@ -223,18 +225,18 @@ async def chase(house: House, caller: Caller, notice: UUID) -> RecipientNotice:
         NotFound: there is no such notice.
         Conflict: it is acknowledged (``notice-acknowledged``), or there is nowhere to send it (``no-webhook``).
     """
-    await require_right(house, caller, "vault:notices", "chase", audited_as="send-notice")
-    async with house.data.transaction() as connection:
+    await require_permission(services, caller, "vault:notices", "chase", audit_action="send-notice")
+    async with services.data.transaction() as connection:
         found = await locked_notice(connection, caller.tenant, notice)
         if found is None:
             raise no_notice()
         if found.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
         await _require_webhook(connection, caller, found)
-        chased = await _again(house, connection, caller.tenant, found)
+        chased = await _again(services, connection, caller.tenant, found)
         pseudonym = await pseudonym_of(connection, caller.tenant, found.subject)
-        made = entry(
-            house,
+        made = audit_entry(
+            services,
             caller,
             action="send-notice",
             decision="allowed",
@@ -242,8 +244,8 @@ async def chase(house: House, caller: Caller, notice: UUID) -> RecipientNotice:
             subjects=() if pseudonym is None else (pseudonym,),
             target=notice,
         )
-        await house.ledger.append_in(connection, [made])
-    await house.jobs.start(NOTIFY.name, caller.tenant, notice, run=chased.round)
+        await services.audit_log.append_in(connection, [made])
+    await services.jobs.start(NOTIFY.name, caller.tenant, notice, run=chased.round)
     return chased
 
 
@@ -257,31 +259,31 @@ async def _require_webhook(connection: AsyncConnection, caller: Caller, notice: 
         )
 
 
-async def _chase_tenant(house: House, tenant: TenantId) -> int:
-    now = house.clock.now()
-    async with house.data.transaction() as connection:
+async def _chase_tenant(services: Services, tenant: TenantId) -> int:
+    now = services.clock.now()
+    async with services.data.transaction() as connection:
         for webhook in await list_webhooks(connection, tenant):
             if webhook.state == "active":
                 await send_anew(connection, tenant, webhook.principal, now, states=("waiting",))
     done = 0
     while True:
-        async with house.data.transaction() as connection:
+        async with services.data.transaction() as connection:
             due = await notices_to_chase(
                 connection, tenant, made_before=now - FIRST, chased_before=now - AGAIN, limit=AT_ONCE
             )
             for notice in due:
                 found = await locked_notice(connection, tenant, notice)
                 if found is not None and found.state in {"delivered", "failed"}:
-                    await _again(house, connection, tenant, found)
+                    await _again(services, connection, tenant, found)
                     done += 1
         if len(due) < AT_ONCE:
             return done
 
 
 async def _again(
-    house: House, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
 ) -> RecipientNotice:
-    now = house.clock.now()
+    now = services.clock.now()
     again = notice._replace(
         state="pending", next_at=now, round=notice.round + 1, attempts=0, chased_at=now, chases=notice.chases + 1
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.usage import Disclosure
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.recipients.store import NoticeKind
 
@@ -32,7 +32,7 @@ PRINCIPAL = PrincipalRow.__table__  # type: ignore[attr-defined]
 
 
 async def tell_recipients(
-    house: House,
+    services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
     subject: SubjectId,
@@ -52,9 +52,7 @@ async def tell_recipients(
     with the pseudonym by which the log has the person so far.
 
     Args:
-        house: the rooms.
         connection: of the change's open transaction.
-        tenant: whose.
         subject: whom it is about.
         pseudonym: who that is on the audit log.
         kind: what happened.
@@ -69,11 +67,11 @@ async def tell_recipients(
     former = await _former(connection, tenant, subject)
     shown: dict[UUID, set[str]] = {}
     for each in (pseudonym, *former.values()):
-        async for disclosures in house.ledger.disclosures(connection, tenant, Pseudonym(each)):
+        async for disclosures in services.audit_log.disclosures(connection, tenant, Pseudonym(each)):
             _collect(shown, disclosures, changed)
     apps = await _apps(connection, tenant, shown)
     told = {} if request is None else await _told(connection, tenant, subject, request, kind)
-    now = house.clock.now()
+    now = services.clock.now()
     notices = [
         RecipientNotice(
             new_id(),

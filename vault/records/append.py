@@ -6,10 +6,10 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, on_record, writing
+from vault.access.recording import Written, audited, writing
 from vault.catalogue.types import encode
 from vault.consent.legal_ground import require_ground
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId, new_id
 from vault.lifecycle.key_fence import current_keys
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.model import Catalogue
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
 
 
-@on_record("append")
+@audited("append")
 async def append_record(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     collection: str,
@@ -45,7 +45,7 @@ async def append_record(
     occurred_at: datetime | None = None,
     expires_at: datetime | None = None,
     source: str | None = None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Written:
     """Append a record; one with the same external id and the same values is the same record, and is not doubled.
 
@@ -55,31 +55,31 @@ async def append_record(
         NotFound: there is no such subject.
         Conflict: the external id belongs to a record with other values.
     """
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     check_collection(catalogue, collection)
     known = fields_of(catalogue, collection, fields, at="/fields")
-    origin = Origin(checked_source(source, fallback=caller.principal.name), house.clock.now(), purpose, expires_at)
+    origin = Origin(checked_source(source, fallback=caller.principal.name), services.clock.now(), purpose, expires_at)
     _check_external_id(external_id)
     check_moment(occurred_at, at="/occurred_at")
     check_moment(expires_at, at="/expires_at")
-    decision = await decide(house, caller, "append", purpose, policy_names(collection, known), verb="write")
-    await require_all(house, caller, decision, "append")
+    decision = await decide(services, caller, "append", purpose, policy_names(collection, known), verb="write")
+    await require_all(services, caller, decision, "append")
     values = normalised(known, fields, at="/fields")
     tenant = caller.tenant
-    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
-    found = await require_ground(house, caller, decision, "append", found)
-    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
-    maker = Maker(tenant, await house.keyring.index_keys(tenant), origin.collected_at)
+    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    found = await require_ground(services, caller, decision, "append", found)
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
+    maker = Maker(tenant, await services.keyring.index_keys(tenant), origin.collected_at)
     digest = None if external_id is None else record_digest(maker.index_keys, collection, external_id)
     record = RecordId(new_id())
     newest = Newest(maker.now)
     newest.add(subject, collection, occurred_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("the same record is being written at this moment", code="in-flight", hint="send it again")
-    async with writing(house, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
+    async with writing(services, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
         if found is None or keys is None or not await still_there(connection, tenant, [subject]):
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
+        keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         earlier = await record_by_external(connection, tenant, subject, collection, digest)
         if earlier is not None:
             written = _same(keys, tenant, earlier, values)
@@ -96,11 +96,11 @@ async def append_record(
                 occurred_at=occurred_at,
                 external_digest=digest,
             )
-            await house.subjects.add(connection, records=[record_row], index=index)
+            await services.subjects.add(connection, records=[record_row], index=index)
             await newest.keep(connection, tenant)
             written = Written(record, 1, created=True)
-        if keep is not None:
-            await keep(connection, written)
+        if on_commit is not None:
+            await on_commit(connection, written)
     return written
 
 
@@ -130,7 +130,7 @@ def _check_external_id(external_id: str | None) -> None:
 
 def _same(keys: SubjectKeys, tenant: str, earlier: Any, values: Mapping[str, Any]) -> Written:
     """Recognise a record that was sent before; what differs is never silently dropped."""
-    where = place(tenant, earlier.subject_id, earlier.collection, earlier.id)
+    where = record_aad(tenant, earlier.subject_id, earlier.collection, earlier.id)
     body = unpack(earlier.body)
     same = body.keys() == values.keys() and all(
         hmac.compare_digest(keys.open(name, body[name].sealed, where), encode(value)) for name, value in values.items()

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import decide, require_all, require_right
-from vault.access.recording import Written, on_record, writing
+from vault.access.authorization import decide, require_all, require_permission
+from vault.access.recording import Written, audited, writing
 from vault.consent.legal_ground import ground_refusal
 from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -29,9 +29,9 @@ from vault.subjects.validation import checked_source, fields_of, normalised
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.model import Field
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.decision import Decision
 
 
@@ -43,9 +43,9 @@ class _Checked(NamedTuple):
     origin: Origin
 
 
-@on_record("create")
+@audited("create")
 async def create_subject(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     profile: Mapping[str, Any],
@@ -53,38 +53,37 @@ async def create_subject(
     purpose: str,
     source: str | None = None,
     returning: bool = False,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Written:
     """Create a customer with a profile.
 
     Args:
-        house: the rooms.
         caller: who creates.
         profile: values by field.
         external_ids: the customer's ids in other systems.
         purpose: why.
         source: where the values come from; the caller's name by default.
         returning: whether somebody who was erased earlier has come back by themselves.
-        keep: keeps the answer.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: a field, value or external id does not have its form; all faults at once.
         Denied: a field may not be written for this purpose.
         Conflict: an external id leads to somebody already, or to somebody who was erased.
     """
-    await require_right(house, caller, "vault:subjects", "create", audited_as="create")
-    checked = await _check(house, caller, profile, external_ids, purpose, source)
+    await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
+    checked = await _check(services, caller, profile, external_ids, purpose, source)
     taken = Conflict(
         "an external id leads to somebody already",
         code="external-id-taken",
         hint="use :upsert to bring that person up to date",
     )
-    return await _create(house, caller, checked, keep, taken, returning=returning)
+    return await _create(services, caller, checked, on_commit, taken, returning=returning)
 
 
-@on_record("create")
+@audited("create")
 async def upsert_subject(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     profile: Mapping[str, Any],
@@ -92,7 +91,7 @@ async def upsert_subject(
     purpose: str,
     source: str | None = None,
     returning: bool = False,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Written:
     """Create a customer, or bring the one up to date to whom any of the external ids leads.
 
@@ -101,21 +100,21 @@ async def upsert_subject(
         Denied: a field may not be written for this purpose.
         Conflict: the external ids lead to two people, or to somebody who was erased and is not ``returning``.
     """
-    await require_right(house, caller, "vault:subjects", "create", audited_as="create")
+    await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
     if not external_ids:
         raise InvalidInput("an upsert needs at least one external id", code="no-external-id")
-    checked = await _check(house, caller, profile, external_ids, purpose, source)
-    found = await _find(house, caller, checked.external_ids)
+    checked = await _check(services, caller, profile, external_ids, purpose, source)
+    found = await _find(services, caller, checked.external_ids)
     if found is None:
         try:
-            return await _create(house, caller, checked, keep, taken=None, returning=returning)
+            return await _create(services, caller, checked, on_commit, taken=None, returning=returning)
         except IntegrityError:  # somebody else created the person meanwhile: then there is one to bring up to date
-            found = await _find(house, caller, checked.external_ids)
+            found = await _find(services, caller, checked.external_ids)
         if found is None:
             raise Conflict("the same person is being written at this moment", code="in-flight", hint="send it again")
     values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: checked.external_ids}
     revision = await change_profile(
-        house,
+        services,
         caller,
         found,
         values,
@@ -123,69 +122,75 @@ async def upsert_subject(
         checked.decision,
         checked.origin,
         expected=None,
-        keep=keep,
+        on_commit=on_commit,
         returning=returning,
     )
     return Written(found, revision, created=False)
 
 
 async def _check(
-    house: House,
+    services: Services,
     caller: Caller,
     profile: Mapping[str, Any],
     external_ids: Mapping[str, Any],
     purpose: str,
     source: str | None,
 ) -> _Checked:
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     fields = fields_of(catalogue, PROFILE, profile, at="/profile")
     origin_source = checked_source(source, fallback=caller.principal.name)
     ids = checked_external_ids(external_ids)
     if ids:
         fields[EXTERNAL_IDS] = catalogue.field(EXTERNAL_IDS)
-    decision = await decide(house, caller, "create", purpose, list(fields), verb="write")
-    await require_all(house, caller, decision, "create")
+    decision = await decide(services, caller, "create", purpose, list(fields), verb="write")
+    await require_all(services, caller, decision, "create")
     values = normalised(fields, profile, at="/profile")
-    return _Checked(decision, fields, values, ids, Origin(origin_source, house.clock.now(), purpose))
+    return _Checked(decision, fields, values, ids, Origin(origin_source, services.clock.now(), purpose))
 
 
 async def _create(
-    house: House, caller: Caller, checked: _Checked, keep: Keep | None, taken: Conflict | None, *, returning: bool
+    services: Services,
+    caller: Caller,
+    checked: _Checked,
+    on_commit: SaveResponse | None,
+    taken: Conflict | None,
+    *,
+    returning: bool,
 ) -> Written:
-    await require_all(house, caller, checked.decision, "create", ground_refusal(checked.decision))
+    await require_all(services, caller, checked.decision, "create", ground_refusal(checked.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
-    maker = Maker(tenant, await house.keyring.index_keys(tenant), house.clock.now())
+    maker = Maker(tenant, await services.keyring.index_keys(tenant), services.clock.now())
     values = {**checked.values, EXTERNAL_IDS: checked.external_ids} if checked.external_ids else checked.values
-    keys = (await house.keyring.new_subject_keys(tenant, [subject]))[subject]
+    keys = (await services.keyring.new_subject_keys(tenant, [subject]))[subject]
     record, index = record_rows(
         maker, keys, subject, PROFILE, RecordId(subject), checked.fields, values, checked.origin
     )
     person = subject_row(maker, subject)
     written = Written(subject, 1, created=True)
     try:
-        async with writing(house, caller, "create", checked.decision, person[2], taken=taken) as connection:
-            await house.subjects.add(
+        async with writing(services, caller, "create", checked.decision, person[2], taken=taken) as connection:
+            await services.subjects.add(
                 connection,
                 subjects=[person],
                 records=[record],
                 external=external_rows(maker, subject, checked.external_ids),
                 index=index,
             )
-            await require_none(house, connection, tenant, checked.fields, values, returning=returning)
-            if keep is not None:
-                await keep(connection, written)
+            await require_none(services, connection, tenant, checked.fields, values, returning=returning)
+            if on_commit is not None:
+                await on_commit(connection, written)
     except Unavailable:
         raise  # nobody knows whether the commit went through: where it did, the keys are needed
     except Exception:
-        await house.keyring.destroy_subject_keys(tenant, [subject])  # they would open nothing
+        await services.keyring.destroy_subject_keys(tenant, [subject])  # they would open nothing
         raise
     return written
 
 
-async def _find(house: House, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:
-    index_keys = await house.keyring.index_keys(caller.tenant)
+async def _find(services: Services, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:
+    index_keys = await services.keyring.index_keys(caller.tenant)
     sought = [external_digest(index_keys, system, value) for system, value in external_ids.items()]
-    people = set((await house.subjects.by_external(caller.tenant, sought)).values())
+    people = set((await services.subjects.by_external(caller.tenant, sought)).values())
     if len(people) > 1:
         raise Conflict(
             "the external ids lead to two people",

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, require_right, whole_names
-from vault.access.recording import on_record
+from vault.access.authorization import (
+    SUBJECT_NOT_FOUND,
+    audit_entry,
+    decide,
+    refused_codes,
+    require_permission,
+    whole_names,
+)
+from vault.access.recording import audited
 from vault.consent.legal_ground import RESTRICTED, ground_refusal, subject_refusals
 from vault.context import Caller
 from vault.ids import RoleName
@@ -17,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from vault.context import House
+    from vault.context import Services
     from vault.errors import Refusal
     from vault.ids import SubjectId
     from vault.policy.decision import Decision
@@ -45,9 +52,9 @@ class Explanation(NamedTuple):
     audit: UUID
 
 
-@on_record("explain")
+@audited("explain")
 async def explain(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     fields: Sequence[str],
@@ -67,16 +74,16 @@ async def explain(
         Denied: other roles were asked about without the right to it.
     """
     if roles is not None:
-        await require_right(house, caller, "vault:decisions", "explain", audited_as="explain")
-    await house.limits.take(caller.principal, "read", 1)
+        await require_permission(services, caller, "vault:decisions", "explain", audit_action="explain")
+    await services.limits.take(caller.principal, "read", 1)
     asking = caller if roles is None else _in_roles(caller, roles)
-    decision = await decide(house, asking, "explain", purpose, fields, verb=action)
-    if roles is not None and not _may_see_subjects(house, caller):
+    decision = await decide(services, asking, "explain", purpose, fields, verb=action)
+    if roles is not None and not _may_see_subjects(services, caller):
         subject = None  # what the other roles may know of a person is not for this caller to learn
-    explained, found = await _explained(house, caller, decision, subject)
+    explained, found = await _explained(services, caller, decision, subject)
     names = whole_names(decision)
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="explain",
         decision="allowed",
@@ -86,12 +93,12 @@ async def explain(
         policy=decision.policy_version,
         subjects=found,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return Explanation(explained, decision.policy_version, made.id)
 
 
-def _may_see_subjects(house: House, caller: Caller) -> bool:
-    decisions = house.policies.active(caller.tenant).decisions
+def _may_see_subjects(services: Services, caller: Caller) -> bool:
+    decisions = services.policies.active(caller.tenant).decisions
     return decisions.may(caller.principal.roles, "vault:subjects", "read").granted
 
 
@@ -100,7 +107,7 @@ def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:
 
 
 async def _explained(
-    house: House, caller: Caller, decision: Decision, subject: SubjectId | None
+    services: Services, caller: Caller, decision: Decision, subject: SubjectId | None
 ) -> tuple[dict[str, Explained], tuple[UUID, ...]]:
     explained = {
         asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
@@ -109,14 +116,14 @@ async def _explained(
     pseudonyms: tuple[UUID, ...] = ()
     refusal = ground_refusal(decision)
     if subject is not None:
-        (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
         pseudonyms = () if found is None else (found.pseudonym,)
-        (refusal,) = subject_refusals(house, caller, decision, [found])
+        (refusal,) = subject_refusals(services, caller, decision, [found])
     step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
     if refusal is not None:
         explained |= dict.fromkeys((asked for asked, _view in decision.granted), _told(refusal, step))
     elif subject is not None and decision.granted and decision.action in LOOKING:
-        over = await kept_back(house, caller.tenant, subject, decision)
+        over = await kept_back(services, caller.tenant, subject, decision)
         explained |= {asked: _told(each, 8) for asked, each in over.items()}
     return explained, pseudonyms
 

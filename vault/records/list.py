@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, refused_codes, whole_names
+from vault.access.recording import audited
 from vault.consent.legal_ground import subject_refusals
 from vault.consent.state import has_holds
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.records.append import check_collection
 from vault.records.read_plan import Item, Items, Moment, opening_of
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
     from vault.policy.decision import Decision
@@ -51,9 +51,9 @@ class RecordPage(NamedTuple):
     audit: UUID
 
 
-@on_record("list")
+@audited("list")
 async def list_records(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     collection: str,
@@ -71,36 +71,36 @@ async def list_records(
         NotFound: there is no such subject.
         TooMany, Unavailable: as everywhere.
     """
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     check_collection(catalogue, collection)
     whole = _whole(collection, fields)
     if not 1 <= limit <= MOST or not fields or len(whole) != len(fields):
         raise InvalidInput(f"a page has 1 to {MOST} records, and names fields, each once", code="invalid-page")
-    await house.limits.take(caller.principal, "read", limit)
-    decision = await decide(house, caller, "list", purpose, list(whole), verb="read")
+    await services.limits.take(caller.principal, "read", limit)
+    decision = await decide(services, caller, "list", purpose, list(whole), verb="read")
     _require_own(decision, collection)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    refusal = subject_refusals(house, caller, decision, [found])[0] if decision.granted else None
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    refusal = subject_refusals(services, caller, decision, [found])[0] if decision.granted else None
     keys = None
     if decision.granted and refusal is None:
-        keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+        keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
         refusal = SUBJECT_NOT_FOUND if keys is None else None  # erased a moment ago: the key is gone, the row not yet
     denied = {whole[asked]: each for asked, each in decision.refused.items()}
     rows: list[Any] = []
     if keys is not None and found is not None:
         at = _At(found, collection, before, limit)
         try:
-            rows, records = await _page(house, caller, at, decision, whole, keys)
+            rows, records = await _page(services, caller, at, decision, whole, keys)
         except (
             CannotOpen
         ):  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
-            house.keyring.evict(caller.tenant, subject)
-            keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject, keys)
-            rows, records = await _page(house, caller, at, decision, whole, keys)
+            services.keyring.evict(caller.tenant, subject)
+            keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject, keys)
+            rows, records = await _page(services, caller, at, decision, whole, keys)
     else:
         denied |= {whole[asked]: refusal for asked, _view in decision.granted if refusal is not None}
         records = []
-    audit = await _record(house, caller, decision, found, refusal)
+    audit = await _record(services, caller, decision, found, refusal)
     if not rows and (refusal is not None or not decision.granted):
         if refusal is SUBJECT_NOT_FOUND:
             raise NotFound(refusal.detail, code=refusal.code, audit=str(audit))
@@ -128,28 +128,28 @@ class _At(NamedTuple):
 
 
 async def _page(
-    house: House, caller: Caller, at: _At, decision: Decision, whole: dict[str, str], keys: SubjectKeys
+    services: Services, caller: Caller, at: _At, decision: Decision, whole: dict[str, str], keys: SubjectKeys
 ) -> tuple[list[Any], list[Listed]]:
     """Fetch a page and one record more, which tells that there are others; show the page."""
-    async with house.data.reading() as connection:
-        rows = await house.subjects.page(
+    async with services.data.reading() as connection:
+        rows = await services.subjects.page(
             connection, caller.tenant, at.found.id, at.collection, before=at.before, limit=at.limit + 1
         )
     shown = rows[: at.limit]
-    items, moment = _items(house, caller, decision, whole), house.clock.now()
+    items, moment = _items(services, caller, decision, whole), services.clock.now()
     listed = None
     if not has_holds(at.found.standing):
         listed = _show(caller, at, shown, items, moment, keys)
     if listed is None:
         bodies = [Body(at.found.id, at.collection, row.id, row.body) for row in shown]
-        through = await gates(house, caller.tenant, decision.purpose, [at.found], bodies, moment)
+        through = await gates(services, caller.tenant, decision.purpose, [at.found], bodies, moment)
         listed = _show(caller, at, shown, items, moment, keys, through[at.found.id])
     return rows, listed or []
 
 
-def _items(house: House, caller: Caller, decision: Decision, whole: dict[str, str]) -> Items:
+def _items(services: Services, caller: Caller, decision: Decision, whole: dict[str, str]) -> Items:
     """Name what is shown as it was asked for."""
-    ((_name, group),) = opening_of(house, caller, decision).many
+    ((_name, group),) = opening_of(services, caller, decision).many
     each = [Item(whole[item.asked], item.field, item.type, item.view) for item in group.each]
     return Items.of(each, group.lasting)
 
@@ -169,7 +169,7 @@ def _show(
     for row in rows:
         shown: dict[str, Any] = {}
         missing: dict[str, Refusal] = {}
-        where = place(caller.tenant, at.found.id, at.collection, row.id)
+        where = record_aad(caller.tenant, at.found.id, at.collection, row.id)
         before = None if gate is None else gate.before(at.collection, row.id)
         if not show_row(items, where, row.body, keys, now, shown, missing, before):
             return None
@@ -178,14 +178,14 @@ def _show(
 
 
 async def _record(
-    house: House, caller: Caller, decision: Decision, found: Found | None, refusal: Refusal | None
+    services: Services, caller: Caller, decision: Decision, found: Found | None, refusal: Refusal | None
 ) -> UUID:
     names = whole_names(decision)
     refused = dict(decision.refused)
     if refusal is not None:
         refused |= {asked: refusal for asked, _view in decision.granted}
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="list",
         decision="allowed" if not refused else "partly" if len(refused) < len(names) else "denied",
@@ -196,5 +196,5 @@ async def _record(
         policy=decision.policy_version,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return made.id

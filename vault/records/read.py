@@ -17,11 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, decide, entry, refused_codes, whole_names
-from vault.access.recording import note_failure, on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, refused_codes, whole_names
+from vault.access.recording import audited, record_failure
 from vault.catalogue.types import encode
 from vault.consent.legal_ground import subject_refusals
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.ids import SubjectId, new_id
 from vault.records.read_plan import Plan, opening_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.policy.decision import Decision
     from vault.subjects.store import Found
@@ -50,9 +50,9 @@ class ReadAnswer(NamedTuple):
     audit: UUID
 
 
-@on_record("read")
+@audited("read")
 async def read_fields(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     subjects: Sequence[SubjectId],
@@ -63,8 +63,6 @@ async def read_fields(
     """Read fields of one to 1,000 subjects for a purpose.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         subjects: ids; each subject has its place in the answer.
         fields: names of fields and views.
         purpose: why.
@@ -78,20 +76,22 @@ async def read_fields(
         Unavailable: a part did not answer, the audit log above all; nothing was shown.
     """
     _check_form(subjects, fields, reason)
-    if not house.limits.try_take(caller.principal, "read", len(subjects)):
-        await house.limits.take(caller.principal, "read", len(subjects))
-    decision = await decide(house, caller, "read", purpose, fields, verb="read")  # 2-5
-    opening = opening_of(house, caller, decision) if decision.granted else NOTHING
-    found, keys, results = await _look(house, caller, decision, opening, subjects, everybody=reason is not None)  # 6-9a
-    made = _entry(house, caller, decision, results, found, keys, reason)
-    await house.ledger.append(made)  # 9b: durable before anybody is answered
+    if not services.limits.try_take(caller.principal, "read", len(subjects)):
+        await services.limits.take(caller.principal, "read", len(subjects))
+    decision = await decide(services, caller, "read", purpose, fields, verb="read")  # 2-5
+    opening = opening_of(services, caller, decision) if decision.granted else NOTHING
+    found, keys, results = await _look(
+        services, caller, decision, opening, subjects, everybody=reason is not None
+    )  # 6-9a
+    made = _entry(services, caller, decision, results, found, keys, reason)
+    await services.audit_log.append(made)  # 9b: durable before anybody is answered
     if len(results) == 1:
         _refuse_if_nothing_is_left(results[0], str(made.id))
     return ReadAnswer(results, made.id)
 
 
 async def _look(
-    house: House,
+    services: Services,
     caller: Caller,
     decision: Decision,
     opening: Plan,
@@ -106,21 +106,23 @@ async def _look(
     its key was opened here: then everything is fetched once more.
     """
     tenant = caller.principal.tenant
-    found = await house.subjects.find(Wanted(tenant, tuple(subjects), opening.profile is not None, opening.collections))
-    refusals: Sequence[Refusal | None] = (  # 6 and 7; whom the policies refuse learns nothing of anybody
-        subject_refusals(house, caller, decision, found) if decision.granted else [SUBJECT_NOT_FOUND] * len(found)
+    found = await services.subjects.find(
+        Wanted(tenant, tuple(subjects), opening.profile is not None, opening.collections)
     )
-    keys = await _keys(house, caller, _to_open(found, refusals, everybody=everybody))
+    refusals: Sequence[Refusal | None] = (  # 6 and 7; whom the policies refuse learns nothing of anybody
+        subject_refusals(services, caller, decision, found) if decision.granted else [SUBJECT_NOT_FOUND] * len(found)
+    )
+    keys = await _keys(services, caller, _to_open(found, refusals, everybody=everybody))
     try:
-        results = await _results(house, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
+        results = await _results(services, caller, decision, opening, subjects, found, refusals, keys)  # 8 and 9a
         return found, keys, results  # noqa: TRY300 - what does not open is found out above
     except CannotOpen as error:
         if again:
-            await _note_damage(house, caller, decision, found, error)
+            await _note_damage(services, caller, decision, found, error)
             raise
     for each in subjects:
-        house.keyring.evict(tenant, each)
-    return await _look(house, caller, decision, opening, subjects, everybody=everybody, again=True)
+        services.keyring.evict(tenant, each)
+    return await _look(services, caller, decision, opening, subjects, everybody=everybody, again=True)
 
 
 def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: str | None) -> None:
@@ -141,19 +143,19 @@ def _to_open(found: Sequence[Found | None], refusals: Sequence[Refusal | None], 
     ]
 
 
-async def _keys(house: House, caller: Caller, present: list[SubjectId]) -> Mapping[SubjectId, SubjectKeys]:
+async def _keys(services: Services, caller: Caller, present: list[SubjectId]) -> Mapping[SubjectId, SubjectKeys]:
     tenant = caller.principal.tenant
     if not present:
         return {}
     if len(present) == 1:  # the common case, without a detour over the event loop
-        kept = house.keyring.cached(tenant, present[0])
+        kept = services.keyring.cached(tenant, present[0])
         if kept is not None:
             return {present[0]: kept}
-    return await house.keyring.subject_keys(tenant, present)
+    return await services.keyring.subject_keys(tenant, present)
 
 
 async def _results(
-    house: House,
+    services: Services,
     caller: Caller,
     decision: Decision,
     opening: Plan,
@@ -165,13 +167,13 @@ async def _results(
     """Show who may be shown, and say of all others why not."""
     if opening is NOTHING:
         return [Shown(subject, {}, dict(decision.refused)) for subject in subjects]
-    tenant, moment = caller.principal.tenant, house.clock.now()
+    tenant, moment = caller.principal.tenant, services.clock.now()
     people = [
         # Without keys: erased a moment ago, and the row not yet.
         None if refusal is not None or each is None or (own := keys.get(each.id)) is None else (each, own)
         for each, refusal in zip(found, refusals, strict=True)
     ]
-    shown = await show_all(house, tenant, decision.purpose, opening, [each for each in people if each], moment)
+    shown = await show_all(services, tenant, decision.purpose, opening, [each for each in people if each], moment)
     if len(shown) == len(subjects) and not decision.refused:
         return shown  # the common case
     there = iter(shown)
@@ -191,7 +193,7 @@ def _also_refused(shown: Shown, refused: Mapping[str, Refusal]) -> Shown:
 
 
 def _entry(
-    house: House,
+    services: Services,
     caller: Caller,
     decision: Decision,
     results: list[Shown],
@@ -207,8 +209,8 @@ def _entry(
     empty = {result.subject for result in lacking if not result.values}
     withheld = empty if len(results) > 1 else ()
     sealed = [] if reason is None else [_seal_reason(keys, caller, each, entry_id, reason) for each in whom]
-    return entry(
-        house,
+    return audit_entry(
+        services,
         caller,
         id=entry_id,
         action="read",
@@ -248,11 +250,11 @@ def _is_shown(asked: str, result: Shown) -> bool:
 
 
 async def _note_damage(
-    house: House, caller: Caller, decision: Decision, found: Sequence[Found | None], error: CannotOpen
+    services: Services, caller: Caller, decision: Decision, found: Sequence[Found | None], error: CannotOpen
 ) -> None:
     """Write down that a value does not open: somebody has to look after the data, or after who changed it."""
-    await note_failure(
-        house,
+    await record_failure(
+        services,
         caller,
         "read",
         error,
@@ -276,7 +278,7 @@ def _seal_reason(
     own = keys.get(found.id)
     if own is None:
         return b""  # an erased person has no key: the words are not kept
-    return own.seal("reason", encode(reason), place(caller.principal.tenant, found.id, "audit", entry_id))
+    return own.seal("reason", encode(reason), record_aad(caller.principal.tenant, found.id, "audit", entry_id))
 
 
 def _reasons(sealed: list[bytes]) -> dict[str, Any]:

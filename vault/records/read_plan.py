@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from vault.catalogue.model import Field
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.retention.schedule import Lasting, Schedule
 
@@ -114,6 +114,6 @@ def plan(decision: Decision, schedule: Schedule) -> Plan:
     return Plan(one, many, is_clear)
 
 
-def opening_of(house: House, caller: Caller, decision: Decision) -> Plan:
+def opening_of(services: Services, caller: Caller, decision: Decision) -> Plan:
     """Return what a decision opens of each person, and how long without a closer look, by the policies in force."""
-    return plan(decision, schedule_of(house.policies.active(caller.tenant).policy_set))
+    return plan(decision, schedule_of(services.policies.active(caller.tenant).policy_set))

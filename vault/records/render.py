@@ -22,7 +22,7 @@ from msgspec.structs import astuple
 from vault.catalogue.types import decode
 from vault.catalogue.types.views import show
 from vault.consent.state import has_holds
-from vault.crypto.seal import open_profiles, place
+from vault.crypto.seal import open_profiles, record_aad
 from vault.errors import Refusal
 from vault.ids import SubjectId
 from vault.records.read_plan import Item, Items, Moment
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Purpose
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.records.read_plan import Plan
@@ -110,7 +110,7 @@ def _show_all(
         if found.profile is None:
             missing |= dict.fromkeys(plan.profile.asked, NO_VALUE)
         else:
-            where = place(tenant, found.id, PROFILE, found.id)
+            where = record_aad(tenant, found.id, PROFILE, found.id)
             before = None if gate is None else gate.before(PROFILE, found.id)
             if not show_row(plan.profile, where, found.profile, keys, now, fields, missing, before):
                 return False
@@ -139,7 +139,7 @@ def show_row(
 
     Args:
         items: what to show.
-        where: the record's :func:`vault.crypto.seal.place`.
+        where: the record's :func:`vault.crypto.seal.record_aad`.
         packed: its body.
         keys: its subject's.
         now: what has run out by then is not shown.
@@ -248,7 +248,7 @@ def _show_many(
     for row in rows:
         shown: dict[str, Any] = {}
         lacking: dict[str, Refusal] = {}
-        where = place(tenant, found.id, row.collection, row.id)
+        where = record_aad(tenant, found.id, row.collection, row.id)
         before = None if gate is None else gate.before(row.collection, row.id)
         if not show_row(items, where, row.body, keys, now, shown, lacking, before):
             return False
@@ -269,7 +269,7 @@ def _weight(refusal: Refusal) -> int:
 
 
 async def show_all(
-    house: House,
+    services: Services,
     tenant: TenantId,
     purpose: Purpose,
     opening: Plan,
@@ -284,12 +284,12 @@ async def show_all(
     """
     shown = show_people(opening, tenant, people, Moment.of(moment))
     closer = [person for person, each in zip(people, shown, strict=True) if each is None]
-    looked = iter(await _show_closer(house, tenant, purpose, opening, closer, moment) if closer else ())
+    looked = iter(await _show_closer(services, tenant, purpose, opening, closer, moment) if closer else ())
     return [next(looked) if each is None else each for each in shown]
 
 
 async def _show_closer(
-    house: House,
+    services: Services,
     tenant: TenantId,
     purpose: Purpose,
     opening: Plan,
@@ -297,7 +297,7 @@ async def _show_closer(
     moment: datetime,
 ) -> list[Shown]:
     bodies = [body for found, _keys in people for body in bodies_of(found)]
-    through = await gates(house, tenant, purpose, [found for found, _keys in people], bodies, moment)
+    through = await gates(services, tenant, purpose, [found for found, _keys in people], bodies, moment)
     now = Moment.of(moment)
     return [show_through(through[found.id], opening, tenant, found, keys, now) for found, keys in people]
 

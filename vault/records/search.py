@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.access.authorization import decide, entry, refused_codes, require_all, whole_names
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, decide, refused_codes, require_all, whole_names
+from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.consent.legal_ground import subject_refusals
 from vault.consent.state import has_holds
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.records.read import MOST_FIELDS
 from vault.records.read_plan import opening_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
     from vault.policy.decision import Decision
@@ -63,9 +63,9 @@ class SearchAnswer(NamedTuple):
     audit: UUID
 
 
-@on_record("search")
+@audited("search")
 async def find_subjects(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     match: Mapping[str, Any],
@@ -76,7 +76,6 @@ async def find_subjects(
     """Find the subjects that match all criteria and show fields of them.
 
     Args:
-        house: the rooms.
         caller: who asks; it needs ``search`` on every field matched and ``read`` on every field shown.
         match: field to value (exact), or to ``{"prefix": "Ad"}`` or ``{"last_4": "4711"}``.
         fields: names of fields and views to show.
@@ -93,26 +92,26 @@ async def find_subjects(
         raise InvalidInput(
             f"a search shows 1 to {MOST_RESULTS} people and names each field once", code="invalid-search"
         )
-    if not house.limits.try_take(caller.principal, "search", 1):
-        await house.limits.take(caller.principal, "search", 1)
-    searching = await decide(house, caller, "search", purpose, list(match), verb="search", at="/match")
-    await require_all(house, caller, searching, "search")
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    if not services.limits.try_take(caller.principal, "search", 1):
+        await services.limits.take(caller.principal, "search", 1)
+    searching = await decide(services, caller, "search", purpose, list(match), verb="search", at="/match")
+    await require_all(services, caller, searching, "search")
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     criteria = parse_criteria(catalogue, match)
-    reading = await decide(house, caller, "search", purpose, fields, verb="read") if fields else None
+    reading = await decide(services, caller, "search", purpose, fields, verb="read") if fields else None
     if reading is not None and not reading.granted:
-        await require_all(house, caller, reading, "search")
-    at, is_cut = await _candidates(house, caller, criteria)
-    moment = house.clock.now()
+        await require_all(services, caller, reading, "search")
+    at, is_cut = await _candidates(services, caller, criteria)
+    moment = services.clock.now()
     try:
-        keys, matched = await _checked(house, caller, at, criteria, reading, searching, moment)
-        results = await _shown(house, caller, reading, matched[:limit], keys, moment)
+        keys, matched = await _checked(services, caller, at, criteria, reading, searching, moment)
+        results = await _shown(services, caller, reading, matched[:limit], keys, moment)
     except CannotOpen:  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
         for person in at[0]:
-            house.keyring.evict(caller.tenant, person)
-        keys, matched = await _checked(house, caller, at, criteria, reading, searching, moment)
-        results = await _shown(house, caller, reading, matched[:limit], keys, moment)
-    audit = await _record(house, caller, searching, reading, matched[:limit])
+            services.keyring.evict(caller.tenant, person)
+        keys, matched = await _checked(services, caller, at, criteria, reading, searching, moment)
+        results = await _shown(services, caller, reading, matched[:limit], keys, moment)
+    audit = await _record(services, caller, searching, reading, matched[:limit])
     return SearchAnswer(results, is_cut or len(matched) > limit, audit)
 
 
@@ -163,15 +162,15 @@ def _text(field: Field, kind: str, value: Any, at: str) -> str:
     return text
 
 
-async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -> tuple[list[Leads], bool]:
+async def _candidates(services: Services, caller: Caller, criteria: list[Criterion]) -> tuple[list[Leads], bool]:
     """Look every criterion up; keep whom all of them lead to. Also say whether one had more than are looked at."""
-    index_keys = await house.keyring.index_keys(caller.tenant)
+    index_keys = await services.keyring.index_keys(caller.tenant)
     found: list[Leads] = []
     is_cut = False
     for criterion in criteria:
         digest = sought(index_keys, criterion.field, criterion.by, criterion.text)
         people: Leads = {}
-        rows = await house.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES + 1)
+        rows = await services.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES + 1)
         is_cut = is_cut or len(rows) > MOST_CANDIDATES
         for subject, record in rows[:MOST_CANDIDATES]:
             people.setdefault(subject, []).append(record)
@@ -181,7 +180,7 @@ async def _candidates(house: House, caller: Caller, criteria: list[Criterion]) -
 
 
 async def _checked(
-    house: House,
+    services: Services,
     caller: Caller,
     at: list[Leads],
     criteria: list[Criterion],
@@ -193,20 +192,20 @@ async def _checked(
     people = tuple(at[0])
     if not people:
         return {}, []
-    opening = opening_of(house, caller, reading) if reading is not None else None
+    opening = opening_of(services, caller, reading) if reading is not None else None
     many = opening.collections if opening is not None else ()
-    found = await house.subjects.find(Wanted(caller.tenant, people, profile=True, many=many))
-    keys = await house.keyring.subject_keys(caller.tenant, list(people))
+    found = await services.subjects.find(Wanted(caller.tenant, people, profile=True, many=many))
+    keys = await services.keyring.subject_keys(caller.tenant, list(people))
     pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
-    rows = await house.subjects.rows(caller.tenant, pairs)
-    refusals = subject_refusals(house, caller, searching, found)
+    rows = await services.subjects.rows(caller.tenant, pairs)
+    refusals = subject_refusals(services, caller, searching, found)
     there = [
         each
         for each, refusal in zip(found, refusals, strict=True)
         if each is not None and each.id in keys and refusal is None
     ]
     look = _Look(
-        caller, keys, rows, to_microseconds(moment), await _closely(house, caller, searching, there, rows, moment)
+        caller, keys, rows, to_microseconds(moment), await _closely(services, caller, searching, there, rows, moment)
     )
     matched = [
         each
@@ -230,7 +229,7 @@ class _Look(NamedTuple):
 
 
 async def _closely(
-    house: House,
+    services: Services,
     caller: Caller,
     searching: Decision,
     people: list[Found],
@@ -238,7 +237,7 @@ async def _closely(
     moment: datetime,
 ) -> Mapping[SubjectId, Gate]:
     """Fetch gates for those by whose values, should they be over or held, they must not be found."""
-    schedule = schedule_of(house.policies.active(caller.tenant).policy_set)
+    schedule = schedule_of(services.policies.active(caller.tenant).policy_set)
     lasting = schedule.lasting(searching.purpose.name, [view.field for view in searching.views.values()])
     now, old = to_microseconds(moment), set()
     for (subject, _record), row in rows.items():
@@ -250,7 +249,7 @@ async def _closely(
         return {}
     whom = {each.id for each in closer}
     bodies = [Body(at[0], row.collection, row.id, row.body) for at, row in rows.items() if at[0] in whom]
-    return await gates(house, caller.tenant, searching.purpose, closer, bodies, moment)
+    return await gates(services, caller.tenant, searching.purpose, closer, bodies, moment)
 
 
 def _matches(look: _Look, subject: SubjectId, record: RecordId, criterion: Criterion) -> bool:
@@ -264,13 +263,13 @@ def _matches(look: _Look, subject: SubjectId, record: RecordId, criterion: Crite
             return False
     elif stored.expires_at is not None and stored.expires_at <= look.now:
         return False
-    where = place(look.caller.tenant, subject, row.collection, row.id)
+    where = record_aad(look.caller.tenant, subject, row.collection, row.id)
     value = decode(look.keys[subject].open(name, stored.sealed, where))
     return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
 
 
 async def _shown(
-    house: House,
+    services: Services,
     caller: Caller,
     reading: Decision | None,
     matched: list[Found],
@@ -281,17 +280,19 @@ async def _shown(
     if reading is None:
         return [Shown(each.id, {}, {}) for each in matched]
     people = [(each, keys[each.id]) for each in matched]
-    shown = await show_all(house, caller.tenant, reading.purpose, opening_of(house, caller, reading), people, moment)
+    shown = await show_all(
+        services, caller.tenant, reading.purpose, opening_of(services, caller, reading), people, moment
+    )
     return [Shown(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
 
 
 async def _record(
-    house: House, caller: Caller, searching: Decision, reading: Decision | None, matched: list[Found]
+    services: Services, caller: Caller, searching: Decision, reading: Decision | None, matched: list[Found]
 ) -> UUID:
     names = whole_names(reading) if reading is not None else {}
     refused = dict(reading.refused) if reading is not None else {}
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="search",
         decision="partly" if refused else "allowed",
@@ -302,5 +303,5 @@ async def _record(
         policy=searching.policy_version,
         subjects=tuple(each.pseudonym for each in matched),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return made.id

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.errors import NotFound, SubjectMerged
 from vault.subjects.merged import merged_into
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
 
 
@@ -23,29 +23,29 @@ class SubjectState(NamedTuple):
     revision: int
 
 
-@on_record("read")
-async def subject_state(house: House, caller: Caller, subject: SubjectId) -> SubjectState:
+@audited("read")
+async def subject_state(services: Services, caller: Caller, subject: SubjectId) -> SubjectState:
     """Tell a subject's state and its profile's revision (for ``If-Match``).
 
     Raises:
         Denied: no role of the caller's may see subjects at all.
         NotFound: there is no such subject, or it is erased; SubjectMerged where it was merged into another.
     """
-    await require_right(house, caller, "vault:subjects", "read", audited_as="read")
-    await house.limits.take(caller.principal, "read", 1)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    revision = await house.subjects.profile_revision(caller.tenant, subject)
+    await require_permission(services, caller, "vault:subjects", "read", audit_action="read")
+    await services.limits.take(caller.principal, "read", 1)
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    revision = await services.subjects.profile_revision(caller.tenant, subject)
     there = found is not None and found.state not in GONE and revision is not None
-    into = None if there or found is None else await _merged_into(house, caller, subject)
-    made = entry(
-        house,
+    into = None if there or found is None else await _merged_into(services, caller, subject)
+    made = audit_entry(
+        services,
         caller,
         action="read",
         decision="allowed" if there else "denied",
         code=None if there else SUBJECT_NOT_FOUND.code if into is None else SubjectMerged.code,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     if into is not None:
         raise SubjectMerged(into, audit=str(made.id))
     if found is None or revision is None or not there:
@@ -53,6 +53,6 @@ async def subject_state(house: House, caller: Caller, subject: SubjectId) -> Sub
     return SubjectState(found.id, found.state, revision)
 
 
-async def _merged_into(house: House, caller: Caller, subject: SubjectId) -> SubjectId | None:
-    async with house.data.reading() as connection:
+async def _merged_into(services: Services, caller: Caller, subject: SubjectId) -> SubjectId | None:
+    async with services.data.reading() as connection:
         return await merged_into(connection, caller.tenant, subject)

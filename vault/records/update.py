@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, on_record, writing
+from vault.access.recording import Written, audited, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import require_ground
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
@@ -30,19 +30,19 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.model import Field
-    from vault.consent.state import Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
     from vault.policy.decision import Decision
     from vault.subjects.record_body import Stored
 
 
-@on_record("update")
+@audited("update")
 async def patch_profile(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     patch: Mapping[str, Any],
@@ -55,8 +55,6 @@ async def patch_profile(
     """Patch a profile that has not changed since the caller read it.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         subject: whose profile.
         patch: RFC 7396; null erases a field, an object is merged into the one that is there.
         purpose: why.
@@ -73,24 +71,24 @@ async def patch_profile(
         Conflict: a hold covers a value that would be overwritten (``held``); an external id leads to somebody else.
         InvalidInput, Denied, NotFound: as everywhere.
     """
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     fields = fields_of(catalogue, PROFILE, patch, at="")
     origin_source = checked_source(source, fallback=caller.principal.name)
-    decision = await decide(house, caller, "update", purpose, list(fields), verb="write")
-    await require_all(house, caller, decision, "update")
+    decision = await decide(services, caller, "update", purpose, list(fields), verb="write")
+    await require_all(services, caller, decision, "update")
     if revision is None:
         raise RevisionRequired(
             "a change must say which revision it starts from",
             hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
         )
-    origin = Origin(origin_source, house.clock.now(), purpose)
+    origin = Origin(origin_source, services.clock.now(), purpose)
     return await change_profile(
-        house, caller, subject, patch, fields, decision, origin, expected=revision, returning=returning
+        services, caller, subject, patch, fields, decision, origin, expected=revision, returning=returning
     )
 
 
 async def change_profile(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     patch: Mapping[str, Any],
@@ -99,19 +97,19 @@ async def change_profile(
     origin: Origin,
     *,
     expected: int | None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
     returning: bool = False,
 ) -> int:
     """Apply a patch whose fields are known and granted already; returns the new revision."""
     tenant = caller.tenant
-    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
-    found = await require_ground(house, caller, decision, "update", found)
-    keys = (await house.keyring.subject_keys(tenant, [subject])).get(subject)
-    index_keys = await house.keyring.index_keys(tenant)
+    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    found = await require_ground(services, caller, decision, "update", found)
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
+    index_keys = await services.keyring.index_keys(tenant)
     maker = Maker(tenant, index_keys, origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("an external id leads to somebody else already", code="external-id-taken")
-    async with writing(house, caller, "update", decision, pseudonym, taken=taken) as connection:
+    async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch:  # the person's row before the record, as everywhere, so that nobody waits in a ring
             await locked_subject(connection, tenant, subject)
         standing = await standing_to_write(connection, tenant, subject)
@@ -122,7 +120,7 @@ async def change_profile(
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         if retained and not patch.keys() <= unpack(row.body).keys():  # what no law keeps is gone, and stays so
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        keys = (await current_keys(house, connection, tenant, {subject: keys}))[subject]
+        keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         if expected is not None and row.revision != expected:
             raise StaleRevision(
                 "the profile has changed since you read it", hint="read it again and send the change anew"
@@ -131,12 +129,12 @@ async def change_profile(
             connection, maker, keys, row, patch, fields, origin, standing, corrects=retained, leads=not retained
         )
         come = {name: value for name, value in new.items() if old.get(name) != value}
-        await require_none(house, connection, tenant, fields, come, returning=returning)
+        await require_none(services, connection, tenant, fields, come, returning=returning)
         if BIRTH_DATE in new:
-            await expire_childs_consents(house, caller, connection, subject, new[BIRTH_DATE])
+            await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
         written = Written(subject, row.revision + 1, created=False)
-        if keep is not None:
-            await keep(connection, written)
+        if on_commit is not None:
+            await on_commit(connection, written)
     return written.revision
 
 
@@ -155,7 +153,7 @@ async def write_values(
     patch: Mapping[str, Any],
     fields: Mapping[str, Field],
     origin: Origin,
-    standing: Standing,
+    standing: ConsentState,
     *,
     corrects: bool = False,
     leads: bool = True,
@@ -163,7 +161,6 @@ async def write_values(
     """Write a record as it is after the patch, with what leads to it.
 
     Args:
-        connection: the open transaction.
         maker: the tenant, its index keys and the moment.
         keys: the person's.
         row: the record, locked.
@@ -178,7 +175,7 @@ async def write_values(
         InvalidInput: a value does not have the form of its field.
         Conflict: the person has another id in a system already, or a hold covers a value that would be lost.
     """
-    where = place(maker.tenant, row.subject_id, row.collection, row.id)
+    where = record_aad(maker.tenant, row.subject_id, row.collection, row.id)
     body = unpack(row.body)
     old = {name: decode(keys.open(name, body[name].sealed, where)) for name in patch if name in body}
     known = old.get(EXTERNAL_IDS)

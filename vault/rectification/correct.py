@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry
-from vault.access.callers import by_itself
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.callers import system_caller
 from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
 from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, NotFound
@@ -87,7 +87,7 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
     mark_done(change, [*(each.id for each in made), *(each.id for each in ledger.events)])
     await _note(work, corrected, made)
     await tell_recipients(
-        change.house,
+        change.services,
         change.connection,
         tenant,
         ledger.subject,
@@ -101,7 +101,7 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
 async def _correct(work: _Work, correction: Correction) -> list[Rectification]:
     """Correct one record; returns what has really changed."""
     change, ledger = work.change, work.ledger
-    catalogue = change.house.policies.active(change.caller.tenant).policy_set.catalogue
+    catalogue = change.services.policies.active(change.caller.tenant).policy_set.catalogue
     fields = fields_of(catalogue, correction.collection, correction.patch, at=correction.at)
     record = RecordId(correction.record or ledger.subject)
     row = await locked_record(change.connection, change.caller.tenant, ledger.subject, correction.collection, record)
@@ -123,7 +123,9 @@ async def _correct(work: _Work, correction: Correction) -> list[Rectification]:
     except IntegrityError:
         raise Conflict("an external id leads to somebody else already", code="external-id-taken") from None
     if correction.collection == PROFILE and BIRTH_DATE in after:
-        await expire_childs_consents(change.house, change.caller, change.connection, ledger.subject, after[BIRTH_DATE])
+        await expire_childs_consents(
+            change.services, change.caller, change.connection, ledger.subject, after[BIRTH_DATE]
+        )
     return [
         work.sealer.corrected(correction.collection, record, name, before.get(name), after.get(name))
         for name in correction.patch
@@ -137,7 +139,7 @@ async def _say(work: _Work, details: dict[str, Any]) -> list[Rectification]:
     if details.get("statement"):
         made.append(work.sealer.said("stated", details["statement"]))
     if details.get("dispute"):
-        catalogue = work.change.house.policies.active(work.change.caller.tenant).policy_set.catalogue
+        catalogue = work.change.services.policies.active(work.change.caller.tenant).policy_set.catalogue
         names = disputed_fields(catalogue, details.get("fields") or ())
         made += [work.sealer.said("disputed", details["dispute"], name) for name in names]
         if details.get("restrict"):
@@ -147,8 +149,8 @@ async def _say(work: _Work, details: dict[str, Any]) -> list[Rectification]:
 
 async def _note(work: _Work, corrected: Sequence[str], made: Sequence[Rectification]) -> None:
     """Write down what was done: the names of fields, and no value."""
-    house, caller = work.change.house, work.change.caller
-    policy_set = house.policies.active(caller.tenant).policy_set
+    services, caller = work.change.services, work.change.caller
+    policy_set = services.policies.active(caller.tenant).policy_set
     facts = {
         "purpose": PURPOSE if PURPOSE in policy_set.purposes else None,
         "subjects": (work.ledger.pseudonym,),
@@ -157,28 +159,33 @@ async def _note(work: _Work, corrected: Sequence[str], made: Sequence[Rectificat
     }
     said = dict.fromkeys(each.whole for each in made if each.state == "disputed")
     entries = [
-        entry(
-            house, caller, action=action, decision="allowed", fields=tuple(f"{name}.clear" for name in names), **facts
+        audit_entry(
+            services,
+            caller,
+            action=action,
+            decision="allowed",
+            fields=tuple(f"{name}.clear" for name in names),
+            **facts,
         )
         for action, names in (("rectify", corrected), ("dispute", said))
         if names or action == "rectify"
     ]
     if work.ledger.events:
         entries += work.ledger.entries("restrict")
-    await house.ledger.append_in(work.change.connection, entries)
+    await services.audit_log.append_in(work.change.connection, entries)
 
 
-async def rectify(house: Any, tenant: TenantId, request: UUID) -> None:
+async def rectify(services: Any, tenant: TenantId, request: UUID) -> None:
     """Correct the values that a request names, or put the person's own statement beside them (Art. 16)."""
-    index_keys = await house.keyring.index_keys(tenant)
-    async with changing_request(house, by_itself(tenant), request, action="rectify") as change:
+    index_keys = await services.keyring.index_keys(tenant)
+    async with changing_request(services, system_caller(tenant), request, action="rectify") as change:
         if is_due(change):
             await correct(change, index_keys)
 
 
-async def restrict(house: Any, tenant: TenantId, request: UUID) -> None:
+async def restrict(services: Any, tenant: TenantId, request: UUID) -> None:
     """Restrict the person's data (Art. 18(1))."""
-    async with changing_request(house, by_itself(tenant), request, action="restrict") as change:
+    async with changing_request(services, system_caller(tenant), request, action="restrict") as change:
         if is_due(change):
             told = change.opened_details()
             ledger = await ledger_of(change)
@@ -186,17 +193,17 @@ async def restrict(house: Any, tenant: TenantId, request: UUID) -> None:
             await write_down(change, ledger, "restrict")
 
 
-async def uphold(house: Any, tenant: TenantId, request: UUID) -> None:
+async def uphold(services: Any, tenant: TenantId, request: UUID) -> None:
     """Uphold the objections of a request that was approved (Art. 21(1))."""
-    async with changing_request(house, by_itself(tenant), request, action="decide-objection") as change:
+    async with changing_request(services, system_caller(tenant), request, action="decide-objection") as change:
         if is_under_way(change):
             await stop_at_once(change)
             await decide_objections(change, upheld=True)
 
 
-async def withdraw(house: Any, tenant: TenantId, request: UUID) -> None:
+async def withdraw(services: Any, tenant: TenantId, request: UUID) -> None:
     """Withdraw consents (Art. 7(3)), should that not have happened when the request was verified."""
-    async with changing_request(house, by_itself(tenant), request, action="record-consent") as change:
+    async with changing_request(services, system_caller(tenant), request, action="record-consent") as change:
         if is_under_way(change):
             await stop_at_once(change)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.consent.restrictions import require_words, restrict_in
 from vault.consent.transaction import changing
 from vault.consent.validation import keys_of
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.audit.entry import Entry
     from vault.consent.transaction import Change
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
 
 Verdict = Literal["upheld", "refused"]
@@ -48,61 +48,60 @@ class Resolved(NamedTuple):
     state: str
 
 
-@on_record("dispute")
+@audited("dispute")
 async def dispute(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     *,
     fields: Sequence[str],
     statement: str,
     restrict: bool = False,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Disputed:
     """Note that a person disputes that values of theirs are right, as told to staff.
 
     Args:
-        house: the rooms.
         caller: who notes it.
         subject: who disputes.
         fields: names of fields of the profile.
         statement: what the person says, in one line; sealed.
         restrict: whether the data is restricted until the dispute is decided (Art. 18(1)(a)).
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: an unknown field, or the statement does not have its form.
         NotFound: there is no such subject.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="dispute")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
     require_words(statement, at="/statement", code="invalid-words")
-    names = disputed_fields(house.policies.active(caller.tenant).policy_set.catalogue, fields)
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "restrict", subject, silent=True) as change:
-        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
+    names = disputed_fields(services.policies.active(caller.tenant).policy_set.catalogue, fields)
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "restrict", subject, silent=True) as change:
+        keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
         sealer = Sealer(keys, caller.tenant, subject, at=change.now, by=caller.principal.id)
         made = [sealer.said("disputed", statement, name) for name in names]
         await add_rectifications(change.connection, caller.tenant, subject, made)
         if restrict:
             await restrict_in(change, keys, "accuracy", None)
-        await house.ledger.append_in(change.connection, [_entry(change, names, made[0].id)])
+        await services.audit_log.append_in(change.connection, [_entry(change, names, made[0].id)])
         state = "active" if change.standing.restricted_at is None else "restricted"
         disputed = Disputed({each.field: each.id for each in made}, state)
-        if keep is not None:
-            await keep(change.connection, disputed)
+        if on_commit is not None:
+            await on_commit(change.connection, disputed)
     return disputed
 
 
-@on_record("dispute")
+@audited("dispute")
 async def resolve_dispute(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     id: UUID,  # noqa: A002 - the dispute's own id
     *,
     verdict: Verdict,
     reason: str,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Resolved:
     """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right.
 
@@ -113,13 +112,13 @@ async def resolve_dispute(
         NotFound: there is no such subject, or the person has no such dispute.
         Conflict: it is decided already.
     """
-    await require_right(house, caller, "vault:restrictions", "manage", audited_as="dispute")
+    await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
     if verdict not in {"upheld", "refused"}:
         raise InvalidInput("a dispute is upheld or refused")
     require_words(reason)
-    keys = await keys_of(house, caller, subject)
-    async with changing(house, caller, "dispute", subject, silent=True) as change:
-        keys = (await current_keys(house, change.connection, caller.tenant, {subject: keys}))[subject]
+    keys = await keys_of(services, caller, subject)
+    async with changing(services, caller, "dispute", subject, silent=True) as change:
+        keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
         found = await locked_rectification(change.connection, caller.tenant, subject, id)
         if found is None or found.state in {"corrected", "stated"}:
             raise NotFound("this person has no such dispute", code="dispute-not-found")
@@ -129,16 +128,16 @@ async def resolve_dispute(
         sealed = seal_details(keys, caller.tenant, subject, id, told)
         decided = found._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
         await change_rectification(change.connection, caller.tenant, subject, decided)
-        await house.ledger.append_in(change.connection, [_entry(change, [found.field], id, code=verdict)])
+        await services.audit_log.append_in(change.connection, [_entry(change, [found.field], id, code=verdict)])
         resolved = Resolved(id, verdict)
-        if keep is not None:
-            await keep(change.connection, resolved)
+        if on_commit is not None:
+            await on_commit(change.connection, resolved)
     return resolved
 
 
 def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | None = None) -> Entry:
-    return entry(
-        change.house,
+    return audit_entry(
+        change.services,
         change.caller,
         action="dispute",
         decision="allowed",
@@ -146,5 +145,5 @@ def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | No
         fields=tuple(f"profile.{name}.clear" for name in names),
         subjects=(change.pseudonym,),
         target=target,
-        policy=change.house.policies.active(change.caller.tenant).version,
+        policy=change.services.policies.active(change.caller.tenant).version,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import OPERATOR
-from vault.access.recording import on_record
+from vault.access.recording import audited
 from vault.consent.transaction import missing
 from vault.consent.validation import keys_of
 from vault.errors import InvalidInput
@@ -17,7 +17,7 @@ from vault.subjects.store import GONE, Wanted
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.rectification.store import Rectification
 
@@ -40,9 +40,9 @@ class Rectifications(NamedTuple):
     audit: UUID
 
 
-@on_record("read-requests")
+@audited("read-requests")
 async def list_rectifications(
-    house: House, caller: Caller, subject: SubjectId, *, after: UUID | None = None, limit: int = 50
+    services: Services, caller: Caller, subject: SubjectId, *, after: UUID | None = None, limit: int = 50
 ) -> Rectifications:
     """List a person's corrections, statements and disputes.
 
@@ -56,38 +56,38 @@ async def list_rectifications(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} rectifications", code="invalid-page")
-    await require_right(house, caller, "vault:requests", "read", audited_as="read-requests")
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     there = found is not None and found.state not in GONE
     rows: list[Rectification] = []
     if there:
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             rows = await rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
-    items = await _opened(house, caller, subject, rows[:limit])
-    made = entry(
-        house,
+    items = await _opened(services, caller, subject, rows[:limit])
+    made = audit_entry(
+        services,
         caller,
         action="read-requests",
         decision="allowed" if there else "denied",
         code=None if there else SUBJECT_NOT_FOUND.code,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     if not there:
-        async with house.data.reading() as connection:
-            error = await missing(house, caller, connection, subject)
+        async with services.data.reading() as connection:
+            error = await missing(services, caller, connection, subject)
         error.audit = str(made.id)
         raise error
     return Rectifications(items, items[-1].rectification.id if len(rows) > limit else None, made.id)
 
 
-async def _opened(house: House, caller: Caller, subject: SubjectId, rows: list[Rectification]) -> list[Told]:
+async def _opened(services: Services, caller: Caller, subject: SubjectId, rows: list[Rectification]) -> list[Told]:
     said = [each for each in rows if each.state != "corrected" and each.details is not None]
     if caller.principal.id == OPERATOR or not said:
         return [Told(each, None, None) for each in rows]
-    keys = await keys_of(house, caller, subject)
+    keys = await keys_of(services, caller, subject)
     told = await opened(
-        house,
+        services,
         caller.tenant,
         subject,
         keys,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 from sqlalchemy import delete, insert, select, update
 
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.ids import new_id
 from vault.rectification.tables import RECTIFICATION
 from vault.subjects.store import PROFILE
@@ -90,7 +90,6 @@ async def rectifications_of(
 
     Args:
         connection: to the main database.
-        tenant: whose.
         subject: whose.
         after: id of the last one of the page before.
         limit: at most so many; all by default.
@@ -187,7 +186,7 @@ def seal_details(
     keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: UUID, details: dict[str, Any]
 ) -> bytes:
     """Seal what belongs to a rectification: ``{"before", "after"}``, or ``{"statement", "reason"}``."""
-    return keys.seal(DETAILS, msgspec.json.encode(details), place(tenant, subject, COLLECTION, rectification))
+    return keys.seal(DETAILS, msgspec.json.encode(details), record_aad(tenant, subject, COLLECTION, rectification))
 
 
 def open_details(
@@ -200,6 +199,6 @@ def open_details(
     """
     if rectification.details is None:
         return {}
-    where = place(tenant, subject, COLLECTION, rectification.id)
+    where = record_aad(tenant, subject, COLLECTION, rectification.id)
     opened: dict[str, Any] = msgspec.json.decode(keys.open(DETAILS, rectification.details, where))
     return opened

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, on_record, writing
+from vault.access.recording import Written, audited, writing
 from vault.consent.legal_ground import require_ground
 from vault.errors import NotFound
 from vault.ids import RecordId
@@ -20,20 +20,20 @@ from vault.subjects.validation import fields_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault.access.recording import Keep
-    from vault.context import Caller, House
+    from vault.access.recording import SaveResponse
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
 
 
-@on_record("verify-value")
+@audited("verify-value")
 async def verify_values(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     *,
     fields: Sequence[str],
     purpose: str,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Written:
     """Note that values of a profile were checked now; whoever may write a field may say so.
 
@@ -41,33 +41,32 @@ async def verify_values(
     to know who may read it.
 
     Args:
-        house: the rooms.
         caller: who checked them.
         subject: whose.
         fields: names of fields of the profile.
         purpose: why.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: an unknown field or purpose.
         Denied: a field may not be written for this purpose.
         NotFound: there is no such subject.
     """
-    catalogue = house.policies.active(caller.tenant).policy_set.catalogue
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     named = dict.fromkeys(each.removeprefix(f"{PROFILE}.") for each in fields)
     known = fields_of(catalogue, PROFILE, named, at="/fields")
-    decision = await decide(house, caller, "verify-value", purpose, list(known), verb="write")
-    await require_all(house, caller, decision, "verify-value")
+    decision = await decide(services, caller, "verify-value", purpose, list(known), verb="write")
+    await require_all(services, caller, decision, "verify-value")
     tenant = caller.tenant
-    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=False))
-    await require_ground(house, caller, decision, "verify-value", found)
+    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    await require_ground(services, caller, decision, "verify-value", found)
     pseudonym = None if found is None else found.pseudonym
-    async with writing(house, caller, "verify-value", decision, pseudonym, taken=None) as connection:
+    async with writing(services, caller, "verify-value", decision, pseudonym, taken=None) as connection:
         person = await locked_subject(connection, tenant, subject)
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
         if found is None or person is None or person.state in GONE or row is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        now = house.clock.now()
+        now = services.clock.now()
         moment = to_microseconds(now)
         body = {
             name: replace(stored, verified_at=moment) if name in known else stored
@@ -76,6 +75,6 @@ async def verify_values(
         changed = pack(body, row.occurred_at)
         await change_record(connection, row, body=changed, revision=row.revision + 1, updated_at=now, due_at=now)
         written = Written(subject, row.revision + 1, created=False)
-        if keep is not None:
-            await keep(connection, written)
+        if on_commit is not None:
+            await on_commit(connection, written)
     return written

@@ -202,7 +202,7 @@ def both_dues(
 def with_clock(change: RequestChange, **changes: Any) -> Request:
     """Return a request with changes that move its deadlines, and the deadlines moved."""
     request = msgspec.structs.replace(change.request, **changes)
-    policy_set = change.house.policies.active(change.caller.tenant).policy_set
+    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     legal, own = both_dues(
         policy_set,
         request.regime,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
-from vault.access.authorization import require_right
-from vault.access.recording import on_record
+from vault.access.authorization import require_permission
+from vault.access.recording import audited
 from vault.catalogue.requests import Approve
 from vault.consent.validation import words_fault
 from vault.errors import Conflict, Fault, InvalidInput
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.controller import Authority
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Regime, Request
@@ -36,12 +36,11 @@ Outcome = Literal["confirmed", "changed"]
 """How a review of an automated decision ends: the decision stands, or it was changed."""
 
 
-@on_record("move-request")
-async def approve_request(house: House, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
+@audited("move-request")
+async def approve_request(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
     """Approve a request whose requester is verified, or sign it as the first of two; its job then begins.
 
     Args:
-        house: the rooms.
         caller: who decides.
         request: which.
         note: why, in one line; sealed.
@@ -52,26 +51,25 @@ async def approve_request(house: House, caller: Caller, request: UUID, *, note: 
         WrongState: nobody has shown to be the person, or the request is past that.
         Conflict: four eyes are needed, and the caller is not the one to give theirs.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
         _require_verified(change)
-        policy_set = house.policies.active(caller.tenant).policy_set
+        policy_set = services.policies.active(caller.tenant).policy_set
         if approval_of(policy_set, change.request) == Approve.FOUR_EYES:
             _sign(change, note)
         else:
             _approve(change, note)
-    await start_approved(house, caller.tenant, change.request)
+    await start_approved(services, caller.tenant, change.request)
     return change.request
 
 
-@on_record("move-request")
+@audited("move-request")
 async def reject_request(
-    house: House, caller: Caller, request: UUID, *, ground: str, note: str | None = None
+    services: Services, caller: Caller, request: UUID, *, ground: str, note: str | None = None
 ) -> Request:
     """Reject a request on one of the grounds that the law gives; the person is told, with the remedies.
 
     Args:
-        house: the rooms.
         caller: who decides.
         request: which.
         ground: a code of :func:`vault.requests.model.grounds_for`.
@@ -81,19 +79,19 @@ async def reject_request(
         InvalidInput: it is no ground on which such a request may be refused.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
-        _check_ground(house, change, ground)
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
+        _check_ground(services, change, ground)
         after(change.request.state, "reject")
         await decide_objections(change, upheld=False, reason=note)
         change.move("reject", code=ground, note=note, ground=ground)
-    await _tell(house, "tell-rejected", change.request, caller)
+    await _tell(services, "tell-rejected", change.request, caller)
     return change.request
 
 
-@on_record("move-request")
+@audited("move-request")
 async def extend_request(
-    house: House, caller: Caller, request: UUID, *, reason: Reason, note: str | None = None
+    services: Services, caller: Caller, request: UUID, *, reason: Reason, note: str | None = None
 ) -> Request:
     """Extend the deadline: once, before it has passed, and the person is told why (Art. 12(3), 11 CCR § 7021(b)).
 
@@ -101,8 +99,8 @@ async def extend_request(
         Conflict: it was extended before, or the deadline has passed.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
         current = change.request
         if current.extension is not None:
             raise Conflict("the deadline was extended before, and once is all there is", code="extended-already")
@@ -114,12 +112,12 @@ async def extend_request(
             )
         change.move("extend", code=reason, note=note)
         change.request = with_clock(change, extension=Extension(change.now, reason))
-    await _tell(house, "tell-extended", change.request, caller)
+    await _tell(services, "tell-extended", change.request, caller)
     return change.request
 
 
-@on_record("move-request")
-async def ask_identity(house: House, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
+@audited("move-request")
+async def ask_identity(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
     """Ask who it is, where that is in doubt; asked promptly, it stops the clock until somebody has shown it.
 
     Whatever was shown before counts no more.
@@ -127,9 +125,9 @@ async def ask_identity(house: House, caller: Caller, request: UUID, *, note: str
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
-        prompt = _is_prompt(house, change)
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
+        prompt = _is_prompt(services, change)
         spans = change.request.suspensions
         change.move(
             "ask-identity",
@@ -139,18 +137,17 @@ async def ask_identity(house: House, caller: Caller, request: UUID, *, note: str
             approvals=(),
             suspensions=(*spans, Suspension(change.now)) if prompt else spans,
         )
-    await _tell(house, "tell-identity", change.request, caller)
+    await _tell(services, "tell-identity", change.request, caller)
     return change.request
 
 
-@on_record("move-request")
+@audited("move-request")
 async def cancel_request(
-    house: House, caller: Caller, request: UUID, *, note: str | None = None, of: SubjectId | None = None
+    services: Services, caller: Caller, request: UUID, *, note: str | None = None, of: SubjectId | None = None
 ) -> Request:
     """Cancel a request that is not under way yet: by staff, by the app that brought it in, or by the person.
 
     Args:
-        house: the rooms.
         caller: who cancels.
         request: which.
         note: why, in one line; sealed.
@@ -163,23 +160,23 @@ async def cancel_request(
     """
     _check_note(note)
     if of is None:
-        await require_own_or(house, caller, request, "decide", audited_as="move-request")
-    async with changing_request(house, caller, request) as change:
+        await require_own_or(services, caller, request, "decide", audit_action="move-request")
+    async with changing_request(services, caller, request) as change:
         if of is not None and change.request.subject != of:
             raise no_request()
         change.move("cancel", note=note)
     return change.request
 
 
-@on_record("move-request")
-async def reopen_request(house: House, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
+@audited("move-request")
+async def reopen_request(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
     """Reopen a closed request: it begins anew, unverified, with its history and the deadline of its receipt.
 
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
         closed_at = change.request.closed_at or change.now
         spans = change.request.suspensions
         if spans and spans[-1].until is None:
@@ -198,9 +195,9 @@ async def reopen_request(house: House, caller: Caller, request: UUID, *, note: s
     return change.request
 
 
-@on_record("move-request")
+@audited("move-request")
 async def complete_request(
-    house: House, caller: Caller, request: UUID, *, outcome: Outcome, note: str | None = None
+    services: Services, caller: Caller, request: UUID, *, outcome: Outcome, note: str | None = None
 ) -> Request:
     """Complete a review of an automated decision: a person has looked (Art. 22(3)). Others are completed by their jobs.
 
@@ -208,22 +205,22 @@ async def complete_request(
         Conflict: the request is of another kind, or four eyes have not approved it yet.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(house, caller, note)
-    async with changing_request(house, caller, request) as change:
+    await _may_decide(services, caller, note)
+    async with changing_request(services, caller, request) as change:
         if change.request.kind != "review":
             raise Conflict(
                 "a request of this kind is completed by its job",
                 code="completed-by-job",
                 hint="approve it, or reject it",
             )
-        policy_set = house.policies.active(caller.tenant).policy_set
+        policy_set = services.policies.active(caller.tenant).policy_set
         if change.request.state == "in_review" and approval_of(policy_set, change.request) != Approve.FOUR_EYES:
             _require_verified(change)
             _approve(change, None)
         if change.request.state == "approved":
             change.move("start")
         change.move("complete", code=outcome, note=note, outcome=outcome)
-    await _tell(house, "tell-completed", change.request, caller)
+    await _tell(services, "tell-completed", change.request, caller)
     return change.request
 
 
@@ -258,9 +255,9 @@ def _require_verified(change: RequestChange) -> None:
         raise WrongState("nobody has shown to be the person", hint="verify the request first")
 
 
-def _check_ground(house: House, change: RequestChange, ground: str) -> None:
+def _check_ground(services: Services, change: RequestChange, ground: str) -> None:
     request = change.request
-    policy_set = house.policies.active(change.caller.tenant).policy_set
+    policy_set = services.policies.active(change.caller.tenant).policy_set
     final = request.kind == "objection" and is_final(policy_set, request.scope)
     known = grounds_for(request.kind, request.regime, final=final)
     if ground not in known:
@@ -268,16 +265,16 @@ def _check_ground(house: House, change: RequestChange, ground: str) -> None:
         raise InvalidInput("such a request cannot be refused on this ground", faults=[fault], code="unknown-ground")
 
 
-def _is_prompt(house: House, change: RequestChange) -> bool:
+def _is_prompt(services: Services, change: RequestChange) -> bool:
     """Tell whether a question about identity comes early enough to stop the clock; CCPA's never stops."""
     request = change.request
-    days = house.policies.active(change.caller.tenant).policy_set.requests.question_days
+    days = services.policies.active(change.caller.tenant).policy_set.requests.question_days
     waited = local_date(change.now, request.jurisdiction) - local_date(request.received_at, request.jurisdiction)
     return request.regime == "gdpr" and waited.days <= days
 
 
-async def _may_decide(house: House, caller: Caller, note: str | None) -> None:
-    await require_right(house, caller, "vault:requests", "decide", audited_as="move-request")
+async def _may_decide(services: Services, caller: Caller, note: str | None) -> None:
+    await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
     _check_note(note)
 
 
@@ -287,9 +284,9 @@ def _check_note(note: str | None) -> None:
         raise InvalidInput("the note does not have its form", faults=[fault], code="invalid-note")
 
 
-async def _tell(house: House, letter: str, request: Request, caller: Caller) -> None:
+async def _tell(services: Services, letter: str, request: Request, caller: Caller) -> None:
     """Have the person told, each time it happens: the revision makes it another job."""
-    await house.jobs.start(letter, caller.tenant, request.id, run=request.revision)
+    await services.jobs.start(letter, caller.tenant, request.id, run=request.revision)
 
 
 class Remedies(NamedTuple):

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from vault import logs
 from vault.access.authorization import SUBJECT_NOT_FOUND
-from vault.access.callers import by_itself
+from vault.access.callers import system_caller
 from vault.consent.event import NO
 from vault.consent.legal_ground import may_object
 from vault.consent.record import is_asked_again
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action
     from vault.catalogue.model import Scope
     from vault.consent.event import Event
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
     from vault.policy.policy_set import PolicySet
@@ -48,16 +48,16 @@ if TYPE_CHECKING:
 RUNNING: Final = "in_progress"
 
 
-async def start_request(house: House, tenant: TenantId, request: UUID) -> None:
+async def start_request(services: Services, tenant: TenantId, request: UUID) -> None:
     """Begin what was approved; nothing to do for a request that was cancelled meanwhile, or is under way already."""
-    async with changing_request(house, by_itself(tenant), request) as change:
+    async with changing_request(services, system_caller(tenant), request) as change:
         if change.request.state == "approved":
             change.move("start")
 
 
-async def complete_request(house: House, tenant: TenantId, request: UUID) -> None:
+async def complete_request(services: Services, tenant: TenantId, request: UUID) -> None:
     """End what was carried out."""
-    async with changing_request(house, by_itself(tenant), request) as change:
+    async with changing_request(services, system_caller(tenant), request) as change:
         if change.request.state == RUNNING:
             change.move("complete", outcome=change.request.outcome or "done")
 
@@ -70,29 +70,29 @@ def guarded(step: Step) -> Step:
     approved again, another run begins.
     """
 
-    async def run(house: Any, tenant: TenantId, request: UUID) -> float | None:
-        if not await _is_running(house, tenant, request):
+    async def run(services: Any, tenant: TenantId, request: UUID) -> float | None:
+        if not await _is_running(services, tenant, request):
             return None
         try:
-            return await step(house, tenant, request)
+            return await step(services, tenant, request)
         except Unavailable:
             raise
         except VaultError as error:
-            await hand_back(house, tenant, request, code=error.code)
+            await hand_back(services, tenant, request, code=error.code)
             return None
 
     return run
 
 
-async def hand_back(house: House, tenant: TenantId, request: UUID, *, code: str) -> None:
+async def hand_back(services: Services, tenant: TenantId, request: UUID, *, code: str) -> None:
     """Give a request that cannot go on by itself back to people, who approve it again or reject it."""
-    async with changing_request(house, by_itself(tenant), request) as change:
+    async with changing_request(services, system_caller(tenant), request) as change:
         if change.request.state == RUNNING:
             change.move("hand-back", code=code, approvals=(), run=change.request.run + 1)
 
 
-async def _is_running(house: House, tenant: TenantId, request: UUID) -> bool:
-    async with house.data.reading() as connection:
+async def _is_running(services: Services, tenant: TenantId, request: UUID) -> bool:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, tenant, request)
     return kept is not None and kept.request.state == RUNNING
 
@@ -102,36 +102,36 @@ log = logs.get_logger()
 PAGE: Final = 200
 
 
-async def expire_requests(house: House) -> int:
+async def expire_requests(services: Services) -> int:
     """Expire what has waited unverified for longer than requests.toml says, in all tenants; returns how many.
 
     The days count from the last thing that happened: a request that was reopened, or whose requester was asked who they
     are, has all of them before it.
     """
     expired = 0
-    for tenant in await house.keyring.tenants():
-        expired += await expire_of(house, tenant)
+    for tenant in await services.keyring.tenants():
+        expired += await expire_of(services, tenant)
     return expired
 
 
-async def expire_of(house: House, tenant: TenantId) -> int:
+async def expire_of(services: Services, tenant: TenantId) -> int:
     """Expire one tenant's requests; returns how many."""
-    days = house.policies.active(tenant).policy_set.requests.unverified_days
-    before = house.clock.now() - timedelta(days=days)
+    days = services.policies.active(tenant).policy_set.requests.unverified_days
+    before = services.clock.now() - timedelta(days=days)
     expired = 0
     while True:
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             waiting = await waiting_since(connection, tenant, before, limit=PAGE)
-        now = sum([await _expire(house, tenant, request, before) for request in waiting])
+        now = sum([await _expire(services, tenant, request, before) for request in waiting])
         expired += now
         if len(waiting) < PAGE or not now:
             return expired
 
 
-async def _expire(house: House, tenant: TenantId, request: UUID, before: datetime) -> bool:
+async def _expire(services: Services, tenant: TenantId, request: UUID, before: datetime) -> bool:
     """Expire one; that one person's keys do not open, or are being changed, keeps no other request waiting."""
     try:
-        async with changing_request(house, by_itself(tenant), request) as change:
+        async with changing_request(services, system_caller(tenant), request) as change:
             # Somebody may have verified it, or asked, since the list was made.
             due = change.request.state in {"received", "verifying"} and change.history[-1].at < before
             if due:
@@ -225,9 +225,9 @@ async def ledger_of(change: RequestChange) -> Change:
     if change.request.subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     subject = SubjectId(change.request.subject)
-    ledger = await Change.lock(change.house, change.caller, change.connection, subject)
+    ledger = await Change.lock(change.services, change.caller, change.connection, subject)
     if ledger is None:
-        raise await missing(change.house, change.caller, change.connection, subject)
+        raise await missing(change.services, change.caller, change.connection, subject)
     return ledger
 
 
@@ -235,7 +235,7 @@ async def write_down(change: RequestChange, ledger: Change, action: Action) -> N
     """Note on the request what was done in the ledger, and on the audit log."""
     mark_done(change, [each.id for each in ledger.events])
     if ledger.events:
-        await change.house.ledger.append_in(change.connection, ledger.entries(action))
+        await change.services.audit_log.append_in(change.connection, ledger.entries(action))
 
 
 def mark_done(change: RequestChange, results: list[UUID]) -> None:
@@ -245,7 +245,7 @@ def mark_done(change: RequestChange, results: list[UUID]) -> None:
 
 
 async def _object(change: RequestChange, ledger: Change) -> None:
-    policy_set = change.house.policies.active(change.caller.tenant).policy_set
+    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     reason = change.opened_details().get("reason")
     pending = await _pending(change, ledger)
     for name in may_object_to(policy_set, change.request.scope):
@@ -268,7 +268,7 @@ async def _object(change: RequestChange, ledger: Change) -> None:
 
 
 async def _withdraw(change: RequestChange, ledger: Change) -> None:
-    policy_set = change.house.policies.active(change.caller.tenant).policy_set
+    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     wanted = change.request.scope.purposes
     for name in wanted or sorted(ledger.standing.purposes):
         purpose = policy_set.purposes.get(name)
@@ -290,7 +290,7 @@ async def _withdraw(change: RequestChange, ledger: Change) -> None:
 async def _pending(change: RequestChange, ledger: Change) -> dict[str, Event]:
     """Map the purposes of which this request's objection is undecided to it."""
     tenant, subject = change.caller.tenant, ledger.subject
-    events = (await change.house.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
+    events = (await change.services.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
     mine = {str(each.purpose): each for each in events if each.id in change.request.results and not each.final}
     return {
         name: each
@@ -307,12 +307,12 @@ def _sealed(change: RequestChange, ledger: Change, event: UUID, words: str | Non
 
 async def _tell(change: RequestChange, ledger: Change, kind: NoticeKind) -> None:
     """Tell the apps that were shown what a purpose needs, for they may go on using it."""
-    purposes = change.house.policies.active(change.caller.tenant).policy_set.purposes
+    purposes = change.services.policies.active(change.caller.tenant).policy_set.purposes
     named = [purposes[each.purpose] for each in ledger.events if each.purpose is not None and each.purpose in purposes]
     fields = {view.rpartition(".")[0] for purpose in named for view in purpose.views}
     if fields:
         await tell_recipients(
-            change.house,
+            change.services,
             change.connection,
             change.caller.tenant,
             ledger.subject,

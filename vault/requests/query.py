@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.requests.deadlines import default_jurisdiction, local_date
 from vault.requests.model import OPEN
 from vault.requests.store import events_of, find_request, list_requests
-from vault.requests.transaction import DETAILS, no_request, request_place, require_own_or
+from vault.requests.transaction import DETAILS, no_request, request_aad, require_own_or
 from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import date
     from uuid import UUID
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.requests.model import Event, Request
     from vault.requests.store import Kept
@@ -69,9 +69,9 @@ class Shown(NamedTuple):
     audit: UUID
 
 
-@on_record("read-requests")
+@audited("read-requests")
 async def list_of_requests(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     subject: SubjectId | None = None,
@@ -84,8 +84,6 @@ async def list_of_requests(
     """List requests by due date.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         subject: only this person's.
         states: only these; none: all.
         kinds: only these; none: all.
@@ -98,15 +96,15 @@ async def list_of_requests(
         Denied: no role of the caller's may see requests.
         InvalidInput: the limit is out of range.
     """
-    await require_right(house, caller, "vault:requests", "read", audited_as="read-requests")
+    await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     if not 1 <= limit <= MOST:
         fault = Fault("/limit", "out-of-range", f"1 to {MOST}")
         raise InvalidInput(f"a page has 1 to {MOST} requests", faults=[fault], code="invalid-page")
-    policy_set = house.policies.active(caller.tenant).policy_set
-    today = local_date(house.clock.now(), default_jurisdiction(policy_set))
+    policy_set = services.policies.active(caller.tenant).policy_set
+    today = local_date(services.clock.now(), default_jurisdiction(policy_set))
     # What is closed is never urgent: of states that are all closed, nothing is.
     wanted = (set(states or OPEN) & OPEN or {NO_STATE}) if urgency else set(states)
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         found = await list_requests(
             connection,
             caller.tenant,
@@ -120,20 +118,18 @@ async def list_of_requests(
         page = found[:limit]
         pseudonym = await pseudonym_of(connection, caller.tenant, subject)
     page = found[:limit]
-    listed = [Listed(each, days_left(house, each)) for each in page]
+    listed = [Listed(each, days_left(services, each)) for each in page]
     shown = [each for each in listed if urgency is None or each.days_left is not None]
-    audit = await _note(house, caller, pseudonym)
+    audit = await _note(services, caller, pseudonym)
     last = page[-1] if len(found) > limit else None
     return RequestPage(shown, None if last is None else (last.due.on.isoformat(), last.id), audit)
 
 
-@on_record("read-requests")
-async def show_request(house: House, caller: Caller, request: UUID, *, of: SubjectId | None = None) -> Shown:
+@audited("read-requests")
+async def show_request(services: Services, caller: Caller, request: UUID, *, of: SubjectId | None = None) -> Shown:
     """Show one request with its history.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         request: which.
         of: the person in whose session this happens; they see their own request, and staff's notes are none of it.
 
@@ -141,23 +137,23 @@ async def show_request(house: House, caller: Caller, request: UUID, *, of: Subje
         Denied: no role of the caller's may see requests, and it did not bring this one in.
         NotFound: there is no such request, or none of this person's.
     """
-    whole = of is None and await require_own_or(house, caller, request, "read", audited_as="read-requests")
-    async with house.data.reading() as connection:
+    whole = of is None and await require_own_or(services, caller, request, "read", audit_action="read-requests")
+    async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
         if kept is None or (of is not None and kept.request.subject != of):
             raise no_request()
         events = await events_of(connection, caller.tenant, request) if whole else None
         pseudonym = await pseudonym_of(connection, caller.tenant, kept.request.subject)
-    details, history = await _opened(house, caller, kept, events)
-    audit = await _note(house, caller, pseudonym, target=request)
-    return Shown(kept.request, days_left(house, kept.request), details, history, audit)
+    details, history = await _opened(services, caller, kept, events)
+    audit = await _note(services, caller, pseudonym, target=request)
+    return Shown(kept.request, days_left(services, kept.request), details, history, audit)
 
 
-def days_left(house: House, request: Request) -> int | None:
+def days_left(services: Services, request: Request) -> int | None:
     """Say how many days are left, less than none of an overdue request; none of one that is closed or suspended."""
     if request.state not in OPEN or is_suspended(request):
         return None
-    return (request.due.on - local_date(house.clock.now(), request.jurisdiction)).days
+    return (request.due.on - local_date(services.clock.now(), request.jurisdiction)).days
 
 
 def is_suspended(request: Request) -> bool:
@@ -172,7 +168,7 @@ def _before(urgency: Urgency | None, today: date) -> date | None:
 
 
 async def _opened(
-    house: House, caller: Caller, kept: Kept, events: list[Event] | None
+    services: Services, caller: Caller, kept: Kept, events: list[Event] | None
 ) -> tuple[dict[str, Any] | None, list[Told] | None]:
     if events is None:
         return None, None
@@ -180,7 +176,7 @@ async def _opened(
     keys: SubjectKeys | None = None
     if request.subject is not None:
         subject = SubjectId(request.subject)
-        keys = (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+        keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     history = [Told(each, _open(keys, caller, request, f"note:{each.number}", each.note)) for each in events]
     return _open(keys, caller, request, DETAILS, kept.details), history
 
@@ -190,20 +186,20 @@ def _open(keys: SubjectKeys | None, caller: Caller, request: Request, field: str
     if keys is None or sealed is None or request.subject is None:
         return None
     try:
-        return msgspec.json.decode(keys.open(field, sealed, request_place(caller.tenant, request.subject, request.id)))
+        return msgspec.json.decode(keys.open(field, sealed, request_aad(caller.tenant, request.subject, request.id)))
     except CannotOpen:
         return None
 
 
-async def _note(house: House, caller: Caller, pseudonym: UUID | None, target: UUID | None = None) -> UUID:
-    made = entry(
-        house,
+async def _note(services: Services, caller: Caller, pseudonym: UUID | None, target: UUID | None = None) -> UUID:
+    made = audit_entry(
+        services,
         caller,
         action="read-requests",
         decision="allowed",
         subjects=() if pseudonym is None else (pseudonym,),
         target=target,
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return made.id

@@ -138,7 +138,6 @@ async def list_requests(
 
     Args:
         connection: to the main database.
-        tenant: whose.
         subject: only this person's.
         states: only these; empty: all.
         kinds: only these; empty: all.

@@ -23,9 +23,9 @@ from uuid import UUID
 
 import msgspec
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, require_right
+from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
 from vault.access.callers import THE_PERSON
-from vault.access.recording import on_record
+from vault.access.recording import audited
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.model import Catalogue
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Kind, Regime, Verification
 
@@ -99,16 +99,16 @@ class Submitted(NamedTuple):
     duplicate_of: UUID | None = None
 
 
-@on_record("submit-request")
+@audited("submit-request")
 async def submit_request(
-    house: House,
+    services: Services,
     caller: Caller,
     asked: Asked,
     *,
     subject: SubjectId | None = None,
     identity: Mapping[str, Any] | None = None,
     verification: Verification | None = None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Submitted:
     """Take a request in.
 
@@ -116,14 +116,13 @@ async def submit_request(
     same. Two requests for the same thing are linked, and each is verified on its own.
 
     Args:
-        house: the rooms.
         caller: staff, an app, or the person in a session of their own.
         asked: what is asked for.
         subject: the person's id.
         identity: whom else the person claims to be, see :func:`vault.requests.verification.find_person`.
         verification: where the person is known already: from their session. A request that needs a fresher one stays
             ``received``.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         Denied: no role of the caller's may submit requests.
@@ -133,39 +132,41 @@ async def submit_request(
     """
     if caller.principal.id != THE_PERSON:
         verification = None  # whoever vouches does so after this, and on record
-        await require_right(house, caller, "vault:requests", "submit", audited_as="submit-request")
+        await require_permission(services, caller, "vault:requests", "submit", audit_action="submit-request")
     elif verification is None or subject is None:
         raise Denied("a person submits requests in a session of their own", code="not-granted")
-    policy_set = house.policies.active(caller.tenant).policy_set
-    _check(policy_set, asked, house.clock.now())
+    policy_set = services.policies.active(caller.tenant).policy_set
+    _check(policy_set, asked, services.clock.now())
     asked = asked._replace(scope=_canonical(policy_set.catalogue, asked.scope))
-    who = await _who(house, caller, subject, identity)
+    who = await _who(services, caller, subject, identity)
     # Whoever is not there is looked for all the same, under an id that is nobody's.
     whom = who.subject or SubjectId(new_id())
-    keys = await house.keyring.subject_keys(caller.tenant, [whom])
-    async with house.data.transaction() as connection:
+    keys = await services.keyring.subject_keys(caller.tenant, [whom])
+    async with services.data.transaction() as connection:
         pseudonym = await _locked(connection, caller, whom)
         if pseudonym is None and subject is not None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        sealing = None if pseudonym is None else (await current_keys(house, connection, caller.tenant, keys)).get(whom)
+        sealing = (
+            None if pseudonym is None else (await current_keys(services, connection, caller.tenant, keys)).get(whom)
+        )
         known = None if pseudonym is None else whom
-        made = _request(policy_set, caller, asked, known, house.clock.now())
+        made = _request(policy_set, caller, asked, known, services.clock.now())
         request = await _linked(connection, caller, made, whom)
         if asked.follows is not None and request.follows is None and identity is None:
             raise no_request()
-        change = RequestChange(house, caller, connection, request, None, [], pseudonym, sealing)
+        change = RequestChange(services, caller, connection, request, None, [], pseudonym, sealing)
         change.receive(code="several-people" if who.several else None)
         if asked.details:
             change.set_details(dict(asked.details))
         if verification is not None and suffices(asked.kind, verification):
-            await verify(house, change, verification)
+            await verify(services, change, verification)
         submitted = _answer(change.request, tell_duplicate=identity is None)
         await add_request(connection, caller.tenant, change.request, change.details, change.events[0])
         await add_events(connection, caller.tenant, request.id, change.events[1:])
-        await house.ledger.append_in(connection, change.entries("submit-request"))
-        if keep is not None:
-            await keep(connection, submitted)
-    await _after(house, caller, change.request)
+        await services.audit_log.append_in(connection, change.entries("submit-request"))
+        if on_commit is not None:
+            await on_commit(connection, submitted)
+    await _after(services, caller, change.request)
     return submitted
 
 
@@ -178,22 +179,24 @@ async def _locked(connection: AsyncConnection, caller: Caller, whom: SubjectId) 
     return None if row is None or row.state in GONE else row.pseudonym
 
 
-async def _after(house: House, caller: Caller, request: Request) -> None:
+async def _after(services: Services, caller: Caller, request: Request) -> None:
     """Begin what is approved, and let the person know that a request came in: if it was not theirs, they say so."""
-    await start_approved(house, caller.tenant, request)
+    await start_approved(services, caller.tenant, request)
     if request.duplicate_of is None:
-        await house.jobs.start("tell-received", caller.tenant, request.id, run=request.run)
+        await services.jobs.start("tell-received", caller.tenant, request.id, run=request.run)
 
 
-async def _who(house: House, caller: Caller, subject: SubjectId | None, identity: Mapping[str, Any] | None) -> Who:
+async def _who(
+    services: Services, caller: Caller, subject: SubjectId | None, identity: Mapping[str, Any] | None
+) -> Who:
     if (subject is None) == (identity is None):
         fault = Fault("/subject", "invalid-identity", "name the person by `subject`, or else by `identity`")
         raise InvalidInput("say whose request it is", faults=[fault], code="invalid-identity")
     if identity is not None:
-        await house.limits.take(caller.principal, "search", 1)
-        return await find_person(house, caller.tenant, identity)
+        await services.limits.take(caller.principal, "search", 1)
+        return await find_person(services, caller.tenant, identity)
     assert subject is not None  # noqa: S101 - one of the two is there
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     if found is None or found.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     return Who(subject)

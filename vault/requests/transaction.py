@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vault.access.authorization import entry, require_right
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import THE_PERSON
-from vault.access.recording import note_failure
-from vault.crypto.seal import place
+from vault.access.recording import record_failure
+from vault.crypto.seal import record_aad
 from vault.errors import NotFound, Unavailable, VaultError
 from vault.ids import SubjectId
 from vault.lifecycle.key_fence import current_keys
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action, Entry
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.requests.model import Move, Request, State
 
 
-__all__ = ["DETAILS", "RequestChange", "changing_request", "no_request", "pseudonym_of", "request_place"]
+__all__ = ["DETAILS", "RequestChange", "changing_request", "no_request", "pseudonym_of", "request_aad"]
 
 COLLECTION = "request"
 DETAILS = "details"
@@ -46,9 +46,9 @@ def no_request() -> NotFound:
     return NotFound("there is no such request", code="request-not-found", hint="check its id")
 
 
-def request_place(tenant: TenantId, subject: UUID, request: UUID) -> bytes:
+def request_aad(tenant: TenantId, subject: UUID, request: UUID) -> bytes:
     """Say where what was written about a request belongs, for sealing: fields ``details`` and ``note:<number>``."""
-    return place(tenant, subject, COLLECTION, request)
+    return record_aad(tenant, subject, COLLECTION, request)
 
 
 class RequestChange:
@@ -56,7 +56,7 @@ class RequestChange:
 
     def __init__(
         self,
-        house: House,
+        services: Services,
         caller: Caller,
         connection: AsyncConnection,
         request: Request,
@@ -65,7 +65,7 @@ class RequestChange:
         pseudonym: UUID | None,
         keys: SubjectKeys | None,
     ) -> None:
-        self.house = house
+        self.services = services
         self.caller = caller
         self.connection = connection
         self.request = request
@@ -73,7 +73,7 @@ class RequestChange:
         self.history = history
         self.pseudonym = pseudonym
         self.keys = keys
-        self.now: datetime = house.clock.now()
+        self.now: datetime = services.clock.now()
         self.events: list[Event] = []
         self._movers: list[Caller] = []
 
@@ -125,14 +125,14 @@ class RequestChange:
         """Seal what was written, as JSON; none where nothing was, or the person has no keys."""
         if words is None or self.keys is None or self.request.subject is None:
             return None
-        where = request_place(self.caller.tenant, self.request.subject, self.request.id)
+        where = request_aad(self.caller.tenant, self.request.subject, self.request.id)
         return self.keys.seal(field, msgspec.json.encode(words), where)
 
     def open(self, field: str, sealed: bytes | None) -> Any:
         """Open what was written; none where nothing was, or the person's keys are gone."""
         if sealed is None or self.keys is None or self.request.subject is None:
             return None
-        where = request_place(self.caller.tenant, self.request.subject, self.request.id)
+        where = request_aad(self.caller.tenant, self.request.subject, self.request.id)
         return msgspec.json.decode(self.keys.open(field, sealed, where))
 
     def opened_details(self) -> dict[str, Any]:
@@ -146,15 +146,15 @@ class RequestChange:
     def entries(self, action: Action) -> list[Entry]:
         """Make one audit entry for each move."""
         return [
-            entry(
-                self.house,
+            audit_entry(
+                self.services,
                 mover,
                 action=action,
                 decision="allowed",
                 code=each.move,
                 subjects=() if self.pseudonym is None else (self.pseudonym,),
                 target=self.request.id,
-                policy=self.house.policies.active(self.caller.tenant).version,
+                policy=self.services.policies.active(self.caller.tenant).version,
             )
             for mover, each in zip(self._movers, self.events, strict=True)
         ]
@@ -162,7 +162,7 @@ class RequestChange:
 
 @asynccontextmanager
 async def changing_request(
-    house: House, caller: Caller, request: UUID, *, action: Action = "move-request"
+    services: Services, caller: Caller, request: UUID, *, action: Action = "move-request"
 ) -> AsyncIterator[RequestChange]:
     """Open the transaction on a request; the audit entries are part of it, and a failure is on the log too.
 
@@ -174,11 +174,11 @@ async def changing_request(
         WrongState: by :meth:`RequestChange.move`.
         Unavailable: the person was merged with another at this moment.
     """
-    subject = await _subject_of(house, caller, request)
-    keys = None if subject is None else (await house.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    subject = await _subject_of(services, caller, request)
+    keys = None if subject is None else (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     pseudonym: UUID | None = None
     try:
-        async with house.data.transaction() as connection:
+        async with services.data.transaction() as connection:
             kept = await locked_request(connection, caller.tenant, request)
             if kept is None:
                 raise no_request()
@@ -188,22 +188,22 @@ async def changing_request(
             if subject is not None and pseudonym is None and await is_erased(connection, caller.tenant, subject):
                 keys = None
             if keys is not None and subject is not None:
-                keys = (await current_keys(house, connection, caller.tenant, {subject: keys}))[subject]
+                keys = (await current_keys(services, connection, caller.tenant, {subject: keys}))[subject]
             history = await events_of(connection, caller.tenant, request)
-            change = RequestChange(house, caller, connection, kept.request, kept.details, history, pseudonym, keys)
+            change = RequestChange(services, caller, connection, kept.request, kept.details, history, pseudonym, keys)
             yield change
             if change.events or change.details != kept.details or change.request != kept.request:
                 await save_request(connection, caller.tenant, change.request, change.details, change.events)
-            await house.ledger.append_in(connection, change.entries(action))
+            await services.audit_log.append_in(connection, change.entries(action))
     except VaultError as error:
-        await note_failure(
-            house, caller, action, error, target=request, subjects=() if pseudonym is None else (pseudonym,)
+        await record_failure(
+            services, caller, action, error, target=request, subjects=() if pseudonym is None else (pseudonym,)
         )
         raise
 
 
-async def _subject_of(house: House, caller: Caller, request: UUID) -> SubjectId | None:
-    async with house.data.reading() as connection:
+async def _subject_of(services: Services, caller: Caller, request: UUID) -> SubjectId | None:
+    async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
     return None if kept is None or kept.request.subject is None else SubjectId(kept.request.subject)
 
@@ -211,7 +211,7 @@ async def _subject_of(house: House, caller: Caller, request: UUID) -> SubjectId 
 RESOURCE = "vault:requests"
 
 
-async def require_own_or(house: House, caller: Caller, request: UUID, verb: str, *, audited_as: Action) -> bool:
+async def require_own_or(services: Services, caller: Caller, request: UUID, verb: str, *, audit_action: Action) -> bool:
     """Go on where a role of the caller's has a right on requests, or where the caller brought this one in.
 
     Returns:
@@ -220,14 +220,14 @@ async def require_own_or(house: House, caller: Caller, request: UUID, verb: str,
     Raises:
         Denied: neither; that is on the audit log before it is raised.
     """
-    decisions = house.policies.active(caller.tenant).decisions
+    decisions = services.policies.active(caller.tenant).decisions
     roles = caller.principal.roles
     if not decisions.may(roles, RESOURCE, verb).granted and decisions.may(roles, RESOURCE, "submit").granted:
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             kept = await find_request(connection, caller.tenant, request)
         if kept is not None and _is_own(caller, kept.request):
             return False
-    await require_right(house, caller, RESOURCE, verb, audited_as=audited_as)
+    await require_permission(services, caller, RESOURCE, verb, audit_action=audit_action)
     return True
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from vault.access.callers import by_itself
+from vault.access.callers import system_caller
 from vault.catalogue.requests import DIRECT_MARKETING, Approve
 from vault.catalogue.types import ValueProblem, decode, index_text
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import opened
 from vault.requests.deadlines import with_clock
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
@@ -68,13 +68,14 @@ def approval_of(policy_set: PolicySet, request: Request) -> Approve:
     return rules.approval(request.kind)
 
 
-async def verify(house: House, change: RequestChange, verification: Verification, *, note: str | None = None) -> None:
+async def verify(
+    services: Services, change: RequestChange, verification: Verification, *, note: str | None = None
+) -> None:
     """Make a request verified, and approve it where the rules say that this happens by itself.
 
     Call it inside of the transaction on the request; after that transaction, call :func:`start_approved`.
 
     Args:
-        house: the rooms.
         change: the open transaction on the request.
         verification: how somebody has shown to be the person.
         note: staff's evidence; sealed.
@@ -90,17 +91,17 @@ async def verify(house: House, change: RequestChange, verification: Verification
             hint="ask for a one-time code, or sign in anew and send the request at once",
         )
     before = request.state
-    policy_set = house.policies.active(change.caller.tenant).policy_set
+    policy_set = services.policies.active(change.caller.tenant).policy_set
     change.move("verify", code=verification.how, note=note, verification=verification)
     _end_suspension(change)
     await stop_at_once(change)
     if before != "in_review" and approval_of(policy_set, change.request) == Approve.AUTOMATIC:
         approvals = (*change.request.approvals, Approval(change.now))
-        change.move("approve", code="by-rule", by=by_itself(change.caller.tenant), approvals=approvals)
+        change.move("approve", code="by-rule", by=system_caller(change.caller.tenant), approvals=approvals)
 
 
 async def verify_request(
-    house: House, caller: Caller, request: UUID, verification: Verification, *, note: str | None = None
+    services: Services, caller: Caller, request: UUID, verification: Verification, *, note: str | None = None
 ) -> Request:
     """Make a request verified in a transaction of its own, and start its job where it is approved by that.
 
@@ -108,19 +109,19 @@ async def verify_request(
         NotFound: there is no such request.
         NotFreshEnough, WrongState: as with :func:`verify`.
     """
-    async with changing_request(house, caller, request, action="verify-identity") as change:
-        await verify(house, change, verification, note=note)
-    await start_approved(house, caller.tenant, change.request)
+    async with changing_request(services, caller, request, action="verify-identity") as change:
+        await verify(services, change, verification, note=note)
+    await start_approved(services, caller.tenant, change.request)
     return change.request
 
 
-async def start_approved(house: House, tenant: TenantId, request: Request) -> None:
+async def start_approved(services: Services, tenant: TenantId, request: Request) -> None:
     """Start the job of a request that is approved; nothing for others. Call it after the commit.
 
     A crash between the two loses nothing: jobs that are missing are found and started.
     """
     if request.state == "approved":
-        await house.jobs.start(request.kind, tenant, request.id, run=request.run)
+        await services.jobs.start(request.kind, tenant, request.id, run=request.run)
 
 
 def _end_suspension(change: RequestChange) -> None:
@@ -145,13 +146,12 @@ class Who(NamedTuple):
     several: bool = False
 
 
-async def find_person(house: House, tenant: TenantId, identity: Mapping[str, Any]) -> Who:
+async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, Any]) -> Who:
     """Find the person by an e-mail address that they gave before, or by other systems' ids.
 
     It is for the caller to make nothing of the answer that whoever claims could see.
 
     Args:
-        house: the rooms.
         tenant: whose customer.
         identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
 
@@ -159,63 +159,63 @@ async def find_person(house: House, tenant: TenantId, identity: Mapping[str, Any
         InvalidInput: it is neither, or a value does not have its form; that is no secret.
     """
     if set(identity) == {EMAIL}:
-        found = await _by_email(house, tenant, identity[EMAIL])
+        found = await _by_email(services, tenant, identity[EMAIL])
     elif set(identity) == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
-        found = await _by_external(house, tenant, identity[EXTERNAL_ID])
+        found = await _by_external(services, tenant, identity[EXTERNAL_ID])
     else:
         raise _no_identity("say who: an e-mail address, or ids in other systems", at="/identity")
-    there = await house.subjects.find(Wanted(tenant, tuple(sorted(found)), profile=False)) if found else []
+    there = await services.subjects.find(Wanted(tenant, tuple(sorted(found)), profile=False)) if found else []
     people = [each.id for each in there if each is not None and each.state not in GONE]
     return Who(people[0]) if len(people) == 1 else Who(None, several=len(people) > 1)
 
 
-async def _by_external(house: House, tenant: TenantId, given: Mapping[str, Any]) -> set[SubjectId]:
+async def _by_external(services: Services, tenant: TenantId, given: Mapping[str, Any]) -> set[SubjectId]:
     """All ids have to lead to one and the same person."""
     ids = checked_external_ids(given)
-    keys = await house.keyring.index_keys(tenant)
+    keys = await services.keyring.index_keys(tenant)
     digests = [external_digest(keys, system, value) for system, value in ids.items()]
-    found = await house.subjects.by_external(tenant, digests)
-    over = await _without(house, tenant, set(found.values()), EXTERNAL_IDS)
+    found = await services.subjects.by_external(tenant, digests)
+    over = await _without(services, tenant, set(found.values()), EXTERNAL_IDS)
     found = {digest: subject for digest, subject in found.items() if subject not in over}
     people = set(found.values())
     return people if len(people) > 1 or len(found) == len(set(digests)) else set()
 
 
-async def _by_email(house: House, tenant: TenantId, given: Any) -> set[SubjectId]:
+async def _by_email(services: Services, tenant: TenantId, given: Any) -> set[SubjectId]:
     """Look in every field of the profile that holds an e-mail address and can be searched for a whole one."""
     people: set[SubjectId] = set()
-    for field, index in _email_fields(house.policies.active(tenant).policy_set.catalogue):
+    for field, index in _email_fields(services.policies.active(tenant).policy_set.catalogue):
         try:
             text = index_text(field.type, normalise(field, given))
         except ValueProblem:
             raise _no_identity("not an e-mail address", at="/identity/email") from None
-        people |= await _holders(house, tenant, field, index, text)
+        people |= await _holders(services, tenant, field, index, text)
     return people
 
 
-async def _holders(house: House, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
+async def _holders(services: Services, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
     """Name the people who really have this address: a digest gives candidates, which are checked after unsealing."""
-    digest = sought(await house.keyring.index_keys(tenant), field, index, text)
-    at: list[tuple[SubjectId, RecordId]] = await house.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
+    digest = sought(await services.keyring.index_keys(tenant), field, index, text)
+    at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
     if not at:
         return set()
-    keys = await house.keyring.subject_keys(tenant, [subject for subject, _record in at])
-    rows = await house.subjects.rows(tenant, at)
-    now = to_microseconds(house.clock.now())
+    keys = await services.keyring.subject_keys(tenant, [subject for subject, _record in at])
+    rows = await services.subjects.rows(tenant, at)
+    now = to_microseconds(services.clock.now())
     found = set()
     for subject, record in at:
         row = rows.get((subject, record))
         if subject in keys and row is not None:
             has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
-            if await opened(house, tenant, subject, keys[subject], has):
+            if await opened(services, tenant, subject, keys[subject], has):
                 found.add(subject)
-    return found - await _without(house, tenant, found, field.name)
+    return found - await _without(services, tenant, found, field.name)
 
 
-async def _without(house: House, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
+async def _without(services: Services, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
     """Name those whose value of the profile is over: nobody is found by it, though no sweep may have come by."""
-    there = await house.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
-    over = await over_values(house, tenant, there)
+    there = await services.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
+    over = await over_values(services, tenant, there)
     return {subject for subject, names in over.items() if name in names}
 
 
@@ -223,7 +223,7 @@ def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, fiel
     stored = unpack(row.body).get(field.name)
     if stored is None or (stored.expires_at is not None and stored.expires_at <= now):
         return False
-    value = decode(keys.open(field.name, stored.sealed, place(tenant, subject, row.collection, row.id)))
+    value = decode(keys.open(field.name, stored.sealed, record_aad(tenant, subject, row.collection, row.id)))
     return index_text(field.type, value) == text
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.catalogue.retention import Limit, Period, Relationship
-    from vault.consent.state import PurposeStanding, Standing
+    from vault.consent.state import ConsentState, PurposeStanding
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.schedule import Term
@@ -344,7 +344,7 @@ def schedule_of(policy_set: PolicySet) -> Schedule:
 
 
 def ends_of(
-    policy_set: PolicySet, standing: Standing, clocks: Clocks, now: datetime, *, retained: bool = False
+    policy_set: PolicySet, standing: ConsentState, clocks: Clocks, now: datetime, *, retained: bool = False
 ) -> Ends:
     """Return what tells until when each value of a person is kept.
 
@@ -359,7 +359,7 @@ def ends_of(
     return Ends(schedule_of(policy_set), person)
 
 
-def applies(policy_set: PolicySet, standing: Standing, now: datetime) -> dict[str, int | None]:
+def applies(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dict[str, int | None]:
     """Tell which purposes apply to a person, or did, and until which day each does by itself (none: no end in sight).
 
     A purpose that rests on a consent which was never given is left out, and one that is still to come.

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.retention import Relationship
 from vault.consent.transaction import changing, missing
 from vault.errors import Fault, InvalidInput
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.catalogue.retention import Retention
     from vault.consent.transaction import Change
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.retention.clocks import Clocks
 
@@ -54,15 +54,15 @@ class Recorded(NamedTuple):
     created: bool
 
 
-@on_record("record-event")
+@audited("record-event")
 async def record_event(
-    house: House,
+    services: Services,
     caller: Caller,
     subject: SubjectId,
     event: Event,
     on: date | None = None,
     *,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Recorded:
     """Record that something of a person's began or ended; the next sweep looks at the person.
 
@@ -70,34 +70,33 @@ async def record_event(
     it is the end of the last one that is recorded.
 
     Args:
-        house: the rooms.
         caller: who records it.
         subject: of whom.
         event: what happened.
         on: the day, in UTC; today by default.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: the day lies in the future.
         Denied: no role of the caller's may record events.
         NotFound: there is no such person, or no longer.
     """
-    await require_right(house, caller, "vault:retention", "record", audited_as="record-event")
-    day = _past(on, house.clock.now())
-    async with changing(house, caller, "record-event", subject, silent=True) as change:
+    await require_permission(services, caller, "vault:retention", "record", audit_action="record-event")
+    day = _past(on, services.clock.now())
+    async with changing(services, caller, "record-event", subject, silent=True) as change:
         recorded = await _move(change, event, day)
-        made = entry(
-            house,
+        made = audit_entry(
+            services,
             caller,
             action="record-event",
             decision="allowed",
             code=event,
             subjects=(change.pseudonym,),
-            policy=house.policies.active(caller.tenant).version,
+            policy=services.policies.active(caller.tenant).version,
         )
-        await house.ledger.append_in(change.connection, [made])
-        if keep is not None:
-            await keep(change.connection, recorded)
+        await services.audit_log.append_in(change.connection, [made])
+        if on_commit is not None:
+            await on_commit(change.connection, recorded)
     return recorded
 
 
@@ -156,22 +155,22 @@ class Answer(NamedTuple):
     audit: UUID
 
 
-@on_record("read-retention")
-async def relationship_of(house: House, caller: Caller, subject: SubjectId) -> Answer:
+@audited("read-retention")
+async def relationship_of(services: Services, caller: Caller, subject: SubjectId) -> Answer:
     """Tell how a person stands to the company today; it opens no value.
 
     Raises:
         Denied: no role of the caller's may see retention.
         NotFound: there is no such person, or no longer.
     """
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    await house.limits.take(caller.principal, "read", 1)
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    await services.limits.take(caller.principal, "read", 1)
+    async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
-    active, there = house.policies.active(caller.tenant), row is not None and row.state not in GONE
-    made = entry(
-        house,
+    active, there = services.policies.active(caller.tenant), row is not None and row.state not in GONE
+    made = audit_entry(
+        services,
         caller,
         action="read-retention",
         decision="allowed" if there else "denied",
@@ -179,13 +178,13 @@ async def relationship_of(house: House, caller: Caller, subject: SubjectId) -> A
         subjects=() if row is None else (row.pseudonym,),
         policy=active.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     if row is None or not there:
-        async with house.data.reading() as connection:
-            error = await missing(house, caller, connection, subject)
+        async with services.data.reading() as connection:
+            error = await missing(services, caller, connection, subject)
         error.audit = str(made.id)
         raise error
-    stand = _stand(clocks, active.policy_set.schedule, house.clock.now().date(), row.created_at.date())
+    stand = _stand(clocks, active.policy_set.schedule, services.clock.now().date(), row.created_at.date())
     return Answer(subject, stand, made.id)
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import select
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.model import HOME, UnknownName
 from vault.consent.state import unpack as unpack_standing
 from vault.consent.transaction import missing
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Catalogue
-    from vault.consent.state import Held, Standing
-    from vault.context import Caller, House
+    from vault.consent.state import ConsentState, Held
+    from vault.context import Caller, Services
     from vault.errors import NotFound
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
@@ -44,13 +44,11 @@ MOST: Final = 200
 """Values that are told of at once, of the newest records."""
 
 
-@on_record("read-retention")
-async def why(house: House, caller: Caller, subject: SubjectId, field: str, record: UUID | None = None) -> Why:
+@audited("read-retention")
+async def why(services: Services, caller: Caller, subject: SubjectId, field: str, record: UUID | None = None) -> Why:
     """Tell until when values are kept and why.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         subject: whose values.
         field: its name, with or without ``profile.``.
         record: the one that is meant; none: all of them.
@@ -60,17 +58,17 @@ async def why(house: House, caller: Caller, subject: SubjectId, field: str, reco
         InvalidInput: there is no such field, in the policies or of this person.
         NotFound: there is no such person, or no longer.
     """
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    await house.limits.take(caller.principal, "read", 1)
-    active, now = house.policies.active(caller.tenant), house.clock.now()
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    await services.limits.take(caller.principal, "read", 1)
+    active, now = services.policies.active(caller.tenant), services.clock.now()
     whole, declared = _whole(active.policy_set.catalogue, field)
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
         clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
         reviews = await reviews_in(connection, caller.tenant, [subject])
         rows = await _rows(connection, caller.tenant, subject, whole.partition(".")[0], record)
     if row is None or row.state == "erased":
-        raise await _nobody(house, caller, subject, row, active.version)
+        raise await _nobody(services, caller, subject, row, active.version)
     standing = unpack_standing(row.standing)
     ends = ends_of(active.policy_set, standing, clocks, now, retained=row.state == "retained")
     teller = Teller(active.policy_set, ends, standing, applies(active.policy_set, standing, now), now.date())
@@ -80,8 +78,8 @@ async def why(house: House, caller: Caller, subject: SubjectId, field: str, reco
         values += teller.of(each, whole, known)
     if not values and not declared:
         raise UnknownName("the catalogue declares no such field", hint="GET /v1/catalogue lists them")
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="read-retention",
         decision="allowed",
@@ -90,7 +88,7 @@ async def why(house: House, caller: Caller, subject: SubjectId, field: str, reco
         target=record,
         policy=active.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     more = len(rows) > MOST
     return Why(subject, whole, now.date(), ends.relationship.value, tuple(values[:MOST]), more, made.id)
 
@@ -110,7 +108,7 @@ class Teller:
         self,
         policy_set: PolicySet,
         ends: Ends,
-        standing: Standing,
+        standing: ConsentState,
         applying: Mapping[str, int | None],
         today: date,
     ) -> None:
@@ -230,10 +228,10 @@ async def _rows(
     return list((await connection.execute(statement.order_by(table.c.id.desc()).limit(MOST + 1))).all())
 
 
-async def _nobody(house: House, caller: Caller, subject: SubjectId, row: Any, version: str) -> NotFound:
+async def _nobody(services: Services, caller: Caller, subject: SubjectId, row: Any, version: str) -> NotFound:
     """Write down that there is nobody, and return the error that says so."""
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="read-retention",
         decision="denied",
@@ -241,9 +239,9 @@ async def _nobody(house: House, caller: Caller, subject: SubjectId, row: Any, ve
         subjects=() if row is None else (row.pseudonym,),
         policy=version,
     )
-    await house.ledger.append(made)
-    async with house.data.reading() as connection:
-        error = await missing(house, caller, connection, subject)
+    await services.audit_log.append(made)
+    async with services.data.reading() as connection:
+        error = await missing(services, caller, connection, subject)
     error.audit = str(made.id)
     return error
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import FieldView, Purpose
-    from vault.consent.state import Standing
-    from vault.context import House
+    from vault.consent.state import ConsentState
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
@@ -87,7 +87,7 @@ class Gate:
 
     ends: Ends
     purpose: Purpose
-    standing: Standing
+    standing: ConsentState
     today: int
     kept: Mapping[tuple[str, UUID], Mapping[str, int]]
     dates: Mapping[UUID, Dates]
@@ -144,13 +144,16 @@ class RecordGate(NamedTuple):
 
 
 async def gates(
-    house: House, tenant: TenantId, purpose: Purpose, people: Sequence[Found], bodies: Iterable[Body], now: datetime
+    services: Services,
+    tenant: TenantId,
+    purpose: Purpose,
+    people: Sequence[Found],
+    bodies: Iterable[Body],
+    now: datetime,
 ) -> dict[SubjectId, Gate]:
     """Fetch, for all people at once, what decides over their values, and return what answers for each of them.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         purpose: for which is read; steps 2 to 7 have let it pass for these people.
         people: who are looked at.
         bodies: the records that are.
@@ -161,12 +164,12 @@ async def gates(
         Unavailable: the database does not answer.
     """
     subjects = list(dict.fromkeys(each.id for each in people))
-    policy_set = house.policies.active(tenant).policy_set
-    clocks = await house.clocks.of(tenant, subjects)
+    policy_set = services.policies.active(tenant).policy_set
+    clocks = await services.clocks.of(tenant, subjects)
     claims_itself = _claims_itself(policy_set, purpose)
-    dates = await _dates(house, tenant, bodies, every=not claims_itself)
+    dates = await _dates(services, tenant, bodies, every=not claims_itself)
     # A review lengthens no claim of a purpose: it matters only to those that have none of their own.
-    kept = {} if claims_itself else await fetch_kept_days(house.data, tenant, subjects)
+    kept = {} if claims_itself else await fetch_kept_days(services.data, tenant, subjects)
     by_person: dict[SubjectId, dict[tuple[str, UUID], Mapping[str, int]]] = {each: {} for each in subjects}
     for (subject, collection, record), days in kept.items():
         by_person[subject][collection, record] = days
@@ -190,7 +193,7 @@ def bodies_of(found: Found) -> Iterator[Body]:
 
 
 def _ends(
-    policy_set: PolicySet, purpose: Purpose, standing: Standing, clocks: Clocks, now: datetime, *, retained: bool
+    policy_set: PolicySet, purpose: Purpose, standing: ConsentState, clocks: Clocks, now: datetime, *, retained: bool
 ) -> Ends:
     if not _claims_itself(policy_set, purpose):
         return ends_of(policy_set, standing, clocks, now, retained=retained)
@@ -211,7 +214,7 @@ def _claims_itself(policy_set: PolicySet, purpose: Purpose) -> bool:
     return purpose.collects and has_rule and purpose.legal_basis != LegalBasis.LEGAL_OBLIGATION
 
 
-async def _dates(house: House, tenant: TenantId, bodies: Iterable[Body], *, every: bool) -> dict[UUID, Dates]:
+async def _dates(services: Services, tenant: TenantId, bodies: Iterable[Body], *, every: bool) -> dict[UUID, Dates]:
     """Find out when records happened and came in, of those whose bodies do not tell (those of before there were ends).
 
     When they came in matters only to what nothing claims: then it is found out of every record.
@@ -221,7 +224,7 @@ async def _dates(house: House, tenant: TenantId, bodies: Iterable[Body], *, ever
         return {}
     subjects = list(dict.fromkeys(each.subject for each in wanted.values()))
     collections = sorted({each.collection for each in wanted.values()})
-    moments = await house.subjects.moments(tenant, subjects, collections)
+    moments = await services.subjects.moments(tenant, subjects, collections)
     found: dict[UUID, Dates] = {}
     for (subject, record), row in moments.items():
         body = wanted.get((subject, record))
@@ -232,13 +235,11 @@ async def _dates(house: House, tenant: TenantId, bodies: Iterable[Body], *, ever
 
 
 async def over_values(
-    house: House, tenant: TenantId, people: Iterable[Found | None]
+    services: Services, tenant: TenantId, people: Iterable[Found | None]
 ) -> dict[SubjectId, frozenset[str]]:
     """Name the values of people's profiles that are over, though no sweep may have come by.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         people: with their profiles.
 
     Returns:
@@ -251,12 +252,12 @@ async def over_values(
     present = {each.id: each for each in people if each is not None and each.profile is not None}
     if not present:
         return {}
-    subjects, now = list(present), house.clock.now()
-    policy_set = house.policies.active(tenant).policy_set
-    clocks = await house.clocks.of(tenant, subjects)
-    kept = await fetch_kept_days(house.data, tenant, subjects)
+    subjects, now = list(present), services.clock.now()
+    policy_set = services.policies.active(tenant).policy_set
+    clocks = await services.clocks.of(tenant, subjects)
+    kept = await fetch_kept_days(services.data, tenant, subjects)
     found = {}
-    for (subject, record), row in (await house.subjects.moments(tenant, subjects, [PROFILE])).items():
+    for (subject, record), row in (await services.subjects.moments(tenant, subjects, [PROFILE])).items():
         each = present[subject]
         ends = ends_of(
             policy_set, unpack_standing(each.standing), clocks[subject], now, retained=each.state == "retained"
@@ -267,7 +268,7 @@ async def over_values(
     return found
 
 
-async def kept_back(house: House, tenant: TenantId, subject: SubjectId, decision: Decision) -> dict[str, Refusal]:
+async def kept_back(services: Services, tenant: TenantId, subject: SubjectId, decision: Decision) -> dict[str, Refusal]:
     """Tell, by the name asked for, why no value of a field is shown although there is one; others are left out.
 
     Raises:
@@ -275,11 +276,11 @@ async def kept_back(house: House, tenant: TenantId, subject: SubjectId, decision
         Unavailable: the database does not answer.
     """
     many = tuple(sorted({view.field.collection for _asked, view in decision.granted} - {PROFILE}))
-    (found,) = await house.subjects.find(Wanted(tenant, (subject,), profile=True, many=many))
+    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True, many=many))
     if found is None:
         return {}
     bodies = list(bodies_of(found))
-    gate = (await gates(house, tenant, decision.purpose, [found], bodies, house.clock.now()))[subject]
+    gate = (await gates(services, tenant, decision.purpose, [found], bodies, services.clock.now()))[subject]
     told = {}
     for asked, view in decision.granted:
         answers = list(_answers(gate, bodies, view))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import Standing
+    from vault.consent.state import ConsentState
     from vault.ids import TenantId
 
 
@@ -45,7 +45,7 @@ CODE: Final = "held"
 """The code of what is refused because of a hold."""
 
 
-def held_by(standing: Standing, whole: str, happened: int) -> Held | None:
+def held_by(standing: ConsentState, whole: str, happened: int) -> Held | None:
     """Return a hold that covers a value, if there is one; as long as there is, nothing may delete the value.
 
     Args:
@@ -57,7 +57,7 @@ def held_by(standing: Standing, whole: str, happened: int) -> Held | None:
     return next((held for held in standing.holds if is_covered(held, whole, happened)), None)
 
 
-def refusing(standing: Standing, purpose: str, whole: str, happened: int) -> Held | None:
+def refusing(standing: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
     """Return the hold because of which a value is not used for a purpose; none: it may be.
 
     Of several holds on one value each goes on with its own purpose, and any other purpose only if all of them let it.
@@ -87,12 +87,12 @@ def mark_of(hold: Hold) -> Held:
     return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.names, since, until)
 
 
-def marked(standing: Standing, mark: Held) -> Standing:
+def marked(standing: ConsentState, mark: Held) -> ConsentState:
     """Put a mark on somebody; one of the same hold that was there before gives way."""
     return replace(standing, holds=(*_others(standing, mark.hold), mark))
 
 
-def unmarked(standing: Standing, hold: UUID) -> Standing:
+def unmarked(standing: ConsentState, hold: UUID) -> ConsentState:
     """Take the mark of a hold off somebody."""
     return replace(standing, holds=_others(standing, hold.bytes))
 
@@ -121,14 +121,14 @@ async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, ot
     await _write(connection, tenant, {row.id: standing})
 
 
-async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, Standing]) -> None:
+async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, ConsentState]) -> None:
     rows = [{"its": tenant, "who": who, "now": pack(standing)} for who, standing in standings.items()]
     if rows:
         mine = (SUBJECT.c.tenant_id == bindparam("its"), SUBJECT.c.id == bindparam("who"))
         await connection.execute(update(SUBJECT).where(*mine).values(standing=bindparam("now")), rows)
 
 
-def _others(standing: Standing, hold: bytes) -> tuple[Held, ...]:
+def _others(standing: ConsentState, hold: bytes) -> tuple[Held, ...]:
     return tuple(each for each in standing.holds if each.hold != hold)
 
 
@@ -136,7 +136,7 @@ def _day(day: date | None) -> int | None:
     return None if day is None else day.toordinal()
 
 
-async def standing_to_write(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Standing:
+async def standing_to_write(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
     """Return where a person stands, and let nobody change it until the transaction ends.
 
     A hold that is placed at this moment waits for the write, or the write for the hold, and then sees it.
@@ -147,7 +147,7 @@ async def standing_to_write(connection: AsyncConnection, tenant: TenantId, subje
 
 
 def require_free(
-    standing: Standing, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
+    standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
     """Go on only where no value that a hold covers would be lost.
 
@@ -169,7 +169,7 @@ def require_free(
 
 
 def held_already(
-    standing: Standing, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
+    standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> set[str]:
     """Name the values under a hold that are written as they are: where they came from, and when, stays with them."""
     same = [name for name in before if name in after and before[name] == after[name]]
@@ -266,7 +266,6 @@ async def list_holds(
 
     Args:
         connection: to the main database.
-        tenant: whose.
         states: in which the holds are.
         due_by: only those whose review is due on this day, or was before.
         after: the last one of the page before.

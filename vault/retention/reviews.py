@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput, NotFound
 from vault.retention import review_store as store
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from vault.access.recording import Keep
-    from vault.context import Caller, House
+    from vault.access.recording import SaveResponse
+    from vault.context import Caller, Services
     from vault.retention.review_store import Review
 
 Decision = Literal["erase", "keep"]
@@ -40,9 +40,9 @@ class ReviewPage(NamedTuple):
     audit: UUID
 
 
-@on_record("read-retention")
+@audited("read-retention")
 async def list_reviews(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     states: Sequence[store.State] = ("open",),
@@ -52,8 +52,6 @@ async def list_reviews(
     """List reviews: whose value, which field, since when it is over, and what was decided. No value is opened.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         states: which; those that wait for a decision by default.
         after: the last one of the page before.
         limit: 1 to 200.
@@ -64,30 +62,30 @@ async def list_reviews(
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} reviews", code="invalid-page")
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    async with services.data.reading() as connection:
         found = await store.list_reviews(connection, caller.tenant, states=states, after=after, limit=limit + 1)
-    made = entry(
-        house,
+    made = audit_entry(
+        services,
         caller,
         action="read-retention",
         decision="allowed",
-        policy=house.policies.active(caller.tenant).version,
+        policy=services.policies.active(caller.tenant).version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return ReviewPage(found[:limit], found[limit - 1].id if len(found) > limit else None, made.id)
 
 
-@on_record("decide-review")
+@audited("decide-review")
 async def decide_review(
-    house: House,
+    services: Services,
     caller: Caller,
     review: UUID,
     *,
     decision: Decision,
     until: date | None = None,
     reason: Reason | None = None,
-    keep: Keep | None = None,
+    on_commit: SaveResponse | None = None,
 ) -> Review:
     """Decide what becomes of a value whose time is up; of several decisions on it the last counts.
 
@@ -96,34 +94,33 @@ async def decide_review(
     person), and nobody else.
 
     Args:
-        house: the rooms.
         caller: who decides.
         review: which.
         decision: what.
         until: the last day on which it is kept, in UTC.
         reason: why it is kept.
-        keep: keeps the answer under an idempotency key.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
         InvalidInput: keeping without a day to come or a reason, or erasing with one.
         Denied: no role of the caller's may decide.
         NotFound: there is no such review, or the person is gone.
     """
-    await require_right(house, caller, "vault:retention", "decide", audited_as="decide-review")
-    day = _checked(decision, until, reason, house.clock.now().date())
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:retention", "decide", audit_action="decide-review")
+    day = _checked(decision, until, reason, services.clock.now().date())
+    async with services.data.reading() as connection:
         found = await store.find_review(connection, caller.tenant, review)
     if found is None:
         raise _no_review()
-    async with changing(house, caller, "decide-review", found.subject, silent=True) as change:
+    async with changing(services, caller, "decide-review", found.subject, silent=True) as change:
         # Sweeps lock the person's row too: the value, and with it the review, may just have gone.
         if await store.find_review(change.connection, caller.tenant, review) is None:
             raise _no_review()
         by = caller.principal.id
         await store.decide_review(change.connection, caller.tenant, review, keep_until=day, now=change.now, by=by)
         await mark_due(change.connection, caller.tenant, [found.subject], change.now)
-        made = entry(
-            house,
+        made = audit_entry(
+            services,
             caller,
             action="decide-review",
             decision="allowed",
@@ -131,14 +128,14 @@ async def decide_review(
             fields=(found.name,),
             subjects=(change.pseudonym,),
             target=review,
-            policy=house.policies.active(caller.tenant).version,
+            policy=services.policies.active(caller.tenant).version,
         )
-        await house.ledger.append_in(change.connection, [made])
+        await services.audit_log.append_in(change.connection, [made])
         decided = await store.find_review(change.connection, caller.tenant, review)
         if decided is None:
             raise RuntimeError("the person's row is locked, so the review cannot go")
-        if keep is not None:
-            await keep(change.connection, decided)
+        if on_commit is not None:
+            await on_commit(change.connection, decided)
     return decided
 
 

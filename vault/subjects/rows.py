@@ -13,7 +13,7 @@ import unicodedata
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import RecordId, SubjectId, is_slug, random_id
 from vault.subjects.blind_index import digests
@@ -65,7 +65,7 @@ def record_rows(
 ) -> Rows:
     """Seal the normalised values of a new record and derive the index rows that lead to it."""
     tenant, index_keys, now = maker
-    body = seal_values(keys, place(tenant, subject, collection, record), encoded(values), origin)
+    body = seal_values(keys, record_aad(tenant, subject, collection, record), encoded(values), origin)
     row = (tenant, subject, collection, record, 1, now, now, occurred_at, now, external_digest, pack(body, occurred_at))
     index = [
         (tenant, digest, subject, record, index_keys.version)

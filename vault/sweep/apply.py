@@ -27,18 +27,18 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from vault import logs
-from vault.access.authorization import entry
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry
+from vault.access.callers import system_caller
 from vault.catalogue.types import decode, encode
 from vault.catalogue.types.views import show
 from vault.consent import event as consents
 from vault.consent.ledger import CONFIRMATION, EVENT
-from vault.consent.state import Standing
+from vault.consent.state import ConsentState
 from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
 from vault.consent.validation import COLLECTION as CONSENT
 from vault.consent.validation import FIELD as EVIDENCE
-from vault.crypto.seal import place
+from vault.crypto.seal import record_aad
 from vault.erasure.related_data import bare, rewrite_request
 from vault.erasure.reseal import Anew as Person
 from vault.errors import CannotOpen
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.catalogue.model import Collection as CatalogueCollection
     from vault.catalogue.model import Field
-    from vault.context import House
+    from vault.context import Services
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.erasure.reseal import Anew
@@ -109,7 +109,7 @@ REQUEST_ID: Final = "sweep"
 class _Work(NamedTuple):
     """What the transaction works on."""
 
-    house: House
+    services: Services
     connection: AsyncConnection
     tenant: TenantId
     policy_set: PolicySet
@@ -122,12 +122,10 @@ class _Work(NamedTuple):
         return [row for row in self.requests if row.subject_id in people]
 
 
-async def act(house: House, tenant: TenantId, run: UUID, found: Sequence[Seen], note: Note) -> None:
+async def act(services: Services, tenant: TenantId, run: UUID, found: Sequence[Seen], note: Note) -> None:
     """Do what is to be done with people of whom something has ended.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         run: the sweep.
         found: the people of whom something has ended.
         note: is told what was done, within the transaction.
@@ -140,14 +138,14 @@ async def act(house: House, tenant: TenantId, run: UUID, found: Sequence[Seen], 
     seen = {each.look.subject: each for each in found}
     subjects = list(seen)
     for subject in subjects:
-        house.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
-    digest_keys = await house.keyring.index_keys(tenant)
-    async with house.data.transaction() as connection:
+        services.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
+    digest_keys = await services.keyring.index_keys(tenant)
+    async with services.data.transaction() as connection:
         requests = await _locked_requests(connection, tenant, subjects)
         rows = await locked_subjects(connection, tenant, subjects)
-        policy_set = house.policies.active(tenant).policy_set
-        await check_policies(house, connection, tenant, {each.policy_set.version for each in found})
-        work = _Work(house, connection, tenant, policy_set, requests, house.clock.now(), run)
+        policy_set = services.policies.active(tenant).policy_set
+        await check_policies(services, connection, tenant, {each.policy_set.version for each in found})
+        work = _Work(services, connection, tenant, policy_set, requests, services.clock.now(), run)
         busy = await _busy(work, subjects) | {row.id for row in rows.values() if row.state == "restricted"}
         people = await people_in(connection, tenant, [row for row in rows.values() if row.state != "erased"])
         looks = [seen[SubjectId(each.row.id)].again(policy_set, each, work.now) for each in people]
@@ -157,10 +155,10 @@ async def act(house: House, tenant: TenantId, run: UUID, found: Sequence[Seen], 
         waiting = [each.subject for each in looks if each.subject in busy]
         await put_off_people(connection, tenant, waiting, next_midnight(work.now.date().toordinal()))
         await note(connection, counts + Counts(waiting=len(waiting)))
-    await end_erasures(house, tenant, erasures)
+    await end_erasures(services, tenant, erasures)
 
 
-async def end_erasures(house: House, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
+async def end_erasures(services: Services, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
     """Destroy the keys of what was erased, and write down that this is done; to be done again where it was cut off."""
     if not erasures:
         return
@@ -168,19 +166,17 @@ async def end_erasures(house: House, tenant: TenantId, erasures: Sequence[Erasur
     gone = [SubjectId(each.subject) for each in erasures if each.key_version is None]
     aliases = [SubjectId(alias) for each in erasures for alias in each.facts.aliases]
     if kept:
-        await house.keyring.destroy_older_keys(tenant, kept)
+        await services.keyring.destroy_older_keys(tenant, kept)
     if gone or aliases:
-        await house.keyring.destroy_subject_keys(tenant, [*gone, *aliases])
-    async with house.data.transaction() as connection:
-        await end_swept(connection, tenant, [each.id for each in erasures], house.clock.now())
+        await services.keyring.destroy_subject_keys(tenant, [*gone, *aliases])
+    async with services.data.transaction() as connection:
+        await end_swept(connection, tenant, [each.id for each in erasures], services.clock.now())
 
 
-async def set_aside(house: House, tenant: TenantId, run: UUID, subjects: Sequence[SubjectId], note: Note) -> None:
+async def set_aside(services: Services, tenant: TenantId, run: UUID, subjects: Sequence[SubjectId], note: Note) -> None:
     """Leave people alone until the next day of whom something does not open: somebody has to look why.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         run: the sweep.
         subjects: the people.
         note: is told, within the transaction.
@@ -189,14 +185,19 @@ async def set_aside(house: House, tenant: TenantId, run: UUID, subjects: Sequenc
         Unavailable: a database does not answer.
     """
     log.warning("values do not open that a sweep has to look at", tenant=tenant, count=len(subjects))
-    now = house.clock.now()
-    facts = {"decision": "failed", "code": CANNOT_OPEN, "target": run, "policy": house.policies.active(tenant).version}
-    async with house.data.transaction() as connection:
+    now = services.clock.now()
+    facts = {
+        "decision": "failed",
+        "code": CANNOT_OPEN,
+        "target": run,
+        "policy": services.policies.active(tenant).version,
+    }
+    async with services.data.transaction() as connection:
         rows = (await locked_subjects(connection, tenant, subjects)).values()
         await put_off_people(connection, tenant, subjects, next_midnight(now.date().toordinal()))
-        caller = by_itself(tenant, REQUEST_ID)
-        made = [entry(house, caller, action="sweep", subjects=(row.pseudonym,), **facts) for row in rows]
-        await house.ledger.append_in(connection, made)
+        caller = system_caller(tenant, REQUEST_ID)
+        made = [audit_entry(services, caller, action="sweep", subjects=(row.pseudonym,), **facts) for row in rows]
+        await services.audit_log.append_in(connection, made)
         await note(connection, Counts(unreadable=len(subjects)))
 
 
@@ -221,7 +222,7 @@ async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKey
     """Erase what has ended; returns the erasures, and what was done."""
     over = [each for each in looks if each.is_over]
     parts = [each for each in looks if each.erases and not each.is_over]
-    keys = await work.house.keyring.renew_many(work.tenant, [each.subject for each in parts]) if parts else {}
+    keys = await work.services.keyring.renew_many(work.tenant, [each.subject for each in parts]) if parts else {}
     anew, rows, sealed = SubjectReseal(work.policy_set, digest_keys, work.now), Rows([], []), []
     for each in parts:
         own = keys.get(each.subject)
@@ -234,7 +235,7 @@ async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKey
         await asyncio.sleep(0)  # whoever reads meanwhile is not to wait for all of them
     erased = [*parts, *over]
     await clear_people(work.connection, work.tenant, [each.subject for each in erased])
-    await work.house.subjects.add(work.connection, records=rows.records, index=list(dict.fromkeys(rows.leads)))
+    await work.services.subjects.add(work.connection, records=rows.records, index=list(dict.fromkeys(rows.leads)))
     await _beside_parts(work, sealed)
     aliases = await _end_people(work, over)
     versions = {each.subject: own.current_version for each, own in sealed}
@@ -279,7 +280,7 @@ async def _end_people(work: _Work, over: Sequence[PersonLook]) -> dict[SubjectId
 
 
 def _left_standing(packed: bytes | None) -> bytes | None:
-    return pack_standing(Standing(holds=unpack_standing(packed).holds))
+    return pack_standing(ConsentState(holds=unpack_standing(packed).holds))
 
 
 async def _write_down(
@@ -310,7 +311,7 @@ async def _write_down(
         for each, made in zip(erased, entries, strict=True)
     ]
     await add_swept(work.connection, work.tenant, erasures)
-    await work.house.ledger.append_in(work.connection, entries)
+    await work.services.audit_log.append_in(work.connection, entries)
     return erasures
 
 
@@ -322,9 +323,9 @@ async def _put_aside(work: _Work, looks: Sequence[PersonLook]) -> Counts:
     await open_reviews(work.connection, work.tenant, ended, work.now)
     records = [look for person in looks for look in person.records]
     later = [_later(look.row, look.due) for look in records]
-    await put_off(work.house.data, work.connection, work.tenant, later)
+    await put_off(work.services.data, work.connection, work.tenant, later)
     entries = [_entry(work, each) for each in looks if each.acts]
-    await work.house.ledger.append_in(work.connection, entries)
+    await work.services.audit_log.append_in(work.connection, entries)
     return counted(looks)
 
 
@@ -333,9 +334,9 @@ def _later(row: Any, due: datetime) -> PutOff:
 
 
 def _entry(work: _Work, person: PersonLook) -> Entry:
-    return entry(
-        work.house,
-        by_itself(work.tenant, REQUEST_ID),
+    return audit_entry(
+        work.services,
+        system_caller(work.tenant, REQUEST_ID),
         action="sweep",
         decision="allowed",
         code=code_of(person),
@@ -385,7 +386,7 @@ def _body(
     leads: list[tuple[Any, ...]] | None,
 ) -> dict[str, Stored]:
     row = look.row
-    where = place(row.tenant_id, row.subject_id, row.collection, row.id)
+    where = record_aad(row.tenant_id, row.subject_id, row.collection, row.id)
     fields: Mapping[str, Field] = {} if collection is None else collection.fields
     gone = {*look.gone, *look.views}
     body: dict[str, Stored] = {}
@@ -424,8 +425,6 @@ async def clear_besides(
     Of consents stays that they were given or taken back, and of requests what became of them: proof without a value.
 
     Args:
-        connection: the open transaction.
-        tenant: whose.
         subjects: the people.
         requests: theirs.
     """
@@ -450,8 +449,6 @@ async def renew_besides(
     Packages hold what is erased, so they go; so do corrections of erased values, and what requests to rectify said.
 
     Args:
-        connection: the open transaction.
-        tenant: whose.
         people: with the keys that seal anew.
         requests: theirs.
         gone: tells what is erased.

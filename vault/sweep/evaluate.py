@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import Standing
+    from vault.consent.state import ConsentState
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
@@ -162,7 +162,7 @@ class Foreseen(NamedTuple):
 class _Today(NamedTuple):
     day: int
     ends: Ends
-    standing: Standing
+    standing: ConsentState
     known: frozenset[str]
 
 
@@ -358,8 +358,6 @@ async def people_in(
     """Fetch what there is of people, in the order of their rows.
 
     Args:
-        connection: the open transaction.
-        tenant: whose.
         rows: the people's own.
         due: only records that are due by this moment; of whom the profile is due, all of them.
     """

@@ -14,8 +14,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.access.authorization import entry, require_right
-from vault.access.recording import on_record
+from vault.access.authorization import audit_entry, require_permission
+from vault.access.recording import audited
 from vault.catalogue.model import UnknownName
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.sweep.evaluate import Foreseen
     from vault.sweep.run import Pace
@@ -124,9 +124,9 @@ class Tally:
         return [Waiting(*key, count) for key, count in sorted(self._waiting.items())]
 
 
-@on_record("read-retention")
+@audited("read-retention")
 async def due(
-    house: House,
+    services: Services,
     caller: Caller,
     *,
     days: int = DAYS,
@@ -137,8 +137,6 @@ async def due(
     """Count what ends in the next days, as things stand: an order, a consent or a hold may change it.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         days: how many, today's included; none (0): only what is over already.
         field: only this one.
         after: ``next`` of the answer before.
@@ -149,35 +147,37 @@ async def due(
         InvalidInput: the days or the limit are out of range, or there is no such field.
         Unavailable: the database does not answer.
     """
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    whole = _checked(house, caller.tenant, days, field, limit)
-    now = house.clock.now()
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    whole = _checked(services, caller.tenant, days, field, limit)
+    now = services.clock.now()
     today = now.date()
     tally = Tally(today, today + timedelta(days=days), whole)
-    people, last, more = await count_ends(house, caller.tenant, tally, now, days=days, after=after, most=limit)
-    made = entry(house, caller, action="read-retention", decision="allowed", fields=() if whole is None else (whole,))
-    await house.ledger.append(made)
+    people, last, more = await count_ends(services, caller.tenant, tally, now, days=days, after=after, most=limit)
+    made = audit_entry(
+        services, caller, action="read-retention", decision="allowed", fields=() if whole is None else (whole,)
+    )
+    await services.audit_log.append(made)
     until = today + timedelta(days=days)
     return Due(today, until, tally.ends(), tally.waiting(), people, last if more else None, made.id)
 
 
 async def count_ends(
-    house: House, tenant: TenantId, tally: Tally, now: datetime, *, days: int, after: UUID | None, most: int
+    services: Services, tenant: TenantId, tally: Tally, now: datetime, *, days: int, after: UUID | None, most: int
 ) -> tuple[int, UUID | None, bool]:
     """Count what is foreseen of people, in the order of their ids.
 
     Returns:
         how many people were looked at, the last of them, and whether there are more.
     """
-    policy_set = house.policies.active(tenant).policy_set
+    policy_set = services.policies.active(tenant).policy_set
     moment = next_midnight(now.date().toordinal() + days)
-    everybody = (await kind_of(house, tenant))[0] == "all"
+    everybody = (await kind_of(services, tenant))[0] == "all"
     due_by = None if everybody else moment
     looked, last = 0, after
     while looked < most:
         size = min(_BATCH, most - looked)
-        subjects, kept = await _next(house, tenant, due_by, last or _FIRST, size)
-        async with house.data.reading() as connection:
+        subjects, kept = await _next(services, tenant, due_by, last or _FIRST, size)
+        async with services.data.reading() as connection:
             rows = [row for row in await rows_of_people(connection, tenant, subjects) if row.state != "erased"]
             found = await people_in(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
             found += await people_in(connection, tenant, [row for row in rows if row.id in kept])
@@ -189,24 +189,24 @@ async def count_ends(
         last = subjects[-1] if subjects else last
         if len(subjects) < size:
             return looked, last, False
-    more, _kept = await _next(house, tenant, due_by, last or _FIRST, 1)
+    more, _kept = await _next(services, tenant, due_by, last or _FIRST, 1)
     return looked, last, bool(more)
 
 
 async def _next(
-    house: House, tenant: TenantId, due_by: datetime | None, after: UUID, most: int
+    services: Services, tenant: TenantId, due_by: datetime | None, after: UUID, most: int
 ) -> tuple[list[SubjectId], frozenset[UUID]]:
     """Pick the next people, and those among them of whom a review or a hold keeps what is not due."""
     if due_by is None:
-        return await people_after(house.data, tenant, after=after, most=most), frozenset()
-    async with house.data.reading() as connection:
+        return await people_after(services.data, tenant, after=after, most=most), frozenset()
+    async with services.data.reading() as connection:
         kept = [SubjectId(each) for each in await kept_people(connection, tenant, after=after, most=most)]
-    found = await due_people_after(house.data, tenant, due_by, after=after, most=most)
+    found = await due_people_after(services.data, tenant, due_by, after=after, most=most)
     picked = sorted({*found, *kept}, key=lambda each: each.bytes)[:most]
     return picked, frozenset(kept)
 
 
-def _checked(house: House, tenant: TenantId, days: int, field: str | None, limit: int) -> str | None:
+def _checked(services: Services, tenant: TenantId, days: int, field: str | None, limit: int) -> str | None:
     faults = []
     if not 0 <= days <= MOST_DAYS:
         faults.append(Fault("/days", "invalid-value", f"from 0 to {MOST_DAYS}"))
@@ -215,7 +215,7 @@ def _checked(house: House, tenant: TenantId, days: int, field: str | None, limit
     whole = None
     if field is not None:
         try:
-            whole = house.policies.active(tenant).policy_set.catalogue.field(field).whole
+            whole = services.policies.active(tenant).policy_set.catalogue.field(field).whole
         except UnknownName:
             faults.append(Fault("/field", "unknown-field", "the catalogue declares no such field"))
     if faults:
@@ -245,32 +245,32 @@ class DryRun(NamedTuple):
     people: int
 
 
-@on_record("sweep")
-async def start_sweep(house: House, caller: Caller, keep: Keep | None = None) -> SweepRun:
+@audited("sweep")
+async def start_sweep(services: Services, caller: Caller, keep: Keep | None = None) -> SweepRun:
     """Start a sweep now, as a job, or join the one that is under way.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         keep: keeps the answer under an idempotency key, in the transaction of the audit entry.
 
     Raises:
         Denied: no role of the caller's may start one.
         Unavailable: the database does not answer.
     """
-    await require_right(house, caller, "vault:retention", "sweep", audited_as="sweep")
-    run = await lay_down(house, caller.tenant)
-    made = entry(house, caller, action="sweep", decision="allowed", code=STARTED, target=run.id, policy=run.policy)
-    async with house.data.transaction() as connection:
-        await house.ledger.append_in(connection, [made])
+    await require_permission(services, caller, "vault:retention", "sweep", audit_action="sweep")
+    run = await lay_down(services, caller.tenant)
+    made = audit_entry(
+        services, caller, action="sweep", decision="allowed", code=STARTED, target=run.id, policy=run.policy
+    )
+    async with services.data.transaction() as connection:
+        await services.audit_log.append_in(connection, [made])
         if keep is not None:
             await keep(connection, run)
-    await house.jobs.start(SWEEP.name, caller.tenant, run.id)
+    await services.jobs.start(SWEEP.name, caller.tenant, run.id)
     return run
 
 
-@on_record("read-retention")
-async def list_sweeps(house: House, caller: Caller, *, before: UUID | None = None, limit: int = 50) -> SweepPage:
+@audited("read-retention")
+async def list_sweeps(services: Services, caller: Caller, *, before: UUID | None = None, limit: int = 50) -> SweepPage:
     """List sweeps: how far each has come, and what it did.
 
     Raises:
@@ -279,15 +279,15 @@ async def list_sweeps(house: House, caller: Caller, *, before: UUID | None = Non
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} sweeps", code="invalid-page")
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    async with house.data.reading() as connection:
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    async with services.data.reading() as connection:
         found = await listed(connection, caller.tenant, before=before, limit=limit + 1)
-    await house.ledger.append(entry(house, caller, action="read-retention", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-retention", decision="allowed"))
     return SweepPage(found[:limit], found[limit - 1].id if len(found) > limit else None)
 
 
 async def sweep(
-    house: House,
+    services: Services,
     tenant: TenantId,
     *,
     watch: Callable[[SweepRun], object] | None = None,
@@ -297,8 +297,6 @@ async def sweep(
     """Sweep now, in the foreground, to the end; none where another process is at it.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         watch: is told, after some people at a time, how far it has come.
         pace: lets people through; none: as fast as the policies in force allow.
         confirm: let it take something from however many people by the policies in force.
@@ -310,36 +308,34 @@ async def sweep(
         NotFound: no policies are in force.
         Unavailable: a database does not answer; the next sweep goes on from there.
     """
-    run = await lay_down(house, tenant)
+    run = await lay_down(services, tenant)
     if watch is not None:
         watch(run)
-    if await run_sweep(house, tenant, run.id, pace or pace_of(house, tenant), watch, confirm=confirm) is None:
+    if await run_sweep(services, tenant, run.id, pace or pace_of(services, tenant), watch, confirm=confirm) is None:
         return None
-    async with house.data.reading() as connection:
+    async with services.data.reading() as connection:
         return await find_sweep(connection, tenant, run.id)
 
 
-@on_record("read-retention")
-async def dry_run(house: House, caller: Caller, *, watch: Callable[[int], object] | None = None) -> DryRun:
+@audited("read-retention")
+async def dry_run(services: Services, caller: Caller, *, watch: Callable[[int], object] | None = None) -> DryRun:
     """Tell what a sweep would do now, by field; nothing is changed.
 
     Args:
-        house: the rooms.
-        caller: who asks.
         watch: is told how many people have been looked at so far.
 
     Raises:
         Denied: no role of the caller's may see what is kept until when.
         Unavailable: the database does not answer.
     """
-    await require_right(house, caller, "vault:retention", "read", audited_as="read-retention")
-    now = house.clock.now()
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    now = services.clock.now()
     tally = Tally(now.date(), now.date(), None)
     people, after, more = 0, None, True
     while more:
-        count, after, more = await count_ends(house, caller.tenant, tally, now, days=0, after=after, most=_AT_ONCE)
+        count, after, more = await count_ends(services, caller.tenant, tally, now, days=0, after=after, most=_AT_ONCE)
         people += count
         if watch is not None:
             watch(people)
-    await house.ledger.append(entry(house, caller, action="read-retention", decision="allowed"))
+    await services.audit_log.append(audit_entry(services, caller, action="read-retention", decision="allowed"))
     return DryRun(tally.waiting(), people)

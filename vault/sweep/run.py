@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.sweep.evaluate import PersonLook
     from vault.sweep.store import SweepRun
@@ -74,8 +74,6 @@ class Sweeping:
     """A sweep that this process runs.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         run: as it was taken.
         runner: who this process is.
         pace: lets people through.
@@ -83,9 +81,9 @@ class Sweeping:
     """
 
     def __init__(
-        self, house: House, tenant: TenantId, run: SweepRun, runner: UUID, pace: Pace, watch: Watch | None
+        self, services: Services, tenant: TenantId, run: SweepRun, runner: UUID, pace: Pace, watch: Watch | None
     ) -> None:
-        self._house = house
+        self._services = services
         self._tenant = tenant
         self._run = run
         self._runner = runner
@@ -114,26 +112,26 @@ class Sweeping:
                 if not await self._batch(subjects):
                     break
             except PoliciesChanged:
-                await self._house.policies.refresh()
+                await self._services.policies.refresh()
                 if not await self._is_newest():  # what was applied elsewhere does not load here
                     return await self._stop()
         await self._scrub()
-        async with self._house.data.transaction() as connection:
-            await finish_sweep(connection, self._tenant, self._run, self._house.clock.now())
+        async with self._services.data.transaction() as connection:
+            await finish_sweep(connection, self._tenant, self._run, self._services.clock.now())
         return self._run
 
     async def note(self, connection: AsyncConnection, counts: Counts, **changes: Any) -> None:
         """Write down, in the transaction in which it happened, how far the sweep has come."""
-        run = replace(self._run, changed_at=self._house.clock.now(), counts=self._run.counts + counts, **changes)
+        run = replace(self._run, changed_at=self._services.clock.now(), counts=self._run.counts + counts, **changes)
         if not await save_sweep(connection, self._tenant, run):
             raise Overtaken
         self._run = run
 
     async def _end_what_was_cut_off(self) -> None:
         while True:
-            async with self._house.data.reading() as connection:
+            async with self._services.data.reading() as connection:
                 found = await swept_and_not_ended(connection, self._tenant, AT_ONCE)
-            await end_erasures(self._house, self._tenant, found)
+            await end_erasures(self._services, self._tenant, found)
             if len(found) < AT_ONCE:
                 return
 
@@ -142,10 +140,10 @@ class Sweeping:
 
         What is put off lies ahead of it, also of a sweep that a node laid down whose clock is ahead.
         """
-        return min(self._run.started_at, self._house.clock.now()) if self._run.kind == "due" else None
+        return min(self._run.started_at, self._services.clock.now()) if self._run.kind == "due" else None
 
     async def _next(self) -> list[SubjectId]:
-        run, database, due = self._run, self._house.data, self._due_by()
+        run, database, due = self._run, self._services.data, self._due_by()
         if due is not None:
             return await due_people(database, self._tenant, due, most=self._pace.batch)
         after = run.cursor or _FIRST
@@ -154,31 +152,31 @@ class Sweeping:
     async def _may_take(self) -> bool:
         """Tell whether it may go on: not before somebody has confirmed it, where it would take too much."""
         run = self._run
-        active = self._house.policies.active(self._tenant)
+        active = self._services.policies.active(self._tenant)
         if run.policy != active.version:  # they have changed: everybody is looked at by what is in force now
-            of = run.counts.people + await count_people(self._house.data, self._tenant, None)
+            of = run.counts.people + await count_people(self._services.data, self._tenant, None)
             counts = replace(run.counts, of=of)
             run = replace(run, kind="all", policy=active.version, cursor=None, check=None, counts=counts)
             self._run = run
         if run.confirmed == run.policy:
             return True
-        today = self._house.clock.now().date()
+        today = self._services.clock.now().date()
         if run.check is None or (run.check.is_too_much and run.check.on != today):
             await self._check(today, active.policy_set.schedule.most_percent)
         return not self._run.is_held_up
 
     async def _check(self, today: date, percent: int) -> None:
         """Count from how many people something would go; where they are too few to matter, nobody is looked at."""
-        of = await count_people(self._house.data, self._tenant, None)
+        of = await count_people(self._services.data, self._tenant, None)
         most = most_of(of, percent)
         check = Check(today, await self._losing() if self._run.counts.of > most else 0, of, most)
-        async with self._house.data.transaction() as connection:
+        async with self._services.data.transaction() as connection:
             await self.note(connection, Counts(), check=check)
             if self._run.is_held_up:
-                await log_held_up(self._house, connection, self._tenant, self._run)
+                await log_held_up(self._services, connection, self._tenant, self._run)
 
     async def _losing(self) -> int:
-        database, due = self._house.data, self._due_by()
+        database, due = self._services.data, self._due_by()
         losing, after, most = 0, _FIRST, self._pace.batch
         while True:
             if due is None:
@@ -195,11 +193,11 @@ class Sweeping:
             after = subjects[-1]
 
     async def _is_newest(self) -> bool:
-        async with self._house.data.reading() as connection:
-            return await self._house.policies.is_newest(connection, self._tenant)
+        async with self._services.data.reading() as connection:
+            return await self._services.policies.is_newest(connection, self._tenant)
 
     async def _stop(self) -> SweepRun:
-        async with self._house.data.transaction() as connection:
+        async with self._services.data.transaction() as connection:
             await self.note(connection, Counts())
             await leave_sweep(connection, self._tenant, self._run.id, self._runner)
         return replace(self._run, runner=None)
@@ -210,10 +208,10 @@ class Sweeping:
         async for some in self._portions([each for each in seen if each.look.acts]):
             damaged += await self._act(some)
         if damaged:
-            await set_aside(self._house, self._tenant, self._run.id, damaged, self.note)
+            await set_aside(self._services, self._tenant, self._run.id, damaged, self.note)
         looks = [each.look for each in seen]
         rest = [each for each in looks if not each.acts]
-        async with self._house.data.transaction() as connection:
+        async with self._services.data.transaction() as connection:
             await self._put_off(connection, rest)
             records = sum(len(each.records) for each in looks)
             await self.note(connection, Counts(people=len(subjects), records=records), cursor=subjects[-1])
@@ -225,25 +223,25 @@ class Sweeping:
         """Take away what has ended; returns those of whom something does not open: nobody else waits for them."""
         damaged = []
         try:
-            await act(self._house, self._tenant, self._run.id, found, self.note)
+            await act(self._services, self._tenant, self._run.id, found, self.note)
         except CannotOpen:
             for each in found:
                 try:
-                    await act(self._house, self._tenant, self._run.id, [each], self.note)
+                    await act(self._services, self._tenant, self._run.id, [each], self.note)
                 except CannotOpen:
                     damaged.append(each.look.subject)
         return damaged
 
     async def _look(self, subjects: Sequence[SubjectId]) -> tuple[list[Seen], list[SubjectId]]:
         """Look at people; returns also those of whom something does not read, or whom nobody knows any more."""
-        policy_set = self._house.policies.active(self._tenant).policy_set
+        policy_set = self._services.policies.active(self._tenant).policy_set
         if policy_set.version != self._run.policy:
             raise PoliciesChanged
         due = self._due_by()
-        async with self._house.data.reading() as connection:
+        async with self._services.data.reading() as connection:
             rows = [row for row in await rows_of_people(connection, self._tenant, subjects) if row.state != "erased"]
             people = await people_in(connection, self._tenant, rows, due=due)
-        now = self._house.clock.now()
+        now = self._services.clock.now()
         seen = []
         for number, person in enumerate(people):
             with suppress(CannotOpen):
@@ -262,7 +260,7 @@ class Sweeping:
             for look in each.records
             if (row := look.row).due_at != look.due
         ]
-        await put_off(self._house.data, connection, self._tenant, rows)
+        await put_off(self._services.data, connection, self._tenant, rows)
         closed = [(look.place, look.closed) for each in looks for look in each.records if look.closed]
         await close_reviews(connection, self._tenant, closed)
 
@@ -270,9 +268,9 @@ class Sweeping:
         """Cut people into portions that one transaction may hold."""
         if not found:
             return
-        async with self._house.data.reading() as connection:
+        async with self._services.data.reading() as connection:
             counted = await count_records(connection, self._tenant, [each.look.subject for each in found])
-        most = MOST_RECORDS[self._house.data.dialect]
+        most = MOST_RECORDS[self._services.data.dialect]
         for portion in cut([(each, counted.get(each.look.subject, 0)) for each in found], most):
             yield portion
 
@@ -282,20 +280,18 @@ class Sweeping:
         if not counts.erased + counts.generalised + counts.whole:
             return
         for _ in range(_SCRUBS):
-            if await self._house.keyring.scrub() and await self._house.data.scrub(TOUCHED):
+            if await self._services.keyring.scrub() and await self._services.data.scrub(TOUCHED):
                 return
             await asyncio.sleep(0)
         log.info("deleted rows are still in the files of the databases", tenant=self._tenant)
 
 
 async def run_sweep(
-    house: House, tenant: TenantId, sweep: UUID, pace: Pace, watch: Watch | None = None, *, confirm: bool = False
+    services: Services, tenant: TenantId, sweep: UUID, pace: Pace, watch: Watch | None = None, *, confirm: bool = False
 ) -> SweepRun | None:
     """Run a sweep to its end, or until it has to be confirmed; none where another is at it, or it has ended.
 
     Args:
-        house: the rooms.
-        tenant: whose.
         sweep: which.
         pace: lets people through.
         watch: is told, after each batch, how far it has come.
@@ -305,19 +301,19 @@ async def run_sweep(
         Unavailable: a database does not answer; whoever comes next goes on from there.
     """
     runner = random_id()
-    async with house.data.transaction() as connection:
-        taken = await take_sweep(connection, tenant, sweep, runner, house.clock.now())
+    async with services.data.transaction() as connection:
+        taken = await take_sweep(connection, tenant, sweep, runner, services.clock.now())
         if taken is not None and confirm:
-            taken = await confirmed(house, connection, tenant, taken)
+            taken = await confirmed(services, connection, tenant, taken)
     if taken is None:
         return None
     try:
-        return await Sweeping(house, tenant, taken, runner, pace, watch).to_its_end()
+        return await Sweeping(services, tenant, taken, runner, pace, watch).to_its_end()
     except Overtaken:
         return None
     except BaseException:
         with suppress(Unavailable):
-            async with house.data.transaction() as connection:
+            async with services.data.transaction() as connection:
                 await leave_sweep(connection, tenant, sweep, runner)
         raise
 

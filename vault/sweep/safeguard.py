@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 
 from vault import logs
-from vault.access.authorization import entry
-from vault.access.callers import by_itself
+from vault.access.authorization import audit_entry
+from vault.access.callers import system_caller
 from vault.sweep.store import save_sweep
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.sweep.store import SweepRun
 
@@ -49,25 +49,22 @@ def most_of(people: int, percent: int) -> int:
 
 
 async def check_policies(
-    house: House, connection: AsyncConnection, tenant: TenantId, seen_by: AbstractSet[str]
+    services: Services, connection: AsyncConnection, tenant: TenantId, seen_by: AbstractSet[str]
 ) -> None:
     """Make sure that nothing is taken away by policies that are not in force any more, here or anywhere.
 
     Args:
-        house: the rooms.
-        connection: the open transaction.
-        tenant: whose.
         seen_by: the versions by which people were seen.
 
     Raises:
         PoliciesChanged: others are in force.
     """
-    newest = await house.policies.is_newest(connection, tenant)
-    if not newest or seen_by - {house.policies.active(tenant).version}:
+    newest = await services.policies.is_newest(connection, tenant)
+    if not newest or seen_by - {services.policies.active(tenant).version}:
         raise PoliciesChanged
 
 
-async def log_held_up(house: House, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> None:
+async def log_held_up(services: Services, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> None:
     """Tell those who run the vault, and the audit log, that a sweep waits to be confirmed."""
     if run.check is None:
         return
@@ -76,24 +73,21 @@ async def log_held_up(house: House, connection: AsyncConnection, tenant: TenantI
         tenant=tenant,
         count=run.check.people,
     )
-    caller = by_itself(tenant, REQUEST_ID)
+    caller = system_caller(tenant, REQUEST_ID)
     facts = {"decision": "failed", "code": TO_CONFIRM, "target": run.id, "policy": run.policy}
-    await house.ledger.append_in(connection, [entry(house, caller, action="sweep", **facts)])
+    await services.audit_log.append_in(connection, [audit_entry(services, caller, action="sweep", **facts)])
 
 
-async def confirmed(house: House, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> SweepRun:
+async def confirmed(services: Services, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> SweepRun:
     """Let a sweep that this process is at take something from however many people, and put that on record.
 
     Args:
-        house: the rooms.
-        connection: the open transaction.
-        tenant: whose.
         run: the sweep, which is taken.
     """
-    version = house.policies.active(tenant).version
+    version = services.policies.active(tenant).version
     run = replace(run, confirmed=version)
     await save_sweep(connection, tenant, run)
-    caller = by_itself(tenant, REQUEST_ID)
+    caller = system_caller(tenant, REQUEST_ID)
     facts = {"decision": "allowed", "code": CONFIRMED, "target": run.id, "policy": version}
-    await house.ledger.append_in(connection, [entry(house, caller, action="sweep", **facts)])
+    await services.audit_log.append_in(connection, [audit_entry(services, caller, action="sweep", **facts)])
     return run

@@ -20,7 +20,7 @@ from vault.sweep.store import Counts, SweepRun, add_sweep, find_sweep, sweep_und
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from vault.context import House
+    from vault.context import Services
     from vault.ids import TenantId
     from vault.sweep.store import Kind
 
@@ -32,10 +32,10 @@ PAGE: Final = 500
 _FIRST: Final = UUID(int=0)
 
 
-async def sweep_step(house: Any, tenant: TenantId, sweep: UUID) -> float | None:
+async def sweep_step(services: Any, tenant: TenantId, sweep: UUID) -> float | None:
     """Run a sweep to its end; answers after how many seconds to look again, where it has not come to it."""
-    await run_sweep(house, tenant, sweep, pace_of(house, tenant))
-    async with house.data.reading() as connection:
+    await run_sweep(services, tenant, sweep, pace_of(services, tenant))
+    async with services.data.reading() as connection:
         found = await find_sweep(connection, tenant, sweep)
     if found is None or found.finished_at is not None:
         return None
@@ -46,91 +46,91 @@ SWEEP: Final = Workflow("retention-sweep", (("sweep", sweep_step),))
 """The job of one sweep of one tenant."""
 
 
-def pace_of(house: House, tenant: TenantId) -> Pace:
+def pace_of(services: Services, tenant: TenantId) -> Pace:
     """Return what lets people through as fast as the policies in force allow."""
-    per_minute = house.policies.active(tenant).policy_set.schedule.per_minute
+    per_minute = services.policies.active(tenant).policy_set.schedule.per_minute
     return Pace(per_minute, time.monotonic, asyncio.sleep)
 
 
-async def pending_sweeps(house: House) -> list[Work]:
+async def pending_sweeps(services: Services) -> list[Work]:
     """List the sweeps of all tenants that have not come to their end."""
     found = []
-    for tenant in await house.keyring.tenants():
-        async with house.data.reading() as connection:
+    for tenant in await services.keyring.tenants():
+        async with services.data.reading() as connection:
             run = await sweep_under_way(connection, tenant)
         if run is not None:
             found.append(Work(SWEEP.name, tenant, run.id))
     return found
 
 
-async def begin_sweeps(house: House) -> None:
+async def begin_sweeps(services: Services) -> None:
     """Lay down a sweep for each tenant with somebody to look at, and start its job: what is done every hour."""
-    for tenant in await house.keyring.tenants():
+    for tenant in await services.keyring.tenants():
         try:
-            run = await _laid_down_if_due(house, tenant)
+            run = await _laid_down_if_due(services, tenant)
         except NotFound:  # no policies are in force: nobody knows what is due
             continue
         if run is not None:
-            await house.jobs.start(SWEEP.name, tenant, run.id)
+            await services.jobs.start(SWEEP.name, tenant, run.id)
 
 
-async def lay_down(house: House, tenant: TenantId) -> SweepRun:
+async def lay_down(services: Services, tenant: TenantId) -> SweepRun:
     """Lay down a sweep, or join the one that is under way.
 
     Raises:
         NotFound: no policies are in force.
     """
-    now = house.clock.now()
-    await _decided_are_due(house, tenant, now)
-    kind, policy = await kind_of(house, tenant)
-    of = await count_people(house.data, tenant, None if kind == "all" else now)
+    now = services.clock.now()
+    await _decided_are_due(services, tenant, now)
+    kind, policy = await kind_of(services, tenant)
+    of = await count_people(services.data, tenant, None if kind == "all" else now)
     run = SweepRun(id=new_id(), kind=kind, policy=policy, started_at=now, changed_at=now, counts=Counts(of=of))
     try:
-        async with house.data.transaction() as connection:
+        async with services.data.transaction() as connection:
             under_way = await sweep_under_way(connection, tenant)
             if under_way is None:
                 await add_sweep(connection, tenant, run)
     except IntegrityError:  # another process was faster
-        return await lay_down(house, tenant)
+        return await lay_down(services, tenant)
     return under_way or run
 
 
-async def _laid_down_if_due(house: House, tenant: TenantId) -> SweepRun | None:
-    now = house.clock.now()
-    await _decided_are_due(house, tenant, now)
-    async with house.data.reading() as connection:
+async def _laid_down_if_due(services: Services, tenant: TenantId) -> SweepRun | None:
+    now = services.clock.now()
+    await _decided_are_due(services, tenant, now)
+    async with services.data.reading() as connection:
         under_way = await sweep_under_way(connection, tenant)
     if under_way is not None:
         return under_way
-    kind, _policy = await kind_of(house, tenant)
+    kind, _policy = await kind_of(services, tenant)
     if kind == "all":
-        somebody = await people_after(house.data, tenant, after=_FIRST, most=1)
+        somebody = await people_after(services.data, tenant, after=_FIRST, most=1)
     else:
-        somebody = await due_people(house.data, tenant, now, most=1)
-    return await lay_down(house, tenant) if somebody else None
+        somebody = await due_people(services.data, tenant, now, most=1)
+    return await lay_down(services, tenant) if somebody else None
 
 
-async def kind_of(house: House, tenant: TenantId) -> tuple[Kind, str]:
+async def kind_of(services: Services, tenant: TenantId) -> tuple[Kind, str]:
     """Tell over whom a sweep has to go now, and by which version of the policies.
 
     Raises:
         NotFound: no policies are in force.
     """
-    version = house.policies.active(tenant).version
-    async with house.data.reading() as connection:
+    version = services.policies.active(tenant).version
+    async with services.data.reading() as connection:
         swept = await swept_policy(connection, tenant)
     return ("due" if swept == version else "all"), version
 
 
-async def _decided_are_due(house: House, tenant: TenantId, now: datetime) -> None:
+async def _decided_are_due(services: Services, tenant: TenantId, now: datetime) -> None:
     """Let the sweep look at what somebody has decided to erase."""
     after: UUID | None = None
     while True:
-        async with house.data.reading() as connection:
+        async with services.data.reading() as connection:
             page = await list_reviews(connection, tenant, states=("erase",), after=after, limit=PAGE)
         if page:
             records = [(SubjectId(each.subject), each.collection, RecordId(each.record)) for each in page]
-            async with house.data.transaction() as connection:
+            async with services.data.transaction() as connection:
                 await make_due(connection, tenant, records, now)
         if len(page) < PAGE:
             return

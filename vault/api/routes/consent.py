@@ -18,10 +18,10 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.access.recording import Keep
+from vault.access.recording import SaveResponse
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import PROBLEM, answer, moment, refusals
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import PROBLEM, error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import consent as bodies
 from vault.api.schemas import subjects as subject_bodies
@@ -64,46 +64,50 @@ INVALID: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post("/subjects/{subject}/consents", status_code=201, response_model=bodies.Recorded, responses=refusals(409))
+@router.post(
+    "/subjects/{subject}/consents", status_code=201, response_model=bodies.Recorded, responses=error_responses(409)
+)
 async def record(
     request: Request,
     subject: UUID,
     body: bodies.NewConsent,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
     sec_gpc: Signal = None,
 ) -> Response:
     """Record what a person says: given, refused, withdrawn or renewed. `double-opt-in` waits to be confirmed."""
     said = Said(**body.model_dump())
 
-    async def run(keep: Keep | None) -> Recorded:
-        return await record_consent(house, caller, SubjectId(subject), said, signal=_is_on(sec_gpc), keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Recorded:
+        return await record_consent(
+            services, caller, SubjectId(subject), said, signal=_is_on(sec_gpc), on_commit=on_commit
+        )
 
-    def tell(recorded: Recorded) -> Told:
+    def tell(recorded: Recorded) -> StoredResponse:
         return _told(recorded, request.app.state.public_url)
 
-    return await once(house, caller, request, idempotency_key, "record-consent", run, tell)
+    return await respond_once(services, caller, request, idempotency_key, "record-consent", run, tell)
 
 
 @router.post("/subjects/{subject}/consents:signal", response_model=bodies.Signalled)
-async def signal(subject: UUID, house: Rooms, caller: SignedIn, sec_gpc: Signal = None) -> Response:
+async def signal(subject: UUID, services: ServicesDep, caller: CallerDep, sec_gpc: Signal = None) -> Response:
     """Record that a person's browser sends `Sec-GPC: 1`: a no to the sale and sharing of data, and to nothing else."""
     if not _is_on(sec_gpc):
         raise InvalidInput("there is no signal to record: send `Sec-GPC: 1`", code="no-signal")
-    return answer({"purposes": await record_signal(house, caller, SubjectId(subject))})
+    return json_response({"purposes": await record_signal(services, caller, SubjectId(subject))})
 
 
 @router.get("/subjects/{subject}/consents", response_model=bodies.ConsentState)
 async def state(
     subject: UUID,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """Tell how a person stands on each purpose, and the events that led there, newest first."""
-    found = await consent_state(house, caller, SubjectId(subject), before=_before(cursor), limit=limit)
+    found = await consent_state(services, caller, SubjectId(subject), before=_before(cursor), limit=limit)
     consents = {
         name: {
             **each._asdict(),
@@ -113,7 +117,7 @@ async def state(
         }
         for name, each in found.consents.items()
     }
-    return answer(
+    return json_response(
         {
             "subject": found.subject,
             "state": found.state,
@@ -127,12 +131,12 @@ async def state(
 
 
 @router.post("/consents:check", response_model=bodies.Checked)
-async def check(body: bodies.ConsentCheck, house: Rooms, caller: SignedIn) -> Response:
+async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: CallerDep) -> Response:
     """Say for up to 1,000 people whether purposes may go on now, and nothing else about anybody."""
     subjects = [SubjectId(each) for each in body.subjects]
-    found = await check_consents(house, caller, subjects=subjects, purposes=body.purposes)
+    found = await check_consents(services, caller, subjects=subjects, purposes=body.purposes)
     results = [{"subject": subject, "purposes": purposes} for subject, purposes in found.results]
-    return answer({"results": results, "audit": found.audit})
+    return json_response({"results": results, "audit": found.audit})
 
 
 @router.post(
@@ -161,7 +165,7 @@ async def confirm(request: Request) -> Response:
         return _invalid(request)
     if is_form:
         return done_page("en" if asked is None else asked.language)
-    return answer({"id": recorded.id, "state": recorded.state})
+    return json_response({"id": recorded.id, "state": recorded.state})
 
 
 @router.get(
@@ -185,15 +189,15 @@ def _is_on(sec_gpc: str | None) -> bool:
     return sec_gpc is not None and sec_gpc.strip() == "1"
 
 
-def _told(recorded: Recorded, public_url: str) -> Told:
+def _told(recorded: Recorded, public_url: str) -> StoredResponse:
     """Tell what was recorded. The token is told once: what is kept for a repeated call does not have it."""
     body: dict[str, Any] = {"id": recorded.id, "state": recorded.state}
     if recorded.confirmation is None:
-        return Told(201, body)
+        return StoredResponse(201, body)
     token, expires = recorded.confirmation.token, moment(recorded.confirmation.expires_at)
     link = f"{public_url.rstrip('/')}{PATH}?token={quote(token)}" if public_url else None
     told = {"token": token, "expires": expires} | ({} if link is None else {"link": link})
-    return Told(201, {**body, "confirmation": told}, kept={**body, "confirmation": {"expires": expires}})
+    return StoredResponse(201, {**body, "confirmation": told}, kept={**body, "confirmation": {"expires": expires}})
 
 
 def _event(told: ToldEvent) -> dict[str, Any]:
@@ -289,8 +293,8 @@ class Imported(BaseModel):
 )
 async def bring_in(
     request: Request,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     source: Annotated[str | None, Query(max_length=64, description="The system from which they come.")] = None,
 ) -> Response:
     """Import up to 1,000 consents, refusals, withdrawals and objections, as an array or as lines (NDJSON).
@@ -300,11 +304,11 @@ async def bring_in(
     body = await request.body()
     lines = request.headers.get("content-type", "").partition(";")[0].strip() == NDJSON
     items = [_read(each) for each in (body.splitlines() if lines else _elements(body)) if bytes(each).strip()]
-    brought = await import_consents(house, caller, items, source=source)
+    brought = await import_consents(services, caller, items, source=source)
     results = [_told_consents_import(each) for each in brought.results]
     counted = [each.get("state", "refused") for each in results]
     counts = {name: counted.count(name) for name in ("written", "there", "refused")}
-    return answer({"results": results, **counts, "audit": brought.audit})
+    return json_response({"results": results, **counts, "audit": brought.audit})
 
 
 def _elements(body: bytes) -> list[Any]:
@@ -340,122 +344,128 @@ def _told_consents_import(result: Result) -> dict[str, Any]:
 objections_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
 
 
-@objections_router.post("/objections", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+@objections_router.post("/objections", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409))
 async def objections(
     request: Request,
     subject: UUID,
     body: bodies.NewObjection,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Record that a person objects: final at once against direct marketing, otherwise pending, and use stops."""
 
-    async def run(keep: Keep | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> Recorded:
         return await record_objection(
-            house, caller, SubjectId(subject), purpose=body.purpose, reason=body.reason, keep=keep
+            services, caller, SubjectId(subject), purpose=body.purpose, reason=body.reason, on_commit=on_commit
         )
 
-    return await once(house, caller, request, idempotency_key, "object", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "object", run, _told_objections)
 
 
 @objections_router.post(
-    "/objections/{event}:decide", status_code=201, response_model=bodies.Confirmed, responses=refusals(409)
+    "/objections/{event}:decide", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
 )
 async def decide(
     request: Request,
     subject: UUID,
     event: UUID,
     body: bodies.ObjectionDecision,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Decide an objection: upheld, the use has ended; overruled, it goes on. The reason is on record, sealed."""
 
-    async def run(keep: Keep | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> Recorded:
         return await decide_objection(
-            house, caller, SubjectId(subject), event, decision=body.decision, reason=body.reason, keep=keep
+            services, caller, SubjectId(subject), event, decision=body.decision, reason=body.reason, on_commit=on_commit
         )
 
-    return await once(house, caller, request, idempotency_key, "decide-objection", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "decide-objection", run, _told_objections)
 
 
-@objections_router.post("/restriction", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+@objections_router.post(
+    "/restriction", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
+)
 async def restriction(
     request: Request,
     subject: UUID,
     body: bodies.NewRestriction,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
 
-    async def run(keep: Keep | None) -> Recorded:
-        return await restrict(house, caller, SubjectId(subject), ground=body.ground, reason=body.reason, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Recorded:
+        return await restrict(
+            services, caller, SubjectId(subject), ground=body.ground, reason=body.reason, on_commit=on_commit
+        )
 
-    return await once(house, caller, request, idempotency_key, "restrict", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "restrict", run, _told_objections)
 
 
 @objections_router.post(
-    "/restriction:announce", status_code=201, response_model=bodies.LiftAnnounced, responses=refusals(409)
+    "/restriction:announce", status_code=201, response_model=bodies.LiftAnnounced, responses=error_responses(409)
 )
 async def announce(
     request: Request,
     subject: UUID,
     body: bodies.AnnounceLift,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Tell the person, by letter, that the restriction will be lifted; or note how they were told otherwise."""
 
-    async def run(keep: Keep | None) -> Announced:
-        return await announce_lifting(house, caller, SubjectId(subject), told=body.told, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Announced:
+        return await announce_lifting(services, caller, SubjectId(subject), told=body.told, on_commit=on_commit)
 
-    return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told_when)
+    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _told_when)
 
 
-@objections_router.post("/restriction:lift", status_code=201, response_model=bodies.Confirmed, responses=refusals(409))
+@objections_router.post(
+    "/restriction:lift", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
+)
 async def lift(
     request: Request,
     subject: UUID,
     body: bodies.Lift,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Lift the restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
 
-    async def run(keep: Keep | None) -> Recorded:
-        return await lift_restriction(house, caller, SubjectId(subject), reason=body.reason, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Recorded:
+        return await lift_restriction(services, caller, SubjectId(subject), reason=body.reason, on_commit=on_commit)
 
-    return await once(house, caller, request, idempotency_key, "lift-restriction", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _told_objections)
 
 
-def _told_when(announced: Announced) -> Told:
+def _told_when(announced: Announced) -> StoredResponse:
     body = {"id": announced.id, "state": "restricted", "lift_from": moment(announced.lift_from)}
-    return Told(201, body)
+    return StoredResponse(201, body)
 
 
-def _told_objections(recorded: Recorded) -> Told:
-    return Told(201, {"id": recorded.id, "state": recorded.state})
+def _told_objections(recorded: Recorded) -> StoredResponse:
+    return StoredResponse(201, {"id": recorded.id, "state": recorded.state})
 
 
 @router.get("/subjects/{subject}/consents/{event}/receipt", response_model=dict[str, Any])
 async def receipt(
     subject: UUID,
     event: UUID,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     form: Annotated[Format, Query(alias="format")] = "dpv",
 ) -> Response:
     """Get the signed receipt of an event: ISO/IEC TS 27560 as JSON-LD (`dpv`), or `kantara`; `cdv verify` checks it."""
-    return answer(await read_receipt(house, caller, SubjectId(subject), event, form=form))
+    return json_response(await read_receipt(services, caller, SubjectId(subject), event, form=form))
 
 
 @router.get("/signing-keys", response_model=dict[str, Any])
-async def keys(house: Rooms, caller: SignedIn) -> Response:
+async def keys(services: ServicesDep, caller: CallerDep) -> Response:
     """List the public keys by which the vault signs or ever signed, the current one first, as a JWK set (RFC 7517)."""
-    return answer({"keys": [as_jwk(each) for each in await signing_keys(house, caller)]})
+    return json_response({"keys": [as_jwk(each) for each in await signing_keys(services, caller)]})

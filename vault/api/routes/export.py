@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from vault.api.dependencies import Rooms, SignedIn
-from vault.api.responses import answer, file_response, refusals
+from vault.api.dependencies import CallerDep, ServicesDep
+from vault.api.responses import error_responses, file_response, json_response
 from vault.api.schemas.subjects import Body
 from vault.export.download import AGE, ZIP, open_package
 from vault.export.transfer import send_package
@@ -57,26 +57,26 @@ class SentTold(BaseModel):
 @router.get(
     "/requests/{request}/package",
     response_class=Response,
-    responses={200: {"description": "The package", "content": {ZIP: FILE}}, **refusals(409, 410)},
+    responses={200: {"description": "The package", "content": {ZIP: FILE}}, **error_responses(409, 410)},
 )
-async def download(request: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def download(request: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Get the package that answers a request: a ZIP, which `cdv verify` checks."""
-    return file_response(await open_package(house, caller, request))
+    return file_response(await open_package(services, caller, request))
 
 
 @router.post(
     "/requests/{request}/package:download",
     response_class=Response,
-    responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **refusals(409, 410)},
+    responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **error_responses(409, 410)},
 )
-async def download_encrypted(request: UUID, body: DownloadAsk, house: Rooms, caller: SignedIn) -> Response:
+async def download_encrypted(request: UUID, body: DownloadAsk, services: ServicesDep, caller: CallerDep) -> Response:
     """Get the package encrypted to a passphrase, as a file of `age` (age-encryption.org/v1)."""
-    return file_response(await open_package(house, caller, request, passphrase=body.passphrase))
+    return file_response(await open_package(services, caller, request, passphrase=body.passphrase))
 
 
-@router.post("/requests/{request}/package:send", response_model=SentTold, responses=refusals(409, 410))
-async def send(request: UUID, body: SendAsk, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/requests/{request}/package:send", response_model=SentTold, responses=error_responses(409, 410))
+async def send(request: UUID, body: SendAsk, services: ServicesDep, caller: CallerDep) -> Response:
     """Send a portability package to another controller, by one POST of the ZIP (Art. 20(2) GDPR)."""
-    sent = await send_package(house, caller, request, body.url)
+    sent = await send_package(services, caller, request, body.url)
     told = {"size": sent.size, "sha256": sent.digest.hex(), "status": sent.status, "audit": sent.audit}
-    return answer(told)
+    return json_response(told)

@@ -12,8 +12,8 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
-from vault.api.dependencies import Rooms, SignedIn
-from vault.api.responses import answer
+from vault.api.dependencies import CallerDep, ServicesDep
+from vault.api.responses import json_response
 from vault.api.schemas import subjects as bodies
 from vault.governance.audit_log import read_audit
 from vault.governance.processing_record import processing_record
@@ -32,14 +32,14 @@ TEXT: dict[str, Any] = {"schema": {"type": "string"}}
     responses={200: {"content": {MEDIA_TYPES["csv"]: TEXT, MEDIA_TYPES["markdown"]: TEXT}}},
 )
 async def record(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     since: Annotated[AwareDatetime | None, Query(description="From when on; 365 days back by default.")] = None,
     form: Annotated[Form | None, Query(alias="format", description="Outweighs `Accept`.")] = None,
     accept: Annotated[str, Header(max_length=LONGEST_ACCEPT)] = "",
 ) -> Response:
     """Make the record of processing activities, from the policies in force and from what was really read."""
-    made = await processing_record(house, caller, since=since)
+    made = await processing_record(services, caller, since=since)
     chosen = form or accepted(accept)
     headers = {"Content-Disposition": 'attachment; filename="processing-record.csv"'} if chosen == "csv" else None
     return Response(write_record(made, chosen), 200, headers, f"{MEDIA_TYPES[chosen]}; charset=utf-8")
@@ -69,8 +69,8 @@ audit_router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 @audit_router.get("/entries", response_model=bodies.AuditPage)
 async def entries(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     subject: UUID | None = None,
     principal: UUID | None = None,
     action: Annotated[str | None, Query(max_length=32)] = None,
@@ -79,7 +79,7 @@ async def entries(
 ) -> Response:
     """List audit entries, newest first; `before` takes the `next` of the page before."""
     page = await read_audit(
-        house,
+        services,
         caller,
         subject=None if subject is None else SubjectId(subject),
         principal=principal,
@@ -88,4 +88,4 @@ async def entries(
         limit=limit,
     )
     listed: list[Any] = [msgspec.to_builtins(each) for each in page.entries]
-    return answer({"entries": listed, "next": None if page.next is None else str(page.next)})
+    return json_response({"entries": listed, "next": None if page.next is None else str(page.next)})

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import answer, moment, refusals
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import holds as bodies
 from vault.holds.manage import Asked, Changes, change_hold, lift_hold, place_hold
@@ -16,7 +16,7 @@ from vault.holds.query import MOST, Which, list_holds, show_hold, told
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
-    from vault.access.recording import Keep
+    from vault.access.recording import SaveResponse
     from vault.retention.holds import Hold
 
 router = APIRouter(prefix="/v1/holds", tags=["holds"])
@@ -24,9 +24,13 @@ router = APIRouter(prefix="/v1/holds", tags=["holds"])
 NO_LONGER_NEEDED = "no-longer-needed"
 
 
-@router.post("", status_code=201, response_model=bodies.Hold, responses=refusals(409))
+@router.post("", status_code=201, response_model=bodies.Hold, responses=error_responses(409))
 async def place(
-    request: Request, body: bodies.NewHold, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+    request: Request,
+    body: bodies.NewHold,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Place a hold. Nothing deletes what it covers, and it is read for the hold's purposes only."""
     asked = Asked(
@@ -41,16 +45,18 @@ async def place(
         until=body.until,
     )
 
-    async def run(keep: Keep | None) -> Hold:
-        return await place_hold(house, caller, asked, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Hold:
+        return await place_hold(services, caller, asked, on_commit=on_commit)
 
-    return await once(house, caller, request, idempotency_key, "place-hold", run, lambda hold: Told(201, _told(hold)))
+    return await respond_once(
+        services, caller, request, idempotency_key, "place-hold", run, lambda hold: StoredResponse(201, _told(hold))
+    )
 
 
 @router.get("", response_model=bodies.HoldPage)
 async def listed(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     due: Annotated[bool, Query(description="Only those whose day of review has come.")] = False,
     state: Annotated[
         str, Query(pattern="^(active|lifted|all)$", description="`active`, `lifted` or `all`.")
@@ -60,19 +66,19 @@ async def listed(
 ) -> Response:
     """List holds, the next due for review first."""
     which: Which = "due" if due else "lifted" if state == "lifted" else "all" if state == "all" else "active"
-    page = await list_holds(house, caller, which=which, after=after, limit=limit)
-    return answer({"holds": [_told(each) for each in page.holds], "next": page.next})
+    page = await list_holds(services, caller, which=which, after=after, limit=limit)
+    return json_response({"holds": [_told(each) for each in page.holds], "next": page.next})
 
 
 @router.get("/{hold}", response_model=bodies.HoldShown)
-async def shown(hold: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def shown(hold: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Show a hold and whom it covers; one that is lifted covers nobody any more."""
-    found = await show_hold(house, caller, hold)
-    return answer({**_told(found.hold), "subjects": found.subjects})
+    found = await show_hold(services, caller, hold)
+    return json_response({**_told(found.hold), "subjects": found.subjects})
 
 
-@router.patch("/{hold}", response_model=bodies.Hold, responses=refusals(409))
-async def change(hold: UUID, body: bodies.HoldChange, house: Rooms, caller: SignedIn) -> Response:
+@router.patch("/{hold}", response_model=bodies.Hold, responses=error_responses(409))
+async def change(hold: UUID, body: bodies.HoldChange, services: ServicesDep, caller: CallerDep) -> Response:
     """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
     changes = Changes(
         owner=body.owner,
@@ -81,19 +87,19 @@ async def change(hold: UUID, body: bodies.HoldChange, house: Rooms, caller: Sign
         add=[SubjectId(each) for each in body.add_subjects],
         remove=[SubjectId(each) for each in body.remove_subjects],
     )
-    return answer(_told(await change_hold(house, caller, hold, changes)))
+    return json_response(_told(await change_hold(services, caller, hold, changes)))
 
 
-@router.post("/{hold}:lift", response_model=bodies.Hold, responses=refusals(409))
-async def lift(hold: UUID, body: bodies.Lifting, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/{hold}:lift", response_model=bodies.Hold, responses=error_responses(409))
+async def lift(hold: UUID, body: bodies.Lifting, services: ServicesDep, caller: CallerDep) -> Response:
     """Lift a hold; erasures that waited for it go on by themselves."""
-    return answer(_told(await lift_hold(house, caller, hold, reason=body.reason)))
+    return json_response(_told(await lift_hold(services, caller, hold, reason=body.reason)))
 
 
-@router.delete("/{hold}", response_model=bodies.Hold, responses=refusals(409))
-async def delete(hold: UUID, house: Rooms, caller: SignedIn) -> Response:
+@router.delete("/{hold}", response_model=bodies.Hold, responses=error_responses(409))
+async def delete(hold: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Lift a hold that is needed no more, as `POST /v1/holds/{id}:lift` does with a reason of its own."""
-    return answer(_told(await lift_hold(house, caller, hold, reason=NO_LONGER_NEEDED)))
+    return json_response(_told(await lift_hold(services, caller, hold, reason=NO_LONGER_NEEDED)))
 
 
 def _told(hold: Hold) -> dict[str, Any]:

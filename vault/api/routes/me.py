@@ -9,10 +9,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPBearer
 
-from vault.access.callers import the_person
-from vault.access.recording import Keep
-from vault.api.dependencies import Rooms, bearer_of, once
-from vault.api.responses import answer, file_response, moment, refusals
+from vault.access.callers import data_subject_caller
+from vault.access.recording import SaveResponse
+from vault.api.dependencies import ServicesDep, bearer_of, respond_once
+from vault.api.responses import error_responses, file_response, json_response, moment
 from vault.api.routes.requests import submitted, told
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import identity as bodies
@@ -27,7 +27,7 @@ from vault.requests.query import days_left
 from vault.requests.submit import Asked, submit_request
 
 if TYPE_CHECKING:
-    from vault.context import House
+    from vault.context import Services
     from vault.identity.sessions import People
     from vault.requests.model import Event
     from vault.requests.model import Request as Made
@@ -55,19 +55,21 @@ async def person(call: Request, _described: Annotated[Any, Security(_described)]
 Me = Annotated[Session, Depends(person)]
 
 
-@router.post("/sessions", status_code=202, response_model=bodies.Asked, responses=refusals(409), openapi_extra=OPEN)
+@router.post(
+    "/sessions", status_code=202, response_model=bodies.Asked, responses=error_responses(409), openapi_extra=OPEN
+)
 async def ask(call: Request, body: bodies.SignIn) -> Response:
     """Have a code sent to whoever is named, to a contact that the vault holds; answered alike for everybody."""
     identity = body.identity.model_dump(exclude_none=True)
     issued = await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
-    return answer({"session": issued.id, "expires_at": moment(issued.expires_at)}, 202)
+    return json_response({"session": issued.id, "expires_at": moment(issued.expires_at)}, 202)
 
 
 @router.post("/sessions:verify", status_code=201, response_model=bodies.Opened, openapi_extra=OPEN)
 async def open_session(call: Request, body: bodies.Open) -> Response:
     """Open a session by the code: it lasts 30 minutes, and is fresh for the first ten."""
     opened = await _people(call).enter(body.session, body.code, request_id(call))
-    return answer(
+    return json_response(
         {
             "token": opened.token,
             "expires_at": moment(opened.expires_at),
@@ -85,15 +87,15 @@ async def close(call: Request, me: Me) -> Response:
 
 
 @router.get("/requests", response_model=bodies.MyRequests)
-async def listed(call: Request, me: Me, house: Rooms) -> Response:
+async def listed(call: Request, me: Me, services: ServicesDep) -> Response:
     """List one's own requests, newest first."""
-    found = await my_requests(house, me, request_id(call))
-    return answer({"requests": [_told(house, me, each) for each in found]})
+    found = await my_requests(services, me, request_id(call))
+    return json_response({"requests": [_told(services, me, each) for each in found]})
 
 
-@router.post("/requests", status_code=201, response_model=Submitted, responses=refusals(409))
+@router.post("/requests", status_code=201, response_model=Submitted, responses=error_responses(409))
 async def submit(
-    call: Request, body: bodies.MyNewRequest, me: Me, house: Rooms, idempotency_key: IdempotencyKey = None
+    call: Request, body: bodies.MyNewRequest, me: Me, services: ServicesDep, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a request: the session shows whose it is. Erasure and rectification need a fresh one to go on at once."""
     asked = Asked(
@@ -106,53 +108,55 @@ async def submit(
         details=body.details,
         follows=body.follows,
     )
-    caller = the_person(me.tenant, request_id(call))
-    verification = verification_of(house, me)
+    caller = data_subject_caller(me.tenant, request_id(call))
+    verification = verification_of(services, me)
 
-    async def run(keep: Keep | None) -> Submission:
-        await require_room(house, me, request_id(call))
-        return await submit_request(house, caller, asked, subject=me.subject, verification=verification, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Submission:
+        await require_room(services, me, request_id(call))
+        return await submit_request(
+            services, caller, asked, subject=me.subject, verification=verification, on_commit=on_commit
+        )
 
-    return await once(house, caller, call, _own(me, idempotency_key), "submit-request", run, submitted)
+    return await respond_once(services, caller, call, _own(me, idempotency_key), "submit-request", run, submitted)
 
 
 @router.get("/requests/{request}", response_model=bodies.MyRequest)
-async def shown(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+async def shown(call: Request, request: UUID, me: Me, services: ServicesDep) -> Response:
     """Show one of one's own requests, with what has happened to it."""
-    mine = await my_request(house, me, request, request_id(call))
-    return answer({**_told(house, me, mine.request), "history": [_moved(each) for each in mine.history]})
+    mine = await my_request(services, me, request, request_id(call))
+    return json_response({**_told(services, me, mine.request), "history": [_moved(each) for each in mine.history]})
 
 
-@router.post("/requests/{request}:cancel", response_model=bodies.MyRequest, responses=refusals(409))
-async def cancel(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+@router.post("/requests/{request}:cancel", response_model=bodies.MyRequest, responses=error_responses(409))
+async def cancel(call: Request, request: UUID, me: Me, services: ServicesDep) -> Response:
     """Cancel one of one's own requests, before it is under way."""
-    return answer(_told(house, me, await cancel_mine(house, me, request, request_id(call))))
+    return json_response(_told(services, me, await cancel_mine(services, me, request, request_id(call))))
 
 
-@router.post("/requests/{request}:verify", response_model=bodies.MyRequest, responses=refusals(409))
-async def verify(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+@router.post("/requests/{request}:verify", response_model=bodies.MyRequest, responses=error_responses(409))
+async def verify(call: Request, request: UUID, me: Me, services: ServicesDep) -> Response:
     """Show that one's own request is one's own, by this session: for one that needed a fresher session than it had."""
-    return answer(_told(house, me, await verify_mine(house, me, request, request_id(call))))
+    return json_response(_told(services, me, await verify_mine(services, me, request, request_id(call))))
 
 
 @router.get(
     "/requests/{request}/package",
     response_class=Response,
-    responses={200: {"description": "The package", "content": {ZIP: FILE}}, **refusals(409, 410)},
+    responses={200: {"description": "The package", "content": {ZIP: FILE}}, **error_responses(409, 410)},
 )
-async def package(call: Request, request: UUID, me: Me, house: Rooms) -> Response:
+async def package(call: Request, request: UUID, me: Me, services: ServicesDep) -> Response:
     """Get the package that answers one's own request; needs a session that is fresh."""
-    return file_response(await fetch_mine(house, me, request, request_id(call)))
+    return file_response(await fetch_mine(services, me, request, request_id(call)))
 
 
 @router.post(
     "/requests/{request}/package:download",
     response_class=Response,
-    responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **refusals(409, 410)},
+    responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **error_responses(409, 410)},
 )
-async def encrypted(call: Request, request: UUID, body: bodies.Passphrase, me: Me, house: Rooms) -> Response:
+async def encrypted(call: Request, request: UUID, body: bodies.Passphrase, me: Me, services: ServicesDep) -> Response:
     """Get the same encrypted to a passphrase, as a file of `age`; needs a session that is fresh."""
-    download = await fetch_mine(house, me, request, request_id(call), passphrase=body.passphrase)
+    download = await fetch_mine(services, me, request, request_id(call), passphrase=body.passphrase)
     return file_response(download)
 
 
@@ -161,10 +165,10 @@ def _people(call: Request) -> People:
     return people
 
 
-def _told(house: House, me: Session, made: Made) -> dict[str, Any]:
-    policy_set = house.policies.active(me.tenant).policy_set
+def _told(services: Services, me: Session, made: Made) -> dict[str, Any]:
+    policy_set = services.policies.active(me.tenant).policy_set
     level = None if made.verification is None else made.verification.level
-    return {**told(policy_set, made, days_left(house, made), whole=False), "verified": level}
+    return {**told(policy_set, made, days_left(services, made), whole=False), "verified": level}
 
 
 def _own(me: Session, key: str | None) -> str | None:

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.api.dependencies import Rooms, SignedIn
-from vault.api.responses import answer, moment, refusals
+from vault.api.dependencies import CallerDep, ServicesDep
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.schemas import jobs as job_bodies
 from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
@@ -26,14 +26,14 @@ router = APIRouter(tags=["operating"])
 @router.get("/healthz")
 async def alive() -> Response:
     """Tell that the process answers."""
-    return answer({"status": "alive"})
+    return json_response({"status": "alive"})
 
 
-@router.get("/readyz", responses=refusals(503))
+@router.get("/readyz", responses=error_responses(503))
 async def ready(request: Request) -> Response:
     """Tell that both databases answer; 503 where one does not."""
     await request.app.state.ready()
-    return answer({"status": "ready"})
+    return json_response({"status": "ready"})
 
 
 @router.get("/metrics", response_class=Response)
@@ -63,14 +63,14 @@ jobs_router = APIRouter(prefix="/v1", tags=["jobs"])
 
 @jobs_router.get("/jobs", response_model=job_bodies.Jobs)
 async def jobs(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     state: Annotated[list[State] | None, Query(description="Only these; all but `done` by default.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> Response:
     """List jobs: what they work on by id, where they are, and why they could not go on. Never anybody's data."""
-    found = await list_jobs(house, caller, states=tuple(state) if state else OPEN, limit=limit)
-    return answer({"jobs": [_written(each) for each in found.jobs], "audit": str(found.audit)})
+    found = await list_jobs(services, caller, states=tuple(state) if state else OPEN, limit=limit)
+    return json_response({"jobs": [_written(each) for each in found.jobs], "audit": str(found.audit)})
 
 
 def _written(job: Job) -> dict[str, Any]:

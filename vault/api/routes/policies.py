@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Response
 
-from vault.api.dependencies import Rooms, SignedIn
-from vault.api.responses import answer
+from vault.api.dependencies import CallerDep, ServicesDep
+from vault.api.responses import json_response
 from vault.api.schemas import subjects as bodies
 from vault.governance.policies import list_notices, read_notice, read_policies
 from vault.ids import SubjectId
@@ -25,10 +25,10 @@ router = APIRouter(prefix="/v1", tags=["policies"])
 
 
 @router.post("/decisions:explain", response_model=bodies.Explanation)
-async def explain_decision(body: bodies.ExplainAsk, house: Rooms, caller: SignedIn) -> Response:
+async def explain_decision(body: bodies.ExplainAsk, services: ServicesDep, caller: CallerDep) -> Response:
     """Say why fields may be used or not, by step and rule, without using them."""
     told = await explain(
-        house,
+        services,
         caller,
         fields=body.fields,
         purpose=body.purpose,
@@ -37,13 +37,13 @@ async def explain_decision(body: bodies.ExplainAsk, house: Rooms, caller: Signed
         roles=body.roles,
     )
     fields = {asked: each._asdict() for asked, each in told.fields.items()}
-    return answer({"fields": fields, "policy_version": told.policy_version, "audit": told.audit})
+    return json_response({"fields": fields, "policy_version": told.policy_version, "audit": told.audit})
 
 
 @router.get("/catalogue", response_model=dict[str, Any])
-async def catalogue(house: Rooms, caller: SignedIn) -> Response:
+async def catalogue(services: ServicesDep, caller: CallerDep) -> Response:
     """List collections and fields: types, categories, views, searches."""
-    active = await read_policies(house, caller)
+    active = await read_policies(services, caller)
     collections = {
         each.name: {
             "title": each.title,
@@ -52,15 +52,15 @@ async def catalogue(house: Rooms, caller: SignedIn) -> Response:
         }
         for each in active.policy_set.catalogue.collections.values()
     }
-    return answer({"policy_version": active.version, "collections": collections})
+    return json_response({"policy_version": active.version, "collections": collections})
 
 
 @router.get("/purposes", response_model=dict[str, Any])
-async def purposes(house: Rooms, caller: SignedIn) -> Response:
+async def purposes(services: ServicesDep, caller: CallerDep) -> Response:
     """List the purposes: legal basis, owner, recipients, and the fields that each needs."""
-    active = await read_policies(house, caller)
+    active = await read_policies(services, caller)
     listed = {each.name: _purpose(each) for each in active.policy_set.purposes.values()}
-    return answer({"policy_version": active.version, "purposes": listed})
+    return json_response({"policy_version": active.version, "purposes": listed})
 
 
 def _field(field: Field) -> dict[str, Any]:
@@ -103,11 +103,11 @@ FOR_EVER: Final = "private, max-age=31536000, immutable"
 
 
 @notices_router.get("", response_model=dict[str, Any])
-async def notices(house: Rooms, caller: SignedIn) -> Response:
+async def notices(services: ServicesDep, caller: CallerDep) -> Response:
     """List the notices: versions, languages with their hashes, in force or not, and for what they are good."""
-    listed = await list_notices(house, caller)
+    listed = await list_notices(services, caller)
     found = {each.main.id: _version(each) for each in listed.versions}
-    return answer({"policy_version": listed.policy_version, "notices": found})
+    return json_response({"policy_version": listed.policy_version, "notices": found})
 
 
 @notices_router.get(
@@ -119,10 +119,10 @@ async def notices(house: Rooms, caller: SignedIn) -> Response:
     },
 )
 async def notice(
-    digest: str, house: Rooms, caller: SignedIn, if_none_match: Annotated[str | None, Header()] = None
+    digest: str, services: ServicesDep, caller: CallerDep, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:
     """Return the very text that has a hash, `sha256:…`, however long ago it was in force."""
-    found = await read_notice(house, caller, digest)
+    found = await read_notice(services, caller, digest)
     tag = f'"{found.digest}"'
     headers = {"ETag": tag, "Cache-Control": FOR_EVER, "Content-Language": found.language}
     if if_none_match is not None and _has(if_none_match, tag):

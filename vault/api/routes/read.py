@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from vault.access.sign_in import SignIns
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
 
 PATH: Final = "/v1/read"
 _BEARER: Final = BEARER.encode()
@@ -47,13 +47,12 @@ class HotRoute:
 
     Args:
         app: the framework's application.
-        house: the rooms.
         sign_ins: who tells who calls.
     """
 
-    def __init__(self, app: ASGIApp, house: House, sign_ins: SignIns) -> None:
+    def __init__(self, app: ASGIApp, services: Services, sign_ins: SignIns) -> None:
         self._app = app
-        self._house = house
+        self._services = services
         self._sign_ins = sign_ins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +82,7 @@ class HotRoute:
         ask = _asked(await _body(receive))
         subjects: Any = [ask.subject] if ask.subjects is None else ask.subjects
         done = await read_fields(
-            self._house, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
+            self._services, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
         )
         count_shown(len(done.results) * len(ask.fields), [each.denied for each in done.results if each.denied])
         if ask.subjects is not None:

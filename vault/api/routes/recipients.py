@@ -7,8 +7,8 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from vault.api.dependencies import Rooms, SignedIn
-from vault.api.responses import answer, moment, refusals
+from vault.api.dependencies import CallerDep, ServicesDep
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.schemas import recipients as bodies
 from vault.recipients.notices import MOST, Which, list_sent, my_notices
 from vault.recipients.notices import acknowledge as acknowledge_one
@@ -37,56 +37,56 @@ After = Annotated[UUID | None, Query(description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=MOST)]
 
 
-@router.put("/webhook", response_model=bodies.WebhookTold, responses=refusals(409))
-async def put_webhook(body: bodies.NewWebhook, house: Rooms, caller: SignedIn, app: App = None) -> Response:
+@router.put("/webhook", response_model=bodies.WebhookTold, responses=error_responses(409))
+async def put_webhook(body: bodies.NewWebhook, services: ServicesDep, caller: CallerDep, app: App = None) -> Response:
     """Say where the app wants its notices sent. The first time, and after a removal, the answer has the secret."""
-    return answer(_told(await set_webhook(house, caller, body.url, app=app)))
+    return json_response(_told(await set_webhook(services, caller, body.url, app=app)))
 
 
 @router.get("/webhook", response_model=bodies.WebhookTold)
-async def get_webhook(house: Rooms, caller: SignedIn, app: App = None) -> Response:
+async def get_webhook(services: ServicesDep, caller: CallerDep, app: App = None) -> Response:
     """Show the app's webhook, without its secret."""
-    return answer(_told(await read_webhook(house, caller, app=app)))
+    return json_response(_told(await read_webhook(services, caller, app=app)))
 
 
 @router.delete("/webhook", status_code=204, response_class=Response)
-async def delete_webhook(house: Rooms, caller: SignedIn, app: App = None) -> Response:
+async def delete_webhook(services: ServicesDep, caller: CallerDep, app: App = None) -> Response:
     """Take the app's webhook away; its notices wait until it fetches them."""
-    await remove_webhook(house, caller, app=app)
+    await remove_webhook(services, caller, app=app)
     return Response(status_code=204)
 
 
 @router.post("/webhook:rotate-secret", response_model=bodies.WebhookTold)
-async def rotate(house: Rooms, caller: SignedIn, app: App = None) -> Response:
+async def rotate(services: ServicesDep, caller: CallerDep, app: App = None) -> Response:
     """Make a new secret, shown in this answer only. For 24 hours the old one signs too."""
-    return answer(_told(await rotate_secret(house, caller, app=app)))
+    return json_response(_told(await rotate_secret(services, caller, app=app)))
 
 
 @router.post("/webhook:test", response_model=bodies.TrialTold)
-async def trial(house: Rooms, caller: SignedIn, app: App = None) -> Response:
+async def trial(services: ServicesDep, caller: CallerDep, app: App = None) -> Response:
     """Post an event of the type `webhook.test` now, once, and tell what came of it."""
-    return answer((await try_webhook(house, caller, app=app))._asdict())
+    return json_response((await try_webhook(services, caller, app=app))._asdict())
 
 
 @router.get("/webhooks", response_model=bodies.WebhookList)
-async def webhooks(house: Rooms, caller: SignedIn) -> Response:
+async def webhooks(services: ServicesDep, caller: CallerDep) -> Response:
     """List the webhooks of all apps."""
-    return answer({"webhooks": [_webhook(app, each) for app, each in await list_webhooks(house, caller)]})
+    return json_response({"webhooks": [_webhook(app, each) for app, each in await list_webhooks(services, caller)]})
 
 
 @router.get("/notices:mine", response_model=bodies.NoticePage)
 async def mine(
-    house: Rooms, caller: SignedIn, which: Open = "open", after: After = None, limit: Limit = 100
+    services: ServicesDep, caller: CallerDep, which: Open = "open", after: After = None, limit: Limit = 100
 ) -> Response:
     """List the notices to the calling app, the oldest first: the same that its webhook gets."""
-    page = await my_notices(house, caller, which=which, after=after, limit=limit)
-    return answer({"notices": [_notice(each) for each in page.notices], "next": page.next})
+    page = await my_notices(services, caller, which=which, after=after, limit=limit)
+    return json_response({"notices": [_notice(each) for each in page.notices], "next": page.next})
 
 
 @router.get("/notices:sent", response_model=bodies.SentPage)
 async def sent(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     which: Open = "open",
     app: Annotated[str | None, Query(max_length=64, description="Those to one app.")] = None,
     subject: Annotated[UUID | None, Query(description="Those about one person.")] = None,
@@ -96,21 +96,23 @@ async def sent(
 ) -> Response:
     """List the notices to all apps: who was told, who took it, who has not acknowledged and was reminded how often."""
     page = await list_sent(
-        house, caller, which=which, app=app, subject=subject, request=request, after=after, limit=limit
+        services, caller, which=which, app=app, subject=subject, request=request, after=after, limit=limit
     )
-    return answer({"notices": [_sent(each) for each in page.notices], "next": page.next})
+    return json_response({"notices": [_sent(each) for each in page.notices], "next": page.next})
 
 
 @router.post("/notices/{notice}:acknowledge", response_model=bodies.NoticeTold)
-async def acknowledge(notice: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def acknowledge(notice: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Say that the app has done what the notice asks of it; it is not reminded any more. Once more does no harm."""
-    return answer(_notice(await acknowledge_one(house, caller, notice)))
+    return json_response(_notice(await acknowledge_one(services, caller, notice)))
 
 
-@router.post("/notices/{notice}:chase", status_code=202, response_model=bodies.NoticeTold, responses=refusals(409))
-async def chase(notice: UUID, house: Rooms, caller: SignedIn) -> Response:
+@router.post(
+    "/notices/{notice}:chase", status_code=202, response_model=bodies.NoticeTold, responses=error_responses(409)
+)
+async def chase(notice: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Send a notice again, now, as a reminder."""
-    return answer(_notice(await chase_one(house, caller, notice)), 202)
+    return json_response(_notice(await chase_one(services, caller, notice)), 202)
 
 
 def _told(told: WebhookTold) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.access.recording import Keep, Written
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import answer, moment, refusals
+from vault.access.recording import SaveResponse, Written
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import rectification as bodies
 from vault.api.schemas import subjects as subject_bodies
@@ -27,82 +27,90 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["rectification"])
 
 
-@router.post("/disputes", status_code=201, response_model=bodies.Disputed, responses=refusals(409))
+@router.post("/disputes", status_code=201, response_model=bodies.Disputed, responses=error_responses(409))
 async def disputes(
     request: Request,
     subject: UUID,
     body: bodies.NewDispute,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Note that the person says that values are wrong; on demand their data is restricted until that is decided."""
 
-    async def run(keep: Keep | None) -> Disputed:
+    async def run(on_commit: SaveResponse | None) -> Disputed:
         return await note_dispute(
-            house,
+            services,
             caller,
             SubjectId(subject),
             fields=body.fields,
             statement=body.statement,
             restrict=body.restrict,
-            keep=keep,
+            on_commit=on_commit,
         )
 
-    return await once(house, caller, request, idempotency_key, "dispute", run, _disputed)
+    return await respond_once(services, caller, request, idempotency_key, "dispute", run, _disputed)
 
 
-@router.post("/disputes/{dispute}:resolve", status_code=201, response_model=bodies.Resolved, responses=refusals(409))
+@router.post(
+    "/disputes/{dispute}:resolve", status_code=201, response_model=bodies.Resolved, responses=error_responses(409)
+)
 async def resolve(
     request: Request,
     subject: UUID,
     dispute: UUID,
     body: bodies.Verdict,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Decide a dispute. A value that was wrong is corrected by a change of its own."""
 
-    async def run(keep: Keep | None) -> Resolved:
+    async def run(on_commit: SaveResponse | None) -> Resolved:
         return await resolve_dispute(
-            house, caller, SubjectId(subject), dispute, verdict=body.decision, reason=body.reason, keep=keep
+            services,
+            caller,
+            SubjectId(subject),
+            dispute,
+            verdict=body.decision,
+            reason=body.reason,
+            on_commit=on_commit,
         )
 
-    return await once(house, caller, request, idempotency_key, "dispute", run, _resolved)
+    return await respond_once(services, caller, request, idempotency_key, "dispute", run, _resolved)
 
 
-@router.post("/fields:verify", response_model=subject_bodies.Written, responses=refusals(409))
+@router.post("/fields:verify", response_model=subject_bodies.Written, responses=error_responses(409))
 async def verify(
     request: Request,
     subject: UUID,
     body: bodies.Checked,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Note that values of the profile were checked and are right, as of now."""
 
-    async def run(keep: Keep | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> Written:
         return await verify_values(
-            house, caller, SubjectId(subject), fields=body.fields, purpose=body.purpose, keep=keep
+            services, caller, SubjectId(subject), fields=body.fields, purpose=body.purpose, on_commit=on_commit
         )
 
-    return await once(house, caller, request, idempotency_key, "verify-value", run)
+    return await respond_once(services, caller, request, idempotency_key, "verify-value", run)
 
 
 @router.get("/rectifications", response_model=bodies.RectificationPage)
 async def rectifications(
     subject: UUID,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List corrections, statements and disputes, the oldest first; what stood there before stays sealed."""
-    page = await list_rectifications(house, caller, SubjectId(subject), after=_cursor(cursor), limit=limit)
+    page = await list_rectifications(services, caller, SubjectId(subject), after=_cursor(cursor), limit=limit)
     following = None if page.next is None else page.next.hex
-    return answer({"results": [_shown(each) for each in page.items], "next": following, "audit": page.audit})
+    return json_response({"results": [_shown(each) for each in page.items], "next": following, "audit": page.audit})
 
 
 def _shown(told: Shown) -> dict[str, object]:
@@ -129,9 +137,9 @@ def _cursor(cursor: str | None) -> UUID | None:
         raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
 
 
-def _disputed(disputed: Disputed) -> Told:
-    return Told(201, {"disputes": disputed.disputes, "state": disputed.state})
+def _disputed(disputed: Disputed) -> StoredResponse:
+    return StoredResponse(201, {"disputes": disputed.disputes, "state": disputed.state})
 
 
-def _resolved(resolved: Resolved) -> Told:
-    return Told(201, {"id": resolved.id, "state": resolved.state})
+def _resolved(resolved: Resolved) -> StoredResponse:
+    return StoredResponse(201, {"id": resolved.id, "state": resolved.state})

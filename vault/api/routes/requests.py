@@ -12,9 +12,9 @@ from uuid import UUID
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.access.recording import Keep
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import answer, moment, refusals
+from vault.access.recording import SaveResponse
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import requests as bodies
 from vault.catalogue.model import Scope
@@ -28,7 +28,7 @@ from vault.requests.submit import Asked, Submitted, submit_request
 from vault.requests.verification import approval_of
 
 if TYPE_CHECKING:
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Request as DataRequest
     from vault.requests.model import Request as Made
@@ -39,9 +39,13 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
 
 
-@router.post("", status_code=201, response_model=bodies.Submitted, responses=refusals(409))
+@router.post("", status_code=201, response_model=bodies.Submitted, responses=error_responses(409))
 async def submit(
-    request: Request, body: bodies.NewRequest, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+    request: Request,
+    body: bodies.NewRequest,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Take a request in. It changes nothing before it is verified; an identity that leads nowhere is answered alike."""
     asked = Asked(
@@ -58,16 +62,16 @@ async def submit(
     identity = None if body.identity is None else body.identity.model_dump(exclude_none=True)
     subject = None if body.subject is None else SubjectId(body.subject)
 
-    async def run(keep: Keep | None) -> Submitted:
-        return await submit_request(house, caller, asked, subject=subject, identity=identity, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Submitted:
+        return await submit_request(services, caller, asked, subject=subject, identity=identity, on_commit=on_commit)
 
-    return await once(house, caller, request, idempotency_key, "submit-request", run, submitted)
+    return await respond_once(services, caller, request, idempotency_key, "submit-request", run, submitted)
 
 
 @router.get("", response_model=bodies.RequestPage)
 async def listed(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     subject: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     state: Annotated[list[State], Query(description="Only these states; may be repeated.")] = [],  # noqa: B006 - FastAPI copies it
     kind: Annotated[list[Kind], Query(description="Only these kinds; may be repeated.")] = [],  # noqa: B006 - as above
@@ -77,7 +81,7 @@ async def listed(
 ) -> Response:
     """List requests, the most urgent first."""
     page = await list_of_requests(
-        house,
+        services,
         caller,
         subject=None if subject is None else SubjectId(subject),
         states=state,
@@ -86,8 +90,8 @@ async def listed(
         after=_after(cursor),
         limit=limit,
     )
-    policy_set = house.policies.active(caller.tenant).policy_set
-    return answer(
+    policy_set = services.policies.active(caller.tenant).policy_set
+    return json_response(
         {
             "requests": [told(policy_set, each.request, each.days_left) for each in page.requests],
             "next": None if page.next is None else f"{page.next[0]}.{page.next[1].hex}",
@@ -97,58 +101,62 @@ async def listed(
 
 
 @router.get("/{request}", response_model=bodies.ShownWhole)
-async def shown(request: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def shown(request: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Show a request with its history. An app that may not see requests sees where those stand that it brought in."""
-    found = await show_request(house, caller, request)
-    return answer(told_whole(house.policies.active(caller.tenant).policy_set, found))
+    found = await show_request(services, caller, request)
+    return json_response(told_whole(services.policies.active(caller.tenant).policy_set, found))
 
 
-@router.post("/{request}:approve", response_model=bodies.Shown, responses=refusals(409))
-async def approve(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/{request}:approve", response_model=bodies.Shown, responses=error_responses(409))
+async def approve(request: UUID, body: bodies.NoteOnly, services: ServicesDep, caller: CallerDep) -> Response:
     """Approve a verified request, or sign it as the first of two; then its job begins."""
-    return _told(house, caller, await decide.approve_request(house, caller, request, note=body.note))
+    return _told(services, caller, await decide.approve_request(services, caller, request, note=body.note))
 
 
-@router.post("/{request}:reject", response_model=bodies.Shown, responses=refusals(409))
-async def reject(request: UUID, body: bodies.Rejection, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/{request}:reject", response_model=bodies.Shown, responses=error_responses(409))
+async def reject(request: UUID, body: bodies.Rejection, services: ServicesDep, caller: CallerDep) -> Response:
     """Refuse a request on a ground that the law gives; the answer has the remedies of which the person is told."""
-    return _told(house, caller, await decide.reject_request(house, caller, request, ground=body.ground, note=body.note))
-
-
-@router.post("/{request}:extend", response_model=bodies.Shown, responses=refusals(409))
-async def extend(request: UUID, body: bodies.Extending, house: Rooms, caller: SignedIn) -> Response:
-    """Extend the deadline, once and before it has passed."""
-    return _told(house, caller, await decide.extend_request(house, caller, request, reason=body.reason, note=body.note))
-
-
-@router.post("/{request}:cancel", response_model=bodies.Shown, responses=refusals(409))
-async def cancel(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
-    """Cancel a request that is not under way: staff any, an app one that it brought in."""
-    made = await decide.cancel_request(house, caller, request, note=body.note)
-    return answer(told(house.policies.active(caller.tenant).policy_set, made, None, whole=False))
-
-
-@router.post("/{request}:complete", response_model=bodies.Shown, responses=refusals(409))
-async def complete(request: UUID, body: bodies.Completion, house: Rooms, caller: SignedIn) -> Response:
-    """Complete a review of an automated decision, which is a person's work."""
     return _told(
-        house, caller, await decide.complete_request(house, caller, request, outcome=body.outcome, note=body.note)
+        services, caller, await decide.reject_request(services, caller, request, ground=body.ground, note=body.note)
     )
 
 
-@router.post("/{request}:reopen", response_model=bodies.Shown, responses=refusals(409))
-async def reopen(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/{request}:extend", response_model=bodies.Shown, responses=error_responses(409))
+async def extend(request: UUID, body: bodies.Extending, services: ServicesDep, caller: CallerDep) -> Response:
+    """Extend the deadline, once and before it has passed."""
+    return _told(
+        services, caller, await decide.extend_request(services, caller, request, reason=body.reason, note=body.note)
+    )
+
+
+@router.post("/{request}:cancel", response_model=bodies.Shown, responses=error_responses(409))
+async def cancel(request: UUID, body: bodies.NoteOnly, services: ServicesDep, caller: CallerDep) -> Response:
+    """Cancel a request that is not under way: staff any, an app one that it brought in."""
+    made = await decide.cancel_request(services, caller, request, note=body.note)
+    return json_response(told(services.policies.active(caller.tenant).policy_set, made, None, whole=False))
+
+
+@router.post("/{request}:complete", response_model=bodies.Shown, responses=error_responses(409))
+async def complete(request: UUID, body: bodies.Completion, services: ServicesDep, caller: CallerDep) -> Response:
+    """Complete a review of an automated decision, which is a person's work."""
+    return _told(
+        services, caller, await decide.complete_request(services, caller, request, outcome=body.outcome, note=body.note)
+    )
+
+
+@router.post("/{request}:reopen", response_model=bodies.Shown, responses=error_responses(409))
+async def reopen(request: UUID, body: bodies.NoteOnly, services: ServicesDep, caller: CallerDep) -> Response:
     """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
-    return _told(house, caller, await decide.reopen_request(house, caller, request, note=body.note))
+    return _told(services, caller, await decide.reopen_request(services, caller, request, note=body.note))
 
 
-@router.post("/{request}:ask-identity", response_model=bodies.Shown, responses=refusals(409))
-async def ask_identity(request: UUID, body: bodies.NoteOnly, house: Rooms, caller: SignedIn) -> Response:
+@router.post("/{request}:ask-identity", response_model=bodies.Shown, responses=error_responses(409))
+async def ask_identity(request: UUID, body: bodies.NoteOnly, services: ServicesDep, caller: CallerDep) -> Response:
     """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
-    return _told(house, caller, await decide.ask_identity(house, caller, request, note=body.note))
+    return _told(services, caller, await decide.ask_identity(services, caller, request, note=body.note))
 
 
-def submitted(made: Submitted) -> Told:
+def submitted(made: Submitted) -> StoredResponse:
     """Tell what became of a request that came in."""
     body: dict[str, Any] = {
         "id": made.id,
@@ -159,12 +167,12 @@ def submitted(made: Submitted) -> Told:
     }
     if made.duplicate_of is not None:
         body["duplicate_of"] = made.duplicate_of
-    return Told(201, body)
+    return StoredResponse(201, body)
 
 
-def _told(house: House, caller: Caller, made: Made) -> Response:
-    policy_set = house.policies.active(caller.tenant).policy_set
-    return answer(told(policy_set, made, days_left(house, made)))
+def _told(services: Services, caller: Caller, made: Made) -> Response:
+    policy_set = services.policies.active(caller.tenant).policy_set
+    return json_response(told(policy_set, made, days_left(services, made)))
 
 
 def _after(cursor: str | None) -> tuple[str, UUID] | None:

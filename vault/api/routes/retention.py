@@ -14,9 +14,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.access.recording import Keep
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import answer, moment, refusals
+from vault.access.recording import SaveResponse
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas.subjects import Body
 from vault.catalogue.retention import Relationship, Since
@@ -127,14 +127,14 @@ class WhyTold(BaseModel):
 @router.get("/subjects/{subject}/retention", response_model=WhyTold)
 async def retention(
     subject: UUID,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     field: Annotated[str, Query(max_length=130, description="A field's name.", examples=["birth_date"])],
     record: Annotated[UUID | None, Query(description="Only this record.")] = None,
 ) -> Response:
     """Tell until when a field of a person is kept, on which grounds, and what happens then. No value is opened."""
-    found = await why(house, caller, SubjectId(subject), field, record)
-    return answer({**found._asdict(), "values": [as_json(each) for each in found.values]})
+    found = await why(services, caller, SubjectId(subject), field, record)
+    return json_response({**found._asdict(), "values": [as_json(each) for each in found.values]})
 
 
 def as_json(kept: Kept) -> dict[str, Any]:
@@ -204,15 +204,15 @@ class ReviewDecision(Body):
 
 @reviews_router.get("", response_model=ReviewItems)
 async def reviews(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     state: Annotated[Literal["open", "decided", "all"], Query()] = "open",
     after: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
 ) -> Response:
     """List values whose time is up and that wait for a decision; or those of which there is one."""
-    page = await list_reviews(house, caller, states=STATES[state], after=after, limit=limit)
-    return answer({"reviews": [told_of(each) for each in page.reviews], "next": page.next, "audit": page.audit})
+    page = await list_reviews(services, caller, states=STATES[state], after=after, limit=limit)
+    return json_response({"reviews": [told_of(each) for each in page.reviews], "next": page.next, "audit": page.audit})
 
 
 @reviews_router.post("/{review}:decide", response_model=ReviewItem)
@@ -220,17 +220,17 @@ async def decide(
     request: Request,
     review: UUID,
     body: ReviewDecision,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Decide about a value: it goes with the next sweep, or is kept until a day. The last decision counts."""
 
-    async def run(keep: Keep | None) -> Review:
+    async def run(on_commit: SaveResponse | None) -> Review:
         how = {"decision": body.decision, "until": body.until, "reason": body.reason}
-        return await decide_review(house, caller, review, **how, keep=keep)  # type: ignore[arg-type]
+        return await decide_review(services, caller, review, **how, on_commit=on_commit)  # type: ignore[arg-type]
 
-    return await once(house, caller, request, idempotency_key, "decide-review", run, _told)
+    return await respond_once(services, caller, request, idempotency_key, "decide-review", run, _told)
 
 
 def told_of(review: Review) -> dict[str, Any]:
@@ -250,8 +250,8 @@ def told_of(review: Review) -> dict[str, Any]:
     }
 
 
-def _told(review: Review) -> Told:
-    return Told(200, told_of(review))
+def _told(review: Review) -> StoredResponse:
+    return StoredResponse(200, told_of(review))
 
 
 class NewEvent(Body):
@@ -286,30 +286,30 @@ class RelationshipTold(BaseModel):
     "/subjects/{subject}/retention-events",
     status_code=201,
     response_model=EventTold,
-    responses={200: {"model": EventTold}, **refusals(409)},
+    responses={200: {"model": EventTold}, **error_responses(409)},
 )
 async def record(
     request: Request,
     subject: UUID,
     body: NewEvent,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Record that a contract, a claim or the relationship began or ended. A clock never goes back (then 200)."""
 
-    async def run(keep: Keep | None) -> Recorded:
-        return await record_event(house, caller, SubjectId(subject), body.event, body.on, keep=keep)
+    async def run(on_commit: SaveResponse | None) -> Recorded:
+        return await record_event(services, caller, SubjectId(subject), body.event, body.on, on_commit=on_commit)
 
-    return await once(house, caller, request, idempotency_key, "record-event", run, _told_relationship)
+    return await respond_once(services, caller, request, idempotency_key, "record-event", run, _told_relationship)
 
 
 @router.get("/subjects/{subject}/relationship", response_model=RelationshipTold)
-async def relationship(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def relationship(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Tell how a person stands to the company: prospect, customer or former, and since when."""
-    found = await relationship_of(house, caller, SubjectId(subject))
-    return answer({"subject": found.subject, **found.stand._asdict(), "audit": found.audit})
+    found = await relationship_of(services, caller, SubjectId(subject))
+    return json_response({"subject": found.subject, **found.stand._asdict(), "audit": found.audit})
 
 
-def _told_relationship(recorded: Recorded) -> Told:
-    return Told(201 if recorded.created else 200, {"event": recorded.event, "on": recorded.on})
+def _told_relationship(recorded: Recorded) -> StoredResponse:
+    return StoredResponse(201 if recorded.created else 200, {"event": recorded.event, "on": recorded.on})

@@ -13,9 +13,9 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.access.recording import Keep, Written
-from vault.api.dependencies import REPLAYED, Rooms, SignedIn, Told, once, revision_of
-from vault.api.responses import answer, moment, refusals
+from vault.access.recording import SaveResponse, Written
+from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, StoredResponse, respond_once, revision_of
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.schemas import subjects as bodies
 from vault.api.schemas.subjects import Body
 from vault.errors import Fault, InvalidInput
@@ -37,79 +37,89 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/subjects", status_code=201, response_model=bodies.Written, responses=refusals(409))
+@router.post("/subjects", status_code=201, response_model=bodies.Written, responses=error_responses(409))
 async def create(
-    request: Request, body: bodies.NewSubject, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+    request: Request,
+    body: bodies.NewSubject,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a customer."""
 
-    async def run(keep: Keep | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> Written:
         return await create_subject(
-            house,
+            services,
             caller,
             profile=body.profile,
             external_ids=body.external_ids,
             purpose=body.purpose,
             source=body.source,
             returning=body.returning,
-            keep=keep,
+            on_commit=on_commit,
         )
 
-    return await once(house, caller, request, idempotency_key, "create", run)
+    return await respond_once(services, caller, request, idempotency_key, "create", run)
 
 
 @router.post(
-    "/subjects:upsert", response_model=bodies.Written, responses={201: {"model": bodies.Written}, **refusals(409)}
+    "/subjects:upsert",
+    response_model=bodies.Written,
+    responses={201: {"model": bodies.Written}, **error_responses(409)},
 )
 async def upsert(
-    request: Request, body: bodies.NewSubject, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+    request: Request,
+    body: bodies.NewSubject,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a customer, or bring the one up to date to whom any of the external ids leads."""
 
-    async def run(keep: Keep | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> Written:
         return await upsert_subject(
-            house,
+            services,
             caller,
             profile=body.profile,
             external_ids=body.external_ids,
             purpose=body.purpose,
             source=body.source,
             returning=body.returning,
-            keep=keep,
+            on_commit=on_commit,
         )
 
-    return await once(house, caller, request, idempotency_key, "create", run)
+    return await respond_once(services, caller, request, idempotency_key, "create", run)
 
 
 @router.post("/subjects:search", response_model=bodies.SearchResult)
-async def search(body: bodies.SearchAsk, house: Rooms, caller: SignedIn) -> Response:
+async def search(body: bodies.SearchAsk, services: ServicesDep, caller: CallerDep) -> Response:
     """Find customers by encrypted fields: exact, `{"prefix": "Ad"}` or `{"last_4": "4711"}`, as the catalogue says."""
     found = await find_subjects(
-        house, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
+        services, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
     )
     count_shown(len(found.results) * len(body.fields), [each.denied for each in found.results])
-    return answer({"results": found.results, "more": found.more, "audit": found.audit})
+    return json_response({"results": found.results, "more": found.more, "audit": found.audit})
 
 
 @router.get("/subjects/{subject}", response_model=bodies.SubjectState)
-async def state(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def state(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Tell that a customer is there, and the revision of the profile, without a single value."""
-    found = await subject_state(house, caller, SubjectId(subject))
+    found = await subject_state(services, caller, SubjectId(subject))
     body = {"id": found.id, "state": found.state, "revision": found.revision}
-    return answer(body, headers={"ETag": f'"{found.revision}"'})
+    return json_response(body, headers={"ETag": f'"{found.revision}"'})
 
 
 @router.patch(
     "/subjects/{subject}/profile",
     response_model=bodies.Written,
-    responses=refusals(409, 412, 428),
+    responses=error_responses(409, 412, 428),
     openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": {"type": "object"}}}}},
 )
 async def patch(
     subject: UUID,
     patch: dict[str, Any],
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     purpose: Annotated[str | None, Query(max_length=64)] = None,
     source: Annotated[str | None, Query(max_length=64)] = None,
     returning: Annotated[bool, Query(description="The person, erased earlier, has come back by themselves.")] = False,
@@ -126,7 +136,7 @@ async def patch(
         fault = Fault("/purpose", "missing", "This part is missing.")
         raise InvalidInput("A change needs a purpose.", faults=[fault], code="invalid-body")
     revision = await patch_profile(
-        house,
+        services,
         caller,
         SubjectId(subject),
         changes,
@@ -135,7 +145,7 @@ async def patch(
         source=source,
         returning=returning,
     )
-    return answer({"id": subject, "revision": revision}, headers={"ETag": f'"{revision}"'})
+    return json_response({"id": subject, "revision": revision}, headers={"ETag": f'"{revision}"'})
 
 
 def _stated(name: str, in_query: str | None, patch: dict[str, Any]) -> str | None:
@@ -150,10 +160,12 @@ records_router = APIRouter(prefix="/v1", tags=["records"])
 
 
 @records_router.post("/subjects/{subject}/records/{collection}:read", response_model=bodies.RecordPage)
-async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: Rooms, caller: SignedIn) -> Response:
+async def read(
+    subject: UUID, collection: str, body: bodies.RecordsAsk, services: ServicesDep, caller: CallerDep
+) -> Response:
     """List a collection's records, newest first; fields are named within it (`amount`) or whole."""
     page = await list_records(
-        house,
+        services,
         caller,
         SubjectId(subject),
         collection,
@@ -176,29 +188,29 @@ async def read(subject: UUID, collection: str, body: bodies.RecordsAsk, house: R
         for each in page.records
     ]
     next_page = None if page.next is None else page.next.hex
-    return answer({"results": results, "denied": page.denied, "next": next_page, "audit": page.audit})
+    return json_response({"results": results, "denied": page.denied, "next": next_page, "audit": page.audit})
 
 
 @records_router.post(
     "/subjects/{subject}/records/{collection}",
     status_code=201,
     response_model=bodies.Written,
-    responses={200: {"model": bodies.Written}, **refusals(409)},
+    responses={200: {"model": bodies.Written}, **error_responses(409)},
 )
 async def append(
     request: Request,
     subject: UUID,
     collection: str,
     body: bodies.NewRecord,
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Append a record; the same external id with the same values is the same record (200)."""
 
-    async def run(keep: Keep | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> Written:
         return await append_record(
-            house,
+            services,
             caller,
             SubjectId(subject),
             collection,
@@ -208,10 +220,10 @@ async def append(
             occurred_at=body.occurred_at,
             expires_at=body.expires_at,
             source=body.source,
-            keep=keep,
+            on_commit=on_commit,
         )
 
-    return await once(house, caller, request, idempotency_key, "append", run)
+    return await respond_once(services, caller, request, idempotency_key, "append", run)
 
 
 def _cursor(cursor: str | None) -> RecordId | None:
@@ -268,37 +280,37 @@ class Candidates(BaseModel):
     "/subjects:merge",
     status_code=201,
     response_model=MergeTold,
-    responses={200: {"model": MergeTold}, **refusals(409)},
+    responses={200: {"model": MergeTold}, **error_responses(409)},
 )
 async def merge(
-    request: Request, body: MergeAsk, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None
+    request: Request, body: MergeAsk, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Merge two entries of one person. The same call again ends a merge that was interrupted (200)."""
 
-    async def run(keep: Keep | None) -> Merged:
+    async def run(on_commit: SaveResponse | None) -> Merged:
         return await merge_subjects(
-            house,
+            services,
             caller,
             survivor=SubjectId(body.survivor),
             duplicate=SubjectId(body.duplicate),
             evidence=body.evidence,
-            keep=keep,
+            on_commit=on_commit,
         )
 
-    told = await once(house, caller, request, idempotency_key, "merge", run, _told)
+    told = await respond_once(services, caller, request, idempotency_key, "merge", run, _told)
     if REPLAYED in told.headers:  # what was kept was kept before the keys went
-        await finish_merges(house, caller.tenant)
+        await finish_merges(services, caller.tenant)
     return told
 
 
 @router.post("/subjects/{subject}:duplicates", response_model=Candidates)
-async def duplicates(subject: UUID, house: Rooms, caller: SignedIn) -> Response:
+async def duplicates(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Propose who might be the same person: names of fields that match and a score, and never a value."""
-    found = await find_duplicates(house, caller, SubjectId(subject))
+    found = await find_duplicates(services, caller, SubjectId(subject))
     results = [{"id": each.id, "score": each.score, "matched": list(each.matched)} for each in found.candidates]
-    return answer({"results": results, "more": found.more, "audit": found.audit})
+    return json_response({"results": results, "more": found.more, "audit": found.audit})
 
 
-def _told(merged: Merged) -> Told:
+def _told(merged: Merged) -> StoredResponse:
     told = {name: value for name, value in merged._asdict().items() if name != "created"}
-    return Told(201 if merged.created else 200, told)
+    return StoredResponse(201 if merged.created else 200, told)

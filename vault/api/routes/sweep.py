@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from vault.api.dependencies import Rooms, SignedIn, Told, once
-from vault.api.responses import answer, moment, refusals
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.sweep.query import DAYS, MOST_DAYS, MOST_PEOPLE, PEOPLE, Keep, list_sweeps, start_sweep
 from vault.sweep.query import due as due_in
@@ -87,39 +87,43 @@ class SweepsTold(BaseModel):
 
 @router.get("/retention/due", response_model=DueTold)
 async def due(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     days: Annotated[int, Query(ge=0, le=MOST_DAYS, description="0: only what is over already.")] = DAYS,
     field: Annotated[str | None, Query(max_length=200, description="Only this field.")] = None,
     after: Annotated[UUID | None, Query(description="`next` of the answer before.")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_PEOPLE, description="People looked at for one answer.")] = PEOPLE,
 ) -> Response:
     """Count what ends in the next days by day and field, and what is over already."""
-    found = await due_in(house, caller, days=days, field=field, after=after, limit=limit)
+    found = await due_in(services, caller, days=days, field=field, after=after, limit=limit)
     told = {**found._asdict(), "ends": [each._asdict() for each in found.ends]}
-    return answer({**told, "waiting": [each._asdict() for each in found.waiting]})
+    return json_response({**told, "waiting": [each._asdict() for each in found.waiting]})
 
 
 @router.get("/retention/sweeps", response_model=SweepsTold)
 async def sweeps(
-    house: Rooms,
-    caller: SignedIn,
+    services: ServicesDep,
+    caller: CallerDep,
     before: Annotated[UUID | None, Query(description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Response:
     """List sweeps, the newest first: how far each has come, and what it did."""
-    page = await list_sweeps(house, caller, before=before, limit=limit)
-    return answer({"sweeps": [told_of(each) for each in page.sweeps], "next": page.next})
+    page = await list_sweeps(services, caller, before=before, limit=limit)
+    return json_response({"sweeps": [told_of(each) for each in page.sweeps], "next": page.next})
 
 
-@router.post("/retention/sweeps", status_code=202, response_model=SweepTold, responses=refusals(409))
-async def start(request: Request, house: Rooms, caller: SignedIn, idempotency_key: IdempotencyKey = None) -> Response:
+@router.post("/retention/sweeps", status_code=202, response_model=SweepTold, responses=error_responses(409))
+async def start(
+    request: Request, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Start a sweep now, as a job; where one is under way, that one is meant."""
 
     async def run(keep: Keep | None) -> SweepRun:
-        return await start_sweep(house, caller, keep)
+        return await start_sweep(services, caller, keep)
 
-    return await once(house, caller, request, idempotency_key, "sweep", run, lambda run: Told(202, told_of(run)))
+    return await respond_once(
+        services, caller, request, idempotency_key, "sweep", run, lambda run: StoredResponse(202, told_of(run))
+    )
 
 
 def told_of(run: SweepRun) -> dict[str, Any]:

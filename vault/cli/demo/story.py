@@ -31,7 +31,7 @@ from vault.policy.rules import short
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from vault.backup.location import Backup
+    from vault.backup.location import BackupFolder
     from vault.backup.verify import Verified
     from vault.bootstrap import Vault
     from vault.cli.demo.customers import Star
@@ -56,7 +56,7 @@ def tried(stage: Stage, ada: Star) -> None:
     require(ada.profile["email"].encode() not in backup.file("data").read_bytes(), "no value is readable in it")
 
 
-async def _make_and_verify(opened: Vault) -> tuple[Backup, Verified]:
+async def _make_and_verify(opened: Vault) -> tuple[BackupFolder, Verified]:
     from vault.backup.location import places
     from vault.backup.make import Source, make_backup
     from vault.backup.verify import verify_backup
@@ -68,8 +68,8 @@ async def _make_and_verify(opened: Vault) -> tuple[Backup, Verified]:
     source = Source(urls, settings.vault, provider, tools)
     keys_for = parse_period(KEYS_FOR, option="--keep-keys")
     where = places(settings.vault / "backups")
-    backup = await make_backup(opened.house, source, where, keys_for=keys_for, told=_silent)
-    return backup, await verify_backup(opened.house, backup, provider, tools, urls, sample=10_000, told=_silent)
+    backup = await make_backup(opened.services, source, where, keys_for=keys_for, told=_silent)
+    return backup, await verify_backup(opened.services, backup, provider, tools, urls, sample=10_000, told=_silent)
 
 
 def _silent(_what: str, _size: int) -> None:

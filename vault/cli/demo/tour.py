@@ -90,10 +90,10 @@ def _make_vault(folder: Path) -> dict[str, App]:
     from vault.governance.tenants import add_app
 
     async def add(vault: Vault) -> dict[str, App]:
-        tenant = (await vault.house.keyring.tenants())[0]
+        tenant = (await vault.services.keyring.tenants())[0]
         apps = {}
         for name, role in ROLES.items():
-            _, issued = await add_app(vault.house, tenant, name, [role])
+            _, issued = await add_app(vault.services, tenant, name, [role])
             apps[name] = App(name, role, issued.key.reveal())
         return apps
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, entry, require_right
-from vault.access.callers import at_the_console
-from vault.access.recording import note_failure, on_record
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.callers import operator_caller
+from vault.access.recording import audited, record_failure
 from vault.consent.receipts import dpv, kantara
 from vault.consent.receipts import dpv as dpv_reading
 from vault.consent.receipts.model import SAID, Facts, PurposeFacts
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vault.consent.event import Event
     from vault.consent.receipts.model import Told
-    from vault.context import Caller, House
+    from vault.context import Caller, Services
     from vault.crypto.signing import PublicKey, Signed, SigningKey
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
@@ -37,9 +37,9 @@ LONGEST: Final = 100
 """Events of one chain that a receipt tells of; older ones have receipts of their own."""
 
 
-@on_record("read-receipt")
+@audited("read-receipt")
 async def read_receipt(
-    house: House, caller: Caller, subject: SubjectId, event: UUID, *, form: Format = "dpv"
+    services: Services, caller: Caller, subject: SubjectId, event: UUID, *, form: Format = "dpv"
 ) -> dict[str, Any]:
     """Make the signed receipt of one event; whoever may record or read consents may have it.
 
@@ -49,23 +49,25 @@ async def read_receipt(
         Denied: no role of the caller's may.
         NotFound: there is no such person, or their ledger has no such event.
     """
-    decisions = house.policies.active(caller.tenant).decisions
+    decisions = services.policies.active(caller.tenant).decisions
     records = decisions.may(caller.principal.roles, "vault:consents", "record").granted
-    await require_right(house, caller, "vault:consents", "record" if records else "read", audited_as="read-receipt")
-    await house.limits.take(caller.principal, "read", 1)
-    (found,) = await house.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    await require_permission(
+        services, caller, "vault:consents", "record" if records else "read", audit_action="read-receipt"
+    )
+    await services.limits.take(caller.principal, "read", 1)
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
     if found is None or found.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     try:
-        events = await _chain(house, caller.tenant, subject, event)
+        events = await _chain(services, caller.tenant, subject, event)
     except NotFound as error:
-        await note_failure(house, caller, "read-receipt", error, subjects=(found.pseudonym,))
+        await record_failure(services, caller, "read-receipt", error, subjects=(found.pseudonym,))
         raise
-    policy_set = await house.policies.at(caller.tenant, events[-1].policy)
-    facts = _facts(house, caller.tenant, found.pseudonym, events, policy_set)
-    file = signed_receipt(await house.keyring.signing_key(caller.tenant), facts, form)
-    made = entry(
-        house,
+    policy_set = await services.policies.at(caller.tenant, events[-1].policy)
+    facts = _facts(services, caller.tenant, found.pseudonym, events, policy_set)
+    file = signed_receipt(await services.keyring.signing_key(caller.tenant), facts, form)
+    made = audit_entry(
+        services,
         caller,
         action="read-receipt",
         decision="allowed",
@@ -74,47 +76,49 @@ async def read_receipt(
         target=facts.event.id,
         policy=policy_set.version,
     )
-    await house.ledger.append(made)
+    await services.audit_log.append(made)
     return file
 
 
-@on_record("read-policies")
-async def signing_keys(house: House, caller: Caller) -> list[PublicKey]:
+@audited("read-policies")
+async def signing_keys(services: Services, caller: Caller) -> list[PublicKey]:
     """List the public keys by which the caller's tenant signs or ever signed, the current one first.
 
     They are there for everybody and tell of nobody, so no right is asked for: every principal may see them, as it may
     see the policies.
     """
-    found = await house.keyring.public_keys(caller.tenant)
-    await house.ledger.append(entry(house, caller, action="read-policies", decision="allowed"))
+    found = await services.keyring.public_keys(caller.tenant)
+    await services.audit_log.append(audit_entry(services, caller, action="read-policies", decision="allowed"))
     return found
 
 
-async def rotate_signing_key(house: House, tenant: TenantId) -> None:
+async def rotate_signing_key(services: Services, tenant: TenantId) -> None:
     """Make a new signing key at the command line; what the earlier ones signed stays signed, and they stay known.
 
     Raises:
         Conflict: somebody else does the same at this moment.
     """
-    await house.keyring.rotate_signing_key(tenant)
-    await house.ledger.append(entry(house, at_the_console(tenant), action="rotate-keys", decision="allowed"))
+    await services.keyring.rotate_signing_key(tenant)
+    await services.audit_log.append(
+        audit_entry(services, operator_caller(tenant), action="rotate-keys", decision="allowed")
+    )
 
 
-async def _chain(house: House, tenant: TenantId, subject: SubjectId, event: UUID) -> tuple[Event, ...]:
+async def _chain(services: Services, tenant: TenantId, subject: SubjectId, event: UUID) -> tuple[Event, ...]:
     """Follow an event back to those that it answers; returns them oldest first, and itself last."""
-    events = [await house.consents.event(tenant, subject, event)]
+    events = [await services.consents.event(tenant, subject, event)]
     while len(events) < LONGEST and (answered := events[-1].answers) is not None:
         if any(each.id == answered for each in events):
             break
         try:
-            events.append(await house.consents.event(tenant, subject, answered))
+            events.append(await services.consents.event(tenant, subject, answered))
         except NotFound:  # a copy from a merge answers an event of the person who is no more
             break
     return tuple(reversed(events))
 
 
 def _facts(
-    house: House, tenant: TenantId, pseudonym: Pseudonym, events: tuple[Event, ...], policy_set: PolicySet
+    services: Services, tenant: TenantId, pseudonym: Pseudonym, events: tuple[Event, ...], policy_set: PolicySet
 ) -> Facts:
     name = events[-1].purpose
     purpose = None if name is None else policy_set.purposes.get(name)
@@ -135,7 +139,7 @@ def _facts(
         purpose=told,
         notice_title=None if text is None else text.title,
         policy=policy_set.version,
-        made_at=house.clock.now(),
+        made_at=services.clock.now(),
     )
 
 
