@@ -16,6 +16,7 @@ from starlette.responses import Response
 from vault.access.idempotency import Answered, begin
 from vault.context import Caller, Services
 from vault.errors import InvalidInput
+from vault.views import View
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,16 +91,22 @@ REPLAYED: Final = "Idempotent-Replayed"
 
 
 class StoredResponse(NamedTuple):
-    """What a write is answered: the status, the body, and what of the body may be kept to be answered again."""
+    """The response to a write.
+
+    Attributes:
+        status: the HTTP status.
+        body: a view, or JSON values.
+        kept: the part of the body that may be stored under an idempotency key; none: all of it.
+    """
 
     status: int
-    body: dict[str, Any]
-    kept: dict[str, Any] | None = None
+    body: View | dict[str, Any]
+    kept: View | dict[str, Any] | None = None
 
     @property
     def to_keep(self) -> bytes:
-        """Return the bytes that are kept: the body, or the part of it that may lie in a database."""
-        return msgspec.json.encode(self.body if self.kept is None else self.kept)
+        """Return the bytes to store: the body, or the part of it that may be in a database."""
+        return _encoded(self.body if self.kept is None else self.kept)
 
 
 def written_response(written: Written) -> StoredResponse:
@@ -137,10 +144,15 @@ async def respond_once(
         raise
 
 
-def _response(told: StoredResponse) -> Response:
-    return Response(msgspec.json.encode(told.body), told.status, _tag(told.body), "application/json")
+def _response(response: StoredResponse) -> Response:
+    return Response(_encoded(response.body), response.status, _tag(response.body), "application/json")
 
 
-def _tag(body: dict[str, Any]) -> dict[str, str]:
-    """Name the revision as entity tag, where what was written has one."""
-    return {"ETag": f'"{body["revision"]}"'} if "revision" in body else {}
+def _encoded(body: View | dict[str, Any]) -> bytes:
+    return body.model_dump_json().encode() if isinstance(body, View) else msgspec.json.encode(body)
+
+
+def _tag(body: View | dict[str, Any]) -> dict[str, str]:
+    """Return the entity tag header, if the body has a revision."""
+    revision = getattr(body, "revision", None) if isinstance(body, View) else body.get("revision")
+    return {} if revision is None else {"ETag": f'"{revision}"'}

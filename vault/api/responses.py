@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from vault.clock import rfc3339
 from vault.http.problems import MEDIA_TYPE
+from vault.views import View
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,8 +27,15 @@ _encoder = msgspec.json.Encoder()
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Write an answer."""
-    return Response(_encoder.encode(body), status, headers, "application/json")
+    """Write a response.
+
+    Args:
+        body: a view, or JSON values, in which values of records stand raw, as they were sealed.
+        status: the HTTP status.
+        headers: more headers.
+    """
+    encoded = body.model_dump_json().encode() if isinstance(body, View) else _encoder.encode(body)
+    return Response(encoded, status, headers, "application/json")
 
 
 def moment(value: datetime | None) -> str | None:

@@ -1,0 +1,32 @@
+"""The base of views: what an answer looks like, once, for the API, the command line and the pages.
+
+A capability declares its answers as subclasses of :class:`View` in its ``views.py``, and its operations build them. A
+route returns a view, the command line dumps it as JSON, a page renders it. A view is validated when it is built, so
+an answer cannot differ from the OpenAPI document.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+from vault.clock import rfc3339
+
+Moment = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""A point in time; written as RFC 3339 in UTC with microseconds."""
+
+
+class View(BaseModel):
+    """An answer, or a part of one: immutable, and without fields that its class does not declare."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the view as JSON values: what a route sends and the command line prints."""
+        return self.model_dump(mode="json")
