@@ -13,8 +13,8 @@ from tests.vaults import problem
 from vault.audit.entry import Entry
 from vault.bootstrap import apply_folders
 from vault.catalogue.model import FieldView
+from vault.clock import to_microseconds
 from vault.policy.decision import rule_out
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import pack, unpack
 
 

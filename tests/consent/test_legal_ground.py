@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from vault.bootstrap import shipped_policies
 from vault.catalogue.model import Article9, LegalBasis
+from vault.clock import to_microseconds
 from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import RESTRICTED, Ground, may_object, refusal
 from vault.consent.state import NOTHING, ConsentState, PurposeStanding
 from vault.policy.policy_set import PolicySet
-from vault.storage.columns import to_microseconds
 
 NOON = to_microseconds(datetime(2026, 11, 22, 12, tzinfo=UTC))
 HOUR = timedelta(hours=1) // timedelta(microseconds=1)

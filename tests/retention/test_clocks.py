@@ -13,10 +13,10 @@ from tests.imports.files import PEOPLE, PURCHASES, bring_in, people_csv, subject
 from tests.rectification.submitting import carry_out
 from tests.vaults import ADA
 from vault.catalogue.model import Scope
+from vault.clock import to_microseconds
 from vault.consent.append import repair
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId
 from vault.retention.clocks import Clocks, at_day, clocks_of, join_clocks, move_clocks
-from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_record
 from vault.subjects.record_body import happened_at, open_body, unpack
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from tests.policy.folders import shipped
 from tests.retention.ended import policies
 from vault.catalogue.model import CLEAR
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import may_object, purpose_ground
 from vault.consent.state import ConsentState, PurposeStanding
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import ends_of, schedule_of
 from vault.retention.filter import Dates, Gate, _claims_itself, _ends
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Sealed, Stored, open_body
 from vault.subjects.record_body import pack as pack_body
 

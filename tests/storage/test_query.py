@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Column, DateTime, Float, MetaData, Table, bindparam, func, select
 
 from tests.storage.tables import ALL, BY_ID, THING, thing
+from vault.clock import from_microseconds, to_microseconds
 from vault.ids import new_id
-from vault.storage.columns import from_microseconds, to_microseconds
 from vault.storage.query import Query, any_of
 
 one_database_for_all_examples = settings(

@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vault.clock import to_microseconds
 from vault.crypto.seal import SubjectKeys, record_aad
 from vault.errors import CannotOpen
 from vault.ids import new_id
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import (
     NotWhole,
     Origin,

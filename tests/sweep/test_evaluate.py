@@ -11,12 +11,12 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vault.clock import to_microseconds
 from vault.consent.state import ConsentState, Held, PurposeStanding, pack
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Stored, happened_at, unpack
 from vault.subjects.record_body import pack as pack_body
 from vault.sweep.evaluate import Person, foresee, look_at

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.callers import operator_caller
+from vault.clock import to_microseconds
 from vault.consent import event as consents
 from vault.consent.state import apply, fold, pack, unpack
 from vault.errors import NotFound
-from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_subject, mark_due, set_standing
 from vault.subjects.store import GONE
 

@@ -19,6 +19,7 @@ from uuid import UUID
 from sqlalchemy import insert, select, update
 
 from vault.access.sign_in import RateWindow
+from vault.clock import to_microseconds
 from vault.consent.guardians import birth_date, needs_guardian
 from vault.consent.ledger import CONFIRMATION
 from vault.consent.transaction import Confirmation, Recorded, changing
@@ -27,7 +28,6 @@ from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, PrincipalId, SubjectId, TenantId
 from vault.lifecycle.key_fence import current_keys
 from vault.principals.principal import Principal
-from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
     from datetime import datetime

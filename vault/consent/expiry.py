@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from vault.clock import from_microseconds, to_microseconds
 from vault.consent.append import count_by_notice, people_who_said_something
 from vault.consent.state import unpack
 from vault.consent.transaction import Change
-from vault.storage.columns import from_microseconds, to_microseconds
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:

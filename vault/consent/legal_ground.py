@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_all
 from vault.catalogue.model import Article9, LegalBasis
+from vault.clock import LAST, to_microseconds
 from vault.consent.event import EXPLICIT
 from vault.consent.state import NOTHING, UNSAID, purposes_of, unpack
 from vault.errors import Refusal
-from vault.storage.columns import LAST, to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -11,13 +11,13 @@ from uuid import UUID
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import OPERATOR
 from vault.access.recording import audited
+from vault.clock import from_microseconds, to_microseconds
 from vault.consent.legal_ground import is_consented, purpose_ground, subject_refusal
 from vault.consent.state import UNSAID, unpack
 from vault.consent.transaction import missing
 from vault.consent.validation import keys_of, open_words
 from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import opened
-from vault.storage.columns import from_microseconds, to_microseconds
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from vault.clock import to_microseconds
 from vault.consent.event import NO, OBJECTION, RESTRICTION, YES
-from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -14,6 +14,7 @@ from sqlalchemy import select
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.recording import record_failure
+from vault.clock import MICROSECOND, from_microseconds
 from vault.consent.append import append_events
 from vault.consent.event import Event
 from vault.consent.ledger import EVENT
@@ -22,7 +23,6 @@ from vault.crypto.seal import version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
-from vault.storage.columns import MICROSECOND, from_microseconds
 from vault.subjects.changes import locked_subject
 from vault.subjects.merged import merged_into
 from vault.subjects.store import GONE

@@ -13,12 +13,12 @@ from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
 from vault.catalogue.types import decode, encode
+from vault.clock import to_microseconds
 from vault.consent.event import EXPLICIT, YES, By, Method
 from vault.consent.transaction import missing
 from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
-from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from vault.catalogue.types import decode
+from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
-from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import digests
 from vault.subjects.record_body import pack, unpack
 

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.access.callers import system_caller
 from vault.catalogue.model import HOME, LegalBasis, Scope, UnknownName, covers
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import purpose_ground, refusal
 from vault.consent.state import ConsentState
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
@@ -20,7 +21,6 @@ from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.requests.store import find_request, open_requests_of
 from vault.requests.transaction import changing_request, no_request
-from vault.storage.columns import to_microseconds
 from vault.subjects.changes import locked_subject
 from vault.subjects.merged import merged_into
 

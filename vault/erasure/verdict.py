@@ -22,13 +22,13 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vault.catalogue.model import covers
+from vault.clock import from_microseconds, to_microseconds
 from vault.consent.state import unpack as unpack_standing
 from vault.erasure.start import in_scope
 from vault.lifecycle.erasures import Line
 from vault.retention.clocks import NO_CLOCKS
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
-from vault.storage.columns import from_microseconds, to_microseconds
 from vault.subjects.record_body import happened_at, unpack
 
 if TYPE_CHECKING:

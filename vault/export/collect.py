@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.catalogue.model import CLEAR
-from vault.clock import rfc3339
+from vault.clock import from_microseconds, rfc3339
 from vault.consent.state import unpack
 from vault.errors import NotFound
 from vault.export.descriptions import Teller
@@ -20,7 +20,6 @@ from vault.export.schema import FORMAT, Asked, Head, Person, RightTold
 from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
 from vault.export.survey import Still, survey
 from vault.export.translations import texts_in
-from vault.storage.columns import from_microseconds
 from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:

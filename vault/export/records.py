@@ -9,12 +9,11 @@ import msgspec
 
 from vault.catalogue.types import decode, encode
 from vault.catalogue.types.views import show
-from vault.clock import rfc3339
+from vault.clock import from_microseconds, rfc3339
 from vault.crypto.seal import record_aad
 from vault.export.schema import OriginTold, RecordTold
 from vault.export.selection import WITHHELD, mask_of
 from vault.export.survey import newest_first
-from vault.storage.columns import from_microseconds
 from vault.subjects.record_body import unpack
 
 if TYPE_CHECKING:

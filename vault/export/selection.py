@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 from vault.catalogue.model import CLEAR, LegalBasis, Origin, Scope
 from vault.catalogue.retention import Since
 from vault.catalogue.types import TYPES
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import purpose_ground, refusal
 from vault.export.schema import Keeping
 from vault.retention.clocks import NO_CLOCKS
 from vault.retention.ends import day_of, ends_of
-from vault.storage.columns import to_microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

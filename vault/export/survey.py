@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import and_, or_, select
 
 from vault.catalogue.retention import RESTRICT, REVIEW
-from vault.clock import rfc3339
+from vault.clock import from_microseconds, rfc3339, to_microseconds
 from vault.export.schema import Keeping
 from vault.retention.clocks import NO_CLOCKS, clocks_of
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.review_store import reviews_in
-from vault.storage.columns import from_microseconds, to_microseconds
 from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.tables import RECORD
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
+from vault.clock import to_microseconds
 from vault.consent.append import note_denials, stays_restricted
 from vault.consent.event import EXPLICIT, YES, Method
 from vault.consent.guardians import birth_date, needs_guardian
@@ -26,7 +27,6 @@ from vault.consent.validation import ends_at, seal_words, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
-from vault.storage.columns import to_microseconds
 from vault.subjects.changes import mark_due, set_standing
 from vault.subjects.merged import locked_subjects
 from vault.subjects.rows import composed, external_digest, is_external_id

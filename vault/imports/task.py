@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.catalogue.toml_document import did_you_mean
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
 from vault.consent.state import NOTHING
 from vault.errors import Denied, Fault, InvalidInput, Refusal
 from vault.imports.lines import LineMaker, needed
 from vault.imports.readers import open_reader
 from vault.policy.decision import rule_out
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import EXTERNAL_IDS, Maker
 from vault.subjects.store import PROFILE

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vault.catalogue.types import decode
+from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.lifecycle.key_fence import opened
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import unpack
 from vault.subjects.store import PROFILE, Wanted
 

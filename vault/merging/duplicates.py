@@ -22,6 +22,7 @@ from sqlalchemy import func, select
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.types import decode, index_text
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import RESTRICTED
 from vault.consent.state import unpack as unpack_standing
 from vault.crypto.seal import record_aad
@@ -29,7 +30,6 @@ from vault.errors import Denied, NotFound
 from vault.ids import SubjectId
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
-from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import sought
 from vault.subjects.record_body import unpack
 from vault.subjects.store import GONE, PROFILE, Wanted

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from vault.catalogue.model import CLEAR
+from vault.clock import to_microseconds
 from vault.retention.ends import schedule_of
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import Picker
 from vault.subjects.store import PROFILE
 

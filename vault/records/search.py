@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vault.access.authorization import audit_entry, decide, refused_codes, require_all, whole_names
 from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import subject_refusals
 from vault.consent.state import has_holds
 from vault.crypto.seal import record_aad
@@ -16,7 +17,6 @@ from vault.records.read_plan import opening_of
 from vault.records.render import Shown, show_all
 from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
-from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import PREFIXES, matches, sought, tail_length
 from vault.subjects.record_body import open_body, unpack
 from vault.subjects.store import Wanted

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
 from vault.access.recording import Written, audited, writing
+from vault.clock import to_microseconds
 from vault.consent.legal_ground import require_ground
 from vault.errors import NotFound
 from vault.ids import RecordId
-from vault.storage.columns import to_microseconds
 from vault.subjects.changes import change_record, locked_record, locked_subject
 from vault.subjects.record_body import pack, unpack
 from vault.subjects.store import GONE, PROFILE, Wanted

@@ -16,6 +16,7 @@ import msgspec
 from vault.access.callers import system_caller
 from vault.catalogue.requests import DIRECT_MARKETING, Approve
 from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import opened
@@ -24,7 +25,6 @@ from vault.requests.execution import is_final, stop_at_once
 from vault.requests.model import Approval
 from vault.requests.transaction import changing_request
 from vault.retention.filter import over_values
-from vault.storage.columns import to_microseconds
 from vault.subjects.blind_index import sought
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest

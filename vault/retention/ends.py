@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vault.catalogue.model import HOME
 from vault.catalogue.retention import ENDINGS, ERASE, RESTRICT, REVIEW, Since
+from vault.clock import EPOCH
 from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import purpose_ground
 from vault.consent.state import UNSAID
 from vault.retention.clocks import anchor, relationship, relationship_ended
 from vault.retention.schedule import DAY, Schedule, day_after, ending_of, period_of
-from vault.storage.columns import EPOCH
 from vault.subjects.record_body import happened_at
 
 if TYPE_CHECKING:

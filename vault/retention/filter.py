@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, LegalBasis
+from vault.clock import to_microseconds
 from vault.consent.state import unpack as unpack_standing
 from vault.errors import Refusal
 from vault.retention.ends import Ends, Person, day_of, ends_of, value_of, values_of
 from vault.retention.holds import is_covered, refusing
 from vault.retention.review_store import fetch_kept_days
 from vault.retention.schedule import Schedule
-from vault.storage.columns import to_microseconds
 from vault.subjects.record_body import happened_at, open_body, unpack
 from vault.subjects.store import PROFILE, Wanted
 

@@ -5,7 +5,7 @@ The families of tables, each in a database of its own: what the vault holds, its
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,34 +14,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
 
+from vault.clock import from_microseconds, to_microseconds
+
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
-
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Count the microseconds from 1970 to an aware moment; exact, unlike ``timestamp()``.
-
-    Raises:
-        ValueError: the moment is naive, or lies outside the years 1 to 9999 once it is told in UTC, so that it could
-            be written and never read again.
-    """
-    if moment.tzinfo is None:
-        raise ValueError("a moment needs a time zone")
-    count = (moment - EPOCH) // MICROSECOND
-    if not FIRST <= count <= LAST:
-        raise ValueError("a moment lies between the years 1 and 9999 in UTC")
-    return count
-
-
-def from_microseconds(count: int) -> datetime:
-    """Return the aware moment (UTC) that lies so many microseconds after 1970."""
-    return EPOCH + timedelta(microseconds=count)
 
 
 class Id(TypeDecorator[UUID]):

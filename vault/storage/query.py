@@ -18,7 +18,8 @@ from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 
-from vault.storage.columns import Id, Moment, from_microseconds, to_microseconds
+from vault.clock import from_microseconds, to_microseconds
+from vault.storage.columns import Id, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from vault.catalogue.types import TYPES, ValueProblem, encode
+from vault.clock import to_microseconds
 from vault.errors import Fault, InvalidInput
-from vault.storage.columns import to_microseconds
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
