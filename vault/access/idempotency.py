@@ -10,13 +10,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, LargeBinary, SmallInteger, delete, insert, select, update
+from sqlalchemy import LargeBinary, SmallInteger, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field
 
 from vault.access.recording import record_failure
 from vault.errors import Conflict, InvalidInput, VaultError
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,16 +36,16 @@ class IdempotencyRow(DataTable, table=True):
 
     __tablename__ = "idempotency"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    principal_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    key_digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
-    call_digest: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    started_at: datetime = Field(sa_column=Column(Moment, nullable=False, index=True))
-    status: int | None = Field(sa_column=Column(SmallInteger, nullable=True))
-    answer: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    principal_id: UUID = column(Id, primary_key=True)
+    key_digest: bytes = column(LargeBinary(32), primary_key=True)
+    call_digest: bytes = column(LargeBinary(32))
+    started_at: datetime = column(Moment, index=True)
+    status: int | None = column(SmallInteger, nullable=True)
+    answer: bytes | None = column(LargeBinary, nullable=True)
 
 
-CALL = IdempotencyRow.__table__  # type: ignore[attr-defined]
+CALL = table_of(IdempotencyRow)
 
 
 class Answered(NamedTuple):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import Index, LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Ids, Moment
+from vault.storage.columns import DataTable, Id, Ids, Moment, column, table_of
 
 
 class AuditEntry(DataTable, table=True):
@@ -16,23 +15,23 @@ class AuditEntry(DataTable, table=True):
 
     __tablename__ = "audit_entry"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    principal_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    action: str = Field(sa_column=Column(String(32), nullable=False))
-    decision: str = Field(sa_column=Column(String(16), nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    leaf: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    at: datetime = column(Moment)
+    principal_id: UUID | None = column(Id, nullable=True)
+    action: str = column(String(32))
+    decision: str = column(String(16))
+    body: bytes = column(LargeBinary)
+    leaf: bytes = column(LargeBinary(32))
 
 
 class AuditSubject(DataTable, table=True):
     """Leads from a pseudonym to its entries; on SQLite to batches too."""
 
     __tablename__ = "audit_subject"
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    pseudonym: UUID = Field(sa_column=Column(Id, primary_key=True))
-    entry_id: UUID = Field(sa_column=Column(Id, primary_key=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    pseudonym: UUID = column(Id, primary_key=True)
+    entry_id: UUID = column(Id, primary_key=True)
 
 
 class AuditBatch(DataTable, table=True):
@@ -47,11 +46,11 @@ class AuditBatch(DataTable, table=True):
             postgresql_with={"gin_pending_list_limit": 1024},
         ),
     )
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    entry_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    pseudonyms: list[UUID] = Field(sa_column=Column(Ids, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    entry_id: UUID = column(Id, primary_key=True)
+    pseudonyms: list[UUID] = column(Ids)
 
 
-ENTRY = AuditEntry.__table__  # type: ignore[attr-defined]
-SUBJECT = AuditSubject.__table__  # type: ignore[attr-defined]
-BATCH = AuditBatch.__table__  # type: ignore[attr-defined]
+ENTRY = table_of(AuditEntry)
+SUBJECT = table_of(AuditSubject)
+BATCH = table_of(AuditBatch)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, LargeBinary
-from sqlmodel import Field
+from sqlalchemy import LargeBinary
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RestoreRow(DataTable, table=True):
@@ -16,12 +15,12 @@ class RestoreRow(DataTable, table=True):
 
     __tablename__ = "restore"
 
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    backup_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    backed_up_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    restored_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    replayed_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    id: UUID = column(Id, primary_key=True)
+    backup_id: UUID = column(Id)
+    backed_up_at: datetime = column(Moment)
+    restored_at: datetime = column(Moment)
+    replayed_at: datetime | None = column(Moment, nullable=True)
+    body: bytes = column(LargeBinary)
 
 
-RESTORE = RestoreRow.__table__  # type: ignore[attr-defined]
+RESTORE = table_of(RestoreRow)

@@ -12,12 +12,11 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, LargeBinary, String, select
-from sqlmodel import Field
+from sqlalchemy import LargeBinary, String, select
 
 from vault.consent.event import decode, encode
 from vault.errors import NotFound
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,14 +101,14 @@ class ConsentEventRow(DataTable, table=True):
 
     __tablename__ = "consent_event"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    purpose: str | None = Field(sa_column=Column(String(64), nullable=True))
-    kind: str = Field(sa_column=Column(String(32), nullable=False))
-    occurred_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    recorded_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    purpose: str | None = column(String(64), nullable=True)
+    kind: str = column(String(32))
+    occurred_at: datetime = column(Moment)
+    recorded_at: datetime = column(Moment)
+    body: bytes = column(LargeBinary)
 
 
 class ConfirmationRow(DataTable, table=True):
@@ -117,13 +116,13 @@ class ConfirmationRow(DataTable, table=True):
 
     __tablename__ = "consent_confirmation"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    event_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    token_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    used_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    event_id: UUID = column(Id, primary_key=True)
+    subject_id: UUID = column(Id)
+    token_hash: bytes = column(LargeBinary(32))
+    expires_at: datetime = column(Moment)
+    used_at: datetime | None = column(Moment, nullable=True)
 
 
-EVENT = ConsentEventRow.__table__  # type: ignore[attr-defined]
-CONFIRMATION = ConfirmationRow.__table__  # type: ignore[attr-defined]
+EVENT = table_of(ConsentEventRow)
+CONFIRMATION = table_of(ConfirmationRow)

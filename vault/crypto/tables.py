@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations at run time
-from typing import Final
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Integer, LargeBinary, String, Table
-from sqlmodel import Field
+from sqlalchemy import Integer, LargeBinary, String
 
-from vault.storage.columns import Id, KeyTable, Moment
+from vault.storage.columns import Id, KeyTable, Moment, column, table_of
 
 
 class TenantKeyRow(KeyTable, table=True):
@@ -17,11 +15,11 @@ class TenantKeyRow(KeyTable, table=True):
 
     __tablename__ = "tenant_key"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    root_reference: str = Field(sa_column=Column(String(255), nullable=False))
-    wrapped: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    root_reference: str = column(String(255))
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
 
 
 class TenantSecretRow(KeyTable, table=True):
@@ -29,12 +27,12 @@ class TenantSecretRow(KeyTable, table=True):
 
     __tablename__ = "tenant_secret"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    kind: str = Field(sa_column=Column(String(16), primary_key=True))
-    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    root_reference: str = Field(sa_column=Column(String(255), nullable=False))
-    wrapped: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    kind: str = column(String(16), primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    root_reference: str = column(String(255))
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
 
 
 class DataKeyRow(KeyTable, table=True):
@@ -42,18 +40,14 @@ class DataKeyRow(KeyTable, table=True):
 
     __tablename__ = "data_key"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    version: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    tenant_key_version: int = Field(sa_column=Column(Integer, nullable=False))
-    wrapped: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    tenant_key_version: int = column(Integer)
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
 
 
-def _table(model: type[KeyTable]) -> Table:
-    return KeyTable.metadata.tables[str(model.__tablename__)]
-
-
-TENANT_KEY: Final = _table(TenantKeyRow)
-TENANT_SECRET: Final = _table(TenantSecretRow)
-DATA_KEY: Final = _table(DataKeyRow)
+TENANT_KEY = table_of(TenantKeyRow)
+TENANT_SECRET = table_of(TenantSecretRow)
+DATA_KEY = table_of(DataKeyRow)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import Index, Integer, LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class PackageRow(DataTable, table=True):
@@ -21,17 +20,17 @@ class PackageRow(DataTable, table=True):
         Index("ix_package_expires", "tenant_id", "state", "expires_at"),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    request_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    size: int = Field(sa_column=Column(Integer, nullable=False))
-    chunks: int = Field(sa_column=Column(Integer, nullable=False))
-    digest: bytes | None = Field(sa_column=Column(LargeBinary(32), nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID = column(Id)
+    subject_id: UUID = column(Id)
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
+    expires_at: datetime = column(Moment)
+    size: int = column(Integer)
+    chunks: int = column(Integer)
+    digest: bytes | None = column(LargeBinary(32), nullable=True)
+    body: bytes = column(LargeBinary)
 
 
 class PackageChunkRow(DataTable, table=True):
@@ -39,13 +38,13 @@ class PackageChunkRow(DataTable, table=True):
 
     __tablename__ = "package_chunk"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    package_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    package_id: UUID = column(Id, primary_key=True)
+    number: int = column(Integer, primary_key=True, autoincrement=False)
+    body: bytes = column(LargeBinary)
 
 
-PACKAGE = PackageRow.__table__  # type: ignore[attr-defined]
+PACKAGE = table_of(PackageRow)
 
 
-PACKAGE_CHUNK = PackageChunkRow.__table__  # type: ignore[attr-defined]
+PACKAGE_CHUNK = table_of(PackageChunkRow)

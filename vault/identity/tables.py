@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import Index, Integer, LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class IdentityCodeRow(DataTable, table=True):
@@ -25,18 +24,18 @@ class IdentityCodeRow(DataTable, table=True):
         Index("ix_identity_code_claim", "tenant_id", "claim"),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    request_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    intent: str = Field(sa_column=Column(String(16), nullable=False))
-    claim: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    digest: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    attempts: int = Field(sa_column=Column(Integer, nullable=False))
-    used_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    contact: str | None = Field(sa_column=Column(String(64), nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    subject_id: UUID | None = column(Id, nullable=True)
+    request_id: UUID | None = column(Id, nullable=True)
+    intent: str = column(String(16))
+    claim: bytes = column(LargeBinary(32))
+    digest: bytes = column(LargeBinary(32))
+    created_at: datetime = column(Moment)
+    expires_at: datetime = column(Moment)
+    attempts: int = column(Integer)
+    used_at: datetime | None = column(Moment, nullable=True)
+    contact: str | None = column(String(64), nullable=True)
 
 
 class SubjectSessionRow(DataTable, table=True):
@@ -45,17 +44,17 @@ class SubjectSessionRow(DataTable, table=True):
     __tablename__ = "subject_session"
     __table_args__ = (Index("ix_subject_session_subject", "tenant_id", "subject_id"),)
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    token_hash: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    authenticated_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    ended_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    subject_id: UUID = column(Id)
+    token_hash: bytes = column(LargeBinary(32))
+    created_at: datetime = column(Moment)
+    authenticated_at: datetime = column(Moment)
+    expires_at: datetime = column(Moment)
+    ended_at: datetime | None = column(Moment, nullable=True)
 
 
-IDENTITY_CODE = IdentityCodeRow.__table__  # type: ignore[attr-defined]
+IDENTITY_CODE = table_of(IdentityCodeRow)
 
 
-SUBJECT_SESSION = SubjectSessionRow.__table__  # type: ignore[attr-defined]
+SUBJECT_SESSION = table_of(SubjectSessionRow)

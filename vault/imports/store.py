@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID  # noqa: TC003 - as above
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, String, delete, insert, select, update
-from sqlmodel import Field
+from sqlalchemy import BigInteger, Integer, LargeBinary, String, delete, insert, select, update
 
 from vault.ids import new_id
 from vault.imports.lines import LineFault
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,16 +29,16 @@ class ImportRunRow(DataTable, table=True):
 
     __tablename__ = "import_run"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    fingerprint: bytes = Field(sa_column=Column(LargeBinary(32), nullable=False))
-    chunk_lines: int = Field(sa_column=Column(Integer, nullable=False))
-    started_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    created: int = Field(sa_column=Column(BigInteger, nullable=False))
-    updated: int = Field(sa_column=Column(BigInteger, nullable=False))
-    unchanged: int = Field(sa_column=Column(BigInteger, nullable=False))
-    refused: int = Field(sa_column=Column(BigInteger, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    fingerprint: bytes = column(LargeBinary(32))
+    chunk_lines: int = column(Integer)
+    started_at: datetime = column(Moment)
+    finished_at: datetime | None = column(Moment, nullable=True)
+    created: int = column(BigInteger)
+    updated: int = column(BigInteger)
+    unchanged: int = column(BigInteger)
+    refused: int = column(BigInteger)
 
 
 class ImportChunkRow(DataTable, table=True):
@@ -47,18 +46,18 @@ class ImportChunkRow(DataTable, table=True):
 
     __tablename__ = "import_chunk"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    run_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    created: int = Field(sa_column=Column(Integer, nullable=False))
-    updated: int = Field(sa_column=Column(Integer, nullable=False))
-    unchanged: int = Field(sa_column=Column(Integer, nullable=False))
-    refused: int = Field(sa_column=Column(Integer, nullable=False))
-    faults: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    run_id: UUID = column(Id, primary_key=True)
+    number: int = column(Integer, primary_key=True, autoincrement=False)
+    created: int = column(Integer)
+    updated: int = column(Integer)
+    unchanged: int = column(Integer)
+    refused: int = column(Integer)
+    faults: bytes = column(LargeBinary)
 
 
-RUN = ImportRunRow.__table__  # type: ignore[attr-defined]
-CHUNK = ImportChunkRow.__table__  # type: ignore[attr-defined]
+RUN = table_of(ImportRunRow)
+CHUNK = table_of(ImportChunkRow)
 
 _faults = msgspec.json.Decoder(list[LineFault])
 

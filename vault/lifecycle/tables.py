@@ -6,9 +6,8 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, String
-from sqlmodel import Field
 
-from vault.storage.columns import DataTable, Id, LedgerTable, Moment
+from vault.storage.columns import DataTable, Id, LedgerTable, Moment, column, table_of
 
 
 class ErasureRow(DataTable, table=True):
@@ -32,17 +31,17 @@ class ErasureRow(DataTable, table=True):
         ),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    request_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    started_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    changed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    key_version: int | None = Field(sa_column=Column(Integer, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    certificate: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID | None = column(Id, nullable=True)
+    subject_id: UUID = column(Id)
+    state: str = column(String(16))
+    started_at: datetime = column(Moment)
+    changed_at: datetime = column(Moment)
+    finished_at: datetime | None = column(Moment, nullable=True)
+    key_version: int | None = column(Integer, nullable=True)
+    body: bytes = column(LargeBinary)
+    certificate: bytes | None = column(LargeBinary, nullable=True)
 
 
 class TombstoneRow(DataTable, table=True):
@@ -50,17 +49,17 @@ class TombstoneRow(DataTable, table=True):
 
     __tablename__ = "tombstone"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    erasure_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    digest: bytes = column(LargeBinary(32), primary_key=True)
+    kind: str = column(String(16))
+    erasure_id: UUID = column(Id)
+    created_at: datetime = column(Moment)
 
 
-ERASURE = ErasureRow.__table__  # type: ignore[attr-defined]
+ERASURE = table_of(ErasureRow)
 
 
-TOMBSTONE = TombstoneRow.__table__  # type: ignore[attr-defined]
+TOMBSTONE = table_of(TombstoneRow)
 
 
 class LedgerRow(LedgerTable, table=True):
@@ -69,12 +68,12 @@ class LedgerRow(LedgerTable, table=True):
     __tablename__ = "tombstone_ledger"
     __table_args__ = (Index("ix_tombstone_ledger_at", "at"),)
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    at: datetime = column(Moment)
+    kind: str = column(String(16))
+    subject_id: UUID | None = column(Id, nullable=True)
+    body: bytes = column(LargeBinary)
 
 
-TOMBSTONE_LEDGER = LedgerRow.__table__  # type: ignore[attr-defined]
+TOMBSTONE_LEDGER = table_of(LedgerRow)

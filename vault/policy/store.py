@@ -17,8 +17,7 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from sqlalchemy import Column, LargeBinary, String, Table, Text, bindparam, desc, exists, insert, select, text
-from sqlmodel import Field
+from sqlalchemy import LargeBinary, String, Text, bindparam, desc, exists, insert, select, text
 
 from vault.catalogue.notices import load_notice
 from vault.catalogue.toml_document import Finding, Findings
@@ -27,7 +26,7 @@ from vault.ids import PolicyVersion, TenantId, new_id
 from vault.logs import get_logger
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
@@ -46,13 +45,13 @@ class PolicyVersionRow(DataTable, table=True):
 
     __tablename__ = "policy_version"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    version: str = Field(sa_column=Column(String(80), nullable=False))
-    files: str = Field(sa_column=Column(Text, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    version: str = column(String(80))
+    files: str = column(Text)
     """JSON: path in the folder to text."""
-    applied_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    applied_by: str = Field(sa_column=Column(String(64), nullable=False))
+    applied_at: datetime = column(Moment)
+    applied_by: str = column(String(64))
 
 
 class NoticeText(DataTable, table=True):
@@ -60,19 +59,19 @@ class NoticeText(DataTable, table=True):
 
     __tablename__ = "notice_text"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    digest: str = Field(sa_column=Column(String(71), primary_key=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    digest: str = column(String(71), primary_key=True)
     """``sha256:`` and the hash over the whole file, in hexadecimal."""
-    notice: str = Field(sa_column=Column(String(80), nullable=False))
+    notice: str = column(String(80))
     """``name@version``."""
-    language: str = Field(sa_column=Column(String(10), nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    language: str = column(String(10))
+    body: bytes = column(LargeBinary)
     """The whole file, front matter included, in UTF-8."""
-    recorded_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    recorded_at: datetime = column(Moment)
 
 
-POLICY_VERSION: Table = PolicyVersionRow.__table__  # type: ignore[attr-defined]
-NOTICE_TEXT: Table = NoticeText.__table__  # type: ignore[attr-defined]
+POLICY_VERSION = table_of(PolicyVersionRow)
+NOTICE_TEXT = table_of(NoticeText)
 
 
 LOCK = 0x63_64_76_70  # PostgreSQL advisory lock: two nodes that apply at once do so one after the other

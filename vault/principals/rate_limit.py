@@ -14,11 +14,12 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from sqlalchemy import Table, delete
+from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.errors import InvalidInput, TooMany
 from vault.principals.store import RateWindowRow
+from vault.storage.columns import table_of
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "RateKind"]
 
-_table: Table = RateWindowRow.__table__  # type: ignore[attr-defined]
+_table = table_of(RateWindowRow)
 
 
 class Limits:

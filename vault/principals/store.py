@@ -19,12 +19,10 @@ from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
-    Column,
     ForeignKeyConstraint,
     Index,
     LargeBinary,
     String,
-    Table,
     Text,
     UniqueConstraint,
     and_,
@@ -34,7 +32,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Field
 
 from vault.errors import Conflict, Fault, InvalidInput, Misconfigured, NotFound
 from vault.ids import KeyId, PrincipalId, RoleName, TenantId, new_id
@@ -52,7 +49,7 @@ from vault.principals.principal import (
     matches,
     not_authenticated,
 )
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.storage.query import Query
 
 if TYPE_CHECKING:
@@ -73,13 +70,13 @@ class PrincipalRow(DataTable, table=True):
     __tablename__ = "principal"
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    name: str = Field(sa_column=Column(String(64), nullable=False))
-    kind: str = Field(sa_column=Column(String(8), nullable=False))
-    roles: str = Field(sa_column=Column(Text, nullable=False))  # sorted slugs, a space between
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    name: str = column(String(64))
+    kind: str = column(String(8))
+    roles: str = column(Text)  # sorted slugs, a space between
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
 
 
 class ApiKeyRow(DataTable, table=True):
@@ -91,13 +88,13 @@ class ApiKeyRow(DataTable, table=True):
         Index(None, "tenant_id", "principal_id"),
     )
 
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    tenant_id: str = Field(sa_column=Column(String(64), nullable=False))
-    principal_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))  # SHA-256 of the whole key
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    expires_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    revoked_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
+    id: UUID = column(Id, primary_key=True)
+    tenant_id: str = column(String(64))
+    principal_id: UUID = column(Id)
+    digest: bytes = column(LargeBinary)  # SHA-256 of the whole key
+    created_at: datetime = column(Moment)
+    expires_at: datetime = column(Moment)
+    revoked_at: datetime | None = column(Moment, nullable=True)
 
 
 class RateWindowRow(DataTable, table=True):
@@ -106,18 +103,18 @@ class RateWindowRow(DataTable, table=True):
     __tablename__ = "rate_window"
     __table_args__ = (Index(None, "window_start"),)
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    principal_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    kind: str = Field(sa_column=Column(String(8), primary_key=True))
-    window_start: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))  # seconds from 1970
-    used: int = Field(sa_column=Column(BigInteger, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    principal_id: UUID = column(Id, primary_key=True)
+    kind: str = column(String(8), primary_key=True)
+    window_start: int = column(BigInteger, primary_key=True, autoincrement=False)  # seconds from 1970
+    used: int = column(BigInteger)
 
 
 KEY_LIFETIME = timedelta(days=365)
 """How long an API key is good unless said otherwise."""
 
-PRINCIPAL: Table = PrincipalRow.__table__  # type: ignore[attr-defined]
-API_KEY: Table = ApiKeyRow.__table__  # type: ignore[attr-defined]
+PRINCIPAL = table_of(PrincipalRow)
+API_KEY = table_of(ApiKeyRow)
 
 _p, _k = PRINCIPAL.c, API_KEY.c
 SHOWN = (_p.id, _p.tenant_id, _p.name, _p.kind, _p.roles, _p.state, _p.created_at)

@@ -11,6 +11,7 @@ from vault.catalogue.model import HOME, covers
 from vault.ids import Pseudonym, new_id
 from vault.principals.store import PrincipalRow
 from vault.recipients.store import RecipientNotice, add_notices, list_notices
+from vault.storage.columns import table_of
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ EVERYTHING: Final = ("*",)
 MOST: Final = 10_000
 """Notices about one person that are looked through for those which an app has already."""
 
-PRINCIPAL = PrincipalRow.__table__  # type: ignore[attr-defined]
+PRINCIPAL = table_of(PrincipalRow)
 
 
 async def tell_recipients(

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import Index, Integer, LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RecipientNoticeRow(DataTable, table=True):
@@ -21,25 +20,25 @@ class RecipientNoticeRow(DataTable, table=True):
         Index("ix_recipient_notice_next", "state", "next_at"),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    principal_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    request_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    kind: str = Field(sa_column=Column(String(32), nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    round: int = Field(sa_column=Column(Integer, nullable=False))
-    attempts: int = Field(sa_column=Column(Integer, nullable=False))
-    next_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    last_status: int | None = Field(sa_column=Column(Integer, nullable=True))
-    last_code: str | None = Field(sa_column=Column(String(32), nullable=True))
-    delivered_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    acknowledged_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    acknowledged_by: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    chased_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    chases: int = Field(sa_column=Column(Integer, nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    principal_id: UUID = column(Id)
+    subject_id: UUID = column(Id)
+    request_id: UUID | None = column(Id, nullable=True)
+    kind: str = column(String(32))
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
+    round: int = column(Integer)
+    attempts: int = column(Integer)
+    next_at: datetime | None = column(Moment, nullable=True)
+    last_status: int | None = column(Integer, nullable=True)
+    last_code: str | None = column(String(32), nullable=True)
+    delivered_at: datetime | None = column(Moment, nullable=True)
+    acknowledged_at: datetime | None = column(Moment, nullable=True)
+    acknowledged_by: UUID | None = column(Id, nullable=True)
+    chased_at: datetime | None = column(Moment, nullable=True)
+    chases: int = column(Integer)
+    body: bytes = column(LargeBinary)
 
 
 class WebhookRow(DataTable, table=True):
@@ -47,18 +46,18 @@ class WebhookRow(DataTable, table=True):
 
     __tablename__ = "webhook"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    principal_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    url: str = Field(sa_column=Column(String(2000), nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    secret_version: int = Field(sa_column=Column(Integer, nullable=False))
-    previous_until: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    updated_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    why: str | None = Field(sa_column=Column(String(32), nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    principal_id: UUID = column(Id, primary_key=True)
+    url: str = column(String(2000))
+    state: str = column(String(16))
+    secret_version: int = column(Integer)
+    previous_until: datetime | None = column(Moment, nullable=True)
+    created_at: datetime = column(Moment)
+    updated_at: datetime = column(Moment)
+    why: str | None = column(String(32), nullable=True)
 
 
-RECIPIENT_NOTICE = RecipientNoticeRow.__table__  # type: ignore[attr-defined]
+RECIPIENT_NOTICE = table_of(RecipientNoticeRow)
 
 
-WEBHOOK = WebhookRow.__table__  # type: ignore[attr-defined]
+WEBHOOK = table_of(WebhookRow)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RectificationRow(DataTable, table=True):
@@ -16,18 +15,18 @@ class RectificationRow(DataTable, table=True):
 
     __tablename__ = "rectification"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    request_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    collection: str = Field(sa_column=Column(String(64), nullable=False))
-    record_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    field: str = Field(sa_column=Column(String(64), nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    closed_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    by_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    details: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID | None = column(Id, nullable=True)
+    collection: str = column(String(64))
+    record_id: UUID = column(Id)
+    field: str = column(String(64))
+    state: str = column(String(16))
+    at: datetime = column(Moment)
+    closed_at: datetime | None = column(Moment, nullable=True)
+    by_id: UUID | None = column(Id, nullable=True)
+    details: bytes | None = column(LargeBinary, nullable=True)
 
 
-RECTIFICATION = RectificationRow.__table__  # type: ignore[attr-defined]
+RECTIFICATION = table_of(RectificationRow)

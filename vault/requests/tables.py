@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, String
-from sqlmodel import Field
+from sqlalchemy import Index, Integer, LargeBinary, String
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RequestRow(DataTable, table=True):
@@ -20,17 +19,17 @@ class RequestRow(DataTable, table=True):
         Index("ix_rights_request_due", "tenant_id", "state", "due_on"),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    regime: str = Field(sa_column=Column(String(8), nullable=False))
-    received_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    due_on: str = Field(sa_column=Column(String(10), nullable=False))
-    revision: int = Field(sa_column=Column(Integer, nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
-    details: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    subject_id: UUID | None = column(Id, nullable=True)
+    kind: str = column(String(16))
+    state: str = column(String(16))
+    regime: str = column(String(8))
+    received_at: datetime = column(Moment)
+    due_on: str = column(String(10))
+    revision: int = column(Integer)
+    body: bytes = column(LargeBinary)
+    details: bytes | None = column(LargeBinary, nullable=True)
 
 
 class RequestEventRow(DataTable, table=True):
@@ -38,12 +37,12 @@ class RequestEventRow(DataTable, table=True):
 
     __tablename__ = "request_event"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    request_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    number: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    request_id: UUID = column(Id, primary_key=True)
+    number: int = column(Integer, primary_key=True, autoincrement=False)
+    at: datetime = column(Moment)
+    body: bytes = column(LargeBinary)
 
 
-REQUEST = RequestRow.__table__  # type: ignore[attr-defined]
-REQUEST_EVENT = RequestEventRow.__table__  # type: ignore[attr-defined]
+REQUEST = table_of(RequestRow)
+REQUEST_EVENT = table_of(RequestEventRow)

@@ -6,9 +6,8 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, LargeBinary, String
-from sqlmodel import Field
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class SubjectClockRow(DataTable, table=True):
@@ -20,10 +19,10 @@ class SubjectClockRow(DataTable, table=True):
 
     __tablename__ = "subject_clock"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    kind: str = Field(sa_column=Column(String(80), primary_key=True))
-    at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    kind: str = column(String(80), primary_key=True)
+    at: datetime = column(Moment)
 
 
 class HoldRow(DataTable, table=True):
@@ -32,13 +31,13 @@ class HoldRow(DataTable, table=True):
     __tablename__ = "hold"
     __table_args__ = (Index("ix_hold_review", "tenant_id", "state", "review_on"),)
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    review_on: str = Field(sa_column=Column(String(10), nullable=False))
-    placed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    lifted_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    state: str = column(String(16))
+    review_on: str = column(String(10))
+    placed_at: datetime = column(Moment)
+    lifted_at: datetime | None = column(Moment, nullable=True)
+    body: bytes = column(LargeBinary)
 
 
 class HoldSubjectRow(DataTable, table=True):
@@ -60,10 +59,10 @@ class HoldSubjectRow(DataTable, table=True):
         ),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    hold_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    erasure_id: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    hold_id: UUID = column(Id, primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    erasure_id: UUID | None = column(Id, nullable=True)
 
 
 class RetentionReviewRow(DataTable, table=True):
@@ -86,22 +85,22 @@ class RetentionReviewRow(DataTable, table=True):
         ),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    collection: str = Field(sa_column=Column(String(64), nullable=False))
-    record_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    field: str = Field(sa_column=Column(String(130), nullable=False))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    ended_on: str = Field(sa_column=Column(String(10), nullable=False))
-    keep_until: str | None = Field(sa_column=Column(String(10), nullable=True))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    decided_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    decided_by: UUID | None = Field(sa_column=Column(Id, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    subject_id: UUID = column(Id)
+    collection: str = column(String(64))
+    record_id: UUID = column(Id)
+    field: str = column(String(130))
+    kind: str = column(String(16))
+    state: str = column(String(16))
+    ended_on: str = column(String(10))
+    keep_until: str | None = column(String(10), nullable=True)
+    created_at: datetime = column(Moment)
+    decided_at: datetime | None = column(Moment, nullable=True)
+    decided_by: UUID | None = column(Id, nullable=True)
 
 
-SUBJECT_CLOCK = SubjectClockRow.__table__  # type: ignore[attr-defined]
-HOLD = HoldRow.__table__  # type: ignore[attr-defined]
-HOLD_SUBJECT = HoldSubjectRow.__table__  # type: ignore[attr-defined]
-RETENTION_REVIEW = RetentionReviewRow.__table__  # type: ignore[attr-defined]
+SUBJECT_CLOCK = table_of(SubjectClockRow)
+HOLD = table_of(HoldRow)
+HOLD_SUBJECT = table_of(HoldSubjectRow)
+RETENTION_REVIEW = table_of(RetentionReviewRow)

@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, LargeBinary, MetaData
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
-from sqlmodel import SQLModel
+from sqlmodel import Field, SQLModel
 
 from vault.clock import from_microseconds, to_microseconds
 
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect
+    from sqlalchemy import Dialect, Table
 
 
 class Id(TypeDecorator[UUID]):
@@ -111,3 +111,16 @@ class LedgerTable(SQLModel):
     """Base of the tables in the ledger of tombstones: what a restore from a backup must not undo."""
 
     metadata = MetaData(naming_convention=NAMING)
+
+
+def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = False, **options: bool) -> Any:
+    """Declare a column of a table: ``name: str = column(String(64), primary_key=True)``.
+
+    It is not null, unless ``nullable`` is set. ``options`` are passed on to SQLAlchemy's ``Column``.
+    """
+    return Field(sa_column=Column(kind, nullable=nullable, **options))  # type: ignore[arg-type]
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """Return the table that a row class declares; queries are written against its columns (``.c``)."""
+    return row.metadata.tables[str(row.__tablename__)]

@@ -6,9 +6,8 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, Integer, LargeBinary, SmallInteger, String
-from sqlmodel import Field
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class SubjectRow(DataTable, table=True):
@@ -19,12 +18,12 @@ class SubjectRow(DataTable, table=True):
 
     __tablename__ = "subject"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    pseudonym: UUID = Field(sa_column=Column(Id, nullable=False))
-    state: str = Field(sa_column=Column(String(16), nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    standing: bytes | None = Field(sa_column=Column(LargeBinary, nullable=True))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    pseudonym: UUID = column(Id)
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
+    standing: bytes | None = column(LargeBinary, nullable=True)
 
 
 class RecordRow(DataTable, table=True):
@@ -49,17 +48,17 @@ class RecordRow(DataTable, table=True):
         Index("ix_record_due", "tenant_id", "due_at"),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    collection: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    revision: int = Field(sa_column=Column(Integer, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    updated_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    occurred_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    due_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    external_digest: bytes | None = Field(sa_column=Column(LargeBinary(32), nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    collection: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    revision: int = column(Integer)
+    created_at: datetime = column(Moment)
+    updated_at: datetime = column(Moment)
+    occurred_at: datetime | None = column(Moment, nullable=True)
+    due_at: datetime | None = column(Moment, nullable=True)
+    external_digest: bytes | None = column(LargeBinary(32), nullable=True)
+    body: bytes = column(LargeBinary)
 
 
 class ExternalRefRow(DataTable, table=True):
@@ -67,10 +66,10 @@ class ExternalRefRow(DataTable, table=True):
 
     __tablename__ = "external_ref"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    version: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    digest: bytes = column(LargeBinary(32), primary_key=True)
+    subject_id: UUID = column(Id)
+    version: int = column(SmallInteger)
 
 
 class BlindIndexRow(DataTable, table=True):
@@ -78,11 +77,11 @@ class BlindIndexRow(DataTable, table=True):
 
     __tablename__ = "blind_index"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    digest: bytes = Field(sa_column=Column(LargeBinary(32), primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    record_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    version: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    digest: bytes = column(LargeBinary(32), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    record_id: UUID = column(Id, primary_key=True)
+    version: int = column(SmallInteger)
 
 
 class SubjectAliasRow(DataTable, table=True):
@@ -90,15 +89,15 @@ class SubjectAliasRow(DataTable, table=True):
 
     __tablename__ = "subject_alias"
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    alias_id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    subject_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    entry_id: UUID = Field(sa_column=Column(Id, nullable=False))
-    created_at: datetime = Field(sa_column=Column(Moment, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    alias_id: UUID = column(Id, primary_key=True)
+    subject_id: UUID = column(Id)
+    entry_id: UUID = column(Id)
+    created_at: datetime = column(Moment)
 
 
-SUBJECT = SubjectRow.__table__  # type: ignore[attr-defined]
-RECORD = RecordRow.__table__  # type: ignore[attr-defined]
-EXTERNAL_REF = ExternalRefRow.__table__  # type: ignore[attr-defined]
-SUBJECT_ALIAS = SubjectAliasRow.__table__  # type: ignore[attr-defined]
-BLIND_INDEX = BlindIndexRow.__table__  # type: ignore[attr-defined]
+SUBJECT = table_of(SubjectRow)
+RECORD = table_of(RecordRow)
+EXTERNAL_REF = table_of(ExternalRefRow)
+SUBJECT_ALIAS = table_of(SubjectAliasRow)
+BLIND_INDEX = table_of(BlindIndexRow)

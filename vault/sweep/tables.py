@@ -6,9 +6,8 @@ from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import Column, Index, LargeBinary, String
-from sqlmodel import Field
 
-from vault.storage.columns import DataTable, Id, Moment
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RetentionSweepRow(DataTable, table=True):
@@ -30,16 +29,16 @@ class RetentionSweepRow(DataTable, table=True):
         ),
     )
 
-    tenant_id: str = Field(sa_column=Column(String(64), primary_key=True))
-    id: UUID = Field(sa_column=Column(Id, primary_key=True))
-    kind: str = Field(sa_column=Column(String(16), nullable=False))
-    policy: str = Field(sa_column=Column(String(80), nullable=False))
-    started_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    changed_at: datetime = Field(sa_column=Column(Moment, nullable=False))
-    finished_at: datetime | None = Field(sa_column=Column(Moment, nullable=True))
-    cursor: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    runner: UUID | None = Field(sa_column=Column(Id, nullable=True))
-    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    kind: str = column(String(16))
+    policy: str = column(String(80))
+    started_at: datetime = column(Moment)
+    changed_at: datetime = column(Moment)
+    finished_at: datetime | None = column(Moment, nullable=True)
+    cursor: UUID | None = column(Id, nullable=True)
+    runner: UUID | None = column(Id, nullable=True)
+    body: bytes = column(LargeBinary)
 
 
-RETENTION_SWEEP = RetentionSweepRow.__table__  # type: ignore[attr-defined]
+RETENTION_SWEEP = table_of(RetentionSweepRow)
