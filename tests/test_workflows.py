@@ -25,7 +25,7 @@ def pending(monkeypatch):
     async def nothing(services):
         return []
 
-    monkeypatch.setattr(room.requests, "pending", ask)
+    monkeypatch.setattr(room, "pending", ask)
     monkeypatch.setattr(room, "pending_notices", nothing)
     return found
 

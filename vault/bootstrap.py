@@ -70,7 +70,7 @@ class Vault:
         self._jobs = [
             asyncio.create_task(_again(self.settings.policy_poll_seconds, self.services.policies.refresh)),
             asyncio.create_task(_again(POLL_SECONDS, ErasureWatch(self.services).look)),
-            asyncio.create_task(self.services.jobs.tend(self.services, plan_of(self.services))),
+            asyncio.create_task(self.services.jobs.run_worker(self.services, plan_of(self.services))),
         ]
 
     def databases(self) -> dict[Which, Database]:

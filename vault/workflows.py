@@ -20,7 +20,7 @@ from vault.export.build import PACKAGE_STEPS
 from vault.export.store import expire_packages
 from vault.holds.resume_erasures import RESUME, pending_resumes
 from vault.identity.sessions import forget_identity
-from vault.jobs.store import Job, State
+from vault.jobs.views import Job, JobList, JobState
 from vault.jobs.workflow import Plan, Sweep, Work, Workflow
 from vault.letters.about_requests import LETTERS, tell_completed
 from vault.recipients.delivery import NOTIFY, pending_notices
@@ -102,19 +102,12 @@ def _needs_job(request: Request) -> bool:
 
 WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
 """All jobs by their names."""
-STATES: Final[tuple[State, ...]] = get_args(State)
-OPEN: Final[tuple[State, ...]] = ("pending", "waiting", "running", "failed")
+STATES: Final[tuple[JobState, ...]] = get_args(JobState)
+OPEN: Final[tuple[JobState, ...]] = ("pending", "waiting", "running", "failed")
 """States of jobs that are not done."""
 MOST: Final = 500
 _MINUTE: Final = 60.0
 _HOUR: Final = 3600.0
-
-
-class Listed(NamedTuple):
-    """Jobs, and the audit entry of the looking."""
-
-    jobs: list[Job]
-    audit: UUID
 
 
 def plan_of(services: Services) -> Plan:
@@ -152,8 +145,8 @@ async def pending_work(services: Services, tenant: TenantId | None = None) -> li
 
 @audited("read-jobs")
 async def list_jobs(
-    services: Services, caller: Caller, *, states: Collection[State] = OPEN, of: UUID | None = None, limit: int = 50
-) -> Listed:
+    services: Services, caller: Caller, *, states: Collection[JobState] = OPEN, of: UUID | None = None, limit: int = 50
+) -> JobList:
     """List the jobs of the caller's tenant: what nobody has begun yet, then the newest first.
 
     Args:
@@ -174,7 +167,7 @@ async def list_jobs(
         found = [*await _not_begun(services, caller.tenant, of), *found]
     made = audit_entry(services, caller, action="read-jobs", decision="allowed")
     await services.audit_log.append(made)
-    return Listed(found[:limit], made.id)
+    return JobList(jobs=found[:limit], audit=made.id)
 
 
 async def _not_begun(services: Services, tenant: TenantId, of: UUID | None) -> list[Job]:
@@ -190,7 +183,18 @@ async def _not_begun(services: Services, tenant: TenantId, of: UUID | None) -> l
 def _pending(work: Work) -> Job:
     workflow = WORKFLOWS.get(work.workflow)
     step = workflow.steps[0][0] if workflow is not None else None
-    return Job(work.workflow, work.tenant, work.id, work.run, "pending", step, 0, None, None, None)
+    return Job(
+        workflow=work.workflow,
+        tenant=work.tenant,
+        id=work.id,
+        run=work.run,
+        state="pending",
+        step=step,
+        attempts=0,
+        since=None,
+        next_at=None,
+        code=None,
+    )
 
 
 class Ended(NamedTuple):
@@ -220,7 +224,7 @@ async def work_off(
 
         try:
             workflow = WORKFLOWS[work.workflow]
-            seconds = await services.jobs.run_here(services, workflow, work.tenant, work.id, watch=step_begins)
+            seconds = await services.jobs.run_in_foreground(services, workflow, work.tenant, work.id, watch=step_begins)
             yield Ended(work, seconds, None)
         except VaultError as error:
             yield Ended(work, None, error.code)

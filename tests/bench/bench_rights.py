@@ -86,7 +86,7 @@ async def carried_out(services, kind: str, subject: SubjectId) -> float:
     if kind == "erasure":
         await approve_request(services, console, made.id)
     began = time.perf_counter()
-    await services.jobs.run_here(services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
+    await services.jobs.run_in_foreground(services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, made.id)
     return time.perf_counter() - began
 
 

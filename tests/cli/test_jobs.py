@@ -32,7 +32,7 @@ def pending(monkeypatch):
     async def ask(services):
         return list(found)
 
-    monkeypatch.setattr(room.requests, "pending", ask)
+    monkeypatch.setattr(room, "pending", ask)
     steps = {"ends": _ends, "waits": _waits, "fails": _fails}
     monkeypatch.setattr(room, "WORKFLOWS", {name: Workflow(name, (("go", step),)) for name, step in steps.items()})
     return found

@@ -12,7 +12,7 @@ from tests.jobs.steps import ALL, done, prepare
 SMALL = "tests.jobs.steps:SMALL"
 
 
-async def test_a_job_that_is_killed_at_any_point_ends_in_the_next_run(node):
+async def test_a_job_killed_at_any_point_completes_in_the_next_run(node):
     await prepare(node.services)
     points = await Killable(node.place, SMALL, uuid4()).points()
     assert points[:4] == ["first.before#1", "data.commit#1", "data.committed#1", "first.after#1"]
@@ -26,7 +26,7 @@ async def test_a_job_that_is_killed_at_any_point_ends_in_the_next_run(node):
         assert await done(node.services, job.id) == ALL
 
 
-async def test_nothing_is_committed_before_a_commit_and_all_is_after_it(sqlite_node):
+async def test_a_kill_before_a_commit_loses_the_transaction_and_one_after_it_does_not(sqlite_node):
     node = sqlite_node
     await prepare(node.services)
     one, other = uuid4(), uuid4()
@@ -36,12 +36,12 @@ async def test_nothing_is_committed_before_a_commit_and_all_is_after_it(sqlite_n
     assert await done(node.services, other) == [("first", 1)]
 
 
-async def test_a_point_that_is_never_passed_kills_nobody(sqlite_node):
+async def test_a_kill_point_that_is_not_reached_kills_no_process(sqlite_node):
     await prepare(sqlite_node.services)
     assert not await Killable(sqlite_node.place, SMALL, uuid4()).killed_at("data.commit#99")
 
 
-async def test_a_named_function_has_points_as_well(sqlite_node):
+async def test_a_named_function_has_kill_points(sqlite_node):
     await prepare(sqlite_node.services)
     job = Killable(sqlite_node.place, "tests.jobs.steps:STEPS", uuid4(), also=("tests.jobs.steps:write",))
     assert await job.killed_at("write.before#1")
@@ -51,6 +51,6 @@ async def test_a_named_function_has_points_as_well(sqlite_node):
     ]
 
 
-async def test_a_job_that_fails_is_told_from_one_that_is_killed(sqlite_node):
+async def test_a_failed_job_is_distinguished_from_a_killed_one(sqlite_node):
     with pytest.raises(AssertionError, match="the job ended with 1"):
         await Killable(sqlite_node.place, SMALL, uuid4()).run()  # there is no table

@@ -7,49 +7,49 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vault.jobs.engine import Place
+from vault.jobs.database import JobDatabase
 from vault.jobs.leases import Leases
 
 
 @pytest.fixture
 def leases(data_url):
-    place = Place(data_url)
-    engine = place.connect()
-    leases = Leases(engine, place.schema)
+    database = JobDatabase(data_url)
+    engine = database.connect()
+    leases = Leases(engine, database.schema)
     leases.prepare()
     yield leases
     engine.dispose()
 
 
-def test_of_several_who_try_at_once_one_takes_it(leases):
+def test_one_of_several_concurrent_callers_takes_a_lease(leases):
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(lambda _: leases.take("sweep:one", 60), range(12))) == 1
     assert leases.take("sweep:other", 60)
 
 
-def test_it_is_free_again_after_its_time(leases):
+def test_an_expired_lease_can_be_taken(leases):
     assert leases.take("sweep:one", 0.05)
     time.sleep(0.06)  # it is the database's clock that counts
     assert leases.take("sweep:one", 60)
 
 
-def test_whoever_holds_on_is_seen_and_whoever_gives_back_is_not(leases):
+def test_held_leases_are_listed_and_released_or_expired_ones_are_not(leases):
     leases.hold("node:one", 60)
     leases.hold("node:one", 60)
     leases.hold("node:two", 60)
     leases.hold("node:late", -1)
     leases.hold("sweep:one", 60)
     assert leases.held("node:") == {"one", "two"}
-    leases.give_back("node:one")
+    leases.release("node:one")
     assert leases.held("node:") == {"two"}
-    leases.give_back("node:never")
+    leases.release("node:never")
 
 
-def test_several_processes_may_begin_at_once(data_url):
-    place = Place(data_url)
-    engines = [place.connect() for _ in range(4)]
+def test_several_processes_can_create_the_table_at_once(data_url):
+    database = JobDatabase(data_url)
+    engines = [database.connect() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda engine: Leases(engine, place.schema).prepare(), engines))
-    assert sum(Leases(engine, place.schema).take("sweep:one", 60) for engine in engines) == 1
+        list(pool.map(lambda engine: Leases(engine, database.schema).prepare(), engines))
+    assert sum(Leases(engine, database.schema).take("sweep:one", 60) for engine in engines) == 1
     for engine in engines:
         engine.dispose()

@@ -15,8 +15,7 @@ import pytest
 
 from tests.jobs.steps import ALL, WORKFLOWS, done, plan, prepare
 from vault.ids import DEFAULT_TENANT, TenantId
-from vault.jobs import engine as engine_room
-from vault.jobs import store as book_room
+from vault.jobs import engine, store
 from vault.jobs.runner import Jobs
 from vault.jobs.workflow import Sweep, Work
 
@@ -26,10 +25,10 @@ PATIENCE = 60.0
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    monkeypatch.setattr(engine_room, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(engine_room, "NAP_SECONDS", 0.01)
-    monkeypatch.setattr(engine_room, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(book_room, "FIRST_REST", 0.05)
+    monkeypatch.setattr(engine, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(engine, "NAP_SECONDS", 0.01)
+    monkeypatch.setattr(engine, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(store, "FIRST_REST", 0.05)
     monkeypatch.setattr("dbos._workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC", 0.05)
 
 
@@ -58,9 +57,9 @@ def jobs(made, sqlite_node):
 @asynccontextmanager
 async def tended(jobs, services, *pending, **more):
     """Run jobs for the time of the block."""
-    task = asyncio.create_task(jobs.tend(services, plan(*pending, **more)))
+    task = asyncio.create_task(jobs.run_worker(services, plan(*pending, **more)))
     try:
-        await until(lambda: jobs._book is not None)
+        await until(lambda: jobs._store is not None)
         yield jobs
     finally:
         task.cancel()
@@ -85,14 +84,14 @@ async def found(jobs, *states, of=None, tenant=DEFAULT_TENANT):
     return await jobs.find(WORKFLOWS, tenant, states=states, of=of, limit=100)
 
 
-async def test_a_job_is_begun_once_and_comes_to_its_end(node):
+async def test_a_job_that_is_started_twice_runs_once_to_its_end(node):
     """On both databases, from nothing: PostgreSQL's tables lie in the main database, in a schema of their own."""
     await prepare(node.services)
     jobs, job = Jobs(node.vault.settings.jobs_url, takeover=1), uuid4()
     async with tended(jobs, node.services):
         await asyncio.gather(*(jobs.start("small", DEFAULT_TENANT, job) for _ in range(3)))
         (one,) = await until(lambda: found(jobs, "done"))
-        assert len(jobs._book.attempts(Work("small", DEFAULT_TENANT, job))) == 2  # it waited once in between
+        assert len(jobs._store.attempts(Work("small", DEFAULT_TENANT, job))) == 2  # it waited once in between
     assert (one.workflow, one.tenant, one.id, one.run, one.state) == ("small", "default", job, 0, "done")
     assert (one.step, one.code, one.next_at) == (None, None, None)
     assert await done(node.services, job) == ALL
@@ -102,7 +101,7 @@ async def test_a_job_is_begun_once_and_comes_to_its_end(node):
         assert not (node.place.folder / "jobs.sqlite").exists()
 
 
-async def test_what_is_pending_and_was_never_begun_is_begun(sqlite_node, jobs):
+async def test_pending_work_that_was_never_started_is_started(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     some = [Work("small", DEFAULT_TENANT, uuid4(), run) for run in range(3)]
     async with tended(jobs, sqlite_node.services, *some):
@@ -114,13 +113,13 @@ async def _has_all(services, job):
     return await done(services, job) == ALL
 
 
-async def test_a_job_without_its_database_is_tried_again_from_where_it_was(sqlite_node, jobs):
+async def test_a_job_is_retried_from_the_failed_step_when_the_database_is_unavailable(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     job = uuid4()
     async with tended(jobs, sqlite_node.services):
         await jobs.start("gone", DEFAULT_TENANT, job)
         await until(lambda: found(jobs, "done"))
-        attempts = jobs._book.attempts(Work("gone", DEFAULT_TENANT, job))
+        attempts = jobs._store.attempts(Work("gone", DEFAULT_TENANT, job))
     assert [(each.begin, each.failures, each.code) for each in attempts] == [
         ("", 0, None),
         ("gone", 1, "unavailable"),
@@ -128,7 +127,7 @@ async def test_a_job_without_its_database_is_tried_again_from_where_it_was(sqlit
     ]
 
 
-async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_pending(sqlite_node, jobs):
+async def test_a_failed_job_has_an_error_code_and_is_started_again_while_it_is_pending(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     refused, broken = Work("refused", DEFAULT_TENANT, uuid4()), Work("broken", DEFAULT_TENANT, uuid4())
     async with tended(jobs, sqlite_node.services, refused, broken):
@@ -140,7 +139,7 @@ async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_p
         await until(tried)
         codes = {each.workflow: each.code for each in await found(jobs)}
         assert codes == {"refused": "subject-there", "broken": "internal-error"}
-    await until(lambda: not engine_room._one.locked())
+    await until(lambda: not engine._instance.locked())
     assert {each.step for each in await found(jobs, of=refused.id)} <= {"first", "refused"}
     for name in ("jobs.sqlite", "jobs.sqlite-wal"):
         file = sqlite_node.place.folder / name
@@ -148,9 +147,9 @@ async def test_a_job_that_fails_says_why_by_a_code_and_begins_anew_while_it_is_p
             assert not any(word in file.read_bytes() for word in (b"Ada", b"Lovelace", b"ada@example", b"already"))
 
 
-async def test_a_job_that_waits_for_long_can_be_seen_to_wait_and_occupies_nothing(sqlite_node, jobs):
+async def test_a_job_that_waits_is_listed_as_waiting_and_occupies_no_worker(sqlite_node, jobs):
     await prepare(sqlite_node.services)
-    some = [uuid4() for _ in range(engine_room.AT_ONCE + 1)]
+    some = [uuid4() for _ in range(engine.CONCURRENCY + 1)]
     async with tended(jobs, sqlite_node.services):
         for job in some:
             await jobs.start("later", DEFAULT_TENANT, job)
@@ -170,7 +169,7 @@ async def _has_all_but_first(services, job):
     return ("third", 1) in await done(services, job)
 
 
-async def test_an_unknown_job_fails_and_the_others_go_on(sqlite_node, jobs):
+async def test_an_unknown_job_fails_and_the_others_continue(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     async with tended(jobs, sqlite_node.services):
         await jobs.start("never-heard-of", DEFAULT_TENANT, uuid4())
@@ -180,7 +179,7 @@ async def test_an_unknown_job_fails_and_the_others_go_on(sqlite_node, jobs):
     assert one.code == "unknown-job"
 
 
-async def test_a_tenant_sees_its_own_jobs_and_no_others(sqlite_node, jobs):
+async def test_a_tenant_sees_only_its_own_jobs(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     job = uuid4()
     async with tended(jobs, sqlite_node.services):
@@ -194,7 +193,7 @@ async def test_a_tenant_sees_its_own_jobs_and_no_others(sqlite_node, jobs):
     assert await found(jobs, of=uuid4()) == []
 
 
-async def test_a_sweep_is_done_by_one_process_of_several_and_again_after_its_time(sqlite_node, jobs):
+async def test_a_sweep_runs_in_one_process_and_again_after_its_interval(sqlite_node, jobs):
     times = []
 
     async def sweep():
@@ -207,10 +206,10 @@ async def test_a_sweep_is_done_by_one_process_of_several_and_again_after_its_tim
     assert sum(later - sooner >= 0.15 for sooner, later in pairwise(times)) >= 2
 
 
-async def test_a_process_that_stops_lets_a_step_end_and_leaves_the_rest_to_the_next(sqlite_node, jobs, monkeypatch):
-    from vault.jobs import worker as shift
+async def test_a_stopping_process_cancels_a_long_step_and_another_process_completes_the_job(sqlite_node, jobs, monkeypatch):
+    from vault.jobs import worker
 
-    monkeypatch.setattr(shift, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.05)
     await prepare(sqlite_node.services)
     job, other = uuid4(), Jobs(f"sqlite:///{sqlite_node.place.folder / 'jobs.sqlite'}", takeover=1)
     async with tended(jobs, sqlite_node.services):
@@ -227,43 +226,47 @@ async def _has_begun(services, job):
     return ("slow", 1) in await done(services, job)
 
 
-async def test_two_vaults_in_one_process_run_their_jobs_one_after_the_other(sqlite_node, jobs, tmp_path):
+async def test_two_vaults_in_one_process_run_their_jobs_in_turn(sqlite_node, jobs, tmp_path):
     await prepare(sqlite_node.services)
     other, job = Jobs(f"sqlite:///{tmp_path / 'other'}.sqlite", takeover=1), uuid4()
     async with tended(jobs, sqlite_node.services):
-        task = asyncio.create_task(other.tend(sqlite_node.services, plan(Work("small", DEFAULT_TENANT, job))))
+        task = asyncio.create_task(other.run_worker(sqlite_node.services, plan(Work("small", DEFAULT_TENANT, job))))
         await jobs.start("small", DEFAULT_TENANT, first := uuid4())
         await until(lambda: _has_all(sqlite_node.services, first))
-        assert other._book is None
+        assert other._store is None
     await until(lambda: _has_all(sqlite_node.services, job))
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_where_no_jobs_are_run_nothing_is_begun_and_nothing_is_made(sqlite_node):
+async def test_a_process_without_a_worker_starts_no_job_and_creates_no_file(sqlite_node):
     jobs = Jobs(sqlite_node.vault.settings.jobs_url)
     await jobs.start("small", DEFAULT_TENANT, uuid4())
     assert await found(jobs) == []
     assert not (sqlite_node.place.folder / "jobs.sqlite").exists()
 
 
-async def test_a_job_in_the_foreground_tells_its_steps_and_stops_where_it_has_to_wait(sqlite_node, jobs):
+async def test_a_job_in_the_foreground_reports_its_steps_and_stops_when_it_has_to_wait(sqlite_node, jobs):
     await prepare(sqlite_node.services)
     job, told = uuid4(), []
-    run = lambda: jobs.run_here(sqlite_node.services, WORKFLOWS["small"], DEFAULT_TENANT, job, watch=told.append)  # noqa: E731
+
+    async def run():
+        small = WORKFLOWS["small"]
+        return await jobs.run_in_foreground(sqlite_node.services, small, DEFAULT_TENANT, job, watch=told.append)
+
     assert await run() == 0.01
     assert told == ["first", "second"]
     assert await run() is None
     assert await done(sqlite_node.services, job) == ALL
 
 
-async def test_jobs_that_ended_long_ago_are_forgotten_however_many_there_are(sqlite_node, jobs, monkeypatch):
-    monkeypatch.setattr(book_room, "_OLD_AT_ONCE", 1)
+async def test_old_jobs_are_deleted_in_batches(sqlite_node, jobs, monkeypatch):
+    monkeypatch.setattr(store, "_DELETE_BATCH", 1)
     await prepare(sqlite_node.services)
     job = uuid4()
     async with tended(jobs, sqlite_node.services):
         await jobs.start("small", DEFAULT_TENANT, job)
         (one,) = await until(lambda: found(jobs, "done"))
-        assert jobs._book.forget(one.since - timedelta(days=1)) == 0
-        assert jobs._book.forget(one.since + timedelta(days=1)) == 2
+        assert jobs._store.forget(one.since - timedelta(days=1)) == 0
+        assert jobs._store.forget(one.since + timedelta(days=1)) == 2
         assert await found(jobs) == []

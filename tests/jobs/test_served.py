@@ -48,7 +48,7 @@ def moves(client, request):
 
 
 @pytest.mark.parametrize(("dialect", "workers"), [("sqlite", 1), ("postgresql", 2)])
-async def test_requests_are_carried_out_once_although_the_servers_are_killed(place, workers):
+async def test_requests_are_carried_out_once_although_servers_are_killed(place, workers):
     place = replace(place, urls={**place.urls, "jobs_takeover_seconds": "1"})
     shop, headers = await keys_of(place)
     with (

@@ -26,26 +26,26 @@ PERSONAL = [
 
 
 @pytest.mark.parametrize("word", PERSONAL)
-def test_what_could_be_a_value_of_somebodys_is_refused_wherever_it_stands(word):
+def test_strings_that_could_be_personal_data_are_refused_at_any_depth(word):
     for value in (word, [word], (1, [word]), {"args": (word,), "kwargs": {}}, {word: 1}, {"a": {"b": word}}):
         with pytest.raises(TypeError, match="names and ids only"):
             encode(value)
 
 
 @pytest.mark.parametrize("value", [b"bytes", object(), uuid4(), {1: 2}, {"a": {1, 2}}])
-def test_what_is_no_word_and_no_number_is_refused(value):
+def test_values_other_than_words_and_numbers_are_refused(value):
     with pytest.raises(TypeError, match="names and ids only"):
         encode(value)
 
 
-def test_of_a_failure_its_code_is_kept():
+def test_the_code_of_a_failure_is_stored():
     kept = decode(encode(JobFailed("subject-there")))
     assert isinstance(kept, JobFailed)
     assert kept.code == "subject-there"
 
 
 @pytest.mark.parametrize("error", [ValueError("ada@example.org"), Conflict("Ada is there"), JobFailed("Ada Lovelace")])
-def test_of_other_errors_nothing_is_kept_but_that_they_were(error):
+def test_other_errors_are_stored_as_internal_errors_without_their_message(error):
     assert "da" not in encode(error)
     assert decode(encode(error)).code == "internal-error"
 
@@ -65,20 +65,20 @@ tasks = st.builds(
 
 @settings(max_examples=50)
 @given(tasks)
-def test_an_attempt_comes_back_as_it_was(task):
+def test_an_attempt_survives_a_round_trip(task):
     assert Task(*decode(encode({"args": tuple(task), "kwargs": {}}))["args"]) == task
     assert task.work == Work(task.workflow, TenantId(task.tenant), UUID(task.id), task.run)
 
 
 @settings(max_examples=50)
 @given(tasks, tasks)
-def test_attempts_have_one_id_each(one, other):
+def test_each_attempt_has_its_own_id(one, other):
     same = (one.work, one.attempt) == (other.work, other.attempt)
     assert (one.key == other.key) is same
     assert one.next().key != one.key
 
 
-def test_the_first_attempt_has_the_jobs_own_name_and_later_ones_a_number():
+def test_the_first_attempt_has_the_id_of_the_job_and_later_ones_a_number():
     job = UUID("0199aaaa-aaaa-7aaa-8aaa-aaaaaaaaaaaa")
     first = first_task(Work("access", TenantId("acme"), job, 2))
     assert first.key == f"acme:access:{job}:2"

@@ -31,7 +31,7 @@ async def ended(services, job):
     raise AssertionError("the job did not end in time")
 
 
-async def test_a_job_whose_process_was_killed_ends_after_a_restart(node):
+async def test_a_job_whose_process_was_killed_completes_after_a_restart(node):
     await prepare(node.services)
     job = uuid4()
     with worker(node.place, Work("slow", DEFAULT_TENANT, job)):
@@ -43,7 +43,7 @@ async def test_a_job_whose_process_was_killed_ends_after_a_restart(node):
     assert await done(node.services, job) == AFTER_ALL
 
 
-async def test_workers_share_the_jobs_and_take_over_those_of_a_dead_one(postgres_node):
+async def test_workers_share_the_jobs_and_take_over_those_of_a_dead_worker(postgres_node):
     node = postgres_node
     await prepare(node.services)
     slow = [Work("slow", DEFAULT_TENANT, uuid4()) for _ in range(2)]

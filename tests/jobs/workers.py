@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from tests.jobs.steps import plan
 from vault import logs
 from vault.bootstrap import open_vault
-from vault.jobs import engine as engine_room
-from vault.jobs import store as book_room
+from vault.jobs import engine, store
 
 TAKEOVER = 1
 PATIENCE = 60.0
@@ -32,10 +31,10 @@ def worker(place, *pending):
 
 def _work(place, pending):
     logs.configure("warning")
-    engine_room.POLL_SECONDS = book_room.FIRST_REST = 0.05
+    engine.POLL_SECONDS = store.FIRST_REST = 0.05
     asyncio.run(_tend(place, pending))
 
 
 async def _tend(place, pending):
     async with open_vault(place.folder, **place.urls, jobs_takeover_seconds=TAKEOVER) as vault:
-        await vault.services.jobs.tend(vault.services, plan(*pending))
+        await vault.services.jobs.run_worker(vault.services, plan(*pending))

@@ -47,7 +47,7 @@ async def told(node, **which):
 async def work_off(node):
     """Run every job that is due, once; returns for each after how many seconds it wants to be called again."""
     return [
-        await node.services.jobs.run_here(node.services, NOTIFY, tenant, notice)
+        await node.services.jobs.run_in_foreground(node.services, NOTIFY, tenant, notice)
         for _name, tenant, notice, _run in await pending_notices(node.services)
     ]
 

@@ -36,7 +36,10 @@ async def approve(node, request):
 async def run(node, request):
     """Run the job of a request to its end; returns the request."""
     kind = (await state(node, request)).kind
-    assert await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, request) is None
+    assert (
+        await node.services.jobs.run_in_foreground(node.services, REQUEST_WORKFLOWS[kind], DEFAULT_TENANT, request)
+        is None
+    )
     return await state(node, request)
 
 

@@ -59,7 +59,9 @@ async def work_off(node):
     """Carry out what is approved, as a server would; returns what was pending."""
     found = await pending(node.services)
     for each in found:
-        await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id)
+        await node.services.jobs.run_in_foreground(
+            node.services, REQUEST_WORKFLOWS[each.workflow], each.tenant, each.id
+        )
     return found
 
 

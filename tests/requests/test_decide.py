@@ -296,7 +296,7 @@ async def test_a_job_that_comes_late_does_nothing_to_a_request_that_was_cancelle
     await verified(node, request)
     await moved(node, request, "cancel")
     found, before = await kept(node, request)
-    await node.services.jobs.run_here(node.services, REQUEST_WORKFLOWS["portability"], "default", found.id)
+    await node.services.jobs.run_in_foreground(node.services, REQUEST_WORKFLOWS["portability"], "default", found.id)
     after, events = await kept(node, request)
     assert (after, events) == (found, before)
 

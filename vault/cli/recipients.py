@@ -145,7 +145,7 @@ async def _chase(services: Services, tenant: TenantId, notice: UUID) -> Recipien
     from vault.recipients.store import find_notice
 
     chased = await chase_now(services, operator_caller(tenant), notice)
-    await services.jobs.run_here(services, NOTIFY, tenant, notice)
+    await services.jobs.run_in_foreground(services, NOTIFY, tenant, notice)
     async with services.data.reading() as connection:
         return await find_notice(connection, tenant, notice) or chased
 

@@ -519,7 +519,7 @@ def _decide(
         job = made.kind if made.state == "approved" and not later else letter
         if job is None:
             return made, None
-        waits = await services.jobs.run_here(
+        waits = await services.jobs.run_in_foreground(
             services, REQUEST_WORKFLOWS[job], its, made.id, watch=_watch(quiet=as_json)
         )
         return await _now(services, its, made), waits

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.ids import TenantId
-    from vault.jobs.store import Job
+    from vault.jobs.views import Job
     from vault.workflows import Ended
 
 
@@ -245,7 +245,7 @@ async def _work_off(services: Services, tenant: TenantId, *, quiet: bool) -> lis
 
 def _show(jobs: list[Job], as_json: bool, *, empty: str) -> None:
     if as_json:
-        emit([job._asdict() for job in jobs])
+        emit([job.as_json() for job in jobs])
         return
     rows = [
         (job.workflow, job.id, job.run, job.state, job.step, job.attempts, job.since, job.next_at, job.code)

@@ -1,4 +1,7 @@
-"""Who is alive, and whose turn it is: rows that say until when something is taken, by the database's own clock."""
+"""Leases in the database of jobs: which processes are alive, and which of them runs a periodic task.
+
+A lease is a row with a name and an expiry time. The database's clock decides, so that processes need not agree on time.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Engine
 
 _DAY: Final = 86_400_000
-_TURN: Final = 4_846_220_413_067
-"""Number of the lock under which a node of several makes the table; any number that nobody else uses will do."""
+_ADVISORY_LOCK: Final = 4_846_220_413_067
+"""Key of the lock under which one of several nodes creates the table. The number is arbitrary."""
 
 
 class Leases:
-    """Leases in the database of jobs. All methods block: they are for threads.
+    """The leases of one vault. All methods block: call them in a thread.
 
     Args:
-        engine: of that database.
-        schema: in which the table lies, on PostgreSQL.
+        engine: of the database of jobs.
+        schema: of the table, on PostgreSQL.
     """
 
     def __init__(self, engine: Engine, schema: str | None) -> None:
@@ -37,46 +40,47 @@ class Leases:
         )
 
     def prepare(self) -> None:
-        """Make the table if it is not there, and the schema."""
+        """Create the table and its schema if they do not exist."""
         with self._engine.begin() as connection:
             if self._postgresql:
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_TURN})"))
+                # CREATE ... IF NOT EXISTS fails on PostgreSQL when two sessions run it at the same moment.
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))
                 if not inspect(connection).has_schema(self._schema):
                     connection.execute(CreateSchema(self._schema))
             connection.execute(CreateTable(self._table, if_not_exists=True))
 
     def hold(self, name: str, seconds: float) -> None:
-        """Take a lease, or go on holding it, whoever had it."""
-        self._put(name, seconds, only_free=False)
+        """Acquire or extend a lease, even if another process holds it."""
+        self._upsert(name, seconds, only_expired=False)
 
     def take(self, name: str, seconds: float) -> bool:
-        """Take a lease that nobody holds; of several who try at once, one gets it."""
-        return self._put(name, seconds, only_free=True)
+        """Acquire a free or expired lease; returns whether it was acquired. Of concurrent callers, one acquires it."""
+        return self._upsert(name, seconds, only_expired=True)
 
-    def give_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """End a lease."""
         with self._engine.begin() as connection:
             connection.execute(delete(self._table).where(self._table.c.name == name))
 
     def held(self, prefix: str) -> set[str]:
-        """List the leases that have not run out, by what comes after the prefix; forget those of yesterday."""
+        """List the unexpired leases whose name has a prefix, without the prefix; delete those expired for a day."""
         name, until = self._table.c.name, self._table.c.until_ms
         with self._engine.begin() as connection:
             connection.execute(delete(self._table).where(name.startswith(prefix), until < self._now() - _DAY))
-            found = connection.execute(select(name).where(name.startswith(prefix), until > self._now()))
-            return {each.removeprefix(prefix) for each in found.scalars()}
+            names = connection.execute(select(name).where(name.startswith(prefix), until > self._now())).scalars()
+            return {lease.removeprefix(prefix) for lease in names}
 
-    def _put(self, name: str, seconds: float, *, only_free: bool) -> bool:
+    def _upsert(self, name: str, seconds: float, *, only_expired: bool) -> bool:
         insert = insert_postgresql if self._postgresql else insert_sqlite
         until = self._now() + int(seconds * 1000)
         statement = insert(self._table).values(name=name, until_ms=until)
-        put = statement.on_conflict_do_update(
+        upsert = statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"until_ms": statement.excluded.until_ms},
-            where=self._table.c.until_ms <= self._now() if only_free else None,
+            where=self._table.c.until_ms <= self._now() if only_expired else None,
         ).returning(self._table.c.name)
         with self._engine.begin() as connection:
-            return connection.execute(put).first() is not None
+            return connection.execute(upsert).first() is not None
 
     def _now(self) -> ColumnElement[int]:
         now = (

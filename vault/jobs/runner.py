@@ -1,14 +1,14 @@
-"""Durable jobs: what was begun is ended, by this process or by another, and however often one of them is killed."""
+"""The vault's durable jobs: start, run and list them."""
 
 from __future__ import annotations
 
 import asyncio
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vault import logs
 from vault.errors import Unavailable
-from vault.jobs.engine import Place
+from vault.jobs.database import JobDatabase
 from vault.jobs.workflow import Work
 
 if TYPE_CHECKING:
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.ids import TenantId
-    from vault.jobs.store import Job, JobStore, State
+    from vault.jobs.store import JobStore
+    from vault.jobs.views import Job, JobState
     from vault.jobs.worker import JobWorker
     from vault.jobs.workflow import Plan, Workflow
 
@@ -24,52 +25,52 @@ log = logs.get_logger()
 
 
 class Jobs:
-    """The vault's durable jobs.
+    """The vault's durable jobs: a job that was started is completed, by this process or, if it dies, by another.
 
-    A process that serves runs them by :meth:`tend`; in others they can be begun nowhere but in the foreground.
+    A process that serves runs jobs with :meth:`run_worker`. Other processes can only run them in the foreground.
 
     Args:
-        url: of the database in which the state of jobs is kept: names of jobs and steps, ids, nothing else.
-        takeover: seconds without a sign of life after which others take a process's jobs over.
+        url: of the database of jobs. It contains names of jobs and steps, and ids.
+        takeover: seconds without a sign of life after which another process takes over the jobs of a process.
     """
 
     def __init__(self, url: str, *, takeover: float = 30.0) -> None:
-        self._place = Place(url)
+        self._database = JobDatabase(url)
         self._takeover = takeover
-        self._book: JobStore | None = None
+        self._store: JobStore | None = None
 
     async def start(self, workflow: str, tenant: TenantId, id: UUID, *, run: int = 0) -> None:  # noqa: A002
-        """Start a job, unless it was started before; does nothing where this process runs no jobs.
+        """Start a job, unless it was started before. Does nothing if this process runs no jobs.
 
-        To be called after the commit of what the job has to do. A job that is not started here is not lost: whoever
-        looks for what is pending starts it seconds later.
+        Call this after the commit of the work. A job that is not started here is not lost: each worker looks for
+        pending work every few seconds, and starts it.
         """
-        if self._book is None:
+        if self._store is None:
             return
         try:
-            await asyncio.to_thread(self._book.begin, Work(workflow, tenant, id, run))
+            await asyncio.to_thread(self._store.begin, Work(workflow, tenant, id, run))
         except Exception as error:
             log.warning("a job is started later", tenant=tenant, exc_info=error)
 
-    async def run_here(
+    async def run_in_foreground(
         self,
-        context: Any,
+        context: object,
         workflow: Workflow,
         tenant: TenantId,
         id: UUID,  # noqa: A002
         *,
         watch: Callable[[str], None] | None = None,
     ) -> float | None:
-        """Run a job's steps in the foreground, one after the other.
+        """Run a job's steps in this task, one after the other.
 
         Args:
-            context: what the steps work with.
-            workflow: the job.
-            id: of what it is to do.
-            watch: is told each step's name before it begins.
+            context: the first argument of each step.
+            workflow: the steps.
+            id: what they work on.
+            watch: is called with each step's name before it begins.
 
         Returns:
-            nothing when all is done, or after how many seconds a step wants to be called again.
+            None when all steps are done; otherwise the seconds after which a step is to be called again.
         """
         for name, step in workflow.steps:
             if watch is not None:
@@ -79,27 +80,27 @@ class Jobs:
                 return seconds
         return None
 
-    async def tend(self, context: Any, plan: Plan) -> None:
-        """Run jobs until this is cancelled; the steps under way are ended first.
+    async def run_worker(self, context: object, plan: Plan) -> None:
+        """Run jobs until this task is cancelled; then let the current steps end.
 
         Args:
-            context: what the steps work with.
-            plan: what jobs there are, and what is to be done.
+            context: the first argument of each step.
+            plan: the workflows, and the work to do.
         """
-        # Loads DBOS: for that nobody is to wait who runs no jobs, nor any request that comes meanwhile.
-        room = await asyncio.to_thread(import_module, "vault.jobs.worker")
+        # Importing DBOS takes a second: only processes that run jobs do it, and in a thread, so that requests go on.
+        module = await asyncio.to_thread(import_module, "vault.jobs.worker")
         while True:
-            shift: JobWorker = room.Shift(self._place, self._takeover, plan, context)
+            worker: JobWorker = module.JobWorker(self._database, self._takeover, plan, context)
             try:
-                if await shift.open():
-                    self._book = shift.book
-                    await shift.work()
+                if await worker.open():
+                    self._store = worker.store
+                    await worker.work()
                 log.warning("this process runs the jobs of another vault")
             except Exception as error:
                 log.warning("jobs cannot be run", exc_info=error)
             finally:
-                self._book = None
-                await shift.close()
+                self._store = None
+                await worker.close()
             await asyncio.sleep(self._takeover / 3)
 
     async def find(
@@ -107,40 +108,34 @@ class Jobs:
         workflows: Mapping[str, Workflow],
         tenant: TenantId,
         *,
-        states: Iterable[State],
+        states: Iterable[JobState],
         of: UUID | None = None,
         limit: int,
     ) -> list[Job]:
-        """List a tenant's jobs that were begun, the newest first.
-
-        Args:
-            workflows: by their names, to tell at which step a job is.
-            states: in which the jobs are.
-            of: only those that work on this.
-            limit: at most so many.
+        """List a tenant's started jobs, newest first; the arguments are those of :meth:`JobStore.jobs`.
 
         Raises:
             Unavailable: the database of jobs does not answer.
         """
 
-        def look(book: JobStore) -> list[Job]:
-            return book.jobs(workflows, tenant, states=states, of=of, limit=limit)
+        def query(store: JobStore) -> list[Job]:
+            return store.jobs(workflows, tenant, states=states, of=of, limit=limit)
 
-        return await asyncio.to_thread(self._look, look)
+        return await asyncio.to_thread(self._query, query)
 
-    def _look(self, look: Callable[[JobStore], list[Job]]) -> list[Job]:
-        if not self._place.is_made:
+    def _query(self, query: Callable[[JobStore], list[Job]]) -> list[Job]:
+        if not self._database.exists:
             return []
         from sqlalchemy.exc import DBAPIError, ProgrammingError
 
         from vault.jobs.store import JobStore
 
-        engine = self._place.connect()
+        engine = self._database.connect()
         try:
-            return look(JobStore(engine, self._place.schema))
+            return query(JobStore(engine, self._database.schema))
         except DBAPIError as error:
             if isinstance(error, ProgrammingError) or "no such table" in str(error.orig):
-                return []  # no job was ever begun
+                return []  # no job was ever started
             raise Unavailable("the database of jobs does not answer", hint="try again in a moment") from None
         finally:
             engine.dispose()

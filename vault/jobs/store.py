@@ -1,6 +1,6 @@
-"""The book of jobs: what was begun, what waits, what has failed. DBOS keeps it, and is the one that is asked.
+"""The stored state of jobs, written and read through DBOS's client.
 
-The state of jobs: names, ids and numbers, and nothing that could be a value of somebody's.
+It contains names, ids and numbers. :class:`IdsOnly` refuses everything else, so that no personal data gets into it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from dbos import DBOSClient, Serializer
 
 from vault.ids import TenantId
+from vault.jobs.views import Job
 from vault.jobs.workflow import Work
 
 if TYPE_CHECKING:
@@ -23,22 +24,26 @@ if TYPE_CHECKING:
     from dbos import WorkflowStatus
     from sqlalchemy import Engine
 
+    from vault.jobs.views import JobState
     from vault.jobs.workflow import Workflow
 
 
-State = Literal["pending", "waiting", "running", "done", "failed"]
 DONE: Final = "done"
 AGAIN: Final = "again"
 INTERNAL: Final = "internal-error"
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.:-]{0,199}")
-"""Names of jobs, steps and tenants, ids, and codes of errors. Anybody's name or address has something else in it."""
+"""Names of jobs, steps and tenants, ids, and error codes. Names of people (capitals) and addresses (@) do not match."""
 
 
 class Task(NamedTuple):
-    """One attempt at a job, as it is kept.
+    """One attempt at a job, as it is stored: the arguments of DBOS's workflow, in this order.
 
-    A job that has to wait ends its attempt and leaves the next one behind, to begin at a certain time: what waits
-    occupies nothing.
+    A job that has to wait ends its attempt and enqueues the next one with a delay, so that waiting occupies nothing.
+
+    Attributes:
+        begin: the step to begin with; empty: the first.
+        failures: consecutive failures of that step.
+        code: of the last failure.
     """
 
     workflow: str
@@ -47,66 +52,43 @@ class Task(NamedTuple):
     run: int
     attempt: int = 0
     begin: str = ""
-    """The step to begin with; empty: the first."""
     failures: int = 0
-    """How often in a row it could not go on."""
     code: str | None = None
-    """Why it could not."""
 
     @property
     def key(self) -> str:
-        """Return the attempt's id. It begins with the tenant, so that a tenant's jobs can be listed by its prefix."""
+        """Return the attempt's id. It begins with the tenant: a tenant's jobs are listed by this prefix."""
         job = f"{self.tenant}:{self.workflow}:{self.id}:{self.run}"
         return f"{job}:{self.attempt}" if self.attempt else job
 
     @property
     def work(self) -> Work:
-        """Return what there is to do."""
+        """Return the work that this is an attempt at."""
         return Work(self.workflow, TenantId(self.tenant), UUID(self.id), self.run)
 
     def next(self, begin: str = "", *, failures: int = 0, code: str | None = None) -> Task:
-        """Make the attempt after this one."""
+        """Return the attempt after this one."""
         return self._replace(attempt=self.attempt + 1, begin=begin, failures=failures, code=code)
 
 
 def first_task(work: Work) -> Task:
-    """Make the first attempt at a job."""
+    """Return the first attempt at a job."""
     return Task(work.workflow, work.tenant, str(work.id), work.run)
 
 
-class Job(NamedTuple):
-    """A job as it is shown: its last attempt."""
-
-    workflow: str
-    tenant: str
-    id: UUID
-    run: int
-    state: State
-    step: str | None
-    """Where it is, or where it ended."""
-    attempts: int
-    """How often the present step was tried."""
-    since: datetime | None
-    """When the attempt was begun, or left behind for later."""
-    next_at: datetime | None
-    """When it goes on, where it waits for a certain time."""
-    code: str | None
-    """Why it could not go on."""
-
-
 class JobFailed(Exception):
-    """A job cannot go on; keeps the code of the error, and not its message."""
+    """A job cannot continue. It contains the code of the error and not its message, which may quote a value."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code if _WORD.fullmatch(code) else INTERNAL
 
 
-def encode(value: Any) -> str:
-    """Write what is kept of a job as JSON.
+def encode(value: object) -> str:
+    """Write what is stored of a job as JSON.
 
     Raises:
-        TypeError: it holds something else than numbers and words of the program's own.
+        TypeError: it contains something other than numbers and the program's own words.
     """
     if isinstance(value, BaseException):
         value = {"failed": value.code if isinstance(value, JobFailed) else INTERNAL}
@@ -115,39 +97,39 @@ def encode(value: Any) -> str:
 
 
 def decode(text: str) -> Any:
-    """Read what :func:`encode` wrote; a failure becomes its exception again."""
+    """Read what :func:`encode` wrote; a failure becomes a :class:`JobFailed` again."""
     value = json.loads(text)
     if isinstance(value, dict) and value.keys() == {"failed"}:
         return JobFailed(value["failed"])
     return value
 
 
-def _check(value: Any) -> None:
+def _check(value: object) -> None:
     if isinstance(value, dict):
-        for key, each in value.items():
+        for key, member in value.items():
             _check_word(key)
-            _check(each)
+            _check(member)
     elif isinstance(value, (list, tuple)):
-        for each in value:
-            _check(each)
+        for item in value:
+            _check(item)
     elif value is not None and not isinstance(value, (bool, int, float)):
         _check_word(value)
 
 
-def _check_word(value: Any) -> None:
+def _check_word(value: object) -> None:
     if not isinstance(value, str) or (value and _WORD.fullmatch(value) is None):
         raise TypeError("the state of a job holds names and ids only")
 
 
 NAME: Final = "customer-data-vault"
 VERSION: Final = "1"
-"""Of the state, not of the program: jobs that an older version began are ended by a newer one. Where their steps have
-changed meanwhile, the attempt fails and the next one begins anew, for steps are idempotent."""
+"""Version of the state, not of the program: a newer program completes jobs that an older one started. If their steps
+have changed, the attempt fails and the next one starts from the first step; steps are idempotent."""
 QUEUE: Final = "jobs"
 JOB: Final = "job"
 FIRST_REST: Final = 10.0
 LONGEST_REST: Final = 3600.0
-_STATES: Final[Mapping[str, State]] = {
+_STATES: Final[Mapping[str, JobState]] = {
     "ENQUEUED": "waiting",
     "DELAYED": "waiting",
     "PENDING": "running",
@@ -158,11 +140,11 @@ _STATES: Final[Mapping[str, State]] = {
 }
 _ACTIVE: Final = ["ENQUEUED", "DELAYED", "PENDING"]
 _CODES: Final = {"CANCELLED": "cancelled", "MAX_RECOVERY_ATTEMPTS_EXCEEDED": "killed-too-often"}
-_OLD_AT_ONCE: Final = 1000
+_DELETE_BATCH: Final = 1000
 
 
 class IdsOnly(Serializer):
-    """Writes what DBOS keeps; refuses everything but names, ids and numbers."""
+    """DBOS's serializer: accepts names, ids and numbers only."""
 
     def serialize(self, data: Any) -> str:
         """Write."""
@@ -173,12 +155,12 @@ class IdsOnly(Serializer):
         return decode(serialized_data)
 
     def name(self) -> str:
-        """Return the name that stands beside what is written."""
+        """Return the name that DBOS stores with what this wrote."""
         return "cdv-ids"
 
 
 class JobStore:
-    """The jobs of one vault. All methods block: they are for threads.
+    """The stored jobs of one vault. All methods block: call them in a thread.
 
     Args:
         engine: of the database of jobs.
@@ -196,83 +178,83 @@ class JobStore:
         )
 
     def begin(self, work: Work) -> None:
-        """Leave a job behind for whoever has time; does nothing where it was begun before."""
-        self._leave(first_task(work))
+        """Enqueue a job, unless it was started before."""
+        self._enqueue(first_task(work))
 
-    def begin_again(self, wanted: Iterable[Work]) -> None:
-        """Begin what was never begun; and what has ended without having done its work, after a rest."""
-        active = {_job_of(each.workflow_id) for each in self._list(status=_ACTIVE, load_input=False, load_output=False)}
-        for work in wanted:
+    def begin_pending(self, pending: Iterable[Work]) -> None:
+        """Enqueue pending work that was never started, or whose last attempt has ended, after a delay."""
+        attempts = self._list(status=_ACTIVE, load_input=False, load_output=False)
+        active = {_job_of(attempt.workflow_id) for attempt in attempts}
+        for work in pending:
             first = first_task(work)
             if first.key not in active:
                 self._begin_again(first)
 
     def running_by(self) -> set[str]:
-        """List the processes by which jobs are being run, dead ones among them."""
+        """List the processes, alive or dead, whose jobs are marked as running."""
         running = self._list(status="PENDING", load_input=False, load_output=False)
-        return {each.executor_id for each in running if each.executor_id is not None}
+        return {attempt.executor_id for attempt in running if attempt.executor_id is not None}
 
     def jobs(
         self,
         workflows: Mapping[str, Workflow],
         tenant: str,
         *,
-        states: Iterable[State],
+        states: Iterable[JobState],
         of: UUID | None,
         limit: int,
     ) -> list[Job]:
-        """List a tenant's jobs, the newest first.
+        """List a tenant's jobs, newest first.
 
         Args:
-            workflows: by their names, to tell at which step a job is.
-            states: in which the jobs are.
-            of: only those that work on this.
-            limit: at most so many.
+            workflows: by name, to find out at which step a job is.
+            states: of the jobs to list.
+            of: the id that they work on; None: any.
+            limit: at most this many.
         """
         prefixes = [f"{tenant}:"] if of is None else [f"{tenant}:{name}:{of}:" for name in workflows]
-        wanted = [status for status, state in _STATES.items() if state in set(states)]
-        found = self._list(status=wanted, workflow_id_prefix=prefixes, limit=limit, sort_desc=True)
-        tasks = [(each, task) for each in found if (task := _task_of(each)) is not None]
-        # An attempt with one after it is history.
-        after = [task.next().key for _, task in tasks]
-        passed = {each.workflow_id for each in self._of_ids(after)}
-        return [self._job(each, task, workflows) for each, task in tasks if task.next().key not in passed]
+        statuses = [status for status, state in _STATES.items() if state in set(states)]
+        attempts = self._list(status=statuses, workflow_id_prefix=prefixes, limit=limit, sort_desc=True)
+        tasks = [(status, task) for status in attempts if (task := _task_of(status)) is not None]
+        # Only the last attempt stands for the job: leave out those that have a successor.
+        successors = [task.next().key for _status, task in tasks]
+        existing = {status.workflow_id for status in self._with_ids(successors)}
+        return [self._job(status, task, workflows) for status, task in tasks if task.next().key not in existing]
 
     def attempts(self, work: Work) -> list[Task]:
-        """List the attempts at a job, the first one first."""
-        return [task for _, task in self._attempts(first_task(work))]
+        """List the attempts at a job, oldest first."""
+        return [task for _status, task in self._attempts(first_task(work))]
 
     def forget(self, before: datetime) -> int:
-        """Forget the jobs that ended before a moment, some at a time; tells how many."""
-        how = {"completed_before": before.isoformat(), "limit": _OLD_AT_ONCE, "load_input": False, "load_output": False}
-        gone = 0
-        while old := self._list(**how):
-            self._client.delete_workflows([each.workflow_id for each in old])
-            gone += len(old)
-        return gone
+        """Delete the jobs that ended before a moment, in batches; returns how many attempts were deleted."""
+        moment, deleted = before.isoformat(), 0
+        while old := self._list(completed_before=moment, limit=_DELETE_BATCH, load_input=False, load_output=False):
+            self._client.delete_workflows([status.workflow_id for status in old])
+            deleted += len(old)
+        return deleted
 
-    def _leave(self, task: Task) -> None:
-        options: Any = {"workflow_name": JOB, "queue_name": QUEUE, "workflow_id": task.key, "app_version": VERSION}
-        self._client.enqueue(options, *task)
+    def _enqueue(self, task: Task) -> None:
+        self._client.enqueue(
+            {"workflow_name": JOB, "queue_name": QUEUE, "workflow_id": task.key, "app_version": VERSION}, *task
+        )
 
     def _begin_again(self, first: Task) -> None:
         attempts = self._attempts(first)
         if not attempts:
-            self._leave(first)
+            self._enqueue(first)
             return
         status, task = attempts[-1]
         if status.status in _ACTIVE:
-            return  # it was left behind a moment ago
+            return  # it was enqueued since the active jobs were listed
         ended = (status.completed_at or status.updated_at or 0) / 1000
         if time.time() >= ended + rest(task.failures):
-            self._leave(task.next(failures=task.failures + 1, code=_code(status)))
+            self._enqueue(task.next(failures=task.failures + 1, code=_code(status)))
 
     def _attempts(self, first: Task) -> list[tuple[WorkflowStatus, Task]]:
-        found = self._list(workflow_id_prefix=first.key)
-        tasks = [(each, task) for each in found if (task := _task_of(each)) is not None]
-        return sorted(
-            ((each, task) for each, task in tasks if _job_of(task.key) == first.key), key=lambda pair: pair[1].attempt
-        )
+        tasks = [(status, _task_of(status)) for status in self._list(workflow_id_prefix=first.key)]
+        # A prefix may match more than the job: run 1 is a prefix of run 10.
+        attempts = [(status, task) for status, task in tasks if task is not None and _job_of(task.key) == first.key]
+        return sorted(attempts, key=lambda attempt: attempt[1].attempt)
 
     def _job(self, status: WorkflowStatus, task: Task, workflows: Mapping[str, Workflow]) -> Job:
         state = _STATES[status.status]
@@ -290,27 +272,24 @@ class JobStore:
         )
 
     def _step(self, status: WorkflowStatus, task: Task, workflow: Workflow | None) -> str | None:
-        """Tell the step after the last one that ended well."""
-        names = [] if workflow is None else [name for name, _ in workflow.steps]
+        """Return the step after the last one that succeeded."""
+        names = [] if workflow is None else [name for name, _step in workflow.steps]
         begin = names.index(task.begin) if task.begin in names else 0
         if status.status in {"ENQUEUED", "DELAYED"}:
             return next(iter(names[begin:]), None)
-        ended = {
-            each["function_name"]
-            for each in self._client.list_workflow_steps(status.workflow_id)
-            if each["error"] is None
-        }
-        return next((name for name in names[begin:] if name not in ended), None)
+        steps = self._client.list_workflow_steps(status.workflow_id)
+        succeeded = {step["function_name"] for step in steps if step["error"] is None}
+        return next((name for name in names[begin:] if name not in succeeded), None)
 
-    def _of_ids(self, ids: list[str]) -> list[WorkflowStatus]:
+    def _with_ids(self, ids: list[str]) -> list[WorkflowStatus]:
         return self._list(workflow_ids=ids, load_input=False, load_output=False) if ids else []
 
-    def _list(self, **how: Any) -> list[WorkflowStatus]:
-        return self._client.list_workflows(**how)
+    def _list(self, **filters: Any) -> list[WorkflowStatus]:
+        return self._client.list_workflows(**filters)
 
 
 def rest(failures: int) -> float:
-    """Return how many seconds pass before what has ended without having done its work begins anew."""
+    """Return the seconds between a failed attempt and the next one of a job whose work is still pending."""
     return float(min(FIRST_REST * 2 ** min(failures, 30), LONGEST_REST))
 
 
@@ -319,9 +298,9 @@ def _job_of(key: str) -> str:
 
 
 def _task_of(status: WorkflowStatus) -> Task | None:
-    """Read an attempt from what is kept of it; none where it is nothing of ours."""
-    given = status.input["args"] if isinstance(status.input, dict) else ()
-    return Task(*given) if status.name == JOB and len(given) == len(Task._fields) else None
+    """Read an attempt from its stored arguments; None if it is not one of ours."""
+    arguments = status.input["args"] if isinstance(status.input, dict) else ()
+    return Task(*arguments) if status.name == JOB and len(arguments) == len(Task._fields) else None
 
 
 def _code(status: WorkflowStatus) -> str | None:

@@ -1,27 +1,29 @@
-"""What a job is: a name, and idempotent steps that know nothing but a tenant and an id."""
+"""Workflows: named sequences of idempotent steps. A step receives a tenant and an id, and looks up everything else."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from vault.ids import TenantId
 
 Step = Callable[[Any, TenantId, UUID], Awaitable[float | None]]
-"""``await step(house, tenant, id)``. Doing it twice does no more than doing it once. It answers nothing when it is
-done, and otherwise after how many seconds it wants to be called again; that waiting is durable as well."""
+"""``await step(services, tenant, id)``. A step is idempotent. It returns None when it is done, and otherwise the number
+of seconds after which it is to be called again; this wait is durable."""
 
 
-class Workflow(NamedTuple):
-    """A job's steps, in order."""
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A named sequence of steps."""
 
     name: str
     steps: tuple[tuple[str, Step], ...]
 
 
 class Work(NamedTuple):
-    """Something that a job has to do: the same workflow, tenant, id and run are the same job."""
+    """One task for a workflow. Equal values are the same job."""
 
     workflow: str
     tenant: TenantId
@@ -29,19 +31,29 @@ class Work(NamedTuple):
     run: int = 0
 
 
-class Sweep(NamedTuple):
-    """Something that is done again and again, by one process of all at a time."""
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A periodic task. At any time it runs in one process of the vault only.
+
+    Attributes:
+        seconds: from one start to the next.
+        do: the task.
+    """
 
     seconds: float
-    """From one beginning to the next."""
     do: Callable[[], Awaitable[object]]
 
 
-class Plan(NamedTuple):
-    """All that a process which runs jobs has to know."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a process that runs jobs needs to know.
+
+    Attributes:
+        workflows: by name.
+        pending: lists all work that is not done yet, started or not.
+        sweeps: periodic tasks, by name.
+    """
 
     workflows: Mapping[str, Workflow]
-    """By their names."""
     pending: Callable[[], Awaitable[Sequence[Work]]]
-    """All that jobs have yet to do, whether or not they were begun."""
     sweeps: Mapping[str, Sweep]

@@ -8,16 +8,15 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.responses import error_responses, json_response, moment
-from vault.api.schemas import jobs as job_bodies
+from vault.api.responses import error_responses, json_response
 from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
-from vault.jobs.store import Job, State
+from vault.jobs.views import JobList, JobState
 from vault.workflows import OPEN, list_jobs
 
 router = APIRouter(tags=["operating"])
@@ -61,17 +60,12 @@ def _listed(explained: Mapping[str, str]) -> str:
 jobs_router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
-@jobs_router.get("/jobs", response_model=job_bodies.Jobs)
-async def jobs(
+@jobs_router.get("/jobs", operation_id="listJobs")
+async def list_all_jobs(
     services: ServicesDep,
     caller: CallerDep,
-    state: Annotated[list[State] | None, Query(description="Only these; all but `done` by default.")] = None,
+    state: Annotated[list[JobState] | None, Query(description="Only these; all but `done` by default.")] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-) -> Response:
-    """List jobs: what they work on by id, where they are, and why they could not go on. Never anybody's data."""
-    found = await list_jobs(services, caller, states=tuple(state) if state else OPEN, limit=limit)
-    return json_response({"jobs": [_written(each) for each in found.jobs], "audit": str(found.audit)})
-
-
-def _written(job: Job) -> dict[str, Any]:
-    return {**job._asdict(), "since": moment(job.since), "next_at": moment(job.next_at)}
+) -> JobList:
+    """List jobs: the id that each works on, its step, and why it could not continue. They contain no personal data."""
+    return await list_jobs(services, caller, states=tuple(state) if state else OPEN, limit=limit)
