@@ -206,7 +206,9 @@ async def test_a_sweep_runs_in_one_process_and_again_after_its_interval(sqlite_n
     assert sum(later - sooner >= 0.15 for sooner, later in pairwise(times)) >= 2
 
 
-async def test_a_stopping_process_cancels_a_long_step_and_another_process_completes_the_job(sqlite_node, jobs, monkeypatch):
+async def test_a_stopping_process_cancels_a_long_step_and_another_process_completes_the_job(
+    sqlite_node, jobs, monkeypatch
+):
     from vault.jobs import worker
 
     monkeypatch.setattr(worker, "GRACE_SECONDS", 0.05)
