@@ -83,7 +83,7 @@ OPENINGS = {name for name in (*dir(SubjectKeys), *seal.__all__) if name.startswi
 FILES = {
     "path",
     "file",
-    "shift",
+    "worker",
     "self._runner",
     "self._zip",
     "self._path",
