@@ -8,6 +8,7 @@ import pytest
 
 from tests.vaults import problem
 from vault import workflows as room
+from vault.catalogue.requests import KINDS
 from vault.errors import Conflict
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.workflow import Workflow
@@ -135,14 +136,13 @@ async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
     assert list(await plan.pending()) == []
 
 
-def test_the_plan_knows_a_job_for_every_kind_of_request():
-    from vault.requests.model import KINDS
-
+def test_every_kind_of_request_has_a_record_and_a_job():
+    assert tuple(room.REQUEST_KINDS) == KINDS
     assert set(KINDS) | {"notify"} <= set(room.WORKFLOWS)
     assert {name for name, workflow in room.WORKFLOWS.items() if name != workflow.name} == set()
     for workflow in room.WORKFLOWS.values():
         names = [name for name, _ in workflow.steps]
-        assert len(names) == len(set(names)), workflow.name  # a step is found again by its name
+        assert len(names) == len(set(names)), workflow.name  # a job finds its step again by the name
 
 
 def test_states_are_those_that_are_told():

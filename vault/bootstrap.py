@@ -37,6 +37,7 @@ from vault.retention.clocks import ClockReader
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
+from vault.workflows import REQUEST_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -273,6 +274,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
         mail=Mail(settings.smtp_url, settings.mail_from),
         post=Post(private=settings.webhooks_to_private_addresses),
+        request_kinds=REQUEST_KINDS,
     )
     return Vault(settings, services, keys, tombstones)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vault.audit.log import AuditLog
     from vault.clock import Clock
     from vault.consent.ledger import ConsentEvents
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from vault.principals.principal import Principal
     from vault.principals.rate_limit import Limits
     from vault.principals.store import Principals
+    from vault.requests.kind import RequestKind
     from vault.retention.clocks import ClockReader
     from vault.storage.database import Database
     from vault.subjects.store import Subjects
@@ -42,6 +45,7 @@ class Services:
     jobs: Jobs
     mail: Mail
     post: Post
+    request_kinds: Mapping[str, RequestKind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ The vault's durable jobs: which there are, what they have yet to do, and how the
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
 from vault.access.authorization import audit_entry, require_permission
@@ -14,9 +15,9 @@ from vault.access.callers import system_caller
 from vault.access.idempotency import forget_old
 from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
-from vault.erasure.workflow import ERASURE_STEPS
+from vault.erasure.kind import ERASURE
 from vault.errors import InvalidInput, VaultError
-from vault.export.build import PACKAGE_STEPS
+from vault.export.kinds import ACCESS, PORTABILITY
 from vault.export.store import expire_packages
 from vault.holds.resume_erasures import RESUME, pending_resumes
 from vault.identity.sessions import forget_identity
@@ -25,8 +26,11 @@ from vault.jobs.workflow import Plan, Sweep, Work, Workflow
 from vault.letters.about_requests import LETTERS, tell_completed
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients
-from vault.rectification.correct import CARRY_OUT
+from vault.rectification.correct import RECTIFICATION
+from vault.requests.consent_changes import OBJECTION, RESTRICTION, WITHDRAWAL
 from vault.requests.execution import complete_request, expire_requests, guarded, start_request
+from vault.requests.model import UNDER_WAY
+from vault.requests.review import REVIEW
 from vault.requests.store import list_requests
 from vault.sweep.workflow import SWEEP, begin_sweeps, pending_sweeps
 
@@ -36,13 +40,11 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.ids import TenantId
-    from vault.jobs.workflow import Step
+    from vault.requests.kind import RequestKind
     from vault.requests.model import Request
 
 
 PAGE: Final = 200
-UNDER_WAY: Final = ("approved", "in_progress")
-"""States in which a request has a job."""
 
 
 class Pending(NamedTuple):
@@ -54,31 +56,39 @@ class Pending(NamedTuple):
     run: int
 
 
-_OWN: Final[Mapping[str, tuple[tuple[str, Step], ...]]] = {
-    "access": PACKAGE_STEPS,
-    "portability": PACKAGE_STEPS,
-    "erasure": ERASURE_STEPS,
-    **CARRY_OUT,
-}
-"""What each kind of request does between its beginning and its end."""
+REQUEST_KINDS: Final[Mapping[str, RequestKind]] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            ACCESS,
+            PORTABILITY,
+            RECTIFICATION,
+            ERASURE,
+            RESTRICTION,
+            OBJECTION,
+            WITHDRAWAL,
+            REVIEW,
+        )
+    }
+)
+"""Every kind of request, by name."""
 
 
-def _workflow(kind: str) -> Workflow:
-    own = tuple((name, guarded(step)) for name, step in _OWN[kind])
-    # A package has a letter of its own; and of somebody who is erased there is no address left to write to.
-    letter = (("tell", tell_completed),) if kind in CARRY_OUT else ()
-    return Workflow(kind, (("start", start_request), *own, ("complete", complete_request), *letter))
+def _request_workflow(kind: RequestKind) -> Workflow:
+    """Return the job of a request: start it, do the steps of its kind, complete it, and inform the person."""
+    if kind.completed_by_staff:
+        return Workflow(kind.name, (("start", start_request),))
+    steps = tuple((name, guarded(step)) for name, step in kind.steps)
+    letter = (("tell", tell_completed),) if kind.sends_letter else ()
+    return Workflow(kind.name, (("start", start_request), *steps, ("complete", complete_request), *letter))
 
 
 REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {
-    **{kind: _workflow(kind) for kind in _OWN},
-    # A review of an automated decision is a person's work: it is begun here, and completed by whoever looked into it.
-    "review": Workflow("review", (("start", start_request),)),
+    **{name: _request_workflow(kind) for name, kind in REQUEST_KINDS.items()},
     **LETTERS,
     RESUME.name: RESUME,
 }
-"""The jobs of requests, where a request's kind is the name of its workflow, those of the letters about them, and the
-one of erasures that a hold has stopped."""
+"""The jobs that work on a request: its own, named after its kind; letters about it; an erasure resumed after a hold."""
 
 
 async def pending(services: Services) -> list[Pending]:
@@ -97,7 +107,7 @@ async def pending(services: Services) -> list[Pending]:
 
 
 def _needs_job(request: Request) -> bool:
-    return request.kind != "review" or request.state == "approved"
+    return not REQUEST_KINDS[request.kind].completed_by_staff or request.state == "approved"
 
 
 WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}

@@ -37,7 +37,7 @@ from vault.principals.principal import Principal
 from vault.records.list import list_records
 from vault.records.read import read_fields
 from vault.requests.decide import approve_request
-from vault.requests.submit import Asked, submit_request
+from vault.requests.submit import Submission, submit_request
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 from vault.workflows import REQUEST_WORKFLOWS
 
@@ -81,7 +81,7 @@ async def large(services, most: int, enough: int = ENOUGH) -> list[SubjectId]:
 async def carried_out(services, kind: str, subject: SubjectId) -> float:
     """Take a request to where its job begins, and time the job."""
     console = operator_caller()
-    made = await submit_request(services, console, Asked(kind=kind), subject=subject)
+    made = await submit_request(services, console, Submission(kind=kind), subject=subject)
     await note_evidence(services, console, made.id, "seen in the shop")
     if kind == "erasure":
         await approve_request(services, console, made.id)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.requests import KINDS, SAFEST, Approve, RequestRules, load_requests
+from vault.catalogue.requests import APPROVAL_RULES, SAFEST, Approve, RequestRules, load_requests
 from vault.catalogue.toml_document import Document, Findings
 
 SHIPPED = Path(__file__).parents[2] / "policies" / "requests.toml"
@@ -21,7 +21,7 @@ def load(text):
 
 def test_without_the_file_nothing_is_automatic_and_an_erasure_needs_four_eyes():
     rules = RequestRules()
-    assert {rules.approval(kind) for kind in KINDS if kind != "erasure"} == {Approve.REVIEW}
+    assert {rules.approval(rule) for rule in APPROVAL_RULES if rule != "erasure"} == {Approve.REVIEW}
     assert rules.approval("erasure") == Approve.FOUR_EYES
     assert rules.approval("something new") == Approve.FOUR_EYES
 
@@ -36,7 +36,7 @@ def test_an_empty_file_says_the_same():
 def test_the_shipped_file_approves_by_itself_only_what_changes_nothing_or_only_stops_a_use():
     rules, found = load(SHIPPED.read_text())
     assert found == []
-    automatic = {kind for kind in KINDS if rules.approval(kind) == Approve.AUTOMATIC}
+    automatic = {rule for rule in APPROVAL_RULES if rules.approval(rule) == Approve.AUTOMATIC}
     assert automatic == {"access", "portability", "withdrawal", "objection-to-direct-marketing"}
     assert rules.languages == ("en", "de", "fr")
 

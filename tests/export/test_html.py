@@ -21,7 +21,8 @@ from vault.export.schema import InUse, RecipientTold
 from vault.export.translations import LANGUAGES, texts_in
 from vault.policy.policy_set import PolicySet
 from vault.rectification import store as rectifications
-from vault.requests.model import KINDS, STATES, Regime, grounds_for
+from vault.requests.model import STATES, Regime
+from vault.workflows import REQUEST_KINDS
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>'\"&{{ 7*7 }}"
@@ -176,10 +177,12 @@ def test_every_category_of_the_shipped_catalogue_has_a_word():
 
 def test_every_code_that_the_page_tells_has_a_word():
     known = tomllib.loads(files("vault.export").joinpath("texts", "en.toml").read_text(encoding="utf-8"))["word"]
-    grounds = {code for kind in KINDS for regime in get_args(Regime) for code in grounds_for(kind, regime)}
+    grounds = {
+        code for kind in REQUEST_KINDS.values() for regime in get_args(Regime) for code in kind.refusal_grounds(regime)
+    }
 
     assert known["ground"].keys() >= grounds
-    assert known["request"].keys() == set(KINDS)
+    assert known["request"].keys() == set(REQUEST_KINDS)
     assert known["request_state"].keys() == set(STATES)
     assert known["event"].keys() == set(get_args(events.Kind))
     assert known["by"].keys() == set(get_args(events.By))

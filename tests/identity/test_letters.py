@@ -17,7 +17,8 @@ from vault.ids import SubjectId, new_id
 from vault.letters import templates as words
 from vault.letters.send import notify_person
 from vault.letters.templates import LANGUAGES, language_of, letter_names, sender_of, write
-from vault.requests.model import KINDS, Extension, Regime, grounds_for
+from vault.requests.model import Extension, Regime
+from vault.workflows import REQUEST_KINDS
 
 CODES = {
     "code": "1234 5678",
@@ -57,10 +58,12 @@ def test_every_language_says_all_that_english_says(language):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_kind_reason_and_ground_is_told_in_words(language):
     told = texts(language)
-    assert set(told["kinds"]) == set(KINDS)
+    assert set(told["kinds"]) == set(REQUEST_KINDS)
     assert set(told["reasons"]) == set(get_args(Extension.__annotations__["reason"].removeprefix("Literal")) or
                                        {"complexity", "number"})  # fmt: skip
-    grounds = {code for kind in KINDS for regime in get_args(Regime) for code in grounds_for(kind, regime)}
+    grounds = {
+        code for kind in REQUEST_KINDS.values() for regime in get_args(Regime) for code in kind.refusal_grounds(regime)
+    }
     assert grounds <= set(told["grounds"])
 
 

@@ -9,16 +9,16 @@ from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.requests.decide import approve_request
 from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request
-from vault.requests.submit import Asked, submit_request
+from vault.requests.submit import Submission, submit_request
 from vault.requests.verification import verify_request
 from vault.workflows import REQUEST_WORKFLOWS
 
 
 async def ask(node, subject, kind, *, purposes=(), **details):
     """Submit a request as support does; returns its id."""
-    asked = Asked(kind, scope=Scope(purposes=tuple(purposes)), details=details or None, channel="phone")
+    submission = Submission(kind, scope=Scope(purposes=tuple(purposes)), details=details or None, channel="phone")
     support = await node.caller("support")
-    return (await submit_request(node.services, support, asked, subject=SubjectId(UUID(str(subject))))).id
+    return (await submit_request(node.services, support, submission, subject=SubjectId(UUID(str(subject))))).id
 
 
 async def verify(node, request, level="fresh"):

@@ -11,7 +11,7 @@ import vault
 from vault.catalogue.model import Scope
 from vault.errors import InvalidInput
 from vault.policy.policy_set import PolicySet
-from vault.requests.submit import check_details
+from vault.workflows import REQUEST_KINDS
 
 PURCHASE = "0199aaaa-0000-7000-8000-000000000001"
 
@@ -23,7 +23,7 @@ def policies():
 
 def faults(kind, details, *purposes):
     with pytest.raises(InvalidInput) as raised:
-        check_details(policies(), kind, Scope(purposes=purposes), details)
+        REQUEST_KINDS[kind].check_details(policies(), Scope(purposes=purposes), details)
     assert raised.value.code == "invalid-details"
     return [(each.at, each.code) for each in raised.value.faults]
 
@@ -62,7 +62,7 @@ def faults(kind, details, *purposes):
 )
 def test_what_cannot_be_carried_out_is_not_even_taken_in(details, at):
     with pytest.raises(InvalidInput) as raised:
-        check_details(policies(), "rectification", Scope(), details)
+        REQUEST_KINDS["rectification"].check_details(policies(), Scope(), details)
     assert raised.value.code == "invalid-details"
     assert [each.at for each in raised.value.faults] == [at]
     assert not any(word in str(raised.value.faults) for word in ("shoe", "no address"))
@@ -117,4 +117,4 @@ def test_each_kind_has_what_it_may_say(kind, details, purposes, expected):
     ids=str,
 )
 def test_what_can_be_carried_out_is_taken_in(kind, details, purposes):
-    check_details(policies(), kind, Scope(purposes=purposes), details)
+    REQUEST_KINDS[kind].check_details(policies(), Scope(purposes=purposes), details)

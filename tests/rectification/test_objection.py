@@ -8,7 +8,7 @@ from tests.rectification.submitting import approve, ask, carry_out, consents, mo
 from tests.vaults import problem
 from vault.consent.append import compare
 from vault.ids import DEFAULT_TENANT
-from vault.rectification.correct import uphold, withdraw
+from vault.requests.consent_changes import uphold, withdraw
 from vault.requests.decide import approve_request, cancel_request, reject_request, reopen_request
 from vault.requests.execution import hand_back, start_request
 

@@ -7,7 +7,7 @@ import asyncio
 from tests.rectification.submitting import ask, carry_out, consents, listed, notices, state, verify
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT
-from vault.rectification.correct import restrict
+from vault.requests.consent_changes import restrict
 
 
 async def lift(node, subject, what="lift", **body):

@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from vault.requests.model import CLOSED, KINDS, OPEN, STATES, TABLE, WrongState, after
+from vault.catalogue.requests import KINDS
+from vault.requests.model import CLOSED, OPEN, STATES, TABLE, WrongState, after
 from vault.requests.model import Move as Moves
 
 MOVES = Moves.__args__

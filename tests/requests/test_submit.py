@@ -14,7 +14,7 @@ from vault.errors import Denied
 from vault.ids import SubjectId
 from vault.merging.merge import unite
 from vault.requests.model import Verification
-from vault.requests.submit import Asked, submit_request
+from vault.requests.submit import Submission, submit_request
 
 WORD = "Kanarienvogel"
 
@@ -208,23 +208,23 @@ async def test_a_person_submits_in_a_session_of_their_own(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = data_subject_caller(DEFAULT, "me-1")
     stale = Verification("session", "single", clock.now())
-    access = await submit_request(node.services, caller, Asked("access"), subject=subject, verification=stale)
+    access = await submit_request(node.services, caller, Submission("access"), subject=subject, verification=stale)
     assert access.state == "approved"
-    erasure = await submit_request(node.services, caller, Asked("erasure"), subject=subject, verification=stale)
+    erasure = await submit_request(node.services, caller, Submission("erasure"), subject=subject, verification=stale)
     assert erasure.state == "received"  # nothing that cannot be undone on a session that is not fresh
     fresh = Verification("session", "fresh", clock.now())
-    again = await submit_request(node.services, caller, Asked("erasure"), subject=subject, verification=fresh)
+    again = await submit_request(node.services, caller, Submission("erasure"), subject=subject, verification=fresh)
     assert (again.state, again.duplicate_of) == ("in_review", erasure.id)
     for how in ({"subject": subject}, {"identity": {"email": "ada@example.org"}, "verification": fresh}):
         with pytest.raises(Denied):
-            await submit_request(node.services, caller, Asked("access"), **how)
+            await submit_request(node.services, caller, Submission("access"), **how)
 
 
 async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = await node.caller("support")
     fresh = Verification("session", "fresh", clock.now())
-    made = await submit_request(node.services, caller, Asked("access"), subject=subject, verification=fresh)
+    made = await submit_request(node.services, caller, Submission("access"), subject=subject, verification=fresh)
     assert made.state == "received"
 
 

@@ -1,6 +1,6 @@
-"""Reads requests.toml: who approves which requests of people about their data, and how long things wait.
+"""The names of the kinds of request, and requests.toml: who approves which kind, and how long things wait.
 
-The file may be left out: then nothing is approved by itself, and an erasure needs four eyes.
+The file may be left out. Nothing is then approved automatically, and an erasure needs dual approval.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.notices import LANGUAGE
@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from vault.catalogue.toml_document import Document, Table
 
 
+KindName = Literal[
+    "access", "portability", "rectification", "erasure", "restriction", "objection", "withdrawal", "review"
+]
+"""The kinds of request. The command line, the API and the defaults of requests.toml derive from it; what a kind does is
+in its :class:`vault.requests.kind.RequestKind`."""
+KINDS: Final[tuple[KindName, ...]] = get_args(KindName)
+
+
 class Approve(StrEnum):
-    """Who says that a verified request is carried out."""
+    """Who approves a verified request."""
 
     AUTOMATIC = "automatic"
     REVIEW = "review"
@@ -29,22 +37,14 @@ class Approve(StrEnum):
 
 
 DIRECT_MARKETING: Final = "objection-to-direct-marketing"
-"""An objection to nothing else: there is nothing to weigh (Art. 21(2) and (3) GDPR)."""
-KINDS: Final = (
-    "access",
-    "portability",
-    "rectification",
-    "erasure",
-    "restriction",
-    "objection",
-    DIRECT_MARKETING,
-    "withdrawal",
-    "review",
-)
+"""The rule for an objection to direct marketing alone: there is nothing to weigh (Art. 21(2) and (3) GDPR)."""
+APPROVAL_RULES: Final = (*KINDS, DIRECT_MARKETING)
+"""The keys of ``[approve]`` in requests.toml."""
 LANGUAGES: Final = ("en", "de", "fr")
 SAFEST: Final[Mapping[str, Approve]] = MappingProxyType(
-    {kind: Approve.FOUR_EYES if kind == "erasure" else Approve.REVIEW for kind in KINDS}
+    {rule: Approve.FOUR_EYES if rule == "erasure" else Approve.REVIEW for rule in APPROVAL_RULES}
 )
+"""Who approves where requests.toml does not say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,14 +52,14 @@ class RequestRules:
     """How requests are handled.
 
     Attributes:
-        approve: who approves, by kind; what stands for a kind that is not listed is in :data:`SAFEST`.
-        internal_days: days before the legal deadline by which the controller wants to be done.
-        unverified_days: days after which a request whose requester has shown nothing expires.
-        question_days: days after receipt within which a question about identity is prompt, and stops the clock.
-        package_days: days for which a package can be fetched.
-        restriction_notice_days: days between telling a person that a restriction ends, and its end (Art. 18(3)).
-        default_jurisdiction: whose holidays count where a request names no other; none: the controller's country.
-        languages: in which people are answered; the first where they ask for another.
+        approve: who approves, by rule; :data:`SAFEST` has the defaults.
+        internal_days: days before the legal deadline at which the controller's own deadline is.
+        unverified_days: days after which an unverified request expires.
+        question_days: days after receipt within which a request for proof of identity suspends the deadline.
+        package_days: days for which a package can be downloaded.
+        restriction_notice_days: days between announcing the end of a restriction and its end (Art. 18(3)).
+        default_jurisdiction: jurisdiction of requests that name none; if None, the controller's country.
+        languages: languages of answers; the first is the default.
     """
 
     approve: Mapping[str, Approve] = field(default_factory=lambda: SAFEST)
@@ -71,19 +71,19 @@ class RequestRules:
     default_jurisdiction: str | None = None
     languages: tuple[str, ...] = LANGUAGES
 
-    def approval(self, kind: str) -> Approve:
-        """Return who approves requests of a kind."""
-        return self.approve.get(kind, SAFEST.get(kind, Approve.FOUR_EYES))
+    def approval(self, rule: str) -> Approve:
+        """Return who approves requests to which a rule applies."""
+        return self.approve.get(rule, SAFEST.get(rule, Approve.FOUR_EYES))
 
-    def language(self, asked: str | None) -> str:
-        """Return the language in which somebody is answered who asks for one: ``de`` serves ``de-AT``."""
-        wanted = (asked or "").casefold()
-        known = {each.casefold(): each for each in self.languages}
+    def language(self, preferred: str | None) -> str:
+        """Return the language of the answer to a person who prefers one: ``de`` serves ``de-AT``."""
+        wanted = (preferred or "").casefold()
+        known = {language.casefold(): language for language in self.languages}
         return known.get(wanted) or known.get(wanted.partition("-")[0]) or self.languages[0]
 
 
 def load_requests(document: Document) -> RequestRules:
-    """Read the rules, noting every mistake in the document's findings."""
+    """Read the rules. Mistakes are added to the document's findings."""
     root = document.root()
     default = RequestRules()
     rules = RequestRules(
@@ -101,22 +101,22 @@ def load_requests(document: Document) -> RequestRules:
 
 
 def _approve(table: Table) -> dict[str, Approve]:
-    found = dict(SAFEST)
-    for kind in table.data:
-        if kind not in KINDS:
-            table.take(kind)
-            message = f"{table.where} names `{kind[:80]}`, which is no kind of request"
-            table.fault(kind, "wrong-value", message, did_you_mean(kind, KINDS, "take it out"))
+    approve = dict(SAFEST)
+    for rule in table.data:
+        if rule not in APPROVAL_RULES:
+            table.take(rule)
+            message = f"{table.where} names `{rule[:80]}`, which is no kind of request"
+            table.fault(rule, "wrong-value", message, did_you_mean(rule, APPROVAL_RULES, "take it out"))
             continue
-        chosen = table.choice(kind, Approve)
+        chosen = table.choice(rule, Approve)
         if chosen is not None:
-            found[kind] = chosen
-    return found
+            approve[rule] = chosen
+    return approve
 
 
-def _days(root: Table, key: str, otherwise: int, *, least: int = 1, most: int) -> int:
+def _days(root: Table, key: str, default: int, *, least: int = 1, most: int) -> int:
     count = root.number(key, least=least, most=most)
-    return otherwise if count is None else count
+    return default if count is None else count
 
 
 def _jurisdiction(root: Table) -> str | None:
@@ -129,8 +129,8 @@ def _jurisdiction(root: Table) -> str | None:
 
 def _languages(root: Table) -> tuple[str, ...]:
     chosen = root.texts("languages")
-    for each in chosen:
-        if not LANGUAGE.fullmatch(each):
-            message = f"`languages` names `{each[:20]}`, which is no language"
+    for language in chosen:
+        if not LANGUAGE.fullmatch(language):
+            message = f"`languages` names `{language[:20]}`, which is no language"
             root.fault("languages", "wrong-value", message, "write tags such as `en`")
     return chosen or LANGUAGES

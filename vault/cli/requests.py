@@ -132,9 +132,9 @@ def submit(
         from vault.access.callers import operator_caller
         from vault.catalogue.model import Scope
         from vault.ids import SubjectId
-        from vault.requests.submit import Asked, submit_request
+        from vault.requests.submit import Submission, submit_request
 
-        asked = Asked(
+        submission = Submission(
             kind.value,
             regime.value,
             jurisdiction,
@@ -146,7 +146,7 @@ def submit(
             follows,
         )
         whom = None if subject is None else SubjectId(subject)
-        return await submit_request(services, operator_caller(its), asked, subject=whom, identity=identity)
+        return await submit_request(services, operator_caller(its), submission, subject=whom, identity=identity)
 
     made = in_tenant(vault, tenant, work)
     if as_json:

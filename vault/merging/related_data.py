@@ -59,11 +59,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Scope
+    from vault.catalogue.requests import KindName
     from vault.consent.state import ConsentState, PurposeStanding
     from vault.context import Caller, Services
     from vault.merging.reseal import Move
     from vault.rectification.store import Rectification
-    from vault.requests.model import Kind, Request
+    from vault.requests.model import Request
     from vault.requests.store import Kept
 
 
@@ -258,7 +259,7 @@ async def carry_requests(
         CannotOpen: something that was written does not open; then nothing is carried.
     """
     begun = await _drop_begun(connection, move)
-    first: dict[tuple[Kind, Scope], UUID] = {}
+    first: dict[tuple[KindName, Scope], UUID] = {}
     asked = []
     for kept in requests:
         request, details, history = _linked(kept.request, first), kept.details, []
@@ -310,7 +311,7 @@ def _moved(move: Move, request: Request, begun: frozenset[UUID], events: Mapping
     )
 
 
-def _linked(request: Request, first: dict[tuple[Kind, Scope], UUID]) -> Request:
+def _linked(request: Request, first: dict[tuple[KindName, Scope], UUID]) -> Request:
     """Link a request to an open one for the same thing that came in before, as if it were taken in now."""
     if request.state not in OPEN:
         return request

@@ -11,6 +11,7 @@ from vault.consent.transaction import changing
 from vault.consent.validation import keys_of
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.lifecycle.key_fence import current_keys
+from vault.rectification.details import disputed_fields
 from vault.rectification.store import (
     Sealer,
     add_rectifications,
@@ -19,7 +20,6 @@ from vault.rectification.store import (
     open_details,
     seal_details,
 )
-from vault.requests.submit import disputed_fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,7 +1,4 @@
-"""What staff decide about a request: approve, reject, extend, ask who it is, complete; and what ends or reopens one.
-
-What somebody can do whose request was refused or is late (Art. 12(4) GDPR).
-"""
+"""Staff's decisions about a request: approve, reject, extend, ask for proof of identity, complete, cancel, reopen."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from vault.catalogue.requests import Approve
 from vault.consent.validation import words_fault
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.requests.deadlines import local_date, with_clock
-from vault.requests.execution import decide_objections, is_final
-from vault.requests.model import Approval, Extension, Suspension, WrongState, after, grounds_for
+from vault.requests.kind import kind_of
+from vault.requests.model import Approval, Extension, Suspension, WrongState, after
 from vault.requests.transaction import changing_request, no_request, require_own_or
-from vault.requests.verification import approval_of, start_approved, suffices
+from vault.requests.verification import start_approved
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -33,29 +30,26 @@ if TYPE_CHECKING:
 
 Reason = Literal["complexity", "number"]
 Outcome = Literal["confirmed", "changed"]
-"""How a review of an automated decision ends: the decision stands, or it was changed."""
+"""How the review of an automated decision ends: the decision is confirmed, or was changed."""
 
 
 @audited("move-request")
 async def approve_request(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
-    """Approve a request whose requester is verified, or sign it as the first of two; its job then begins.
+    """Approve a verified request, and start its job. With dual approval, the first approval only signs it.
 
     Args:
-        caller: who decides.
-        request: which.
         note: why, in one line; sealed.
 
     Raises:
-        Denied: no role of the caller's may decide.
+        Denied: the caller may not decide requests.
         NotFound: there is no such request.
-        WrongState: nobody has shown to be the person, or the request is past that.
-        Conflict: four eyes are needed, and the caller is not the one to give theirs.
+        WrongState: the requester's identity is not verified, or the request is in another state.
+        Conflict: dual approval is needed, and the caller submitted or already signed the request.
     """
     await _may_decide(services, caller, note)
     async with changing_request(services, caller, request) as change:
         _require_verified(change)
-        policy_set = services.policies.active(caller.tenant).policy_set
-        if approval_of(policy_set, change.request) == Approve.FOUR_EYES:
+        if _approval(change) == Approve.FOUR_EYES:
             _sign(change, note)
         else:
             _approve(change, note)
@@ -67,25 +61,25 @@ async def approve_request(services: Services, caller: Caller, request: UUID, *, 
 async def reject_request(
     services: Services, caller: Caller, request: UUID, *, ground: str, note: str | None = None
 ) -> Request:
-    """Reject a request on one of the grounds that the law gives; the person is told, with the remedies.
+    """Reject a request on a legal ground. The person is informed of the ground and the remedies.
 
     Args:
-        caller: who decides.
-        request: which.
-        ground: a code of :func:`vault.requests.model.grounds_for`.
+        ground: a code of :meth:`vault.requests.kind.RequestKind.refusal_grounds`.
         note: why, in one line; sealed.
 
     Raises:
-        InvalidInput: it is no ground on which such a request may be refused.
+        InvalidInput: a request of this kind cannot be refused on this ground.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
     await _may_decide(services, caller, note)
     async with changing_request(services, caller, request) as change:
-        _check_ground(services, change, ground)
+        _check_ground(change, ground)
         after(change.request.state, "reject")
-        await decide_objections(change, upheld=False, reason=note)
+        on_rejected = kind_of(change).on_rejected
+        if on_rejected is not None:
+            await on_rejected(change, note)
         change.move("reject", code=ground, note=note, ground=ground)
-    await _tell(services, "tell-rejected", change.request, caller)
+    await _send_letter(services, "tell-rejected", change.request, caller)
     return change.request
 
 
@@ -93,41 +87,41 @@ async def reject_request(
 async def extend_request(
     services: Services, caller: Caller, request: UUID, *, reason: Reason, note: str | None = None
 ) -> Request:
-    """Extend the deadline: once, before it has passed, and the person is told why (Art. 12(3), 11 CCR § 7021(b)).
+    """Extend the deadline, once and before it has passed. The person is informed (Art. 12(3) GDPR; 11 CCR § 7021(b)).
 
     Raises:
-        Conflict: it was extended before, or the deadline has passed.
+        Conflict: the deadline was extended before, or has passed.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
     await _may_decide(services, caller, note)
     async with changing_request(services, caller, request) as change:
         current = change.request
         if current.extension is not None:
-            raise Conflict("the deadline was extended before, and once is all there is", code="extended-already")
+            raise Conflict("the deadline was extended before; it can be extended only once", code="extended-already")
         if local_date(change.now, current.jurisdiction) > current.due.on:
             raise Conflict(
-                "the deadline has passed, and can be extended only before that",
+                "the deadline has passed; it can be extended only before",
                 code="extension-too-late",
                 hint="answer the request now",
             )
         change.move("extend", code=reason, note=note)
         change.request = with_clock(change, extension=Extension(change.now, reason))
-    await _tell(services, "tell-extended", change.request, caller)
+    await _send_letter(services, "tell-extended", change.request, caller)
     return change.request
 
 
 @audited("move-request")
 async def ask_identity(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
-    """Ask who it is, where that is in doubt; asked promptly, it stops the clock until somebody has shown it.
+    """Request proof of identity. If asked in time, the deadline is suspended until the request is verified.
 
-    Whatever was shown before counts no more.
+    An earlier verification is void.
 
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
     await _may_decide(services, caller, note)
     async with changing_request(services, caller, request) as change:
-        prompt = _is_prompt(services, change)
+        prompt = _is_prompt(change)
         spans = change.request.suspensions
         change.move(
             "ask-identity",
@@ -137,7 +131,7 @@ async def ask_identity(services: Services, caller: Caller, request: UUID, *, not
             approvals=(),
             suspensions=(*spans, Suspension(change.now)) if prompt else spans,
         )
-    await _tell(services, "tell-identity", change.request, caller)
+    await _send_letter(services, "tell-identity", change.request, caller)
     return change.request
 
 
@@ -145,18 +139,16 @@ async def ask_identity(services: Services, caller: Caller, request: UUID, *, not
 async def cancel_request(
     services: Services, caller: Caller, request: UUID, *, note: str | None = None, of: SubjectId | None = None
 ) -> Request:
-    """Cancel a request that is not under way yet: by staff, by the app that brought it in, or by the person.
+    """Cancel a request that is not in progress yet: by staff, by the app that submitted it, or by the person.
 
     Args:
-        caller: who cancels.
-        request: which.
         note: why, in one line; sealed.
-        of: the person in whose session this happens; others' requests are not there for them.
+        of: the person, if they cancel in their own session; they have access to their own requests only.
 
     Raises:
-        Denied: the caller is none of these.
+        Denied: the caller may not cancel this request.
         NotFound: there is no such request.
-        WrongState: it is under way or closed.
+        WrongState: it is in progress or closed.
     """
     _check_note(note)
     if of is None:
@@ -170,7 +162,7 @@ async def cancel_request(
 
 @audited("move-request")
 async def reopen_request(services: Services, caller: Caller, request: UUID, *, note: str | None = None) -> Request:
-    """Reopen a closed request: it begins anew, unverified, with its history and the deadline of its receipt.
+    """Reopen a closed request. It is unverified again; its history and deadline stay.
 
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
@@ -199,29 +191,36 @@ async def reopen_request(services: Services, caller: Caller, request: UUID, *, n
 async def complete_request(
     services: Services, caller: Caller, request: UUID, *, outcome: Outcome, note: str | None = None
 ) -> Request:
-    """Complete a review of an automated decision: a person has looked (Art. 22(3)). Others are completed by their jobs.
+    """Complete a request that a person carries out: the review of an automated decision (Art. 22(3)).
 
     Raises:
-        Conflict: the request is of another kind, or four eyes have not approved it yet.
+        Conflict: the request is completed by its job, or needs dual approval first.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
     await _may_decide(services, caller, note)
     async with changing_request(services, caller, request) as change:
-        if change.request.kind != "review":
+        if not kind_of(change).completed_by_staff:
             raise Conflict(
                 "a request of this kind is completed by its job",
                 code="completed-by-job",
                 hint="approve it, or reject it",
             )
-        policy_set = services.policies.active(caller.tenant).policy_set
-        if change.request.state == "in_review" and approval_of(policy_set, change.request) != Approve.FOUR_EYES:
+        if change.request.state == "in_review" and _approval(change) != Approve.FOUR_EYES:
             _require_verified(change)
             _approve(change, None)
         if change.request.state == "approved":
             change.move("start")
         change.move("complete", code=outcome, note=note, outcome=outcome)
-    await _tell(services, "tell-completed", change.request, caller)
+    await _send_letter(services, "tell-completed", change.request, caller)
     return change.request
+
+
+def _approval(change: RequestChange) -> Approve:
+    return kind_of(change).approval(_policy_set(change), change.request.scope)
+
+
+def _policy_set(change: RequestChange) -> PolicySet:
+    return change.services.policies.active(change.caller.tenant).policy_set
 
 
 def _approve(change: RequestChange, note: str | None) -> None:
@@ -230,45 +229,47 @@ def _approve(change: RequestChange, note: str | None) -> None:
 
 
 def _sign(change: RequestChange, note: str | None) -> None:
-    """Give the first or the second of two signatures."""
-    me = change.caller.principal.id
-    signed = change.request.approvals
-    if change.request.recorder == me:
+    """Give the first or the second of two approvals."""
+    approver = change.caller.principal.id
+    approvals = change.request.approvals
+    # Dual approval needs two people besides the one who submitted the request, or one person could do it all.
+    if change.request.recorder == approver:
         raise Conflict(
-            "two others have to approve a request that you took in", code="own-request", hint="ask two others"
+            "a request that you submitted needs the approval of two others", code="own-request", hint="ask two others"
         )
-    if any(each.by == me for each in signed):
+    if any(approval.by == approver for approval in approvals):
         raise Conflict(
-            "somebody else has to sign second", code="signed-already", hint="ask somebody else who may decide"
+            "you have signed already; another person must sign second",
+            code="signed-already",
+            hint="ask another person who may decide",
         )
-    if signed:
+    if approvals:
         _approve(change, note)
     else:
-        change.move("sign", note=note, approvals=(Approval(change.now, me),))
+        change.move("sign", note=note, approvals=(Approval(change.now, approver),))
 
 
 def _require_verified(change: RequestChange) -> None:
-    """Make sure, once more, that nobody's request is approved who has not shown to be the person."""
+    """Check again that the requester's identity is verified."""
     after(change.request.state, "approve")
     verification = change.request.verification
-    if verification is None or not suffices(change.request.kind, verification):
-        raise WrongState("nobody has shown to be the person", hint="verify the request first")
+    if verification is None or not kind_of(change).accepts(verification):
+        raise WrongState("the requester's identity is not verified", hint="verify the request first")
 
 
-def _check_ground(services: Services, change: RequestChange, ground: str) -> None:
-    request = change.request
-    policy_set = services.policies.active(change.caller.tenant).policy_set
-    final = request.kind == "objection" and is_final(policy_set, request.scope)
-    known = grounds_for(request.kind, request.regime, final=final)
-    if ground not in known:
-        fault = Fault("/ground", "unknown-ground", f"One of {', '.join(sorted(known))}.")
+def _check_ground(change: RequestChange, ground: str) -> None:
+    kind, request = kind_of(change), change.request
+    final = kind.is_final(_policy_set(change), request.scope)
+    grounds = kind.refusal_grounds(request.regime, final=final)
+    if ground not in grounds:
+        fault = Fault("/ground", "unknown-ground", f"One of {', '.join(sorted(grounds))}.")
         raise InvalidInput("such a request cannot be refused on this ground", faults=[fault], code="unknown-ground")
 
 
-def _is_prompt(services: Services, change: RequestChange) -> bool:
-    """Tell whether a question about identity comes early enough to stop the clock; CCPA's never stops."""
+def _is_prompt(change: RequestChange) -> bool:
+    """Return whether a question about identity is early enough to suspend the deadline; under CCPA it never is."""
     request = change.request
-    days = services.policies.active(change.caller.tenant).policy_set.requests.question_days
+    days = _policy_set(change).requests.question_days
     waited = local_date(change.now, request.jurisdiction) - local_date(request.received_at, request.jurisdiction)
     return request.regime == "gdpr" and waited.days <= days
 
@@ -281,11 +282,11 @@ async def _may_decide(services: Services, caller: Caller, note: str | None) -> N
 def _check_note(note: str | None) -> None:
     fault = words_fault(note, at="/note", code="invalid-note")
     if fault is not None:
-        raise InvalidInput("the note does not have its form", faults=[fault], code="invalid-note")
+        raise InvalidInput("the note is invalid", faults=[fault], code="invalid-note")
 
 
-async def _tell(services: Services, letter: str, request: Request, caller: Caller) -> None:
-    """Have the person told, each time it happens: the revision makes it another job."""
+async def _send_letter(services: Services, letter: str, request: Request, caller: Caller) -> None:
+    """Start the job that informs the person. The revision makes each letter a job of its own."""
     await services.jobs.start(letter, caller.tenant, request.id, run=request.revision)
 
 

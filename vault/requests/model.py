@@ -1,40 +1,34 @@
-"""One request, as it is kept: ids, codes and times, no word and no value of the person's.
+"""A request of a data subject, its events, and the one lifecycle of all requests. Pure.
 
-What the person or staff wrote lies sealed beside it, under the person's own key.
-
-The one lifecycle of every request: a table of which move leads from which state to which. Pure.
+A request contains ids, codes and times. What the person or staff wrote is stored next to it, sealed under the person's
+own key.
 
 ::
 
     received -> verifying -> in_review -> approved -> in_progress -> completed
                              rejected, cancelled, expired; reopened: back to received
 
-A move that keeps the state (an extension, the first of two signatures) is in the table too: what is not in it is not
-possible, for nobody.
-
-On which grounds a request may be refused, each with its article; there are no others. Pure.
-
-Who is refused is told the ground, that they may complain to a supervisory authority, and that they may go to court
-(Art. 12(4) GDPR; 11 CCR § 7022(f) and others of the CCPA regulations).
+The table of moves includes moves that keep the state, such as an extension or the first of two approvals. A move that
+is not in the table is not possible.
 """
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
 
 from vault.catalogue.model import Scope
+from vault.catalogue.requests import KindName
 from vault.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-Kind = Literal["access", "portability", "rectification", "erasure", "restriction", "objection", "withdrawal", "review"]
 State = Literal[
     "received", "verifying", "in_review", "approved", "in_progress", "completed", "rejected", "cancelled", "expired"
 ]
@@ -53,10 +47,13 @@ Move = Literal[
     "expire",
     "reopen",
 ]
-KINDS: Final[tuple[str, ...]] = get_args(Kind)
 STATES: Final[tuple[str, ...]] = get_args(State)
 OPEN: Final = frozenset({"received", "verifying", "in_review", "approved", "in_progress"})
 CLOSED: Final = frozenset(STATES) - OPEN
+UNVERIFIED: Final = frozenset({"received", "verifying"})
+RUNNING: Final = "in_progress"
+UNDER_WAY: Final = frozenset({"approved", RUNNING})
+"""States in which a request has a job."""
 
 _FROM: Mapping[Move, tuple[tuple[State, State], ...]] = {
     "ask-identity": (("received", "verifying"), ("in_review", "verifying")),
@@ -89,13 +86,13 @@ def after(state: State, move: Move) -> State:
     Raises:
         WrongState: the move is not possible from this state.
     """
-    found = TABLE.get((state, move))
-    if found is None:
-        raise WrongState(f"a request that is {state} cannot {_SAID.get(move, move)}", hint=_hint(state))
-    return found
+    following = TABLE.get((state, move))
+    if following is None:
+        raise WrongState(f"a request that is {state} cannot {_PHRASES.get(move, move)}", hint=_hint(state))
+    return following
 
 
-_SAID: Final[Mapping[str, str]] = {
+_PHRASES: Final[Mapping[str, str]] = {
     "ask-identity": "be asked for identity",
     "verify": "be verified",
     "sign": "be signed",
@@ -113,7 +110,7 @@ _SAID: Final[Mapping[str, str]] = {
 
 def _hint(state: State) -> str:
     moves = sorted(move for before, move in TABLE if before == state)
-    return f"from here a request can {', '.join(_SAID[move] for move in moves)}"
+    return f"from here a request can {', '.join(_PHRASES[move] for move in moves)}"
 
 
 Regime = Literal["gdpr", "ccpa"]
@@ -122,14 +119,13 @@ Level = Literal["single", "fresh"]
 
 
 class Verification(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How somebody showed to be the person.
+    """Proof that the requester is the person.
 
     Attributes:
         how: by a one-time code to a contact that the vault holds, a signed-in session, an app that vouches, or staff.
-        level: ``fresh`` where it was shown within the minutes before.
-        at: when it was shown.
-        by: the principal that vouched or noted it.
-        contact: the field to whose value a code went.
+        level: ``fresh`` if it is at most minutes old.
+        by: the principal that vouched, or noted the evidence.
+        contact: the field to whose value the code was sent.
     """
 
     how: How
@@ -140,28 +136,28 @@ class Verification(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """Who approved, and when; an approval by rule has no principal."""
+    """An approval; one by rule has no principal."""
 
     at: datetime
     by: UUID | None = None
 
 
 class Suspension(msgspec.Struct, frozen=True):
-    """A span in which the clock stood still because identity was in question."""
+    """A span in which the deadline was suspended because identity was in doubt; it is open while ``until`` is None."""
 
     since: datetime
     until: datetime | None = None
 
 
 class Extension(msgspec.Struct, frozen=True):
-    """The one extension of a deadline (Art. 12(3), CCPA § 7021(b)): why, and when it was told."""
+    """The one extension of a deadline, and when the person was informed (Art. 12(3) GDPR; 11 CCR § 7021(b))."""
 
     at: datetime
     reason: Literal["complexity", "number"]
 
 
 class Due(msgspec.Struct, frozen=True):
-    """A date, and in words the rule that produced it."""
+    """A due date, and the rule that produced it."""
 
     on: date
     rule: str
@@ -171,28 +167,28 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request.
 
     Attributes:
-        subject: whom it is about; none where what was said of the identity leads to nobody.
-        jurisdiction: country (or its part) whose holidays count: ISO 3166.
-        received_at: when the clock began.
+        subject: the person; None if the claimed identity matches no one.
+        jurisdiction: the country, or a part of one, whose public holidays count (ISO 3166).
+        received_at: the start of the period.
         due: the legal deadline.
-        internal_due: the earlier one that the controller set for itself.
-        language: in which the person is answered.
-        recorder: the principal through which it came in.
-        run: how often it was reopened; a job belongs to one run.
-        verification: the best so far of this run; none where nobody has shown anything.
-        ground: of a rejection: its code.
-        duplicate_of: an open request of the same kind by the same person.
-        follows: an earlier request that this one takes up again.
+        internal_due: the controller's own, earlier deadline.
+        language: of the answer.
+        recorder: the principal that submitted it.
+        run: how often it was reopened or handed back; a job belongs to one run.
+        verification: the best of this run.
+        ground: the code of the ground on which it was rejected.
+        duplicate_of: an open request of the same kind and scope by the same person.
+        follows: an earlier request that this one continues.
         package: the package that answers it.
         erasure: the erasure that carries it out.
         results: ids of what it changed: consent events, rectifications.
-        carried_out: the last run in which what was asked for was done; a job that begins again does it no second time.
-        outcome: of a review or a completed request, a code: what was decided.
+        carried_out: the last run in which it was carried out; a job that starts again does not repeat it.
+        outcome: a code; how a review, or another completed request, ended.
     """
 
     id: UUID
     subject: UUID | None
-    kind: Kind
+    kind: KindName
     state: State
     regime: Regime
     jurisdiction: str
@@ -221,12 +217,12 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One move of a request: written once and never changed.
+    """One move of a request. Events are append-only.
 
     Attributes:
         number: 1, 2, 3 … within the request.
-        code: why, where there is a why in one word: a ground, a reason, a way of verifying.
-        note: what was written about it, sealed under the person's key.
+        code: a ground, a reason, or a way of verification.
+        note: staff's note, sealed under the person's key.
     """
 
     number: int
@@ -245,122 +241,10 @@ _requests = msgspec.json.Decoder(Request)
 
 
 def encode(request: Request) -> bytes:
-    """Write a request as it is stored."""
+    """Encode a request for storage."""
     return _encoder.encode(request)
 
 
 def decode(body: bytes) -> Request:
-    """Read a stored request."""
+    """Decode a stored request."""
     return _requests.decode(body)
-
-
-class Ground(NamedTuple):
-    """A ground of refusal.
-
-    Attributes:
-        code: its name.
-        title: what it says.
-        gdpr: the article on which it rests; empty: no ground under the GDPR.
-        ccpa: the section on which it rests; empty: no ground under the CCPA.
-    """
-
-    code: str
-    title: str
-    gdpr: str
-    ccpa: str
-
-    def article(self, regime: Regime) -> str:
-        """Return on what it rests; empty where it is no ground under that law."""
-        return self.gdpr if regime == "gdpr" else self.ccpa
-
-
-_IDENTITY = Ground(
-    "identity-not-shown",
-    "it could not be made sure that the person asked",
-    "Art. 12(2) and (6) GDPR",
-    "11 CCR § 7060",
-)
-_UNFOUNDED = Ground(
-    "manifestly-unfounded",
-    "the request is manifestly unfounded",
-    "Art. 12(5)(b) GDPR",
-    "Cal. Civ. Code § 1798.145(h)(3)",
-)
-_EXCESSIVE = Ground(
-    "excessive",
-    "the request is excessive, in particular because it is repeated",
-    "Art. 12(5)(b) GDPR",
-    "Cal. Civ. Code § 1798.145(h)(3)",
-)
-_NO_DATA = Ground("no-data", "nothing is held about the person", "Art. 15(1) GDPR", "Cal. Civ. Code § 1798.100")
-_LAW = Ground("restricted-by-law", "a law restricts this right", "Art. 23 GDPR", "Cal. Civ. Code § 1798.145(a)")
-_ALWAYS: Final = (_IDENTITY, _UNFOUNDED, _EXCESSIVE, _LAW)
-
-_OF_KIND: Final[Mapping[Kind, tuple[Ground, ...]]] = {
-    "access": (
-        _NO_DATA,
-        Ground(
-            "rights-of-others",
-            "a copy would harm the rights and freedoms of others",
-            "Art. 15(4) GDPR",
-            "Cal. Civ. Code § 1798.145(k)",
-        ),
-    ),
-    "portability": (
-        Ground("not-portable", "the data rests neither on consent nor on a contract", "Art. 20(1) GDPR", ""),
-        Ground("public-task", "the data serves a task in the public interest", "Art. 20(3) GDPR", ""),
-        Ground(
-            "rights-of-others",
-            "handing the data over would harm the rights and freedoms of others",
-            "Art. 20(4) GDPR",
-            "Cal. Civ. Code § 1798.145(k)",
-        ),
-    ),
-    "rectification": (
-        Ground("data-accurate", "the data is accurate and complete", "Art. 16 GDPR", "11 CCR § 7023(b)"),
-    ),
-    "erasure": (
-        Ground("no-ground", "none of the grounds for erasure applies", "Art. 17(1) GDPR", ""),
-        Ground("freedom-of-expression", "for freedom of expression and information", "Art. 17(3)(a) GDPR",
-               "Cal. Civ. Code § 1798.105(d)(4)"),
-        Ground("legal-obligation", "a law obliges to keep the data", "Art. 17(3)(b) GDPR",
-               "Cal. Civ. Code § 1798.105(d)(8)"),
-        Ground("public-health", "for reasons of public interest in public health", "Art. 17(3)(c) GDPR", ""),
-        Ground("archiving", "for archiving in the public interest, research or statistics", "Art. 17(3)(d) GDPR",
-               "Cal. Civ. Code § 1798.105(d)(6)"),
-        Ground("legal-claims", "for legal claims", "Art. 17(3)(e) GDPR", "Cal. Civ. Code § 1798.145(a)"),
-        Ground("contract-under-way", "to perform the contract with the person", "",
-               "Cal. Civ. Code § 1798.105(d)(1)"),
-    ),
-    "restriction": (Ground("no-ground", "none of the grounds for restriction applies", "Art. 18(1) GDPR", ""),),
-    "objection": (
-        Ground("compelling-grounds", "compelling legitimate grounds override the person's", "Art. 21(1) GDPR", ""),
-        Ground("legal-claims", "the processing is for legal claims", "Art. 21(1) GDPR", "Cal. Civ. Code § 1798.145(a)"),
-        Ground("public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""),
-    ),
-    "review": (
-        Ground("no-automated-decision", "nothing was decided by automated means alone", "Art. 22(1) GDPR", ""),
-    ),
-}  # fmt: skip
-_WITHDRAWAL: Final = (
-    _IDENTITY,
-    Ground("no-consent", "there is no consent to take back", "Art. 7(3) GDPR", "Cal. Civ. Code § 1798.120"),
-)
-"""Who takes a consent back gives no reason and is not weighed: Art. 12(5) is about other rights."""
-
-
-def grounds_for(kind: Kind, regime: Regime, *, final: bool = False) -> Mapping[str, Ground]:
-    """List the grounds on which a request of a kind may be refused, by code.
-
-    Args:
-        kind: of the request.
-        regime: whose rules count.
-        final: whether an objection leaves nothing to weigh: it is to direct marketing (Art. 21(3)).
-    """
-    if kind == "withdrawal":
-        found: tuple[Ground, ...] = _WITHDRAWAL
-    elif final:
-        found = (_IDENTITY,)
-    else:
-        found = (*_ALWAYS, *_OF_KIND.get(kind, ()))
-    return MappingProxyType({each.code: each for each in found if each.article(regime)})

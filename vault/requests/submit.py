@@ -1,25 +1,10 @@
-"""Take a request in: for a person, by the person, or for somebody whom nobody may know.
-
-This stands beside the packages of operations and not in one of them, because what a request says is checked by those
-who will carry it out.
-
-What a request to rectify, restrict, object or review says, checked against the catalogue when it comes in. Pure.
-
-A rectification says one or more of these::
-
-    {"changes": {"email": "new@example.org", "salutation": null}}
-    {"records": [{"collection": "purchase", "id": "0199…", "fields": {"amount": "12.90"}}]}
-    {"dispute": "I never lived there.", "fields": ["address"], "restrict": true}
-    {"statement": "I go by my second name."}
-
-All faults are told at once, and no value in them.
-"""
+"""Submit a request: for a person, by the person, or for a claimed identity that may match no one."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, get_args
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -29,67 +14,69 @@ from vault.access.recording import audited
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
-from vault.consent.restrictions import Ground
-from vault.consent.validation import words_fault
 from vault.errors import Denied, Fault, InvalidInput, NotFound
 from vault.ids import SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.deadlines import both_dues, default_jurisdiction
-from vault.requests.execution import may_object_to
 from vault.requests.model import Due, Request
 from vault.requests.store import add_events, add_request, find_request, open_requests_of
 from vault.requests.transaction import RequestChange, no_request
-from vault.requests.verification import Who, find_person, start_approved, suffices, verify
+from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.subjects.changes import locked_subject
-from vault.subjects.store import GONE, PROFILE, Wanted
-from vault.subjects.validation import check_moment, fields_of, normalised
+from vault.subjects.store import GONE, Wanted
+from vault.subjects.validation import check_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
+    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.recording import SaveResponse
     from vault.catalogue.model import Catalogue
+    from vault.catalogue.requests import KindName
     from vault.context import Caller, Services
     from vault.policy.policy_set import PolicySet
-    from vault.requests.model import Kind, Regime, Verification
+    from vault.requests.model import Regime, Verification
 
 
 MOST_DETAILS: Final = 64 * 1024
-"""Bytes of JSON that a request may say."""
+"""Bytes of JSON that the details of a request may have."""
 MOST_NAMES: Final = 100
 """Names of each sort in the scope of a request."""
-LONGEST_WAY: Final = timedelta(days=60)
-"""How long ago a request may have come in that is entered now, such as a letter."""
+OLDEST: Final = timedelta(days=60)
+"""How long ago a request that is submitted now, such as a letter, may have been received."""
 SKEW: Final = timedelta(seconds=60)
 
 
-class Asked(NamedTuple):
-    """What is asked for, as it came in.
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request to submit.
 
     Attributes:
-        jurisdiction: whose holidays count; none: what the policies say.
-        received_at: when it reached the controller; none: now.
-        follows: an earlier request of the same person that it takes up again.
+        jurisdiction: whose public holidays count; None: as the policies say.
+        received_at: when it reached the controller; None: now.
+        follows: an earlier request of the same person that it continues.
     """
 
-    kind: Kind
+    kind: KindName
     regime: Regime = "gdpr"
     jurisdiction: str | None = None
     language: str | None = None
     channel: str | None = None
-    scope: Scope = Scope()
+    scope: Scope = field(default_factory=Scope)
     details: Mapping[str, Any] | None = None
     received_at: datetime | None = None
     follows: UUID | None = None
 
 
-class Submitted(NamedTuple):
-    """What became of a request; the same for somebody whom the vault knows and for somebody whom it does not.
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A submitted request; it looks the same whether or not the claimed identity matches a person.
 
-    ``duplicate_of`` is told only to callers who named the person by id: to others it would tell that there is one.
+    ``duplicate_of`` is given only to callers that named the person by id. To others it would reveal that the person is
+    known.
     """
 
     id: UUID
@@ -103,169 +90,170 @@ class Submitted(NamedTuple):
 async def submit_request(
     services: Services,
     caller: Caller,
-    asked: Asked,
+    submission: Submission,
     *,
     subject: SubjectId | None = None,
     identity: Mapping[str, Any] | None = None,
     verification: Verification | None = None,
     on_commit: SaveResponse | None = None,
 ) -> Submitted:
-    """Take a request in.
+    """Submit a request.
 
-    An identity that leads to nobody is taken in as well, without its details, and expires by itself: the answer is the
-    same. Two requests for the same thing are linked, and each is verified on its own.
+    If the identity matches no one, the request is stored as well, without its details, and expires later: the answer is
+    the same. Two requests for the same thing are linked, and each is verified on its own.
 
     Args:
-        caller: staff, an app, or the person in a session of their own.
-        asked: what is asked for.
+        caller: staff, an app, or the person in their own session.
         subject: the person's id.
-        identity: whom else the person claims to be, see :func:`vault.requests.verification.find_person`.
-        verification: where the person is known already: from their session. A request that needs a fresher one stays
+        identity: or else a claimed identity, see :func:`vault.requests.verification.find_person`.
+        verification: of the person in their own session. If the kind of request needs a fresher one, the request stays
             ``received``.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        Denied: no role of the caller's may submit requests.
-        InvalidInput: something does not have its form; all faults at once.
-        NotFound: there is no such person, where the id was given; or no such earlier request.
-        TooMany: the caller has looked for too many people.
+        Denied: the caller may not submit requests.
+        InvalidInput: a part of the submission is invalid; with all faults.
+        NotFound: there is no subject of this id, or no such earlier request.
+        TooMany: the caller has searched for too many people.
     """
     if caller.principal.id != THE_PERSON:
-        verification = None  # whoever vouches does so after this, and on record
+        # An app that vouches does so afterwards, in an operation that is recorded.
+        verification = None
         await require_permission(services, caller, "vault:requests", "submit", audit_action="submit-request")
     elif verification is None or subject is None:
         raise Denied("a person submits requests in a session of their own", code="not-granted")
+    kind = services.request_kinds[submission.kind]
     policy_set = services.policies.active(caller.tenant).policy_set
-    _check(policy_set, asked, services.clock.now())
-    asked = asked._replace(scope=_canonical(policy_set.catalogue, asked.scope))
-    who = await _who(services, caller, subject, identity)
-    # Whoever is not there is looked for all the same, under an id that is nobody's.
-    whom = who.subject or SubjectId(new_id())
-    keys = await services.keyring.subject_keys(caller.tenant, [whom])
+    _check(policy_set, submission, services.clock.now())
+    kind.check_details(policy_set, submission.scope, submission.details or {})
+    submission = replace(submission, scope=_canonical(policy_set.catalogue, submission.scope))
+    match = await _match(services, caller, subject, identity)
+    # Where no one matches, the same steps run for an id that belongs to no one, so that timing reveals nothing.
+    person = match.subject or SubjectId(new_id())
+    keys = await services.keyring.subject_keys(caller.tenant, [person])
     async with services.data.transaction() as connection:
-        pseudonym = await _locked(connection, caller, whom)
+        pseudonym = await _locked(connection, caller, person)
         if pseudonym is None and subject is not None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        sealing = (
-            None if pseudonym is None else (await current_keys(services, connection, caller.tenant, keys)).get(whom)
+        subject_keys = (
+            None if pseudonym is None else (await current_keys(services, connection, caller.tenant, keys)).get(person)
         )
-        known = None if pseudonym is None else whom
-        made = _request(policy_set, caller, asked, known, services.clock.now())
-        request = await _linked(connection, caller, made, whom)
-        if asked.follows is not None and request.follows is None and identity is None:
+        request = _request(policy_set, caller, submission, None if pseudonym is None else person, services.clock.now())
+        request = await _linked(connection, caller, request, person)
+        if submission.follows is not None and request.follows is None and identity is None:
             raise no_request()
-        change = RequestChange(services, caller, connection, request, None, [], pseudonym, sealing)
-        change.receive(code="several-people" if who.several else None)
-        if asked.details:
-            change.set_details(dict(asked.details))
-        if verification is not None and suffices(asked.kind, verification):
+        change = RequestChange(services, caller, connection, request, None, [], pseudonym, subject_keys)
+        change.receive(code="several-people" if match.several else None)
+        if submission.details:
+            change.set_details(dict(submission.details))
+        if verification is not None and kind.accepts(verification):
             await verify(services, change, verification)
-        submitted = _answer(change.request, tell_duplicate=identity is None)
+        submitted = _submitted(change.request, with_duplicate=identity is None)
         await add_request(connection, caller.tenant, change.request, change.details, change.events[0])
         await add_events(connection, caller.tenant, request.id, change.events[1:])
         await services.audit_log.append_in(connection, change.entries("submit-request"))
         if on_commit is not None:
             await on_commit(connection, submitted)
-    await _after(services, caller, change.request)
+    await _start_jobs(services, caller, change.request)
     return submitted
 
 
-async def _locked(connection: AsyncConnection, caller: Caller, whom: SubjectId) -> UUID | None:
-    """Lock a person's row and return their pseudonym; none of somebody who is not there, or no longer.
+async def _locked(connection: AsyncConnection, caller: Caller, subject: SubjectId) -> UUID | None:
+    """Lock a person's row and return the pseudonym; None if there is no such person any more.
 
-    Locked, so that two requests for the same thing see each other, and no erasure comes in between.
+    The lock makes two requests for the same thing see each other, and keeps an erasure from coming in between.
     """
-    row = await locked_subject(connection, caller.tenant, whom)
+    row = await locked_subject(connection, caller.tenant, subject)
     return None if row is None or row.state in GONE else row.pseudonym
 
 
-async def _after(services: Services, caller: Caller, request: Request) -> None:
-    """Begin what is approved, and let the person know that a request came in: if it was not theirs, they say so."""
+async def _start_jobs(services: Services, caller: Caller, request: Request) -> None:
+    """Start an approved request, and the letter that informs the person, who can object if it is not theirs."""
     await start_approved(services, caller.tenant, request)
     if request.duplicate_of is None:
         await services.jobs.start("tell-received", caller.tenant, request.id, run=request.run)
 
 
-async def _who(
+async def _match(
     services: Services, caller: Caller, subject: SubjectId | None, identity: Mapping[str, Any] | None
-) -> Who:
-    if (subject is None) == (identity is None):
-        fault = Fault("/subject", "invalid-identity", "name the person by `subject`, or else by `identity`")
-        raise InvalidInput("say whose request it is", faults=[fault], code="invalid-identity")
-    if identity is not None:
+) -> Match:
+    if identity is not None and subject is None:
         await services.limits.take(caller.principal, "search", 1)
         return await find_person(services, caller.tenant, identity)
-    assert subject is not None  # noqa: S101 - one of the two is there
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    if found is None or found.state in GONE:
+    if subject is None or identity is not None:
+        fault = Fault("/subject", "invalid-identity", "name the person by `subject`, or else by `identity`")
+        raise InvalidInput("a request needs either `subject` or `identity`", faults=[fault], code="invalid-identity")
+    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    return Who(subject)
+    return Match(subject)
 
 
-def _request(policy_set: PolicySet, caller: Caller, asked: Asked, subject: SubjectId | None, now: datetime) -> Request:
-    received = asked.received_at or now
-    jurisdiction = asked.jurisdiction or default_jurisdiction(policy_set)
-    legal, own = both_dues(policy_set, asked.regime, received, jurisdiction)
+def _request(
+    policy_set: PolicySet, caller: Caller, submission: Submission, subject: SubjectId | None, now: datetime
+) -> Request:
+    received = submission.received_at or now
+    jurisdiction = submission.jurisdiction or default_jurisdiction(policy_set)
+    due, internal_due = both_dues(policy_set, submission.regime, received, jurisdiction)
     return Request(
         id=new_id(),
         subject=subject,
-        kind=asked.kind,
+        kind=submission.kind,
         state="received",
-        regime=asked.regime,
+        regime=submission.regime,
         jurisdiction=jurisdiction,
         received_at=received,
-        due=legal,
-        internal_due=own,
-        language=policy_set.requests.language(asked.language),
+        due=due,
+        internal_due=internal_due,
+        language=policy_set.requests.language(submission.language),
         recorder=caller.principal.id,
-        channel=asked.channel,
-        scope=asked.scope,
-        follows=asked.follows,
+        channel=submission.channel,
+        scope=submission.scope,
+        follows=submission.follows,
     )
 
 
-async def _linked(connection: AsyncConnection, caller: Caller, request: Request, whom: SubjectId) -> Request:
-    """Link a request to an open one for the same thing, and to the one that it takes up if that is the same person's.
+async def _linked(connection: AsyncConnection, caller: Caller, request: Request, subject: SubjectId) -> Request:
+    """Link a request to an open one for the same thing, and to the earlier one that it continues.
 
-    A link leads from the later to the earlier one, and nothing is taken over: neither is verified by the other.
+    An earlier request of another person is not linked. A link has no effect: neither request is verified by the other.
     """
-    others = await open_requests_of(connection, caller.tenant, whom)
-    same = [each.id for each in others if (each.kind, each.scope) == (request.kind, request.scope)]
+    others = await open_requests_of(connection, caller.tenant, subject)
+    same = [other.id for other in others if (other.kind, other.scope) == (request.kind, request.scope)]
     earlier = None if request.follows is None else await find_request(connection, caller.tenant, request.follows)
-    is_theirs = earlier is not None and earlier.request.subject == whom
+    is_same_person = earlier is not None and earlier.request.subject == subject
     return msgspec.structs.replace(
-        request, duplicate_of=same[0] if same else None, follows=request.follows if is_theirs else None
+        request, duplicate_of=same[0] if same else None, follows=request.follows if is_same_person else None
     )
 
 
-def _answer(request: Request, *, tell_duplicate: bool) -> Submitted:
-    duplicate = request.duplicate_of if tell_duplicate else None
+def _submitted(request: Request, *, with_duplicate: bool) -> Submitted:
+    duplicate = request.duplicate_of if with_duplicate else None
     return Submitted(request.id, request.state, request.due, request.internal_due, duplicate)
 
 
-def _check(policy_set: PolicySet, asked: Asked, now: datetime) -> None:
-    """Check everything that is said; whom it is about is none of it."""
-    faults = _form_faults(asked) + _scope_faults(policy_set, asked.scope)
+def _check(policy_set: PolicySet, submission: Submission, now: datetime) -> None:
+    """Check everything except the person and the details."""
+    faults = _form_faults(submission) + _scope_faults(policy_set, submission.scope)
     if faults:
-        raise InvalidInput("the request does not have its form", faults=faults, code=faults[0].code)
-    check_moment(asked.received_at, at="/received_at")
-    if asked.received_at is not None and not now - LONGEST_WAY <= asked.received_at <= now + SKEW:
-        detail = f"a moment of the last {LONGEST_WAY.days} days"
-        fault = Fault("/received_at", "out-of-range", detail)
-        raise InvalidInput("the request came in at another time", faults=[fault], code="invalid-value")
-    check_details(policy_set, asked.kind, asked.scope, asked.details or {})
+        raise InvalidInput("the request is invalid", faults=faults, code=faults[0].code)
+    received_at = submission.received_at
+    check_moment(received_at, at="/received_at")
+    if received_at is not None and not now - OLDEST <= received_at <= now + SKEW:
+        fault = Fault("/received_at", "out-of-range", f"a moment of the last {OLDEST.days} days")
+        raise InvalidInput("`received_at` is out of range", faults=[fault], code="invalid-value")
 
 
-def _form_faults(asked: Asked) -> list[Fault]:
+def _form_faults(submission: Submission) -> list[Fault]:
     faults = []
-    if asked.jurisdiction is not None and not is_jurisdiction(asked.jurisdiction):
+    if submission.jurisdiction is not None and not is_jurisdiction(submission.jurisdiction):
         detail = "A country by ISO 3166-1, such as IE, or a part of one by ISO 3166-2, such as US-CA."
         faults.append(Fault("/jurisdiction", "invalid-jurisdiction", detail))
-    if asked.language is not None and not LANGUAGE.fullmatch(asked.language):
+    if submission.language is not None and not LANGUAGE.fullmatch(submission.language):
         faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
-    if asked.channel is not None and not is_slug(asked.channel):
+    if submission.channel is not None and not is_slug(submission.channel):
         faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
-    faults += _details_faults(asked.details or {})
+    faults += _details_faults(submission.details or {})
     return faults
 
 
@@ -273,12 +261,12 @@ def _details_faults(details: Mapping[str, Any]) -> list[Fault]:
     try:
         size = len(msgspec.json.encode(details))
     except (UnicodeEncodeError, RecursionError):
-        return [Fault("/details", "bad-format", "JSON of whole characters: one is half of a pair, or it is too deep")]
+        return [Fault("/details", "bad-format", "not JSON: it has half of a surrogate pair, or is nested too deeply")]
     return [Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON")] if size > MOST_DETAILS else []
 
 
 def _scope_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
-    """Check the names in a scope. Faults give positions and no names, for those came from outside."""
+    """Check the names in a scope. Faults name positions and never echo the names."""
     catalogue = policy_set.catalogue
     checks: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
         ("fields", "unknown-field", lambda name: _is_field(catalogue, name)),
@@ -291,13 +279,13 @@ def _scope_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
         if len(names) > MOST_NAMES:
             faults.append(Fault(f"/scope/{part}", "too-many", f"at most {MOST_NAMES} names"))
             continue
-        detail = f"the policies know no such name among their {part}"
+        detail = f"unknown name: the policies declare no such {part}"
         faults += [Fault(f"/scope/{part}/{i}", code, detail) for i, name in enumerate(names) if not is_known(name)]
     return faults
 
 
 def _canonical(catalogue: Catalogue, scope: Scope) -> Scope:
-    """Write a scope in the one form in which two of them can be compared: whole names, in order, each once."""
+    """Return a scope in canonical form, so that two can be compared: full names, sorted, without duplicates."""
     return Scope(
         tuple(sorted({catalogue.field(name).whole for name in scope.fields})),
         tuple(sorted(set(scope.collections))),
@@ -311,193 +299,3 @@ def _is_field(catalogue: Catalogue, name: str) -> bool:
     except UnknownName:
         return False
     return True
-
-
-MOST_RECORDS: Final = 100
-"""Records that one request corrects."""
-_KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "rectification": frozenset({"changes", "records", "dispute", "fields", "restrict", "statement", "reason"}),
-    # What staff keep from an erasure stands in its details too: that is for them to say, and for nobody who asks.
-    "erasure": frozenset({"statement", "reason"}),
-    "restriction": frozenset({"ground", "reason"}),
-    "objection": frozenset({"reason"}),
-    "withdrawal": frozenset({"reason"}),
-    "review": frozenset({"statement", "reason"}),
-}
-"""What each kind of request may say; of the other kinds there is nothing to check here."""
-
-
-class Correction(NamedTuple):
-    """What is to be corrected in one record: a merge patch, and where it stood in the request."""
-
-    collection: str
-    record: UUID | None
-    patch: Mapping[str, Any]
-    at: str
-
-
-def check_details(policy_set: PolicySet, kind: str, scope: Scope, details: Mapping[str, Any]) -> None:
-    """Check what came in with a request, before it is kept.
-
-    Args:
-        policy_set: in force.
-        kind: of the request; kinds that say nothing of their own pass.
-        scope: of the request.
-        details: what came in.
-
-    Raises:
-        InvalidInput: with a fault for everything that cannot be carried out as it stands.
-    """
-    if kind not in _KEYS:
-        return
-    faults = [
-        Fault("/details", "unknown-field", f"key {position} says nothing that a request of this kind can say")
-        for position, name in enumerate(details, 1)
-        if name not in _KEYS[kind]
-    ]
-    for name in ("reason", "statement", "dispute"):
-        faults += _word_faults(details.get(name), at=f"/details/{name}")
-    if kind == "rectification":
-        faults += _rectification_faults(policy_set.catalogue, details)
-    elif kind == "restriction" and details.get("ground") not in get_args(Ground):
-        detail = f"One of {', '.join(get_args(Ground))} (Art. 18(1)(a) to (d))."
-        faults.append(Fault("/details/ground", "unknown-code", detail))
-    elif kind == "objection":
-        faults += _objection_faults(policy_set, scope)
-    elif kind == "withdrawal":
-        faults += _withdrawal_faults(policy_set, scope)
-    if faults:
-        raise InvalidInput("the request cannot be carried out as it stands", faults=faults, code="invalid-details")
-
-
-def corrections_of(details: Mapping[str, Any]) -> list[Correction]:
-    """List what is to be corrected, record by record: the profile's first, then in the order of the request."""
-    found = []
-    if details.get("changes"):
-        found.append(Correction(PROFILE, None, details["changes"], "/details/changes"))
-    for position, each in enumerate(details.get("records") or ()):
-        at = f"/details/records/{position}/fields"
-        found.append(Correction(each["collection"], UUID(each["id"]), each["fields"], at))
-    return found
-
-
-def disputed_fields(catalogue: Catalogue, names: Iterable[Any]) -> list[str]:
-    """Name the fields that a dispute is about, each within the profile and once.
-
-    Raises:
-        InvalidInput: one of them is no field of the profile.
-    """
-    profile = catalogue.collections[PROFILE].fields
-    short = [name.removeprefix(f"{PROFILE}.") if isinstance(name, str) else "" for name in names]
-    wrong = [position for position, name in enumerate(short, 1) if name not in profile]
-    if wrong or not short:
-        detail = f"name {wrong[0]} is no field of the profile" if wrong else "name at least one field of the profile"
-        raise InvalidInput(
-            "a dispute is about fields of the profile",
-            faults=[Fault("/fields", "unknown-field", detail)],
-            code="unknown-field",
-        )
-    return list(dict.fromkeys(short))
-
-
-def _rectification_faults(catalogue: Catalogue, details: Mapping[str, Any]) -> list[Fault]:
-    if not any(details.get(name) for name in ("changes", "records", "dispute", "statement")):
-        detail = "Say what is to be corrected (`changes`, `records`), or what is wrong (`dispute`, `statement`)."
-        return [Fault("/details", "missing", detail)]
-    faults = _shape_faults(details)
-    if faults:
-        return faults
-    for each in corrections_of(details):
-        faults += _correction_faults(catalogue, each)
-    if details.get("dispute"):
-        try:
-            disputed_fields(catalogue, details.get("fields") or ())
-        except InvalidInput as error:
-            faults += [Fault(f"/details{fault.at}", fault.code, fault.detail) for fault in error.faults]
-    return faults
-
-
-def _shape_faults(details: Mapping[str, Any]) -> list[Fault]:
-    """Check the outer form, so that the rest may rely on it."""
-    faults = []
-    if not isinstance(details.get("changes") or {}, dict):
-        faults.append(Fault("/details/changes", "wrong-type", "an object of fields of the profile"))
-    if not isinstance(details.get("fields") or [], list):
-        faults.append(Fault("/details/fields", "wrong-type", "a list of names of fields"))
-    if not isinstance(details.get("restrict") or False, bool):
-        faults.append(Fault("/details/restrict", "wrong-type", "true or false"))
-    records = details.get("records") or []
-    if not isinstance(records, list) or len(records) > MOST_RECORDS:
-        return [*faults, Fault("/details/records", "wrong-type", f"a list of at most {MOST_RECORDS} records")]
-    return faults + [
-        Fault(f"/details/records/{position}", "wrong-type", "an object with `collection`, `id` and `fields`")
-        for position, each in enumerate(records)
-        if not _is_record(each)
-    ]
-
-
-def _is_record(given: Any) -> bool:
-    return (
-        isinstance(given, dict)
-        and given.keys() == {"collection", "id", "fields"}
-        and isinstance(given["collection"], str)
-        and isinstance(given["fields"], dict)
-        and _is_id(given["id"])
-    )
-
-
-def _is_id(given: Any) -> bool:
-    try:
-        return isinstance(given, str) and str(UUID(given)) == given
-    except ValueError:
-        return False
-
-
-def _correction_faults(catalogue: Catalogue, correction: Correction) -> list[Fault]:
-    """Check one correction as far as the catalogue tells; whether there is such a record shows when it is made."""
-    known = catalogue.collections.get(correction.collection)
-    if known is None or known.many is (correction.record is None):
-        at = correction.at.removesuffix("/fields") + "/collection"
-        return [Fault(at, "unknown-collection", "The catalogue declares no such collection of records.")]
-    try:
-        fields = fields_of(catalogue, correction.collection, correction.patch, at=correction.at)
-        given = {name: value for name, value in correction.patch.items() if not _is_partial(value)}
-        normalised(fields, given, at=correction.at)
-    except InvalidInput as error:
-        return list(error.faults)
-    return []
-
-
-def _is_partial(value: Any) -> bool:
-    """Tell whether a value only becomes whole with the one that is there: nothing, or a patch of an object."""
-    return value is None or isinstance(value, dict)
-
-
-def _word_faults(words: Any, *, at: str) -> list[Fault]:
-    if words is not None and not isinstance(words, str):
-        return [Fault(at, "wrong-type", "words, in one line")]
-    fault = words_fault(words, at=at, code="invalid-words")
-    return [] if fault is None else [fault]
-
-
-def _objection_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
-    allowed = may_object_to(policy_set, scope)
-    faults = _purpose_faults(policy_set, scope)
-    if not faults and (not allowed or any(name not in allowed for name in scope.purposes)):
-        detail = "There is no right to object to what rests on this ground (Art. 21); a consent can be withdrawn."
-        faults.append(Fault("/scope/purposes", "no-right-to-object", detail))
-    return faults
-
-
-def _withdrawal_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
-    faults = _purpose_faults(policy_set, scope)
-    if not faults and any(not policy_set.purposes[name].rests_on_consent for name in scope.purposes):
-        detail = "This purpose does not rest on consent, so there is none to take back."
-        faults.append(Fault("/scope/purposes", "purpose-without-consent", detail))
-    return faults
-
-
-def _purpose_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:
-    if all(name in policy_set.purposes for name in scope.purposes):
-        return []
-    return [Fault("/scope/purposes", "unknown-purpose", "There is no such purpose; GET /v1/purposes lists them.")]

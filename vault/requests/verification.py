@@ -1,27 +1,27 @@
-"""The one place where a request becomes verified: by whichever way somebody has shown to be the person.
+"""Verify that a request is the person's: the one place where a request becomes verified, by any of the ways.
 
-Nothing else leads from an unverified request to one that can be approved; whoever checks a code, a session, a vouching
-app or a member of staff's evidence ends here.
+Checks of a code, a session, a vouching app or staff's evidence all end in :func:`verify`. There is no other way from an
+unverified request to one that can be approved.
 
-Find the person whom somebody claims to be, without telling anybody whether there is one.
+:func:`find_person` finds the person of a claimed identity. The result must not be visible to the claimant.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from vault.access.callers import system_caller
-from vault.catalogue.requests import DIRECT_MARKETING, Approve
+from vault.catalogue.requests import Approve
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import opened
 from vault.requests.deadlines import with_clock
-from vault.requests.execution import is_final, stop_at_once
+from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.requests.transaction import changing_request
 from vault.retention.filter import over_values
@@ -39,63 +39,44 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId, TenantId
-    from vault.policy.policy_set import PolicySet
-    from vault.requests.model import Kind, Request, Verification
+    from vault.requests.model import Request, Verification
     from vault.requests.transaction import RequestChange
     from vault.subjects.store import Row
 
 
-NEEDS_FRESH: Final = frozenset({"erasure", "rectification"})
-"""Kinds that cannot be undone, or that could take a person's account over: an hour-old session is not enough."""
-
-
 class NotFreshEnough(Conflict):
-    """This kind of request needs somebody to show that they are the person within the minutes before."""
+    """This kind of request needs a proof of identity that is at most minutes old."""
 
     code = "fresh-identity-needed"
-
-
-def suffices(kind: Kind, verification: Verification) -> bool:
-    """Tell whether a verification is good enough for a kind of request."""
-    return verification.level == "fresh" or kind not in NEEDS_FRESH
-
-
-def approval_of(policy_set: PolicySet, request: Request) -> Approve:
-    """Return who approves a request, as requests.toml says."""
-    rules = policy_set.requests
-    if request.kind == "objection" and is_final(policy_set, request.scope):
-        return rules.approval(DIRECT_MARKETING)
-    return rules.approval(request.kind)
 
 
 async def verify(
     services: Services, change: RequestChange, verification: Verification, *, note: str | None = None
 ) -> None:
-    """Make a request verified, and approve it where the rules say that this happens by itself.
+    """Make a request verified, stop at once what it stops, and approve it if the rules approve it automatically.
 
-    Call it inside of the transaction on the request; after that transaction, call :func:`start_approved`.
+    Call it within the transaction on the request, and call :func:`start_approved` after it.
 
     Args:
-        change: the open transaction on the request.
-        verification: how somebody has shown to be the person.
         note: staff's evidence; sealed.
 
     Raises:
         NotFreshEnough: the kind of request needs a fresh verification.
-        WrongState: the request is past that.
+        WrongState: the request can no longer be verified.
     """
-    request = change.request
-    if not suffices(request.kind, verification):
+    kind = kind_of(change)
+    if not kind.accepts(verification):
         raise NotFreshEnough(
             "this request needs a fresh proof of identity",
-            hint="ask for a one-time code, or sign in anew and send the request at once",
+            hint="ask for a one-time code, or sign in again and send the request at once",
         )
-    before = request.state
+    before = change.request.state
     policy_set = services.policies.active(change.caller.tenant).policy_set
     change.move("verify", code=verification.how, note=note, verification=verification)
     _end_suspension(change)
-    await stop_at_once(change)
-    if before != "in_review" and approval_of(policy_set, change.request) == Approve.AUTOMATIC:
+    if kind.stop_at_once is not None and not change.is_carried_out:
+        await kind.stop_at_once(change)
+    if before != "in_review" and kind.approval(policy_set, change.request.scope) == Approve.AUTOMATIC:
         approvals = (*change.request.approvals, Approval(change.now))
         change.move("approve", code="by-rule", by=system_caller(change.caller.tenant), approvals=approvals)
 
@@ -103,7 +84,7 @@ async def verify(
 async def verify_request(
     services: Services, caller: Caller, request: UUID, verification: Verification, *, note: str | None = None
 ) -> Request:
-    """Make a request verified in a transaction of its own, and start its job where it is approved by that.
+    """Make a request verified in a transaction of its own, and start its job if it is approved by that.
 
     Raises:
         NotFound: there is no such request.
@@ -116,16 +97,16 @@ async def verify_request(
 
 
 async def start_approved(services: Services, tenant: TenantId, request: Request) -> None:
-    """Start the job of a request that is approved; nothing for others. Call it after the commit.
+    """Start the job of a request if it is approved. Call it after the commit.
 
-    A crash between the two loses nothing: jobs that are missing are found and started.
+    A crash between the commit and this call loses nothing: missing jobs are found and started.
     """
     if request.state == "approved":
         await services.jobs.start(request.kind, tenant, request.id, run=request.run)
 
 
 def _end_suspension(change: RequestChange) -> None:
-    """Let the clock go on: the question about identity is answered."""
+    """Let the period continue: the question about identity is answered."""
     spans = change.request.suspensions
     if not spans or spans[-1].until is not None:
         return
@@ -136,53 +117,52 @@ def _end_suspension(change: RequestChange) -> None:
 EMAIL = "email"
 EXTERNAL_ID = "external_id"
 MOST_CANDIDATES = 50
-"""People looked at for one address; more share none."""
+"""Subjects compared for one address."""
 
 
-class Who(NamedTuple):
-    """Whom a claim leads to: nobody, or one person; ``several`` where it leads to more, and so to nobody for sure."""
+class Match(NamedTuple):
+    """The person whom a claimed identity matches; ``several`` if it matches more than one, and so none for certain."""
 
     subject: SubjectId | None
     several: bool = False
 
 
-async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, Any]) -> Who:
-    """Find the person by an e-mail address that they gave before, or by other systems' ids.
+async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, Any]) -> Match:
+    """Find the person by an e-mail address, or by ids in other systems.
 
-    It is for the caller to make nothing of the answer that whoever claims could see.
+    The caller must not let the claimant see the result.
 
     Args:
-        tenant: whose customer.
         identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
 
     Raises:
-        InvalidInput: it is neither, or a value does not have its form; that is no secret.
+        InvalidInput: it is neither, or a value is invalid.
     """
     if set(identity) == {EMAIL}:
-        found = await _by_email(services, tenant, identity[EMAIL])
+        candidates = await _by_email(services, tenant, identity[EMAIL])
     elif set(identity) == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
-        found = await _by_external(services, tenant, identity[EXTERNAL_ID])
+        candidates = await _by_external(services, tenant, identity[EXTERNAL_ID])
     else:
-        raise _no_identity("say who: an e-mail address, or ids in other systems", at="/identity")
-    there = await services.subjects.find(Wanted(tenant, tuple(sorted(found)), profile=False)) if found else []
-    people = [each.id for each in there if each is not None and each.state not in GONE]
-    return Who(people[0]) if len(people) == 1 else Who(None, several=len(people) > 1)
+        raise _no_identity("an identity is an e-mail address, or ids in other systems", at="/identity")
+    rows = await services.subjects.find(Wanted(tenant, tuple(sorted(candidates)), profile=False)) if candidates else []
+    people = [row.id for row in rows if row is not None and row.state not in GONE]
+    return Match(people[0]) if len(people) == 1 else Match(None, several=len(people) > 1)
 
 
 async def _by_external(services: Services, tenant: TenantId, given: Mapping[str, Any]) -> set[SubjectId]:
-    """All ids have to lead to one and the same person."""
+    """Find subjects by external ids, all of which must belong to the same person."""
     ids = checked_external_ids(given)
     keys = await services.keyring.index_keys(tenant)
     digests = [external_digest(keys, system, value) for system, value in ids.items()]
-    found = await services.subjects.by_external(tenant, digests)
-    over = await _without(services, tenant, set(found.values()), EXTERNAL_IDS)
-    found = {digest: subject for digest, subject in found.items() if subject not in over}
-    people = set(found.values())
-    return people if len(people) > 1 or len(found) == len(set(digests)) else set()
+    holders = await services.subjects.by_external(tenant, digests)
+    expired = await _with_expired(services, tenant, set(holders.values()), EXTERNAL_IDS)
+    holders = {digest: subject for digest, subject in holders.items() if subject not in expired}
+    people = set(holders.values())
+    return people if len(people) > 1 or len(holders) == len(set(digests)) else set()
 
 
 async def _by_email(services: Services, tenant: TenantId, given: Any) -> set[SubjectId]:
-    """Look in every field of the profile that holds an e-mail address and can be searched for a whole one."""
+    """Search every field of the profile that holds an e-mail address and has an exact index."""
     people: set[SubjectId] = set()
     for field, index in _email_fields(services.policies.active(tenant).policy_set.catalogue):
         try:
@@ -194,7 +174,7 @@ async def _by_email(services: Services, tenant: TenantId, given: Any) -> set[Sub
 
 
 async def _holders(services: Services, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
-    """Name the people who really have this address: a digest gives candidates, which are checked after unsealing."""
+    """Find the subjects that have this address: the digest gives candidates, which are compared after unsealing."""
     digest = sought(await services.keyring.index_keys(tenant), field, index, text)
     at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
     if not at:
@@ -202,21 +182,21 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
     keys = await services.keyring.subject_keys(tenant, [subject for subject, _record in at])
     rows = await services.subjects.rows(tenant, at)
     now = to_microseconds(services.clock.now())
-    found = set()
+    holders = set()
     for subject, record in at:
         row = rows.get((subject, record))
         if subject in keys and row is not None:
             has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
             if await opened(services, tenant, subject, keys[subject], has):
-                found.add(subject)
-    return found - await _without(services, tenant, found, field.name)
+                holders.add(subject)
+    return holders - await _with_expired(services, tenant, holders, field.name)
 
 
-async def _without(services: Services, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
-    """Name those whose value of the profile is over: nobody is found by it, though no sweep may have come by."""
-    there = await services.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
-    over = await over_values(services, tenant, there)
-    return {subject for subject, names in over.items() if name in names}
+async def _with_expired(services: Services, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
+    """Return the people whose value of a profile field is expired: it finds no one, even before the next sweep."""
+    rows = await services.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
+    expired = await over_values(services, tenant, rows)
+    return {subject for subject, names in expired.items() if name in names}
 
 
 def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, field: Field, text: str, now: int) -> bool:

@@ -24,14 +24,14 @@ from vault.identity.self_service import cancel_mine, fetch_mine, my_request, my_
 from vault.identity.sessions import Session, require_room
 from vault.ids import TenantId
 from vault.requests.query import days_left
-from vault.requests.submit import Asked, submit_request
+from vault.requests.submit import Submission, submit_request
 
 if TYPE_CHECKING:
     from vault.context import Services
     from vault.identity.sessions import People
     from vault.requests.model import Event
     from vault.requests.model import Request as Made
-    from vault.requests.submit import Submitted as Submission
+    from vault.requests.submit import Submitted as Made_
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 
@@ -98,7 +98,7 @@ async def submit(
     call: Request, body: bodies.MyNewRequest, me: Me, services: ServicesDep, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Make a request: the session shows whose it is. Erasure and rectification need a fresh one to go on at once."""
-    asked = Asked(
+    submission = Submission(
         kind=body.kind,
         regime=body.regime,
         jurisdiction=body.jurisdiction,
@@ -111,10 +111,10 @@ async def submit(
     caller = data_subject_caller(me.tenant, request_id(call))
     verification = verification_of(services, me)
 
-    async def run(on_commit: SaveResponse | None) -> Submission:
+    async def run(on_commit: SaveResponse | None) -> Made_:
         await require_room(services, me, request_id(call))
         return await submit_request(
-            services, caller, asked, subject=me.subject, verification=verification, on_commit=on_commit
+            services, caller, submission, subject=me.subject, verification=verification, on_commit=on_commit
         )
 
     return await respond_once(services, caller, call, _own(me, idempotency_key), "submit-request", run, submitted)
@@ -168,7 +168,7 @@ def _people(call: Request) -> People:
 def _told(services: Services, me: Session, made: Made) -> dict[str, Any]:
     policy_set = services.policies.active(me.tenant).policy_set
     level = None if made.verification is None else made.verification.level
-    return {**told(policy_set, made, days_left(services, made), whole=False), "verified": level}
+    return {**told(services, policy_set, made, days_left(services, made), whole=False), "verified": level}
 
 
 def _own(me: Session, key: str | None) -> str | None:

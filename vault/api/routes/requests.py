@@ -18,14 +18,14 @@ from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import requests as bodies
 from vault.catalogue.model import Scope
+from vault.catalogue.requests import KindName
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.requests import decide
 from vault.requests.decide import remedies
-from vault.requests.model import Kind, State
+from vault.requests.model import State
 from vault.requests.query import Urgency, days_left, is_suspended, list_of_requests, show_request
-from vault.requests.submit import Asked, Submitted, submit_request
-from vault.requests.verification import approval_of
+from vault.requests.submit import Submission, Submitted, submit_request
 
 if TYPE_CHECKING:
     from vault.context import Caller, Services
@@ -48,7 +48,7 @@ async def submit(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Take a request in. It changes nothing before it is verified; an identity that leads nowhere is answered alike."""
-    asked = Asked(
+    submission = Submission(
         kind=body.kind,
         regime=body.regime,
         jurisdiction=body.jurisdiction,
@@ -63,7 +63,9 @@ async def submit(
     subject = None if body.subject is None else SubjectId(body.subject)
 
     async def run(on_commit: SaveResponse | None) -> Submitted:
-        return await submit_request(services, caller, asked, subject=subject, identity=identity, on_commit=on_commit)
+        return await submit_request(
+            services, caller, submission, subject=subject, identity=identity, on_commit=on_commit
+        )
 
     return await respond_once(services, caller, request, idempotency_key, "submit-request", run, submitted)
 
@@ -74,7 +76,7 @@ async def listed(
     caller: CallerDep,
     subject: Annotated[UUID | None, Query(description="Only this person's.")] = None,
     state: Annotated[list[State], Query(description="Only these states; may be repeated.")] = [],  # noqa: B006 - FastAPI copies it
-    kind: Annotated[list[Kind], Query(description="Only these kinds; may be repeated.")] = [],  # noqa: B006 - as above
+    kind: Annotated[list[KindName], Query(description="Only these kinds; may be repeated.")] = [],  # noqa: B006 - as above
     due: Annotated[Urgency | None, Query(description="Open ones that are overdue, or due within a week.")] = None,
     cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
@@ -93,7 +95,7 @@ async def listed(
     policy_set = services.policies.active(caller.tenant).policy_set
     return json_response(
         {
-            "requests": [told(policy_set, each.request, each.days_left) for each in page.requests],
+            "requests": [told(services, policy_set, each.request, each.days_left) for each in page.requests],
             "next": None if page.next is None else f"{page.next[0]}.{page.next[1].hex}",
             "audit": page.audit,
         }
@@ -104,7 +106,7 @@ async def listed(
 async def shown(request: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Show a request with its history. An app that may not see requests sees where those stand that it brought in."""
     found = await show_request(services, caller, request)
-    return json_response(told_whole(services.policies.active(caller.tenant).policy_set, found))
+    return json_response(told_whole(services, services.policies.active(caller.tenant).policy_set, found))
 
 
 @router.post("/{request}:approve", response_model=bodies.Shown, responses=error_responses(409))
@@ -133,7 +135,7 @@ async def extend(request: UUID, body: bodies.Extending, services: ServicesDep, c
 async def cancel(request: UUID, body: bodies.NoteOnly, services: ServicesDep, caller: CallerDep) -> Response:
     """Cancel a request that is not under way: staff any, an app one that it brought in."""
     made = await decide.cancel_request(services, caller, request, note=body.note)
-    return json_response(told(services.policies.active(caller.tenant).policy_set, made, None, whole=False))
+    return json_response(told(services, services.policies.active(caller.tenant).policy_set, made, None, whole=False))
 
 
 @router.post("/{request}:complete", response_model=bodies.Shown, responses=error_responses(409))
@@ -172,7 +174,7 @@ def submitted(made: Submitted) -> StoredResponse:
 
 def _told(services: Services, caller: Caller, made: Made) -> Response:
     policy_set = services.policies.active(caller.tenant).policy_set
-    return json_response(told(policy_set, made, days_left(services, made)))
+    return json_response(told(services, policy_set, made, days_left(services, made)))
 
 
 def _after(cursor: str | None) -> tuple[str, UUID] | None:
@@ -186,7 +188,9 @@ def _after(cursor: str | None) -> tuple[str, UUID] | None:
         raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
 
 
-def told(policy_set: PolicySet, request: DataRequest, days_left: int | None, *, whole: bool = True) -> dict[str, Any]:
+def told(
+    services: Services, policy_set: PolicySet, request: DataRequest, days_left: int | None, *, whole: bool = True
+) -> dict[str, Any]:
     """Tell a request: whole, or what may be told to an app that brought it in and may see no others."""
     body: dict[str, Any] = {
         "id": request.id,
@@ -210,26 +214,26 @@ def told(policy_set: PolicySet, request: DataRequest, days_left: int | None, *, 
     }
     if request.state == "rejected":
         body["remedies"] = _remedies(policy_set, request)
-    return body | (_inner(policy_set, request) if whole else {})
+    return body | (_inner(services, policy_set, request) if whole else {})
 
 
-def told_whole(policy_set: PolicySet, shown: Shown) -> dict[str, Any]:
+def told_whole(services: Services, policy_set: PolicySet, shown: Shown) -> dict[str, Any]:
     """Tell a request with its history and what was written about it, as far as the caller may see that."""
     whole = shown.history is not None
-    body = told(policy_set, shown.request, shown.days_left, whole=whole)
+    body = told(services, policy_set, shown.request, shown.days_left, whole=whole)
     if shown.history is not None:
         body |= {"details": shown.details, "history": [_event(each) for each in shown.history]}
     return body | {"audit": shown.audit}
 
 
-def _inner(policy_set: PolicySet, request: DataRequest) -> dict[str, Any]:
+def _inner(services: Services, policy_set: PolicySet, request: DataRequest) -> dict[str, Any]:
     checked = request.verification
     return {
         "subject": request.subject,
         "recorder": request.recorder,
         "verification": None if checked is None else {**msgspec.structs.asdict(checked), "at": moment(checked.at)},
         "approvals": [{"at": moment(each.at), "by": each.by} for each in request.approvals],
-        "approval": approval_of(policy_set, request),
+        "approval": services.request_kinds[request.kind].approval(policy_set, request.scope),
         "duplicate_of": request.duplicate_of,
         "follows": request.follows,
         "package": request.package,

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 
 from vault.api.schemas.requests import Identity, Scope, Shown
 from vault.api.schemas.subjects import Body
-from vault.requests.model import Kind, Level, Move, Regime, State
+from vault.catalogue.requests import KindName  # noqa: TC001 - pydantic reads the annotations
+from vault.requests.model import Level, Move, Regime, State
 
 Evidence = Annotated[
     str, Field(max_length=2000, description="One line of up to 500 characters; sealed under the person's own key.")
@@ -87,7 +88,7 @@ class Opened(BaseModel):
 class MyNewRequest(Body):
     """A request of a person's own."""
 
-    kind: Kind
+    kind: KindName
     regime: Annotated[Regime, Field(description="Whose rules and deadlines count.")] = "gdpr"
     jurisdiction: Annotated[
         str | None, Field(max_length=10, description="Whose public holidays count: ISO 3166.", examples=["DE-BY"])

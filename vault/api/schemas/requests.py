@@ -9,8 +9,9 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, Field
 
 from vault.api.schemas.subjects import Body
+from vault.catalogue.requests import KindName
 from vault.requests.decide import Outcome, Reason  # noqa: TC001 - pydantic reads the annotations
-from vault.requests.model import How, Kind, Level, Move, Regime, State
+from vault.requests.model import How, Level, Move, Regime, State
 
 Note = Annotated[str | None, Field(max_length=2000, description="Why: one line of up to 500 characters; it is sealed.")]
 Names = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=100)]
@@ -34,7 +35,7 @@ class Identity(Body):
 class NewRequest(Body):
     """A request of a person about their own data."""
 
-    kind: Kind
+    kind: KindName
     subject: Annotated[UUID | None, Field(description="The person's id; or else `identity`.")] = None
     identity: Annotated[
         Identity | None, Field(description="Answered alike, whether or not there is such a person.")
@@ -138,7 +139,7 @@ class Shown(BaseModel):
     """A request. What an app may not see of a request that it brought in itself is left out."""
 
     id: UUID
-    kind: Kind
+    kind: KindName
     state: State
     regime: Regime
     jurisdiction: str
