@@ -12,7 +12,7 @@ from tests.recipients.telling import one_notice
 from tests.vaults import ADA
 from vault.identity.sessions import add_session
 from vault.requests.execution import start_request
-from vault.retention.review_store import Ended, open_reviews, reviews_in
+from vault.retention.review_store import NewReview, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
 TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
@@ -403,7 +403,7 @@ async def with_review(node, subject):
     """Open a review of the person's name; returns its id."""
     place = (UUID(subject), "profile", UUID(subject))
     async with node.services.data.transaction() as connection:
-        ended = Ended(place, "name", "review", node.services.clock.now().date())
+        ended = NewReview(place, "name", "review", node.services.clock.now().date())
         await open_reviews(connection, "default", [ended], node.services.clock.now())
         return (await reviews_in(connection, "default", [UUID(subject)]))[place]["name"].id
 

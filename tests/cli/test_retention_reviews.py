@@ -11,7 +11,7 @@ import pytest
 from tests.cli.people import person_in
 from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT
-from vault.retention.review_store import Ended, open_reviews
+from vault.retention.review_store import NewReview, open_reviews
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def subject(vault_folder, in_vault):
 
     async def over():
         async with open_vault(vault_folder) as vault, vault.services.data.transaction() as connection:
-            ended = Ended((UUID(subject), "profile", UUID(subject)), "name", "review", date(2026, 3, 4))
+            ended = NewReview((UUID(subject), "profile", UUID(subject)), "name", "review", date(2026, 3, 4))
             await open_reviews(connection, DEFAULT_TENANT, [ended], datetime.now(UTC))
 
     asyncio.run(over())

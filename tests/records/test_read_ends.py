@@ -10,7 +10,7 @@ import pytest
 from tests.retention.ended import KEPT, START, Desk, at, generalised, policies
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.retention import clocks as clock_reader
-from vault.retention.review_store import Ended, decide_review, open_reviews, reviews_in
+from vault.retention.review_store import NewReview, decide_review, open_reviews, reviews_in
 from vault.subjects.record_body import open_body, pack
 
 OVER = "retention-over"
@@ -229,7 +229,7 @@ async def test_what_is_kept_by_a_review_is_there_for_those_who_have_no_end_of_th
     desk.on(next_day(DELIVERED))
     place, now, services = (ada, "profile", ada), desk.clock.now(), desk.services
     async with services.data.transaction() as connection:
-        await open_reviews(connection, DEFAULT_TENANT, [Ended(place, "name", "review", DELIVERED)], now)
+        await open_reviews(connection, DEFAULT_TENANT, [NewReview(place, "name", "review", DELIVERED)], now)
         review = (await reviews_in(connection, DEFAULT_TENANT, [ada]))[place]["name"]
         assert review.keeps(now.date().toordinal())
         how = {"keep_until": date(2029, 12, 31), "now": now, "by": new_id()}

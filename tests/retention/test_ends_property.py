@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.retention.rules import POLICIES
-from vault.catalogue.retention import ENDINGS, Limit, Period, Relationship, Retention, Rule, Since
+from vault.catalogue.retention import Limit, Period, Relationship, Retention, Rule, Since
+from vault.catalogue.retention_actions import SELECTABLE
 from vault.retention.clocks import Clocks
 from vault.retention.ends import NEVER, Ends, Person, Value
 from vault.retention.schedule import Schedule
@@ -41,7 +42,7 @@ def rules(draw, *, by_relationship=True):
             fields={YEAR: draw(periods)} if name == "service-analytics" and draw(st.booleans()) else {},
             least=Period(keep.months // 2 + 1, 0) if law and draw(st.booleans()) else None,
             by_relationship=draw(st.dictionaries(st.sampled_from(Relationship), periods)) if by_relationship else {},
-            then=draw(st.sampled_from(sorted(ENDINGS))),
+            then=draw(st.sampled_from(sorted(SELECTABLE))),
             at_end={BIRTH: YEAR} if draw(st.booleans()) else {},
         )
     limits = {}
@@ -110,7 +111,7 @@ def test_nothing_is_kept_past_its_latest_ground_and_nothing_let_go_before_its_le
     if found.until is not None and found.until < NEVER:
         assert not found.may_go(found.until)
         assert found.may_go(found.until + 1)
-    if not retention.limits and value.expires is None and found.then in ENDINGS:
+    if not retention.limits and value.expires is None and found.then in SELECTABLE:
         assert found.served_until == latest  # and neither is anything let go before its latest ground
 
 
@@ -155,7 +156,7 @@ def test_a_view_keeps_the_value_itself_no_longer_than_those_who_need_more(retent
     assert found.served_until == later(*(each.until for each in found.claims if each.views != {YEAR}))
     assert view.served_until == later(*(each.until for each in found.claims if YEAR in each.views))
     assert not at_most(view.served_until, found.served_until)
-    assert view.then in ENDINGS
+    assert view.then in SELECTABLE
 
 
 @settings(max_examples=60, deadline=None)

@@ -10,7 +10,7 @@ from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.retention.explain import why
-from vault.retention.review_store import Ended, open_reviews
+from vault.retention.review_store import NewReview, open_reviews
 
 ADA = "ada@example.org"
 
@@ -126,7 +126,7 @@ async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
         return found
 
     assert (await at_the_end()).state == "over"
-    ended = Ended((subject, "profile", subject), "email", "review", date(2029, 3, 5))
+    ended = NewReview((subject, "profile", subject), "email", "review", date(2029, 3, 5))
     async with node.services.data.transaction() as connection:
         await open_reviews(connection, DEFAULT_TENANT, [ended], node.services.clock.now())
     found = await at_the_end()

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.retention.review_store import (
-    Ended,
+    NewReview,
     clear_reviews,
     close_reviews,
     kept_days,
@@ -28,7 +28,7 @@ KEEP = {"decision": "keep", "until": "2026-06-30", "reason": "claim"}
 
 def over(subject, *fields, kind="review", collection="profile", record=None):
     place = (UUID(str(subject)), collection, UUID(str(record or subject)))
-    return [Ended(place, field, kind, LAST) for field in fields]
+    return [NewReview(place, field, kind, LAST) for field in fields]
 
 
 async def opened(node, ended):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from itertools import count
+from types import SimpleNamespace
 from uuid import UUID
 
 from sqlalchemy import select
@@ -31,7 +32,7 @@ async def swept(node, **how):
     run = await sweep(node.services, DEFAULT_TENANT, pace=unpaced(), **how)
     assert run is not None
     assert run.finished_at is not None
-    return run.counts
+    return SimpleNamespace(**run.counts.by_name())
 
 
 def unpaced(per_minute: int = 1_000_000_000) -> Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.subjects.record_body import Stored, happened_at, unpack
 from vault.subjects.record_body import pack as pack_body
-from vault.sweep.evaluate import Person, foresee, look_at
+from vault.sweep.evaluate import SubjectData, evaluate, forecast
 
 POLICIES = PolicySet.from_folder(Path(__file__).parents[2] / "policies")
 _RULES = POLICIES.files["retention.toml"]
@@ -93,20 +94,20 @@ def people(draw):
     events = {name: draw(DAYS).toordinal() for name in draw(st.lists(st.sampled_from(EVENTS), unique=True))}
     standing = pack(ConsentState(purposes=said, holds=holds))
     row = SimpleNamespace(id=WHOM, state="active", created_at=moment(FIRST), standing=standing)
-    return Person(row, rows, Clocks(newest, events)), ConsentState(purposes=said, holds=holds)
+    return SubjectData(row, rows, Clocks(newest, events)), ConsentState(purposes=said, holds=holds)
 
 
 @settings(max_examples=60)
 @given(people(), DAYS)
 def test_what_is_taken_has_no_ground_left_and_what_is_left_has_one(anybody, day):
     person, standing = anybody
-    look = look_at(POLICIES, person, moment(day))
+    look = evaluate(POLICIES, person, moment(day))
     ends = ends_of(POLICIES, standing, person.clocks, moment(day))
     today = day.toordinal()
     for record in look.records:
         values = values_of(record.row, record.body)
         happened = day_of(happened_at(record.row, record.body))
-        taken = {*record.gone, *record.views}
+        taken = {*record.deleted}
         for name, value in values.items():
             ending = ends.of(value)
             held = held_by(standing, value.form or value.field, happened) is not None
@@ -120,15 +121,15 @@ def test_what_is_taken_has_no_ground_left_and_what_is_left_has_one(anybody, day)
 @given(people(), DAYS, st.integers(1, 400))
 def test_nothing_ends_before_the_day_on_which_it_is_looked_at_again(anybody, day, later):
     person, _standing = anybody
-    look = look_at(POLICIES, person, moment(day))
+    look = evaluate(POLICIES, person, moment(day))
     if look.acts:
         return
     for record in look.records:
         assert record.due.date() > day
         last = record.due.date() - timedelta(days=1)
         between = min(day + timedelta(days=later), last)
-        alone = person._replace(records=[record.row], is_whole=False)
-        assert not look_at(POLICIES, alone, moment(between)).acts
+        alone = replace(person, records=[record.row], is_complete=False)
+        assert not evaluate(POLICIES, alone, moment(between)).acts
         assert unpack(record.row.body) == record.body
 
 
@@ -136,15 +137,15 @@ def test_nothing_ends_before_the_day_on_which_it_is_looked_at_again(anybody, day
 @given(people(), DAYS, st.integers(0, 3), st.sampled_from((POLICIES, TURNING)))
 def test_what_is_foreseen_for_a_day_is_what_a_sweep_does_on_it(anybody, today, which, policies):
     person, _standing = anybody
-    foreseen = [each for each in foresee(policies, person, moment(today)) if each.on is not None and not each.is_held]
+    foreseen = [each for each in forecast(policies, person, moment(today)) if each.on is not None and not each.is_held]
     days = [each.on for each in foreseen if today.toordinal() <= each.on < date.max.toordinal()]
     day = days[which % len(days)] if days else today.toordinal()
     done = [
         (f"{look.row.collection}.{name}", then)
-        for look in look_at(policies, person, moment(date.fromordinal(day))).records
+        for look in evaluate(policies, person, moment(date.fromordinal(day))).records
         for name, then in (
-            *((name, "erase") for name in look.gone), *look.views.items(),
-            *((each.field, each.kind) for each in look.ended),
+            *((name, "erase") for name in look.removed), *look.views.items(),
+            *((each.field, each.kind) for each in look.reviews),
         )
     ]  # fmt: skip
     assert Counter(each.name for each in foreseen if each.on <= day) == Counter(name for name, _then in done)
@@ -159,11 +160,11 @@ def test_what_ends_with_the_relationship_is_foreseen_for_that_day():
         occurred_at=None, due_at=None, body=pack_body(body, None),
     )  # fmt: skip
     whom = SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(came))
-    person = Person(whom, [row], Clocks({"purchase": bought.toordinal()}))
-    (value,) = foresee(TURNING, person, moment(today))
+    person = SubjectData(whom, [row], Clocks({"purchase": bought.toordinal()}))
+    (value,) = forecast(TURNING, person, moment(today))
     assert (value.on, value.then) == (turn.toordinal(), "erase")
     for day, gone in ((turn - timedelta(days=1), ()), (turn, ("email",))):
-        assert look_at(TURNING, person, moment(day)).records[0].gone == gone
+        assert evaluate(TURNING, person, moment(day)).records[0].removed == gone
 
 
 def test_of_whom_there_is_no_value_is_looked_at_again_when_that_is_to_end():
@@ -172,10 +173,10 @@ def test_of_whom_there_is_no_value_is_looked_at_again_when_that_is_to_end():
         subject_id=WHOM, collection="profile", id=WHOM, revision=1, created_at=moment(FIRST), updated_at=moment(day),
         occurred_at=None, due_at=None, body=pack_body({}, None),
     )  # fmt: skip
-    person = Person(SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(FIRST)), [row])
+    person = SubjectData(SimpleNamespace(id=WHOM, state="active", standing=None, created_at=moment(FIRST)), [row])
     last = day + timedelta(days=30)
     for today in (day, last):
-        look = look_at(POLICIES, person, moment(today))
+        look = evaluate(POLICIES, person, moment(today))
         assert not look.is_over
         assert look.records[0].due == datetime.combine(last + timedelta(days=1), time(), UTC)
-    assert look_at(POLICIES, person, moment(last + timedelta(days=1))).is_over
+    assert evaluate(POLICIES, person, moment(last + timedelta(days=1))).is_over

@@ -16,8 +16,14 @@ from vault.sweep.workflow import lay_down, sweep_step
 
 SWEEP = "vault.sweep.workflow:SWEEP"
 INSIDE = tuple(
-    f"vault.operations.sweeping.{name}"
-    for name in ("act:renew_besides", "act:clear_besides", "act:close_people", "act:end_erasures", "run:put_off")
+    f"vault.sweep.{name}"
+    for name in (
+        "apply:renew_besides",
+        "apply:clear_besides",
+        "apply:close_people",
+        "apply:end_erasures",
+        "run:put_off",
+    )
 )
 THEN, NOW = datetime(2022, 2, 1, 12, tzinfo=UTC), FixedClock().now()
 KEPT = {"profile.name": ["Ada"], "purchase.order": ["order-0"]}
@@ -91,7 +97,10 @@ async def check_ended(node, in_books, over, job):
     async with node.services.data.reading() as connection:
         run = await find_sweep(connection, DEFAULT_TENANT, job.id)
     assert run.finished_at is not None
-    assert (run.counts.whole, run.counts.erased) == (1, 4)  # a name and a number of one, two addresses of the other
+    assert (run.counts.whole, run.counts.values["erased"]) == (
+        1,
+        4,
+    )  # a name and a number of one, two addresses of the other
     open_ = await node.sql("SELECT count(*) FROM erasure WHERE finished_at IS NULL")
     assert open_[0][0] == 0
 

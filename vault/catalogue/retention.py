@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from vault.catalogue.model import CLEAR, HOME, LegalBasis, UnknownName, covers
 from vault.catalogue.purposes import unknown_remedy
+from vault.catalogue.retention_actions import ERASE, REVIEW, InvalidAction, is_view, read_action, select_hint
 from vault.catalogue.toml_document import did_you_mean
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ Day = TypeVar("Day", bound=date)
 
 CONTACTS: Final = frozenset({"interaction", "purchase"})
 """Collections whose newest record is the last contact: the last order or message."""
-ERASE: Final = "erase"
-RESTRICT: Final = "restrict"
-REVIEW: Final = "review"
-ENDINGS: Final = frozenset({ERASE, RESTRICT, REVIEW})
-"""What may happen at the end of a value; else it is the name of a view, to which the value is generalised."""
 
 
 class Since(StrEnum):
@@ -97,7 +93,7 @@ class Rule:
     collections whose records bring an obligation about: of a person without one of those, in its period, the purpose
     keeps nothing from an erasure. Empty: any collection of records that the purpose needs. ``by_relationship`` has
     other periods for prospects or for former customers. ``then`` is what happens at the end, ``at_end`` the same for
-    some fields: one of :data:`ENDINGS`, or the whole name of a view.
+    some fields: an action of :mod:`vault.catalogue.retention_actions`.
     """
 
     purpose: str
@@ -320,18 +316,13 @@ def _at_end(table: Table, catalogue: Catalogue | None) -> dict[str, str]:
 
 def _then(table: Table, key: str, text: str, catalogue: Catalogue | None, *, of: str | None = None) -> str:
     """Read what happens at an end; a view has to be one of the very field that it stands for."""
-    if text in ENDINGS or catalogue is None:
+    if catalogue is None:
         return text
-    remedy = "write erase, restrict or review; or in `at_end`, for one field, the name of one of its views"
     try:
-        shown = catalogue.view(text)
-    except UnknownName:
-        table.fault(key, "wrong-value", f"`{key[:80]}` of {table.where} is no way to end", remedy)
+        return read_action(text, catalogue, of)
+    except InvalidAction as error:
+        table.fault(key, "wrong-value", f"`{key[:80]}` of {table.where} {error}", select_hint())
         return REVIEW
-    if of is None or shown.field.whole != of or shown.view == "clear":
-        table.fault(key, "wrong-value", f"`{key[:80]}` of {table.where} is no view of that field", remedy)
-        return REVIEW
-    return str(shown.name)
 
 
 def _collections(table: Table, key: str, catalogue: Catalogue | None) -> tuple[str, ...]:
@@ -516,7 +507,7 @@ def _check_views(
             if canonical is not None and _is_view(canonical, catalogue):
                 message = f"`{written[:80]}` in `at_end` of [purpose.{name}] is a view, and what ends is the value"
                 document.fault(at, "no-effect", message, "name the field")
-            elif view and view not in ENDINGS and not _is_enough(catalogue, purposes, retention, view):
+            elif view and is_view(view) and not _is_enough(catalogue, purposes, retention, view):
                 message = f"`{view}` takes a value's place at the end of [purpose.{name}], and nobody does with it"
                 remedy = "erase it, or give the view a period of its own for a purpose that needs no more: `fields`"
                 document.fault(at, "no-effect", message, remedy)

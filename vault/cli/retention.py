@@ -242,7 +242,9 @@ def _state(review: Review) -> str:
         return f"kept until {review.keep_until}"
     if review.state == "erase":
         return "goes with the next sweep"
-    return "to be decided" if review.kind == "review" else "stored, not used"
+    from vault.catalogue.retention_actions import action_of
+
+    return action_of(review.kind).review_summary
 
 
 def _told(review: Review) -> dict[str, Any]:
@@ -297,13 +299,11 @@ def sweep(
         note(f"it would take something from {run.check.people:,} of {run.check.of:,} people, and waits")
         note("look with `cdv retention sweep --dry-run`; if that is meant: `cdv retention sweep --confirm`")
         raise typer.Exit(FAILED)
+    from vault.catalogue.retention_actions import ACTIONS
+
     counts = run.counts
     note(f"{counts.people:,} people, {counts.records:,} records looked at")
-    done = {
-        "values erased": counts.erased,
-        "values generalised": counts.generalised,
-        "values only stored from now on": counts.restricted,
-        "values for review": counts.reviews,
+    done = {action.summary: counts.values.get(action.counter, 0) for action in ACTIONS} | {
         "people of whom nothing is left": counts.whole,
         "people left alone until tomorrow, with an open request": counts.waiting,
         "people of whom something does not open": counts.unreadable,
@@ -326,7 +326,9 @@ def sweeps(limit: Limit = 20, vault: VaultFolder = HERE, tenant: Tenant = DEFAUL
     if as_json:
         emit([_told_retention_sweeps(each) for each in found])
         return
-    heads = ("began", "over", "state", "people", "erased", "generalised", "to review", "restricted", "people gone")
+    from vault.catalogue.retention_actions import ACTIONS
+
+    heads = ("began", "over", "state", "people", *(action.heading for action in ACTIONS), "people gone")
     rows = [
         (run.started_at, "everybody" if run.kind == "all" else "those due", run.state, _progress(run), *_done(run))
         for run in found
@@ -428,12 +430,15 @@ def _show_dry_run(found: DryRun, *, as_json: bool) -> None:
 
 
 def _then(then: str) -> str:
-    return then if "." not in then else f"keep {then} only"
+    from vault.catalogue.retention_actions import describe
+
+    return describe(then)
 
 
 def _done(run: SweepRun) -> tuple[int, ...]:
-    counts = run.counts
-    return counts.erased, counts.generalised, counts.reviews, counts.restricted, counts.whole
+    from vault.catalogue.retention_actions import ACTIONS
+
+    return *(run.counts.values.get(action.counter, 0) for action in ACTIONS), run.counts.whole
 
 
 def _progress(run: SweepRun) -> str:
@@ -443,8 +448,6 @@ def _progress(run: SweepRun) -> str:
 
 
 def _told_retention_sweeps(run: SweepRun) -> dict[str, Any]:
-    from msgspec.structs import asdict
-
     times = {"started_at": run.started_at, "changed_at": run.changed_at, "finished_at": run.finished_at}
     return {
         "id": run.id,
@@ -452,7 +455,7 @@ def _told_retention_sweeps(run: SweepRun) -> dict[str, Any]:
         "state": run.state,
         "policy": run.policy,
         **times,
-        "counts": asdict(run.counts),
+        "counts": run.counts.by_name(),
     }
 
 
@@ -476,8 +479,6 @@ STATES = {
     "over": "over: the next sweep comes for it",
     "demanded": "over, and kept because a law demands it",
     "held": "under a legal hold: nothing deletes it",
-    "in-review": "over, and waits for a decision",
-    "restricted": "over: stored and not used",
 }
 IDLE = {
     "consent-missing": "no consent",
@@ -530,7 +531,7 @@ def _show(kept: Kept, today: date) -> None:
     form = "" if kept.form is None else f" (generalised to {kept.form})"
     came = f", collected {kept.collected}" if kept.collected else ""
     typer.echo(f"\nrecord {kept.record}{form}: from {kept.starts}{came}, source {kept.source or 'unknown'}")
-    typer.echo(f"  until {_end(kept.until)}, then {kept.then}   by {kept.by}   [{STATES[kept.state]}]")
+    typer.echo(f"  until {_end(kept.until)}, then {kept.then}   by {kept.by}   [{_state_of(kept)}]")
     if kept.served_until != kept.until:
         typer.echo(f"  shown until {_end(kept.served_until)}")
     for line in picture(kept, today):
@@ -550,6 +551,12 @@ def _show(kept: Kept, today: date) -> None:
             (review.kind, f"ended {review.ended_on}", review.keep_until, None, f"review {review.id}: {review.state}")
         )
     show_table(("ground", "counts", "until", "law: at least", "why"), rows, empty="  nothing claims it")
+
+
+def _state_of(kept: Kept) -> str:
+    from vault.catalogue.retention_actions import RETAINING
+
+    return (STATES | {action.state: action.state_summary for action in RETAINING if action.state})[kept.state]
 
 
 def picture(kept: Kept, today: date) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import and_, or_, select
 
-from vault.catalogue.retention import RESTRICT, REVIEW
+from vault.catalogue.retention_actions import Effect, action_of
 from vault.clock import from_microseconds, rfc3339, to_microseconds
 from vault.export.schema import Keeping
 from vault.retention.clocks import NO_CLOCKS, clocks_of
@@ -198,7 +198,7 @@ class Still:
         today, found = day_of(now), {}
         for name, stored in body.items():
             ending, review = self.ends.of(values[name]), reviews.get(name)
-            waits = ending.then in {RESTRICT, REVIEW} if review is None else review.keeps(today)
+            waits = action_of(ending.then).effect is Effect.RETAIN if review is None else review.keeps(today)
             if waits or not ending.may_go(today) or held_by(self.standing, f"{collection}.{name}", happened):
                 found[name] = stored
         return found

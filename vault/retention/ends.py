@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vault.catalogue.model import HOME
-from vault.catalogue.retention import ENDINGS, ERASE, RESTRICT, REVIEW, Since
+from vault.catalogue.retention_actions import ERASE, REVIEW, Effect, action_of, is_view, views_in
 from vault.clock import EPOCH
 from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import purpose_ground
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Purpose
-    from vault.catalogue.retention import Limit, Period, Relationship
+    from vault.catalogue.retention import Limit, Period, Relationship, Since
     from vault.consent.state import ConsentState, PurposeStanding
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
@@ -43,7 +43,6 @@ UNCLAIMED: Final = "unclaimed"
 EXPIRES: Final = "expires"
 REVIEWED: Final = "reviewed"
 RETAINED: Final = "retained"
-_STRICTEST: Final = (ERASE, RESTRICT, REVIEW)
 MOST_KEPT: Final = 4096
 NEVER: Final = date.max.toordinal()
 """The last day of the calendar: until then at least a law demands what has no end yet."""
@@ -127,7 +126,7 @@ class Ending(NamedTuple):
         served_until: the last day on which it may be shown for anything; none: no end yet.
         least_until: the last day on which a law demands it; none: no law does.
         by: what decided ``served_until``: a purpose, ``limit:NAME``, or one of the constants above.
-        then: what happens after it: one of :data:`~vault.catalogue.retention.ENDINGS`, or the whole name of a view.
+        then: what happens after it: an action of :mod:`vault.catalogue.retention_actions`.
         kept_until: the last day on which a review keeps it, whatever else ends it.
         idle: of laws that nothing has brought about for this person, until when they would claim it: they keep nothing,
             and do not see it for longer.
@@ -320,17 +319,16 @@ def _decided(claims: Sequence[Claim], value: Value) -> tuple[int | None, str, st
     """
     last = claims[0]
     if value.form is None:
-        for view in sorted({claim.then for claim in claims} - ENDINGS):
+        for view in views_in(claim.then for claim in claims):
             rest = [claim for claim in claims if claim.views != {view}]
             if any(each.then == view for each in rest) and _order(last.until) > _order(rest[0].until):
-                then = rest[0].then if rest[0].then in {REVIEW, RESTRICT} else view
+                then = rest[0].then if action_of(rest[0].then).effect is Effect.RETAIN else view
                 return rest[0].until, rest[0].ground, then
-    return last.until, last.ground, last.then if last.then in ENDINGS else ERASE
+    return last.until, last.ground, ERASE if is_view(last.then) else last.then
 
 
 def _latest_first(claim: Claim) -> tuple[int, int, str]:
-    strict = _STRICTEST.index(claim.then) if claim.then in _STRICTEST else len(_STRICTEST)
-    return -_order(claim.until), strict, claim.ground
+    return -_order(claim.until), action_of(claim.then).strictness, claim.ground
 
 
 def _order(until: int | None) -> int:

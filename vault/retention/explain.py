@@ -6,13 +6,14 @@ What is told of a value's end: the grounds that keep it, the limits, the holds, 
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import select
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.model import HOME, UnknownName
+from vault.catalogue.retention_actions import action_of
 from vault.consent.state import unpack as unpack_standing
 from vault.consent.transaction import missing
 from vault.errors import InvalidInput
@@ -154,7 +155,7 @@ class Teller:
             review=review,
         )
 
-    def _state(self, ending: Ending, holds: list[Held], review: Review | None) -> State:
+    def _state(self, ending: Ending, holds: list[Held], review: Review | None) -> str:
         today = self._today.toordinal()
         if holds:
             return "held"
@@ -163,7 +164,7 @@ class Teller:
         if not ending.may_go(today):
             return "demanded"
         if review is not None and review.keeps(today):
-            return "in-review" if review.kind == "review" else "restricted"
+            return action_of(review.kind).state or "over"
         return "over"
 
     def _ground(self, claim: Claim) -> Ground:
@@ -248,9 +249,6 @@ async def _nobody(services: Services, caller: Caller, subject: SubjectId, row: A
 
 def _day(number: int | None) -> date | None:
     return None if number is None else date.fromordinal(number)
-
-
-State = Literal["kept", "over", "demanded", "held", "in-review", "restricted"]
 
 
 class Ground(NamedTuple):
@@ -338,7 +336,7 @@ class Kept(NamedTuple):
     until: date | None
     by: str
     then: str
-    state: State
+    state: str
     grounds: tuple[Ground, ...]
     idle: tuple[Idle, ...]
     limits: tuple[Limit, ...]

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.storage.database import Database
 
-Kind = Literal["review", "restrict"]
-"""Why it is kept: somebody has to decide, or it is stored and not used (until somebody decides)."""
 State = Literal["open", "keep", "erase"]
 Place = tuple[SubjectId, str, RecordId]
 """A record: whose, of which collection, and its id."""
@@ -44,7 +42,7 @@ class Review(NamedTuple):
         collection: of its record.
         record: the record's id.
         field: the name under which the value lies in the body.
-        kind: why it is kept.
+        kind: the action of :mod:`vault.catalogue.retention_actions` that retains the value.
         state: ``open``; ``keep`` until ``keep_until``; ``erase`` with the next sweep.
         ended_on: the last day on which the value was served.
         keep_until: the last day for which somebody decided to keep it.
@@ -58,7 +56,7 @@ class Review(NamedTuple):
     collection: str
     record: RecordId
     field: str
-    kind: Kind
+    kind: str
     state: State
     ended_on: date
     keep_until: date | None
@@ -78,12 +76,12 @@ class Review(NamedTuple):
         return self.state == "open"
 
 
-class Ended(NamedTuple):
+class NewReview(NamedTuple):
     """A value of which a review is to be opened: its place, its name in the body, why, and its last day."""
 
     place: Place
     field: str
-    kind: Kind
+    kind: str
     ended_on: date
 
 
@@ -136,13 +134,15 @@ async def reviews_in(
     return dict(found)
 
 
-async def open_reviews(connection: AsyncConnection, tenant: TenantId, ended: Sequence[Ended], now: datetime) -> None:
+async def open_reviews(
+    connection: AsyncConnection, tenant: TenantId, reviews: Sequence[NewReview], now: datetime
+) -> None:
     """Open reviews, each once.
 
     One that is open or decided stays as it is, but one that kept its value until a day gone by: that is opened again.
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    rows = [_row(tenant, each, now) for each in sorted(ended, key=lambda each: (str(each.place), each.field))]
+    rows = [_row(tenant, each, now) for each in sorted(reviews, key=lambda each: (str(each.place), each.field))]
     for start in range(0, len(rows), AT_ONCE):
         statement = dialect.insert(_T).values(rows[start : start + AT_ONCE])
         anew = {name: statement.excluded[name] for name in ("kind", "state", "ended_on", "keep_until", "created_at")}
@@ -218,7 +218,7 @@ async def move_reviews(connection: AsyncConnection, tenant: TenantId, *, of: Sub
     )
 
 
-def _row(tenant: TenantId, ended: Ended, now: datetime) -> dict[str, Any]:
+def _row(tenant: TenantId, ended: NewReview, now: datetime) -> dict[str, Any]:
     subject, collection, record = ended.place
     return {
         "tenant_id": tenant,

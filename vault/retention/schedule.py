@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, HOME, LegalBasis
-from vault.catalogue.retention import ENDINGS
+from vault.catalogue.retention_actions import views_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -167,7 +167,7 @@ def _least_days(term: Term) -> int:
 
 def _coarse(terms: Iterable[Term], field: Field) -> frozenset[str]:
     """Name the views that may come to take a field's place."""
-    return frozenset(each.rule.ending(field.whole) for each in terms) - ENDINGS
+    return frozenset(views_in(term.rule.ending(field.whole) for term in terms))
 
 
 def _is_firm(term: Term, coarse: frozenset[str]) -> bool:

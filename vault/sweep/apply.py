@@ -69,7 +69,7 @@ from vault.subjects.merged import locked_subjects
 from vault.subjects.record_body import pack
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
-from vault.sweep.evaluate import code_of, counted, fields_of, lines_of, next_midnight, people_in
+from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, next_midnight
 from vault.sweep.safeguard import check_policies
 from vault.sweep.store import Counts
 
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.subjects.record_body import Stored
-    from vault.sweep.evaluate import PersonLook, RecordLook, Seen
+    from vault.sweep.evaluate import Evaluation, RecordPlan, SubjectPlan
 
     Note = Callable[[AsyncConnection, Counts], Awaitable[None]]
     """Writes down what was done, in the transaction that did it."""
@@ -122,7 +122,7 @@ class _Work(NamedTuple):
         return [row for row in self.requests if row.subject_id in people]
 
 
-async def act(services: Services, tenant: TenantId, run: UUID, found: Sequence[Seen], note: Note) -> None:
+async def act(services: Services, tenant: TenantId, run: UUID, found: Sequence[Evaluation], note: Note) -> None:
     """Do what is to be done with people of whom something has ended.
 
     Args:
@@ -135,7 +135,7 @@ async def act(services: Services, tenant: TenantId, run: UUID, found: Sequence[S
         PoliciesChanged: other policies are in force than those by which they were seen; nothing of this was done.
         Unavailable: a database does not answer; nothing of this was done, or all of it but the destruction of keys.
     """
-    seen = {each.look.subject: each for each in found}
+    seen = {each.plan.subject: each for each in found}
     subjects = list(seen)
     for subject in subjects:
         services.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
@@ -147,8 +147,8 @@ async def act(services: Services, tenant: TenantId, run: UUID, found: Sequence[S
         await check_policies(services, connection, tenant, {each.policy_set.version for each in found})
         work = _Work(services, connection, tenant, policy_set, requests, services.clock.now(), run)
         busy = await _busy(work, subjects) | {row.id for row in rows.values() if row.state == "restricted"}
-        people = await people_in(connection, tenant, [row for row in rows.values() if row.state != "erased"])
-        looks = [seen[SubjectId(each.row.id)].again(policy_set, each, work.now) for each in people]
+        people = await load_subjects(connection, tenant, [row for row in rows.values() if row.state != "erased"])
+        looks = [seen[SubjectId(each.row.id)].renewed(policy_set, each, work.now) for each in people]
         free = [each for each in looks if each.subject not in busy]
         erasures, counts = await _erase(work, free, digest_keys)
         counts += await _put_aside(work, [each for each in free if not each.erases])
@@ -218,7 +218,7 @@ async def _busy(work: _Work, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
     return await being_erased(work.connection, work.tenant, subjects) | asking
 
 
-async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKeys) -> tuple[list[Erasure], Counts]:
+async def _erase(work: _Work, looks: Sequence[SubjectPlan], digest_keys: IndexKeys) -> tuple[list[Erasure], Counts]:
     """Erase what has ended; returns the erasures, and what was done."""
     over = [each for each in looks if each.is_over]
     parts = [each for each in looks if each.erases and not each.is_over]
@@ -239,17 +239,17 @@ async def _erase(work: _Work, looks: Sequence[PersonLook], digest_keys: IndexKey
     await _beside_parts(work, sealed)
     aliases = await _end_people(work, over)
     versions = {each.subject: own.current_version for each, own in sealed}
-    return await _write_down(work, erased, versions, aliases), counted(erased)
+    return await _write_down(work, erased, versions, aliases), count_actions(erased)
 
 
-async def _beside_parts(work: _Work, sealed: Sequence[tuple[PersonLook, SubjectKeys]]) -> None:
+async def _beside_parts(work: _Work, sealed: Sequence[tuple[SubjectPlan, SubjectKeys]]) -> None:
     if not sealed:
         return
     gone = {
         (each.subject, look.row.collection, look.row.id, name)
         for each, _own in sealed
         for look in each.records
-        for name in (*look.gone, *look.views)
+        for name in look.deleted
     }
     people = {each.subject: Person(work.tenant, each.subject, own) for each, own in sealed}
     requests = work.of(people.keys())
@@ -258,16 +258,16 @@ async def _beside_parts(work: _Work, sealed: Sequence[tuple[PersonLook, SubjectK
     if without:
         await clear_references(work.connection, work.tenant, without)
     looks = [look for each, _own in sealed for look in each.records]
-    closed = [(each.place, (*each.gone, *each.views, *each.closed)) for each in looks]
+    closed = [(each.place, (*each.deleted, *each.closed)) for each in looks]
     await close_reviews(work.connection, work.tenant, closed)
-    await open_reviews(work.connection, work.tenant, [ended for each in looks for ended in each.ended], work.now)
+    await open_reviews(work.connection, work.tenant, [ended for each in looks for ended in each.reviews], work.now)
 
 
-def _loses_ids(person: PersonLook) -> bool:
-    return any(look.row.collection == PROFILE and EXTERNAL_IDS in look.gone for look in person.records)
+def _loses_ids(person: SubjectPlan) -> bool:
+    return any(look.row.collection == PROFILE and EXTERNAL_IDS in look.removed for look in person.records)
 
 
-async def _end_people(work: _Work, over: Sequence[PersonLook]) -> dict[SubjectId, list[UUID]]:
+async def _end_people(work: _Work, over: Sequence[SubjectPlan]) -> dict[SubjectId, list[UUID]]:
     """End those of whom nothing is left; returns whom was once merged into them. A hold outlives them."""
     if not over:
         return {}
@@ -285,7 +285,7 @@ def _left_standing(packed: bytes | None) -> bytes | None:
 
 async def _write_down(
     work: _Work,
-    erased: Sequence[PersonLook],
+    erased: Sequence[SubjectPlan],
     versions: Mapping[SubjectId, int],
     aliases: Mapping[SubjectId, list[UUID]],
 ) -> list[Erasure]:
@@ -302,7 +302,7 @@ async def _write_down(
             key_version=versions.get(each.subject),
             facts=Facts(
                 cause=RETENTION,
-                lines=lines_of(each),
+                lines=erasure_lines(each),
                 erased_at=work.now,
                 aliases=tuple(aliases.get(each.subject, ())),
                 entry=made.id,
@@ -315,9 +315,9 @@ async def _write_down(
     return erasures
 
 
-async def _put_aside(work: _Work, looks: Sequence[PersonLook]) -> Counts:
+async def _put_aside(work: _Work, looks: Sequence[SubjectPlan]) -> Counts:
     """Open reviews of people of whom nothing is erased today."""
-    ended = [each for person in looks for look in person.records for each in look.ended]
+    ended = [each for person in looks for look in person.records for each in look.reviews]
     closed = [(look.place, look.closed) for person in looks for look in person.records]
     await close_reviews(work.connection, work.tenant, closed)
     await open_reviews(work.connection, work.tenant, ended, work.now)
@@ -326,21 +326,21 @@ async def _put_aside(work: _Work, looks: Sequence[PersonLook]) -> Counts:
     await put_off(work.services.data, work.connection, work.tenant, later)
     entries = [_entry(work, each) for each in looks if each.acts]
     await work.services.audit_log.append_in(work.connection, entries)
-    return counted(looks)
+    return count_actions(looks)
 
 
 def _later(row: Any, due: datetime) -> PutOff:
     return PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, due)
 
 
-def _entry(work: _Work, person: PersonLook) -> Entry:
+def _entry(work: _Work, person: SubjectPlan) -> Entry:
     return audit_entry(
         work.services,
         system_caller(work.tenant, REQUEST_ID),
         action="sweep",
         decision="allowed",
-        code=code_of(person),
-        fields=fields_of(work.policy_set, person),
+        code=audit_code(person),
+        fields=audit_fields(work.policy_set, person),
         subjects=(person.row.pseudonym,),
         target=work.run,
         policy=work.policy_set.version,
@@ -362,7 +362,7 @@ class Rows(NamedTuple):
     leads: list[tuple[Any, ...]]
 
 
-def left_of(anew: SubjectReseal, keys: SubjectKeys, person: PersonLook) -> Rows:
+def left_of(anew: SubjectReseal, keys: SubjectKeys, person: SubjectPlan) -> Rows:
     """Seal what stays of a person: a record of which nothing is left goes, but for the profile.
 
     Raises:
@@ -381,14 +381,14 @@ def left_of(anew: SubjectReseal, keys: SubjectKeys, person: PersonLook) -> Rows:
 def _body(
     anew: SubjectReseal,
     keys: SubjectKeys,
-    look: RecordLook,
+    look: RecordPlan,
     collection: CatalogueCollection | None,
     leads: list[tuple[Any, ...]] | None,
 ) -> dict[str, Stored]:
     row = look.row
     where = record_aad(row.tenant_id, row.subject_id, row.collection, row.id)
     fields: Mapping[str, Field] = {} if collection is None else collection.fields
-    gone = {*look.gone, *look.views}
+    gone = {*look.deleted}
     body: dict[str, Stored] = {}
     for name, stored in look.body.items():
         if name in gone:
@@ -409,7 +409,7 @@ def _body(
     return body
 
 
-def _row(anew: SubjectReseal, look: RecordLook, body: Mapping[str, Stored], *, is_found: bool) -> tuple[Any, ...]:
+def _row(anew: SubjectReseal, look: RecordPlan, body: Mapping[str, Stored], *, is_found: bool) -> tuple[Any, ...]:
     row = look.row
     return (
         row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, anew.now,

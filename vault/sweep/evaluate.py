@@ -1,28 +1,27 @@
-"""What a sweep has to do with a person today, value by value, and when it has to look again. Pure: it opens nothing.
+"""What a sweep has to do with a subject today, value by value, and when it has to look again. It opens nothing.
 
-A value goes on the day after its latest claim, or its limit; later where a law demands it for longer; and not as long
-as a hold covers it, or somebody has yet to decide about it, or has decided to keep it.
+A value goes on the day after its latest claim ends, or its limit; later where a law demands it for longer; and not
+while a hold covers it, or while a person has yet to decide about it or has decided to keep it.
 
-What a sweep did with people, in names and numbers. Pure.
-
-All that is needed to tell until when people's values are kept: fetched for several of them at once.
+The evaluation itself is pure; :func:`load_subjects` fetches its input for several subjects at once.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from vault.catalogue.retention import ENDINGS, RESTRICT, REVIEW
+from vault.catalogue.retention_actions import ACTIONS, ERASE, Effect, RetentionAction, action_of
 from vault.consent.state import unpack as unpack_standing
 from vault.ids import RecordId, SubjectId
 from vault.lifecycle.erasures import Line
-from vault.retention.clocks import NO_CLOCKS, at_day, clocks_in
+from vault.retention.clocks import NO_CLOCKS, Clocks, at_day, clocks_in
 from vault.retention.ends import day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
-from vault.retention.review_store import Ended, reviews_in
+from vault.retention.review_store import NewReview, reviews_in
 from vault.subjects.due import records_of_people
 from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.store import PROFILE
@@ -36,196 +35,241 @@ if TYPE_CHECKING:
     from vault.consent.state import ConsentState
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
-    from vault.retention.clocks import Clocks
     from vault.retention.ends import Ending, Ends, Value
     from vault.retention.review_store import Place, Review
     from vault.subjects.record_body import Stored
 
 
 AT_MOST: Final = 365
-"""Days after which a record is looked at again, however open its end is."""
-KEPT: Final = "kept"
+"""Days after which a record is evaluated again, however open its end is."""
 _NO_REVIEWS: Final[Mapping[str, Review]] = {}
 
 
-class Person(NamedTuple):
-    """What there is of a person.
+@dataclass(frozen=True, slots=True)
+class SubjectData:
+    """What the evaluation of a subject needs.
 
     Attributes:
-        row: their own.
+        row: the subject's row.
         records: rows of records: all of them, or those that are due.
-        clocks: theirs.
-        reviews: of their values.
-        is_whole: whether these are all of their records.
+        clocks: the subject's clocks.
+        reviews: reviews of the subject's values, by record and name.
+        is_complete: whether ``records`` are all records of the subject.
     """
 
     row: Any
     records: Sequence[Any]
     clocks: Clocks = NO_CLOCKS
-    reviews: Mapping[Place, Mapping[str, Review]] = {}
-    is_whole: bool = True
+    reviews: Mapping[Place, Mapping[str, Review]] = field(default_factory=dict)
+    is_complete: bool = True
 
 
-class Seen(NamedTuple):
-    """A person as they were seen, on which day, by which policies, and what was to be done with them then."""
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A plan for a subject, and what it was made from: the data, the policies and the day."""
 
-    person: Person
+    data: SubjectData
     policy_set: PolicySet
     day: int
-    look: PersonLook
+    plan: SubjectPlan
 
-    def again(self, policy_set: PolicySet, person: Person, now: datetime) -> PersonLook:
-        """See what is to be done now; where nothing has changed, it is what it was."""
-        same = self.policy_set is policy_set and self.day == now.date().toordinal() and self.person == person
-        return self.look if same else look_at(policy_set, person, now)
+    def renewed(self, policy_set: PolicySet, data: SubjectData, now: datetime) -> SubjectPlan:
+        """Return the plan for the present; it is made again only if something has changed."""
+        same = self.policy_set is policy_set and self.day == now.date().toordinal() and self.data == data
+        return self.plan if same else evaluate(policy_set, data, now)
 
 
-class RecordLook(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happens to one value now.
+
+    Attributes:
+        action: the action.
+        then: how a rule selects it: its name, or the whole name of the view that takes the value's place.
+        ended_on: the last day on which the value was served.
+    """
+
+    action: RetentionAction
+    then: str
+    ended_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlan:
     """What is to be done with one record.
 
     Attributes:
-        row: the record's.
+        row: the record's row.
         body: its values.
-        gone: names in the body of the values that are erased.
-        views: of those that are generalised, the view that takes their place.
-        ended: values of which a review is to be opened.
-        closed: names of values with a review that is not needed any more: something claims them again.
-        due: when to look at it next.
+        outcomes: what happens to values, by their names in the body; a value that stays as it is is left out.
+        closed: names of values whose review is no longer needed, because something claims them again.
+        due: when to evaluate the record next.
     """
 
     row: Any
     body: Mapping[str, Stored]
-    gone: tuple[str, ...]
-    views: Mapping[str, str]
-    ended: tuple[Ended, ...]
+    outcomes: Mapping[str, Outcome]
     closed: tuple[str, ...]
     due: datetime
 
     @property
     def place(self) -> Place:
-        """Return where the record is."""
+        """Return which record it is."""
         return SubjectId(self.row.subject_id), self.row.collection, RecordId(self.row.id)
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """Return the names of the values of which nothing stays."""
+        return tuple(name for name, outcome in self.outcomes.items() if outcome.action.effect is Effect.REMOVE)
+
+    @property
+    def views(self) -> dict[str, str]:
+        """Return the views that are stored in place of values, by the values' names."""
+        return {name: each.then for name, each in self.outcomes.items() if each.action.effect is Effect.REPLACE}
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        """Return the names of the values that are deleted, whether or not a view takes their place."""
+        return tuple(name for name, outcome in self.outcomes.items() if outcome.action.effect is not Effect.RETAIN)
+
+    @property
+    def reviews(self) -> list[NewReview]:
+        """Return the reviews that are to be opened."""
+        return [
+            NewReview(self.place, name, outcome.action.name, outcome.ended_on)
+            for name, outcome in self.outcomes.items()
+            if outcome.action.effect is Effect.RETAIN
+        ]
 
     @property
     def left(self) -> int:
         """Count the values that stay, in whatever form."""
-        return len(self.body) - len(self.gone)
+        return len(self.body) - len(self.removed)
 
 
-class PersonLook(NamedTuple):
-    """What is to be done with a person.
+@dataclass(frozen=True, slots=True)
+class SubjectPlan:
+    """What is to be done with a subject.
 
     Attributes:
-        row: theirs.
-        records: of each record.
-        is_over: whether nothing of them is left then, so that they are erased as a whole.
+        row: the subject's row.
+        records: the plan for each record.
+        is_over: whether nothing of the subject is left then, so that the subject is erased as a whole.
     """
 
     row: Any
-    records: Sequence[RecordLook]
+    records: Sequence[RecordPlan]
     is_over: bool
 
     @property
     def subject(self) -> SubjectId:
-        """Return who it is."""
+        """Return the subject's id."""
         return SubjectId(self.row.id)
 
     @property
     def erases(self) -> bool:
-        """Tell whether values of theirs go."""
-        return self.is_over or any(each.gone or each.views for each in self.records)
+        """Return whether values of the subject are deleted."""
+        return self.is_over or any(record.outcomes and record.deleted for record in self.records)
 
     @property
     def acts(self) -> bool:
-        """Tell whether there is anything to do at all."""
-        return self.erases or any(each.ended for each in self.records)
+        """Return whether there is anything to do at all."""
+        return self.is_over or any(record.outcomes for record in self.records)
+
+    @property
+    def actions(self) -> Counter[RetentionAction]:
+        """Count the values by the action that is applied to them."""
+        return Counter(outcome.action for record in self.records for outcome in record.outcomes.values())
 
 
-class Foreseen(NamedTuple):
-    """What will become of one value, as things stand.
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What will happen to one value, as things are today.
 
     Attributes:
-        name: the whole name of its field, or of the view that is kept of it.
-        on: the number of the day on which it goes; none: nobody can tell yet. Of what is over it lies behind.
-        then: what happens on that day.
+        name: the whole name of its field, or of the view to which it was generalised.
+        on: the number of the day on which it goes; None if that is not known yet. For a value that is over, a past day.
+        then: what happens on that day, as a rule selects it.
         is_held: whether a hold keeps it for longer.
-        review: whether somebody has to decide about it, or has decided to keep it.
+        in_review: whether a person has to decide about it, or has decided to keep it.
     """
 
     name: str
     on: int | None
     then: str
     is_held: bool
-    review: bool
+    in_review: bool
 
 
-class _Today(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Context:
     day: int
     ends: Ends
     standing: ConsentState
-    known: frozenset[str]
+    declared: frozenset[str]
 
 
-def look_at(policy_set: PolicySet, person: Person, now: datetime) -> PersonLook:
-    """See what is to be done with a person.
-
-    Args:
-        policy_set: in force.
-        person: what there is of them.
-        now: the present.
-    """
-    at = _at(policy_set, person, now)
-    turns = [day for day in (at.ends.turns_on, _next_text(policy_set, at.day)) if day is not None]
-    records = [_record(at, row, person.reviews, turns) for row in person.records]
-    if not person.is_whole or any(each.left for each in records):
-        return PersonLook(person.row, records, is_over=False)
-    if any(each.gone for each in records):
-        return PersonLook(person.row, records, is_over=True)
-    until = _empty_until(policy_set, person)
-    if until < at.day:
-        return PersonLook(person.row, records, is_over=True)
-    return PersonLook(person.row, [each._replace(due=_midnight(until + 1)) for each in records], is_over=False)
-
-
-def foresee(policy_set: PolicySet, person: Person, now: datetime) -> Iterator[Foreseen]:
-    """Tell of each value of a person when it will go.
+def evaluate(policy_set: PolicySet, data: SubjectData, now: datetime) -> SubjectPlan:
+    """Decide what is to be done with a subject.
 
     Args:
         policy_set: in force.
-        person: what there is of them.
+        data: of the subject.
         now: the present.
     """
-    at = _at(policy_set, person, now)
-    turn = at.ends.turns_on
-    turned = at if turn is None else _at(policy_set, person, _midnight(turn))
-    for row in person.records:
+    context = _context(policy_set, data, now)
+    turns = [day for day in (context.ends.turns_on, _next_notice(policy_set, context.day)) if day is not None]
+    records = [_evaluate_record(context, row, data.reviews, turns) for row in data.records]
+    if not data.is_complete or any(record.left for record in records):
+        return SubjectPlan(data.row, records, is_over=False)
+    if any(record.removed for record in records):
+        return SubjectPlan(data.row, records, is_over=True)
+    until = _empty_until(policy_set, data)
+    if until < context.day:
+        return SubjectPlan(data.row, records, is_over=True)
+    return SubjectPlan(data.row, [replace(record, due=_midnight(until + 1)) for record in records], is_over=False)
+
+
+def forecast(policy_set: PolicySet, data: SubjectData, now: datetime) -> Iterator[Forecast]:
+    """Foresee when each value of a subject will go.
+
+    Args:
+        policy_set: in force.
+        data: of the subject.
+        now: the present.
+    """
+    today = _context(policy_set, data, now)
+    turn = today.ends.turns_on
+    turned = today if turn is None else _context(policy_set, data, _midnight(turn))
+    for row in data.records:
         body = unpack(row.body)
         happened = day_of(happened_at(row, body))
-        decided = person.reviews.get((row.subject_id, row.collection, row.id), _NO_REVIEWS)
-        for name, value in values_of(row, body, _kept(decided)).items():
-            review = decided.get(name)
-            then, ending = at, at.ends.of(value)
+        reviews = data.reviews.get((row.subject_id, row.collection, row.id), _NO_REVIEWS)
+        for name, value in values_of(row, body, _kept_days(reviews)).items():
+            review = reviews.get(name)
+            context, ending = today, today.ends.of(value)
             on = None if ending.until is None else ending.until + 1
-            if turn is not None and (on is None or on > turn):  # by then other periods may have come to apply
-                then, ending = turned, turned.ends.of(value)
+            if turn is not None and (on is None or on > turn):  # by then other periods may apply
+                context, ending = turned, turned.ends.of(value)
                 on = None if ending.until is None else max(ending.until + 1, turn)
-            held = bool(at.standing.holds) and held_by(at.standing, value.form or value.field, happened) is not None
-            kept = review is not None and review.keeps(at.day) and ending.may_go(at.day)
-            fate = ending.then
+            held = bool(today.standing.holds) and _is_held(today, value, happened)
+            in_review = review is not None and review.keeps(today.day) and ending.may_go(today.day)
+            then = ending.then
             if on is not None and not held:
-                decided_on = None if review is None or review.state == "open" else review
-                fate = _fate(then._replace(day=max(on, at.day)), value, ending, decided_on, happened)
-            yield Foreseen(value.form or value.field, on, fate, held, kept)
+                decided = None if review is None or review.state == "open" else review
+                on_day = replace(context, day=max(on, today.day))
+                then = _select(on_day, value, ending, decided, happened) or then
+            yield Forecast(value.form or value.field, on, then, held, in_review)
 
 
-def _at(policy_set: PolicySet, person: Person, now: datetime) -> _Today:
-    standing = unpack_standing(person.row.standing)
-    ends = ends_of(policy_set, standing, person.clocks, now, retained=person.row.state == "retained")
-    return _Today(now.date().toordinal(), ends, standing, _known(policy_set))
+def _context(policy_set: PolicySet, data: SubjectData, now: datetime) -> _Context:
+    standing = unpack_standing(data.row.standing)
+    ends = ends_of(policy_set, standing, data.clocks, now, retained=data.row.state == "retained")
+    return _Context(now.date().toordinal(), ends, standing, _declared(policy_set))
 
 
 @lru_cache(maxsize=64)
-def _known(policy_set: PolicySet) -> frozenset[str]:
+def _declared(policy_set: PolicySet) -> frozenset[str]:
     return frozenset(field.whole for field in policy_set.catalogue.fields())
 
 
@@ -235,73 +279,80 @@ def next_midnight(day: int) -> datetime:
 
 
 @lru_cache(maxsize=64)
-def _next_text(policy_set: PolicySet, today: int) -> int | None:
-    """Tell on which day the next text comes into force: with it a consent to an earlier one may end."""
-    days = (each.valid_from for each in policy_set.notices.values())
+def _next_notice(policy_set: PolicySet, today: int) -> int | None:
+    """Return the day on which the next notice comes into force: consent to an earlier version may end with it."""
+    days = (notice.valid_from for notice in policy_set.notices.values())
     return min((day.toordinal() for day in days if day is not None and day.toordinal() > today), default=None)
 
 
-def _record(at: _Today, row: Any, reviews: Mapping[Place, Mapping[str, Review]], turns: Sequence[int]) -> RecordLook:
+def _evaluate_record(
+    context: _Context, row: Any, reviews_by_place: Mapping[Place, Mapping[str, Review]], turns: Sequence[int]
+) -> RecordPlan:
     body = unpack(row.body)
     happened = day_of(happened_at(row, body))
-    decided = reviews.get((row.subject_id, row.collection, row.id), _NO_REVIEWS) if reviews else _NO_REVIEWS
-    gone, ended, closed, views = [], [], [], {}
-    days = [at.day + AT_MOST, *turns]
-    for name, value in values_of(row, body, _kept(decided)).items():
-        review = decided.get(name)
-        ending = at.ends.of(value)
-        fate = _fate(at, value, ending, review, happened)
-        if fate == KEPT:
-            days.append(_next(at, ending, review))
-            if review is not None and review.state == "open" and not ending.is_over(at.day):
+    reviews = _NO_REVIEWS
+    if reviews_by_place:
+        reviews = reviews_by_place.get((row.subject_id, row.collection, row.id), _NO_REVIEWS)
+    outcomes, closed = {}, []
+    days = [context.day + AT_MOST, *turns]
+    for name, value in values_of(row, body, _kept_days(reviews)).items():
+        review = reviews.get(name)
+        ending = context.ends.of(value)
+        then = _select(context, value, ending, review, happened)
+        if then is None:
+            days.append(_next_day(context, ending, review))
+            if review is not None and review.state == "open" and not ending.is_over(context.day):
                 closed.append(name)
-        elif fate in {RESTRICT, REVIEW}:
-            place = SubjectId(row.subject_id), row.collection, RecordId(row.id)
-            kind = "restrict" if fate == RESTRICT else "review"
-            ended.append(Ended(place, name, kind, date.fromordinal(ending.served_until or at.day)))  # type: ignore[arg-type]
-        elif fate in ENDINGS:
-            gone.append(name)
-        else:
-            views[name] = fate
-            days.append(_next(at, at.ends.of(value._replace(form=fate)), None))
-    return RecordLook(row, body, tuple(gone), views, tuple(ended), tuple(closed), _midnight(min(days)))
+            continue
+        action = action_of(then)
+        outcomes[name] = Outcome(action, then, date.fromordinal(ending.served_until or context.day))
+        if action.effect is Effect.REPLACE:
+            days.append(_next_day(context, context.ends.of(value._replace(form=then)), None))
+    return RecordPlan(row, body, outcomes, tuple(closed), _midnight(min(days)))
 
 
-def _fate(at: _Today, value: Value, ending: Ending, review: Review | None, happened: int) -> str:
-    """Tell what becomes of a value: it is kept, one of :data:`ENDINGS`, or the whole name of the view that stays."""
-    if not ending.may_go(at.day):
-        return KEPT
-    if at.standing.holds and held_by(at.standing, value.form or value.field, happened) is not None:
-        return KEPT
-    if review is not None and review.keeps(at.day):
-        return KEPT
+def _select(context: _Context, value: Value, ending: Ending, review: Review | None, happened: int) -> str | None:
+    """Return the action that applies to a value today, as a rule selects it; None if the value is kept."""
+    if not ending.may_go(context.day):
+        return None
+    if context.standing.holds and _is_held(context, value, happened):
+        return None
+    if review is not None and review.keeps(context.day):
+        return None
     if review is not None and review.state == "erase":
-        return "erase"
-    if ending.then in ENDINGS:
+        return ERASE
+    if action_of(ending.then).effect is not Effect.REPLACE:
         return ending.then
-    general = value._replace(form=ending.then)
-    return ending.then if value.field in at.known and not at.ends.of(general).may_go(at.day) else "erase"
+    view = value._replace(form=ending.then)
+    is_needed = value.field in context.declared and not context.ends.of(view).may_go(context.day)
+    return ending.then if is_needed else ERASE
 
 
-def _next(at: _Today, ending: Ending, review: Review | None) -> int:
-    """Tell on which day a kept value has to be looked at again, as far as it alone decides that."""
+def _is_held(context: _Context, value: Value, happened: int) -> bool:
+    return held_by(context.standing, value.form or value.field, happened) is not None
+
+
+def _next_day(context: _Context, ending: Ending, review: Review | None) -> int:
+    """Return the day on which a kept value has to be evaluated again, as far as it alone decides that."""
     return min(
-        (day + 1 for day in (ending.until, _kept_until(review)) if day is not None and day >= at.day),
-        default=at.day + AT_MOST,
+        (day + 1 for day in (ending.until, _kept_until(review)) if day is not None and day >= context.day),
+        default=context.day + AT_MOST,
     )
 
 
-def _kept(decided: Mapping[str, Review]) -> dict[str, int] | None:
-    return {name: day for name, each in decided.items() if (day := _kept_until(each)) is not None} if decided else None
+def _kept_days(reviews: Mapping[str, Review]) -> dict[str, int] | None:
+    if not reviews:
+        return None
+    return {name: day for name, review in reviews.items() if (day := _kept_until(review)) is not None}
 
 
 def _kept_until(review: Review | None) -> int | None:
     return None if review is None or review.keep_until is None else review.keep_until.toordinal()
 
 
-def _empty_until(policy_set: PolicySet, person: Person) -> int:
-    """Tell until when somebody is kept of whom there is no value: as long as what nobody claims."""
-    changed = [person.row.created_at, *(row.updated_at for row in person.records)]
+def _empty_until(policy_set: PolicySet, data: SubjectData) -> int:
+    """Return until when a subject without any value is kept: as long as a value that no purpose claims."""
+    changed = [data.row.created_at, *(row.updated_at for row in data.records)]
     until: date = schedule_of(policy_set).retention.unclaimed.after(max(changed).date())
     return until.toordinal()
 
@@ -310,56 +361,47 @@ def _midnight(day: int) -> datetime:
     return at_day(min(day, date.max.toordinal()))
 
 
-def code_of(person: PersonLook) -> str:
-    """Say the most that was done."""
-    if person.is_over:
+def audit_code(plan: SubjectPlan) -> str:
+    """Return the code of a subject's audit entry: that of the most serious action."""
+    if plan.is_over:
         return "person-erased"
-    if any(look.gone for look in person.records):
-        return "erased"
-    if any(look.views for look in person.records):
-        return "generalised"
-    kinds = {each.kind for look in person.records for each in look.ended}
-    return "restricted" if kinds == {"restrict"} else "review"
+    actions = plan.actions
+    return next(action.code for action in ACTIONS if action in actions)
 
 
-def fields_of(policy_set: PolicySet, person: PersonLook) -> tuple[str, ...]:
-    """Name the fields of which something ended, each by the view that went: of what had been generalised, that one."""
+def audit_fields(policy_set: PolicySet, plan: SubjectPlan) -> tuple[str, ...]:
+    """Name the fields of which a value ended: the clear view, or for what had been generalised the view that ended."""
     names = (
-        f"{look.row.collection}.{name}" if "." in name else f"{look.row.collection}.{name}.clear"
-        for look in person.records
-        for name in (*look.gone, *look.views, *(each.field for each in look.ended))
+        f"{record.row.collection}.{name}" if "." in name else f"{record.row.collection}.{name}.clear"
+        for record in plan.records
+        for name in (*record.deleted, *(review.field for review in record.reviews))
     )
     return tuple(name for name in dict.fromkeys(names) if name in policy_set.catalogue)
 
 
-def lines_of(person: PersonLook) -> tuple[Line, ...]:
-    """Sum up what went, field by field."""
-    gone = Counter(f"{look.row.collection}.{name}" for look in person.records for name in (*look.gone, *look.views))
-    return tuple(Line(field, records) for field, records in sorted(gone.items()))
+def erasure_lines(plan: SubjectPlan) -> tuple[Line, ...]:
+    """Sum up by field what is deleted."""
+    deleted = Counter(f"{record.row.collection}.{name}" for record in plan.records for name in record.deleted)
+    return tuple(Line(name, records) for name, records in sorted(deleted.items()))
 
 
-def counted(looks: Iterable[PersonLook]) -> Counts:
-    """Count what was done with people."""
-    people = list(looks)
-    records = [look for each in people for look in each.records]
-    kinds = Counter(each.kind for look in records for each in look.ended)
-    return Counts(
-        erased=sum(len(look.gone) for look in records),
-        generalised=sum(len(look.views) for look in records),
-        restricted=kinds["restrict"],
-        reviews=kinds["review"],
-        whole=sum(each.is_over for each in people),
-    )
+def count_actions(plans: Iterable[SubjectPlan]) -> Counts:
+    """Count what is done with subjects."""
+    subjects, values = 0, Counter[str]()
+    for plan in plans:
+        subjects += plan.is_over
+        values.update({action.counter: count for action, count in plan.actions.items()})
+    return Counts(whole=subjects, values=dict(values))
 
 
-async def people_in(
+async def load_subjects(
     connection: AsyncConnection, tenant: TenantId, rows: Sequence[Any], *, due: datetime | None = None
-) -> list[Person]:
-    """Fetch what there is of people, in the order of their rows.
+) -> list[SubjectData]:
+    """Fetch what the evaluation of subjects needs, in the order of their rows.
 
     Args:
-        rows: the people's own.
-        due: only records that are due by this moment; of whom the profile is due, all of them.
+        rows: the subjects' rows.
+        due: only records that are due by this moment; all records of a subject whose profile is due.
     """
     subjects = [row.id for row in rows]
     if not subjects:
@@ -368,16 +410,16 @@ async def people_in(
     clocks = await clocks_in(connection, tenant, subjects)
     reviews = await reviews_in(connection, tenant, subjects)
     return [
-        Person(
+        SubjectData(
             row,
             records[row.id],
             clocks.get(row.id, NO_CLOCKS),
-            {place: found for place, found in reviews.items() if place[0] == row.id} if reviews else reviews,
-            is_whole=due is None or _stands_for_all(records[row.id], due),
+            {place: by_name for place, by_name in reviews.items() if place[0] == row.id} if reviews else reviews,
+            is_complete=due is None or _is_profile_due(records[row.id], due),
         )
         for row in rows
     ]
 
 
-def _stands_for_all(records: Sequence[Any], due: datetime) -> bool:
+def _is_profile_due(records: Sequence[Any], due: datetime) -> bool:
     return any(row.collection == PROFILE and row.due_at is not None and row.due_at <= due for row in records)

@@ -20,7 +20,7 @@ from vault.catalogue.model import UnknownName
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.subjects.due import due_people_after, people_after, rows_of_people
-from vault.sweep.evaluate import foresee, next_midnight, people_in
+from vault.sweep.evaluate import forecast, load_subjects, next_midnight
 from vault.sweep.run import run_sweep
 from vault.sweep.store import SweepRun, find_sweep, kept_people
 from vault.sweep.store import list_sweeps as listed
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.ids import TenantId
-    from vault.sweep.evaluate import Foreseen
+    from vault.sweep.evaluate import Forecast
     from vault.sweep.run import Pace
 
 
@@ -102,15 +102,15 @@ class Tally:
         self._ends: Counter[tuple[int, str, str]] = Counter()
         self._waiting: Counter[tuple[str, str, str]] = Counter()
 
-    def add(self, value: Foreseen) -> None:
+    def add(self, value: Forecast) -> None:
         """Count a value, if it ends in these days."""
         if self._field is not None and value.name != self._field and not value.name.startswith(f"{self._field}."):
             return
         if value.on is None or value.on > self._until:
             return
         is_over = value.on <= self._today
-        if value.is_held or value.review or is_over:
-            state = "held" if value.is_held else "in-review" if value.review else "next-sweep"
+        if value.is_held or value.in_review or is_over:
+            state = "held" if value.is_held else "in-review" if value.in_review else "next-sweep"
             self._waiting[value.name, state, value.then] += 1
         else:
             self._ends[value.on, value.name, value.then] += 1
@@ -179,10 +179,10 @@ async def count_ends(
         subjects, kept = await _next(services, tenant, due_by, last or _FIRST, size)
         async with services.data.reading() as connection:
             rows = [row for row in await rows_of_people(connection, tenant, subjects) if row.state != "erased"]
-            found = await people_in(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
-            found += await people_in(connection, tenant, [row for row in rows if row.id in kept])
+            found = await load_subjects(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
+            found += await load_subjects(connection, tenant, [row for row in rows if row.id in kept])
         for person in found:
-            for value in foresee(policy_set, person, now):
+            for value in forecast(policy_set, person, now):
                 tally.add(value)
             await asyncio.sleep(0)
         looked += len(subjects)

@@ -41,7 +41,7 @@ from vault.subjects.due import (
 )
 from vault.subjects.merged import locked_subjects
 from vault.sweep.apply import act, end_erasures, set_aside
-from vault.sweep.evaluate import Seen, look_at, people_in
+from vault.sweep.evaluate import Evaluation, evaluate, load_subjects
 from vault.sweep.safeguard import PoliciesChanged, confirmed, log_held_up, most_of
 from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.ids import TenantId
-    from vault.sweep.evaluate import PersonLook
+    from vault.sweep.evaluate import SubjectPlan
     from vault.sweep.store import SweepRun
 
     Watch = Callable[[SweepRun], object]
@@ -185,7 +185,7 @@ class Sweeping:
                 subjects = await due_people_after(database, self._tenant, due, after=after, most=most)
             await self._pace.wait(len(subjects))
             seen, _odd = await self._look(subjects)
-            losing += len([each for each in seen if each.look.erases and each.look.row.state != "restricted"])
+            losing += len([each for each in seen if each.plan.erases and each.plan.row.state != "restricted"])
             async with database.transaction() as connection:
                 await self.note(connection, Counts())  # a sign of life
             if len(subjects) < most:
@@ -205,11 +205,11 @@ class Sweeping:
     async def _batch(self, subjects: Sequence[SubjectId]) -> bool:
         """Look at some people; tells whether that brought the sweep any further."""
         seen, damaged = await self._look(subjects)
-        async for some in self._portions([each for each in seen if each.look.acts]):
+        async for some in self._portions([each for each in seen if each.plan.acts]):
             damaged += await self._act(some)
         if damaged:
             await set_aside(self._services, self._tenant, self._run.id, damaged, self.note)
-        looks = [each.look for each in seen]
+        looks = [each.plan for each in seen]
         rest = [each for each in looks if not each.acts]
         async with self._services.data.transaction() as connection:
             await self._put_off(connection, rest)
@@ -219,7 +219,7 @@ class Sweeping:
             self._watch(self._run)
         return bool(self._run.kind == "all" or damaged or any(each.records for each in looks))
 
-    async def _act(self, found: Sequence[Seen]) -> list[SubjectId]:
+    async def _act(self, found: Sequence[Evaluation]) -> list[SubjectId]:
         """Take away what has ended; returns those of whom something does not open: nobody else waits for them."""
         damaged = []
         try:
@@ -229,10 +229,10 @@ class Sweeping:
                 try:
                     await act(self._services, self._tenant, self._run.id, [each], self.note)
                 except CannotOpen:
-                    damaged.append(each.look.subject)
+                    damaged.append(each.plan.subject)
         return damaged
 
-    async def _look(self, subjects: Sequence[SubjectId]) -> tuple[list[Seen], list[SubjectId]]:
+    async def _look(self, subjects: Sequence[SubjectId]) -> tuple[list[Evaluation], list[SubjectId]]:
         """Look at people; returns also those of whom something does not read, or whom nobody knows any more."""
         policy_set = self._services.policies.active(self._tenant).policy_set
         if policy_set.version != self._run.policy:
@@ -240,19 +240,19 @@ class Sweeping:
         due = self._due_by()
         async with self._services.data.reading() as connection:
             rows = [row for row in await rows_of_people(connection, self._tenant, subjects) if row.state != "erased"]
-            people = await people_in(connection, self._tenant, rows, due=due)
+            people = await load_subjects(connection, self._tenant, rows, due=due)
         now = self._services.clock.now()
         seen = []
         for number, person in enumerate(people):
             with suppress(CannotOpen):
-                seen.append(Seen(person, policy_set, now.date().toordinal(), look_at(policy_set, person, now)))
+                seen.append(Evaluation(person, policy_set, now.date().toordinal(), evaluate(policy_set, person, now)))
             if number % 10 == 0:
                 await asyncio.sleep(0)
-        known = {each.look.subject for each in seen}
+        known = {each.plan.subject for each in seen}
         odd = [each for each in subjects if each not in known] if due else [each.row.id for each in people]
         return seen, [SubjectId(each) for each in odd if each not in known]
 
-    async def _put_off(self, connection: AsyncConnection, looks: Sequence[PersonLook]) -> None:
+    async def _put_off(self, connection: AsyncConnection, looks: Sequence[SubjectPlan]) -> None:
         await locked_subjects(connection, self._tenant, [each.subject for each in looks])
         rows = [
             PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, look.due)
@@ -264,20 +264,19 @@ class Sweeping:
         closed = [(look.place, look.closed) for each in looks for look in each.records if look.closed]
         await close_reviews(connection, self._tenant, closed)
 
-    async def _portions(self, found: Sequence[Seen]) -> AsyncIterator[list[Seen]]:
+    async def _portions(self, found: Sequence[Evaluation]) -> AsyncIterator[list[Evaluation]]:
         """Cut people into portions that one transaction may hold."""
         if not found:
             return
         async with self._services.data.reading() as connection:
-            counted = await count_records(connection, self._tenant, [each.look.subject for each in found])
+            counted = await count_records(connection, self._tenant, [each.plan.subject for each in found])
         most = MOST_RECORDS[self._services.data.dialect]
-        for portion in cut([(each, counted.get(each.look.subject, 0)) for each in found], most):
+        for portion in cut([(each, counted.get(each.plan.subject, 0)) for each in found], most):
             yield portion
 
     async def _scrub(self) -> None:
         """Take what was deleted out of the databases' files, where that is possible now; the next sweep tries again."""
-        counts = self._run.counts
-        if not counts.erased + counts.generalised + counts.whole:
+        if not self._run.counts.deletes:
             return
         for _ in range(_SCRUBS):
             if await self._services.keyring.scrub() and await self._services.data.scrub(TOUCHED):
@@ -357,14 +356,14 @@ MOST_RECORDS: Final = {"sqlite": 400, "postgresql": 2_000}
 """Records that are sealed anew in one transaction: for no longer may SQLite's one writer be kept from the others."""
 
 
-def cut(counted: Sequence[tuple[Seen, int]], most: int) -> Iterator[list[Seen]]:
+def cut(counted: Sequence[tuple[Evaluation, int]], most: int) -> Iterator[list[Evaluation]]:
     """Cut people into portions of no more records than one transaction may hold, but of one person at least.
 
     Args:
         counted: people, each with how many records there are of them.
         most: records.
     """
-    portion: list[Seen] = []
+    portion: list[Evaluation] = []
     held = 0
     for seen, records in counted:
         if portion and held + records > most:

@@ -9,11 +9,12 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import delete, insert, or_, select, union, update
 
+from vault.catalogue.retention_actions import ACTIONS, Effect
 from vault.retention.tables import HOLD_SUBJECT, RETENTION_REVIEW
 from vault.sweep.tables import RETENTION_SWEEP
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -36,28 +37,43 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
         of: how many people there were to look at when it began.
         people: looked at.
         records: looked at.
-        erased: values that were erased.
-        generalised: values of which a view was kept.
-        restricted: values that are only stored from now on.
-        reviews: values that wait for somebody's decision from now on.
         whole: people of whom nothing was left.
         waiting: people who were left alone until the next day, for one of their requests or an erasure is under way.
-        unreadable: people left alone because something of theirs does not open.
+        unreadable: people left alone because a value of theirs does not open.
+        values: values by the counter of the action that was applied to them.
     """
 
     of: int = 0
     people: int = 0
     records: int = 0
-    erased: int = 0
-    generalised: int = 0
-    restricted: int = 0
-    reviews: int = 0
     whole: int = 0
     waiting: int = 0
     unreadable: int = 0
+    values: dict[str, int] = {}
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(*(mine + more for mine, more in zip(_all(self), _all(other), strict=True)))
+        mine, more = self.by_name(), other.by_name()
+        return Counts.from_names({name: count + more[name] for name, count in mine.items()})
+
+    def by_name(self) -> dict[str, int]:
+        """Return all counts by their names in JSON."""
+        counts = {name: getattr(self, name) for name in _COUNTERS}
+        return counts | {action.counter: self.values.get(action.counter, 0) for action in ACTIONS}
+
+    @classmethod
+    def from_names(cls, counts: Mapping[str, Any]) -> Counts:
+        """Build counts from their names in JSON; those that are left out are 0."""
+        values = {action.counter: counts[action.counter] for action in ACTIONS if counts.get(action.counter)}
+        return cls(**{name: counts[name] for name in _COUNTERS if name in counts}, values=values)
+
+    @property
+    def deletes(self) -> bool:
+        """Return whether something was deleted."""
+        deleting = (action.counter for action in ACTIONS if action.effect is not Effect.RETAIN)
+        return bool(self.whole or any(self.values.get(counter) for counter in deleting))
+
+
+_COUNTERS: Final = ("of", "people", "records", "whole", "waiting", "unreadable")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -120,18 +136,7 @@ class SweepRun(msgspec.Struct, frozen=True, kw_only=True):
         return "to-confirm" if self.is_held_up else "waiting"
 
 
-class _Body(Counts, frozen=True, omit_defaults=True):
-    check: Check | None = None
-    confirmed: str | None = None
-
-
-def _all(counts: Counts) -> tuple[int, ...]:
-    found: tuple[int, ...] = msgspec.structs.astuple(counts)
-    return found
-
-
 _encode = msgspec.json.Encoder(order="sorted").encode
-_bodies = msgspec.json.Decoder(_Body)
 
 
 async def add_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun) -> None:
@@ -218,6 +223,7 @@ async def kept_people(connection: AsyncConnection, tenant: TenantId, *, after: U
 
 
 def _columns(sweep: SweepRun) -> dict[str, Any]:
+    body = {**sweep.counts.by_name(), "check": sweep.check, "confirmed": sweep.confirmed}
     return {
         "kind": sweep.kind,
         "policy": sweep.policy,
@@ -226,13 +232,12 @@ def _columns(sweep: SweepRun) -> dict[str, Any]:
         "finished_at": sweep.finished_at,
         "cursor": sweep.cursor,
         "runner": sweep.runner,
-        "body": _encode(_Body(**msgspec.structs.asdict(sweep.counts), check=sweep.check, confirmed=sweep.confirmed)),
+        "body": _encode({name: value for name, value in body.items() if value}),
     }
 
 
 def _read(row: Any) -> SweepRun:
-    body = _bodies.decode(row.body)
-    counts = Counts(*(getattr(body, name) for name in Counts.__struct_fields__))
+    body: dict[str, Any] = msgspec.json.decode(row.body)
     return SweepRun(
         id=row.id,
         kind=row.kind,
@@ -242,7 +247,7 @@ def _read(row: Any) -> SweepRun:
         finished_at=row.finished_at,
         cursor=row.cursor,
         runner=row.runner,
-        counts=counts,
-        check=body.check,
-        confirmed=body.confirmed,
+        counts=Counts.from_names(body),
+        check=msgspec.convert(body.get("check"), Check | None),
+        confirmed=body.get("confirmed"),
     )

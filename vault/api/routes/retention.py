@@ -23,8 +23,8 @@ from vault.catalogue.retention import Relationship, Since
 from vault.ids import SubjectId
 from vault.retention.clocks import Event
 from vault.retention.events import Recorded, record_event, relationship_of
-from vault.retention.explain import State, why
-from vault.retention.review_store import Kind, Review
+from vault.retention.explain import why
+from vault.retention.review_store import Review
 from vault.retention.review_store import State as ReviewState
 from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 
@@ -104,7 +104,7 @@ class KeptTold(BaseModel):
     until: Annotated[date | None, Field(description=f"The last day on which it is there. {NO_END}")]
     by: Annotated[str, Field(description="What decides that.")]
     then: Annotated[str, Field(description="What happens after it: erase, restrict, review, or a view's name.")]
-    state: State
+    state: str
     grounds: list[GroundTold]
     idle: list[IdleTold]
     limits: list[LimitTold]
@@ -175,7 +175,7 @@ class ReviewItem(BaseModel):
     subject: UUID
     record: UUID
     field: Annotated[str, Field(examples=["health_note.text"], description="With the view, if it was generalised.")]
-    kind: Annotated[Kind, Field(description="Why it is there: to be decided about, or stored and not used.")]
+    kind: Annotated[str, Field(description="Why it is there: to be decided about, or stored and not used.")]
     state: Annotated[ReviewState, Field(description="`erase`: it goes with the next sweep.")]
     ended_on: Annotated[date, Field(description="The last day on which it was shown.")]
     keep_until: date | None

@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
@@ -136,5 +135,5 @@ def told_of(run: SweepRun) -> dict[str, Any]:
         "started_at": moment(run.started_at),
         "changed_at": moment(run.changed_at),
         "finished_at": moment(run.finished_at),
-        "counts": msgspec.structs.asdict(run.counts),
+        "counts": run.counts.by_name(),
     }

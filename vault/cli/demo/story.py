@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from vault.catalogue.retention import ERASE, Period
+from vault.catalogue.retention import Period
+from vault.catalogue.retention_actions import ERASE
 from vault.cli.demo.customers import GOODS
 from vault.cli.demo.server import DemoFailed
 from vault.cli.demo.stage import require
