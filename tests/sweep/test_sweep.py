@@ -152,7 +152,7 @@ async def test_what_waits_for_a_decision_stays_and_goes_when_somebody_says_so(no
     ((state,),) = await node.sql("SELECT state FROM retention_review")
     assert state == "open"
     keep = (clock.now().date() + timedelta(days=10)).isoformat()
-    await node.sql("UPDATE retention_review SET state = 'keep', keep_until = :keep", on_commit=keep)
+    await node.sql("UPDATE retention_review SET state = 'keep', keep_until = :keep", keep=keep)
     clock.advance(days=366 * 2)
     assert (await swept(node)).reviews == 1  # its time is up: somebody has to decide once more
     await node.sql("UPDATE retention_review SET state = 'erase'")
