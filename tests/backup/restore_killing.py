@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.backup.backups import quietly
 from tests.jobs.killing import _Points, _watch_named, in_a_process
 from tests.support import FixedClock
-from vault.cli.restore_work import Wanted, restore
+from vault.cli.restore import Plan, restore_backup
 from vault.storage.database import Database
 
 WATCHED = (
-    "vault.cli.restore_work:go_on",
+    "vault.cli.restore:continue_restore",
     "vault.backup.restore:_bring_folder",
     "vault.backup.restore:bring_back",
     "vault.backup.restore:bring_back_closed",
@@ -37,7 +37,7 @@ WATCHED = (
 class KillableRestore:
     """A restore that can be run to any of its points."""
 
-    wanted: Wanted
+    wanted: Plan
     moment: datetime
 
     def points(self) -> list[str]:
@@ -65,4 +65,4 @@ def _child(job: KillableRestore, point: str | None, log: str) -> None:
         points.at("committed")
 
     Database.transaction = watched  # type: ignore[method-assign]
-    asyncio.run(restore(job.wanted, quietly, clock=FixedClock(job.moment)))
+    asyncio.run(restore_backup(job.wanted, quietly, clock=FixedClock(job.moment)))

@@ -17,7 +17,7 @@ from tests.vaults import Place
 from vault.backup import restore as steps
 from vault.backup.gate import NotReplayed
 from vault.backup.location import find_backup
-from vault.cli.restore_work import Wanted, go_on, restore
+from vault.cli.restore import Plan, continue_restore, restore_backup
 from vault.lifecycle.tables import TOMBSTONE_LEDGER
 
 __all__ = ["NotReplayed", "somewhere"]
@@ -47,15 +47,15 @@ def somewhere(request, tmp_path):
     return make
 
 
-def wanted(backup, lost: Place, new: Place, **how) -> Wanted:
+def wanted(backup, lost: Place, new: Place, **how) -> Plan:
     """Say what is restored: of the vault that was lost, only the ledger and the root key are there still."""
     settings = {**new.urls, "pg_tools": PG_TOOLS, "ledger_url": f"sqlite:///{lost.folder / 'ledger.sqlite'}"}
-    return Wanted(backup.folder, new.folder, settings={**settings, **how.pop("settings", {})}, **how)
+    return Plan(backup.folder, new.folder, settings={**settings, **how.pop("settings", {})}, **how)
 
 
 async def bring_back(backup, lost: Place, new: Place, clock, **how):
     """Restore, replay and open; returns what was replayed."""
-    return await restore(wanted(backup, lost, new, **how), quietly, clock=clock)
+    return await restore_backup(wanted(backup, lost, new, **how), quietly, clock=clock)
 
 
 async def bring_back_closed(backup, lost: Place, new: Place, clock) -> None:
@@ -66,12 +66,12 @@ async def bring_back_closed(backup, lost: Place, new: Place, clock) -> None:
     await steps.carry_out(order, target, quietly)
 
 
-async def begin(asked: Wanted, clock):
+async def begin(asked: Plan, clock):
     """Check all that can be wrong, and lay the order down."""
-    from vault.cli import restore_work
+    from vault.cli import restore
 
     text = steps.adapted("", asked.settings)
-    target = restore_work._target(text, asked.folder)
+    target = restore._target(text, asked.folder)
     backup = find_backup(asked.backup, target.provider)
     text = steps.adapted(steps.settings_in(backup, target.provider), asked.settings)
     await steps.check(backup, target, without_ledger=False, told=quietly)
@@ -82,7 +82,7 @@ async def begin(asked: Wanted, clock):
 
 async def replay_rest(new: Place, clock):
     """Go on as ``cdv restore --continue`` does."""
-    return await go_on(new.folder, quietly, clock=clock)
+    return await continue_restore(new.folder, quietly, clock=clock)
 
 
 def opened(new: Place) -> Place:

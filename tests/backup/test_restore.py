@@ -18,7 +18,7 @@ from vault.backup.manifest import NAME, write_manifest
 from vault.backup.restore import LedgerMissing
 from vault.bootstrap import init_vault, open_vault
 from vault.catalogue.model import Scope
-from vault.cli.restore_work import restore
+from vault.cli.restore import restore_backup
 from vault.crypto.backup_stream import BackupDamaged, NotABackup
 from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured
@@ -46,7 +46,7 @@ async def test_all_is_lost_but_backup_ledger_and_root_key_and_the_vault_is_there
     lose(place)
     new = await somewhere(place)
     told = []
-    await restore(wanted(backup, place, new), lambda what, count: told.append((what, count)), clock=clock)
+    await restore_backup(wanted(backup, place, new), lambda what, count: told.append((what, count)), clock=clock)
     async with opened(new).node(clock) as node:
         shown = await node.read("sales", subject, [*ADA, "purchase.order"], "order-fulfilment")
         assert shown.json()["fields"]["email"] == ADA["email"]
@@ -141,7 +141,7 @@ def flip(path):
 async def refused(error, match, backup, place, new, clock, **how):
     there = {each.name for each in new.folder.iterdir()}
     with pytest.raises(error, match=match) as raised:
-        await restore(wanted(backup, place, new, **how), quietly, clock=clock)
+        await restore_backup(wanted(backup, place, new, **how), quietly, clock=clock)
     assert raised.value.hint
     assert {each.name for each in new.folder.iterdir()} == there, "something was touched"
 
@@ -288,7 +288,7 @@ async def test_a_ledger_that_lies_in_the_new_folder_is_taken(sqlite_place, clock
     shutil.copy2(place.folder / "ledger.sqlite", new.folder / "ledger.sqlite")
     asked = wanted(backup, place, new)
     asked.settings.pop("ledger_url")
-    await restore(asked, quietly, clock=clock)
+    await restore_backup(asked, quietly, clock=clock)
     async with opened(new).node(clock) as node:
         assert await state_of(node, gone) == "erased"
 

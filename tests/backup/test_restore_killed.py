@@ -12,7 +12,7 @@ from tests.jobs.killing import every
 from tests.vaults import ADA
 from vault.bootstrap import open_vault
 from vault.catalogue.model import Scope
-from vault.cli.restore_work import restore
+from vault.cli.restore import restore_backup
 from vault.errors import VaultError
 
 YES = {
@@ -90,7 +90,7 @@ async def kill_and_go_on(job, point, new, people, clock, *, closed=True):
         if closed:
             await replay_rest(new, clock)
     else:
-        await restore(job.wanted, lambda _what, _count: None, clock=clock)
+        await restore_backup(job.wanted, lambda _what, _count: None, clock=clock)
     await check_whole(new, people, clock)
 
 

@@ -98,7 +98,6 @@ def test_a_file_that_cannot_be_written(in_vault, tmp_path):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        (None, None),
         ("90d", NOW - timedelta(days=90)),
         ("2026-01-31", datetime(2026, 1, 31, tzinfo=UTC)),
         ("2026-01-31T12:00:00+02:00", datetime(2026, 1, 31, 10, tzinfo=UTC)),

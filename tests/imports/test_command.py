@@ -7,12 +7,10 @@ import logging
 import stat
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from tests.imports.files import PEOPLE, people_csv, write_csv, write_jsonl
-from vault.cli.errors import Commands
-from vault.cli.imports import register
+from vault.cli import app, imports
 
 CANARY = "Kanarienvogel"
 
@@ -20,9 +18,6 @@ CANARY = "Kanarienvogel"
 @pytest.fixture
 def cdv(sqlite_place, monkeypatch, tmp_path):
     """The command line with this one command, on a vault of its own."""
-    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
-    app.callback()(lambda: None)
-    register(app)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -130,13 +125,12 @@ def test_no_value_is_in_what_is_printed_logged_or_written(cdv, sqlite_place, tmp
 def test_the_progress_on_a_terminal_shows_no_value(tmp_path, monkeypatch):
     from rich.console import Console
 
-    from vault.cli import import_progress
     from vault.imports.lines import LineFault
 
     shown = (tmp_path / "shown").open("w+")
-    monkeypatch.setattr(import_progress, "Console", lambda **_how: Console(file=shown, force_terminal=True, width=120))
+    monkeypatch.setattr(imports, "Console", lambda **_how: Console(file=shown, force_terminal=True, width=120))
     path = people_csv(tmp_path / f"{CANARY}.csv", 3)
-    with import_progress.Screen(path, "", None, quiet=False) as screen:
+    with imports.ImportProgress(path, "", None, quiet=False) as screen:
         screen.surveying(10)
         screen.began(3, resumed=False)
         screen.advanced(2)

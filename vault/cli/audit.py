@@ -10,24 +10,31 @@ import sys
 from collections import deque
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
-from uuid import UUID  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+from uuid import UUID
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group, parse_since
+from vault.audit.entry import Action, encode
+from vault.cli.command import TOP_LEVEL, command, make_group
+from vault.cli.options import past_moment
 from vault.cli.output import note
-from vault.cli.session import in_tenant
-from vault.clock import Clock
+from vault.cli.progress import time_bar
+from vault.cli.session import Opener, Session
 from vault.errors import Misconfigured
-from vault.ids import SubjectId
+from vault.governance.audit_log import MOST, read_audit
+from vault.governance.processing_record import YEAR
+from vault.governance.processing_record import processing_record as make_record
+from vault.governance.record_formats import write_record
+from vault.ids import Pseudonym, SubjectId
+from vault.subjects.store import Wanted
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.context import Services
     from vault.governance.record_schema import Made
-    from vault.ids import EntryId, Pseudonym, TenantId
+    from vault.ids import EntryId, TenantId
 
 
 SECONDS = 1.0
@@ -38,16 +45,12 @@ PAGE = 200
 MINUTE = 60_000 << 80
 """As a distance between ids, whose first 48 bits are milliseconds (RFC 9562 §5.7): nodes' clocks may differ so far."""
 
-group = make_group("The audit log.", "cdv audit tail", "cdv audit tail --follow --action read")
+group = make_group("cdv audit tail", "cdv audit tail --follow --action read")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    app.add_typer(group, name="audit")
-
-
-@group.command(epilog=examples("cdv audit tail -n 50 --action read", "cdv audit tail --follow --json"))
-def tail(
+@command(group, "cdv audit tail -n 50 --action read", "cdv audit tail --follow --json")
+async def tail(
+    session: Session,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many of the latest entries.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new entries until Ctrl-C.")] = False,
     subject: Annotated[
@@ -56,26 +59,16 @@ def tail(
     action: Annotated[
         str | None, typer.Option("--action", metavar="ACTION", help="Only entries of this action, such as read.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Show the latest audit entries, the newest last. That you looked is on the log too."""
     whom = None if subject is None else SubjectId(subject)
-
-    async def work(services: Services, its: TenantId) -> None:
-        from vault.access.callers import operator_caller
-        from vault.governance.audit_log import MOST, read_audit
-
-        _check_action(action)
-        most = MOST if follow else lines
-        page = await read_audit(services, operator_caller(its), subject=whom, action=action, limit=most)
-        for entry in reversed(page.entries[:lines]):
-            _print(entry, as_json=as_json)
-        if follow:
-            await _Follower(services, its, whom, action, page.entries).go_on(as_json=as_json)
-
-    in_tenant(vault, tenant, work)
+    _check_action(action)
+    most = MOST if follow else lines
+    page = await read_audit(session.services, session.caller, subject=whom, action=action, limit=most)
+    for entry in reversed(page.entries[:lines]):
+        _print(entry, as_json=session.as_json)
+    if follow:
+        await _Follower(session.services, session.tenant, whom, action, page.entries).go_on(as_json=session.as_json)
 
 
 class _Follower:
@@ -120,9 +113,6 @@ class _Follower:
             before = page.next
 
     async def _pseudonym(self) -> Pseudonym | None:
-        from vault.ids import Pseudonym
-        from vault.subjects.store import Wanted
-
         if self._subject is None:
             return None
         (found,) = await self._services.subjects.find(Wanted(self._tenant, (self._subject,), profile=False))
@@ -130,9 +120,6 @@ class _Follower:
 
 
 def _check_action(action: str | None) -> None:
-    from typing import get_args
-
-    from vault.audit.entry import Action
 
     if action is not None and action not in get_args(Action):
         raise typer.BadParameter(f"the actions are {', '.join(get_args(Action))}", param_hint="'--action'")
@@ -140,8 +127,6 @@ def _check_action(action: str | None) -> None:
 
 def _print(entry: Entry, *, as_json: bool) -> None:
     if as_json:
-        from vault.audit.entry import encode
-
         typer.echo(encode(entry).decode())
         return
     colour = {"allowed": typer.colors.GREEN, "denied": typer.colors.RED, "failed": typer.colors.RED}
@@ -174,74 +159,46 @@ class Format(StrEnum):
     MARKDOWN = "markdown"
 
 
-def register_processing(app: typer.Typer) -> None:
-    """Add the command."""
-    lines = (
-        "cdv processing-record",
-        "cdv processing-record --format csv --output register.csv",
-        "cdv processing-record --since 90d --json",
-    )
-    app.command("processing-record", epilog=examples(*lines))(processing_record)
-
-
-def processing_record(
+@command(
+    TOP_LEVEL,
+    "cdv processing-record",
+    "cdv processing-record --format csv --output register.csv",
+    "cdv processing-record --since 90d --json",
+    name="processing-record",
+)
+async def processing_record(
+    opener: Opener,
     form: Annotated[Format | None, typer.Option("--format", help="How to write it.", show_default="markdown")] = None,
     since: Annotated[
-        str | None,
+        datetime | None,
         typer.Option(
             "--since",
             metavar="WHEN",
+            parser=past_moment,
             help="From when on the audit log is read: 90d, a day, or a moment of RFC 3339.",
             show_default="365d",
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write it to a file.")] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Write what data is used for, on which ground and by whom, and where that differs from what was really read."""
-    if as_json and form not in {None, Format.JSON}:
+    if opener.as_json and form not in {None, Format.JSON}:
         raise typer.BadParameter("--json and another --format contradict each other", param_hint="'--format'")
-    chosen = Format.JSON if as_json else form or Format.MARKDOWN
-    begin = parse_since(since, Clock().now())
-
-    async def work(services: Services, its: TenantId) -> Made:
-        return await _make(services, its, begin)
-
-    made = in_tenant(vault, tenant, work)
+    chosen = Format.JSON if opener.as_json else form or Format.MARKDOWN
+    async with opener.session() as session:
+        now = session.services.clock.now()
+        # How many entries count is known at the end only; how much of the time is covered, at once.
+        with time_bar(since or now - YEAR, now, "reading the audit log: {task.fields[count]:,} entries") as show:
+            made = await make_record(
+                session.services,
+                session.caller,
+                since=since,
+                watch=lambda entries, reached: show(entries, datetime.fromisoformat(reached)),
+            )
     _hand_out(made, chosen, output)
 
 
-async def _make(services: Services, tenant: TenantId, since: datetime | None) -> Made:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from vault.access.callers import operator_caller
-    from vault.governance.processing_record import YEAR, processing_record
-
-    now = services.clock.now()
-    begin = since or now - YEAR
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("reading the audit log: {task.fields[entries]:,} entries"),
-        BarColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        # Of a log nobody knows beforehand how many entries count; how much of the time is covered is plain.
-        bar = progress.add_task("", total=(now - begin).total_seconds(), entries=0)
-
-        def watch(entries: int, reached: str) -> None:
-            covered = datetime.fromisoformat(reached) - begin
-            progress.update(bar, completed=covered.total_seconds(), entries=entries)
-
-        return await processing_record(services, operator_caller(tenant), since=since, watch=watch)
-
-
 def _hand_out(made: Made, form: Format, output: Path | None) -> None:
-    from vault.governance.record_formats import write_record
-
     written = write_record(made, form.value)
     if output is None:
         typer.echo(written.decode(), nl=form == Format.JSON)

@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vault.cli.options import HERE, Json, VaultFolder, examples, make_group, parse_period
+from vault.backup.location import ENDING, PART, find_all, find_backup, places
+from vault.backup.make import Source, make_backup
+from vault.backup.prune import prune as prune_backups
+from vault.backup.verify import verify_backup
+from vault.bootstrap import databases_of, postgres_tools, provider_of, read_settings
+from vault.catalogue.retention import Period
+from vault.cli.command import command, make_group
+from vault.cli.options import HERE, Json, VaultFolder, parse_period
 from vault.cli.output import emit, note, show_table, warn
-from vault.cli.session import in_vault
+from vault.cli.progress import transfers
+from vault.cli.session import VaultSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from vault.backup.location import BackupFolder, Locations
-    from vault.backup.prune import Pruned
-    from vault.backup.verify import Verified
-    from vault.bootstrap import Vault
+    from vault.backup.location import BackupFolder
 
 group = make_group(
-    "Backups: make, list, try and thin out. `cdv restore` brings one back.",
     "cdv backup make /backup --keys-to /backup-keys",
     "cdv backup verify /backup/data/20260305T120000Z-0199f3a27c1e7b52",
 )
 
-KEEP_DATA = "P90D"
-KEEP_KEYS = "P30D"
+KEEP_DATA = Period(0, 90)
+KEEP_KEYS = Period(0, 30)
 
 To = Annotated[Path, typer.Argument(metavar="TO", help="Folder of the backups.")]
 KeysTo = Annotated[
@@ -37,39 +39,22 @@ LedgerTo = Annotated[
     Path | None,
     typer.Option("--ledger-to", metavar="DIR", help="Folder for the ledgers.", show_default="TO/ledger"),
 ]
-KeepKeys = Annotated[str, typer.Option("--keep-keys", metavar="PERIOD", help="How long key stores are kept.")]
+KeepKeys = Annotated[
+    Period, typer.Option("--keep-keys", metavar="PERIOD", parser=parse_period, help="How long key stores are kept.")
+]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    app.add_typer(group, name="backup")
-
-
-@group.command(epilog=examples("cdv backup make /backup --keys-to /backup-keys"))
-def make(
-    to: To,
-    keys_to: KeysTo = None,
-    ledger_to: LedgerTo = None,
-    keep_keys: KeepKeys = KEEP_KEYS,
-    vault: VaultFolder = HERE,
-    as_json: Json = False,
+@command(group, "cdv backup make /backup --keys-to /backup-keys")
+async def make(
+    session: VaultSession, to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, keep_keys: KeepKeys = KEEP_KEYS
 ) -> None:
     """Copy data, key store and ledger while the vault goes on; the root key is not in it: keep that elsewhere."""
-    keys_for = parse_period(keep_keys, option="--keep-keys")
-
-    async def work(opened: Vault) -> BackupFolder:
-        from vault.backup.make import Source, make_backup
-        from vault.bootstrap import databases_of, postgres_tools, provider_of
-
-        settings = opened.settings
-        source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
-        with _watched() as told:
-            return await make_backup(
-                opened.services, source, _places(to, keys_to, ledger_to), keys_for=keys_for, told=told
-            )
-
-    backup = in_vault(vault, work)
-    if as_json:
+    settings = session.vault.settings
+    source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
+    where = places(to, keys=keys_to, ledger=ledger_to)
+    with transfers(in_bytes=True) as show:
+        backup = await make_backup(session.services, source, where, keys_for=keep_keys, told=show)
+    if session.as_json:
         emit(_as_json(backup))
         return
     typer.echo(str(backup.folder))
@@ -78,16 +63,13 @@ def make(
     note("Without the root key nobody opens it: keep a copy of the root key elsewhere.")
 
 
-@group.command("list", epilog=examples("cdv backup list /backup"))
+@command(group, "cdv backup list /backup", name="list")
 def list_backups(
     to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, vault: VaultFolder = HERE, as_json: Json = False
 ) -> None:
     """List the backups in a folder, the newest first, and whether their key stores are there still."""
-    from vault.backup.location import find_all
-    from vault.bootstrap import provider_of, read_settings
-
     provider = provider_of(read_settings(vault))
-    found, unknown = find_all(_places(to, keys_to, ledger_to), provider)
+    found, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
     if as_json:
         emit([_as_json(each) for each in found])
     else:
@@ -100,13 +82,13 @@ def list_backups(
         warn(f"{folder.name} is no backup that this root key opens, or it was changed or is called otherwise")
 
 
-@group.command(
-    epilog=examples(
-        "cdv backup verify /backup/data/20260305T120000Z-0199f3a27c1e7b52",
-        "cdv backup verify BACKUP --into postgresql://trial@localhost/postgres",
-    )
+@command(
+    group,
+    "cdv backup verify /backup/data/20260305T120000Z-0199f3a27c1e7b52",
+    "cdv backup verify BACKUP --into postgresql://trial@localhost/postgres",
 )
-def verify(
+async def verify(
+    session: VaultSession,
     backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")],
     keys: Annotated[
         Path | None,
@@ -126,28 +108,17 @@ def verify(
         ),
     ] = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="People whose values are opened, at the most.")] = 1000,
-    vault: VaultFolder = HERE,
-    as_json: Json = False,
 ) -> None:
     """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
-
-    async def work(opened: Vault) -> tuple[BackupFolder, Verified]:
-        from vault.backup.location import find_backup
-        from vault.backup.verify import verify_backup
-        from vault.bootstrap import databases_of, postgres_tools, provider_of
-
-        settings = opened.settings
-        provider = provider_of(settings)
-        found = find_backup(backup, provider, keys=keys, ledger=ledger)
-        urls = databases_of(settings)
-        servers = urls if into is None else dict.fromkeys(urls, into)
-        with _watched() as told:
-            tools = postgres_tools(settings)
-            seen = await verify_backup(opened.services, found, provider, tools, servers, sample=sample, told=told)
-        return found, seen
-
-    found, seen = in_vault(vault, work)
-    if as_json:
+    settings = session.vault.settings
+    provider = provider_of(settings)
+    found = find_backup(backup, provider, keys=keys, ledger=ledger)
+    urls = databases_of(settings)
+    servers = urls if into is None else dict.fromkeys(urls, into)
+    with transfers(in_bytes=True) as show:
+        tools = postgres_tools(settings)
+        seen = await verify_backup(session.services, found, provider, tools, servers, sample=sample, told=show)
+    if session.as_json:
         emit({"id": found.manifest.id, "rows": seen.rows, "sample": seen.sample._asdict()})
         return
     rows = [(kind, table, f"{count:,}") for kind, tables in seen.rows.items() for table, count in tables.items()]
@@ -157,34 +128,22 @@ def verify(
     note("The backup can be restored.")
 
 
-@group.command(epilog=examples("cdv backup prune /backup --keys-to /backup-keys"))
-def prune(
+@command(group, "cdv backup prune /backup --keys-to /backup-keys")
+async def prune(
+    session: VaultSession,
     to: To,
     keys_to: KeysTo = None,
     ledger_to: LedgerTo = None,
     keep_data: Annotated[
-        str, typer.Option("--keep-data", metavar="PERIOD", help="How long backups are kept.")
+        Period, typer.Option("--keep-data", metavar="PERIOD", parser=parse_period, help="How long backups are kept.")
     ] = KEEP_DATA,
     keep_keys: KeepKeys = KEEP_KEYS,
-    vault: VaultFolder = HERE,
-    as_json: Json = False,
 ) -> None:
     """Delete old backups, and the key stores of younger ones; the newest backup stays."""
-    data_for = parse_period(keep_data, option="--keep-data")
-    keys_for = parse_period(keep_keys, option="--keep-keys")
-
-    async def work(opened: Vault) -> Pruned:
-        from vault.backup.prune import prune as thin_out
-        from vault.bootstrap import provider_of
-
-        where = _places(to, keys_to, ledger_to)
-        provider = provider_of(opened.settings)
-        return await thin_out(opened.services, provider, where, keep_data=data_for, keep_keys=keys_for)
-
-    from vault.backup.location import ENDING, PART
-
-    pruned = in_vault(vault, work)
-    if as_json:
+    where = places(to, keys=keys_to, ledger=ledger_to)
+    provider = provider_of(session.vault.settings)
+    pruned = await prune_backups(session.services, provider, where, keep_data=keep_data, keep_keys=keep_keys)
+    if session.as_json:
         emit(pruned._asdict())
         return
     rows = [(name, "deleted") for name in pruned.backups] + [(name, "key store deleted") for name in pruned.keys]
@@ -195,49 +154,6 @@ def prune(
             warn(f"{name} belongs to no backup in {to}; it was left alone")
         else:
             warn(f"{name} is no backup that this root key opens, or was changed or renamed; it was left alone")
-
-
-def _watched() -> Any:
-    """Draw on a terminal how many bytes of what are through."""
-    from contextlib import contextmanager
-
-    from rich.console import Console
-    from rich.progress import (
-        DownloadColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TransferSpeedColumn,
-    )
-
-    @contextmanager
-    def watched() -> Iterator[Callable[[str, int], None]]:
-        console = Console(stderr=True)
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-            bars: dict[str, Any] = {}
-
-            def told(what: str, size: int) -> None:
-                if what not in bars:
-                    bars[what] = progress.add_task(what, total=None)
-                progress.update(bars[what], completed=size)
-
-            yield told
-
-    return watched()
-
-
-def _places(to: Path, keys: Path | None, ledger: Path | None) -> Locations:
-    from vault.backup.location import places
-
-    return places(to, keys=keys, ledger=ledger)
 
 
 def _as_json(backup: BackupFolder) -> dict[str, Any]:

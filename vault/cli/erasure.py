@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
+from vault.catalogue.model import Scope
+from vault.cli.command import command, make_group
 from vault.cli.errors import FAILED
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import in_tenant
+from vault.cli.session import Session
+from vault.erasure.query import MOST, check_again, list_erasures, preview_erasure, read_certificate
+from vault.ids import SubjectId
 
 if TYPE_CHECKING:
-    from vault.context import Services
-    from vault.erasure.query import Preview
-    from vault.erasure.verify import Seen
-    from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
 
-app = make_group("Erase people: preview, progress, certificate, check.", "cdv erasures list")
+group = make_group("cdv erasures list")
 
 Names = list[str] | None
 RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request by which it was asked for.")]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the commands."""
-    root.add_typer(app, name="erasures")
-
-
-@app.command("preview", epilog=examples("cdv erasures preview 0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"))
-def preview(
+@command(group, "cdv erasures preview 0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e", name="preview")
+async def preview(
+    session: Session,
     subject: Annotated[UUID, typer.Argument(metavar="ID", help="The person.")],
     field: Annotated[Names, typer.Option("--field", metavar="NAME", help="Only this field; may be repeated.")] = None,
     collection: Annotated[
@@ -42,24 +37,12 @@ def preview(
     purpose: Annotated[
         Names, typer.Option("--purpose", metavar="NAME", help="Only what this purpose alone needs; may be repeated.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Tell for every field whether it would be erased, or kept on which ground until when; change nothing."""
-
-    async def work(services: Services, its: TenantId) -> Preview:
-        from vault.access.callers import operator_caller
-        from vault.catalogue.model import Scope
-        from vault.erasure.query import preview_erasure
-        from vault.ids import SubjectId
-
-        scope = Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ()))
-        return await preview_erasure(services, operator_caller(its), SubjectId(subject), scope)
-
-    found = in_tenant(vault, tenant, work)
+    scope = Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ()))
+    found = await preview_erasure(session.services, session.caller, SubjectId(subject), scope)
     rows = [_row(line) for line in found.lines]
-    if as_json:
+    if session.as_json:
         names = ("field", "records", "verdict", "article", "purpose", "until")
         lines = [dict(zip(names, row, strict=True)) for row in rows]
         emit({"subject": found.subject, "becomes": found.becomes, "verdicts": lines, "audit": found.audit})
@@ -68,42 +51,28 @@ def preview(
     note(f"The person would be {found.becomes}.")
 
 
-@app.command("list", epilog=examples("cdv erasures list", "cdv erasures list --json"))
-def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv erasures list", "cdv erasures list --json", name="list")
+async def list_(session: Session) -> None:
     """List the last erasures and how far each is."""
-
-    async def work(services: Services, its: TenantId) -> list[Erasure]:
-        from vault.access.callers import operator_caller
-        from vault.erasure.query import MOST, list_erasures
-
-        return (await list_erasures(services, operator_caller(its), limit=MOST)).erasures
-
-    found = in_tenant(vault, tenant, work)
-    if as_json:
-        emit([_told(each) for each in found])
+    found = (await list_erasures(session.services, session.caller, limit=MOST)).erasures
+    if session.as_json:
+        emit([_as_json(each) for each in found])
         return
     rows = [(each.request, each.subject, each.state, each.started_at, each.finished_at) for each in found]
     show_table(("request", "person", "state", "began", "done"), rows, empty="nobody was erased")
 
 
-@app.command("certificate", epilog=examples("cdv erasures certificate REQUEST --out certificate.json"))
-def certificate(
+@command(group, "cdv erasures certificate REQUEST --out certificate.json", name="certificate", json=False)
+async def certificate(
+    session: Session,
     request: RequestId,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write it there.", show_default="standard output")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
 ) -> None:
     """Hand out the signed certificate of an erasure, for the person; `cdv verify` checks it."""
-
-    async def work(services: Services, its: TenantId) -> dict[str, Any]:
-        from vault.access.callers import operator_caller
-        from vault.erasure.query import read_certificate
-
-        return await read_certificate(services, operator_caller(its), request)
-
-    written = json.dumps(in_tenant(vault, tenant, work), indent=2, ensure_ascii=False)
+    document = await read_certificate(session.services, session.caller, request)
+    written = json.dumps(document, indent=2, ensure_ascii=False)
     if out is None:
         typer.echo(written)
     else:
@@ -111,18 +80,11 @@ def certificate(
         note(f"written to {out}")
 
 
-@app.command("check", epilog=examples("cdv erasures check REQUEST"))
-def check(request: RequestId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv erasures check REQUEST", name="check")
+async def check(session: Session, request: RequestId) -> None:
     """Look through the databases as they are now for anything that is left; status 1 where something is found."""
-
-    async def work(services: Services, its: TenantId) -> Seen:
-        from vault.access.callers import operator_caller
-        from vault.erasure.query import check_again
-
-        return await check_again(services, operator_caller(its), request)
-
-    seen = in_tenant(vault, tenant, work)
-    if as_json:
+    seen = await check_again(session.services, session.caller, request)
+    if session.as_json:
         emit(seen._asdict())
     else:
         note(f"looked through {seen.files} files ({seen.bytes:,} bytes) and {seen.rows:,} rows")
@@ -136,7 +98,7 @@ def _row(line: Any) -> tuple[Any, ...]:
     return line.field, line.records, verdict, line.article, line.purpose, line.until
 
 
-def _told(erasure: Erasure) -> dict[str, Any]:
+def _as_json(erasure: Erasure) -> dict[str, Any]:
     return {
         "id": erasure.id,
         "request": erasure.request,

@@ -10,22 +10,24 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import in_tenant
+from vault.cli.progress import bytes_bar
+from vault.cli.session import Opener, Session
+from vault.crypto.age import decrypt
+from vault.errors import InvalidInput
+from vault.export.download import PAGE, open_package, show_packages
+from vault.export.store import expire_packages
+from vault.export.transfer import send_package
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from vault.context import Services
     from vault.export.store import Package
-    from vault.export.transfer import Sent
-    from vault.ids import TenantId
 
 REQUEST = "0199aabb-0000-7000-8000-000000000007"
 
-app = make_group(
-    "Packages of access and portability: list, fetch, open, send, delete what is over.",
+group = make_group(
     "cdv packages list",
     f"cdv packages download {REQUEST} --encrypt",
     "cdv packages open access.zip.age",
@@ -41,17 +43,17 @@ PassphraseFile = Annotated[
 ]
 
 
-def register(root: typer.Typer) -> None:
-    """Add the group."""
-    root.add_typer(app, name="packages")
-
-
-@app.command("list", epilog=examples("cdv packages list", "cdv packages list --json"))
-def list_all(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv packages list", "cdv packages list --json", name="list")
+async def list_all(session: Session) -> None:
     """List the packages that there are or were, the oldest first."""
-    found = in_tenant(vault, tenant, _all)
-    if as_json:
-        emit([_told(each) for each in found])
+    found: list[Package] = []
+    while True:
+        page = await show_packages(session.services, session.caller, after=found[-1].id if found else None)
+        found += page
+        if len(page) < PAGE:
+            break
+    if session.as_json:
+        emit([_as_json(each) for each in found])
         return
     rows = [
         [each.request, each.facts.kind, each.state, f"{each.size:,}", each.created_at, each.expires_at]
@@ -60,33 +62,35 @@ def list_all(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json 
     show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="There are no packages.")
 
 
-@app.command(epilog=examples(f"cdv packages download {REQUEST}", f"cdv packages download {REQUEST} --encrypt"))
-def download(
+@command(group, f"cdv packages download {REQUEST}", f"cdv packages download {REQUEST} --encrypt", json=False)
+async def download(
+    opener: Opener,
     request: Request,
     to: To = None,
     encrypt: Annotated[
         bool, typer.Option("--encrypt", help="Encrypt the file to a passphrase; `age -d` opens it too.")
     ] = False,
     passphrase_file: PassphraseFile = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
 ) -> None:
     """Write the package that answers a request into a file. It is as the person would get it: handle it so."""
     passphrase = _passphrase(passphrase_file, twice=True) if encrypt or passphrase_file else None
-    path = in_tenant(vault, tenant, lambda services, its: _download(services, its, request, to, passphrase))
+    async with opener.session() as session:
+        package = await open_package(session.services, session.caller, request, passphrase=passphrase)
+        path = to or Path(package.name)
+        with _new_file(path) as out, bytes_bar("fetching", package.size) as advance:
+            async for piece in package.stream:
+                out.write(piece)
+                advance(len(piece))
     note(f"{path} is written; `cdv {'packages open' if passphrase else 'verify'} {path}` is next")
 
 
-@app.command("open", epilog=examples("cdv packages open access.zip.age", "cdv packages open access.zip.age --to a.zip"))
+@command(group, "cdv packages open access.zip.age", "cdv packages open access.zip.age --to a.zip", name="open")
 def open_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that was encrypted to a passphrase.")],
     to: To = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Open a package that was encrypted to a passphrase. Needs no vault."""
-    from vault.crypto.age import decrypt
-    from vault.errors import InvalidInput
-
     path = to or file.with_name(file.name.removesuffix(".age") if file.suffix == ".age" else f"{file.name}.zip")
     try:
         opened = file.open("rb")
@@ -94,82 +98,38 @@ def open_(
         raise InvalidInput("the file cannot be read", hint="see that it is there, and that you may read it") from None
     with opened:
         passphrase = _passphrase(passphrase_file)
-        with _new_file(path) as out, _bar("opening", file.stat().st_size) as advance:
+        with _new_file(path) as out, bytes_bar("opening", file.stat().st_size) as advance:
             for piece in decrypt(opened, passphrase):
                 out.write(piece)
                 advance(len(piece))
     note(f"{path} is written; `cdv verify {path}` checks it")
 
 
-@app.command(epilog=examples(f"cdv packages send {REQUEST} https://other.example.org/inbox"))
-def send(
+@command(group, f"cdv packages send {REQUEST} https://other.example.org/inbox")
+async def send(
+    session: Session,
     request: Request,
     url: Annotated[str, typer.Argument(metavar="URL", help="The other controller's address for it.")],
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Send a portability package to another controller, as its person asked (Art. 20(2) GDPR)."""
-
-    async def work(services: Services, its: TenantId) -> Sent:
-        from vault.access.callers import operator_caller
-        from vault.export.transfer import send_package
-
-        return await send_package(services, operator_caller(its), request, url)
-
-    sent = in_tenant(vault, tenant, work)
-    if as_json:
+    sent = await send_package(session.services, session.caller, request, url)
+    if session.as_json:
         emit({"size": sent.size, "sha256": sent.digest.hex(), "status": sent.status, "audit": sent.audit})
     else:
         note(f"{sent.size:,} bytes were taken (status {sent.status}); on record as {sent.audit}")
 
 
-@app.command(epilog=examples("cdv packages expire"))
-def expire(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv packages expire")
+async def expire(session: Session) -> None:
     """Delete the packages whose time has run out. Nobody gets them any more, even before this."""
-
-    async def work(services: Services, its: TenantId) -> int:
-        from vault.export.store import expire_packages
-
-        return await expire_packages(services, its)
-
-    gone = in_tenant(vault, tenant, work)
-    if as_json:
+    gone = await expire_packages(session.services, session.tenant)
+    if session.as_json:
         emit({"expired": gone})
     else:
         note(f"{gone:,} packages deleted")
 
 
-async def _all(services: Services, tenant: TenantId) -> list[Package]:
-    from vault.access.callers import operator_caller
-    from vault.export.download import PAGE, show_packages
-
-    found: list[Package] = []
-    while True:
-        page = await show_packages(services, operator_caller(tenant), after=found[-1].id if found else None)
-        found += page
-        if len(page) < PAGE:
-            return found
-
-
-async def _download(
-    services: Services, tenant: TenantId, request: UUID, to: Path | None, passphrase: str | None
-) -> Path:
-    from pathlib import Path
-
-    from vault.access.callers import operator_caller
-    from vault.export.download import open_package
-
-    got = await open_package(services, operator_caller(tenant), request, passphrase=passphrase)
-    path = to or Path(got.name)
-    with _new_file(path) as out, _bar("fetching", got.size) as advance:
-        async for piece in got.stream:
-            out.write(piece)
-            advance(len(piece))
-    return path
-
-
-def _told(package: Package) -> dict[str, object]:
+def _as_json(package: Package) -> dict[str, object]:
     return {
         "id": package.id,
         "request": package.request,
@@ -187,7 +147,6 @@ def _passphrase(file: Path | None, *, twice: bool = False) -> str:
     if file is None:
         asked: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
         return asked
-    from vault.errors import InvalidInput
 
     try:
         return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
@@ -198,8 +157,6 @@ def _passphrase(file: Path | None, *, twice: bool = False) -> str:
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file that nobody else can read; it gets its name when it is whole, and never takes another's."""
-    from vault.errors import InvalidInput
-
     part = path.with_name(f"{path.name}.part")
     if path.exists() or part.exists():
         raise InvalidInput(
@@ -216,16 +173,3 @@ def _new_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-
-
-@contextmanager
-def _bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Draw how many bytes have gone by, where a terminal looks on."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task(what, total=size)
-        yield lambda count: progress.advance(task, count)

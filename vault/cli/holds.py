@@ -9,17 +9,18 @@ from uuid import UUID
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import in_tenant
+from vault.cli.session import Session
 from vault.errors import InvalidInput
+from vault.holds.manage import Asked, Changes, change_hold, lift_hold, place_hold
+from vault.holds.query import MOST, list_holds, show_hold
+from vault.holds.query import told as _as_json
+from vault.ids import SubjectId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault.context import Services
-    from vault.holds.query import HoldPage, HoldShown
-    from vault.ids import SubjectId, TenantId
     from vault.retention.holds import Hold
 
 HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
@@ -27,7 +28,6 @@ PERSON = "0199aabb-0000-7000-8000-000000000001"
 IDS_SHOWN = 20
 
 group = make_group(
-    "Legal holds: keep what is evidence from every deletion, and narrow what it is read for.",
     f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {PERSON}",
     "cdv holds list --due",
     f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11",
@@ -54,19 +54,14 @@ Review = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    app.add_typer(group, name="holds")
-
-
-@group.command(
-    epilog=examples(
-        f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {PERSON}",
-        "cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subjects-from ids.txt "
-        "--field 'purchase.*' --field email --since 2026-01-01 --until 2026-06-30 --also-for accounting",
-    )
+@command(
+    group,
+    f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {PERSON}",
+    "cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subjects-from ids.txt "
+    "--field 'purchase.*' --field email --since 2026-01-01 --until 2026-06-30 --also-for accounting",
 )
-def place(
+async def place(
+    session: Session,
     matter: Annotated[str, typer.Argument(metavar="MATTER", help="What it is about: a file number, nobody's name.")],
     owner: Owner,
     review: Review,
@@ -94,44 +89,34 @@ def place(
     until: Annotated[
         datetime | None, typer.Option("--until", metavar="DAY", formats=["%Y-%m-%d"], help="The last such day.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Place a hold: nothing deletes what it covers, and it is read for the hold's purposes only."""
     people = _people(subject, subjects_from)
-
-    async def work(services: Services, its: TenantId) -> Hold:
-        from vault.access.callers import operator_caller
-        from vault.holds.manage import Asked, place_hold
-
-        asked = Asked(
-            matter=matter,
-            owner=owner,
-            purpose=purpose,
-            subjects=people,
-            review_on=review.date(),
-            also_for=also_for or (),
-            names=field or ("*",),
-            since=_day(since),
-            until=_day(until),
-        )
-        return await place_hold(services, operator_caller(its), asked)
-
-    placed = in_tenant(vault, tenant, work)
-    if as_json:
+    asked = Asked(
+        matter=matter,
+        owner=owner,
+        purpose=purpose,
+        subjects=people,
+        review_on=review.date(),
+        also_for=also_for or (),
+        names=field or ("*",),
+        since=_day(since),
+        until=_day(until),
+    )
+    placed = await place_hold(session.services, session.caller, asked)
+    if session.as_json:
         emit(_as_json(placed))
     else:
         note(f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
 
 
-@group.command(
-    epilog=examples(
-        f"cdv holds change {HOLD} --review 2027-09-01",
-        f"cdv holds change {HOLD} --subject {PERSON} --also-for accounting",
-    )
+@command(
+    group,
+    f"cdv holds change {HOLD} --review 2027-09-01",
+    f"cdv holds change {HOLD} --subject {PERSON} --also-for accounting",
 )
-def change(
+async def change(
+    session: Session,
     hold: HoldId,
     owner: Annotated[str | None, typer.Option("--owner", metavar="REF", help="Who answers for it now.")] = None,
     review: Annotated[
@@ -145,71 +130,42 @@ def change(
     remove: Annotated[
         list[UUID] | None, typer.Option("--remove", metavar="ID", help="Whom it covers no longer; may be repeated.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
     people = _people(subject, subjects_from)
-
-    async def work(services: Services, its: TenantId) -> Hold:
-        from vault.access.callers import operator_caller
-        from vault.holds.manage import Changes, change_hold
-        from vault.ids import SubjectId
-
-        gone = [SubjectId(each) for each in remove or ()]
-        changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
-        return await change_hold(services, operator_caller(its), hold, changes)
-
-    changed = in_tenant(vault, tenant, work)
-    if as_json:
+    gone = [SubjectId(each) for each in remove or ()]
+    changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
+    changed = await change_hold(session.services, session.caller, hold, changes)
+    if session.as_json:
         emit(_as_json(changed))
     else:
         note(f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
 
 
-@group.command(epilog=examples(f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11"))
-def lift(
+@command(group, f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11")
+async def lift(
+    session: Session,
     hold: HoldId,
     reason: Annotated[str, typer.Option("--reason", metavar="REF", help="Why, as a reference; nobody's name.")],
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
-
-    async def work(services: Services, its: TenantId) -> Hold:
-        from vault.access.callers import operator_caller
-        from vault.holds.manage import lift_hold
-
-        return await lift_hold(services, operator_caller(its), hold, reason=reason)
-
-    lifted = in_tenant(vault, tenant, work)
-    if as_json:
+    lifted = await lift_hold(session.services, session.caller, hold, reason=reason)
+    if session.as_json:
         emit(_as_json(lifted))
     else:
         note(f"Lifted: {lifted.people:,} people are as free as before.")
 
 
-@group.command("list", epilog=examples("cdv holds list", "cdv holds list --due", "cdv holds list --all --json"))
-def list_(
+@command(group, "cdv holds list", "cdv holds list --due", "cdv holds list --all --json", name="list")
+async def list_(
+    session: Session,
     due: Annotated[bool, typer.Option("--due", help="Only those whose day of review has come.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Those that were lifted, too.")] = False,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """List holds, the next due for review first."""
-
-    async def work(services: Services, its: TenantId) -> HoldPage:
-        from vault.access.callers import operator_caller
-        from vault.holds.query import MOST, list_holds
-
-        which: Any = "due" if due else "all" if everything else "active"
-        return await list_holds(services, operator_caller(its), which=which, limit=MOST)
-
-    found = in_tenant(vault, tenant, work)
-    if as_json:
+    which: Any = "due" if due else "all" if everything else "active"
+    found = await list_holds(session.services, session.caller, which=which, limit=MOST)
+    if session.as_json:
         emit([_as_json(each) for each in found.holds])
         return
     today = datetime.now(UTC).date()
@@ -222,22 +178,15 @@ def list_(
         note("There are more; GET /v1/holds lists all.")
 
 
-@group.command(epilog=examples(f"cdv holds show {HOLD}"))
-def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, f"cdv holds show {HOLD}")
+async def show(session: Session, hold: HoldId) -> None:
     """Show a hold and whom it covers."""
-
-    async def work(services: Services, its: TenantId) -> HoldShown:
-        from vault.access.callers import operator_caller
-        from vault.holds.query import show_hold
-
-        return await show_hold(services, operator_caller(its), hold)
-
-    found = in_tenant(vault, tenant, work)
-    told = _as_json(found.hold)
-    if as_json:
-        emit({**told, "subjects": found.subjects})
+    found = await show_hold(session.services, session.caller, hold)
+    shown_as = _as_json(found.hold)
+    if session.as_json:
+        emit({**shown_as, "subjects": found.subjects})
         return
-    rows = [(name, ", ".join(text) if isinstance(text, tuple) else text) for name, text in told.items() if text]
+    rows = [(name, ", ".join(text) if isinstance(text, tuple) else text) for name, text in shown_as.items() if text]
     shown = ", ".join(str(each) for each in found.subjects[:IDS_SHOWN])
     more = len(found.subjects) - IDS_SHOWN
     rows.append(("covers", shown + (f" and {more:,} more (--json lists all)" if more > 0 else "")))
@@ -246,8 +195,6 @@ def show(hold: HoldId, vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_j
 
 def _people(given: Sequence[UUID] | None, file: Path | None) -> list[SubjectId]:
     """Read whom a hold is to cover, from the options and from a file."""
-    from vault.ids import SubjectId
-
     people = [SubjectId(each) for each in given or ()]
     if file is None:
         return people
@@ -270,9 +217,3 @@ def _row(hold: Hold, today: date) -> tuple[Any, ...]:
     if hold.since is not None or hold.until is not None:
         covers += f" of {hold.since or '…'} to {hold.until or '…'}"
     return hold.id, hold.matter, hold.owner, hold.purpose, hold.people, covers, hold.review_on, state
-
-
-def _as_json(hold: Hold) -> dict[str, Any]:
-    from vault.holds.query import told
-
-    return told(hold)

@@ -1,48 +1,61 @@
-"""``cdv import``: customers and their records from files.
-
-What an import shows while it runs: a bar on a terminal, and a file of refused lines. Neither holds a value.
-
-``cdv consent import``: what people said elsewhere, with its evidence.
-"""
+"""``cdv import``: customers and their records from files."""
 
 from __future__ import annotations
 
+import json
+import os
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
-from vault.cli.consent import app
+from vault.bootstrap import open_vault
+from vault.cli.command import TOP_LEVEL, command
 from vault.cli.errors import FAILED
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples
 from vault.cli.output import emit, note, warn
-from vault.cli.session import known_tenant, run
+from vault.cli.session import Opener
+from vault.errors import Misconfigured
+from vault.imports.completejourney import prepare
+from vault.imports.mapping import read_mapping
+from vault.imports.run import Request, Watcher, import_file
 
 if TYPE_CHECKING:
-    from vault.imports.consent_files import ConsentFile, ConsentReport
-    from vault.imports.run import Report, Request
+    from types import TracebackType
 
+    from vault.imports.consent_files import ConsentReport
+    from vault.imports.lines import LineFault
+    from vault.imports.run import Report
 
 DATASETS = ("completejourney",)
-TIMEOUT = 30.0
+IMPORT_TIMEOUT = 30.0
 """Seconds for one statement: a chunk is more work than a request."""
+MODE = 0o600
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        "import",
-        epilog=examples(
-            "cdv import customers.csv --purpose order-fulfilment --dry-run",
-            "cdv import orders.jsonl --mapping orders.toml --errors orders.errors.jsonl",
-            "cdv import --dataset completejourney --limit-purchases 50000",
-        ),
-    )(import_)
-
-
-def import_(
+@command(
+    TOP_LEVEL,
+    "cdv import customers.csv --purpose order-fulfilment --dry-run",
+    "cdv import orders.jsonl --mapping orders.toml --errors orders.errors.jsonl",
+    "cdv import --dataset completejourney --limit-purchases 50000",
+    name="import",
+    database_timeout=IMPORT_TIMEOUT,
+)
+async def import_(
+    opener: Opener,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="A .csv, .jsonl or .parquet file.", exists=True, dir_okay=False),
@@ -68,25 +81,19 @@ def import_(
     limit_purchases: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Of the data set, only so many purchase lines.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Import customers or their records from a file.
 
     A second import of the same file changes nothing, and one that was stopped goes on where it stopped. Ends with
     status 1 where lines were refused; the others are in.
     """
-    from vault.imports.mapping import read_mapping
-    from vault.imports.run import Request
-
     if (file is None) == (dataset is None):
         raise typer.BadParameter("name a FILE, or a data set by --dataset", param_hint="'FILE'")
     if dataset is not None:
         _check_dataset(dataset, dry_run=dry_run, others=(mapping, purpose, source))
-        reports = _import_dataset(vault, tenant, errors, processes, limit_purchases, as_json=as_json)
+        reports = await _import_dataset(opener, errors, processes, limit_purchases)
     else:
-        asked = Request(
+        request = Request(
             Path(file or ""),
             None if mapping is None else read_mapping(mapping),
             purpose=purpose,
@@ -94,11 +101,10 @@ def import_(
             dry_run=dry_run,
             processes=processes,
         )
-        reports = {"": run(_import(vault, tenant, asked, errors, as_json=as_json))}
-        _tell("", reports[""], as_json=as_json)
-    if as_json:
-        told = {name: _as_json(report) for name, report in reports.items()}
-        emit(told.get("", told))
+        reports = {"": await _import(opener, request, errors)}
+    if opener.as_json:
+        shown = {name: _as_json(report) for name, report in reports.items()}
+        emit(shown.get("", shown))
     if any(report.total.refused for report in reports.values()):
         raise typer.Exit(FAILED)
 
@@ -113,50 +119,36 @@ def _check_dataset(name: str, *, dry_run: bool, others: tuple[Any, ...]) -> None
         )
 
 
-def _import_dataset(
-    vault: Path, tenant: str, errors: Path | None, processes: int | None, purchases: int | None, *, as_json: bool
+async def _import_dataset(
+    opener: Opener, errors: Path | None, processes: int | None, purchases: int | None
 ) -> dict[str, Report]:
-    from vault.imports.completejourney import prepare
-    from vault.imports.run import Request
-
     reports = {}
     with tempfile.TemporaryDirectory(prefix="cdv-import-") as folder:
         for part in prepare(Path(folder), purchases=purchases):
-            asked = Request(part.path, part.mapping, processes=processes)
-            its = None if errors is None else errors.with_name(f"{errors.stem}-{part.name}{errors.suffix}")
-            reports[part.name] = run(_import(vault, tenant, asked, its, as_json=as_json, title=part.name))
-            _tell(part.name, reports[part.name], as_json=as_json)
+            request = Request(part.path, part.mapping, processes=processes)
+            refused = None if errors is None else errors.with_name(f"{errors.stem}-{part.name}{errors.suffix}")
+            reports[part.name] = await _import(opener, request, refused, title=part.name)
     return reports
 
 
-async def _import(
-    vault: Path, tenant: str, asked: Request, errors: Path | None, *, as_json: bool, title: str = ""
-) -> Report:
-    from vault.bootstrap import open_vault
-
-    # merged
-    from vault.imports.run import import_file
-
-    opener = partial(open_vault, vault, database_timeout=TIMEOUT)
-    async with opener() as opened:
-        asked = asked._replace(tenant=await known_tenant(opened.services, tenant))
-        from vault.cli.import_progress import Screen
-
-        with Screen(asked.path, title, errors, quiet=as_json) as screen:
-            return await import_file(opened.services, opener, asked, screen)
+async def _import(opener: Opener, request: Request, errors: Path | None, *, title: str = "") -> Report:
+    for_workers = partial(open_vault, opener.folder, **opener.settings)
+    async with opener.session() as session:
+        with ImportProgress(request.path, title, errors, quiet=opener.as_json) as progress:
+            request = request._replace(tenant=session.tenant)
+            report = await import_file(session.services, for_workers, request, progress)
+    total, would = report.total, "would be " if report.dry_run else ""
+    counts = f"{total.created:,} {would}created, {total.updated:,} {would}updated, {total.unchanged:,} unchanged"
+    show_outcome(report, f"{counts}, {total.refused:,} refused", title, quiet=opener.as_json)
+    return report
 
 
-def _tell(name: str, report: Report, *, as_json: bool) -> None:
-    """Say what became of the lines; on standard error, so that ``--json`` stays alone on standard output."""
-    total = report.total
-    if not as_json:
-        would = "would be " if report.dry_run else ""
+def show_outcome(report: Report | ConsentReport, counts: str, title: str = "", *, quiet: bool = False) -> None:
+    """Print what became of the lines of a file, on standard error: ``--json`` stays alone on standard output."""
+    if not quiet:
         rate = report.lines / report.seconds if report.seconds else 0.0
-        note(
-            f"{name + ': ' if name else ''}{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): "
-            f"{total.created:,} {would}created, {total.updated:,} {would}updated, {total.unchanged:,} unchanged, "
-            f"{total.refused:,} refused"
-        )
+        prefix = f"{title}: " if title else ""
+        note(f"{prefix}{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): {counts}")
     if report.codes:
         warn("refused: " + ", ".join(f"{code} {count:,}" for code, count in sorted(report.codes.items())))
 
@@ -178,92 +170,84 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def register_consent_import(_root: typer.Typer) -> None:
-    """Add nothing to the root: the command belongs to the group ``consent``."""
+class Rate(ProgressColumn):
+    """Lines a second."""
+
+    def render(self, task: Task) -> Text:
+        """Draw."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
-@app.command(
-    "import",
-    epilog=examples(
-        "cdv consent import consents.csv --source old-crm --system shop --dry-run",
-        "cdv consent import export.jsonl --mapping consents.toml --errors refused.jsonl",
-    ),
-)
-def import_consents(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A .csv, .jsonl or .parquet file.", exists=True, dir_okay=False)
-    ],
-    source: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Where they come from; goes before the mapping's. One of both is needed."),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which system's numbers the column external_id has.")
-    ] = None,
-    mapping: Annotated[
-        Path | None,
-        typer.Option(metavar="M.toml", help="What the columns mean; without it they have the names in the docs."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
-    errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write which lines were refused, without values.")
-    ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
-    """Import consents, refusals, withdrawals and objections from a file.
+class ImportProgress(Watcher):
+    """Draws the bar where a terminal looks on, and writes refused lines to a file as they come.
 
-    A yes from a file never outweighs a no that is there. The same file again writes nothing. Ends with status 1 where
-    lines were refused; the others are in.
+    Args:
+        path: the file that is imported; only its size is looked at.
+        title: which part of a larger import it is.
+        errors: where to write; nothing is written, and no file made, where every line is right.
+        quiet: draw nothing.
     """
-    from vault.imports.consent_files import ConsentFile, ConsentMapping, read_consent_mapping
 
-    meaning = ConsentMapping() if mapping is None else read_consent_mapping(mapping)
-    asked = ConsentFile(file, meaning, source=source, system=system, dry_run=dry_run)
-    report = run(_import_consent_import(vault, tenant, asked, errors, quiet=as_json))
-    if as_json:
-        emit(_as_json_consent_import(report))
-    else:
-        _tell_consent_import(report)
-    if report.refused:
-        raise typer.Exit(FAILED)
+    def __init__(self, path: Path, title: str, errors: Path | None, *, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._title = f"{title}: " if title else ""
+        self._bytes = path.stat().st_size if path.suffix.lower() != ".parquet" else None
+        self._errors = errors
+        self._file: TextIO | None = None
+        self._bar = self._progress.add_task(f"{self._title}looking through", total=self._bytes)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._file is not None:
+            self._file.close()
+
+    def surveying(self, done: int) -> None:
+        """Show how far the first pass is."""
+        self._progress.update(self._bar, completed=done)
+
+    def began(self, lines: int, *, resumed: bool) -> None:
+        """Begin the bar of the import itself."""
+        self._progress.remove_task(self._bar)
+        doing = "going on" if resumed else "importing"
+        self._bar = self._progress.add_task(f"{self._title}{doing}", total=lines)
+
+    def advanced(self, lines: int) -> None:
+        """Move the bar."""
+        self._progress.advance(self._bar, lines)
+
+    def refused(self, fault: LineFault) -> None:
+        """Write down what is wrong with a line: its number, a code, a field, a sentence."""
+        if self._errors is None:
+            return
+        if self._file is None:
+            self._file = _create(self._errors)
+        self._file.write(json.dumps(fault._asdict()) + "\n")
 
 
-async def _import_consent_import(
-    vault: Path, tenant: str, asked: ConsentFile, errors: Path | None, *, quiet: bool
-) -> ConsentReport:
-    from vault.bootstrap import open_vault
-
-    # merged
-    from vault.imports.consent_files import import_consents_file
-
-    async with open_vault(vault, database_timeout=TIMEOUT) as opened:
-        asked = asked._replace(tenant=await known_tenant(opened.services, tenant))
-        from vault.cli.import_progress import Screen
-
-        with Screen(asked.path, "consents", errors, quiet=quiet) as screen:
-            return await import_consents_file(opened.services, asked, screen)
-
-
-def _tell_consent_import(report: ConsentReport) -> None:
-    would = "would be " if report.dry_run else ""
-    rate = report.lines / report.seconds if report.seconds else 0.0
-    note(
-        f"{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): {report.written:,} {would}written, "
-        f"{report.there:,} there already, {report.refused:,} refused"
-    )
-    if report.codes:
-        warn("refused: " + ", ".join(f"{code} {count:,}" for code, count in sorted(report.codes.items())))
-
-
-def _as_json_consent_import(report: ConsentReport) -> dict[str, Any]:
-    return {
-        "dry_run": report.dry_run,
-        "lines": report.lines,
-        "written": report.written,
-        "there": report.there,
-        "refused": report.refused,
-        "codes": dict(report.codes),
-        "seconds": round(report.seconds, 3),
-    }
+def _create(path: Path) -> TextIO:
+    """Make a file that only its owner reads: which of whose values are wrong is nobody else's business."""
+    try:
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+    except OSError as error:
+        raise Misconfigured(
+            f"the file for refused lines cannot be written: {error.strerror}", hint="name another by --errors"
+        ) from None
+    return os.fdopen(opened, "w", encoding="utf-8")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.catalogue.notices import compare
+from vault.catalogue.toml_document import did_you_mean
+from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import in_tenant
+from vault.cli.session import Session
+from vault.consent.expiry import ask_again
+from vault.errors import NotFound
+from vault.governance.policies import versions_of
+from vault.policy.policy_set import PolicySet
 
 if TYPE_CHECKING:
     from datetime import date
@@ -17,25 +23,18 @@ if TYPE_CHECKING:
     from vault.catalogue.notices import Changes, Notice, Piece
     from vault.consent.expiry import AskAgain
     from vault.context import Services
-    from vault.governance.policies import NoticeList, NoticeVersion
+    from vault.governance.policies import NoticeVersion
     from vault.ids import TenantId
-    from vault.policy.policy_set import PolicySet
 
 Language = Annotated[
     str | None, typer.Option("--language", metavar="LANG", help="Such as de.", show_default="the notice's main one")
 ]
 
 group = make_group(
-    "Notices: the texts that people agree to, what changed in them, and who must be asked again.",
     "cdv notices list --vault my-vault",
     "cdv notices show marketing@3 --language de",
     "cdv notices diff marketing@3 marketing@4 --policies policies",
 )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    app.add_typer(group, name="notices")
 
 
 class _Text(NamedTuple):
@@ -53,17 +52,11 @@ class _Compared(NamedTuple):
     again: list[AskAgain]
 
 
-@group.command("list", epilog=examples("cdv notices list --vault my-vault"))
-def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv notices list --vault my-vault", name="list")
+async def list_(session: Session) -> None:
     """List the notices of the policies in force, and for which purposes a consent to them is good."""
-
-    async def work(services: Services, its: TenantId) -> NoticeList:
-        from vault.governance.policies import versions_of
-
-        return versions_of(services, services.policies.active(its))
-
-    versions = in_tenant(vault, tenant, work).versions
-    if as_json:
+    versions = versions_of(session.services, session.services.policies.active(session.tenant)).versions
+    if session.as_json:
         emit([_listed(each) for each in versions])
         return
     rows = [
@@ -79,32 +72,27 @@ def list_(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = F
     show_table(("notice", "in force", "material", "languages", "good for"), rows, empty="there are no notices")
 
 
-@group.command(epilog=examples("cdv notices show marketing@3", "cdv notices show marketing@3 --language de"))
-def show(
+@command(group, "cdv notices show marketing@3", "cdv notices show marketing@3 --language de")
+async def show(
+    session: Session,
     notice: Annotated[str, typer.Argument(metavar="NOTICE", help="A version such as marketing@3, or a hash.")],
     language: Language = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Show a notice, word for word; also one that has left the policies since."""
-
-    async def work(services: Services, its: TenantId) -> _Text:
-        return await _find(services, its, services.policies.active(its).policy_set, notice, language)
-
-    found = in_tenant(vault, tenant, work)
-    if as_json:
+    found = await _find(
+        session.services, session.tenant, session.services.policies.active(session.tenant).policy_set, notice, language
+    )
+    if session.as_json:
         emit({**_named(found.notice), "text": found.file})
     else:
         typer.echo(found.file, nl=not found.file.endswith("\n"))
 
 
-@group.command(
-    epilog=examples(
-        "cdv notices diff marketing@2 marketing@3", "cdv notices diff marketing@3 marketing@4 --policies policies"
-    )
+@command(
+    group, "cdv notices diff marketing@2 marketing@3", "cdv notices diff marketing@3 marketing@4 --policies policies"
 )
-def diff(
+async def diff(
+    session: Session,
     old: Annotated[str, typer.Argument(metavar="OLD", help="A version such as marketing@2.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another version, such as marketing@3.")],
     policies: Annotated[
@@ -112,17 +100,10 @@ def diff(
         typer.Option("--policies", metavar="DIR", help="A policy folder that NEW is in and that is not in force yet."),
     ] = None,
     language: Language = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Show by the word what changed between two versions, and how many people must be asked again."""
-
-    async def work(services: Services, its: TenantId) -> _Compared:
-        return await _compare(services, its, old, new, policies, language)
-
-    compared = in_tenant(vault, tenant, work)
-    if as_json:
+    compared = await _compare(session.services, session.tenant, old, new, policies, language)
+    if session.as_json:
         emit(_as_data(compared))
     else:
         _show(compared)
@@ -131,10 +112,6 @@ def diff(
 async def _compare(
     services: Services, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
 ) -> _Compared:
-    from vault.catalogue.notices import compare
-    from vault.consent.expiry import ask_again
-    from vault.policy.policy_set import PolicySet
-
     active = services.policies.active(tenant).policy_set
     ahead = active if folder is None else PolicySet.from_folder(folder)
     older = (await _find(services, tenant, active, old, language)).notice
@@ -151,9 +128,6 @@ async def _find(services: Services, tenant: TenantId, policies: PolicySet, named
     Raises:
         NotFound: there is no such version, or not in that language.
     """
-    from vault.catalogue.toml_document import did_you_mean
-    from vault.errors import NotFound
-
     notices = policies.notices
     there = notices.by_digest(named) or _in(notices.languages(named), language)
     if there is not None:

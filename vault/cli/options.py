@@ -1,7 +1,4 @@
-"""Options that many commands share, and the groups that hold commands.
-
-Reads the moments that people type.
-"""
+"""Options that many commands share, and the moments and periods that people type."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
@@ -30,63 +28,56 @@ VaultFolder = Annotated[
 Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant that is meant.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
-
-
-def examples(*lines: str) -> str:
-    """Make the end of a command's help: every command shows how it is used."""
-    return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *lines])
-
-
-def make_group(help_text: str, *lines: str) -> typer.Typer:
-    """Make a group of commands that shows its help where none of them is named."""
-    group = typer.Typer(help=help_text, epilog=examples(*lines), invoke_without_command=True)
-
-    @group.callback()
-    def start(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            typer.echo(context.get_help())
-
-    return group
+App = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
 
 
 _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
 
-def parse_expiry(typed: str | None, now: datetime, *, option: str = "--expires") -> datetime | None:
-    """Read when a key ends: ``90d`` from now, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
+def future_moment(typed: str) -> datetime:
+    """Read when something ends: as :func:`parse_expiry`, from now."""
+    return parse_expiry(typed, Clock().now())
+
+
+def past_moment(typed: str) -> datetime:
+    """Read when something began: as :func:`parse_since`, until now."""
+    return parse_since(typed, Clock().now())
+
+
+def parse_expiry(typed: str, now: datetime) -> datetime:
+    """Read when something ends: ``90d`` from now, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
 
     Raises:
         BadParameter: it is none of these, or has no time zone.
     """
-    return None if typed is None else _parse(typed, now, forward=True, option=option)
+    return _parse(typed, now, forward=True)
 
 
-def parse_since(typed: str | None, now: datetime, *, option: str = "--since") -> datetime | None:
+def parse_since(typed: str, now: datetime) -> datetime:
     """Read when a period begins that ends now: ``90d`` ago, the start of a day in UTC, or a moment of RFC 3339.
 
     Raises:
         BadParameter: it is none of these, or has no time zone, or lies too far back for a calendar.
     """
-    return None if typed is None else _parse(typed, now, forward=False, option=option)
+    return _parse(typed, now, forward=False)
 
 
-def parse_period(typed: str, *, option: str) -> Period:
+def parse_period(typed: str) -> Period:
     """Read a span by the calendar: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
 
     Raises:
         BadParameter: it is none, or no time at all.
     """
-    from vault.catalogue.retention import PERIOD
-    from vault.catalogue.retention import Period as Span
+    from vault.catalogue.retention import PERIOD, Period
 
     match = PERIOD.fullmatch(typed)
     years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if years + months + days == 0:
-        raise typer.BadParameter("write P3Y, P6M, P30D or P1Y6M", param_hint=f"'{option}'")
-    return Span(years * 12 + months, days)
+        raise typer.BadParameter("write P3Y, P6M, P30D or P1Y6M")
+    return Period(years * 12 + months, days)
 
 
-def _parse(typed: str, now: datetime, *, forward: bool, option: str) -> datetime:
+def _parse(typed: str, now: datetime, *, forward: bool) -> datetime:
     days = _DAYS.fullmatch(typed)
     try:
         if days:
@@ -100,6 +91,5 @@ def _parse(typed: str, now: datetime, *, forward: bool, option: str) -> datetime
         pass
     way = "from now" if forward else "back"
     raise typer.BadParameter(
-        f"write days {way} (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)",
-        param_hint=f"'{option}'",
+        f"write days {way} (90d), a day (2027-01-31) or a moment with its zone (2027-01-31T12:00:00Z)"
     )

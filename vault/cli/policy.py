@@ -11,36 +11,31 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, examples, make_group
+from vault.bootstrap import apply_folders, policy_folder, read_settings
+from vault.catalogue.toml_document import did_you_mean
+from vault.cli.command import command, make_group
+from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
 from vault.cli.output import emit, note, show_table, warn
-from vault.cli.session import in_tenant, in_vault, known_tenant
-from vault.errors import Misconfigured, PolicyInvalid
+from vault.cli.session import Opener, Session, known_tenant, run
+from vault.consent.legal_ground import ground_refusal
+from vault.errors import InvalidInput, Misconfigured, PolicyInvalid
+from vault.governance.tenants import apply_policies
+from vault.policy.decision import Decisions
+from vault.policy.policy_set import PolicySet
+from vault.records.explain import Explained
+from vault.records.explain import explain as explain_fields
 
 if TYPE_CHECKING:
-    from vault.bootstrap import Vault
-    from vault.context import Services
-    from vault.ids import TenantId
-    from vault.policy.decision import Decisions
-    from vault.policy.policy_set import Finding, PolicySet
-    from vault.policy.store import Change
-    from vault.records.explain import Explained
-
+    from vault.policy.policy_set import Finding
 
 group = make_group(
-    "Policies: check a folder, put it into force, explain what it says.",
     "cdv policy check policies",
     "cdv policy apply --vault my-vault",
     "cdv policy explain --role support --purpose customer-support email email.masked",
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group."""
-    group.command(epilog=examples(*EXAMPLES))(explain)
-    app.add_typer(group, name="policy")
-
-
-@group.command(epilog=examples("cdv policy check policies"))
+@command(group, "cdv policy check policies")
 def check(
     folder: Annotated[
         Path | None,
@@ -51,8 +46,6 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what is wrong in a policy folder, with file, line and remedy; exit status 1 if anything is."""
-    from vault.policy.policy_set import PolicySet
-
     where = _folder_at_hand(vault, tenant) if folder is None else _within(folder)
     try:
         found = PolicySet.from_folder(where)
@@ -66,7 +59,7 @@ def check(
         note(f"version {found.version}")
 
 
-@group.command(epilog=examples("cdv policy apply --vault my-vault", "cdv policy apply --tenant brand-two"))
+@command(group, "cdv policy apply --vault my-vault", "cdv policy apply --tenant brand-two")
 def apply(
     vault: VaultFolder = HERE,
     tenant: Tenant = DEFAULT,
@@ -74,7 +67,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Put the policies in the vault's folder into force, on every node within seconds and without a restart."""
-    applied = in_vault(vault, lambda opened: _apply(opened, None if everyone else tenant))
+    applied = run(_apply(Opener(vault), None if everyone else tenant))
     if as_json:
         emit([{"tenant": name, "version": version, "changed": changed} for name, version, changed in applied])
         return
@@ -82,15 +75,11 @@ def apply(
         note(f"{name}: {'in force now' if changed else 'in force already'}: {version}")
 
 
-@group.command(epilog=examples("cdv policy history --vault my-vault"))
-def history(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json = False) -> None:
+@command(group, "cdv policy history --vault my-vault")
+async def history(session: Session) -> None:
     """List the policy versions that were put into force, the latest first."""
-
-    async def work(services: Services, its: TenantId) -> list[Change]:
-        return await services.policies.history(its)
-
-    found = in_tenant(vault, tenant, work)
-    if as_json:
+    found = await session.services.policies.history(session.tenant)
+    if session.as_json:
         emit([{"version": each.version, "applied_at": each.applied_at, "by": each.applied_by} for each in found])
         return
     rows = [
@@ -102,8 +91,6 @@ def history(vault: VaultFolder = HERE, tenant: Tenant = DEFAULT, as_json: Json =
 
 def _folder_at_hand(vault: Path, tenant: str) -> Path:
     """Find the policies that are likely meant: those of the vault, or else those of a checkout."""
-    from vault.bootstrap import policy_folder, read_settings
-
     try:
         return policy_folder(read_settings(vault), tenant)
     except Misconfigured:
@@ -135,24 +122,15 @@ def _counts(found: PolicySet) -> str:
     return f"{fields} fields, {len(found.purposes)} purposes, {len(found.rules.rules)} rules."
 
 
-async def _apply(vault: Vault, tenant: str | None) -> list[tuple[str, str, bool]]:
-    from vault.bootstrap import apply_folders, policy_folder
-    from vault.governance.tenants import apply_policies
-    from vault.policy.policy_set import PolicySet
-
-    policies = vault.services.policies
-    if tenant is None:
-        changes = await apply_folders(vault)
-        return [(name, policies.active(name).version, changed) for name, changed in sorted(changes.items())]
-    its = await known_tenant(vault.services, tenant)
-    policy_set = PolicySet.from_folder(policy_folder(vault.settings, its))
-    return [(its, policy_set.version, await apply_policies(vault.services, its, policy_set))]
-
-
-EXAMPLES = (
-    "cdv policy explain --role support --purpose customer-support email email.masked",
-    "cdv policy explain --policies policies --role marketing --purpose direct-marketing email",
-)
+async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, bool]]:
+    async with opener.vault() as session:
+        services = session.services
+        if tenant is None:
+            changes = await apply_folders(session.vault)
+            return [(name, services.policies.active(name).version, changes[name]) for name in sorted(changes)]
+        known = await known_tenant(services, tenant)
+        policy_set = PolicySet.from_folder(policy_folder(session.vault.settings, known))
+        return [(known, policy_set.version, await apply_policies(services, known, policy_set))]
 
 
 class Action(StrEnum):
@@ -175,7 +153,13 @@ class _Answer(NamedTuple):
     version: str
 
 
-def explain(
+@command(
+    group,
+    "cdv policy explain --role support --purpose customer-support email email.masked",
+    "cdv policy explain --policies policies --role marketing --purpose direct-marketing email",
+)
+async def explain(
+    opener: Opener,
     field: Annotated[list[str], typer.Argument(metavar="FIELD...", help="Fields and views, such as email.masked.")],
     role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="Role of the caller; may be repeated.")],
     purpose: Annotated[str, typer.Option("--purpose", metavar="PURPOSE", help="What for.")],
@@ -184,54 +168,43 @@ def explain(
         Path | None,
         typer.Option("--policies", metavar="DIR", help="A policy folder to ask instead of what is in force."),
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Say why fields may be read for a purpose or not: the step and the rule that decide, and the remedy."""
     question = _Question(tuple(sorted(set(role))), purpose, tuple(dict.fromkeys(field)), action.value)
     if policies is None:
-        answer = in_tenant(vault, tenant, lambda services, its: _ask_vault(services, its, question))
+        async with opener.session() as session:
+            answer = await _ask_vault(session, question)
     else:
-        answer = _ask_folder(policies, tenant, question)
-    if as_json:
+        answer = _ask_folder(policies, opener.tenant, question)
+    if opener.as_json:
         explained = {asked: each._asdict() for asked, each in answer.fields.items()}
         emit({"fields": explained, "policy_version": answer.version})
     else:
         _show(answer)
 
 
-async def _ask_vault(services: Services, tenant: TenantId, question: _Question) -> _Answer:
+async def _ask_vault(session: Session, question: _Question) -> _Answer:
     """Ask what is in force, by the operation that the API asks: that is on the audit log."""
-    from vault.access.callers import operator_caller
-    from vault.records.explain import explain as explain_now
-
-    _check_names(services.policies.active(tenant).policy_set, question)
-    told = await explain_now(
-        services,
-        operator_caller(tenant),
+    _check_names(session.services.policies.active(session.tenant).policy_set, question)
+    explanation = await explain_fields(
+        session.services,
+        session.caller,
         fields=question.fields,
         purpose=question.purpose,
         action=question.action,
         roles=question.roles,
     )
-    return _Answer(told.fields, told.policy_version)
+    return _Answer(explanation.fields, explanation.policy_version)
 
 
 def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
     """Ask a folder that is in force nowhere: a draft, or a checkout in a pull request."""
-    from vault.policy.decision import Decisions
-    from vault.policy.policy_set import PolicySet
-
     policy_set = PolicySet.from_folder(folder)
     _check_names(policy_set, question)
     return _Answer(_decided(Decisions(policy_set, tenant), question), policy_set.version)
 
 
 def _decided(decisions: Decisions, question: _Question) -> dict[str, Explained]:
-    from vault.consent.legal_ground import ground_refusal
-    from vault.records.explain import Explained
-
     decision = decisions.decide_now(question.roles, question.purpose, question.fields, question.action)
     explained = {
         asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
@@ -246,9 +219,6 @@ def _decided(decisions: Decisions, question: _Question) -> dict[str, Explained]:
 
 def _check_names(policy_set: PolicySet, question: _Question) -> None:
     """Say which name is wrong and which is near it; who types here may see what there is."""
-    from vault.catalogue.toml_document import did_you_mean
-    from vault.errors import InvalidInput
-
     purposes, catalogue, roles = policy_set.purposes, policy_set.catalogue, policy_set.rules.roles
     if question.purpose not in purposes:
         named = f"the purposes are {', '.join(sorted(purposes))}"

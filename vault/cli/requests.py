@@ -1,42 +1,49 @@
-"""``cdv requests``: requests of people about their own data. Their words are read from files, and shown nowhere.
-
-Commands of ``cdv requests`` that decide; what is approved is carried out here and now.
-"""
+"""``cdv requests``: requests of data subjects. What they say is read from files, and never shown."""
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from enum import StrEnum
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+import msgspec
 import typer
 
-from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder, Yes, examples, make_group, parse_since
+from vault.catalogue.model import Scope
+from vault.cli.command import command, make_group
+from vault.cli.options import Yes, past_moment
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import in_tenant, in_vault
-from vault.clock import Clock
+from vault.cli.session import Opener, Session, VaultSession
+from vault.identity.verify import note_evidence
+from vault.ids import SubjectId
+from vault.requests import decide
+from vault.requests.decide import (
+    approve_request,
+    cancel_request,
+    complete_request,
+    extend_request,
+    reject_request,
+    reopen_request,
+)
+from vault.requests.execution import expire_requests
+from vault.requests.model import OPEN
+from vault.requests.query import list_of_requests, show_request
+from vault.requests.store import find_request
+from vault.requests.submit import Asked, submit_request
+from vault.workflows import REQUEST_WORKFLOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from vault.bootstrap import Vault
-    from vault.context import Caller, Services
-    from vault.ids import TenantId
-    from vault.requests.model import Request as Made
+    from vault.requests.model import Request as Decided
     from vault.requests.query import Listed, Shown
-    from vault.requests.submit import Submitted
-
-    Decide = Callable[[Services, Caller], Awaitable[Made]]
-
 
 REQUEST = "0199aabb-0000-7000-8000-000000000001"
 SUBJECT = "0199ccdd-0000-7000-8000-000000000001"
 PAGE = 200
 
-app = make_group(
-    "Requests of people about their own data: take in, list by urgency, decide, carry out.",
+group = make_group(
     "cdv requests list",
     f"cdv requests submit access --subject {SUBJECT}",
     f"cdv requests verify {REQUEST} --evidence 'identity card seen at the counter'",
@@ -70,21 +77,15 @@ class Due(StrEnum):
     soon = "soon"
 
 
-def register(root: typer.Typer) -> None:
-    """Add the group."""
-    register_requests_decide(app)
-    root.add_typer(app, name="requests")
-
-
-@app.command(
-    epilog=examples(
-        f"cdv requests submit access --subject {SUBJECT} --channel letter --received 3d",
-        "cdv requests submit erasure --email",
-        f"cdv requests submit objection --subject {SUBJECT} --purpose direct-marketing",
-        f"cdv requests submit rectification --subject {SUBJECT} --details changes.json",
-    )
+@command(
+    group,
+    f"cdv requests submit access --subject {SUBJECT} --channel letter --received 3d",
+    "cdv requests submit erasure --email",
+    f"cdv requests submit objection --subject {SUBJECT} --purpose direct-marketing",
+    f"cdv requests submit rectification --subject {SUBJECT} --details changes.json",
 )
-def submit(
+async def submit(
+    opener: Opener,
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What is asked for.")],
     subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="The person's id.")] = None,
     email: Annotated[
@@ -102,7 +103,8 @@ def submit(
     ] = None,
     channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Where it came in.")] = None,
     received: Annotated[
-        str | None, typer.Option("--received", metavar="WHEN", help="When: 3d ago, a day.", show_default="now")
+        datetime | None,
+        typer.Option("--received", metavar="WHEN", parser=past_moment, help="When: 3d ago, a day.", show_default="now"),
     ] = None,
     purpose: Annotated[
         list[str] | None, typer.Option("--purpose", metavar="NAME", help="About this purpose; may be repeated.")
@@ -119,50 +121,44 @@ def submit(
     follows: Annotated[
         UUID | None, typer.Option("--follows", metavar="ID", help="An earlier request that this takes up again.")
     ] = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Take a request in. It changes nothing before it is verified."""
-    received_at = parse_since(received, Clock().now(), option="--received")
-    identity = _identity(external_id or [], email=email)
-    said = _read_details(details)
-
-    async def work(services: Services, its: TenantId) -> Submitted:
-        from vault.access.callers import operator_caller
-        from vault.catalogue.model import Scope
-        from vault.ids import SubjectId
-        from vault.requests.submit import Submission, submit_request
-
-        submission = Submission(
-            kind.value,
-            regime.value,
-            jurisdiction,
-            language,
-            channel,
-            Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ())),
-            said,
-            received_at,
-            follows,
+    identity = _ask_identity(external_id or [], email=email)
+    submission = Asked(
+        kind.value,
+        regime.value,
+        jurisdiction,
+        language,
+        channel,
+        Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ())),
+        _read_details(details),
+        received,
+        follows,
+    )
+    async with opener.session() as session:
+        submitted = await submit_request(
+            session.services,
+            session.caller,
+            submission,
+            subject=None if subject is None else SubjectId(subject),
+            identity=identity,
         )
-        whom = None if subject is None else SubjectId(subject)
-        return await submit_request(services, operator_caller(its), submission, subject=whom, identity=identity)
-
-    made = in_tenant(vault, tenant, work)
-    if as_json:
+    due = submitted.due
+    if opener.as_json:
         emit(
-            {"id": made.id, "state": made.state, "due": str(made.due.on), "due_rule": made.due.rule}
-            | {"internal_due": str(made.internal_due.on), "duplicate_of": made.duplicate_of}
+            {"id": submitted.id, "state": submitted.state, "due": str(due.on), "due_rule": due.rule}
+            | {"internal_due": str(submitted.internal_due.on), "duplicate_of": submitted.duplicate_of}
         )
         return
-    note(f"Due on {made.due.on} ({made.due.rule}); better by {made.internal_due.on}.")
-    if made.duplicate_of is not None:
-        note(f"The person has asked for the same already: {made.duplicate_of}.")
-    typer.echo(made.id)
+    note(f"Due on {due.on} ({due.rule}); better by {submitted.internal_due.on}.")
+    if submitted.duplicate_of is not None:
+        note(f"The person has asked for the same already: {submitted.duplicate_of}.")
+    typer.echo(submitted.id)
 
 
-@app.command("list", epilog=examples("cdv requests list", "cdv requests list --due overdue --json"))
-def list_(
+@command(group, "cdv requests list", "cdv requests list --due overdue --json", name="list")
+async def list_(
+    session: Session,
     state: Annotated[
         list[str] | None, typer.Option("--state", metavar="NAME", help="Only this state; may be repeated.")
     ] = None,
@@ -170,69 +166,45 @@ def list_(
     subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="Only this person's.")] = None,
     due: Annotated[Due | None, typer.Option("--due", help="Only what is overdue, or due within a week.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """List open requests, the most urgent first, with the days that are left."""
-
-    async def work(services: Services, its: TenantId) -> list[Listed]:
-        from vault.access.callers import operator_caller
-        from vault.ids import SubjectId
-        from vault.requests.model import OPEN
-        from vault.requests.query import list_of_requests
-
-        found: list[Listed] = []
-        after = None
-        while True:
-            page = await list_of_requests(
-                services,
-                operator_caller(its),
-                subject=None if subject is None else SubjectId(subject),
-                states=state or (() if every else OPEN),
-                kinds=[each.value for each in kind or ()],
-                urgency=None if due is None else due.value,
-                after=after,
-                limit=PAGE,
-            )
-            found += page.requests
-            after = page.next
-            if after is None:
-                return found
-
-    found = in_tenant(vault, tenant, work)
-    if as_json:
-        emit([_told(each.request, each.days_left) for each in found])
+    items: list[Listed] = []
+    after = None
+    while True:
+        page = await list_of_requests(
+            session.services,
+            session.caller,
+            subject=None if subject is None else SubjectId(subject),
+            states=state or (() if every else OPEN),
+            kinds=[one.value for one in kind or ()],
+            urgency=None if due is None else due.value,
+            after=after,
+            limit=PAGE,
+        )
+        items += page.requests
+        after = page.next
+        if after is None:
+            break
+    if session.as_json:
+        emit([_as_json(item.request, item.days_left) for item in items])
         return
     rows = [
-        (each.request.id, each.request.kind, each.request.state, each.request.due.on, _left(each), _marks(each))
-        for each in found
+        (item.request.id, item.request.kind, item.request.state, item.request.due.on, _left(item), _marks(item))
+        for item in items
     ]
     show_table(("request", "kind", "state", "due", "left", ""), rows, empty="no such requests")
 
 
-@app.command(epilog=examples(f"cdv requests show {REQUEST}"))
-def show(
-    request: Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")],
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
+@command(group, f"cdv requests show {REQUEST}")
+async def show(
+    session: Session, request: Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 ) -> None:
     """Show a request with its history; what was written about it stays sealed."""
-
-    async def work(services: Services, its: TenantId) -> Shown:
-        from vault.access.callers import operator_caller
-        from vault.requests.query import show_request
-
-        return await show_request(services, operator_caller(its), request)
-
-    found = in_tenant(vault, tenant, work)
+    found = await show_request(session.services, session.caller, request)
     made, history = found.request, [each.event for each in found.history or ()]
-    if as_json:
-        import msgspec
-
+    if session.as_json:
         told = [{**msgspec.structs.asdict(each), "note": None if each.note is None else "sealed"} for each in history]
-        emit({**_told(made, found.days_left), "history": told})
+        emit({**_as_json(made, found.days_left), "history": told})
         return
     about = [
         ("kind", made.kind),
@@ -251,7 +223,7 @@ def show(
     show_table(("at", "move", "why", "then", "by"), events, empty="nothing has happened")
 
 
-def _identity(external_ids: list[str], *, email: bool) -> dict[str, Any] | None:
+def _ask_identity(external_ids: list[str], *, email: bool) -> dict[str, Any] | None:
     if email:
         return {"email": typer.prompt("E-mail address", err=True)}
     if not external_ids:
@@ -272,7 +244,7 @@ def _read_details(path: Path | None) -> dict[str, Any] | None:
     return said
 
 
-def _told(request: Any, days_left: int | None) -> dict[str, Any]:
+def _as_json(request: Any, days_left: int | None) -> dict[str, Any]:
     """Tell a request as the API does, in what scripts need."""
     return {
         "id": request.id,
@@ -332,217 +304,116 @@ Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, i
 Later = Annotated[bool, typer.Option("--later", help="Leave the job to the server, or to `cdv jobs run`.")]
 
 
-def register_requests_decide(app: typer.Typer) -> None:
-    """Add the commands to the group."""
-    app.command(epilog=examples(f"cdv requests verify {REQUEST} --evidence 'identity card seen'"))(verify)
-    app.command(epilog=examples(f"cdv requests approve {REQUEST}"))(approve)
-    app.command(epilog=examples(f"cdv requests reject {REQUEST} --ground legal-obligation --note 'see § 147 AO'"))(
-        reject
-    )
-    app.command(epilog=examples(f"cdv requests extend {REQUEST} --reason complexity"))(extend)
-    app.command("ask-identity", epilog=examples(f"cdv requests ask-identity {REQUEST}"))(ask_identity)
-    app.command(epilog=examples(f"cdv requests complete {REQUEST} --outcome changed"))(complete)
-    app.command(epilog=examples(f"cdv requests cancel {REQUEST}"))(cancel)
-    app.command(epilog=examples(f"cdv requests reopen {REQUEST}"))(reopen)
-    app.command(epilog=examples("cdv requests expire"))(expire)
-
-
-def verify(
+@command(group, f"cdv requests verify {REQUEST} --evidence 'identity card seen'")
+async def verify(
+    session: Session,
     request: Request,
     evidence: Annotated[str, typer.Option("--evidence", metavar="TEXT", help="What was seen, in one line; sealed.")],
     later: Later = False,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Note that you have made sure that it is the person; what the rules approve by themselves is carried out."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.identity.verify import note_evidence
-
-        return await note_evidence(services, caller, request, evidence)
-
-    _decide(vault, tenant, decided, later=later, as_json=as_json)
+    decided = await note_evidence(session.services, session.caller, request, evidence)
+    await _carry_out(session, decided, later=later)
 
 
-def approve(
+@command(group, f"cdv requests approve {REQUEST}", confirm="Carry the request out? An erasure cannot be taken back.")
+async def approve(
+    session: Session,
     request: Request,
     note: Note = None,
     later: Later = False,
-    yes: Yes = False,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
+    yes: Yes = False,  # noqa: ARG001
 ) -> None:
     """Approve a verified request and carry it out; where four eyes are needed, this is one pair of them."""
-    if not yes:
-        typer.confirm("Carry the request out? An erasure cannot be taken back.", abort=True, err=True)
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import approve_request
-
-        return await approve_request(services, caller, request, note=note)
-
-    _decide(vault, tenant, decided, later=later, as_json=as_json)
+    decided = await approve_request(session.services, session.caller, request, note=note)
+    await _carry_out(session, decided, later=later)
 
 
-def reject(
+@command(group, f"cdv requests reject {REQUEST} --ground legal-obligation --note 'see § 147 AO'")
+async def reject(
+    session: Session,
     request: Request,
     ground: Annotated[str, typer.Option("--ground", metavar="CODE", help="One that the law gives; see the docs.")],
     note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Refuse a request; the person is told the ground and the remedies."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import reject_request
-
-        return await reject_request(services, caller, request, ground=ground, note=note)
-
-    _decide(vault, tenant, decided, letter="tell-rejected", as_json=as_json)
+    decided = await reject_request(session.services, session.caller, request, ground=ground, note=note)
+    await _carry_out(session, decided, letter="tell-rejected")
 
 
-def extend(
+@command(group, f"cdv requests extend {REQUEST} --reason complexity")
+async def extend(
+    session: Session,
     request: Request,
     reason: Annotated[Reason, typer.Option("--reason", help="Why it takes longer.")],
     note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Extend the deadline, once and before it has passed; the person is told."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import extend_request
-
-        return await extend_request(services, caller, request, reason=reason.value, note=note)
-
-    _decide(vault, tenant, decided, letter="tell-extended", as_json=as_json)
+    decided = await extend_request(session.services, session.caller, request, reason=reason.value, note=note)
+    await _carry_out(session, decided, letter="tell-extended")
 
 
-def ask_identity(
-    request: Request,
-    note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
+@command(group, f"cdv requests ask-identity {REQUEST}", name="ask-identity")
+async def ask_identity(session: Session, request: Request, note: Note = None) -> None:
     """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import ask_identity as ask
-
-        return await ask(services, caller, request, note=note)
-
-    _decide(vault, tenant, decided, letter="tell-identity", as_json=as_json)
+    decided = await decide.ask_identity(session.services, session.caller, request, note=note)
+    await _carry_out(session, decided, letter="tell-identity")
 
 
-def complete(
+@command(group, f"cdv requests complete {REQUEST} --outcome changed")
+async def complete(
+    session: Session,
     request: Request,
     outcome: Annotated[Outcome, typer.Option("--outcome", help="How the review ended.")],
     note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
 ) -> None:
     """Complete a review of an automated decision."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import complete_request
-
-        return await complete_request(services, caller, request, outcome=outcome.value, note=note)
-
-    _decide(vault, tenant, decided, letter="tell-completed", as_json=as_json)
+    decided = await complete_request(session.services, session.caller, request, outcome=outcome.value, note=note)
+    await _carry_out(session, decided, letter="tell-completed")
 
 
-def cancel(
-    request: Request,
-    note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
+@command(group, f"cdv requests cancel {REQUEST}")
+async def cancel(session: Session, request: Request, note: Note = None) -> None:
     """Cancel a request that is not under way."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import cancel_request
-
-        return await cancel_request(services, caller, request, note=note)
-
-    _decide(vault, tenant, decided, as_json=as_json)
+    decided = await cancel_request(session.services, session.caller, request, note=note)
+    await _carry_out(session, decided)
 
 
-def reopen(
-    request: Request,
-    note: Note = None,
-    vault: VaultFolder = HERE,
-    tenant: Tenant = DEFAULT,
-    as_json: Json = False,
-) -> None:
+@command(group, f"cdv requests reopen {REQUEST}")
+async def reopen(session: Session, request: Request, note: Note = None) -> None:
     """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
-
-    async def decided(services: Services, caller: Caller) -> Made:
-        from vault.requests.decide import reopen_request
-
-        return await reopen_request(services, caller, request, note=note)
-
-    _decide(vault, tenant, decided, as_json=as_json)
+    decided = await reopen_request(session.services, session.caller, request, note=note)
+    await _carry_out(session, decided)
 
 
-def expire(vault: VaultFolder = HERE, as_json: Json = False) -> None:
+@command(group, "cdv requests expire")
+async def expire(session: VaultSession) -> None:
     """Expire requests that have waited unverified for too long, of all tenants; a server does it by itself."""
-
-    async def work(opened: Vault) -> int:
-        from vault.requests.execution import expire_requests
-
-        return await expire_requests(opened.services)
-
-    expired = in_vault(vault, work)
-    if as_json:
+    expired = await expire_requests(session.services)
+    if session.as_json:
         emit({"expired": expired})
     else:
         note(f"{expired:,} requests expired")
 
 
-def _decide(
-    vault: Path, tenant: str, decided: Decide, *, letter: str | None = None, later: bool = False, as_json: bool
-) -> None:
-    """Decide, carry out what is approved by that, send the letter, and say how things stand."""
-
-    async def work(services: Services, its: TenantId) -> tuple[Made, float | None]:
-        from vault.access.callers import operator_caller
-        from vault.workflows import REQUEST_WORKFLOWS
-
-        made = await decided(services, operator_caller(its))
-        job = made.kind if made.state == "approved" and not later else letter
-        if job is None:
-            return made, None
-        waits = await services.jobs.run_in_foreground(
-            services, REQUEST_WORKFLOWS[job], its, made.id, watch=_watch(quiet=as_json)
+async def _carry_out(session: Session, decided: Decided, *, letter: str | None = None, later: bool = False) -> None:
+    """Carry out what a decision has approved, or send its letter, and print how the request stands."""
+    job = decided.kind if decided.state == "approved" and not later else letter
+    wait = None
+    if job is not None:
+        wait = await session.services.jobs.run_here(
+            session.services,
+            REQUEST_WORKFLOWS[job],
+            session.tenant,
+            decided.id,
+            watch=None if session.as_json else (lambda step: note(f"  {step} …")),
         )
-        return await _now(services, its, made), waits
-
-    made, waits = in_tenant(vault, tenant, work)
-    if as_json:
-        emit({"id": made.id, "state": made.state, "due": str(made.due.on), "waits": waits})
+        async with session.services.data.reading() as connection:
+            stored = await find_request(connection, session.tenant, decided.id)
+        decided = decided if stored is None else stored.request
+    if session.as_json:
+        emit({"id": decided.id, "state": decided.state, "due": str(decided.due.on), "waits": wait})
         return
-    note(f"The request is {made.state.replace('_', ' ')}; due on {made.due.on}.")
-    if waits is not None:
+    note(f"The request is {decided.state.replace('_', ' ')}; due on {decided.due.on}.")
+    if wait is not None:
         note("Its job waits for something; the server goes on with it, or `cdv jobs run`.")
-
-
-async def _now(services: Services, tenant: TenantId, made: Made) -> Made:
-    from vault.requests.store import find_request
-
-    async with services.data.reading() as connection:
-        kept = await find_request(connection, tenant, made.id)
-    return made if kept is None else kept.request
-
-
-def _watch(*, quiet: bool) -> Callable[[str], None] | None:
-    def tell(step: str) -> Any:
-        note(f"  {step} …")
-
-    return None if quiet else tell

@@ -1,34 +1,49 @@
-"""``cdv restore``: bring a backup back, and let nobody in before what happened since is made good."""
+"""``cdv restore``: bring a backup back, and replay the restore ledger before the vault opens."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from vault.cli.options import HERE, Json, VaultFolder, examples
+from vault.backup.location import find_backup
+from vault.backup.replay import replay
+from vault.backup.restore import (
+    Target,
+    adapted,
+    alone,
+    carry_out,
+    check,
+    new_order,
+    read_order,
+    require_new_folder,
+    settings_in,
+    write_order,
+)
+from vault.bootstrap import databases_of, open_vault, postgres_tools, provider_of, read_settings, upgrade_databases
+from vault.cli.command import TOP_LEVEL, command
+from vault.cli.options import HERE, Json, VaultFolder
 from vault.cli.output import emit, note
+from vault.cli.progress import transfers
 from vault.cli.session import run
+from vault.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from vault.backup.replay import Replayed
-    from vault.cli.restore_work import Wanted
+
+    Told = Callable[[str, int], None]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        epilog=examples(
-            "cdv restore /backup/data/20260305T120000Z-0199f3a27c1e7b52 --to new-vault --ledger old/ledger.sqlite",
-            "cdv restore --continue --vault new-vault",
-        )
-    )(restore)
-
-
+@command(
+    TOP_LEVEL,
+    "cdv restore /backup/data/20260305T120000Z-0199f3a27c1e7b52 --to new-vault --ledger old/ledger.sqlite",
+    "cdv restore --continue --vault new-vault",
+    name="restore",
+)
 def restore(
     backup: Annotated[Path | None, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")] = None,
     to: Annotated[
@@ -79,8 +94,6 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Bring a backup back into an empty place; then do again what was erased, withdrawn, restricted and held since."""
-    from vault.cli import restore_work
-
     if go_on:
         if backup is not None or to is not None:
             raise typer.BadParameter("--continue goes on by itself: name nothing but --vault")
@@ -91,23 +104,19 @@ def restore(
         if without_ledger != (reason is not None):
             raise typer.BadParameter("--without-ledger and --reason belong together")
         folder = to
-    with _watched() as told:
+    with transfers(in_bytes=False) as told:
         if go_on:
-            replayed = run(restore_work.go_on(folder.resolve(), told))
+            replayed = run(continue_restore(folder.resolve(), told))
         else:
-            settings = _settings(ledger, root_key, database_url, keystore_url)
-            wanted = _wanted(backup, folder, keys, settings, reason)
-            replayed = run(restore_work.restore(wanted, told))
+            settings = _new_settings(ledger, root_key, database_url, keystore_url)
+            plan = Plan(backup or folder, folder, keys=keys, settings=settings, without_ledger=reason)
+            replayed = run(restore_backup(plan, told))
     _tell(replayed, folder, as_json=as_json)
 
 
-def _wanted(backup: Path | None, to: Path, keys: Path | None, settings: dict[str, str], reason: str | None) -> Wanted:
-    from vault.cli.restore_work import Wanted
-
-    return Wanted(backup or to, to, keys=keys, settings=settings, without_ledger=reason)
-
-
-def _settings(ledger: str | None, root_key: str | None, database: str | None, keystore: str | None) -> dict[str, str]:
+def _new_settings(
+    ledger: str | None, root_key: str | None, database: str | None, keystore: str | None
+) -> dict[str, str]:
     if ledger is not None and "://" not in ledger:
         ledger = f"sqlite:///{Path(ledger).resolve()}"
     if root_key is not None and root_key.startswith("file:"):
@@ -130,25 +139,80 @@ def _tell(replayed: Replayed, folder: Path, *, as_json: bool) -> None:
         note(f"{replayed.unknown:,} lines were about tenants that were added after the backup and are lost.")
 
 
-@contextmanager
-def _watched() -> Iterator[Callable[[str, int], None]]:
-    """Draw on a terminal what is through: bytes of files, lines of the ledger, erasures, people."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+class Plan(NamedTuple):
+    """What is to be restored, and where to.
 
-    console = Console(stderr=True)
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bars: dict[str, object] = {}
+    Attributes:
+        backup: the folder of its data.
+        folder: the new vault's.
+        keys: the file of its key store; beside the data where it is not named.
+        ledger_copy: the file of its ledger, for when the ledger itself is lost; likewise.
+        settings: settings of the new vault that differ from those in the backup.
+        without_ledger: why the ledger of tombstones is lost; none: it is not.
+    """
 
-        def told(what: str, count: int) -> None:
-            if what not in bars:
-                bars[what] = progress.add_task(what, total=None)
-            progress.update(bars[what], completed=count)  # type: ignore[arg-type]
+    backup: Path
+    folder: Path
+    keys: Path | None = None
+    ledger_copy: Path | None = None
+    settings: dict[str, str] = {}  # noqa: RUF012 - a named tuple's default; nobody changes it
+    without_ledger: str | None = None
 
-        yield told
+
+async def restore_backup(plan: Plan, told: Told, *, clock: Clock | None = None) -> Replayed:
+    """Restore a backup into an empty place, replay the ledger into it and open it.
+
+    Raises:
+        VaultError: what :mod:`vault.backup.restore` and :mod:`vault.backup.replay` raise.
+    """
+    folder = plan.folder.resolve()
+    require_new_folder(folder)
+    provider = provider_of(_settings(adapted("", plan.settings), folder))
+    backup = find_backup(plan.backup, provider, keys=plan.keys, ledger=plan.ledger_copy)
+    text = adapted(settings_in(backup, provider), plan.settings)
+    order = new_order(backup, text, (clock or Clock()).now(), without_ledger=plan.without_ledger)
+    target = _target(text, folder)
+    await check(backup, target, without_ledger=order.without_ledger is not None, told=told)
+    with alone(folder, make=True):
+        require_new_folder(folder)  # nor has anybody else begun meanwhile
+        write_order(folder, order)
+        return await _go_on(folder, told, clock)
+
+
+async def continue_restore(folder: Path, told: Told, *, clock: Clock | None = None) -> Replayed:
+    """Go on with a restore that has been begun, wherever it ended.
+
+    Args:
+        folder: the new vault's, from the root.
+        told: is told how far it is.
+        clock: the time; the real one by default.
+
+    Raises:
+        VaultError: as with :func:`restore_backup`; ``Misconfigured`` where none has been begun, or all is done.
+    """
+    with alone(folder):
+        return await _go_on(folder, told, clock)
+
+
+async def _go_on(folder: Path, told: Told, clock: Clock | None) -> Replayed:
+    order = read_order(folder)
+    if order is not None:
+        await carry_out(order, _target(order.settings, folder), told)
+    read_settings(folder)  # that there is a vault
+    await upgrade_databases(folder)  # a backup may be older than the program
+    async with open_vault(folder, clock=clock, replaying=True) as vault:
+        return await replay(vault.services, told)
+
+
+def _target(text: str, folder: Path) -> Any:
+    settings = _settings(text, folder)
+    return Target(folder, databases_of(settings), provider_of(settings), postgres_tools(settings))
+
+
+def _settings(text: str, folder: Path) -> Any:
+    """Read settings as they will be read in a folder in which they do not lie yet."""
+    with tempfile.TemporaryDirectory(prefix="cdv-restore-") as scratch:
+        file = Path(scratch) / "cdv.toml"
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
+        return read_settings(Path(scratch)).model_copy(update={"vault": folder})

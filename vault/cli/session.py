@@ -1,18 +1,89 @@
-"""Opens a vault for one command and closes it again."""
+"""Opens a vault for one command, and closes it again."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from vault.errors import NotFound
+from vault.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import AsyncIterator, Coroutine, Mapping
     from pathlib import Path
-    from typing import Any
 
     from vault.bootstrap import Vault
-    from vault.context import Services
+    from vault.context import Caller, Services
     from vault.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSession:
+    """An open vault, for a command that is about no tenant or about all of them.
+
+    Attributes:
+        as_json: the command writes JSON instead of text.
+    """
+
+    vault: Vault
+    as_json: bool
+
+    @property
+    def services(self) -> Services:
+        """Return the services of the vault."""
+        return self.vault.services
+
+
+@dataclass(frozen=True, slots=True)
+class Session(VaultSession):
+    """An open vault and a tenant of it."""
+
+    tenant: TenantId
+
+    @property
+    def caller(self) -> Caller:
+        """Return the operator of the tenant, with a request id of its own for each operation."""
+        from vault.access.callers import operator_caller
+
+        return operator_caller(self.tenant)
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """Opens the vault when the command asks for it: for commands that ask or check something first."""
+
+    folder: Path
+    tenant: str = DEFAULT_TENANT
+    as_json: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @asynccontextmanager
+    async def vault(self) -> AsyncIterator[VaultSession]:
+        """Open the vault.
+
+        Raises:
+            Misconfigured: there is no vault in the folder, or it does not open.
+            Unavailable: a database does not answer.
+        """
+        from vault.bootstrap import open_vault
+
+        async with open_vault(self.folder, **self.settings) as vault:
+            yield VaultSession(vault, self.as_json)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Open the vault for the tenant.
+
+        Raises:
+            NotFound: the vault has no such tenant.
+            Misconfigured, Unavailable: as with :meth:`vault`.
+        """
+        async with self.vault() as opened:
+            tenant = await known_tenant(opened.services, self.tenant)
+            yield Session(opened.vault, self.as_json, tenant)
+
 
 T = TypeVar("T")
 
@@ -25,45 +96,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
 
 
-def in_vault(folder: Path, work: Callable[[Vault], Awaitable[T]]) -> T:
-    """Do something in an open vault.
-
-    Raises:
-        Misconfigured: there is no vault in the folder, or it does not open.
-        Unavailable: a database does not answer.
-    """
-
-    async def opened() -> T:
-        from vault.bootstrap import open_vault
-
-        async with open_vault(folder) as vault:
-            return await work(vault)
-
-    return run(opened())
-
-
-def in_tenant(folder: Path, tenant: str, work: Callable[[Services, TenantId], Awaitable[T]]) -> T:
-    """Do something for one tenant of a vault.
-
-    Raises:
-        NotFound: the vault has no such tenant.
-        Misconfigured, Unavailable: as with :func:`in_vault`.
-    """
-
-    async def there(vault: Vault) -> T:
-        return await work(vault.services, await known_tenant(vault.services, tenant))
-
-    return in_vault(folder, there)
-
-
 async def known_tenant(services: Services, name: str) -> TenantId:
     """Find a tenant by its name.
 
     Raises:
         NotFound: there is none of that name.
     """
-    from vault.errors import NotFound
-
     for tenant in await services.keyring.tenants():
         if tenant == name:
             return tenant

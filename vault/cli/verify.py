@@ -11,16 +11,23 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
 
 import typer
 
+from vault.cli.command import TOP_LEVEL, command
 from vault.cli.errors import FAILED
-from vault.cli.options import examples
 from vault.cli.output import emit
+from vault.cli.session import Opener, known_tenant, run
+from vault.consent.receipts.issue import check_receipt
+from vault.consent.receipts.issue import told as told_by_receipt
+from vault.consent.receipts.model import SAID
+from vault.crypto.signing import LARGEST, BadDocument, key_id, parse, public_of_jwk
+from vault.erasure.certificate import check_certificate
+from vault.erasure.certificate import told as told_by_certificate
+from vault.errors import InvalidInput
+from vault.export.verify import check_archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vault.context import Services
     from vault.crypto.signing import Signed
-    from vault.ids import TenantId
 
 GIVEN = "by a key that you named"
 
@@ -63,18 +70,13 @@ class Checked(NamedTuple):
         return self.problem is None and self.trusted is not None
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(
-        "verify",
-        epilog=examples(
-            "cdv verify receipt.json --key keys.json",
-            "cdv verify access.zip --key keys.json",
-            "cdv verify receipt.json --key-id kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
-        ),
-    )(verify)
-
-
+@command(
+    TOP_LEVEL,
+    "cdv verify receipt.json --key keys.json",
+    "cdv verify access.zip --key keys.json",
+    "cdv verify receipt.json --key-id kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
+    name="verify",
+)
 def verify(
     files: Files,
     key: KeyFile = None,
@@ -92,7 +94,7 @@ def verify(
     if key is not None:
         trusted |= dict.fromkeys(_keys_in(key), GIVEN)
     if not trusted and vault is not None:
-        trusted = _keys_of(vault, tenant)
+        trusted = run(_keys_of(vault, tenant))
     checked = [_check(file, trusted) for file in files]
     for each in checked:
         if as_json:
@@ -104,8 +106,6 @@ def verify(
 
 
 def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
-    from vault.crypto.signing import BadDocument, parse
-
     def bad(problem: str, remedy: str | None = None, kind: str | None = None) -> Checked:
         return Checked(str(path), kind, problem, remedy, None, None, {})
 
@@ -115,7 +115,7 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
                 kind, (signed, says) = PACKAGE, _package(opened)
             else:
                 opened.seek(0)
-                file = parse(opened.read(_most() + 1))
+                file = parse(opened.read(LARGEST + 1))
                 found = next((name for name in KINDS if name in file), None)
                 if found is None:
                     known = ", ".join([*KINDS, PACKAGE])
@@ -132,11 +132,8 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
 
 
 def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
-    from vault.consent.receipts.issue import check_receipt, told
-    from vault.consent.receipts.model import SAID
-
     signed = check_receipt(file)
-    said = told(signed.document)
+    said = told_by_receipt(signed.document)
     says = {
         "said": SAID[said.kind],
         "purpose": said.purpose,
@@ -152,15 +149,11 @@ def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
 
 
 def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
-    from vault.erasure.certificate import check_certificate, told
-
     signed = check_certificate(file)
-    return signed, {name: _printable(text) for name, text in told(signed.document).items()}
+    return signed, {name: _printable(text) for name, text in told_by_certificate(signed.document).items()}
 
 
 def _package(file: BinaryIO) -> tuple[Signed, dict[str, str]]:
-    from vault.export.verify import check_archive
-
     signed = check_archive(file)
     said = signed.document
     says = {
@@ -226,9 +219,6 @@ def _keys_in(path: Path) -> list[str]:
     Raises:
         InvalidInput: it holds no public key of ours.
     """
-    from vault.crypto.signing import key_id, public_of_jwk
-    from vault.errors import InvalidInput
-
     try:
         read = json.loads(path.read_bytes())
         found = read.get("keys", [read])
@@ -243,26 +233,15 @@ def _keys_in(path: Path) -> list[str]:
     return names
 
 
-def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
-    from vault.cli.session import in_vault, known_tenant
-
-    async def work(services: Services) -> dict[str, str]:
-        wanted: list[TenantId] = await services.keyring.tenants()
-        if tenant is not None:
-            wanted = [await known_tenant(services, tenant)]
+async def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
+    async with Opener(folder).vault() as session:
+        keyring = session.services.keyring
+        tenants = await keyring.tenants() if tenant is None else [await known_tenant(session.services, tenant)]
         return {
-            known.key_id: f"by this vault, for its tenant {its}"
-            for its in wanted
-            for known in await services.keyring.public_keys(its)
+            key.key_id: f"by this vault, for its tenant {owner}"
+            for owner in tenants
+            for key in await keyring.public_keys(owner)
         }
-
-    return in_vault(folder, lambda opened: work(opened.services))
-
-
-def _most() -> int:
-    from vault.crypto.signing import LARGEST
-
-    return LARGEST
 
 
 def _printable(text: str) -> str:

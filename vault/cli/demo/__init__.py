@@ -6,14 +6,10 @@ from typing import Annotated
 
 import typer
 
-from vault.cli.options import examples
+from vault.cli.command import TOP_LEVEL, command
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command(epilog=examples("cdv demo", "cdv demo --serve", "cdv demo --subjects 1000 --seed 7"))(demo)
-
-
+@command(TOP_LEVEL, "cdv demo", "cdv demo --serve", "cdv demo --subjects 1000 --seed 7", name="demo")
 def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the server up after the tour, with keys and curl lines to try.")

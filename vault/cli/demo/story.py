@@ -20,21 +20,29 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from vault.backup.location import places
+from vault.backup.make import Source, make_backup
+from vault.backup.verify import verify_backup
+from vault.bootstrap import databases_of, postgres_tools, provider_of
 from vault.catalogue.retention import Period
 from vault.catalogue.retention_actions import ERASE
 from vault.cli.demo.customers import GOODS
 from vault.cli.demo.server import DemoFailed
 from vault.cli.demo.stage import require
-from vault.cli.session import in_vault
+from vault.cli.options import parse_period
+from vault.cli.session import Opener, run
 from vault.clock import Clock
+from vault.consent.receipts.issue import check_receipt
+from vault.erasure.certificate import check_certificate
+from vault.export.verify import check_archive
 from vault.policy.rules import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from vault.backup.location import BackupFolder
     from vault.backup.verify import Verified
-    from vault.bootstrap import Vault
     from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
 
@@ -44,7 +52,7 @@ KEYS_FOR = "P30D"
 
 def tried(stage: Stage, ada: Star) -> None:
     """Make a backup, and try a restore of it into a temporary place."""
-    backup, verified = in_vault(stage.folder, _make_and_verify)
+    backup, verified = run(_make_and_verify(stage.folder))
     stage.console.print(Text("$ cdv backup make backups; cdv backup verify backups/data/…", style="blue"))
     table = Table("file", "bytes", "rows, counted after the restore", border_style="green")
     counted = {str(kind): f"{sum(rows.values()):,}" for kind, rows in verified.rows.items()}
@@ -57,20 +65,14 @@ def tried(stage: Stage, ada: Star) -> None:
     require(ada.profile["email"].encode() not in backup.file("data").read_bytes(), "no value is readable in it")
 
 
-async def _make_and_verify(opened: Vault) -> tuple[BackupFolder, Verified]:
-    from vault.backup.location import places
-    from vault.backup.make import Source, make_backup
-    from vault.backup.verify import verify_backup
-    from vault.bootstrap import databases_of, postgres_tools, provider_of
-    from vault.cli.options import parse_period
-
-    settings = opened.settings
-    urls, provider, tools = databases_of(settings), provider_of(settings), postgres_tools(settings)
-    source = Source(urls, settings.vault, provider, tools)
-    keys_for = parse_period(KEYS_FOR, option="--keep-keys")
-    where = places(settings.vault / "backups")
-    backup = await make_backup(opened.services, source, where, keys_for=keys_for, told=_silent)
-    return backup, await verify_backup(opened.services, backup, provider, tools, urls, sample=10_000, told=_silent)
+async def _make_and_verify(folder: Path) -> tuple[BackupFolder, Verified]:
+    async with Opener(folder).vault() as session:
+        services, settings = session.services, session.vault.settings
+        urls, provider, tools = databases_of(settings), provider_of(settings), postgres_tools(settings)
+        source = Source(urls, settings.vault, provider, tools)
+        where = places(settings.vault / "backups")
+        backup = await make_backup(services, source, where, keys_for=parse_period(KEYS_FOR), told=_silent)
+        return backup, await verify_backup(services, backup, provider, tools, urls, sample=10_000, told=_silent)
 
 
 def _silent(_what: str, _size: int) -> None:
@@ -103,8 +105,6 @@ def checked(stage: Stage, ada: Star) -> None:
 
 def receipt(stage: Stage, ada: Star) -> None:
     """She gets a receipt that anybody can check without the vault."""
-    from vault.consent.receipts.issue import check_receipt
-
     event = _last_event(stage, ada)
     path = f"{_consents(ada)}/{event}/receipt"
     brief = ("dct:title", "cdv:kind", "dpv:isIndicatedAtTime", "dpv:hasIndicationMethod", "cdv:digest", "value")
@@ -444,14 +444,10 @@ def _show_preview(stage: Stage, preview: dict[str, Any]) -> None:
 
 
 def _check_package(package: bytes) -> None:
-    from vault.export.verify import check_archive
-
     require(check_archive(io.BytesIO(package)).sound, "the package is signed and whole")
 
 
 def _check_certificate(file: dict[str, Any]) -> None:
-    from vault.erasure.certificate import check_certificate
-
     require(check_certificate(file).sound, "the certificate is signed")
     require(file["certificate"]["keys_destroyed"] > 0, "her keys are destroyed")
 

@@ -19,19 +19,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vault.bootstrap import init_vault
 from vault.cli.demo.customers import MadeUp, Star, fill
 from vault.cli.demo.server import Server
 from vault.cli.demo.stage import App, Stage, make_console
 from vault.cli.demo.story import CHAPTERS
-from vault.cli.session import in_vault, run
+from vault.cli.session import Opener, run
 from vault.clock import Clock
+from vault.governance.tenants import add_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
 
-    from vault.bootstrap import Vault
 
 ROLES = {
     "shop": "sales",
@@ -86,19 +87,16 @@ def take(*, subjects: int, seed: int, stay: bool) -> None:
 
 
 def _make_vault(folder: Path) -> dict[str, App]:
-    from vault.bootstrap import init_vault
-    from vault.governance.tenants import add_app
-
-    async def add(vault: Vault) -> dict[str, App]:
-        tenant = (await vault.services.keyring.tenants())[0]
+    async def make() -> dict[str, App]:
+        await init_vault(folder)
         apps = {}
-        for name, role in ROLES.items():
-            _, issued = await add_app(vault.services, tenant, name, [role])
-            apps[name] = App(name, role, issued.key.reveal())
+        async with Opener(folder).session() as session:
+            for name, role in ROLES.items():
+                _, issued = await add_app(session.services, session.tenant, name, [role])
+                apps[name] = App(name, role, issued.key.reveal())
         return apps
 
-    run(init_vault(folder))
-    return in_vault(folder, add)
+    return run(make())
 
 
 def _stay(console: Console, url: str, apps: dict[str, App], star: Star) -> None:
