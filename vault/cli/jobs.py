@@ -16,7 +16,7 @@ from vault.errors import NotFound
 from vault.workflows import OPEN, STATES, list_jobs, work_off
 
 if TYPE_CHECKING:
-    from vault.jobs.store import Job
+    from vault.jobs.views import Job
     from vault.workflows import Ended
 
 HEADINGS = ("job", "id", "run", "state", "step", "attempts", "since", "goes on", "because of")
@@ -83,7 +83,7 @@ async def _find(session: Session, *, every: bool, limit: int, of: UUID | None = 
 
 def _show(jobs: list[Job], as_json: bool, *, empty: str) -> None:
     if as_json:
-        emit([job._asdict() for job in jobs])
+        emit([job.as_json() for job in jobs])
         return
     rows = [
         (job.workflow, job.id, job.run, job.state, job.step, job.attempts, job.since, job.next_at, job.code)

@@ -91,7 +91,7 @@ async def chase(
         return
     chased_notice = await chase_notice(session.services, session.caller, notice)
     # Posted here and now: the operator waits for it.
-    await session.services.jobs.run_here(session.services, NOTIFY, session.tenant, notice)
+    await session.services.jobs.run_in_foreground(session.services, NOTIFY, session.tenant, notice)
     async with session.services.data.reading() as connection:
         told = await find_notice(connection, session.tenant, notice) or chased_notice
     if session.as_json:

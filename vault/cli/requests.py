@@ -32,7 +32,7 @@ from vault.requests.execution import expire_requests
 from vault.requests.model import OPEN
 from vault.requests.query import list_of_requests, show_request
 from vault.requests.store import find_request
-from vault.requests.submit import Asked, submit_request
+from vault.requests.submit import Submission, submit_request
 from vault.workflows import REQUEST_WORKFLOWS
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ async def submit(
 ) -> None:
     """Take a request in. It changes nothing before it is verified."""
     identity = _ask_identity(external_id or [], email=email)
-    submission = Asked(
+    submission = Submission(
         kind.value,
         regime.value,
         jurisdiction,
@@ -401,7 +401,7 @@ async def _carry_out(session: Session, decided: Decided, *, letter: str | None =
     job = decided.kind if decided.state == "approved" and not later else letter
     wait = None
     if job is not None:
-        wait = await session.services.jobs.run_here(
+        wait = await session.services.jobs.run_in_foreground(
             session.services,
             REQUEST_WORKFLOWS[job],
             session.tenant,
