@@ -17,7 +17,7 @@ from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
-from vault.consent.ledger import ConsentEvents
+from vault.consent.store import ConsentEvents
 from vault.context import Services
 from vault.crypto.keyring import Keyring
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey

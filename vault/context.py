@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from vault.audit.log import AuditLog
     from vault.clock import Clock
-    from vault.consent.ledger import ConsentEvents
+    from vault.consent.store import ConsentEvents
     from vault.crypto.keyring import Keyring
     from vault.ids import TenantId
     from vault.jobs.runner import Jobs

@@ -8,9 +8,9 @@ an answer cannot differ from the OpenAPI document.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from vault.clock import rfc3339
 
@@ -20,6 +20,10 @@ Moment = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 """A point in time; written as RFC 3339 in UTC with microseconds."""
+
+T = TypeVar("T")
+Optional = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+"""A value that is left out of the answer, key and all, if there is none; give the field the default ``None``."""
 
 
 class View(BaseModel):

@@ -63,7 +63,7 @@ async def stands(node, subject):
     ("language", "title", "button"),
     [("en", "News and offers by e-mail", "I agree"), ("de", None, "Ich willige ein")],
 )
-async def test_the_page_asks_in_the_language_of_the_notice_and_its_button_confirms(node, language, title, button):
+async def test_the_page_is_in_the_language_of_the_notice_and_its_button_confirms(node, language, title, button):
     subject, confirmation = await ask(node, language=language)
     page = await node.call(None, "GET", CONFIRM, params={"token": confirmation["token"]})
     assert page.status_code == 200
@@ -82,7 +82,7 @@ async def test_the_page_asks_in_the_language_of_the_notice_and_its_button_confir
     assert again.headers["content-type"] == "text/html; charset=utf-8"
 
 
-async def test_the_page_loads_nothing_and_is_kept_and_framed_by_nobody(sqlite_node):
+async def test_the_page_loads_nothing_and_is_not_cached_or_framed(sqlite_node):
     _, confirmation = await ask(sqlite_node)
     page = await sqlite_node.call(None, "GET", CONFIRM, params={"token": confirmation["token"]})
     headers = page.headers
@@ -112,7 +112,7 @@ async def test_the_page_loads_nothing_and_is_kept_and_framed_by_nobody(sqlite_no
     "token", ["x", "cdvc_", '"><script>alert(1)</script>', "ü", "cdvc_" + "0" * 32 + "_" + "A" * 43]
 )
 @pytest.mark.parametrize(("accepted", "language"), [("de-AT,en;q=0.5", "de"), ("fr", "fr"), ("pl", "en"), ("", "en")])
-async def test_a_link_that_is_none_says_so(sqlite_node, token, accepted, language):
+async def test_an_invalid_link_shows_the_invalid_page(sqlite_node, token, accepted, language):
     page = await sqlite_node.call(None, "GET", CONFIRM, params={"token": token}, headers={"Accept-Language": accepted})
     assert page.status_code == 404
     assert Page(page.text).first("html")["lang"] == language
@@ -120,7 +120,7 @@ async def test_a_link_that_is_none_says_so(sqlite_node, token, accepted, languag
     assert "form" not in [tag for tag, _ in Page(page.text).tags]
 
 
-async def test_the_link_leads_to_the_page_where_the_vault_knows_its_address(place, clock):
+async def test_the_answer_has_the_link_if_the_public_url_is_set(place, clock):
     async with place.node(clock, public_url="https://privacy.example.org/") as node:
         _, confirmation = await ask(node)
         link = urlsplit(confirmation["link"])
@@ -143,7 +143,7 @@ async def test_the_link_leads_to_the_page_where_the_vault_knows_its_address(plac
         b'{"token": "%s"}' % (b"x" * 201),
     ],
 )
-async def test_a_body_that_is_none(sqlite_node, content):
+async def test_malformed_bodies_are_refused(sqlite_node, content):
     answer = await sqlite_node.post(None, CONFIRM, content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 422
     assert answer.json()["code"] in {"invalid-json", "invalid-body"}
@@ -152,14 +152,14 @@ async def test_a_body_that_is_none(sqlite_node, content):
 @pytest.mark.parametrize(
     "content", [b"", b"token", b"token=", b"a=1&b=2&c=3&d=4", b"\xff=%ff%00", b"token=" + b"x" * 5000]
 )
-async def test_a_form_that_is_none_gets_the_page_too(sqlite_node, content):
+async def test_a_malformed_form_gets_the_invalid_page(sqlite_node, content):
     headers = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
     answer = await sqlite_node.post(None, CONFIRM, content=content, headers=headers)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
-async def test_two_clicks_at_once_confirm_once(node):
+async def test_concurrent_confirmations_record_one_event(node):
     subject, confirmation = await ask(node)
     answers = await asyncio.gather(*(node.post(None, CONFIRM, {"token": confirmation["token"]}) for _ in range(5)))
     assert sorted(each.status_code for each in answers) == [200, 404, 404, 404, 404]
@@ -167,7 +167,7 @@ async def test_two_clicks_at_once_confirm_once(node):
     assert [each["kind"] for each in history] == ["given", "requested"]
 
 
-async def test_a_token_of_another_tenant_confirms_there(node):
+async def test_a_token_confirms_in_its_own_tenant(node):
     subject = await node.create(tenant="acme")
     asked = await node.post("support", f"/v1/subjects/{subject}/consents", ASKED, tenant="acme")
     assert (await node.post(None, CONFIRM, {"token": asked.json()["confirmation"]["token"]})).status_code == 200
@@ -175,13 +175,13 @@ async def test_a_token_of_another_tenant_confirms_there(node):
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
-async def test_a_token_of_somebody_erased_is_like_any_wrong_one(node):
+async def test_a_token_of_an_erased_person_is_answered_like_a_wrong_one(node):
     subject, confirmation = await ask(node)
     await node.set_state(subject, "erased")
     problem(await node.post(None, CONFIRM, {"token": confirmation["token"]}), 404, "confirmation-invalid")
 
 
-async def test_wrong_tokens_flood_neither_the_log_nor_the_database(sqlite_node, clock, monkeypatch):
+async def test_wrong_tokens_are_rate_limited_and_their_entries_bounded(sqlite_node, clock, monkeypatch):
     node = sqlite_node
     monkeypatch.setattr(confirm, "MOST_A_MINUTE", 8)
     monkeypatch.setattr(confirm, "MOST_ENTRIES_A_MINUTE", 3)
@@ -202,7 +202,7 @@ async def test_wrong_tokens_flood_neither_the_log_nor_the_database(sqlite_node, 
     ]
 
 
-async def test_what_stands_is_not_worse_for_having_been_asked_again(node, clock):
+async def test_a_new_request_leaves_a_given_consent_in_force(node, clock):
     subject = await node.create()
     given = {**ASKED, "method": "checkbox"}
     await node.post("support", f"/v1/subjects/{subject}/consents", given)
@@ -214,7 +214,7 @@ async def test_what_stands_is_not_worse_for_having_been_asked_again(node, clock)
     assert [each["kind"] for each in history] == ["renewed", "requested", "given"]
 
 
-async def test_an_old_link_does_not_undo_an_objection_that_came_after_it(node):
+async def test_an_old_link_does_not_undo_a_later_objection(node):
     """Whoever had refused before is not pending, and the objection must outweigh the link all the same."""
     subject = await node.create()
     refused = {"purpose": "direct-marketing", "decision": "refused"}
@@ -227,7 +227,7 @@ async def test_an_old_link_does_not_undo_an_objection_that_came_after_it(node):
     assert await stands(node, subject) == "refused"
 
 
-async def test_a_child_cannot_confirm_what_was_asked_before_its_age_was_known(node):
+async def test_a_child_cannot_confirm_a_request_from_before_its_birth_date(node):
     subject = await node.create()
     refused = {"purpose": "direct-marketing", "decision": "refused"}
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", refused)).status_code == 201

@@ -53,7 +53,7 @@ async def test_notices_are_listed_with_versions_languages_and_hashes(sqlite_node
     }
 
 
-async def test_a_newer_version_takes_over_on_its_day(sqlite_node, clock):
+async def test_a_newer_version_replaces_the_older_on_its_day(sqlite_node, clock):
     later = NEWER.replace("2026-01-01", f"{clock.now().date().replace(year=2031)}")
     await apply(sqlite_node, **{"marketing@4": later})
     before = await listed(sqlite_node)
@@ -68,7 +68,7 @@ async def test_a_newer_version_takes_over_on_its_day(sqlite_node, clock):
     assert before["marketing@4"]["in_force"] is False
 
 
-async def test_a_text_is_at_its_hash_letter_for_letter(node):
+async def test_a_text_is_served_unchanged_at_its_hash(node):
     for file in ("marketing@3", "marketing@3.de"):
         text = shipped()[f"notices/{file}.md"]
         answer = await node.call("support", "GET", f"/v1/notices/{digest(text)}")
@@ -82,7 +82,7 @@ async def test_a_text_is_at_its_hash_letter_for_letter(node):
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_a_text_that_has_left_the_policies_is_there_still(node):
+async def test_a_text_removed_from_the_policies_is_still_served(node):
     await apply(node, **{"marketing@4": NEWER})
     await apply(node)
     assert "marketing@4" not in await listed(node)
@@ -91,7 +91,7 @@ async def test_a_text_that_has_left_the_policies_is_there_still(node):
     assert answer.content == NEWER.encode()
 
 
-async def test_what_the_caller_has_is_not_sent_again(sqlite_node):
+async def test_a_matching_etag_gets_304(sqlite_node):
     path, tag = f"/v1/notices/{digest(MARKETING)}", f'"{digest(MARKETING)}"'
     for stated in (tag, f'"x", W/{tag}', "*"):
         answer = await sqlite_node.call("support", "GET", path, headers={"If-None-Match": stated})
@@ -100,7 +100,7 @@ async def test_what_the_caller_has_is_not_sent_again(sqlite_node):
     assert answer.status_code == 200
 
 
-async def test_every_principal_of_the_tenant_may_read_them_and_nobody_else(sqlite_node):
+async def test_every_principal_of_the_tenant_and_no_one_else_may_read_notices(sqlite_node):
     path = f"/v1/notices/{digest(MARKETING)}"
     assert (await sqlite_node.call("stranger", "GET", path)).status_code == 200
     assert await listed(sqlite_node, "stranger")
@@ -108,7 +108,7 @@ async def test_every_principal_of_the_tenant_may_read_them_and_nobody_else(sqlit
     problem(await sqlite_node.call(None, "GET", path), 401, "not-authenticated")
 
 
-async def test_another_tenant_s_texts_are_not_there(sqlite_node):
+async def test_texts_of_another_tenant_are_not_found(sqlite_node):
     await apply(sqlite_node, **{"marketing@4": NEWER})
     path = f"/v1/notices/{digest(NEWER)}"
 
@@ -116,14 +116,14 @@ async def test_another_tenant_s_texts_are_not_there(sqlite_node):
     problem(await sqlite_node.call("support", "GET", path, tenant="acme"), 404, "notice-not-found")
 
 
-async def test_what_is_no_hash_of_a_text_is_not_there(sqlite_node):
+async def test_an_unknown_hash_is_not_found(sqlite_node):
     for wrong in ("sha256:" + "0" * 64, "marketing@3", "x" * 500):
         answer = await sqlite_node.call("support", "GET", f"/v1/notices/{wrong}")
         problem(answer, 404, "notice-not-found")
         assert wrong not in answer.text
 
 
-async def test_they_are_metered_like_reads(sqlite_place, clock):
+async def test_notices_count_against_the_rate_of_reads(sqlite_place, clock):
     async with sqlite_place.node(clock, reads_per_minute=2) as node:
         await listed(node)
         assert (await node.call("support", "GET", f"/v1/notices/{digest(MARKETING)}")).status_code == 200

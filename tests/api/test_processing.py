@@ -13,7 +13,7 @@ from vault.api.routes.governance import accepted
 PATH = "/v1/processing-record"
 
 
-async def test_it_comes_as_json(node):
+async def test_the_default_format_is_json(node):
     ada = await node.create()
     await node.read("fulfilment", ada, ["email"], "order-fulfilment")
     answer = await node.call("dpo", "GET", PATH)
@@ -37,7 +37,7 @@ async def test_it_comes_as_json(node):
     [("csv", "text/csv", '"controller"'), ("markdown", "text/markdown", "# Record of processing"), ("json", "application/json", "{")],
 )  # fmt: skip
 @pytest.mark.parametrize("by", ["format", "accept"])
-async def test_it_comes_in_the_form_that_is_asked_for(sqlite_node, form, media_type, start, by):
+async def test_the_requested_format_is_returned(sqlite_node, form, media_type, start, by):
     how = {"params": {"format": form}} if by == "format" else {"headers": {"Accept": media_type}}
     answer = await sqlite_node.call("operator", "GET", PATH, **how)
     assert answer.status_code == 200
@@ -46,7 +46,7 @@ async def test_it_comes_in_the_form_that_is_asked_for(sqlite_node, form, media_t
     assert answer.text.startswith(start)
 
 
-async def test_the_sheet_can_be_read(sqlite_node):
+async def test_the_csv_can_be_parsed(sqlite_node):
     answer = await sqlite_node.call("dpo", "GET", PATH, params={"format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
     assert {each["purpose"] for each in rows} >= {"order-fulfilment", "direct-marketing"}
@@ -73,18 +73,18 @@ async def test_the_format_outweighs_accept(sqlite_node):
         ("text/csv;q=, ;;,", "json"),
     ],
 )
-def test_the_form_that_a_client_likes_best(accept, form):
+def test_content_negotiation_prefers_the_clients_weights(accept, form):
     assert accepted(accept) == form
 
 
 @pytest.mark.parametrize(
     "params", [{"format": "pdf"}, {"since": "yesterday"}, {"since": "2026-01-01T00:00:00"}, {"since": ""}]
 )
-async def test_what_has_not_its_form_is_a_problem(sqlite_node, params):
+async def test_malformed_parameters_are_a_problem(sqlite_node, params):
     problem(await sqlite_node.call("dpo", "GET", PATH, params=params), 422, "invalid-body")
 
 
-async def test_a_period_that_is_yet_to_come(sqlite_node):
+async def test_a_future_period_is_refused(sqlite_node):
     told = problem(
         await sqlite_node.call("dpo", "GET", PATH, params={"since": "2099-01-01T00:00:00Z"}), 422, "invalid-since"
     )
@@ -92,14 +92,14 @@ async def test_a_period_that_is_yet_to_come(sqlite_node):
 
 
 @pytest.mark.parametrize("role", ["support", "marketing", "stranger"])
-async def test_whoever_has_not_the_right_is_denied(sqlite_node, role):
+async def test_callers_without_the_permission_are_denied(sqlite_node, role):
     problem(await sqlite_node.call(role, "GET", PATH), 403, "not-granted")
 
 
-async def test_nobody_is_told_anything(sqlite_node):
+async def test_unauthenticated_callers_are_refused(sqlite_node):
     problem(await sqlite_node.call(None, "GET", PATH), 401, "not-authenticated")
 
 
-async def test_a_tenants_record_is_its_own(sqlite_node):
+async def test_a_tenant_gets_its_own_record(sqlite_node):
     record = (await sqlite_node.call("dpo", "GET", PATH, tenant="acme")).json()
     assert record["tenant"] == "acme"

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.vaults import ADA, OTHER, problem
-from vault.consent.receipts.issue import check_receipt, rotate_signing_key, told
+from vault.consent.receipts.issue import check_receipt, read_contents, rotate_signing_key
 from vault.crypto.signing import key_id, parse, public_of_jwk
 from vault.governance.tenants import apply_policies
 from vault.ids import TenantId
@@ -62,11 +62,11 @@ def verified(answer, keys):
     signed = check_receipt(parse(answer.content))
     assert signed.sound
     assert signed.key_id in keys
-    return told(signed.document)
+    return read_contents(signed.document)
 
 
 @each_form
-async def test_what_was_said_comes_back_signed_and_without_a_value(node, form):
+async def test_a_receipt_is_signed_and_contains_no_value(node, form):
     subject = await node.create()
     given = await say(node, subject)
     withdrawn = await say(node, subject, decision="withdrawn")
@@ -80,7 +80,7 @@ async def test_what_was_said_comes_back_signed_and_without_a_value(node, form):
             assert value not in answer.text
 
 
-async def test_every_event_of_a_life_has_a_receipt(node):
+async def test_every_event_of_a_subject_has_a_receipt(node):
     subject = await node.create()
     await say(node, subject)
     await say(node, subject, decision="renewed")
@@ -107,7 +107,7 @@ async def test_every_event_of_a_life_has_a_receipt(node):
     }  # fmt: skip
 
 
-async def test_iso_27560_is_the_format_where_none_is_named(sqlite_node):
+async def test_iso_27560_is_the_default_format(sqlite_node):
     subject = await sqlite_node.create()
     event = await say(sqlite_node, subject)
     answer = await receipt(sqlite_node, subject, event)
@@ -115,7 +115,7 @@ async def test_iso_27560_is_the_format_where_none_is_named(sqlite_node):
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_the_reading_is_on_the_log(node):
+async def test_reading_a_receipt_is_audited(node):
     subject = await node.create()
     event = await say(node, subject)
     async with node.new_entries() as entries:
@@ -128,7 +128,7 @@ async def test_the_reading_is_on_the_log(node):
 
 
 @pytest.mark.parametrize(("role", "may"), [("support", True), ("dpo", True), ("fulfilment", True), ("finance", False), ("analytics", False), ("stranger", False)])  # fmt: skip
-async def test_whoever_may_record_or_read_consents_may_have_it(sqlite_node, role, may):
+async def test_callers_that_may_record_or_read_consents_get_receipts(sqlite_node, role, may):
     node = sqlite_node
     subject = await node.create()
     event = await say(node, subject)
@@ -143,7 +143,7 @@ async def test_whoever_may_record_or_read_consents_may_have_it(sqlite_node, role
         assert made.decision == "denied"
 
 
-async def test_what_is_not_there_is_not_found_and_on_the_log(node):
+async def test_unknown_events_are_not_found_and_audited(node):
     ada, bob = await node.create(), await node.create({"name": "Bob"})
     event = await say(node, ada)
     theirs = await node.create(tenant=OTHER)
@@ -163,20 +163,20 @@ async def test_what_is_not_there_is_not_found_and_on_the_log(node):
         assert bool(made.subjects) == (code == "consent-event-not-found")
 
 
-async def test_an_erased_person_has_no_receipts_any_more(node):
+async def test_an_erased_person_has_no_receipts(node):
     subject = await node.create()
     event = await say(node, subject)
     await node.set_state(subject, "erased")
     problem(await fetch(node, subject, event), 404, "subject-not-found")
 
 
-async def test_a_format_that_nobody_knows_is_refused(sqlite_node):
+async def test_an_unknown_format_is_refused(sqlite_node):
     subject = await sqlite_node.create()
     event = await say(sqlite_node, subject)
     problem(await fetch(sqlite_node, subject, event, form="pdf"), 422, "invalid-body")
 
 
-async def test_a_receipt_tells_what_the_policies_said_on_the_day(node):
+async def test_a_receipt_describes_the_purpose_by_the_policies_of_its_day(node):
     subject = await node.create()
     before = await say(node, subject)
     old = node.services.policies.active("default").policy_set
@@ -189,7 +189,7 @@ async def test_a_receipt_tells_what_the_policies_said_on_the_day(node):
     assert verified(await receipt(node, subject, after), keys).purpose == "Send a lot"
 
 
-async def test_the_keys_are_there_for_every_app_and_tell_the_public_half_only(node):
+async def test_every_app_may_list_the_public_signing_keys(node):
     for role in ("analytics", "stranger"):
         (key,) = (await trusted(node, role)).values()
         assert key.keys() == {"kty", "crv", "x", "kid", "use", "alg", "status"}
@@ -198,7 +198,7 @@ async def test_the_keys_are_there_for_every_app_and_tell_the_public_half_only(no
     problem(await node.call(None, "GET", "/v1/signing-keys"), 401, "not-authenticated")
 
 
-async def test_looking_at_the_keys_is_on_the_log_like_looking_at_the_policies(sqlite_node):
+async def test_listing_signing_keys_is_audited(sqlite_node):
     async with sqlite_node.new_entries() as entries:
         await trusted(sqlite_node)
     assert [(each.action, each.decision, each.principal_name) for each in entries] == [
@@ -206,7 +206,7 @@ async def test_looking_at_the_keys_is_on_the_log_like_looking_at_the_policies(sq
     ]
 
 
-async def test_a_tenants_receipt_does_not_hold_by_anothers_key(node):
+async def test_a_receipt_does_not_verify_by_another_tenants_key(node):
     subject = await node.create(tenant=OTHER)
     event = await say(node, subject, tenant=OTHER)
     answer = await receipt(node, subject, event, tenant=OTHER)
@@ -214,7 +214,7 @@ async def test_a_tenants_receipt_does_not_hold_by_anothers_key(node):
     assert check_receipt(parse(answer.content)).key_id not in await trusted(node)
 
 
-async def test_what_an_old_key_signed_still_holds(node):
+async def test_signatures_of_a_retired_key_stay_valid(node):
     subject = await node.create()
     event = await say(node, subject)
     before = await receipt(node, subject, event)
@@ -227,7 +227,7 @@ async def test_what_an_old_key_signed_still_holds(node):
     assert ids == list(keys)
 
 
-async def test_a_vault_from_before_there_were_signatures_signs_from_the_first_receipt_on(node):
+async def test_an_old_vault_without_signing_keys_signs_its_first_receipt(node):
     await node.sql("DELETE FROM tenant_secret WHERE kind = 'signing'", keystore=True)
     node.services.keyring.clear()
     subject = await node.create()
@@ -235,7 +235,7 @@ async def test_a_vault_from_before_there_were_signatures_signs_from_the_first_re
     assert verified(await receipt(node, subject, event), await trusted(node)).kind == "given"
 
 
-async def test_a_receipt_that_was_written_prettily_by_somebody_still_holds(sqlite_node):
+async def test_a_reformatted_receipt_stays_valid(sqlite_node):
     subject = await sqlite_node.create()
     event = await say(sqlite_node, subject)
     answer = await receipt(sqlite_node, subject, event)

@@ -72,7 +72,7 @@ def test_objections_and_restrictions(in_vault, subject):
     decided = in_vault.json("consent", "decide", subject, objected["id"], "--as", "overruled", "--reason", "a case")
     assert decided["state"] == "overruled"
     assert in_vault.json("consent", "restrict", subject, "--ground", "claims")["state"] == "restricted"
-    assert "has not been told" in in_vault("consent", "lift", subject).stderr
+    assert "has not been informed" in in_vault("consent", "lift", subject).stderr
     assert "hint:" in in_vault("consent", "announce", subject).stderr  # no mail is set up
     assert in_vault.json("consent", "announce", subject, "--told", "letter of today")["state"] == "restricted"
     assert "the days of that notice are not over" in in_vault("consent", "lift", subject).stderr

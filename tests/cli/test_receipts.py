@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.test_audit import make_and_read
-from vault.consent.receipts.issue import check_receipt, told
+from vault.consent.receipts.issue import check_receipt, read_contents
 from vault.crypto.signing import key_id, parse, public_of_jwk
 
 YES = ("--purpose", "direct-marketing", "--decision", "given", "--notice", "marketing@3", "--method", "form")
@@ -29,7 +29,7 @@ def test_a_receipt_is_printed_to_be_handed_over(in_vault, form):
     text = in_vault.ok("consent", "receipt", *ids, "--format", form)
     signed = check_receipt(parse(text.encode()))
     assert signed.sound
-    assert told(signed.document).kind == "given"
+    assert read_contents(signed.document).kind == "given"
     assert "\n  " in text, "people may read it"
     assert "Ada" not in text
 
@@ -44,7 +44,7 @@ def test_an_event_of_nobodys_is_told(in_vault):
     subject, _event = record(in_vault)
     result = in_vault("consent", "receipt", subject, subject)
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: this person's ledger has no such event")
+    assert result.stderr.startswith("error: this person has no such event")
 
 
 def test_the_signing_keys_are_printed_for_people_and_for_scripts(in_vault):

@@ -39,7 +39,7 @@ async def differences(node):
     return sum(step.people for step in steps), [each for step in steps for each in step.differences]
 
 
-async def test_the_sum_is_on_the_row_that_a_read_fetches(node):
+async def test_append_updates_the_state_on_the_subject_row(node):
     ada = await node.create()
     assert (await found(node, ada)).standing is None
     events = [event(node, ada, "given"), event(node, ada, "restricted")]
@@ -52,7 +52,7 @@ async def test_the_sum_is_on_the_row_that_a_read_fetches(node):
     assert (await found(node, ada)).state == "active"
 
 
-async def test_events_are_there_with_their_sum_or_not_at_all(node):
+async def test_events_and_state_are_written_atomically(node):
     ada = await node.create()
     with pytest.raises(LookupError):
         async with node.services.data.transaction() as connection:
@@ -63,7 +63,7 @@ async def test_events_are_there_with_their_sum_or_not_at_all(node):
     assert (await node.services.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == []
 
 
-async def test_of_nobody_and_of_the_erased_nothing_is_written(node):
+async def test_unknown_and_erased_subjects_are_refused(node):
     ada = await node.create()
     await node.set_state(ada, "erased")
     for subject in (ada, str(new_id())):
@@ -71,7 +71,7 @@ async def test_of_nobody_and_of_the_erased_nothing_is_written(node):
             await append(node, subject, event(node, subject, "given"))
 
 
-async def test_an_event_is_found_by_its_person_only(node):
+async def test_an_event_is_found_only_under_its_subject(node):
     ada, charles = await node.create(), await node.create()
     given = event(node, ada, "given")
     await append(node, ada, given)
@@ -97,7 +97,7 @@ async def test_the_history_comes_in_pages(node):
     assert seen == events[::-1]
 
 
-async def test_a_row_that_says_something_else_than_the_ledger_is_found_and_put_right(node):
+async def test_a_row_that_differs_from_the_events_is_found_and_repaired(node):
     people = [await node.create() for _ in range(4)]
     for each in people:
         await append(node, each, event(node, each, "given"))
@@ -116,7 +116,7 @@ async def test_a_row_that_says_something_else_than_the_ledger_is_found_and_put_r
     assert (await found(node, people[3])).state == "active"
 
 
-async def test_people_are_counted_by_the_text_they_agreed_to(node):
+async def test_people_are_counted_by_notice_version(node):
     for notice, kind in (
         ("marketing@2", "given"),
         ("marketing@3", "given"),

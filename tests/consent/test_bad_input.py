@@ -67,7 +67,7 @@ async def events(node):
         ({"purpose": "profiling", "notice": "profiling@1", "method": "settings"}, "/method", "method-not-explicit"),
     ],
 )  # fmt: skip
-async def test_one_fault(sqlite_node, changes, at, code):
+async def test_a_single_fault_is_reported(sqlite_node, changes, at, code):
     subject = await sqlite_node.create()
     whole = "invalid-value" if code in IN_ERRORS else code
     body = problem(await send(sqlite_node, subject, **changes), 422, whole)
@@ -77,7 +77,7 @@ async def test_one_fault(sqlite_node, changes, at, code):
     assert [(each.decision, each.code, str(each.id)) for each in failed] == [("failed", whole, body["audit"])]
 
 
-async def test_all_faults_at_once_and_no_word_of_what_came_in(sqlite_node):
+async def test_all_faults_are_reported_at_once_without_values(sqlite_node):
     subject = await sqlite_node.create()
     answer = await send(
         sqlite_node,
@@ -102,14 +102,14 @@ async def test_all_faults_at_once_and_no_word_of_what_came_in(sqlite_node):
 @pytest.mark.parametrize(
     "body", [{"occurred_at": "yesterday"}, {"occurred_at": "2026-03-05T12:00:00"}, {WORD: 1}, {"evidence": 5}]
 )
-async def test_what_has_no_form_at_all(sqlite_node, body):
+async def test_malformed_bodies_are_refused(sqlite_node, body):
     subject = await sqlite_node.create()
     answer = await send(sqlite_node, subject, **body)
     problem(answer, 422, "invalid-body")
     assert WORD not in answer.text
 
 
-async def test_on_the_edge_of_what_is_taken(sqlite_node):
+async def test_boundary_values_are_accepted(sqlite_node):
     subject = await sqlite_node.create()
     for changes in (
         {"occurred_at": "2026-03-05T12:01:00Z"},  # the clock of an app is a minute ahead
@@ -124,7 +124,7 @@ async def test_on_the_edge_of_what_is_taken(sqlite_node):
         assert answer.status_code == 201, answer.text
 
 
-async def test_a_moment_of_the_future_is_recorded_as_now(node):
+async def test_a_time_slightly_in_the_future_is_recorded_as_now(node):
     subject = await node.create()
     await send(node, subject, occurred_at="2026-03-05T12:01:00Z")
     assert (await send(node, subject, decision="withdrawn", notice=None, method=None)).json()["state"] == "withdrawn"
@@ -139,7 +139,7 @@ async def test_an_app_whose_clock_is_behind_can_withdraw(node, clock):
     assert late.json()["state"] == "withdrawn"
 
 
-async def test_a_word_of_long_ago_does_not_undo_a_later_one(node):
+async def test_an_old_statement_does_not_undo_a_later_one(node):
     subject = await node.create()
     await send(node, subject)
     old = await send(node, subject, decision="withdrawn", notice=None, occurred_at="2026-03-01T12:00:00Z")
@@ -151,7 +151,7 @@ async def test_a_word_of_long_ago_does_not_undo_a_later_one(node):
     assert len(await events(node)) == 4
 
 
-async def test_a_withdrawal_of_what_was_never_given_is_recorded(node):
+async def test_a_withdrawal_without_a_consent_is_recorded(node):
     subject = await node.create()
     for _ in range(2):
         answer = await send(node, subject, decision="withdrawn", notice=None, method=None)
@@ -159,7 +159,7 @@ async def test_a_withdrawal_of_what_was_never_given_is_recorded(node):
     assert len(await events(node)) == 2
 
 
-async def test_whoever_may_not_and_whoever_is_not_there(node):
+async def test_denied_callers_and_unknown_subjects(node):
     subject = await node.create()
     for role in ("marketing", "finance", "analytics", "operator", "stranger"):
         problem(await send(node, subject, role=role), 403, "not-granted")
@@ -174,7 +174,7 @@ async def test_whoever_may_not_and_whoever_is_not_there(node):
     assert await events(node) == []
 
 
-async def test_evidence_lies_sealed_and_opens_for_those_who_may_read_it(node):
+async def test_evidence_is_stored_sealed_and_opened_for_permitted_callers(node):
     subject = await node.create()
     await send(node, subject, evidence=f"{WORD} 7")
     (body,) = await events(node)
@@ -184,7 +184,7 @@ async def test_evidence_lies_sealed_and_opens_for_those_who_may_read_it(node):
     assert all(WORD not in str(each) for each in await node.entries())
 
 
-async def test_evidence_that_was_moved_does_not_open(node):
+async def test_evidence_moved_to_another_event_does_not_open(node):
     one, two = await node.create(), await node.create({"name": "Two"})
     await send(node, one, evidence="one")
     await send(node, two, evidence="two")
@@ -196,7 +196,7 @@ async def test_evidence_that_was_moved_does_not_open(node):
     problem(await node.call("support", "GET", f"/v1/subjects/{two}/consents"), 500, "cannot-open")
 
 
-async def test_a_key_makes_it_happen_once_and_the_token_is_told_once(node):
+async def test_an_idempotency_key_records_once_and_shows_the_token_once(node):
     subject = await node.create()
     path, headers = f"/v1/subjects/{subject}/consents", {"Idempotency-Key": "k-1"}
     body = {**GIVEN, "method": "double-opt-in"}
@@ -218,7 +218,7 @@ async def test_a_key_makes_it_happen_once_and_the_token_is_told_once(node):
     assert len(await events(node)) == 3
 
 
-async def test_a_page_of_history_leads_to_the_next(node):
+async def test_history_pages_lead_to_the_next(node):
     subject = await node.create()
     made = [(await send(node, subject, decision="refused", notice=None)).json()["id"] for _ in range(5)]
     listed, cursor = [], None

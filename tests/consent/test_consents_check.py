@@ -20,7 +20,7 @@ async def check(node, subjects, purposes=("direct-marketing",), role="marketing"
     )
 
 
-async def test_yes_and_no_for_many_in_their_order(node):
+async def test_results_are_in_the_order_of_the_request(node):
     people = [await node.create({"name": f"P{number}"}) for number in range(4)]
     await node.post("support", f"/v1/subjects/{people[1]}/consents", GIVEN)
     await node.post("dpo", f"/v1/subjects/{people[2]}/restriction", {"ground": "claims"})
@@ -48,7 +48,7 @@ async def test_yes_and_no_for_many_in_their_order(node):
     assert len(entry.subjects) == 4
 
 
-async def test_it_agrees_with_the_read(node):
+async def test_the_check_agrees_with_a_read(node):
     subject = await node.create()
     for said in (None, GIVEN, {"purpose": "direct-marketing", "decision": "withdrawn"}):
         if said:
@@ -68,17 +68,17 @@ async def test_it_agrees_with_the_read(node):
         ({"subjects": ["x"], "purposes": ["direct-marketing"]}, "invalid-body"),
     ],
 )
-async def test_too_much_or_nothing_at_all(sqlite_node, body, code):
+async def test_empty_and_oversized_checks_are_refused(sqlite_node, body, code):
     problem(await sqlite_node.post("marketing", CHECK, body), 422, code)
 
 
-async def test_unknown_purposes_are_told_by_place(sqlite_node):
+async def test_unknown_purposes_are_reported_by_position(sqlite_node):
     answer = await check(sqlite_node, [uuid4()], ["fun", "direct-marketing", "games"])
     body = problem(answer, 422, "unknown-purpose")
     assert [each["at"] for each in body["errors"]] == ["/purposes/0", "/purposes/2"]
 
 
-async def test_who_may_not_check_is_denied_and_on_the_log(sqlite_node):
+async def test_a_denied_check_is_recorded_in_the_audit_log(sqlite_node):
     answer = await check(sqlite_node, [uuid4()], role="analytics")
     body = problem(answer, 403, "not-granted")
     last = (await sqlite_node.entries())[-1]

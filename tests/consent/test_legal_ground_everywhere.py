@@ -39,14 +39,14 @@ async def test_a_read_waits_for_consent_and_ends_with_it(node, clock):
     assert {each["code"] for each in refused["denied"].values()} == {"consent-missing"}
 
 
-async def test_a_consent_is_good_for_its_purpose_and_its_person_only(node):
+async def test_a_consent_counts_only_for_its_purpose_and_person(node):
     ada, charles = await node.create(), await node.create()
     await say(node, ada, "given")
     problem(await ask_marketing(node, charles), 403, "denied")
     problem(await node.read("marketing", ada, ["language"], "partner-advertising"), 403, "denied")
 
 
-async def test_in_a_batch_each_is_answered_by_what_they_said(node):
+async def test_each_subject_of_a_batch_is_decided_by_its_own_state(node):
     ada, charles, erased = [await node.create() for _ in range(3)]
     await say(node, ada, "given")
     await say(node, erased, "given")
@@ -61,7 +61,7 @@ async def test_in_a_batch_each_is_answered_by_what_they_said(node):
     assert entry.withheld == (await node.pseudonym(charles), await node.pseudonym(erased))
 
 
-async def test_no_key_is_fetched_for_whom_the_ground_refuses(node):
+async def test_no_key_is_fetched_for_refused_subjects(node):
     ada = await node.create()
     node.services.keyring.clear()
     before = node.services.keyring.stats()["misses"]
@@ -69,7 +69,7 @@ async def test_no_key_is_fetched_for_whom_the_ground_refuses(node):
     assert node.services.keyring.stats()["misses"] == before
 
 
-async def test_lists_ask_as_reads_do(node, clock):
+async def test_lists_apply_the_same_ground_as_reads(node, clock):
     ada = await node.create()
     path, body = f"/v1/subjects/{ada}/records/offer:read", {"fields": ["status"], "purpose": P}
     problem(await node.post("marketing", path, body), 403, "denied")
@@ -98,7 +98,7 @@ async def test_an_objection_stops_an_interest_until_it_is_overruled(node, clock)
     assert (await node.read("analytics", ada, fields, purpose)).status_code == 200
 
 
-async def test_a_restriction_leaves_storage_and_the_person_s_own_rights(node):
+async def test_a_restriction_permits_storage_and_the_persons_own_rights(node):
     ada = await node.create()
     await say(node, ada, "restricted")
     refused = problem(await node.read("support", ada, ["name"], "customer-support"), 403, "denied")
@@ -118,7 +118,7 @@ async def test_a_row_that_is_restricted_without_an_event_stays_closed(node):
     problem(await ask_marketing(node, ada), 403, "denied")
 
 
-async def test_a_search_finds_nobody_who_is_restricted(node):
+async def test_a_search_does_not_find_restricted_people(node):
     ada = await node.create()
     body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
     assert len((await node.post("support", "/v1/subjects:search", body)).json()["results"]) == 1
@@ -126,7 +126,7 @@ async def test_a_search_finds_nobody_who_is_restricted(node):
     assert (await node.post("support", "/v1/subjects:search", body)).json()["results"] == []
 
 
-async def test_explain_says_the_same_as_a_read(node):
+async def test_explain_agrees_with_a_read(node):
     ada = await node.create()
     body = {"subject": ada, "fields": ["name"], "purpose": P, "action": "read"}
     before = (await node.post("marketing", "/v1/decisions:explain", body)).json()["fields"]["name"]
@@ -138,7 +138,7 @@ async def test_explain_says_the_same_as_a_read(node):
     assert (after["code"], after["step"]) == ("restricted", 6)
 
 
-async def test_somebody_new_cannot_come_in_for_a_purpose_that_rests_on_consent(place, clock):
+async def test_a_subject_cannot_be_created_for_a_consent_purpose(place, clock):
     with (place.folder / "policies" / "policy.csv").open("a") as file:
         file.write("p, sales, *, name, write, loyalty-programme, allow\n")
         file.write("p, sales, *, external_ids, write, loyalty-programme, allow\n")

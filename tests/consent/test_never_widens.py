@@ -121,7 +121,7 @@ def test_imports_do_not_grant_what_was_denied_here(events, later):
 
 @settings(max_examples=500)
 @given(ledgers, ledgers)
-def test_a_merge_grants_nothing_that_either_of_the_two_had_denied(mine, theirs):
+def test_a_merge_grants_nothing_that_either_subject_had_denied(mine, theirs):
     own, other = fold(mine), fold(theirs)
     after = merge(mine, theirs)
     for purpose in PURPOSES:
@@ -133,7 +133,7 @@ def test_a_merge_grants_nothing_that_either_of_the_two_had_denied(mine, theirs):
 
 @settings(max_examples=500)
 @given(ledgers, ledgers)
-def test_a_restriction_of_either_stands_and_from_the_later_of_both_moments(mine, theirs):
+def test_a_merge_keeps_a_restriction_from_the_later_of_both_times(mine, theirs):
     restricted = [each.restricted_at for each in (fold(mine), fold(theirs)) if each.restricted_at is not None]
     after = merge(mine, theirs)
     assert after.restricted_at == max(restricted, default=None)
@@ -141,7 +141,7 @@ def test_a_restriction_of_either_stands_and_from_the_later_of_both_moments(mine,
 
 @settings(max_examples=500)
 @given(ledgers, ledgers)
-def test_a_merge_grants_only_what_one_of_the_two_had_agreed_to_and_the_other_never_spoke_of(mine, theirs):
+def test_a_merge_grants_only_what_one_agreed_to_and_the_other_never_decided(mine, theirs):
     own, other = fold(mine), fold(theirs)
     for purpose, said in merge(mine, theirs).purposes.items():
         if said.state == "given":
@@ -158,7 +158,7 @@ def decisive(said):
 
 @settings(max_examples=300)
 @given(st.lists(ledgers, min_size=2, max_size=4), from_outside)
-def test_merges_upon_merges_with_imports_between_them_grant_nothing_that_was_withdrawn(people, events):
+def test_repeated_merges_and_imports_grant_nothing_that_was_withdrawn(people, events):
     """Everybody becomes one, one after the other; before each merge an import speaks of the one who stays."""
     survivor, *others = people
     share = len(events) // len(others)
@@ -170,7 +170,7 @@ def test_merges_upon_merges_with_imports_between_them_grant_nothing_that_was_wit
 
 
 @given(ledgers)
-def test_the_standing_is_the_fold_step_by_step_and_survives_the_row(events):
+def test_apply_and_fold_agree_at_every_step_and_survive_encoding(events):
     standing = NOTHING
     for each in events:
         standing = unpack(pack(apply(standing, each)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.append import compare, repair_standing
+from vault.consent.append import compare, repair_state
 from vault.ids import DEFAULT_TENANT
 
 GIVEN = {
@@ -14,7 +14,7 @@ async def differing(node):
     return [str(each.subject) async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
-async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
+async def test_a_tampered_row_is_found_and_repaired(node):
     one, two = await node.create(), await node.create({"name": "Two"})
     await node.post("support", f"/v1/subjects/{one}/consents", GIVEN)
     await node.post("dpo", f"/v1/subjects/{two}/restriction", {"ground": "claims"})
@@ -24,14 +24,14 @@ async def test_a_row_that_somebody_changed_is_found_and_repaired(node):
     assert await differing(node) == [two]
     (subject,) = [each.subject async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
     async with node.new_entries() as made:
-        await repair_standing(node.services, DEFAULT_TENANT, subject)
+        await repair_state(node.services, DEFAULT_TENANT, subject)
     assert await differing(node) == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{two}")).json()["state"] == "restricted"
     assert [(each.action, each.principal_name) for each in made] == [("record-consent", "command-line")]
     assert made[0].subjects == (await node.pseudonym(two),)
 
 
-async def test_the_order_of_the_ledger_is_that_of_its_ids_whatever_the_clocks_say(node, monkeypatch):
+async def test_event_ids_are_ordered_even_if_clocks_go_back(node, monkeypatch):
     """A node whose clock is ahead must not put its event behind those that come after it."""
     from vault import ids
     from vault.consent import transaction as change

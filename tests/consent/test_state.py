@@ -55,7 +55,7 @@ EVENTS = st.builds(
 
 
 @given(st.lists(EVENTS, max_size=12))
-def test_adding_one_by_one_is_the_same_as_summing_up(events):
+def test_apply_agrees_with_fold(events):
     standing = NOTHING
     for each in events:
         standing = unpack(pack(apply(standing, each)))
@@ -63,62 +63,62 @@ def test_adding_one_by_one_is_the_same_as_summing_up(events):
 
 
 @given(EVENTS)
-def test_an_event_reads_back_as_it_was_written(given):
+def test_events_round_trip(given):
     assert decode(encode(given)) == given
 
 
 @given(st.lists(EVENTS, max_size=12), st.sampled_from(["refused", "withdrawn"]))
-def test_whoever_says_no_now_does_not_consent(events, kind):
+def test_a_denial_ends_a_consent(events, kind):
     assert state(*events, event(kind, 6)) in {"refused", "withdrawn"}
 
 
 @given(st.lists(EVENTS, max_size=12))
-def test_a_yes_from_the_person_now_counts(events):
+def test_an_agreement_from_the_person_counts(events):
     after = fold([*events, event("given", 6)]).purposes[P]
     assert after.state == "given"
     assert after.objection in {"none", "overruled"}
 
 
 @given(st.lists(EVENTS, max_size=12), st.sampled_from(["imported", "merged"]))
-def test_an_objection_from_anywhere_stands(events, origin):
+def test_an_objection_of_any_origin_counts(events, origin):
     assert objection(*events, event("objected", -5, origin=origin)) in {"pending", "upheld"}
 
 
 @given(st.lists(EVENTS, max_size=8), st.lists(EVENTS.filter(lambda each: each.origin in {"imported", "merged"})))
-def test_nothing_from_others_lifts_a_restriction(events, more):
+def test_imports_and_merges_lift_no_restriction(events, more):
     before = fold([*events, event("restricted")])
     assert fold([*events, event("restricted"), *more]).restricted_at >= before.restricted_at
 
 
-def test_an_earlier_word_does_not_undo_a_later_one():
+def test_an_earlier_event_does_not_undo_a_later_one():
     assert state(event("given", 1), event("withdrawn", 0)) == "given"
     assert state(event("withdrawn", 1), event("given", 0)) == "withdrawn"
 
 
 @pytest.mark.parametrize("order", [("given", "withdrawn"), ("withdrawn", "given")])
-def test_of_two_words_at_the_same_moment_the_no_counts(order):
+def test_of_two_events_at_the_same_time_the_denial_counts(order):
     assert state(*(event(kind, 0) for kind in order)) == "withdrawn"
 
 
-def test_to_be_asked_again_takes_no_word_back():
+def test_a_new_request_changes_no_decision():
     assert state(event("requested")) == "pending"
     assert state(event("withdrawn", 0), event("requested", 1)) == "withdrawn"
     assert state(event("given", 0), event("requested", 1)) == "given"
     assert state(event("requested", 0), event("given", 1)) == "given"
 
 
-def test_an_import_of_an_old_yes_undoes_no_denial():
+def test_an_imported_old_agreement_undoes_no_denial():
     assert state(event("withdrawn", 0), event("given", 5, origin="imported", source="crm")) == "withdrawn"
 
 
-def test_within_one_source_the_later_word_counts():
+def test_within_one_source_the_later_event_counts():
     no = event("withdrawn", 0, origin="imported", source="crm")
     assert state(no, event("given", 1, origin="imported", source="crm")) == "given"
     assert state(no, event("given", -1, origin="imported", source="crm")) == "withdrawn"
     assert state(no, event("given", 1, origin="imported", source="shop")) == "withdrawn"
 
 
-def test_one_source_takes_back_no_other_sources_no():
+def test_a_source_cannot_retract_the_denial_of_another():
     crm, shop = {"origin": "imported", "source": "crm"}, {"origin": "imported", "source": "shop"}
     both = [event("withdrawn", 1, **crm), event("withdrawn", 2, **shop)]
     assert state(*both, event("given", 3, **shop)) == "withdrawn"
@@ -127,7 +127,7 @@ def test_one_source_takes_back_no_other_sources_no():
     assert state(*both, event("given", 5)) == "given"
 
 
-def test_an_import_of_an_old_no_counts():
+def test_an_imported_old_denial_counts():
     assert state(event("given", 0), event("withdrawn", -100, origin="imported", source="crm")) == "withdrawn"
 
 
@@ -144,7 +144,7 @@ def test_an_objection_waits_and_is_decided():
     assert objection(event("objection-upheld"), event("objected", 1)) == "upheld"
 
 
-def test_only_a_person_lifts_their_objection_and_only_afterwards():
+def test_only_a_later_agreement_of_the_person_lifts_an_objection():
     objected = event("objected", 1)
     assert objection(objected, event("given", 2)) == "none"
     assert objection(objected, event("given", 2, by="app")) == "pending"
@@ -152,23 +152,23 @@ def test_only_a_person_lifts_their_objection_and_only_afterwards():
     assert objection(event("given", 0), objected) == "pending"
 
 
-def test_a_restriction_is_on_until_it_is_lifted():
+def test_a_restriction_lasts_until_it_is_lifted():
     on = event("restricted", 1)
     assert fold([on]).restricted_at is not None
     assert fold([on, event("restriction-lifted", 2)]) == NOTHING
 
 
-def test_where_nothing_was_said_nothing_is_written():
+def test_the_empty_state_is_stored_as_null():
     assert pack(NOTHING) is None
     assert unpack(None) == ConsentState()
 
 
 def test_an_event_without_purpose_is_a_restriction():
-    with pytest.raises(ValueError, match="about a purpose"):
+    with pytest.raises(ValueError, match="has no purpose"):
         apply(NOTHING, event("given", purpose=None))
 
 
-def test_a_no_that_is_older_than_a_waiting_request_is_not_forgotten():
+def test_a_denial_older_than_a_pending_request_is_kept():
     """It does not end the request, which came later; but no import of an older yes outweighs it."""
     asked, no = event("requested"), event("withdrawn", -1, by="staff")
     assert state(asked, no) == "pending"
@@ -177,7 +177,7 @@ def test_a_no_that_is_older_than_a_waiting_request_is_not_forgotten():
     assert state(asked, no, event("given", 1)) == "given"
 
 
-def test_an_imported_yes_is_as_old_as_it_is_although_a_request_came_later():
+def test_an_imported_agreement_keeps_its_time_despite_a_later_request():
     asked, yes = event("requested"), event("given", -5, origin="imported", source="crm")
     assert state(asked, yes) == "given"
     assert state(asked, yes, event("withdrawn", -1)) == "withdrawn"

@@ -49,7 +49,7 @@ async def consistent(node):
     return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
-async def test_words_that_come_in_together_are_kept_in_one_order(nodes):
+async def test_concurrent_events_are_ordered(nodes):
     subject = await nodes[0].create()
     said = [GIVEN, WITHDRAWN] * 6
     answers = await asyncio.gather(*(say(nodes[n % 2], subject, body) for n, body in enumerate(said)))
@@ -60,7 +60,7 @@ async def test_words_that_come_in_together_are_kept_in_one_order(nodes):
     assert await consistent(nodes[0])
 
 
-async def test_a_child_cannot_slip_in_beside_its_date_of_birth(nodes):
+async def test_a_consent_concurrent_with_a_childs_birth_date_is_refused(nodes):
     """Whichever comes first: a consent that no guardian gave does not stand beside a date that shows a child."""
     one, two = nodes
     for number in range(4):
@@ -75,7 +75,7 @@ async def test_a_child_cannot_slip_in_beside_its_date_of_birth(nodes):
     assert await consistent(one)
 
 
-async def test_an_import_that_shows_a_child_ends_its_consents(node, tmp_path):
+async def test_an_imported_birth_date_of_a_child_ends_its_consents(node, tmp_path):
     body = {"external_ids": {}, "purpose": "order-fulfilment"}
     people = []
     for number in range(3):
@@ -93,7 +93,7 @@ async def test_an_import_that_shows_a_child_ends_its_consents(node, tmp_path):
     assert await consistent(node)
 
 
-async def test_a_corrected_date_of_birth_that_shows_no_child_changes_nothing(node):
+async def test_a_corrected_birth_date_of_an_adult_changes_nothing(node):
     subject = await node.create()
     await say(node, subject, GIVEN)
     revision = '"1"'
@@ -103,7 +103,7 @@ async def test_a_corrected_date_of_birth_that_shows_no_child_changes_nothing(nod
     assert await kinds(node, subject) == (["given"], "given")
 
 
-async def test_a_consent_of_long_ago_that_consent_toml_ends(node, clock):
+async def test_consent_toml_expires_an_old_consent(node, clock):
     folder = node.vault.settings.policies
     text = (folder / "consent.toml").read_text()
     (folder / "consent.toml").write_text(text.replace("# valid_months = 60", "valid_months = 2"))
@@ -119,7 +119,7 @@ async def test_a_consent_of_long_ago_that_consent_toml_ends(node, clock):
     assert (await kinds(node, subject))[1] == "expired"
 
 
-async def test_a_change_of_the_whole_is_undone_where_a_part_fails(node, monkeypatch):
+async def test_a_failed_part_rolls_back_the_whole_change(node, monkeypatch):
     """The event, the row and the audit entry are there together, or none of them is."""
     subject = await node.create()
     before = await node.sql("SELECT standing, state FROM subject")
@@ -135,7 +135,7 @@ async def test_a_change_of_the_whole_is_undone_where_a_part_fails(node, monkeypa
     assert await node.sql("SELECT standing, state FROM subject") == before
 
 
-async def test_what_is_said_to_the_old_id_of_a_merged_person_is_not_lost_unseen(node):
+async def test_a_statement_to_the_old_id_of_a_merged_person_is_refused_with_the_new_id(node):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
     await say(node, duplicate, GIVEN)
     body = {"survivor": survivor, "duplicate": duplicate, "evidence": "same card"}
@@ -154,7 +154,7 @@ async def test_what_is_said_to_the_old_id_of_a_merged_person_is_not_lost_unseen(
     assert await consistent(node)
 
 
-async def test_an_import_waits_for_whoever_has_a_person_and_holds_nothing_of_theirs(postgres_place, clock, tmp_path):
+async def test_an_import_waits_for_locked_people_without_holding_others(postgres_place, clock, tmp_path):
     """A merge locks the person first and then the record; an import the other way round would wait in a ring."""
     async with postgres_place.node(clock) as node:
         subject = await node.create({"name": "P0"}, external_ids={"shop": "0"})

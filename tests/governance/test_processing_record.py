@@ -20,7 +20,7 @@ from vault.policy.policy_set import PolicySet
 
 
 async def make(node, role="dpo", **how):
-    return (await processing_record(node.services, await node.caller(role), **how)).record
+    return await processing_record(node.services, await node.caller(role), **how)
 
 
 def activity(record, purpose):
@@ -41,7 +41,7 @@ async def apply(node, **changed):
     await node.services.policies.apply("default", PolicySet.load(files), "test")
 
 
-async def test_it_says_of_every_purpose_what_article_30_asks_for(node):
+async def test_every_purpose_has_what_article_30_requires(node):
     record = await make(node)
     policies = node.services.policies.active("default").policy_set
     assert [each.purpose for each in record.activities] == list(policies.purposes)
@@ -62,26 +62,26 @@ async def test_it_says_of_every_purpose_what_article_30_asks_for(node):
     assert len(record.security) > 5
 
 
-async def test_of_special_categories_it_names_the_condition(node):
+async def test_special_categories_have_their_condition(node):
     advice = activity(await make(node), "health-advice")
     assert (advice.special_condition, advice.special_article) == ("explicit-consent", "Art. 9(2)(a) GDPR")
     assert {each.special for each in advice.data if "health_notes" in each.fields} == {True}
 
 
-async def test_a_field_that_is_needed_in_some_views_only_is_named_with_them(node):
+async def test_a_field_needed_in_some_views_only_is_named_with_them(node):
     names = {name for each in activity(await make(node), "service-analytics").data for name in each.fields}
     assert {"birth_date.year", "birth_date.age_band", "email.domain"} <= names
     assert not names & {"birth_date", "email"}
 
 
-async def test_fields_with_periods_of_their_own_have_them(node):
+async def test_fields_with_their_own_period_are_listed(node):
     assert activity(await make(node), "customer-support").retention.fields == {
         "interaction.body": "P1Y",
         "notes": "P1Y",
     }
 
 
-async def test_it_tells_who_really_read_what_how_often_and_when(node, clock):
+async def test_readers_are_listed_with_fields_counts_and_times(node, clock):
     ada = await node.create()
     await node.read("fulfilment", ada, ["name", "email"], "order-fulfilment")
     clock.advance(hours=1)
@@ -102,7 +102,7 @@ async def test_a_batch_counts_as_one_read_of_many_people(node):
     assert (use.reads, use.people) == (1, 2)
 
 
-async def test_lists_and_searches_are_readings_too(node):
+async def test_lists_and_searches_count_as_reads(node):
     ada = await node.create()
     await node.append("sales", ada, "purchase", {"amount": "12.90", "currency": "EUR"}, "order-fulfilment")
     path = f"/v1/subjects/{ada}/records/purchase:read"
@@ -116,13 +116,13 @@ async def test_lists_and_searches_are_readings_too(node):
     assert [each.field for each in found.readers[0].fields] == ["name"]
 
 
-async def test_a_denied_read_is_no_reading(node):
+async def test_a_denied_read_is_not_counted(node):
     ada = await node.create()
     assert (await node.read("marketing", ada, ["email"], "order-fulfilment")).status_code == 403
     assert activity(await make(node), "order-fulfilment").use.readers == ()
 
 
-async def test_what_was_read_before_is_left_out(place):
+async def test_reads_before_the_period_are_left_out(place):
     """The clock is set back: ids of entries are of the real time."""
     clock = FixedClock(datetime.now(UTC) - timedelta(days=20))
     async with place.node(clock) as node:
@@ -137,7 +137,7 @@ async def test_what_was_read_before_is_left_out(place):
     assert week.period.since == rfc3339(clock.now() - timedelta(days=7))
 
 
-async def test_a_long_log_is_walked_in_chunks_each_entry_once(node, monkeypatch):
+async def test_a_long_log_is_read_in_chunks_each_entry_once(node, monkeypatch):
     monkeypatch.setattr(ledger, "USES_AT_A_TIME", 3)
     ada = await node.create()
     for _ in range(8):
@@ -148,7 +148,7 @@ async def test_a_long_log_is_walked_in_chunks_each_entry_once(node, monkeypatch)
     assert watched == [3, 6, 9]
 
 
-async def test_another_tenants_readings_stay_its_own(node):
+async def test_reads_of_another_tenant_are_not_counted(node):
     ada = await node.create(tenant="acme")
     await node.read("fulfilment", ada, ["name"], "order-fulfilment", tenant="acme")
     record = await make(node)
@@ -159,20 +159,20 @@ async def test_another_tenants_readings_stay_its_own(node):
 # ---- Findings --------------------------------------------------------------------------------------------------------
 
 
-async def test_purposes_that_nobody_used_are_found(node):
+async def test_unused_purposes_are_found(node):
     await node.create()
     unused = {purpose for purpose, _ in findings(await make(node), "purpose-unused")}
     assert unused == node.services.policies.active("default").policy_set.purposes.keys() - {"order-fulfilment"}
 
 
-async def test_a_purpose_that_has_yet_to_begin_is_not_found_unused(node, clock):
+async def test_a_future_purpose_is_not_unused(node, clock):
     await apply(node, purposes=('owner = "Finance"', f'owner = "Finance"\nvalid_from = {clock.now().year + 1}-01-01'))
     record = await make(node)
     assert ("accounting", None) not in findings(record, "purpose-unused")
     assert activity(record, "accounting").in_force is False
 
 
-async def test_fields_that_are_granted_and_never_read_are_found(node):
+async def test_granted_fields_that_were_never_read_are_found(node):
     ada = await node.create()
     await node.read("support", ada, ["name", "email.masked"], "customer-support")
     found = findings(await make(node), "fields-unread")["customer-support", None]
@@ -193,7 +193,7 @@ async def test_a_purpose_with_all_of_its_fields_read_has_no_finding(node):
     assert ("accounting", None) not in findings(await make(node), "fields-unread")
 
 
-async def test_an_app_that_has_lost_its_role_is_a_recipient_that_no_purpose_names(node):
+async def test_an_app_without_its_role_is_an_unnamed_recipient(node):
     ada = await node.create()
     await node.read("sales", ada, ["name"], "order-fulfilment")
     assert findings(await make(node), "recipient-unnamed") == {}
@@ -204,7 +204,7 @@ async def test_an_app_that_has_lost_its_role_is_a_recipient_that_no_purpose_name
     assert not activity(await make(node), "order-fulfilment").use.readers[0].named
 
 
-async def test_a_disabled_app_that_has_read_is_found(node):
+async def test_a_disabled_reader_is_found(node):
     ada = await node.create()
     await node.read("sales", ada, ["name"], "order-fulfilment")
     await disable_app(node.services, DEFAULT_TENANT, "sales")
@@ -212,7 +212,7 @@ async def test_a_disabled_app_that_has_read_is_found(node):
     assert "It is disabled" in found.detail
 
 
-async def test_a_recipient_that_the_purpose_names_needs_no_role(node):
+async def test_a_named_recipient_needs_no_role(node):
     parcels, _ = await add_app(node.services, DEFAULT_TENANT, "parcel-services", ["fulfilment"])
     ada = await node.create()
     from vault.records.read import read_fields
@@ -224,14 +224,14 @@ async def test_a_recipient_that_the_purpose_names_needs_no_role(node):
     assert findings(await make(node), "recipient-unnamed") == {}
 
 
-async def test_the_rules_may_have_gone_and_not_the_role(node):
+async def test_a_reader_whose_rules_were_removed_is_found(node):
     ada = await node.create()
     await node.read("support", ada, ["name"], "customer-support")
     await apply(node, rules=("read, customer-support, allow", "read, customer-support, deny"))
     assert ("customer-support", "support") in findings(await make(node), "recipient-unnamed")
 
 
-async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
+async def test_reads_for_an_undeclared_purpose_are_found(node):
     ada = await node.create()
     await node.read("fulfilment", ada, ["name"], "order-fulfilment")
     made = node.services.audit_log.entry(
@@ -251,7 +251,7 @@ async def test_what_was_read_for_a_purpose_that_is_gone_is_found(node):
 
 
 @pytest.mark.parametrize(("field", "is_found"), [("profile.name.clear", False), ("profile.health_notes.clear", True)])
-async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(node, field, is_found):
+async def test_token_readers_are_named_if_any_role_may_read_the_fields(node, field, is_found):
     """The vault keeps no roles of such people, so that today's rules have to speak for them."""
     from vault.principals.oidc import principal_id
 
@@ -272,7 +272,7 @@ async def test_of_who_signs_in_by_token_it_counts_whether_any_role_may_read_it(n
     assert bool(findings(record, "recipient-unnamed")) is is_found
 
 
-async def test_every_finding_says_what_to_do(node):
+async def test_every_finding_has_a_remedy(node):
     record = await make(node)
     assert record.findings
     assert all(each.remedy and each.detail.endswith(".") for each in record.findings)
@@ -282,7 +282,7 @@ async def test_every_finding_says_what_to_do(node):
 
 
 @pytest.mark.parametrize("role", ["dpo", "operator"])
-async def test_the_making_is_on_the_log(node, role):
+async def test_building_the_record_is_audited(node, role):
     async with node.new_entries() as made:
         done = await processing_record(node.services, await node.caller(role))
     ((entry),) = made
@@ -290,7 +290,7 @@ async def test_the_making_is_on_the_log(node, role):
 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role not in {"dpo", "operator"}])
-async def test_nobody_else_has_it_made(sqlite_node, role):
+async def test_other_roles_are_denied(sqlite_node, role):
     async with sqlite_node.new_entries() as made:
         with pytest.raises(Denied):
             await make(sqlite_node, role)
@@ -307,7 +307,7 @@ async def test_nobody_else_has_it_made(sqlite_node, role):
     ],
     ids=["now", "in the future", "without a zone", "before the calendar"],
 )
-async def test_a_beginning_that_is_not_in_the_past(sqlite_node, since):
+async def test_a_start_that_is_not_in_the_past_is_refused(sqlite_node, since):
     async with sqlite_node.new_entries() as made:
         with pytest.raises(InvalidInput) as refused:
             await make(sqlite_node, since=since)
@@ -317,7 +317,7 @@ async def test_a_beginning_that_is_not_in_the_past(sqlite_node, since):
     ]
 
 
-async def test_the_beginning_of_time_is_a_beginning(node):
+async def test_the_earliest_time_is_a_valid_start(node):
     await node.create()
     record = await make(node, since=datetime(1, 1, 1, tzinfo=UTC))
     assert activity(record, "order-fulfilment").use.writes == 1

@@ -18,7 +18,7 @@ from vault.governance import record_formats as sheet
 from vault.governance.processing_record import build
 from vault.governance.record_facts import Facts, grants_of
 from vault.governance.usage import Tally
-from vault.ids import TenantId
+from vault.ids import TenantId, new_id
 from vault.policy.policy_set import PolicySet
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
@@ -44,7 +44,8 @@ def make(*uses, **files):
             usage=tally.by_purpose(),
             since=NOW.replace(year=2025),
             until=NOW,
-        )
+        ),
+        new_id(),
     )
 
 
@@ -52,7 +53,7 @@ def rows(record):
     return list(csv.DictReader(io.StringIO(sheet.write_csv(record), newline="")))
 
 
-def test_the_sheet_has_a_row_for_each_purpose():
+def test_the_csv_has_a_row_for_each_purpose():
     record = make(read())
     found = rows(record)
     assert [each["purpose"] for each in found] == [each.purpose for each in record.activities]
@@ -69,10 +70,10 @@ def test_the_sheet_has_a_row_for_each_purpose():
     )
 
 
-def test_a_purpose_that_is_declared_no_more_has_a_row_for_its_finding():
+def test_an_undeclared_purpose_has_a_row_for_its_findings():
     last = rows(make(read(purpose="long-gone")))[-1]
     assert (last["purpose"], last["owner"]) == ("long-gone", "")
-    assert "does not declare this purpose any more" in last["findings"]
+    assert "no longer declares this purpose" in last["findings"]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r", "\n=", " =", "\uff1d"])
@@ -81,14 +82,14 @@ def test_no_cell_is_a_formula(start):
     assert sheet.safe(bad) == "'" + bad
 
 
-def test_a_policy_cannot_bring_a_formula_in():
+def test_policies_cannot_inject_a_formula():
     purposes = shipped()["purposes.toml"].replace('owner = "Finance"', "owner = \"=cmd|' /C calc'!A0\"")
     owners = {each["owner"] for each in rows(make(purposes_toml=purposes))}
     assert "'=cmd|' /C calc'!A0" in owners
 
 
 @given(st.text())
-def test_whatever_a_cell_holds_it_begins_with_nothing_that_runs(text):
+def test_no_cell_begins_like_a_formula(text):
     cell = sheet.safe(text)
     assert not cell.lstrip(" ").startswith(sheet.FORMULA)
     assert cell.removeprefix("'") == text.removeprefix("'")
@@ -97,9 +98,9 @@ def test_whatever_a_cell_holds_it_begins_with_nothing_that_runs(text):
     assert next(csv.reader(io.StringIO(out.getvalue(), newline=""))) == [cell]
 
 
-def test_the_page_has_a_part_for_each_purpose_and_ends_with_the_findings():
+def test_the_markdown_has_a_section_for_each_purpose_and_the_findings_last():
     record = make(read())
-    text = page.write_html(record)
+    text = page.write_markdown(record)
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings == [each.title for each in record.activities] + ["Security measures", "Findings"]
     assert "| web-shop | unknown, not named | 1 | 1 | 2026-03-05 | 2026-03-05 | `email` |" in text
@@ -107,9 +108,9 @@ def test_the_page_has_a_part_for_each_purpose_and_ends_with_the_findings():
     assert "| Transfers to third countries | none declared |" in text
 
 
-def test_every_row_of_a_table_on_the_page_has_its_cells():
+def test_every_markdown_table_row_has_all_cells():
     purposes = shipped()["purposes.toml"].replace('owner = "Finance"', 'owner = "Finance | <b>Books</b> [x](y)"')
-    text = page.write_html(make(read(), purposes_toml=purposes))
+    text = page.write_markdown(make(read(), purposes_toml=purposes))
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert r"Finance \| \<b\>Books\</b\> \[x\](y)" in text
@@ -119,5 +120,5 @@ def test_a_policy_folder_without_a_controller_has_a_finding():
     record = make(controller_toml=None)
     assert record.controller is None
     assert record.findings[0].code == "controller-unstated"
-    assert "| Controller | not stated |" in page.write_html(record)
-    assert rows(record)[-1]["findings"].startswith("The policies do not say who the controller is")
+    assert "| Controller | not stated |" in page.write_markdown(record)
+    assert rows(record)[-1]["findings"].startswith("The policies do not name the controller")

@@ -41,7 +41,7 @@ USES = st.builds(
 
 
 @given(st.lists(USES, max_size=30), st.data())
-def test_neither_the_order_nor_the_chunks_make_a_difference(uses, data):
+def test_order_and_chunks_do_not_change_the_counts(uses, data):
     shuffled = data.draw(st.permutations(uses))
     cut = data.draw(st.integers(0, len(uses)))
     parts = Tally()
@@ -49,11 +49,11 @@ def test_neither_the_order_nor_the_chunks_make_a_difference(uses, data):
     parts.by_purpose()  # folded half-way, as when there are many patterns
     parts.add(shuffled[cut:])
     assert parts.by_purpose() == counted(*uses)
-    assert parts.told == len(uses)
+    assert parts.uses == len(uses)
 
 
 @given(st.lists(USES, max_size=30))
-def test_it_counts_what_a_plain_loop_counts(uses):
+def test_counts_agree_with_a_plain_loop(uses):
     found = counted(*uses)
     for purpose in ("a", "b"):
         own = [each for each in uses if each.purpose == purpose]
@@ -71,7 +71,7 @@ def test_it_counts_what_a_plain_loop_counts(uses):
             assert max([each.last for each in counts], default="") == max([each.at for each in naming], default="")
 
 
-def test_many_patterns_take_no_memory_for_ever(monkeypatch):
+def test_memory_is_bounded_with_many_patterns(monkeypatch):
     monkeypatch.setattr(tally, "MOST_PATTERNS", 2)
     counts = Tally()
     counts.add([use(fields=(f"profile.f{number}.clear",)) for number in range(5)])
@@ -79,24 +79,24 @@ def test_many_patterns_take_no_memory_for_ever(monkeypatch):
     assert counts.by_purpose()["p"].readers[SHOP, "shop"].total == Count(5, 5, use().at, use().at)
 
 
-def test_a_batch_counts_its_people_and_not_those_of_whom_nothing_was_shown():
+def test_a_batch_counts_only_people_who_were_shown():
     reading = counted(use(subjects=("1", "2", "3"), withheld=("2",)))["p"].readers[SHOP, "shop"]
     assert reading.fields["profile.name.clear"] == Count(1, 2, use().at, use().at)
 
 
 @pytest.mark.parametrize("nobody", [{"subjects": ()}, {"withheld": ("1",)}, {"fields": ()}])
-def test_where_nothing_of_anybody_was_shown_nobody_read(nobody):
+def test_an_empty_result_is_not_a_read(nobody):
     usage = counted(use(action="search", **nobody))["p"]
     assert usage.kinds["search"].times == 1
     assert usage.readers == {}
 
 
-def test_to_write_is_a_use_of_a_purpose_and_no_reading():
+def test_a_write_is_a_use_but_not_a_read():
     usage = counted(use(action="create"), use(action="import"))["p"]
     assert usage.kinds["write"].times == 2
     assert usage.readers == {}
 
 
-def test_entries_are_read_only_as_far_as_they_count():
+def test_only_relevant_entries_are_decoded():
     body = msgspec.json.encode({"id": 1, "at": "t", "action": "read", "reason": "AAAA", "refused": {"a": "b"}})
     assert msgspec.json.decode(body, type=Use) == Use(at="t", action="read")

@@ -178,7 +178,7 @@ async def test_a_password_is_sent_over_tls_alone(tmp_path, monkeypatch):
 
 async def test_whoever_keeps_back_the_offer_of_tls_gets_no_letter(inbox, monkeypatch):
     """A relay elsewhere, or somebody on the line, that does not offer STARTTLS: here by a name that is not this host."""
-    monkeypatch.setattr("vault.messaging.mail._is_here", lambda _host: False)
+    monkeypatch.setattr("vault.messaging.mail._is_local", lambda _host: False)
     with pytest.raises(MailFailed):
         await mail_to(inbox).send(LETTER)
     assert inbox.letters == []

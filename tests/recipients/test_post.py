@@ -12,7 +12,7 @@ import pytest
 from tests.certificates import make_certificate
 from tests.recipients.receiver import Receiver, status
 from vault.errors import InvalidInput
-from vault.messaging.http import LARGEST_ANSWER, NotPosted, Post, checked_url, may_connect
+from vault.messaging.http import LARGEST_RESPONSE, NotPosted, Post, Posted, checked_url, may_connect
 
 JSON = {"content-type": "application/json"}
 
@@ -87,7 +87,7 @@ def test_an_address_of_ones_own_network_is_taken_where_that_is_allowed():
 
 async def test_a_post_arrives_whole(receiver):
     posted = await Post(private=True).send(receiver.url + "?to=crm", b'{"a":1}', {**JSON, "webhook-id": "msg_1"})
-    assert posted == (204, None)
+    assert posted == Posted(204, None)
     assert posted.taken
     (got,) = receiver.got
     assert (got.method, got.path, got.body) == ("POST", "/hook?to=crm", b'{"a":1}')
@@ -121,7 +121,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(receiver):
     started = time.monotonic()
     assert (await Post(private=True).send(receiver.url, b"{}", JSON)).taken
     assert time.monotonic() - started < 2
-    assert LARGEST_ANSWER < 10_000
+    assert LARGEST_RESPONSE < 10_000
 
 
 async def test_a_receiver_that_never_ends_its_answer_is_left(receiver):

@@ -14,7 +14,7 @@ from tests.retention.ended import policies
 from vault.catalogue.model import CLEAR
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import may_object, purpose_ground
-from vault.consent.state import ConsentState, PurposeStanding
+from vault.consent.state import ConsentState, PurposeState
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import ends_of, schedule_of
@@ -59,14 +59,14 @@ def standings(draw, policy_set, purpose):
     told = {}
     for name, each in policy_set.purposes.items():
         notices = sorted(purpose_ground(policy_set, each, TODAY.date()).notices)
-        given_now = PurposeStanding(
+        given_now = PurposeState(
             "given", to_microseconds(TODAY), notice=notices[-1] if notices else None, method="signature"
         )
         if name == purpose.name:
             if each.rests_on_consent:
                 told[name] = given_now
         elif draw(st.booleans()):
-            over = PurposeStanding(
+            over = PurposeState(
                 "withdrawn",
                 to_microseconds(TODAY - draw(days_ago) * DAY),
                 objection="upheld" if may_object(each) else "none",

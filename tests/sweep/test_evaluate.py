@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.clock import to_microseconds
-from vault.consent.state import ConsentState, Held, PurposeStanding, pack
+from vault.consent.state import ConsentState, Held, PurposeState, pack
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import day_of, ends_of, values_of
@@ -77,7 +77,7 @@ def records(draw):
 def people(draw):
     rows = draw(st.lists(records(), min_size=1, max_size=4))
     said = {
-        name: PurposeStanding(
+        name: PurposeState(
             state=draw(st.sampled_from(("none", "given", "withdrawn"))),
             since=to_microseconds(moment(draw(DAYS))),
             objection=draw(st.sampled_from(("none", "upheld"))),

@@ -1,4 +1,4 @@
-"""The page behind the link of a double opt-in. Looking at it changes nothing: mail scanners look at every link."""
+"""The page behind the link of a double opt-in. A GET changes nothing, because mail scanners open every link."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ PATH: Final = "/v1/consents:confirm"
 LANGUAGES: Final = ("en", "de", "fr")
 
 
-class Words(NamedTuple):
-    """What the pages say in one language."""
+class Texts(NamedTuple):
+    """The texts of the pages in one language."""
 
     ask: str
     explain: str
@@ -25,17 +25,17 @@ class Words(NamedTuple):
     why: str
 
 
-WORDS: Final = {
-    "en": Words(
+TEXTS: Final = {
+    "en": Texts(
         "Please confirm",
-        "You agreed to this, or somebody who gave your address did. Only if you confirm does it count.",
+        "You agreed to this, or someone who gave your address did. It only counts if you confirm.",
         "I agree",
         "Thank you",
-        "Your consent is on record. You can take it back at any time.",
+        "Your consent is recorded. You can withdraw it at any time.",
         "This link is not valid",
-        "It may have been used already, or be too old. Where you agreed you can ask for a new one.",
+        "It may have been used already, or be too old. You can ask for a new one where you agreed.",
     ),
-    "de": Words(
+    "de": Texts(
         "Bitte bestätigen Sie",
         "Sie haben hierin eingewilligt, oder jemand, der Ihre Adresse angab. Es gilt nur, wenn Sie bestätigen.",
         "Ich willige ein",
@@ -44,7 +44,7 @@ WORDS: Final = {
         "Dieser Link gilt nicht",
         "Er wurde vielleicht schon benutzt oder ist zu alt. Wo Sie eingewilligt haben, bekommen Sie einen neuen.",
     ),
-    "fr": Words(
+    "fr": Texts(
         "Veuillez confirmer",
         "Vous avez donné votre accord, ou quelqu'un a indiqué votre adresse. Il ne vaut que si vous confirmez.",
         "Je suis d'accord",
@@ -69,39 +69,39 @@ _POLICY: Final = (
 
 
 def ask_page(language: str, title: str, token: str) -> Response:
-    """Ask to confirm, by a button that posts the token."""
-    words = WORDS[_known(language)]
+    """Return the page that asks to confirm, with a button that posts the token."""
+    texts = TEXTS[_supported(language)]
     about = f"<p><strong>{escape(title)}</strong></p>" if title else ""
     form = (
         f'<form method="post" action="{PATH}"><input type="hidden" name="token" value="{escape(token)}">'
-        f'<button type="submit">{escape(words.button)}</button></form>'
+        f'<button type="submit">{escape(texts.button)}</button></form>'
     )
-    return _page(language, words.ask, f"{about}<p>{escape(words.explain)}</p>{form}", 200)
+    return _page(language, texts.ask, f"{about}<p>{escape(texts.explain)}</p>{form}", 200)
 
 
 def done_page(language: str) -> Response:
-    """Say that it is confirmed."""
-    words = WORDS[_known(language)]
-    return _page(language, words.done, f"<p>{escape(words.thanks)}</p>", 200)
+    """Return the page that says that the consent is confirmed."""
+    texts = TEXTS[_supported(language)]
+    return _page(language, texts.done, f"<p>{escape(texts.thanks)}</p>", 200)
 
 
 def invalid_page(accepted: str) -> Response:
-    """Say that the link confirms nothing: in a language that the browser asks for, for no other is known."""
-    language = next((each for each in (part.strip()[:2] for part in accepted.split(",")) if each in WORDS), "en")
-    words = WORDS[language]
-    return _page(language, words.invalid, f"<p>{escape(words.why)}</p>", 404)
+    """Return the page for an invalid link, in a language that the browser asks for, because no other is known."""
+    language = next((code for part in accepted.split(",") if (code := part.strip()[:2]) in TEXTS), "en")
+    texts = TEXTS[language]
+    return _page(language, texts.invalid, f"<p>{escape(texts.why)}</p>", 404)
 
 
-def _known(language: str) -> str:
+def _supported(language: str) -> str:
     base = language.partition("-")[0]
-    return base if base in WORDS else "en"
+    return base if base in TEXTS else "en"
 
 
-def _page(language: str, heading: str, inside: str, status: int) -> Response:
+def _page(language: str, heading: str, body: str, status: int) -> Response:
     html = (
-        f'<!doctype html><html lang="{_known(language)}"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{_supported(language)}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="robots" content="noindex"><title>{escape(heading)}</title><style>{_STYLE}</style></head>'
-        f"<body><main><h1>{escape(heading)}</h1>{inside}</main></body></html>"
+        f"<body><main><h1>{escape(heading)}</h1>{body}</main></body></html>"
     )
     return Response(html, status, {"Content-Security-Policy": _POLICY}, "text/html; charset=utf-8")

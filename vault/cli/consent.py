@@ -6,10 +6,9 @@ import json
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
-import msgspec
 import typer
 
 from vault.cli.command import command, make_group
@@ -19,7 +18,7 @@ from vault.cli.options import future_moment, past_moment
 from vault.cli.output import emit, note, show_table
 from vault.cli.progress import counter
 from vault.cli.session import Opener, Session
-from vault.consent.append import compare, repair_standing
+from vault.consent.append import compare, repair_state
 from vault.consent.expiry import expire_lapsed
 from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
@@ -27,14 +26,13 @@ from vault.consent.receipts.issue import read_receipt
 from vault.consent.record import record_consent
 from vault.consent.restrictions import lift_restriction
 from vault.consent.restrictions import restrict as restrict_subject
-from vault.consent.validation import Said
+from vault.consent.validation import ConsentStatement
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
-    from vault.consent.query import Told
-    from vault.consent.transaction import Recorded
+    from vault.consent.views import RecordedEvent
 
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
@@ -47,7 +45,7 @@ group = make_group(
 
 
 class Decision(StrEnum):
-    """What a person says."""
+    """A person's decision."""
 
     given = "given"
     refused = "refused"
@@ -56,7 +54,7 @@ class Decision(StrEnum):
 
 
 class By(StrEnum):
-    """Who says it."""
+    """Who decided."""
 
     subject = "subject"
     guardian = "guardian"
@@ -64,7 +62,7 @@ class By(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How an objection is decided."""
+    """The decision on an objection."""
 
     upheld = "upheld"
     overruled = "overruled"
@@ -85,21 +83,21 @@ async def record(
     session: Session,
     subject: Subject,
     purpose: Purpose,
-    decision: Annotated[Decision, typer.Option("--decision", help="What the person says.")],
+    decision: Annotated[Decision, typer.Option("--decision", help="The person's decision.")],
     notice: Annotated[
-        str | None, typer.Option("--notice", metavar="NAME@N", help="The text that was seen; needed for a yes.")
+        str | None, typer.Option("--notice", metavar="NAME@N", help="The version that was shown; required to agree.")
     ] = None,
-    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="In which language.")] = None,
+    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="Language of the notice.")] = None,
     method: Annotated[
-        str | None, typer.Option("--method", metavar="WORD", help="How: form, oral, signature …; needed for a yes.")
+        str | None, typer.Option("--method", metavar="WORD", help="How: form, oral, signature …; required to agree.")
     ] = None,
     channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Where: store, phone …")] = None,
-    by: Annotated[By, typer.Option("--by", help="Who says it.")] = By.subject,
+    by: Annotated[By, typer.Option("--by", help="Who decided.")] = By.subject,
     evidence: Annotated[
-        str | None, typer.Option("--evidence", metavar="TEXT", help="Where the proof lies, in one line; sealed.")
+        str | None, typer.Option("--evidence", metavar="TEXT", help="Where the proof is, in one line; sealed.")
     ] = None,
     jurisdiction: Annotated[
-        str | None, typer.Option("--jurisdiction", metavar="CODE", help="Whose law applies, such as IE.")
+        str | None, typer.Option("--jurisdiction", metavar="CODE", help="The law that applies, such as IE.")
     ] = None,
     at: Annotated[
         datetime | None,
@@ -107,19 +105,19 @@ async def record(
             "--at",
             metavar="WHEN",
             parser=past_moment,
-            help="When it was said: 3d ago, a day, a moment.",
+            help="When the person decided: 3d ago, a day, a time.",
             show_default="now",
         ),
     ] = None,
     until: Annotated[
         datetime | None,
         typer.Option(
-            "--until", metavar="WHEN", parser=future_moment, help="When a yes ends by itself: in 90d, a day, a moment."
+            "--until", metavar="WHEN", parser=future_moment, help="When an agreement expires: in 90d, a day, a time."
         ),
     ] = None,
 ) -> None:
-    """Record what a person says of a purpose that rests on consent: as a form or a call brought it in."""
-    said = Said(
+    """Record a person's decision on a purpose that rests on consent, such as from a form or a call."""
+    statement = ConsentStatement(
         purpose=purpose,
         decision=decision.value,
         notice=notice,
@@ -132,26 +130,28 @@ async def record(
         occurred_at=at,
         valid_until=until,
     )
-    _show_recorded(session, await record_consent(session.services, session.caller, SubjectId(subject), said))
+    recorded = await record_consent(session.services, session.caller, SubjectId(subject), statement)
+    _show_recorded(session, recorded)
+    if recorded.confirmation is not None and not session.as_json:
+        note("The person confirms it by this token, which is shown once:")
+        typer.echo(recorded.confirmation.token)
 
 
 @command(group, f"cdv consent show {SUBJECT}")
 async def show(session: Session, subject: Subject) -> None:
-    """Show how a person stands on each purpose, and the latest events; evidence stays sealed."""
-    found = await consent_state(session.services, session.caller, SubjectId(subject))
+    """Show the state of a person's consents by purpose, and the latest events; evidence stays sealed."""
+    overview = await consent_state(session.services, session.caller, SubjectId(subject))
     if session.as_json:
-        consents = {name: each._asdict() for name, each in found.consents.items()}
-        history = [_event(each) for each in found.history]
-        emit({"subject": found.subject, "state": found.state, "consents": consents, "history": history})
+        emit(overview.as_json())
         return
     rows = [
-        (name, each.state, each.since, each.notice, "ask anew" if each.renew else "", each.objection)
-        for name, each in sorted(found.consents.items())
+        (name, consent.state, consent.since, consent.notice, "ask again" if consent.renew else "", consent.objection)
+        for name, consent in sorted(overview.consents.items())
     ]
     show_table(("purpose", "consent", "since", "notice", "", "objection"), rows, empty="no purpose rests on consent")
-    events = [(told.event.occurred_at, told.event.kind, told.event.purpose, told.event.by) for told in found.history]
-    show_table(("said", "event", "purpose", "by"), events, empty="nothing was ever said")
-    note(f"The person's data is {found.state}.")
+    events = [(event.occurred_at, event.kind, event.purpose, event.by) for event in overview.history]
+    show_table(("said", "event", "purpose", "by"), events, empty="no events")
+    note(f"The person's data is {overview.state}.")
 
 
 @command(group, f"cdv consent check --purpose direct-marketing {SUBJECT}")
@@ -160,21 +160,25 @@ async def check(
     subject: Annotated[list[UUID], typer.Argument(metavar="SUBJECT...", help="Ids of people.")],
     purpose: Annotated[list[str], typer.Option("--purpose", metavar="NAME", help="A purpose; may be repeated.")],
 ) -> None:
-    """Say for each person whether purposes may go on now; exit status 1 where one may not."""
-    people = [SubjectId(each) for each in subject]
-    found = await check_consents(session.services, session.caller, subjects=people, purposes=purpose)
+    """Check for each person whether purposes may go on now; exit status 1 if one may not."""
+    subjects = [SubjectId(id_) for id_ in subject]
+    checked = await check_consents(session.services, session.caller, subjects=subjects, purposes=purpose)
     if session.as_json:
-        emit([{"subject": one, "purposes": purposes} for one, purposes in found.results])
+        emit([result.as_json() for result in checked.results])
     else:
-        rows = [(one, name, "yes" if may else "no") for one, told in found.results for name, may in told.items()]
-        show_table(("subject", "purpose", "may"), rows, empty="nobody was asked about")
-    if not all(may for _one, told in found.results for may in told.values()):
+        rows = [
+            (result.subject, name, "yes" if permitted else "no")
+            for result in checked.results
+            for name, permitted in result.purposes.items()
+        ]
+        show_table(("subject", "purpose", "may"), rows, empty="no subjects")
+    if not all(permitted for result in checked.results for permitted in result.purposes.values()):
         raise typer.Exit(1)
 
 
 @command(group, f"cdv consent object {SUBJECT} --purpose fraud-prevention", name="object")
 async def object_(session: Session, subject: Subject, purpose: Purpose, reason: Reason = None) -> None:
-    """Record that a person objects to a purpose (Art. 21): use for it stops at once."""
+    """Record that a person objects to a purpose (Art. 21); its use of the data stops at once."""
     _show_recorded(
         session,
         await record_objection(session.services, session.caller, SubjectId(subject), purpose=purpose, reason=reason),
@@ -186,10 +190,10 @@ async def decide(
     session: Session,
     subject: Subject,
     event: Annotated[UUID, typer.Argument(metavar="EVENT", help="The objection's id.")],
-    verdict: Annotated[Verdict, typer.Option("--as", help="How it is decided.")],
+    verdict: Annotated[Verdict, typer.Option("--as", help="The decision.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")],
 ) -> None:
-    """Decide an objection that is pending."""
+    """Decide a pending objection."""
     recorded = await decide_objection(
         session.services, session.caller, SubjectId(subject), event, decision=verdict.value, reason=reason
     )
@@ -200,10 +204,10 @@ async def decide(
 async def verify(
     session: Session,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Write on the rows that differ what the ledger says.")
+        bool, typer.Option("--repair", help="Write the state that follows from the events to rows that differ.")
     ] = False,
 ) -> None:
-    """Sum up everybody's events anew and compare; exit status 1 where a row says something else."""
+    """Compute the state of all people from their events and compare; exit status 1 if a row differs."""
     people, wrong, repaired = 0, [], 0
     with counter("comparing", quiet=session.as_json) as advance:
         async for step in compare(session.services, session.tenant):
@@ -212,15 +216,15 @@ async def verify(
             advance(step.people)
     if repair and wrong:
         if not session.as_json:
-            note(f"{len(wrong):,} rows differ; they are written anew, as the ledger says.")
+            note(f"{len(wrong):,} rows differ; they are repaired from the events.")
         for subject in wrong:
-            await repair_standing(session.services, session.tenant, subject)
+            await repair_state(session.services, session.tenant, subject)
             repaired += 1
     if session.as_json:
         emit({"people": people, "differences": wrong, "repaired": repaired})
     else:
         for subject in wrong:
-            typer.echo(f"{subject}: the row says something else than the ledger")
+            typer.echo(f"{subject}: the row differs from the events")
         note(f"{people:,} people, {len(wrong):,} of them wrong, {repaired:,} repaired")
     if len(wrong) > repaired:
         raise typer.Exit(1)
@@ -228,9 +232,9 @@ async def verify(
 
 @command(group, "cdv consent expire")
 async def expire(session: Session) -> None:
-    """Write an event for each consent whose time has run out; reads have heeded its end all along."""
+    """Write an event for each expired consent; reads respect the end of a consent even without it."""
     people = ended = 0
-    with counter("looking", quiet=session.as_json) as advance:
+    with counter("checking", quiet=session.as_json) as advance:
         async for step in expire_lapsed(session.services, session.caller):
             people += step.people
             ended += step.ended
@@ -257,7 +261,7 @@ async def restrict(
     ground: Annotated[Ground, typer.Option("--ground", help="Why (Art. 18(1)(a) to (d)).")],
     reason: Reason = None,
 ) -> None:
-    """Restrict a person's data (Art. 18): it is stored and, but for the exceptions, not used."""
+    """Restrict a person's data (Art. 18): it is stored and, except in the cases of Art. 18(2), not used."""
     recorded = await restrict_subject(
         session.services, session.caller, SubjectId(subject), ground=ground.value, reason=reason
     )
@@ -270,13 +274,15 @@ async def announce(
     subject: Subject,
     told: Annotated[
         str | None,
-        typer.Option("--told", metavar="TEXT", help="How the person was told, if not by a letter from here; sealed."),
+        typer.Option(
+            "--told", metavar="TEXT", help="How the person was informed, if not by a letter from the vault; sealed."
+        ),
     ] = None,
 ) -> None:
-    """Tell the person, by letter, that a restriction will be lifted; it can be some days later (Art. 18(3))."""
+    """Inform the person, by letter, that a restriction will be lifted after the notice period (Art. 18(3))."""
     announced = await announce_lifting(session.services, session.caller, SubjectId(subject), told=told)
     if session.as_json:
-        emit({"id": announced.id, "state": "restricted", "lift_from": announced.lift_from})
+        emit(announced.as_json())
     else:
         note(
             f"Recorded as {announced.id}: the restriction can be lifted from {announced.lift_from:%Y-%m-%d %H:%M} UTC."
@@ -285,7 +291,7 @@ async def announce(
 
 @command(group, f"cdv consent lift {SUBJECT} --reason 'address corrected'")
 async def lift(session: Session, subject: Subject, reason: Reason = None) -> None:
-    """Lift a restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
+    """Lift a restriction, once the person was informed and the notice period is over (Art. 18(3))."""
     _show_recorded(session, await lift_restriction(session.services, session.caller, SubjectId(subject), reason=reason))
 
 
@@ -358,7 +364,7 @@ async def import_consents(
     name="receipt",
     json=False,
 )
-async def receipt(
+async def print_receipt(
     session: Session,
     subject: Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")],
     event: Annotated[UUID, typer.Argument(metavar="EVENT", help="Id of the event, as `cdv consent show` lists it.")],
@@ -366,26 +372,13 @@ async def receipt(
         Literal["dpv", "kantara"], typer.Option("--format", help="ISO/IEC TS 27560 as JSON-LD, or Kantara 1.1.")
     ] = "dpv",
 ) -> None:
-    """Print the signed receipt of an event. It holds no value of the person; `cdv verify` checks it anywhere."""
-    document = await read_receipt(session.services, session.caller, SubjectId(subject), event, form=form)
-    typer.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    """Print the signed receipt of an event. It contains no personal value; `cdv verify` checks it."""
+    receipt = await read_receipt(session.services, session.caller, SubjectId(subject), event, form=form)
+    typer.echo(json.dumps(receipt.as_json(), ensure_ascii=False, indent=2))
 
 
-def _show_recorded(session: Session, recorded: Recorded) -> None:
+def _show_recorded(session: Session, recorded: RecordedEvent) -> None:
     if session.as_json:
-        shown: dict[str, Any] = {"id": recorded.id, "state": recorded.state}
-        if recorded.confirmation is not None:
-            shown["confirmation"] = {
-                "token": recorded.confirmation.token,
-                "expires": recorded.confirmation.expires_at,
-            }
-        emit(shown)
-        return
-    note(f"Recorded as {recorded.id}: {recorded.state} now.")
-    if recorded.confirmation is not None:
-        note("The person confirms it by this token, which is shown once:")
-        typer.echo(recorded.confirmation.token)
-
-
-def _event(told: Told) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(told.event), "evidence": None if told.event.evidence is None else "sealed"}
+        emit(recorded.as_json())
+    else:
+        note(f"Recorded as {recorded.id}: {recorded.state} now.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,17 +15,16 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.consent.expiry import ask_again
 from vault.errors import NotFound
-from vault.governance.policies import versions_of
+from vault.governance.policies import notice_list
 from vault.policy.policy_set import PolicySet
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
     from vault.catalogue.notices import Changes, Notice, Piece
     from vault.consent.expiry import AskAgain
-    from vault.context import Services
-    from vault.governance.policies import NoticeVersion
-    from vault.ids import TenantId
+    from vault.governance.views import NoticeVersion
 
 Language = Annotated[
     str | None, typer.Option("--language", metavar="LANG", help="Such as de.", show_default="the notice's main one")
@@ -37,14 +37,16 @@ group = make_group(
 )
 
 
-class _Text(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Text:
     """One text: parsed, and the whole file."""
 
     notice: Notice
     file: str
 
 
-class _Compared(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Comparison:
     old: Notice
     new: Notice
     changes: Changes
@@ -54,20 +56,20 @@ class _Compared(NamedTuple):
 
 @command(group, "cdv notices list --vault my-vault", name="list")
 async def list_(session: Session) -> None:
-    """List the notices of the policies in force, and for which purposes a consent to them is good."""
-    versions = versions_of(session.services, session.services.policies.active(session.tenant)).versions
+    """List the notices of the policies in force, and the purposes for which a consent to them counts."""
+    notices = notice_list(session.services, session.services.policies.active(session.tenant)).notices
     if session.as_json:
-        emit([_listed(each) for each in versions])
+        emit([_listed(name, version) for name, version in notices.items()])
         return
     rows = [
         (
-            each.main.id,
-            "yes" if each.in_force else f"from {each.main.valid_from}",
-            "yes" if each.main.material else "no",
-            ", ".join(each.languages),
-            ", ".join(each.good_for) or "-",
+            name,
+            "yes" if version.in_force else f"from {version.valid_from}",
+            "yes" if version.material else "no",
+            ", ".join(version.languages),
+            ", ".join(version.good_for) or "-",
         )
-        for each in versions
+        for name, version in notices.items()
     ]
     show_table(("notice", "in force", "material", "languages", "good for"), rows, empty="there are no notices")
 
@@ -78,14 +80,13 @@ async def show(
     notice: Annotated[str, typer.Argument(metavar="NOTICE", help="A version such as marketing@3, or a hash.")],
     language: Language = None,
 ) -> None:
-    """Show a notice, word for word; also one that has left the policies since."""
-    found = await _find(
-        session.services, session.tenant, session.services.policies.active(session.tenant).policy_set, notice, language
-    )
+    """Show the text of a notice, also of one that is no longer in the policies."""
+    policies = session.services.policies.active(session.tenant).policy_set
+    text = await _find(session, policies, notice, language)
     if session.as_json:
-        emit({**_named(found.notice), "text": found.file})
+        emit({**_reference(text.notice), "text": text.file})
     else:
-        typer.echo(found.file, nl=not found.file.endswith("\n"))
+        typer.echo(text.file, nl=not text.file.endswith("\n"))
 
 
 @command(
@@ -97,111 +98,102 @@ async def diff(
     new: Annotated[str, typer.Argument(metavar="NEW", help="Another version, such as marketing@3.")],
     policies: Annotated[
         Path | None,
-        typer.Option("--policies", metavar="DIR", help="A policy folder that NEW is in and that is not in force yet."),
+        typer.Option("--policies", metavar="DIR", help="A policy folder with NEW that is not in force yet."),
     ] = None,
     language: Language = None,
 ) -> None:
-    """Show by the word what changed between two versions, and how many people must be asked again."""
-    compared = await _compare(session.services, session.tenant, old, new, policies, language)
+    """Show the changes between two versions, word by word, and how many people must be asked again."""
+    comparison = await _compare(session, old, new, policies, language)
     if session.as_json:
-        emit(_as_data(compared))
+        emit(_as_data(comparison))
     else:
-        _show(compared)
+        _show(comparison)
 
 
-async def _compare(
-    services: Services, tenant: TenantId, old: str, new: str, folder: Path | None, language: str | None
-) -> _Compared:
-    active = services.policies.active(tenant).policy_set
-    ahead = active if folder is None else PolicySet.from_folder(folder)
-    older = (await _find(services, tenant, active, old, language)).notice
-    newer = (await _find(services, tenant, ahead, new, language)).notice
+async def _compare(session: Session, old: str, new: str, folder: Path | None, language: str | None) -> _Comparison:
+    services = session.services
+    active = services.policies.active(session.tenant).policy_set
+    policies = active if folder is None else PolicySet.from_folder(folder)
+    older = (await _find(session, active, old, language)).notice
+    newer = (await _find(session, policies, new, language)).notice
     today = services.clock.now().date()
     day = max(today, newer.valid_from or today)
-    again = await ask_again(services, tenant, newer.name, ahead, day)
-    return _Compared(older, newer, compare(older, newer), day, again)
+    again = await ask_again(services, session.tenant, newer.name, policies, day)
+    return _Comparison(older, newer, compare(older, newer), day, again)
 
 
-async def _find(services: Services, tenant: TenantId, policies: PolicySet, named: str, language: str | None) -> _Text:
-    """Find a text in a policy folder, or else among those that ever were in force.
+async def _find(session: Session, policies: PolicySet, name: str, language: str | None) -> _Text:
+    """Find a text in a policy folder, or else among those that were ever in force.
 
     Raises:
         NotFound: there is no such version, or not in that language.
     """
-    notices = policies.notices
-    there = notices.by_digest(named) or _in(notices.languages(named), language)
-    if there is not None:
-        return _Text(there, policies.files[there.file])
-    by_digest = await services.policies.notice_text(tenant, named)
-    kept = await services.policies.notice_texts(tenant, named) if by_digest is None else [by_digest]
-    for each in kept:
-        parsed = each.parsed()
-        if parsed is not None and language in {None, each.language}:
-            return _Text(parsed, each.body.decode())
-    if kept or named in notices:
-        raise NotFound("this notice is not there in that language", hint="`cdv notices list` names the languages")
-    raise NotFound("there is no such notice", hint=did_you_mean(named, notices, "`cdv notices list` names them"))
+    notices, stored = policies.notices, session.services.policies
+    notice = notices.by_digest(name) or _in(notices.languages(name), language)
+    if notice is not None:
+        return _Text(notice, policies.files[notice.file])
+    by_digest = await stored.notice_text(session.tenant, name)
+    texts = await stored.notice_texts(session.tenant, name) if by_digest is None else [by_digest]
+    for text in texts:
+        parsed = text.parsed()
+        if parsed is not None and language in {None, text.language}:
+            return _Text(parsed, text.body.decode())
+    if texts or name in notices:
+        raise NotFound("the notice has no translation in that language", hint="`cdv notices list` names the languages")
+    raise NotFound("there is no such notice", hint=did_you_mean(name, notices, "`cdv notices list` names them"))
 
 
-def _in(languages: Any, language: str | None) -> Notice | None:
-    """Choose a language; the main one comes first."""
-    found: Notice | None = next(iter(languages.values()), None) if language is None else languages.get(language)
-    return found
+def _in(languages: Mapping[str, Notice], language: str | None) -> Notice | None:
+    """Return the text in a language; by default in the main one, which is the first."""
+    return next(iter(languages.values()), None) if language is None else languages.get(language)
 
 
-def _listed(each: NoticeVersion) -> dict[str, Any]:
-    return {
-        "notice": each.main.id,
-        "title": each.main.title,
-        "purposes": each.main.purposes,
-        "material": each.main.material,
-        "valid_from": each.main.valid_from,
-        "in_force": each.in_force,
-        "current": each.current,
-        "good_for": each.good_for,
-        "languages": {language: text.digest for language, text in each.languages.items()},
-    }
+def _listed(name: str, version: NoticeVersion) -> dict[str, object]:
+    digests = {language: text.digest for language, text in version.languages.items()}
+    return {"notice": name, **version.as_json(), "languages": digests}
 
 
-def _named(notice: Notice) -> dict[str, Any]:
+def _reference(notice: Notice) -> dict[str, object]:
     return {"notice": notice.id, "language": notice.language, "digest": notice.digest, "material": notice.material}
 
 
-def _as_data(compared: _Compared) -> dict[str, Any]:
+def _as_data(comparison: _Comparison) -> dict[str, object]:
     return {
-        "old": _named(compared.old),
-        "new": _named(compared.new),
-        "front": compared.changes.front,
-        "paragraphs": [[piece._asdict() for piece in each] for each in compared.changes.paragraphs],
-        "from": compared.day,
-        "ask_again": [{**each._asdict(), "total": each.total} for each in compared.again],
+        "old": _reference(comparison.old),
+        "new": _reference(comparison.new),
+        "front": comparison.changes.front,
+        "paragraphs": [[piece._asdict() for piece in paragraph] for paragraph in comparison.changes.paragraphs],
+        "from": comparison.day,
+        "ask_again": [{**asdict(purpose), "total": purpose.total} for purpose in comparison.again],
     }
 
 
-def _show(compared: _Compared) -> None:
-    old, new, changes, day, again = compared
+def _show(comparison: _Comparison) -> None:
+    old, new, changes = comparison.old, comparison.new, comparison.changes
     typer.secho(f"{old.id} ({old.language}) -> {new.id} ({new.language})", bold=True)
     for key, (before, after) in changes.front.items():
         typer.echo(f"{key}: {_out(_value(before))} {_in_(_value(after))}")
     for paragraph in changes.paragraphs:
         typer.echo()
-        typer.echo(" ".join(_piece(each) for each in paragraph))
+        typer.echo(" ".join(_piece(piece) for piece in paragraph))
     if not changes.front and not changes.paragraphs:
-        note("The two say the same, word for word.")
+        note("The two texts are the same.")
     typer.echo()
-    said = "is material: it asks anew" if new.material else "is not material: it asks nobody anew by itself"
-    typer.echo(f"{new.id} {said}.")
-    for each in again:
-        _show_again(each, day)
-    if not again:
-        typer.echo(f"No purpose asks for consent by {new.name}.")
+    effect = (
+        "is material: consent must be asked for again" if new.material else "is not material: no one is asked again"
+    )
+    typer.echo(f"{new.id} {effect}.")
+    for purpose in comparison.again:
+        _show_again(purpose, comparison.day)
+    if not comparison.again:
+        typer.echo(f"No purpose uses {new.name}.")
 
 
-def _show_again(each: AskAgain, day: date) -> None:
-    typer.secho(f"{each.purpose}, from {day}: {each.total} to ask again", bold=True)
-    for notice, count in each.people.items():
+def _show_again(purpose: AskAgain, day: date) -> None:
+    typer.secho(f"{purpose.purpose}, from {day}: {purpose.total} to ask again", bold=True)
+    for notice, count in purpose.people.items():
         typer.echo(f"    {count} agreed to {notice}")
-    typer.echo(f"    good from then on: {', '.join(each.accepted) or 'no version'}")
+    typer.echo(f"    accepted from then on: {', '.join(purpose.accepted) or 'no version'}")
 
 
 def _piece(piece: Piece) -> str:
@@ -218,7 +210,7 @@ def _in_(text: str) -> str:
     return typer.style(f"{{+{text}+}}", fg=typer.colors.GREEN)
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return ", ".join(value) if isinstance(value, tuple) else str(value if value is not None else "none")

@@ -15,9 +15,8 @@ from vault.cli.command import TOP_LEVEL, command
 from vault.cli.errors import FAILED
 from vault.cli.output import emit
 from vault.cli.session import Opener, known_tenant, run
-from vault.consent.receipts.issue import check_receipt
-from vault.consent.receipts.issue import told as told_by_receipt
-from vault.consent.receipts.model import SAID
+from vault.consent.receipts.issue import check_receipt, read_contents
+from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import LARGEST, BadDocument, key_id, parse, public_of_jwk
 from vault.erasure.certificate import check_certificate
 from vault.erasure.certificate import told as told_by_certificate
@@ -133,9 +132,9 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
 
 def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
     signed = check_receipt(file)
-    said = told_by_receipt(signed.document)
+    said = read_contents(signed.document)
     says = {
-        "said": SAID[said.kind],
+        "said": EVENT_TEXTS[said.kind],
         "purpose": said.purpose,
         "when": said.occurred_at,
         "how": said.method,

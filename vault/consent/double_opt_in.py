@@ -1,9 +1,8 @@
-"""Confirm a double opt-in: whoever has the token is the one to whom it was sent, so nobody signs in here.
+"""Double opt-in: a token goes to the person's own address, and sending it back confirms the consent.
 
-The second half of a double opt-in: a token that goes to the person's own address and comes back once.
-
-``cdvc_<event>_<secret>``: the event's id in 32 hex digits, and 32 random bytes in base64url without padding. Of the
-token the vault keeps the SHA-256: with 256 bits of randomness there is nothing to guess.
+Possession of the token proves control of the address, so no sign-in is needed. A token is ``cdvc_<event>_<secret>``:
+the event's id in 32 hex digits, and 32 random bytes in base64url without padding. The vault stores the SHA-256 of the
+token; 256 random bits need no salt and no slow hash.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import insert, select, update
@@ -21,8 +21,9 @@ from sqlalchemy import insert, select, update
 from vault.access.sign_in import RateWindow
 from vault.clock import to_microseconds
 from vault.consent.guardians import birth_date, needs_guardian
-from vault.consent.ledger import CONFIRMATION
-from vault.consent.transaction import Confirmation, Recorded, changing
+from vault.consent.store import CONFIRMATION
+from vault.consent.transaction import changing
+from vault.consent.views import ConfirmationToken, RecordedEvent
 from vault.context import Caller
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, PrincipalId, SubjectId, TenantId
@@ -40,74 +41,76 @@ if TYPE_CHECKING:
 
 
 MOST_A_MINUTE = 1_200
-"""Tokens that one process looks at in a minute, those of pages included."""
+"""Tokens that one process checks in a minute, those of pages included."""
 MOST_ENTRIES_A_MINUTE = 60
-"""Entries on the audit log for wrong tokens; the next one says how many it stands for."""
+"""Audit entries for wrong tokens in a minute; the next entry has the number of those left out."""
 
 LINK = UUID("00000000-0000-7000-8000-000000000002")
-"""Stands on the audit log for whoever follows a link: the person to whom it was sent."""
+"""The principal in the audit log for a person who follows the link that was sent to them."""
 
 
-class Asked(NamedTuple):
-    """What the page that asks for the confirmation shows: the title of the notice, in the notice's language."""
+@dataclass(frozen=True, slots=True)
+class NoticeShown:
+    """What the page that asks for the confirmation shows: the title of the notice, and its language."""
 
     language: str
     title: str
 
 
 class Confirmations:
-    """Takes tokens back.
+    """Checks and redeems tokens.
 
-    Unknown, used, expired and superseded tokens get the same answer. Nobody guesses 256 bits; the limits are there so
-    that nobody floods the database or the audit log by trying.
+    Unknown, used, expired and superseded tokens get the same answer. A token of 256 bits cannot be guessed; the rate
+    limits keep callers from flooding the database or the audit log with attempts.
     """
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._minute = RateWindow(services.clock)
+        self._window = RateWindow(services.clock)
 
-    async def look_up(self, token: str) -> Asked | None:
-        """Tell what a token would confirm, without using it; none where it confirms nothing.
+    async def look_up(self, token: str) -> NoticeShown | None:
+        """Return what a token would confirm, without redeeming it; None if it confirms nothing.
 
         Raises:
-            TooMany: this process has looked at too many within the minute.
+            TooMany: this process has checked too many tokens within the minute.
         """
-        found = await self._waiting(token)
-        if found is None:
+        confirmation = await self._open_confirmation(token)
+        if confirmation is None:
             return None
-        event = await self._services.consents.event(found.tenant, found.subject, found.event)
-        text = self._services.policies.active(found.tenant).policy_set.notices.by_digest(event.notice_digest or "")
-        return Asked(event.language or "en", "" if text is None else text.title)
+        event = await self._services.consents.event(confirmation.tenant, confirmation.subject, confirmation.event)
+        notices = self._services.policies.active(confirmation.tenant).policy_set.notices
+        text = notices.by_digest(event.notice_digest or "")
+        return NoticeShown(event.language or "en", "" if text is None else text.title)
 
-    async def confirm(self, token: str, request_id: str) -> Recorded:
-        """Record the consent that was asked for.
+    async def confirm(self, token: str, request_id: str) -> RecordedEvent:
+        """Redeem a token: record the consent that it confirms.
 
         Raises:
-            NotFound: the token confirms nothing (any more).
-            TooMany: this process has looked at too many within the minute.
+            NotFound: the token confirms nothing, or no longer.
+            TooMany: this process has checked too many tokens within the minute.
         """
-        found = await self._waiting(token)
-        if found is None:
+        confirmation = await self._open_confirmation(token)
+        if confirmation is None:
             raise await self._refuse(request_id)
-        principal = Principal(PrincipalId(LINK), found.tenant, "confirmation-link", "app", ())
+        principal = Principal(PrincipalId(LINK), confirmation.tenant, "confirmation-link", "app", ())
         try:
-            return await _confirm(self._services, Caller(principal, request_id), found)
-        except NotFound as error:  # erased meanwhile, withdrawn meanwhile, used meanwhile: one answer for all
+            return await _confirm(self._services, Caller(principal, request_id), confirmation)
+        except NotFound as error:  # erased, withdrawn or redeemed since the look-up: one answer for all of them
             raise _invalid(error.audit) from None
 
-    async def _waiting(self, token: str) -> Waiting | None:
-        self._minute.look(MOST_A_MINUTE)
-        tenants = [TenantId(each.decisions.tenant) for each in self._services.policies.all_active()]
+    async def _open_confirmation(self, token: str) -> OpenConfirmation | None:
+        self._window.look(MOST_A_MINUTE)
+        tenants = [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
         async with self._services.data.reading() as connection:
-            return await waiting(connection, tenants, token, self._services.clock.now())
+            return await find_open(connection, tenants, token, self._services.clock.now())
 
     async def _refuse(self, request_id: str) -> NotFound:
-        """Write the attempt down, on the default tenant's log: a wrong token names nobody's."""
-        count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
-        if count is None:
-            return _invalid(None)
+        """Record the attempt in the audit log of the default tenant, because a wrong token belongs to no tenant."""
+        count = self._window.refused(MOST_ENTRIES_A_MINUTE)
         error = _invalid(None)
-        made = self._services.audit_log.entry(
+        if count is None:
+            return error
+        entry = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action="confirm-consent",
             decision="denied",
@@ -115,25 +118,26 @@ class Confirmations:
             request=request_id,
             count=count,
         )
-        await self._services.audit_log.append(made)
-        error.audit = str(made.id)
+        await self._services.audit_log.append(entry)
+        error.audit = str(entry.id)
         return error
 
 
-async def _confirm(services: Services, caller: Caller, found: Waiting) -> Recorded:
-    requested = await _requested(services, found)
-    keys = (await services.keyring.subject_keys(found.tenant, [found.subject])).get(found.subject)
-    async with changing(services, caller, "confirm-consent", found.subject) as change:
+async def _confirm(services: Services, caller: Caller, confirmation: OpenConfirmation) -> RecordedEvent:
+    tenant, subject = confirmation.tenant, confirmation.subject
+    requested = await _requested(services, confirmation)
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
+    async with changing(services, caller, "confirm-consent", subject) as change:
         if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
             raise _invalid(None)
-        keys = (await current_keys(services, change.connection, found.tenant, {found.subject: keys}))[found.subject]
+        keys = (await current_keys(services, change.connection, tenant, {subject: keys}))[subject]
         if requested.by != "guardian" and needs_guardian(
             change, await birth_date(change, keys), requested.jurisdiction
-        ):  # the date of birth came after the request
+        ):  # the date of birth was recorded after the request
             raise _invalid(None)
-        if not await use(change.connection, found, change.now):
+        if not await use_token(change.connection, confirmation, change.now):
             raise _invalid(None)
-        before = change.said(requested.purpose)
+        before = change.purpose_state(requested.purpose)
         event = change.event(
             "renewed" if before.state == "given" else "given",
             by=requested.by,
@@ -149,28 +153,28 @@ async def _confirm(services: Services, caller: Caller, found: Waiting) -> Record
             answers=requested.id,
         )
         await change.append(event)
-        return Recorded(event.id, change.said(requested.purpose).state)
+        return RecordedEvent(id=event.id, state=change.purpose_state(requested.purpose).state)
 
 
-async def _requested(services: Services, found: Waiting) -> Event | None:
-    """Fetch the request; none where the person was merged into another meanwhile."""
+async def _requested(services: Services, confirmation: OpenConfirmation) -> Event | None:
+    """Fetch the event that asked for the consent; None if the person was merged into another since."""
     try:
-        return await services.consents.event(found.tenant, found.subject, found.event)
+        return await services.consents.event(confirmation.tenant, confirmation.subject, confirmation.event)
     except NotFound:
         return None
 
 
 def _is_superseded(change: Change, requested: Event) -> bool:
-    """Tell whether something was said since the request that it must not undo."""
-    said = change.said(requested.purpose or "")
+    """Return whether a later event of the person prevails over the request."""
+    current = change.purpose_state(requested.purpose or "")
     if requested.valid_until is not None and requested.valid_until <= change.now:
         return True
-    asked = to_microseconds(requested.occurred_at)
-    if said.objected_at is not None and said.objected_at >= asked:
+    requested_at = to_microseconds(requested.occurred_at)
+    if current.objected_at is not None and current.objected_at >= requested_at:
         return True
-    if said.state == "pending":
-        return said.event != requested.id.bytes
-    return said.since > asked or (said.since == asked and said.state != "given")
+    if current.state == "pending":
+        return current.event != requested.id.bytes
+    return current.since > requested_at or (current.since == requested_at and current.state != "given")
 
 
 def _invalid(audit: str | None) -> NotFound:
@@ -183,20 +187,21 @@ def _invalid(audit: str | None) -> NotFound:
 
 
 _SHAPE = re.compile(r"cdvc_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
-_NOBODY = hashlib.sha256(secrets.token_bytes(32)).digest()
-"""The digest of a token that nobody has: an unknown one is compared with it, and costs what a known one does."""
+_NO_TOKEN = hashlib.sha256(secrets.token_bytes(32)).digest()
+"""Digest of no token. An unknown token is compared with it, so that the answer takes as long as for a known one."""
 
 
-class Waiting(NamedTuple):
-    """A request that waits to be confirmed."""
+@dataclass(frozen=True, slots=True)
+class OpenConfirmation:
+    """A request for consent that can still be confirmed."""
 
     tenant: TenantId
     subject: SubjectId
     event: UUID
 
 
-async def ask_to_confirm(change: Change, requested: Event) -> Confirmation:
-    """Make the token of a request, in the transaction that records the request."""
+async def issue_token(change: Change, requested: Event) -> ConfirmationToken:
+    """Issue the token of a request, in the transaction that records the request."""
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvc_{requested.id.hex}_{secret}"
     rules = change.services.policies.active(change.caller.tenant).policy_set.consent
@@ -210,31 +215,34 @@ async def ask_to_confirm(change: Change, requested: Event) -> Confirmation:
         "used_at": None,
     }
     await change.connection.execute(insert(CONFIRMATION), [row])
-    return Confirmation(token, expires_at)
+    return ConfirmationToken(token=token, expires=expires_at)
 
 
-async def waiting(connection: AsyncConnection, tenants: list[TenantId], token: str, now: datetime) -> Waiting | None:
-    """Find the request that a token confirms; none where it is unknown, used or expired."""
-    shaped = _SHAPE.fullmatch(token)
-    row: Any = None
-    if shaped is not None:
+async def find_open(
+    connection: AsyncConnection, tenants: list[TenantId], token: str, now: datetime
+) -> OpenConfirmation | None:
+    """Find the request that a token confirms; None if the token is unknown, used or expired."""
+    match = _SHAPE.fullmatch(token)
+    row = None
+    if match is not None:
         statement = select(CONFIRMATION).where(
-            CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=shaped[1])
+            CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=match[1])
         )
         row = (await connection.execute(statement)).one_or_none()
-    right = hmac.compare_digest(_digest(token), _NOBODY if row is None else bytes(row.token_hash))
-    if row is None or not right or row.used_at is not None or now >= row.expires_at:
+    is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
+    if row is None or not is_token or row.used_at is not None or now >= row.expires_at:
         return None
-    return Waiting(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
+    return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
 
 
-async def use(connection: AsyncConnection, found: Waiting, now: datetime) -> bool:
-    """Use a token up; False where somebody else has done so meanwhile."""
+async def use_token(connection: AsyncConnection, confirmation: OpenConfirmation, now: datetime) -> bool:
+    """Mark a token as used; returns False if another transaction was first."""
+    # One statement that checks and sets: of two that redeem a token at the same time, the second updates no row.
     used = await connection.execute(
         update(CONFIRMATION)
         .where(
-            CONFIRMATION.c.tenant_id == found.tenant,
-            CONFIRMATION.c.event_id == found.event,
+            CONFIRMATION.c.tenant_id == confirmation.tenant,
+            CONFIRMATION.c.event_id == confirmation.event,
             CONFIRMATION.c.used_at.is_(None),
         )
         .values(used_at=now)

@@ -1,4 +1,4 @@
-"""One fact of what a person said about a purpose, or of what was decided for them. Written once and never changed."""
+"""An event: one thing that a person said about a purpose, or that was decided for them. Events are never changed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Method = Literal[
     "other",
 ]
 EXPLICIT: Final = frozenset({"checkbox", "signature", "form", "statement", "oral", "double-opt-in"})
-"""Methods by which a person states their will in so many words, as Art. 9(2)(a) asks for (EDPB 05/2020, 4)."""
+"""Methods that state the person's will expressly, as Art. 9(2)(a) requires (EDPB 05/2020, 4)."""
 
 YES: Final = frozenset({"given", "renewed"})
 NO: Final = frozenset({"refused", "withdrawn"})
@@ -48,28 +48,28 @@ RESTRICTION: Final = frozenset({"restricted", "lift-announced", "restriction-lif
 
 
 class Event(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """One event of a subject's ledger.
+    """One event of a subject.
 
     Attributes:
-        id: UUIDv7; the order of ids within a subject is the order of the ledger.
+        id: UUIDv7; the order of a subject's ids is the order of its events.
         kind: what happened.
-        purpose: of which purpose; none for restrictions, which are about all of them.
+        purpose: the purpose concerned; None for a restriction, which concerns all of them.
         notice: the version that the person saw, ``name@version``.
-        notice_digest: SHA-256 of that very text, ``sha256:…``.
+        notice_digest: SHA-256 of that text, ``sha256:…``.
         language: of that text.
-        channel: where: web, app, phone, store …
+        channel: where it was said: web, app, phone, store …
         method: how the person indicated it.
-        by: who said it: the person, a guardian, a member of staff on their behalf, or an app.
+        by: the person, a guardian, a member of staff on their behalf, or an app.
         recorder: the principal that recorded it.
         evidence: reference to proof, sealed under the subject's key.
         jurisdiction: ISO 3166 code of the law that applies.
-        valid_until: from then on a consent is no more; of an announced lifting, until then the restriction stays.
+        valid_until: of a consent, when it expires; of an announced lifting, until when the restriction stays.
         occurred_at: when the person said it.
-        recorded_at: when it came into the ledger.
-        origin: how it came into the ledger.
-        source: of an import: the system it comes from.
+        recorded_at: when the vault recorded it.
+        origin: how the vault came to record it.
+        source: of an import: the system that the event comes from.
         answers: the event that this one confirms, ends, decides or copies.
-        final: an objection that stands for good: to direct marketing (Art. 21(3) GDPR).
+        final: of an objection: it needs no decision, because it is to direct marketing (Art. 21(3) GDPR).
         ground: of a restriction: why (Art. 18(1)).
         policy: version of the policies at that time.
     """
@@ -103,10 +103,10 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 def encode(event: Event) -> bytes:
-    """Write an event as it is stored."""
+    """Encode an event for the database: canonical JSON."""
     return _encoder.encode(event)
 
 
 def decode(body: bytes) -> Event:
-    """Read a stored event."""
+    """Decode a stored event."""
     return _decoder.decode(body)

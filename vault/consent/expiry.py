@@ -1,18 +1,17 @@
-"""Write down the consents that have ended by themselves.
+"""Record the consents that have expired, and count who must be asked again after a change of notices.
 
-A read looks at the moment at which a consent ends, so nothing depends on this: it completes the ledger, so that the
-end has its event and its receipt.
-
-Who must be asked again: what a change of notices means for the consents that stand.
+No read depends on the events of expiry, because each read compares the end of a consent with the clock. They complete
+the history, so that the end has an event and a receipt.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vault.clock import from_microseconds, to_microseconds
-from vault.consent.append import count_by_notice, people_who_said_something
+from vault.consent.append import count_by_notice, pages_with_state
 from vault.consent.state import unpack
 from vault.consent.transaction import Change
 from vault.subjects.store import GONE
@@ -21,29 +20,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import date, datetime
 
-    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.consent.state import ConsentState, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
 
 
-class Lapsed(NamedTuple):
-    """How many people a step went through, and how many consents it found to have ended."""
+@dataclass(frozen=True, slots=True)
+class ExpiryStep:
+    """One page of people: how many there were, and how many of their consents have expired."""
 
     people: int
     ended: int
 
 
-async def expire_lapsed(services: Services, caller: Caller) -> AsyncIterator[Lapsed]:
-    """Append an event for each consent whose time has run out, some people at a time; done twice, it finds none.
+async def expire_lapsed(services: Services, caller: Caller) -> AsyncIterator[ExpiryStep]:
+    """Append an event for each expired consent, a page of people at a time; a second run finds none.
 
     Raises:
-        Unavailable: the database does not answer; what was written stays.
+        Unavailable: the database does not answer; the pages before stay written.
     """
-    async for rows in people_who_said_something(services, caller.tenant):
+    async for rows in pages_with_state(services, caller.tenant):
         now = to_microseconds(services.clock.now())
-        over = [row.id for row in rows if row.state not in GONE and _over(unpack(row.standing), now)]
-        yield Lapsed(len(rows), sum([await _expire(services, caller, subject) for subject in over]))
+        expired = [row.id for row in rows if row.state not in GONE and _expired(unpack(row.standing), now)]
+        yield ExpiryStep(len(rows), sum([await _expire(services, caller, subject) for subject in expired]))
 
 
 async def _expire(services: Services, caller: Caller, subject: SubjectId) -> int:
@@ -51,8 +51,8 @@ async def _expire(services: Services, caller: Caller, subject: SubjectId) -> int
         change = await Change.lock(services, caller, connection, subject)
         if change is None:
             return 0
-        over = _over(change.standing, to_microseconds(change.now))  # once more, now that the row is locked
-        if over:
+        expired = _expired(change.state, to_microseconds(change.now))  # again, now that the row is locked
+        if expired:
             await change.append(
                 *[
                     change.event(
@@ -60,33 +60,34 @@ async def _expire(services: Services, caller: Caller, subject: SubjectId) -> int
                         by="app",
                         origin="system",
                         purpose=name,
-                        notice=said.notice,
-                        answers=UUID(bytes=said.event),
-                        occurred_at=_ended(said),
+                        notice=consent.notice,
+                        answers=UUID(bytes=consent.event),
+                        occurred_at=_ended(consent),
                     )
-                    for name, said in over.items()
+                    for name, consent in expired.items()
                 ]
             )
             await services.audit_log.append_in(connection, change.entries("record-consent"))
-        return len(over)
+        return len(expired)
 
 
-def _ended(said: PurposeStanding) -> datetime:
-    """Return when it ended: at its moment, which lies after all that was said."""
-    return from_microseconds(max(said.valid_until or 0, said.since + 1))
+def _ended(consent: PurposeState) -> datetime:
+    """Return when a consent expired: at its end, and later than all events before."""
+    return from_microseconds(max(consent.valid_until or 0, consent.since + 1))
 
 
-def _over(standing: ConsentState, now: int) -> dict[str, PurposeStanding]:
-    """Pick the consents that still stand as given and have ended."""
+def _expired(state: ConsentState, now: int) -> dict[str, PurposeState]:
+    """Return the consents in the state ``given`` whose end has passed."""
     return {
-        name: said
-        for name, said in standing.purposes.items()
-        if said.state == "given" and said.valid_until is not None and said.valid_until <= now
+        name: consent
+        for name, consent in state.purposes.items()
+        if consent.state == "given" and consent.valid_until is not None and consent.valid_until <= now
     }
 
 
-class AskAgain(NamedTuple):
-    """One purpose: the versions that are good, and how many people agreed to another one, by version."""
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """One purpose: the accepted versions of its notice, and how many people agreed to another version, by version."""
 
     purpose: str
     accepted: tuple[str, ...]
@@ -94,25 +95,26 @@ class AskAgain(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Return how many people are to be asked again."""
+        """Return how many people must be asked again."""
         return sum(self.people.values())
 
 
 async def ask_again(services: Services, tenant: TenantId, name: str, policies: PolicySet, day: date) -> list[AskAgain]:
-    """Count, for each purpose that asks for consent by a notice, the people whose consent is not good any more.
+    """Count, for each purpose that uses a notice, the people whose consent no longer counts on a day.
 
     Args:
-        tenant: whose people.
+        services: the open vault.
+        tenant: the tenant.
         name: name of the notice, without a version.
-        policies: those that count on that day, in force already or not.
-        day: the day that is asked about.
+        policies: the policies of that day, in force already or not.
+        day: the day.
     """
-    found = []
+    purposes = []
     for purpose in policies.purposes.values():
         if purpose.notice is None or purpose.notice.partition("@")[0] != name:
             continue
         accepted = policies.notices.accepted(purpose, day)
         counted = await count_by_notice(services, tenant, purpose.name)
         people = {notice: count for notice, count in sorted(counted.items()) if notice not in accepted}
-        found.append(AskAgain(purpose.name, tuple(sorted(accepted)), people))
-    return found
+        purposes.append(AskAgain(purpose.name, tuple(sorted(accepted)), people))
+    return purposes

@@ -1,4 +1,4 @@
-"""Children: below an age that each country sets, a parent or guardian consents for them (Art. 8 GDPR)."""
+"""Children: below an age that each country sets, a parent or guardian must consent for them (Art. 8 GDPR)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from vault.ids import SubjectId
 
 BIRTH_DATE = "birth_date"
-"""The profile's field that tells a child; a catalogue without it knows no children."""
-STANDS = frozenset({"given", "pending"})
+"""The profile field that the age follows from; without it in the catalogue, no one counts as a child."""
+_OPEN = frozenset({"given", "pending"})
 
 
 async def birth_date(change: Change, keys: SubjectKeys) -> date | None:
-    """Read the person's date of birth within the transaction: for the check, and for nobody to see."""
+    """Read the person's date of birth within the transaction, for the check alone; it is not returned to any caller."""
     tenant, subject = change.caller.tenant, change.subject
     statement = select(RECORD.c.body).where(
         RECORD.c.tenant_id == tenant,
@@ -46,7 +46,7 @@ async def birth_date(change: Change, keys: SubjectKeys) -> date | None:
 
 
 def needs_guardian(change: Change, born: date | None, jurisdiction: str | None) -> bool:
-    """Tell whether a guardian has to consent for the person today."""
+    """Return whether a guardian has to consent for the person today."""
     if born is None:
         return False
     rules = change.services.policies.active(change.caller.tenant).policy_set.consent
@@ -56,15 +56,15 @@ def needs_guardian(change: Change, born: date | None, jurisdiction: str | None) 
 async def expire_childs_consents(
     services: Services, caller: Caller, connection: AsyncConnection, subject: SubjectId, born: object
 ) -> None:
-    """End the consents of somebody who turns out to be a child, but for those that a guardian gave.
-
-    To be called in the transaction that writes the date of birth. Whoever consents at the same moment waits for the
-    person's row, and then sees the new date.
+    """Expire the consents of a person who turns out to be a child, except those that a guardian gave.
 
     Args:
-        caller: who writes the date.
-        subject: who is concerned.
-        born: the date of birth as it is kept (``YYYY-MM-DD``); none where there is none any more.
+        services: the open vault.
+        caller: the caller that writes the date.
+        connection: the transaction that writes the date of birth. A consent recorded at the same time waits for the
+            person's row, and then sees the new date.
+        subject: the person.
+        born: the date of birth as stored (``YYYY-MM-DD``); None if it was deleted.
     """
     day = _day(born)
     if day is None:
@@ -73,9 +73,9 @@ async def expire_childs_consents(
     if change is None:
         return
     doubtful = {
-        name: UUID(bytes=said.event)
-        for name, said in change.standing.purposes.items()
-        if said.state in STANDS and said.by != "guardian"
+        name: UUID(bytes=current.event)
+        for name, current in change.state.purposes.items()
+        if current.state in _OPEN and current.by != "guardian"
     }
     if not doubtful:
         return
@@ -101,7 +101,7 @@ async def expire_childs_consents(
 async def expire_childrens_consents(
     services: Services, caller: Caller, connection: AsyncConnection, born: Mapping[SubjectId, object]
 ) -> None:
-    """Do the same for many; of whom nothing was ever said, nothing is looked at."""
+    """Do the same for many people; those without any event are skipped."""
     if not born:
         return
     statement = (
@@ -113,9 +113,9 @@ async def expire_childrens_consents(
         await expire_childs_consents(services, caller, connection, subject, born[subject])
 
 
-def _day(kept: object) -> date | None:
-    """Read a date as its field keeps it; a catalogue may have given the field another type."""
+def _day(stored: object) -> date | None:
+    """Read a stored date; None for other values, because a catalogue may give the field another type."""
     try:
-        return date.fromisoformat(kept) if isinstance(kept, str) else None
+        return date.fromisoformat(stored) if isinstance(stored, str) else None
     except ValueError:
         return None

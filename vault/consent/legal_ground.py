@@ -1,4 +1,4 @@
-"""Step 7 of a read: the legal ground holds at this moment for this person (Art. 6, 9, 18 and 21 GDPR). Pure."""
+"""Step 7 of a read: the legal ground holds now for this person (Art. 6, 9, 18 and 21 GDPR). The decision is pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.catalogue.model import Purpose
-    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.consent.state import ConsentState, PurposeState
     from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
@@ -30,27 +30,27 @@ if TYPE_CHECKING:
 
 MAY_OBJECT: Final = frozenset({LegalBasis.LEGITIMATE_INTEREST, LegalBasis.PUBLIC_TASK})
 """Legal bases against which a person may object (Art. 21(1)). Direct marketing may be objected to on any basis."""
-STANDS: Final = frozenset({"pending", "upheld"})
+STOPPING: Final = frozenset({"pending", "upheld"})
 """States of an objection that stop processing: until it is decided, and once it is upheld (Art. 18(1)(d), 21(1))."""
 
 
 def may_object(purpose: Purpose) -> bool:
-    """Tell whether a person may object to a purpose (Art. 21(1) and (2)); not to the defence of legal claims."""
+    """Return whether a person may object to a purpose (Art. 21(1) and (2)); not to the defence of legal claims."""
     if purpose.article9 == Article9.LEGAL_CLAIMS:  # the last words of Art. 21(1)
         return purpose.direct_marketing
     return purpose.direct_marketing or purpose.legal_basis in MAY_OBJECT
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """What a purpose asks of a person's standing, worked out once a decision and day.
+    """What a purpose requires of a person's state, computed once for a policy version and day.
 
     Attributes:
-        purpose: its name.
-        consent: whether it rests on consent.
-        explicit: whether that consent has to be explicit (Art. 9(2)(a)).
-        notices: the versions of the text that an agreement may have been to.
-        exception: on which exception of Art. 18(2) it goes on under a restriction.
-        missing: what is refused where consent is.
+        purpose: name of the purpose.
+        consent: whether the purpose rests on consent.
+        explicit: whether the consent must be explicit (Art. 9(2)(a)).
+        notices: the accepted versions of the notice.
+        exception: the exception of Art. 18(2) by which the purpose goes on under a restriction.
+        missing: the refusal if the consent is missing.
     """
 
     purpose: str
@@ -62,11 +62,11 @@ class Ground(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, purpose: Purpose, notices: Iterable[str]) -> Ground:
-        """Work out what a purpose asks for.
+        """Build the ground of a purpose.
 
         Args:
             purpose: the purpose.
-            notices: versions of its text that are good today, ``name@version``.
+            notices: the versions of its notice that are accepted today, ``name@version``.
         """
         return cls(
             purpose=purpose.name,
@@ -83,34 +83,33 @@ class Ground(msgspec.Struct, frozen=True):
         )
 
 
-def refusal(ground: Ground, standing: ConsentState, now: int) -> Refusal | None:
-    """Tell why the ground does not hold for a person; none where it does.
-
-    Whatever lacks of a consent has the one code ``consent-missing``: who may not use the data need not learn whether
-    the person never said yes, said no, took it back, or is not there at all.
+def refusal(ground: Ground, state: ConsentState, now: int) -> Refusal | None:
+    """Return why the ground does not hold for a person; None if it holds.
 
     Args:
-        ground: what the purpose asks for.
-        standing: where the person stands.
+        ground: the ground of the purpose.
+        state: the person's state.
         now: in microseconds since 1970.
     """
-    said = standing.purposes.get(ground.purpose, UNSAID)
-    if ground.consent and not is_consented(ground, said, now):
+    current = state.purposes.get(ground.purpose, UNSAID)
+    # One code for every defect of a consent: a caller that may not use the data must not learn whether the person
+    # never agreed, refused, withdrew, or does not exist.
+    if ground.consent and not is_consented(ground, current, now):
         return ground.missing
-    if said.objection in STANDS:
+    if current.objection in STOPPING:
         return ground.missing if ground.consent else _objected(ground.purpose)
-    if standing.restricted_at is not None and not _is_excepted(ground, said, standing.restricted_at):
+    if state.restricted_at is not None and not _is_excepted(ground, current, state.restricted_at):
         return RESTRICTED
     return None
 
 
-def is_consented(ground: Ground, said: PurposeStanding, now: int) -> bool:
-    """Tell whether a consent is given, to a text that is still good, in a form that suffices, and not expired."""
+def is_consented(ground: Ground, current: PurposeState, now: int) -> bool:
+    """Return whether a consent is given, to an accepted notice, in a sufficient form, and not expired."""
     return (
-        said.state == "given"
-        and said.notice in ground.notices
-        and (said.valid_until is None or now < said.valid_until)
-        and (not ground.explicit or said.method in EXPLICIT)
+        current.state == "given"
+        and current.notice in ground.notices
+        and (current.valid_until is None or now < current.valid_until)
+        and (not ground.explicit or current.method in EXPLICIT)
     )
 
 
@@ -124,85 +123,85 @@ RESTRICTED: Final = Refusal(
 def _objected(purpose: str) -> Refusal:
     return Refusal(
         "objected",
-        "This person objects to this purpose (Art. 21), and nobody has decided otherwise. Ask the data protection "
+        "This person objects to this purpose (Art. 21), and the objection is not overruled. Ask the data protection "
         "officer.",
         f"objection: {purpose}",
     )
 
 
-def _is_excepted(ground: Ground, said: PurposeStanding, restricted_at: int) -> bool:
-    """Tell whether a purpose goes on under a restriction; with consent, only one given since then."""
+def _is_excepted(ground: Ground, current: PurposeState, restricted_at: int) -> bool:
+    """Return whether a purpose goes on under a restriction; by consent, only one given after the restriction."""
     if ground.exception == "consent":
-        return ground.consent and said.since > restricted_at
+        return ground.consent and current.since > restricted_at
     return ground.exception is not None
 
 
 ALWAYS: Final = LAST
-"""A restriction of which no event tells since when: no consent is younger than it."""
+"""Time of a restriction without an event: no consent is younger."""
 
 
 @lru_cache(maxsize=4096)
 def purpose_ground(policy_set: PolicySet, purpose: Purpose, day: date) -> Ground:
-    """Return what a purpose asks of a person's standing on a day."""
+    """Return the ground of a purpose on a day."""
     return Ground.of(purpose, policy_set.notices.accepted(purpose, day))
 
 
 def ground_refusal(decision: Decision) -> Refusal | None:
-    """Step 7 for somebody of whom nothing is on record: tell why the legal ground does not hold."""
+    """Step 7 for a person without any record: return why the legal ground does not hold."""
     return refusal(Ground.of(decision.purpose, ()), NOTHING, 0)
 
 
-def subject_refusal(found: Found | None, ground: Ground, now: int) -> Refusal | None:
+def subject_refusal(row: Found | None, ground: Ground, now: int) -> Refusal | None:
     """Steps 6 and 7: the subject exists and is not erased, and the legal ground holds for them now.
 
-    Whom the ground refuses learns nothing, not even that there is no such person.
-
     Args:
-        found: the subject's row; none where there is none.
+        row: the subject's row; None if there is none.
         ground: from :func:`purpose_ground`.
         now: in microseconds since 1970.
     """
-    if found is None or found.state == "erased":
-        return _nobody(ground)
-    if found.standing is None and found.state == "active" and not ground.consent:
-        return None  # the common case: this person never said anything
-    standing = unpack(found.standing)
-    if found.state == "retained" and ground.purpose not in (*standing.kept_for, *purposes_of(standing.holds)):
-        return _nobody(ground)
-    if found.state == "restricted" and standing.restricted_at is None:
-        standing = replace(standing, restricted_at=ALWAYS)
-    return refusal(ground, standing, now)
+    if row is None or row.state == "erased":
+        return _not_found(ground)
+    if row.standing is None and row.state == "active" and not ground.consent:
+        return None  # the common case: there are no events
+    state = unpack(row.standing)
+    if row.state == "retained" and ground.purpose not in (*state.kept_for, *purposes_of(state.holds)):
+        return _not_found(ground)
+    if row.state == "restricted" and state.restricted_at is None:
+        state = replace(state, restricted_at=ALWAYS)
+    return refusal(ground, state, now)
 
 
-def _nobody(ground: Ground) -> Refusal:
+def _not_found(ground: Ground) -> Refusal:
+    # For a purpose that rests on consent, a missing person looks like a missing consent: the caller does not learn
+    # which it is.
     return ground.missing if ground.consent else SUBJECT_NOT_FOUND
 
 
 def subject_refusals(
-    services: Services, caller: Caller, decision: Decision, found: Sequence[Found | None]
+    services: Services, caller: Caller, decision: Decision, rows: Sequence[Found | None]
 ) -> list[Refusal | None]:
-    """Take steps 6 and 7 for subjects of a decision, as things stand now: :func:`subject_refusal` of each."""
+    """Steps 6 and 7 for the subjects of a decision: :func:`subject_refusal` of each, now."""
     now = services.clock.now()
     ground = purpose_ground(services.policies.active(caller.tenant).policy_set, decision.purpose, now.date())
     moment = to_microseconds(now)
-    return [subject_refusal(each, ground, moment) for each in found]
+    return [subject_refusal(row, ground, moment) for row in rows]
 
 
 async def require_ground(
-    services: Services, caller: Caller, decision: Decision, action: Action, found: Found | None
+    services: Services, caller: Caller, decision: Decision, action: Action, row: Found | None
 ) -> Found | None:
     """Refuse a write about a person for whom the legal ground does not hold.
 
     Returns:
-        the person; none where nobody is there to write about, which the caller tells. Of somebody of whom only a law
-        keeps something, nothing may be written but for the person's own rights.
+        the row; None if there is no person to write about, which is for the caller to report. Of an erased person with
+        retained data, only purposes that answer the person's own rights may write.
 
     Raises:
-        Denied: it is on the audit log before it is raised.
+        Denied: the denial is recorded in the audit log before it is raised.
     """
-    if found is not None and found.state == "retained" and not decision.purpose.answers_people:
+    if row is not None and row.state == "retained" and not decision.purpose.answers_people:
         return None
-    (lacking,) = subject_refusals(services, caller, decision, [found])
-    if lacking is not SUBJECT_NOT_FOUND:
-        await require_all(services, caller, decision, action, lacking, found)
-    return None if lacking is SUBJECT_NOT_FOUND else found
+    (denial,) = subject_refusals(services, caller, decision, [row])
+    if denial is not SUBJECT_NOT_FOUND:
+        await require_all(services, caller, decision, action, denial, row)
+    return None if denial is SUBJECT_NOT_FOUND else row

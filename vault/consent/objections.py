@@ -1,4 +1,4 @@
-"""Objections (Art. 21 GDPR): to direct marketing final at once; otherwise they stop the use until they are decided."""
+"""Objections (Art. 21 GDPR): final at once against direct marketing; otherwise use stops until they are decided."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Literal
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.legal_ground import may_object
-from vault.consent.transaction import Recorded, changing
+from vault.consent.restrictions import require_words
+from vault.consent.transaction import changing
 from vault.consent.validation import keys_of, seal_words, words_fault
+from vault.consent.views import RecordedEvent
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -32,14 +34,15 @@ async def record_objection(
     purpose: str,
     reason: str | None = None,
     on_commit: SaveResponse | None = None,
-) -> Recorded:
+) -> RecordedEvent:
     """Record that a person objects to a purpose.
 
     Args:
-        caller: who records it.
-        subject: who objects.
-        purpose: to which purpose.
-        reason: the person's own words, on the grounds of their situation; sealed.
+        services: the open vault.
+        caller: the caller that records it.
+        subject: the person who objects.
+        purpose: the purpose objected to.
+        reason: the grounds of the person's particular situation, in their words; sealed.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
@@ -47,7 +50,7 @@ async def record_objection(
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:consents", "record", audit_action="object")
-    meant = _checked(services, caller, purpose, reason)
+    policy = _checked(services, caller, purpose, reason)
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "object", subject, purpose=purpose) as change:
         event = change.new_id()
@@ -58,11 +61,11 @@ async def record_objection(
                 by="subject",
                 purpose=purpose,
                 evidence=seal_words(keys, caller.tenant, subject, event, reason),
-                final=meant.direct_marketing,
+                final=policy.direct_marketing,
                 occurred_at=change.next_moment(purpose),
             )
         )
-        recorded = Recorded(event, change.said(purpose).objection)
+        recorded = RecordedEvent(id=event, state=change.purpose_state(purpose).objection)
         if on_commit is not None:
             await on_commit(change.connection, recorded)
     return recorded
@@ -78,64 +81,59 @@ async def decide_objection(
     decision: Decided,
     reason: str,
     on_commit: SaveResponse | None = None,
-) -> Recorded:
-    """Decide an objection that is pending: upheld, the use has ended; overruled, it may go on.
+) -> RecordedEvent:
+    """Decide a pending objection: upheld, use stays stopped; overruled, it may go on.
 
     Args:
-        caller: who decides.
-        subject: who objected.
-        event: the objection.
+        services: the open vault.
+        caller: the caller that decides.
+        subject: the person who objected.
+        event: id of the objection.
         decision: ``upheld`` or ``overruled``.
-        reason: which compelling grounds override the person's, or why none do (Art. 21(1)); sealed.
+        reason: the compelling grounds that override the person's, or why there are none (Art. 21(1)); sealed.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: the reason does not have its form.
+        InvalidInput: the reason is invalid.
         NotFound: the person made no such objection.
-        Conflict: nothing is left to decide about it.
+        Conflict: the objection is not pending.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="decide-objection")
-    _require_words(reason)
+    require_words(reason)
     keys = await keys_of(services, caller, subject)
     objected = await services.consents.event(caller.tenant, subject, event)
     if objected.kind != "objected" or objected.purpose is None:
-        raise NotFound("this person's ledger has no such event", code="consent-event-not-found")
+        raise NotFound("this person has no such event", code="consent-event-not-found")
     name = objected.purpose
     async with changing(services, caller, "decide-objection", subject, purpose=name) as change:
-        if objected.final or change.said(name).objection != "pending":
+        if objected.final or change.purpose_state(name).objection != "pending":
             raise Conflict(
-                "nothing is left to decide about this objection",
+                "this objection is not pending",
                 code="objection-decided",
-                hint="it was decided or taken back, or is to direct marketing and final",
+                hint="it was decided or withdrawn, or it is final because it is to direct marketing",
             )
-        made = change.new_id()
+        ruling = change.new_id()
         kind: Kind = "objection-upheld" if decision == "upheld" else "objection-overruled"
-        sealed = seal_words(keys, caller.tenant, subject, made, reason)
+        sealed = seal_words(keys, caller.tenant, subject, ruling, reason)
         at = change.next_moment(name)
         await change.append(
-            change.event(kind, id=made, by="staff", purpose=name, evidence=sealed, answers=event, occurred_at=at)
+            change.event(kind, id=ruling, by="staff", purpose=name, evidence=sealed, answers=event, occurred_at=at)
         )
-        recorded = Recorded(made, change.said(name).objection)
+        recorded = RecordedEvent(id=ruling, state=change.purpose_state(name).objection)
         if on_commit is not None:
             await on_commit(change.connection, recorded)
     return recorded
 
 
 def _checked(services: Services, caller: Caller, purpose: str, reason: str | None) -> Purpose:
-    meant = services.policies.active(caller.tenant).policy_set.purposes.get(purpose)
+    known = services.policies.active(caller.tenant).policy_set.purposes.get(purpose)
     faults = [fault for fault in (words_fault(reason, at="/reason", code="invalid-reason"),) if fault]
-    if meant is None:
+    if known is None:
         detail = "There is no such purpose; GET /v1/purposes lists them."
         faults.append(Fault("/purpose", "unknown-purpose", detail))
-    elif not may_object(meant):
-        detail = "There is no right to object to what rests on this ground (Art. 21); a consent can be withdrawn."
+    elif not may_object(known):
+        detail = "There is no right to object on this legal basis (Art. 21); a consent can be withdrawn."
         faults.append(Fault("/purpose", "no-right-to-object", detail))
-    if faults or meant is None:
+    if faults or known is None:
         raise InvalidInput("the objection cannot be recorded", faults=faults, code=faults[0].code)
-    return meant
-
-
-def _require_words(reason: str) -> None:
-    fault = words_fault(reason, at="/reason", code="invalid-reason")
-    if fault is not None:
-        raise InvalidInput("the reason does not have its form", faults=[fault], code="invalid-reason")
+    return known

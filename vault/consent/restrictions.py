@@ -1,7 +1,7 @@
-"""Restrictions (Art. 18 GDPR): a person's data is stored and, but for the exceptions of Art. 18(2), not used.
+"""Restrictions (Art. 18 GDPR): a person's data is stored and, except in the cases of Art. 18(2), not used.
 
-A restriction is lifted in two steps, for the person is to be told before (Art. 18(3)): the lifting is announced
-(:mod:`vault.letters.about_requests`), and takes place once the days of the notice are over.
+A restriction is lifted in two steps, because the person has to be informed first (Art. 18(3)): the lifting is announced
+(:mod:`vault.letters.about_requests`), and takes place once the notice period is over.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
-from vault.consent.transaction import Recorded, changing
+from vault.consent.transaction import changing
 from vault.consent.validation import keys_of, seal_words, words_fault
+from vault.consent.views import RecordedEvent
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.recipients.outbox import EVERYTHING, tell_recipients
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from vault.ids import SubjectId
     from vault.recipients.store import NoticeKind
 
-Ground = Literal["accuracy", "unlawful", "claims", "objection"]
-"""Why data is restricted, Art. 18(1)(a) to (d): its accuracy is contested, its use is unlawful and the person wants
-it kept, the person needs it for legal claims, or an objection is pending."""
+RestrictionGround = Literal["accuracy", "unlawful", "claims", "objection"]
+"""Why data is restricted, Art. 18(1)(a) to (d): its accuracy is contested, its use is unlawful but the person opposes
+erasure, the person needs it for legal claims, or an objection is pending."""
 
 
 @audited("restrict")
@@ -37,14 +38,14 @@ async def restrict(
     caller: Caller,
     subject: SubjectId,
     *,
-    ground: Ground,
+    ground: RestrictionGround,
     reason: str | None = None,
     on_commit: SaveResponse | None = None,
-) -> Recorded:
-    """Restrict a person's data; who is restricted already stays so, and the further ground is on record.
+) -> RecordedEvent:
+    """Restrict a person's data. If it is restricted already, the further ground is recorded.
 
     Raises:
-        InvalidInput: the reason does not have its form.
+        InvalidInput: the reason is invalid.
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="restrict")
@@ -52,7 +53,7 @@ async def restrict(
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "restrict", subject) as change:
         event = await restrict_in(change, keys, ground, reason)
-        recorded = Recorded(event.id, "restricted")
+        recorded = RecordedEvent(id=event.id, state="restricted")
         if on_commit is not None:
             await on_commit(change.connection, recorded)
     return recorded
@@ -66,13 +67,13 @@ async def lift_restriction(
     *,
     reason: str | None = None,
     on_commit: SaveResponse | None = None,
-) -> Recorded:
-    """Lift the restriction, once the person was told and the days of the notice are over (Art. 18(3)).
+) -> RecordedEvent:
+    """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3)).
 
     Raises:
-        InvalidInput: the reason does not have its form.
+        InvalidInput: the reason is invalid.
         NotFound: there is no such subject.
-        Conflict: the person's data is not restricted, the person was not told, or not long enough ago.
+        Conflict: the data is not restricted, the person was not informed, or the notice period is not over.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(reason)
@@ -82,10 +83,11 @@ async def lift_restriction(
         announced = await _announcement(change)
         event = change.new_id()
         sealed = seal_words(keys, caller.tenant, subject, event, reason)
-        made = change.event("restriction-lifted", id=event, by="staff", evidence=sealed, answers=announced.id)
-        await change.append(made)
-        await _tell(change, "subject.restriction-lifted")
-        recorded = Recorded(event, "active" if change.standing.restricted_at is None else "restricted")
+        lifted = change.event("restriction-lifted", id=event, by="staff", evidence=sealed, answers=announced.id)
+        await change.append(lifted)
+        await _notify_recipients(change, "subject.restriction-lifted")
+        state = "active" if change.state.restricted_at is None else "restricted"
+        recorded = RecordedEvent(id=event, state=state)
         if on_commit is not None:
             await on_commit(change.connection, recorded)
     return recorded
@@ -94,79 +96,79 @@ async def lift_restriction(
 async def restrict_in(
     change: Change, keys: SubjectKeys | None, ground: str | None, reason: str | None, *, request: UUID | None = None
 ) -> Event:
-    """Restrict a person's data in an open transaction, and tell those who have read it (Art. 19).
+    """Restrict a person's data in an open transaction, and notify the recipients who have read it (Art. 19).
 
     Args:
         change: the person's locked row.
-        keys: the person's, to seal the reason with.
-        ground: one of :data:`Ground`.
+        keys: the keys to seal the reason with; without them, no reason is stored.
+        ground: one of :data:`RestrictionGround`.
         reason: why, in one line.
-        request: that asked for it.
+        request: the request of the person that asked for it, if there is one.
 
     Raises:
         InvalidInput: there is no such ground.
     """
-    if ground not in get_args(Ground):
-        detail = f"One of {', '.join(get_args(Ground))} (Art. 18(1)(a) to (d))."
-        raise InvalidInput("a restriction has a ground", faults=[Fault("/ground", "unknown-code", detail)])
+    if ground not in get_args(RestrictionGround):
+        detail = f"One of {', '.join(get_args(RestrictionGround))} (Art. 18(1)(a) to (d))."
+        raise InvalidInput("a restriction needs a ground", faults=[Fault("/ground", "unknown-code", detail)])
     event = change.new_id()
     sealed = None if keys is None else seal_words(keys, change.caller.tenant, change.subject, event, reason)
-    who: By = "staff" if request is None else "subject"
-    made = change.event("restricted", id=event, by=who, evidence=sealed, ground=ground)
-    was_free = change.standing.restricted_at is None
-    await change.append(made)
+    by: By = "staff" if request is None else "subject"
+    restricted = change.event("restricted", id=event, by=by, evidence=sealed, ground=ground)
+    was_free = change.state.restricted_at is None
+    await change.append(restricted)
     if was_free:
-        await _tell(change, "subject.restricted", request)
-    return made
+        await _notify_recipients(change, "subject.restricted", request)
+    return restricted
 
 
 def require_restricted(change: Change) -> None:
-    """Go on only with somebody whose data is restricted.
+    """Refuse a person whose data is not restricted.
 
     Raises:
-        Conflict: it is not.
+        Conflict: the data is not restricted.
     """
-    if change.standing.restricted_at is None:
+    if change.state.restricted_at is None:
         raise Conflict("this person's data is not restricted", code="not-restricted")
 
 
 def require_words(reason: str | None, *, at: str = "/reason", code: str = "invalid-reason") -> None:
-    """Check free words, if there are any.
+    """Check a free text, if there is one.
 
     Raises:
-        InvalidInput: they do not have their form.
+        InvalidInput: it is invalid.
     """
     fault = words_fault(reason, at=at, code=code)
     if fault is not None:
-        raise InvalidInput("the reason does not have its form", faults=[fault], code=code)
+        raise InvalidInput("invalid reason", faults=[fault], code=code)
 
 
 async def _announcement(change: Change) -> Event:
-    """Return the announcement on which a lifting rests: later than every restriction, and its days are over."""
+    """Return the announcement that permits the lifting: later than every restriction, with its notice period over."""
     tenant, subject = change.caller.tenant, change.subject
     events = (await change.services.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
     announced = None
     for event in events:
         if event.kind == "restricted":
-            announced = None  # the person was told of the end of another restriction
+            announced = None  # it announced the end of an earlier restriction
         elif event.kind == "lift-announced" and event.origin == "recorded":
-            announced = event  # told twice, the person counts on the later date
+            announced = event  # informed twice, the person relies on the later date
     if announced is None:
         raise Conflict(
-            "the person has not been told that the restriction ends",
+            "the person has not been informed that the restriction ends",
             code="notice-first",
             hint="announce the lifting first: POST /v1/subjects/{id}/restriction:announce",
         )
     if announced.valid_until is not None and change.now < announced.valid_until:
         raise Conflict(
-            "the person was told, and the days of that notice are not over",
+            "the notice period is not over",
             code="notice-running",
             hint=f"lift the restriction from {announced.valid_until:%Y-%m-%d %H:%M} UTC on",
         )
     return announced
 
 
-async def _tell(change: Change, kind: NoticeKind, request: UUID | None = None) -> None:
+async def _notify_recipients(change: Change, kind: NoticeKind, request: UUID | None = None) -> None:
     await tell_recipients(
         change.services,
         change.connection,

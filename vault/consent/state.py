@@ -1,12 +1,12 @@
-"""Where a person stands: the sum of their events, as every read needs it. Pure.
+"""The state of a subject: the fold of its events, as every read needs it. Pure.
 
-Deny wins until the person says otherwise:
+A denial wins until the person says otherwise:
 
-- What is recorded from the person counts by the moment at which they said it: an earlier word does not undo a later
-  one, and at the same moment the no counts.
-- A no, an objection or a restriction from an import or a merge always counts.
-- A yes from a merge counts only where nobody said no, one from an import also where only its own source did, before.
-  It lifts neither an objection nor a restriction.
+- Events recorded from the person count by the time at which they were said: an earlier event does not undo a later one,
+  and of two at the same time the denial counts.
+- A denial, an objection or a restriction from an import or a merge always counts.
+- An agreement from a merge counts only if there is no denial; one from an import also if only its own source denied,
+  and earlier. It lifts neither an objection nor a restriction.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ State = Literal["none", "pending", "given", "refused", "withdrawn", "expired"]
 Objection = Literal["none", "pending", "upheld", "overruled"]
 BY_OTHERS: Final = frozenset({"imported", "merged"})
 HERE: Final = ""
+"""The vault itself, among the sources of denials."""
 DENIED: Final = frozenset({"refused", "withdrawn", "expired"})
 _STATES: Final[dict[str, State]] = {
     "given": "given",
@@ -45,22 +46,22 @@ _OBJECTIONS: Final[dict[str, Objection]] = {
 }
 
 
-class PurposeStanding(msgspec.Struct, array_like=True, frozen=True):
-    """What holds of one purpose; times in microseconds since 1970.
+class PurposeState(msgspec.Struct, array_like=True, frozen=True):
+    """The state of one purpose; times in microseconds since 1970.
 
     Attributes:
         state: of the consent.
         since: when the person said so.
-        event: the event that said so, 16 bytes.
+        event: id of the event that set the state, 16 bytes.
         notice: the version that was agreed to.
-        method: how.
+        method: how the person indicated it.
         by: who said it.
-        valid_until: when it ends by itself.
-        source: the import that said it; none where it was recorded here.
-        objection: whether the person objects.
-        objected_at: since when.
-        denied_by: who says no, with the moment: imports by their source, and "" for what was said here. Of a request
-            that waits: who had said no before.
+        valid_until: when the consent expires.
+        source: the import that the event came with; None if it was recorded here.
+        objection: the state of the person's objection.
+        objected_at: the time of the objection.
+        denied_by: the sources that deny, with the time: imports by their source, and "" for events recorded here. In
+            the state ``pending``: the sources that denied before.
     """
 
     state: State = "none"
@@ -77,15 +78,15 @@ class PurposeStanding(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Held(msgspec.Struct, array_like=True, frozen=True):
-    """A legal hold on a part of a person's data; days as the proleptic calendar counts them, both included.
+    """A legal hold on a part of a person's data; days are proleptic Gregorian ordinals, both included.
 
     Attributes:
         hold: its id, 16 bytes.
-        purpose: for which what it covers is used.
-        also_for: purposes that go on with it meanwhile.
+        purpose: the purpose that the held data may be used for.
+        also_for: purposes that may go on using it during the hold.
         names: canonical names of the fields that it covers; ``*`` is everything.
-        since: the first day on which a record that it covers happened; none: from the beginning.
-        until: the last day.
+        since: the first day of the records that it covers; None for all up to ``until``.
+        until: the last day of the records that it covers.
     """
 
     hold: bytes
@@ -97,29 +98,29 @@ class Held(msgspec.Struct, array_like=True, frozen=True):
 
 
 class ConsentState(msgspec.Struct, array_like=True, frozen=True):
-    """What holds of one person.
+    """The state of one person.
 
     Attributes:
-        purposes: by name, those of which anything was said.
+        purposes: by name, those with at least one event.
         restricted_at: since when the person's data is restricted (Art. 18), in microseconds since 1970.
-        kept_for: of somebody who was erased and of whom a law keeps something: the purposes it is kept for.
-        holds: the legal holds on the person's data; no event of the consent ledger tells of them.
+        kept_for: of an erased person with retained data: the purposes that it is retained for.
+        holds: the legal holds on the person's data; they do not come from consent events.
     """
 
-    purposes: dict[str, PurposeStanding] = {}
+    purposes: dict[str, PurposeState] = {}
     restricted_at: int | None = None
     kept_for: tuple[str, ...] = ()
     holds: tuple[Held, ...] = ()
 
 
 NOTHING: Final = ConsentState()
-UNSAID: Final = PurposeStanding()
+UNSAID: Final = PurposeState()
 _encode = msgspec.msgpack.Encoder(order="sorted").encode
 _decode = msgspec.msgpack.Decoder(ConsentState).decode
 
 
-class _Marks(msgspec.Struct, array_like=True, frozen=True):
-    """A standing as far as holds go; the rest is passed over."""
+class _HoldsOnly(msgspec.Struct, array_like=True, frozen=True):
+    """The holds of a state; the rest is not decoded."""
 
     purposes: msgspec.Raw
     restricted_at: int | None = None
@@ -127,56 +128,56 @@ class _Marks(msgspec.Struct, array_like=True, frozen=True):
     holds: tuple[Held, ...] = ()
 
 
-_decode_marks = msgspec.msgpack.Decoder(_Marks).decode
+_decode_holds = msgspec.msgpack.Decoder(_HoldsOnly).decode
 
 
 def fold(events: Iterable[Event]) -> ConsentState:
-    """Sum up events in the order of the ledger."""
-    standing = NOTHING
+    """Fold events, in their order."""
+    state = NOTHING
     for event in events:
-        standing = apply(standing, event)
-    return standing
+        state = apply(state, event)
+    return state
 
 
-def apply(standing: ConsentState, event: Event) -> ConsentState:
+def apply(state: ConsentState, event: Event) -> ConsentState:
     """Add one event."""
     if event.kind in RESTRICTION:
-        return _restricted(standing, event)
+        return _restricted(state, event)
     if event.purpose is None:
-        raise ValueError("an event that is no restriction is about a purpose")
-    before = standing.purposes.get(event.purpose, UNSAID)
+        raise ValueError("only an event about a restriction has no purpose")
+    before = state.purposes.get(event.purpose, UNSAID)
     after = _objection(before, event) if event.kind in OBJECTION else _consent(before, event)
     if after is before:
-        return standing
-    return replace(standing, purposes={**standing.purposes, event.purpose: after})
+        return state
+    return replace(state, purposes={**state.purposes, event.purpose: after})
 
 
-def pack(standing: ConsentState) -> bytes | None:
-    """Write a standing for the subject's row; none where nothing was ever said."""
-    return None if standing == NOTHING else _encode(standing)
+def pack(state: ConsentState) -> bytes | None:
+    """Encode a state for the subject's row; None for the empty state."""
+    return None if state == NOTHING else _encode(state)
 
 
 def unpack(packed: bytes | None) -> ConsentState:
-    """Read a standing from the subject's row."""
+    """Decode the state of a subject's row."""
     return NOTHING if packed is None else _decode(packed)
 
 
 def has_holds(packed: bytes | None) -> bool:
-    """Tell whether there is a hold on a person's data; a read asks it of everybody."""
-    return packed is not None and bool(_decode_marks(packed).holds)
+    """Return whether there is a hold on a person's data. Every read calls this, so it decodes no more than it needs."""
+    return packed is not None and bool(_decode_holds(packed).holds)
 
 
-def _restricted(standing: ConsentState, event: Event) -> ConsentState:
+def _restricted(state: ConsentState, event: Event) -> ConsentState:
     if event.kind == "restricted":
-        # Of several, the latest: a consent has to be younger than all of them to be an exception.
+        # The latest of several counts: only a consent younger than all of them is an exception (Art. 18(2)).
         at = to_microseconds(event.occurred_at)
-        return replace(standing, restricted_at=max(standing.restricted_at or 0, at))
+        return replace(state, restricted_at=max(state.restricted_at or 0, at))
     if event.kind == "lift-announced" or event.origin in BY_OTHERS:
-        return standing
-    return replace(standing, restricted_at=None)
+        return state
+    return replace(state, restricted_at=None)
 
 
-def _objection(before: PurposeStanding, event: Event) -> PurposeStanding:
+def _objection(before: PurposeState, event: Event) -> PurposeState:
     objection: Objection = "upheld" if event.final and event.kind == "objected" else _OBJECTIONS[event.kind]
     if objection == "overruled" and event.origin in BY_OTHERS:
         return before
@@ -185,72 +186,73 @@ def _objection(before: PurposeStanding, event: Event) -> PurposeStanding:
     at = to_microseconds(event.occurred_at)
     after = replace(before, objection=objection, objected_at=max(before.objected_at or at, at))
     if event.final and before.state in {"given", "pending"}:
-        return _said(after, event, "withdrawn")  # whoever objects to marketing does not go on agreeing to it
+        return _set_state(after, event, "withdrawn")  # an objection to marketing withdraws the consent
     return after
 
 
-def _consent(before: PurposeStanding, event: Event) -> PurposeStanding:
+def _consent(before: PurposeState, event: Event) -> PurposeState:
     at = to_microseconds(event.occurred_at)
-    if event.kind == "requested":  # to have been asked again takes no word back
-        return _said(before, event, "pending") if before.state in {"none", "pending"} else before
+    if event.kind == "requested":  # asking again changes nothing that the person said
+        return _set_state(before, event, "pending") if before.state in {"none", "pending"} else before
     if event.origin in BY_OTHERS:
         return _consent_from_others(before, event, at)
     if not _counts(before, event, at):
-        return _remembered(before, event)
-    after = _said(before, event, _STATES[event.kind])
+        return _with_earlier_denial(before, event)
+    after = _set_state(before, event, _STATES[event.kind])
     if event.kind in YES and _lifts_objection(before, event):
         return replace(after, objection="none", objected_at=None)
     return after
 
 
-def _counts(before: PurposeStanding, event: Event, at: int) -> bool:
-    """Tell whether a word of the person's is the last one: by its time, and of two at the same time the no."""
+def _counts(before: PurposeState, event: Event, at: int) -> bool:
+    """Return whether an event of the person is the latest: by its time, and of two at the same time the denial."""
     if before.state == "none" or at > before.since:
         return True
     return at == before.since and (event.kind not in YES or before.state not in DENIED)
 
 
-def _remembered(before: PurposeStanding, event: Event) -> PurposeStanding:
-    """Keep an older no beside a request that waits: the request goes on, and no import's yes outweighs the no."""
+def _with_earlier_denial(before: PurposeState, event: Event) -> PurposeState:
+    """Keep an older denial with a pending request, so that no import's agreement outweighs it."""
     if before.state != "pending" or event.kind in YES:
         return before
     return replace(before, denied_by=_denied_by(before, event))
 
 
-def _consent_from_others(before: PurposeStanding, event: Event, at: int) -> PurposeStanding:
+def _consent_from_others(before: PurposeState, event: Event, at: int) -> PurposeState:
     if event.kind in NO:
-        return _said(before, event, _STATES[event.kind])
+        return _set_state(before, event, _STATES[event.kind])
     if event.kind in YES and before.objection in {"pending", "upheld"}:
         return before
     if event.kind in YES and before.denied_by:
-        return _taken_back(before, event, at)
+        return _retracted(before, event, at)
     return (
-        _said(before, event, _STATES[event.kind])
+        _set_state(before, event, _STATES[event.kind])
         if before.state in {"none", "pending"} or at > before.since
         else before
     )
 
 
-def _taken_back(before: PurposeStanding, event: Event, at: int) -> PurposeStanding:
-    """Let an imported yes take back the no of its own source, and count if nobody else has said no."""
-    own = None if event.origin == "merged" or event.source is None else before.denied_by.get(event.source)
-    if own is None or at <= own:
+def _retracted(before: PurposeState, event: Event, at: int) -> PurposeState:
+    """Let an imported agreement retract the denial of its own source, and count if no other source denies."""
+    denied_at = None if event.origin == "merged" or event.source is None else before.denied_by.get(event.source)
+    if denied_at is None or at <= denied_at:
         return before
     others = {source: moment for source, moment in before.denied_by.items() if source != event.source}
-    return replace(before, denied_by=others) if others else _said(before, event, _STATES[event.kind])
+    return replace(before, denied_by=others) if others else _set_state(before, event, _STATES[event.kind])
 
 
-def _lifts_objection(before: PurposeStanding, event: Event) -> bool:
+def _lifts_objection(before: PurposeState, event: Event) -> bool:
     if before.objected_at is None or event.origin in BY_OTHERS or event.by == "app":
         return False
     return to_microseconds(event.occurred_at) > before.objected_at
 
 
-def _said(before: PurposeStanding, event: Event, state: State) -> PurposeStanding:
+def _set_state(before: PurposeState, event: Event, state: State) -> PurposeState:
     at = to_microseconds(event.occurred_at)
-    return PurposeStanding(
+    return PurposeState(
         state=state,
-        # Another's yes is as old as it is, so that a no which came after it counts. All else only moves on.
+        # An agreement from elsewhere keeps its own time, so that a denial said after it counts. All others only move
+        # the time forward.
         since=at if event.kind in YES and event.origin in BY_OTHERS else max(at, before.since),
         event=event.id.bytes,
         notice=event.notice,
@@ -264,12 +266,12 @@ def _said(before: PurposeStanding, event: Event, state: State) -> PurposeStandin
     )
 
 
-def _denied_by(before: PurposeStanding, event: Event) -> dict[str, int]:
+def _denied_by(before: PurposeState, event: Event) -> dict[str, int]:
     source = (event.source if event.origin == "imported" else None) or HERE
     at = to_microseconds(event.occurred_at)
     return {**before.denied_by, source: max(at, before.denied_by.get(source, at))}
 
 
 def purposes_of(holds: Iterable[Held]) -> tuple[str, ...]:
-    """Name the purposes for which anything is held: the holds' own, and those that go on meanwhile."""
+    """Return the purposes for which data is held: those of the holds, and those that may go on during them."""
     return tuple(sorted({name for held in holds for name in (held.purpose, *held.also_for)}))

@@ -1,13 +1,14 @@
-"""What is said of a consent, checked against the policies: all faults at once, and no value in them. Pure.
+"""Check statements about consent against the policies, and seal the free text of an event.
 
-Free words beside an event, such as where the proof of a consent lies: sealed under the person's own key.
+The checks are pure. They report all faults at once, and no fault contains a value.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from vault.catalogue.consent import is_jurisdiction
 from vault.catalogue.model import Article9
@@ -34,13 +35,14 @@ if TYPE_CHECKING:
 
 Decision = Literal["given", "refused", "withdrawn", "renewed"]
 SKEW: Final = timedelta(seconds=60)
-"""By how much the clocks of apps may be wrong."""
+"""Tolerated error of the clocks of apps."""
 OF_THE_VAULT: Final = frozenset({"signal", "import"})
-"""Methods by which nobody says yes: a browser's signal says no, and an import brings what was said elsewhere."""
+"""Methods of the vault itself. They do not express an agreement: a browser's signal denies, an import copies."""
 
 
-class Said(NamedTuple):
-    """What is said: as it came in, words from outside and all."""
+@dataclass(frozen=True, slots=True)
+class ConsentStatement:
+    """What a person states about a purpose, as received and not checked yet."""
 
     purpose: str
     decision: str
@@ -56,50 +58,54 @@ class Said(NamedTuple):
 
     @property
     def is_yes(self) -> bool:
-        """Tell whether it is an agreement."""
+        """Return whether it is an agreement."""
         return self.decision in YES
 
 
-class Checked(NamedTuple):
-    """What was said, and what the policies make of it; ``text`` is the very text that the person saw."""
+STATEMENT_FIELDS: Final = tuple(field.name for field in fields(ConsentStatement))
 
-    said: Said
+
+@dataclass(frozen=True, slots=True)
+class CheckedStatement:
+    """A valid statement, with its purpose and the text of the notice that the person saw."""
+
+    statement: ConsentStatement
     purpose: Purpose
     text: Notice | None
 
 
-def check(policy_set: PolicySet, said: Said, now: datetime) -> Checked:
-    """Check what was said.
+def check(policy_set: PolicySet, statement: ConsentStatement, now: datetime) -> CheckedStatement:
+    """Check a statement.
 
     Raises:
-        InvalidInput: with all faults; its code is the first one's.
+        InvalidInput: with all faults; its code is that of the first.
     """
     faults: list[Fault] = []
-    purpose = _purpose(policy_set, said, faults)
-    text = _text(policy_set, said, purpose, now, faults)
-    _check_words(said, faults)
-    _check_method(said, purpose, faults)
-    _check_times(policy_set, said, now, faults)
+    purpose = _purpose(policy_set, statement, faults)
+    text = _text(policy_set, statement, purpose, now, faults)
+    _check_words(statement, faults)
+    _check_method(statement, purpose, faults)
+    _check_times(policy_set, statement, now, faults)
     if faults or purpose is None:
-        raise InvalidInput("what was said cannot be recorded as it is", faults=faults, code=_code(faults[0]))
-    return Checked(said, purpose, text)
+        raise InvalidInput("the statement cannot be recorded", faults=faults, code=_code(faults[0]))
+    return CheckedStatement(statement, purpose, text)
 
 
 def _code(first: Fault) -> str:
-    """Return the code of the whole: the first fault's, unless that only says what is wrong with a part."""
+    """Return the code of the problem: that of the first fault, if it means anything without its ``at``."""
     return "invalid-value" if first.code in {"missing", "unknown-code", "out-of-range"} else first.code
 
 
-def ends_at(policy_set: PolicySet, said: Said, start: datetime) -> datetime | None:
-    """Return when an agreement ends by itself: as it says, or as the policies say if that is earlier."""
-    if not said.is_yes:
+def ends_at(policy_set: PolicySet, statement: ConsentStatement, start: datetime) -> datetime | None:
+    """Return when an agreement expires: at its own end or at that of the policies, whichever is earlier."""
+    if not statement.is_yes:
         return None
-    ends = [each for each in (said.valid_until, policy_set.consent.expiry(said.purpose, start)) if each is not None]
-    return min(ends, default=None)
+    ends = (statement.valid_until, policy_set.consent.expiry(statement.purpose, start))
+    return min((end for end in ends if end is not None), default=None)
 
 
-def _purpose(policy_set: PolicySet, said: Said, faults: list[Fault]) -> Purpose | None:
-    purpose = policy_set.purposes.get(said.purpose)
+def _purpose(policy_set: PolicySet, statement: ConsentStatement, faults: list[Fault]) -> Purpose | None:
+    purpose = policy_set.purposes.get(statement.purpose)
     if purpose is None:
         detail = "There is no such purpose; GET /v1/purposes lists them."
         faults.append(Fault("/purpose", "unknown-purpose", detail))
@@ -110,90 +116,86 @@ def _purpose(policy_set: PolicySet, said: Said, faults: list[Fault]) -> Purpose 
 
 
 def _text(
-    policy_set: PolicySet, said: Said, purpose: Purpose | None, now: datetime, faults: list[Fault]
+    policy_set: PolicySet, statement: ConsentStatement, purpose: Purpose | None, now: datetime, faults: list[Fault]
 ) -> Notice | None:
-    """Find the very text; whoever agrees has seen one, and one that is good today."""
-    if said.notice is None:
-        if said.is_yes:
+    """Find the text of the notice. An agreement needs one, and one that is accepted today."""
+    if statement.notice is None:
+        if statement.is_yes:
             faults.append(Fault("/notice", "missing", "Say which version of the notice the person agreed to."))
         return None
-    texts = policy_set.notices.languages(said.notice)
+    texts = policy_set.notices.languages(statement.notice)
     main = next(iter(texts.values()), None)
     if main is None:
         faults.append(Fault("/notice", "unknown-notice", "There is no such version of a notice."))
         return None
-    text = main if said.language is None else texts.get(said.language)
-    if text is None and LANGUAGE.fullmatch(said.language or ""):
+    text = main if statement.language is None else texts.get(statement.language)
+    if text is None and LANGUAGE.fullmatch(statement.language or ""):
         faults.append(Fault("/language", "unknown-language", "There is no such translation of this notice."))
     if purpose is None or not purpose.rests_on_consent:
         return text
-    about = said.purpose in main.purposes
-    if not about or (said.is_yes and said.notice not in policy_set.notices.accepted(purpose, now.date())):
-        detail = (
-            "A newer version asks for consent anew, or this one is not in force yet."
-            if about
-            else "It is about others."
-        )
+    about = statement.purpose in main.purposes
+    if not about or (statement.is_yes and statement.notice not in policy_set.notices.accepted(purpose, now.date())):
+        detail = "A newer version replaces it, or it is not in force yet." if about else "It is about other purposes."
         faults.append(Fault("/notice", "notice-not-good", f"The notice is not good for this purpose today. {detail}"))
     return text
 
 
-def _check_words(said: Said, faults: list[Fault]) -> None:
-    if said.decision not in get_args(Decision):
+def _check_words(statement: ConsentStatement, faults: list[Fault]) -> None:
+    if statement.decision not in get_args(Decision):
         faults.append(Fault("/decision", "unknown-code", "One of given, refused, withdrawn and renewed."))
-    faults.extend(word_faults(said))
+    faults.extend(word_faults(statement))
 
 
-def word_faults(said: Said) -> list[Fault]:
-    """Check who said it, where, under which law, and the evidence: the same for what is recorded and imported."""
+def word_faults(statement: ConsentStatement) -> list[Fault]:
+    """Check the parts that recorded and imported statements have in common: by, channel, language, law, evidence."""
     faults = []
-    if said.by not in get_args(By):
+    if statement.by not in get_args(By):
         faults.append(Fault("/by", "unknown-code", "One of subject, guardian, staff and app."))
-    if said.channel is not None and not is_slug(said.channel):
+    if statement.channel is not None and not is_slug(statement.channel):
         faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
-    if said.language is not None and not LANGUAGE.fullmatch(said.language):
+    if statement.language is not None and not LANGUAGE.fullmatch(statement.language):
         faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
-    if said.jurisdiction is not None and not is_jurisdiction(said.jurisdiction):
+    if statement.jurisdiction is not None and not is_jurisdiction(statement.jurisdiction):
         detail = "A country by ISO 3166-1, such as IE, or a part of one by ISO 3166-2, such as US-CA."
         faults.append(Fault("/jurisdiction", "invalid-jurisdiction", detail))
-    evidence = words_fault(said.evidence, at="/evidence", code="invalid-evidence")
+    evidence = words_fault(statement.evidence, at="/evidence", code="invalid-evidence")
     if evidence is not None:
         faults.append(evidence)
-    elif said.by == "guardian" and said.is_yes and said.evidence is None:
+    elif statement.by == "guardian" and statement.is_yes and statement.evidence is None:
         detail = "Say how it was made sure that a parent or guardian consents (Art. 8(2))."
         faults.append(Fault("/evidence", "missing", detail))
     return faults
 
 
-def _check_method(said: Said, purpose: Purpose | None, faults: list[Fault]) -> None:
-    if said.method is None:
-        if said.is_yes:
+def _check_method(statement: ConsentStatement, purpose: Purpose | None, faults: list[Fault]) -> None:
+    if statement.method is None:
+        if statement.is_yes:
             faults.append(Fault("/method", "missing", "Say how the person indicated it, such as checkbox."))
         return
-    if said.method not in get_args(Method) or (said.is_yes and said.method in OF_THE_VAULT):
-        faults.append(Fault("/method", "unknown-code", "It is none of the methods that the API describes for this."))
+    if statement.method not in get_args(Method) or (statement.is_yes and statement.method in OF_THE_VAULT):
+        faults.append(Fault("/method", "unknown-code", "Not one of the methods that the API describes for this."))
         return
     explicit = purpose is not None and purpose.article9 == Article9.EXPLICIT_CONSENT
-    if said.is_yes and explicit and said.method not in EXPLICIT:
+    if statement.is_yes and explicit and statement.method not in EXPLICIT:
         detail = "This purpose needs explicit consent (Art. 9(2)(a)): " + ", ".join(sorted(EXPLICIT)) + "."
         faults.append(Fault("/method", "method-not-explicit", detail))
 
 
-def _check_times(policy_set: PolicySet, said: Said, now: datetime, faults: list[Fault]) -> None:
-    occurred = _moment(said.occurred_at, "/occurred_at", faults)
-    until = _moment(said.valid_until, "/valid_until", faults)
+def _check_times(policy_set: PolicySet, statement: ConsentStatement, now: datetime, faults: list[Fault]) -> None:
+    occurred = _moment(statement.occurred_at, "/occurred_at", faults)
+    until = _moment(statement.valid_until, "/valid_until", faults)
     if occurred is not None and occurred > now + SKEW:
-        faults.append(Fault("/occurred_at", "event-in-future", "What was said was said already."))
+        faults.append(Fault("/occurred_at", "event-in-future", "The time is in the future."))
     if occurred is not None and occurred < now - policy_set.consent.backdate:
         days = policy_set.consent.backdate.days
-        detail = f"At most {days} days may lie between a word and its record; older ones are imported."
+        detail = f"At most {days} days may pass before a statement is recorded; import older ones."
         faults.append(Fault("/occurred_at", "event-too-old", detail))
     if until is None:
         return
-    if not said.is_yes:
-        faults.append(Fault("/valid_until", "out-of-range", "Only an agreement ends by itself."))
+    if not statement.is_yes:
+        faults.append(Fault("/valid_until", "out-of-range", "Only an agreement can expire."))
     elif until <= max(occurred or now, now):
-        faults.append(Fault("/valid_until", "out-of-range", "It would have ended before it began."))
+        faults.append(Fault("/valid_until", "out-of-range", "The end is before the beginning."))
 
 
 def _moment(moment: datetime | None, at: str, faults: list[Fault]) -> datetime | None:
@@ -210,15 +212,15 @@ COLLECTION = "consent"
 FIELD = "evidence"
 LONGEST = 500
 _REFUSED = frozenset({"Cc", "Cs"})
-"""Control characters, line breaks among them, and halves of characters."""
+"""Unicode categories of control characters (line breaks among them) and lone surrogates."""
 
 
 def words_fault(words: str | None, *, at: str, code: str) -> Fault | None:
-    """Say what is wrong with free words; nothing where there are none."""
+    """Return what is wrong with free text; None if nothing is, or there is no text."""
     if words is None:
         return None
-    proper = words.strip() and len(words) <= LONGEST
-    if proper and not any(unicodedata.category(each) in _REFUSED for each in words):
+    sized = words.strip() and len(words) <= LONGEST
+    if sized and not any(unicodedata.category(character) in _REFUSED for character in words):
         return None
     return Fault(at, code, f"1 to {LONGEST} characters in one line, without control characters")
 
@@ -227,7 +229,7 @@ async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> Sub
     """Return a person's keys.
 
     Raises:
-        NotFound: there are none, so that there is no such person, or no longer.
+        NotFound: there is no such person, or no longer.
     """
     keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     if keys is None:
@@ -237,17 +239,17 @@ async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> Sub
 
 
 def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: UUID, words: str | None) -> bytes | None:
-    """Seal the words beside an event; nothing where there are none."""
+    """Seal the free text of an event under the person's key; None stays None."""
     if words is None:
         return None
     return keys.seal(FIELD, encode(words), record_aad(tenant, subject, COLLECTION, event))
 
 
 def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
-    """Open the words beside an event; nothing where there are none.
+    """Open the free text of an event; None if it has none.
 
     Raises:
-        CannotOpen: they do not open at their place.
+        CannotOpen: the text was not sealed for this event.
     """
     if event.evidence is None:
         return None

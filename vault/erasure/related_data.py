@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy import delete, or_, select, update
 
 from vault.consent import event as consents
-from vault.consent.ledger import CONFIRMATION, EVENT
+from vault.consent.store import CONFIRMATION, EVENT
 from vault.consent.validation import COLLECTION as CONSENT
 from vault.consent.validation import FIELD as EVIDENCE
 from vault.export.store import drop_packages

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy import func, select
 
-from vault.consent.ledger import CONFIRMATION, EVENT
+from vault.consent.store import CONFIRMATION, EVENT
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Conflict
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK

@@ -1,4 +1,4 @@
-"""Read the audit log; reading it is on it."""
+"""Read the audit log; each reading is recorded in it too."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ async def read_audit(
     before: EntryId | None = None,
     limit: int = 50,
 ) -> Page:
-    """List audit entries of the caller's tenant, newest first; the entry of this very reading is not among them.
+    """List audit entries of the caller's tenant, newest first, without the entry of this reading.
 
     Raises:
-        Denied: no role of the caller's may read the log.
+        Denied: the caller may not read the log.
         InvalidInput: the limit is out of 1 to 500.
     """
     if not 1 <= limit <= MOST:
@@ -42,18 +42,17 @@ async def read_audit(
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
     pseudonym = None
     if subject is not None:
-        (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-        # an id that nobody has leads to no entry, as it should
-        pseudonym = Pseudonym(subject) if found is None else found.pseudonym
+        (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+        pseudonym = Pseudonym(subject) if row is None else row.pseudonym  # an unknown id matches no entry
     page = await services.audit_log.entries(
         caller.tenant, subject=pseudonym, principal=principal, action=action, before=before, limit=limit
     )
-    made = audit_entry(
+    entry = audit_entry(
         services,
         caller,
         action="read-audit",
         decision="allowed",
         subjects=() if pseudonym is None or pseudonym == subject else (pseudonym,),
     )
-    await services.audit_log.append(made)
+    await services.audit_log.append(entry)
     return page

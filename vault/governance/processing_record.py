@@ -1,13 +1,13 @@
-"""The record of processing activities (Art. 30 GDPR), from the policies in force and from what was really read.
+"""Build the record of processing activities (Art. 30 GDPR) from the policies in force and the audit log.
 
-Builds the record of processing activities from facts: pure, so that the same facts make the same record.
+:func:`build` is pure: the same facts give the same record.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from vault.access.authorization import audit_entry, require_permission
@@ -17,26 +17,36 @@ from vault.clock import rfc3339
 from vault.errors import Fault, InvalidInput
 from vault.governance.record_facts import Facts, grants_of
 from vault.governance.record_findings import find
-from vault.governance.record_schema import Activity, Category, FieldRead, Made, Period, Reader, Record, Retention, Use
 from vault.governance.usage import Count, Tally, Usage
+from vault.governance.views import (
+    ControllerDetails,
+    DataCategory,
+    DataReader,
+    FieldUse,
+    ProcessingActivity,
+    ProcessingRecord,
+    PurposeUse,
+    RecordPeriod,
+    RetentionPeriod,
+)
 from vault.policy.rules import short
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Purpose
-    from vault.catalogue.retention import Period as Span
-    from vault.catalogue.retention import Rule
+    from vault.catalogue.retention import Period, Rule
     from vault.context import Caller, Services
     from vault.governance.usage import Reading
     from vault.principals.principal import Principal
 
 
 YEAR = timedelta(days=365)
-"""How far back the log is read unless somebody says otherwise: policies are looked through once a year."""
+"""How far back the log is read by default: policies are reviewed once a year."""
 
 
-def _nobody_watches(_entries: int, _reached: str) -> None:
+def _no_progress(_entries: int, _reached: str) -> None:
     pass
 
 
@@ -46,17 +56,18 @@ async def processing_record(
     caller: Caller,
     *,
     since: datetime | None = None,
-    watch: Callable[[int, str], None] = _nobody_watches,
-) -> Made:
-    """Make the record of the caller's tenant.
+    watch: Callable[[int, str], None] = _no_progress,
+) -> ProcessingRecord:
+    """Build the record of the caller's tenant.
 
     Args:
-        caller: who asks; it needs ``read`` on ``vault:processing``.
-        since: from when on the audit log is read; 365 days back unless given.
-        watch: is told how many entries were read so far, and the time of the last of them (RFC 3339).
+        services: the open vault.
+        caller: the caller; it needs ``read`` on ``vault:processing``.
+        since: start of the period of the audit log; 365 days back by default.
+        watch: called with the number of entries read so far, and the time of the last of them (RFC 3339).
 
     Raises:
-        Denied: no role of the caller's has that right.
+        Denied: the caller may not read the record.
         InvalidInput: ``since`` is not in the past.
         Unavailable: the log cannot be read.
     """
@@ -74,10 +85,10 @@ async def processing_record(
         since=begin,
         until=until,
     )
-    record = await asyncio.to_thread(build, facts)
-    made = audit_entry(services, caller, action="read-processing", decision="allowed", policy=active.version)
-    await services.audit_log.append(made)
-    return Made(record, made.id)
+    entry = audit_entry(services, caller, action="read-processing", decision="allowed", policy=active.version)
+    record = await asyncio.to_thread(build, facts, entry.id)
+    await services.audit_log.append(entry)
+    return record
 
 
 async def _tally(
@@ -86,14 +97,15 @@ async def _tally(
     tally = Tally()
     async for uses in services.audit_log.uses(caller.tenant, since, until):
         tally.add(uses)
-        watch(tally.told, uses[-1].at)
-        await asyncio.sleep(0)  # some milliseconds a chunk; others are served in between
+        watch(tally.uses, uses[-1].at)
+        await asyncio.sleep(0)  # a chunk takes some milliseconds; other tasks run in between
     return tally
 
 
 async def _principals(services: Services, caller: Caller) -> dict[str, Principal]:
     async with services.data.reading() as connection:
-        return {str(each.id): each for each in await services.principals.list_principals(connection, caller.tenant)}
+        principals = await services.principals.list_principals(connection, caller.tenant)
+    return {str(principal.id): principal for principal in principals}
 
 
 def _checked(since: datetime | None, now: datetime) -> datetime:
@@ -101,55 +113,57 @@ def _checked(since: datetime | None, now: datetime) -> datetime:
         return now - YEAR
     try:
         begin = since.astimezone(UTC) if since.tzinfo is not None else now
-    except OverflowError:  # the year 1, in a zone in which UTC was still in the year 0
+    except OverflowError:  # in the year 1, in a zone ahead of UTC
         begin = now
     if begin < now:
         return begin
-    fault = Fault("/since", "invalid-since", "`since` is a moment in the past with its time zone (RFC 3339).")
+    fault = Fault("/since", "invalid-since", "`since` is a time in the past with its time zone (RFC 3339).")
     raise InvalidInput(fault.detail, faults=[fault], code="invalid-since")
 
 
 SUBJECTS = ("customers",)
-"""The categories of people that the vault is about."""
+"""The categories of data subjects."""
 NO_TRANSFERS = "none declared"
-"""What is said of transfers to third countries (Art. 30(1)(e)) where purposes.toml declares none."""
+"""The text on transfers to third countries (Art. 30(1)(e)) if purposes.toml declares none."""
 LETTERS = "abcdefghij"
 
 SECURITY = (
     "Every value is sealed on its own (AES-256-GCM) under a key of the one person it is about.",
-    "Keys lie in a store apart from the data, wrapped by a tenant's key, which the root key wraps.",
-    "A person stands on the audit log as a random pseudonym; the log holds names of fields and no values.",
+    "Keys are stored apart from the data, wrapped by a tenant's key, which the root key wraps.",
+    "The audit log names a person by a random pseudonym; it contains names of fields and no values.",
     "Nothing is read without a purpose that needs the field, a rule that grants it to the caller's role, and a ground.",
-    "One denial outweighs every grant; withdrawal, objection and restriction count from the very next read.",
-    "Roles see as much as their task takes: masked, shortened or aggregated views instead of values.",
-    "Every request, a denied one too, is on an append-only audit log before it is answered; without that, no answer.",
-    "Callers prove who they are by keys of 256 bits or signed tokens; what each may ask for in a minute is bounded.",
-    "Searches go over keyed digests, without readable values.",
+    "One denial outweighs every grant; withdrawal, objection and restriction count from the next read on.",
+    "Roles see no more than their task needs: masked, shortened or aggregated views instead of values.",
+    "Every request, also a denied one, is recorded in an append-only audit log before it is answered, or it fails.",
+    "Callers authenticate by keys of 256 bits or signed tokens; each has a rate limit.",
+    "Searches use keyed digests, not readable values.",
     "This record compares what is declared with what was read, for the regular review of Art. 32(1)(d).",
 )
-"""Art. 30(1)(g) and Art. 32(1) GDPR: what the vault itself does. Whoever runs it adds what is done around it."""
+"""Art. 30(1)(g) and Art. 32(1) GDPR: the measures of the vault itself. The operator adds those around it."""
 
 
-def build(facts: Facts) -> Record:
-    """Make the record."""
+def build(facts: Facts, audit: UUID) -> ProcessingRecord:
+    """Build the record; ``audit`` is the audit entry of its creation."""
     policy_set = facts.policy_set
-    return Record(
+    controller = policy_set.controller
+    return ProcessingRecord(
         tenant=facts.tenant,
-        controller=policy_set.controller if policy_set.controller.stated else None,
+        controller=ControllerDetails.model_validate(controller) if controller.stated else None,
         generated_at=rfc3339(facts.until),
         policy_version=policy_set.version,
-        period=Period(since=rfc3339(facts.since), until=rfc3339(facts.until)),
+        period=RecordPeriod(since=rfc3339(facts.since), until=rfc3339(facts.until)),
         activities=tuple(_activity(facts, purpose) for purpose in policy_set.purposes.values()),
         security=SECURITY,
         findings=find(facts),
+        audit=audit,
     )
 
 
-def _activity(facts: Facts, purpose: Purpose) -> Activity:
+def _activity(facts: Facts, purpose: Purpose) -> ProcessingActivity:
     basis, condition = purpose.legal_basis, purpose.article9
     rule = facts.policy_set.retention.get(purpose.name)
     by_role = facts.grants.get(purpose.name, {})
-    return Activity(
+    return ProcessingActivity(
         purpose=purpose.name,
         title=purpose.title,
         description=purpose.description,
@@ -168,30 +182,33 @@ def _activity(facts: Facts, purpose: Purpose) -> Activity:
         data=_categories(facts.policy_set.catalogue, purpose),
         recipients=purpose.recipients,
         roles=tuple(role for role, grant in by_role.items() if grant.allowed),
-        transfers="; ".join(f"{country}: {told}" for country, told in purpose.transfers.items()) or NO_TRANSFERS,
+        transfers="; ".join(f"{country}: {safeguard}" for country, safeguard in purpose.transfers.items())
+        or NO_TRANSFERS,
         retention=None if rule is None else _retention(rule),
         use=_use(facts, purpose, facts.usage.get(purpose.name, Usage())),
     )
 
 
-def _categories(catalogue: Catalogue, purpose: Purpose) -> tuple[Category, ...]:
-    needed = [(field, names) for field in catalogue.fields() if (names := _needed(field, purpose))]
-    needed.sort(key=lambda each: (each[0].category, each[0].special))
+def _categories(catalogue: Catalogue, purpose: Purpose) -> tuple[DataCategory, ...]:
+    names: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
+    for field in catalogue.fields():
+        if needed := _needed(field, purpose):
+            names[field.category, field.special] += needed
     return tuple(
-        Category(category=category, special=special, fields=tuple(name for _field, names in group for name in names))
-        for (category, special), group in groupby(needed, key=lambda each: (each[0].category, each[0].special))
+        DataCategory(category=category, special=special, fields=tuple(names[category, special]))
+        for category, special in sorted(names)
     )
 
 
 def _needed(field: Field, purpose: Purpose) -> list[str]:
-    """Name a field that is needed in clear; of one that is not, the views that are needed."""
+    """Return the field's name if it is needed in clear, else the names of the views that are needed."""
     if f"{field.whole}.{CLEAR}" in purpose.views:
         return [short(field.whole)]
     return [short(f"{field.whole}.{view}") for view in sorted(field.views) if f"{field.whole}.{view}" in purpose.views]
 
 
-def _retention(rule: Rule) -> Retention:
-    return Retention(
+def _retention(rule: Rule) -> RetentionPeriod:
+    return RetentionPeriod(
         keep=_iso(rule.keep),
         since=rule.since.value,
         reason=rule.reason,
@@ -199,32 +216,32 @@ def _retention(rule: Rule) -> Retention:
     )
 
 
-def _iso(span: Span) -> str:
+def _iso(span: Period) -> str:
     """Write a period as ISO 8601 does, in whole years, months and days."""
     years, months = divmod(span.months, 12)
     parts = ((years, "Y"), (months, "M"), (span.days, "D"))
     return "P" + "".join(f"{count}{unit}" for count, unit in parts if count)
 
 
-def _use(facts: Facts, purpose: Purpose, usage: Usage) -> Use:
+def _use(facts: Facts, purpose: Purpose, usage: Usage) -> PurposeUse:
     total = Count()
     for count in usage.kinds.values():
         total.add(count)
-    readers = sorted(usage.readers.items(), key=lambda each: (each[0][1], each[0][0]))
-    return Use(
+    readers = sorted(usage.readers.items(), key=lambda item: (item[0][1], item[0][0]))
+    return PurposeUse(
         reads=usage.kinds.get("read", Count()).times,
         searches=usage.kinds.get("search", Count()).times,
         writes=usage.kinds.get("write", Count()).times,
-        people=sum(reading.total.people for _who, reading in readers),
+        people=sum(reading.total.people for _principal, reading in readers),
         first=total.first or None,
         last=total.last or None,
-        readers=tuple(_reader(facts, purpose, *who, reading) for who, reading in readers),
+        readers=tuple(_reader(facts, purpose, principal, name, reading) for (principal, name), reading in readers),
     )
 
 
-def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: Reading) -> Reader:
+def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: Reading) -> DataReader:
     total = reading.total
-    return Reader(
+    return DataReader(
         principal=principal,
         name=name,
         state=facts.state(principal),
@@ -235,7 +252,7 @@ def _reader(facts: Facts, purpose: Purpose, principal: str, name: str, reading: 
         first=total.first,
         last=total.last,
         fields=tuple(
-            FieldRead(field=short(view), reads=count.times, people=count.people, first=count.first, last=count.last)
+            FieldUse(field=short(view), reads=count.times, people=count.people, first=count.first, last=count.last)
             for view, count in sorted(reading.fields.items())
         ),
     )

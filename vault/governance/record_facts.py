@@ -1,13 +1,10 @@
-"""What a record of processing is made from, gathered beforehand; and who of the readers is a recipient by right.
-
-Which fields policy.csv lets each role read for each purpose, in all: what could be read, whether or not it was.
-"""
+"""The facts of a record of processing: what each role may read, and which readers the purposes name."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vault.ids import RoleName
@@ -28,23 +25,24 @@ if TYPE_CHECKING:
 READ = "read"
 
 
-class Grant(NamedTuple):
-    """Whole names of the views that a role may read for a purpose, and of those that a rule denies it."""
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Whole names of the views that a role may read for a purpose, and of those that a rule denies to it."""
 
     allowed: frozenset[FieldName]
     denied: frozenset[FieldName]
 
 
 Grants = dict[str, dict[RoleName, Grant]]
-"""By purpose and role; a role without any grant or denial is left out."""
+"""Grants by purpose and role; a role without any grant or denial is left out."""
 
 
 def grants_of(policy_set: PolicySet, tenant: str, day: date) -> Grants:
-    """Ask the policies about every role and every view that a purpose needs.
+    """Evaluate the policies for every role and every view that a purpose needs.
 
-    It takes some tenths of a second, more under a matcher of the company's own: not for the event loop. It has an
-    enforcer to itself, so that no read waits for it.
+    This takes some tenths of a second, or more with a custom matcher: do not call it in the event loop.
     """
+    # An enforcer of its own, so that no read waits for it.
     enforcer = Enforcer(policy_set.model, policy_set.rules, tenant)
     return {
         name: _by_role(enforcer, policy_set, purpose, _in_force(purpose, day))
@@ -53,13 +51,13 @@ def grants_of(policy_set: PolicySet, tenant: str, day: date) -> Grants:
 
 
 def allowed(by_role: Mapping[RoleName, Grant], roles: Iterable[RoleName]) -> frozenset[FieldName]:
-    """Return what somebody with these roles may read: one denial outweighs all grants."""
-    held = [by_role[role] for role in roles if role in by_role]
-    return frozenset().union(*(each.allowed for each in held)).difference(*(each.denied for each in held))
+    """Return what a principal with these roles may read: one denial outweighs all grants."""
+    grants = [by_role[role] for role in roles if role in by_role]
+    return frozenset().union(*(grant.allowed for grant in grants)).difference(*(grant.denied for grant in grants))
 
 
 def _in_force(purpose: Purpose, day: date) -> date:
-    """Return the day, or the nearest on which the purpose is in force: an ended one still had its recipients."""
+    """Return the day, or the nearest on which the purpose is in force: an ended purpose still had recipients."""
     begun = day if purpose.valid_from is None else max(day, purpose.valid_from)
     return begun if purpose.valid_until is None else min(begun, purpose.valid_until)
 
@@ -70,8 +68,8 @@ def _by_role(enforcer: Enforcer, policy_set: PolicySet, purpose: Purpose, day: d
         for view in policy_set.catalogue.views()
         if purpose.covers(view) and rule_out(purpose, view, READ, day) is None
     ]
-    found = {RoleName(role): _grant(enforcer, role, views, purpose.name) for role in sorted(policy_set.rules.roles)}
-    return {role: grant for role, grant in found.items() if grant.allowed or grant.denied}
+    grants = {RoleName(role): _grant(enforcer, role, views, purpose.name) for role in sorted(policy_set.rules.roles)}
+    return {role: grant for role, grant in grants.items() if grant.allowed or grant.denied}
 
 
 def _grant(enforcer: Enforcer, role: str, views: list[FieldName], purpose: str) -> Grant:
@@ -82,13 +80,13 @@ def _grant(enforcer: Enforcer, role: str, views: list[FieldName], purpose: str) 
     )
 
 
-ISSUERS_IDS = 8
-"""The version of the UUIDs of people who sign in with an issuer's token: nothing else of them is kept."""
+ISSUER_UUID_VERSION = 8
+"""The version of the UUIDs of people who sign in with an issuer's token; the vault stores nothing else of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The policies in force, what they grant, who is registered, and what the audit log says of a period."""
+    """The policies in force, what they grant, the registered principals, and the use of data in a period."""
 
     tenant: TenantId
     policy_set: PolicySet
@@ -99,11 +97,11 @@ class Facts:
     until: datetime
 
     def state(self, principal: str) -> str:
-        """Return ``active`` or ``disabled`` for who is registered, else ``issuer`` or ``unknown``."""
+        """Return ``active`` or ``disabled`` for a registered principal, else ``issuer`` or ``unknown``."""
         known = self.principals.get(principal)
         if known is not None:
             return known.state
-        return "issuer" if principal and UUID(principal).version == ISSUERS_IDS else "unknown"
+        return "issuer" if principal and UUID(principal).version == ISSUER_UUID_VERSION else "unknown"
 
     def roles(self, principal: str) -> tuple[str, ...]:
         """Return the roles that a principal has today."""
@@ -111,10 +109,10 @@ class Facts:
         return () if known is None else tuple(known.roles)
 
     def is_named(self, purpose: Purpose, principal: str, name: str, reading: Reading) -> bool:
-        """Tell whether a purpose names who read for it: as owner, as recipient, or by a grant to one of its roles.
+        """Return whether a purpose names a reader: as owner, as recipient, or by a grant to one of its roles.
 
-        Roles that are granted the purpose are its recipients within the company. Of somebody who signs in with an
-        issuer's token the vault knows no roles: there it is enough that roles may read what was read.
+        Roles with a grant for the purpose are its recipients within the company. The vault does not know the roles of a
+        person who signs in with an issuer's token: for them, grants to any roles must cover what was read.
         """
         if _slug(name) in {_slug(purpose.owner), *map(_slug, purpose.recipients)}:
             return True
@@ -128,5 +126,5 @@ class Facts:
 
 
 def _slug(text: str) -> str:
-    """Write a name as an app would be called: "E-mail service" is the app ``e-mail-service``."""
+    """Return the name that an app would have: "E-mail service" is the app ``e-mail-service``."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

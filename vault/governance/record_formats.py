@@ -1,11 +1,4 @@
-"""The record as Markdown, for people: what an authority or an auditor is handed.
-
-The record as CSV (RFC 4180), one row a purpose, for whoever keeps the company's register in a spreadsheet.
-
-What the record says in words where people read it: periods, grounds, who read what.
-
-The forms in which the record is handed out.
-"""
+"""Write the record of processing activities as JSON, as CSV (RFC 4180, one row a purpose) and as Markdown."""
 
 from __future__ import annotations
 
@@ -14,82 +7,86 @@ import io
 import re
 from typing import TYPE_CHECKING, Literal, get_args
 
-import msgspec
+from vault.governance.views import ProcessingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from vault.catalogue.controller import Contact, Controller
-    from vault.governance.record_schema import Activity, Finding, Made, Record, Retention, Use
+    from vault.governance.views import (
+        ControllerContact,
+        ControllerDetails,
+        ProcessingActivity,
+        PurposeUse,
+        RetentionPeriod,
+    )
 
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|#])")
 
 
-def write_html(record: Record) -> str:
-    """Write the record."""
+def write_markdown(record: ProcessingRecord) -> str:
+    """Write the record as Markdown, for people: an authority or an auditor."""
     parts = [
         "# Record of processing activities",
         f"Art. 30(1) GDPR. Tenant `{record.tenant}`, policies `{record.policy_version}`.",
-        _controller(record),
+        _controller_table(record),
         f"What was read is taken from the audit log, from {record.period.since} to {record.period.until}.",
     ]
     for activity in record.activities:
         parts += _activity(activity)
-    parts += ["## Security measures", "\n".join(f"- {plain(each)}" for each in record.security)]
-    parts += ["## Findings", _findings(record)]
+    parts += ["## Security measures", "\n".join(f"- {plain(measure)}" for measure in record.security)]
+    parts += ["## Findings", _findings_table(record)]
     return "\n\n".join(parts) + "\n"
 
 
-def _controller(record: Record) -> str:
-    found = record.controller
-    rows = [("Controller", controller(found))]
-    if found is not None:
-        rows += [("Data protection officer", contact(found.dpo))]
-        rows += [("Representative", contact(found.representative))]
-    return _table(("", ""), ((name, plain(told)) for name, told in rows))
+def _controller_table(record: ProcessingRecord) -> str:
+    rows = [("Controller", describe_controller(record.controller))]
+    if record.controller is not None:
+        rows += [("Data protection officer", describe_contact(record.controller.dpo))]
+        rows += [("Representative", describe_contact(record.controller.representative))]
+    return _table(("", ""), ((name, plain(text)) for name, text in rows))
 
 
 def plain(text: str) -> str:
-    """Write words so that nothing in them is taken for markup, in one line."""
+    """Escape a text for Markdown, in one line."""
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def _activity(activity: Activity) -> Iterator[str]:
+def _activity(activity: ProcessingActivity) -> Iterator[str]:
     yield f"## {plain(activity.title)}"
     yield f"`{activity.purpose}`. {plain(activity.description)}"
     yield _table(("", ""), _declared(activity))
     if activity.use.readers:
-        yield "Who really read:"
+        yield "Readers:"
         yield _table(("who", "state", "reads", "people", "first", "last", "fields"), _readers(activity))
 
 
-def _declared(activity: Activity) -> Iterator[tuple[str, ...]]:
+def _declared(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
     rows = (
-        ("Legal ground", ground(activity)),
-        ("Special categories", condition(activity)),
-        ("Answers for it", activity.owner),
+        ("Legal ground", describe_ground(activity)),
+        ("Special categories", describe_condition(activity)),
+        ("Owner", activity.owner),
         ("In force", _in_force(activity)),
         ("People concerned", ", ".join(activity.data_subjects)),
         ("Recipients", ", ".join(activity.recipients) or "none outside"),
         ("Recipients within, by role", ", ".join(activity.roles) or "none"),
         ("Transfers to third countries", activity.transfers),
-        ("Kept", kept(activity.retention)),
-        ("Used in the period", times(activity.use)),
+        ("Retained", describe_retention(activity.retention)),
+        ("Used in the period", describe_use(activity.use)),
     )
-    yield from ((plain(name), plain(told)) for name, told in rows)
-    for each in activity.data:
-        special = " (Art. 9)" if each.special else ""
-        yield f"Data: {plain(each.category)}{special}", _names(each.fields)
+    yield from ((plain(name), plain(text)) for name, text in rows)
+    for category in activity.data:
+        special = " (Art. 9)" if category.special else ""
+        yield f"Data: {plain(category.category)}{special}", _names(category.fields)
 
 
-def _in_force(activity: Activity) -> str:
-    said = "yes" if activity.in_force else "no"
+def _in_force(activity: ProcessingActivity) -> str:
+    in_force = "yes" if activity.in_force else "no"
     bounds = [("from", activity.valid_from), ("until", activity.valid_until)]
-    return ", ".join([said, *(f"{word} {day}" for word, day in bounds if day is not None)])
+    return ", ".join([in_force, *(f"{word} {day}" for word, day in bounds if day is not None)])
 
 
-def _readers(activity: Activity) -> Iterator[tuple[str, ...]]:
+def _readers(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
     for reader in activity.use.readers:
         yield (
             plain(reader.name),
@@ -98,14 +95,17 @@ def _readers(activity: Activity) -> Iterator[tuple[str, ...]]:
             f"{reader.people:,}",
             reader.first[:10],
             reader.last[:10],
-            _names(each.field for each in reader.fields),
+            _names(use.field for use in reader.fields),
         )
 
 
-def _findings(record: Record) -> str:
+def _findings_table(record: ProcessingRecord) -> str:
     if not record.findings:
         return "None: what is declared is used, and what was read is declared."
-    rows = [(f"`{each.code}`", f"`{each.purpose}`", plain(each.detail), plain(each.remedy)) for each in record.findings]
+    rows = [
+        (f"`{finding.code}`", f"`{finding.purpose}`", plain(finding.detail), plain(finding.remedy))
+        for finding in record.findings
+    ]
     return _table(("finding", "purpose", "what", "what to do"), rows)
 
 
@@ -146,11 +146,11 @@ HEADINGS = (
 )
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
-"""What a spreadsheet may take for the beginning of a formula; some read the wide forms as well."""
+"""Prefixes that a spreadsheet may read as the beginning of a formula; some read the full-width forms too."""
 
 
-def write_csv(record: Record) -> str:
-    """Write the record."""
+def write_csv(record: ProcessingRecord) -> str:
+    """Write the record as CSV, for a register in a spreadsheet."""
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(HEADINGS)
@@ -163,65 +163,61 @@ def write_csv(record: Record) -> str:
 
 
 def safe(cell: str) -> str:
-    """Keep a spreadsheet from running a cell as a formula: an apostrophe before it makes it a text."""
+    """Prefix a cell with an apostrophe if a spreadsheet could run it as a formula."""
     return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 
-def _row(record: Record, activity: Activity) -> list[str]:
+def _row(record: ProcessingRecord, activity: ProcessingActivity) -> list[str]:
     use = activity.use
     return [
-        *_controller_record_formats(record),
+        *_controller_cells(record),
         activity.purpose,
         activity.title,
         activity.description,
         "yes" if activity.in_force else "no",
-        ground(activity),
-        condition(activity),
+        describe_ground(activity),
+        describe_condition(activity),
         activity.owner,
         _joined(activity.data_subjects),
-        _joined(each.category for each in activity.data),
-        _joined(name for each in activity.data for name in each.fields),
+        _joined(category.category for category in activity.data),
+        _joined(name for category in activity.data for name in category.fields),
         _joined(activity.recipients),
         _joined(activity.roles),
         activity.transfers,
-        kept(activity.retention),
-        times(use),
+        describe_retention(activity.retention),
+        describe_use(use),
         _joined(f"{reader.name} ({reader.reads})" for reader in use.readers),
-        _joined(sorted({each.field for reader in use.readers for each in reader.fields})),
-        _findings_record_formats(record, activity.purpose),
-        *_same_for_all(record),
+        _joined(sorted({field.field for reader in use.readers for field in reader.fields})),
+        _findings_cell(record, activity.purpose),
+        *_common_cells(record),
     ]
 
 
-def _undeclared(record: Record, purpose: str) -> list[str]:
-    """Make the row of a purpose that is declared no more and was used in the period, or of the record as a whole."""
+def _undeclared(record: ProcessingRecord, purpose: str) -> list[str]:
+    """Return the row of a purpose that is no longer declared but was used, or of the findings on the whole record."""
     blank = [""] * (HEADINGS.index("findings") - HEADINGS.index("title"))
     return [
-        *_controller_record_formats(record),
+        *_controller_cells(record),
         purpose,
         *blank,
-        _findings_record_formats(record, purpose),
-        *_same_for_all(record),
+        _findings_cell(record, purpose),
+        *_common_cells(record),
     ]
 
 
-def _controller_record_formats(record: Record) -> list[str]:
-    found = record.controller
-    contacts = (None, None) if found is None else (found.dpo, found.representative)
-    return [controller(found), *map(contact, contacts)]
+def _controller_cells(record: ProcessingRecord) -> list[str]:
+    controller = record.controller
+    contacts = (None, None) if controller is None else (controller.dpo, controller.representative)
+    return [describe_controller(controller), *map(describe_contact, contacts)]
 
 
-def _same_for_all(record: Record) -> list[str]:
+def _common_cells(record: ProcessingRecord) -> list[str]:
     period = record.period
     return [f"{period.since[:10]} to {period.until[:10]}", record.policy_version, " ".join(record.security)]
 
 
-def _findings_record_formats(record: Record, purpose: str) -> str:
-    return " ".join(_sentence(each) for each in record.findings if each.purpose == purpose)
-
-
-def _sentence(finding: Finding) -> str:
-    return f"{finding.detail} {finding.remedy}"
+def _findings_cell(record: ProcessingRecord, purpose: str) -> str:
+    return " ".join(f"{finding.detail} {finding.remedy}" for finding in record.findings if finding.purpose == purpose)
 
 
 def _joined(parts: Iterable[str]) -> str:
@@ -239,24 +235,28 @@ _STARTS: Mapping[str, str] = {
 }
 
 
-def controller(found: Controller | None) -> str:
-    """Say who answers for the processing, and where to reach them."""
-    if found is None:
+def describe_controller(controller: ControllerDetails | None) -> str:
+    """Return the name and address of the controller."""
+    if controller is None:
         return "not stated"
-    return _joined_words(found.name, found.address, found.country, found.email, found.phone, found.url)
+    return _comma_separated(
+        controller.name, controller.address, controller.country, controller.email, controller.phone, controller.url
+    )
 
 
-def contact(found: Contact | None) -> str:
-    """Say how to reach somebody."""
-    return "none stated" if found is None else _joined_words(found.name, found.email, found.phone, found.address)
+def describe_contact(contact: ControllerContact | None) -> str:
+    """Return the name and address of a contact."""
+    if contact is None:
+        return "none stated"
+    return _comma_separated(contact.name, contact.email, contact.phone, contact.address)
 
 
-def _joined_words(*parts: str | None) -> str:
+def _comma_separated(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def kept(retention: Retention | None) -> str:
-    """Say how long data is kept and why."""
+def describe_retention(retention: RetentionPeriod | None) -> str:
+    """Return how long data is retained and why."""
     if retention is None:
         return "no period is declared"
     start = f"after {_STARTS[retention.since]}"
@@ -265,32 +265,32 @@ def kept(retention: Retention | None) -> str:
     return f"{_span(retention.keep)} {start}{others}: {retention.reason}"
 
 
-def ground(activity: Activity) -> str:
-    """Say on which ground a purpose rests, with the law, the interest or the notice that it names."""
+def describe_ground(activity: ProcessingActivity) -> str:
+    """Return the legal ground of a purpose, with the law, the interest or the notice that it names."""
     named = [
         ("", activity.law),
         ("", activity.interest),
         ("notice ", activity.notice),
     ]
-    said = [f"{before}{text}" for before, text in named if text is not None]
-    return f"{activity.legal_article}, {activity.legal_basis}" + (f": {'; '.join(said)}" if said else "")
+    details = [f"{prefix}{text}" for prefix, text in named if text is not None]
+    return f"{activity.legal_article}, {activity.legal_basis}" + (f": {'; '.join(details)}" if details else "")
 
 
-def condition(activity: Activity) -> str:
-    """Say under which condition special categories are used."""
+def describe_condition(activity: ProcessingActivity) -> str:
+    """Return the condition under which special categories are used."""
     if activity.special_condition is None:
         return "no special categories"
     return f"{activity.special_article}, {activity.special_condition}"
 
 
-def times(use: Use) -> str:
-    """Say how often a purpose was used."""
+def describe_use(use: PurposeUse) -> str:
+    """Return how often a purpose was used."""
     if use.first is None:
         return "not used"
-    counted = [(use.reads, "read", "reads"), (use.searches, "search", "searches"), (use.writes, "write", "writes")]
-    said = ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counted if count)
+    counts = [(use.reads, "read", "reads"), (use.searches, "search", "searches"), (use.writes, "write", "writes")]
+    requests = ", ".join(f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count)
     people = "1 person" if use.people == 1 else f"{use.people:,} people"
-    return f"{said}; {people} shown; first {use.first[:10]}, last {(use.last or use.first)[:10]}"
+    return f"{requests}; {people} shown; first {use.first[:10]}, last {(use.last or use.first)[:10]}"
 
 
 def _span(iso: str) -> str:
@@ -305,11 +305,11 @@ FORMS: tuple[Form, ...] = get_args(Form)
 MEDIA_TYPES: Mapping[Form, str] = {"json": "application/json", "csv": "text/csv", "markdown": "text/markdown"}
 
 
-def write_record(made: Made, form: Form) -> bytes:
-    """Write the record; as JSON with the id of the audit entry of its making."""
-    writers: Mapping[Form, Callable[[], bytes]] = {
-        "json": lambda: msgspec.json.encode({**msgspec.structs.asdict(made.record), "audit": made.audit}),
-        "csv": lambda: write_csv(made.record).encode(),
-        "markdown": lambda: write_html(made.record).encode(),
+def write_record(record: ProcessingRecord, form: Form) -> bytes:
+    """Write the record in a form."""
+    writers: Mapping[Form, Callable[[ProcessingRecord], str]] = {
+        "json": ProcessingRecord.model_dump_json,
+        "csv": write_csv,
+        "markdown": write_markdown,
     }
-    return writers[form]()
+    return writers[form](record).encode()

@@ -1,6 +1,6 @@
-"""What whoever holds the vault's folder may do at its command line: tenants, apps and their keys, policies.
+"""Tenants, apps and their keys, and policies: the operations of the operator at the command line.
 
-There is no caller to ask for rights here: who can read the root key can do all of this by hand. It is all on the log.
+They ask for no permission, because the operator can read the root key; all are recorded in the audit log.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 async def add_tenant(services: Services, tenant: TenantId, policy_set: PolicySet) -> None:
-    """Make a tenant with keys of its own and its first policies.
+    """Create a tenant with its own keys and its first policies.
 
     Raises:
         InvalidInput: the name is no slug.
-        Conflict: there is such a tenant.
+        Conflict: the tenant exists already.
     """
     await services.keyring.create_tenant(tenant)
     await services.audit_log.append(
@@ -41,7 +41,7 @@ async def add_tenant(services: Services, tenant: TenantId, policy_set: PolicySet
 
 
 async def apply_policies(services: Services, tenant: TenantId, policy_set: PolicySet) -> bool:
-    """Put a policy folder into force for a tenant; every node follows within seconds.
+    """Put policies into force for a tenant; every node follows within seconds.
 
     Returns:
         whether anything changed.
@@ -50,8 +50,10 @@ async def apply_policies(services: Services, tenant: TenantId, policy_set: Polic
     async with services.data.transaction() as connection:
         applied = await services.policies.record(connection, tenant, policy_set, caller.principal.name)
         if applied.changed:
-            made = audit_entry(services, caller, action="apply-policies", decision="allowed", policy=policy_set.version)
-            await services.audit_log.append_in(connection, [made])
+            entry = audit_entry(
+                services, caller, action="apply-policies", decision="allowed", policy=policy_set.version
+            )
+            await services.audit_log.append_in(connection, [entry])
     services.policies.activate(tenant, applied, policy_set)
     return applied.changed
 
@@ -62,21 +64,21 @@ async def add_app(
     """Register an app with its first key.
 
     Raises:
-        InvalidInput: a name, role or date does not have its form.
-        Conflict: there is such an app.
+        InvalidInput: the name, a role or the date is invalid.
+        Conflict: the app exists already.
     """
     async with services.data.transaction() as connection:
         principal = await services.principals.add_app(connection, tenant, name, roles)
         issued = await services.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
-        await _note(services, connection, tenant, "add-principal", principal.id)
-        await _note(services, connection, tenant, "issue-key", issued.id)
+        await _record(services, connection, tenant, "add-principal", principal.id)
+        await _record(services, connection, tenant, "issue-key", issued.id)
     return principal, issued
 
 
 async def issue_key(
     services: Services, tenant: TenantId, name: str, *, expires_at: datetime | None = None
 ) -> IssuedKey:
-    """Give an app one more key, so that it can change keys without a pause.
+    """Issue one more key to an app, so that it can change keys without an interruption.
 
     Raises:
         NotFound: there is no such app.
@@ -84,63 +86,63 @@ async def issue_key(
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
         issued = await services.principals.issue_key(connection, tenant, principal.id, expires_at=expires_at)
-        await _note(services, connection, tenant, "issue-key", issued.id)
+        await _record(services, connection, tenant, "issue-key", issued.id)
     return issued
 
 
 async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
-    """End a key; it works for no longer than the few seconds for which nodes keep what they verified.
+    """Revoke a key; nodes may accept it for the few seconds that they cache verified keys.
 
     Raises:
         NotFound: there is no such key.
-        Unavailable: the ledger of tombstones does not answer; nothing has changed.
+        Unavailable: the restore ledger does not answer; nothing has changed.
     """
     async with services.data.transaction() as connection:
         await services.principals.revoke_key(connection, tenant, key)
-        await _note_taken(services, connection, tenant, "revoke-key", key)
+        await _record_revocation(services, connection, tenant, "revoke-key", key)
 
 
 async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
-    """Change what an app may do.
+    """Replace the roles of an app.
 
     Raises:
         NotFound: there is no such app.
         InvalidInput: a role is no slug.
-        Unavailable: a role is taken away, and the ledger of tombstones does not answer; nothing has changed.
+        Unavailable: a role is removed, and the restore ledger does not answer; nothing has changed.
     """
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
         given = tuple(map(RoleName, roles))
         await services.principals.set_roles(connection, tenant, principal.id, given)
-        taken = tuple(each for each in principal.roles if each not in given)
-        if taken:
-            await _note_taken(services, connection, tenant, "set-roles", principal.id, taken)
+        removed = tuple(role for role in principal.roles if role not in given)
+        if removed:
+            await _record_revocation(services, connection, tenant, "set-roles", principal.id, removed)
         else:
-            await _note(services, connection, tenant, "set-roles", principal.id)
+            await _record(services, connection, tenant, "set-roles", principal.id)
 
 
 async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
-    """Shut an app out with all of its keys.
+    """Disable an app with all of its keys.
 
     Raises:
         NotFound: there is no such app.
-        Unavailable: the ledger of tombstones does not answer; nothing has changed.
+        Unavailable: the restore ledger does not answer; nothing has changed.
     """
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
         await services.principals.disable(connection, tenant, principal.id)
-        await _note_taken(services, connection, tenant, "disable-principal", principal.id)
+        await _record_revocation(services, connection, tenant, "disable-principal", principal.id)
 
 
-async def _note(
+async def _record(
     services: Services, connection: AsyncConnection, tenant: TenantId, action: Action, target: UUID
 ) -> UUID:
-    made = audit_entry(services, operator_caller(tenant), action=action, decision="allowed", target=target)
-    await services.audit_log.append_in(connection, [made])
-    return made.id
+    entry = audit_entry(services, operator_caller(tenant), action=action, decision="allowed", target=target)
+    await services.audit_log.append_in(connection, [entry])
+    return entry.id
 
 
-async def _note_taken(
+async def _record_revocation(
     services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
@@ -148,6 +150,6 @@ async def _note_taken(
     target: UUID,
     roles: tuple[RoleName, ...] = (),
 ) -> None:
-    """Write an access that is taken away on the audit log and, last before the commit, on the ledger of tombstones."""
-    made = await _note(services, connection, tenant, action, target)
-    await note_access(services, tenant, AccessLine(made, action, target, roles))
+    """Record a removed access in the audit log and, last before the commit, in the restore ledger."""
+    entry = await _record(services, connection, tenant, action, target)
+    await note_access(services, tenant, AccessLine(entry, action, target, roles))

@@ -1,7 +1,7 @@
-"""Counts uses of data: for each purpose who read which fields, how often, from when to when.
+"""Count the uses of data: for each purpose who read which fields, how often, and when first and last.
 
-The order in which uses are told makes no difference, and a long log takes no more memory than a short one with the same
-readers, purposes and fields.
+The result does not depend on the order of the uses. Memory grows with the number of distinct readers, purposes and
+fields, not with the length of the log.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from vault.audit.usage import Kind, Use
 
 MOST_PATTERNS = 10_000
-"""Uses that differ in nothing but people and time are counted together first, while there are not more than this."""
+"""Number of distinct patterns (uses that differ in people and time only) that are counted before they are folded."""
 
 
 @dataclass(slots=True)
 class Count:
-    """How often something happened, to how many people in all, first and last (RFC 3339).
+    """How often something happened, to how many people in all, and when first and last (RFC 3339).
 
-    Somebody who is read ten times counts as ten.
+    A person who is read ten times counts as ten.
     """
 
     times: int = 0
@@ -33,7 +33,7 @@ class Count:
     last: str = ""
 
     def add(self, other: Count) -> None:
-        """Count what another has counted."""
+        """Add another count."""
         self.times += other.times
         self.people += other.people
         self.first = min(self.first or other.first, other.first or self.first)
@@ -53,26 +53,27 @@ class Usage:
     """The uses for one purpose, by kind, and the readings by (id, name) of the principal."""
 
     kinds: dict[Kind, Count] = field(default_factory=dict)
-    readers: dict[Who, Reading] = field(default_factory=dict)
+    readers: dict[Principal, Reading] = field(default_factory=dict)
 
 
-Who = tuple[str, str]
+Principal = tuple[str, str]
+"""Id and name of a principal."""
 _Pattern = tuple[str, str, str, str, tuple[str, ...]]
 
 
 class Tally:
-    """The uses of all purposes, as far as they were told."""
+    """Counts the uses of all purposes; ``uses`` is the number of uses so far."""
 
     def __init__(self) -> None:
         self._usage: dict[str, Usage] = {}
         self._patterns: dict[_Pattern, Count] = {}
-        self.told = 0
+        self.uses = 0
 
     def add(self, uses: Iterable[Use]) -> None:
         """Count some uses."""
         for use in uses:
-            self.told += 1
-            # Fields of which nobody's value was shown were not read: a search may find nobody.
+            self.uses += 1
+            # A search may find no one: then no value of the fields was shown.
             shown = use.fields if use.people > 0 else ()
             pattern = (use.purpose, use.action, use.principal or "", use.principal_name, shown)
             count = self._patterns.get(pattern)
@@ -86,19 +87,19 @@ class Tally:
             self._fold()
 
     def by_purpose(self) -> dict[str, Usage]:
-        """Return what was counted, by name of purpose."""
+        """Return the counts by name of purpose."""
         self._fold()
         return self._usage
 
     def _fold(self) -> None:
-        for (purpose, action, principal, name, fields), count in self._patterns.items():
+        for (purpose, action, principal, principal_name, fields), count in self._patterns.items():
             usage = self._usage.setdefault(purpose, Usage())
             kind = KINDS[action]
             usage.kinds.setdefault(kind, Count()).add(count)
             if kind == "write" or not fields:
                 continue
-            reading = usage.readers.setdefault((principal, name), Reading())
+            reading = usage.readers.setdefault((principal, principal_name), Reading())
             reading.total.add(count)
-            for each in fields:
-                reading.fields.setdefault(each, Count()).add(count)
+            for name in fields:
+                reading.fields.setdefault(name, Count()).add(count)
         self._patterns.clear()

@@ -36,7 +36,7 @@ from vault.access.authorization import require_permission
 from vault.access.callers import operator_caller
 from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem
-from vault.consent.validation import Said
+from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
 from vault.errors import Fault, InvalidInput
 from vault.ids import DEFAULT_TENANT, SubjectId, is_slug
 from vault.imports.consents import MOST, Told, bring_in
@@ -102,9 +102,11 @@ class ConsentLines:
                 faults.append(LineFault(number, "missing", name, "the line does not say it"))
         if faults:
             return faults
-        said: dict[str, Any] = {name: text for name, text in texts.items() if text is not None and name in Said._fields}
+        said: dict[str, Any] = {
+            name: text for name, text in texts.items() if text is not None and name in STATEMENT_FIELDS
+        }
         said.update(moments)
-        return Told(subject, external, Said(**said))
+        return Told(subject, external, ConsentStatement(**said))
 
     def _text(self, number: int, row: Any, name: str, faults: list[LineFault]) -> str | None:
         try:

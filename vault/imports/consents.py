@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
 from vault.clock import to_microseconds
-from vault.consent.append import note_denials, stays_restricted
+from vault.consent.append import record_denials, stays_restricted
 from vault.consent.event import EXPLICIT, YES, Method
 from vault.consent.guardians import birth_date, needs_guardian
 from vault.consent.legal_ground import may_object
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
     from vault.consent.event import Event
-    from vault.consent.validation import Said
+    from vault.consent.validation import ConsentStatement
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
@@ -57,12 +57,12 @@ IMPORT: Final = "import"
 class Checked(NamedTuple):
     """What was said, and what the policies make of it; ``text`` is the very text that the person saw, if known."""
 
-    said: Said
+    said: ConsentStatement
     purpose: Purpose
     text: Notice | None
 
 
-def check(policy_set: PolicySet, said: Said, now: datetime) -> Checked | list[Fault]:
+def check(policy_set: PolicySet, said: ConsentStatement, now: datetime) -> Checked | list[Fault]:
     """Check what was said elsewhere; returns what is wrong with it, if anything is."""
     purpose = policy_set.purposes.get(said.purpose)
     if purpose is None:
@@ -75,7 +75,7 @@ def check(policy_set: PolicySet, said: Said, now: datetime) -> Checked | list[Fa
     return faults or Checked(said, purpose, text)
 
 
-def _decision_faults(said: Said, purpose: Purpose) -> list[Fault]:
+def _decision_faults(said: ConsentStatement, purpose: Purpose) -> list[Fault]:
     if said.decision not in get_args(Decision):
         return [Fault("/decision", "unknown-code", "One of given, renewed, refused, withdrawn and objected.")]
     if said.decision == "objected":
@@ -89,7 +89,7 @@ def _decision_faults(said: Said, purpose: Purpose) -> list[Fault]:
     return [Fault("/purpose", "purpose-without-consent", detail)]
 
 
-def _method_faults(said: Said, purpose: Purpose) -> list[Fault]:
+def _method_faults(said: ConsentStatement, purpose: Purpose) -> list[Fault]:
     if said.method is not None and (said.method not in get_args(Method) or (said.is_yes and said.method == "signal")):
         return [Fault("/method", "unknown-code", "It is none of the methods by which a person says this.")]
     explicit = purpose.article9 == Article9.EXPLICIT_CONSENT
@@ -99,7 +99,7 @@ def _method_faults(said: Said, purpose: Purpose) -> list[Fault]:
     return []
 
 
-def _time_faults(said: Said, now: datetime) -> list[Fault]:
+def _time_faults(said: ConsentStatement, now: datetime) -> list[Fault]:
     occurred, until = said.occurred_at, said.valid_until
     faults = [
         Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")
@@ -119,14 +119,14 @@ def _time_faults(said: Said, now: datetime) -> list[Fault]:
     return []
 
 
-def _text(policy_set: PolicySet, said: Said) -> Notice | None:
+def _text(policy_set: PolicySet, said: ConsentStatement) -> Notice | None:
     """Find the very text; of a no whose text nobody knows, the no is what counts."""
     texts = {} if said.notice is None else policy_set.notices.languages(said.notice)
     main = next(iter(texts.values()), None)
     return main if said.language is None or main is None else texts.get(said.language)
 
 
-def _text_faults(policy_set: PolicySet, said: Said, text: Notice | None) -> list[Fault]:
+def _text_faults(policy_set: PolicySet, said: ConsentStatement, text: Notice | None) -> list[Fault]:
     if said.notice is None:
         return [Fault("/notice", "missing", "Say which version of the notice the person agreed to.")]
     texts = policy_set.notices.languages(said.notice)
@@ -159,7 +159,7 @@ class Told(NamedTuple):
 
     subject: SubjectId | None
     external: tuple[str, str] | None
-    said: Said
+    said: ConsentStatement
 
 
 class Result(NamedTuple):
@@ -273,9 +273,9 @@ class _Batch:
         services, tenant = self._services, self._caller.tenant
         code = _code_where_all_is_wrong(self._results)
         await services.consents.add(connection, tenant, self._events)
-        await note_denials(services, tenant, self._events)
+        await record_denials(services, tenant, self._events)
         for change in self._changes:
-            standing = change.standing
+            standing = change.state
             restricted = stays_restricted(change.row, standing)
             await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
         await mark_due(connection, tenant, [change.subject for change in self._changes], services.clock.now())
@@ -306,7 +306,7 @@ class _Batch:
             else:
                 event = self._event(change, keys, item)
                 there[same] = event.id
-                change.standing = apply(change.standing, event)
+                change.state = apply(change.state, event)
                 self._events.append(event)
                 self._results_of([item], Result(event.id, is_new=True))
                 added = True
@@ -359,7 +359,7 @@ def _same(event: Event) -> _Same:
     return event.purpose, event.kind, event.occurred_at, event.source
 
 
-def _needs_guardian(change: Change, born: date | None, said: Said) -> bool:
+def _needs_guardian(change: Change, born: date | None, said: ConsentStatement) -> bool:
     return said.decision in YES and said.by != "guardian" and needs_guardian(change, born, said.jurisdiction)
 
 

@@ -10,7 +10,7 @@ This stands beside the packages of operations and not in one of them, because wh
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
@@ -18,6 +18,7 @@ from vault.consent.restrictions import require_restricted, require_words
 from vault.consent.state import unpack
 from vault.consent.transaction import changing
 from vault.consent.validation import keys_of, seal_words
+from vault.consent.views import LiftAnnouncement
 from vault.errors import Conflict
 from vault.jobs.workflow import Workflow
 from vault.letters.send import notify_person
@@ -81,13 +82,6 @@ LETTERS: Final[Mapping[str, Workflow]] = {
 LETTER = "restriction-lifting"
 
 
-class Announced(NamedTuple):
-    """The event in the person's ledger, and from when on the restriction may be lifted."""
-
-    id: UUID
-    lift_from: datetime
-
-
 @audited("lift-restriction")
 async def announce_lifting(
     services: Services,
@@ -96,7 +90,7 @@ async def announce_lifting(
     *,
     told: str | None = None,
     on_commit: SaveResponse | None = None,
-) -> Announced:
+) -> LiftAnnouncement:
     """Tell the person that the restriction will be lifted, and note that they were told.
 
     The letter goes out first and is noted after: what the ledger says has happened.
@@ -130,7 +124,7 @@ async def announce_lifting(
             valid_until=lift_from,
         )
         await change.append(made)
-        announced = Announced(event, lift_from)
+        announced = LiftAnnouncement(id=event, lift_from=lift_from)
         if on_commit is not None:
             await on_commit(change.connection, announced)
     return announced

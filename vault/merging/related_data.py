@@ -28,8 +28,8 @@ from sqlalchemy import delete, update
 
 from vault.consent.event import OBJECTION, YES, Event
 from vault.consent.guardians import expire_childs_consents
-from vault.consent.ledger import CONFIRMATION, EVENT
 from vault.consent.state import NOTHING, UNSAID, apply, fold, unpack
+from vault.consent.store import CONFIRMATION, EVENT
 from vault.consent.transaction import Change
 from vault.consent.validation import open_words, seal_words
 from vault.errors import Conflict, Unavailable
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Scope
     from vault.catalogue.requests import KindName
-    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.consent.state import ConsentState, PurposeState
     from vault.context import Caller, Services
     from vault.merging.reseal import Move
     from vault.rectification.store import Rectification
@@ -159,7 +159,7 @@ def carried(own: ConsentState, events: Sequence[Event]) -> list[Event]:
     return going
 
 
-def _about(purpose: str, said: PurposeStanding, events: Sequence[Event]) -> Iterator[_Going]:
+def _about(purpose: str, said: PurposeState, events: Sequence[Event]) -> Iterator[_Going]:
     """List what was said of one purpose and still matters: consents by their time, the last word, the objections."""
     mine = [each for each in events if each.purpose == purpose]
     last = next((each for each in mine if each.id.bytes == said.event), None)

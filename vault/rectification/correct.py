@@ -122,7 +122,7 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
             correction.patch,
             fields,
             origin,
-            context.consents.standing,
+            context.consents.state,
             corrects=True,
         )
     except IntegrityError:

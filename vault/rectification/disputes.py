@@ -85,7 +85,7 @@ async def dispute(
         if restrict:
             await restrict_in(change, keys, "accuracy", None)
         await services.audit_log.append_in(change.connection, [_entry(change, names, made[0].id)])
-        state = "active" if change.standing.restricted_at is None else "restricted"
+        state = "active" if change.state.restricted_at is None else "restricted"
         disputed = Disputed({each.field: each.id for each in made}, state)
         if on_commit is not None:
             await on_commit(change.connection, disputed)

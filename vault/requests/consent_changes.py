@@ -14,14 +14,14 @@ from vault.access.callers import system_caller
 from vault.consent.event import NO
 from vault.consent.legal_ground import may_object
 from vault.consent.record import is_asked_again
-from vault.consent.restrictions import Ground as RestrictionGround
+from vault.consent.restrictions import RestrictionGround as RestrictionGround
 from vault.consent.restrictions import restrict_in
 from vault.consent.transaction import Change, missing
 from vault.consent.validation import seal_words
 from vault.errors import Fault, NotFound
 from vault.ids import SubjectId
 from vault.recipients.outbox import tell_recipients
-from vault.requests.kind import IDENTITY, Ground, RequestKind
+from vault.requests.kind import IDENTITY, RequestKind, RestrictionGround
 from vault.requests.transaction import changing_request
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ async def object_at_once(change: RequestChange) -> None:
     reason = change.opened_details().get("reason")
     pending = await _pending_objections(change, consents)
     for name in objection_purposes(policy_set, change.request.scope):
-        if name in pending or consents.said(name).objection == "upheld":
+        if name in pending or consents.purpose_state(name).objection == "upheld":
             continue
         event = consents.new_id()
         await consents.append(
@@ -103,11 +103,11 @@ async def withdraw_at_once(change: RequestChange) -> None:
     """
     consents = await lock_consents(change)
     policy_set = change.services.policies.active(change.caller.tenant).policy_set
-    for name in change.request.scope.purposes or sorted(consents.standing.purposes):
+    for name in change.request.scope.purposes or sorted(consents.state.purposes):
         purpose = policy_set.purposes.get(name)
-        if purpose is None or not (purpose.rests_on_consent or consents.said(name).state != "none"):
+        if purpose is None or not (purpose.rests_on_consent or consents.purpose_state(name).state != "none"):
             continue
-        if consents.said(name).state in NO and not await is_asked_again(consents, name):
+        if consents.purpose_state(name).state in NO and not await is_asked_again(consents, name):
             continue
         await consents.append(
             consents.event(
@@ -200,7 +200,7 @@ async def _pending_objections(change: RequestChange, consents: Change) -> dict[s
     return {
         name: event
         for name, event in by_purpose.items()
-        if event.kind == "objected" and consents.said(name).objection == "pending"
+        if event.kind == "objected" and consents.purpose_state(name).objection == "pending"
     }
 
 
@@ -263,16 +263,22 @@ RESTRICTION: Final = RequestKind(
     steps=(("restrict", restrict),),
     keys=("ground",),
     check=_restriction_faults,
-    grounds=(Ground("no-ground", "none of the grounds for restriction applies", "Art. 18(1) GDPR", ""),),
+    grounds=(RestrictionGround("no-ground", "none of the grounds for restriction applies", "Art. 18(1) GDPR", ""),),
 )
 OBJECTION: Final = RequestKind(
     name="objection",
     steps=(("uphold", uphold),),
     check=_objection_faults,
     grounds=(
-        Ground("compelling-grounds", "compelling legitimate grounds override the person's", "Art. 21(1) GDPR", ""),
-        Ground("legal-claims", "the processing is for legal claims", "Art. 21(1) GDPR", "Cal. Civ. Code § 1798.145(a)"),
-        Ground("public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""),
+        RestrictionGround(
+            "compelling-grounds", "compelling legitimate grounds override the person's", "Art. 21(1) GDPR", ""
+        ),
+        RestrictionGround(
+            "legal-claims", "the processing is for legal claims", "Art. 21(1) GDPR", "Cal. Civ. Code § 1798.145(a)"
+        ),
+        RestrictionGround(
+            "public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""
+        ),
     ),
     stop_at_once=object_at_once,
     on_rejected=overrule,
@@ -284,6 +290,10 @@ WITHDRAWAL: Final = RequestKind(
     check=_withdrawal_faults,
     # The person gives no reason, and nothing is weighed: Art. 12(5) is about other rights.
     general_grounds=(IDENTITY,),
-    grounds=(Ground("no-consent", "there is no consent to take back", "Art. 7(3) GDPR", "Cal. Civ. Code § 1798.120"),),
+    grounds=(
+        RestrictionGround(
+            "no-consent", "there is no consent to take back", "Art. 7(3) GDPR", "Cal. Civ. Code § 1798.120"
+        ),
+    ),
     stop_at_once=withdraw_at_once,
 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.catalogue.retention import Limit, Period, Relationship, Since
-    from vault.consent.state import ConsentState, PurposeStanding
+    from vault.consent.state import ConsentState, PurposeState
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.schedule import Term
@@ -435,7 +435,7 @@ def day_of(microseconds: int) -> int:
     return microseconds // DAY + EPOCH.toordinal()
 
 
-def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date) -> bool:
+def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date) -> bool:
     if purpose.valid_from is not None and today < purpose.valid_from:
         return False
     if not purpose.rests_on_consent:
@@ -447,7 +447,7 @@ def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding
 
 
 def _consented_until(
-    policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date
+    policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date
 ) -> tuple[int | None, ...]:
     """Tell the last days of a consent.
 
@@ -464,7 +464,7 @@ def _consented_until(
     return (expires, _overtaken_until(policy_set, purpose, said, today))
 
 
-def _overtaken_until(policy_set: PolicySet, purpose: Purpose, said: PurposeStanding, today: date) -> int:
+def _overtaken_until(policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date) -> int:
     """Tell until when what rests on a consent to an older text is kept; where nobody knows since when, no longer."""
     name, _, number = (said.notice or "").partition("@")
     days = [

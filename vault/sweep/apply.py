@@ -32,10 +32,10 @@ from vault.access.callers import system_caller
 from vault.catalogue.types import decode, encode
 from vault.catalogue.types.views import show
 from vault.consent import event as consents
-from vault.consent.ledger import CONFIRMATION, EVENT
 from vault.consent.state import ConsentState
 from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
+from vault.consent.store import CONFIRMATION, EVENT
 from vault.consent.validation import COLLECTION as CONSENT
 from vault.consent.validation import FIELD as EVIDENCE
 from vault.crypto.seal import record_aad

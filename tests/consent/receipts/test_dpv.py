@@ -67,7 +67,7 @@ def value(node, name):
 
 
 @each_kind
-def test_every_key_of_a_receipt_has_its_meaning_and_none_is_dropped(kind):
+def test_every_key_of_a_receipt_is_defined_in_the_context(kind):
     chain = (
         event("given"),
         event(kind, 2, answers=event("given").id, valid_until=event().occurred_at, ground="accuracy"),
@@ -82,7 +82,7 @@ def test_every_key_of_a_receipt_has_its_meaning_and_none_is_dropped(kind):
 
 
 @each_kind
-def test_every_name_that_stands_for_a_thing_expands_to_a_whole_iri(kind):
+def test_every_term_expands_to_an_absolute_iri(kind):
     things = [each for key, each in walk(expand(receipt(facts(event(kind))))) if key in {"@id", "@type"}]
     assert len(things) > 15
     assert all(each.startswith(("https://w3id.org/dpv", "http://", "https://shop.example", "urn:")) for each in things)
@@ -135,14 +135,14 @@ def test_the_terms_of_iso_27560_become_full_dpv_terms():
     assert DCT + "valid" in said
 
 
-def test_personal_data_is_told_by_category_and_field_never_by_value():
+def test_personal_data_is_named_by_category_and_field_never_by_value():
     process = record(receipt(facts()))[DPV + "hasProcess"][0]
     told = {broader: value(each, DCT + "identifier") for each in process[DPV + "hasPersonalData"] for broader in value(each, "http://www.w3.org/2004/02/skos/core#broader")}  # fmt: skip
     assert told["https://w3id.org/dpv/pd#EmailAddress"] == ["profile.email"]
     assert "https://w3id.org/dpv/pd#Name" in told
 
 
-def test_special_categories_and_their_condition_stand_out():
+def test_special_categories_and_their_condition_are_marked():
     its = record(receipt(facts(event(purpose="health-advice"))))
     assert GDPR + "A9-2-a" in value(its, DPV + "hasLegalBasis")
     kinds = {each["@type"][0] for each in its[DPV + "hasProcess"][0][DPV + "hasPersonalData"]}
@@ -157,14 +157,14 @@ def test_each_kind_has_its_state(kind):
     assert value(said, CDV + "kind") == [kind]
 
 
-def test_only_a_yes_is_called_an_expressed_consent():
+def test_only_an_agreement_is_an_expressed_consent():
     for kind in KINDS:
         its = record(receipt(facts(event(kind, method="button"))))
         (said,) = its.get(DPV + "hasConsentStatus") or its[DPV + "hasStatus"]
         assert (DPV + "ExpressedConsent" in said["@type"]) == (kind in {"given", "renewed"})
 
 
-def test_an_objection_is_the_exercise_of_a_right_and_no_consent():
+def test_an_objection_is_an_exercised_right_and_no_consent():
     document = receipt(facts(event("objected")))
     its = record(document)
     assert its["@type"] == [DPV + "RightExerciseRecord"]
@@ -175,12 +175,12 @@ def test_an_objection_is_the_exercise_of_a_right_and_no_consent():
     assert "dct:conformsTo" not in keys(document), "a reader of consent receipts must not take it for one"
 
 
-def test_an_objection_for_good_is_fulfilled_at_once():
+def test_a_final_objection_is_fulfilled_at_once():
     its = record(receipt(facts(event("objected", final=True))))
     assert its[DPV + "hasStatus"][0]["@type"] == [DPV + "RequestFulfilled"]
 
 
-def test_a_restriction_is_about_everything():
+def test_a_restriction_concerns_all_processing():
     its = record(receipt(facts(event("restricted"))))
     assert value(its, DPV + "hasRight") == [GDPR + "A18"]
     assert DPV + "hasPurpose" not in its[DPV + "hasProcess"][0]
@@ -199,18 +199,18 @@ def test_a_chain_is_one_record_with_a_receipt_for_each_event():
 
 
 @pytest.mark.parametrize("by", ["guardian", "staff", "app"])
-def test_others_who_speak_for_the_person_are_told_by_their_part_alone(by):
+def test_representatives_are_named_by_role_only(by):
     (said,) = record(receipt(facts(event(by=by))))[DPV + "hasConsentStatus"]
     assert value(said, CDV + "by") == [by]
     assert str(PERSON) not in json.dumps(said)
 
 
-def test_a_part_of_a_country_is_told_beside_its_country():
+def test_a_part_of_a_country_is_named_with_its_country():
     (where,) = record(receipt(facts(event(jurisdiction="US-CA"))))[DPV + "hasJurisdiction"]
     assert where == {"@id": "https://w3id.org/dpv/loc#US", DCT + "identifier": [{"@value": "US-CA"}]}
 
 
-def test_every_shipped_purpose_expands_whole():
+def test_every_shipped_purpose_expands():
     shipped = policies()
     for name, purpose in shipped.purposes.items():
         told = PurposeFacts.of(purpose, shipped.catalogue, shipped.retention.get(name))
@@ -219,5 +219,5 @@ def test_every_shipped_purpose_expands_whole():
         assert len([key for key in keys(expand(document)) if not key.startswith("@")]) == len(named), name
 
 
-def test_the_signed_file_carries_the_words_it_is_written_in():
+def test_the_signed_file_contains_its_context():
     assert signed_receipt(KEY, facts(), FORMS[0])["receipt"]["@context"] == CONTEXT

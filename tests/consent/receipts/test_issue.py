@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.consent.receipts.samples import AT, FORMS, KEY, KINDS, PERSON, RECORDER, SUBJECT, event, facts
 from vault.consent.event import RESTRICTION, By, Method, Source
-from vault.consent.receipts.issue import check_receipt, signed_receipt, told
-from vault.consent.receipts.model import SAID
+from vault.consent.receipts.issue import check_receipt, read_contents, signed_receipt
+from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import BadDocument, SigningKey, parse
 
 each_form = pytest.mark.parametrize("form", FORMS)
@@ -49,16 +49,16 @@ def verified(data):
     """Return what a file says, or none if it is not to be believed."""
     try:
         signed = check_receipt(parse(data))
-        return told(signed.document) if signed.sound else None
+        return read_contents(signed.document) if signed.sound else None
     except BadDocument:
         return None
 
 
 @each_form
 @each_kind
-def test_every_kind_of_event_has_a_receipt_that_holds_and_says_what_happened(kind, form):
+def test_every_kind_of_event_has_a_valid_receipt_with_its_contents(kind, form):
     said = verified(written(file_of(facts(event(kind)), form), indent=2))
-    assert said.kind == kind in SAID
+    assert said.kind == kind in EVENT_TEXTS
     assert said.person == str(PERSON)
     assert said.controller == "Example Shop Ltd"
     assert said.occurred_at == "2026-11-22T08:31:00.000000Z"
@@ -70,12 +70,12 @@ def test_every_kind_of_event_has_a_receipt_that_holds_and_says_what_happened(kin
         assert said.purpose in {"Send offers", "Prevent fraud"}
 
 
-def test_every_kind_has_words():
-    assert SAID.keys() == set(KINDS)
+def test_every_kind_has_a_text():
+    assert EVENT_TEXTS.keys() == set(KINDS)
 
 
 @each_form
-def test_a_withdrawal_tells_of_the_consent_that_it_ends_and_the_text_that_was_seen(form):
+def test_a_withdrawal_names_the_consent_that_it_ends_and_its_notice(form):
     given_, gone = event("given"), event("withdrawn", 2, notice=None, answers=event("given").id)
     text = written(file_of(facts(given_, gone), form)).decode()
     said = verified(text.encode())
@@ -85,7 +85,7 @@ def test_a_withdrawal_tells_of_the_consent_that_it_ends_and_the_text_that_was_se
 
 @each_form
 @given(made=st.lists(events, min_size=1, max_size=3))
-def test_no_receipt_holds_what_is_sealed_free_text_or_the_vaults_own_ids(form, made):
+def test_no_receipt_contains_evidence_free_text_or_internal_ids(form, made):
     text = written(file_of(facts(*made), form)).decode()
     for word in ("Lovelace", "ada@example.org", "901820", str(SUBJECT), str(RECORDER)):
         assert word not in text
@@ -94,7 +94,7 @@ def test_no_receipt_holds_what_is_sealed_free_text_or_the_vaults_own_ids(form, m
 
 @settings(max_examples=300)
 @given(form=st.sampled_from(FORMS), kind=st.sampled_from(KINDS), place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))  # fmt: skip
-def test_no_byte_of_a_receipt_can_be_another(form, kind, place, byte):
+def test_any_changed_byte_invalidates_a_receipt(form, kind, place, byte):
     """Written without white space, so that every byte says something."""
     data = bytearray(written(file_of(facts(event(kind)), form), separators=(",", ":")))
     position = int(place * len(data))
@@ -102,7 +102,7 @@ def test_no_byte_of_a_receipt_can_be_another(form, kind, place, byte):
     assert (verified(bytes(data)) is not None) == (byte == before)
 
 
-def test_a_receipt_of_another_key_holds_by_that_key_and_by_no_other_name():
+def test_a_receipt_of_another_key_is_valid_by_that_key_only():
     other = SigningKey(bytes(32))
     signed = check_receipt(signed_receipt(other, facts(), "dpv"))
     assert signed.sound
@@ -111,7 +111,7 @@ def test_a_receipt_of_another_key_holds_by_that_key_and_by_no_other_name():
 
 
 @each_form
-def test_nothing_stated_about_the_controller_leaves_a_whole_receipt(form):
+def test_a_receipt_without_controller_details_is_complete(form):
     from vault.catalogue.controller import Controller
 
     said = verified(written(file_of(facts(event(jurisdiction=None), controller=Controller()), form)))
@@ -119,7 +119,7 @@ def test_nothing_stated_about_the_controller_leaves_a_whole_receipt(form):
 
 
 @each_form
-def test_a_purpose_that_the_policies_do_not_know_any_more_is_told_by_its_name(form):
+def test_an_undeclared_purpose_is_named_by_its_slug(form):
     from vault.consent.receipts.model import PurposeFacts
 
     said = verified(written(file_of(facts(event(purpose="old-one"), purpose=PurposeFacts.unknown("old-one")), form)))
@@ -139,7 +139,7 @@ def test_a_purpose_that_the_policies_do_not_know_any_more_is_told_by_its_name(fo
     ],
     ids=range(7),
 )
-def test_a_signed_document_that_is_no_receipt_is_told(change):
+def test_a_signed_document_that_is_no_receipt_is_refused(change):
     from vault.crypto.signing import sign
 
     receipt = json.loads(written(file_of(facts())))["receipt"]
@@ -147,7 +147,7 @@ def test_a_signed_document_that_is_no_receipt_is_told(change):
     file = sign(KEY, "cdv-receipt-v1", "receipt", receipt, AT)
     assert check_receipt(file).sound
     with pytest.raises(BadDocument):
-        told(file["receipt"])
+        read_contents(file["receipt"])
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_signed_document_that_is_no_receipt_is_told(change):
     ],
     ids=range(6),
 )
-def test_a_signed_document_that_is_no_kantara_receipt_is_told(change):
+def test_a_signed_document_that_is_no_kantara_receipt_is_refused(change):
     receipt = json.loads(written(file_of(facts(), "kantara")))["receipt"]
     change(receipt)
     with pytest.raises(BadDocument):
-        told(receipt)
+        read_contents(receipt)

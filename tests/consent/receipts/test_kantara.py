@@ -30,7 +30,7 @@ def assert_has(written, fields):
 
 @pytest.mark.parametrize("controller", [None, Controller()], ids=["stated", "not stated"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_that_the_specification_demands_is_there(kind, controller):
+def test_all_required_fields_are_present(kind, controller):
     made = facts(event(kind)) if controller is None else facts(event(kind), controller=controller)
     written = json.loads(json.dumps(receipt(made)))
     assert_has(written, MANDATORY)
@@ -43,7 +43,7 @@ def test_all_that_the_specification_demands_is_there(kind, controller):
     assert purpose["thirdPartyDisclosure"] == ("thirdPartyName" in purpose)
 
 
-def test_what_it_says_of_a_consent():
+def test_the_fields_of_a_consent():
     written = receipt(facts(event("given", jurisdiction="DE", channel="web")))
     assert written["version"] == "KI-CR-v1.1.0"
     assert written["jurisdiction"] == "DE"
@@ -61,7 +61,7 @@ def test_what_it_says_of_a_consent():
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"given", "renewed"}))
-def test_nobody_takes_anything_else_for_a_consent(kind):
+def test_only_consents_are_marked_as_consents(kind):
     written = receipt(facts(event(kind)))
     (purpose,) = written["services"][0]["purposes"]
     assert purpose["consentType"].startswith("NONE: ")
@@ -75,6 +75,6 @@ def test_special_categories_are_named():
     assert written["spiCat"] == ["user.health_and_medical"]
 
 
-def test_an_end_by_itself_is_told():
+def test_the_expiry_is_stated():
     (purpose,) = receipt(facts(event(valid_until=event().occurred_at)))["services"][0]["purposes"]
     assert "or on 2026-11-22T08:31:00.000000Z" in purpose["termination"]

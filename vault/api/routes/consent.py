@@ -1,50 +1,53 @@
-"""Consents: what people say, what holds of it now, and the confirmation of a double opt-in.
-
-Consents that were given elsewhere, many at once.
-
-Objections (Art. 21 GDPR) and restrictions (Art. 18): what stops the use of data without taking it away.
-
-Receipts of what people said, and the public keys that they are checked by.
-"""
+"""Consents, their import, objections, restrictions, receipts, and the keys that receipts are signed by."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, Field
 
 from vault.access.recording import SaveResponse
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
 from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
-from vault.api.responses import PROBLEM, error_responses, json_response, moment
+from vault.api.responses import PROBLEM, error_responses, json_response
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import consent as bodies
-from vault.api.schemas import subjects as subject_bodies
 from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
 from vault.consent.record import record_consent, record_signal
 from vault.consent.restrictions import lift_restriction, restrict
-from vault.consent.validation import Said
-from vault.crypto.signing import as_jwk
+from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
+from vault.consent.views import (
+    ConsentCheckResults,
+    ConsentOverview,
+    ImportedConsent,
+    ImportedConsents,
+    ImportFault,
+    LiftAnnouncement,
+    RecordedConsent,
+    RecordedEvent,
+    SignalResult,
+    SignedReceipt,
+    SigningKeys,
+)
 from vault.errors import Fault, InvalidInput, NotFound
 from vault.http.problems import MEDIA_TYPE, from_decoder, request_id
 from vault.ids import SubjectId
 from vault.imports.consent_files import import_consents
 from vault.imports.consents import MOST, Result
-from vault.imports.consents import Told as ImportedConsents
+from vault.imports.consents import Told as ImportItem
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from vault.consent.double_opt_in import Confirmations
-    from vault.consent.query import Told as ToldEvent
-    from vault.consent.transaction import Recorded
-    from vault.letters.about_requests import Announced
+    from vault.views import View
 
 
 router = APIRouter(prefix="/v1", tags=["consents"])
@@ -58,14 +61,22 @@ LONGEST_TOKEN = 200
 PAGE = {"schema": {"type": "string"}}
 INVALID: dict[int | str, dict[str, Any]] = {
     404: {
-        "description": "The token confirms nothing (any more)",
+        "description": "The token confirms nothing, or no longer",
         "content": {MEDIA_TYPE: {"schema": PROBLEM}, "text/html": PAGE},
     }
 }
 
 
+def _created(view: View) -> StoredResponse:
+    return StoredResponse(201, view)
+
+
 @router.post(
-    "/subjects/{subject}/consents", status_code=201, response_model=bodies.Recorded, responses=error_responses(409)
+    "/subjects/{subject}/consents",
+    status_code=201,
+    operation_id="recordConsent",
+    response_model=RecordedConsent,
+    responses=error_responses(409),
 )
 async def record(
     request: Request,
@@ -76,72 +87,53 @@ async def record(
     idempotency_key: IdempotencyKey = None,
     sec_gpc: Signal = None,
 ) -> Response:
-    """Record what a person says: given, refused, withdrawn or renewed. `double-opt-in` waits to be confirmed."""
-    said = Said(**body.model_dump())
+    """Record a decision on a purpose: given, refused, withdrawn or renewed. `double-opt-in` waits for confirmation."""
+    statement = ConsentStatement(**body.model_dump())
 
-    async def run(on_commit: SaveResponse | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> RecordedConsent:
         return await record_consent(
-            services, caller, SubjectId(subject), said, signal=_is_on(sec_gpc), on_commit=on_commit
+            services, caller, SubjectId(subject), statement, signal=_is_on(sec_gpc), on_commit=on_commit
         )
 
-    def tell(recorded: Recorded) -> StoredResponse:
-        return _told(recorded, request.app.state.public_url)
+    def respond(recorded: RecordedConsent) -> StoredResponse:
+        url = request.app.state.public_url
+        shown = recorded.with_link(f"{url.rstrip('/')}{PATH}?token=") if url else recorded
+        return StoredResponse(201, shown, kept=recorded.without_token())
 
-    return await respond_once(services, caller, request, idempotency_key, "record-consent", run, tell)
+    return await respond_once(services, caller, request, idempotency_key, "record-consent", run, respond)
 
 
-@router.post("/subjects/{subject}/consents:signal", response_model=bodies.Signalled)
-async def signal(subject: UUID, services: ServicesDep, caller: CallerDep, sec_gpc: Signal = None) -> Response:
-    """Record that a person's browser sends `Sec-GPC: 1`: a no to the sale and sharing of data, and to nothing else."""
+@router.post("/subjects/{subject}/consents:signal", operation_id="recordPrivacySignal")
+async def signal(subject: UUID, services: ServicesDep, caller: CallerDep, sec_gpc: Signal = None) -> SignalResult:
+    """Record that a person's browser sends `Sec-GPC: 1`: it denies the sale and sharing of data, and nothing else."""
     if not _is_on(sec_gpc):
         raise InvalidInput("there is no signal to record: send `Sec-GPC: 1`", code="no-signal")
-    return json_response({"purposes": await record_signal(services, caller, SubjectId(subject))})
+    return await record_signal(services, caller, SubjectId(subject))
 
 
-@router.get("/subjects/{subject}/consents", response_model=bodies.ConsentState)
+@router.get("/subjects/{subject}/consents", operation_id="readConsents")
 async def state(
     subject: UUID,
     services: ServicesDep,
     caller: CallerDep,
-    cursor: Annotated[str | None, Query(max_length=64, description="`next` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=64, description="`next` of the previous page.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-) -> Response:
-    """Tell how a person stands on each purpose, and the events that led there, newest first."""
-    found = await consent_state(services, caller, SubjectId(subject), before=_before(cursor), limit=limit)
-    consents = {
-        name: {
-            **each._asdict(),
-            "since": moment(each.since),
-            "valid_until": moment(each.valid_until),
-            "objected_at": moment(each.objected_at),
-        }
-        for name, each in found.consents.items()
-    }
-    return json_response(
-        {
-            "subject": found.subject,
-            "state": found.state,
-            "restricted_at": moment(found.restricted_at),
-            "consents": consents,
-            "history": [_event(each) for each in found.history],
-            "next": None if found.next is None else found.next.hex,
-            "audit": found.audit,
-        }
-    )
+) -> ConsentOverview:
+    """Return the state of a person's consents by purpose, and the events that led to it, newest first."""
+    return await consent_state(services, caller, SubjectId(subject), before=_before(cursor), limit=limit)
 
 
-@router.post("/consents:check", response_model=bodies.Checked)
-async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: CallerDep) -> Response:
-    """Say for up to 1,000 people whether purposes may go on now, and nothing else about anybody."""
-    subjects = [SubjectId(each) for each in body.subjects]
-    found = await check_consents(services, caller, subjects=subjects, purposes=body.purposes)
-    results = [{"subject": subject, "purposes": purposes} for subject, purposes in found.results]
-    return json_response({"results": results, "audit": found.audit})
+@router.post("/consents:check", operation_id="checkConsents")
+async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: CallerDep) -> ConsentCheckResults:
+    """Check for up to 1,000 people whether purposes may go on now, without the reasons."""
+    subjects = [SubjectId(subject) for subject in body.subjects]
+    return await check_consents(services, caller, subjects=subjects, purposes=body.purposes)
 
 
 @router.post(
     "/consents:confirm",
-    response_model=bodies.Confirmed,
+    operation_id="confirmConsent",
+    response_model=RecordedEvent,
     responses={200: {"content": {"text/html": PAGE}}, **INVALID},
     openapi_extra={
         "security": [],
@@ -152,11 +144,11 @@ async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: Caller
     },
 )
 async def confirm(request: Request) -> Response:
-    """Confirm a double opt-in by its token, which is all that it takes. A form is answered by a page."""
+    """Confirm a double opt-in by its token; no key is needed. A form is answered with a page."""
     is_form = request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM
     token = _token(await request.body(), is_form=is_form)
     confirmations: Confirmations = request.app.state.confirmations
-    asked = await confirmations.look_up(token) if is_form else None
+    shown = await confirmations.look_up(token) if is_form else None
     try:
         recorded = await confirmations.confirm(token, request_id(request))
     except NotFound:
@@ -164,21 +156,22 @@ async def confirm(request: Request) -> Response:
             raise
         return _invalid(request)
     if is_form:
-        return done_page("en" if asked is None else asked.language)
-    return json_response({"id": recorded.id, "state": recorded.state})
+        return done_page("en" if shown is None else shown.language)
+    return json_response(recorded)
 
 
 @router.get(
     "/consents:confirm",
+    operation_id="showConfirmationPage",
     response_class=Response,
     responses={200: {"content": {"text/html": PAGE}}, **INVALID},
     openapi_extra={"security": []},
 )
 async def confirm_page(request: Request, token: Annotated[str, Query(max_length=LONGEST_TOKEN)]) -> Response:
-    """Show the page behind the link: a button that confirms. To look at it uses nothing up."""
+    """Show the page behind the link, with a button that confirms. Showing it does not use the token."""
     confirmations: Confirmations = request.app.state.confirmations
-    asked = await confirmations.look_up(token)
-    return _invalid(request) if asked is None else ask_page(asked.language, asked.title, token)
+    shown = await confirmations.look_up(token)
+    return _invalid(request) if shown is None else ask_page(shown.language, shown.title, token)
 
 
 def _invalid(request: Request) -> Response:
@@ -187,29 +180,6 @@ def _invalid(request: Request) -> Response:
 
 def _is_on(sec_gpc: str | None) -> bool:
     return sec_gpc is not None and sec_gpc.strip() == "1"
-
-
-def _told(recorded: Recorded, public_url: str) -> StoredResponse:
-    """Tell what was recorded. The token is told once: what is kept for a repeated call does not have it."""
-    body: dict[str, Any] = {"id": recorded.id, "state": recorded.state}
-    if recorded.confirmation is None:
-        return StoredResponse(201, body)
-    token, expires = recorded.confirmation.token, moment(recorded.confirmation.expires_at)
-    link = f"{public_url.rstrip('/')}{PATH}?token={quote(token)}" if public_url else None
-    told = {"token": token, "expires": expires} | ({} if link is None else {"link": link})
-    return StoredResponse(201, {**body, "confirmation": told}, kept={**body, "confirmation": {"expires": expires}})
-
-
-def _event(told: ToldEvent) -> dict[str, Any]:
-    event: dict[str, Any] = msgspec.structs.asdict(told.event)
-    del event["subject"]
-    return {
-        **event,
-        "evidence": told.evidence,
-        "occurred_at": moment(told.event.occurred_at),
-        "recorded_at": moment(told.event.recorded_at),
-        "valid_until": moment(told.event.valid_until),
-    }
 
 
 def _token(body: bytes, *, is_form: bool) -> str:
@@ -230,8 +200,9 @@ def _before(cursor: str | None) -> UUID | None:
     try:
         return None if cursor is None else UUID(hex=cursor)
     except ValueError:
-        fault = Fault("/cursor", "invalid-cursor", "Take `next` of the page before, unchanged.")
-        raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
+        detail = "Pass the previous page's `next` value unchanged."
+        fault = Fault("/cursor", "invalid-cursor", detail)
+        raise InvalidInput("Invalid cursor.", faults=[fault], code="invalid-cursor") from None
 
 
 NDJSON = "application/x-ndjson"
@@ -239,7 +210,7 @@ _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What somebody said elsewhere, as it comes in."""
+    """A statement that a person made elsewhere, as received."""
 
     purpose: str
     decision: str
@@ -260,27 +231,9 @@ class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 _item = msgspec.json.Decoder(Item)
 
 
-class ImportedItem(BaseModel):
-    """What became of an item: its event, or what is wrong with it."""
-
-    id: UUID | None = None
-    state: Annotated[str | None, Field(description="`written`, or `there` where it was imported before.")] = None
-    errors: list[subject_bodies.Fault] | None = None
-
-
-class Imported(BaseModel):
-    """What became of each item, in the order in which they came."""
-
-    results: list[ImportedItem]
-    written: int
-    there: int
-    refused: int
-    audit: UUID | None
-
-
 @router.post(
     "/consents:import",
-    response_model=Imported,
+    operation_id="importConsents",
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -291,60 +244,67 @@ class Imported(BaseModel):
         }
     },
 )
-async def bring_in(
+async def import_(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    source: Annotated[str | None, Query(max_length=64, description="The system from which they come.")] = None,
-) -> Response:
+    source: Annotated[str | None, Query(max_length=64, description="The system that they come from.")] = None,
+) -> ImportedConsents:
     """Import up to 1,000 consents, refusals, withdrawals and objections, as an array or as lines (NDJSON).
 
-    A yes never outweighs a no that is there, and what was imported before is not written twice.
+    An imported agreement never outweighs a denial, and an item that was imported before is not written again.
     """
     body = await request.body()
     lines = request.headers.get("content-type", "").partition(";")[0].strip() == NDJSON
-    items = [_read(each) for each in (body.splitlines() if lines else _elements(body)) if bytes(each).strip()]
-    brought = await import_consents(services, caller, items, source=source)
-    results = [_told_consents_import(each) for each in brought.results]
-    counted = [each.get("state", "refused") for each in results]
-    counts = {name: counted.count(name) for name in ("written", "there", "refused")}
-    return json_response({"results": results, **counts, "audit": brought.audit})
+    items = [_read(raw) for raw in (body.splitlines() if lines else _elements(body)) if bytes(raw).strip()]
+    batch = await import_consents(services, caller, items, source=source)
+    results = [_imported(result) for result in batch.results]
+    states = [result.state or "refused" for result in results]
+    return ImportedConsents(
+        results=results,
+        written=states.count("written"),
+        there=states.count("there"),
+        refused=states.count("refused"),
+        audit=batch.audit,
+    )
 
 
-def _elements(body: bytes) -> list[Any]:
+def _elements(body: bytes) -> Sequence[msgspec.Raw]:
     try:
-        return list(_array.decode(body))
+        return _array.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise from_decoder(error) from None
 
 
-def _read(raw: Any) -> ImportedConsents | Fault:
+def _read(raw: bytes | msgspec.Raw) -> ImportItem | Fault:
     try:
         item = _item.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return _fault(from_decoder(error))
+        return from_decoder(error).faults[0]
     if (item.subject is None) == (item.system is None or item.external_id is None):
-        return Fault("", "no-external-id", "Say whom it is about: by `subject`, or by `system` and `external_id`.")
-    said = Said(**{name: getattr(item, name) for name in Said._fields})
+        return Fault("", "no-external-id", "Name the person by `subject`, or by `system` and `external_id`.")
+    statement = ConsentStatement(**{name: getattr(item, name) for name in STATEMENT_FIELDS})
     if item.subject is not None:
-        return ImportedConsents(SubjectId(item.subject), None, said)
-    return ImportedConsents(None, (item.system or "", item.external_id or ""), said)
+        return ImportItem(SubjectId(item.subject), None, statement)
+    return ImportItem(None, (item.system or "", item.external_id or ""), statement)
 
 
-def _fault(error: InvalidInput) -> Fault:
-    return error.faults[0]
-
-
-def _told_consents_import(result: Result) -> dict[str, Any]:
+def _imported(result: Result) -> ImportedConsent:
     if result.faults:
-        return {"errors": list(result.faults)}
-    return {"id": result.event, "state": "written" if result.is_new else "there"}
+        return ImportedConsent(errors=[ImportFault.model_validate(fault) for fault in result.faults])
+    return ImportedConsent(id=result.event, state="written" if result.is_new else "there")
 
 
 objections_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
 
 
-@objections_router.post("/objections", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409))
+@objections_router.post(
+    "/objections",
+    status_code=201,
+    operation_id="recordObjection",
+    response_model=RecordedEvent,
+    responses=error_responses(409),
+)
 async def objections(
     request: Request,
     subject: UUID,
@@ -353,18 +313,22 @@ async def objections(
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Record that a person objects: final at once against direct marketing, otherwise pending, and use stops."""
+    """Record that a person objects: final at once against direct marketing; otherwise pending, and use stops."""
 
-    async def run(on_commit: SaveResponse | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await record_objection(
             services, caller, SubjectId(subject), purpose=body.purpose, reason=body.reason, on_commit=on_commit
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "object", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "object", run, _created)
 
 
 @objections_router.post(
-    "/objections/{event}:decide", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
+    "/objections/{event}:decide",
+    status_code=201,
+    operation_id="decideObjection",
+    response_model=RecordedEvent,
+    responses=error_responses(409),
 )
 async def decide(
     request: Request,
@@ -375,18 +339,22 @@ async def decide(
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Decide an objection: upheld, the use has ended; overruled, it goes on. The reason is on record, sealed."""
+    """Decide an objection: upheld, use stays stopped; overruled, it may go on. The reason is recorded, sealed."""
 
-    async def run(on_commit: SaveResponse | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await decide_objection(
             services, caller, SubjectId(subject), event, decision=body.decision, reason=body.reason, on_commit=on_commit
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "decide-objection", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "decide-objection", run, _created)
 
 
 @objections_router.post(
-    "/restriction", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
+    "/restriction",
+    status_code=201,
+    operation_id="restrictProcessing",
+    response_model=RecordedEvent,
+    responses=error_responses(409),
 )
 async def restriction(
     request: Request,
@@ -398,16 +366,20 @@ async def restriction(
 ) -> Response:
     """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
 
-    async def run(on_commit: SaveResponse | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await restrict(
             services, caller, SubjectId(subject), ground=body.ground, reason=body.reason, on_commit=on_commit
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "restrict", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "restrict", run, _created)
 
 
 @objections_router.post(
-    "/restriction:announce", status_code=201, response_model=bodies.LiftAnnounced, responses=error_responses(409)
+    "/restriction:announce",
+    status_code=201,
+    operation_id="announceRestrictionLift",
+    response_model=LiftAnnouncement,
+    responses=error_responses(409),
 )
 async def announce(
     request: Request,
@@ -417,16 +389,20 @@ async def announce(
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Tell the person, by letter, that the restriction will be lifted; or note how they were told otherwise."""
+    """Inform the person, by letter, that the restriction will be lifted; or record how they were informed."""
 
-    async def run(on_commit: SaveResponse | None) -> Announced:
+    async def run(on_commit: SaveResponse | None) -> LiftAnnouncement:
         return await announce_lifting(services, caller, SubjectId(subject), told=body.told, on_commit=on_commit)
 
-    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _told_when)
+    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _created)
 
 
 @objections_router.post(
-    "/restriction:lift", status_code=201, response_model=bodies.Confirmed, responses=error_responses(409)
+    "/restriction:lift",
+    status_code=201,
+    operation_id="liftRestriction",
+    response_model=RecordedEvent,
+    responses=error_responses(409),
 )
 async def lift(
     request: Request,
@@ -436,36 +412,27 @@ async def lift(
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Lift the restriction, once the person was told and the days of that notice are over (Art. 18(3))."""
+    """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3))."""
 
-    async def run(on_commit: SaveResponse | None) -> Recorded:
+    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await lift_restriction(services, caller, SubjectId(subject), reason=body.reason, on_commit=on_commit)
 
-    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _told_objections)
+    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _created)
 
 
-def _told_when(announced: Announced) -> StoredResponse:
-    body = {"id": announced.id, "state": "restricted", "lift_from": moment(announced.lift_from)}
-    return StoredResponse(201, body)
-
-
-def _told_objections(recorded: Recorded) -> StoredResponse:
-    return StoredResponse(201, {"id": recorded.id, "state": recorded.state})
-
-
-@router.get("/subjects/{subject}/consents/{event}/receipt", response_model=dict[str, Any])
+@router.get("/subjects/{subject}/consents/{event}/receipt", operation_id="readReceipt")
 async def receipt(
     subject: UUID,
     event: UUID,
     services: ServicesDep,
     caller: CallerDep,
     form: Annotated[Format, Query(alias="format")] = "dpv",
-) -> Response:
+) -> SignedReceipt:
     """Get the signed receipt of an event: ISO/IEC TS 27560 as JSON-LD (`dpv`), or `kantara`; `cdv verify` checks it."""
-    return json_response(await read_receipt(services, caller, SubjectId(subject), event, form=form))
+    return await read_receipt(services, caller, SubjectId(subject), event, form=form)
 
 
-@router.get("/signing-keys", response_model=dict[str, Any])
-async def keys(services: ServicesDep, caller: CallerDep) -> Response:
-    """List the public keys by which the vault signs or ever signed, the current one first, as a JWK set (RFC 7517)."""
-    return json_response({"keys": [as_jwk(each) for each in await signing_keys(services, caller)]})
+@router.get("/signing-keys", operation_id="listSigningKeys")
+async def keys(services: ServicesDep, caller: CallerDep) -> SigningKeys:
+    """List the public keys that the vault signs or ever signed with, the current one first, as a JWK set (RFC 7517)."""
+    return await signing_keys(services, caller)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime  # noqa: TC003 - pydantic reads the annotations
+from datetime import date, datetime
 from typing import Annotated, Any
-from uuid import UUID  # noqa: TC003 - as above
+from uuid import UUID
 
 from pydantic import Field
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from vault.api.schemas.requests import Identity, Scope, Shown
 from vault.api.schemas.subjects import Body
-from vault.catalogue.requests import KindName  # noqa: TC001 - pydantic reads the annotations
+from vault.catalogue.requests import KindName
 from vault.requests.model import Level, Move, Regime, State
 
 Evidence = Annotated[

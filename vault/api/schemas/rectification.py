@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from vault.api.schemas.consent import Reason  # noqa: TC001 - pydantic reads the annotations
+from vault.api.schemas.consent import Reason
 from vault.api.schemas.subjects import Body, Purpose
 
 Fields = Annotated[

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from vault.api.schemas.subjects import Body
 from vault.catalogue.requests import KindName
-from vault.requests.decide import Outcome, Reason  # noqa: TC001 - pydantic reads the annotations
+from vault.requests.decide import Outcome, Reason
 from vault.requests.model import How, Level, Move, Regime, State
 
 Note = Annotated[str | None, Field(max_length=2000, description="Why: one line of up to 500 characters; it is sealed.")]

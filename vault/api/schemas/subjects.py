@@ -180,10 +180,3 @@ class Explanation(BaseModel):
     fields: dict[str, Explained]
     policy_version: str
     audit: UUID
-
-
-class AuditPage(BaseModel):
-    """Audit entries, newest first."""
-
-    entries: list[dict[str, Any]]
-    next: str | None

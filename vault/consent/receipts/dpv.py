@@ -1,10 +1,8 @@
 """Receipts in the structure of ISO/IEC TS 27560:2023, written in the W3C Data Privacy Vocabulary (DPV 2) as JSON-LD.
 
-After the guide "Consent Records and Receipts as per ISO/IEC TS 27560:2023 using DPV" of the W3C community group. The
-context is part of each receipt, so that it can be expanded without a network. The standard knows consents alone; an
-objection or a restriction is a record of a right that was exercised, with the same parts.
-
-Reads receipts that :mod:`vault.consent.receipts.dpv` wrote, wherever they have been since.
+After the guide "Consent Records and Receipts as per ISO/IEC TS 27560:2023 using DPV" of the W3C community group. Each
+receipt contains the context, so that it can be expanded without a network. The standard covers consents only; an
+objection or a restriction is written as the record of an exercised right, with the same parts.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import msgspec
 
 from vault.clock import rfc3339
 from vault.consent.event import CONSENT, EXPLICIT, OBJECTION
-from vault.consent.receipts.model import Told, is_yes, plain
+from vault.consent.receipts.model import ReceiptContents, is_yes, plain
 from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
@@ -76,7 +74,7 @@ _RIGHTS: Final = ("A15", "A16", "A17", "A18", "A20", "A21", "A77")
 
 
 def receipt(facts: Facts) -> dict[str, Any]:
-    """Write a receipt."""
+    """Write a receipt of this format."""
     return _stated(
         {
             "@context": CONTEXT,
@@ -107,8 +105,8 @@ def _record(facts: Facts) -> dict[str, Any]:
             "dpv:hasNotice": None if seen is None else _notice(seen, facts.notice_title),
             "dpv:hasConsentControl": _withdrawal(facts.controller) if facts.is_consent else None,
             "dpv:hasRight": _rights(facts),
-            "dpv:hasConsentStatus": [_event(each, facts) for each in facts.events if each.kind in CONSENT],
-            "dpv:hasStatus": [_event(each, facts) for each in facts.events if each.kind not in CONSENT],
+            "dpv:hasConsentStatus": [_event(event, facts) for event in facts.events if event.kind in CONSENT],
+            "dpv:hasStatus": [_event(event, facts) for event in facts.events if event.kind not in CONSENT],
             "cdv:policy": facts.policy,
         }
     )
@@ -117,7 +115,7 @@ def _record(facts: Facts) -> dict[str, Any]:
 def _event(event: Event, facts: Facts) -> dict[str, Any]:
     types = [_STATES[event.kind]]
     if event.kind == "objected" and event.final:
-        types = ["dpv:RequestFulfilled"]  # direct marketing stops at once; there is nothing to decide
+        types = ["dpv:RequestFulfilled"]  # direct marketing stops at once, without a decision
     if is_yes(event):
         types.append("dpv:ExplicitlyExpressedConsent" if event.method in EXPLICIT else "dpv:ExpressedConsent")
     by_person = {"@id": _urn(facts.pseudonym)}
@@ -167,12 +165,12 @@ def _process(facts: Facts) -> dict[str, Any]:
             ),
             "dpv:hasPersonalData": [
                 {
-                    "@type": "dpv:SpecialCategoryPersonalData" if each.special else "dpv:PersonalData",
-                    "skos:broader": each.dpv,
-                    "cdv:category": list(each.keys),
-                    "dct:identifier": list(each.fields),
+                    "@type": "dpv:SpecialCategoryPersonalData" if category.special else "dpv:PersonalData",
+                    "skos:broader": category.dpv,
+                    "cdv:category": list(category.keys),
+                    "dct:identifier": list(category.fields),
                 }
-                for each in purpose.categories
+                for category in purpose.categories
             ],
             "dpv:hasRecipient": [{"@type": "dpv:Recipient", "dpv:hasName": name} for name in purpose.recipients],
             "dpv:hasStorageCondition": storage,
@@ -190,7 +188,7 @@ def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
             "dpv:hasIdentifier": tenant,
             "dpv:hasName": controller.name or tenant,
             "dpv:hasAddress": address,
-            "dpv:hasContact": [each for each in contacts if each],
+            "dpv:hasContact": list(filter(None, contacts)),
             "dpv:hasDataProtectionOfficer": None
             if dpo is None
             else {"@type": "dpv:DataProtectionOfficer", "dpv:hasName": dpo.name, "dpv:hasContact": dpo.email},
@@ -226,7 +224,7 @@ def _withdrawal(controller: Controller) -> dict[str, Any]:
 
 def _rights(facts: Facts) -> list[str]:
     if facts.is_consent:
-        return [f"eu-gdpr:{each}" for each in ("A7-3", *_RIGHTS)]
+        return [f"eu-gdpr:{article}" for article in ("A7-3", *_RIGHTS)]
     return ["eu-gdpr:A21" if facts.event.kind in OBJECTION else "eu-gdpr:A18"]
 
 
@@ -238,7 +236,7 @@ def _bases(purpose: PurposeFacts | None) -> list[str]:
 
 
 def _jurisdiction(code: str | None) -> dict[str, str] | None:
-    """Name the country by its DPV term, and a part of it, for which there is none, by its code."""
+    """Name the country by its DPV term, and the part of a country, for which DPV has no term, by its code."""
     return None if code is None else {"@id": f"loc:{code.partition('-')[0]}", "dct:identifier": code}
 
 
@@ -247,33 +245,33 @@ def _urn(number: UUID) -> str:
 
 
 def _stated(parts: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what nothing is known of."""
+    """Leave out the parts without a value."""
     return {key: value for key, value in parts.items() if value not in (None, "", [])}
 
 
-def is_written_so(document: Mapping[str, Any]) -> bool:
-    """Tell whether a document means to be such a receipt."""
+def is_dpv(document: Mapping[str, Any]) -> bool:
+    """Return whether a document claims to be of this format."""
     return "@context" in document
 
 
-def told(document: Mapping[str, Any]) -> Told:
-    """Read what a receipt says.
+def read_contents(document: Mapping[str, Any]) -> ReceiptContents:
+    """Read the contents of a receipt of this format.
 
     Raises:
-        BadDocument: a part that every receipt has is missing or of another type, or the words of the receipt are not
-            ours: the same keys would mean something else in another context.
+        BadDocument: a required part is missing or of the wrong type, or the context is not :data:`CONTEXT`.
     """
+    # In another context the same keys could mean something else.
     if document["@context"] != CONTEXT:
-        raise BadDocument("the receipt defines its words in a way of its own")
+        raise BadDocument("the receipt has another JSON-LD context")
     try:
         read = msgspec.convert(document, _Receipt)
     except msgspec.ValidationError:
-        raise BadDocument("the receipt lacks a part, or has one of another type") from None
+        raise BadDocument("a part of the receipt is missing or of the wrong type") from None
     record = read.record
-    event = next((each for each in [*record.consent, *record.right] if each.id == read.id), None)
+    event = next((event for event in [*record.consent, *record.right] if event.id == read.id), None)
     if event is None:
-        raise BadDocument("the receipt does not tell of the event that it is of")
-    return Told(
+        raise BadDocument("the receipt does not contain its event")
+    return ReceiptContents(
         kind=event.kind,
         receipt=read.identifier,
         person=record.person.identifier,

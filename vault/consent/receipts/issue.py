@@ -1,10 +1,8 @@
-"""Hand out receipts: signed proof of what a person said, for the person, an authority or a court.
+"""Issue receipts: signed proof of what a person said, for the person, an authority or a court.
 
-Receipts: what a person may keep as proof of what they said about their data. Pure.
-
-A receipt tells of one event and of those before it that it answers. It is made of the event, of what the policies of
-that day say about the purpose, and of who the controller is. It has no value of the person: they stand in it by their
-pseudonym, and what the vault keeps sealed (evidence) or about its staff (who recorded it) stays out.
+A receipt states one event and the events before it that it answers. It is built from the event, the policies of that
+day, and the controller. It contains no value of the person: the person is named by pseudonym, and evidence (which is
+sealed) and the recorder (who is staff) are left out.
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_p
 from vault.access.callers import operator_caller
 from vault.access.recording import audited, record_failure
 from vault.consent.receipts import dpv, kantara
-from vault.consent.receipts import dpv as dpv_reading
-from vault.consent.receipts.model import SAID, Facts, PurposeFacts
+from vault.consent.receipts.model import EVENT_TEXTS, Facts, PurposeFacts
+from vault.consent.views import SignedReceipt, SigningKeys
 from vault.crypto.signing import BadDocument, check, sign
 from vault.errors import NotFound
 from vault.subjects.store import GONE, Wanted
@@ -26,28 +24,28 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.consent.event import Event
-    from vault.consent.receipts.model import Told
+    from vault.consent.receipts.model import ReceiptContents
     from vault.context import Caller, Services
-    from vault.crypto.signing import PublicKey, Signed, SigningKey
+    from vault.crypto.signing import Signed, SigningKey
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
 
 
 LONGEST: Final = 100
-"""Events of one chain that a receipt tells of; older ones have receipts of their own."""
+"""Events of one chain in a receipt; older events have receipts of their own."""
 
 
 @audited("read-receipt")
 async def read_receipt(
     services: Services, caller: Caller, subject: SubjectId, event: UUID, *, form: Format = "dpv"
-) -> dict[str, Any]:
-    """Make the signed receipt of one event; whoever may record or read consents may have it.
+) -> SignedReceipt:
+    """Issue the signed receipt of one event, for callers that may record or read consents.
 
-    It tells of the purpose what the policies told that were in force when the event was recorded.
+    It describes the purpose by the policies that were in force when the event was recorded.
 
     Raises:
-        Denied: no role of the caller's may.
-        NotFound: there is no such person, or their ledger has no such event.
+        Denied: the caller may neither record nor read consents.
+        NotFound: there is no such person, or the person has no such event.
     """
     decisions = services.policies.active(caller.tenant).decisions
     records = decisions.may(caller.principal.roles, "vault:consents", "record").granted
@@ -55,48 +53,47 @@ async def read_receipt(
         services, caller, "vault:consents", "record" if records else "read", audit_action="read-receipt"
     )
     await services.limits.take(caller.principal, "read", 1)
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    if found is None or found.state in GONE:
+    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     try:
         events = await _chain(services, caller.tenant, subject, event)
     except NotFound as error:
-        await record_failure(services, caller, "read-receipt", error, subjects=(found.pseudonym,))
+        await record_failure(services, caller, "read-receipt", error, subjects=(row.pseudonym,))
         raise
     policy_set = await services.policies.at(caller.tenant, events[-1].policy)
-    facts = _facts(services, caller.tenant, found.pseudonym, events, policy_set)
-    file = signed_receipt(await services.keyring.signing_key(caller.tenant), facts, form)
-    made = audit_entry(
+    facts = _facts(services, caller.tenant, row.pseudonym, events, policy_set)
+    receipt = signed_receipt(await services.keyring.signing_key(caller.tenant), facts, form)
+    entry = audit_entry(
         services,
         caller,
         action="read-receipt",
         decision="allowed",
-        subjects=(found.pseudonym,),
+        subjects=(row.pseudonym,),
         purpose=facts.event.purpose,
         target=facts.event.id,
         policy=policy_set.version,
     )
-    await services.audit_log.append(made)
-    return file
+    await services.audit_log.append(entry)
+    return SignedReceipt.model_validate(receipt)
 
 
 @audited("read-policies")
-async def signing_keys(services: Services, caller: Caller) -> list[PublicKey]:
+async def signing_keys(services: Services, caller: Caller) -> SigningKeys:
     """List the public keys by which the caller's tenant signs or ever signed, the current one first.
 
-    They are there for everybody and tell of nobody, so no right is asked for: every principal may see them, as it may
-    see the policies.
+    Every principal of the tenant may see them, as it may see the policies: they are public and not personal.
     """
-    found = await services.keyring.public_keys(caller.tenant)
+    keys = await services.keyring.public_keys(caller.tenant)
     await services.audit_log.append(audit_entry(services, caller, action="read-policies", decision="allowed"))
-    return found
+    return SigningKeys.of(keys)
 
 
 async def rotate_signing_key(services: Services, tenant: TenantId) -> None:
-    """Make a new signing key at the command line; what the earlier ones signed stays signed, and they stay known.
+    """Create a new signing key; earlier keys stay on the list, so that what they signed can still be verified.
 
     Raises:
-        Conflict: somebody else does the same at this moment.
+        Conflict: another process rotates the key at the same time.
     """
     await services.keyring.rotate_signing_key(tenant)
     await services.audit_log.append(
@@ -105,14 +102,14 @@ async def rotate_signing_key(services: Services, tenant: TenantId) -> None:
 
 
 async def _chain(services: Services, tenant: TenantId, subject: SubjectId, event: UUID) -> tuple[Event, ...]:
-    """Follow an event back to those that it answers; returns them oldest first, and itself last."""
+    """Follow an event back through the events that it answers; returns them oldest first, the event itself last."""
     events = [await services.consents.event(tenant, subject, event)]
     while len(events) < LONGEST and (answered := events[-1].answers) is not None:
-        if any(each.id == answered for each in events):
+        if any(known.id == answered for known in events):
             break
         try:
             events.append(await services.consents.event(tenant, subject, answered))
-        except NotFound:  # a copy from a merge answers an event of the person who is no more
+        except NotFound:  # a copy from a merge answers an event of the subject that was merged
             break
     return tuple(reversed(events))
 
@@ -122,21 +119,21 @@ def _facts(
 ) -> Facts:
     name = events[-1].purpose
     purpose = None if name is None else policy_set.purposes.get(name)
-    seen = next((each for each in reversed(events) if each.notice is not None), None)
+    seen = next((event for event in reversed(events) if event.notice is not None), None)
     text = None
     if seen is not None and seen.notice is not None:
         text = policy_set.notices.by_digest(seen.notice_digest or "") or policy_set.notices.version(seen.notice)
-    told = None
+    purpose_facts = None
     if purpose is not None:
-        told = PurposeFacts.of(purpose, policy_set.catalogue, policy_set.retention.get(purpose.name))
+        purpose_facts = PurposeFacts.of(purpose, policy_set.catalogue, policy_set.retention.get(purpose.name))
     elif name is not None:
-        told = PurposeFacts.unknown(name)
+        purpose_facts = PurposeFacts.unknown(name)
     return Facts(
         events=events,
         pseudonym=pseudonym,
         tenant=tenant,
         controller=policy_set.controller,
-        purpose=told,
+        purpose=purpose_facts,
         notice_title=None if text is None else text.title,
         policy=policy_set.version,
         made_at=services.clock.now(),
@@ -147,36 +144,36 @@ Format = Literal["dpv", "kantara"]
 
 LABEL: Final = "cdv-receipt-v1"
 KIND: Final = "receipt"
-"""The name under which the document stands in its signed file."""
+"""The key of the document in its signed file."""
 _WRITERS: Final = {"dpv": dpv.receipt, "kantara": kantara.receipt}
 
 
 def signed_receipt(key: SigningKey, facts: Facts, form: Format) -> dict[str, Any]:
-    """Make the signed file of a receipt."""
+    """Sign a receipt; returns the file."""
     return sign(key, LABEL, KIND, _WRITERS[form](facts), facts.made_at)
 
 
 def check_receipt(file: Mapping[str, Any]) -> Signed:
-    """Check the form of a receipt's file, and the signature by the key that it carries.
+    """Check the form of a receipt's file, and its signature by the key that the file contains.
 
     Raises:
-        BadDocument: it has not the form; see :func:`vault.crypto.signing.check`.
+        BadDocument: the form is invalid; see :func:`vault.crypto.signing.check`.
     """
     return check(file, LABEL, KIND)
 
 
-def told(receipt: Mapping[str, Any]) -> Told:
-    """Read what a receipt says.
+def read_contents(receipt: Mapping[str, Any]) -> ReceiptContents:
+    """Read the contents of a receipt.
 
     Raises:
         BadDocument: it has neither of the two formats.
     """
-    if dpv_reading.is_written_so(receipt):
-        said = dpv_reading.told(receipt)
-    elif kantara.is_written_so(receipt):
-        said = kantara.told(receipt)
+    if dpv.is_dpv(receipt):
+        contents = dpv.read_contents(receipt)
+    elif kantara.is_kantara(receipt):
+        contents = kantara.read_contents(receipt)
     else:
-        raise BadDocument("the receipt has none of the forms that are known here")
-    if said.kind not in SAID:
-        raise BadDocument("the receipt is of a kind of event that is not known here")
-    return said
+        raise BadDocument("the format of the receipt is unknown")
+    if contents.kind not in EVENT_TEXTS:
+        raise BadDocument("the receipt is of an unknown kind of event")
+    return contents

@@ -1,8 +1,8 @@
-"""Receipts as Kantara Consent Receipt Specification v1.1.0 (2018) writes them in JSON.
+"""Receipts in the JSON of the Kantara Consent Receipt Specification v1.1.0 (2018).
 
-The specification knows consents that were given, and no others. So that nobody takes a refusal for a consent,
-``consentType`` says EXPLICIT of a yes only, and ``termination`` says that nothing is done where nothing may be; our own
-part ``event`` says exactly what happened.
+The specification covers given consents only. So that a refusal is not taken for a consent, ``consentType`` is EXPLICIT
+for an agreement only, and ``termination`` says that nothing may be processed where that is so. The part ``event``,
+which is our own, states the event.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from vault.clock import rfc3339
-from vault.consent.receipts.model import SAID, Told, is_yes, plain
+from vault.consent.receipts.model import EVENT_TEXTS, ReceiptContents, is_yes, plain
 from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 VERSION: Final = "KI-CR-v1.1.0"
 UNSTATED: Final = "not stated"
-"""Stands where the specification wants a text and nobody has written one into the policies."""
+"""The value of a text that the specification requires and the policies do not have."""
 
 
 def receipt(facts: Facts) -> dict[str, Any]:
-    """Write a receipt."""
+    """Write a receipt of this format."""
     event, seen, purpose = facts.event, facts.notice, facts.purpose
-    special = [] if purpose is None else [key for each in purpose.categories if each.special for key in each.keys]
+    categories = () if purpose is None else purpose.categories
+    special = [key for category in categories if category.special for key in category.keys]
     return {
         "version": VERSION,
         "jurisdiction": facts.jurisdiction or UNSTATED,
@@ -50,23 +51,23 @@ def receipt(facts: Facts) -> dict[str, Any]:
     }
 
 
-def is_written_so(document: Mapping[str, Any]) -> bool:
-    """Tell whether a document means to be such a receipt."""
+def is_kantara(document: Mapping[str, Any]) -> bool:
+    """Return whether a document claims to be of this format."""
     return document.get("version") == VERSION
 
 
-def told(document: Mapping[str, Any]) -> Told:
-    """Read what a receipt says.
+def read_contents(document: Mapping[str, Any]) -> ReceiptContents:
+    """Read the contents of a receipt of this format.
 
     Raises:
-        BadDocument: a part that every receipt has is missing or of another type.
+        BadDocument: a required part is missing or of the wrong type.
     """
     try:
         read = msgspec.convert(document, _Receipt)
     except msgspec.ValidationError:
-        raise BadDocument("the receipt lacks a part, or has one of another type") from None
+        raise BadDocument("a part of the receipt is missing or of the wrong type") from None
     event = read.event
-    return Told(
+    return ReceiptContents(
         kind=event.kind,
         receipt=read.consentReceiptID,
         person=read.piiPrincipalId,
@@ -85,8 +86,8 @@ def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, Any]:
     written: dict[str, Any] = {
         "purpose": "Everything but storage" if purpose is None else purpose.title,
         "purposeCategory": ["any" if purpose is None else purpose.name],
-        "consentType": "EXPLICIT" if is_yes(facts.event) else f"NONE: {SAID[facts.event.kind]}",
-        "piiCategory": sorted({key for each in categories for key in each.keys}),
+        "consentType": "EXPLICIT" if is_yes(facts.event) else f"NONE: {EVENT_TEXTS[facts.event.kind]}",
+        "piiCategory": sorted({key for category in categories for key in category.keys}),
         "primaryPurpose": False,
         "termination": _termination(purpose, facts),
         "thirdPartyDisclosure": bool(recipients),
@@ -96,7 +97,7 @@ def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, Any]:
 
 def _termination(purpose: PurposeFacts | None, facts: Facts) -> str:
     if not is_yes(facts.event):
-        return f"{SAID[facts.event.kind]}: no processing may rest on this receipt"
+        return f"{EVENT_TEXTS[facts.event.kind]}: no processing may rest on this receipt"
     until = facts.event.valid_until
     ends = "When the person withdraws" if until is None else f"When the person withdraws, or on {rfc3339(until)}"
     kept = "" if purpose is None or purpose.retention is None else f"; data is kept for {purpose.retention.text}"
@@ -128,7 +129,7 @@ def _event(facts: Facts) -> dict[str, Any]:
     event, seen = facts.event, facts.notice
     parts = {
         "kind": event.kind,
-        "said": SAID[event.kind],
+        "said": EVENT_TEXTS[event.kind],
         "purpose": event.purpose,
         "occurred_at": rfc3339(event.occurred_at),
         "recorded_at": rfc3339(event.recorded_at),
@@ -139,7 +140,7 @@ def _event(facts: Facts) -> dict[str, Any]:
         "notice": None if seen is None else seen.notice,
         "notice_digest": None if seen is None else seen.notice_digest,
         "origin": event.origin,
-        "answers": [str(each.id) for each in facts.events[:-1]],
+        "answers": [str(event.id) for event in facts.events[:-1]],
         "policy": facts.policy,
     }
     return {key: value for key, value in parts.items() if value not in (None, [])}

@@ -1,4 +1,4 @@
-"""What receipts are made of, and what they say, whatever their format. Pure."""
+"""The facts of a receipt, and the contents that are read from one, independent of the format. Pure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vault.consent.event import Event
     from vault.ids import Pseudonym
 
-SAID: Final = {
+EVENT_TEXTS: Final = {
     "given": "The person consented",
-    "renewed": "The person consented anew",
+    "renewed": "The person consented again",
     "refused": "The person refused consent",
     "withdrawn": "The person withdrew consent",
     "expired": "The consent ended by itself",
@@ -46,8 +46,9 @@ _SINCE: Final = {
 }
 
 
-class Category(NamedTuple):
-    """Fields of one kind that a purpose needs: the DPV term, fideslang's keys, and the fields' names."""
+@dataclass(frozen=True, slots=True)
+class Category:
+    """Fields of one DPV term that a purpose needs, with fideslang's keys and the names of the fields."""
 
     dpv: str
     special: bool
@@ -56,7 +57,7 @@ class Category(NamedTuple):
 
 
 class Retention(NamedTuple):
-    """How long values are kept for a purpose: an ISO 8601 duration, and a sentence."""
+    """How long values are retained for a purpose: an ISO 8601 duration, and a sentence."""
 
     duration: str
     text: str
@@ -64,7 +65,7 @@ class Retention(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PurposeFacts:
-    """What a receipt says of a purpose."""
+    """The purpose in a receipt."""
 
     name: str
     title: str
@@ -77,7 +78,7 @@ class PurposeFacts:
 
     @classmethod
     def of(cls, purpose: Purpose, catalogue: Catalogue, rule: Rule | None) -> PurposeFacts:
-        """Gather them from the policies."""
+        """Collect the facts of a purpose from the policies."""
         fields = {view.field.whole: view.field for view in catalogue.views() if purpose.covers(view)}
         return cls(
             name=purpose.name,
@@ -92,23 +93,23 @@ class PurposeFacts:
 
     @classmethod
     def unknown(cls, name: str) -> PurposeFacts:
-        """Stand in for a purpose of which the policies say nothing any more."""
+        """Return the facts of a purpose that the policies no longer declare: its name alone."""
         return cls(name, name, "", None, None, (), (), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that a receipt is made of.
+    """The facts that a receipt is built from.
 
     Attributes:
-        events: those before it that the event answers, oldest first, and the event itself last.
-        pseudonym: the person.
+        events: the events that the event answers, oldest first, and the event itself last.
+        pseudonym: of the person.
         tenant: name of the controller within the vault.
-        controller: who answers for the processing.
-        purpose: none for a restriction, which is about all of them.
-        notice_title: of the text that the person saw.
-        policy: version of the policies that all this comes from.
-        made_at: when the receipt is made.
+        controller: the controller.
+        purpose: None for a restriction, which concerns all purposes.
+        notice_title: title of the text that the person saw.
+        policy: version of the policies that describe the purpose.
+        made_at: time of issue.
     """
 
     events: tuple[Event, ...]
@@ -122,27 +123,28 @@ class Facts:
 
     @property
     def event(self) -> Event:
-        """Return the event that the receipt is of."""
+        """Return the event of the receipt."""
         return self.events[-1]
 
     @property
     def notice(self) -> Event | None:
-        """Return the latest event that names the text that the person saw: a withdrawal needs to name none."""
-        return next((each for each in reversed(self.events) if each.notice is not None), None)
+        """Return the latest event with a notice; a withdrawal may have none."""
+        return next((event for event in reversed(self.events) if event.notice is not None), None)
 
     @property
     def jurisdiction(self) -> str | None:
-        """Return the country whose law applies: the event's, else the controller's own."""
+        """Return the country whose law applies: that of the event, else that of the controller."""
         return self.event.jurisdiction or self.controller.country or None
 
     @property
     def is_consent(self) -> bool:
-        """Tell a consent from an objection or a restriction."""
+        """Return whether the event is about a consent, and not an objection or a restriction."""
         return self.event.kind in CONSENT
 
 
-class Told(NamedTuple):
-    """What a receipt of either format says, for people."""
+@dataclass(frozen=True, slots=True)
+class ReceiptContents:
+    """The contents of a receipt of either format, for display."""
 
     kind: str
     receipt: str
@@ -156,27 +158,27 @@ class Told(NamedTuple):
 
 
 def is_yes(event: Event) -> bool:
-    """Tell whether the event permits anything at all."""
+    """Return whether the event is an agreement."""
     return event.kind in YES
 
 
 def plain(name: str | None) -> str | None:
-    """Let a name pass that people chose from a list, such as a channel; anything else might hold a value."""
+    """Return a name that has the form of a slug, such as a channel; other text might contain a personal value."""
     return name if name is not None and is_slug(name) else None
 
 
 def _categories(fields: Iterable[Field]) -> tuple[Category, ...]:
     alike: defaultdict[tuple[str, bool], list[Field]] = defaultdict(list)
-    for each in fields:
-        alike[each.dpv or "dpv:PersonalData", each.special].append(each)
+    for field in fields:
+        alike[field.dpv or "dpv:PersonalData", field.special].append(field)
     return tuple(
         Category(
             term,
             special,
-            tuple(sorted({each.category for each in some})),
-            tuple(sorted(each.whole for each in some)),
+            tuple(sorted({field.category for field in group})),
+            tuple(sorted(field.whole for field in group)),
         )
-        for (term, special), some in sorted(alike.items())
+        for (term, special), group in sorted(alike.items())
     )
 
 

@@ -1,8 +1,7 @@
-"""The ledger of consents, objections and restrictions. Their sum lies on the subject's row.
+"""The tables of events and of open double opt-ins, and the queries on events.
 
-Whoever adds events calls :func:`vault.consent.append.append_events`: it writes that sum in the same transaction.
-
-Tables of the consent ledger. Events are only ever added.
+Events are only ever added, by :func:`vault.consent.append.append_events`: it updates the state on the subject's row in
+the same transaction.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class EventPage(NamedTuple):
-    """Some events of a person, newest first, and where to go on."""
+    """Some events of a person, newest first, and the id after which the next page begins."""
 
     events: list[Event]
     next: UUID | None
@@ -44,8 +43,17 @@ class ConsentEvents:
     async def add(self, connection: AsyncConnection, tenant: TenantId, events: Sequence[Event]) -> None:
         """Insert events within a transaction."""
         rows = [
-            (tenant, each.subject, each.id, each.purpose, each.kind, each.occurred_at, each.recorded_at, encode(each))
-            for each in events
+            (
+                tenant,
+                event.subject,
+                event.id,
+                event.purpose,
+                event.kind,
+                event.occurred_at,
+                event.recorded_at,
+                encode(event),
+            )
+            for event in events
         ]
         await self._database.bulk(connection, EVENT, rows)
 
@@ -78,26 +86,26 @@ class ConsentEvents:
         async with self._database.reading() as connection:
             body = (await connection.execute(statement)).scalar_one_or_none()
         if body is None:
-            raise NotFound("this person's ledger has no such event", code="consent-event-not-found")
+            raise NotFound("this person has no such event", code="consent-event-not-found")
         return decode(body)
 
     async def events_of(
         self, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
     ) -> dict[SubjectId, list[Event]]:
-        """Fetch all events of several people, each person's in the order of the ledger."""
+        """Fetch all events of several people, each person's in their order."""
         statement = (
             select(EVENT.c.subject_id, EVENT.c.body)
             .where(EVENT.c.tenant_id == tenant, EVENT.c.subject_id.in_(subjects))
             .order_by(EVENT.c.id)
         )
-        found: dict[SubjectId, list[Event]] = defaultdict(list)
+        events: dict[SubjectId, list[Event]] = defaultdict(list)
         for subject, body in (await connection.execute(statement)).all():
-            found[subject].append(decode(body))
-        return found
+            events[subject].append(decode(body))
+        return events
 
 
 class ConsentEventRow(DataTable, table=True):
-    """One event: its canonical bytes, and the few columns by which people look for it."""
+    """One event: its canonical bytes, and the columns that queries need."""
 
     __tablename__ = "consent_event"
 
@@ -112,7 +120,7 @@ class ConsentEventRow(DataTable, table=True):
 
 
 class ConfirmationRow(DataTable, table=True):
-    """A double opt-in that waits for its link to be followed; the token itself is not kept."""
+    """A double opt-in that waits for its token; only the digest of the token is stored."""
 
     __tablename__ = "consent_confirmation"
 
