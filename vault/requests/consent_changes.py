@@ -14,14 +14,13 @@ from vault.access.callers import system_caller
 from vault.consent.event import NO
 from vault.consent.legal_ground import may_object
 from vault.consent.record import is_asked_again
-from vault.consent.restrictions import RestrictionGround as RestrictionGround
-from vault.consent.restrictions import restrict_in
+from vault.consent.restrictions import RestrictionGround, restrict_in
 from vault.consent.transaction import Change, missing
 from vault.consent.validation import seal_words
 from vault.errors import Fault, NotFound
 from vault.ids import SubjectId
 from vault.recipients.outbox import tell_recipients
-from vault.requests.kind import IDENTITY, RequestKind, RestrictionGround
+from vault.requests.kind import IDENTITY, Ground, RequestKind
 from vault.requests.transaction import changing_request
 
 if TYPE_CHECKING:
@@ -263,22 +262,16 @@ RESTRICTION: Final = RequestKind(
     steps=(("restrict", restrict),),
     keys=("ground",),
     check=_restriction_faults,
-    grounds=(RestrictionGround("no-ground", "none of the grounds for restriction applies", "Art. 18(1) GDPR", ""),),
+    grounds=(Ground("no-ground", "none of the grounds for restriction applies", "Art. 18(1) GDPR", ""),),
 )
 OBJECTION: Final = RequestKind(
     name="objection",
     steps=(("uphold", uphold),),
     check=_objection_faults,
     grounds=(
-        RestrictionGround(
-            "compelling-grounds", "compelling legitimate grounds override the person's", "Art. 21(1) GDPR", ""
-        ),
-        RestrictionGround(
-            "legal-claims", "the processing is for legal claims", "Art. 21(1) GDPR", "Cal. Civ. Code § 1798.145(a)"
-        ),
-        RestrictionGround(
-            "public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""
-        ),
+        Ground("compelling-grounds", "compelling legitimate grounds override the person's", "Art. 21(1) GDPR", ""),
+        Ground("legal-claims", "the processing is for legal claims", "Art. 21(1) GDPR", "Cal. Civ. Code § 1798.145(a)"),
+        Ground("public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""),
     ),
     stop_at_once=object_at_once,
     on_rejected=overrule,
@@ -290,10 +283,6 @@ WITHDRAWAL: Final = RequestKind(
     check=_withdrawal_faults,
     # The person gives no reason, and nothing is weighed: Art. 12(5) is about other rights.
     general_grounds=(IDENTITY,),
-    grounds=(
-        RestrictionGround(
-            "no-consent", "there is no consent to take back", "Art. 7(3) GDPR", "Cal. Civ. Code § 1798.120"
-        ),
-    ),
+    grounds=(Ground("no-consent", "there is no consent to take back", "Art. 7(3) GDPR", "Cal. Civ. Code § 1798.120"),),
     stop_at_once=withdraw_at_once,
 )
