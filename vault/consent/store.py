@@ -7,8 +7,9 @@ the same transaction.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from uuid import UUID  # noqa: TC003 - as above
 
 from sqlalchemy import LargeBinary, String, select
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
 
-class EventPage(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class EventPage:
     """Some events of a person, newest first, and the id after which the next page begins."""
 
     events: list[Event]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vault.consent.receipts.model import Facts, PurposeFacts
 
 
-CONTEXT: Final[dict[str, Any]] = json.loads(
+CONTEXT: Final[dict[str, object]] = json.loads(
     Path(__file__).with_name("context").joinpath("receipt-1.jsonld").read_text(encoding="utf-8")
 )["@context"]
 
@@ -73,7 +73,7 @@ _ENTITIES: Final = {
 _RIGHTS: Final = ("A15", "A16", "A17", "A18", "A20", "A21", "A77")
 
 
-def receipt(facts: Facts) -> dict[str, Any]:
+def receipt(facts: Facts) -> dict[str, object]:
     """Write a receipt of this format."""
     return _stated(
         {
@@ -88,7 +88,7 @@ def receipt(facts: Facts) -> dict[str, Any]:
     )
 
 
-def _record(facts: Facts) -> dict[str, Any]:
+def _record(facts: Facts) -> dict[str, object]:
     person = {"@id": _urn(facts.pseudonym), "@type": "dpv:DataSubject", "dpv:hasIdentifier": str(facts.pseudonym)}
     seen = facts.notice
     return _stated(
@@ -112,7 +112,7 @@ def _record(facts: Facts) -> dict[str, Any]:
     )
 
 
-def _event(event: Event, facts: Facts) -> dict[str, Any]:
+def _event(event: Event, facts: Facts) -> dict[str, object]:
     types = [_STATES[event.kind]]
     if event.kind == "objected" and event.final:
         types = ["dpv:RequestFulfilled"]  # direct marketing stops at once, without a decision
@@ -142,14 +142,19 @@ def _event(event: Event, facts: Facts) -> dict[str, Any]:
     )
 
 
-def _process(facts: Facts) -> dict[str, Any]:
+def _process(facts: Facts) -> dict[str, object]:
     purpose, country = facts.purpose, facts.controller.country
     if purpose is None:
         return {"@type": "dpv:Process", "dct:description": "Everything that is done with the person's data"}
-    storage: list[dict[str, Any]] = []
+    storage: list[dict[str, object]] = []
     if purpose.retention is not None:
-        duration, text = purpose.retention
-        storage.append({"@type": "dpv:StorageDuration", "dpv:hasDuration": duration, "dct:description": text})
+        storage.append(
+            {
+                "@type": "dpv:StorageDuration",
+                "dpv:hasDuration": purpose.retention.duration,
+                "dct:description": purpose.retention.text,
+            }
+        )
     if country:
         storage.append({"@type": "dpv:StorageLocation", "dpv:hasLocation": f"loc:{country}"})
     return _stated(
@@ -178,7 +183,7 @@ def _process(facts: Facts) -> dict[str, Any]:
     )
 
 
-def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
+def _controller(controller: Controller, tenant: str) -> dict[str, object]:
     address = ", ".join(filter(None, (controller.address, controller.country)))
     contacts = [controller.email, controller.phone, controller.url]
     dpo = controller.dpo
@@ -196,7 +201,7 @@ def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
     )
 
 
-def _notice(seen: Event, title: str | None) -> dict[str, Any]:
+def _notice(seen: Event, title: str | None) -> dict[str, object]:
     return _stated(
         {
             "@type": "dpv:ConsentNotice",
@@ -208,7 +213,7 @@ def _notice(seen: Event, title: str | None) -> dict[str, Any]:
     )
 
 
-def _withdrawal(controller: Controller) -> dict[str, Any]:
+def _withdrawal(controller: Controller) -> dict[str, object]:
     ways = ["on the controller's privacy page"] if controller.privacy_policy else []
     if controller.email:
         ways.append(f"by a message to {controller.email}")
@@ -244,17 +249,17 @@ def _urn(number: UUID) -> str:
     return f"urn:uuid:{number}"
 
 
-def _stated(parts: dict[str, Any]) -> dict[str, Any]:
+def _stated(parts: dict[str, object]) -> dict[str, object]:
     """Leave out the parts without a value."""
     return {key: value for key, value in parts.items() if value not in (None, "", [])}
 
 
-def is_dpv(document: Mapping[str, Any]) -> bool:
+def is_dpv(document: Mapping[str, object]) -> bool:
     """Return whether a document claims to be of this format."""
     return "@context" in document
 
 
-def read_contents(document: Mapping[str, Any]) -> ReceiptContents:
+def read_contents(document: Mapping[str, object]) -> ReceiptContents:
     """Read the contents of a receipt of this format.
 
     Raises:

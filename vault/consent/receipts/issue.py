@@ -7,7 +7,7 @@ sealed) and the recorder (who is staff) are left out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import operator_caller
@@ -148,12 +148,12 @@ KIND: Final = "receipt"
 _WRITERS: Final = {"dpv": dpv.receipt, "kantara": kantara.receipt}
 
 
-def signed_receipt(key: SigningKey, facts: Facts, form: Format) -> dict[str, Any]:
+def signed_receipt(key: SigningKey, facts: Facts, form: Format) -> dict[str, object]:
     """Sign a receipt; returns the file."""
     return sign(key, LABEL, KIND, _WRITERS[form](facts), facts.made_at)
 
 
-def check_receipt(file: Mapping[str, Any]) -> Signed:
+def check_receipt(file: Mapping[str, object]) -> Signed:
     """Check the form of a receipt's file, and its signature by the key that the file contains.
 
     Raises:
@@ -162,7 +162,7 @@ def check_receipt(file: Mapping[str, Any]) -> Signed:
     return check(file, LABEL, KIND)
 
 
-def read_contents(receipt: Mapping[str, Any]) -> ReceiptContents:
+def read_contents(receipt: Mapping[str, object]) -> ReceiptContents:
     """Read the contents of a receipt.
 
     Raises:

@@ -7,7 +7,7 @@ which is our own, states the event.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +27,7 @@ UNSTATED: Final = "not stated"
 """The value of a text that the specification requires and the policies do not have."""
 
 
-def receipt(facts: Facts) -> dict[str, Any]:
+def receipt(facts: Facts) -> dict[str, object]:
     """Write a receipt of this format."""
     event, seen, purpose = facts.event, facts.notice, facts.purpose
     categories = () if purpose is None else purpose.categories
@@ -51,12 +51,12 @@ def receipt(facts: Facts) -> dict[str, Any]:
     }
 
 
-def is_kantara(document: Mapping[str, Any]) -> bool:
+def is_kantara(document: Mapping[str, object]) -> bool:
     """Return whether a document claims to be of this format."""
     return document.get("version") == VERSION
 
 
-def read_contents(document: Mapping[str, Any]) -> ReceiptContents:
+def read_contents(document: Mapping[str, object]) -> ReceiptContents:
     """Read the contents of a receipt of this format.
 
     Raises:
@@ -80,10 +80,10 @@ def read_contents(document: Mapping[str, Any]) -> ReceiptContents:
     )
 
 
-def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, Any]:
+def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, object]:
     recipients = () if purpose is None else purpose.recipients
     categories = () if purpose is None else purpose.categories
-    written: dict[str, Any] = {
+    written: dict[str, object] = {
         "purpose": "Everything but storage" if purpose is None else purpose.title,
         "purposeCategory": ["any" if purpose is None else purpose.name],
         "consentType": "EXPLICIT" if is_yes(facts.event) else f"NONE: {EVENT_TEXTS[facts.event.kind]}",
@@ -110,9 +110,9 @@ def _collection(facts: Facts) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
+def _controller(controller: Controller, tenant: str) -> dict[str, object]:
     contact = controller.dpo.name if controller.dpo else controller.name
-    written = {
+    written: dict[str, object] = {
         "piiController": controller.name or tenant,
         "contact": contact or tenant,
         "address": {
@@ -125,7 +125,7 @@ def _controller(controller: Controller, tenant: str) -> dict[str, Any]:
     return written | {"piiControllerUrl": controller.url} if controller.url else written
 
 
-def _event(facts: Facts) -> dict[str, Any]:
+def _event(facts: Facts) -> dict[str, object]:
     event, seen = facts.event, facts.notice
     parts = {
         "kind": event.kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.retention import Since
 from vault.consent.event import CONSENT, YES
@@ -56,7 +56,8 @@ class Category:
     fields: tuple[str, ...]
 
 
-class Retention(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Retention:
     """How long values are retained for a purpose: an ISO 8601 duration, and a sentence."""
 
     duration: str
