@@ -22,7 +22,7 @@ ASKED = {
 
 
 class Page(HTMLParser):
-    """The parts of a page that matter here."""
+    """The parts of a page that the tests check."""
 
     def __init__(self, text):
         super().__init__()
@@ -54,7 +54,7 @@ async def press(node, page):
     return await node.call(None, "POST", form["action"], data={hidden["name"]: unescape(hidden["value"])})
 
 
-async def stands(node, subject):
+async def marketing_state(node, subject):
     found = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
     return found.json()["consents"]["direct-marketing"]["state"]
 
@@ -72,11 +72,11 @@ async def test_the_page_is_in_the_language_of_the_notice_and_its_button_confirms
     assert button in shown.words
     texts = node.services.policies.active("default").policy_set.notices.languages("marketing@3")
     assert (title or texts[language].title) in shown.words
-    assert await stands(node, subject) == "pending"
+    assert await marketing_state(node, subject) == "pending"
     done = await press(node, page)
     assert done.status_code == 200
     assert Page(done.text).first("html")["lang"] == language
-    assert await stands(node, subject) == "given"
+    assert await marketing_state(node, subject) == "given"
     again = await press(node, page)
     assert again.status_code == 404
     assert again.headers["content-type"] == "text/html; charset=utf-8"
@@ -208,14 +208,14 @@ async def test_a_new_request_leaves_a_given_consent_in_force(node, clock):
     await node.post("support", f"/v1/subjects/{subject}/consents", given)
     clock.advance(hours=1)
     asked = await node.post("support", f"/v1/subjects/{subject}/consents", ASKED)
-    assert await stands(node, subject) == "given"
+    assert await marketing_state(node, subject) == "given"
     assert (await node.post(None, CONFIRM, {"token": asked.json()["confirmation"]["token"]})).status_code == 200
     history = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
     assert [each["kind"] for each in history] == ["renewed", "requested", "given"]
 
 
 async def test_an_old_link_does_not_undo_a_later_objection(node):
-    """Whoever had refused before is not pending, and the objection must outweigh the link all the same."""
+    """After a refusal the state is not pending, and the objection must outweigh the link even so."""
     subject = await node.create()
     refused = {"purpose": "direct-marketing", "decision": "refused"}
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", refused)).status_code == 201
@@ -224,7 +224,7 @@ async def test_an_old_link_does_not_undo_a_later_objection(node):
     assert objected.status_code == 201
     answer = await node.call(None, "POST", CONFIRM, json={"token": asked.json()["confirmation"]["token"]})
     problem(answer, 404, "confirmation-invalid")
-    assert await stands(node, subject) == "refused"
+    assert await marketing_state(node, subject) == "refused"
 
 
 async def test_a_child_cannot_confirm_a_request_from_before_its_birth_date(node):
@@ -235,4 +235,4 @@ async def test_a_child_cannot_confirm_a_request_from_before_its_birth_date(node)
     assert (await node.patch("dpo", subject, {"birth_date": "2015-01-01"}, "subject-rights", '"1"')).status_code == 200
     answer = await node.call(None, "POST", CONFIRM, json={"token": asked.json()["confirmation"]["token"]})
     problem(answer, 404, "confirmation-invalid")
-    assert await stands(node, subject) == "refused"
+    assert await marketing_state(node, subject) == "refused"

@@ -1,4 +1,4 @@
-"""The texts that people agree to are public to every caller of the tenant, and each stays where its hash is."""
+"""Notices are readable for every caller of the tenant, and each stays at the address of its hash."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ async def test_a_newer_version_replaces_the_older_on_its_day(sqlite_node, clock)
     clock.advance(days=366 * 6)
     after = await listed(sqlite_node)
 
-    def told(found):
+    def current_and_good_for(found):
         return [(found[f"marketing@{n}"]["current"], found[f"marketing@{n}"]["good_for"]) for n in (3, 4)]
 
-    assert told(before) == [(True, ["direct-marketing"]), (False, [])]
-    assert told(after) == [(False, []), (True, ["direct-marketing"])]
+    assert current_and_good_for(before) == [(True, ["direct-marketing"]), (False, [])]
+    assert current_and_good_for(after) == [(False, []), (True, ["direct-marketing"])]
     assert before["marketing@4"]["in_force"] is False
 
 

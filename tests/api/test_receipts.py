@@ -1,4 +1,4 @@
-"""Receipts over HTTP, on both databases: who may have one, what stands in it, and that it holds anywhere."""
+"""Receipts over HTTP, on both databases: permissions, contents, and verification."""
 
 from __future__ import annotations
 

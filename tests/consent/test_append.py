@@ -1,4 +1,4 @@
-"""Events and their sum on the person's row are written together, and can be compared."""
+"""Events and the state on the subject's row are written together, and can be compared."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ async def test_append_updates_the_state_on_the_subject_row(node):
     ada = await node.create()
     assert (await found(node, ada)).standing is None
     events = [event(node, ada, "given"), event(node, ada, "restricted")]
-    standing = await append(node, ada, *events)
+    state = await append(node, ada, *events)
     after = await found(node, ada)
-    assert unpack(after.standing) == standing == fold(events)
+    assert unpack(after.standing) == state == fold(events)
     assert after.state == "restricted"
     assert (await node.services.consents.history(DEFAULT_TENANT, SubjectId(UUID(ada)))).events == events[::-1]
     await append(node, ada, event(node, ada, "restriction-lifted"))

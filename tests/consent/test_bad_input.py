@@ -1,4 +1,4 @@
-"""What cannot be recorded as it is said comes back with every fault, and nothing of it is kept."""
+"""Invalid statements are refused with all faults, and nothing is recorded."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def test_a_time_slightly_in_the_future_is_recorded_as_now(node):
 
 
 async def test_an_app_whose_clock_is_behind_can_withdraw(node, clock):
-    """A withdrawal of now must not look older than the consent that it takes back."""
+    """A recent withdrawal must not look older than the consent that it withdraws."""
     subject = await node.create()
     await send(node, subject)
     clock.advance(seconds=10)

@@ -1,4 +1,4 @@
-"""May this be sent? Yes or no, as a read would find it, and nothing else about anybody."""
+"""The check of consents answers as a read would, and discloses nothing else."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ async def test_results_are_in_the_order_of_the_request(node):
     assert [[each["purposes"][name] for name in purposes] for each in results] == [
         [False, False, False, False],  # erased
         [True, True, True, True],
-        [False, False, False, True],  # restricted, but for the exception
+        [False, False, False, True],  # restricted, except for the exception
         [False, True, False, True],  # objects
-        [False, False, False, False],  # nobody
-        [False, False, False, False],  # somebody of another tenant
+        [False, False, False, False],  # unknown
+        [False, False, False, False],  # of another tenant
     ]
     (entry,) = made
     assert (entry.action, entry.decision, str(entry.id)) == ("check-consents", "allowed", answer.json()["audit"])

@@ -29,13 +29,13 @@ def ground(basis=LegalBasis.CONSENT, article9=None, *, notices=(NOTICE,), **fact
     return Ground.of(replace(PURPOSE, name="p", legal_basis=basis, article9=article9, **facts), notices)
 
 
-def standing(said=GIVEN, *, restricted=None, **facts):
+def consent_state(said=GIVEN, *, restricted=None, **facts):
     changed = PurposeState(**{name: getattr(said, name) for name in said.__struct_fields__} | facts)
     return ConsentState({"p": changed}, restricted)
 
 
-def code(ground, standing, now=NOON):
-    refused = refusal(ground, standing, now)
+def code(ground, state, now=NOON):
+    refused = refusal(ground, state, now)
     return None if refused is None else refused.code
 
 
@@ -47,47 +47,47 @@ def test_consent_is_missing_without_events(basis, article9):
 
 @given(bases, conditions)
 def test_a_given_consent_satisfies_every_ground(basis, article9):
-    assert code(ground(basis, article9), standing()) is None
+    assert code(ground(basis, article9), consent_state()) is None
 
 
 @pytest.mark.parametrize("state", ["none", "pending", "refused", "withdrawn", "expired"])
 def test_only_the_state_given_is_a_consent(state):
-    assert code(ground(), standing(state=state)) == "consent-missing"
+    assert code(ground(), consent_state(state=state)) == "consent-missing"
 
 
 @pytest.mark.parametrize("basis", [each for each in LegalBasis if each != LegalBasis.CONSENT])
 def test_a_withdrawal_does_not_stop_purposes_on_other_grounds(basis):
-    assert code(ground(basis), standing(state="withdrawn")) is None
+    assert code(ground(basis), consent_state(state="withdrawn")) is None
 
 
 def test_a_consent_to_an_older_notice_counts_while_the_policies_accept_it():
-    older = standing(notice="text@1")
+    older = consent_state(notice="text@1")
     assert code(ground(notices=("text@1", "text@2")), older) is None
     assert code(ground(notices=("text@2",)), older) == "consent-missing"
     assert code(ground(notices=()), older) == "consent-missing"
 
 
 def test_a_consent_expires_at_its_end():
-    bounded = standing(valid_until=NOON)
+    bounded = consent_state(valid_until=NOON)
     assert code(ground(), bounded, NOON - 1) is None
     assert code(ground(), bounded, NOON) == "consent-missing"
 
 
 @pytest.mark.parametrize("method", ["button", "settings", "signal", "import", "other", None])
 def test_a_special_category_needs_an_explicit_method(method):
-    assert code(ground(), standing(method=method)) is None
-    assert code(ground(article9=Article9.EXPLICIT_CONSENT), standing(method=method)) == "consent-missing"
+    assert code(ground(), consent_state(method=method)) is None
+    assert code(ground(article9=Article9.EXPLICIT_CONSENT), consent_state(method=method)) == "consent-missing"
 
 
 @pytest.mark.parametrize("method", sorted(EXPLICIT))
 def test_explicit_methods_satisfy_explicit_consent(method):
-    assert code(ground(article9=Article9.EXPLICIT_CONSENT), standing(method=method)) is None
+    assert code(ground(article9=Article9.EXPLICIT_CONSENT), consent_state(method=method)) is None
 
 
 def test_a_special_category_needs_its_condition_and_the_basis():
     special = ground(LegalBasis.CONTRACT, Article9.EXPLICIT_CONSENT)
     assert code(special, NOTHING) == "consent-missing"
-    assert code(special, standing()) is None
+    assert code(special, consent_state()) is None
 
 
 @pytest.mark.parametrize(
@@ -95,16 +95,16 @@ def test_a_special_category_needs_its_condition_and_the_basis():
 )
 @pytest.mark.parametrize("basis", [LegalBasis.LEGITIMATE_INTEREST, LegalBasis.PUBLIC_TASK])
 def test_an_objection_stops_until_it_is_overruled(basis, objection, expected):
-    assert code(ground(basis), standing(PurposeState(objection=objection))) == expected
+    assert code(ground(basis), consent_state(PurposeState(objection=objection))) == expected
 
 
 def test_an_objection_to_a_consent_purpose_looks_like_missing_consent():
-    assert code(ground(), standing(objection="upheld")) == "consent-missing"
+    assert code(ground(), consent_state(objection="upheld")) == "consent-missing"
 
 
 @given(bases, conditions)
 def test_a_restriction_leaves_storage_only(basis, article9):
-    assert refusal(ground(basis, article9), standing(restricted=NOON), NOON + HOUR) == RESTRICTED
+    assert refusal(ground(basis, article9), consent_state(restricted=NOON), NOON + HOUR) == RESTRICTED
 
 
 @pytest.mark.parametrize("exception", ["legal-claims", "rights-of-others", "public-interest"])
@@ -114,9 +114,9 @@ def test_a_purpose_may_go_on_by_an_exception(exception):
 
 def test_the_consent_exception_needs_a_consent_given_after_the_restriction():
     excepted = ground(restriction="consent")
-    assert code(excepted, standing(restricted=NOON - 2 * HOUR)) is None
-    assert code(excepted, standing(restricted=NOON - HOUR)) == "restricted"
-    assert code(excepted, standing(restricted=NOON)) == "restricted"
+    assert code(excepted, consent_state(restricted=NOON - 2 * HOUR)) is None
+    assert code(excepted, consent_state(restricted=NOON - HOUR)) == "restricted"
+    assert code(excepted, consent_state(restricted=NOON)) == "restricted"
 
 
 def test_a_missing_consent_hides_the_restriction():

@@ -1,4 +1,4 @@
-"""What a person said decides every read, list, search and write about them, and nobody else's."""
+"""A person's consents decide every read, list, search and write about that person, and about no one else."""
 
 from __future__ import annotations
 

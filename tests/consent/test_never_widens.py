@@ -1,4 +1,4 @@
-"""No sequence of imports and merges grants what some source had withdrawn.
+"""No sequence of imports and merges grants what a source has withdrawn.
 
 A model that knows nothing of the fold keeps the last word of every source. As long as the person says nothing here
 themselves, a no that is somebody's last word denies, whatever the others bring and in whatever order.
@@ -71,7 +71,7 @@ from_outside = st.lists(st.one_of(imported(), objection()), max_size=12)
 
 
 def last_words(events):
-    """Keep the last word of each source on each purpose: by its time, and of two at the same time the no."""
+    """Return the latest decision of each source on each purpose: by time, and of two at the same time the denial."""
     words = defaultdict(dict)
     for each in events:
         if each.kind in SAYS:
@@ -82,8 +82,8 @@ def last_words(events):
     return {purpose: {source: no for source, (_rank, no) in its.items()} for purpose, its in words.items()}
 
 
-def denies(standing, purpose):
-    said = standing.purposes.get(purpose, UNSAID)
+def denies(folded, purpose):
+    said = folded.purposes.get(purpose, UNSAID)
     return said.state in DENIES or said.objection in STANDS
 
 
@@ -96,10 +96,10 @@ def two_sources_say_no_and_one_says_yes():
 @given(from_outside)
 @example(two_sources_say_no_and_one_says_yes())
 def test_imports_do_not_grant_what_one_of_their_sources_had_withdrawn(events):
-    standing = fold(events)
+    folded = fold(events)
     for purpose, words in last_words(events).items():
         if any(words.values()):
-            assert standing.purposes[purpose].state != "given", (purpose, words)
+            assert folded.purposes[purpose].state != "given", (purpose, words)
 
 
 @settings(max_examples=500)
@@ -152,14 +152,14 @@ def test_a_merge_grants_only_what_one_agreed_to_and_the_other_never_decided(mine
 
 
 def decisive(said):
-    """Compare what decides: to what, how, by whom, until when."""
+    """Compare the parts that decide: notice, method, by, end."""
     return (said.state, said.notice, said.method, said.by, said.valid_until)
 
 
 @settings(max_examples=300)
 @given(st.lists(ledgers, min_size=2, max_size=4), from_outside)
 def test_repeated_merges_and_imports_grant_nothing_that_was_withdrawn(people, events):
-    """Everybody becomes one, one after the other; before each merge an import speaks of the one who stays."""
+    """All people are merged into one, one after the other, with an import on the survivor before each merge."""
     survivor, *others = people
     share = len(events) // len(others)
     for number, other in enumerate(others):
@@ -171,10 +171,10 @@ def test_repeated_merges_and_imports_grant_nothing_that_was_withdrawn(people, ev
 
 @given(ledgers)
 def test_apply_and_fold_agree_at_every_step_and_survive_encoding(events):
-    standing = NOTHING
+    folded = NOTHING
     for each in events:
-        standing = unpack(pack(apply(standing, each)))
-    assert standing == fold(events)
+        folded = unpack(pack(apply(folded, each)))
+    assert folded == fold(events)
 
 
 def merge(mine, theirs):

@@ -1,4 +1,4 @@
-"""Where a row says something else than the ledger, that is found, and can be put right."""
+"""A row whose state differs from the events is found and can be repaired."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_tampered_row_is_found_and_repaired(node):
 
 
 async def test_event_ids_are_ordered_even_if_clocks_go_back(node, monkeypatch):
-    """A node whose clock is ahead must not put its event behind those that come after it."""
+    """The event of a node whose clock is ahead must not sort after later events."""
     from vault import ids
     from vault.consent import transaction as change
 

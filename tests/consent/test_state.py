@@ -1,4 +1,4 @@
-"""Where a person stands: deny wins until the person says otherwise."""
+"""The state of a person: a denial wins until the person says otherwise."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ EVENTS = st.builds(
 
 @given(st.lists(EVENTS, max_size=12))
 def test_apply_agrees_with_fold(events):
-    standing = NOTHING
+    folded = NOTHING
     for each in events:
-        standing = unpack(pack(apply(standing, each)))
-    assert standing == fold(events)
+        folded = unpack(pack(apply(folded, each)))
+    assert folded == fold(events)
 
 
 @given(EVENTS)
@@ -169,7 +169,7 @@ def test_an_event_without_purpose_is_a_restriction():
 
 
 def test_a_denial_older_than_a_pending_request_is_kept():
-    """It does not end the request, which came later; but no import of an older yes outweighs it."""
+    """It does not end the later request, but no import of an older agreement outweighs it."""
     asked, no = event("requested"), event("withdrawn", -1, by="staff")
     assert state(asked, no) == "pending"
     assert state(asked, no, event("requested", 1), event("given", -2, origin="imported", source="crm")) == "pending"

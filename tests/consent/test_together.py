@@ -1,4 +1,4 @@
-"""Two things at once, and things that come in by other ways."""
+"""Concurrent changes of consents, and changes by imports, corrections and merges."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_concurrent_events_are_ordered(nodes):
 
 
 async def test_a_consent_concurrent_with_a_childs_birth_date_is_refused(nodes):
-    """Whichever comes first: a consent that no guardian gave does not stand beside a date that shows a child."""
+    """Whichever comes first, a consent without a guardian does not survive the birth date of a child."""
     one, two = nodes
     for number in range(4):
         subject = await one.create({"name": f"Child {number}"})
@@ -120,7 +120,7 @@ async def test_consent_toml_expires_an_old_consent(node, clock):
 
 
 async def test_a_failed_part_rolls_back_the_whole_change(node, monkeypatch):
-    """The event, the row and the audit entry are there together, or none of them is."""
+    """The event, the row and the audit entry are written together, or none of them is."""
     subject = await node.create()
     before = await node.sql("SELECT standing, state FROM subject")
 
@@ -155,7 +155,7 @@ async def test_a_statement_to_the_old_id_of_a_merged_person_is_refused_with_the_
 
 
 async def test_an_import_waits_for_locked_people_without_holding_others(postgres_place, clock, tmp_path):
-    """A merge locks the person first and then the record; an import the other way round would wait in a ring."""
+    """A merge locks the person before the record; an import in the other order would deadlock."""
     async with postgres_place.node(clock) as node:
         subject = await node.create({"name": "P0"}, external_ids={"shop": "0"})
         await say(node, subject, GIVEN)
@@ -172,7 +172,7 @@ async def test_an_import_waits_for_locked_people_without_holding_others(postgres
 
 
 async def test_a_row_that_is_restricted_without_an_event_stays_so(node):
-    """What somebody else has restricted is not lifted because a person says something about a purpose."""
+    """A restriction without an event is not lifted by an event about a purpose."""
     subject = await node.create()
     await node.set_state(subject, "restricted")
     assert (await say(node, subject, GIVEN)).status_code == 201

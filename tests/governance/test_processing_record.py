@@ -1,4 +1,4 @@
-"""The record of processing: what is declared, what was really read, and where the two differ."""
+"""The record of processing: the declared use of data, the real use, and the differences."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ async def test_a_denied_read_is_not_counted(node):
 
 
 async def test_reads_before_the_period_are_left_out(place):
-    """The clock is set back: ids of entries are of the real time."""
+    """The clock is set back, because the ids of entries have the real time."""
     clock = FixedClock(datetime.now(UTC) - timedelta(days=20))
     async with place.node(clock) as node:
         ada = await node.create()
@@ -252,7 +252,7 @@ async def test_reads_for_an_undeclared_purpose_are_found(node):
 
 @pytest.mark.parametrize(("field", "is_found"), [("profile.name.clear", False), ("profile.health_notes.clear", True)])
 async def test_token_readers_are_named_if_any_role_may_read_the_fields(node, field, is_found):
-    """The vault keeps no roles of such people, so that today's rules have to speak for them."""
+    """The vault stores no roles of such people, so today's rules decide."""
     from vault.principals.oidc import principal_id
 
     ada = await node.create()
@@ -278,7 +278,7 @@ async def test_every_finding_has_a_remedy(node):
     assert all(each.remedy and each.detail.endswith(".") for each in record.findings)
 
 
-# ---- Who may, and bad input ------------------------------------------------------------------------------------------
+# ---- Permission and bad input -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("role", ["dpo", "operator"])

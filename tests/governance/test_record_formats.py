@@ -1,4 +1,4 @@
-"""The record as a sheet and as a page: whole, and safe to open."""
+"""The record as CSV and as Markdown: complete, and safe to open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counting uses of data: what counts, and that the order in which it is told does not."""
+"""Counting the uses of data: what counts, independent of the order."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_order_and_chunks_do_not_change_the_counts(uses, data):
     cut = data.draw(st.integers(0, len(uses)))
     parts = Tally()
     parts.add(shuffled[:cut])
-    parts.by_purpose()  # folded half-way, as when there are many patterns
+    parts.by_purpose()  # folded half-way, as with many patterns
     parts.add(shuffled[cut:])
     assert parts.by_purpose() == counted(*uses)
     assert parts.uses == len(uses)

@@ -1,4 +1,4 @@
-"""What receipts are made of, for the tests of them."""
+"""Sample facts for the tests of receipts."""
 
 from __future__ import annotations
 

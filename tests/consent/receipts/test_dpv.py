@@ -1,4 +1,4 @@
-"""Receipts as JSON-LD, under a real JSON-LD processor that has no network."""
+"""Receipts as JSON-LD, expanded by a real JSON-LD processor without a network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def no_network(url, _options):
 
 
 def expand(document):
-    # as it arrives: written and read again
+    # as received: serialised and parsed
     (expanded,) = jsonld.expand(json.loads(json.dumps(document)), {"documentLoader": no_network})
     return expanded
 
@@ -53,7 +53,7 @@ def keys(value):
 
 
 def full(key):
-    """Write a prefixed name in full, by the context alone."""
+    """Expand a prefixed name by the context alone."""
     prefix, _, name = key.partition(":")
     return CONTEXT[prefix] + name
 

@@ -1,4 +1,4 @@
-"""Receipts as signed files: every event has one, it says what happened, it holds no value, and no byte can change."""
+"""Receipts as signed files: every event has one, without any value, and every change of a byte is detected."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def written(file, **options):
 
 
 def verified(data):
-    """Return what a file says, or none if it is not to be believed."""
+    """Return the contents of a file; None if it is not authentic."""
     try:
         signed = check_receipt(parse(data))
         return read_contents(signed.document) if signed.sound else None
@@ -95,7 +95,7 @@ def test_no_receipt_contains_evidence_free_text_or_internal_ids(form, made):
 @settings(max_examples=300)
 @given(form=st.sampled_from(FORMS), kind=st.sampled_from(KINDS), place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))  # fmt: skip
 def test_any_changed_byte_invalidates_a_receipt(form, kind, place, byte):
-    """Written without white space, so that every byte says something."""
+    """The file has no white space, so that every byte is significant."""
     data = bytearray(written(file_of(facts(event(kind)), form), separators=(",", ":")))
     position = int(place * len(data))
     before, data[position] = data[position], byte

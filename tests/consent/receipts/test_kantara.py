@@ -1,4 +1,4 @@
-"""Receipts as Kantara 1.1 wants them."""
+"""Receipts in the format of Kantara 1.1."""
 
 from __future__ import annotations
 
