@@ -115,6 +115,6 @@ def test_verify_finds_and_repairs_a_row_that_lies(in_vault, vault_folder, subjec
     assert "1 people, 1 of them wrong, 0 repaired" in found.stderr
     mended = in_vault("consent", "verify", "--repair")
     assert mended.exit_code == 0
-    assert "written anew" in mended.stderr
+    assert "repaired from the events" in mended.stderr
     assert in_vault("consent", "verify").exit_code == 0
     assert in_vault.json("consent", "show", subject)["consents"]["direct-marketing"]["state"] == "withdrawn"

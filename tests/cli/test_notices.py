@@ -89,7 +89,7 @@ def test_what_is_not_there_leads_to_what_is(in_vault):
     assert wrong.exit_code == 1
     assert "error: there is no such notice\nhint: did you mean `marketing@3`?" in wrong.stderr
     language = in_vault("notices", "show", "marketing@3", "--language", "fr")
-    assert "error: this notice is not there in that language" in language.stderr
+    assert "error: the notice has no translation in that language" in language.stderr
 
 
 def test_a_difference_is_shown_by_the_word(in_vault, draft):
