@@ -75,7 +75,7 @@ def test_objections_and_restrictions(in_vault, subject):
     assert "has not been informed" in in_vault("consent", "lift", subject).stderr
     assert "hint:" in in_vault("consent", "announce", subject).stderr  # no mail is set up
     assert in_vault.json("consent", "announce", subject, "--told", "letter of today")["state"] == "restricted"
-    assert "the days of that notice are not over" in in_vault("consent", "lift", subject).stderr
+    assert "the notice period is not over" in in_vault("consent", "lift", subject).stderr
     assert in_vault.json("consent", "show", subject)["state"] == "restricted"
     assert "can be lifted from" in in_vault("consent", "announce", subject, "--told", "letter of today").stderr
 

@@ -55,7 +55,7 @@ def test_what_was_read_before_is_left_out(in_vault, vault_folder):
     make_and_read(vault_folder)
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     assert in_vault.json("processing-record", "--since", "1d")["activities"][0]["use"]["reads"] == 1
-    assert "is a moment in the past" in in_vault("processing-record", "--since", tomorrow).stderr
+    assert "is a time in the past" in in_vault("processing-record", "--since", tomorrow).stderr
 
 
 def test_a_terminal_sees_how_far_it_is(in_vault, vault_folder):
