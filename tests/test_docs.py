@@ -23,8 +23,7 @@ from vault import logs
 from vault.api.app import bare_app
 from vault.audit.entry import Action, Entry
 from vault.bootstrap import init_vault, open_vault
-from vault.catalogue.types import TYPES
-from vault.catalogue.types.views import describe
+from vault.catalogue.types import TYPES, describe_views
 from vault.cli import app as command_line
 from vault.http import metrics
 from vault.http.problem_codes import EXPLAINED
@@ -217,7 +216,7 @@ def test_the_table_of_views_is_what_the_code_describes():
     for kind, view, shows in _rows(_sections(_read("policies.md"))["Views"]):
         kinds = TYPES if kind == EVERY_TYPE else [_bare(kind)]
         printed |= {(each, _bare(view), shows) for each in kinds}
-    assert printed == set(describe())
+    assert printed == set(describe_views())
 
 
 def test_the_tables_of_types_are_what_the_code_has():

@@ -182,7 +182,7 @@ def _views(table: Table, kind: FieldType | None) -> frozenset[str]:
 
 def _choice(kind: FieldType) -> str:
     numbers = {name: f"{name} (n from {span[0]} to {span[-1]})" for name, span in PARAMETERS.items()}
-    return ", ".join(numbers.get(view, view) for view in sorted(kind.views - {CLEAR}))
+    return ", ".join(numbers.get(view, view) for view in sorted(set(kind.views) - {CLEAR}))
 
 
 def _indexes(table: Table, kind: FieldType | None) -> tuple[Index, ...]:

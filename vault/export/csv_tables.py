@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from vault.catalogue.collections import NAME
-from vault.catalogue.types.places import ADDRESS_PARTS
+from vault.catalogue.types import TYPES
 from vault.export.disclosures import accesses
 from vault.export.records import records
 
@@ -25,8 +25,6 @@ BOM: Final = b"\xef\xbb\xbf"
 """Without it spreadsheets take UTF-8 for an older encoding."""
 DEVICES: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d")
 """Names that no file may have on Windows."""
-PARTS: Final = {"address": ADDRESS_PARTS, "money": ("amount", "currency")}
-"""Types whose values get a column for each part."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 _STARTS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
@@ -88,10 +86,14 @@ def _access(access: AccessTold) -> Sequence[str]:
 
 def _columns(fields: list[FieldTold]) -> Iterator[str]:
     for field in fields:
-        if field.type in PARTS and not field.others:
-            yield from (f"{field.name}.{part}" for part in PARTS[field.type])
-        else:
-            yield field.name
+        parts = _parts(field)
+        yield from (f"{field.name}.{part}" for part in parts) if parts else (field.name,)
+
+
+def _parts(field: FieldTold) -> tuple[str, ...]:
+    """List the parts of a field's values that get a column each; masked values may have another shape."""
+    field_type = None if field.others else TYPES.get(field.type)
+    return () if field_type is None else field_type.parts
 
 
 def _row(record: RecordTold, fields: list[FieldTold]) -> list[str]:
@@ -105,9 +107,10 @@ def _row(record: RecordTold, fields: list[FieldTold]) -> list[str]:
 def _cells(record: RecordTold, field: FieldTold) -> Iterator[str]:
     raw = record.values.get(field.name)
     value = None if raw is None else msgspec.json.decode(raw)
-    if field.type in PARTS and not field.others:
-        parts = value if isinstance(value, dict) else {}
-        yield from (_text(parts.get(part)) for part in PARTS[field.type])
+    parts = _parts(field)
+    if parts:
+        given = value if isinstance(value, dict) else {}
+        yield from (_text(given.get(part)) for part in parts)
     else:
         yield _text(value)
 

@@ -18,7 +18,7 @@ import msgspec
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from vault.catalogue.types.places import ADDRESS_PARTS
+from vault.catalogue.types import TYPES
 from vault.export.csv_tables import paths
 from vault.export.records import records
 from vault.export.translations import DASH
@@ -40,8 +40,6 @@ ALWAYS: Final = ("data", "purposes", "sources")
 ON_ACCESS: Final = ("recipients", "decisions", "history", "requests", "rights")
 NO_END: Final = "~"
 """Comes after every day."""
-WORDY: Final = frozenset({"text", "json", "undeclared"})
-"""Types whose values may be long, so that they get a wide column."""
 
 
 class Cell(NamedTuple):
@@ -228,7 +226,7 @@ def _cells(texts: Texts, record: RecordTold, fields: list[FieldTold]) -> list[Ce
             if field.name in record.values
             else [],
             field.name in record.masked,
-            field.type in WORDY,
+            field.type not in TYPES or TYPES[field.type].wide,
         )
         for field in fields
     ]
@@ -308,24 +306,13 @@ def lines(texts: Texts, kind: str, value: Any) -> list[str]:
 
     Args:
         texts: of the language.
-        kind: the field's type.
+        kind: the field's type, or ``undeclared``.
         value: as it was read from JSON; a masked one may be of another shape.
     """
     if value is None:
         return []
-    if kind == "date" and isinstance(value, str):
-        return [texts.day(value)]
-    if kind == "money" and isinstance(value, dict):
-        return [" ".join(str(value[part]) for part in ("amount", "currency") if part in value)]
-    if kind == "address" and isinstance(value, dict):
-        return _address(value)
-    return list(_each(texts, value))[:MOST_LINES]
-
-
-def _address(value: dict[str, str]) -> list[str]:
-    town = " ".join(value[part] for part in ("postal_code", "city") if part in value)
-    told = {**value, "city": town}
-    return [told[part] for part in ADDRESS_PARTS if part != "postal_code" and told.get(part)]
+    own_lines = TYPES[kind].lines(value, texts.day) if kind in TYPES else None
+    return list(_each(texts, value))[:MOST_LINES] if own_lines is None else own_lines
 
 
 def _each(texts: Texts, value: Any, path: str = "") -> Iterator[str]:

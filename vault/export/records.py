@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from vault.catalogue.types import decode, encode
-from vault.catalogue.types.views import show
+from vault.catalogue.types import decode, encode, show
 from vault.clock import from_microseconds, rfc3339
 from vault.crypto.seal import record_aad
 from vault.export.schema import OriginTold, RecordTold

@@ -86,7 +86,7 @@ class LineMaker:
             self._record = get(mapping.record.external_id)
             self._moment = make_moment(mapping.record, reader.locate, missing)
         self._fields = [
-            (name, get(given), TYPES[fields[name].type].normalise, fields[name].options, _texts(fields[name]))
+            (name, get(given), TYPES[fields[name].type].read_cell, fields[name].options)
             for name, given in mapping.fields.items()
         ]
         self._many = mapping.many
@@ -152,13 +152,11 @@ class LineMaker:
     def _values(self, line: int, row: Any, faults: list[LineFault]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         before = len(faults)
-        for name, get, normalise, options, texts in self._fields:
+        for name, get, read_cell, options in self._fields:
             try:
                 raw = get(row)
                 if raw is not None:
-                    if texts and raw.__class__ is int:
-                        raw = str(raw)  # files know numbers where the catalogue knows texts
-                    values[name] = normalise(raw, options)
+                    values[name] = read_cell(raw, options)
             except ValueProblem as problem:
                 faults.append(LineFault(line, problem.code, name, problem.detail))
         if self._many and not values and len(faults) == before:
@@ -179,10 +177,6 @@ def needed(mapping: FileMapping) -> set[str]:
     from vault.imports.mapping import cells
 
     return {name for _at, each in cells(mapping) for name in columns_of(each)}
-
-
-def _texts(field: Field) -> bool:
-    return field.type in {"text", "phone", "enumeration", "national_id"}
 
 
 MIDNIGHT = time()

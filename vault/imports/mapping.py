@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from vault.catalogue.types.places import ADDRESS_PARTS
+from vault.catalogue.types import TYPES
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
 from vault.subjects.store import PROFILE
@@ -300,7 +300,7 @@ def guess_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMappin
             ids[part] = column
         elif field is not None and not field.system and not part:
             fields[name] = column
-        elif field is not None and field.type == "address" and part in ADDRESS_PARTS:
+        elif field is not None and part in TYPES[field.type].parts:
             parts.setdefault(name, {})[part] = column
         else:
             detail = f"column {position} has the name of no field of the profile"

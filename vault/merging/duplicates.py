@@ -21,7 +21,7 @@ from sqlalchemy import func, select
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
-from vault.catalogue.types import decode, index_text
+from vault.catalogue.types import TYPES, decode, index_text
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import RESTRICTED
 from vault.consent.state import unpack as unpack_standing
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
+    from vault.catalogue.types import Match
     from vault.context import Caller, Services
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
@@ -48,21 +49,21 @@ if TYPE_CHECKING:
     from vault.subjects.store import Found
 
 
-WEIGHTS = {"national_id": 95, "iban": 85, "email": 85, "phone": 75}
-"""By type: how likely two who share such a value are one, in percent. Fields of one type are compared together."""
-NAME, BORN = 40, 40
-"""A name alone, or a birthday alone, proposes nobody; both together do."""
 LEAST = 60
-"""From this score on somebody is proposed."""
+"""The score from which on a pair is proposed: a shared name or date of birth alone is not enough, both together are."""
 
 
 class Trait(NamedTuple):
-    """A value by which people are told apart: of which field, in which group it is compared, and its weight."""
+    """A value by which people are compared: its field, what sharing it says, and its folded text."""
 
     field: Field
-    group: str
-    weight: int
+    match: Match
     text: str
+
+    @property
+    def group(self) -> str:
+        """Name the group of fields that are compared with each other."""
+        return _group(self.field, self.match)
 
 
 class Likeness(NamedTuple):
@@ -77,7 +78,7 @@ def telling_fields(catalogue: Catalogue) -> dict[str, Field]:
     return {
         name: field
         for name, field in catalogue.collections[PROFILE].fields.items()
-        if _exact(field) is not None and _group(field) is not None
+        if _exact(field) is not None and _match(field) is not None
     }
 
 
@@ -86,9 +87,9 @@ def traits(fields: Mapping[str, Field], values: Mapping[str, Any]) -> list[Trait
     found = []
     for name, value in values.items():
         field = fields[name]
-        group = _group(field)
-        if group is not None:
-            found.append(Trait(field, *group, index_text(field.type, value)))
+        match = _match(field)
+        if match is not None:
+            found.append(Trait(field, match, index_text(field.type, value)))
     return found
 
 
@@ -97,7 +98,9 @@ def lookups(index_keys: IndexKeys, fields: Mapping[str, Field], trait: Trait) ->
     return [
         sought(index_keys, field, index, trait.text)
         for field in fields.values()
-        if (group := _group(field)) is not None and group[0] == trait.group and (index := _exact(field)) is not None
+        if (match := _match(field)) is not None
+        and _group(field, match) == trait.group
+        and (index := _exact(field)) is not None
     ]
 
 
@@ -110,22 +113,20 @@ def alike(mine: Iterable[Trait], theirs: Iterable[Trait]) -> Likeness:
 
 def score(shared: Iterable[Trait]) -> int:
     """Put weights together as independent hints; a value counts once, and so does the name, however it is kept."""
-    weights = {(_kind(trait.group), trait.text if trait.group in WEIGHTS else ""): trait.weight for trait in shared}
+    weights = {
+        (trait.match.kind or trait.group, "" if trait.match.kind else trait.text): trait.match.weight
+        for trait in shared
+    }
     return min(99, round(100 * (1 - prod(1 - weight / 100 for weight in weights.values()))))
 
 
-def _group(field: Field) -> tuple[str, int] | None:
-    if field.type in WEIGHTS:
-        return field.type, WEIGHTS[field.type]
-    if field.type == "text" and field.category.startswith("user.name"):
-        return f"name:{field.name}", NAME
-    if field.type == "date" and field.category.endswith("date_of_birth"):
-        return f"born:{field.name}", BORN
-    return None
+def _match(field: Field) -> Match | None:
+    match = TYPES[field.type].match
+    return match if match is not None and match.applies(field.category) else None
 
 
-def _kind(group: str) -> str:
-    return group.partition(":")[0]
+def _group(field: Field, match: Match) -> str:
+    return f"{match.kind}:{field.name}" if match.kind else field.type
 
 
 def _exact(field: Field) -> Index | None:

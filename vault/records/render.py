@@ -19,8 +19,7 @@ import msgspec
 from msgspec import Raw
 from msgspec.structs import astuple
 
-from vault.catalogue.types import decode
-from vault.catalogue.types.views import show
+from vault.catalogue.types import decode, show
 from vault.consent.state import has_holds
 from vault.crypto.seal import open_profiles, record_aad
 from vault.errors import Refusal

@@ -114,10 +114,10 @@ class LedgerTable(SQLModel):
 
 
 def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = False, **options: bool) -> Any:
-    """Declare a column of a table: ``name: str = column(String(64), primary_key=True)``.
+    """Declare a column of a row class, as in ``name: str = column(String(64))``.
 
-    It is not null, unless ``nullable`` is set. ``options`` are passed on to SQLAlchemy's ``Column``.
-    """
+    A column is not null, unless ``nullable`` is set. ``options`` are passed on to SQLAlchemy's ``Column``.
+    """  # noqa: D402 - an example, not the signature
     return Field(sa_column=Column(kind, nullable=nullable, **options))  # type: ignore[arg-type]
 
 

@@ -29,8 +29,7 @@ from sqlalchemy import bindparam, delete, or_, select, update
 from vault import logs
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
-from vault.catalogue.types import decode, encode
-from vault.catalogue.types.views import show
+from vault.catalogue.types import decode, encode, show
 from vault.consent import event as consents
 from vault.consent.state import ConsentState
 from vault.consent.state import pack as pack_standing

@@ -1,14 +1,24 @@
-"""The types that fields may have: validation, one normalised form, views, indexes and options of each."""
+"""The types that fields may have, each with its validation, views, indexes and options; see :class:`FieldType`."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import PARAMETERS, FieldType, JsonValue, Option, ValueProblem, has_view, parameter
+from vault.catalogue.types.base import (
+    PARAMETERS,
+    FieldType,
+    JsonValue,
+    Match,
+    Option,
+    ValueProblem,
+    has_view,
+    parameter,
+)
 from vault.catalogue.types.contact import EMAIL, PHONE
 from vault.catalogue.types.dates import DATE
-from vault.catalogue.types.encoding import decode, encode, index_text
+from vault.catalogue.types.encoding import decode, encode
 from vault.catalogue.types.identifiers import IBAN, NATIONAL_ID
 from vault.catalogue.types.numeric import CURRENCY, DECIMAL, INTEGER, MONEY
 from vault.catalogue.types.places import ADDRESS, COUNTRY, LANGUAGE
@@ -16,20 +26,25 @@ from vault.catalogue.types.plain import BOOLEAN, ENUMERATION, JSON
 from vault.catalogue.types.text import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import date
+    from typing import Any
 
 __all__ = [
     "PARAMETERS",
     "TYPES",
     "FieldType",
     "JsonValue",
+    "Match",
     "Option",
     "ValueProblem",
     "decode",
+    "describe_views",
     "encode",
     "has_view",
     "index_text",
     "parameter",
+    "show",
 ]
 
 _ALL = (
@@ -39,3 +54,45 @@ _ALL = (
 
 TYPES: Mapping[str, FieldType] = MappingProxyType({field_type.name: field_type for field_type in _ALL})
 """Every type by its name."""
+
+
+def index_text(field_type: str, value: JsonValue) -> str:
+    """Return the text over which blind indexes of a value are computed; see :meth:`FieldType.index_text`.
+
+    Raises:
+        ValueError: values of that type are not indexed.
+    """
+    return TYPES[field_type].index_text(value)
+
+
+def show(field_type: str, view: str, value: JsonValue, today: date) -> JsonValue:
+    """Show a normalised value by a view. Views are computed at the moment of the read; nothing of them is stored.
+
+    Args:
+        field_type: name of the type.
+        view: name of the view, such as ``masked``, ``last_4`` or ``over_18``.
+        value: the value as its type normalised it.
+        today: the day for ages: the caller's day, as a vault knows no time zone of its own.
+
+    Raises:
+        ValueError: the type has no such view.
+    """
+    if view == "clear":
+        return value
+    shows, number = _resolve(field_type, view)
+    return shows(value, today, number)
+
+
+def describe_views() -> Iterator[tuple[str, str, str]]:
+    """Yield (type, view, what it shows), in the order of the docs."""
+    for field_type in TYPES.values():
+        for name, view in field_type.views.items():
+            yield field_type.name, name, view.description
+
+
+@lru_cache(maxsize=4096)
+def _resolve(field_type: str, view: str) -> tuple[Callable[[Any, date, int], JsonValue], int]:
+    if field_type not in TYPES or not has_view(TYPES[field_type], view):
+        raise ValueError("the type has no such view")
+    generic, number = parameter(view)
+    return TYPES[field_type].views[generic].show, number

@@ -1,18 +1,25 @@
-"""What a field type is, and the one error that a value can raise."""
+"""What a field type is, and the error that an invalid value raises.
+
+A type says everything about its values in one place: how they are validated and normalised, which views they have, how
+they are indexed, read from files, compared between people and written in a package for a person. The rest of the
+vault asks the type and knows no type by name.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from operator import methodcaller
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import date
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Options: TypeAlias = Mapping[str, Any]
 Normaliser: TypeAlias = Callable[[object, Options], JsonValue]
-
-EVERY_TYPE = frozenset({"clear", "present"})
-"""Views that every type has: the value itself, and whether there is one."""
 
 PARAMETERS = {"over_n": range(1, 121), "last_n": range(1, 17), "first_n": range(1, 17)}
 """Views that take a number in their name (``over_18``, ``last_4``), and the numbers that each takes."""
@@ -51,37 +58,124 @@ class Option:
     required: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """One way to show the values of a type.
+
+    Args:
+        show: ``(normalised value, today, n) -> what is shown``. ``n`` is the number in the name of a parametric view,
+            such as 18 of ``over_18``, and 0 otherwise.
+        description: what is shown, for the docs.
+    """
+
+    show: Callable[[Any, date, int], Any]
+    description: str
+
+
+def _clear(value: JsonValue, _today: date, _n: int) -> JsonValue:
+    return value
+
+
+def _present(_value: JsonValue, _today: date, _n: int) -> bool:
+    return True
+
+
+EVERY_TYPE: Mapping[str, View] = MappingProxyType(
+    {
+        "clear": View(_clear, "the value itself"),
+        "present": View(_present, "true: that there is a value, not what it is"),
+    }
+)
+"""The views that every type has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """How much it says about two people that they share a value, for the search for duplicates.
+
+    Args:
+        weight: how likely two people who share a value are the same person, in percent.
+        applies: tells by the data category of a field whether its values count; by default all do.
+        kind: if set, such as ``name``, each field is compared with itself only, and several shared values of one kind
+            count once. Otherwise all fields of the type are compared with each other, and each shared value counts.
+    """
+
+    weight: int
+    applies: Callable[[str], bool] = lambda _category: True
+    kind: str = ""
+
+
 def _agree(_options: Options) -> str | None:
+    return None
+
+
+def _any_lines(_value: Any, _write_day: Callable[[str], str]) -> list[str] | None:
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """A kind of value: how it is checked and written, how it may be shown, and how it may be found.
+    """A kind of value.
 
     Args:
         name: the word that the catalogue uses.
-        title: what a value looks like once it is normalised, for the docs.
+        title: what a normalised value looks like, for the docs.
         normalise: ``(value, options) -> normalised value``. Total over JSON values: it returns, or raises
             :class:`ValueProblem` and nothing else; and normalising twice is normalising once. ``options`` have passed
             :meth:`check_options`.
-        views: names of the views, parametric ones as ``over_n``, ``last_n``, ``first_n``; see :func:`has_view`.
+        views: how values may be shown, by name; parametric views as ``over_n``, ``last_n``, ``first_n``. They start
+            with :data:`EVERY_TYPE`.
+        options: the options that a field of the type may carry.
+        agree: says in one sentence how two options contradict each other, or None.
         indexes: which blind indexes the type may carry, of ``exact``, ``prefix``, ``last_n``. Types with few possible
             values have none: equal digests would give them away by counting.
-        options: the options that a field of the type may carry.
-        agree: says in one sentence in what way two options contradict each other, or None.
+        fold: ``text -> the text that is indexed``; idempotent. A type has it if and only if it may be indexed.
+        from_file: like ``normalise``, for a value that was read from an import file. By default ``normalise`` itself.
+        parts: names of the parts of a value that is an object, in the order of columns in a table.
+        match: what a shared value says about two people; None if nothing.
+        lines: ``(value, write_day) -> lines of text``, for a package that a person reads; None where the value is
+            written as any JSON. ``write_day`` writes an ISO date in the reader's language. The value may be masked.
+        wide: values may be long, so that they need a wide column.
     """
 
     name: str
     title: str
     normalise: Normaliser
-    views: frozenset[str]
-    indexes: frozenset[str] = frozenset()
+    views: Mapping[str, View] = field(default_factory=lambda: EVERY_TYPE)
     options: Mapping[str, Option] = field(default_factory=dict)
     agree: Callable[[Options], str | None] = _agree
+    indexes: frozenset[str] = frozenset()
+    fold: Callable[[str], str] | None = None
+    from_file: Normaliser | None = None
+    parts: tuple[str, ...] = ()
+    match: Match | None = None
+    lines: Callable[[Any, Callable[[str], str]], list[str] | None] = _any_lines
+    wide: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.indexes) != (self.fold is not None):
+            raise TypeError(f"the type {self.name} needs both `indexes` and `fold`, or neither")
+
+    @property
+    def read_cell(self) -> Normaliser:
+        """Return the function that makes a normalised value of what a file has: ``from_file``, or ``normalise``."""
+        return self.from_file or self.normalise
+
+    def index_text(self, value: JsonValue) -> str:
+        """Return the text over which blind indexes of a value are computed.
+
+        Takes parts of values too (``ada@`` for a prefix, ``4567`` for last digits), so that a search term is folded
+        the same way as a stored value.
+
+        Raises:
+            ValueError: values of this type are not indexed, or the value is no text.
+        """
+        if self.fold is None or not isinstance(value, str):
+            raise ValueError(f"values of the type {self.name} are not indexed")
+        return self.fold(value)
 
     def check_options(self, options: Options) -> list[str]:
-        """Say in one sentence each what is wrong with a field's options; nothing if they are right."""
+        """Return what is wrong with a field's options, one sentence for each fault."""
         known = ", ".join(sorted(self.options)) or "none"
         faults = [
             f"the type {self.name} has no option {name!r}; it has: {known}"
@@ -102,18 +196,33 @@ class FieldType:
 
 
 def parameter(view: str) -> tuple[str, int]:
-    """Split ``last_4`` into ``("last_n", 4)``. A name without a number in range comes back as it is, with 0."""
-    found = _PARAMETRIC.fullmatch(view)
-    if found is None:
+    """Split ``last_4`` into ``("last_n", 4)``. A name without a number in range is returned as it is, with 0."""
+    match = _PARAMETRIC.fullmatch(view)
+    if match is None:
         return view, 0
-    generic, number = f"{found[1]}_n", int(found[2])
+    generic, number = f"{match[1]}_n", int(match[2])
     return (generic, number) if number in PARAMETERS[generic] else (view, 0)
 
 
 def has_view(field_type: FieldType, view: str) -> bool:
-    """Tell whether a type has a view by this name, ``over_18`` and the like included (``over_n`` itself is no view)."""
+    """Tell whether a type has a view by this name, ``over_18`` and the like included (``over_n`` itself is not one)."""
     generic, number = parameter(view)
     return generic in field_type.views and (number > 0) == (generic in PARAMETERS)
+
+
+def digits_as_text(normalise: Normaliser) -> Normaliser:
+    """Make a ``from_file`` that takes a whole number for its digits: files know numbers where the type knows texts."""
+
+    def from_file(value: object, options: Options) -> JsonValue:
+        return normalise(str(value) if value.__class__ is int else value, options)
+
+    return from_file
+
+
+def part(name: str) -> Callable[[Any, date, int], JsonValue]:
+    """Make the view that shows one part of an object, or null."""
+    get = methodcaller("get", name)
+    return lambda value, _today, _n: get(value)
 
 
 def whole_number(low: int, high: int) -> Callable[[object], str | None]:

@@ -11,10 +11,13 @@ import email_validator
 import phonenumbers
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem
-from vault.catalogue.types.text import line_of
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View, digits_as_text
+from vault.catalogue.types.masks import MASK, last, masked_text
+from vault.catalogue.types.text import folded, line_of
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from vault.catalogue.types.base import Options
 
 EMAIL_LENGTH = 254
@@ -159,18 +162,80 @@ def _region(setting: object) -> str | None:
     return None if known else "must be the ISO 3166-1 code of a country with phone numbers, such as FR"
 
 
+def masked_email(value: str, today: date, _n: int = 0) -> str:
+    """Show the first letter of the local part, a mask and the domain."""
+    local, at, domain = value.rpartition("@")
+    return f"{masked_text(local, today)}@{domain}" if at and domain else MASK
+
+
+def email_domain(value: str, _today: date, _n: int = 0) -> str:
+    """Show what follows the last @; nothing if there is none."""
+    _, at, domain = value.rpartition("@")
+    return domain if at else ""
+
+
+def masked_phone(value: str, today: date, _n: int = 0) -> str:
+    """Show a mask and the last two digits."""
+    return MASK + last_digits(value, today, 2)
+
+
+def last_digits(value: str, today: date, n: int) -> str:
+    """Show the last n digits if at least as many of the national number stay hidden, else nothing."""
+    # The calling code does not count as hidden: it is the one thing about a number that everybody guesses.
+    return last(value.removeprefix(calling_code(value, today) or value[:4]), today, n)
+
+
+def calling_code(value: str, _today: date, _n: int = 0) -> str:
+    """Show the country's calling code with its plus sign."""
+    for end in (2, 3, 4):
+        digits = value[1:end]
+        if digits.isascii() and digits.isdigit() and int(digits) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+            return value[:end]
+    return ""
+
+
+def phone_country(value: str, _today: date, _n: int = 0) -> str | None:
+    """Show the country whose numbering plan has the number; null where that is none or not known."""
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(value))
+    except phonenumbers.NumberParseException:
+        return None
+    return region if isinstance(region, str) and region.isalpha() else None
+
+
+def _digits(text: str) -> str:
+    return "".join(letter for letter in folded(text) if letter in "0123456789")
+
+
 EMAIL = FieldType(
     name="email",
     title="an e-mail address, its domain in lower case (RFC 5321, 6531)",
     normalise=email,
-    views=EVERY_TYPE | {"masked", "domain"},
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_email, "the first letter of the local part (if it has more), five dots and the domain"),
+        "domain": View(email_domain, "what follows the @"),
+    },
     indexes=frozenset({"exact", "prefix"}),
+    fold=folded,
+    match=Match(85),
 )
 PHONE = FieldType(
     name="phone",
     title="a phone number in E.164, such as +33612345678",
     normalise=phone,
-    views=EVERY_TYPE | {"masked", "country", "calling_code", "last_n"},
-    indexes=frozenset({"exact", "last_n"}),
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_phone, "five dots and the last two digits"),
+        "country": View(phone_country, "ISO 3166-1 code of the country of the number; null if that is not known"),
+        "calling_code": View(calling_code, "the country's calling code, such as +33"),
+        "last_n": View(
+            last_digits, "the last n digits, or an empty text unless at least n more of the national number stay hidden"
+        ),
+    },
     options={"region": Option("country whose national numbers may be written without +", _region)},
+    indexes=frozenset({"exact", "last_n"}),
+    fold=_digits,
+    from_file=digits_as_text(phone),
+    match=Match(75),
 )

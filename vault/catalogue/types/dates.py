@@ -6,10 +6,17 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View
+from vault.catalogue.types.text import folded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from vault.catalogue.types.base import Options
+
+ADULT = 18
+OLDEST_BAND = 90
+"""Ages from here on are one band, as few people are that old (compare 45 CFR 164.514(b)(2)(i)(C))."""
 
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -57,15 +64,80 @@ def _in_order(options: Options) -> str | None:
     return "the option 'earliest' must not be after the option 'latest'" if wrong else None
 
 
+def age(value: str, today: date, _n: int = 0) -> int | None:
+    """Count the completed years of life; null for a date that is still to come.
+
+    A year is completed on the birthday itself. Whoever is born on 29 February completes it on 1 March in a common
+    year: the later of the two days that laws know, so that nobody comes of age here before they do anywhere.
+    """
+    born = date.fromisoformat(value)
+    if born > today:
+        return None
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+def over(value: str, today: date, n: int) -> bool:
+    """Tell whether n years of life are completed: ``over_18`` is true from the 18th birthday on."""
+    years = age(value, today)
+    return years is not None and years >= n
+
+
+def age_band(value: str, today: date, _n: int = 0) -> str | None:
+    """Show the age as ``0-17``, ``18-29``, ``30-39`` and so on to ``80-89``, ``90+``; null for a date to come.
+
+    Minors are one band: how old a child is, is more than a band should tell.
+    """
+    years = age(value, today)
+    if years is None:
+        return None
+    if years < ADULT:
+        return f"0-{ADULT - 1}"
+    if years >= OLDEST_BAND:
+        return f"{OLDEST_BAND}+"
+    if years < 30:
+        return f"{ADULT}-29"
+    return f"{years // 10 * 10}-{years // 10 * 10 + 9}"
+
+
+def year(value: str, _today: date, _n: int = 0) -> int:
+    """Show the year."""
+    return int(value[:4])
+
+
+def month(value: str, _today: date, _n: int = 0) -> str:
+    """Show year and month, as ``1990-07``."""
+    return value[:7]
+
+
+def month_day(value: str, _today: date, _n: int = 0) -> str:
+    """Show month and day without the year, as ``07-14``: for birthday greetings."""
+    return value[5:]
+
+
+def _lines(value: object, write_day: Callable[[str], str]) -> list[str] | None:
+    return [write_day(value)] if isinstance(value, str) else None
+
+
 DATE = FieldType(
     name="date",
     title="a calendar date, as YYYY-MM-DD (ISO 8601)",
     normalise=calendar_date,
-    views=EVERY_TYPE | {"year", "month", "month_day", "age", "age_band", "over_n"},
-    indexes=frozenset({"exact"}),
+    views={
+        **EVERY_TYPE,
+        "year": View(year, "the year, as a number"),
+        "month": View(month, "year and month, such as 1990-07"),
+        "month_day": View(month_day, "month and day without the year, such as 07-14"),
+        "age": View(age, "completed years; 29 February completes them on 1 March; null for a date to come"),
+        "age_band": View(age_band, "0-17, 18-29, 30-39 and so on to 80-89, 90+; null for a date to come"),
+        "over_n": View(over, "whether n years are completed; 29 February completes them on 1 March"),
+    },
     options={
         "earliest": Option("first date that is taken", _is_date),
         "latest": Option("last date that is taken", _is_date),
     },
     agree=_in_order,
+    indexes=frozenset({"exact"}),
+    fold=folded,
+    match=Match(40, lambda category: category.endswith("date_of_birth"), kind="born"),
+    lines=_lines,
 )

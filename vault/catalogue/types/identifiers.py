@@ -7,11 +7,13 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem
-from vault.catalogue.types.text import line_of
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View, digits_as_text
+from vault.catalogue.types.masks import LAST, MASK, last, masked_tail
+from vault.catalogue.types.text import folded, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
 
     from vault.catalogue.types.base import Options
 
@@ -85,20 +87,56 @@ def _has_numbers(setting: object) -> str | None:
     return None if known else f"must be one of the countries whose numbers are known: {', '.join(NATIONAL_IDS)}"
 
 
+def masked_iban(value: str, today: date, _n: int = 0) -> str:
+    """Show the country, a mask and the last four characters."""
+    return value[:2] + MASK + last_of_account(value, today, 4)
+
+
+def last_of_account(value: str, today: date, n: int) -> str:
+    """Show the last n characters of an IBAN if at least as many after its check digits stay hidden, else nothing."""
+    return last(value[4:], today, n)
+
+
+def two_letters(value: str, _today: date, _n: int = 0) -> str:
+    """Show the first two characters: the country of an IBAN."""
+    return value[:2]
+
+
+def _capitals(text: str) -> str:
+    return "".join(letter for letter in folded(text) if letter.isalnum()).upper()
+
+
 IBAN = FieldType(
     name="iban",
     title="an international bank account number, in capitals without blanks (ISO 13616)",
     normalise=iban,
-    views=EVERY_TYPE | {"masked", "country", "last_n"},
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_iban, "the country, five dots and the last four characters"),
+        "country": View(two_letters, "ISO 3166-1 code of the account's country"),
+        "last_n": View(
+            last_of_account,
+            "the last n characters, or an empty text unless at least n more stay hidden after country and check digits",
+        ),
+    },
     indexes=frozenset({"exact", "last_n"}),
+    fold=_capitals,
+    match=Match(85),
 )
 NATIONAL_ID = FieldType(
     name="national_id",
     title="a person's national identity number, compact; with its check digits verified if `country` is set",
     normalise=national_id,
-    views=EVERY_TYPE | {"masked", "last_n"},
-    indexes=frozenset({"exact", "last_n"}),
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_tail, "five dots and the last two characters"),
+        "last_n": LAST,
+    },
     options={
         "country": Option("country that gives the numbers, so that their check digits are verified", _has_numbers)
     },
+    indexes=frozenset({"exact", "last_n"}),
+    fold=_capitals,
+    from_file=digits_as_text(national_id),
+    match=Match(95),
 )

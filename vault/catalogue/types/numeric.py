@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING
 
 from vault.catalogue.types import codes
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, whole_number
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, View, part, whole_number
 from vault.catalogue.types.text import line_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import date
+
     from vault.catalogue.types.base import JsonValue, Options
 
 MOST_INTEGER = 2**53 - 1
 """Every JSON reader takes integers up to here for what they are (RFC 7493 §2.2)."""
 WHOLE_DIGITS = 18
 FRACTION_DIGITS = 12
+MONEY_PARTS = ("amount", "currency")
 
 _PLAIN = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,64})(?:\.(?P<fraction>[0-9]{1,400}))?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
@@ -97,8 +101,8 @@ def _whole(value: object) -> int | None:
 
 def _amount_and_currency(value: object) -> tuple[object, object]:
     if isinstance(value, dict):
-        if not value.keys() <= {"amount", "currency"}:
-            raise ValueProblem("unknown-part", "must have no other parts than: amount, currency")
+        if not value.keys() <= set(MONEY_PARTS):
+            raise ValueProblem("unknown-part", f"must have no other parts than: {', '.join(MONEY_PARTS)}")
         if value.get("amount") is None:
             raise ValueProblem("missing-part", "must have an amount")
         return value["amount"], value.get("currency")
@@ -152,11 +156,35 @@ def _in_order(options: Options) -> str | None:
     return "the option 'min' must not be above the option 'max'" if wrong else None
 
 
+def rounded(value: str, _today: date, _n: int = 0) -> str:
+    """Show one significant digit of the whole part: 1234.50 is 1000, 12.90 is 10, 0.40 is 0."""
+    number = Decimal(value)
+    step = Decimal(1).scaleb(max(number.adjusted(), 0))
+    shown = (number / step).to_integral_value(ROUND_HALF_EVEN) * step
+    return format(abs(shown) if shown == 0 else shown, ".0f")
+
+
+def rounded_integer(value: int, today: date, _n: int = 0) -> int:
+    """Show one significant digit: 1234 is 1000."""
+    return int(rounded(str(value), today))
+
+
+def rounded_money(value: Mapping[str, str], today: date, _n: int = 0) -> dict[str, str]:
+    """Show the amount by one significant digit of its whole part, and the currency."""
+    return {"amount": rounded(value["amount"], today), "currency": value["currency"]}
+
+
+def _money_lines(value: object, _write_day: Callable[[str], str]) -> list[str] | None:
+    if not isinstance(value, dict):
+        return None
+    return [" ".join(str(value[name]) for name in MONEY_PARTS if name in value)]
+
+
 INTEGER = FieldType(
     name="integer",
     title="a whole number, at most 2^53 - 1 either way",
     normalise=integer,
-    views=EVERY_TYPE | {"rounded"},
+    views={**EVERY_TYPE, "rounded": View(rounded_integer, "one significant digit: 1234 is 1000")},
     options={
         "min": Option("least number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
         "max": Option("greatest number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
@@ -167,7 +195,10 @@ DECIMAL = FieldType(
     name="decimal",
     title="a decimal number as a text, such as 12.90",
     normalise=decimal,
-    views=EVERY_TYPE | {"rounded"},
+    views={
+        **EVERY_TYPE,
+        "rounded": View(rounded, "one significant digit of the whole part: 1234.50 is 1000, 0.40 is 0"),
+    },
     options={
         "scale": Option("digits after the point, exactly", whole_number(0, FRACTION_DIGITS)),
         "min": Option("least number that is taken", _is_number),
@@ -179,7 +210,13 @@ MONEY = FieldType(
     name="money",
     title='an amount with its currency: {"amount": "12.90", "currency": "EUR"}',
     normalise=money,
-    views=EVERY_TYPE | {"rounded", "currency"},
+    views={
+        **EVERY_TYPE,
+        "rounded": View(rounded_money, "the amount by one significant digit of its whole part, and the currency"),
+        "currency": View(part("currency"), "ISO 4217 code of the currency"),
+    },
     options={"currency": Option("the one currency of the field, by its ISO 4217 code", _is_currency)},
+    parts=MONEY_PARTS,
+    lines=_money_lines,
 )
-CURRENCY = FieldType("currency", "a currency, by its ISO 4217 code", currency, EVERY_TYPE)
+CURRENCY = FieldType("currency", "a currency, by its ISO 4217 code", currency)

@@ -6,10 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from vault.catalogue.types import codes
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem
+from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, View, part
+from vault.catalogue.types.masks import MASK
 from vault.catalogue.types.text import line_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import date
+
     from vault.catalogue.types.base import JsonValue, Options
 
 ADDRESS_PARTS = ("street", "line2", "postal_code", "city", "region", "country")
@@ -52,7 +56,7 @@ def language(value: object, _options: Options) -> str:
     known = (script in codes.scripts() or not script) and (region.isdigit() or not region or _is_country(region))
     if base is None or not known:
         raise ValueProblem("unknown-code", "must be a language, script and region that ISO 639, 15924 and 3166 list")
-    return "-".join(part for part in (base, script, region) if part) + found["variants"]
+    return "-".join(subtag for subtag in (base, script, region) if subtag) + found["variants"]
 
 
 def address(value: object, options: Options) -> JsonValue:
@@ -67,9 +71,9 @@ def address(value: object, options: Options) -> JsonValue:
         raise ValueProblem("unknown-part", f"must have no other parts than: {', '.join(ADDRESS_PARTS)}")
     parts: dict[str, JsonValue] = {}
     for name in ADDRESS_PARTS:
-        part = value.get(name)
-        if part is not None and not (isinstance(part, str) and (not part or part.isspace())):
-            parts[name] = _part(name, part)
+        given = value.get(name)
+        if given is not None and not (isinstance(given, str) and (not given or given.isspace())):
+            parts[name] = _part(name, given)
     if not _LOCATING & parts.keys():
         raise ValueProblem("missing-part", "must have at least a street, a postal code or a city")
     if "country" in options:
@@ -104,12 +108,51 @@ def _country_option(setting: object) -> str | None:
     )
 
 
-COUNTRY = FieldType("country", "a country, by its ISO 3166-1 alpha-2 code", country, EVERY_TYPE)
-LANGUAGE = FieldType("language", "a language tag of BCP 47, such as de-AT", language, EVERY_TYPE | {"base"})
+def language_base(value: str, _today: date, _n: int = 0) -> str:
+    """Show the language without its script, region and variants."""
+    return value.partition("-")[0]
+
+
+def masked_address(value: Mapping[str, str], _today: date, _n: int = 0) -> dict[str, str | None]:
+    """Show the country, with masks for street, postal code and city whether they are there or not."""
+    return {"street": MASK, "postal_code": MASK, "city": MASK, "country": value.get("country")}
+
+
+def postal_area(value: Mapping[str, str], _today: date, _n: int = 0) -> str | None:
+    """Show the first half of the postal code, at most three characters."""
+    code = re.sub("[^A-Z0-9]", "", value.get("postal_code", ""))
+    return code[: min(3, len(code) // 2)] or None
+
+
+def _address_lines(value: object, _write_day: Callable[[str], str]) -> list[str] | None:
+    if not isinstance(value, dict):
+        return None
+    town = " ".join(value[name] for name in ("postal_code", "city") if name in value)
+    parts = {**value, "city": town}
+    return [parts[name] for name in ADDRESS_PARTS if name != "postal_code" and parts.get(name)]
+
+
+COUNTRY = FieldType("country", "a country, by its ISO 3166-1 alpha-2 code", country)
+LANGUAGE = FieldType(
+    name="language",
+    title="a language tag of BCP 47, such as de-AT",
+    normalise=language,
+    views={**EVERY_TYPE, "base": View(language_base, "the language without script, region and variants")},
+)
 ADDRESS = FieldType(
     name="address",
     title=f"a postal address: an object with some of {', '.join(ADDRESS_PARTS)}",
     normalise=address,
-    views=EVERY_TYPE | {"masked", "city", "region", "country", "postal_code", "postal_area"},
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_address, "the country; street, postal code and city as five dots, there or not"),
+        "city": View(part("city"), "the city; null if there is none"),
+        "region": View(part("region"), "the region; null if there is none"),
+        "country": View(part("country"), "ISO 3166-1 code of the country; null if there is none"),
+        "postal_code": View(part("postal_code"), "the whole postal code; null if there is none"),
+        "postal_area": View(postal_area, "the first half of the postal code, at most three characters; else null"),
+    },
     options={"country": Option("country of an address that names none", _country_option)},
+    parts=ADDRESS_PARTS,
+    lines=_address_lines,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, whole_number
+from vault.catalogue.types.base import FieldType, Option, ValueProblem, digits_as_text, whole_number
 from vault.catalogue.types.encoding import encode
 from vault.catalogue.types.numeric import MOST_INTEGER
 from vault.catalogue.types.text import line_of, storable
@@ -135,21 +135,21 @@ def _is_member(member: str) -> bool:
         return False
 
 
-BOOLEAN = FieldType("boolean", "true or false", boolean, EVERY_TYPE)
+BOOLEAN = FieldType("boolean", "true or false", boolean)
 ENUMERATION = FieldType(
     name="enumeration",
     title="one of the values that the field lists",
     normalise=enumeration,
-    views=EVERY_TYPE,
     options={"values": Option("all values that the field may have", _are_members, required=True)},
+    from_file=digits_as_text(enumeration),
 )
 JSON = FieldType(
     name="json",
     title="JSON of any shape but null; at most 16 KiB and 8 levels unless the field says otherwise",
     normalise=json,
-    views=EVERY_TYPE,
     options={
         "max_bytes": Option("most bytes of the value as JSON", whole_number(2, 262_144)),
         "max_depth": Option("most levels of lists and objects", whole_number(0, 32)),
     },
+    wide=True,
 )

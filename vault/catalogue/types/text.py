@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, flag, whole_number
+from vault.catalogue.types.base import (
+    EVERY_TYPE,
+    FieldType,
+    Match,
+    Option,
+    ValueProblem,
+    View,
+    digits_as_text,
+    flag,
+    whole_number,
+)
+from vault.catalogue.types.masks import FIRST, LAST, masked_text, readable
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from vault.catalogue.types.base import Options
 
 MAX_LENGTH = 10_000
@@ -94,14 +108,40 @@ def _text(value: object, options: Options) -> str:
     return line_of(value, options.get("max_length", MAX_LENGTH), multiline=options.get("multiline", False))
 
 
+_WORD_BREAK = re.compile(r"[\s\-\u2010-\u2015]+")
+_MOST_INITIALS = 4
+
+
+def first_letter(value: str, _today: date, _n: int = 0) -> str:
+    """Show the first letter, digit or symbol with all its accents; empty if there is none."""
+    return next(readable(value), "")
+
+
+def initials(value: str, _today: date, _n: int = 0) -> str:
+    """Show the first letters of the first four words."""
+    found = (next(readable(word), "") for word in _WORD_BREAK.split(value, maxsplit=64))
+    return "".join(islice(filter(None, found), _MOST_INITIALS))
+
+
 TEXT = FieldType(
     name="text",
     title="a text in Unicode NFC: one line, up to 10,000 code points, unless its options say otherwise",
     normalise=_text,
-    views=EVERY_TYPE | {"masked", "first_letter", "initials", "first_n", "last_n"},
-    indexes=frozenset({"exact", "prefix", "last_n"}),
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_text, "the first letter and five dots; of a single letter only the dots"),
+        "first_letter": View(first_letter, "the first letter, digit or symbol, with its accents"),
+        "initials": View(initials, "the first letter of each of the first four words"),
+        "first_n": FIRST,
+        "last_n": LAST,
+    },
     options={
         "max_length": Option("most code points of the text", whole_number(1, MOST_LENGTH)),
         "multiline": Option("true: the text may have line breaks and tabs", flag),
     },
+    indexes=frozenset({"exact", "prefix", "last_n"}),
+    fold=folded,
+    from_file=digits_as_text(_text),
+    match=Match(40, lambda category: category.startswith("user.name"), kind="name"),
+    wide=True,
 )
