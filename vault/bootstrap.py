@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import make_url
 
 from vault import logs
-from vault import settings as settings_room
+from vault import settings as settings_module
 from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
 from vault.consent.store import ConsentEvents
 from vault.context import Services
+from vault.crypto import providers
 from vault.crypto.keyring import Keyring
-from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.errors import Misconfigured, VaultError
 from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from vault.storage.migrate import Which
 
 log = logs.get_logger()
-shipped_policies = settings_room.shipped_policies
+shipped_policies = settings_module.shipped_policies
 
 
 class Vault:
-    """One open vault: its rooms, and the small jobs that keep them current.
+    """An open vault: its services, and the background tasks that keep them current.
 
     Use :func:`open_vault`; it closes what it opened.
     """
@@ -64,13 +64,13 @@ class Vault:
         self._jobs: list[asyncio.Task[None]] = []
 
     def start_jobs(self) -> None:
-        """Follow the policies and erasures of other nodes, and run jobs and all that is done again and again."""
+        """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
         from vault.erasure.workflow import POLL_SECONDS, ErasureWatch
-        from vault.workflows import plan_of  # brings all operations: only whoever runs jobs is to wait for them
+        from vault.workflows import plan_of  # imports all operations, which only a process that runs jobs needs
 
         self._jobs = [
-            asyncio.create_task(_again(self.settings.policy_poll_seconds, self.services.policies.refresh)),
-            asyncio.create_task(_again(POLL_SECONDS, ErasureWatch(self.services).look)),
+            asyncio.create_task(_periodically(self.settings.policy_poll_seconds, self.services.policies.refresh)),
+            asyncio.create_task(_periodically(POLL_SECONDS, ErasureWatch(self.services).look)),
             asyncio.create_task(self.services.jobs.run_worker(self.services, plan_of(self.services))),
         ]
 
@@ -79,10 +79,10 @@ class Vault:
         return {"data": self.services.data, "keys": self._keys, "ledger": self._tombstones}
 
     async def ready(self) -> None:
-        """Ask all databases whether they answer.
+        """Check that all databases answer.
 
         Raises:
-            Unavailable: one does not.
+            Unavailable: one does not answer.
         """
         await self.services.data.ping()
         await self._keys.ping()
@@ -107,9 +107,9 @@ async def open_vault(
 
     Args:
         folder: made by :func:`init_vault`.
-        clock: the time; the real one by default.
-        replaying: open a restored vault that is not replayed yet, in order to replay it.
-        overrides: settings that go before the environment and the folder's file.
+        clock: by default the real time.
+        replaying: open a restored vault that is not replayed yet.
+        overrides: settings that take precedence over the environment and the folder's file.
 
     Raises:
         Misconfigured: there is no vault, its settings are wrong, its root key is missing or another's, its
@@ -134,7 +134,7 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
     """Make a vault: folder, root key, databases, the default tenant, and a copy of the shipped policies to edit.
 
     Raises:
-        Misconfigured: there is something in that folder already, or the key store holds keys of another root key.
+        Misconfigured: the folder is not empty, or the key store contains keys of another root key.
     """
     _lay_out(folder)
     made_keys = False
@@ -150,7 +150,7 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
         finally:
             await vault.close()
     except BaseException:
-        if not made_keys:  # from then on there are keys that only this root key opens: never throw it away
+        if not made_keys:  # from then on there are keys that only this root key opens: never delete it
             _clear(folder)
         raise
     return settings
@@ -158,7 +158,7 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
 
 async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[str | None, str | None]]:
     """Bring all databases up to this version of the code; returns the revisions before and after."""
-    settings = settings_room.load(folder, **overrides)
+    settings = settings_module.load(folder, **overrides)
     changed: dict[str, tuple[str | None, str | None]] = {}
     for which, url in databases_of(settings).items():
         _touch(url)
@@ -171,23 +171,23 @@ async def upgrade_databases(folder: Path, **overrides: Any) -> dict[str, tuple[s
 
 
 def databases_of(settings: Settings) -> dict[Which, str]:
-    """Name the vault's databases with their URLs."""
+    """Return the URLs of the vault's databases by name."""
     return {"data": settings.data_url, "keys": settings.keys_url, "ledger": settings.tombstones_url}
 
 
 def postgres_tools(settings: Settings) -> PostgresTools:
-    """Return PostgreSQL's own programs, for backups; that they are there shows when they are needed."""
+    """Return PostgreSQL's programs for backups. They are looked up when they are needed."""
     return PostgresTools(settings.pg_tools, os.environ)
 
 
 async def apply_folders(vault: Vault) -> dict[str, bool]:
-    """Apply the policies that lie in the vault's folder: the default tenant's, and those under ``tenants/``.
+    """Apply the policies in the vault's folder: the default tenant's, and those under ``tenants/``.
 
     Returns:
         for each tenant whether its policies changed.
 
     Raises:
-        PolicyInvalid: a folder has mistakes; nothing of it is applied.
+        PolicyInvalid: a folder has mistakes; it is not applied.
     """
     changed = {}
     for tenant in await vault.services.keyring.tenants():
@@ -198,12 +198,12 @@ async def apply_folders(vault: Vault) -> dict[str, bool]:
 
 
 def policy_folder(settings: Settings, tenant: str) -> Path:
-    """Say where a tenant's policies lie in the vault's folder."""
+    """Return the folder of a tenant's policies."""
     return settings.policies if tenant == DEFAULT_TENANT else settings.vault / "tenants" / tenant / "policies"
 
 
 def default_folder() -> Path:
-    """Say which folder is meant where none is named: ``CDV_VAULT``, else the current one."""
+    """Return the default folder of the vault: ``CDV_VAULT``, or the current one."""
     return Path(os.environ.get("CDV_VAULT", "."))
 
 
@@ -211,14 +211,14 @@ def read_settings(folder: Path, **overrides: Any) -> Settings:
     """Read the settings of the vault in a folder.
 
     Raises:
-        Misconfigured: there is no vault, its settings are wrong, or a restore into the folder was cut off.
+        Misconfigured: there is no vault, its settings are invalid, or a restore into the folder is incomplete.
     """
-    if not (folder / settings_room.FILE).is_file():
+    if not (folder / settings_module.FILE).is_file():
         raise Misconfigured(
             "there is no vault in this folder", hint="make one with `cdv init DIR`, or name one by --vault"
         )
     require_whole(folder)
-    return settings_room.load(folder, **overrides)
+    return settings_module.load(folder, **overrides)
 
 
 def _lay_out(folder: Path) -> None:
@@ -227,26 +227,25 @@ def _lay_out(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     shutil.copytree(shipped_policies(), folder / "policies")
-    file = folder / settings_room.FILE
-    file.touch(mode=0o600)  # it may come to hold a database's password
-    file.write_text(settings_room.FIRST, encoding="utf-8")
+    file = folder / settings_module.FILE
+    file.touch(mode=0o600)  # it may contain a database's password later
+    file.write_text(settings_module.FIRST, encoding="utf-8")
 
 
 def _with_root_key(folder: Path, **overrides: Any) -> Settings:
-    settings = settings_room.load(folder, **overrides)
-    if settings.root_key.startswith("file:"):
-        FileRootKey.create(_root_key_path(settings))
+    settings = settings_module.load(folder, **overrides)
+    providers.create_root_key(settings.root_key, settings.vault)
     return settings
 
 
 def _clear(folder: Path) -> None:
-    """Empty a folder in which nothing has come to be of use, so that the next try finds it as this one did."""
-    for each in folder.iterdir():
-        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    """Empty the folder after a failure, so that the next attempt can start again."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _touch(url: str) -> None:
-    """Make an SQLite file that nobody but its owner can read, before SQLite would make one that others can."""
+    """Create an SQLite file that only its owner can read, before SQLite creates one that others can read."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
         Path(parsed.database).touch(mode=0o600)
@@ -258,7 +257,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     keys = Database(settings.keys_url, timeout=timeout, size=size)
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
-    verifiers = [TokenVerifier(_issuer(each), clock) for each in settings.oidc]
+    verifiers = [TokenVerifier(_issuer(issuer), clock) for issuer in settings.oidc]
     services = Services(
         data=data,
         keyring=keyring,
@@ -280,25 +279,16 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
 
 
 def provider_of(settings: Settings) -> KeyProvider:
-    """Return the holder of the root key that the settings name.
+    """Return the provider of the root key that the settings name.
 
     Raises:
         Misconfigured: they name none, or it is not there.
     """
-    kind, _, name = settings.root_key.partition(":")
-    if kind == "file":
-        return FileRootKey(_root_key_path(settings))
-    if kind == "env" and name:
-        return EnvironmentRootKey(name)
-    raise Misconfigured("root_key names no provider", hint="use file:PATH or env:VARIABLE")
+    return providers.provider_of(settings.root_key, settings.vault)
 
 
-def _root_key_path(settings: Settings) -> Path:
-    return settings.vault / settings.root_key.removeprefix("file:")
-
-
-def _issuer(each: settings_room.Oidc) -> OidcIssuer:
-    return OidcIssuer(each.issuer, each.audience, each.jwks, each.roles_claim, each.roles, each.tenant)
+def _issuer(oidc: settings_module.Oidc) -> OidcIssuer:
+    return OidcIssuer(oidc.issuer, oidc.audience, oidc.jwks, oidc.roles_claim, oidc.roles, oidc.tenant)
 
 
 async def _check_versions(vault: Vault) -> None:
@@ -309,8 +299,8 @@ async def _check_versions(vault: Vault) -> None:
             )
 
 
-async def _again(seconds: float, job: Callable[[], Awaitable[Any]]) -> None:
-    """Do a job again and again; a failure is logged and tried anew, for the next time may be better."""
+async def _periodically(seconds: float, job: Callable[[], Awaitable[Any]]) -> None:
+    """Run a job periodically. A failure is logged, and the job runs again."""
     while True:
         await asyncio.sleep(seconds)
         with suppress(asyncio.TimeoutError):

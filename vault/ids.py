@@ -1,4 +1,4 @@
-"""The names of things: one type for each kind of id, so that the type checker keeps them apart."""
+"""Ids and names: a type for each kind, so that the type checker distinguishes them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _last = 0
 
 
 def is_slug(name: str) -> bool:
-    """Tell whether a name is a slug (lower-case ASCII, digits, ``-`` and ``_``; 1 to 64 characters)."""
+    """Return whether a name is a slug (lower-case ASCII, digits, ``-`` and ``_``; 1 to 64 characters)."""
     return SLUG.fullmatch(name) is not None
 
 
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of milliseconds, then a 12-bit fraction, then 62 random bits.
 
-    The fraction is kept growing within a process (RFC 9562 §6.2, method 3), so that ids made one after the other
-    sort in that order.
+    The fraction always grows within a process (RFC 9562 §6.2, method 3), so that ids sort in the order in which they
+    were made.
     """
     global _last  # noqa: PLW0603 - the one counter of the process, under its lock
     with _lock:
@@ -53,5 +53,5 @@ def new_id() -> UUID:
 
 
 def random_id() -> UUID:
-    """Make a UUIDv4: for pseudonyms, which must not tell when they were made."""
+    """Make a UUIDv4, for pseudonyms, which must not reveal when they were made."""
     return UUID(bytes=os.urandom(16), version=4)

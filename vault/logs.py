@@ -1,8 +1,8 @@
-"""Logs: JSON lines that say what the program did, and cannot say anything of a person.
+"""Logs: JSON lines about the program, which cannot contain personal data.
 
-Redaction by a list of what is forbidden fails with the first new name. Here it is the other way round: a key that is
-not on the list is dropped (its name is told in ``dropped``), and a value that is not of its key's kind is dropped too.
-Exceptions are told by class and place, never by message: a message may quote what somebody sent.
+A list of forbidden keys would miss the first new key, so there is a list of allowed keys. Other keys are dropped (their
+names are in ``dropped``), and so are values that do not match the pattern of their key. Exceptions are logged by class
+and place, without their message, which may quote input.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PLACE: Final = re.compile(r"[A-Za-z0-9_./-]{1,112}:[0-9]{1,7}|unknown")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.:-]{1,80}")
-_HOUSE: Final = f"{Path(__file__).parent.as_posix()}/"
+_PACKAGE: Final = f"{Path(__file__).parent.as_posix()}/"
 _TEMPLATE: Final = re.compile(r"/[A-Za-z0-9_{}:/.-]{0,120}")
 
 
@@ -33,7 +33,7 @@ def _matching(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))  # JSON knows no NaN
+    return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))  # JSON has no NaN
 
 
 ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
@@ -60,21 +60,21 @@ ALLOWED: Final[dict[str, Callable[[Any], bool]]] = {
     "error": _matching(_PLAIN),
     "at": _matching(_PLACE),
 }
-"""Every key that a log line may have, with the test that its value must pass; and ``dropped``, which is made here."""
+"""The keys of a log line, each with the check of its value; in addition there is ``dropped``, which is made here."""
 
 
 def allow_listed(_logger: object, _method: str, event: Event) -> Event:
-    """Keep what is on the list, in a fresh dict: the last step before a line is written."""
+    """Copy the allowed keys and values: the last step before a line is written."""
     error = event.pop("exc_info", None)
     kept = {key: value for key, value in event.items() if key in ALLOWED and ALLOWED[key](value)}
     dropped = sorted(key for key in event if key not in kept and _PLAIN.fullmatch(key))
     if dropped:
         kept["dropped"] = dropped
-    return kept | told(error)
+    return kept | describe_error(error)
 
 
-def told(error: object) -> dict[str, str]:
-    """Tell an exception by its class and the place in our code where it came up."""
+def describe_error(error: object) -> dict[str, str]:
+    """Describe an exception by its class, and the place in this program where it was raised."""
     if error is True:
         error = sys.exc_info()
     if isinstance(error, tuple):
@@ -100,10 +100,10 @@ def _frames(trace: TracebackType | None) -> Iterator[tuple[CodeType, int]]:
 
 
 def _shortened(file: str) -> str:
-    """Leave out where on this machine the code lies: a folder may have somebody's name."""
+    """Remove the folder of the program on this machine: its path may contain a person's name."""
     path = file.replace("\\", "/")
-    if path.startswith(_HOUSE):
-        return "vault/" + path.removeprefix(_HOUSE)
+    if path.startswith(_PACKAGE):
+        return "vault/" + path.removeprefix(_PACKAGE)
     known = path.rpartition("/site-packages/")[2].rpartition("/lib/")[2]
     return known.rpartition("/")[2] if known.startswith("/") else known
 
@@ -112,17 +112,17 @@ _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, l
 
 
 class _Bridge(logging.Handler):
-    """Takes what libraries log: only that they did, at which level. Their messages may quote anything."""
+    """Logs that a library logged something, and at which level. The message is dropped, as it may quote anything."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a library's record by our own rules."""
+        """Log a library's record without its message."""
         known = [level for level in _LEVELS if level <= record.levelno]  # libraries have levels of their own
         level = logging.getLevelName(max(known, default=logging.DEBUG)).lower()
         getattr(get_logger(), level)("a library reports", logger=record.name, exc_info=record.exc_info)
 
 
 class _Lines:
-    """Where lines go, and from which level on. One for the process; safe from the first import on."""
+    """The stream and level of log lines. There is one for the process, usable from the first import on."""
 
     def __init__(self) -> None:
         self.stream: TextIO | None = None
@@ -135,16 +135,16 @@ class _Lines:
     debug = info = warning = error = critical = log = exception = msg
 
     def leveled(self, _logger: object, method: str, event: Event) -> Event:
-        """Leave out what is below the level."""
+        """Drop events below the level."""
         if logging.getLevelNamesMapping().get(method.upper(), logging.ERROR) < self.level:
             raise structlog.DropEvent
         return event
 
 
 _LINES: Final = _Lines()
-# Handed to every logger of ours by itself: neither a library user's structlog settings nor the absence of any, which
-# would print local variables beside an exception, can change what a line may hold.
-_BOUND: Final = structlog.make_filtering_bound_logger(logging.DEBUG)  # the level is looked at below
+# Passed to every logger explicitly, so that global structlog settings cannot change what a line may contain. Its
+# defaults would print local variables with an exception.
+_BOUND: Final = structlog.make_filtering_bound_logger(logging.DEBUG)  # the level is checked below
 _PROCESSORS: Final[list[Any]] = [
     _LINES.leveled,
     structlog.contextvars.merge_contextvars,
@@ -160,7 +160,7 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
 
     Args:
         level: debug, info, warning or error.
-        stream: where to, for the tests.
+        stream: for tests; by default standard error.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     _LINES.level, _LINES.stream = number, stream
@@ -170,16 +170,16 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "casbin", "casbin.enforcer", "sqlalchemy"):
         library = logging.getLogger(name)
         library.handlers, library.propagate = [], True
-    logging.getLogger("casbin").setLevel(logging.CRITICAL)  # it logs every denial with all values of the request
-    logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)  # it logs paths, which hold ids
+    logging.getLogger("casbin").setLevel(logging.CRITICAL)  # it logs every denial with the whole request
+    logging.getLogger("uvicorn.access").setLevel(logging.CRITICAL)  # it logs paths, which contain ids
 
 
 def take_over(library: str) -> None:
-    """Let a library log by our rules that would put a handler of its own on a logger that has none."""
+    """Prevent a library from adding its own handler to its logger, so that it logs through ours."""
     logger = logging.getLogger(library)
     logger.handlers, logger.propagate = [logging.NullHandler()], True
 
 
 def get_logger() -> Any:
-    """Return the logger; what it may say is listed in :data:`ALLOWED`."""
+    """Return the logger; :data:`ALLOWED` lists the keys that it may write."""
     return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=_BOUND)

@@ -12,7 +12,7 @@ REDACTED = "[sensitive]"
 class Sensitive(Generic[T]):
     """Holds a secret or a personal value; shows ``[sensitive]`` wherever it is printed, formatted or logged.
 
-    ``reveal()`` is the one way in, so that every use of the value can be found by searching for that word.
+    ``reveal()`` is the only access, so that every use of the value can be found by searching for that word.
     Two wrappers compare by identity only: a comparison by value would invite a timing side channel.
     """
 

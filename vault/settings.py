@@ -34,7 +34,7 @@ FIRST = """\
 # roles_claim = "roles"
 # roles = { "Privacy Office" = "dpo" }
 """
-"""What a new vault's file says."""
+"""The file of a new vault."""
 
 
 class Oidc(BaseModel):
@@ -53,7 +53,7 @@ class Oidc(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Frozen; handed in where it is needed. Nobody but bootstrap reads the environment."""
+    """The settings. Only bootstrap reads the environment; other modules get this object."""
 
     model_config = SettingsConfigDict(env_prefix="CDV_", frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     """Key store, a database of its own; empty: ``keys.sqlite`` in the folder."""
     ledger_url: str = Field("", repr=False)
     """Ledger of tombstones, a database of its own; empty: ``ledger.sqlite`` in the folder."""
-    root_key: str = Field("file:root.key", pattern=r"^(file|env):.", repr=False)
-    """``file:PATH`` (relative to the folder) or ``env:VARIABLE``."""
+    root_key: str = Field("file:root.key", pattern=r"^[a-z][a-z0-9+.-]*:.", repr=False)
+    """``file:PATH`` (relative to the folder) or ``env:VARIABLE``; see :mod:`vault.crypto.providers`."""
     public_url: str = Field("", pattern=r"^(https?://[^\s?#]+)?$")
     """Address under which people reach ``/v1`` from outside, for the links that are sent to them; empty: no links."""
     jobs_database_url: str = Field("", repr=False)
@@ -99,9 +99,9 @@ class Settings(BaseSettings):
     keys_kept: Annotated[int, Field(ge=0)] = 20_000
     """Unwrapped data keys in memory, about 3 KB each."""
     keys_kept_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
-    """Age at which an unwrapped data key is fetched anew."""
+    """Age at which an unwrapped data key is fetched again."""
     principals_kept_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
-    """Age at which a caller's key is checked anew: a revoked key works for no longer."""
+    """Age at which a caller's key is checked again: a revoked key works for no longer."""
     policy_poll_seconds: Annotated[float, Field(gt=0, le=60)] = 2.0
     """How often a node looks for newly applied policies."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
 
 
 def shipped_policies() -> Path:
-    """Find the policies that come with the package: in the wheel beside the code, in a checkout beside the package."""
+    """Return the folder of the shipped policies: in the wheel it is in the package, in a checkout next to it."""
     package = Path(__file__).parent
     installed = package / "_shipped" / "policies"
     return installed if installed.is_dir() else package.parent / "policies"
@@ -166,13 +166,13 @@ def load(folder: Path, **overrides: Any) -> Settings:
     """Read the settings of the vault in a folder.
 
     Raises:
-        Misconfigured: a setting is unknown or has no proper value; it is named, its value is not.
+        Misconfigured: a setting is unknown or invalid; the error names it and not its value.
     """
     try:
         return Settings(vault=folder.resolve(), **overrides)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        names = ", ".join(sorted({".".join(map(str, each["loc"])) for each in faults}))
+        names = ", ".join(sorted({".".join(map(str, fault["loc"])) for fault in faults}))
         raise Misconfigured(
             f"these settings are unknown or have no proper value: {names}",
             hint=f"look at {FILE} in the vault's folder and at the CDV_* variables; docs/operating.md lists them",

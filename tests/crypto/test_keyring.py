@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from uuid import UUID
 
 import pytest
@@ -501,3 +502,39 @@ def _drop():
     from sqlalchemy import text
 
     return text("DROP TABLE data_key")
+
+
+class SlowProvider:
+    """A provider on a network: it answers only once the event loop has done something else in the meantime."""
+
+    reference = "slow-1"
+
+    def __init__(self, loop):
+        self._loop = loop
+        self._key = WrappingKey(bytes(32))
+        self.loop_goes_on = threading.Event()
+
+    def _wait(self):
+        self._loop.call_soon_threadsafe(self.loop_goes_on.set)
+        assert self.loop_goes_on.wait(timeout=10), "the provider was called on the event loop"
+
+    def wrap(self, plaintext, context):
+        self._wait()
+        return self._key.wrap(plaintext, context)
+
+    def unwrap(self, sealed, context):
+        self._wait()
+        return self._key.unwrap(sealed, context)
+
+
+async def test_the_event_loop_goes_on_while_a_provider_waits(database, clock):
+    provider = SlowProvider(asyncio.get_running_loop())
+    keyring = Keyring(database, provider, clock)
+    for use in (
+        lambda: keyring.create_tenant("slow"),
+        lambda: keyring.index_keys("slow"),
+        lambda: keyring.rotate_signing_key("slow"),
+    ):
+        provider.loop_goes_on.clear()
+        await use()
+        assert provider.loop_goes_on.is_set()

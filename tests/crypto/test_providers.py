@@ -9,7 +9,8 @@ import stat
 
 import pytest
 
-from vault.crypto.providers import EnvironmentRootKey, FileRootKey
+from vault.crypto import providers
+from vault.crypto.providers import EnvironmentRootKey, FileRootKey, Scheme, create_root_key, provider_of, register
 from vault.errors import CannotOpen, Misconfigured
 
 VARIABLE = "CDV_TEST_ROOT_KEY"
@@ -190,3 +191,46 @@ def test_the_reference_does_not_tell_the_key(path):
     reference = FileRootKey(write(path, line())).reference
     assert re.fullmatch(r"root-[0-9a-f]{16}", reference)
     assert bytes.fromhex(reference[5:]) not in bytes(range(32))
+
+
+def test_the_scheme_of_its_url_chooses_the_provider(tmp_path, monkeypatch):
+    made = FileRootKey.create(tmp_path / "root.key")
+    monkeypatch.setenv(VARIABLE, base64.b64encode(bytes(32)).decode())
+    by_file, by_variable = provider_of("file:root.key", tmp_path), provider_of(f"env:{VARIABLE}", tmp_path)
+    assert isinstance(by_file, FileRootKey)
+    assert by_file.reference == made.reference
+    assert isinstance(by_variable, EnvironmentRootKey)
+    assert provider_of(f"file:{tmp_path / 'root.key'}", tmp_path / "elsewhere").reference == made.reference
+
+
+@pytest.mark.parametrize("url", ["kms:c2VjcmV0", "c2VjcmV0", "FILE:root.key", "file:", "env:", ":", ""])
+def test_a_url_without_a_known_scheme_is_refused_and_not_repeated(url, tmp_path):
+    for use in (provider_of, create_root_key):
+        with pytest.raises(Misconfigured, match="root_key names no provider") as caught:
+            use(url, tmp_path)
+        assert caught.value.hint == "use file:PATH or env:VARIABLE"
+        assert "c2VjcmV0" not in str(caught.value)
+
+
+def test_a_root_key_is_created_where_its_scheme_does_that(tmp_path):
+    create_root_key("file:root.key", tmp_path)
+    create_root_key(f"env:{VARIABLE}", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["root.key"]
+    with pytest.raises(Misconfigured, match="exists already"):
+        create_root_key("file:root.key", tmp_path)
+
+
+def test_another_scheme_is_registered_from_the_outside(tmp_path, monkeypatch):
+    class Remote:
+        reference = "remote-1"
+
+        def __init__(self, name, folder):
+            self.name, self.folder = name, folder
+
+    monkeypatch.setattr(providers, "_schemes", dict(providers._schemes))
+    register("remote", Scheme("remote:KEY", Remote))
+    provider = provider_of("remote:customers", tmp_path)
+    assert (provider.name, provider.folder) == ("customers", tmp_path)
+    with pytest.raises(Misconfigured) as caught:
+        provider_of("other:customers", tmp_path)
+    assert "remote:KEY" in caught.value.hint

@@ -40,19 +40,19 @@ async def test_the_design_s_own_example_is_decided_as_it_says(decisions):
 async def test_an_answer_is_kept_and_is_the_same_object(decisions):
     request = (("support",), "customer-support", ("name", "email.masked"), "read")
 
-    assert decisions.kept(*request) is None
+    assert decisions.cached(*request) is None
     first = await decisions.decide(*request)
-    assert decisions.kept(*request) is first
+    assert decisions.cached(*request) is first
     assert await decisions.decide(*request) is first
 
 
 async def test_answers_are_apart_by_role_purpose_fields_and_action(decisions):
     await decisions.decide(("support",), "customer-support", ("name",), "read")
 
-    assert decisions.kept(("sales",), "customer-support", ("name",), "read") is None
-    assert decisions.kept(("support",), "complaint-handling", ("name",), "read") is None
-    assert decisions.kept(("support",), "customer-support", ("name", "notes"), "read") is None
-    assert decisions.kept(("support",), "customer-support", ("name",), "write") is None
+    assert decisions.cached(("sales",), "customer-support", ("name",), "read") is None
+    assert decisions.cached(("support",), "complaint-handling", ("name",), "read") is None
+    assert decisions.cached(("support",), "customer-support", ("name", "notes"), "read") is None
+    assert decisions.cached(("support",), "customer-support", ("name",), "write") is None
 
 
 async def test_one_denying_role_outweighs_the_others(decisions):
@@ -98,7 +98,7 @@ async def test_what_does_not_exist_is_told_by_its_place_and_not_repeated(decisio
     assert caught.value.code == faults[0][1]
     assert "secret-4711" not in repr([str(caught.value), caught.value.faults, caught.value.hint])
     assert caught.value.__cause__ is None
-    assert decisions.kept(("support",), purpose, fields, action) is None
+    assert decisions.cached(("support",), purpose, fields, action) is None
 
 
 async def test_faults_point_to_where_the_caller_says_the_names_are(decisions):
@@ -137,7 +137,7 @@ async def test_a_very_long_list_is_decided_and_not_kept(decisions):
     decision = await decisions.decide(("dpo",), "subject-rights", asked, "read")
 
     assert len(decision.granted) == 2
-    assert decisions.kept(("dpo",), "subject-rights", asked, "read") is None
+    assert decisions.cached(("dpo",), "subject-rights", asked, "read") is None
 
 
 async def test_casbin_never_runs_on_the_event_loop(decisions, monkeypatch):
@@ -163,11 +163,11 @@ async def test_a_kept_answer_ends_with_its_purpose():
     request = (("finance",), "accounting", ("iban",), "read")
 
     assert (await decisions.decide(*request)).granted
-    assert decisions.kept(*request) is not None
+    assert decisions.cached(*request) is not None
     clock.advance(seconds=1)
-    assert decisions.kept(*request) is None
+    assert decisions.cached(*request) is None
     assert (await decisions.decide(*request)).refused["iban"].code == "purpose-not-in-force"
-    assert decisions.kept(*request).refused
+    assert decisions.cached(*request).refused
 
 
 async def test_a_kept_refusal_ends_when_its_purpose_begins():

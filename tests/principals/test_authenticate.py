@@ -26,11 +26,11 @@ async def test_a_key_speaks_for_its_principal(principals, shop, issued):
 
 async def test_a_verified_bearer_is_kept_and_a_fresh_one_is_not(principals, shop, issued, seconds):
     bearer = issued.key.reveal()
-    assert principals.kept(bearer) is None
+    assert principals.cached(bearer) is None
     await principals.authenticate(bearer)
-    assert principals.kept(bearer) == shop
+    assert principals.cached(bearer) == shop
     seconds.pass_by(5.0)
-    assert principals.kept(bearer) is None
+    assert principals.cached(bearer) is None
     assert await principals.authenticate(bearer) == shop
 
 
@@ -78,7 +78,7 @@ async def test_every_bearer_that_fails_fails_alike(database, principals, shop, i
 async def test_a_failed_bearer_is_not_kept(principals, issued):
     wrong = make_key(issued.id).reveal()
     await refusal(principals, wrong)
-    assert principals.kept(wrong) is None
+    assert principals.cached(wrong) is None
 
 
 async def test_a_kept_key_ends_with_its_expiry(database, principals, shop, clock, seconds):
@@ -88,7 +88,7 @@ async def test_a_kept_key_ends_with_its_expiry(database, principals, shop, clock
     await principals.authenticate(bearer)
     seconds.pass_by(2.0)
     clock.advance(seconds=2)
-    assert principals.kept(bearer) is None
+    assert principals.cached(bearer) is None
     await refusal(principals, bearer)
 
 
@@ -100,10 +100,10 @@ async def test_a_revoked_key_dies_here_at_once_and_elsewhere_within_the_age(
     await other_node.authenticate(bearer)
     async with database.transaction() as connection:
         await principals.revoke_key(connection, "default", issued.id)
-    assert principals.kept(bearer) is None
+    assert principals.cached(bearer) is None
     await refusal(principals, bearer)
     seconds.pass_by(5.0)
-    assert other_node.kept(bearer) is None
+    assert other_node.cached(bearer) is None
     await refusal(other_node, bearer)
 
 
@@ -112,7 +112,7 @@ async def test_a_call_between_the_change_and_its_commit_is_answered_but_not_kept
     async with database.transaction() as connection:
         await principals.disable(connection, "default", shop.id)
         assert await principals.authenticate(bearer) == shop
-    assert principals.kept(bearer) is None
+    assert principals.cached(bearer) is None
     await refusal(principals, bearer)
 
 
@@ -169,6 +169,6 @@ async def test_the_kept_look_up_is_of_the_microsecond_class(principals, issued):
     await principals.authenticate(bearer)
     started = time.perf_counter()
     for _ in range(20_000):
-        principals.kept(bearer)
+        principals.cached(bearer)
     each = (time.perf_counter() - started) / 20_000
     assert each < 20e-6  # measured 0.8 µs; the bound only says that no database is asked

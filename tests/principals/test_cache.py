@@ -17,7 +17,7 @@ def kept(seconds):
 
 
 def put(kept, name="a", since=1000.0, lifetime=60.0):
-    kept.put(digest(name), ADA, since=since, lifetime=lifetime, stands_on=STANDS_ON)
+    kept.put(digest(name), ADA, since=since, lifetime=lifetime, depends_on=STANDS_ON)
 
 
 def test_a_bearer_is_kept_for_its_age_and_not_longer(kept, seconds):

@@ -33,7 +33,7 @@ def test_what_is_granted_stops_at_the_limit():
 def test_nothing_is_spent_that_is_not_there():
     leases = Leases(0)
     assert not leases.spend(KEY, 1)
-    leases.add(KEY, limit=100, asked=5, used=5)
+    leases.add(KEY, limit=100, requested=5, used=5)
     assert not leases.spend(KEY, 6)
     assert leases.left(KEY) == 5
     assert leases.spend(KEY, 5)
@@ -42,7 +42,7 @@ def test_nothing_is_spent_that_is_not_there():
 
 def test_a_negative_or_empty_amount_is_never_spent():
     leases = Leases(0)
-    leases.add(KEY, limit=100, asked=5, used=5)
+    leases.add(KEY, limit=100, requested=5, used=5)
     assert not leases.spend(KEY, 0)
     assert not leases.spend(KEY, -3)
     assert leases.left(KEY) == 5
@@ -58,9 +58,9 @@ def test_any_number_of_nodes_in_any_order_never_spend_more_than_the_limit(limit,
     for node, n in visits:
         leases = nodes[node]
         if leases.left(KEY) < n and not leases.is_exhausted(KEY):
-            asked = chunk(limit, n - leases.left(KEY))
-            used += asked
-            leases.add(KEY, limit=limit, asked=asked, used=used)
+            requested = chunk(limit, n - leases.left(KEY))
+            used += requested
+            leases.add(KEY, limit=limit, requested=requested, used=used)
         spent += n if leases.spend(KEY, n) else 0
         assert spent + sum(leases.left(KEY) for leases in nodes) <= limit
     if used >= limit:
@@ -72,8 +72,8 @@ def test_one_node_alone_can_spend_the_whole_limit_one_by_one(limit):
     leases, used, spent = Leases(0), 0, 0
     while leases.spend(KEY, 1) or not leases.is_exhausted(KEY):
         if leases.left(KEY) == 0 and not leases.is_exhausted(KEY):
-            used += (asked := chunk(limit, 1))
-            leases.add(KEY, limit=limit, asked=asked, used=used)
+            used += (requested := chunk(limit, 1))
+            leases.add(KEY, limit=limit, requested=requested, used=used)
         spent += 1
     assert used >= limit
     assert spent >= limit

@@ -278,16 +278,16 @@ class TestThroughThePrincipals:
     async def test_a_token_signs_in_and_is_kept_for_the_age(self, staff, issuer, seconds):
         token = issuer.token()
         principal = await staff.authenticate(token)
-        assert staff.kept(token) == principal
+        assert staff.cached(token) == principal
         seconds.pass_by(5.0)
-        assert staff.kept(token) is None
+        assert staff.cached(token) is None
 
     async def test_a_token_is_kept_no_longer_than_it_lasts(self, staff, issuer, clock, seconds):
         token = issuer.token(exp=int(clock.now().timestamp()) + 2)
         await staff.authenticate(token)
         seconds.pass_by(2.0)
         clock.advance(seconds=2 + LEEWAY)
-        assert staff.kept(token) is None
+        assert staff.cached(token) is None
         with pytest.raises(NotAuthenticated):
             await staff.authenticate(token)
 

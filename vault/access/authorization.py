@@ -49,7 +49,7 @@ async def decide(
     principal = caller.principal
     decisions = services.policies.active(principal.tenant).decisions
     names = tuple(fields)
-    kept = decisions.kept(principal.roles, purpose, names, verb)
+    kept = decisions.cached(principal.roles, purpose, names, verb)
     if kept is not None:
         return kept
     try:

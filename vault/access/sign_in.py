@@ -39,7 +39,7 @@ class SignIns:
             Unavailable: nobody can tell, or a failure cannot be written down.
         """
         if bearer is not None:
-            kept = self._services.principals.kept(bearer)
+            kept = self._services.principals.cached(bearer)
             if kept is not None:
                 return Caller(kept, request_id)
         try:

@@ -64,11 +64,15 @@ async def load_database(
     facts = backup.manifest.files[kind]
     await require_empty(kind, facts.dialect, url, tools)
     path = _sqlite_path(url)
-    with open_part(backup, kind, provider) as opener:
-        if path is not None:
-            await asyncio.to_thread(_write_sqlite, path, opener)
-        else:
-            await asyncio.to_thread(tools.restore, url, opener)
+
+    def write() -> None:
+        with open_part(backup, kind, provider) as opener:
+            if path is not None:
+                _write_sqlite(path, opener)
+            else:
+                tools.restore(url, opener)
+
+    await asyncio.to_thread(write)
     found = await contents_of(url)
     if found != (facts.revision, facts.rows):
         raise DatabaseDamaged(

@@ -120,7 +120,7 @@ async def _make(
             ledger_newest=newest,
             keys_expire_at=keys_for.after(sealing.created_at),
         )
-        work.write_manifest(write_manifest(source.provider, manifest))
+        work.write_manifest(await asyncio.to_thread(write_manifest, source.provider, manifest))
         await note_backup(services, sealing.id, None)
         work.publish()
     except BaseException:

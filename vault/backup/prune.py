@@ -6,6 +6,7 @@ any older backup of the data: so keys are kept for the shorter time.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -71,7 +72,7 @@ async def prune(
             code="backup-kept-too-short",
             hint="--keep-keys is at most as long as --keep-data: keys without data open nothing",
         )
-    found, unknown = find_all(where, provider)
+    found, unknown = await asyncio.to_thread(find_all, where, provider)
     pruned = Pruned([], [], [], [folder.name for folder in unknown])
     _require_keys(where, found)
     whole = next((each for each in found if _is_whole(each)), None)

@@ -180,7 +180,7 @@ async def check(
     """
     _require_known(backup)
     restored: list[Kind] = ["folder", *_databases(without_ledger=without_ledger)]
-    check_files(backup, target.provider, told, restored)
+    await asyncio.to_thread(check_files, backup, target.provider, told, restored)
     for kind in _databases(without_ledger=without_ledger):
         await require_empty(kind, backup.manifest.files[kind].dialect, target.urls[kind], target.tools)
     await require_alone(target.urls["data"])
@@ -246,7 +246,7 @@ async def carry_out(order: Order, target: Target, told: Callable[[str, int], Non
     Raises:
         VaultError: what :func:`check` raises; and ``DatabaseDamaged`` where what came back is not what was backed up.
     """
-    backup = order.opened(target.provider)
+    backup = await asyncio.to_thread(order.opened, target.provider)
     await asyncio.to_thread(_bring_folder, backup, target, order)
     for kind in _databases(without_ledger=order.without_ledger is not None):
         if kind != "data" and not await is_back(target.urls[kind]):

@@ -11,6 +11,7 @@ Open a sample of a restored backup: that its values and its keys belong together
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -202,7 +203,7 @@ async def verify_backup(
         Unavailable: a database does not answer.
     """
     try:
-        check_files(backup, provider, told, KINDS)
+        await asyncio.to_thread(check_files, backup, provider, told, KINDS)
         async with AsyncExitStack() as stack:
             urls = await _temporary(stack, backup, servers, tools)
             rows: dict[Which, dict[str, int]] = {}

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vault.catalogue.types import FieldType
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-"""What collections and fields may be called: ASCII in lower case, so that no two names look alike."""
+"""Names of collections and fields: ASCII in lower case, so that no two names look alike."""
 CATEGORY = re.compile(r"(?:user|system)(?:\.[a-z][a-z0-9_]*)*")
 DPV = re.compile(r"(?:dpv|pd):[A-Za-z][A-Za-z0-9-]*")
 
@@ -29,19 +29,19 @@ SPECIAL = (
     "user.demographic.sexual_orientation",
     "user.health_and_medical",
 )
-"""Categories of fideslang that Art. 9(1) GDPR protects specially, each with all below it."""
+"""Categories of fideslang that Art. 9(1) GDPR protects, each with all below it."""
 
 
 def within(category: str, above: tuple[str, ...]) -> bool:
-    """Tell whether a category is one of others or lies below one."""
-    return any(category == each or category.startswith(each + ".") for each in above)
+    """Return whether a category is one of others or below one."""
+    return any(category == prefix or category.startswith(prefix + ".") for prefix in above)
 
 
 def load_catalogue(document: Document) -> Catalogue:
-    """Read the catalogue, noting every mistake in the document's findings.
+    """Read the catalogue, adding every mistake to the document's findings.
 
-    What is wrong is still declared as far as it goes, so that one mistake does not make ten more in the files that
-    name the field. Whoever finds findings throws the result away.
+    Invalid fields are declared as far as possible, so that one mistake does not cause ten more in the files that name
+    the field. The caller discards the result if there are findings.
     """
     root = document.root()
     collections = dict(root.table("collection").tables())
@@ -50,8 +50,8 @@ def load_catalogue(document: Document) -> Catalogue:
         if name not in collections:
             remedy = did_you_mean(name, collections, f"declare [collection.{name}]")
             table.fault(None, "unknown-collection", f"`{name}` is no collection", remedy)
-        around = _Around.of(collections.get(name))
-        fields[name] = {field: _field(name, field, each, around) for field, each in table.tables()}
+        defaults = _Defaults.of(collections.get(name))
+        fields[name] = {field: _field(name, field, field_table, defaults) for field, field_table in table.tables()}
     root.finish()
     loaded = [_collection(name, table, fields.get(name, {})) for name, table in collections.items()]
     _check_home(document, collections, fields)
@@ -97,20 +97,20 @@ def _check_name(name: str, table: Table) -> None:
         )
 
 
-class _Around(NamedTuple):
-    """What a collection says for all of its fields, unless one says otherwise."""
+class _Defaults(NamedTuple):
+    """Defaults that a collection sets for its fields."""
 
     others: bool = False
     origin: Origin = Origin.PROVIDED
 
     @classmethod
-    def of(cls, table: Table | None) -> _Around:
+    def of(cls, table: Table | None) -> _Defaults:
         if table is None:
             return cls()
         return cls(table.flag("others"), table.choice("origin", Origin, required=False) or Origin.PROVIDED)
 
 
-def _field(collection: str, name: str, table: Table, around: _Around) -> Field:
+def _field(collection: str, name: str, table: Table, defaults: _Defaults) -> Field:
     _check_name(name, table)
     kind = _type(table)
     field = Field(
@@ -128,8 +128,8 @@ def _field(collection: str, name: str, table: Table, around: _Around) -> Field:
         high_risk=table.choices("high_risk", Risk),
         system=table.flag("system"),
         description=table.optional("description") or "",
-        others=table.flag("others", default=around.others),
-        origin=table.choice("origin", Origin, required=False) or around.origin,
+        others=table.flag("others", default=defaults.others),
+        origin=table.choice("origin", Origin, required=False) or defaults.origin,
     )
     if within(field.category, SPECIAL) and not field.special:
         message = f"{table.where} has a category that Art. 9(1) GDPR protects and is not marked"
@@ -188,18 +188,18 @@ def _choice(kind: FieldType) -> str:
 def _indexes(table: Table, kind: FieldType | None) -> tuple[Index, ...]:
     bits = _bits(table)
     kinds = table.texts("search")
-    for each in kinds:
-        if kind and not _fits(each, kind):
+    for index in kinds:
+        if kind and not _fits(index, kind):
             table.document.fault(
-                (*table.path, "search", table.data["search"].index(each)),
+                (*table.path, "search", table.data["search"].index(index)),
                 "index-not-allowed",
-                f"{table.where} has the search index `{each[:80]}`, which the type {kind.name} may not have",
+                f"{table.where} has the search index `{index[:80]}`, which the type {kind.name} may not have",
                 _index_remedy(kind),
             )
-    for each in bits.keys() - set(kinds):
-        message = f"`search_bits` of {table.where} names `{each}`, which `search` does not"
-        table.document.fault((*table.path, "search_bits", each), "unknown-key", message, "take it out")
-    return tuple(Index(each, bits.get(each, 256)) for each in kinds)
+    for index in bits.keys() - set(kinds):
+        message = f"`search_bits` of {table.where} names `{index}`, which `search` does not"
+        table.document.fault((*table.path, "search_bits", index), "unknown-key", message, "take it out")
+    return tuple(Index(index, bits.get(index, 256)) for index in kinds)
 
 
 def _fits(index: str, kind: FieldType) -> bool:

@@ -1,6 +1,6 @@
-"""Reads consent.toml: from which age people consent for themselves, and how long what they say is waited for and holds.
+"""Reads consent.toml: ages of consent, and how long confirmations are awaited and consents are valid.
 
-The file may be left out: then the ages of :data:`AGES` and the spans of :class:`ConsentRules` count.
+The file is optional. Its defaults are :data:`AGES` and those of :class:`ConsentRules`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ JURISDICTION = re.compile(r"(?P<country>[A-Z]{2})(?:-[A-Z0-9]{1,3})?")
 """A country by ISO 3166-1 alpha-2, or one of its parts by ISO 3166-2: ``FR``, ``US-CA``."""
 
 OTHER_AGE = 16
-"""Art. 8(1) GDPR, where no law says otherwise. No member state may ask for more, so it is the safe one elsewhere."""
+"""Art. 8(1) GDPR, if no law says otherwise. No member state may require more, so it is the safe default elsewhere."""
 
 AGES: Mapping[str, int] = MappingProxyType(
     {
@@ -35,7 +35,7 @@ AGES: Mapping[str, int] = MappingProxyType(
         "LV": 13, "MT": 13, "NL": 16, "NO": 13, "PL": 16, "PT": 13, "RO": 16, "SE": 13, "SI": 15, "SK": 16,
     }
 )  # fmt: skip
-"""From which age somebody consents alone (Art. 8(1) GDPR), by country; consent.toml as shipped names the laws."""
+"""The age from which a person consents alone (Art. 8(1) GDPR), by country; the shipped consent.toml names the laws."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,12 +43,12 @@ class ConsentRules:
     """How consents are taken.
 
     Attributes:
-        default_jurisdiction: the country that counts where nobody names one.
-        ages: from which age somebody consents alone, by country or part of a country.
+        default_jurisdiction: the country that applies if none is named.
+        ages: the age from which a person consents alone, by country or part of a country.
         other_age: that age everywhere else.
-        backdate: how long ago something may have been said that is recorded now.
+        backdate: how long ago a statement may have been made that is recorded now.
         confirm: how long the link of a double opt-in works.
-        valid: how long a consent holds that names no end itself; ``None`` until it is taken back.
+        valid: how long a consent without an end of its own is valid; ``None``: until it is withdrawn.
         valid_for: that span for single purposes.
     """
 
@@ -61,36 +61,36 @@ class ConsentRules:
     valid_for: Mapping[str, Period] = field(default_factory=dict)
 
     def age(self, jurisdiction: str | None) -> int:
-        """Return from which age somebody consents alone (Art. 8 GDPR); a part of a country has the country's age."""
+        """Return the age from which a person consents alone (Art. 8 GDPR), by country or part of a country."""
         where = jurisdiction or self.default_jurisdiction or ""
         return self.ages.get(where, self.ages.get(where.partition("-")[0], self.other_age))
 
     def needs_guardian(self, born: date, day: date, jurisdiction: str | None) -> bool:
-        """Tell whether a parent has to consent for somebody on a day.
+        """Return whether a parent has to consent for a person on a day.
 
-        Whoever was born on 29 February is a year older on 1 March of a common year, as in the views of dates.
+        A person born on 29 February is a year older on 1 March of a common year, as in the views of dates.
         """
         years = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
         return years < self.age(jurisdiction)
 
     def expiry(self, purpose: str, start: Moment) -> Moment | None:
-        """Return when a consent of that moment ends by itself; ``None`` if it holds until it is taken back."""
+        """Return when a consent of that moment expires; ``None`` if it is valid until it is withdrawn."""
         period = self.valid_for.get(purpose, self.valid)
         return None if period is None else period.after(start)
 
 
 def is_jurisdiction(text: str) -> bool:
-    """Tell whether a text names a country, or a part of one by its form."""
-    found = JURISDICTION.fullmatch(text)
-    return found is not None and countries().get(found["country"].casefold()) == found["country"]
+    """Return whether a text names a country, or has the form of a part of one."""
+    match = JURISDICTION.fullmatch(text)
+    return match is not None and countries().get(match["country"].casefold()) == match["country"]
 
 
 def load_consent(document: Document, purposes: Mapping[str, Purpose] | None) -> ConsentRules:
-    """Read the rules, noting every mistake in the document's findings.
+    """Read the rules, adding every mistake to the document's findings.
 
     Args:
         document: consent.toml.
-        purposes: what may be named; ``None`` where they could not be read.
+        purposes: names that may be used; ``None`` if they could not be read.
     """
     root = document.root()
     default = ConsentRules()
@@ -116,15 +116,15 @@ def _jurisdiction(root: Table) -> str | None:
 
 
 def _ages(table: Table) -> dict[str, int]:
-    found: dict[str, int] = {}
+    ages: dict[str, int] = {}
     for country in table.data:
         age = table.number(country, least=13, most=18)
         if not is_jurisdiction(country):
             message = f"{table.where} names `{country[:20]}`, which is no country"
             table.fault(country, "wrong-value", message, "write a code of ISO 3166-1 such as `IE`; Greece is `GR`")
         elif age is not None:
-            found[country] = age
-    return found
+            ages[country] = age
+    return ages
 
 
 def _span(root: Table, key: str, unit: str, *, most: int, otherwise: timedelta) -> timedelta:
@@ -138,7 +138,7 @@ def _months(table: Table) -> Period | None:
 
 
 def _purposes(tables: Table, purposes: Mapping[str, Purpose] | None) -> dict[str, Period]:
-    found: dict[str, Period] = {}
+    periods: dict[str, Period] = {}
     for name, table in tables.tables():
         if purposes is not None and name not in purposes:
             remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
@@ -150,6 +150,6 @@ def _purposes(tables: Table, purposes: Mapping[str, Purpose] | None) -> dict[str
         if period is None and "valid_months" not in table.data:
             table.fault(None, "missing-key", f"{table.where} has no `valid_months`", "add it, or take the table out")
         if period is not None:
-            found[name] = period
+            periods[name] = period
         table.finish()
-    return found
+    return periods

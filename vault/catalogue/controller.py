@@ -1,4 +1,4 @@
-"""Reads controller.toml: who answers for the processing, for receipts and the record of processing (Art. 30(1)(a))."""
+"""Reads controller.toml: the controller, for receipts and the record of processing (Art. 30(1)(a) GDPR)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """Somebody to turn to: the data protection officer, or the representative in the Union (Art. 27)."""
+    """A contact: the data protection officer, or the representative in the Union (Art. 27)."""
 
     name: str
     email: str
@@ -27,7 +27,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Where people may complain (Art. 77): the supervisory authority that watches over the controller."""
+    """The supervisory authority of the controller, to which people may complain (Art. 77)."""
 
     name: str
     url: str = ""
@@ -40,7 +40,7 @@ class Authority:
 class Controller:
     """The company that decides why and how data is processed (Art. 4(7) GDPR).
 
-    Texts are empty, and contacts ``None``, where the policies do not state them. ``country`` is ISO 3166-1 alpha-2.
+    Texts are empty, and contacts ``None``, if the policies do not state them. ``country`` is ISO 3166-1 alpha-2.
     """
 
     name: str = ""
@@ -56,12 +56,12 @@ class Controller:
 
     @property
     def stated(self) -> bool:
-        """Tell whether the policies say who the controller is."""
+        """Return whether the policies name the controller."""
         return bool(self.name)
 
 
 def load_controller(document: Document) -> Controller:
-    """Read the controller, noting every mistake in the document's findings."""
+    """Read the controller, adding every mistake to the document's findings."""
     root = document.root()
     controller = Controller(
         name=root.text("name", most=200),

@@ -1,6 +1,6 @@
-"""What the vault may hold and what for: collections, fields, views and purposes, as the policy folder declares them.
+"""The catalogue: collections, fields, views and purposes, as the policy folder declares them.
 
-The words that a policy folder may choose from, as the law and its commentators list them.
+The enumerations list the words that a policy folder may use, as the law and its commentators list them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Risk(StrEnum):
 
 
 class Origin(StrEnum):
-    """How a value came to be, which decides what is handed over for use elsewhere (Art. 20(1) GDPR, WP 242 rev. 01).
+    """How a value came to be. It decides what is exported for use elsewhere (Art. 20(1) GDPR, WP 242 rev. 01).
 
     ``provided`` by the person, ``observed`` from what they did, ``inferred`` from other values, written or given out by
     the controller (``ours``), or taken from ``elsewhere``.
@@ -81,7 +81,7 @@ class Article9(StrEnum):
 
 
 class Article18(StrEnum):
-    """The exceptions of Art. 18(2) GDPR: what may be done with data besides storing it while it is restricted."""
+    """The exceptions of Art. 18(2) GDPR: what may be done with restricted data, other than storing it."""
 
     CONSENT = "consent"
     LEGAL_CLAIMS = "legal-claims"
@@ -125,8 +125,8 @@ class UnknownName(InvalidInput):
 class Index:
     """One way to find a subject by a sealed field: ``exact``, ``prefix`` or ``last_<n>``.
 
-    ``bits`` is how much of the digest is kept. Fewer bits let unlike values share a digest, so that the index tells
-    less about how often a value occurs; what is found is checked again after unsealing.
+    ``bits`` is how much of the digest is kept. Fewer bits let unlike values share a digest, so that the index
+    reveals less about how often a value occurs. Search results are checked again after unsealing.
     """
 
     kind: str
@@ -137,8 +137,8 @@ class Index:
 class Field:
     """One named value of a record, as declared.
 
-    ``special`` marks a category of Art. 9(1) GDPR, ``others`` a value that is about somebody else too, so that a copy
-    shows it masked (Art. 15(4)). ``origin`` says how such values come to be.
+    ``special`` marks a category of Art. 9(1) GDPR, ``others`` a value that is about another person too, so that a
+    copy shows it masked (Art. 15(4)). ``origin`` says how such values come to be.
     """
 
     collection: str
@@ -166,7 +166,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class FieldView:
-    """A field and how it is shown: what an app asks for, and what a rule grants."""
+    """A field and one of its views: what an app asks for, and what a rule grants."""
 
     field: Field = attribute(compare=False, repr=False)
     view: str = attribute(compare=False)
@@ -188,13 +188,13 @@ class Collection:
 
 
 def covers(wanted: str, granted: str) -> bool:
-    """Tell whether a canonical name of a policy covers the whole name of a view.
+    """Return whether a canonical name of a policy covers the whole name of a view.
 
     ``*`` is every field, ``purchase.*`` a collection, ``profile.email`` a field with all its views, and
-    ``profile.email.masked`` one view. A system resource (``vault:audit``) is covered by its own name only, so that no
-    rule about people's data opens the vault's own doors by accident.
+    ``profile.email.masked`` one view. A system resource (``vault:audit``) is covered by its own name only.
     """
     if granted == "*":
+        # A rule about people's data must not grant access to the vault itself by accident.
         return ":" not in wanted
     if granted.endswith(".*"):
         return wanted.startswith(granted[:-1])
@@ -204,25 +204,25 @@ def covers(wanted: str, granted: str) -> bool:
 class Catalogue:
     """All collections and their fields, with every name by which a view can be asked for.
 
-    Names are matched exactly, one dictionary look-up and no normalising: a name that is not written as declared does
-    not exist, so that no spelling of it can slip past a rule.
+    Names are matched exactly, by one dictionary look-up. They are not normalised, so that no other spelling of a name
+    can bypass a rule.
     """
 
     def __init__(self, collections: Iterable[Collection]) -> None:
-        self.collections: dict[str, Collection] = {each.name: each for each in collections}
+        self.collections: dict[str, Collection] = {collection.name: collection for collection in collections}
         self._fields: dict[str, Field] = {}
         self._views: dict[str, FieldView] = {}
         self._covered: dict[str, list[FieldName]] = {"*": []}
-        for each in self.fields():
-            self._name(each)
+        for field in self.fields():
+            self._name(field)
 
-    def _name(self, each: Field) -> None:
-        spellings = [each.whole, each.name] if each.collection == HOME else [each.whole]
+    def _name(self, field: Field) -> None:
+        spellings = [field.whole, field.name] if field.collection == HOME else [field.whole]
         for spelling in spellings:
-            self._fields[spelling] = each
-        for view in (CLEAR, *sorted(each.views)):
-            shown = FieldView(each, view)
-            for name in ("*", f"{each.collection}.*", each.whole, shown.name):
+            self._fields[spelling] = field
+        for view in (CLEAR, *sorted(field.views)):
+            shown = FieldView(field, view)
+            for name in ("*", f"{field.collection}.*", field.whole, shown.name):
                 self._covered.setdefault(name, []).append(shown.name)
             for spelling in spellings:
                 self._views[f"{spelling}.{view}"] = shown
@@ -238,32 +238,32 @@ class Catalogue:
         """Go through all views of all fields, each once."""
         return (self._views[name] for name in self._covered["*"])
 
-    def view(self, asked: str) -> FieldView:
-        """Find what an app asks for: ``email``, ``profile.email`` and ``email.clear`` are the same clear view.
+    def view(self, name: str) -> FieldView:
+        """Return a view by its name; ``email``, ``profile.email`` and ``email.clear`` are the same clear view.
 
         Raises:
             UnknownName: nothing of that name is declared.
         """
-        found = self._views.get(asked)
-        if found is None:
+        view = self._views.get(name)
+        if view is None:
             raise UnknownName("the catalogue declares no such field or view", hint="GET /v1/catalogue lists them")
-        return found
+        return view
 
     def field(self, name: str) -> Field:
-        """Find a field by its name, with or without ``profile.``.
+        """Return a field by its name, with or without ``profile.``.
 
         Raises:
             UnknownName: nothing of that name is declared.
         """
-        found = self._fields.get(name)
-        if found is None:
+        field = self._fields.get(name)
+        if field is None:
             raise UnknownName("the catalogue declares no such field", hint="GET /v1/catalogue lists them")
-        return found
+        return field
 
     def canonical(self, name: str) -> str:
-        """Write a name of a policy in the one form that :func:`covers` understands.
+        """Return a name of a policy in the form that :func:`covers` expects.
 
-        A name without a view stays without, for it means the field and all its views.
+        A name without a view stays as it is: it means the field and all its views.
 
         Raises:
             UnknownName: nothing of that name is declared.
@@ -284,17 +284,17 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Purpose:
-    """Why data is used (Art. 5(1)(b) GDPR): its ground, who answers for it, who receives it, and what it needs.
+    """Why data is used (Art. 5(1)(b) GDPR): its ground, its owner, its recipients, and the fields that it needs.
 
     ``needs`` are canonical names and ``views`` all that they cover. ``collects`` is false for a purpose that justifies
-    no collection of its own, as with handing people their data. The days bound it, both included, in UTC.
+    no collection of its own, such as handing people their data. The days bound it, both included, in UTC.
 
     ``direct_marketing`` is true where an objection ends it at once and for good (Art. 21(2) and (3)), ``sale_or_share``
-    where a global opt-out signal does (CCPA §1798.120 and §1798.135). ``restriction`` is the exception by which it goes
-    on while a person's data is restricted; without one it does not.
+    where a global opt-out signal does (CCPA §1798.120 and §1798.135). ``restriction`` is the exception by which
+    processing continues while a person's data is restricted; without one it does not.
 
     ``automated_decision`` is true where a decision with legal or like effects is taken by a machine alone (Art. 22);
-    ``logic`` and ``consequences`` tell people how their data is evaluated and what follows (Art. 15(1)(h)).
+    ``logic`` and ``consequences`` explain to people how their data is evaluated and what follows (Art. 15(1)(h)).
     ``transfers`` are the safeguards by third country (Art. 15(2), 46).
     """
 
@@ -324,27 +324,27 @@ class Purpose:
 
     @property
     def rests_on_consent(self) -> bool:
-        """Tell whether the purpose needs the person's consent: by Art. 6(1)(a), or by Art. 9(2)(a)."""
+        """Return whether the purpose needs the person's consent: by Art. 6(1)(a), or by Art. 9(2)(a)."""
         return self.legal_basis == LegalBasis.CONSENT or self.article9 == Article9.EXPLICIT_CONSENT
 
     @property
     def answers_people(self) -> bool:
-        """Tell whether the purpose is to meet people's own rights: an obligation that justifies no collection."""
+        """Return whether the purpose is to meet people's own rights: an obligation that justifies no collection."""
         return self.legal_basis == LegalBasis.LEGAL_OBLIGATION and not self.collects
 
     def covers(self, shown: FieldView) -> bool:
-        """Tell whether the purpose needs the field, shown in that way."""
+        """Return whether the purpose needs the field, shown in that way."""
         return shown.name in self.views
 
     def in_force(self, day: date) -> bool:
-        """Tell whether the purpose may be relied on that day."""
+        """Return whether the purpose may be relied on that day."""
         return (self.valid_from is None or self.valid_from <= day) and (
             self.valid_until is None or day <= self.valid_until
         )
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a request is about; empty: everything.
+    """What a request is about; everything, if it is empty.
 
     Attributes:
         fields: whole names of fields.

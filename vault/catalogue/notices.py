@@ -1,10 +1,7 @@
-"""Reads notices/*.md: the very texts that people agree to, each version a file of its own that never changes.
+"""Notices: the texts that people agree to (``notices/*.md``). Each version is a file of its own that never changes.
 
-Do the notices fit together, and with the purposes that ask for consent by them?
-
-What is different between two notices, by the word: lines that were only wrapped anew are no change.
-
-All versions of all notices: which is in force, and to which a consent is still good.
+Reads the files and checks them against each other and against the purposes; compares two versions word by word; and
+finds the version in force and those for which a consent is still valid.
 """
 
 from __future__ import annotations
@@ -37,9 +34,9 @@ LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z]{2})?")
 class Notice:
     """One version of a text in one language.
 
-    ``digest`` is SHA-256 over the whole file, so that a consent can name the exact words. ``material`` is true where
-    the version says something else than the one before it, so that whoever agreed to that one is asked anew.
-    ``translated`` is true where the file is named by its language too.
+    ``digest`` is SHA-256 over the whole file, so that a consent can name the exact words. ``material`` is true if
+    the meaning differs from the version before it, so that people who agreed to that one are asked again.
+    ``translated`` is true if the name of the file contains its language.
     """
 
     id: str
@@ -68,13 +65,13 @@ class Notice:
         return f"notices/{self.id}.{self.language}.md" if self.translated else f"notices/{self.id}.md"
 
     def in_force(self, day: date) -> bool:
-        """Tell whether people may be asked by this text on a day."""
+        """Return whether the text is in force on a day."""
         return self.valid_from is None or self.valid_from <= day
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoticeFile:
-    """One file as it was read. ``notice`` and ``document`` are ``None`` where its front matter cannot be read."""
+    """One file. ``notice`` and ``document`` are ``None`` if its front matter cannot be read."""
 
     file: str
     notice: Notice | None
@@ -82,12 +79,12 @@ class NoticeFile:
 
     @property
     def id(self) -> str:
-        """Return the ``name@version`` that the file is called by."""
+        """Return the ``name@version`` in the name of the file."""
         return stem_of(self.file)[0]
 
 
 def stem_of(file: str) -> tuple[str, str | None]:
-    """Part what a file is called by: ``name@version``, and its language where that stands in the name."""
+    """Split the name of a file into ``name@version`` and its language, if the name contains one."""
     name, dot, language = file.rpartition("/")[2].removesuffix(".md").partition(".")
     return name, language if dot else None
 
@@ -138,9 +135,9 @@ def _split(text: str) -> tuple[str | None, str, int]:
 
 
 def _id(table: Table, stem: str) -> str:
-    found = table.text("notice", most=80)
-    if found and (found != stem or not NOTICE.fullmatch(found)):
-        message = f"the notice calls itself `{found}` and its file is `{stem[:80]}.md`"
+    notice = table.text("notice", most=80)
+    if notice and (notice != stem or not NOTICE.fullmatch(notice)):
+        message = f"the notice calls itself `{notice}` and its file is `{stem[:80]}.md`"
         table.fault("notice", "wrong-name", message, "call both `name@version`, such as marketing@3 and marketing@3.md")
     return stem
 
@@ -156,7 +153,7 @@ def _language(table: Table, suffix: str | None) -> str:
 
 
 ALIKE = ("purposes", "material", "valid_from")
-"""What all languages of one version say alike: they are one version, in whatever language somebody read it."""
+"""Keys that are the same in all languages of a version."""
 
 
 def check_notices(
@@ -165,31 +162,31 @@ def check_notices(
     files: Sequence[NoticeFile],
     findings: Findings,
 ) -> None:
-    """Note what does not fit: purposes and their notices, notices and their purposes, languages of one version.
+    """Add findings for contradictions between purposes, their notices, and the languages of one version.
 
     Args:
         document: purposes.toml.
         purposes: what it declares.
         files: all notices, read.
-        findings: where mistakes go.
+        findings: receives the mistakes.
     """
     versions: defaultdict[str, list[NoticeFile]] = defaultdict(list)
-    for each in files:
-        versions[each.id].append(each)
-    for of_one in versions.values():
-        _check_languages(of_one, findings)
+    for file in files:
+        versions[file.id].append(file)
+    for translations in versions.values():
+        _check_languages(translations, findings)
     for purpose in purposes.values():
         if purpose.rests_on_consent and purpose.notice is not None and NOTICE.fullmatch(purpose.notice):
             _check_named(document, purpose, versions)
-            _check_newer(document, purpose, [each.notice for each in files if each.notice is not None])
-    for each in files:
-        _check_purposes(each, purposes, findings)
+            _check_newer(document, purpose, [file.notice for file in files if file.notice is not None])
+    for file in files:
+        _check_purposes(file, purposes, findings)
 
 
 def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
-    """Note a version that has no text to fall back on, a language that stands twice, and languages that disagree."""
-    read = [(each, each.notice) for each in files if each.notice is not None]
-    main = next((each for each in read if not each[1].translated), None)
+    """Find versions without a main language, duplicate languages, and languages that contradict each other."""
+    read = [(file, file.notice) for file in files if file.notice is not None]
+    main = next((file for file in read if not file[1].translated), None)
     if main is None:
         if len(read) == len(files):
             message = f"{files[0].id} has no text but translations"
@@ -197,45 +194,45 @@ def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
             findings.add(files[0].file, 1, "no-main-language", message, remedy)
         return
     languages = {main[1].language}
-    for each, notice in read:
-        if each is main[0]:
+    for file, notice in read:
+        if file is main[0]:
             continue
         if notice.language in languages:
-            message = f"{each.id} is there in `{notice.language}` already"
-            _fault(each, "language", "duplicate", message, "keep one of the two files")
+            message = f"{file.id} is there in `{notice.language}` already"
+            _fault(file, "language", "duplicate", message, "keep one of the two files")
         languages.add(notice.language)
-        _check_alike(each, notice, main[1])
+        _check_alike(file, notice, main[1])
 
 
-def _check_alike(each: NoticeFile, notice: Notice, main: Notice) -> None:
+def _check_alike(file: NoticeFile, notice: Notice, main: Notice) -> None:
     for key in ALIKE:
-        mine, theirs = getattr(notice, key), getattr(main, key)
-        if (set(mine) != set(theirs)) if key == "purposes" else mine != theirs:
+        value, expected = getattr(notice, key), getattr(main, key)
+        if (set(value) != set(expected)) if key == "purposes" else value != expected:
             message = f"`{key}` is not what the notice in `{main.language}` says"
-            _fault(each, key, "languages-differ", message, f"say the same as {main.file}, or make both a new version")
+            _fault(file, key, "languages-differ", message, f"say the same as {main.file}, or make both a new version")
 
 
-def _fault(each: NoticeFile, key: str, code: str, message: str, remedy: str) -> None:
-    if each.document is not None:
-        each.document.fault((key,), code, message, remedy)
+def _fault(file: NoticeFile, key: str, code: str, message: str, remedy: str) -> None:
+    if file.document is not None:
+        file.document.fault((key,), code, message, remedy)
 
 
 def _check_named(document: Document, purpose: Purpose, versions: Mapping[str, Sequence[NoticeFile]]) -> None:
-    """Note that the version which a purpose asks for is not there, or tells of other purposes only."""
+    """Find a version that a purpose names and that does not exist, or that does not mention the purpose."""
     name, wanted = purpose.name, purpose.notice or ""
     if wanted not in versions:
         remedy = did_you_mean(wanted, versions, f"write notices/{wanted}.md")
         message = f"[{name}] names the notice `{wanted}`, which is not there"
         document.fault((name, "notice"), "consent-without-notice", message, remedy)
         return
-    notices = [each.notice for each in versions[wanted]]
+    notices = [file.notice for file in versions[wanted]]
     if all(notice is not None and name not in notice.purposes for notice in notices):
         message = f"[{name}] names the notice `{wanted}`, which does not tell of this purpose"
         document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {wanted}.md")
 
 
 def _check_newer(document: Document, purpose: Purpose, notices: Iterable[Notice]) -> None:
-    """Note newer versions that leave a purpose out: once one is in force, nobody's consent would be good any more."""
+    """Find newer versions that leave a purpose out: once one is in force, all consents to the purpose are invalid."""
     name, wanted = purpose.name, purpose.notice or ""
     notice_name, _, number = wanted.partition("@")
     for notice in notices:
@@ -246,11 +243,11 @@ def _check_newer(document: Document, purpose: Purpose, notices: Iterable[Notice]
             document.fault((name, "notice"), "notice-of-another", message, remedy)
 
 
-def _check_purposes(each: NoticeFile, purposes: Mapping[str, Purpose], findings: Findings) -> None:
-    for unknown in [named for named in (each.notice.purposes if each.notice else ()) if named not in purposes]:
+def _check_purposes(file: NoticeFile, purposes: Mapping[str, Purpose], findings: Findings) -> None:
+    for unknown in [named for named in (file.notice.purposes if file.notice else ()) if named not in purposes]:
         remedy = did_you_mean(unknown, purposes, "take it out")
         message = f"the notice names the unknown purpose `{unknown[:80]}`"
-        findings.add(each.file, 1, "unknown-purpose", message, remedy)
+        findings.add(file.file, 1, "unknown-purpose", message, remedy)
 
 
 FRONT = ("title", "purposes", "language", "material", "valid_from")
@@ -259,7 +256,7 @@ _BREAK = "\n\n"
 
 
 class Piece(NamedTuple):
-    """Some words that are in both texts, only in the old one (``out``) or only in the new one (``in``)."""
+    """Words that are in both texts, only in the old one (``out``) or only in the new one (``in``)."""
 
     kind: Literal["same", "out", "in"]
     text: str
@@ -280,8 +277,8 @@ def compare(old: Notice, new: Notice) -> Changes:
 
 
 def _split_paragraphs(body: str) -> list[str]:
-    """Part a text into paragraphs, each on one line."""
-    return [" ".join(each.split()) for each in _BLANK_LINES.split(body.strip())]
+    """Split a text into paragraphs, each on one line, so that other line breaks are no change."""
+    return [" ".join(paragraph.split()) for paragraph in _BLANK_LINES.split(body.strip())]
 
 
 def _paragraphs(old: Sequence[str], new: Sequence[str]) -> Iterator[list[Piece]]:
@@ -314,7 +311,7 @@ def _joined(tokens: Sequence[str]) -> str:
 
 
 MOST_KEPT = 4096
-"""Answers that :meth:`Notices.accepted` keeps; a day has as many as there are purposes."""
+"""Size of the cache of :meth:`Notices.accepted`; a day has one entry for each purpose."""
 
 
 class Notices(Mapping[str, Notice]):
@@ -322,11 +319,11 @@ class Notices(Mapping[str, Notice]):
 
     def __init__(self, notices: Iterable[Notice] = ()) -> None:
         languages: defaultdict[str, dict[str, Notice]] = defaultdict(dict)
-        for each in sorted(notices, key=lambda each: (each.id, each.translated, each.language)):
-            languages[each.id].setdefault(each.language, each)
+        for notice in sorted(notices, key=lambda notice: (notice.id, notice.translated, notice.language)):
+            languages[notice.id].setdefault(notice.language, notice)
         self._languages = {id_: MappingProxyType(texts) for id_, texts in languages.items()}
         self._main = {id_: next(iter(texts.values())) for id_, texts in languages.items()}
-        self._digests = {each.digest: each for texts in languages.values() for each in texts.values()}
+        self._digests = {notice.digest: notice for texts in languages.values() for notice in texts.values()}
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         for notice in self._main.values():
             self._numbers[notice.name].append(notice.version)
@@ -342,19 +339,19 @@ class Notices(Mapping[str, Notice]):
         return len(self._main)
 
     def version(self, notice: str) -> Notice | None:
-        """Find a version by ``name@version``, in its main language."""
+        """Return a version by ``name@version``, in its main language."""
         return self._main.get(notice)
 
     def languages(self, notice: str) -> Mapping[str, Notice]:
-        """Return a version's texts by language, the main one first; empty where there is no such version."""
+        """Return a version's texts by language, the main one first; empty if there is no such version."""
         return self._languages.get(notice, MappingProxyType({}))
 
     def texts(self) -> Iterator[Notice]:
-        """Go through all versions in all languages."""
+        """Yield all versions in all languages."""
         return iter(self._digests.values())
 
     def by_digest(self, digest: str) -> Notice | None:
-        """Find the very text that has a hash."""
+        """Return the text that has a hash."""
         return self._digests.get(digest)
 
     def versions(self, name: str) -> tuple[Notice, ...]:
@@ -363,29 +360,29 @@ class Notices(Mapping[str, Notice]):
 
     def current(self, name: str, day: date) -> str | None:
         """Return the newest version of a name that is in force on a day."""
-        return next((each.id for each in reversed(self.versions(name)) if each.in_force(day)), None)
+        return next((notice.id for notice in reversed(self.versions(name)) if notice.in_force(day)), None)
 
     def accepted(self, purpose: Purpose, day: date) -> frozenset[str]:
-        """List the versions to which a consent is good for a purpose on a day: a set that is kept for the next time.
+        """Return the versions whose consents are valid for a purpose on a day. The answer is cached.
 
-        The walk begins with the newest version in force, which must not be older than the one that the purpose asks
-        for, and goes down. A material version is the last one to be accepted. So is one below which a version is
-        missing, not in force, or about other purposes: what cannot be followed is not consented to.
+        They are the newest version in force, which must not be older than the one that the purpose names, and its
+        predecessors down to the first material version. The walk ends early at a version that is missing, not in
+        force, or about other purposes: a consent is never carried over a gap.
         """
         if purpose.notice is None:
             return frozenset()
         key = (purpose.name, purpose.notice, day)
-        found = self._kept.get(key)
-        if found is None:
+        accepted = self._kept.get(key)
+        if accepted is None:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            found = self._kept[key] = frozenset(self._walk(purpose.name, purpose.notice, day))
-        return found
+            accepted = self._kept[key] = frozenset(self._walk(purpose.name, purpose.notice, day))
+        return accepted
 
     def next_change(self, name: str, day: date) -> date | None:
         """Return the first day after a day on which another version of a name comes into force."""
-        ahead = [each.valid_from for each in self.versions(name) if each.valid_from is not None]
-        return min((each for each in ahead if each > day), default=None)
+        starts = [notice.valid_from for notice in self.versions(name) if notice.valid_from is not None]
+        return min((start for start in starts if start > day), default=None)
 
     def _walk(self, purpose: str, wanted: str, day: date) -> Iterator[str]:
         current = self.current(wanted.partition("@")[0], day)

@@ -34,23 +34,23 @@ DIRECT = (
     "user.name",
     "user.unique_id",
 )
-"""Categories whose clear values single a person out; free text (``user.content``) may name anybody."""
+"""Categories whose clear values identify a person; free text (``user.content``) may name anyone."""
 
 
 def load_purposes(document: Document, catalogue: Catalogue | None) -> dict[str, Purpose]:
-    """Read the purposes, noting every mistake in the document's findings.
+    """Read the purposes, adding every mistake to the document's findings.
 
     Args:
         document: purposes.toml.
-        catalogue: what `needs` may name; ``None`` where it could not be read, so that names are not checked.
+        catalogue: what `needs` may name; ``None`` if it could not be read, so that names are not checked.
     """
     return {name: _purpose(name, table, catalogue) for name, table in document.root().tables()}
 
 
 def check_needed(document: Document, catalogue: Catalogue, purposes: Iterable[Purpose]) -> None:
-    """Note every field that no purpose needs: what nobody needs is not to be held (Art. 5(1)(c) GDPR).
+    """Find fields that no purpose needs, which must not be stored (Art. 5(1)(c) GDPR).
 
-    Purposes that justify no collection do not count, or one of them that needs everything would excuse any field.
+    Purposes that justify no collection do not count: one of them that needs everything would justify any field.
     """
     needed = {view for purpose in purposes if purpose.collects for view in purpose.views}
     for field in catalogue.fields():
@@ -105,22 +105,22 @@ def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
 
 
 def _needs(table: Table, catalogue: Catalogue | None) -> dict[str, int]:
-    """Return the canonical names that a purpose needs, each with its place in the list."""
+    """Return the canonical names that a purpose needs, each with its index in the list."""
     names = table.texts("needs")
     if not names and not isinstance(table.data.get("needs"), list):
         table.fault(None, "missing-key", f"{table.where} has no `needs`", "list the fields that it needs")
     elif not names:
         table.fault("needs", "wrong-value", f"`needs` of {table.where} is empty", "list the fields that it needs")
-    found: dict[str, int] = {}
+    needs: dict[str, int] = {}
     for name in names if catalogue else ():
         number = table.data["needs"].index(name)
         canonical = _canonical(name, table, (*table.path, "needs", number), catalogue)
-        if canonical in found:
+        if canonical in needs:
             message = f"`{name}` of {table.where} is named before in other words"
             table.document.fault((*table.path, "needs", number), "duplicate", message, "keep one")
         elif canonical:
-            found[canonical] = number
-    return found
+            needs[canonical] = number
+    return needs
 
 
 def _canonical(name: str, table: Table, at: tuple[str | int, ...], catalogue: Catalogue | None) -> str | None:
@@ -140,12 +140,12 @@ def _canonical(name: str, table: Table, at: tuple[str | int, ...], catalogue: Ca
 
 
 def unknown_remedy(name: str, catalogue: Catalogue) -> str:
-    """Say what to do about a name that the catalogue does not have."""
+    """Return the remedy for a name that the catalogue does not have."""
     field = _field_of(name, catalogue)
     if field is not None:
         views = ", ".join(sorted(field.views)) or "none but `clear`"
         return f"add the view to [field.{field.whole}] in catalogue.toml, or use one of its views: {views}"
-    known = [each.name if each.collection == HOME else each.whole for each in catalogue.fields()]
+    known = [declared.name if declared.collection == HOME else declared.whole for declared in catalogue.fields()]
     return did_you_mean(name, known, "declare it in catalogue.toml, or take it out")
 
 
@@ -164,7 +164,7 @@ def _notice(table: Table) -> str | None:
 
 
 def _check_ground(purpose: Purpose, table: Table) -> None:
-    asked = {
+    required = {
         LegalBasis.LEGAL_OBLIGATION: ("law", purpose.law, "the law that obliges (Art. 6(3)): `law = …`"),
         LegalBasis.LEGITIMATE_INTEREST: (
             "interest",
@@ -172,7 +172,7 @@ def _check_ground(purpose: Purpose, table: Table) -> None:
             "which interest (Art. 13(1)(d)): `interest = …`",
         ),
     }
-    for basis, (key, value, remedy) in asked.items():
+    for basis, (key, value, remedy) in required.items():
         if purpose.legal_basis == basis and value is None and key not in table.data:
             table.fault(None, "missing-key", f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
         elif purpose.legal_basis != basis and value is not None:
@@ -181,7 +181,7 @@ def _check_ground(purpose: Purpose, table: Table) -> None:
 
 
 def _check_consent(purpose: Purpose, table: Table) -> None:
-    """Note what only consent can carry. Explicit consent to a special category is consent too (Art. 9(2)(a))."""
+    """Find keys that require consent. Explicit consent to a special category is consent too (Art. 9(2)(a))."""
     if purpose.rests_on_consent:
         if "notice" not in table.data:
             remedy = "add the text that people agree to (Art. 7): `notice = name@1`"
@@ -205,21 +205,21 @@ def _check_days(purpose: Purpose, table: Table) -> None:
 
 def _transfers(table: Table) -> dict[str, str]:
     """Read the safeguards by third country."""
-    found: dict[str, str] = {}
+    safeguards: dict[str, str] = {}
     for country in table.data:
         safeguard = table.optional(country, most=300)
         if countries().get(country.casefold()) != country:
             message = f"{table.where} names `{country[:20]}`, which is no country"
             table.fault(country, "wrong-value", message, "write a code of ISO 3166-1 such as `US`")
         elif safeguard is not None:
-            found[country] = safeguard
-    return found
+            safeguards[country] = safeguard
+    return safeguards
 
 
 def _check_decision(purpose: Purpose, table: Table) -> None:
-    """Note a decision by a machine that nobody could explain to the person (Art. 15(1)(h))."""
-    for key, told in (("logic", purpose.logic), ("consequences", purpose.consequences)):
-        if purpose.automated_decision and told is None and key not in table.data:
+    """Find automated decisions without the explanation that people are owed (Art. 15(1)(h))."""
+    for key, text in (("logic", purpose.logic), ("consequences", purpose.consequences)):
+        if purpose.automated_decision and text is None and key not in table.data:
             message = f"{table.where} decides by machine and has no `{key}`"
             table.fault(
                 "automated_decision", "missing-key", message, f"add `{key} = …` in words that people understand"

@@ -1,11 +1,8 @@
-"""One TOML file of the policy folder, read key by key, with every mistake noted where it stands.
+"""Reads a TOML file of the policy folder key by key, and collects all mistakes with their lines and remedies.
 
-On which line of a TOML file does a key stand? The standard parser does not say, and a finding needs it.
-
-The scan leans on :mod:`tomllib` having accepted the text: it tells where strings, arrays and inline tables begin and
-end, and checks nothing. It is made only when there is a finding to place, so a sound folder never pays for it.
-
-What is wrong with a policy folder: all of it at once, each with its place and its remedy.
+:mod:`tomllib` does not report on which line a key is, so :class:`Lines` scans the text for it. The scan relies on
+:mod:`tomllib` having accepted the text: it finds where strings, arrays and inline tables begin and end, and checks
+nothing. It runs only if there is a finding, so a valid folder does not pay for it.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ _SYNTAX = re.compile(r"^(?P<what>.*) \(at line (?P<line>\d+), column \d+\)$", re
 class Document:
     """A parsed file and its findings.
 
-    ``first`` is the line of the file on which the text starts. ``sound`` is false where the text is no TOML.
+    ``first`` is the line of the file on which the text starts. ``sound`` is false if the text is not valid TOML.
     """
 
     def __init__(self, file: str, text: str, findings: Findings, *, first: int = 1) -> None:
@@ -45,11 +42,11 @@ class Document:
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
-            said = _SYNTAX.match(str(error))
-            line = int(said["line"]) if said else self.text.count("\n") + 1
-            what = said["what"] if said else "it ends too early"
+            match = _SYNTAX.match(str(error))
+            line = int(match["line"]) if match else self.text.count("\n") + 1
+            reason = match["what"] if match else "it ends too early"
             self.note(
-                self.first + line - 1, "toml-syntax", f"not valid TOML: {what}", "mend the syntax: https://toml.io"
+                self.first + line - 1, "toml-syntax", f"not valid TOML: {reason}", "mend the syntax: https://toml.io"
             )
         except RecursionError:
             self.note(self.first, "toml-syntax", "nested too deeply", "write it flat")
@@ -61,15 +58,15 @@ class Document:
         return Lines(self.text)
 
     def line(self, path: Path) -> int:
-        """Return the line of the file on which a path, or what is nearest around it, stands."""
+        """Return the line of a path in the file, or of the nearest table around it."""
         return self.first + self._lines.of(path) - 1
 
     def note(self, line: int, code: str, message: str, remedy: str) -> None:
-        """Note a mistake on a line."""
+        """Add a mistake on a line."""
         self.findings.add(self.file, line, code, message, remedy)
 
     def fault(self, path: Path, code: str, message: str, remedy: str) -> None:
-        """Note a mistake at a path."""
+        """Add a mistake at a path."""
         self.note(self.line(path), code, message, remedy)
 
     def root(self) -> Table:
@@ -78,7 +75,7 @@ class Document:
 
 
 class Table:
-    """One table; each reader takes a key, and :meth:`finish` complains of those that nobody took."""
+    """One table. Each method reads a key, and :meth:`finish` reports the keys that were not read."""
 
     def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
         self.document = document
@@ -92,16 +89,16 @@ class Table:
         return "[" + ".".join(map(str, self.path)) + "]" if self.path else "the file"
 
     def fault(self, key: str | int | None, code: str, message: str, remedy: str) -> None:
-        """Note a mistake at one of the keys, or at the table itself."""
+        """Add a mistake at one of the keys, or at the table itself."""
         self.document.fault(self.path if key is None else (*self.path, key), code, message, remedy)
 
     def take(self, key: str) -> Any:
-        """Return what stands under a key, or ``None``."""
+        """Return the value of a key, or ``None``."""
         self._known.add(key)
         return self.data.get(key)
 
     def text(self, key: str, *, most: int = 1000) -> str:
-        """Return a text that must be there; the empty text if it is not."""
+        """Return a required text; the empty text if it is missing."""
         if key not in self.data:
             self._known.add(key)
             self.fault(None, "missing-key", f"{self.where} has no `{key}`", f'add `{key} = "…"`')
@@ -109,7 +106,7 @@ class Table:
         return self.optional(key, most=most) or ""
 
     def optional(self, key: str, *, most: int = 1000) -> str | None:
-        """Return a text that may be left out."""
+        """Return an optional text."""
         value = self.take(key)
         if value is None:
             return None
@@ -130,7 +127,7 @@ class Table:
         return value
 
     def number(self, key: str, *, least: int, most: int) -> int | None:
-        """Return a whole number that may be left out."""
+        """Return an optional whole number."""
         value = self.take(key)
         if value is None:
             return None
@@ -141,7 +138,7 @@ class Table:
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts, each once; what is no text or comes twice is noted and left out."""
+        """Return a list of texts. Duplicates and values that are no text are reported and left out."""
         value = self.take(key)
         if value is None:
             return ()
@@ -149,42 +146,42 @@ class Table:
             self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a list", 'write `["…", "…"]`')
             return ()
         kept: dict[str, None] = {}
-        for i, each in enumerate(value):
-            if not isinstance(each, str) or not each:
+        for i, text in enumerate(value):
+            if not isinstance(text, str) or not text:
                 self.document.fault(
                     (*self.path, key, i), "wrong-value", f"`{key}` of {self.where} lists no text", "write it in quotes"
                 )
-            elif each in kept:
+            elif text in kept:
                 self.document.fault(
-                    (*self.path, key, i), "duplicate", f"`{each}` stands twice in `{key}` of {self.where}", "keep one"
+                    (*self.path, key, i), "duplicate", f"`{text}` stands twice in `{key}` of {self.where}", "keep one"
                 )
             else:
-                kept[each] = None
+                kept[text] = None
         return tuple(kept)
 
-    def choice(self, key: str, among: type[Choice], *, required: bool = True) -> Choice | None:
-        """Return one of an enumeration."""
+    def choice(self, key: str, enum: type[Choice], *, required: bool = True) -> Choice | None:
+        """Return a member of an enumeration."""
         value = self.text(key) if required else self.optional(key)
-        return self._member(value, key, (key,), among) if value else None
+        return self._member(value, key, (key,), enum) if value else None
 
-    def choices(self, key: str, among: type[Choice]) -> tuple[Choice, ...]:
-        """Return several of an enumeration."""
+    def choices(self, key: str, choices: type[Choice]) -> tuple[Choice, ...]:
+        """Return several members of an enumeration."""
         values = self.texts(key)
-        found = (self._member(value, key, (key, self.data[key].index(value)), among) for value in values)
-        return tuple(each for each in found if each is not None)
+        members = (self._member(value, key, (key, self.data[key].index(value)), choices) for value in values)
+        return tuple(member for member in members if member is not None)
 
-    def _member(self, value: str, key: str, at: Path, among: type[Choice]) -> Choice | None:
+    def _member(self, value: str, key: str, at: Path, enum: type[Choice]) -> Choice | None:
         try:
-            return among(value)
+            return enum(value)
         except ValueError:
-            remedy = did_you_mean(value, [str(each) for each in among], "write one of " + ", ".join(among))
+            remedy = did_you_mean(value, [str(choice) for choice in enum], "write one of " + ", ".join(enum))
             self.document.fault(
                 (*self.path, *at), "wrong-value", f"`{key}` of {self.where} cannot be `{value[:80]}`", remedy
             )
             return None
 
     def day(self, key: str) -> date | None:
-        """Return a day that may be left out."""
+        """Return an optional day."""
         value = self.take(key)
         if value is None:
             return None
@@ -196,7 +193,7 @@ class Table:
         return value
 
     def tables(self, *, but: Iterable[str] = ()) -> Iterator[tuple[str, Table]]:
-        """Go through the tables inside this one; anything else there is a mistake."""
+        """Yield the tables inside this one; any other value in it is a mistake."""
         left_out = set(but)
         for key, value in self.data.items():
             if key in left_out:
@@ -208,14 +205,14 @@ class Table:
                 self.fault(key, "wrong-value", f"`{key}` in {self.where} is not a table", f"write `[{key}]`")
 
     def table(self, key: str) -> Table:
-        """Return a table that may be left out."""
+        """Return an optional table."""
         value = self.take(key)
         if value is not None and not isinstance(value, dict):
             self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a table", "write `{ … = … }`")
         return Table(self.document, (*self.path, key), value if isinstance(value, dict) else {})
 
     def finish(self) -> None:
-        """Complain of every key that nobody knows: a mistyped key must not be left out in silence."""
+        """Report unknown keys: a mistyped key must not be ignored."""
         for key in self.data:
             if key not in self._known:
                 remedy = did_you_mean(key, self._known, "take it out; known are " + ", ".join(sorted(self._known)))
@@ -249,7 +246,7 @@ class Lines:
         self._scan()
 
     def of(self, path: Path) -> int:
-        """Return the line of a path, or of the nearest thing around it that stands in the text."""
+        """Return the line of a path, or of the nearest table around it."""
         while path not in self._found:
             path = path[:-1]
         return self._found[path]
@@ -285,10 +282,10 @@ class Lines:
                 path = (*path, self._tables[path])
         return path
 
-    def _pair(self, around: Path) -> None:
+    def _pair(self, table: Path) -> None:
         line = self._now()
-        path = (*around, *self._keys())
-        for length in range(len(around) + 1, len(path) + 1):
+        path = (*table, *self._keys())
+        for length in range(len(table) + 1, len(path) + 1):
             self._note(path[:length], line)
         self._at += 1  # the sign "="
         self._skip(_SPACE)
@@ -330,7 +327,7 @@ class Lines:
             self._pair(path)
 
     def _closed(self, end: str) -> bool:
-        """Step over what separates elements, and over the closing bracket if that is what comes next."""
+        """Skip the separator between elements; return True after the closing bracket, which is skipped too."""
         self._skip(_BLANK)
         if self._text.startswith(",", self._at):
             self._at += 1
@@ -340,15 +337,15 @@ class Lines:
             return True
         return False
 
-    def _skip(self, what: re.Pattern[str]) -> str:
-        found = what.match(self._text, self._at)
-        if found is None:
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        if match is None:
             return ""
-        self._at = found.end()
-        return found[0]
+        self._at = match.end()
+        return match[0]
 
     def _now(self) -> int:
-        """Count on from where the last count ended: the scan only moves forward."""
+        """Return the current line. It counts on from the last call, as the scan only moves forward."""
         self._line += self._text.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
@@ -375,28 +372,30 @@ class Finding:
 
 
 class Findings:
-    """Collects mistakes, so that whoever mends a folder sees them all and not one a run."""
+    """Collects mistakes, so that one run reports them all."""
 
     def __init__(self) -> None:
         self._items: list[Finding] = []
 
     def add(self, file: str, line: int, code: str, message: str, remedy: str) -> None:
-        """Note one mistake."""
+        """Add a mistake."""
         self._items.append(Finding(file, line, message, remedy, code))
 
     def sorted(self) -> tuple[Finding, ...]:
-        """Return what was noted, in the order of reading, each once."""
-        return tuple(sorted(set(self._items), key=lambda each: (each.file, each.line, each.code, each.message)))
+        """Return the findings by file and line, each once."""
+        return tuple(
+            sorted(set(self._items), key=lambda finding: (finding.file, finding.line, finding.code, finding.message))
+        )
 
     def about(self, *files: str) -> bool:
-        """Tell whether anything was noted in some files."""
-        return any(each.file in files for each in self._items)
+        """Return whether some files have findings."""
+        return any(finding.file in files for finding in self._items)
 
     def __len__(self) -> int:
         return len(self._items)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
-    """Suggest the nearest known name as the remedy, or else what is said to do otherwise."""
+    """Return a remedy that suggests the nearest known name, or ``otherwise``."""
     near = get_close_matches(name[:80], list(known), n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`? Else {otherwise}" if near else otherwise

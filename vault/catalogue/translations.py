@@ -1,7 +1,7 @@
-"""Reads words.<language>.toml: what collections, fields and purposes are called in a language, for people who read it.
+"""Reads words.<language>.toml: translations of the names of collections, fields and purposes.
 
-The other policy files say everything in the company's own language. Answers to people come in theirs (Art. 12(1)
-GDPR); what such a file does not translate is told in the words of the others.
+The other policy files are in the company's own language. Answers to people are in theirs (Art. 12(1) GDPR). Texts that
+such a file does not translate stay as they are in the other files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXTS: Final = ("title", "description", "law", "interest", "logic", "consequence
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
-    """The words of one language; what is not there is told by the untranslated name.
+    """The translations into one language; without a translation, the untranslated text is returned.
 
     Attributes:
         collections: titles by name.
@@ -61,11 +61,11 @@ NO_WORDS: Final = Words()
 
 
 def load_words(document: Document, catalogue: Catalogue | None, purposes: Mapping[str, Purpose] | None) -> Words:
-    """Read one language, noting every mistake in the document's findings.
+    """Read one language, adding every mistake to the document's findings.
 
     Args:
         document: words.<language>.toml.
-        catalogue: what may be named; ``None`` where it could not be read.
+        catalogue: names that may be used; ``None`` if it could not be read.
         purposes: as above.
     """
     root = document.root()
@@ -80,37 +80,37 @@ def load_words(document: Document, catalogue: Catalogue | None, purposes: Mappin
 
 
 def _texts(table: Table, known: Iterable[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name in table.data:
         text = table.optional(name)
         if known is not None and name not in known:
             message = f"{table.where} names `{name[:80]}`, which the catalogue does not declare"
             table.fault(name, "unknown-name", message, did_you_mean(name, known, "take it out"))
         elif text is not None:
-            found[name] = text
-    return found
+            texts[name] = text
+    return texts
 
 
 def _fields(tables: Table, catalogue: Catalogue | None) -> dict[str, str]:
-    found: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for collection, table in tables.tables():
         declared = None if catalogue is None else catalogue.collections.get(collection)
         if catalogue is not None and declared is None:
             remedy = did_you_mean(collection, catalogue.collections, "take it out")
             table.fault(None, "unknown-collection", f"`{collection[:80]}` is no collection", remedy)
             continue
-        titles = _texts(table, None if declared is None else declared.fields)
-        found |= {f"{collection}.{name}": title for name, title in titles.items()}
-    return found
+        own_titles = _texts(table, None if declared is None else declared.fields)
+        titles |= {f"{collection}.{name}": title for name, title in own_titles.items()}
+    return titles
 
 
 def _purposes(tables: Table, purposes: Mapping[str, Purpose] | None) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+    translations: dict[str, dict[str, str]] = {}
     for name, table in tables.tables():
         if purposes is not None and name not in purposes:
             remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
             table.fault(None, "unknown-purpose", f"{table.where} is about an unknown purpose", remedy)
         texts = {text: table.optional(text) for text in TEXTS}
-        found[name] = {text: said for text, said in texts.items() if said is not None}
+        translations[name] = {text: translation for text, translation in texts.items() if translation is not None}
         table.finish()
-    return found
+    return translations

@@ -66,9 +66,9 @@ def complain(error: Exception) -> int:
     if isinstance(error, typer.Abort):
         _tell("stopped before anything was done", "say --yes to be asked nothing")
         return FAILED
-    from vault.logs import told
+    from vault.logs import describe_error
 
-    what = told(error)
+    what = describe_error(error)
     _tell(f"internal error ({what['error']} at {what['at']})", "CDV_DEBUG=1 shows all of it, personal data included")
     return FAILED
 

@@ -1,4 +1,4 @@
-"""Files encrypted to a passphrase as ``age`` does it, so that everybody's ``age -d`` opens them.
+"""Files encrypted to a passphrase in the format of ``age``, so that ``age -d`` opens them.
 
 The form is age-encryption.org/v1 with a scrypt recipient; LF ends the header's lines:
 
@@ -10,8 +10,8 @@ The form is age-encryption.org/v1 with a scrypt recipient; LF ends the header's 
     MAC     = HMAC-SHA-256(HKDF(file key, "header"), the header up to and including "---")
     STREAM  = pieces of 64 KiB, each ChaCha20-Poly1305 under HKDF(file key, nonce, "payload")
 
-Nonces are fixed or counted, which is safe here and nowhere else: each file has a file key, a salt and a nonce of its
-own, so no key is ever used for two messages under one nonce. Nobody but this module chooses any of them.
+Nonces are fixed or counted. That is safe here, because each file has a random file key, salt and nonce of its own, so
+no key is used for two messages under one nonce. Only this module chooses them.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator
 
 WORK_FACTOR: Final = 18
-"""log2 of scrypt's N, as ``age`` has it: about a second and 256 MB for each guess."""
+"""log2 of scrypt's N, the default of ``age``: about a second and 256 MB for each guess."""
 MOST_WORK: Final = 20
-"""Files that ask for more are refused: 1 GB of memory is what a stranger's file may cost."""
+"""Files with a higher factor are refused: a file from outside may cost 1 GB of memory at most."""
 SHORTEST_PASSPHRASE: Final = 12
 LONGEST_PASSPHRASE: Final = 1_000
 
@@ -56,24 +56,24 @@ _HEADER: Final = re.compile(
 )
 _HEADER_SIZE: Final = len(_VERSION) + len("-> scrypt ") + 22 + len(" 18\n") + 44 + len("--- ") + 44
 
-# One at a time: each takes 256 MB, and callers who wait cost nothing.
+# One at a time: each takes 256 MB.
 _worker: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scrypt")
 
 
 class NotAge(InvalidInput):
-    """A file is not encrypted to a passphrase as ``age`` does it, or is cut off or changed."""
+    """A file is not encrypted to a passphrase in the format of ``age``, or is cut off or changed."""
 
     code = "not-age"
 
 
 class WrongPassphrase(InvalidInput):
-    """The passphrase opens nothing."""
+    """The passphrase is not that of the file."""
 
     code = "wrong-passphrase"
 
 
 class Encryption(Secret):
-    """A file that is about to be written; made by :func:`begin`, to be used once."""
+    """A file that is about to be written. Made by :func:`begin`; used once."""
 
     __slots__ = ("_cipher", "_head")
 
@@ -83,11 +83,11 @@ class Encryption(Secret):
 
     @staticmethod
     def size(plain: int) -> int:
-        """Say how many bytes the file has for so many bytes of plaintext."""
+        """Return the size of the file in bytes for a plaintext of ``plain`` bytes."""
         return _HEADER_SIZE + _NONCE + plain + TAG * max(1, -(-plain // PIECE))
 
     async def stream(self, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        """Write the file, in pieces as they come."""
+        """Yield the file, piece by piece."""
         yield self._head
         sealed = Pieces(self._cipher)
         async for piece in pieces:
@@ -97,10 +97,10 @@ class Encryption(Secret):
 
 
 async def begin(passphrase: str, *, work_factor: int = WORK_FACTOR) -> Encryption:
-    """Begin a file that opens by a passphrase only; stretching it takes about a second, in a thread of its own.
+    """Begin a file that only the passphrase opens. Stretching it takes about a second, in a thread of its own.
 
     Raises:
-        InvalidInput: the passphrase is too short or too long, or has a character that nobody sees or types.
+        InvalidInput: the passphrase is too short or too long, or has an unprintable character.
     """
     if not SHORTEST_PASSPHRASE <= len(passphrase) <= LONGEST_PASSPHRASE:
         raise InvalidInput(
@@ -124,11 +124,11 @@ async def begin(passphrase: str, *, work_factor: int = WORK_FACTOR) -> Encryptio
 
 
 def decrypt(file: BinaryIO, passphrase: str) -> Iterator[bytes]:
-    """Open a file, piece by piece; whoever keeps the pieces must drop them if the last one does not come.
+    """Open a file, piece by piece. A caller that keeps the pieces must delete them if the last one is missing.
 
     Raises:
-        NotAge: it is not such a file, or not whole.
-        WrongPassphrase: the passphrase is not the one.
+        NotAge: it is not such a file, or not complete.
+        WrongPassphrase: the passphrase is not that of the file.
     """
     head = _HEADER.match(file.read(_HEADER_SIZE))
     if head is None or not 1 <= int(head[2]) <= MOST_WORK:
@@ -171,7 +171,7 @@ def _text(data: bytes) -> bytes:
 
 def _bytes(text: bytes) -> bytes:
     data = b64decode(text + b"=" * (-len(text) % 4))
-    if _text(data) != text:  # the last character has bits that say nothing: there is one spelling only
+    if _text(data) != text:  # the last character has unused bits; only one spelling is accepted
         raise _damaged()
     return data
 

@@ -1,4 +1,4 @@
-"""The sealed file of a backup: one line of JSON that says what it is, then pieces that only the root key opens.
+"""The sealed file of a backup: a header, which is one line of JSON, then pieces that only the root key opens.
 
 ::
 
@@ -10,12 +10,12 @@
     pieces   = 64 KiB of plaintext each, the last one shorter or as long: AES-256-GCM under the stream key, no AAD
     nonce    = number of the piece (11 bytes, big-endian, from 0) | 01 for the last piece, 00 for any other
 
-Nonces are counted, which is safe here: every file has a random file key of its own, so no stream key is ever used for
-two messages under one nonce; and a file has fewer than 2^88 pieces. The number tells a piece that was moved, doubled
-or left out; the last byte tells a file that was cut off or went on; the salt tells a header that was changed. It is
-the STREAM construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015), as ``age`` has it.
+Nonces are counted. That is safe here, because every file has a random file key of its own, so no stream key is used for
+two messages under one nonce, and a file has fewer than 2^88 pieces. The number detects pieces that were moved, doubled
+or left out, the last byte a file that was cut off or extended, and the salt a changed header. This is the STREAM
+construction (Hoang, Reyhanitabar, Rogaway, Vizár 2015), which ``age`` uses too.
 
-Beside the files lies a manifest, which is no secret; a MAC tells that nobody changed it::
+The manifest of a backup is not secret. A MAC protects it against changes::
 
     manifest key = 32 random bytes, wrapped under the root key; AAD = lp("cdv:backup-manifest") lp(id)
     MAC          = HMAC-SHA-256(HKDF(manifest key, salt empty, info = lp("cdv:backup-mac"), 32 bytes), manifest)
@@ -48,7 +48,7 @@ _NAMES: Final = frozenset({"created_at", "format", "id", "key", "kind", "root_re
 
 
 class NotABackup(InvalidInput):
-    """A file or folder is no backup, or one that this program does not read."""
+    """A file or folder is not a backup, or has a format that this program does not read."""
 
     code = "not-a-backup"
 
@@ -60,13 +60,13 @@ class BackupDamaged(InvalidInput):
 
 
 class Header(NamedTuple):
-    """What a file says of itself before anything of it is opened.
+    """The header of a file. It can be read without the root key.
 
     Attributes:
-        kind: what lies in it: ``data``, ``keys``, ``ledger`` or ``folder``.
+        kind: its content: ``data``, ``keys``, ``ledger`` or ``folder``.
         id: the backup's, the same in all of its files.
-        created_at: the backup's moment, RFC 3339.
-        root_reference: which root key opens it.
+        created_at: the time of the backup, RFC 3339.
+        root_reference: the reference of the root key that opens it.
     """
 
     kind: str
@@ -76,7 +76,7 @@ class Header(NamedTuple):
 
 
 class Sealer(Secret):
-    """A file that is about to be written; made by :func:`begin`, to be used once."""
+    """A file that is about to be written. Made by :func:`begin`; used once."""
 
     __slots__ = ("_cipher", "_used", "head")
 
@@ -86,8 +86,8 @@ class Sealer(Secret):
         self._used = False
 
     def seal(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Write the file: its header, then the pieces of what comes in, in chunks of any size."""
-        if self._used:  # its nonces would come a second time, for other plaintext
+        """Yield the file: its header, then the sealed pieces of the chunks, which may have any size."""
+        if self._used:  # the same nonces would be used again, for another plaintext
             raise RuntimeError("a file key seals one file")
         self._used = True
         yield self.head
@@ -98,7 +98,7 @@ class Sealer(Secret):
 
 
 class Opener(Secret):
-    """A file that is about to be read; made by :func:`open_stream`, to be used once."""
+    """A file that is about to be read. Made by :func:`open_stream`; used once."""
 
     __slots__ = ("_cipher", "_file", "header")
 
@@ -108,10 +108,10 @@ class Opener(Secret):
         self._file = file
 
     def __iter__(self) -> Iterator[bytes]:
-        """Open the pieces. Each is genuine as it comes; that none is missing shows only when the last one has come.
+        """Open the pieces. Each is authentic; only the last one proves that none is missing.
 
         Raises:
-            BackupDamaged: it does not come, or is not as it was written.
+            BackupDamaged: a piece is missing or was changed.
         """
         yield from open_pieces(lambda: _read(self._file), self._cipher, _damaged)
 
@@ -121,9 +121,9 @@ def begin(provider: KeyProvider, kind: str, backup: str, created_at: str) -> Sea
 
     Args:
         provider: holds the root key.
-        kind: what will lie in it.
+        kind: its content; see :class:`Header`.
         backup: id of the backup.
-        created_at: its moment.
+        created_at: time of the backup, RFC 3339.
     """
     file_key = os.urandom(KEY)
     wrapped = provider.wrap(file_key, frame(b"cdv:backup", kind.encode(), backup.encode()))
@@ -140,11 +140,11 @@ def begin(provider: KeyProvider, kind: str, backup: str, created_at: str) -> Sea
 
 
 def open_stream(file: BinaryIO, provider: KeyProvider) -> Opener:
-    """Read a file's header and get ready to open what follows.
+    """Read the header of a file, and prepare to open its pieces.
 
     Raises:
-        NotABackup: it is no file of a backup.
-        Misconfigured: another root key sealed it; the hint says which.
+        NotABackup: it is not a file of a backup.
+        Misconfigured: another root key sealed it; the hint names it.
         BackupDamaged: its header was changed.
     """
     try:
@@ -164,7 +164,7 @@ def open_stream(file: BinaryIO, provider: KeyProvider) -> Opener:
 
 
 def other_root(needed: str, provider: KeyProvider) -> Misconfigured:
-    """Make the error for a backup that another root key sealed."""
+    """Return the error for a backup that another root key sealed."""
     return Misconfigured(
         "the root key is not the one that this backup was sealed with",
         hint=f"the backup needs {needed}; the key given is {provider.reference}",
@@ -172,7 +172,7 @@ def other_root(needed: str, provider: KeyProvider) -> Misconfigured:
 
 
 def new_manifest_key(provider: KeyProvider, backup: str) -> str:
-    """Make the key of a manifest's MAC: wrapped, in base64, to be written into the manifest."""
+    """Make the key of a manifest's MAC; returns it wrapped and in base64, for the manifest."""
     return b64encode(provider.wrap(os.urandom(KEY), _manifest_context(backup))).decode()
 
 
@@ -195,16 +195,16 @@ def _about(head: bytes) -> dict[str, str]:
     except (ValueError, RecursionError):  # RecursionError: brackets in brackets
         about = None
     if not isinstance(about, dict) or not head.endswith(b"\n"):
-        raise _none_of_ours()
+        raise _not_a_backup()
     if about.get("format") != FORMAT or about.keys() != _NAMES:
-        raise _none_of_ours()
+        raise _not_a_backup()
     if not all(isinstance(value, str) and value.isascii() and value.isprintable() for value in about.values()):
-        raise _none_of_ours()  # errors quote some of it, on terminals, before anything says that it is genuine
+        raise _not_a_backup()  # errors print some of it on terminals before it is authenticated
     return about
 
 
 def _read(file: BinaryIO) -> bytes:
-    """Read a piece; a disk that does not give it back has damaged it."""
+    """Read a piece. A read error counts as damage."""
     try:
         return file.read(PIECE + TAG)
     except OSError:
@@ -226,7 +226,7 @@ def _damaged() -> BackupDamaged:
     )
 
 
-def _none_of_ours() -> NotABackup:
+def _not_a_backup() -> NotABackup:
     return NotABackup(
         f"the file is no file of a backup in the form {FORMAT}",
         hint="name the folder of a backup, as `cdv backup list` shows it; a newer program may have made it",

@@ -1,4 +1,4 @@
-"""A cache whose entries are few, young, and gone for good once they are evicted."""
+"""A cache of opened keys, bounded in number and age, from which evicted entries never come back."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The moment at which a load began: its age counts from here, and an eviction since then voids it."""
+    """The start of a load. The age of its entries counts from here, and an eviction since then voids it."""
 
     evictions: int
     expires: float
 
 
 class AgedCache(Generic[Key, Value]):
-    """Keeps what was loaded, bounded in number and in age.
+    """A cache bounded in number and in age.
 
-    An entry lives for ``max_age`` however often it is used, because another node may have destroyed the key: so the
-    oldest entry is also the next to expire, and the order of arrival serves both bounds.
+    An entry lives for ``max_age`` even if it is used often, because another node may have destroyed the key. So the
+    oldest entry is also the next to expire, and the order of insertion serves both bounds.
 
     Args:
         most: entries at the most.
@@ -45,7 +45,7 @@ class AgedCache(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """Return the entry if it is there and young enough."""
+        """Return an entry that has not expired, or None."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -56,36 +56,34 @@ class AgedCache(Generic[Key, Value]):
         return entry[0]
 
     def get_all(self, keys: Sequence[Key]) -> list[Value | None]:
-        """Return the entries that are there and young enough, none in place of the others: :meth:`get` for many."""
+        """Return many entries like :meth:`get`, with None for missing ones."""
         now = self._monotonic()
         entries = self._entries
-        found = [None if (entry := entries.get(key)) is None or entry[1] <= now else entry[0] for key in keys]
-        self.hits += len(found) - found.count(None)
-        return found
+        values = [None if (entry := entries.get(key)) is None or entry[1] <= now else entry[0] for key in keys]
+        self.hits += len(values) - values.count(None)
+        return values
 
     def mark(self) -> Mark:
-        """Remember, before a load, when it began."""
+        """Return the mark for a load that begins now."""
         return Mark(self._evictions, self._monotonic() + self._max_age)
 
     def keep(self, loaded: Mapping[Key, Value], since: Mark) -> None:
-        """Keep what a load brought, unless anything was evicted while it was on its way.
-
-        Without this check a load that overtakes a destruction would bring the destroyed key back into memory.
-        """
+        """Add the result of a load, unless an entry was evicted since it began."""
+        # Without this check, a load that overlaps with a destruction would bring the destroyed key back into memory.
         if since.evictions != self._evictions:
             return
         for key, value in loaded.items():
-            self._entries.pop(key, None)  # so that it queues at the end
+            self._entries.pop(key, None)  # so that it is added at the end
             self._entries[key] = (value, since.expires)
         self._shrink()
 
     def evict(self, key: Key) -> None:
-        """Drop an entry, and void every load that is on its way."""
+        """Drop an entry, and void every load in progress."""
         self._evictions += 1
         self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Drop all entries, and void every load that is on its way."""
+        """Drop all entries, and void every load in progress."""
         self._evictions += 1
         self._entries.clear()
 

@@ -1,11 +1,11 @@
-"""Digests under a tenant's secrets: blind indexes to find by, tokens to compare by.
+"""Digests under a tenant's secrets: blind indexes for search, tokens for comparison.
 
 Every index and every kind of token has a key of its own, derived by HKDF-SHA-256 (RFC 5869) from the tenant's secret,
-so that the same value under two names gives two digests that nobody can match::
+so that the digests of a value under two names cannot be linked::
 
     index key = HKDF(index secret, salt empty, info = lp("cdv:index") lp(index name), 32 bytes)
     token key = HKDF(token secret, salt empty, info = lp("cdv:token") lp(label), 32 bytes)
-    digest    = HMAC-SHA-256(key, data), cut to its first bits where asked
+    digest    = HMAC-SHA-256(key, data), cut to its first bits if ``bits`` is given
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def derive(secret: bytes, info: bytes, *, salt: bytes = b"", length: int = KEY) 
 
 
 class _Derived(Secret):
-    """The keys that one secret gives by name, derived when first used and kept (bounded)."""
+    """Keys derived from one secret by name, on first use, in a bounded cache."""
 
     __slots__ = ("_by_name", "_label", "_secret")
 
@@ -39,21 +39,21 @@ class _Derived(Secret):
         self._by_name: dict[str, bytes] = {}
 
     def hmac(self, name: str, data: bytes) -> bytes:
-        """HMAC-SHA-256 (RFC 2104) under the named key; the standard library's is the quickest for short data."""
+        """Return the HMAC-SHA-256 (RFC 2104) under the named key."""
         material = self._by_name.get(name)
         if material is None:
             material = derive(self._secret, frame(self._label, name.encode()))
             if len(self._by_name) < _MOST_NAMES:
                 self._by_name[name] = material
-        return hmac.digest(material, data, "sha256")
+        return hmac.digest(material, data, "sha256")  # the fastest implementation for short data
 
 
 class IndexKeys(Secret):
-    """A tenant's blind indexes: keyed digests of normalised values, by which an encrypted field is found.
+    """A tenant's blind indexes: keyed digests of normalised values, by which encrypted fields are searched.
 
     Args:
         secret: 32 bytes that serve no other purpose.
-        version: of the secret; an index entry is kept with it, so that a search after a rotation misses nothing.
+        version: of the secret, stored with an index entry, so that a search after a rotation misses nothing.
     """
 
     __slots__ = ("_keys", "version")
@@ -67,9 +67,9 @@ class IndexKeys(Secret):
 
         Args:
             index: the index's name; each has its own key.
-            value: normalised already: two spellings of the same thing must come in alike.
-            bits: 8 to 256. Fewer bits make several values share a digest, which hides how often one occurs; the
-                answer has whole bytes, and its surplus bits are zero.
+            value: normalised, so that two spellings of the same value are equal.
+            bits: 8 to 256. With fewer bits several values share a digest, which hides how often one occurs. The
+                result has whole bytes; its surplus bits are zero.
 
         Raises:
             ValueError: ``bits`` is out of range.
@@ -81,7 +81,7 @@ class IndexKeys(Secret):
 
 
 class TokenKey(Secret):
-    """A tenant's key for digests that are compared and never searched by value: tokens, tombstones, audit marks.
+    """A tenant's key for digests that are compared and not searched by value: tokens, tombstones, audit marks.
 
     Args:
         secret: 32 bytes that serve no other purpose.

@@ -1,4 +1,4 @@
-"""Look for what should be gone: destroyed keys in the key store's rows, and in the raw bytes of its files."""
+"""Scans for destroyed keys in the key store's rows, and in the raw bytes of its files."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
 A_PIECE: Final = 16 * 1024 * 1024
-"""Bytes of a file that are looked through at a time."""
+"""Bytes of a file that are scanned at a time."""
 
 
 class Remains(NamedTuple):
-    """How many of a person's destroyed keys were found after all, and in how many files of what size was looked."""
+    """The result of a scan: a person's destroyed keys that were found, and the number and size of the scanned files."""
 
     keys: int
     files: int
@@ -29,20 +29,20 @@ class Remains(NamedTuple):
 async def look_for(
     database: Database, owner: TenantKeys, subject: SubjectId, *, kept: int | None, newest: int
 ) -> Remains:
-    """Look for a person's keys other than the one that is kept; see :meth:`vault.crypto.keyring.Keyring.remains`."""
+    """Scan for a person's keys other than the kept one; see :meth:`vault.crypto.keyring.Keyring.remains`."""
     rows = (await load_data_keys(database, owner.name, [subject])).get(subject, [])
     keys = sum(row[0] != kept for row in rows)
-    gone = [version for version in range(1, newest + 1) if version != kept]
+    destroyed = [version for version in range(1, newest + 1) if version != kept]
     files = database.files()
     size = 0
     for file in files:
         size += file.stat().st_size
-        keys += await asyncio.to_thread(_keys_in_file, owner, subject, database.raw(file), gone)
+        keys += await asyncio.to_thread(_keys_in_file, owner, subject, database.raw(file), destroyed)
     return Remains(keys, len(files), size)
 
 
 def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versions: list[int]) -> int:
-    """Look through a file piece by piece; pieces overlap by less than a key: none is missed, and none counts twice."""
+    """Scan a file piece by piece. Pieces overlap by less than a key, so that none is missed or counted twice."""
     found = at = 0
     before = b""
     while piece := os.pread(descriptor, A_PIECE, at):

@@ -1,7 +1,4 @@
-"""Reading the key store: wrapped rows in, keys that open out.
-
-The tenants' own keys and secrets: made, found, kept opened for a short while.
-"""
+"""Reads and writes the rows of the key store, and caches the opened keys and secrets of tenants."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ Item = TypeVar("Item")
 MOST_AT_ONCE: Final = 8_192
 """Ids in one statement: SQLite takes 32,766 parameters at the most."""
 TURN: Final = 512
-"""Keys made or opened before the event loop gets its turn: about 3 ms."""
+"""Keys that are made or opened before the event loop runs: about 3 ms."""
 
 _TENANT_KEYS: Final = Query(
     select(TENANT_KEY.c.version, TENANT_KEY.c.root_reference, TENANT_KEY.c.wrapped).where(
@@ -69,47 +66,48 @@ async def load_tenant(database: Database, provider: KeyProvider, tenant: TenantI
         Misconfigured: another root key sealed it.
         CannotOpen: a row was tampered with.
     """
-    # Keys first: a tenant is made in one transaction, so whoever sees its key sees its secrets.
+    # Keys first: a tenant is made in one transaction, so its secrets are visible once its key is.
     keys: list[tuple[int, str, bytes]] = await database.fetch(_TENANT_KEYS, tenant=tenant)
     if not keys:
         raise NotFound("there is no such tenant", code="tenant-not-found")
     secrets: list[tuple[str, int, str, bytes]] = await database.fetch(_TENANT_SECRETS, tenant=tenant)
-    return open_tenant(provider, tenant, keys, secrets)
+    # In a thread: a provider may wait for a network.
+    return await asyncio.to_thread(open_tenant, provider, tenant, keys, secrets)
 
 
 async def load_data_keys(
     database: Database, tenant: TenantId, ids: Sequence[SubjectId]
 ) -> dict[SubjectId, list[WrappedDataKey]]:
-    """Read all versions of these people's wrapped data keys; those who have none are left out."""
-    found: defaultdict[SubjectId, list[WrappedDataKey]] = defaultdict(list)
-    for some in chunks(ids, MOST_AT_ONCE):
-        for subject, *row in await database.fetch(_DATA_KEYS, tenant=tenant, ids=some):
-            found[subject].append(tuple(row))
-    return found
+    """Read all versions of these people's wrapped data keys, without people who have none."""
+    keys: defaultdict[SubjectId, list[WrappedDataKey]] = defaultdict(list)
+    for batch in chunks(ids, MOST_AT_ONCE):
+        for subject, *row in await database.fetch(_DATA_KEYS, tenant=tenant, ids=batch):
+            keys[subject].append(tuple(row))
+    return keys
 
 
 async def delete_data_keys(connection: AsyncConnection, tenant: TenantId, ids: Sequence[SubjectId]) -> int:
-    """Delete all versions of these people's data keys; returns how many rows went."""
+    """Delete all versions of these people's data keys; returns the number of rows."""
     deleted = 0
-    for some in chunks(ids, MOST_AT_ONCE):
+    for batch in chunks(ids, MOST_AT_ONCE):
         answer = await connection.execute(
-            delete(DATA_KEY).where(DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(some))
+            delete(DATA_KEY).where(DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(batch))
         )
         deleted += answer.rowcount
     return deleted
 
 
 async def delete_older_keys(connection: AsyncConnection, tenant: TenantId, kept: Mapping[SubjectId, int]) -> int:
-    """Delete the versions of people's data keys that came before one each; returns how many rows went."""
+    """Delete the versions of people's data keys before the kept one of each; returns the number of rows."""
     by_version: defaultdict[int, list[SubjectId]] = defaultdict(list)
     for subject, version in kept.items():
         by_version[version].append(subject)
     deleted = 0
     for version, subjects in sorted(by_version.items()):
-        for some in chunks(subjects, MOST_AT_ONCE):
+        for batch in chunks(subjects, MOST_AT_ONCE):
             answer = await connection.execute(
                 delete(DATA_KEY).where(
-                    DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(some), DATA_KEY.c.version < version
+                    DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(batch), DATA_KEY.c.version < version
                 )
             )
             deleted += answer.rowcount
@@ -119,58 +117,60 @@ async def delete_older_keys(connection: AsyncConnection, tenant: TenantId, kept:
 async def locked_data_keys(
     connection: AsyncConnection, tenant: TenantId, ids: Sequence[SubjectId]
 ) -> dict[SubjectId, list[WrappedDataKey]]:
-    """Read people's wrapped data keys in a transaction that is about to add one each; who has none is left out."""
-    found: defaultdict[SubjectId, list[WrappedDataKey]] = defaultdict(list)
+    """Read and lock people's wrapped data keys, in a transaction that adds a version of each."""
+    keys: defaultdict[SubjectId, list[WrappedDataKey]] = defaultdict(list)
     columns = (DATA_KEY.c.subject_id, DATA_KEY.c.version, DATA_KEY.c.tenant_key_version, DATA_KEY.c.wrapped)
-    for some in chunks(ids, MOST_AT_ONCE):
-        statement = select(*columns).where(DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(some))
-        ordered = statement.order_by(DATA_KEY.c.subject_id, DATA_KEY.c.version)  # so that two wait in the same order
+    for batch in chunks(ids, MOST_AT_ONCE):
+        statement = select(*columns).where(DATA_KEY.c.tenant_id == tenant, DATA_KEY.c.subject_id.in_(batch))
+        ordered = statement.order_by(
+            DATA_KEY.c.subject_id, DATA_KEY.c.version
+        )  # the same lock order everywhere avoids deadlock
         for subject, *row in (await connection.execute(ordered.with_for_update())).all():
-            found[subject].append(tuple(row))
-    return found
+            keys[subject].append(tuple(row))
+    return keys
 
 
 def renewed(
     owner: TenantKeys, rows: Mapping[SubjectId, list[WrappedDataKey]], now: datetime
 ) -> tuple[dict[SubjectId, SubjectKeys | None], list[DataKeyTuple]]:
-    """Make a further version of people's data keys: opened with those before, and the rows that keep them.
+    """Make a further version of people's data keys: returns all opened versions, and the new rows.
 
-    For who has a key that does not open none is made: what that one sealed could not be sealed anew.
+    None is made for a person with a key that does not open: the values under that key could not be resealed.
     """
     opened: dict[SubjectId, SubjectKeys | None] = {}
-    made: list[DataKeyTuple] = []
-    for subject, own in rows.items():
-        _keys, row = owner.new_data_key(subject, now, max(own)[0] + 1)
+    new_rows: list[DataKeyTuple] = []
+    for subject, versions in rows.items():
+        _keys, row = owner.new_data_key(subject, now, max(versions)[0] + 1)
         try:
-            opened[subject] = owner.open_data_keys(subject, [*own, row[2:5]])
+            opened[subject] = owner.open_data_keys(subject, [*versions, row[2:5]])
         except CannotOpen:
             opened[subject] = None
             continue
-        made.append(row)
-    return opened, made
+        new_rows.append(row)
+    return opened, new_rows
 
 
 async def in_turns(items: Iterable[Item]) -> AsyncIterator[Item]:
-    """Go through items and let the event loop breathe now and then: threads do not help work as small as a key's."""
-    for some in chunks(items, TURN):
-        for item in some:
+    """Yield items, and let the event loop run after each :data:`TURN`: a thread for each key would cost more."""
+    for batch in chunks(items, TURN):
+        for item in batch:
             yield item
         await asyncio.sleep(0)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Cut items into lists of at most ``size``."""
+    """Split items into lists of at most ``size``."""
     rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
+    while chunk := list(islice(rest, size)):
+        yield chunk
 
 
 MOST: Final = 1_000
-"""Tenants whose keys are kept opened."""
+"""Tenants whose opened keys are cached."""
 
 
 class Tenants(Secret):
-    """What the key store holds of tenants. Used through :class:`vault.crypto.keyring.Keyring`."""
+    """The keys and secrets of tenants. Used through :class:`vault.crypto.keyring.Keyring`."""
 
     __slots__ = ("_clock", "_database", "_loads", "_opened", "_provider")
 
@@ -193,7 +193,7 @@ class Tenants(Secret):
         return len(self._opened)
 
     async def check_root(self) -> None:
-        """See that the provider's root key is the one that everything here is sealed with; raises Misconfigured."""
+        """Check that the provider's root key sealed all rows; raises Misconfigured."""
         async with self._database.reading() as connection:
             references = await connection.execute(
                 select(TENANT_KEY.c.root_reference).union(select(TENANT_SECRET.c.root_reference))
@@ -208,7 +208,7 @@ class Tenants(Secret):
                 code="invalid-tenant",
                 hint="use 1 to 64 of a-z, 0-9, - and _, with a letter or digit first and last",
             )
-        key, secrets = new_tenant(self._provider, tenant, self._clock.now())
+        key, secrets = await asyncio.to_thread(new_tenant, self._provider, tenant, self._clock.now())
         try:
             async with self._database.transaction() as connection:
                 await self._database.bulk(connection, TENANT_KEY, [key])
@@ -228,17 +228,17 @@ class Tenants(Secret):
         return keys if keys is not None else await self.reload(tenant)
 
     async def reload(self, tenant: TenantId) -> TenantKeys:
-        """Read a tenant's keys anew: another node may have changed them."""
+        """Load a tenant's keys again: another node may have changed them."""
         loaded = await self._loads.submit(tenant)
         if isinstance(loaded, VaultError):
             raise loaded
         return loaded
 
     async def signing_key(self, tenant: TenantId) -> SigningKey:
-        """Return the key by which a tenant signs; one that has none yet gets one."""
+        """Return the key with which a tenant signs; it is made on first use."""
         keys = await self.keys(tenant)
         if keys.signing is None:
-            with suppress(Conflict):  # another node, or another request of this one, has just made it: that is the one
+            with suppress(Conflict):  # another node, or another request, has made it in the meantime
                 await self.add_signing_key(tenant, after=None)
             keys = await self.reload(tenant)
         if keys.signing is None:
@@ -248,7 +248,7 @@ class Tenants(Secret):
     async def add_signing_key(self, tenant: TenantId, *, after: SigningKey | None) -> None:
         """Make the signing key that follows another, or the first one; raises Conflict where there is one already."""
         version = 1 if after is None else after.version + 1
-        row = new_secret(self._provider, tenant, SIGNING, version, self._clock.now())
+        row = await asyncio.to_thread(new_secret, self._provider, tenant, SIGNING, version, self._clock.now())
         try:
             async with self._database.transaction() as connection:
                 await self._database.bulk(connection, TENANT_SECRET, [row])
@@ -265,7 +265,7 @@ class Tenants(Secret):
         for name in dict.fromkeys(names):
             try:
                 loaded[name] = keys = await load_tenant(self._database, self._provider, name)
-            except VaultError as error:  # one tenant's trouble is not another's
+            except VaultError as error:  # a failure of one tenant does not affect the others
                 loaded[name] = error
             else:
                 self._opened.keep({name: keys}, since)

@@ -1,7 +1,7 @@
-"""The keys of subjects and tenants: made, found, kept opened for a short while, destroyed.
+"""The keys of subjects and tenants: makes, loads, caches and destroys them.
 
-What this module leaves to others: that a destroyed row is also gone from the database's free pages and from backups
-(storage, operating), and that no plaintext outlives its key (callers).
+Others ensure that a destroyed row is also removed from the database's free pages and from backups (storage,
+operating), and that no plaintext outlives its key (callers).
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
     Opened = dict[SubjectId, SubjectKeys | None]
-    """None: the person has keys, but they do not open."""
+    """None if the person has keys that do not open."""
 
 FEW: Final = 100
-"""More new people at once than this are an import: their keys must not push out those of people being read."""
+"""A batch of more new people is an import: their keys must not evict those of people who are being read."""
 
 
 class Keyring(Secret):
-    """The one way to a subject's keys and to a tenant's secrets.
+    """The only access to the keys of subjects and the secrets of tenants.
 
-    Opened keys are kept, bounded in number and in age: a key that another node destroyed is used here for ``max_age``
-    at the longest.
+    Opened keys are cached, bounded in number and in age: a key that another node destroyed is used here for ``max_age``
+    at most.
 
     Args:
         database: the key store.
         provider: holds the root key.
-        clock: tells when a key was made.
-        most: subjects whose keys are kept opened; about 3 KB each.
+        clock: for the time at which a key is made.
+        most: subjects whose opened keys are cached; about 3 KB each.
         max_age: seconds for which an opened key is used before it is read again.
-        monotonic: seconds that never go back, by which opened keys age.
+        monotonic: a clock in seconds that never goes back.
 
     Methods that need a tenant's keys raise :class:`vault.errors.NotFound` for a tenant that does not exist and
     :class:`vault.errors.Misconfigured` if another root key sealed it; all that wait raise
@@ -86,10 +86,10 @@ class Keyring(Secret):
         self._loads: Batcher[tuple[TenantKeys, list[SubjectId]], Opened | VaultError] = Batcher(self._load, most=64)
 
     async def check_root(self) -> None:
-        """See at start, before anything is read or written, that this root key sealed the key store.
+        """Check at the start, before anything is read or written, that this root key sealed the key store.
 
         Raises:
-            Misconfigured: it was another one.
+            Misconfigured: another root key sealed it.
         """
         await self._tenants.check_root()
 
@@ -97,7 +97,7 @@ class Keyring(Secret):
         """Make a tenant's key and secrets; durable before it returns.
 
         Raises:
-            InvalidInput: the name is no slug.
+            InvalidInput: the name is not a slug.
             Conflict: the tenant exists.
         """
         await self._tenants.create(tenant)
@@ -119,19 +119,19 @@ class Keyring(Secret):
         return (await self._tenants.keys(tenant)).audit
 
     async def signing_key(self, tenant: TenantId) -> SigningKey:
-        """Return the key by which a tenant signs what it hands out; made when first asked for, durable before that."""
+        """Return the key with which a tenant signs documents. It is made, and durable, on first use."""
         return await self._tenants.signing_key(tenant)
 
     async def public_keys(self, tenant: TenantId) -> list[PublicKey]:
-        """List the public halves of all keys by which the tenant signs or ever signed, the current one first."""
+        """List the public halves of all keys with which the tenant signs or signed, the current one first."""
         await self._tenants.signing_key(tenant)
         return (await self._tenants.keys(tenant)).public_keys()
 
     async def rotate_signing_key(self, tenant: TenantId) -> SigningKey:
-        """Make a new signing key, which signs from here on; other nodes follow within ``max_age``.
+        """Make a new signing key, which signs from now on; other nodes follow within ``max_age``.
 
         Raises:
-            Conflict: somebody else does the same at this moment.
+            Conflict: another call rotates it at the same time.
         """
         newest = (await self._tenants.reload(tenant)).signing
         await self._tenants.add_signing_key(tenant, after=newest)
@@ -146,90 +146,91 @@ class Keyring(Secret):
         """
         owner = await self._tenants.keys(tenant)
         since, created_at = self._subjects.mark(), self._clock.now()
-        made: dict[SubjectId, SubjectKeys] = {}
+        new_keys: dict[SubjectId, SubjectKeys] = {}
         rows = []
         async for subject in in_turns(dict.fromkeys(ids)):
-            made[subject], row = owner.new_data_key(subject, created_at)
+            new_keys[subject], row = owner.new_data_key(subject, created_at)
             rows.append(row)
         async with self._database.transaction() as connection:
             await self._database.bulk(connection, DATA_KEY, rows)
-        if len(made) <= FEW:
-            self._subjects.keep({(tenant, subject.int): keys for subject, keys in made.items()}, since)
-        return made
+        if len(new_keys) <= FEW:
+            self._subjects.keep({(tenant, subject.int): keys for subject, keys in new_keys.items()}, since)
+        return new_keys
 
     def cached(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
-        """Return a person's keys if they lie opened; never waits."""
+        """Return a person's keys if they are cached; never waits."""
         return self._subjects.get((tenant, subject.int))
 
     async def subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, SubjectKeys]:
-        """Return the keys of many people; those who have none (unknown, erased, another tenant's) are left out.
+        """Return the keys of many people, without those who have none (unknown, erased, another tenant's).
 
-        What does not lie opened comes from the key store, by one query for all callers who wait at this moment.
+        Keys that are not cached are loaded from the key store, by one query for all callers who wait.
 
         Raises:
             CannotOpen: a person has keys that do not open: the key store was tampered with.
         """
         wanted = list(ids)
-        kept = self._subjects.get_all([(tenant, subject.int) for subject in wanted])
-        if None not in kept:
-            return dict(zip(wanted, kept, strict=True))  # type: ignore[arg-type]
-        found = {subject: keys for subject, keys in zip(wanted, kept, strict=True) if keys is not None}
-        missing = [subject for subject, keys in zip(wanted, kept, strict=True) if keys is None]
-        return found | await self._fetch(tenant, missing)
+        cached = self._subjects.get_all([(tenant, subject.int) for subject in wanted])
+        if None not in cached:
+            return dict(zip(wanted, cached, strict=True))  # type: ignore[arg-type]
+        opened = {subject: keys for subject, keys in zip(wanted, cached, strict=True) if keys is not None}
+        missing = [subject for subject, keys in zip(wanted, cached, strict=True) if keys is None]
+        return opened | await self._fetch(tenant, missing)
 
     async def destroy_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> int:
-        """Destroy every key of these people: what was sealed under them is unreadable from here on.
+        """Destroy all keys of these people. Values sealed under them are unreadable from then on.
 
-        Other nodes may go on using a key that they have opened for up to ``max_age``.
+        Other nodes may use a cached key for up to ``max_age``.
 
         Returns:
-            how many keys went, each version counted.
+            the number of destroyed keys, in all versions.
         """
         subjects = list(dict.fromkeys(ids))
         try:
             async with self._database.transaction() as connection:
                 return await delete_data_keys(connection, tenant, subjects)
-        finally:  # after the commit, so that no load under way brings a key back; and also if its answer was lost
+        finally:
+            # After the commit, so that no load in progress brings a key back; and also if the commit's answer is lost.
             for subject in subjects:
                 self.evict(tenant, subject)
 
     async def renew_subject_keys(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
-        """Make a further version of one person's data key; none where they have no keys.
+        """Make a further version of one person's data key; None if they have no keys.
 
         Raises:
             CannotOpen: one of their keys does not open.
         """
-        found = await self.renew_many(tenant, [subject])
-        if subject in found and found[subject] is None:
+        renewed_keys = await self.renew_many(tenant, [subject])
+        if subject in renewed_keys and renewed_keys[subject] is None:
             raise CannotOpen
-        return found.get(subject)
+        return renewed_keys.get(subject)
 
     async def renew_many(self, tenant: TenantId, ids: Iterable[SubjectId]) -> Opened:
-        """Make a further version of people's data keys, which seals from here on; durable before it returns.
+        """Make a further version of people's data keys, which seals from now on; durable before it returns.
 
         Returns:
-            all versions, none where one does not open and nothing is made; who has no keys is left out.
+            all versions for each person who has keys; None if one does not open, and then no version is made.
         """
-        owner, subjects = await self._tenants.reload(tenant), sorted(set(ids), key=lambda each: each.bytes)
+        owner, subjects = await self._tenants.reload(tenant), sorted(set(ids), key=lambda subject: subject.bytes)
         try:
             async with self._database.transaction() as connection:
-                made, rows = renewed(owner, await locked_data_keys(connection, tenant, subjects), self._clock.now())
+                new_keys, rows = renewed(owner, await locked_data_keys(connection, tenant, subjects), self._clock.now())
                 await self._database.bulk(connection, DATA_KEY, rows)
         finally:
             for subject in subjects:
                 self.evict(tenant, subject)
-        return made
+        return new_keys
 
     async def key_versions(self, tenant: TenantId, ids: Iterable[SubjectId]) -> dict[SubjectId, list[int]]:
-        """List the versions of people's data keys, as they lie in the key store; who has none is left out."""
+        """List the versions of people's data keys in the key store, without people who have none."""
         rows = await load_data_keys(self._database, tenant, list(ids))
         return {subject: sorted(row[0] for row in versions) for subject, versions in rows.items()}
 
     async def destroy_older_keys(self, tenant: TenantId, kept: Mapping[SubjectId, int]) -> int:
-        """Destroy the versions of people's data keys before one each; what that one sealed stays readable.
+        """Destroy the versions of people's data keys before the kept one of each.
 
         Returns:
-            how many versions went.
+            the number of destroyed versions.
         """
         try:
             async with self._database.transaction() as connection:
@@ -239,16 +240,16 @@ class Keyring(Secret):
                 self.evict(tenant, subject)
 
     async def scrub(self) -> bool:
-        """Take destroyed keys out of the key store's files; false where that has to be tried again."""
+        """Remove destroyed keys from the key store's files; returns False if it has to be tried again."""
         return await self._database.scrub([DATA_KEY])
 
     async def remains(self, tenant: TenantId, subject: SubjectId, *, kept: int | None, newest: int) -> Remains:
-        """Look for keys of a person that should be gone: in the rows, and on SQLite in the bytes of the files.
+        """Scan for destroyed keys of a person: in the rows, and on SQLite in the bytes of the files.
 
         Args:
             subject: the person.
-            kept: the version that is still needed; none where none is.
-            newest: the highest version that there ever was.
+            kept: the version that is still needed, or None.
+            newest: the highest version that ever existed.
         """
         owner = await self._tenants.reload(tenant)
         return await look_for(self._database, owner, subject, kept=kept, newest=newest)
@@ -263,7 +264,7 @@ class Keyring(Secret):
         self._tenants.clear()
 
     def stats(self) -> dict[str, int]:
-        """Count, for the metrics: keys that lie opened, and how often they were found there or had to be read."""
+        """Return the size of the caches, and their hits and misses, for the metrics."""
         return {
             "subjects": len(self._subjects),
             "tenants": len(self._tenants),
@@ -276,28 +277,28 @@ class Keyring(Secret):
         loaded = await self._loads.submit((await self._tenants.keys(tenant), missing))
         if isinstance(loaded, VaultError):
             raise loaded
-        found: dict[SubjectId, SubjectKeys] = {}
+        opened: dict[SubjectId, SubjectKeys] = {}
         for subject in missing:
             if subject in loaded:
                 keys = loaded[subject]
                 if keys is None:
                     raise CannotOpen
-                found[subject] = keys
-        return found
+                opened[subject] = keys
+        return opened
 
-    async def _load(self, asked: list[tuple[TenantKeys, list[SubjectId]]]) -> list[Opened | VaultError]:
-        # One query a tenant, never one across tenants: so row-level security by session stays possible.
-        owners = {owner.name: owner for owner, _ids in asked}
+    async def _load(self, queries: list[tuple[TenantKeys, list[SubjectId]]]) -> list[Opened | VaultError]:
+        # One query for each tenant, so that row-level security by session stays possible.
+        owners = {owner.name: owner for owner, _ids in queries}
         wanted: dict[TenantId, dict[SubjectId, None]] = {name: {} for name in owners}
-        for owner, ids in asked:
+        for owner, ids in queries:
             wanted[owner.name].update(dict.fromkeys(ids))
         loaded: dict[TenantId, Opened | VaultError] = {}
         for name, owner in owners.items():
             try:
                 loaded[name] = await self._load_of(owner, list(wanted[name]))
-            except VaultError as error:  # one tenant's trouble is not another's
+            except VaultError as error:  # a failure of one tenant does not affect the others
                 loaded[name] = error
-        return [loaded[owner.name] for owner, _ids in asked]
+        return [loaded[owner.name] for owner, _ids in queries]
 
     async def _load_of(self, owner: TenantKeys, ids: list[SubjectId]) -> Opened:
         since = self._subjects.mark()

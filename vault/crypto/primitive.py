@@ -8,7 +8,7 @@ Format version 1, frozen; vectors in ``tests/crypto/vectors/format-1.json``::
 No function here takes a nonce: each seal draws its own 96 random bits (NIST SP 800-38D §8.2.2), which holds for 2^32
 seals under one key (§8.3); a person has a few hundred values, a tenant some million keys.
 
-What every object that holds key material has in common.
+Also the base class of objects that hold key material.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 
 from vault.errors import CannotOpen
 
-Whose = TypeVar("Whose")
+Owner = TypeVar("Owner")
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     Cipher = tuple[bytes, AESGCM, "Ends"]
-    SealedRow = tuple[Whose, Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
+    SealedRow = tuple[Owner, Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
 
 FORMAT: Final = 1
 HEAD: Final = 3
@@ -39,7 +39,7 @@ TAG: Final = 16
 KEY: Final = 32
 PADDING: Final = b" "
 _START: Final = HEAD + NONCE
-_HEAD: Final = slice(0, HEAD)  # made once: to write them out where they are used makes them anew each time
+_HEAD: Final = slice(0, HEAD)  # constants: a slice written out is built again on each use
 _NONCE: Final = slice(HEAD, _START)
 _TEXT: Final = slice(_START, None)
 _LONGEST_PART: Final = 0xFFFF
@@ -48,7 +48,7 @@ _MOST_FRAMES: Final = 4096
 
 @lru_cache(maxsize=1024)
 def head(key_version: int) -> bytes:
-    """Write the first three bytes of everything that is sealed under a key of this version (0 to 65,535)."""
+    """Return the first three bytes of everything that is sealed under a key of this version (0 to 65,535)."""
     return bytes((FORMAT,)) + key_version.to_bytes(2, "big")
 
 
@@ -59,7 +59,7 @@ def encrypt(cipher: AESGCM, start: bytes, plaintext: bytes, aad: bytes) -> bytes
 
 
 def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
-    """Open what :func:`encrypt` sealed; the caller has looked at the head already.
+    """Open what :func:`encrypt` sealed; the caller has checked the head already.
 
     Raises:
         CannotOpen: too short, tampered with, or sealed under another key or other associated data.
@@ -70,40 +70,40 @@ def decrypt(cipher: AESGCM, sealed: bytes, aad: bytes) -> bytes:
         raise CannotOpen from None
 
 
-def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow[Whose]]) -> Iterator[tuple[Whose, list[bytes]]]:
+def decrypt_rows(names: Collection[str], rows: Iterable[SealedRow[Owner]]) -> Iterator[tuple[Owner, list[bytes]]]:
     """Open the values of the same names in any number of records, as :func:`decrypt` opens one value.
 
-    Half of what opening one costs is calls and look-ups around the cipher; here most of them are made once a record.
+    Half the cost of opening one value is calls and look-ups around the cipher; here most are made once a record.
 
     Args:
         names: the names under which they were sealed.
-        rows: of each record whose it is, handed on as it is; the ciphers of that person's key versions, the newest and
-            the older ones by their head; the beginning of the associated data; the sealed bytes in the order of their
-            names.
+        rows: for each record: its owner, which is passed through; the ciphers of that person's key versions, the newest
+            and the older ones by their head; the beginning of the associated data; the sealed bytes in the order of
+            ``names``.
 
     Yields:
-        of each record whose it is, and the values without their padding.
+        for each record its owner, and the values without their padding.
 
     Raises:
-        CannotOpen: a value does not open; then none of its record is given.
+        CannotOpen: a value does not open; then no value of its record is returned.
     """
-    for whose, newest, older, before, sealed in rows:
+    for owner, newest, older, before, sealed in rows:
         head, cipher, ends = newest
         opened = []
         try:
             for name, blob in zip(names, sealed, strict=True):
                 if blob[_HEAD] != head:
-                    _head, its, after = older[blob[_HEAD]]
-                    opened.append(decrypt(its, blob, before + after[name]).rstrip())
+                    _head, old_cipher, after = older[blob[_HEAD]]
+                    opened.append(decrypt(old_cipher, blob, before + after[name]).rstrip())
                     continue
                 opened.append(cipher.decrypt(blob[_NONCE], blob[_TEXT], before + ends[name]).rstrip())
-        except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version of which there is no key
+        except (KeyError, InvalidTag, ValueError):  # KeyError: another format, or a version without a key
             raise CannotOpen from None
-        yield whose, opened
+        yield owner, opened
 
 
 def frame(*parts: bytes) -> bytes:
-    """Join parts so that no two different lists of parts give the same bytes: each is led by its length.
+    """Join parts, each preceded by its length, so that no two lists of parts give the same bytes.
 
     Raises:
         ValueError: a part is longer than 65,535 bytes.
@@ -116,7 +116,7 @@ def frame(*parts: bytes) -> bytes:
 class Ends(dict[str, bytes]):
     """The ends of associated data under one key version: ``frame`` of a field's name, ``frame`` of the version.
 
-    Made once for a name and a version, shared by all people. Bounded: it never drops a name.
+    Made once for a name and a version, shared by all people. Bounded: once full, it caches no further names.
     """
 
     __slots__ = ("_version",)
@@ -134,12 +134,12 @@ class Ends(dict[str, bytes]):
 
 @lru_cache(maxsize=1024)
 def ends(version: int) -> Ends:
-    """Return the ends for a data-key version; nearly everybody's is the first."""
+    """Return the ends for a data-key version; for nearly all people it is the first."""
     return Ends(version)
 
 
 class _Framed(dict[str, bytes]):
-    """``frame`` of names that come again and again: tenants, collections, fields. Bounded: it never drops a name."""
+    """A bounded cache of ``frame`` for frequent names: tenants, collections, fields."""
 
     __slots__ = ()
 
@@ -151,14 +151,11 @@ class _Framed(dict[str, bytes]):
 
 
 FRAMED: Final = _Framed()
-"""Look up a name, get it framed."""
+"""Maps a name to its frame."""
 
 
 class Secret:
-    """Base of objects that hold keys: shows its type and nothing else, and refuses to be pickled or copied.
-
-    A pickle would carry the key into a file, a queue or another process, where nobody looks for it.
-    """
+    """Base of objects that hold keys: ``repr`` shows only the type, and it cannot be pickled or copied."""
 
     __slots__ = ()
 
@@ -168,4 +165,5 @@ class Secret:
     __str__ = __repr__
 
     def __reduce__(self) -> NoReturn:
+        # A pickle would carry the key into a file, a queue or another process.
         raise TypeError("key material is not to be pickled or copied")

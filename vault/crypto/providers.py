@@ -1,6 +1,7 @@
-"""Where the root key lives. It wraps tenant keys and tenant secrets, and nothing else.
+"""Providers of the root key, chosen by the scheme of its URL. The root key wraps tenant keys and tenant secrets only.
 
-The two providers here keep 32 random bytes at hand and derive from them (HKDF-SHA-256, empty salt)::
+``file:PATH`` and ``env:VARIABLE`` keep 32 random bytes in this process and derive from them (HKDF-SHA-256, empty
+salt)::
 
     wrapping key = HKDF(root, info = lp("cdv:root-wrap"), 32 bytes)
     reference    = "root-" + hex(HKDF(root, info = lp("cdv:root-check"), 8 bytes))
@@ -13,13 +14,17 @@ import binascii
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vault.crypto.derive import derive
 from vault.crypto.primitive import KEY, Secret, frame
 from vault.crypto.wrap import WrappingKey
 from vault.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MODE: Final = 0o600
 _LINE: Final = re.compile(rb"cdv-root-1 ([A-Za-z0-9+/]{43}=)\n?")
@@ -29,17 +34,87 @@ _MAKING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC",
 
 
 class KeyProvider(Protocol):
-    """Holds the root key, or knows who does."""
+    """Holds the root key, or a reference to it in another system.
+
+    ``wrap`` and ``unwrap`` may wait for a network. They are plain functions, so that a provider needs no event loop;
+    async code calls them in a thread (``asyncio.to_thread``), from several threads at a time.
+    """
 
     @property
     def reference(self) -> str:
-        """Which root key it is, in words that are no secret: kept beside what it wrapped."""
+        """Identify the root key, without a secret and without waiting. It is stored with everything it wrapped."""
 
     def wrap(self, plaintext: bytes, context: bytes) -> bytes:
-        """Seal a tenant's key under the root key, bound to a context."""
+        """Seal a tenant's key under the root key, bound to a context.
+
+        Raises:
+            Unavailable: the system that holds the root key does not answer.
+        """
 
     def unwrap(self, sealed: bytes, context: bytes) -> bytes:
-        """Open what :meth:`wrap` sealed; raises :class:`vault.errors.CannotOpen`."""
+        """Open what :meth:`wrap` sealed.
+
+        Raises:
+            CannotOpen: it was changed, or sealed by another root key or for another context.
+            Unavailable: the system that holds the root key does not answer.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """A kind of root key, by the scheme of its URL.
+
+    Args:
+        form: how the URL is written, for error messages: ``file:PATH``.
+        open: ``(rest of the URL, the vault's folder) -> provider``; raises Misconfigured.
+        create: makes a root key for a new vault, if that is the vault's task; raises Misconfigured.
+    """
+
+    form: str
+    open: Callable[[str, Path], KeyProvider]
+    create: Callable[[str, Path], KeyProvider] | None = None
+
+
+_schemes: Final[dict[str, Scheme]] = {}
+
+
+def register(name: str, scheme: Scheme) -> None:
+    """Add a scheme; the name is in lower case."""
+    _schemes[name] = scheme
+
+
+def provider_of(url: str, folder: Path) -> KeyProvider:
+    """Return the provider of the root key that a URL names, such as ``file:root.key``.
+
+    Args:
+        url: the setting ``root_key``. It may be the key itself by mistake, so no error repeats it.
+        folder: the vault's folder, to which relative paths belong.
+
+    Raises:
+        Misconfigured: no scheme has that name, or the root key is not there.
+    """
+    scheme, rest = _scheme_of(url)
+    return scheme.open(rest, folder)
+
+
+def create_root_key(url: str, folder: Path) -> None:
+    """Make the root key of a new vault, where its scheme does that.
+
+    Raises:
+        Misconfigured: no scheme has that name, or the root key exists already or cannot be written.
+    """
+    scheme, rest = _scheme_of(url)
+    if scheme.create is not None:
+        scheme.create(rest, folder)
+
+
+def _scheme_of(url: str) -> tuple[Scheme, str]:
+    name, _, rest = url.partition(":")
+    scheme = _schemes.get(name)
+    if scheme is None or not rest:
+        forms = " or ".join(known.form for known in _schemes.values())
+        raise Misconfigured("root_key names no provider", hint=f"use {forms}")
+    return scheme, rest
 
 
 class _LocalRootKey(Secret):
@@ -64,7 +139,7 @@ class FileRootKey(_LocalRootKey):
     """The root key in a file that only its owner can read: one line, ``cdv-root-1 <base64 of 32 bytes>``.
 
     Raises:
-        Misconfigured: the file is not there, belongs to somebody else, can be read by others, or holds no root key.
+        Misconfigured: the file is not there, belongs to another user, can be read by others, or holds no root key.
     """
 
     __slots__ = ()
@@ -112,7 +187,7 @@ def _read(path: Path) -> bytes:
             "a root key file needs a system with POSIX permissions", hint="keep the root key in the environment"
         )
     try:
-        opened = os.open(path, _OPENING)
+        descriptor = os.open(path, _OPENING)
     except OSError as error:
         raise Misconfigured(
             f"the root key file {path} cannot be read: {error.strerror}",
@@ -120,10 +195,10 @@ def _read(path: Path) -> bytes:
         ) from None
     try:
         # Asked of the open file, not of the path, which could change in between.
-        _refuse_unsafe(path, os.fstat(opened))
-        content = os.read(opened, _LONGEST_FILE + 1)
+        _refuse_unsafe(path, os.fstat(descriptor))
+        content = os.read(descriptor, _LONGEST_FILE + 1)
     finally:
-        os.close(opened)
+        os.close(descriptor)
     line = _LINE.fullmatch(content)
     if line is None:
         raise Misconfigured(
@@ -147,7 +222,7 @@ def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     try:
-        made = os.open(path, _MAKING, MODE)
+        descriptor = os.open(path, _MAKING, MODE)
     except FileExistsError:
         raise Misconfigured(
             f"the root key file {path} exists already",
@@ -158,10 +233,10 @@ def _write(path: Path, content: bytes) -> None:
             f"the root key file {path} cannot be made: {error.strerror}", hint="choose a folder that can be written to"
         ) from None
     try:
-        with os.fdopen(made, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(made)
+            os.fsync(descriptor)
         _sync_folder(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)  # half a key is worse than none
@@ -177,3 +252,19 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _open_file(path: str, folder: Path) -> KeyProvider:
+    return FileRootKey(folder / path)
+
+
+def _create_file(path: str, folder: Path) -> KeyProvider:
+    return FileRootKey.create(folder / path)
+
+
+def _open_environment(variable: str, _folder: Path) -> KeyProvider:
+    return EnvironmentRootKey(variable)
+
+
+register("file", Scheme("file:PATH", _open_file, _create_file))
+register("env", Scheme("env:VARIABLE", _open_environment))

@@ -1,4 +1,4 @@
-"""Sealing the values of one person, each bound to its place.
+"""Seals the values of one person, each bound to its place (tenant, subject, collection, record, field).
 
 On top of the format in :mod:`vault.crypto.primitive`::
 
@@ -6,8 +6,8 @@ On top of the format in :mod:`vault.crypto.primitive`::
                 lp(data-key version, 2 bytes)
     plaintext = canonical JSON (UTF-8) | as many spaces as make its length a multiple of 16 bytes
 
-Names are UTF-8. JSON never ends in white space of its own here, so the padding comes off without a length; and ``true``
-is as long as ``false``.
+Names are UTF-8. The JSON never ends in white space, so that the padding can be removed without a length. It hides
+lengths: ``true`` is as long as ``false``.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = ["FORMAT", "SubjectKeys", "open_profiles", "record_aad", "version_of"]
 STEP: Final = 16
 LATEST_VERSION: Final = 0xFFFF
 _WHITE: Final = b" \t\n\r\v\f"
-"""What ``bytes.rstrip()`` takes off: told nothing, it is twice as fast as when it is told to take off spaces."""
+"""What ``bytes.rstrip()`` removes. Without an argument it is twice as fast as ``rstrip(b" ")``."""
 _PADDING: Final = tuple(PADDING * count for count in range(STEP))
 _SIXTEEN: Final = b"\x00\x10"
 _NONE: Final[Mapping[bytes, Cipher]] = {}
 
 
 def record_aad(tenant: TenantId | str, subject: SubjectId | UUID, collection: str, record: RecordId | UUID) -> bytes:
-    """Say where a record's values belong: the first four parts of the associated data. Made once a record.
+    """Return the first four parts of the associated data, which bind values to their record. Made once a record.
 
     Raises:
         ValueError: a name is longer than 65,535 bytes.
@@ -51,13 +51,13 @@ def version_of(sealed: bytes) -> int:
 
 
 class SubjectKeys(Secret):
-    """The data keys of one person, all versions that are still kept, ready to seal and to open.
+    """The opened data keys of one person, in all stored versions.
 
     Args:
         ciphers: the data keys by version, 1 to 65,535; the highest seals.
 
     Raises:
-        ValueError: no key at all, or a version out of range.
+        ValueError: there is no key, or a version is out of range.
     """
 
     __slots__ = ("_newest", "_older", "current_version")
@@ -65,7 +65,7 @@ class SubjectKeys(Secret):
     def __init__(self, ciphers: Mapping[int, AESGCM]) -> None:
         if not ciphers or min(ciphers) < 1 or max(ciphers) > LATEST_VERSION:
             raise ValueError("a person has at least one data key, with versions from 1 to 65,535")
-        # The head tells the format version and the key version together. Nearly everybody has but one.
+        # The head contains the format version and the key version. Nearly all people have only one version.
         first, *others = sorted(ciphers, reverse=True)
         self.current_version = first
         self._newest = (head(first), ciphers[first], ends(first))
@@ -80,7 +80,7 @@ class SubjectKeys(Secret):
             place: from :func:`record_aad`.
 
         Raises:
-            ValueError: the plaintext is empty or ends in white space, which opening could not give back.
+            ValueError: the plaintext is empty or ends in white space, which would be removed with the padding.
         """
         if not plaintext or plaintext[-1] in _WHITE:
             raise ValueError("a plaintext is neither empty nor ends in white space")
@@ -89,10 +89,10 @@ class SubjectKeys(Secret):
         return encrypt(cipher, newest, padded, place + after[field])
 
     def open(self, field: str, sealed: bytes, place: bytes) -> bytes:
-        """Open one field's value: the very bytes that were sealed.
+        """Open one field's value.
 
         Raises:
-            CannotOpen: for whatever reason; there is one error for all of them.
+            CannotOpen: it does not open; the error is the same for every reason.
         """
         return self.open_all((field,), {field: sealed}, place)[0]
 
@@ -100,12 +100,12 @@ class SubjectKeys(Secret):
         """Open several values of one record at once.
 
         Args:
-            fields: which; all of them are in ``sealed``.
+            fields: their names; all of them are in ``sealed``.
             sealed: sealed bytes by field.
             place: from :func:`record_aad`.
 
         Raises:
-            CannotOpen: one of them does not open; then none is given.
+            CannotOpen: one of them does not open; then none is returned.
         """
         row = (None, self._newest, self._older, place, [sealed[field] for field in fields])
         return next(decrypt_rows(fields, (row,)))[1]
@@ -117,25 +117,25 @@ def open_profiles(
     collection: str,
     people: Iterable[tuple[SubjectId, SubjectKeys, Collection[bytes]]],
 ) -> Iterator[tuple[SubjectId, list[bytes]]]:
-    """Open the same fields of many people's records that have the person's own id: one record each.
+    """Open the same fields of the profiles of many people. The id of a profile is that of its person.
 
     Args:
-        fields: which.
-        tenant: theirs.
-        collection: the records'.
-        people: of each the id, the keys, and the sealed values in the order of their fields.
+        fields: their names.
+        tenant: the people's.
+        collection: the profiles'.
+        people: for each person the id, the keys, and the sealed values in the order of ``fields``.
 
     Yields:
-        of each person the id, and the values in the order of their fields.
+        for each person the id, and the values in the order of ``fields``.
 
     Raises:
-        CannotOpen: a value does not open; then none of that person is given, and nobody after.
+        CannotOpen: a value does not open; then no value of that person is returned, and no person after.
     """
     start, middle = FRAMED[tenant] + _SIXTEEN, FRAMED[collection] + _SIXTEEN
     return decrypt_rows(
         fields,
         (
-            (subject, keys._newest, keys._older, start + (own := subject.bytes) + middle + own, sealed)  # noqa: SLF001 - this file's own class
+            (subject, keys._newest, keys._older, start + (record_id := subject.bytes) + middle + record_id, sealed)  # noqa: SLF001 - this file's own class
             for subject, keys, sealed in people
         ),
     )

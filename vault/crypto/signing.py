@@ -1,23 +1,21 @@
-"""Signatures by which others can tell, without the vault, that a document came from it: Ed25519 (RFC 8032).
+"""Signatures (Ed25519, RFC 8032), by which others can verify, without the vault, that a document comes from it.
 
-A tenant's signing key is one of its secrets, like those of its indexes; unlike those, its public half is meant to be
-handed around. A key is named by the thumbprint of its public half (RFC 7638 with RFC 8037 §2)::
+A tenant's signing key is one of its secrets, like those of its indexes. Its public half is published. A key is named
+by the thumbprint of its public half (RFC 7638 with RFC 8037 §2)::
 
     key id = base64url(SHA-256('{"crv":"Ed25519","kty":"OKP","x":"' base64url(public) '"}'))
 
-The whole digest is the name, so that whoever knows the name can trust it as the key itself. base64url has no padding.
+The whole digest is the name, so a known name is as good as the key itself. base64url has no padding.
 
-Signed documents: JSON files that prove by themselves that they are unchanged and whose key signed them.
-
-::
+Signed documents are JSON files that carry their signature and public key::
 
     file    = {<kind>: <document>, "signature": {"algorithm": "Ed25519", "key", "public_key", "signed_at", "value"}}
     message = label | 00 | canonical JSON (RFC 8785) of the file without "value"
     value   = base64url(Ed25519(message))
 
-The label names kind and version, such as ``cdv-receipt-v1``, so that a signature made for one kind of file never passes
-for another's. All that stands in the signature but its value is signed as well: nobody can pre-date a file, or put
-another key's name on it. What is left to the caller: whether the key is the one that it should be.
+The label names kind and version, such as ``cdv-receipt-v1``, so that a signature for one kind of file is not valid for
+another. All parts of the signature except its value are signed as well, so that no one can pre-date a file or put the
+name of another key on it. The caller has to decide whether it trusts the key.
 """
 
 from __future__ import annotations
@@ -50,7 +48,7 @@ SIGNATURE: Final = 64
 
 
 class PublicKey(NamedTuple):
-    """The half of a signing key that everybody may have; ``current`` where the tenant signs by it now."""
+    """The public half of a signing key; ``current`` if the tenant signs with it now."""
 
     key_id: str
     public: bytes
@@ -62,7 +60,7 @@ class SigningKey(Secret):
 
     Args:
         secret: the 32 bytes of RFC 8032 §5.1.5.
-        version: of the secret; the highest signs, the public halves of all others stay known.
+        version: of the secret; the highest signs, the public halves of the others stay published.
     """
 
     __slots__ = ("_private", "key_id", "public", "version")
@@ -74,12 +72,12 @@ class SigningKey(Secret):
         self.version = version
 
     def sign(self, message: bytes) -> bytes:
-        """Sign; the 64 bytes depend on key and message alone. Callers begin each kind of message with its own label."""
+        """Sign a message: 64 bytes. Callers begin each kind of message with its own label."""
         return self._private.sign(message)
 
 
 def verify_signature(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Tell whether a signature is sound; whose key it is, is for the caller to know."""
+    """Return whether a signature is valid. The caller has to decide whether it trusts the key."""
     if len(public) != PUBLIC or len(signature) != SIGNATURE:
         return False
     try:
@@ -96,7 +94,7 @@ def key_id(public: bytes) -> str:
 
 
 def as_jwk(known: PublicKey) -> dict[str, str]:
-    """Write a public key as JWK (RFC 8037 §2); ``status`` tells the one that signs now from those that did."""
+    """Write a public key as JWK (RFC 8037 §2); ``status`` is ``current`` for the key that signs now."""
     return {
         "kty": "OKP",
         "crv": ALGORITHM,
@@ -112,7 +110,7 @@ def public_of_jwk(jwk: Mapping[str, object]) -> bytes:
     """Read a public key written as JWK.
 
     Raises:
-        ValueError: it is none of Ed25519.
+        ValueError: it is not a key of Ed25519.
     """
     text = jwk.get("x")
     if (jwk.get("kty"), jwk.get("crv")) != ("OKP", ALGORITHM) or not isinstance(text, str):
@@ -129,31 +127,32 @@ def to_text(data: bytes) -> str:
 
 
 def to_bytes(text: str) -> bytes:
-    """Read what :func:`to_text` wrote, and no other spelling of it: the last character has bits that say nothing.
+    """Read what :func:`to_text` wrote, and no other spelling of it.
 
     Raises:
-        ValueError: it is not written so.
+        ValueError: it is not base64url, or another spelling of the same bytes.
     """
     data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    # The last character has unused bits: several texts decode to the same bytes, and only one of them is accepted.
     if to_text(data) != text:
         raise ValueError("not the one spelling of these bytes")
     return data
 
 
 LARGEST: Final = 4 * 1024 * 1024
-"""Bytes of a file that are read."""
+"""Largest file in bytes."""
 _KEYS: Final = {"algorithm", "key", "public_key", "signed_at", "value"}
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
 
 class BadDocument(InvalidInput):
-    """A file is no signed document of the kind that it should be."""
+    """A file is not a signed document of the expected kind."""
 
     code = "not-signed"
 
 
 class Signed(NamedTuple):
-    """What a signed file says of itself, its form checked; ``sound`` tells whether the signature holds."""
+    """A signed file of valid form; ``sound`` is true if the signature is valid."""
 
     document: dict[str, Any]
     key_id: str
@@ -168,9 +167,9 @@ def sign(signer: SigningKey, label: str, kind: str, document: Mapping[str, Any],
     Args:
         signer: the tenant's key.
         label: of this kind and version.
-        kind: the key under which the document stands in the file.
-        document: strings, whole numbers, truth values, lists and objects: no fractions, whose spelling may vary.
-        signed_at: when.
+        kind: the key of the document in the file.
+        document: strings, whole numbers, truth values, lists and objects: no fractions, as their spelling may vary.
+        signed_at: the time of the signature.
     """
     signature = {
         "algorithm": ALGORITHM,
@@ -183,27 +182,27 @@ def sign(signer: SigningKey, label: str, kind: str, document: Mapping[str, Any],
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """Read a file so that it can mean one thing only: no name twice in an object, no fractions, nothing but JSON.
+    """Read a file that has only one meaning: JSON without duplicate names and without fractions.
 
     Raises:
-        BadDocument: it is not written so.
+        BadDocument: the file is too large or not such JSON.
     """
     if len(data) > LARGEST:
         raise BadDocument("the file is too large to be a signed document")
     try:
-        read = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+        file = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
     except (ValueError, RecursionError):
         raise BadDocument("the file is not valid JSON, or names a key twice") from None
-    if not isinstance(read, dict):
+    if not isinstance(file, dict):
         raise BadDocument("the file holds no JSON object")
-    return read
+    return file
 
 
 def check(file: Mapping[str, Any], label: str, kind: str) -> Signed:
     """Check the form of a signed file, and its signature by the key that it carries.
 
     Raises:
-        BadDocument: it has not the form; a signature that does not hold is told by ``sound``.
+        BadDocument: its form is invalid. An invalid signature is reported by ``sound``.
     """
     if set(file) != {kind, "signature"} or not isinstance(file[kind], dict):
         raise BadDocument(f"the file is no signed {kind}")
@@ -245,10 +244,10 @@ def _moment(text: str) -> datetime:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name stands twice in one object")
-    return found
+    return members
 
 
 def _refuse(_text: str) -> NoReturn:

@@ -1,7 +1,7 @@
-"""STREAM: a long message as pieces of 64 KiB, each sealed under a counted nonce that also says which is the last.
+"""STREAM: a long message as pieces of 64 KiB, each sealed under a counted nonce that also marks the last piece.
 
-Whoever cuts off, repeats or swaps pieces is found out (Hoang, Reyhanitabar, Rogaway, Vizár 2015; the payload of
-age-encryption.org/v1). The nonces begin at nought each time: a cipher must be of a key that seals one file.
+It detects pieces that were cut off, repeated or swapped (Hoang, Reyhanitabar, Rogaway, Vizár 2015; the payload of
+age-encryption.org/v1). The nonces start at 0 each time, so the key of a cipher must seal one file only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ PIECE: Final = 64 * 1024
 
 
 class Pieces(Secret):
-    """Seals what comes in, in chunks of any size; to be used once.
+    """Seals a message that arrives in chunks of any size. Used once.
 
     Args:
-        cipher: of a key that seals nothing else.
+        cipher: its key must seal nothing else.
     """
 
     __slots__ = ("_cipher", "_number", "_waiting")
@@ -36,9 +36,9 @@ class Pieces(Secret):
         self._number = 0
 
     def add(self, chunk: bytes) -> Iterator[bytes]:
-        """Take a chunk in; gives the pieces that are full by now."""
+        """Add a chunk; yields the pieces that are full."""
         self._waiting += chunk
-        while len(self._waiting) > PIECE:  # the last one is marked as such, so one is always kept back
+        while len(self._waiting) > PIECE:  # the last piece is marked, so one is always held back
             yield self._cipher.encrypt(_nonce(self._number, last=False), bytes(self._waiting[:PIECE]), None)
             del self._waiting[:PIECE]
             self._number += 1
@@ -51,12 +51,12 @@ class Pieces(Secret):
 def open_pieces(
     read: Callable[[], bytes], cipher: AESGCM | ChaCha20Poly1305, damaged: Callable[[], Exception]
 ) -> Iterator[bytes]:
-    """Open the pieces. Each is genuine as it comes; that none is missing shows only when the last one has come.
+    """Open the pieces. Each is authentic; only the last one proves that none is missing.
 
     Args:
-        read: gives the next piece, sealed; nothing at the end.
+        read: returns the next sealed piece; empty at the end.
         cipher: of the key.
-        damaged: makes what is raised where a piece is missing, or not as it was written.
+        damaged: returns the error for a piece that is missing or was changed.
     """
     number, piece = 0, read()
     while True:
@@ -65,7 +65,7 @@ def open_pieces(
             opened = cipher.decrypt(_nonce(number, last=not after), piece, None)
         except (InvalidTag, ValueError):  # ValueError: too short for a tag
             raise damaged() from None
-        if number and not opened:  # only a file that is empty ends in an empty piece
+        if number and not opened:  # only an empty file ends in an empty piece
             raise damaged()
         yield opened
         if not after:

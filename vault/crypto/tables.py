@@ -1,4 +1,4 @@
-"""Tables of the key store: wrapped keys only. Whoever has this database has nothing without the root key."""
+"""Tables of the key store. It contains wrapped keys only, which are useless without the root key."""
 
 from __future__ import annotations
 

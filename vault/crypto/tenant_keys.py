@@ -35,20 +35,20 @@ TOKEN: Final = "token"  # noqa: S105 - the name of a kind
 AUDIT: Final = "audit"
 SIGNING: Final = "signing"
 KINDS: Final = (INDEX, TOKEN, AUDIT)
-"""What no tenant is without; a tenant made before there were signatures has no key for them yet."""
+"""Secrets that every tenant has. A tenant made by a program without signatures has no signing key yet."""
 _FIRST: Final = 1
 WRAPPED: Final = 3 + 12 + KEY + 16
 """Bytes of a wrapped key: versions, nonce, key and tag."""
 
 
 class TenantKeys(Secret):
-    """What one tenant's root-wrapped rows open to.
+    """The opened keys and secrets of one tenant.
 
     Args:
         name: the tenant.
         wrapping: its tenant keys by version; the highest wraps new data keys.
         secrets: its newest secrets by kind, each with its version.
-        signing: its secrets for signatures by version: all of them, for what an old one signed stays signed.
+        signing: all its secrets for signatures by version, as old signatures stay valid.
     """
 
     __slots__ = ("_newest", "_signing", "_wrapping", "audit", "index", "name", "token")
@@ -70,15 +70,15 @@ class TenantKeys(Secret):
 
     @property
     def signing(self) -> SigningKey | None:
-        """Return the key that signs; none where the tenant has none yet."""
+        """Return the key that signs; None if the tenant has none yet."""
         return self._signing[-1] if self._signing else None
 
     def public_keys(self) -> list[PublicKey]:
         """List the public halves of all signing keys, the one that signs first."""
-        return [PublicKey(each.key_id, each.public, each is self.signing) for each in reversed(self._signing)]
+        return [PublicKey(key.key_id, key.public, key is self.signing) for key in reversed(self._signing)]
 
     def knows(self, tenant_key_version: int) -> bool:
-        """Tell whether this version of the tenant key is at hand; another node may have made a newer one."""
+        """Return whether this version of the tenant key is loaded; another node may have made a newer one."""
         return tenant_key_version in self._wrapping
 
     def new_data_key(
@@ -95,24 +95,24 @@ class TenantKeys(Secret):
         """Open all versions of a person's data key.
 
         Raises:
-            CannotOpen: a row was tampered with, belongs to somebody else, or names a tenant key that is not there.
+            CannotOpen: a row was tampered with, belongs to another person, or names an unknown tenant key.
         """
         return SubjectKeys({row[0]: AESGCM(self._unwrap(subject, *row)) for row in rows})
 
     def data_keys_in(self, subject: SubjectId, data: bytes, versions: Iterable[int]) -> int:
-        """Count the places in raw bytes, such as a database's file, at which a key of a person lies that still opens.
+        """Count the keys of a person in raw bytes, such as a database's file, that still open.
 
-        Every place is tried that could be one: where a wrapped key was deleted and not overwritten, it lies anywhere.
+        Every possible position is tried: a wrapped key that was deleted and not overwritten may be anywhere.
         """
         wanted = list(versions)
-        found = 0
+        count = 0
         for by in self._wrapping:
             start = data.find(head(by))
             while start >= 0:
                 wrapped = data[start : start + WRAPPED]
-                found += sum(self._opens(subject, version, by, wrapped) for version in wanted)
+                count += sum(self._opens(subject, version, by, wrapped) for version in wanted)
                 start = data.find(head(by), start + 1)
-        return found
+        return count
 
     def _opens(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bool:
         try:
@@ -124,7 +124,7 @@ class TenantKeys(Secret):
     def _unwrap(self, subject: SubjectId, version: int, by: int, wrapped: bytes) -> bytes:
         try:
             return self._wrapping[by].unwrap(wrapped, data_key_context(self.name, subject, by, version))
-        except (KeyError, OverflowError):  # a version that nobody has, or that no row of ours could have
+        except (KeyError, OverflowError):  # an unknown version, or one out of range
             raise CannotOpen from None
 
 
@@ -176,10 +176,10 @@ def open_tenant(
 
 
 def require_root(provider: KeyProvider, references: Iterable[str]) -> None:
-    """Refuse to go on with another root key than the one that wrapped these rows.
+    """Check that the provider's root key wrapped these rows.
 
     Raises:
-        Misconfigured: says which root key is needed, by its reference.
+        Misconfigured: another root key did; the hint names its reference.
     """
     if others := sorted(set(references) - {provider.reference}):
         raise Misconfigured(

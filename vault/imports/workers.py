@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vault.errors import Unavailable, VaultError
 from vault.imports.chunk import apply_chunk
 from vault.imports.task import make_ready
-from vault.logs import told
+from vault.logs import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -181,5 +181,5 @@ def _apply(chunk: Chunk) -> Outcome | Failure:
     except VaultError as error:
         return Failure(type(error), error.detail, error.code, error.hint)
     except Exception as error:  # noqa: BLE001 - its text may hold a value and must not travel; its kind and place may
-        what = told(error)
+        what = describe_error(error)
         return Failure(VaultError, f"internal error ({what['error']} at {what['at']})", "internal-error", None)

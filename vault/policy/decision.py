@@ -1,10 +1,6 @@
-"""Steps 2 to 5 of a read, as the design numbers them: pure, from facts that are handed in.
+"""Policy decisions: steps 2 to 5 of a read, for one tenant under one policy version, and a cache of them.
 
-Left to the caller: who asks (step 1), and all that depends on the person (steps 6 to 9).
-
-Decides for one tenant under one policy version, and keeps what it decided.
-
-A bounded memory of answers whose look-up is one dictionary's.
+The caller does step 1 (authentication) and steps 6 to 9, which depend on the person.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ _PURPOSES = "purposes.toml"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer for one field: a stable code, a sentence with the remedy, the rule that decided, and at which step."""
+    """The answer for one field: a stable code, a sentence with the remedy, and the rule and step that decided."""
 
     granted: bool
     code: str
@@ -59,9 +55,9 @@ class Verdict:
 class Decision:
     """The answer for all fields of a request, the same for every person.
 
-    ``views`` leads from each name, as asked for, to the view that it means; ``granted`` and ``refused`` part them.
-    ``until`` is when the answer runs out because the purpose begins or ends, or a notice comes into force; ``None`` if
-    it holds as long as the policies do.
+    ``views`` maps each name, as asked for, to the view that it means. Each is either in ``granted`` or in ``refused``.
+    ``until`` is when the answer expires, because the purpose begins or ends or a notice comes into force; ``None`` if
+    it is valid as long as the policies are.
     """
 
     purpose: Purpose
@@ -76,7 +72,7 @@ class Decision:
 
 
 class Ruling(NamedTuple):
-    """What casbin said for one role: whether it grants, and the rule that decided, if one is about it."""
+    """The answer of casbin for one role: whether it grants, and the rule that decided, if any."""
 
     role: str
     granted: bool
@@ -84,7 +80,7 @@ class Ruling(NamedTuple):
 
 
 def rule_out(purpose: Purpose, shown: FieldView, action: str, day: date) -> Verdict | None:
-    """Take steps 2 to 4: the purpose itself. ``None`` if nothing is against it."""
+    """Steps 2 to 4: check the purpose itself. Returns the refusal, or ``None``."""
     name, rule = short(shown.name), f"{_PURPOSES}: {purpose.name}"
 
     # Step 2: the purpose is in force.
@@ -102,7 +98,7 @@ def rule_out(purpose: Purpose, shown: FieldView, action: str, day: date) -> Verd
         )
         return _against(EXCLUDED, detail, rule, 3)
 
-    # Step 4: a special category needs a condition (Art. 9(2) GDPR). Loading refuses such policies; this is the net.
+    # Step 4: a special category needs a condition (Art. 9(2) GDPR). Loading refuses such policies already.
     if shown.field.special and purpose.article9 is None:
         detail = (
             f"{name} is of a special category and the purpose {purpose.name} states no condition of Art. 9(2) GDPR. "
@@ -113,12 +109,12 @@ def rule_out(purpose: Purpose, shown: FieldView, action: str, day: date) -> Verd
 
 
 def weigh(rulings: Sequence[Ruling], purpose: str, resource: str, action: str) -> Verdict:
-    """Take step 5: what casbin said for each role. One deny outweighs every allow."""
-    denied = next((each for each in rulings if each.rule is not None and each.rule.effect == "deny"), None)
+    """Step 5: combine the answers of casbin for all roles. One deny outweighs every allow."""
+    denied = next((ruling for ruling in rulings if ruling.rule is not None and ruling.rule.effect == "deny"), None)
     if denied is not None:
         detail = "A rule denies it, and no other rule outweighs a deny. Only the privacy team can change the rule."
         return _against(DENIED_BY_RULE, detail, str(denied.rule), 5)
-    allowed = next((each for each in rulings if each.granted), None)
+    allowed = next((ruling for ruling in rulings if ruling.granted), None)
     if allowed is not None:
         return Verdict(granted=True, code=GRANTED, detail="A rule grants it.", rule=str(allowed.rule or FILE), step=5)
     name = short(resource)
@@ -128,15 +124,15 @@ def weigh(rulings: Sequence[Ruling], purpose: str, resource: str, action: str) -
 
 
 def holds_until(purpose: Purpose, notices: Notices, day: date) -> datetime | None:
-    """Return the moment from which an answer given on a day may be another.
+    """Return the moment until which an answer given on a day is valid.
 
-    The purpose begins or has ended then, or another version of the text that people agree to comes into force.
+    Then the purpose begins or ends, or another version of its notice comes into force.
     """
     changes = [purpose.valid_from, purpose.valid_until and purpose.valid_until + timedelta(days=1)]
     if purpose.notice is not None:
         changes.append(notices.next_change(purpose.notice.partition("@")[0], day))
-    ahead = [change for change in changes if change is not None and change > day]
-    return datetime.combine(min(ahead), time(), UTC) if ahead else None
+    upcoming = [change for change in changes if change is not None and change > day]
+    return datetime.combine(min(upcoming), time(), UTC) if upcoming else None
 
 
 def _against(code: str, detail: str, rule: str, step: int) -> Verdict:
@@ -144,15 +140,18 @@ def _against(code: str, detail: str, rule: str, step: int) -> Verdict:
 
 
 def _may_collect(purpose: Purpose, shown: FieldView) -> bool:
-    """To show a field in any way it has to be kept whole; a minimised purpose uses what others have collected."""
+    """Return whether a purpose may write a field: to show any view of a field, the whole value has to be stored.
+
+    A minimised purpose uses what other purposes have collected.
+    """
     whole = f"{shown.field.whole}."
     return not purpose.minimised and any(view.startswith(whole) for view in purpose.views)
 
 
 MOST_NAMES = 1000
-"""Most names that one request may ask for; the catalogue that ships has 151."""
+"""Most names in one request; the shipped catalogue has 151."""
 MOST_KEPT_NAMES = 256
-"""A request for more names is decided each time: keeping it would cost more memory than it saves time."""
+"""Answers for more names are not cached: they would cost more memory than they save time."""
 
 # One thread for all tenants: casbin holds the interpreter's lock, so a second thread would only take turns with it.
 _WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decisions")
@@ -162,10 +161,10 @@ class Decisions:
     """Answers requests for fields, and for the vault's own resources.
 
     Args:
-        policy_set: the policies; an instance answers under this version and no other.
-        tenant: whose rules count, next to those for every tenant.
-        clock: tells whether a purpose is in force.
-        most: whole answers that are kept, and four times as many rulings of casbin.
+        policy_set: the policies; an instance answers under this version only.
+        tenant: the tenant, whose rules apply in addition to those for every tenant.
+        clock: for whether a purpose is in force.
+        most: size of the cache of decisions; that of casbin's rulings is four times as large.
     """
 
     def __init__(self, policy_set: PolicySet, tenant: str, clock: Clock | None = None, *, most: int = 4096) -> None:
@@ -178,11 +177,11 @@ class Decisions:
         self._rulings: DecisionCache[Ruling] = DecisionCache(4 * most)
         self._lock = threading.Lock()
 
-    def kept(self, roles: tuple[str, ...], purpose: str, fields: tuple[str, ...], action: str) -> Decision | None:
-        """Return an answer that is kept and still holds: one look-up, for the hot path."""
-        found = self._kept.get((roles, purpose, fields, action))
-        if found is None or found.until is None or self._clock.now() < found.until:
-            return found
+    def cached(self, roles: tuple[str, ...], purpose: str, fields: tuple[str, ...], action: str) -> Decision | None:
+        """Return a cached decision that is still valid, or ``None``: one look-up, for the hot path."""
+        decision = self._kept.get((roles, purpose, fields, action))
+        if decision is None or decision.until is None or self._clock.now() < decision.until:
+            return decision
         return None
 
     async def decide(
@@ -194,21 +193,21 @@ class Decisions:
         *,
         at: str = "/fields",
     ) -> Decision:
-        """Decide about every name; casbin runs in a thread, so that nobody else's request waits for it.
+        """Decide about every name. casbin runs in a thread, so that other requests do not wait for it.
 
         Args:
-            roles: the caller's; those that no rule names count for nothing.
+            roles: the caller's; roles that no rule names are ignored.
             purpose: the purpose stated.
             fields: names as asked for.
             action: ``read``, ``write`` or ``search``.
             at: JSON pointer to the list of names in the request, for the faults.
 
         Raises:
-            InvalidInput: the purpose, a name or the action does not exist; ``faults`` says which by position.
+            InvalidInput: the purpose, a name or the action does not exist; ``faults`` gives the position.
         """
-        found = self.kept(roles, purpose, fields, action)
-        if found is not None:
-            return found
+        cached = self.cached(roles, purpose, fields, action)
+        if cached is not None:
+            return cached
         work = partial(self.decide_now, roles, purpose, fields, action, at=at)
         return await asyncio.get_running_loop().run_in_executor(_WORKER, work)
 
@@ -222,46 +221,46 @@ class Decisions:
         at: str = "/fields",
     ) -> Decision:
         """Decide in the caller's own thread, as :meth:`decide` does."""
-        found = self.kept(roles, purpose, fields, action)
-        if found is not None:
-            return found
-        why, views = self._resolve(purpose, fields, action, at)
+        cached = self.cached(roles, purpose, fields, action)
+        if cached is not None:
+            return cached
+        stated, views = self._resolve(purpose, fields, action, at)
         day = self._clock.now().date()
-        verdicts = {asked: self._judge(roles, why, view, action, day) for asked, view in views.items()}
+        verdicts = {name: self._judge(roles, stated, view, action, day) for name, view in views.items()}
         decision = Decision(
-            purpose=why,
+            purpose=stated,
             action=action,
             asked=fields,
             views=views,
-            granted=tuple((asked, view) for asked, view in views.items() if verdicts[asked].granted),
+            granted=tuple((name, view) for name, view in views.items() if verdicts[name].granted),
             refused={
-                asked: Refusal(each.code, each.detail, each.rule)
-                for asked, each in verdicts.items()
-                if not each.granted
+                name: Refusal(verdict.code, verdict.detail, verdict.rule)
+                for name, verdict in verdicts.items()
+                if not verdict.granted
             },
             verdicts=verdicts,
             policy_version=self.policy_set.version,
-            until=holds_until(why, self.policy_set.notices, day),
+            until=holds_until(stated, self.policy_set.notices, day),
         )
         if len(fields) <= MOST_KEPT_NAMES:
             self._kept.put((roles, purpose, fields, action), decision)
         return decision
 
     def may(self, roles: Iterable[str], resource: str, action: str) -> Verdict:
-        """Decide about one of the vault's own resources, such as ``vault:audit``; those know no purposes."""
+        """Decide about one of the vault's own resources, such as ``vault:audit``; they have no purposes."""
         return weigh(list(self._ask(roles, "", resource, action)), "", resource, action)
 
     def stats(self) -> dict[str, int]:
-        """Return how many answers are kept, for the metrics."""
+        """Return the sizes of the caches, for the metrics."""
         return {"decisions": len(self._kept), "rulings": len(self._rulings)}
 
     def _resolve(
         self, purpose: str, fields: tuple[str, ...], action: str, at: str
     ) -> tuple[Purpose, dict[str, FieldView]]:
-        """Find what the names mean. Faults give positions and no names, for those came from outside."""
+        """Look up the names. Faults give positions and not the names, which came from outside."""
         faults: list[Fault] = []
-        why = self.policy_set.purposes.get(purpose)
-        if why is None:
+        stated = self.policy_set.purposes.get(purpose)
+        if stated is None:
             faults.append(
                 Fault("/purpose", "unknown-purpose", "There is no such purpose; GET /v1/purposes lists them.")
             )
@@ -270,21 +269,21 @@ class Decisions:
         if len(fields) > MOST_NAMES:
             faults.append(Fault(at, "too-many", f"At most {MOST_NAMES} names can be asked for at once."))
         views: dict[str, FieldView] = {}
-        for i, asked in enumerate(fields[:MOST_NAMES]):
+        for i, name in enumerate(fields[:MOST_NAMES]):
             try:
-                views[asked] = self.policy_set.catalogue.view(asked)
+                views[name] = self.policy_set.catalogue.view(name)
             except UnknownName:
                 detail = f"There is no such field or view at position {i + 1}; GET /v1/catalogue lists them."
                 faults.append(Fault(f"{at}/{i}", "unknown-field", detail))
-        if faults or why is None:
+        if faults or stated is None:
             code = faults[0].code
             raise InvalidInput("the request names what does not exist", faults=faults, code=code)
-        return why, views
+        return stated, views
 
     def _judge(self, roles: tuple[str, ...], purpose: Purpose, view: FieldView, action: str, day: date) -> Verdict:
-        against = rule_out(purpose, view, action, day)
-        if against is not None:
-            return against
+        refusal = rule_out(purpose, view, action, day)
+        if refusal is not None:
+            return refusal
         return weigh(list(self._ask(roles, purpose.name, view.name, action)), purpose.name, view.name, action)
 
     def _ask(self, roles: Iterable[str], purpose: str, resource: str, action: str) -> Iterator[Ruling]:
@@ -295,22 +294,22 @@ class Decisions:
     def _ruling(self, role: str, purpose: str, resource: str, action: str) -> Ruling:
         key = (role, purpose, resource, action)
         with self._lock:
-            found = self._rulings.get(key)
-            if found is None:
-                found = Ruling(role, *self._enforcer.decide(role, resource, action, purpose))
-                self._rulings.put(key, found)
-            return found
+            ruling = self._rulings.get(key)
+            if ruling is None:
+                ruling = Ruling(role, *self._enforcer.decide(role, resource, action, purpose))
+                self._rulings.put(key, ruling)
+            return ruling
 
 
 Answer = TypeVar("Answer")
 
 
 class DecisionCache(Generic[Answer]):
-    """Keeps at most ``most`` answers and forgets those that nobody has asked for of late.
+    """A bounded cache that evicts entries not used recently.
 
-    Two generations instead of a list by use: a hit moves nothing, so it costs what a dictionary costs. When the young
-    generation is full it becomes the old one, and what is asked for again there comes back. Threads may share it:
-    at worst an answer is forgotten early.
+    It has two generations instead of a list by use, so that a hit costs one dictionary look-up. When the young
+    generation is full it becomes the old one; a hit in the old one moves the entry back. Threads may share the cache:
+    at worst an entry is evicted early.
     """
 
     __slots__ = ("_half", "_old", "_young")
@@ -322,15 +321,15 @@ class DecisionCache(Generic[Answer]):
 
     def get(self, key: Hashable) -> Answer | None:
         """Return the answer, or ``None``."""
-        found = self._young.get(key)
-        if found is None and key in self._old:
-            found = self._old.pop(key, None)
-            if found is not None:
-                self.put(key, found)
-        return found
+        answer = self._young.get(key)
+        if answer is None and key in self._old:
+            answer = self._old.pop(key, None)
+            if answer is not None:
+                self.put(key, answer)
+        return answer
 
     def put(self, key: Hashable, answer: Answer) -> None:
-        """Keep an answer."""
+        """Add an answer."""
         if len(self._young) >= self._half:
             self._old = self._young
             self._young = {}

@@ -1,8 +1,8 @@
-"""casbin, and nothing else: given the rules, does one of them grant this, and which?
+"""The adapter to casbin: whether a rule grants a request, and which.
 
-casbin scans every rule it holds, at 5 µs a rule. So the rules are indexed by their cells, and casbin is handed only
-those that can match. What they mean stays casbin's to say: it gets a superset of the matching rules, in their order,
-and runs model.conf over them. The index leans on the shipped matcher; with any other, casbin gets all rules.
+casbin scans all its rules, at 5 µs a rule. So the rules are indexed by their cells, and casbin gets only candidates: a
+superset of the matching rules, in their order, over which it runs model.conf. The index relies on the shipped matcher;
+with any other matcher, casbin gets all rules.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ MATCHER = (
 )
 """The shipped matcher, which the index understands."""
 
-# casbin logs every refusal with all that was asked, at WARNING; whom we refuse what is the audit log's to keep.
+# casbin logs every refusal with the whole request, at WARNING. Refusals belong in the audit log only.
 for _name in ("casbin", "casbin.enforcer", "casbin.policy", "casbin.role"):
     logging.getLogger(_name).disabled = True
 
 
 class Enforcer:
-    """Answers for one tenant, one question at a time: casbin is not made for threads, so a lock keeps them apart."""
+    """Answers for one tenant. casbin is not thread-safe, so a lock serializes the calls."""
 
     def __init__(self, model: str, table: RuleTable, tenant: str) -> None:
         self._table = table
@@ -51,7 +51,7 @@ class Enforcer:
         self._index = self._make_index()
 
     def decide(self, role: str, resource: str, action: str, purpose: str) -> tuple[bool, Rule | None]:
-        """Tell whether a role may, and the rule that decided; ``None`` where no rule is about it."""
+        """Return whether a role may, and the rule that decided; ``None`` if no rule applies."""
         with self._lock:
             rules = self._candidates(role, resource, action, purpose)
             if not rules:
@@ -59,7 +59,7 @@ class Enforcer:
             cells = [rule.cells for rule in rules]
             self._casbin.model["p"]["p"].policy = cells
             granted, decided = self._casbin.enforce_ex(role, self._tenant, resource, action, purpose)
-            return granted, next((rule for rule, each in zip(rules, cells, strict=True) if each is decided), None)
+            return granted, next((rule for rule, row in zip(rules, cells, strict=True) if row is decided), None)
 
     def _make_index(self) -> dict[tuple[str, ...], list[Rule]]:
         index: dict[tuple[str, ...], list[Rule]] = defaultdict(list)
@@ -71,27 +71,27 @@ class Enforcer:
     def _candidates(self, role: str, resource: str, action: str, purpose: str) -> list[Rule]:
         if not self._indexed:
             return self._rules
-        found = [
+        candidates = [
             rule
             for base in self._table.reach(role)
             for name in _names(resource)
             for why in {ANY, purpose}
             for rule in self._index.get((base, name, action, why), ())
         ]
-        return sorted(found, key=lambda rule: rule.line)
+        return sorted(candidates, key=lambda rule: rule.line)
 
     def _section(self, section: str, key: str) -> str:
         return str(self._casbin.model[section][key].value)
 
 
 def check_model(text: str, findings: Findings) -> None:
-    """Note what is wrong with model.conf: whatever else it says, one deny must outweigh every allow."""
+    """Check model.conf. One deny must outweigh every allow, and the columns are fixed."""
     try:
         model = casbin.Enforcer.new_model(text=text)
-        wanted = {"r": REQUEST, "p": POLICY, "e": ALLOW_AND_DENY_EFFECT, "g": "_, _"}
-        for section, form in wanted.items():
-            found = model[section][section].value if model[section] else ""
-            if found != form and (section == "e" or _squeezed(found) != _squeezed(form)):  # casbin reads `e` literally
+        required = {"r": REQUEST, "p": POLICY, "e": ALLOW_AND_DENY_EFFECT, "g": "_, _"}
+        for section, form in required.items():
+            value = model[section][section].value if model[section] else ""
+            if value != form and (section == "e" or _squeezed(value) != _squeezed(form)):  # casbin reads `e` literally
                 shown = form.replace("p_eft", "p.eft")
                 line = _line(text, section)
                 findings.add(
@@ -104,17 +104,17 @@ def check_model(text: str, findings: Findings) -> None:
 
 
 def _try_matcher(text: str, findings: Findings) -> None:
-    """Ask once, so that a mistyped matcher fails now and not at the first read.
+    """Run the matcher once, so that a mistyped one fails now and not at the first read.
 
-    The rules match in one way or another, or in none, for a part that is not reached is not run.
+    The rules match in different ways, and one not at all, so that every part of the matcher runs.
     """
-    asked = ["role", "tenant", "a.b.clear", "read", "purpose"]
-    wide = ["role", ANY, "a.*", "read", ANY]
+    request = ["role", "tenant", "a.b.clear", "read", "purpose"]
+    wide_rule = ["role", ANY, "a.*", "read", ANY]
     try:
         enforcer = _casbin(text, None)
-        enforcer.model["p"]["p"].policy = [[*asked, "allow"], [*wide, "allow"], ["none"] * 5 + ["deny"]]
-        enforcer.enforce(*asked)
-    except Exception:  # noqa: BLE001 - a matcher is a program of the company's; whatever it raises, it is of no use
+        enforcer.model["p"]["p"].policy = [[*request, "allow"], [*wide_rule, "allow"], ["none"] * 5 + ["deny"]]
+        enforcer.enforce(*request)
+    except Exception:  # noqa: BLE001 - a matcher is a program of the company's and may raise anything
         remedy = "start from the model.conf that the vault ships"
         findings.add(FILE, _line(text, "m"), "wrong-model", "the matcher does not run", remedy)
 
@@ -131,7 +131,7 @@ def _casbin(model: str, table: RuleTable | None) -> Any:
 
 
 def _names(resource: str) -> Iterator[str]:
-    """Every canonical name that covers a resource; see :func:`vault.catalogue.model.covers`."""
+    """Yield the canonical names that cover a resource; see :func:`vault.catalogue.model.covers`."""
     yield resource
     if ":" in resource:
         return

@@ -1,7 +1,4 @@
-"""A whole policy folder: loaded at once, checked as a whole, named by the hash of what it says.
-
-Reads the files of a policy folder, and nothing outside it.
-"""
+"""A policy folder: read and checked as a whole, and named by the hash of its contents."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ __all__ = ["Finding", "PolicySet"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicySet:
-    """What a policy folder says. ``files`` are its texts by path, ``version`` the hash over them."""
+    """A policy folder. ``files`` are its texts by path, ``version`` is the hash over them."""
 
     files: Mapping[str, str] = field(repr=False)
     version: PolicyVersion
@@ -54,7 +51,7 @@ class PolicySet:
 
     @property
     def retention(self) -> Mapping[str, RetentionRule]:
-        """Return the rules of retention by purpose; ``schedule`` has the limits and all else beside them."""
+        """Return the rules of retention by purpose; ``schedule`` has the limits too."""
         return self.schedule.rules
 
     @property
@@ -63,15 +60,15 @@ class PolicySet:
         return self.files["model.conf"]
 
     def words_in(self, language: str) -> Words:
-        """Return what fields and purposes are called in a language; none where the folder has no words of it."""
+        """Return the translations into a language; empty if the folder has none."""
         return self.words.get(language, NO_WORDS)
 
     @classmethod
     def from_folder(cls, path: Path) -> PolicySet:
-        """Read a folder and load it; dotfiles and files that the vault does not know are left out.
+        """Read a folder and load it; dotfiles and unknown files are ignored.
 
         Raises:
-            PolicyInvalid: something is wrong with it; ``findings`` has all of that.
+            PolicyInvalid: it has mistakes; ``findings`` lists all of them.
         """
         findings = Findings()
         files = read_folder(path, findings)
@@ -82,27 +79,25 @@ class PolicySet:
         """Load the texts of a folder, by path within it.
 
         Raises:
-            PolicyInvalid: something is wrong with them; ``findings`` has all of that.
+            PolicyInvalid: they have mistakes; ``findings`` lists all of them.
         """
         return _load(files, Findings())
 
 
 def version_of(files: Mapping[str, str]) -> PolicyVersion:
-    """Hash a folder: SHA-256 over the paths in order with their texts, each with its length before it.
-
-    The lengths keep apart folders whose texts run together to the same bytes.
-    """
+    """Hash a folder: SHA-256 over the sorted paths with their texts, each preceded by its length."""
     digest = hashlib.sha256()
     for path in sorted(files):
         for part in (path.encode(), files[path].encode()):
+            # Without the lengths, two folders whose texts join to the same bytes would have the same version.
             digest.update(len(part).to_bytes(8, "big"))
             digest.update(part)
     return PolicyVersion("sha256:" + digest.hexdigest())
 
 
-def _load(given: Mapping[str, str], findings: Findings) -> PolicySet:
-    known = [path for path in sorted(given) if is_known(path)]
-    files = {path: tidied(path, given[path], findings) for path in known}
+def _load(texts: Mapping[str, str], findings: Findings) -> PolicySet:
+    known = [path for path in sorted(texts) if is_known(path)]
+    files = {path: tidied(path, texts[path], findings) for path in known}
     noted = {finding.file for finding in findings.sorted()}
     for missing in [name for name in FILES if name not in files and name not in noted]:
         findings.add(
@@ -110,16 +105,16 @@ def _load(given: Mapping[str, str], findings: Findings) -> PolicySet:
         )
     loaded = _parse(files, findings)
     if len(findings) or loaded is None:
-        found = findings.sorted()
-        count = "1 mistake" if len(found) == 1 else f"{len(found)} mistakes"
+        mistakes = findings.sorted()
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         raise PolicyInvalid(
-            f"the policies have {count}", findings=found, hint="`cdv policy check` lists them with file and line"
+            f"the policies have {count}", findings=mistakes, hint="`cdv policy check` lists them with file and line"
         )
     return loaded
 
 
 def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
-    """Parse file after file; where one cannot be read, what names its contents is not checked against it."""
+    """Parse all files. References to a file that cannot be read are not checked."""
     fields = _document("catalogue.toml", files, findings)
     reasons = _document("purposes.toml", files, findings)
     periods = _document("retention.toml", files, findings)
@@ -130,9 +125,9 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     controller = _document("controller.toml", files, findings)
     handling = _document("requests.toml", files, findings)
     retention = load_retention(periods, catalogue, purposes or {}) if periods else Retention()
-    asked = load_consent(consents, purposes) if consents else ConsentRules()
-    stated = load_controller(controller) if controller else Controller()
-    handled = load_requests(handling) if handling else RequestRules()
+    consent_rules = load_consent(consents, purposes) if consents else ConsentRules()
+    named_controller = load_controller(controller) if controller else Controller()
+    request_rules = load_requests(handling) if handling else RequestRules()
     rules = RuleReader(findings, catalogue, purposes).read(files.get("policy.csv", ""))
     if "model.conf" in files:
         check_model(files["model.conf"], findings)
@@ -141,24 +136,36 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     check_needed(fields, catalogue, purposes.values())
     check_notices(reasons, purposes, notices, findings)
     if periods and not findings.about("catalogue.toml", "purposes.toml", "retention.toml"):
-        check_retention(periods, catalogue, purposes, retention)  # else it would find what follows from those
-    named = Notices(each.notice for each in notices if each.notice and NOTICE.fullmatch(each.id))
+        check_retention(periods, catalogue, purposes, retention)  # else it would report consequences of those findings
+    by_version = Notices(
+        notice_file.notice for notice_file in notices if notice_file.notice and NOTICE.fullmatch(notice_file.id)
+    )
     words = _words(files, findings, catalogue, purposes)
     return PolicySet(
-        files, version_of(files), catalogue, purposes, named, retention, rules, asked, stated, handled, words
+        files,
+        version_of(files),
+        catalogue,
+        purposes,
+        by_version,
+        retention,
+        rules,
+        consent_rules,
+        named_controller,
+        request_rules,
+        words,
     )
 
 
 def _words(
     files: Mapping[str, str], findings: Findings, catalogue: Catalogue, purposes: Mapping[str, Purpose]
 ) -> dict[str, Words]:
-    named = {path: match["language"] for path in files if (match := WORDS.fullmatch(path))}
-    documents = {language: _document(path, files, findings) for path, language in named.items()}
-    return {language: load_words(each, catalogue, purposes) for language, each in documents.items() if each}
+    languages = {path: match["language"] for path in files if (match := WORDS.fullmatch(path))}
+    documents = {language: _document(path, files, findings) for path, language in languages.items()}
+    return {language: load_words(document, catalogue, purposes) for language, document in documents.items() if document}
 
 
 def _document(path: str, files: Mapping[str, str], findings: Findings) -> Document | None:
-    """Parse a TOML file; ``None`` where that is not possible, which is then noted."""
+    """Parse a TOML file; ``None`` if it is missing or invalid, which is a finding."""
     if path not in files:
         return None
     document = Document(path, files[path], findings)
@@ -167,7 +174,7 @@ def _document(path: str, files: Mapping[str, str], findings: Findings) -> Docume
 
 FILES = ("catalogue.toml", "purposes.toml", "retention.toml", "model.conf", "policy.csv")
 OPTIONAL = ("consent.toml", "controller.toml", "requests.toml")
-"""Files that have defaults, so that folders from before there were any still load."""
+"""Files that have defaults, so that older folders still load."""
 NOTICES = re.compile(r"notices/[^./][^/]*\.md")
 MOST_BYTES = 4 * 1024 * 1024
 """Largest file that is read: ten thousand rules are 700 kB, and a larger file is likely not a policy."""
@@ -175,12 +182,12 @@ MOST_NOTICES = 1000
 
 
 def is_known(name: str) -> bool:
-    """Tell whether a path within the folder is one of a policy file."""
-    return name in FILES or name in OPTIONAL or any(each.fullmatch(name) is not None for each in (WORDS, NOTICES))
+    """Return whether a path in the folder is that of a policy file."""
+    return name in FILES or name in OPTIONAL or any(pattern.fullmatch(name) is not None for pattern in (WORDS, NOTICES))
 
 
 def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
-    """Read the known files by their path in the folder, noting those that cannot be read."""
+    """Read the known files; returns the texts by path. Files that cannot be read are findings."""
     if not folder.is_dir():
         findings.add("", 1, "missing-folder", "there is no such folder", "name the policy folder; `cdv init` makes one")
         return {}
@@ -188,14 +195,14 @@ def read_folder(folder: Path, findings: Findings) -> dict[str, str]:
     paths = [folder / name for name in (*FILES, *OPTIONAL)]
     paths += sorted(path for path in folder.glob("words.*.toml") if is_known(path.name))
     paths += sorted(folder.glob("notices/*.md"))[:MOST_NOTICES]
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in paths:
         name = path.relative_to(folder).as_posix()
         if is_known(name):
             text = _read(path, root, name, findings)
             if text is not None:
-                found[name] = text
-    return found
+                files[name] = text
+    return files
 
 
 def _read(path: Path, root: Path, name: str, findings: Findings) -> str | None:
@@ -228,7 +235,7 @@ def _decoded(content: bytes, name: str, findings: Findings) -> str | None:
 
 
 def tidied(name: str, text: str, findings: Findings) -> str:
-    """Return a text with line ends as on Unix, noting what no policy holds and no database keeps."""
+    """Return a text with Unix line ends. Characters that a database cannot store are findings."""
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         findings.add(name, line, "not-text", "the file holds the character NUL", "take it out")

@@ -1,7 +1,4 @@
-"""The rules of policy.csv: who may do what with which field for which purpose.
-
-Reads policy.csv, one rule a line, noting every line that cannot be or that grants what does not exist.
-"""
+"""The rules of policy.csv: which role may do what with which field for which purpose; one rule a line."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 FILE = "policy.csv"
 ANY = "*"
 ACTIONS = ("read", "write", "search")
-"""What can be done with a field."""
+"""The actions on a field."""
 
 RESOURCES: Mapping[str, tuple[str, ...]] = {
     "vault:subjects": ("create", "read", "merge"),
@@ -43,7 +40,7 @@ RESOURCES: Mapping[str, tuple[str, ...]] = {
     "vault:retention": ("read", "record", "decide", "sweep"),
     "vault:holds": ("read", "manage"),
 }
-"""The vault's own resources, and what can be done with each."""
+"""The vault's own resources, and the actions on each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleTable:
-    """All rules, and which role builds on which."""
+    """All rules, and the base roles of each role."""
 
     rules: tuple[Rule, ...] = ()
     bases: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -82,18 +79,18 @@ class RuleTable:
         return frozenset(named.union(*self.bases.values()))
 
     def reach(self, role: str) -> frozenset[str]:
-        """Return a role with all that it builds on, however far."""
-        found = {role}
-        ahead = [role]
-        while ahead:
-            more = self.bases.get(ahead.pop(), frozenset()) - found
-            found |= more
-            ahead.extend(more)
-        return frozenset(found)
+        """Return a role and all its base roles, transitively."""
+        reached = {role}
+        pending = [role]
+        while pending:
+            more = self.bases.get(pending.pop(), frozenset()) - reached
+            reached |= more
+            pending.extend(more)
+        return frozenset(reached)
 
 
 def short(name: str) -> str:
-    """Write a whole name as people do: without ``profile.`` and ``.clear``."""
+    """Return a whole name in its short form: without ``profile.`` and ``.clear``."""
     return name.removeprefix(f"{HOME}.").removesuffix(f".{CLEAR}")
 
 
@@ -105,12 +102,12 @@ _CELL = re.compile(r"[A-Za-z0-9_.*:@-]{1,200}")
 
 
 class RuleReader:
-    """Reads the lines one by one, noting every mistake.
+    """Reads the file line by line and collects all mistakes.
 
     Args:
-        findings: where mistakes go.
-        catalogue: what a resource may name; ``None`` where it could not be read, so that names are not checked.
-        purposes: the purposes there are; ``None`` likewise.
+        findings: receives the mistakes.
+        catalogue: names that a resource may use; ``None`` if it could not be read, so that names are not checked.
+        purposes: the declared purposes; ``None`` likewise.
     """
 
     def __init__(self, findings: Findings, catalogue: Catalogue | None, purposes: Collection[str] | None) -> None:
@@ -128,7 +125,7 @@ class RuleReader:
             if stripped and not stripped.startswith("#"):
                 self._line(number, stripped)
         self._check_bases()
-        return RuleTable(tuple(self._rules.values()), {role: frozenset(each) for role, each in self._bases.items()})
+        return RuleTable(tuple(self._rules.values()), {role: frozenset(bases) for role, bases in self._bases.items()})
 
     def _line(self, number: int, line: str) -> None:
         cells = [cell.strip() for cell in line.split(",")]
@@ -166,7 +163,7 @@ class RuleReader:
             self._note(number, "duplicate", f"line {before.line} says the same", "keep one of the two lines")
 
     def _resource(self, number: int, resource: str) -> str | None:
-        """Return the canonical name. Ten thousand rules name few resources: each is looked up, and noted, once."""
+        """Return the canonical name. Ten thousand rules name few resources, so each is looked up once."""
         if resource.startswith("vault:"):
             if resource in RESOURCES:
                 return resource
@@ -195,7 +192,7 @@ class RuleReader:
         return resource in RESOURCES or self._catalogue is None or self._possible(number, resource, action)
 
     def _possible(self, number: int, resource: str, action: str) -> bool:
-        """A view other than the clear one cannot be written, and a field without an index not be searched."""
+        """Check that the action is possible: only clear views can be written, and only indexed fields searched."""
         if resource == ANY or resource.endswith(".*") or action == "read" or self._catalogue is None:
             return True
         name, view = (resource, CLEAR) if resource.count(".") == 1 else resource.rsplit(".", 1)
@@ -244,7 +241,7 @@ class RuleReader:
         bases.setdefault(base, number)
 
     def _check_bases(self) -> None:
-        table = RuleTable((), {role: frozenset(each) for role, each in self._bases.items()})
+        table = RuleTable((), {role: frozenset(bases) for role, bases in self._bases.items()})
         granted = {rule.role for rule in self._rules}
         for role, bases in self._bases.items():
             for base, number in bases.items():

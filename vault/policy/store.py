@@ -1,10 +1,7 @@
-"""Keeps the policies of every tenant: in the database for all nodes, in memory for the reads.
+"""Stores the policies of every tenant: in the database for all nodes, in memory for reads.
 
-Where applied policies are kept: every version that ever was in force, so that a past decision can be understood.
-
-The notices among them are kept once more, each text once by its hash: a consent names the very text that was agreed to.
-
-Keeps the texts that people agreed to, each by its hash: a consent is proved by what it was given to (Art. 7(1)).
+Every version that was ever in force is stored, so that past decisions can be explained. Notices are stored again by the
+hash of their text: a consent names the text that was agreed to, which proves it (Art. 7(1) GDPR).
 """
 
 from __future__ import annotations
@@ -55,7 +52,7 @@ class PolicyVersionRow(DataTable, table=True):
 
 
 class NoticeText(DataTable, table=True):
-    """One notice in one language, as it once was part of a tenant's policies."""
+    """A notice in one language that is or was part of a tenant's policies."""
 
     __tablename__ = "notice_text"
 
@@ -85,12 +82,12 @@ NEWEST = Query(
 )
 FILES = Query(select(_VERSION.files).where(_VERSION.tenant_id == bindparam("tenant"), _VERSION.id == bindparam("id")))
 MOST_EARLIER = 16
-"""Versions that are no more in force and that are kept loaded."""
+"""Versions no longer in force that are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ActivePolicy:
-    """What is in force for a tenant. ``id`` orders the versions of a tenant in time."""
+    """The policies in force for a tenant. ``id`` orders the versions of a tenant in time."""
 
     id: UUID
     policy_set: PolicySet
@@ -104,7 +101,7 @@ class ActivePolicy:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """One version as it was applied. ``changed`` is false where it was in force already."""
+    """An applied version. ``changed`` is false if it was in force already."""
 
     id: UUID
     version: PolicyVersion
@@ -114,7 +111,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a tenant's history."""
+    """One entry of a tenant's history."""
 
     id: UUID
     version: PolicyVersion
@@ -125,7 +122,7 @@ class Change:
 class Policies:
     """Applies policy folders, and follows what other nodes apply.
 
-    A stored policy that does not load, or whose text is not that of its hash, never replaces one that works.
+    A stored policy that does not load, or does not match its hash, never replaces a working one.
     """
 
     def __init__(self, database: Database, clock: Clock) -> None:
@@ -136,25 +133,25 @@ class Policies:
         self._earlier: dict[tuple[str, str], PolicySet] = {}
 
     def active(self, tenant: str) -> ActivePolicy:
-        """Return what is in force.
+        """Return the policies in force.
 
         Raises:
-            NotFound: nothing was applied for this tenant, so that nothing can be allowed.
+            NotFound: no policies were applied for this tenant, so nothing is allowed.
         """
-        found = self._active.get(tenant)
-        if found is None:
+        policy = self._active.get(tenant)
+        if policy is None:
             raise NotFound("no policies are in force", code="no-policies", hint="apply some: cdv policy apply")
-        return found
+        return policy
 
     def all_active(self) -> list[ActivePolicy]:
-        """Return what is in force for all tenants, for the metrics."""
+        """Return the policies in force for all tenants, for the metrics."""
         return list(self._active.values())
 
     async def apply(self, tenant: str, policy_set: PolicySet, by: str) -> bool:
-        """Put a folder in force: recorded first, then followed here at once and by other nodes within seconds.
+        """Put a folder in force: here at once, on other nodes within seconds.
 
         Returns:
-            whether that changed anything; the version that is in force already is not recorded again.
+            whether the version changed; one that is in force already is not recorded again.
         """
         async with self._database.transaction() as connection:
             applied = await self.record(connection, tenant, policy_set, by)
@@ -162,9 +159,9 @@ class Policies:
         return applied.changed
 
     async def record(self, connection: AsyncConnection, tenant: str, policy_set: PolicySet, by: str) -> Applied:
-        """Write the version down in the caller's transaction; call :meth:`activate` once that has committed.
+        """Store the version in the caller's transaction; call :meth:`activate` after its commit.
 
-        Its notices are kept beside it, each text once, so that what people agreed to outlives the folder.
+        Its notices are stored too, each text once, so that texts that people agreed to outlive the folder.
 
         Raises:
             PolicyInvalid: a notice that is in use has changed.
@@ -173,7 +170,7 @@ class Policies:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         newest = select(_VERSION.id, _VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id))
         before = (await connection.execute(newest.limit(1))).first()
-        # Whatever the version: one that was applied before notices were kept has none of its own there yet.
+        # Even for the version in force: it may have been applied by a program that did not store notices.
         await keep(connection, tenant, policy_set, self._clock.now())
         if before is not None and before.version == policy_set.version:
             return Applied(before.id, policy_set.version, PolicyVersion(before.version), changed=False)
@@ -193,11 +190,11 @@ class Policies:
         return Applied(number, policy_set.version, previous, changed=True)
 
     def activate(self, tenant: str, applied: Applied, policy_set: PolicySet) -> None:
-        """Answer by a version that was recorded, unless a later one is in force already."""
+        """Put a recorded version in force, unless a later one is in force already."""
         self._swap(tenant, applied.id, policy_set)
 
     async def refresh(self) -> tuple[TenantId, ...]:
-        """Follow what was applied elsewhere; returns the tenants whose policies changed."""
+        """Load what other nodes applied; returns the tenants whose policies changed."""
         changed = []
         for tenant, number, version in await self._database.fetch(NEWEST):
             active = self._active.get(tenant)
@@ -207,13 +204,13 @@ class Policies:
         return tuple(changed)
 
     async def is_newest(self, connection: AsyncConnection, tenant: str) -> bool:
-        """Tell, within a transaction, whether what is in force here is the last that was applied anywhere."""
+        """Return, within a transaction, whether the version in force here is the last one that any node applied."""
         newest = select(_VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(1)
         version = (await connection.execute(newest)).scalar_one_or_none()
         return version is None or version == self.active(tenant).version
 
     async def history(self, tenant: str, *, most: int = 100) -> list[Change]:
-        """List what was applied for a tenant, the latest first."""
+        """List the versions that were applied for a tenant, the latest first."""
         columns = (_VERSION.id, _VERSION.version, _VERSION.applied_at, _VERSION.applied_by)
         query = select(*columns).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(most)
         async with self._database.reading() as connection:
@@ -223,34 +220,34 @@ class Policies:
             ]
 
     async def at(self, tenant: str, version: str | None) -> PolicySet:
-        """Return the policies of an earlier version; those in force where there is no such version that still loads.
+        """Return the policies of an earlier version, or those in force if it does not exist or does not load.
 
         Raises:
-            NotFound: nothing was ever applied for this tenant.
+            NotFound: no policies were applied for this tenant.
         """
         current = self.active(tenant).policy_set
         if version is None or version == current.version:
             return current
-        found = self._earlier.get((tenant, version))
-        if found is None:
+        policy_set = self._earlier.get((tenant, version))
+        if policy_set is None:
             files = select(_VERSION.files).where(_VERSION.tenant_id == tenant, _VERSION.version == version).limit(1)
             async with self._database.reading() as connection:
                 stored = (await connection.execute(files)).scalar_one_or_none()
-            found = None if stored is None else await asyncio.to_thread(_load, stored)
-            if found is None or found.version != version:
+            policy_set = None if stored is None else await asyncio.to_thread(_load, stored)
+            if policy_set is None or policy_set.version != version:
                 return current
             if len(self._earlier) >= MOST_EARLIER:
                 del self._earlier[next(iter(self._earlier))]
-            self._earlier[tenant, version] = found
-        return found
+            self._earlier[tenant, version] = policy_set
+        return policy_set
 
     async def notice_text(self, tenant: str, digest: str) -> KeptNotice | None:
-        """Find a notice that was ever part of a tenant's policies by the hash of its text."""
+        """Return a notice of any version of a tenant's policies, by the hash of its text."""
         async with self._database.reading() as connection:
             return await kept_by_digest(connection, tenant, digest)
 
     async def notice_texts(self, tenant: str, notice: str) -> list[KeptNotice]:
-        """List the texts of a version, ``name@version``, be it in the folder still or not, the latest first."""
+        """List the texts of a ``name@version``, even if it is no longer in the folder, the latest first."""
         async with self._database.reading() as connection:
             return await kept_by_version(connection, tenant, notice)
 
@@ -269,12 +266,13 @@ class Policies:
         return self._swap(tenant, number, policy_set)
 
     def _swap(self, tenant: str, number: UUID, policy_set: PolicySet) -> bool:
-        """One assignment: a read sees the old policies or the new ones, whole. Returns whether they differ."""
+        """Replace the policies in force. Returns whether they differ."""
         active = self._active.get(tenant)
         if active is not None and active.id > number:
             return False
         same = active is not None and active.version == policy_set.version
         decisions = active.decisions if active and same else Decisions(policy_set, tenant, self._clock)
+        # One assignment: a read sees either all old policies or all new ones.
         self._active[tenant] = ActivePolicy(number, decisions.policy_set, decisions)
         self._broken.pop(tenant, None)
         return not same
@@ -282,7 +280,7 @@ class Policies:
 
 @functools.lru_cache(maxsize=8)
 def _load(stored: str) -> PolicySet | None:
-    """Load what was applied; tenants with the same policies share what was loaded, for nothing changes it."""
+    """Load stored policies. They are immutable, so tenants with the same policies share them."""
     try:
         return PolicySet.load(json.loads(stored))
     except (PolicyInvalid, ValueError, TypeError, AttributeError):
@@ -294,7 +292,7 @@ _TEXT = NOTICE_TEXT.c
 
 @dataclass(frozen=True, slots=True)
 class KeptNotice:
-    """One text that was once part of a tenant's policies: its ``name@version``, and the whole file as ``body``."""
+    """A stored text of a notice. ``notice`` is its ``name@version``, ``body`` the whole file."""
 
     digest: str
     notice: str
@@ -303,67 +301,70 @@ class KeptNotice:
     recorded_at: datetime
 
     def parsed(self) -> Notice | None:
-        """Read the text as it was read when it was applied; ``None`` should nobody be able to any more."""
+        """Parse the text; ``None`` if this program cannot."""
         return load_notice(f"notices/{self.notice}.md", self.body.decode(), Findings()).notice
 
 
 async def kept_by_digest(connection: AsyncConnection, tenant: str, digest: str) -> KeptNotice | None:
-    """Find the very text that has a hash."""
-    found = await _kept(connection, tenant, _TEXT.digest == digest)
-    return found[0] if found else None
+    """Return the text that has a hash."""
+    notices = await _kept(connection, tenant, _TEXT.digest == digest)
+    return notices[0] if notices else None
 
 
 async def kept_by_version(connection: AsyncConnection, tenant: str, notice: str) -> list[KeptNotice]:
-    """List the texts of one ``name@version``, the latest first: one for each language, or more from before its day."""
+    """List the texts of one ``name@version``, the latest first.
+
+    There is one for each language, or more if a text changed before the version came into force.
+    """
     return await _kept(connection, tenant, _TEXT.notice == notice)
 
 
 async def keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet, now: datetime) -> None:
-    """Keep the notices of a folder that is about to come into force, each text once.
+    """Store the notices of a folder that is about to come into force, each text once.
 
     Raises:
-        PolicyInvalid: a text has changed under a version by which people may have been asked already.
+        PolicyInvalid: the text of a version has changed that people may have agreed to already.
     """
-    texts = {each.digest: each for each in policy_set.notices.texts()}
+    texts = {notice.digest: notice for notice in policy_set.notices.texts()}
     if not texts:
         return
-    there = await _kept(connection, tenant, _TEXT.notice.in_(sorted({each.id for each in texts.values()})))
-    digests = {each.digest for each in there}
-    new = [each for digest, each in texts.items() if digest not in digests]
-    _check_unchanged(new, there, now.date())
+    existing = await _kept(connection, tenant, _TEXT.notice.in_(sorted({notice.id for notice in texts.values()})))
+    digests = {notice.digest for notice in existing}
+    new = [notice for digest, notice in texts.items() if digest not in digests]
+    _check_unchanged(new, existing, now.date())
     rows = [
         {
             "tenant_id": tenant,
-            "digest": each.digest,
-            "notice": each.id,
-            "language": each.language,
-            "body": policy_set.files[each.file].encode(),
+            "digest": notice.digest,
+            "notice": notice.id,
+            "language": notice.language,
+            "body": policy_set.files[notice.file].encode(),
             "recorded_at": now,
         }
-        for each in new
+        for notice in new
     ]
     if rows:
         await connection.execute(insert(NOTICE_TEXT), rows)
 
 
-def _check_unchanged(new: list[Notice], there: list[KeptNotice], day: date) -> None:
-    """Refuse another text under the same name: of two people who agreed to it, nobody could say who read what."""
-    used = {(each.notice, each.language) for each in there if _was_in_force(each, day)}
-    found = tuple(
+def _check_unchanged(new: list[Notice], existing: list[KeptNotice], day: date) -> None:
+    """Refuse another text for a version in force: it would be unclear which of the two a person agreed to."""
+    used = {(notice.notice, notice.language) for notice in existing if _was_in_force(notice, day)}
+    findings = tuple(
         Finding(
-            each.file,
+            notice.file,
             1,
-            f"{each.id} has been in force with another text, and a version never changes",
-            f"put the old text back (`cdv notices show {each.id}`), and write the new one as {each.name}@"
-            f"{each.version + 1}; with `material = false` it asks nobody anew",
+            f"{notice.id} has been in force with another text, and a version never changes",
+            f"put the old text back (`cdv notices show {notice.id}`), and write the new one as {notice.name}@"
+            f"{notice.version + 1}; with `material = false` no one is asked again",
             "notice-changed",
         )
-        for each in new
-        if (each.id, each.language) in used
+        for notice in new
+        if (notice.id, notice.language) in used
     )
-    if found:
+    if findings:
         raise PolicyInvalid(
-            "a notice that is in use has changed", findings=found, hint="give the new text a version of its own"
+            "a notice that is in use has changed", findings=findings, hint="give the new text a version of its own"
         )
 
 

@@ -1,4 +1,4 @@
-"""The public keys of an issuer (RFC 7517), read from a URL or a file and kept for a while."""
+"""The public keys of an issuer (RFC 7517), read from a URL or a file and cached."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from joserfc.jwk import Key
 
 _MOST_BYTES = 256 * 1024
-_FRESH = 600.0  # seconds after which the keys are read anew: how long a key that the issuer withdrew may live on
-_STALE = 3600.0  # seconds for which they serve while they cannot be read anew
+_FRESH = 600.0  # seconds after which the keys are read again: how long a key that the issuer withdrew may still work
+_STALE = 3600.0  # seconds for which they are used while they cannot be read again
 _BETWEEN = 30.0  # least seconds between two readings, however many unknown key ids are presented
-_BETWEEN_FIRST = 5.0  # the same while there are no keys at all: nobody can be let in anyhow
+_BETWEEN_FIRST = 5.0  # the same while there are no keys at all
 
 
 def is_url(location: str) -> bool:
-    """Tell whether a JWKS location is a URL and not a file.
+    """Return whether a JWKS location is a URL and not a file.
 
     Raises:
-        Misconfigured: it is a URL over which keys would travel unprotected.
+        Misconfigured: it is a URL without TLS.
     """
     if "://" not in location:
         return False
@@ -74,16 +74,16 @@ class Jwks:
     async def key(self, kid: str | None) -> Key | None:
         """Return the key with this id; without an id the only key, if there is but one (OIDC Core §10.1).
 
-        An unknown id makes the set be read anew, at most once in 30 s.
+        For an unknown id the set is read again, at most once in 30 s.
 
         Raises:
             Unavailable: there are no keys that are fresh enough to be trusted.
         """
-        found = self._find(kid)
-        if found is not None and self._age() < _FRESH:
-            return found
-        # Who finds a key that is merely due for renewal does not wait behind the one who is renewing.
-        if found is None or not self._reading.locked():
+        key = self._find(kid)
+        if key is not None and self._age() < _FRESH:
+            return key
+        # A caller whose key is only due for renewal does not wait for the renewal.
+        if key is None or not self._reading.locked():
             async with self._reading:
                 if self._may_read(kid):
                     await self._read()
@@ -101,7 +101,7 @@ class Jwks:
 
     def _may_read(self, kid: str | None) -> bool:
         if self._find(kid) is not None and self._age() < _FRESH:
-            return False  # somebody else has read them while this call waited
+            return False  # another call has read them in the meantime
         if self._tried_at is None:
             return True
         return self._monotonic() - self._tried_at >= (_BETWEEN if self._keys else _BETWEEN_FIRST)
@@ -113,15 +113,15 @@ class Jwks:
                 text = await (self._fetch() if self._by_url else asyncio.to_thread(_file, self._location))
             keys = usable_keys(json.loads(text))
         except (httpx.HTTPError, OSError, TimeoutError, ValueError, RecursionError):
-            keys = {}  # the keys at hand serve until they are stale; what went wrong shows as Unavailable then
-        # The pause counts from the end: whoever waited out a fetch that failed must not start the next one.
+            keys = {}  # the present keys are used until they are stale; then the error is Unavailable
+        # The pause counts from the end, so that a call that waited for a failed fetch does not start the next one.
         self._tried_at = self._monotonic()
         if keys:
             self._keys = keys
             self._read_at = self._tried_at
 
     async def _fetch(self) -> bytes:
-        # Proxies are not taken from the environment: only the settings say where the vault connects to. The system's
+        # Proxies are not taken from the environment: only the settings decide where the vault connects to. The system's
         # own trust store joins the bundled one, for an issuer behind a company's own authority.
         trust = httpx.create_ssl_context(trust_env=False)
         trust.load_default_certs()
@@ -139,10 +139,10 @@ class Jwks:
 
 
 def usable_keys(document: Any) -> dict[str, Key]:
-    """Return the keys of a JWKS that may check a signature here, by key id; a key without one goes by its thumbprint.
+    """Return the keys of a JWKS that may check a signature here, by key id, or by thumbprint if a key has none.
 
-    Others are passed over rather than failing the set (RFC 7517 §5): symmetric keys, which have no business in a public
-    set and open the door to algorithm confusion, other curves, RSA below 2048 bits, keys for encryption.
+    Other keys are skipped, so that they do not invalidate the set (RFC 7517 §5): symmetric keys, which would allow
+    algorithm confusion, other curves, RSA below 2048 bits, keys for encryption.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
     keys: dict[str, Key] = {}

@@ -1,11 +1,9 @@
-"""The caller, and what is known of its keys.
-
-API keys: ``cdv_<id>_<secret>``.
+"""Principals (callers) and their API keys: ``cdv_<id>_<secret>``.
 
 The id is the key row's UUID in 32 hex digits: public, of fixed length and free of ``_``, so that the secret, which may
-contain ``_`` and ``-``, starts at a known place. The secret is 32 random bytes in base64url without padding. With 256
-bits of randomness nothing can be guessed offline, so a plain SHA-256 of the key is what is kept: a slow password hash
-would protect nothing more and would cost every caller.
+contain ``_`` and ``-``, starts at a known place. The secret is 32 random bytes in base64url without padding. 256 bits
+cannot be guessed offline, so a plain SHA-256 of the key is stored: a slow password hash would add no protection and
+would slow down every call.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ State = Literal["active", "disabled"]
 class Principal:
     """One caller. It acts in exactly one tenant.
 
-    ``roles`` are sorted and free of repeats, so that the same roles always make the same key of a kept decision.
+    ``roles`` are sorted and without duplicates, so that the same roles always make the same key of a cached decision.
     ``created_at`` is None for the bearer of a token: such a person is registered at the issuer and not here.
     """
 
@@ -51,7 +49,7 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """What may be shown of an API key once it is issued: everything but the key."""
+    """An issued API key, without the key itself."""
 
     id: KeyId
     principal: PrincipalId
@@ -62,7 +60,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
-    """A new API key. ``key`` exists here and nowhere else: the vault keeps only its digest."""
+    """A new API key. ``key`` is nowhere else: the vault stores only its digest."""
 
     id: KeyId
     principal: PrincipalId
@@ -71,7 +69,7 @@ class IssuedKey:
 
 
 def not_authenticated() -> NotAuthenticated:
-    """Return the one error for every bearer that is not accepted, so that none tells why or whether a key exists."""
+    """Return the error for every bearer that is not accepted. It is always the same and does not reveal the reason."""
     return NotAuthenticated(
         "the bearer is not accepted",
         hint="Send `Authorization: Bearer` with a current API key of an active app, or a current token of an issuer "
@@ -94,7 +92,7 @@ def checked_name(name: str) -> str:
 
 
 def checked_roles(roles: Iterable[str]) -> tuple[RoleName, ...]:
-    """Return roles sorted and without repeats if all are slugs; whether a policy knows them is for the policy to say.
+    """Return roles sorted and without duplicates, if all are slugs. A policy need not know them.
 
     Raises:
         InvalidInput: one is not, or there are more than 32; each bad one has its fault, by place and not by value.
@@ -118,8 +116,8 @@ PREFIX = "cdv_"
 # different texts would be one secret.
 _SHAPE = re.compile(r"cdv_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
-# The digest of a text that nobody knows: an unknown id is compared with it, so that it costs what a known one does.
-_NOBODY = hashlib.sha256(secrets.token_bytes(32)).digest()
+# The digest of a random text. Keys with an unknown id are compared with it, so that they take as long as known ones.
+_UNKNOWN = hashlib.sha256(secrets.token_bytes(32)).digest()
 
 
 def make_key(key_id: KeyId) -> Sensitive[str]:
@@ -130,16 +128,16 @@ def make_key(key_id: KeyId) -> Sensitive[str]:
 
 def key_id_of(bearer: str) -> KeyId | None:
     """Return the public id in an API key, or None if the text does not have the one form that keys have."""
-    found = _SHAPE.fullmatch(bearer)
-    return KeyId(UUID(hex=found[1])) if found else None
+    match = _SHAPE.fullmatch(bearer)
+    return KeyId(UUID(hex=match[1])) if match else None
 
 
 def digest(bearer: str) -> bytes:
-    """Return the 32 bytes of SHA-256 that stand for a bearer wherever it is kept, in the database as in memory."""
+    """Return the SHA-256 of a bearer, by which it is stored in the database and in memory."""
     return hashlib.sha256(bearer.encode("utf-8", "surrogatepass")).digest()
 
 
-def matches(presented: bytes, kept: bytes | None) -> bool:
-    """Compare digests in constant time; ``kept`` is None when no such key exists, and costs the same."""
-    same = hmac.compare_digest(presented, _NOBODY if kept is None else kept)
-    return same and kept is not None
+def matches(presented: bytes, stored: bytes | None) -> bool:
+    """Compare digests in constant time; ``stored`` is None if no such key exists, which takes as long."""
+    same = hmac.compare_digest(presented, _UNKNOWN if stored is None else stored)
+    return same and stored is not None

@@ -1,10 +1,7 @@
-"""Rate limits, shared by all nodes, so that nobody reads out the whole vault one permitted subject at a time.
+"""Rate limits, shared by all nodes, so that no caller can read out the whole vault one permitted subject at a time.
 
-The arithmetic of rate limits: windows, chunks and what is left of them. It knows no database and no time of its own.
-
-All nodes share one budget a principal, kind and minute. Each node leases a chunk of it from the database and spends
-that in memory. A lease is never more than what the budget still held, so all nodes together never spend more than the
-limit.
+All nodes share one budget for each principal, kind and minute. Each node leases a chunk of it from the database and
+spends it in memory. A lease is never more than the rest of the budget, so all nodes together never exceed the limit.
 """
 
 from __future__ import annotations
@@ -37,12 +34,12 @@ _table = table_of(RateWindowRow)
 class Limits:
     """How many subjects a principal may read, and how often it may search, in each minute of the clock.
 
-    The budget is counted in the database and spent from leases in memory: :meth:`try_take` costs a look into a dict,
-    and only when a lease is used up does :meth:`take` ask the database. A node that stops loses what it had leased.
+    The budget is counted in the database and spent from leases in memory: :meth:`try_take` is a dictionary look-up, and
+    :meth:`take` queries the database only if a lease is used up. A node that stops loses its leases.
 
     Args:
         database: the main database, shared by all nodes.
-        clock: the present. Nodes whose clocks differ count in different windows for that long, each within the limit.
+        clock: nodes whose clocks differ use different windows for that long, each within the limit.
         reads: subjects a minute that one principal may read, one by one or in batches.
         searches: searches a minute that one principal may make.
     """
@@ -57,19 +54,19 @@ class Limits:
         self._leasing: dict[LeaseKey, asyncio.Task[None]] = {}
 
     def try_take(self, principal: Principal, kind: RateKind, n: int) -> bool:
-        """Take ``n`` from this node's lease; False, with nothing taken, means: ask :meth:`take`, which decides."""
+        """Take ``n`` from this node's lease; if it returns False, nothing was taken: call :meth:`take`."""
         leases = self._leases
         if not leases.begins <= self._clock.now() < leases.ends:
             return False
         return leases.spend((principal.tenant, principal.id.int, kind), n)
 
     async def take(self, principal: Principal, kind: RateKind, n: int) -> None:
-        """Take ``n`` from the principal's budget, leasing more of it where needed.
+        """Take ``n`` from the principal's budget, leasing more of it if needed.
 
         Raises:
             TooMany: the budget of this minute is used up, or less than ``n`` is left of it; nothing was taken.
             InvalidInput: ``n`` is more than a whole minute's budget, so that waiting would not help.
-            Unavailable: the database does not answer, so that nobody knows what is left.
+            Unavailable: the database does not answer, so it is not known what is left.
         """
         self._check_size(kind, n)
         key: LeaseKey = (principal.tenant, principal.id.int, kind)
@@ -92,7 +89,7 @@ class Limits:
             self._leasing = {}
 
     def _begin_lease(self, key: LeaseKey, principal: Principal, n: int) -> asyncio.Task[None]:
-        """Start one lease for all who want some of this budget now; they share its failure, and nobody waits twice."""
+        """Start one lease for all callers that wait for this budget; they share its failure too."""
         leasing = self._leasing
         lease = asyncio.create_task(self._lease(self._leases, key, principal, n))
         leasing[key] = lease
@@ -100,34 +97,34 @@ class Limits:
         def end(done: asyncio.Task[None]) -> None:
             del leasing[key]
             if not done.cancelled():
-                done.exception()  # told to those who wait; if all have gone, nobody need hear of it
+                done.exception()  # retrieved, so that asyncio does not log it if no caller waits any more
 
         lease.add_done_callback(end)
         return lease
 
     async def _lease(self, leases: Leases, key: LeaseKey, principal: Principal, n: int) -> None:
         limit = self._limits[key[2]]
-        asked = chunk(limit, n - leases.left(key))
+        requested = chunk(limit, n - leases.left(key))
         async with self._database.transaction() as connection:
             # The sweep comes first, so that all transactions take their locks in the same order. The window before
             # this one stays, for nodes whose clocks are behind.
             if not leases.swept:
                 await connection.execute(delete(_table).where(_table.c.window_start < leases.start - WINDOW))
-            used = await self._count(connection, principal, key[2], leases.start, asked)
+            used = await self._count(connection, principal, key[2], leases.start, requested)
         leases.swept = True
-        leases.add(key, limit=limit, asked=asked, used=used)
+        leases.add(key, limit=limit, requested=requested, used=used)
 
     async def _count(
-        self, connection: AsyncConnection, principal: Principal, kind: RateKind, start: int, asked: int
+        self, connection: AsyncConnection, principal: Principal, kind: RateKind, start: int, requested: int
     ) -> int:
-        """Add to what is used of a window and return the sum: one statement, so that no two nodes see the same sum."""
+        """Add to the use of a window and return the sum, in one statement, so that no two nodes see the same sum."""
         insert = sqlite.insert if self._database.dialect == "sqlite" else postgresql.insert
         row = {
             "tenant_id": principal.tenant,
             "principal_id": principal.id,
             "kind": kind,
             "window_start": start,
-            "used": asked,
+            "used": requested,
         }
         statement = insert(_table).values(row)
         summed = statement.on_conflict_do_update(
@@ -173,21 +170,20 @@ def window_start(now: datetime) -> int:
 
 
 def chunk(limit: int, missing: int) -> int:
-    """Return how much to lease when ``missing`` are wanted at once: a twentieth of the limit, or more if need be.
+    """Return how much to lease if ``missing`` are needed: a twentieth of the limit, or more if necessary.
 
-    A twentieth is at most 20 visits a minute to the database, and at most a twentieth that one node holds unused
-    while another goes without.
+    That is at most 20 queries a minute, and a node holds at most a twentieth unused while another has none left.
     """
     return max(missing, limit // _SHARES, 1)
 
 
-def granted(limit: int, asked: int, used: int) -> int:
-    """Return how much of what was asked for the budget still held, ``used`` being the sum after this request."""
-    return max(0, min(asked, limit - (used - asked)))
+def granted(limit: int, requested: int, used: int) -> int:
+    """Return how much of a request the budget covers; ``used`` is the sum after this request."""
+    return max(0, min(requested, limit - (used - requested)))
 
 
 class Leases:
-    """What this node may still spend in one window. A new window is a new object, so nothing is left to clear."""
+    """The leases of this node in one window. A new window is a new object, so there is nothing to clear."""
 
     __slots__ = ("_exhausted", "_left", "_refused", "begins", "ends", "start", "swept")
 
@@ -213,17 +209,17 @@ class Leases:
         return self._left.get(key, 0)
 
     def is_exhausted(self, key: LeaseKey) -> bool:
-        """Tell whether the shared budget is known to be used up, so that asking for more is of no use."""
+        """Return whether the shared budget is known to be used up."""
         return key in self._exhausted
 
-    def add(self, key: LeaseKey, *, limit: int, asked: int, used: int) -> None:
-        """Enter the database's answer to a request for ``asked``: ``used`` is the shared sum with it."""
-        self._left[key] = self._left.get(key, 0) + granted(limit, asked, used)
+    def add(self, key: LeaseKey, *, limit: int, requested: int, used: int) -> None:
+        """Add the database's answer to a request; ``used`` is the shared sum after it."""
+        self._left[key] = self._left.get(key, 0) + granted(limit, requested, used)
         if used >= limit:
             self._exhausted.add(key)
 
     def refuse(self, key: LeaseKey) -> bool:
-        """Enter a refusal; tell whether it is this key's first in the window."""
+        """Record a refusal; return whether it is the first for this key in the window."""
         first = key not in self._refused
         self._refused.add(key)
         return first

@@ -1,11 +1,4 @@
-"""The register of principals and their API keys: who is in it, and every change to it.
-
-Tables of the callers: who they are, their keys, and what they have used of their rate.
-
-The check of who calls.
-
-Bearers that were verified a moment ago, so that a read does not ask the database who calls.
-"""
+"""Principals and their API keys: tables, the register that changes them, authentication, and a cache of bearers."""
 
 from __future__ import annotations
 
@@ -65,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class PrincipalRow(DataTable, table=True):
-    """An app or a member of staff that is registered here; who comes with an issuer's token is not."""
+    """A registered app or member of staff. Bearers of an issuer's token are not registered."""
 
     __tablename__ = "principal"
     __table_args__ = (UniqueConstraint("tenant_id", "name"),)
@@ -80,7 +73,7 @@ class PrincipalRow(DataTable, table=True):
 
 
 class ApiKeyRow(DataTable, table=True):
-    """One API key. It is found by its id alone: a bearer does not say which tenant it belongs to."""
+    """One API key. It is found by its id alone, as a bearer does not name its tenant."""
 
     __tablename__ = "api_key"
     __table_args__ = (
@@ -98,7 +91,7 @@ class ApiKeyRow(DataTable, table=True):
 
 
 class RateWindowRow(DataTable, table=True):
-    """What all nodes together have leased of one principal's rate in one minute; rows live for some minutes."""
+    """The part of one principal's rate that all nodes have leased in one minute; rows live for some minutes."""
 
     __tablename__ = "rate_window"
     __table_args__ = (Index(None, "window_start"),)
@@ -111,7 +104,7 @@ class RateWindowRow(DataTable, table=True):
 
 
 KEY_LIFETIME = timedelta(days=365)
-"""How long an API key is good unless said otherwise."""
+"""Default lifetime of an API key."""
 
 PRINCIPAL = table_of(PrincipalRow)
 API_KEY = table_of(ApiKeyRow)
@@ -122,19 +115,18 @@ SHOWN = (_p.id, _p.tenant_id, _p.name, _p.kind, _p.roles, _p.state, _p.created_a
 
 
 class Register:
-    """Principals and keys of all tenants; every method is told which tenant it is for and sees no other.
+    """Principals and keys of all tenants. Every method takes a tenant and sees no other.
 
-    The methods take the connection of an open transaction, so that the caller can put the audit entry into the same
-    one.
+    The methods take the connection of an open transaction, so that the caller can add the audit entry in the same one.
 
     Args:
-        clock: the present, for when things were made and when they end.
-        kept: the verified bearers of this node, told of every change.
+        clock: for times of creation and expiry.
+        cache: the verified bearers of this node; every change evicts those that it concerns.
     """
 
-    def __init__(self, clock: Clock, kept: BearerCache) -> None:
+    def __init__(self, clock: Clock, cache: BearerCache) -> None:
         self._clock = clock
-        self._kept = kept
+        self._cache = cache
 
     async def add_app(
         self, connection: AsyncConnection, tenant: TenantId, name: str, roles: Iterable[str]
@@ -178,13 +170,13 @@ class Register:
         *,
         expires_at: datetime | None = None,
     ) -> IssuedKey:
-        """Make a new API key for a principal; those that it has stay good, so that they can be changed over in turn.
+        """Make a new API key for a principal. Its other keys stay valid, so that apps can switch over.
 
         Args:
             connection: of an open transaction.
             tenant: the principal's.
-            principal: for whom.
-            expires_at: when the key ends; 365 days from now unless given.
+            principal: the owner of the key.
+            expires_at: by default 365 days from now.
 
         Raises:
             NotFound: the tenant has no such principal.
@@ -210,27 +202,27 @@ class Register:
         return IssuedKey(id=key_id, principal=principal, key=key, expires_at=ends)
 
     async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> bool:
-        """End a key now. To revoke it again changes nothing, not even the time.
+        """Revoke a key now. Revoking it again changes nothing, not even the time.
 
         Returns:
-            whether it had not been revoked before.
+            True, or False if it was revoked before.
 
         Raises:
             NotFound: the tenant has no such key.
         """
-        its = (_k.tenant_id == tenant, _k.id == key)
+        is_the_key = (_k.tenant_id == tenant, _k.id == key)
         changed = await connection.execute(
-            update(API_KEY).where(*its, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
+            update(API_KEY).where(*is_the_key, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
         )
-        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*its))).first() is None:
+        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*is_the_key))).first() is None:
             raise NotFound("there is no such API key")
-        self._kept.forget(key)
+        self._cache.forget(key)
         return changed.rowcount > 0
 
     async def set_roles(
         self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, roles: Iterable[str]
     ) -> None:
-        """Give a principal these roles instead of those that it has.
+        """Replace the roles of a principal.
 
         Raises:
             NotFound: the tenant has no such principal.
@@ -247,7 +239,7 @@ class Register:
         await self._set_state(connection, tenant, principal, "disabled")
 
     async def enable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
-        """Accept the keys of a disabled principal again, those aside that were revoked or have expired.
+        """Accept the keys of a disabled principal again, except revoked and expired ones.
 
         Raises:
             NotFound: the tenant has no such principal.
@@ -258,7 +250,7 @@ class Register:
         """Return one principal.
 
         Raises:
-            NotFound: the tenant has none with this id.
+            NotFound: the tenant has no principal with this id.
         """
         return await self._one(connection, tenant, _p.id == principal)
 
@@ -266,14 +258,14 @@ class Register:
         """Return the principal with this name.
 
         Raises:
-            NotFound: the tenant has none of this name.
+            NotFound: the tenant has no principal of this name.
         """
         return await self._one(connection, tenant, _p.name == name)
 
     async def list_principals(self, connection: AsyncConnection, tenant: TenantId) -> list[Principal]:
         """Return all principals of a tenant by name, the disabled ones too."""
-        found = await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant).order_by(_p.name))
-        return [to_principal(row) for row in found]
+        rows = await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant).order_by(_p.name))
+        return [to_principal(row) for row in rows]
 
     async def list_keys(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> list[KeyInfo]:
         """Return all keys that a principal ever had, the oldest first.
@@ -282,12 +274,12 @@ class Register:
             NotFound: the tenant has no such principal.
         """
         await self.get(connection, tenant, principal)
-        found = await connection.execute(
+        rows = await connection.execute(
             select(_k.id, _k.principal_id, _k.created_at, _k.expires_at, _k.revoked_at)
             .where(_k.tenant_id == tenant, _k.principal_id == principal)
             .order_by(_k.id)
         )
-        return [KeyInfo(*row) for row in found]
+        return [KeyInfo(*row) for row in rows]
 
     async def _one(self, connection: AsyncConnection, tenant: TenantId, is_it: ColumnElement[bool]) -> Principal:
         row = (await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant, is_it))).first()
@@ -308,14 +300,14 @@ class Register:
         )
         if changed.rowcount == 0:
             raise _no_principal()
-        self._kept.forget(principal)
+        self._cache.forget(principal)
 
 
 def to_principal(row: Any) -> Principal:
     """Read a row of the columns :data:`SHOWN`."""
     identity, tenant, name, kind, roles, state, created_at = row
     return Principal(
-        id=PrincipalId(UUID(bytes=identity.bytes)),  # asyncpg's own UUID class is slower to look up by
+        id=PrincipalId(UUID(bytes=identity.bytes)),  # asyncpg's own UUID class is slower as a dictionary key
         tenant=TenantId(tenant),
         name=name,
         kind=kind,
@@ -341,7 +333,7 @@ def _no_principal() -> NotFound:
 __all__ = ["IssuedKey", "KeyInfo", "Principal", "Principals"]
 
 LONGEST_BEARER = 16 * 1024
-"""Characters; a longer one is not looked at."""
+"""Characters; longer bearers are refused unread."""
 
 _BY_KEY = Query(
     select(API_KEY.c.digest, API_KEY.c.expires_at, API_KEY.c.revoked_at, *SHOWN)
@@ -351,17 +343,16 @@ _BY_KEY = Query(
 
 
 class Principals(Register):
-    """Who may call, and who is calling.
+    """The register of principals, and their authentication.
 
-    A change made here counts on this node from its commit on, and on every other node ``max_age`` seconds later at the
-    latest.
+    A change takes effect on this node with its commit, and on every other node ``max_age`` seconds later at the latest.
 
     Args:
         database: the main database.
-        clock: the present, for expiries.
+        clock: for expiries.
         verifiers: one for each OIDC issuer whose tokens are accepted.
-        max_age: seconds for which a verified bearer is taken on trust.
-        most: number of bearers kept in memory.
+        max_age: seconds for which a verified bearer is cached.
+        most: size of the cache.
         monotonic: seconds from any start, for the ages.
 
     Raises:
@@ -385,21 +376,21 @@ class Principals(Register):
         if len(self._verifiers) < len(verifiers):
             raise Misconfigured("two issuers have the same name")
 
-    def kept(self, bearer: str) -> Principal | None:
-        """Return the principal of a bearer that was verified a moment ago, or None: then ask :meth:`authenticate`."""
-        return self._kept.get(digest(bearer))
+    def cached(self, bearer: str) -> Principal | None:
+        """Return the principal of a cached bearer, or None: then call :meth:`authenticate`."""
+        return self._cache.get(digest(bearer))
 
     async def authenticate(self, bearer: str) -> Principal:
-        """Return the principal that a bearer speaks for: an API key of an active app, or a token of a known issuer.
+        """Return the principal of a bearer: an API key of an active app, or a token of a known issuer.
 
         Raises:
-            NotAuthenticated: it speaks for nobody; the same error whatever the reason.
-            Unavailable: the database, or the issuer's key set, cannot be asked.
+            NotAuthenticated: it is not accepted; the error is the same for every reason.
+            Unavailable: the database, or the issuer's key set, does not answer.
         """
         if len(bearer) > LONGEST_BEARER:
             raise not_authenticated()
         presented = digest(bearer)
-        principal = self._kept.get(presented)
+        principal = self._cache.get(presented)
         if principal is not None:
             return principal
         if bearer.startswith(PREFIX):
@@ -407,20 +398,21 @@ class Principals(Register):
         return await self._by_token(bearer, presented)
 
     async def _by_key(self, bearer: str, presented: bytes) -> Principal:
-        """Check an API key; a refusal comes after the same comparison in each case: time tells nothing either."""
+        """Check an API key."""
         key = key_id_of(bearer)
         if key is None:
             raise not_authenticated()
         since = self._monotonic()
         rows = await self._database.fetch(_BY_KEY, key=key)
-        kept, expires_at, revoked_at, *shown = rows[0] if rows else (None, None, None)
-        if not matches(presented, kept) or revoked_at is not None:
+        stored, expires_at, revoked_at, *shown = rows[0] if rows else (None, None, None)
+        # An unknown key costs the same comparison as a known one, so that timing does not reveal which keys exist.
+        if not matches(presented, stored) or revoked_at is not None:
             raise not_authenticated()
         lifetime = (expires_at - self._clock.now()).total_seconds()
         principal = to_principal(shown)
         if lifetime <= 0 or principal.state != "active":
             raise not_authenticated()
-        self._kept.put(presented, principal, since=since, lifetime=lifetime, stands_on=frozenset((key, principal.id)))
+        self._cache.put(presented, principal, since=since, lifetime=lifetime, depends_on=frozenset((key, principal.id)))
         return principal
 
     async def _by_token(self, bearer: str, presented: bytes) -> Principal:
@@ -429,12 +421,12 @@ class Principals(Register):
             raise not_authenticated()
         since = self._monotonic()
         verified = await verifier.verify(bearer)
-        self._kept.put(presented, verified.principal, since=since, lifetime=verified.lifetime, stands_on=frozenset())
+        self._cache.put(presented, verified.principal, since=since, lifetime=verified.lifetime, depends_on=frozenset())
         return verified.principal
 
 
-# How long a changed principal or key stays off the cache, in seconds: longer than any transaction may take, so that
-# what was read before the change was committed is never kept after it.
+# Seconds for which a changed principal or key is not cached: longer than any transaction may take, so that what was
+# read before the commit of the change is not cached after it.
 _SETTLING = 60.0
 
 
@@ -443,8 +435,8 @@ class BearerCache:
 
     Args:
         monotonic: seconds from any start, never going back; not the wall clock, which may be set.
-        max_age: seconds after which every bearer is verified anew: the longest that a revoked key lives on other nodes.
-        most: number of bearers kept; beyond it the oldest goes.
+        max_age: seconds after which a bearer is verified again: the longest that a revoked key works on other nodes.
+        most: size; beyond it the oldest entry is evicted.
     """
 
     def __init__(self, monotonic: Callable[[], float], *, max_age: float, most: int) -> None:
@@ -458,39 +450,39 @@ class BearerCache:
         return len(self._entries)
 
     def get(self, digest: bytes) -> Principal | None:
-        """Return the principal of a bearer that is still good, or None."""
+        """Return the principal of a cached bearer, or None."""
         entry = self._entries.get(digest)
         if entry is None or entry[0] <= self._monotonic():
             return None
         return entry[1]
 
     def put(
-        self, digest: bytes, principal: Principal, *, since: float, lifetime: float, stands_on: frozenset[UUID]
+        self, digest: bytes, principal: Principal, *, since: float, lifetime: float, depends_on: frozenset[UUID]
     ) -> None:
-        """Keep a verified bearer.
+        """Add a verified bearer.
 
         Args:
             digest: the bearer's.
-            principal: whom it speaks for.
-            since: monotonic seconds from before the verification began, for what it found may have changed meanwhile.
-            lifetime: seconds that the bearer itself is still good.
-            stands_on: the ids of the key and principal whose change ends it.
+            principal: the caller.
+            since: monotonic seconds from before the verification began, as its result may have changed since then.
+            lifetime: seconds until the bearer expires.
+            depends_on: the ids of the key and principal whose change evicts the entry.
         """
         now = self._monotonic()
         self._settling = {changed: until for changed, until in self._settling.items() if until > now}
         self._entries.pop(digest, None)
         until = since + min(lifetime, self._max_age)
-        if until <= now or not stands_on.isdisjoint(self._settling):
+        if until <= now or not depends_on.isdisjoint(self._settling):
             return
         while len(self._entries) >= self._most:
             del self._entries[next(iter(self._entries))]
-        self._entries[digest] = (until, principal, stands_on)
+        self._entries[digest] = (until, principal, depends_on)
 
     def forget(self, changed: UUID) -> None:
-        """Drop every bearer that stands on this key or principal, and keep none until the change has settled.
+        """Evict every bearer that depends on this key or principal, and cache none until the change has settled.
 
-        It is called inside the transaction that makes the change. Until that one is committed the database still says
-        the old thing, so an answer read meanwhile may be given but not kept; from the commit on all calls find the new.
+        It is called in the transaction that makes the change. Until the commit the database has the old state, so an
+        answer from it may be used but not cached.
         """
         now = self._monotonic()
         self._settling[changed] = now + _SETTLING + self._max_age

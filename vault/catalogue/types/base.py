@@ -205,7 +205,7 @@ def parameter(view: str) -> tuple[str, int]:
 
 
 def has_view(field_type: FieldType, view: str) -> bool:
-    """Tell whether a type has a view by this name, ``over_18`` and the like included (``over_n`` itself is not one)."""
+    """Return whether a type has a view by this name. ``over_18`` is one, ``over_n`` itself is not."""
     generic, number = parameter(view)
     return generic in field_type.views and (number > 0) == (generic in PARAMETERS)
 

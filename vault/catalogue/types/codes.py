@@ -1,4 +1,4 @@
-"""The code lists of ISO 3166-1, 639, 15924 and 4217, from pycountry, loaded when first asked for."""
+"""The code lists of ISO 3166-1, 639, 15924 and 4217, from pycountry, loaded on first use."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ALSO_COUNTRIES = {"uk": "GB", "xk": "XK", "xkx": "XK", "kosovo": "XK"}
-"""In wide use beside ISO 3166-1: the reserved code UK, and the code that the EU and CLDR give Kosovo."""
+"""In wide use in addition to ISO 3166-1: the reserved code UK, and the code that the EU and CLDR give Kosovo."""
 _MINOR_UNITS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     3: "BHD IQD JOD KWD LYD OMR TND",
     4: "CLF UYW",
 }
-"""Digits after the point where they are not two (ISO 4217, list one)."""
+"""Currencies with another number of digits after the point than two (ISO 4217, list one)."""
 
 
 @cache
@@ -24,11 +24,11 @@ def countries() -> Mapping[str, str]:
     """Map each case-folded alpha-2, alpha-3 and English name to the alpha-2 code (ISO 3166-1)."""
     import pycountry
 
-    found = dict(_ALSO_COUNTRIES)
+    codes = dict(_ALSO_COUNTRIES)
     for country in pycountry.countries:
         names = (getattr(country, key, None) for key in ("alpha_2", "alpha_3", "name", "common_name", "official_name"))
-        found.update({name.casefold(): country.alpha_2 for name in names if name})
-    return MappingProxyType(found)
+        codes.update({name.casefold(): country.alpha_2 for name in names if name})
+    return MappingProxyType(codes)
 
 
 @cache
@@ -36,12 +36,12 @@ def languages() -> Mapping[str, str]:
     """Map each language code (ISO 639-1, -2, -3) to the one that BCP 47 wants: the shortest."""
     import pycountry
 
-    found: dict[str, str] = {}
+    shortest_codes: dict[str, str] = {}
     for language in pycountry.languages:
         shortest = getattr(language, "alpha_2", None) or language.alpha_3
         codes = (language.alpha_3, getattr(language, "alpha_2", None), getattr(language, "bibliographic", None))
-        found.update({code: shortest for code in codes if code})
-    return MappingProxyType(found)
+        shortest_codes.update({code: shortest for code in codes if code})
+    return MappingProxyType(shortest_codes)
 
 
 @cache

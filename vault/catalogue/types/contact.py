@@ -1,4 +1,4 @@
-"""E-mail addresses and phone numbers, by the libraries that know them, with a short way for the plain ones."""
+"""E-mail addresses and phone numbers, validated by libraries, with a fast path for plain ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EMAIL_LENGTH = 254
 """Octets of an address: RFC 3696, errata 1690."""
 PHONE_INPUT = 64
-"""Characters in which people write a phone number, punctuation included."""
+"""Characters of a written phone number, punctuation included."""
 
 _ATOM = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -39,8 +39,8 @@ _WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-
 def email(value: object, _options: Options) -> str:
     """Return an address with its domain in lower case (Unicode, IDNA 2008) and its local part as given.
 
-    Nobody asks the DNS. An address that the short pattern takes is one that email-validator takes and writes alike
-    (the tests compare them), so that an import need not wait for the library.
+    The DNS is not queried. The fast path accepts only addresses that email-validator accepts and writes the same way
+    (the tests compare them); it spares an import the slow library.
 
     Raises:
         ValueProblem: it is no address that mail could be sent to (RFC 5321, 6531).
@@ -50,11 +50,11 @@ def email(value: object, _options: Options) -> str:
 
 
 def plain_email(text: str) -> str | None:
-    """Normalise an address that is plain ASCII, or return None where the library must decide."""
-    found = _PLAIN_EMAIL.fullmatch(text) if len(text) <= EMAIL_LENGTH else None
-    if found is None:
+    """Normalise an address that is plain ASCII, or return None if the library must decide."""
+    match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= EMAIL_LENGTH else None
+    if match is None:
         return None
-    local, domain = found[1], found[2].lower()
+    local, domain = match[1], match[2].lower()
     if "--" in domain or domain.endswith(_RESERVED_ENDS) or domain in _RESERVED or local.lower() in _MAILBOXES:
         return None
     return f"{local}@{domain}"
@@ -62,16 +62,16 @@ def plain_email(text: str) -> str | None:
 
 def _any_email(text: str) -> str:
     try:
-        found = email_validator.validate_email(text, check_deliverability=False).normalized
+        address = email_validator.validate_email(text, check_deliverability=False).normalized
     except (email_validator.EmailNotValidError, UnicodeError):
-        found = ""
-    if not found:  # raised out here, so that the library's message, which repeats the address, is not in its context
+        address = ""
+    if not address:  # raised out here, so that the library's message, which repeats the address, is not in its context
         raise ValueProblem("bad-format", "must be an e-mail address such as name@example.org")
-    return found
+    return address
 
 
 def phone(value: object, options: Options) -> str:
-    """Return a phone number in E.164 (``+33612345678``); ``region`` says whose national numbers are meant.
+    """Return a phone number in E.164 (``+33612345678``); ``region`` is the country of national numbers.
 
     The number must be possible, not assigned: numbering plans change faster than the library on a server.
 
@@ -90,7 +90,7 @@ def phone(value: object, options: Options) -> str:
 
 
 def _western(text: str) -> str:
-    """Write the digits of all scripts as 0-9, and leave out what is invisible."""
+    """Write the digits of all scripts as 0-9, and remove invisible characters."""
     if text.isascii():
         return text
     seen = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
@@ -98,10 +98,10 @@ def _western(text: str) -> str:
 
 
 def plain_phone(text: str) -> bool:
-    """Tell whether a text already is the E.164 form of a possible number, or must go through the library.
+    """Return whether a text is the E.164 form of a possible number already, so that the library is not needed.
 
-    True only where nothing can be stripped from the number: it neither starts with a zero nor with what its
-    country reads as a trunk or carrier prefix.
+    True only if nothing can be stripped from the number: it starts neither with a zero nor with a trunk or carrier
+    prefix of its country.
     """
     if not _PLAIN_PHONE.fullmatch(text):
         return False
@@ -115,7 +115,7 @@ def plain_phone(text: str) -> bool:
 
 @cache
 def _plan(code: str) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
-    """Return the possible lengths and the trunk prefix of a calling code. There are 999 codes to ask for."""
+    """Return the possible lengths and the trunk prefix of a calling code, of which there are at most 999."""
     regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code))
     if regions is None:
         return None
@@ -138,23 +138,23 @@ def _any_phone(text: str, region: str | None) -> str:
         raise ValueProblem("ambiguous", "must start with + and the country's calling code")
     possible = phonenumbers.ValidationResult.IS_POSSIBLE
     if number is not None and phonenumbers.is_possible_number_with_reason(number) == possible:
-        found = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-        if plain_phone(found) or _is_settled(found):
-            return found
+        formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if plain_phone(formatted) or _is_settled(formatted):
+            return formatted
     raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
 
 
-def _is_settled(found: str) -> bool:
-    """Tell whether the library reads its own E.164 form as the same number.
+def _is_settled(formatted: str) -> bool:
+    """Return whether the library reads its own E.164 form as the same number.
 
-    Of a run of zeros after the calling code it strips one more each time, as if that were a trunk prefix: such a
-    number has no one form, and so no blind index that would find it.
+    It strips one more zero each time from a run of zeros after the calling code, as if that were a trunk prefix. Such a
+    number has no single form, so a blind index could not find it.
     """
     try:
-        again = phonenumbers.parse(found)
+        again = phonenumbers.parse(formatted)
     except phonenumbers.NumberParseException:
         return False
-    return bool(phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == found)
+    return bool(phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == formatted)
 
 
 def _region(setting: object) -> str | None:
@@ -169,7 +169,7 @@ def masked_email(value: str, today: date, _n: int = 0) -> str:
 
 
 def email_domain(value: str, _today: date, _n: int = 0) -> str:
-    """Show what follows the last @; nothing if there is none."""
+    """Show the part after the last @; empty if there is none."""
     _, at, domain = value.rpartition("@")
     return domain if at else ""
 
@@ -181,7 +181,7 @@ def masked_phone(value: str, today: date, _n: int = 0) -> str:
 
 def last_digits(value: str, today: date, n: int) -> str:
     """Show the last n digits if at least as many of the national number stay hidden, else nothing."""
-    # The calling code does not count as hidden: it is the one thing about a number that everybody guesses.
+    # The calling code does not count as hidden: anyone can guess it.
     return last(value.removeprefix(calling_code(value, today) or value[:4]), today, n)
 
 
@@ -195,7 +195,7 @@ def calling_code(value: str, _today: date, _n: int = 0) -> str:
 
 
 def phone_country(value: str, _today: date, _n: int = 0) -> str | None:
-    """Show the country whose numbering plan has the number; null where that is none or not known."""
+    """Show the country whose numbering plan has the number; null if there is none or it is not known."""
     try:
         region = phonenumbers.region_code_for_number(phonenumbers.parse(value))
     except phonenumbers.NumberParseException:

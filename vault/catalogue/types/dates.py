@@ -22,7 +22,7 @@ _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def day_of(value: object) -> date | None:
-    """Read a date as ISO 8601 writes it in full (``1990-07-14``); None where it is none that the calendar has."""
+    """Read a date as ISO 8601 writes it in full (``1990-07-14``); None if the calendar has no such day."""
     text = value.strip() if isinstance(value, str) and len(value) <= 64 else ""
     if not _ISO.fullmatch(text):
         return None
@@ -33,7 +33,7 @@ def day_of(value: object) -> date | None:
 
 
 def calendar_date(value: object, options: Options) -> str:
-    """Return a date as ``YYYY-MM-DD``, within ``earliest`` and ``latest`` where the field has them.
+    """Return a date as ``YYYY-MM-DD``, within ``earliest`` and ``latest`` if the field has them.
 
     Raises:
         ValueProblem: it is no date, or outside of the bounds.
@@ -67,8 +67,8 @@ def _in_order(options: Options) -> str | None:
 def age(value: str, today: date, _n: int = 0) -> int | None:
     """Count the completed years of life; null for a date that is still to come.
 
-    A year is completed on the birthday itself. Whoever is born on 29 February completes it on 1 March in a common
-    year: the later of the two days that laws know, so that nobody comes of age here before they do anywhere.
+    A year is completed on the birthday itself. A person born on 29 February completes it on 1 March in a common year:
+    the later of the two days that laws know, so that no one comes of age here before they do elsewhere.
     """
     born = date.fromisoformat(value)
     if born > today:
@@ -77,7 +77,7 @@ def age(value: str, today: date, _n: int = 0) -> int | None:
 
 
 def over(value: str, today: date, n: int) -> bool:
-    """Tell whether n years of life are completed: ``over_18`` is true from the 18th birthday on."""
+    """Show whether n years of life are completed: ``over_18`` is true from the 18th birthday on."""
     years = age(value, today)
     return years is not None and years >= n
 
@@ -85,7 +85,7 @@ def over(value: str, today: date, n: int) -> bool:
 def age_band(value: str, today: date, _n: int = 0) -> str | None:
     """Show the age as ``0-17``, ``18-29``, ``30-39`` and so on to ``80-89``, ``90+``; null for a date to come.
 
-    Minors are one band: how old a child is, is more than a band should tell.
+    Minors are one band: a band must not reveal how old a child is.
     """
     years = age(value, today)
     if years is None:

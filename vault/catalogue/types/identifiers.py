@@ -35,7 +35,7 @@ def iban(value: object, _options: Options) -> str:
     """Return an IBAN in capitals without blanks (ISO 13616), with the right check digits and form for its country.
 
     Raises:
-        ValueProblem: it is none.
+        ValueProblem: it is not an IBAN.
     """
     return _checked(value, _validator("iban"), "must be an IBAN with the right length and check digits")
 
@@ -43,11 +43,11 @@ def iban(value: object, _options: Options) -> str:
 def national_id(value: object, options: Options) -> str:
     """Return a person's national number as its ``country`` writes it compactly.
 
-    A field without the option ``country`` takes the numbers of all countries, in capitals and without blanks; nobody
-    verifies their check digits then.
+    A field without the option ``country`` takes the numbers of all countries, in capitals and without blanks. Their
+    check digits are not verified then.
 
     Raises:
-        ValueProblem: it is none of that country's, or has a form that no country gives to its numbers.
+        ValueProblem: it is not a number of that country, or has a form that no country uses.
     """
     country = options.get("country")
     if country is None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MASK = "\u2022" * 5
 
 LONGEST = 32
-"""Code points of a character: longer heaps of marks (past the 30 of UAX #15's stream-safe text) are never shown."""
+"""Code points of a character; longer sequences of marks (UAX #15 allows 30 in stream-safe text) are never shown."""
 
 _ZWJ, _ZWNJ = "\u200d", "\u200c"
 _EXTENDING = frozenset("\u0e33\u0eb3\uff9e\uff9f") | {_ZWJ, _ZWNJ}
@@ -78,7 +78,7 @@ def clusters(text: str) -> Iterator[str]:
 
 
 def _joins(text: str, start: int, index: int) -> bool:
-    """Tell whether the code point at ``index`` belongs to the character that began at ``start``."""
+    """Return whether the code point at ``index`` belongs to the character that began at ``start``."""
     letter, before = text[index], text[index - 1]
     if _extends(letter):
         return unicodedata.category(text[start])[0] not in "CZ" or unicodedata.category(text[start]) in {"Cn", "Co"}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vault.catalogue.types.base import JsonValue, Options
 
 MOST_INTEGER = 2**53 - 1
-"""Every JSON reader takes integers up to here for what they are (RFC 7493 §2.2)."""
+"""Every JSON reader reads integers up to here exactly (RFC 7493 §2.2)."""
 WHOLE_DIGITS = 18
 FRACTION_DIGITS = 12
 MONEY_PARTS = ("amount", "currency")
@@ -45,8 +45,9 @@ def integer(value: object, options: Options) -> int:
 def decimal(value: object, options: Options) -> str:
     """Return a decimal number as a text without exponent, plus sign or leading zeros: ``12.90``.
 
-    With ``scale`` it has exactly that many digits after the point, and more of them that matter are refused rather
-    than rounded; without, those that came in are kept. Texts are exact; a JSON number is read by its shortest form.
+    With ``scale`` it has exactly that many digits after the point, and further digits that are not zero are
+    refused, not rounded. Without ``scale`` the digits are kept as they are. Texts are exact; a JSON number is read by
+    its shortest form.
 
     Raises:
         ValueProblem: it is no plain number, too large, too precise, or outside of ``min`` and ``max``.
@@ -71,10 +72,11 @@ def currency(value: object, _options: Options) -> str:
 
 
 def money(value: object, options: Options) -> JsonValue:
-    """Return ``{"amount": "12.90", "currency": "EUR"}``, whole in itself whatever the field declares.
+    """Return ``{"amount": "12.90", "currency": "EUR"}``, complete even if the field declares a currency.
 
     ``"12.90 EUR"`` and ``"EUR 12.90"`` are understood, and a bare amount where the field has the option ``currency``.
-    The amount has at least the digits of the currency's minor unit, and more only if they matter (a litre at 1.799).
+    The amount has at least the digits of the currency's minor unit, and more only if they are not zero (a litre at
+    1.799).
 
     Raises:
         ValueProblem: the amount or the currency is missing or wrong, or not the currency of the field.
@@ -108,26 +110,26 @@ def _amount_and_currency(value: object) -> tuple[object, object]:
         return value["amount"], value.get("currency")
     if not isinstance(value, str):
         return value, None
-    found = _WITH_CURRENCY.fullmatch(value.strip()) if len(value) <= 128 else None
-    if found is None or (found["before"] and found["after"]):
+    match = _WITH_CURRENCY.fullmatch(value.strip()) if len(value) <= 128 else None
+    if match is None or (match["before"] and match["after"]):
         raise ValueProblem("bad-format", "must be an amount such as 12.90, with its currency where the field has none")
-    return found["amount"], found["before"] or found["after"]
+    return match["amount"], match["before"] or match["after"]
 
 
 def _written(value: object, scale: int | None) -> str:
-    found = _PLAIN.fullmatch(_digits(value))
-    if found is None:
+    match = _PLAIN.fullmatch(_digits(value))
+    if match is None:
         raise ValueProblem(
             "bad-format", "must be a plain number such as 12.90: no exponent, no separators of thousands"
         )
-    whole, fraction = found["whole"].lstrip("0") or "0", found["fraction"] or ""
+    whole, fraction = match["whole"].lstrip("0") or "0", match["fraction"] or ""
     if scale is not None:
         fraction = fraction.rstrip("0").ljust(scale, "0")
     if len(whole) > WHOLE_DIGITS:
         raise ValueProblem("out-of-range", f"must have at most {WHOLE_DIGITS} digits before the point")
     if len(fraction) > (FRACTION_DIGITS if scale is None else scale):
         raise ValueProblem("too-precise", "must have fewer digits after the point")
-    negative = found["sign"] == "-" and (whole != "0" or fraction.strip("0") != "")
+    negative = match["sign"] == "-" and (whole != "0" or fraction.strip("0") != "")
     return ("-" if negative else "") + (f"{whole}.{fraction}" if fraction else whole)
 
 

@@ -32,7 +32,7 @@ def country(value: object, _options: Options) -> str:
     """Return a country's ISO 3166-1 alpha-2 code; alpha-3 codes and English names are understood too.
 
     Raises:
-        ValueProblem: no country is called that.
+        ValueProblem: no country has that code or name.
     """
     code = codes.countries().get(value.casefold()) if isinstance(value, str) and len(value) <= PART_LENGTH else None
     code = code or codes.countries().get(line_of(value, PART_LENGTH).casefold())
@@ -42,21 +42,21 @@ def country(value: object, _options: Options) -> str:
 
 
 def language(value: object, _options: Options) -> str:
-    """Return a language tag in the case and with the shortest code that BCP 47 (RFC 5646) wants: ``zh-Hant-TW``.
+    """Return a language tag in the case and with the shortest code that BCP 47 (RFC 5646) requires: ``zh-Hant-TW``.
 
     Raises:
         ValueProblem: the tag is malformed, or one of its codes is not registered, or it has an extension.
     """
-    found = _LANGUAGE.fullmatch(line_of(value, 64).replace("_", "-").lower())
-    if found is None:
+    match = _LANGUAGE.fullmatch(line_of(value, 64).replace("_", "-").lower())
+    if match is None:
         raise ValueProblem("bad-format", "must be a language tag of BCP 47, such as de or de-AT")
-    base = codes.languages().get(found["language"])
-    script = found["script"].title() if found["script"] else ""
-    region = (found["region"] or "").upper()
+    base = codes.languages().get(match["language"])
+    script = match["script"].title() if match["script"] else ""
+    region = (match["region"] or "").upper()
     known = (script in codes.scripts() or not script) and (region.isdigit() or not region or _is_country(region))
     if base is None or not known:
         raise ValueProblem("unknown-code", "must be a language, script and region that ISO 639, 15924 and 3166 list")
-    return "-".join(subtag for subtag in (base, script, region) if subtag) + found["variants"]
+    return "-".join(subtag for subtag in (base, script, region) if subtag) + match["variants"]
 
 
 def address(value: object, options: Options) -> JsonValue:
@@ -114,7 +114,7 @@ def language_base(value: str, _today: date, _n: int = 0) -> str:
 
 
 def masked_address(value: Mapping[str, str], _today: date, _n: int = 0) -> dict[str, str | None]:
-    """Show the country, with masks for street, postal code and city whether they are there or not."""
+    """Show the country, with masks for street, postal code and city, even if they are missing."""
     return {"street": MASK, "postal_code": MASK, "city": MASK, "country": value.get("country")}
 
 

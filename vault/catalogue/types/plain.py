@@ -20,7 +20,7 @@ _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 def boolean(value: object, _options: Options) -> bool:
-    """Return true or false; the words true, yes, 1, false, no and 0 are understood, for files that know texts only.
+    """Return true or false; the words true, yes, 1, false, no and 0 are accepted, for files that contain only text.
 
     Raises:
         ValueProblem: it is neither.
@@ -32,7 +32,7 @@ def boolean(value: object, _options: Options) -> bool:
 
 
 def enumeration(value: object, options: Options) -> str:
-    """Return one of the field's ``values``, written as there; case counts only where values differ by it.
+    """Return one of the field's ``values``, as it is written there; case counts only if values differ by it.
 
     Raises:
         ValueProblem: it is none of them.
@@ -50,18 +50,18 @@ def enumeration(value: object, options: Options) -> str:
 
 
 def json(value: object, options: Options) -> JsonValue:
-    """Return JSON with its texts in NFC and its numbers such as every reader takes for what they are (RFC 7493).
+    """Return JSON with its texts in NFC and numbers that every reader reads exactly (RFC 7493).
 
     Raises:
-        ValueProblem: it is null, too large, too deep, or holds what cannot be written as JSON.
+        ValueProblem: it is null, too large, too deep, or contains a value that JSON does not have.
     """
     limit = options.get("max_bytes", MAX_BYTES)
     if value is None:
         raise ValueProblem("wrong-type", "must not be null: leave the field out instead")
-    found = _Tidy(limit).tidy(value, options.get("max_depth", MAX_DEPTH))
-    if len(encode(found)) > limit:
+    tidied = _Tidy(limit).tidy(value, options.get("max_depth", MAX_DEPTH))
+    if len(encode(tidied)) > limit:
         raise _too_large(limit)
-    return found
+    return tidied
 
 
 class _Tidy:
@@ -88,10 +88,10 @@ class _Tidy:
         return self.members(value, depth)
 
     def members(self, value: dict[object, object], depth: int) -> JsonValue:
-        found = {self.text(name): self.tidy(item, depth - 1) for name, item in value.items()}
-        if len(found) != len(value):
+        members = {self.text(name): self.tidy(item, depth - 1) for name, item in value.items()}
+        if len(members) != len(value):
             raise ValueProblem("ambiguous", "must not have two names in one object that are one in Unicode NFC")
-        return found
+        return members
 
     def text(self, value: object) -> str:
         if not isinstance(value, str):

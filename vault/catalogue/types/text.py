@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from vault.catalogue.types.base import Options
 
 MAX_LENGTH = 10_000
-"""Code points that a text holds unless its field says otherwise."""
+"""Code points of a text, unless its field sets another limit."""
 MOST_LENGTH = 100_000
 
 # Embeddings, overrides and isolates turn around the text that is printed next to them; a byte order mark is debris.
@@ -43,7 +43,7 @@ def line_of(value: object, limit: int, *, multiline: bool = False) -> str:
     """Return a text in NFC, stripped of white space around it and of direction controls inside it.
 
     Args:
-        value: what came in.
+        value: the value from outside.
         limit: the most code points that the text may have.
         multiline: keep tabs and line breaks, the latter as line feeds; a one-line text refuses them.
 
@@ -67,12 +67,12 @@ def line_of(value: object, limit: int, *, multiline: bool = False) -> str:
 
 
 def storable(text: str) -> bool:
-    """Tell whether a text has none of the characters that no value may have: NUL, controls, lone surrogates."""
+    """Return whether a text has none of the forbidden characters: NUL, controls, lone surrogates."""
     return text.isprintable() or _REFUSED_IN_LINES.search(_LINE_BREAK.sub("\n", text)) is None
 
 
 def folded(text: str) -> str:
-    """Return a text as indexes see it: NFKC, case folded, invisible format characters gone, white space collapsed."""
+    """Return a text folded for an index: NFKC, case folded, invisible format characters gone, white space collapsed."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
         text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
@@ -119,8 +119,8 @@ def first_letter(value: str, _today: date, _n: int = 0) -> str:
 
 def initials(value: str, _today: date, _n: int = 0) -> str:
     """Show the first letters of the first four words."""
-    found = (next(readable(word), "") for word in _WORD_BREAK.split(value, maxsplit=64))
-    return "".join(islice(filter(None, found), _MOST_INITIALS))
+    letters = (next(readable(word), "") for word in _WORD_BREAK.split(value, maxsplit=64))
+    return "".join(islice(filter(None, letters), _MOST_INITIALS))
 
 
 TEXT = FieldType(
