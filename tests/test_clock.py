@@ -33,7 +33,7 @@ def test_a_moment_is_written_in_utc_with_microseconds(moment, written):
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_what_is_written_is_always_as_long_sorts_as_the_moments_do_and_reads_back(moment):
+def test_written_moments_have_one_length_sort_by_time_and_are_read_back(moment):
     written = rfc3339(moment)
     assert len(written) == 27
     assert datetime.fromisoformat(written) == moment

@@ -46,7 +46,7 @@ def test_ids_grow_even_within_a_millisecond():
     assert len(set(made)) == len(made)
 
 
-def test_ids_grow_though_the_clock_stands_still_or_goes_back(monkeypatch):
+def test_ids_grow_even_if_the_clock_stops_or_goes_back(monkeypatch):
     now = time.time_ns()
     readings = iter([now] * 5_000 + [now - 10_000_000_000] * 5_000)
     monkeypatch.setattr(time, "time_ns", lambda: next(readings, now))
@@ -54,7 +54,7 @@ def test_ids_grow_though_the_clock_stands_still_or_goes_back(monkeypatch):
     assert made == sorted(set(made))
 
 
-def test_threads_never_make_the_same_id_and_each_sees_its_own_grow():
+def test_threads_make_unique_growing_ids():
     made = [[] for _ in range(8)]
     start = threading.Barrier(8)
 
@@ -73,14 +73,14 @@ def test_threads_never_make_the_same_id_and_each_sees_its_own_grow():
     assert len(set(ticks)) == len(ticks)
 
 
-def test_the_random_part_is_drawn_anew_each_time():
+def test_the_random_part_differs_each_time():
     tails = [new_id().int & ((1 << 62) - 1) for _ in range(1_000)]
     assert len(set(tails)) == 1_000
     assert len({tail >> 54 for tail in tails}) > 100
     assert len({tail & 0xFF for tail in tails}) > 100
 
 
-def test_a_pseudonym_tells_no_time():
+def test_a_pseudonym_does_not_contain_the_time():
     made = [random_id() for _ in range(1_000)]
     assert {each.version for each in made} == {4}
     assert {each.variant for each in made} == {uuid.RFC_4122}
@@ -96,11 +96,11 @@ def test_a_slug_is_made_of_few_characters_and_begins_and_ends_with_a_letter_or_d
 
 
 @pytest.mark.parametrize("name", ["shop\n", "Shop", "ſhop", "shop ", "ａ", "a/b", "a.b", "١", ""])
-def test_what_only_looks_like_a_slug_is_none(name):
+def test_similar_texts_are_not_slugs(name):
     assert not is_slug(name)
 
 
-def test_a_slug_finds_no_end_before_the_end():
+def test_a_slug_has_at_most_64_characters():
     assert is_slug("a" * 64)
     assert not is_slug("a" * 65)
     assert is_slug(ids.DEFAULT_TENANT)

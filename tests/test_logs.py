@@ -78,7 +78,7 @@ def test_a_program_that_configures_nothing_logs_no_value_either(capfd, monkeypat
     assert CANARY not in said
 
 
-def test_an_unknown_key_is_dropped_and_its_name_told(sink):
+def test_an_unknown_key_is_dropped_and_its_name_logged(sink):
     logs.get_logger().warning("a request failed", email=CANARY, code="not-found", name=PERSON)
     (line,) = sink.lines
     assert line["dropped"] == ["email", "name"]
@@ -87,14 +87,14 @@ def test_an_unknown_key_is_dropped_and_its_name_told(sink):
     assert PERSON not in sink.getvalue()
 
 
-def test_a_key_that_is_itself_a_value_is_not_even_told(sink):
+def test_the_name_of_a_dropped_key_is_logged_only_if_it_is_plain(sink):
     logs.get_logger().info("a request failed", **{CANARY: 1, PERSON: 2, "line\nbreak": 3})
     assert CANARY not in sink.getvalue()
     assert PERSON not in sink.getvalue()
     assert len(sink.lines) == 1
 
 
-def test_nobody_else_says_what_was_dropped(sink):
+def test_a_caller_cannot_set_dropped(sink):
     logs.get_logger().info("a request failed", dropped=[CANARY])
     assert CANARY not in sink.getvalue()
 
@@ -103,7 +103,7 @@ def test_nobody_else_says_what_was_dropped(sink):
 @pytest.mark.parametrize(
     "value", [CANARY, PERSON, f"x\n{CANARY}", [CANARY], {"a": CANARY}, CANARY.encode(), object(), ValueError(CANARY)]
 )
-def test_a_value_of_the_wrong_kind_is_dropped_whatever_its_key(sink, key, value):
+def test_a_value_of_the_wrong_kind_is_dropped(sink, key, value):
     logs.get_logger().info("a request failed", **{key: value} if key not in {"level", "timestamp"} else {})
     assert "anary-4711" not in sink.getvalue()
     assert PERSON not in sink.getvalue()
@@ -121,7 +121,7 @@ def test_no_allowed_key_takes_an_address_a_line_break_or_a_text(text):
 
 
 @given(st.floats() | st.integers() | st.none() | st.binary() | st.lists(st.text()))
-def test_a_line_is_valid_json_whatever_comes(value):
+def test_every_line_is_valid_json(value):
     stream = Sink()
     logs.configure("debug", stream=stream)
     logs.get_logger().info("a request failed", count=value, milliseconds=value, code=value)
@@ -138,7 +138,7 @@ def raise_deep(depth=3):
 
 
 @pytest.mark.parametrize("as_what", ["instance", "true", "tuple", "exception method"])
-def test_an_exception_is_told_by_class_and_place_and_never_by_message(sink, as_what):
+def test_an_exception_is_logged_by_class_and_place_without_its_message(sink, as_what):
     log = logs.get_logger()
     try:
         raise_deep()
@@ -166,7 +166,7 @@ def test_the_place_is_the_last_one_in_our_own_code(sink):
     assert str(Path(vault.__file__).parents[1]) not in sink.getvalue()
 
 
-def test_an_exception_without_a_place_is_told_all_the_same(sink):
+def test_an_exception_without_a_place_is_logged(sink):
     logs.get_logger().error("an unexpected error", exc_info=ValueError(CANARY))
     logs.get_logger().error("an unexpected error", exc_info=True)
     first, second = sink.lines
@@ -174,7 +174,7 @@ def test_an_exception_without_a_place_is_told_all_the_same(sink):
     assert "error" not in second
 
 
-def test_an_exception_class_with_an_odd_name_says_nothing(sink):
+def test_the_class_of_an_exception_is_logged_only_if_it_is_plain(sink):
     odd = type(CANARY, (Exception,), {})
     logs.get_logger().error("an unexpected error", exc_info=odd())
     assert "anary" not in sink.getvalue()
@@ -199,7 +199,7 @@ LIBRARIES = [
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_library_says_no_more_than_that_it_reports(sink, name):
+def test_the_message_of_a_library_is_not_logged(sink, name):
     library = logging.getLogger(name)
     for level in (10, 20, 25, 30, 35, 40, 50, 60):  # libraries have levels of their own
         library.log(level, "request of %s: %s", PERSON, CANARY, extra={"email": CANARY})
@@ -218,7 +218,7 @@ def test_a_library_says_no_more_than_that_it_reports(sink, name):
         assert sink.lines[-1]["error"] == "ValueError"
 
 
-def test_handlers_that_libraries_brought_along_are_taken_off():
+def test_handlers_of_libraries_are_removed():
     heard = io.StringIO()
     for name in ("uvicorn", "uvicorn.access", "uvicorn.error", "sqlalchemy", "casbin"):
         logging.getLogger(name).addHandler(logging.StreamHandler(heard))
@@ -234,7 +234,7 @@ def test_handlers_that_libraries_brought_along_are_taken_off():
     assert CANARY not in stream.getvalue()
 
 
-def test_a_message_that_does_not_fit_its_arguments_harms_nobody(capsys):
+def test_a_library_message_that_does_not_fit_its_arguments_is_harmless(capsys):
     sink = Sink()
     logs.configure("debug", stream=sink)  # here, where pytest has no handler of its own any more
     logging.getLogger("broken").error("%d of %s", CANARY)  # noqa: PLE1206 - wrong on purpose
@@ -251,7 +251,7 @@ def test_a_message_that_does_not_fit_its_arguments_harms_nobody(capsys):
         ("error", ["error"]),
     ],
 )
-def test_the_level_says_how_much(level, heard):
+def test_the_level_filters_lines(level, heard):
     stream = Sink()
     logs.configure(level, stream=stream)
     log = logs.get_logger()
@@ -260,7 +260,7 @@ def test_the_level_says_how_much(level, heard):
     assert [line["level"] for line in stream.lines] == heard
 
 
-def test_what_is_bound_to_a_request_passes_the_same_list(sink):
+def test_values_bound_to_a_request_pass_the_same_list(sink):
     structlog.contextvars.bind_contextvars(request_id="0199-abc", email=CANARY)
     logs.get_logger().bind(name=PERSON, tenant="default").info("a request failed")
     (line,) = sink.lines
@@ -304,7 +304,7 @@ def test_our_own_lines_are_literals_with_keys_from_the_list():
     assert found > 3
 
 
-def test_nobody_logs_or_prints_by_another_way():
+def test_the_source_logs_and_prints_in_no_other_way():
     allowed_to_print = {"cli"}  # the command line speaks to a person, by rich
     for path in SOURCES:
         if path.name == "logs.py" or path.parts[-2:] == ("policy", "enforcer.py"):  # that one silences casbin

@@ -24,11 +24,11 @@ def secret():
     return Sensitive(CANARY)
 
 
-def test_reveal_is_the_way_in(secret):
+def test_reveal_returns_the_value(secret):
     assert secret.reveal() == CANARY
 
 
-def test_it_prints_as_nothing_in_every_form(secret):
+def test_it_is_redacted_in_every_form(secret):
     printed = [
         repr(secret),
         str(secret),
@@ -58,18 +58,18 @@ def test_it_is_neither_pickled_nor_copied(secret):
 
 
 @pytest.mark.parametrize("encode", [json.dumps, msgspec.json.encode, msgspec.msgpack.encode, to_json])
-def test_no_encoder_takes_it(secret, encode):
+def test_no_encoder_accepts_it(secret, encode):
     for value in (secret, [secret], {"key": secret}):
         with pytest.raises(Exception, match="ensitive") as caught:
             encode(value)
         assert CANARY not in str(caught.value)
 
 
-def test_json_by_str_gives_the_stand_in(secret):
+def test_json_with_str_gives_the_redaction(secret):
     assert json.loads(json.dumps({"key": secret}, default=str)) == {"key": REDACTED}
 
 
-def test_it_has_no_dictionary_to_look_into(secret):
+def test_it_has_no_dict(secret):
     with pytest.raises(TypeError):
         vars(secret)
     with pytest.raises(AttributeError):

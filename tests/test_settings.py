@@ -27,7 +27,7 @@ def write(folder, text):
     return folder
 
 
-def test_without_a_file_all_is_as_the_code_says(tmp_path):
+def test_without_a_file_the_defaults_apply(tmp_path):
     settings = load(tmp_path)
     assert settings.port == 8300
     assert settings.host == "127.0.0.1"
@@ -37,9 +37,7 @@ def test_without_a_file_all_is_as_the_code_says(tmp_path):
     assert settings.oidc == ()
 
 
-def test_the_file_goes_before_the_default_the_environment_before_the_file_and_arguments_before_all(
-    tmp_path, monkeypatch
-):
+def test_arguments_override_the_environment_which_overrides_the_file(tmp_path, monkeypatch):
     write(tmp_path, "port = 1001\nworkers = 2\n".replace("workers = 2\n", 'host = "::1"\nlog_level = "debug"\n'))
     assert (load(tmp_path).port, load(tmp_path).host) == (1001, "::1")
     monkeypatch.setenv("CDV_PORT", "1002")
@@ -47,7 +45,7 @@ def test_the_file_goes_before_the_default_the_environment_before_the_file_and_ar
     assert (load(tmp_path, port=1003).port, load(tmp_path, port=1003).log_level) == (1003, "debug")
 
 
-def test_the_environment_of_another_vault_does_not_move_this_one(tmp_path, monkeypatch):
+def test_the_folder_of_another_vault_in_the_environment_is_ignored(tmp_path, monkeypatch):
     monkeypatch.setenv("CDV_VAULT", "/somewhere/else")
     assert load(tmp_path).vault == tmp_path
 
@@ -101,7 +99,7 @@ def test_a_wrong_variable_of_the_environment_is_named_and_not_repeated(tmp_path,
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_root_key_that_was_put_where_its_name_belongs_is_refused_and_not_repeated(tmp_path, monkeypatch):
+def test_a_root_key_in_place_of_its_url_is_refused_and_not_repeated(tmp_path, monkeypatch):
     monkeypatch.setenv("CDV_ROOT_KEY", CANARY)
     with pytest.raises(Misconfigured, match="root_key") as caught:
         load(tmp_path)
@@ -116,14 +114,14 @@ def test_a_list_from_the_environment_that_is_no_json_is_not_blamed_on_the_file(t
 
 
 @pytest.mark.parametrize("text", [f"port = {CANARY}", f'database_url = "{CANARY}', "a = 1\na = 2\n", "[oidc\n"])
-def test_a_file_that_is_no_toml_is_told_without_its_text(tmp_path, text):
+def test_an_invalid_toml_file_is_reported_without_its_text(tmp_path, text):
     write(tmp_path, text)
     with pytest.raises(Misconfigured, match="TOML") as caught:
         load(tmp_path)
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_file_in_another_encoding_is_told(tmp_path):
+def test_a_file_in_another_encoding_is_reported(tmp_path):
     (tmp_path / FILE).write_bytes(b'host = "\xff"\n')
     with pytest.raises(Misconfigured):
         load(tmp_path)
@@ -140,7 +138,7 @@ def test_settings_are_frozen(tmp_path):
         settings.other = 1
 
 
-def test_nothing_secret_is_shown_when_settings_are(tmp_path):
+def test_printed_settings_show_no_secrets(tmp_path):
     settings = load(
         tmp_path,
         database_url=f"postgresql://vault:{CANARY}@h/d",
@@ -168,7 +166,7 @@ def test_an_issuer_for_people_is_read_whole(tmp_path, monkeypatch):
     assert (issuer.roles_claim, issuer.roles, issuer.tenant) == ("groups", {"Privacy Office": "dpo"}, "other")
 
 
-def test_every_setting_says_what_it_is_for():
+def test_every_setting_has_a_description():
     """Those whose name says it all are few, and listed."""
     import inspect
     import re

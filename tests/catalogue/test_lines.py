@@ -86,7 +86,7 @@ def test_a_path_is_found_on_its_line(path, line):
     assert Lines(TEXT).of(path) == line
 
 
-def test_what_is_not_there_is_placed_at_what_is_around_it():
+def test_a_missing_path_has_the_line_of_the_table_around_it():
     assert Lines(TEXT).of(("a", "missing")) == 4
     assert Lines(TEXT).of(("nowhere", "at", "all")) == 1
 

@@ -198,7 +198,7 @@ def test_a_file_that_is_no_toml_is_refused_where_it_breaks(text, line):
     assert only(shipped() | {FILE: text}) == (f"{FILE}:{line}", "toml-syntax")
 
 
-def test_nesting_without_end_is_refused():
+def test_deep_nesting_is_refused():
     (finding,) = findings_of(shipped() | {FILE: "a = " + "[" * 50_000})
 
     assert finding.code == "toml-syntax"

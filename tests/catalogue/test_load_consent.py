@@ -36,7 +36,7 @@ def test_an_empty_file_says_the_same_as_none():
     ("jurisdiction", "age"),
     [("AT", 14), ("FR", 15), ("DE", 16), ("GB", 13), ("GB-SCT", 13), ("US", 16), ("US-CA", 17), (None, 15), ("ZZ", 16)],
 )
-def test_the_age_is_the_country_s_or_that_of_its_part_or_the_cautious_one(jurisdiction, age):
+def test_the_age_is_that_of_the_part_the_country_or_the_default(jurisdiction, age):
     consent = ConsentRules(default_jurisdiction="CZ", ages={**AGES, "US-CA": 17})
 
     assert consent.age(jurisdiction) == age
@@ -67,7 +67,7 @@ def test_another_country_may_ask_for_another_age():
     assert ConsentRules().needs_guardian(born, day, None)
 
 
-def test_what_the_file_says_goes_before_the_defaults():
+def test_the_file_overrides_the_defaults():
     consent = rules(
         'default_jurisdiction = "US-CA"\nother_age = 18\nbackdate_days = 7\nconfirm_hours = 2\nvalid_months = 24\n'
         '[ages]\nAT = 15\n"US-CA" = 13\n[purpose.direct-marketing]\nvalid_months = 6\n'

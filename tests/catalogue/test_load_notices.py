@@ -63,13 +63,13 @@ def test_a_notice_for_an_unknown_purpose_is_refused():
     assert only(files) == (f"{loyalty}:1", "unknown-purpose")
 
 
-def test_consent_to_a_notice_that_is_not_there_is_refused():
+def test_consent_to_a_missing_notice_is_refused():
     files = changed("purposes.toml", '"marketing@3"', '"marketing@4"')
 
     assert only(files) == (at(files, "purposes.toml", 'notice = "marketing@4"'), "consent-without-notice")
 
 
-def test_consent_to_a_notice_that_tells_of_something_else_is_refused():
+def test_consent_to_a_notice_about_another_purpose_is_refused():
     files = changed("purposes.toml", '"marketing@3"', '"loyalty@1"')
 
     assert only(files) == (at(files, "purposes.toml", 'notice = "loyalty@1"'), "notice-of-another")
@@ -84,7 +84,7 @@ def test_consent_to_a_notice_without_a_version_is_refused(notice):
     assert only(files) == (at(files, "purposes.toml", f'notice = "{notice}"'), "wrong-value")
 
 
-def test_an_older_version_may_stay_beside_the_newer():
+def test_an_older_version_may_stay_in_the_folder():
     files = shipped()
     files["notices/marketing@2.md"] = files[FILE].replace("marketing@3", "marketing@2")
 
@@ -131,7 +131,7 @@ def test_a_translation_is_named_by_its_language():
     assert only(files) == (at(files, GERMAN, "language"), "wrong-name")
 
 
-def test_a_language_that_stands_twice_is_refused():
+def test_a_duplicate_language_is_refused():
     files = shipped()
     files["notices/marketing@3.en.md"] = files[FILE]
 

@@ -90,7 +90,7 @@ def test_a_mistake_in_a_purpose_is_refused_on_its_line(old, new, passage, code):
     assert only(files) == (at(files, FILE, passage, after=head), code)
 
 
-def test_explicit_consent_to_a_special_category_goes_beside_any_basis_and_has_a_notice():
+def test_explicit_consent_to_a_special_category_is_possible_with_any_basis_and_needs_a_notice():
     files = shipped()
     text = 'article9 = "explicit-consent"\nnotice = "orders@1"\nrestriction = "consent"\n'
     files[FILE] = files[FILE].replace('owner = "Fulfilment"\n', f'owner = "Fulfilment"\n{text}')
@@ -126,14 +126,14 @@ def test_a_purpose_with_an_empty_list_of_needs_is_refused():
 @pytest.mark.parametrize(
     "name", ["birth_date", "birth_date.clear", "email", "address.clear", "interaction.*", "profile.*"]
 )
-def test_a_minimised_purpose_may_not_need_what_singles_people_out(name):
+def test_a_minimised_purpose_may_not_need_identifying_fields(name):
     files = changed(FILE, '  "birth_date.year",\n', f'  "{name}",\n')
     codes = [(f"{each.file}:{each.line}", each.code) for each in findings_of(files)]
 
     assert (at(files, FILE, f'"{name}"', after="minimised = true\n"), "minimised-needs-clear") in codes
 
 
-def test_a_minimised_purpose_may_need_what_singles_nobody_out():
+def test_a_minimised_purpose_may_need_coarse_views():
     PolicySet.load(changed(FILE, '  "email.domain",\n', '  "purchase.*",\n'))
 
 
@@ -146,7 +146,7 @@ def test_a_purpose_whose_name_could_be_misread_is_refused():
     assert only(files) == (at(files, FILE, '["Order fulfilment"]'), "wrong-name")
 
 
-def test_the_remedy_for_an_unknown_view_lists_those_that_there_are():
+def test_the_remedy_for_an_unknown_view_lists_the_views_of_the_field():
     (finding,) = findings_of(changed(FILE, '"birth_date.over_18"', '"birth_date.over_21"'))
 
     assert "[field.profile.birth_date]" in finding.remedy

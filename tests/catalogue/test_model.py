@@ -107,12 +107,12 @@ def test_a_field_is_found_by_its_name_with_or_without_the_profile():
         ("*", "*"),
     ],
 )
-def test_a_policy_s_name_keeps_apart_the_field_and_its_views(name, canonical):
+def test_canonical_names_distinguish_a_field_from_its_views(name, canonical):
     assert CATALOGUE.canonical(name) == canonical
 
 
 @pytest.mark.parametrize("name", ["nothing.*", "email.*", "*.email", "**", "purchase.", "email.none", "*.*"])
-def test_a_policy_s_name_for_nothing_is_unknown(name):
+def test_a_name_that_is_not_declared_is_unknown(name):
     with pytest.raises(UnknownName):
         CATALOGUE.canonical(name)
 
@@ -128,12 +128,12 @@ def test_a_policy_s_name_for_nothing_is_unknown(name):
         ("vault:audit", ["vault:audit"], ["vault:auditing", "vault:subjects", "profile.email.clear"]),
     ],
 )
-def test_a_granted_name_covers_what_it_says_and_no_more(granted, covered, left_out):
+def test_a_granted_name_covers_its_own_views_only(granted, covered, left_out):
     assert all(covers(name, granted) for name in covered)
     assert not any(covers(name, granted) for name in left_out)
 
 
-def test_the_catalogue_s_own_list_of_what_a_name_covers_agrees_with_the_rule():
+def test_covered_agrees_with_covers():
     names = ["*", "purchase.*", "profile.*", "profile.email", "profile.email.masked", "profile.birth_date.clear"]
 
     for name in names:
@@ -145,7 +145,7 @@ def test_an_empty_catalogue_knows_nothing():
     assert Catalogue([]).covered(["*"]) == frozenset()
 
 
-def test_a_purpose_holds_from_its_first_to_its_last_day_both_included():
+def test_a_purpose_is_in_force_from_its_first_to_its_last_day():
     files = shipped()
     dated = "[accounting]\nvalid_from = 2026-03-05\nvalid_until = 2026-03-31"
     files["purposes.toml"] = files["purposes.toml"].replace("[accounting]", dated)

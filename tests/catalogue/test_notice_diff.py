@@ -28,7 +28,7 @@ def test_equal_texts_have_no_changes():
     assert changed(OLD.body) == ({}, [])
 
 
-def test_lines_that_are_wrapped_anew_are_no_change():
+def test_rewrapped_lines_are_no_change():
     assert changed("# Offers\n\n\nMay we write\nto you once   a week?\n \nYou can say\nno.").paragraphs == []
 
 
@@ -43,12 +43,12 @@ def test_a_word_that_changed_is_shown_among_those_that_did_not():
     ]
 
 
-def test_paragraphs_come_and_go_whole():
+def test_added_and_removed_paragraphs_are_shown_whole():
     assert changed(OLD.body + "\n\nIt costs nothing.").paragraphs == [[Piece("in", "It costs nothing.")]]
     assert changed("# Offers\n\nYou can say no.").paragraphs == [[Piece("out", "May we write to you once a week?")]]
 
 
-def test_keys_of_the_front_matter_are_told_with_both_values():
+def test_changed_keys_of_the_front_matter_have_both_values():
     changes = changed(OLD.body, title="News", material=False, valid_from=None, purposes=("profiling",))
 
     assert changes.front == {
@@ -63,7 +63,7 @@ words = st.lists(st.sampled_from(["a", "b", "c", "\n\n"]), min_size=1, max_size=
 
 
 @given(words, words)
-def test_the_pieces_of_the_old_and_the_new_text_are_all_there(old, new):
+def test_the_pieces_contain_all_words_of_both_texts(old, new):
     """Every word that is shown as gone was there, every one shown as new is there, and none is forgotten."""
     changes = compare(replace(OLD, body=old), replace(OLD, body=new))
 

@@ -11,7 +11,7 @@ from vault.policy.policy_set import PolicySet
 FILE = "words.de.toml"
 
 
-def test_what_is_translated_is_told_in_that_language_and_the_rest_as_it_is():
+def test_texts_without_a_translation_stay_untranslated():
     files = shipped() | {
         "words.it.toml": '[field.profile]\nname = "Nome"\n[purpose.accounting]\ntitle = "Contabilità"\n'
     }
@@ -38,14 +38,14 @@ def test_what_is_translated_is_told_in_that_language_and_the_rest_as_it_is():
         ("[other]", "[other", "toml-syntax"),
     ],
 )
-def test_a_mistake_is_told_with_its_file(old, new, code):
+def test_a_mistake_is_reported_with_its_file(old, new, code):
     where, found = only(changed(FILE, old, new))
 
     assert found == code
     assert where.startswith(f"{FILE}:")
 
 
-def test_a_field_says_how_its_values_come_to_be_and_whether_they_are_about_others():
+def test_a_field_declares_origin_and_others():
     catalogue = PolicySet.load(shipped()).catalogue
 
     assert catalogue.field("email").origin is Origin.PROVIDED
@@ -60,7 +60,7 @@ def test_a_field_says_how_its_values_come_to_be_and_whether_they_are_about_other
     }
 
 
-def test_a_collection_speaks_for_its_fields_unless_one_speaks_for_itself():
+def test_a_collection_sets_defaults_for_its_fields():
     files = changed("catalogue.toml", "[collection.loyalty]", "[collection.loyalty]\nothers = true")
     files["catalogue.toml"] = files["catalogue.toml"].replace(
         "[field.loyalty.card]", "[field.loyalty.card]\nothers = false"
@@ -83,14 +83,14 @@ def test_a_collection_speaks_for_its_fields_unless_one_speaks_for_itself():
         ("controller.toml", '"https://www.dataprotection.ie"', '"dataprotection.ie"', "wrong-value"),
     ],
 )
-def test_what_is_told_to_people_is_checked(file, old, new, code):
+def test_texts_for_people_are_checked(file, old, new, code):
     where, found = only(changed(file, old, new))
 
     assert found == code
     assert where.startswith(f"{file}:")
 
 
-def test_a_purpose_tells_of_decisions_by_machine_and_of_transfers():
+def test_a_purpose_declares_automated_decisions_and_transfers():
     more = 'owner = "F"\nautomated_decision = true\nlogic = "L"\nconsequences = "C"\ntransfers = { US = "SCC" }'
     purpose = PolicySet.load(changed("purposes.toml", 'owner = "Fulfilment"', more)).purposes["order-fulfilment"]
 

@@ -70,7 +70,7 @@ def outcome(name, value, options):
 @example(value={"city": {"deep": 1}})
 @example(value={"amount": {}, "currency": []})
 @example(value=[{"a\u030a": 1, "\u00e5": 2}])
-def test_normalising_is_total_and_idempotent_and_its_result_survives_the_bytes(name, options, value):
+def test_normalising_is_total_and_idempotent_and_survives_encoding(name, options, value):
     found = outcome(name, value, options)
     if isinstance(found, ValueProblem):
         assert found.code
@@ -102,7 +102,7 @@ def test_no_error_repeats_the_value(name, options):
 
 @pytest.mark.parametrize("value", ["", "   ", "\u200b\u200d", "\u0301", "\u3164", None])
 @pytest.mark.parametrize("name", [name for name in TYPES if name != "json"])
-def test_nothing_is_not_a_value(name, value):
+def test_null_is_not_a_value(name, value):
     with pytest.raises(ValueProblem):
         TYPES[name].normalise(value, OPTIONS.get(name, [{}])[0])
 
@@ -170,7 +170,7 @@ def test_good_options_pass(name, options):
         ("json", {"max_depth": 1000}, "from 0 to 32"),
     ],
 )
-def test_wrong_options_are_told_in_a_sentence(name, options, words):
+def test_wrong_options_are_reported_in_a_sentence(name, options, words):
     faults = TYPES[name].check_options(options)
     assert len(faults) == 1
     assert words in faults[0]
@@ -209,7 +209,7 @@ def test_types_without_index_have_no_index_text(name):
 
 @settings(max_examples=500, deadline=None)
 @given(st.text(max_size=30))
-def test_index_text_does_not_depend_on_case_or_on_being_taken_twice(text):
+def test_index_text_ignores_case_and_is_idempotent(text):
     found = index_text("text", text)
     assert index_text("text", found) == found
     assert index_text("text", f"  {text}\n") == found

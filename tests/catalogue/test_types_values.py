@@ -70,7 +70,7 @@ def normalised(name, value, options):
         ("address", {"postal_code": "sw1a  1aa"}, {"country": "GB"}, {"postal_code": "SW1A 1AA", "country": "GB"}),
     ],
 )  # fmt: skip
-def test_values_are_written_one_way(name, value, options, stored):
+def test_values_are_normalised(name, value, options, stored):
     found = normalised(name, value, options)
     assert found == stored
     assert type(found) is type(stored)
@@ -138,7 +138,7 @@ def test_values_are_written_one_way(name, value, options, stored):
         ("address", {"city": 5}, {}, "wrong-type"),
     ],
 )
-def test_what_is_refused_and_why(name, value, options, code):
+def test_invalid_values_are_refused_with_their_code(name, value, options, code):
     with pytest.raises(ValueProblem) as caught:
         normalised(name, value, options)
     assert caught.value.code == code

@@ -43,7 +43,7 @@ def test_a_material_version_makes_older_consents_void():
     assert good(version(1), version(2), version(3)) == {3}
 
 
-def test_a_version_that_is_not_material_lets_older_consents_stand():
+def test_a_version_that_is_not_material_keeps_older_consents_valid():
     assert good(version(1), version(2), version(3, material=False)) == {2, 3}
     assert good(version(1), version(2, material=False), version(3, material=False)) == {1, 2, 3}
 
@@ -56,7 +56,7 @@ def test_a_newer_version_counts_from_its_first_day_on_without_a_change_of_the_pu
     assert good(version(3), later, day=date(2026, 4, 1)) == {4}
 
 
-def test_nothing_is_good_before_the_version_that_the_purpose_asks_for():
+def test_no_version_is_accepted_before_that_of_the_purpose_is_in_force():
     assert good(version(2), version(3, valid_from=date(2026, 4, 1))) == set()
     assert good(version(2)) == set()
     assert good() == set()
@@ -95,7 +95,7 @@ def chains(draw):
 
 
 @given(chains(), st.integers(1, 6))
-def test_a_version_is_good_if_and_only_if_an_unbroken_chain_of_unmaterial_ones_leads_to_it(chain, asked):
+def test_a_version_is_accepted_if_and_only_if_an_unbroken_chain_of_unmaterial_versions_leads_to_it(chain, asked):
     there = {each.version: each for each in chain}
     newest = max((each.version for each in chain if each.in_force(TODAY)), default=0)
 
@@ -114,7 +114,7 @@ def test_a_version_is_good_if_and_only_if_an_unbroken_chain_of_unmaterial_ones_l
 
 
 @given(chains(), st.integers(1, 6), st.randoms())
-def test_saying_that_a_version_is_material_never_makes_another_one_good(chain, asked, random):
+def test_marking_a_version_as_material_never_adds_accepted_versions(chain, asked, random):
     before = good(*chain, asked=f"marketing@{asked}")
     stricter = [replace(each, material=each.material or random.random() < 0.5) for each in chain]
 
@@ -122,7 +122,7 @@ def test_saying_that_a_version_is_material_never_makes_another_one_good(chain, a
 
 
 @given(chains(), st.integers(1, 6), st.booleans())
-def test_a_new_version_makes_none_good_but_itself(chain, asked, material):
+def test_a_new_version_adds_no_accepted_version_except_itself(chain, asked, material):
     before = good(*chain, asked=f"marketing@{asked}")
     if not before:
         return
@@ -130,7 +130,7 @@ def test_a_new_version_makes_none_good_but_itself(chain, asked, material):
     assert good(*chain, version(7, material=material), asked=f"marketing@{asked}") <= before | {7}
 
 
-def test_answers_are_kept_and_not_for_ever():
+def test_accepted_versions_are_cached_in_a_bounded_cache():
     notices = Notices([version(3)])
     first = notices.accepted(MARKETING, TODAY)
     for count in range(MOST_KEPT):
@@ -152,7 +152,7 @@ def test_one_version_has_texts_in_several_languages():
     assert set(notices.texts()) == {english, german}
 
 
-def test_what_is_not_there_is_none():
+def test_unknown_versions_are_none():
     notices = Notices([version(3)])
 
     assert notices.version("marketing@4") is None

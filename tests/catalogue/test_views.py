@@ -202,7 +202,7 @@ def test_ages(born, today, age, adult, band):
 
 @settings(max_examples=300, deadline=None)
 @given(st.dates(), st.dates(), st.integers(1, 120))
-def test_over_n_agrees_with_the_age_and_never_turns_back(born, today, number):
+def test_over_n_agrees_with_the_age_and_never_becomes_false_again(born, today, number):
     value = born.isoformat()
     age = show("date", "age", value, today)
     over = show("date", f"over_{number}", value, today)
@@ -216,7 +216,7 @@ def test_over_n_agrees_with_the_age_and_never_turns_back(born, today, number):
 @example("a")
 @example("a\u200d")
 @example("a" + "\u0301" * 40 + "b")
-def test_no_view_of_a_text_shows_all_of_it_or_turns_its_surroundings(raw):
+def test_no_view_of_a_text_shows_all_of_it_or_changes_text_direction(raw):
     value = normal("text", raw)
     assume(set(value) - set(MASK))
     masked = show("text", "masked", value, TODAY)
@@ -271,12 +271,12 @@ def test_no_view_of_a_phone_shows_more_than_half_of_its_national_number(value):
 
 @settings(max_examples=300, deadline=None)
 @given(st.decimals(min_value=-(10**17), max_value=10**17, places=4))
-def test_rounded_has_one_digit_that_counts(number):
+def test_rounded_has_one_significant_digit(number):
     shown = show("decimal", "rounded", normal("decimal", format(number, "f")), TODAY)
     assert len(shown.lstrip("-").rstrip("0")) <= 1
     assert shown != "-0"
 
 
-def test_a_mask_does_not_tell_the_length():
+def test_a_mask_does_not_reveal_the_length():
     lengths = {len(show("text", "masked", "a" * length, TODAY)) for length in (2, 5, 100, 10_000)}
     assert lengths == {len(MASK) + 1}

@@ -45,7 +45,7 @@ def opened(file, passphrase=PASSPHRASE):
 
 
 @pytest.mark.parametrize("size", [0, 1, age.PIECE - 1, age.PIECE, age.PIECE + 1, 3 * age.PIECE])
-async def test_what_was_encrypted_opens_and_has_the_length_that_was_foretold(size):
+async def test_an_encrypted_file_opens_and_has_the_predicted_size(size):
     data = os.urandom(size)
     file = await encrypted(data)
     assert opened(file) == data
@@ -86,7 +86,7 @@ async def test_another_passphrase_opens_nothing():
         opened(file, PASSPHRASE + " ")
 
 
-async def test_what_was_cut_off_moved_or_changed_is_refused():
+async def test_cut_off_moved_or_changed_pieces_are_refused():
     file = await encrypted(os.urandom(3 * age.PIECE))
     start = age._HEADER_SIZE + 16
     piece = age.PIECE + age.TAG
@@ -110,7 +110,7 @@ async def test_what_was_cut_off_moved_or_changed_is_refused():
     assert not taken
 
 
-async def test_an_empty_piece_ends_no_file_that_is_not_empty():
+async def test_an_empty_last_piece_is_refused_unless_the_file_is_empty():
     cipher = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE)
     whole = cipher.encrypt(stream._nonce(0, last=False), bytes(age.PIECE), None)
     empty = cipher.encrypt(stream._nonce(1, last=True), b"", None)
@@ -118,18 +118,18 @@ async def test_an_empty_piece_ends_no_file_that_is_not_empty():
         opened(VECTOR + VECTOR_NONCE + whole + empty, "password")
 
 
-async def test_the_same_file_is_never_made_twice():
+async def test_encrypting_twice_gives_different_files():
     assert await encrypted(b"secret") != await encrypted(b"secret")
 
 
 @pytest.mark.parametrize("passphrase", ["", "too short", "x" * 11, "x" * 1_001])
-async def test_a_passphrase_is_neither_short_nor_endless(passphrase):
+async def test_the_length_of_a_passphrase_is_bounded(passphrase):
     with pytest.raises(InvalidInput) as refused:
         await begin(passphrase, work_factor=FAST)
     assert refused.value.code == "invalid-passphrase"
 
 
-def test_files_are_stretched_as_far_as_the_tool_does_it():
+def test_the_work_factor_is_that_of_age():
     assert age.WORK_FACTOR == 18
 
 

@@ -24,13 +24,13 @@ def cache(time):
     return AgedCache(most=3, max_age=30.0, monotonic=time)
 
 
-def test_what_is_kept_is_found(cache):
+def test_an_added_entry_is_returned(cache):
     cache.keep({"a": 1, "b": 2}, cache.mark())
     assert (cache.get("a"), cache.get("b"), cache.get("c")) == (1, 2, None)
     assert cache.hits == 2
 
 
-def test_the_oldest_go_when_there_are_too_many(cache):
+def test_the_oldest_entries_are_evicted_when_the_cache_is_full(cache):
     for key in "abcd":
         cache.keep({key: key}, cache.mark())
     assert [cache.get(key) for key in "abcd"] == [None, "b", "c", "d"]
@@ -38,7 +38,7 @@ def test_the_oldest_go_when_there_are_too_many(cache):
     assert len(cache) == 3
 
 
-def test_an_entry_ages_however_often_it_is_used(cache, time):
+def test_hits_do_not_extend_the_age_of_an_entry(cache, time):
     cache.keep({"a": 1}, cache.mark())
     for _ in range(29):
         time.now += 1
@@ -57,7 +57,7 @@ def test_age_counts_from_the_start_of_the_load(cache, time):
     assert cache.get("a") is None
 
 
-def test_keeping_again_renews(cache, time):
+def test_adding_again_renews_an_entry(cache, time):
     cache.keep({"a": 1}, cache.mark())
     time.now += 20
     cache.keep({"a": 2}, cache.mark())
@@ -65,14 +65,14 @@ def test_keeping_again_renews(cache, time):
     assert cache.get("a") == 2
 
 
-def test_the_aged_leave_the_memory_when_others_come(cache, time):
+def test_expired_entries_are_evicted_when_others_are_added(cache, time):
     cache.keep({"a": 1, "b": 2}, cache.mark())
     time.now += 30
     cache.keep({"c": 3}, cache.mark())
     assert len(cache) == 1
 
 
-def test_a_load_that_an_eviction_overtook_is_not_kept(cache):
+def test_a_load_is_not_cached_after_an_eviction(cache):
     since = cache.mark()
     cache.evict("a")
     cache.keep({"a": 1}, since)
@@ -92,7 +92,7 @@ def test_evicting_and_clearing(cache):
     assert len(cache) == 0
 
 
-def test_a_cache_of_nothing_keeps_nothing(time):
+def test_a_cache_of_size_zero_keeps_nothing(time):
     cache = AgedCache(most=0, max_age=30.0, monotonic=time)
     cache.keep({"a": 1}, cache.mark())
     assert cache.get("a") is None

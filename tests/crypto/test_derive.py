@@ -75,7 +75,7 @@ def test_a_token_digest_is_a_whole_hmac_under_the_labels_own_key():
     assert TokenKey(SECRET).digest("tombstone", b"x") == hmac.new(key, b"x", hashlib.sha256).digest()
 
 
-def test_the_same_value_under_another_name_secret_or_use_gives_another_digest():
+def test_digests_differ_by_name_secret_and_use():
     made = {
         IndexKeys(SECRET).digest("profile.email", "ada"),
         IndexKeys(SECRET).digest("profile.phone", "ada"),
@@ -97,12 +97,12 @@ def test_a_short_digest_is_the_start_of_the_long_one_with_zeros_in_its_last_byte
 
 
 @pytest.mark.parametrize("bits", [-8, 0, 7, 257, 512])
-def test_a_digest_of_no_sensible_length_is_refused(bits):
+def test_a_digest_length_out_of_range_is_refused(bits):
     with pytest.raises(ValueError, match="8 to 256"):
         IndexKeys(SECRET).digest("i", "v", bits=bits)
 
 
-def test_names_without_end_do_not_fill_the_memory():
+def test_the_cache_of_derived_keys_is_bounded():
     keys = TokenKey(SECRET)
     for number in range(1_100):
         keys.digest(str(number), b"")
@@ -110,6 +110,6 @@ def test_names_without_end_do_not_fill_the_memory():
     assert keys.digest("1099", b"") == TokenKey(SECRET).digest("1099", b"")
 
 
-def test_the_version_of_the_secret_is_told():
+def test_keys_have_the_version_of_their_secret():
     assert IndexKeys(SECRET, version=4).version == 4
     assert TokenKey(SECRET).version == 1

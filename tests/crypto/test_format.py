@@ -45,7 +45,7 @@ def test_the_vectors_are_of_the_format_that_is_written_today():
 
 
 @each("values")
-def test_what_was_sealed_once_opens(vector):
+def test_the_sealed_vectors_open(vector):
     opened = keys_of(vector).open(vector["field"], bytes.fromhex(vector["sealed"]), where(vector))
     assert opened == vector["plaintext"].encode()
 
@@ -59,14 +59,14 @@ def test_sealing_it_again_with_the_same_randomness_gives_the_same_bytes(vector, 
 
 
 @each("values")
-def test_the_second_reader_opens_it_too(vector):
+def test_the_second_decoder_opens_them_too(vector):
     key, sealed = bytes.fromhex(vector["data_key"]), bytes.fromhex(vector["sealed"])
     opened = second_decoder.open_value(key, vector["data_key_version"], vector, sealed)
     assert opened == vector["plaintext"].encode()
 
 
 @each("wrapped")
-def test_what_was_wrapped_once_unwraps(vector):
+def test_the_wrapped_vectors_unwrap(vector):
     key = WrappingKey(bytes.fromhex(vector["wrapping_key"]), vector["wrapping_key_version"])
     assert key.unwrap(bytes.fromhex(vector["wrapped"]), context(vector)).hex() == vector["key"]
 
@@ -91,7 +91,7 @@ def test_a_root_key_keeps_its_reference_and_its_wrapping_key(vector, tmp_path, m
 
 
 @each("digests")
-def test_a_digest_stays_what_it_was(vector):
+def test_the_digest_vectors_are_unchanged(vector):
     secret = bytes.fromhex(vector["secret"])
     if vector["kind"] == "index":
         made = IndexKeys(secret).digest(vector["name"], vector["data"], bits=vector["bits"])
@@ -104,7 +104,7 @@ def test_a_digest_stays_what_it_was(vector):
     assert made == again
 
 
-def test_the_second_reader_takes_nothing_from_the_vault():
+def test_the_second_decoder_imports_nothing_from_the_vault():
     tree = ast.parse(Path(second_decoder.__file__).read_text(encoding="utf-8"))
     imported = {
         name

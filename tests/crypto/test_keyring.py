@@ -134,7 +134,7 @@ async def test_one_tenants_keys_are_not_anothers(keyring, open_keyring):
                 found.open("f", others.seal("f", b"1", HERE), HERE)
 
 
-async def test_an_unknown_tenant_is_told(keyring):
+async def test_an_unknown_tenant_is_not_found(keyring):
     subject = new_id()
     for call in (
         keyring.subject_keys("nobody", [subject]),
@@ -149,7 +149,7 @@ async def test_an_unknown_tenant_is_told(keyring):
         assert "nobody" not in str(caught.value)
 
 
-async def test_what_is_opened_is_found_without_a_query(keyring, open_keyring, database):
+async def test_cached_keys_need_no_query(keyring, open_keyring, database):
     subject = new_id()
     await keyring.new_subject_keys("default", [subject])
     fresh = open_keyring()
@@ -162,7 +162,7 @@ async def test_what_is_opened_is_found_without_a_query(keyring, open_keyring, da
     assert database.fetched == []
 
 
-async def test_all_who_wait_share_one_query(keyring, open_keyring, database):
+async def test_concurrent_callers_share_one_query(keyring, open_keyring, database):
     people = [new_id() for _ in range(40)]
     await keyring.new_subject_keys("default", people)
     fresh = open_keyring()
@@ -206,7 +206,7 @@ async def test_many_at_once(keyring, open_keyring, database):
     assert fresh.stats()["subjects"] == 9_000
 
 
-async def test_an_import_does_not_push_out_those_who_are_being_read(open_keyring, keyring):
+async def test_an_import_does_not_evict_keys_in_use(open_keyring, keyring):
     small = open_keyring(most=10)
     reader = new_id()
     await small.new_subject_keys("default", [reader])
@@ -229,7 +229,7 @@ async def test_the_same_person_named_twice_gets_one_key(keyring, database):
     assert await keyring.new_subject_keys("default", []) == {}
 
 
-async def test_nobody_gets_a_second_first_key(keyring, open_keyring, database):
+async def test_a_second_first_key_is_refused(keyring, open_keyring, database):
     one, two = new_id(), new_id()
     made = await keyring.new_subject_keys("default", [one])
     sealed = made[one].seal("f", b"1", HERE)
@@ -267,7 +267,7 @@ async def test_a_key_destroyed_on_another_node_is_used_for_max_age_at_the_longes
     assert await elsewhere.subject_keys("default", [subject]) == {}
 
 
-async def test_a_load_that_a_destruction_overtakes_does_not_bring_the_key_back(keyring, open_keyring, database):
+async def test_a_load_during_a_destruction_does_not_bring_the_key_back(keyring, open_keyring, database):
     subject = new_id()
     await keyring.new_subject_keys("default", [subject])
     fresh = open_keyring()
@@ -312,9 +312,7 @@ async def test_the_counts_for_the_metrics(keyring, open_keyring):
         {"tenant_key_version": -1},
     ],
 )
-async def test_a_row_that_was_tampered_with_does_not_open_and_hurts_nobody_else(
-    keyring, open_keyring, database, damage
-):
+async def test_a_tampered_row_does_not_open_and_does_not_affect_others(keyring, open_keyring, database, damage):
     hurt, whole = new_id(), new_id()
     await keyring.new_subject_keys("default", [hurt, whole])
     await change(database, update(DATA_KEY).where(DATA_KEY.c.subject_id == hurt).values(**damage))
@@ -388,7 +386,7 @@ async def test_of_two_nodes_that_make_a_tenant_at_the_same_moment_one_wins(open_
     assert len(digests) == 1
 
 
-async def test_a_tenants_secrets_are_its_own_lasting_and_apart(keyring, open_keyring):
+async def test_a_tenants_secrets_are_distinct_and_persistent(keyring, open_keyring):
     for ring in (keyring, open_keyring()):
         for tenant in ("default", "other"):
             here = await keyring.index_keys(tenant)
@@ -402,7 +400,9 @@ async def test_a_tenants_secrets_are_its_own_lasting_and_apart(keyring, open_key
     assert len(digests) == 6
 
 
-async def test_a_tenants_keys_are_read_once_for_all_who_wait_and_again_when_aged(open_keyring, keyring, database, time):
+async def test_a_tenants_keys_are_loaded_once_for_concurrent_callers_and_again_after_max_age(
+    open_keyring, keyring, database, time
+):
     fresh = open_keyring()
     database.fetched.clear()
     await asyncio.gather(*[fresh.index_keys("default") for _ in range(20)], fresh.token_key("default"))
@@ -415,7 +415,7 @@ async def test_a_tenants_keys_are_read_once_for_all_who_wait_and_again_when_aged
     assert len(database.fetched) == 4
 
 
-async def test_another_root_key_is_told_at_start_by_its_reference(keyring, open_keyring, root, tmp_path):
+async def test_another_root_key_is_refused_at_start_with_its_reference(keyring, open_keyring, root, tmp_path):
     await keyring.check_root()
     wrong = FileRootKey.create(tmp_path / "wrong.key")
     for call in (lambda ring: ring.check_root(), lambda ring: ring.index_keys("default")):
@@ -425,7 +425,7 @@ async def test_another_root_key_is_told_at_start_by_its_reference(keyring, open_
         assert wrong.reference in caught.value.hint
 
 
-async def test_any_root_key_will_do_for_an_empty_key_store(open_keyring):
+async def test_an_empty_key_store_accepts_any_root_key(open_keyring):
     await open_keyring().check_root()
 
 
@@ -451,14 +451,14 @@ async def test_secrets_swapped_between_uses_do_not_open(keyring, open_keyring, d
         await open_keyring().token_key("default")
 
 
-async def test_a_missing_secret_is_told(keyring, open_keyring, database):
+async def test_a_missing_secret_is_reported(keyring, open_keyring, database):
     await change(database, delete(TENANT_SECRET).where(TENANT_SECRET.c.kind == "audit"))
     with pytest.raises(Misconfigured, match="audit") as caught:
         await open_keyring().audit_key("default")
     assert caught.value.hint
 
 
-async def test_one_tenants_trouble_is_not_anothers(keyring, open_keyring, database):
+async def test_a_failure_of_one_tenant_does_not_affect_others(keyring, open_keyring, database):
     await change(database, update(TENANT_KEY).where(TENANT_KEY.c.tenant_id == "other").values(wrapped=b"junk"))
     fresh = open_keyring()
     failed, found = await asyncio.gather(fresh.index_keys("other"), fresh.index_keys("default"), return_exceptions=True)
@@ -466,7 +466,7 @@ async def test_one_tenants_trouble_is_not_anothers(keyring, open_keyring, databa
     assert found.version == 1
 
 
-async def test_no_key_lies_in_the_store_in_clear(keyring, open_keyring, database, monkeypatch):
+async def test_no_key_is_stored_in_clear(keyring, open_keyring, database, monkeypatch):
     import os
 
     drawn = []
@@ -489,7 +489,7 @@ async def test_no_key_lies_in_the_store_in_clear(keyring, open_keyring, database
         assert not any(key in wrapped for wrapped in stored)
 
 
-async def test_a_key_store_that_is_gone_is_unavailable_and_known_keys_go_on(keyring, database):
+async def test_cached_keys_work_while_the_key_store_is_unavailable(keyring, database):
     known, unknown = new_id(), new_id()
     await keyring.new_subject_keys("default", [known])
     await change(database, _drop())

@@ -46,7 +46,7 @@ def test_a_generous_umask_changes_nothing(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_the_file_and_its_name_are_on_the_disk_before_anybody_relies_on_them(path, monkeypatch):
+def test_the_file_and_its_folder_are_synced_before_create_returns(path, monkeypatch):
     synced = []
     real = os.fsync
     monkeypatch.setattr("os.fsync", lambda opened: synced.append(os.fstat(opened).st_ino) or real(opened))
@@ -54,7 +54,7 @@ def test_the_file_and_its_name_are_on_the_disk_before_anybody_relies_on_them(pat
     assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
 
 
-def test_what_one_opening_of_the_file_wraps_the_next_unwraps(path):
+def test_a_key_wrapped_by_one_provider_of_the_file_is_unwrapped_by_another(path):
     made, read = FileRootKey.create(path), FileRootKey(path)
     assert read.unwrap(made.wrap(b"k" * 32, b"context"), b"context") == b"k" * 32
     assert made.reference == read.reference
@@ -78,20 +78,20 @@ def test_an_existing_file_is_never_overwritten(path):
     assert path.read_bytes() == b"precious"
 
 
-def test_a_link_in_the_way_is_not_followed(path, tmp_path):
+def test_create_does_not_follow_a_link(path, tmp_path):
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(Misconfigured, match="exists already"):
         FileRootKey.create(path)
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(Misconfigured, match="cannot be made") as caught:
         FileRootKey.create(tmp_path / "none" / "root.key")
     assert caught.value.hint
 
 
-def test_half_a_key_does_not_stay_behind(path, monkeypatch):
+def test_a_partly_written_key_is_deleted(path, monkeypatch):
     def full(_opened):
         raise OSError(28, "No space left on device")
 
@@ -102,20 +102,20 @@ def test_half_a_key_does_not_stay_behind(path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o666, 0o700, 0o601, 0o4600, 0o2600])
-def test_a_file_that_is_wider_open_is_refused(path, mode):
+def test_a_file_with_a_wider_mode_is_refused(path, mode):
     write(path, line(), mode)
     with pytest.raises(Misconfigured, match="open to others") as caught:
         FileRootKey(path)
     assert caught.value.hint == f"chmod 600 {path}"
 
 
-def test_a_file_that_is_narrower_is_taken(path):
+def test_a_file_with_a_narrower_mode_is_accepted(path):
     before = FileRootKey(write(path, line())).reference
     path.chmod(0o400)
     assert FileRootKey(path).reference == before
 
 
-def test_a_file_of_somebody_else_is_refused(path, monkeypatch):
+def test_a_file_of_another_user_is_refused(path, monkeypatch):
     write(path, line())
     owner = path.stat().st_uid
     monkeypatch.setattr("os.geteuid", lambda: owner + 1)
@@ -124,14 +124,14 @@ def test_a_file_of_somebody_else_is_refused(path, monkeypatch):
     assert "chown" in caught.value.hint
 
 
-def test_no_file_is_told(path):
+def test_a_missing_file_is_reported(path):
     with pytest.raises(Misconfigured, match="No such file") as caught:
         FileRootKey(path)
     assert "cdv init" in caught.value.hint
 
 
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(mode=0o600), lambda path: os.mkfifo(path, 0o600)])
-def test_what_is_no_regular_file_is_refused_and_not_waited_for(path, make):
+def test_a_file_that_is_not_regular_is_refused_without_blocking(path, make):
     make(path)
     with pytest.raises(Misconfigured, match="regular file"):
         FileRootKey(path)
@@ -176,7 +176,7 @@ def test_the_environment_holds_the_same_key_by_the_same_reference(path, monkeypa
 @pytest.mark.parametrize(
     "text", [None, "", "  ", "correct horse", "AAAA", "A" * 43, "A" * 44, "é" * 44, "A" * 42 + "!="]
 )
-def test_an_environment_without_a_root_key_is_told_without_being_quoted(text, monkeypatch):
+def test_a_variable_without_a_root_key_is_reported_without_being_quoted(text, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     if text is not None:
         monkeypatch.setenv(VARIABLE, text)
@@ -187,7 +187,7 @@ def test_an_environment_without_a_root_key_is_told_without_being_quoted(text, mo
         assert text.strip() not in str(caught.value) + caught.value.hint
 
 
-def test_the_reference_does_not_tell_the_key(path):
+def test_the_reference_does_not_reveal_the_key(path):
     reference = FileRootKey(write(path, line())).reference
     assert re.fullmatch(r"root-[0-9a-f]{16}", reference)
     assert bytes.fromhex(reference[5:]) not in bytes(range(32))

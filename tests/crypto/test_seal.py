@@ -25,7 +25,7 @@ def test_what_is_sealed_opens_to_the_same_bytes(where, plaintext, version):
 
 
 @given(places, plaintexts, versions)
-def test_a_second_reader_that_knows_only_the_text_of_the_format_agrees(where, plaintext, version):
+def test_the_second_decoder_agrees(where, plaintext, version):
     tenant, subject, collection, record, field = where
     named = {
         "tenant": tenant,
@@ -39,7 +39,7 @@ def test_a_second_reader_that_knows_only_the_text_of_the_format_agrees(where, pl
 
 
 @given(plaintexts, st.data())
-def test_one_flipped_bit_anywhere_and_it_does_not_open(plaintext, data):
+def test_a_flipped_bit_prevents_opening(plaintext, data):
     keys = subject_keys()
     sealed = seal_at(keys, HERE, plaintext)
     bit = data.draw(st.integers(0, len(sealed) * 8 - 1))
@@ -47,7 +47,7 @@ def test_one_flipped_bit_anywhere_and_it_does_not_open(plaintext, data):
         open_at(keys, HERE, _flipped(sealed, bit))
 
 
-def test_not_one_of_all_bits_can_be_flipped():
+def test_every_single_flipped_bit_prevents_opening():
     keys = subject_keys()
     sealed = seal_at(keys, HERE, b"true")
     for bit in range(len(sealed) * 8):
@@ -73,7 +73,7 @@ def test_each_part_of_the_place_counts(part):
         open_at(keys, tuple(there), seal_at(keys, HERE, b"true"))
 
 
-def test_letters_cannot_wander_from_one_name_to_the_next():
+def test_letters_cannot_move_from_one_name_to_the_next():
     keys = subject_keys()
     sealed = keys.seal("ab", b"true", record_aad("t", UUID(int=1), "c", UUID(int=2)))
     for tenant, collection, field in [("t", "ca", "b"), ("tc", "", "ab"), ("", "tc", "ab"), ("t", "", "cab")]:
@@ -88,7 +88,7 @@ def test_framing_is_unambiguous(some, others):
 
 
 @given(st.binary(max_size=40), st.integers(0, 40), st.integers(0, 40))
-def test_the_same_bytes_cut_elsewhere_are_framed_otherwise(whole, one, two):
+def test_the_same_bytes_split_elsewhere_are_framed_differently(whole, one, two):
     left, right = frame(whole[:one], whole[one:]), frame(whole[:two], whole[two:])
     assert (left == right) == (min(one, len(whole)) == min(two, len(whole)))
 
@@ -104,7 +104,7 @@ def test_the_kept_frame_of_a_name_is_its_frame(name):
     assert FRAMED[name] == FRAMED[name] == frame(name.encode())
 
 
-def test_the_kept_frames_do_not_grow_without_end():
+def test_the_cache_of_frames_is_bounded():
     kept = type(FRAMED)()
     for number in range(5_000):
         assert kept[str(number)] == frame(str(number).encode())
@@ -147,7 +147,7 @@ def test_a_cut_value_does_not_open(plaintext, data):
 
 
 @given(st.binary(max_size=80))
-def test_bytes_that_nobody_sealed_do_not_open(noise):
+def test_random_bytes_do_not_open(noise):
     with pytest.raises(CannotOpen):
         open_at(subject_keys(), HERE, noise)
     with pytest.raises(CannotOpen):
@@ -185,18 +185,18 @@ def test_values_are_padded_to_steps_of_sixteen_bytes(plain, padded):
 
 
 @pytest.mark.parametrize("plaintext", [b"", b" ", b"true ", b"1\t", b"1\n", b"1\r", b"1\v", b"1\f"])
-def test_a_plaintext_that_opening_could_not_give_back_is_refused(plaintext):
+def test_a_plaintext_that_ends_in_white_space_is_refused(plaintext):
     with pytest.raises(ValueError, match="space"):
         seal_at(subject_keys(), HERE, plaintext)
 
 
 @pytest.mark.parametrize("plaintext", [b" 1", b"\n1", b"1\x00", b"1\x1c", b"1\x85", b"1\xa0", b"1\xc2\xa0"])
-def test_only_padding_comes_off(plaintext):
+def test_opening_removes_only_padding(plaintext):
     keys = subject_keys()
     assert open_at(keys, HERE, seal_at(keys, HERE, plaintext)) == plaintext
 
 
-def test_the_same_value_is_never_sealed_alike():
+def test_sealing_twice_gives_different_bytes():
     keys = subject_keys()
     sealed = [seal_at(keys, HERE, b"true") for _ in range(1_000)]
     assert len({one[3:15] for one in sealed}) == 1_000

@@ -31,7 +31,7 @@ def sound(file):
 
 
 @given(documents)
-def test_what_was_signed_holds_however_the_file_is_laid_out(document):
+def test_a_signature_is_valid_for_any_layout_of_the_file(document):
     file = signed(document)
     for text in (json.dumps(file), json.dumps(file, indent=4, sort_keys=True, ensure_ascii=False)):
         read = check(parse(text.encode()), LABEL, "note")
@@ -40,7 +40,7 @@ def test_what_was_signed_holds_however_the_file_is_laid_out(document):
 
 @settings(max_examples=400)
 @given(document=documents, place=st.floats(0, 1, exclude_max=True), byte=st.integers(0, 255))
-def test_no_byte_of_a_file_can_be_another(document, place, byte):
+def test_a_change_of_any_byte_is_detected(document, place, byte):
     """The file is written without white space, so that each byte says something but the case of a hex digit."""
     data = bytearray(json.dumps(signed(document), ensure_ascii=False, separators=(",", ":")).encode())
     position = int(place * len(data))
@@ -62,20 +62,20 @@ def test_no_byte_of_a_file_can_be_another(document, place, byte):
         ("value", to_text(bytes(64))),
     ],
 )
-def test_no_part_of_a_signature_can_be_another(name, value):
+def test_a_change_of_any_part_of_the_signature_is_detected(name, value):
     file = signed({"a": 1})
     file["signature"][name] = value
     assert not sound(file)
 
 
-def test_a_signature_does_not_move_to_another_kind_of_file():
+def test_a_signature_is_not_valid_for_another_kind_of_file():
     file = signed({"a": 1})
     assert not check(file, "cdv-other-v1", "note").sound
     assert not check({"letter": file["note"], "signature": file["signature"]}, LABEL, "letter").sound
     assert not sound(sign(KEY, "cdv-test-v", "note", {"a": 1}, AT))
 
 
-def test_a_name_of_a_key_that_is_not_its_own_does_not_hold():
+def test_a_key_id_that_does_not_match_the_key_is_invalid():
     other = SigningKey(bytes(32))
     other.key_id = KEY.key_id
     assert not check(sign(other, LABEL, "note", {}, AT), LABEL, "note").sound
@@ -93,7 +93,7 @@ def test_the_message_is_what_the_format_page_says():
     assert file["signature"]["value"] == to_text(KEY.sign(b"cdv-test-v1\x00" + head.encode()))
 
 
-def test_two_spellings_of_a_signature_do_not_both_hold():
+def test_only_one_spelling_of_a_signature_is_valid():
     file = signed({})
     value = file["signature"]["value"]
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -121,7 +121,7 @@ def test_two_spellings_of_a_signature_do_not_both_hold():
     ],
     ids=range(12),
 )
-def test_what_could_be_read_in_two_ways_is_not_read(data):
+def test_ambiguous_json_is_refused(data):
     with pytest.raises(BadDocument):
         parse(data)
 
@@ -153,7 +153,7 @@ def broken(change):
     ],
     ids=range(15),
 )
-def test_a_file_without_its_form_is_no_signed_document(change):
+def test_a_file_of_another_form_is_refused(change):
     with pytest.raises(BadDocument) as caught:
         sound(broken(change))
     assert caught.value.code == "not-signed"

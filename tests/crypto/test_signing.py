@@ -41,7 +41,7 @@ def test_a_key_is_named_as_in_rfc_8037():
 
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=100), st.integers(0, 511))
-def test_a_signature_with_one_bit_changed_does_not_hold(secret, message, bit):
+def test_a_signature_with_one_changed_bit_is_invalid(secret, message, bit):
     key = SigningKey(secret)
     signature = bytearray(key.sign(message))
     assert verify_signature(key.public, message, bytes(signature))
@@ -50,12 +50,12 @@ def test_a_signature_with_one_bit_changed_does_not_hold(secret, message, bit):
 
 
 @given(st.binary(max_size=100), st.binary(max_size=100))
-def test_a_signature_holds_for_its_message_only(one, other):
+def test_a_signature_is_valid_for_its_message_only(one, other):
     key = SigningKey(bytes(32))
     assert verify_signature(key.public, other, key.sign(one)) == (one == other)
 
 
-def test_nobody_makes_a_second_signature_of_one():
+def test_signatures_are_not_malleable():
     """RFC 8032 §5.1.7: S is below the order of the group; S plus the order would be as good otherwise."""
     key = SigningKey(bytes(32))
     signature = key.sign(b"word")

@@ -31,18 +31,18 @@ async def count(database, tenant="default"):
         return (await connection.execute(rows)).scalar_one()
 
 
-async def test_a_new_tenant_has_a_key_that_every_node_signs_by(keyring, open_keyring, database):
+async def test_all_nodes_sign_with_the_key_of_a_new_tenant(keyring, open_keyring, database):
     assert await count(database) == 1
     key, same = await keyring.signing_key("default"), await open_keyring().signing_key("default")
     assert key.key_id == same.key_id
     assert verify_signature(key.public, b"word", same.sign(b"word"))
 
 
-async def test_each_tenant_has_its_own(keyring):
+async def test_each_tenant_has_its_own_signing_key(keyring):
     assert (await keyring.signing_key("default")).key_id != (await keyring.signing_key("other")).key_id
 
 
-async def test_an_older_tenant_gets_its_key_when_it_is_first_asked_for(old_tenant, open_keyring, database):
+async def test_an_older_tenant_gets_its_signing_key_on_first_use(old_tenant, open_keyring, database):
     assert await count(database) == 0
     key = await old_tenant.signing_key("default")
     assert await count(database) == 1
@@ -51,7 +51,7 @@ async def test_an_older_tenant_gets_its_key_when_it_is_first_asked_for(old_tenan
     assert (await open_keyring().signing_key("default")).key_id == key.key_id
 
 
-async def test_many_who_ask_first_get_the_same_key(old_tenant, open_keyring, database):
+async def test_concurrent_first_uses_get_the_same_key(old_tenant, open_keyring, database):
     nodes = [old_tenant, open_keyring(), open_keyring()]
     await asyncio.gather(*(node.index_keys("default") for node in nodes))  # all have seen the tenant without a key
     asked = await asyncio.gather(*(node.signing_key("default") for node in nodes for _ in range(4)))
@@ -88,7 +88,7 @@ async def test_a_key_put_in_another_tenants_place_does_not_open(keyring, open_ke
         await open_keyring().signing_key("default")
 
 
-async def test_an_unknown_tenant_has_none(keyring):
+async def test_an_unknown_tenant_has_no_signing_key(keyring):
     for call in (keyring.signing_key("nobody"), keyring.public_keys("nobody"), keyring.rotate_signing_key("nobody")):
         with pytest.raises(NotFound):
             await call

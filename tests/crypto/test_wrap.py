@@ -31,7 +31,7 @@ def test_a_wrapped_key_unwraps_to_the_same_bytes(key, context):
 
 
 @given(contexts, contexts)
-def test_a_wrapped_key_does_not_pass_for_another(one, other):
+def test_a_wrapped_key_does_not_unwrap_as_another(one, other):
     if one == other:
         return
     wrapping = WrappingKey(KEY, 1)
@@ -58,7 +58,7 @@ def test_a_data_key_is_bound_to_tenant_subject_and_both_versions(other):
 
 
 @given(st.integers(0, 63 * 8 - 1))
-def test_one_flipped_bit_and_it_does_not_unwrap(bit):
+def test_a_flipped_bit_prevents_unwrapping(bit):
     wrapping = WrappingKey(KEY, 1)
     wrapped = bytearray(wrapping.wrap(b"k" * 32, b"context"))
     wrapped[bit // 8] ^= 1 << bit % 8
@@ -67,7 +67,7 @@ def test_one_flipped_bit_and_it_does_not_unwrap(bit):
 
 
 @pytest.mark.parametrize("wrapped", [b"", b"\x01", b"\x01\x00\x01", b"\x01\x00\x01" + bytes(12), bytes(63)])
-def test_what_nobody_wrapped_does_not_unwrap(wrapped):
+def test_random_bytes_do_not_unwrap(wrapped):
     with pytest.raises(CannotOpen):
         WrappingKey(KEY, 1).unwrap(wrapped, b"context")
 
@@ -80,7 +80,7 @@ def test_another_key_or_another_version_of_it_does_not_unwrap():
 
 
 @given(names, names, names, ids, versions)
-def test_no_place_of_a_value_is_the_context_of_a_key(tenant, collection, field, one, version):
+def test_record_aad_and_key_contexts_never_coincide(tenant, collection, field, one, version):
     keys = subject_keys(KEY, version=version)
     sealed = keys.seal(field, b"k" * 32, record_aad(tenant, one, collection, one))
     for context in (

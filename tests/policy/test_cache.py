@@ -16,14 +16,14 @@ def test_an_answer_is_kept():
     assert kept.get("b") is None
 
 
-def test_there_are_never_more_than_the_bound():
+def test_the_cache_is_bounded():
     kept = DecisionCache(10)
     for i in range(1000):
         kept.put(i, i)
         assert len(kept) <= 10
 
 
-def test_what_is_asked_for_again_and_again_stays():
+def test_entries_in_use_are_not_evicted():
     kept = DecisionCache(10)
     kept.put("hot", 1)
     for i in range(1000):
@@ -31,7 +31,7 @@ def test_what_is_asked_for_again_and_again_stays():
         assert kept.get("hot") == 1
 
 
-def test_what_nobody_asks_for_goes():
+def test_unused_entries_are_evicted():
     kept = DecisionCache(10)
     kept.put("cold", 1)
     for i in range(10):

@@ -125,11 +125,11 @@ def test_step_5_refuses_a_caller_without_roles():
         ({"valid_from": date(2026, 4, 1), "valid_until": date(2026, 5, 1)}, datetime(2026, 4, 1, tzinfo=UTC)),
     ],
 )
-def test_an_answer_holds_until_the_purpose_begins_or_has_ended(days, until):
+def test_a_decision_expires_when_the_purpose_begins_or_ends(days, until):
     assert holds_until(purpose("accounting", **days), POLICIES.notices, TODAY) == until
 
 
-def test_an_answer_holds_until_another_version_of_the_notice_comes_into_force():
+def test_a_decision_expires_when_another_version_of_the_notice_comes_into_force():
     text = shipped()["notices/marketing@3.md"].replace("marketing@3", "marketing@4")
     later = PolicySet.load(shipped() | {"notices/marketing@4.md": text.replace("2026-01-01", "2026-05-01")})
 

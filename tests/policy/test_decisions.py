@@ -22,7 +22,7 @@ def decisions(clock):
     return Decisions(POLICIES, "default", clock)
 
 
-async def test_the_design_s_own_example_is_decided_as_it_says(decisions):
+async def test_the_example_of_the_design_is_decided_as_documented(decisions):
     asked = ("email", "birth_date.over_18", "health_notes")
     decision = await decisions.decide(("fulfilment",), "order-fulfilment", asked, "read")
 
@@ -37,7 +37,7 @@ async def test_the_design_s_own_example_is_decided_as_it_says(decisions):
     assert decision.policy_version == POLICIES.version
 
 
-async def test_an_answer_is_kept_and_is_the_same_object(decisions):
+async def test_a_cached_decision_is_the_same_object(decisions):
     request = (("support",), "customer-support", ("name", "email.masked"), "read")
 
     assert decisions.cached(*request) is None
@@ -46,7 +46,7 @@ async def test_an_answer_is_kept_and_is_the_same_object(decisions):
     assert await decisions.decide(*request) is first
 
 
-async def test_answers_are_apart_by_role_purpose_fields_and_action(decisions):
+async def test_decisions_are_cached_by_role_purpose_fields_and_action(decisions):
     await decisions.decide(("support",), "customer-support", ("name",), "read")
 
     assert decisions.cached(("sales",), "customer-support", ("name",), "read") is None
@@ -90,7 +90,7 @@ async def test_roles_that_no_rule_names_grant_nothing_and_are_not_repeated(decis
         ("customer-support", ("name",), "secret-4711", [("/action", "unknown-action")]),
     ],
 )
-async def test_what_does_not_exist_is_told_by_its_place_and_not_repeated(decisions, purpose, fields, action, faults):
+async def test_unknown_names_are_reported_by_position_and_not_repeated(decisions, purpose, fields, action, faults):
     with pytest.raises(InvalidInput) as caught:
         await decisions.decide(("support",), purpose, fields, action)
 
@@ -121,7 +121,7 @@ async def test_a_name_asked_for_twice_is_answered_once(decisions):
     assert [name for name, _view in decision.granted] == ["name", "profile.name"]
 
 
-async def test_what_is_kept_is_bounded(clock):
+async def test_the_cache_of_decisions_is_bounded(clock):
     decisions = Decisions(POLICIES, "default", clock, most=16)
     names = [view.name for view in POLICIES.catalogue.views()]
     for name in names:
@@ -132,7 +132,7 @@ async def test_what_is_kept_is_bounded(clock):
     assert decisions.stats()["rulings"] <= 64
 
 
-async def test_a_very_long_list_is_decided_and_not_kept(decisions):
+async def test_a_very_long_list_is_decided_and_not_cached(decisions):
     asked = ("name", "profile.name") * MOST_KEPT_NAMES
     decision = await decisions.decide(("dpo",), "subject-rights", asked, "read")
 
@@ -156,7 +156,7 @@ async def test_casbin_never_runs_on_the_event_loop(decisions, monkeypatch):
     assert threading.main_thread().name not in threads
 
 
-async def test_a_kept_answer_ends_with_its_purpose():
+async def test_a_cached_decision_expires_with_its_purpose():
     clock = FixedClock(datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC))
     policy_set = PolicySet.load(changed("purposes.toml", "[accounting]", "[accounting]\nvalid_until = 2026-03-31"))
     decisions = Decisions(policy_set, "default", clock)
@@ -170,7 +170,7 @@ async def test_a_kept_answer_ends_with_its_purpose():
     assert decisions.cached(*request).refused
 
 
-async def test_a_kept_refusal_ends_when_its_purpose_begins():
+async def test_a_cached_refusal_expires_when_its_purpose_begins():
     clock = FixedClock(datetime(2026, 3, 31, 12, tzinfo=UTC))
     policy_set = PolicySet.load(changed("purposes.toml", "[accounting]", "[accounting]\nvalid_from = 2026-04-01"))
     decisions = Decisions(policy_set, "default", clock)
@@ -181,7 +181,7 @@ async def test_a_kept_refusal_ends_when_its_purpose_begins():
     assert (await decisions.decide(*request)).granted
 
 
-async def test_a_rule_of_another_tenant_says_nothing():
+async def test_a_rule_of_another_tenant_does_not_apply():
     policy_set = with_rules("p, a, shop, name, read, accounting, allow")
     request = (("a",), "accounting", ("name",), "read")
 

@@ -34,12 +34,12 @@ async def test_every_version_that_was_ever_in_force_is_found_on_every_node(polic
             assert (found.version, found.files) == (each.version, each.files)
 
 
-async def test_where_no_version_is_named_those_in_force_count(policies):
+async def test_without_a_version_the_policies_in_force_are_returned(policies):
     await apply(policies)
     assert (await policies.at("default", None)).version == THIRD.version
 
 
-async def test_a_version_that_was_never_there_or_is_anothers_gives_those_in_force(policies):
+async def test_an_unknown_version_gives_the_policies_in_force(policies):
     await policies.apply("default", FIRST, "ada")
     await policies.apply("other", SECOND, "ada")
     assert (await policies.at("default", SECOND.version)).version == FIRST.version
@@ -60,7 +60,7 @@ async def test_a_version_that_was_tampered_with_gives_those_in_force(policies, d
     assert (await policies.at("default", FIRST.version)).version == THIRD.version
 
 
-async def test_what_was_loaded_once_is_kept_within_bounds(policies, database, monkeypatch):
+async def test_earlier_versions_are_kept_in_a_bounded_cache(policies, database, monkeypatch):
     monkeypatch.setattr(store, "MOST_EARLIER", 1)
     await apply(policies)
     await policies.at("default", FIRST.version)
@@ -70,6 +70,6 @@ async def test_what_was_loaded_once_is_kept_within_bounds(policies, database, mo
     assert (await policies.at("default", FIRST.version)).version == THIRD.version
 
 
-async def test_a_tenant_without_policies_has_none_of_any_day(policies):
+async def test_a_tenant_without_policies_has_no_earlier_ones(policies):
     with pytest.raises(NotFound):
         await policies.at("nobody", FIRST.version)

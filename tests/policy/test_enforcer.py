@@ -69,7 +69,7 @@ def naive(model: str, table: RuleTable):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(rules, max_size=25), links, st.lists(requests, min_size=1, max_size=10))
-def test_the_indexed_enforcer_says_what_casbin_says_over_all_rules(some, bases, asked):
+def test_the_indexed_enforcer_agrees_with_casbin_over_all_rules(some, bases, asked):
     table = RuleTable(numbered(some), acyclic(bases))
     whole = naive(MODEL, table)
 
@@ -93,7 +93,7 @@ def test_another_matcher_is_asked_over_all_rules(some, bases, asked):
     assert granted == naive(model, table).enforce(role, tenant, resource, action, purpose)
 
 
-def test_white_space_in_the_matcher_makes_it_no_other():
+def test_white_space_in_the_matcher_is_ignored():
     head, matcher = MODEL.split("\nm = ")
     spaced = f"{head}\nm = " + matcher.replace(" && ", "   &&  ")
 
@@ -101,7 +101,7 @@ def test_white_space_in_the_matcher_makes_it_no_other():
     assert not Enforcer(MODEL.replace("covers(r.obj, p.obj)", "r.obj == p.obj"), RuleTable(), "one")._indexed
 
 
-def test_one_deny_outweighs_every_allow_wherever_it_stands():
+def test_a_deny_outweighs_every_allow_at_any_position():
     allow, deny = ("p, a, *, email, read, accounting, allow", "p, a, *, email.masked, read, *, deny")
     for lines in ([allow, deny], [deny, allow]):
         policy_set = with_rules(*lines)
@@ -113,7 +113,7 @@ def test_one_deny_outweighs_every_allow_wherever_it_stands():
         assert enforcer.decide("a", "profile.email.clear", "read", "accounting")[0]
 
 
-def test_a_role_has_the_rules_of_what_it_builds_on_denials_too():
+def test_a_role_inherits_the_rules_of_its_bases_including_denials():
     policy_set = with_rules(
         "g, top, middle",
         "g, middle, base",
@@ -128,14 +128,14 @@ def test_a_role_has_the_rules_of_what_it_builds_on_denials_too():
     assert not enforcer.decide("base", "profile.name.clear", "read", "accounting")[0]
 
 
-def test_a_rule_for_one_tenant_says_nothing_in_another():
+def test_a_rule_of_one_tenant_does_not_apply_to_another():
     policy_set = with_rules("p, a, shop, email, read, *, allow")
 
     assert Enforcer(policy_set.model, policy_set.rules, "shop").decide("a", "profile.email.clear", "read", "x")[0]
     assert not Enforcer(policy_set.model, policy_set.rules, "other").decide("a", "profile.email.clear", "read", "x")[0]
 
 
-def test_a_rule_for_every_field_opens_nothing_of_the_vault_s_own():
+def test_a_rule_for_every_field_does_not_grant_the_vaults_own_resources():
     policy_set = with_rules("p, a, *, *, read, *, allow")
     enforcer = Enforcer(policy_set.model, policy_set.rules, "one")
 
@@ -143,7 +143,7 @@ def test_a_rule_for_every_field_opens_nothing_of_the_vault_s_own():
     assert not enforcer.decide("a", "vault:audit", "read", "")[0]
 
 
-def test_casbin_logs_nothing_of_what_was_asked(caplog, capsys):
+def test_casbin_does_not_log_requests(caplog, capsys):
     caplog.set_level(logging.DEBUG)
     policy_set = PolicySet.load(shipped())
     Enforcer(policy_set.model, policy_set.rules, "one").decide("support", "profile.iban.clear", "read", "accounting")
@@ -152,7 +152,7 @@ def test_casbin_logs_nothing_of_what_was_asked(caplog, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-def test_ten_thousand_rules_leave_casbin_a_handful():
+def test_casbin_gets_few_of_ten_thousand_rules():
     purposes = list(PolicySet.load(shipped()).purposes)
     lines = [
         f"p, role{i}, *, {field}, read, {purpose}, allow"

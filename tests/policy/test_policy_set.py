@@ -44,13 +44,13 @@ def test_the_version_is_a_hash_of_every_text_and_nothing_else(folder):
         assert PolicySet.load(shipped() | {name: shipped()[name] + mark}).version != before, name
 
 
-def test_line_ends_of_windows_make_no_other_version():
+def test_windows_line_ends_do_not_change_the_version():
     files = {name: text.replace("\n", "\r\n") for name, text in shipped().items()}
 
     assert PolicySet.load(files).version == PolicySet.load(shipped()).version
 
 
-def test_texts_that_run_together_alike_have_different_versions():
+def test_folders_whose_texts_join_to_the_same_bytes_have_different_versions():
     files = shipped()
     first = PolicySet.load(files | {"model.conf": files["model.conf"] + "#x\n", "policy.csv": files["policy.csv"]})
     second = PolicySet.load(files | {"model.conf": files["model.conf"], "policy.csv": "#x\n" + files["policy.csv"]})
@@ -103,7 +103,7 @@ def test_a_link_inside_the_folder_is_followed(folder):
     assert PolicySet.from_folder(folder).version == PolicySet.from_folder(SHIPPED).version
 
 
-def test_a_link_that_leads_nowhere_is_a_missing_file(folder):
+def test_a_dangling_link_is_a_missing_file(folder):
     (folder / "policy.csv").unlink()
     (folder / "policy.csv").symlink_to("gone.csv")
 

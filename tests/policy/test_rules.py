@@ -53,17 +53,17 @@ def place_of(*lines: str) -> tuple[str, str]:
         ("g, sales, sales", "circular-role"),
     ],
 )
-def test_a_line_that_cannot_be_is_refused_by_its_number(line, code):
+def test_an_invalid_line_is_refused_with_its_number(line, code):
     assert place_of(line) == ("policy.csv:3", code)
 
 
-def test_roles_that_build_on_one_another_in_a_circle_are_refused():
+def test_circular_roles_are_refused():
     found = findings_of(shipped() | {"policy.csv": f"{GOOD}\ng, a, support\ng, support, b\ng, b, a"})
 
     assert [(each.line, each.code) for each in found] == [(line, "circular-role") for line in (2, 3, 4)]
 
 
-def test_a_role_said_twice_to_build_on_another_is_refused():
+def test_a_duplicate_base_is_refused():
     assert place_of("g, sales, support", "g, sales, support") == ("policy.csv:4", "duplicate")
 
 
@@ -78,7 +78,7 @@ def test_comments_blank_lines_and_line_ends_of_windows_are_no_rules():
     assert str(rules[0]) == f"policy.csv:4: {GOOD}"
 
 
-def test_an_empty_table_grants_nothing_and_is_no_mistake():
+def test_an_empty_table_is_valid_and_grants_nothing():
     assert with_rules("# nothing yet").rules.rules == ()
 
 
@@ -94,7 +94,7 @@ def test_every_mistake_of_a_table_is_found_at_once():
     ]
 
 
-def test_a_role_reaches_all_that_it_builds_on():
+def test_a_role_reaches_all_its_bases():
     table = with_rules(GOOD, "g, a, b", "g, b, support", "g, c, support").rules
 
     assert table.reach("a") == {"a", "b", "support"}

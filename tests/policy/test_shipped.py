@@ -42,7 +42,7 @@ def test_the_purposes_and_their_grounds_are_those_of_the_design():
     assert POLICIES.purposes["direct-marketing"].notice == "marketing@3"
 
 
-def test_what_the_law_says_of_single_purposes_is_declared():
+def test_legal_properties_of_purposes_are_declared():
     def having(key):
         return {name for name, purpose in POLICIES.purposes.items() if getattr(purpose, key)}
 
@@ -53,7 +53,7 @@ def test_what_the_law_says_of_single_purposes_is_declared():
     assert POLICIES.purposes["subject-rights"].restriction == "legal-claims"
 
 
-def test_notices_of_advertising_are_there_in_two_languages():
+def test_notices_of_advertising_exist_in_two_languages():
     for notice in ("marketing@3", "partner-advertising@1"):
         assert list(POLICIES.notices.languages(notice)) == ["en", "de"]
 
@@ -143,7 +143,7 @@ def test_a_role_may_what_its_work_needs(role, purpose, name, action, wanted):
 
 @pytest.mark.parametrize("action", ["read", "write", "search"])
 @pytest.mark.parametrize("purpose", list(BASES))
-def test_an_operator_sees_nobody_s_data(purpose, action):
+def test_an_operator_sees_no_personal_data(purpose, action):
     assert DECISIONS.decide_now(("operator",), purpose, tuple(EVERY_VIEW), action).granted == ()
 
 

@@ -53,7 +53,7 @@ async def spoil(database, **values):
         await connection.execute(update(POLICY_VERSION).where(POLICY_VERSION.c.applied_at == moment).values(**values))
 
 
-async def test_nothing_is_in_force_before_something_is_applied(policies):
+async def test_no_policies_are_in_force_before_the_first_is_applied(policies):
     assert await policies.refresh() == ()
     with pytest.raises(NotFound) as caught:
         policies.active("default")
@@ -61,7 +61,7 @@ async def test_nothing_is_in_force_before_something_is_applied(policies):
     assert "cdv policy apply" in caught.value.hint
 
 
-async def test_what_is_applied_is_in_force_at_once(policies):
+async def test_applied_policies_are_in_force_at_once(policies):
     assert await policies.apply("default", FIRST, "ada") is True
 
     active = policies.active("default")
@@ -87,7 +87,7 @@ async def test_an_older_folder_may_come_back_into_force(policies, database):
     assert policies.active("default").version == FIRST.version
 
 
-async def test_another_node_follows(policies, elsewhere):
+async def test_another_node_loads_applied_policies(policies, elsewhere):
     await policies.apply("default", FIRST, "ada")
     assert await elsewhere.refresh() == ("default",)
     before = elsewhere.active("default")
@@ -101,7 +101,7 @@ async def test_another_node_follows(policies, elsewhere):
     assert refused.refused["notes"].code == "not-granted"
 
 
-async def test_a_followed_folder_is_the_same_in_every_letter(policies, elsewhere):
+async def test_another_node_has_the_same_texts(policies, elsewhere):
     files = shipped()
     files["notices/marketing@3.md"] += "\nÄpfel, \u202e\U0001f34e, \\n, \"'{}%s\n"
     policy_set = PolicySet.load(files)
@@ -141,7 +141,7 @@ async def test_a_stored_policy_that_does_not_load_never_replaces_one_that_works(
     assert elsewhere.active("default").version == FIRST.version
 
 
-async def test_a_stored_policy_that_is_not_what_its_hash_says_is_not_followed(policies, elsewhere, database):
+async def test_a_stored_policy_that_does_not_match_its_hash_is_not_loaded(policies, elsewhere, database):
     await policies.apply("default", FIRST, "ada")
     await spoil(database, version=SECOND.version)
 
@@ -150,7 +150,7 @@ async def test_a_stored_policy_that_is_not_what_its_hash_says_is_not_followed(po
         elsewhere.active("default")
 
 
-async def test_a_good_policy_after_a_broken_one_is_followed(policies, elsewhere, database, clock):
+async def test_a_valid_policy_after_a_broken_one_is_loaded(policies, elsewhere, database, clock):
     await policies.apply("default", FIRST, "ada")
     await spoil(database, files="{}")
     await elsewhere.refresh()
@@ -161,7 +161,7 @@ async def test_a_good_policy_after_a_broken_one_is_followed(policies, elsewhere,
     assert elsewhere.active("default").version == SECOND.version
 
 
-async def test_a_node_whose_clock_is_behind_still_applies_after_what_is_there(policies, database):
+async def test_a_node_whose_clock_is_behind_applies_after_the_version_in_force(policies, database):
     ahead = UUID(int=(2**47) << 80 | 7 << 76 | 2 << 62)
     async with database.transaction() as connection:
         await connection.execute(
@@ -181,7 +181,7 @@ async def test_a_node_whose_clock_is_behind_still_applies_after_what_is_there(po
     assert policies.active("default").id > ahead
 
 
-async def test_a_late_look_never_brings_an_older_version_back(policies):
+async def test_a_late_refresh_never_restores_an_older_version(policies):
     await policies.apply("default", FIRST, "ada")
     old = policies.active("default").id
     await policies.apply("default", SECOND, "ada")
@@ -190,7 +190,7 @@ async def test_a_late_look_never_brings_an_older_version_back(policies):
     assert policies.active("default").version == SECOND.version
 
 
-async def test_the_history_tells_who_applied_what_and_when_latest_first(policies, clock):
+async def test_the_history_lists_who_applied_which_version_and_when(policies, clock):
     await policies.apply("default", FIRST, "ada")
     clock.advance(hours=1)
     await policies.apply("default", SECOND, "bob")
@@ -202,7 +202,7 @@ async def test_the_history_tells_who_applied_what_and_when_latest_first(policies
     assert [each.applied_by for each in await policies.history("default", most=1)] == ["bob"]
 
 
-async def test_two_nodes_that_apply_at_once_agree_in_the_end(policies, elsewhere, database):
+async def test_two_nodes_that_apply_at_once_agree(policies, elsewhere, database):
     await asyncio.gather(policies.apply("default", FIRST, "ada"), elsewhere.apply("default", FIRST, "bob"))
     assert await rows(database) == 1
     await asyncio.gather(policies.apply("default", SECOND, "ada"), elsewhere.apply("default", THIRD, "bob"))
@@ -272,7 +272,7 @@ async def test_tenants_do_not_see_each_other_s_texts(policies):
     assert await policies.notice_texts("shop", "marketing@4") == []
 
 
-async def test_policies_from_before_notices_were_kept_are_made_up_for(policies, database):
+async def test_notices_of_older_policies_are_stored_when_they_are_applied_again(policies, database):
     await policies.apply("default", FIRST, "ada")
     async with database.transaction() as connection:
         await connection.execute(delete(NOTICE_TEXT))
@@ -296,7 +296,7 @@ async def test_a_version_in_use_cannot_change_its_text(policies, database, clock
     assert await kept(database) == before
 
 
-async def test_a_version_to_come_may_change_until_its_day(policies, clock):
+async def test_a_future_version_may_change_until_its_day(policies, clock):
     day = clock.now().date() + timedelta(days=1)
     draft, better = (
         fourth(**{"2026-01-01": f"{day}", "about once": word}) for word in ("about twice", "at most twice")

@@ -26,11 +26,11 @@ def test_a_new_key_does_not_show_itself():
     assert key.reveal() not in f"{key} {key!r}"
 
 
-def test_no_two_keys_are_alike():
+def test_keys_are_unique():
     assert len({make_key(KEY_ID).reveal() for _ in range(100)}) == 100
 
 
-def test_a_secret_of_underscores_and_hyphens_is_told_from_the_id():
+def test_a_secret_of_underscores_and_hyphens_is_separated_from_the_id():
     assert key_id_of(KEY) == KEY_ID
 
 
@@ -59,7 +59,7 @@ def test_every_made_key_is_read_back():
         f"cdv_{KEY_ID.hex}-{SECRET}",
     ],
 )
-def test_any_other_form_is_no_key(bearer):
+def test_other_forms_are_not_keys(bearer):
     assert key_id_of(bearer) is None
 
 

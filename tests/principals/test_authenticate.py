@@ -20,11 +20,11 @@ async def refusal(principals, bearer):
     return refused.value.code, refused.value.detail, refused.value.hint
 
 
-async def test_a_key_speaks_for_its_principal(principals, shop, issued):
+async def test_a_key_authenticates_its_principal(principals, shop, issued):
     assert await principals.authenticate(issued.key.reveal()) == shop
 
 
-async def test_a_verified_bearer_is_kept_and_a_fresh_one_is_not(principals, shop, issued, seconds):
+async def test_only_verified_bearers_are_cached(principals, shop, issued, seconds):
     bearer = issued.key.reveal()
     assert principals.cached(bearer) is None
     await principals.authenticate(bearer)
@@ -45,7 +45,7 @@ async def test_several_keys_of_a_principal_are_good_at_once_and_end_apart(databa
     assert await principals.authenticate(second.key.reveal()) == shop
 
 
-async def test_every_bearer_that_fails_fails_alike(database, principals, shop, issued, clock):
+async def test_all_refused_bearers_get_the_same_error(database, principals, shop, issued, clock):
     bearer = issued.key.reveal()
     async with database.transaction() as connection:
         short = await principals.issue_key(connection, "default", shop.id, expires_at=clock.now() + timedelta(hours=1))
@@ -75,13 +75,13 @@ async def test_every_bearer_that_fails_fails_alike(database, principals, shop, i
     assert len(set(refusals)) == 1
 
 
-async def test_a_failed_bearer_is_not_kept(principals, issued):
+async def test_a_refused_bearer_is_not_cached(principals, issued):
     wrong = make_key(issued.id).reveal()
     await refusal(principals, wrong)
     assert principals.cached(wrong) is None
 
 
-async def test_a_kept_key_ends_with_its_expiry(database, principals, shop, clock, seconds):
+async def test_a_cached_key_expires(database, principals, shop, clock, seconds):
     async with database.transaction() as connection:
         key = await principals.issue_key(connection, "default", shop.id, expires_at=clock.now() + timedelta(seconds=2))
     bearer = key.key.reveal()
@@ -92,7 +92,7 @@ async def test_a_kept_key_ends_with_its_expiry(database, principals, shop, clock
     await refusal(principals, bearer)
 
 
-async def test_a_revoked_key_dies_here_at_once_and_elsewhere_within_the_age(
+async def test_a_revoked_key_is_refused_here_at_once_and_elsewhere_within_max_age(
     database, principals, other_node, issued, seconds
 ):
     bearer = issued.key.reveal()
@@ -107,7 +107,7 @@ async def test_a_revoked_key_dies_here_at_once_and_elsewhere_within_the_age(
     await refusal(other_node, bearer)
 
 
-async def test_a_call_between_the_change_and_its_commit_is_answered_but_not_kept(database, principals, shop, issued):
+async def test_a_call_between_a_change_and_its_commit_is_answered_but_not_cached(database, principals, shop, issued):
     bearer = issued.key.reveal()
     async with database.transaction() as connection:
         await principals.disable(connection, "default", shop.id)
@@ -125,7 +125,7 @@ async def test_a_change_that_is_rolled_back_leaves_the_key_good(database, princi
     assert await principals.authenticate(bearer) == shop
 
 
-async def test_new_roles_count_here_at_once_and_elsewhere_within_the_age(
+async def test_new_roles_apply_here_at_once_and_elsewhere_within_max_age(
     database, principals, other_node, shop, issued, seconds
 ):
     bearer = issued.key.reveal()
@@ -138,7 +138,7 @@ async def test_new_roles_count_here_at_once_and_elsewhere_within_the_age(
     assert (await other_node.authenticate(bearer)).roles == ("sales",)
 
 
-async def test_an_enabled_principal_is_let_in_again(database, principals, shop, issued):
+async def test_an_enabled_principal_is_accepted_again(database, principals, shop, issued):
     async with database.transaction() as connection:
         await principals.disable(connection, "default", shop.id)
         await principals.enable(connection, "default", shop.id)
@@ -153,7 +153,7 @@ async def test_two_tenants_with_apps_of_one_name_are_kept_apart(database, princi
     assert (await principals.authenticate(issued.key.reveal())).tenant == "default"
 
 
-async def test_the_database_gone_lets_nobody_in(database, principals, issued, dialect, tmp_path):
+async def test_without_the_database_no_one_is_authenticated(database, principals, issued, dialect, tmp_path):
     if dialect == "sqlite":
         for file in tmp_path.glob("data.sqlite*"):
             file.unlink()
@@ -164,7 +164,7 @@ async def test_the_database_gone_lets_nobody_in(database, principals, issued, di
         await principals.authenticate(issued.key.reveal())
 
 
-async def test_the_kept_look_up_is_of_the_microsecond_class(principals, issued):
+async def test_a_cache_hit_takes_microseconds(principals, issued):
     bearer = issued.key.reveal()
     await principals.authenticate(bearer)
     started = time.perf_counter()

@@ -20,7 +20,7 @@ def put(kept, name="a", since=1000.0, lifetime=60.0):
     kept.put(digest(name), ADA, since=since, lifetime=lifetime, depends_on=STANDS_ON)
 
 
-def test_a_bearer_is_kept_for_its_age_and_not_longer(kept, seconds):
+def test_a_bearer_is_cached_for_max_age(kept, seconds):
     put(kept)
     seconds.pass_by(4.9)
     assert kept.get(digest("a")) is ADA
@@ -28,13 +28,13 @@ def test_a_bearer_is_kept_for_its_age_and_not_longer(kept, seconds):
     assert kept.get(digest("a")) is None
 
 
-def test_a_bearer_that_ends_sooner_is_kept_until_its_end(kept, seconds):
+def test_a_bearer_that_expires_earlier_is_cached_until_then(kept, seconds):
     put(kept, lifetime=2.0)
     seconds.pass_by(2.0)
     assert kept.get(digest("a")) is None
 
 
-def test_a_bearer_at_its_end_is_not_kept_at_all(kept):
+def test_an_expired_bearer_is_not_cached(kept):
     put(kept, lifetime=0.0)
     assert len(kept) == 0
 
@@ -46,13 +46,13 @@ def test_the_age_counts_from_before_the_verification(kept, seconds):
     assert kept.get(digest("a")) is None
 
 
-def test_a_verification_that_took_longer_than_the_age_is_not_kept(kept, seconds):
+def test_a_verification_that_took_longer_than_max_age_is_not_cached(kept, seconds):
     seconds.pass_by(6.0)
     put(kept, since=1000.0)
     assert len(kept) == 0
 
 
-def test_the_oldest_goes_when_there_are_too_many(kept):
+def test_the_oldest_entry_is_evicted_when_the_cache_is_full(kept):
     for name in "abcd":
         put(kept, name)
     assert len(kept) == 3
@@ -61,7 +61,7 @@ def test_the_oldest_goes_when_there_are_too_many(kept):
 
 
 @pytest.mark.parametrize("changed", [ADA.id, KEY])
-def test_a_change_drops_the_bearer_and_keeps_it_off_until_it_has_settled(kept, seconds, changed):
+def test_a_change_evicts_the_bearer_until_it_has_settled(kept, seconds, changed):
     put(kept)
     kept.forget(changed)
     assert kept.get(digest("a")) is None
@@ -72,7 +72,7 @@ def test_a_change_drops_the_bearer_and_keeps_it_off_until_it_has_settled(kept, s
     assert kept.get(digest("a")) is ADA
 
 
-def test_a_change_of_another_leaves_the_bearer(kept):
+def test_a_change_of_another_principal_keeps_the_bearer(kept):
     put(kept)
     kept.forget(new_id())
     assert kept.get(digest("a")) is ADA

@@ -14,7 +14,7 @@ def jwks(issuer, seconds):
     return Jwks(issuer.url, monotonic=seconds)
 
 
-async def test_keys_are_fetched_once_for_many_who_ask_at_once(jwks, issuer):
+async def test_concurrent_callers_share_one_fetch(jwks, issuer):
     found = await asyncio.gather(*(jwks.key(kid) for kid in ("rsa", "ec", "ed") * 10))
     assert all(found)
     assert issuer.fetches == 1
@@ -31,7 +31,7 @@ async def test_an_unknown_id_makes_at_most_one_fetch_in_thirty_seconds(jwks, iss
     assert issuer.fetches == 2
 
 
-async def test_a_new_key_is_found_and_a_withdrawn_one_goes(jwks, issuer, seconds):
+async def test_new_keys_are_added_and_withdrawn_ones_removed(jwks, issuer, seconds):
     await jwks.key("ec")
     issuer.keys = [jwk.ECKey.generate_key("P-256", {"kid": "new"})]
     seconds.pass_by(30)
@@ -39,14 +39,14 @@ async def test_a_new_key_is_found_and_a_withdrawn_one_goes(jwks, issuer, seconds
     assert await jwks.key("ec") is None
 
 
-async def test_a_withdrawn_key_goes_within_ten_minutes_though_nobody_asks_for_another(jwks, issuer, seconds):
+async def test_a_withdrawn_key_expires_within_ten_minutes_without_a_request_for_another(jwks, issuer, seconds):
     await jwks.key("ec")
     issuer.keys = [key for key in issuer.keys if key.kid != "ec"]
     seconds.pass_by(600)
     assert await jwks.key("ec") is None
 
 
-async def test_known_keys_serve_an_hour_while_the_issuer_is_away_and_no_longer(jwks, issuer, seconds):
+async def test_known_keys_are_used_for_an_hour_while_the_issuer_is_unavailable(jwks, issuer, seconds):
     await jwks.key("ec")
     issuer.status = 500
     seconds.pass_by(601)
@@ -90,7 +90,7 @@ async def test_an_answer_too_large_is_not_read(jwks, issuer):
         await jwks.key("ec")
 
 
-async def test_an_issuer_that_never_answers_is_given_up_in_time_and_once_for_all_who_wait(seconds):
+async def test_a_fetch_times_out_once_for_all_callers(seconds):
     async def say_nothing(reader, _writer):
         nonlocal visits
         visits += 1
@@ -106,7 +106,7 @@ async def test_an_issuer_that_never_answers_is_given_up_in_time_and_once_for_all
     assert visits == 1
 
 
-async def test_nobody_at_the_address_is_unavailable_and_not_a_refusal(issuer, clock):
+async def test_an_unreachable_issuer_is_unavailable_and_not_a_refusal(issuer, clock):
     verifier = TokenVerifier(issuer.settings(jwks="http://127.0.0.1:9/jwks"), clock)
     with pytest.raises(Unavailable):
         await verifier.verify(issuer.token())
@@ -136,12 +136,12 @@ async def test_keys_come_from_a_file_and_follow_it(issuer, clock, seconds, tmp_p
     await verifier.verify(issuer.token(kid="new"))
 
 
-def test_a_file_that_is_not_there_is_told_at_the_start(issuer, clock, tmp_path):
+def test_a_missing_file_is_reported_at_the_start(issuer, clock, tmp_path):
     with pytest.raises(Misconfigured):
         TokenVerifier(issuer.settings(jwks=str(tmp_path / "none.json")), clock)
 
 
-def test_keys_of_no_use_here_are_passed_over(issuer):
+def test_unusable_keys_are_skipped(issuer):
     ec = issuer.key("ec").as_dict(private=False)
     useless = [
         None,

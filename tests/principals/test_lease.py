@@ -30,7 +30,7 @@ def test_what_is_granted_stops_at_the_limit():
     assert granted(100, 30, 500) == 0
 
 
-def test_nothing_is_spent_that_is_not_there():
+def test_no_more_is_spent_than_is_left():
     leases = Leases(0)
     assert not leases.spend(KEY, 1)
     leases.add(KEY, limit=100, requested=5, used=5)

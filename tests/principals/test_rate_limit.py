@@ -98,7 +98,7 @@ async def test_principals_tenants_and_kinds_have_budgets_of_their_own(limits):
     assert await take_all(limits, ADA, "search") == 5
 
 
-async def test_the_sync_way_spends_the_lease_and_then_says_no(limits):
+async def test_try_take_spends_the_lease_and_then_returns_false(limits):
     assert not limits.try_take(ADA, "read", 1)
     await limits.take(ADA, "read", 1)
     assert [limits.try_take(ADA, "read", 1) for _ in range(5)] == [True] * 4 + [False]
@@ -151,7 +151,7 @@ async def test_two_nodes_under_concurrent_load_use_the_limit_exactly(limits, oth
     assert answers.count(None) == 105
 
 
-async def test_all_who_wait_share_one_lease(limits, database, clock):
+async def test_concurrent_callers_share_one_lease(limits, database, clock):
     await asyncio.gather(*(limits.take(ADA, "read", 1) for _ in range(5)))
     assert [row[3] for row in await rows(database)] == [5]
 
@@ -180,7 +180,7 @@ async def test_a_clock_that_is_set_back_is_followed(limits, clock):
     assert await take_all(limits) == 100
 
 
-async def test_a_caller_who_leaves_does_not_lose_what_was_leased(limits, database):
+async def test_a_cancelled_caller_does_not_lose_the_lease(limits, database):
     leaving = asyncio.create_task(limits.take(ADA, "read", 1))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -188,9 +188,7 @@ async def test_a_caller_who_leaves_does_not_lose_what_was_leased(limits, databas
     assert await take_all(limits) == 100
 
 
-async def test_the_database_gone_is_unavailable_to_all_who_wait_and_lets_nobody_through(
-    limits, database, dialect, tmp_path
-):
+async def test_without_the_database_all_waiting_callers_get_unavailable(limits, database, dialect, tmp_path):
     await limits.take(ADA, "read", 1)
     async with database.transaction() as connection:
         await connection.exec_driver_sql("ALTER TABLE rate_window RENAME TO gone")
@@ -201,7 +199,7 @@ async def test_the_database_gone_is_unavailable_to_all_who_wait_and_lets_nobody_
     await limits.take(GRACE, "read", 1)
 
 
-async def test_a_limit_of_nothing_is_no_limit(database, clock):
+async def test_a_limit_of_zero_is_refused(database, clock):
     with pytest.raises(ValueError):
         Limits(database, clock, reads=0)
 
@@ -212,7 +210,7 @@ async def test_the_defaults_are_those_that_are_documented(database, clock):
     assert await take_all(limits, kind="search") == 120
 
 
-async def test_the_sync_way_is_of_the_microsecond_class(database, clock):
+async def test_try_take_takes_microseconds(database, clock):
     limits = Limits(database, clock, reads=1_000_000)
     await limits.take(ADA, "read", 1)
     started = time.perf_counter()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity
 from vault.catalogue.toml_document import did_you_mean
@@ -93,11 +94,12 @@ def _collection(name: str, table: Table, fields: Mapping[str, Field]) -> Collect
 def _check_name(name: str, table: Table) -> None:
     if not NAME.fullmatch(name):
         table.fault(
-            None, "wrong-name", f"{table.where} has a name that cannot be", "use a-z, 0-9 and _, 63 characters at most"
+            None, "wrong-name", f"{table.where} has an invalid name", "use a-z, 0-9 and _, 63 characters at most"
         )
 
 
-class _Defaults(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Defaults:
     """Defaults that a collection sets for its fields."""
 
     others: bool = False

@@ -189,8 +189,8 @@ def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
     main = next((file for file in read if not file[1].translated), None)
     if main is None:
         if len(read) == len(files):
-            message = f"{files[0].id} has no text but translations"
-            remedy = f"name the text that counts where nobody asks for a language {files[0].id}.md"
+            message = f"{files[0].id} has translations only"
+            remedy = f"call the file of the default language {files[0].id}.md"
             findings.add(files[0].file, 1, "no-main-language", message, remedy)
         return
     languages = {main[1].language}
@@ -227,7 +227,7 @@ def _check_named(document: Document, purpose: Purpose, versions: Mapping[str, Se
         return
     notices = [file.notice for file in versions[wanted]]
     if all(notice is not None and name not in notice.purposes for notice in notices):
-        message = f"[{name}] names the notice `{wanted}`, which does not tell of this purpose"
+        message = f"[{name}] names the notice `{wanted}`, which does not mention this purpose"
         document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {wanted}.md")
 
 
@@ -262,7 +262,8 @@ class Piece(NamedTuple):
     text: str
 
 
-class Changes(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Changes:
     """What changed: keys of the front matter with their old and new values, and the paragraphs that differ."""
 
     front: dict[str, tuple[Any, Any]]

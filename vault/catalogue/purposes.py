@@ -65,7 +65,7 @@ def check_needed(document: Document, catalogue: Catalogue, purposes: Iterable[Pu
 
 def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
     if not is_slug(name):
-        table.fault(None, "wrong-name", f"{table.where} has a name that cannot be", "use a-z, 0-9, - and _")
+        table.fault(None, "wrong-name", f"{table.where} has an invalid name", "use a-z, 0-9, - and _")
     basis = table.choice("legal_basis", LegalBasis)
     needs = _needs(table, catalogue)
     purpose = Purpose(

@@ -153,7 +153,7 @@ class Table:
                 )
             elif text in kept:
                 self.document.fault(
-                    (*self.path, key, i), "duplicate", f"`{text}` stands twice in `{key}` of {self.where}", "keep one"
+                    (*self.path, key, i), "duplicate", f"`{key}` of {self.where} lists `{text}` twice", "keep one"
                 )
             else:
                 kept[text] = None

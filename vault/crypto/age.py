@@ -112,7 +112,7 @@ async def begin(passphrase: str, *, work_factor: int = WORK_FACTOR) -> Encryptio
         raise InvalidInput(
             "a passphrase is one line of characters that can be seen",
             code="invalid-passphrase",
-            hint="whoever opens the file has to type it",
+            hint="the passphrase has to be typed to open the file",
         )
     salt, file_key, nonce = os.urandom(_SALT), os.urandom(_KEY), os.urandom(_NONCE)
     loop = asyncio.get_running_loop()

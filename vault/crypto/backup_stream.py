@@ -28,7 +28,8 @@ import hmac
 import json
 import os
 from base64 import b64decode, b64encode
-from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -59,7 +60,8 @@ class BackupDamaged(InvalidInput):
     code = "backup-damaged"
 
 
-class Header(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Header:
     """The header of a file. It can be read without the root key.
 
     Attributes:

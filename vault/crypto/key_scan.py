@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from vault.crypto.key_store import load_data_keys
 from vault.crypto.tenant_keys import WRAPPED
@@ -18,7 +19,8 @@ A_PIECE: Final = 16 * 1024 * 1024
 """Bytes of a file that are scanned at a time."""
 
 
-class Remains(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Remains:
     """The result of a scan: a person's destroyed keys that were found, and the number and size of the scanned files."""
 
     keys: int

@@ -253,7 +253,7 @@ class Tenants(Secret):
             async with self._database.transaction() as connection:
                 await self._database.bulk(connection, TENANT_SECRET, [row])
         except exc.IntegrityError:
-            raise Conflict("this signing key was made by somebody else at this moment", code="in-flight") from None
+            raise Conflict("another call is rotating this signing key at the same time", code="in-flight") from None
 
     def clear(self) -> None:
         """Drop all opened keys from memory."""

@@ -24,8 +24,9 @@ import hashlib
 import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import rfc8785
 from cryptography.exceptions import InvalidSignature
@@ -47,7 +48,8 @@ SIGNATURE: Final = 64
 """Bytes of a signature."""
 
 
-class PublicKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PublicKey:
     """The public half of a signing key; ``current`` if the tenant signs with it now."""
 
     key_id: str
@@ -151,7 +153,8 @@ class BadDocument(InvalidInput):
     code = "not-signed"
 
 
-class Signed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Signed:
     """A signed file of valid form; ``sound`` is true if the signature is valid."""
 
     document: dict[str, Any]
@@ -246,7 +249,7 @@ def _moment(text: str) -> datetime:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a duplicate name in one object")
     return members
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vault.catalogue.model import UnknownName
 from vault.clock import Clock
@@ -71,7 +71,8 @@ class Decision:
     until: datetime | None = None
 
 
-class Ruling(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ruling:
     """The answer of casbin for one role: whether it grants, and the rule that decided, if any."""
 
     role: str

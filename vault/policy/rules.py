@@ -228,7 +228,7 @@ class RuleReader:
     def _slug(self, number: int, what: str, name: str) -> bool:
         if not is_slug(name):
             remedy = "write a name of a-z, 0-9, - and _" + (", or `*`" if what == "tenant" else "")
-            self._note(number, "wrong-cell", f"the {what} has a name that cannot be", remedy)
+            self._note(number, "wrong-cell", f"the {what} has an invalid name", remedy)
             return False
         return True
 

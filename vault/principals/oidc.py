@@ -1,6 +1,6 @@
-"""Tokens of the company's OpenID Connect issuer (RFC 7519, RFC 8725), checked with the issuer's public keys.
+"""Tokens of the company's OpenID Connect issuer (RFC 7519, RFC 8725), verified with the issuer's public keys.
 
-What an OpenID Connect issuer's tokens must say, and how its words become ours. Pure: it checks no signature.
+:class:`TokenVerifier` verifies a token; :class:`OidcIssuer` is pure and maps its claims to a principal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _MALFORMED = (JoseError, ValueError, TypeError, KeyError, AttributeError, Recurs
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Who a token speaks for, and for how many seconds more at most (0 in the leeway after its end)."""
+    """The principal of a token, and the seconds until it expires (0 in the leeway after its end)."""
 
     principal: Principal
     lifetime: float
@@ -52,9 +52,9 @@ class TokenVerifier:
     """Checks the tokens of one issuer.
 
     Args:
-        issuer: what they must say.
-        clock: the present, for ``exp`` and ``nbf``.
-        timeout: seconds that fetching the issuer's keys may take.
+        issuer: the claims that they must have.
+        clock: for ``exp`` and ``nbf``.
+        timeout: seconds for fetching the issuer's keys.
         monotonic: seconds from any start, for the age of the issuer's keys.
     """
 
@@ -72,7 +72,7 @@ class TokenVerifier:
         self._jwks = Jwks(issuer.jwks, timeout=timeout, monotonic=monotonic)
 
     async def verify(self, bearer: str) -> Verified:
-        """Return the principal that a token speaks for.
+        """Return the principal of a token.
 
         1. The header names one of three signature algorithms, a type for signing in, and nothing critical (RFC 7515
            §4.1.11).
@@ -81,7 +81,7 @@ class TokenVerifier:
         4. Issuer, audience, expiry, not-before and issued-at hold, and the subject is named.
         5. Tenant and roles are those that the settings give for the claims.
 
-        Whether the token was revoked at the issuer is not asked: it should be short-lived.
+        The issuer is not asked whether it revoked the token, so tokens should be short-lived.
 
         Raises:
             NotAuthenticated: any of these fails.
@@ -113,7 +113,7 @@ class TokenVerifier:
 
 
 def unverified_issuer(bearer: str) -> str | None:
-    """Return the ``iss`` that a token claims, only to choose who verifies it; None if it is no token."""
+    """Return the unverified ``iss`` of a token, which chooses the verifier; None if it is not a token."""
     parts = bearer.split(".")
     if len(parts) != 3:
         return None
@@ -125,7 +125,7 @@ def unverified_issuer(bearer: str) -> str | None:
 
 
 class _Registry(jws.JWSRegistry):
-    """Three algorithms and no others; other rules as joserfc has them."""
+    """joserfc's registry with three algorithms only."""
 
     max_header_length = 4096  # some issuers send their certificate chain along
 
@@ -136,12 +136,12 @@ class _Registry(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-# Header parameters that nobody here understands are to be ignored (RFC 7515 §4); "crit" is refused beforehand.
+# Unknown header parameters are ignored (RFC 7515 §4); "crit" is refused before.
 _REGISTRY = _Registry(algorithms=ALGORITHMS, strict_check_header=False)
 
 
 def _checked_header(bearer: str) -> str | None:
-    """Return the key id of a token's header, if the header is acceptable; raises one of `_MALFORMED` if it is not."""
+    """Return the key id in a token's header; raises one of `_MALFORMED` if the header is not acceptable."""
     header = json.loads(urlsafe_b64decode(bearer.split(".", 1)[0].encode()))
     if header["alg"] not in ALGORITHMS or not header.keys().isdisjoint({"crit", "b64"}):  # RFC 7797 §7 on b64
         raise ValueError("algorithm or extension not allowed")
@@ -155,7 +155,7 @@ def _checked_header(bearer: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TenantClaim:
-    """The tenant is what this claim says, if it is one of those allowed."""
+    """The tenant is the value of this claim, if it is allowed."""
 
     claim: str
     allowed: frozenset[str]
@@ -163,16 +163,16 @@ class TenantClaim:
 
 @dataclass(frozen=True, slots=True)
 class OidcIssuer:
-    """What an issuer's tokens must say, and how its words become ours.
+    """An issuer: the claims that its tokens must have, and how they map to tenant and roles.
 
     Attributes:
         issuer: the ``iss`` of its tokens, character by character.
         audience: what must be among their ``aud``: this vault's client id or API identifier there.
         jwks: https URL (http on loopback only) or file of its public keys.
         roles_claim: claim with the roles, a whole name or a path with dots such as ``realm_access.roles``.
-        roles: the claim's values and the vault's role for each; other values mean nothing here.
-        tenant: the tenant of everyone from there, or the claim that names it.
-        subject_claim: claim that names the person for ever; never one that may be given to another, such as an e-mail.
+        roles: the claim's values and the vault's role for each; other values are ignored.
+        tenant: the tenant of all its people, or the claim that names it.
+        subject_claim: claim that identifies the person permanently; not one that can be reassigned, such as an e-mail.
     """
 
     issuer: str
@@ -192,10 +192,10 @@ class OidcIssuer:
             raise Misconfigured("an issuer's tenants and roles must be names of tenants and roles of the vault")
 
     def principal(self, claims: dict[str, Any]) -> Principal:
-        """Return whom verified claims speak for.
+        """Return the principal of verified claims.
 
         Raises:
-            KeyError, TypeError, ValueError: they name no subject, or no tenant that this issuer may speak for.
+            KeyError, TypeError, ValueError: they name no subject, or no tenant of this issuer.
         """
         subject = claims[self.subject_claim]
         if not isinstance(subject, str) or not 0 < len(subject) <= 255:
@@ -226,10 +226,10 @@ class OidcIssuer:
 
 
 def principal_id(issuer: str, subject: str) -> PrincipalId:
-    """Return the id of a person known by issuer and subject: the same on every node and for ever, and stored nowhere.
+    """Return the id of a person, derived from issuer and subject: the same on every node, and stored nowhere.
 
-    A UUIDv8 (RFC 9562 §5.8) of SHA-256 over both, length-prefixed. It is a pseudonym, not a secret: who knows issuer
-    and subject can compute it. It keeps names and e-mails out of the audit log, no more.
+    A UUIDv8 (RFC 9562 §5.8) of SHA-256 over both, length-prefixed. It is a pseudonym and not a secret: anyone who knows
+    issuer and subject can compute it. It keeps names and e-mails out of the audit log.
     """
     named = issuer.encode("utf-8", "surrogatepass")
     text = b"cdv oidc principal" + len(named).to_bytes(4, "big") + named + subject.encode("utf-8", "surrogatepass")
@@ -240,7 +240,7 @@ def principal_id(issuer: str, subject: str) -> PrincipalId:
 
 
 def _claim_at(claims: dict[str, Any], path: str) -> Any:
-    """Return a claim by its whole name (which may hold dots, as names that are URLs do), else by a path with dots."""
+    """Return a claim by its whole name (which may contain dots, as URLs do), or else by a path with dots."""
     if path in claims:
         return claims[path]
     value: Any = claims
