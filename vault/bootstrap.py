@@ -299,7 +299,7 @@ async def _check_versions(vault: Vault) -> None:
             )
 
 
-async def _periodically(seconds: float, job: Callable[[], Awaitable[Any]]) -> None:
+async def _periodically(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
     """Run a job periodically. A failure is logged, and the job runs again."""
     while True:
         await asyncio.sleep(seconds)

@@ -230,7 +230,8 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
     except OSError as error:
         raise Misconfigured(
-            f"the root key file {path} cannot be created: {error.strerror}", hint="choose a folder that can be written to"
+            f"the root key file {path} cannot be created: {error.strerror}",
+            hint="choose a folder that can be written to",
         ) from None
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -164,7 +164,9 @@ class Signed:
     sound: bool
 
 
-def sign(signer: SigningKey, label: str, kind: str, document: Mapping[str, Any], signed_at: datetime) -> dict[str, Any]:
+def sign(
+    signer: SigningKey, label: str, kind: str, document: Mapping[str, object], signed_at: datetime
+) -> dict[str, Any]:
     """Sign a document.
 
     Args:
@@ -246,7 +248,7 @@ def _moment(text: str) -> datetime:
     raise BadDocument("the signature does not say when it was made")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a duplicate name in one object")

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 from joserfc import jwk
@@ -138,7 +138,7 @@ class Jwks:
             return body
 
 
-def usable_keys(document: Any) -> dict[str, Key]:
+def usable_keys(document: object) -> dict[str, Key]:
     """Return the keys of a JWKS that may check a signature here, by key id, or by thumbprint if a key has none.
 
     Other keys are skipped, so that they do not invalidate the set (RFC 7517 §5): symmetric keys, which would allow
@@ -154,7 +154,7 @@ def usable_keys(document: Any) -> dict[str, Key]:
     return keys
 
 
-def _usable(entry: Any) -> Key | None:
+def _usable(entry: object) -> Key | None:
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig":
         return None
     form = (entry.get("kty"), entry.get("crv"))

@@ -191,7 +191,7 @@ class OidcIssuer:
         if not tenants or not all(map(is_slug, [*tenants, *self.roles.values()])):
             raise Misconfigured("an issuer's tenants and roles must be names of tenants and roles of the vault")
 
-    def principal(self, claims: dict[str, Any]) -> Principal:
+    def principal(self, claims: Mapping[str, object]) -> Principal:
         """Return the principal of verified claims.
 
         Raises:
@@ -209,7 +209,7 @@ class OidcIssuer:
             roles=self._roles_of(claims),
         )
 
-    def _tenant_of(self, claims: dict[str, Any]) -> TenantId:
+    def _tenant_of(self, claims: Mapping[str, object]) -> TenantId:
         tenant = self.tenant
         if isinstance(tenant, TenantClaim):
             named = claims[tenant.claim]
@@ -218,7 +218,7 @@ class OidcIssuer:
             return TenantId(named)
         return TenantId(tenant)
 
-    def _roles_of(self, claims: dict[str, Any]) -> tuple[RoleName, ...]:
+    def _roles_of(self, claims: Mapping[str, object]) -> tuple[RoleName, ...]:
         value = _claim_at(claims, self.roles_claim)
         values = value if isinstance(value, list) else [value]
         ours = {self.roles[name] for name in values if isinstance(name, str) and name in self.roles}
@@ -239,11 +239,11 @@ def principal_id(issuer: str, subject: str) -> PrincipalId:
     return PrincipalId(UUID(int=number))
 
 
-def _claim_at(claims: dict[str, Any], path: str) -> Any:
+def _claim_at(claims: Mapping[str, object], path: str) -> object:
     """Return a claim by its whole name (which may contain dots, as URLs do), or else by a path with dots."""
     if path in claims:
         return claims[path]
-    value: Any = claims
+    value: object = claims
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
     return value
