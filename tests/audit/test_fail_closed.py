@@ -35,7 +35,7 @@ async def refusals(ledger, count):
 
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
-async def test_no_durable_entry_no_answer(database, clock, data_url, name):
+async def test_without_a_durable_entry_append_fails(database, clock, data_url, name):
     ledger = AuditLog(database, clock, deadline=DEADLINE)  # shorter than the database's own five seconds
     first = made(ledger)
     await ledger.append(first)
@@ -53,16 +53,16 @@ async def test_no_durable_entry_no_answer(database, clock, data_url, name):
 
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
-async def test_who_comes_while_another_flight_hangs_waits_no_longer(database, clock, data_url, name):
+async def test_an_append_during_a_hanging_commit_waits_no_longer_than_the_deadline(database, clock, data_url, name):
     ledger = AuditLog(database, clock, deadline=DEADLINE)
     await ledger.append(made(ledger))
     async with trouble(name, data_url, "audit_entry"):
         flying = asyncio.create_task(refusals(ledger, 1))
-        await asyncio.sleep(DEADLINE / 2)  # the flight is half-way through its time
+        await asyncio.sleep(DEADLINE / 2)  # the commit is half-way through its time
         await asyncio.gather(flying, refusals(ledger, 3))
 
 
-async def test_what_gave_up_waiting_is_not_written_later(database, clock, data_url, dialect):
+async def test_an_append_that_timed_out_is_not_written_later(database, clock, data_url, dialect):
     """In a long outage the refused would pile up, and all be written when it ends, though nobody was answered."""
     ledger = AuditLog(database, clock, deadline=DEADLINE)
     await ledger.append(made(ledger))
@@ -74,7 +74,7 @@ async def test_what_gave_up_waiting_is_not_written_later(database, clock, data_u
     await ledger.append(last)
     listed = (await ledger.entries("default", limit=200)).entries
     assert listed[0] == last
-    assert len(listed) <= 2 + 50  # at most the flight that was already under way
+    assert len(listed) <= 2 + 50  # at most the commit that was already running
 
 
 async def test_a_log_without_its_table_refuses_all(database, clock):

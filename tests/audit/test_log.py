@@ -90,7 +90,7 @@ async def test_the_server_too_counts_one_transaction_for_all(ledger, data_url):
     assert counted == 1
 
 
-async def test_a_flight_of_large_batches_is_split_so_that_memory_stays_bounded(ledger, database, data_url):
+async def test_a_commit_of_large_batches_is_split_so_that_memory_stays_bounded(ledger, database, data_url):
     subjects = [tuple(random_id() for _ in range(1_000)) for _ in range(12)]
     await asyncio.gather(*(ledger.append(made(ledger, subjects=each)) for each in subjects))
     assert 12_000 / (SUBJECTS_A_COMMIT + 1_000) <= database.appends <= 4
@@ -98,7 +98,7 @@ async def test_a_flight_of_large_batches_is_split_so_that_memory_stays_bounded(l
 
 
 @pytest.mark.parametrize("size", [1, FEW, FEW + 1, 1_000])
-async def test_an_entry_is_found_by_each_of_its_subjects_and_by_nobody_elses(ledger, database, size):
+async def test_an_entry_is_found_by_each_of_its_subjects_and_by_no_other(ledger, database, size):
     subjects = tuple(random_id() for _ in range(size))
     entry, other = made(ledger, subjects=subjects), made(ledger, tenant="other", subjects=subjects)
     await ledger.append(entry)
@@ -110,7 +110,7 @@ async def test_an_entry_is_found_by_each_of_its_subjects_and_by_nobody_elses(led
     assert (await ledger.entries("default", subject=random_id())).entries == []
 
 
-async def test_somebody_in_batches_and_alone_finds_all_entries_in_order(ledger):
+async def test_a_subject_in_batches_and_alone_finds_all_entries_in_order(ledger):
     whom = random_id()
     entries = [
         made(ledger, subjects=(whom, *(random_id() for _ in range(others)))) for others in (0, FEW, 3, 200, 0, 50)
@@ -120,7 +120,7 @@ async def test_somebody_in_batches_and_alone_finds_all_entries_in_order(ledger):
     assert found == sorted(entries, key=lambda entry: entry.id, reverse=True)
 
 
-async def test_an_entry_that_is_refused_keeps_nobody_else_from_the_log(ledger, data_url):
+async def test_a_refused_entry_does_not_affect_other_entries(ledger, data_url):
     good = [made(ledger) for _ in range(3)]
     bad = made(ledger, purpose="ada@example.org")
     answers = await asyncio.gather(
@@ -134,7 +134,7 @@ async def test_an_entry_that_is_refused_keeps_nobody_else_from_the_log(ledger, d
     assert {row.id for row in await rows(data_url)} == {entry.id for entry in good}
 
 
-async def test_a_caller_that_goes_away_harms_nobody(ledger, data_url):
+async def test_a_cancelled_caller_does_not_affect_others(ledger, data_url):
     entries = [made(ledger) for _ in range(3)]
     callers = [asyncio.create_task(ledger.append(entry)) for entry in entries]
     await asyncio.sleep(0)
@@ -238,7 +238,7 @@ async def test_tenants_see_their_own_entries_only(ledger):
         assert (await ledger.entries("theirs", **filters)).entries == [theirs]
 
 
-async def test_another_ledger_on_the_same_database_is_the_same_log(ledger, clock, data_url):
+async def test_two_audit_logs_on_one_database_are_the_same_log(ledger, clock, data_url):
     other_node = Database(data_url)
     other = AuditLog(other_node, clock)
     entries = [made(each) for each in (ledger, other) for _ in range(20)]

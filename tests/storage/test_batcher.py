@@ -9,8 +9,8 @@ import pytest
 from vault.storage.batcher import Batcher
 
 
-class Flights:
-    """What a batcher runs: notes each flight and holds it until it is let go."""
+class Batches:
+    """What a batcher runs: notes each batch and holds it until it is let go."""
 
     def __init__(self, *, hold=False, answer=lambda item: item * 10):
         self.seen = []
@@ -34,34 +34,34 @@ class Flights:
             self.under_way -= 1
 
 
-async def test_items_of_one_moment_are_one_flight_and_each_gets_its_own_result():
-    flights = Flights()
-    batcher = Batcher(flights)
+async def test_items_of_one_moment_are_one_batch_and_each_gets_its_own_result():
+    batches = Batches()
+    batcher = Batcher(batches)
     assert await asyncio.gather(*(batcher.submit(n) for n in range(100))) == [n * 10 for n in range(100)]
-    assert flights.seen == [list(range(100))]
+    assert batches.seen == [list(range(100))]
 
 
-async def test_those_who_come_during_a_flight_share_the_next_one():
-    flights = Flights(hold=True)
-    batcher = Batcher(flights)
+async def test_items_submitted_during_a_batch_share_the_next_one():
+    batches = Batches(hold=True)
+    batcher = Batcher(batches)
     first = asyncio.ensure_future(batcher.submit(0))
-    await flights.departed.wait()
+    await batches.departed.wait()
     later = [batcher.submit(n) for n in range(1, 50)]
-    flights.gate.set()
+    batches.gate.set()
     assert await asyncio.gather(first, *later) == [n * 10 for n in range(50)]
-    assert flights.seen == [[0], list(range(1, 50))]
-    assert flights.most_under_way == 1
+    assert batches.seen == [[0], list(range(1, 50))]
+    assert batches.most_under_way == 1
 
 
-async def test_a_flight_takes_no_more_than_it_may():
-    flights = Flights()
-    batcher = Batcher(flights, most=7)
+async def test_a_batch_is_not_larger_than_its_limit():
+    batches = Batches()
+    batcher = Batcher(batches, most=7)
     assert await asyncio.gather(*(batcher.submit(n) for n in range(20))) == [n * 10 for n in range(20)]
-    assert [len(flight) for flight in flights.seen] == [7, 7, 6]
-    assert flights.most_under_way == 1
+    assert [len(batch) for batch in batches.seen] == [7, 7, 6]
+    assert batches.most_under_way == 1
 
 
-async def test_an_error_reaches_everybody_of_its_flight_and_nobody_else():
+async def test_an_error_reaches_every_caller_of_its_batch_and_no_other():
     async def run(items):
         await asyncio.sleep(0)
         if 3 in items:
@@ -75,46 +75,46 @@ async def test_an_error_reaches_everybody_of_its_flight_and_nobody_else():
     assert await batcher.submit(9) == 9
 
 
-async def test_who_gives_up_during_the_flight_harms_nobody():
-    flights = Flights(hold=True)
-    batcher = Batcher(flights)
+async def test_a_caller_cancelled_during_the_batch_does_not_affect_others():
+    batches = Batches(hold=True)
+    batcher = Batcher(batches)
     callers = [asyncio.create_task(_ask(batcher, n)) for n in range(3)]
-    await flights.departed.wait()
+    await batches.departed.wait()
     callers[1].cancel()
-    flights.gate.set()
+    batches.gate.set()
     answers = await asyncio.gather(*callers, return_exceptions=True)
     assert answers[0] == 0
     assert answers[2] == 20
     assert isinstance(answers[1], asyncio.CancelledError)
 
 
-async def test_who_gives_up_before_the_flight_stays_behind():
-    flights = Flights(hold=True)
-    batcher = Batcher(flights)
+async def test_an_item_of_a_caller_cancelled_before_the_batch_is_skipped():
+    batches = Batches(hold=True)
+    batcher = Batcher(batches)
     first = asyncio.create_task(_ask(batcher, 0))
-    await flights.departed.wait()
+    await batches.departed.wait()
     waiting = [asyncio.create_task(_ask(batcher, n)) for n in (1, 2, 3)]
     await asyncio.sleep(0)
     waiting[1].cancel()
     await asyncio.sleep(0)
-    flights.gate.set()
+    batches.gate.set()
     await asyncio.gather(first, *waiting, return_exceptions=True)
-    assert flights.seen == [[0], [1, 3]]
+    assert batches.seen == [[0], [1, 3]]
 
 
-async def test_a_flight_of_nobody_is_not_flown():
-    flights = Flights(hold=True)
-    batcher = Batcher(flights)
+async def test_an_empty_batch_is_not_run():
+    batches = Batches(hold=True)
+    batcher = Batcher(batches)
     first = asyncio.create_task(_ask(batcher, 0))
-    await flights.departed.wait()
+    await batches.departed.wait()
     alone = asyncio.create_task(_ask(batcher, 1))
     await asyncio.sleep(0)
     alone.cancel()
     await asyncio.sleep(0)
-    flights.gate.set()
+    batches.gate.set()
     await first
     assert await batcher.submit(2) == 20
-    assert flights.seen == [[0], [2]]
+    assert batches.seen == [[0], [2]]
 
 
 @pytest.mark.parametrize("answers", [[], [1], [1, 2, 3]])
@@ -129,11 +129,11 @@ async def test_a_run_with_too_few_or_too_many_results_is_an_error_for_all_and_no
     assert all(isinstance(each, RuntimeError) for each in told)
 
 
-async def test_when_the_loop_is_shut_down_all_who_wait_are_told():
-    flights = Flights(hold=True)
-    batcher = Batcher(flights)
+async def test_all_waiting_callers_are_cancelled_when_the_loop_shuts_down():
+    batches = Batches(hold=True)
+    batcher = Batcher(batches)
     first = asyncio.create_task(_ask(batcher, 0))
-    await flights.departed.wait()
+    await batches.departed.wait()
     second = asyncio.create_task(_ask(batcher, 1))
     await asyncio.sleep(0)
     batcher._pilot.cancel()

@@ -127,7 +127,7 @@ async def test_two_nodes_that_open_a_fresh_file_at_once_both_get_in(open_databas
     assert len(await things(nodes[3])) == 4
 
 
-async def test_integrity_errors_pass_from_every_door(database):
+async def test_integrity_errors_pass_through_every_method(database):
     one = new_id()
     row = thing("t", one, name="taken")
     await database.append({THING: [row]})

@@ -48,7 +48,7 @@ async def clear(database):
 
 @one_database_for_all_examples
 @given(rows)
-async def test_what_is_written_by_any_door_reads_the_same_by_any_door(database, given):
+async def test_a_value_reads_the_same_by_engine_and_driver(database, given):
     expected = sorted(given, key=lambda row: row[1].bytes)
     names = THING.columns.keys()
 
@@ -137,7 +137,7 @@ async def test_a_constant_of_the_statement_needs_no_argument(database):
     assert [tuple(row) for row in await database.fetch(query)] == [(one, 1)]
 
 
-async def test_a_forgotten_parameter_is_told_by_name(database):
+async def test_a_missing_parameter_is_named(database):
     with pytest.raises(KeyError, match="ids"):
         await database.fetch(BY_ID, tenant="t")
 

@@ -59,7 +59,7 @@ WAYS = pytest.mark.parametrize("write", [by_append, by_bulk, by_insert])
 
 
 @WAYS
-async def test_a_value_that_is_taken_is_not_told(database, write):
+async def test_the_error_of_a_duplicate_does_not_show_the_value(database, write):
     await database.append({THING: [thing("t", new_id(), name=CANARY)]})
     with pytest.raises(IntegrityError) as caught:
         await write(database, THING, [thing("t", new_id(), name=CANARY)])
@@ -67,7 +67,7 @@ async def test_a_value_that_is_taken_is_not_told(database, write):
 
 
 @WAYS
-async def test_a_row_that_lacks_what_it_must_have_is_not_told(database, write):
+async def test_the_error_of_a_missing_value_does_not_show_the_row(database, write):
     one = new_id()
     await database.append({THING: [thing("t", one)]})
     with pytest.raises(IntegrityError) as caught:
@@ -76,7 +76,7 @@ async def test_a_row_that_lacks_what_it_must_have_is_not_told(database, write):
 
 
 @WAYS
-async def test_a_reference_to_nothing_is_not_told(database, write):
+async def test_the_error_of_a_dangling_reference_does_not_show_the_value(database, write):
     nobody = new_id()
     with pytest.raises(IntegrityError) as caught:
         await write(database, PART, [("t", nobody, CANARY, CANARY)])
@@ -99,14 +99,14 @@ async def test_an_error_that_is_caught_inside_the_block_is_as_quiet(database):
 
 @WAYS
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_value_of_a_wrong_type_or_length_is_not_told(database, write):
+async def test_the_error_of_a_wrong_type_or_length_does_not_show_the_value(database, write):
     for values in ({"number": CANARY}, {"name": CANARY * 20}, {"at": CANARY}, {"other_id": CANARY}):
         with pytest.raises((VaultError, SQLAlchemyError, TypeError, ValueError)) as caught:
             await write(database, THING, [thing("t", new_id(), **values)])
         assert CANARY not in told(caught.value), values
 
 
-async def test_a_statement_that_fails_on_a_value_does_not_tell_it(database):
+async def test_the_error_of_a_failing_statement_does_not_show_the_value(database):
     statement = "SELECT CAST(:value AS uuid)" if database.dialect == "postgresql" else "SELECT nothing(:value)"
     with pytest.raises(Unavailable) as caught:
         async with database.transaction() as connection:

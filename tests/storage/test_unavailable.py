@@ -78,7 +78,7 @@ async def test_trouble_is_one_error_in_time_and_passes(open_database, data_url, 
 
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
-async def test_many_who_wait_are_all_told_by_one_deadline(open_database, data_url, name):
+async def test_all_waiting_callers_fail_within_one_deadline(open_database, data_url, name):
     database = open_database(timeout=TIMEOUT, size=2)
     await make_tables(database)
     await database.append({THING: [thing("t", new_id())]})
@@ -101,7 +101,7 @@ async def test_a_caller_with_less_time_than_the_database_is_let_go_in_its_own_ti
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_server_that_is_started_anew_between_two_calls_is_found_again(open_database, data_url):
+async def test_a_server_restarted_between_two_calls_is_reconnected(open_database, data_url):
     database = open_database()
     await make_tables(database)
     for call in calls(database).values():

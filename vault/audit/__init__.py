@@ -1,1 +1,1 @@
-"""The audit log: what was done with whose data, by whom and why. The only writer of audit entries."""
+"""The audit log: which operation used which fields of which subject, by which caller and why. The only writer of entries."""

@@ -1,7 +1,7 @@
-"""What an audit entry may say: an allow-list of keys and types, and nothing else.
+"""The content of an audit entry: an allow-list of keys and types.
 
-There is no place for a value of a person in an entry: ids, pseudonyms, names of fields, codes and times are all that
-its types let through. Free text (``reason``) comes in sealed under the subject's own key, so that erasure takes it too.
+An entry cannot hold a value of a person: its types admit only ids, pseudonyms, names of fields, codes and times. Free
+text (``reason``) arrives sealed under the subject's data key, so an erasure destroys it too.
 """
 
 from __future__ import annotations
@@ -100,22 +100,22 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """One entry of the audit log.
 
     Attributes:
-        principal: who; none where nobody could be named (a failed sign-in).
-        action: what.
+        principal: the caller; None for a failed sign-in.
+        action: the operation.
         fields: whole names of the fields and views concerned.
         matched: whole names of the fields by which a search looked.
-        subjects: whom, by pseudonym; a batch lists all of its subjects.
-        withheld: those of a batch's subjects of whom nothing was shown.
-        purpose: why.
+        subjects: the pseudonyms of the subjects; a batch lists all of them.
+        withheld: the subjects of a batch without a shown value.
+        purpose: the stated purpose.
         decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
         refused: for each refused field the code of the refusal.
-        code: why the whole was refused, where no field can be named; of a request that moved, the move.
-        rule: the rule that decided, where there is one.
+        code: why the call as a whole was refused; for a transition of a request, its name.
+        rule: the rule that decided, if there is one.
         policy: version of the policies that decided.
         reason: the caller's free text, sealed under the key of the one subject.
-        reasons: the same for a batch, one for each subject, in the order of ``subjects``.
-        target: id of the thing that was changed: a record, a principal, a key.
-        count: how many alike this entry stands for.
+        reasons: the same for a batch, one per subject, in the order of ``subjects``.
+        target: the id of the changed object: a record, a principal, a key.
+        count: the number of equal events that this entry represents.
     """
 
     id: UUID
@@ -142,13 +142,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class EntryRefused(VaultError):
-    """An entry has a key or a type that is not on the list; nothing was appended, so nothing may be shown."""
+    """An entry has a key or a type that is not on the list. It was not appended, so nothing may be shown."""
 
     code = "audit-entry-refused"
 
 
 class Checked(NamedTuple):
-    """An entry as it reads from its own bytes, every value of its type, with its time and those bytes."""
+    """An entry as decoded from its own bytes, its time, and those bytes."""
 
     entry: Entry
     at: datetime
@@ -166,11 +166,11 @@ _known: set[Hashable] = set()
 def checked(entry: Entry) -> Checked:
     """Write an entry as canonical JSON and check it against the list on the way.
 
-    A struct's constructor checks no types; reading the bytes back does, and checks what is really stored. What of an
-    entry comes again and again (who, what, why, under which rule) is read back once, and then known.
+    The constructor of a struct checks no types. Decoding the bytes does, and it checks what is really stored. The
+    recurring part of an entry (principal, action, purpose, rule) is decoded once and then remembered.
 
     Raises:
-        EntryRefused: a value is not of its type, or has not its form.
+        EntryRefused: a value has the wrong type or form.
     """
     try:
         body = _encoder.encode(entry)
@@ -180,16 +180,17 @@ def checked(entry: Entry) -> Checked:
             _remember(_recurring(entry))
         at = datetime.fromisoformat(entry.at)
     except (msgspec.MsgspecError, TypeError, ValueError, NotImplementedError, OverflowError, RecursionError):
-        raise EntryRefused("the audit entry does not have its form") from None
+        raise EntryRefused("invalid audit entry") from None
     if not all(map(_is_sealed, (entry.reason or b"", *entry.reasons))):
-        raise EntryRefused("a reason on the audit entry is not sealed")
+        raise EntryRefused("the reason in the audit entry is not sealed")
     return Checked(entry, at, body)
 
 
 def _recurring(entry: Entry) -> Hashable:
-    """Return the part of an entry that others share, with the types of its values: 1 and true are equal, and unlike.
+    """Return the part of an entry that other entries share, with the types of its values.
 
-    A part that is not of its type may not even be fit for a set; it is known to nobody then.
+    The types are part of the key because ``1 == True``. A part of the wrong type may not be hashable; the result then
+    equals nothing.
     """
     if not (isinstance(entry.fields, tuple) and isinstance(entry.matched, tuple) and isinstance(entry.refused, dict)):
         return object()
@@ -201,7 +202,7 @@ def _recurring(entry: Entry) -> Hashable:
 
 
 def _is_unique_part_right(entry: Entry) -> bool:
-    """Tell whether what no other entry has is of its type; where not, the entry is read back to be sure."""
+    """Return whether the unique part of an entry has the right types. If not, the entry is decoded to be sure."""
     return (
         isinstance(entry.id, UUID)
         and isinstance(entry.at, str)
@@ -215,7 +216,7 @@ def _is_unique_part_right(entry: Entry) -> bool:
         and (entry.target is None or isinstance(entry.target, UUID))
         and (entry.reason is None or isinstance(entry.reason, bytes))
         and isinstance(entry.reasons, tuple)
-        and all(isinstance(each, bytes) for each in entry.reasons)
+        and all(isinstance(reason, bytes) for reason in entry.reasons)
     )
 
 
@@ -241,8 +242,9 @@ def leaf_hash(body: bytes) -> bytes:
 
 
 def _is_sealed(blob: bytes) -> bool:
-    """Tell whether bytes have the shape of a sealed value, format 1, so that no plain words come in by mistake.
+    """Return whether bytes have the shape of a sealed value, so that no plain text is stored by mistake.
 
-    That is 3 bytes of versions, 12 of nonce, 16 of tag and a multiple of 16; nothing stands for an erased person.
+    Format 1 has 3 bytes of versions, a nonce of 12, a tag of 16 and a multiple of 16. Empty bytes mean an erased
+    person.
     """
     return not blob or (blob[0] == 1 and len(blob) >= 47 and len(blob) % 16 == 15)

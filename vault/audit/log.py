@@ -1,6 +1,6 @@
-"""Append entries, durable before anybody is answered; list them.
+"""The audit log: append entries, durable before the response is sent, and list them.
 
-The log fails closed: whoever cannot be written down is not served.
+The log fails closed: a call that cannot be recorded is refused.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ FEW = 8
 """An entry of more subjects than this is a batch: on PostgreSQL it gets one row in an inverted index."""
 
 SUBJECTS_A_COMMIT = 5_000
-"""A commit is sent off once it holds so many subjects; keeps the memory of a flight of large batches bounded."""
+"""A commit is sent once it holds this many subjects, which bounds the memory of many large batches."""
 
 
 USES_AT_A_TIME = 5_000
-"""Entries that are fetched at a time for counting: some megabytes, far below the time that a query may take."""
+"""Entries fetched at a time for counting: some megabytes, far below the time limit of a query."""
 
 DISCLOSURES_AT_A_TIME = 1_000
-"""Entries that are fetched at a time to find who was shown something of one person."""
+"""Entries fetched at a time to find the recipients of one person's data."""
 
 DISCLOSING = ("read", "list", "search", "download-package")
-"""The actions by which somebody is shown something; of a package, all that it holds."""
+"""The actions that show data; a package shows everything in it."""
 
-EVERYBODY = 1_000_000
-"""Entries in one flight at the most: nobody is left for a second flight, which the deadline would not cover."""
+MOST_IN_FLIGHT = 1_000_000
+"""Most entries in one commit. None is left for a second commit, which the deadline would not cover."""
 
 
 class Page(NamedTuple):
-    """Some entries, newest first, and where to go on."""
+    """Some entries, newest first, and the cursor of the next page."""
 
     entries: list[Entry]
     next: EntryId | None
@@ -83,29 +83,29 @@ class AuditLog:
 
     Args:
         database: the main database.
-        clock: gives entries their time.
-        deadline: seconds after which an append that is not durable is given up, and the answer with it.
+        clock: the time of entries.
+        deadline: seconds after which an append that is not durable fails, and the call with it.
     """
 
     def __init__(self, database: Database, clock: Clock, *, deadline: float = 2.0) -> None:
         self._database = database
         self._clock = clock
         self._deadline = deadline
-        self._batcher: Batcher[_Rows, None] = Batcher(self._commit, most=EVERYBODY)
+        self._batcher: Batcher[_Rows, None] = Batcher(self._commit, most=MOST_IN_FLIGHT)
 
-    def entry(self, *, id: UUID | None = None, **facts: Any) -> Entry:  # noqa: A002 - the entry's own word for it
-        """Make an entry of now; see :class:`vault.audit.entry.Entry` for the facts."""
+    def entry(self, *, id: UUID | None = None, **facts: Any) -> Entry:  # noqa: A002 - the name of the field
+        """Return an entry with the current time; see :class:`vault.audit.entry.Entry` for the facts."""
         return Entry(id=id or new_id(), at=rfc3339(self._clock.now()), **facts)
 
     async def append(self, entry: Entry) -> EntryId:
-        """Append one entry; all who wait at the same moment share one commit.
+        """Append one entry. Entries that wait at the same moment share one commit.
 
         Returns:
             the entry's id, once it is durable.
 
         Raises:
-            Unavailable: the entry is not known to be durable; the caller must not answer.
-            EntryRefused: the entry does not have its form.
+            Unavailable: the entry is not known to be durable; nothing may be shown.
+            EntryRefused: the entry is invalid.
         """
         try:
             await self._batcher.submit(_rows(entry))
@@ -113,18 +113,18 @@ class AuditLog:
             raise Unavailable(
                 "the audit log cannot be written, so nothing was shown or changed",
                 code="audit-unavailable",
-                hint="try again; if it lasts, look at the database's log and disk space",
+                hint="try again; if the error persists, check the log and the disk space of the database",
             ) from error
         return EntryId(entry.id)
 
     async def append_in(self, connection: AsyncConnection, entries: Sequence[Entry]) -> None:
-        """Append entries in the transaction of the change that they tell of: both are there, or neither."""
+        """Append entries in the transaction of the change that they record: both are committed, or neither."""
         rows = [_rows(entry) for entry in entries]
-        for table, made in self._tables(rows).items():
-            await self._database.bulk(connection, table, made)
+        for table, table_rows in self._tables(rows).items():
+            await self._database.bulk(connection, table, table_rows)
 
     async def has(self, tenant: TenantId, entry: UUID) -> bool:
-        """Tell whether there is such an entry."""
+        """Return whether an entry exists."""
         statement = select(ENTRY.c.id).where(ENTRY.c.tenant_id == tenant, ENTRY.c.id == entry)
         async with self._database.reading() as connection:
             return (await connection.execute(statement)).first() is not None
@@ -157,7 +157,7 @@ class AuditLog:
     async def uses(self, tenant: TenantId, since: datetime, until: datetime) -> AsyncIterator[list[Use]]:
         """Walk the granted uses of a tenant's data between two moments, both included, oldest first, in chunks.
 
-        Each chunk is a short transaction of its own: however long the log, nobody's write waits for the walk.
+        Each chunk is a short transaction of its own, so no write waits for a walk through a long log.
         """
         at = id_before(since)
         wanted = (
@@ -179,13 +179,14 @@ class AuditLog:
     async def disclosures(
         self, connection: AsyncConnection, tenant: TenantId, subject: Pseudonym
     ) -> AsyncIterator[list[Disclosure]]:
-        """Walk the entries by which somebody was shown something of a person, in chunks, the older ones first.
+        """Walk the entries that disclosed data of a person, oldest first, in chunks.
 
-        It reads on the caller's connection: whoever changes a person finds out in the same transaction whom to tell.
+        It reads on the given connection, so that a change of a person and the search for its recipients share a
+        transaction.
         """
         at = UUID(int=0)
         while True:
-            # Two steps, for a join would be free to walk the whole log and to look up each entry's subjects.
+            # Two steps: a join could make the planner walk the whole log and look up the subjects of each entry.
             naming = self._naming(tenant, subject, after=at).order_by("entry_id").limit(DISCLOSURES_AT_A_TIME)
             ids = (await connection.execute(naming)).scalars().all()
             statement = select(ENTRY.c.body).where(
@@ -195,21 +196,21 @@ class AuditLog:
                 ENTRY.c.decision.in_(["allowed", "partly"]),
             )
             ordered = statement.order_by(ENTRY.c.id)
-            found = [disclosure_of(body) for body in (await connection.execute(ordered)).scalars()]
-            yield [each for each in found if str(subject) not in each.withheld]
+            disclosures = [disclosure_of(body) for body in (await connection.execute(ordered)).scalars()]
+            yield [disclosure for disclosure in disclosures if str(subject) not in disclosure.withheld]
             if len(ids) < DISCLOSURES_AT_A_TIME:
                 return
             at = ids[-1]
 
     async def _commit(self, waiting: list[_Rows]) -> list[None]:
-        # Whoever waits has at most the flight before and its own: the deadline is for both of them.
+        # An entry waits for at most the commit before it and its own, so each gets half of the deadline.
         async with asyncio.timeout(self._deadline / 2):
             for part in _parts(waiting):
                 await self._database.append(self._tables(part))
         return [None] * len(waiting)
 
     def _tables(self, rows: list[_Rows]) -> dict[Table, list[tuple[Any, ...]]]:
-        most = FEW if self._database.dialect == "postgresql" else EVERYBODY
+        most = FEW if self._database.dialect == "postgresql" else MOST_IN_FLIGHT
         return {
             ENTRY: [row.entry for row in rows],
             SUBJECT: [subject for row in rows if len(row.subjects) <= most for subject in row.alone()],
@@ -217,7 +218,7 @@ class AuditLog:
         }
 
     def _naming(self, tenant: TenantId, subject: Pseudonym, *, after: UUID | None = None) -> Any:
-        """Select the ids of the entries that name a subject; of those after an entry, where one is named."""
+        """Select the ids of the entries that name a subject, optionally those after an entry."""
         alone = select(SUBJECT.c.entry_id).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.pseudonym == subject)
         inside = BATCH.c.pseudonyms.op("@>")(literal([subject], Ids()))
         together = select(BATCH.c.entry_id).where(BATCH.c.tenant_id == tenant, inside)
@@ -226,8 +227,8 @@ class AuditLog:
         return alone if self._database.dialect == "sqlite" else alone.union_all(together)
 
 
-def _rows(given: Entry) -> _Rows:
-    entry, at, body = checked(given)
+def _rows(unchecked: Entry) -> _Rows:
+    entry, at, body = checked(unchecked)
     return _Rows(
         (entry.tenant, entry.id, at, entry.principal, entry.action, entry.decision, body, leaf_hash(body)),
         list(dict.fromkeys(entry.subjects)),

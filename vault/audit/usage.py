@@ -1,4 +1,4 @@
-"""What an entry says of the use of data: read back in part, for counting many."""
+"""The use of data that an entry records, decoded in part, to count many entries quickly."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MARGIN = 86_400_000 << 80
 
 
 class Use(msgspec.Struct, frozen=True):
-    """What counts of one entry; the rest of its bytes is skipped and not even looked at.
+    """The part of an entry that is counted; the decoder skips the rest.
 
     Attributes:
-        at: when, as RFC 3339 in UTC of one width, so that texts compare as moments do.
+        at: RFC 3339 in UTC with a fixed width, so that strings compare as times do.
         fields: whole names of what was shown or written.
-        subjects: whom, by pseudonym.
-        withheld: those of whom nothing was shown.
-        count: how many alike the entry stands for.
+        subjects: the pseudonyms of the subjects.
+        withheld: the subjects without a shown value.
+        count: the number of equal events that the entry represents.
     """
 
     at: str
@@ -50,16 +50,16 @@ class Use(msgspec.Struct, frozen=True):
 
     @property
     def people(self) -> int:
-        """Return of how many people something was shown or written."""
+        """Return the number of people with shown or written values."""
         return len(self.subjects) - len(self.withheld)
 
 
 class Disclosure(msgspec.Struct, frozen=True):
-    """What one entry says of who was shown something; whom else it names, is passed over.
+    """The part of an entry that says who was shown data; other subjects are skipped.
 
     Attributes:
-        matched: whole names of the fields by which a search found the person: whoever searches by a value knows it.
-        withheld: those of whom nothing was shown.
+        matched: whole names of the fields by which a search found the person; the caller knows their values.
+        withheld: the subjects without a shown value.
     """
 
     at: str
@@ -77,19 +77,19 @@ _disclosures = msgspec.json.Decoder(Disclosure)
 
 
 def use_of(body: bytes) -> Use:
-    """Read what counts from an entry's stored bytes."""
+    """Decode the counted part of a stored entry."""
     return _decoder.decode(body)
 
 
 def disclosure_of(body: bytes) -> Disclosure:
-    """Read from an entry's stored bytes what it says of who was shown something."""
+    """Decode the disclosure that a stored entry records."""
     return _disclosures.decode(body)
 
 
 def id_before(moment: datetime) -> UUID:
-    """Return an id that is older than those of all entries since a moment: the log is in the order of ids.
+    """Return an id that is smaller than those of all entries since a moment; the log is ordered by id.
 
-    An entry's id and its time are taken one after the other; the margin of a day allows for a clock that was set.
+    The id and the time of an entry are taken one after the other. The margin of a day allows for an adjusted clock.
     """
     milliseconds = int(moment.timestamp() * 1000)
     return UUID(int=max(0, (milliseconds << 80) - MARGIN))

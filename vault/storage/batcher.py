@@ -1,4 +1,4 @@
-"""Calls that wait at the same moment travel together."""
+"""Batch calls that wait at the same moment."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Gathers the items that are submitted while a flight is under way, and sends them as the next one.
+    """Collects items that are submitted while a batch runs, and runs them as the next batch.
 
-    Nobody waits for company: an item that finds no flight under way leaves in the next round of the loop, and under
-    load the flights fill by themselves. One flight at a time, so that ``run`` may own a connection. An item whose
-    caller has given up before its flight left stays behind.
+    No item waits to be batched: if no batch is running, an item starts one in the next iteration of the event loop;
+    under load, batches fill by themselves. One batch runs at a time, so ``run`` may own a connection. An item is
+    skipped if its caller was cancelled before the batch started.
 
     Args:
-        run: takes the items of a flight and answers one result for each, in order. What it raises reaches every
-            caller of that flight. It must end by itself: the batcher sets no deadline.
-        most: items in one flight at the most.
+        run: takes the items of a batch and returns one result for each, in order. An exception reaches every caller
+            of the batch. It must end by itself: the batcher sets no deadline.
+        most: the largest number of items in a batch.
     """
 
     def __init__(self, run: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, most: int = 256) -> None:
         self._run = run
         self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._pilot: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
-        """Add an item to the next flight; await the answer for its result."""
+        """Add an item to the next batch. Await the returned future for its result."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append((item, answer))
-        if self._pilot is None:
-            self._pilot = loop.create_task(self._fly())
-        return answer
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if self._task is None:
+            self._task = loop.create_task(self._run_batches())
+        return future
 
-    async def _fly(self) -> None:
+    async def _run_batches(self) -> None:
         try:
-            await asyncio.sleep(0)  # whoever becomes ready in this round of the loop comes along
+            await asyncio.sleep(0)  # items of this iteration of the loop join the batch
             while self._waiting:
-                present = [each for each in self._waiting if not each[1].done()]
-                flight, self._waiting = present[: self._most], present[self._most :]
-                if flight:
-                    await self._fly_once(flight)
+                pending = [(item, future) for item, future in self._waiting if not future.done()]
+                batch, self._waiting = pending[: self._most], pending[self._most :]
+                if batch:
+                    await self._run_batch(batch)
         finally:
-            self._pilot = None
-            for _item, answer in self._waiting:  # only where the pilot was cancelled: the loop is being shut down
-                answer.cancel()
+            self._task = None
+            for _item, future in self._waiting:  # only if the task was cancelled: the loop is shutting down
+                future.cancel()
             self._waiting = []
 
-    async def _fly_once(self, flight: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run_batch(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._run([item for item, _answer in flight])
-            if len(results) != len(flight):
-                raise RuntimeError("a flight answers with one result for each of its items")  # noqa: TRY301 - as below
+            results = await self._run([item for item, _future in batch])
+            if len(results) != len(batch):
+                raise RuntimeError("a batch returns one result for each of its items")  # noqa: TRY301 - as below
         except asyncio.CancelledError:
-            for _item, answer in flight:
-                answer.cancel()
+            for _item, future in batch:
+                future.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the callers who wait
-            for _item, answer in flight:
-                if not answer.done():
-                    answer.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - any error belongs to the waiting callers
+            for _item, future in batch:
+                if not future.done():
+                    future.set_exception(error)
         else:
-            for (_item, answer), result in zip(flight, results, strict=True):
-                if not answer.done():
-                    answer.set_result(result)
+            for (_item, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)

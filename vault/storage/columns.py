@@ -1,7 +1,4 @@
-"""Column types that hold the same Python value on both databases.
-
-The families of tables, each in a database of its own: what the vault holds, its keys, what no restore may undo.
-"""
+"""Column types with the same Python value on both databases, and the bases of tables, one for each database."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ class Id(TypeDecorator[UUID]):
 
 
 class Ids(TypeDecorator[list[UUID]]):
-    """Several UUIDs: an array on PostgreSQL, which can look inside; SQLite has none, so nothing is kept there."""
+    """Several UUIDs: an array on PostgreSQL. SQLite has no arrays, so nothing is stored there."""
 
     impl = LargeBinary
     cache_ok = True
@@ -54,17 +51,16 @@ class Ids(TypeDecorator[list[UUID]]):
         return dialect.type_descriptor(LargeBinary())
 
     def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
-        """Write; on SQLite, refuse to."""
+        """Convert for the driver; refuse on SQLite."""
         if value is not None and dialect.name != "postgresql":
-            raise TypeError("several ids in one column are PostgreSQL's alone")
+            raise TypeError("arrays of ids exist on PostgreSQL only")
         return value
 
 
 class Moment(TypeDecorator[datetime]):
-    """An aware moment in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite.
+    """An aware datetime in UTC: ``timestamptz`` on PostgreSQL, microseconds since 1970 on SQLite.
 
-    SQLite has no type for times; whole numbers sort and compare as the moments do, which text of varying precision
-    would not.
+    SQLite has no type for times. Integers sort and compare as the times do; text of varying precision would not.
     """
 
     impl = BigInteger
@@ -77,7 +73,7 @@ class Moment(TypeDecorator[datetime]):
         return dialect.type_descriptor(BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        """Write; a naive moment is refused, for nobody can say which instant it means."""
+        """Convert for the driver; refuse a naive datetime, because its instant is undefined."""
         if value is None:
             return None
         count = to_microseconds(value)
@@ -96,28 +92,30 @@ NAMING = {
 
 
 class DataTable(SQLModel):
-    """Base of every table in the main database. A table is never the body of a request: SQLModel checks no values."""
+    """Base of the tables in the main database. A table is never a request body: SQLModel does not validate tables."""
 
     metadata = MetaData(naming_convention=NAMING)
 
 
 class KeyTable(SQLModel):
-    """Base of the tables in the key store, which is backed up apart and for a shorter time."""
+    """Base of the tables in the key store, which has backups of its own that are kept for a shorter time."""
 
     metadata = MetaData(naming_convention=NAMING)
 
 
 class LedgerTable(SQLModel):
-    """Base of the tables in the ledger of tombstones: what a restore from a backup must not undo."""
+    """Base of the tables in the ledger of tombstones, which lists what a restore must not undo."""
 
     metadata = MetaData(naming_convention=NAMING)
 
 
 def column(kind: TypeEngine[Any] | type[TypeEngine[Any]], *, nullable: bool = False, **options: bool) -> Any:
-    """Declare a column of a row class, as in ``name: str = column(String(64))``.
+    """Return the declaration of a table's column.
+
+    For example ``name: str = column(String(64), primary_key=True)``.
 
     A column is not null, unless ``nullable`` is set. ``options`` are passed on to SQLAlchemy's ``Column``.
-    """  # noqa: D402 - an example, not the signature
+    """
     return Field(sa_column=Column(kind, nullable=nullable, **options))  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""One database: transactions for the operations, lanes for the hot path, one error when it is not there."""
+"""One database: transactions for operations, a bare driver for the hot path, one error for every failure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Database:
     Args:
         url: ``sqlite:///path`` or ``postgresql://user@host/name``; the driver is chosen here.
         timeout: seconds that one statement, or the wait for the one writer of SQLite, may take.
-        size: connections of the engine, and again of the hot lane, on PostgreSQL.
+        size: connections of the engine, and as many of the hot path, on PostgreSQL.
 
     Raises:
         Misconfigured: the URL names no database that the vault runs on.
@@ -135,30 +135,30 @@ class Database:
                 self._writer.release()
 
     def files(self) -> list[Path]:
-        """List the files in which an SQLite database lies; none of another, whose files are not ours to read."""
+        """List the files of an SQLite database; an empty list for PostgreSQL."""
         return files_of(self._url.database or "") if self._file is not None else []
 
     def raw(self, file: Path) -> int:
-        """Return the descriptor of one of :meth:`files`; it stays open, and nobody else may open and close the file.
+        """Return the descriptor of one of :meth:`files`; it stays open, and no other code may open and close the file.
 
         Raises:
-            OSError: the file is not there any more.
+            OSError: the file no longer exists.
         """
         return self._raw.descriptor(file)
 
     def admit(self, check: Admit) -> None:
-        """Have every connection looked at that is made to PostgreSQL from here on, before anybody works with it.
+        """Check every new connection to PostgreSQL from now on, before it is used.
 
-        A database can be dropped and come back under its name; all connections end with the old one. An SQLite file
-        that is another one is refused in any case.
+        A database can be dropped and restored under the same name; all connections end with the old one. A replaced
+        SQLite file is refused in any case.
 
         Args:
-            check: raises where nobody may work with what it is shown.
+            check: gets the connection, and raises if it must not be used.
         """
         self._admits = check
 
     async def ping(self) -> None:
-        """Ask for nothing, to see whether the database answers."""
+        """Run an empty query, to see whether the database answers."""
         async with self.reading() as connection:
             await connection.exec_driver_sql("SELECT 1")
 
@@ -199,7 +199,7 @@ class Database:
         return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
     async def _connect_postgres(self) -> asyncpg.Connection:
-        """Connect as the lane does, so that both understand the same URLs (``?sslmode=…``)."""
+        """Connect as the hot path does, so that both understand the same URLs (``?sslmode=…``)."""
         connection = await asyncpg.connect(
             self._libpq_url, timeout=self.timeout, command_timeout=self.timeout, server_settings=SERVER_SETTINGS
         )

@@ -1,8 +1,8 @@
-"""What a driver's failure becomes: ``Unavailable`` or ``IntegrityError``, and in both without the driver's words.
+"""Translate failures of drivers to ``Unavailable`` or ``IntegrityError``, without the driver's messages.
 
-PostgreSQL tells which value stood in the way (``Key (…)=(…) already exists``), and asyncpg which argument it could not
-encode. Such text would travel in an exception, its cause and every traceback printed of them, so it is taken out where
-the error comes up: the class and the SQLSTATE stay.
+PostgreSQL quotes the conflicting value (``Key (…)=(…) already exists``), and asyncpg the argument that it could not
+encode. Such text would reach logs through the exception, its cause and their tracebacks, so it is removed where the
+error occurs: the class and the SQLSTATE stay.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ def translated() -> Iterator[None]:
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Say that the database did not answer, and by what kind of failure."""
+    """Return the error for a database that did not answer; it names the class of the failure."""
     original = error.orig if isinstance(error, sa_exc.DBAPIError) else None
     return Unavailable(
-        f"the database did not take part in time ({type(original or error).__name__}); nothing was shown or changed",
-        hint="try again; if it lasts, look at the database's log and disk space",
+        f"the database did not answer in time ({type(original or error).__name__}); nothing was shown or changed",
+        hint="try again; if the error persists, check the log and the disk space of the database",
     )
 
 
 def hush(error: BaseException) -> None:
-    """Take the words out of a driver's error, in place, so that nobody who holds it already reads them either."""
+    """Remove the messages from a driver's error, in place, so that references to it do not show them either."""
     state = getattr(error, "sqlstate", None)
     kind = type(error).__name__
     error.args = (kind if state is None else f"{kind} ({state})",)
@@ -72,7 +72,7 @@ def hush(error: BaseException) -> None:
 
 
 def hush_engine(context: ExceptionContext) -> None:
-    """Do the same to what SQLAlchemy is about to raise: a listener of its event ``handle_error``."""
+    """Remove the messages from what SQLAlchemy is about to raise: a listener of its event ``handle_error``."""
     raised, adapted = context.sqlalchemy_exception, context.original_exception
     if raised is not None:
         raised.params = None

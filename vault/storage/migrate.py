@@ -1,4 +1,4 @@
-"""Bring a database's tables up to the version that this code runs on (alembic)."""
+"""Migrate a database's tables to the version of this code (alembic)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LOCK = 0x63_64_76  # PostgreSQL advisory lock: two nodes that start together mig
 
 
 async def upgrade(database: Database, which: Which) -> tuple[str | None, str | None]:
-    """Run all migrations that are missing.
+    """Run all pending migrations.
 
     Returns:
-        the revision before and after; alike where there was nothing to do.
+        the revision before and after; equal if nothing was pending.
     """
     async with database.transaction() as connection:
         if database.dialect == "postgresql":
@@ -36,20 +36,20 @@ async def upgrade(database: Database, which: Which) -> tuple[str | None, str | N
 
 
 async def is_current(database: Database, which: Which) -> bool:
-    """Tell whether the database has the tables that this code runs on."""
+    """Return whether the database has the tables of this code's version."""
     async with database.reading() as connection:
         current = await connection.run_sync(_current)
     return current == _head(which)
 
 
 def knows(which: Which, revision: str) -> bool:
-    """Tell whether this code can bring tables of a revision up to date, or runs on them."""
-    return any(each.revision == revision for each in ScriptDirectory.from_config(_config(which)).walk_revisions())
+    """Return whether this code knows a revision, so that it can run on it or migrate it."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config(which)).walk_revisions())
 
 
 @functools.cache
 def _head(which: Which) -> str | None:
-    """Read the newest revision; once a process, for migrations come with the program."""
+    """Return the newest revision; read once per process, because migrations come with the program."""
     return ScriptDirectory.from_config(_config(which)).get_current_head()
 
 

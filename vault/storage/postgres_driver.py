@@ -42,7 +42,7 @@ class PostgresLane:
         url: a libpq URL.
         timeout: seconds for a call, with the wait for a connection and the making of one.
         size: connections at the most.
-        admit: is shown every new connection first; raises where nobody may work with it.
+        admit: gets every new connection first, and raises if it must not be used.
     """
 
     def __init__(self, url: str, *, timeout: float, size: int = 4, admit: Admit | None = None) -> None:
@@ -117,7 +117,7 @@ async def _keep_as_it_is(_connection: asyncpg.Connection) -> None:
 
 
 class Shape(NamedTuple):
-    """What an insert into a table looks like, whatever its values.
+    """The form of an insert into a table, for any values.
 
     Attributes:
         sames: for rows that travel as one array a column: which columns are one value for all of them.

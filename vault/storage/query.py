@@ -1,7 +1,7 @@
-"""Statements of the hot path: written once in SQLAlchemy Core, compiled once a database, run on the bare driver.
+"""Statements of the hot path: written in SQLAlchemy Core, compiled once per database, run on the bare driver.
 
 An ORM session costs 0.6 ms a read and even Core 0.17 ms; the driver's own call costs 0.03 ms. The statement is still
-written against the table's columns, so that a renamed column fails at import and not at night.
+written against the table's columns, so a renamed column fails at import.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _MANY = re.compile(r"/\*many\*/\?/\*many\*/")
 
 
 class _AnyOf(ColumnElement[bool]):
-    """``column = ANY(values)``: one parameter, however many values."""
+    """``column = ANY(values)``: one parameter for any number of values."""
 
     inherit_cache = False
     type = Boolean()
-    _is_implicitly_boolean = True  # else SQLAlchemy compares it with 1 on SQLite, which then finds no index for it
+    _is_implicitly_boolean = True  # otherwise SQLAlchemy compares it with 1 on SQLite, which then uses no index
 
     def __init__(self, column: ColumnElement[Any], name: str) -> None:
         self.column = column
@@ -55,12 +55,12 @@ def _any_list(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 def any_of(column: Any, name: str) -> ColumnElement[bool]:
-    """Say that a column equals one of the values of the parameter ``name``, a list of any length."""
+    """Return the condition that a column equals one of the values of the list parameter ``name``."""
     return _AnyOf(column, name)
 
 
 def native(value: Any) -> Any:
-    """Turn a value into what SQLite's driver takes."""
+    """Convert a value for SQLite's driver."""
     if isinstance(value, UUID):
         return value.bytes
     if isinstance(value, datetime):
@@ -69,13 +69,13 @@ def native(value: Any) -> Any:
 
 
 class Query:
-    """A ``select`` that is compiled once a database.
+    """A ``select`` that is compiled once per database.
 
     Args:
         statement: the select; its parameters are ``bindparam`` and :func:`any_of`, all named.
 
     Raises:
-        TypeError: a selected column has a type that the bare drivers do not hand over as it is.
+        TypeError: the bare drivers do not return a selected column's type as it is.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
@@ -89,7 +89,7 @@ class Query:
         return text, [values[name] if name in values else constants[name] for name in names]
 
     def for_sqlite(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
-        """Return the text and the positional arguments for ``sqlite3``; lists are spread out."""
+        """Return the text and the positional arguments for ``sqlite3``; lists are expanded."""
         text, names, constants = self._sqlite()
         arguments: list[Any] = []
         sizes = []
@@ -104,7 +104,7 @@ class Query:
         return _spread(text, tuple(sizes)) if sizes else text, arguments
 
     def read_sqlite(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-        """Turn what SQLite hands over into the values that PostgreSQL's driver gives by itself."""
+        """Convert rows of SQLite to the values that PostgreSQL's driver returns."""
         if self._plain:
             return rows
         return [
@@ -115,7 +115,7 @@ class Query:
             for row in rows
         ]
 
-    @lru_cache  # noqa: B019 - queries are made once, at import, and live as long as the process
+    @lru_cache  # noqa: B019 - queries are created at import and live as long as the process
     def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
         compiled = self.statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
         return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
@@ -127,7 +127,7 @@ class Query:
 
 
 def _constants(compiled: SQLCompiler) -> dict[str, Any]:
-    """Return the values that stand in the statement itself, by the names that SQLAlchemy gave them."""
+    """Return the literal values of the statement, by the names that SQLAlchemy gave them."""
     return {name: bind.value for name, bind in compiled.binds.items() if bind.value is not None}
 
 

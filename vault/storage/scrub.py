@@ -1,10 +1,8 @@
-"""Take what was deleted out of a database's files, as far as the database itself can.
+"""Remove deleted data from a database's files, as far as the database itself can.
 
-SQLite overwrites what is deleted (``secure_delete``); the write-ahead log keeps older copies until it is written back
-and cut off. PostgreSQL keeps deleted rows until a vacuum. What neither reaches are copies elsewhere, such as backups
-and archived logs: against those only the destruction of the keys helps.
-
-Database files, read as they lie while SQLite has them open.
+SQLite overwrites deleted data (``secure_delete``); its write-ahead log keeps older copies until it is checkpointed and
+truncated. PostgreSQL keeps deleted rows until a vacuum. Neither reaches copies elsewhere, such as backups and archived
+logs: only the destruction of the keys helps there.
 """
 
 from __future__ import annotations
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 
 
 VACUUM_SECONDS: Final = 1_800.0
-"""A vacuum of a large table takes minutes; nobody waits for it but the job."""
-_BESIDE: Final = ("", "-wal", "-journal")
+"""A vacuum of a large table takes minutes; only the job waits for it."""
+_SUFFIXES: Final = ("", "-wal", "-journal")
 
 
 def cut_log(file: SqliteFile, timeout: float) -> bool:
-    """Write SQLite's write-ahead log back and cut it off; false where a reader still needs a part of it."""
+    """Checkpoint and truncate SQLite's write-ahead log. Returns false if a reader still needs a part of it."""
     connection = file.open(timeout=timeout)
     try:
         busy, _pages, _written = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -40,7 +38,7 @@ def cut_log(file: SqliteFile, timeout: float) -> bool:
 
 
 async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
-    """Vacuum tables of PostgreSQL, their indexes too; outside of any transaction, as it has to be."""
+    """Vacuum tables of PostgreSQL and their indexes, outside of any transaction."""
     connection = await asyncpg.connect(
         url, timeout=patience, command_timeout=VACUUM_SECONDS, server_settings=SERVER_SETTINGS
     )
@@ -52,16 +50,16 @@ async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
 
 
 def files_of(path: str) -> list[Path]:
-    """List the files in which an SQLite database lies at this moment."""
-    return [each for each in (Path(path + end) for end in _BESIDE) if each.is_file()]
+    """List the existing files of an SQLite database."""
+    return [file for file in (Path(path + suffix) for suffix in _SUFFIXES) if file.is_file()]
 
 
 class RawFiles:
-    """Files that stay open once they were opened.
+    """Files that stay open once they are opened.
 
-    Closing one would let go of every lock that this process has on the file, SQLite's among them: that is what POSIX
-    says of ``fcntl`` locks (sqlite.org/howtocorrupt.html §2.2). Another process that closes the database then takes
-    itself for the last one and deletes the log, into which this one goes on writing.
+    Closing one would release every lock of this process on the file, including SQLite's (POSIX ``fcntl`` locks,
+    sqlite.org/howtocorrupt.html §2.2). Another process that closes the database would then delete the log while this
+    one still writes to it.
     """
 
     def __init__(self) -> None:
@@ -69,10 +67,10 @@ class RawFiles:
         self._lock = Lock()
 
     def descriptor(self, path: Path) -> int:
-        """Return a file's descriptor, to be read by position (``os.pread``) and not to be closed.
+        """Return a file's descriptor, for ``os.pread``. The caller must not close it.
 
         Raises:
-            OSError: there is no such file.
+            OSError: the file does not exist.
         """
         with self._lock:
             stat = path.stat()

@@ -53,7 +53,7 @@ class SqliteFile:
 
         Raises:
             OSError: it is gone.
-            sqlite3.OperationalError: another one lies in its place.
+            sqlite3.OperationalError: another file is in its place.
         """
         stat = os.stat(self._path)  # noqa: PTH116 - a third of the time, before every read
         identity = (stat.st_dev, stat.st_ino)
@@ -103,7 +103,7 @@ class SqliteLane:
         async with asyncio.timeout(self._timeout):
             await self._writer.acquire()
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._append, batch)
-            # Where the deadline strikes while the thread is at work, the lock outlasts the work: whoever comes next
+            # If the deadline passes while the thread works, the lock is held until the work ends: the next caller
             # waits for the lock, with a deadline, and not in a queue before the thread.
             work.add_done_callback(self._worked)
             await asyncio.shield(work)
