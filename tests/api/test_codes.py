@@ -32,6 +32,10 @@ OF_FILES = {
     "not-replayed", "ledger-missing", "denied-again", "replayed", "without-ledger",  # of a restore, and on the audit log
 }  # fmt: skip
 """What the command line says of files; no problem has these codes."""
+OF_MAPPINGS = {
+    "missing-column", "unknown-column", "no-system", "mapping-invalid", "wrong-key", "wrong-value", "missing-key",
+}  # fmt: skip
+"""What the command line says of mappings for consent files; no problem has these codes."""
 NO_CODES = {"waiting", "running", "code", "sent"}
 """Words beside a code, in an expression that chooses one."""
 ELSEWHERE = (
@@ -40,7 +44,7 @@ ELSEWHERE = (
         f"imports/{part}"
         for part in ("run", "survey", "store", "reader", "parquet", "mapping", "lines", "task", "chunk")
     ),
-    *(f"imports/{part}" for part in ("profiles", "records", "workers", "completejourney", "consent_files")),
+    *(f"imports/{part}" for part in ("profiles", "records", "workers", "completejourney")),
     "catalogue/collections",
     "catalogue/toml_document",
     "catalogue/purposes",
@@ -84,7 +88,7 @@ def _used():
                     if getattr(target, "id", None) == "code" and getattr(each, "value", None) is not None:
                         own |= _words(each.value)
             if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "code":
-                (inner if name == "api/problems.py" else own).update(_words(node.value))
+                (inner if name == "http/problems.py" else own).update(_words(node.value))
             if name == "policy/decision.py" and isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 own |= {w for w in _words(node.value) if w != "purposes.toml" and w != "granted"}
     codes = re.compile(r"[a-z]+(-[a-z]+)*")
@@ -95,8 +99,8 @@ def test_every_code_is_explained():
     own, inner = _used()
     assert {"denied", "not-granted", "consent-missing", "no-value", "stale-revision", "invalid-value"} <= own
     assert {"bad-format", "unknown-field", "invalid-system"} <= inner
-    assert own - OF_THE_CONSOLE - OF_NOTICES - OF_REQUESTS - OF_FILES - NO_CODES <= EXPLAINED.keys()
-    assert inner - OF_THE_CONSOLE <= EXPLAINED.keys() | IN_ERRORS.keys()
+    assert own - OF_THE_CONSOLE - OF_NOTICES - OF_REQUESTS - OF_FILES - OF_MAPPINGS - NO_CODES <= EXPLAINED.keys()
+    assert inner - OF_THE_CONSOLE - OF_MAPPINGS <= EXPLAINED.keys() | IN_ERRORS.keys()
 
 
 def test_nothing_is_explained_that_nobody_can_meet():

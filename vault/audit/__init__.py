@@ -1,1 +1,1 @@
-"""The audit log: which operation used which fields of which subject, by which caller and why. The only writer of entries."""
+"""The audit log: who did what with which fields of which subject, and why. The only writer of audit entries."""
