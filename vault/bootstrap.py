@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,19 +31,19 @@ from vault.messaging.http import Post
 from vault.messaging.mail import Mail
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
-from vault.principals.oidc import OidcIssuer, TokenVerifier
 from vault.principals.rate_limit import Limits
 from vault.principals.store import Principals
 from vault.retention.clocks import ClockReader
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
-from vault.workflows import REQUEST_KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from vault.crypto.providers import KeyProvider
+    from vault.principals.oidc import TokenVerifier
+    from vault.requests.kind import RequestKind
     from vault.settings import Settings
     from vault.storage.migrate import Which
 
@@ -257,7 +258,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     keys = Database(settings.keys_url, timeout=timeout, size=size)
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
-    verifiers = [TokenVerifier(_issuer(issuer), clock) for issuer in settings.oidc]
+    verifiers = [_verifier(issuer, clock) for issuer in settings.oidc]
     services = Services(
         data=data,
         keyring=keyring,
@@ -273,7 +274,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
         mail=Mail(settings.smtp_url, settings.mail_from),
         post=Post(private=settings.webhooks_to_private_addresses),
-        request_kinds=REQUEST_KINDS,
+        request_kinds=_RequestKinds(),
     )
     return Vault(settings, services, keys, tombstones)
 
@@ -287,8 +288,34 @@ def provider_of(settings: Settings) -> KeyProvider:
     return providers.provider_of(settings.root_key, settings.vault)
 
 
-def _issuer(oidc: settings_module.Oidc) -> OidcIssuer:
-    return OidcIssuer(oidc.issuer, oidc.audience, oidc.jwks, oidc.roles_claim, oidc.roles, oidc.tenant)
+def _verifier(given: settings_module.Oidc, clock: Clock) -> TokenVerifier:
+    from vault.principals.oidc import OidcIssuer, TokenVerifier  # slow to import, and few vaults have an issuer
+
+    issuer = OidcIssuer(given.issuer, given.audience, given.jwks, given.roles_claim, given.roles, given.tenant)
+    return TokenVerifier(issuer, clock)
+
+
+class _RequestKinds(Mapping[str, "RequestKind"]):
+    """The kinds of requests by name.
+
+    They are imported when they are first used: with them come the capabilities that carry them out, which most commands
+    do without.
+    """
+
+    def __getitem__(self, name: str) -> RequestKind:
+        return _request_kinds()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_request_kinds())
+
+    def __len__(self) -> int:
+        return len(_request_kinds())
+
+
+def _request_kinds() -> Mapping[str, RequestKind]:
+    from vault.workflows import REQUEST_KINDS
+
+    return REQUEST_KINDS
 
 
 async def _check_versions(vault: Vault) -> None:

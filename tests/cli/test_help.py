@@ -76,6 +76,19 @@ def test_a_command_imports_only_its_own_module():
     assert loaded - LIGHT == {"vault.cli.apps"}
 
 
+NOT_FOR_A_LIST = {
+    "alembic", "dbos", "faker", "fastapi", "holidays", "httpx", "jinja2", "joserfc", "prometheus_client", "psycopg",
+    "pyarrow", "starlette", "uvicorn",
+}  # fmt: skip
+
+
+def test_a_list_of_apps_loads_neither_the_server_nor_what_other_commands_need(made_vault):
+    loaded = modules_loaded_by("apps", "list", "--vault", str(made_vault))
+    assert "sqlalchemy" in loaded, "the command has run"
+    assert not NOT_FOR_A_LIST & {name.partition(".")[0] for name in loaded}
+    assert not {f"vault.{name}" for name in ("api", "erasure", "export", "requests", "sweep", "workflows")} & loaded
+
+
 def modules_loaded_by(*arguments):
     code = f"""
 import contextlib, io, sys

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 import vault
+from vault.storage import migrate
 from vault.storage.columns import DataTable, KeyTable, LedgerTable
 from vault.storage.migrate import is_current, upgrade
 
@@ -117,3 +119,10 @@ def test_two_nodes_that_start_together_migrate_one_after_the_other(data_url):
     assert [node.returncode for node in nodes] == [0, 0]
     newest = said[0][1]
     assert said == [[newest, newest], ["None", newest]]
+
+
+@pytest.mark.parametrize("which", ["data", "keys", "ledger"])
+def test_the_revisions_that_are_read_without_alembic_are_those_that_alembic_reads(which):
+    scripts = ScriptDirectory.from_config(migrate._config(which))
+    assert migrate._head(which) == scripts.get_current_head()
+    assert set(migrate._revisions(which)) == {script.revision for script in scripts.walk_revisions()}

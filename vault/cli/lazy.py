@@ -15,6 +15,7 @@ from typer.main import get_command_from_info, get_group
 
 from vault.cli.command import TOP_LEVEL
 from vault.cli.errors import Commands
+from vault.cli.session import without_collection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,8 @@ class _Loaded(MutableMapping[str, Any]):
         if name not in self._built:
             place, text = self._table[name]
             module, _, attribute = place.partition(":")
-            imported = import_module(f"vault.cli.{module}")
+            with without_collection():
+                imported = import_module(f"vault.cli.{module}")
             self._built[name] = _group(name, getattr(imported, attribute), text) if attribute else _command(name)
         return self._built[name]
 

@@ -13,7 +13,7 @@ from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_dat
 from vault.cli.command import TOP_LEVEL, command, make_group
 from vault.cli.options import HERE, Json, VaultFolder
 from vault.cli.output import emit, note, show_table
-from vault.cli.session import run
+from vault.cli.session import run, without_collection
 from vault.storage.database import Database
 from vault.storage.migrate import is_current
 
@@ -57,7 +57,8 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the work.")] = 1,
 ) -> None:
     """Serve the HTTP API of a vault until Ctrl-C."""
-    from vault.server import serve as serve_http  # the web framework: half a second that no other command needs
+    with without_collection():  # the web framework: half a second that no other command needs
+        from vault.server import serve as serve_http
 
     serve_http(vault, host=host, port=port, workers=workers)
 

@@ -15,7 +15,6 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from vault.catalogue.types import TYPES
@@ -25,6 +24,8 @@ from vault.export.translations import DASH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from jinja2 import Environment
 
     from vault.export.collect import Content
     from vault.export.schema import FieldTold, Head, Keeping, OriginTold, RecordTold
@@ -81,6 +82,8 @@ class Tile(NamedTuple):
 @lru_cache(maxsize=2)
 def _environment(*, waits: bool) -> Environment:
     """Return the templates: those that wait for records, and the rows that do not, which take a third of the time."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # a tenth of the server's start
+
     folder = files("vault.export").joinpath("templates")
     return Environment(
         autoescape=True,

@@ -28,7 +28,6 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.errors import Conflict, Fault, InvalidInput, Misconfigured, NotFound
 from vault.ids import KeyId, PrincipalId, RoleName, TenantId, new_id
-from vault.principals.oidc import unverified_issuer
 from vault.principals.principal import (
     PREFIX,
     IssuedKey,
@@ -416,7 +415,11 @@ class Principals(Register):
         return principal
 
     async def _by_token(self, bearer: str, presented: bytes) -> Principal:
-        verifier = self._verifiers.get(unverified_issuer(bearer) or "") if self._verifiers else None
+        if not self._verifiers:
+            raise not_authenticated()
+        from vault.principals.oidc import unverified_issuer  # loaded already: with the verifiers
+
+        verifier = self._verifiers.get(unverified_issuer(bearer) or "")
         if verifier is None:
             raise not_authenticated()
         since = self._monotonic()

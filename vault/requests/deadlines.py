@@ -28,7 +28,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-import holidays
 import msgspec
 
 from vault.requests.model import Due
@@ -137,6 +136,8 @@ def _closed(day: date, jurisdiction: str) -> str | None:
 @lru_cache(maxsize=512)
 def _holidays(jurisdiction: str, year: int) -> Mapping[date, str]:
     """Return a year's public holidays by day; none of a country, or none of a part's own, that nobody has listed."""
+    import holidays  # a twentieth of the server's start
+
     country, _, part = jurisdiction.partition("-")
     for subdivision in (part or None, None):
         try:

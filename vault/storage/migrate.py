@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 if TYPE_CHECKING:
+    from alembic.config import Config
     from sqlalchemy.engine import Connection
 
     from vault.storage.database import Database
@@ -44,28 +42,56 @@ async def is_current(database: Database, which: Which) -> bool:
 
 def knows(which: Which, revision: str) -> bool:
     """Return whether this code knows a revision, so that it can run on it or migrate it."""
-    return any(script.revision == revision for script in ScriptDirectory.from_config(_config(which)).walk_revisions())
+    return revision in _revisions(which)
 
 
+# Opening a vault only compares revisions. They are read here without alembic, whose import takes as long as the rest.
 @functools.cache
+def _revisions(which: Which) -> dict[str, str | None]:
+    """Read the revisions from the scripts, each with the one before it; once a process."""
+    scripts = [path.read_text(encoding="utf-8") for path in (_folder(which) / "versions").glob("*.py")]
+    return {
+        revision: before
+        for script in scripts
+        for revision, before in [(_assigned(script, "revision"), _assigned(script, "down_revision"))]
+        if revision is not None
+    }
+
+
+def _assigned(script: str, name: str) -> str | None:
+    found = re.search(rf'^{name}(?:: [^=\n]+)? = "([^"\n]+)"$', script, re.MULTILINE)
+    return None if found is None else found[1]
+
+
 def _head(which: Which) -> str | None:
-    """Return the newest revision; read once per process, because migrations come with the program."""
-    return ScriptDirectory.from_config(_config(which)).get_current_head()
+    """Return the newest revision: the one that none comes after."""
+    revisions = _revisions(which)
+    return next(iter(revisions.keys() - revisions.values()), None)
 
 
 def _current(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    current: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return current
 
 
 def _upgrade(connection: Connection, which: Which) -> None:
+    from alembic import command
+
     config = _config(which)
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 
 
 def _config(which: Which) -> Config:
+    from alembic.config import Config
+
     config = Config()
-    folder = Path(__file__).parent / "migrations" / which
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("script_location", str(_folder(which)).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def _folder(which: Which) -> Path:
+    return Path(__file__).parent / "migrations" / which
