@@ -37,14 +37,14 @@ def source(node) -> Source:
     return Source(databases_of(settings), settings.vault, provider(node), tools())
 
 
-async def back_up(node, to, *, keys=None, ledger=None, told=quietly, **replaced):
+async def back_up(node, to, *, keys=None, ledger=None, progress=quietly, **replaced):
     """Make a backup of a node's vault under a folder."""
     made_of = source(node)._replace(**replaced)
-    return await make_backup(node.services, made_of, places(to, keys=keys, ledger=ledger), keys_for=MONTH, told=told)
+    return await make_backup(node.services, made_of, places(to, keys=keys, ledger=ledger), keys_for=MONTH, progress=progress)
 
 
 async def verified(node, backup, *, sample=1000, **how):
     """Try a restore of a backup into a temporary place."""
     found = find_backup(backup.folder, how.pop("provider", provider(node)), **how)
     servers = databases_of(node.vault.settings)
-    return await verify_backup(node.services, found, provider(node), tools(), servers, sample=sample, told=quietly)
+    return await verify_backup(node.services, found, provider(node), tools(), servers, sample=sample, progress=quietly)

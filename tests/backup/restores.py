@@ -74,7 +74,7 @@ async def begin(asked: Plan, clock):
     target = restore._target(text, asked.folder)
     backup = find_backup(asked.backup, target.provider)
     text = steps.adapted(steps.settings_in(backup, target.provider), asked.settings)
-    await steps.check(backup, target, without_ledger=False, told=quietly)
+    await steps.check(backup, target, without_ledger=False, progress=quietly)
     asked.folder.mkdir(exist_ok=True)
     steps.write_order(asked.folder, steps.new_order(backup, text, clock.now(), without_ledger=None))
     return target

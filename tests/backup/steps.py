@@ -26,4 +26,4 @@ MAKE = _Makes()
 async def _make(task, services, _tenant, _id):
     settings = read_settings(Path(task["folder"]), **task["urls"])
     source = Source(databases_of(settings), settings.vault, provider_of(settings), tools())
-    await make_backup(services, source, places(Path(task["to"])), keys_for=MONTH, told=quietly)
+    await make_backup(services, source, places(Path(task["to"])), keys_for=MONTH, progress=quietly)

@@ -56,7 +56,7 @@ async def test_whatever_is_not_called_as_a_backup_is_left_alone(sqlite_node, to)
     assert all(each.exists() for each in (link, *own))
 
 
-async def test_key_stores_of_other_backups_in_the_same_folder_are_told_and_left_alone(sqlite_node, to, tmp_path):
+async def test_key_stores_of_other_backups_in_the_folder_are_reported_and_kept(sqlite_node, to, tmp_path):
     """Two vaults may share a folder for their key stores; so may two targets of one vault."""
     mine = await back_up(sqlite_node, to, keys=tmp_path / "keys", ledger=tmp_path / "ledger")
     other = await back_up(sqlite_node, tmp_path / "others", keys=tmp_path / "keys", ledger=tmp_path / "ledger")
@@ -104,7 +104,7 @@ async def test_a_backup_that_is_being_made_is_not_taken_for_one_that_died(sqlite
         if not seen:
             seen.append(asyncio.run_coroutine_threadsafe(thin_out(sqlite_node, to), loop).result(20))
 
-    backup = await back_up(sqlite_node, to, told=told)
+    backup = await back_up(sqlite_node, to, progress=progress)
     assert seen == [([], [], [], [])]
     assert (await verified(sqlite_node, backup)).sample.of == 0
     assert not is_being_made(backup.folder)
@@ -157,13 +157,13 @@ async def test_policies_that_are_links_go_along_and_the_root_key_never_does(sqli
 # ---- Disks -----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_disk_that_does_not_give_a_file_back_is_told_as_damage(sqlite_node, to):
+async def test_a_read_error_of_the_disk_is_reported_as_damage(sqlite_node, to):
     backup = await back_up(sqlite_node, to)
     with pytest.raises(BackupDamaged, match="cut off, or was changed"):
         await verified(sqlite_node, backup, keys=NOT_READABLE)
 
 
-async def test_a_full_disk_is_told_as_what_it_is_and_nothing_is_left(sqlite_place, to):
+async def test_a_full_disk_is_reported_and_leaves_nothing(sqlite_place, to):
     """In a process of its own that may write no large files: to SQLite and to us that is a disk without room."""
     code = (
         "import asyncio, resource, signal, sys; from pathlib import Path; from types import SimpleNamespace as Of\n"
@@ -183,7 +183,7 @@ async def test_a_full_disk_is_told_as_what_it_is_and_nothing_is_left(sqlite_plac
     assert not [path for path in to.rglob("*") if path.is_file()]
 
 
-async def test_a_key_that_was_changed_and_a_body_that_is_none_are_told(sqlite_node, to):
+async def test_a_changed_key_and_an_invalid_body_are_reported(sqlite_node, to):
     await sqlite_node.create()
     await sqlite_node.sql("UPDATE record SET body = CAST(x'c1' || substr(body, 2) AS BLOB)")
     with pytest.raises(DatabaseDamaged, match="do not open"):

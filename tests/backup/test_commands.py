@@ -37,7 +37,7 @@ def test_a_backup_is_made_listed_and_tried(in_vault, backup, to):
     assert "The backup can be restored." in told.stderr
 
 
-def test_people_are_told_where_it_is_and_what_they_need_beside_it(in_vault, to, tmp_path):
+def test_make_prints_the_location_and_what_else_is_needed(in_vault, to, tmp_path):
     told = in_vault("backup", "make", to, "--keys-to", tmp_path / "k", "--keep-keys", "P7D")
     assert told.exit_code == 0
     assert Path(told.stdout.strip()).is_dir()
@@ -63,7 +63,7 @@ def test_thinning_out_says_what_it_did(in_vault, backup, to):
 
 
 @pytest.mark.parametrize("typed", ["", "30", "P0D", "1 month", "P-3D"])
-def test_a_period_that_is_none_is_told(in_vault, to, typed):
+def test_an_invalid_period_is_reported(in_vault, to, typed):
     refused = in_vault("backup", "prune", to, "--keep-data", typed)
     assert refused.exit_code == 2
     assert "write P3Y, P6M, P30D or P1Y6M" in refused.stderr
@@ -85,7 +85,7 @@ def test_with_another_root_key_nothing_is_tried_or_listed(in_vault, backup, to, 
     assert "cannot be read" in lost.stderr
 
 
-def test_a_folder_without_backups_is_told(in_vault, to):
+def test_a_folder_without_backups_is_reported(in_vault, to):
     assert in_vault.json("backup", "list", to) == []
     assert "there is no backup" in in_vault("backup", "list", to).stderr
     refused = in_vault("backup", "verify", to)

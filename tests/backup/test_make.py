@@ -124,7 +124,7 @@ async def test_readers_and_writers_go_on_and_what_comes_later_is_not_in_the_pict
         if not seen:  # from the thread that seals the data, while the picture is held
             seen.append(asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(20))
 
-    backup = await back_up(node, to, told=told)
+    backup = await back_up(node, to, progress=progress)
     assert seen == [ADA["name"]]
     rows = (await verified(node, backup)).rows
     assert rows["data"]["subject"] == 1
@@ -191,7 +191,7 @@ async def test_backups_and_erasures_at_once_leave_every_backup_whole(sqlite_node
     assert counts[-1] == min(counts)
 
 
-async def test_a_writer_who_never_ends_is_told_of_and_nothing_is_left(postgres_place, clock, to, monkeypatch):
+async def test_a_writer_that_never_ends_is_reported_and_nothing_is_left(postgres_place, clock, to, monkeypatch):
     monkeypatch.setattr(snapshots, "ATTEMPTS", 2)
     monkeypatch.setattr(snapshots, "LOCK_MILLISECONDS", 5)
     monkeypatch.setattr(snapshots, "_PAUSE", 0.0)
@@ -201,7 +201,7 @@ async def test_a_writer_who_never_ends_is_told_of_and_nothing_is_left(postgres_p
         await other.execute("BEGIN")
         await other.execute("UPDATE subject SET state = state WHERE id = $1", UUID(subject))
         try:
-            with pytest.raises(Unavailable, match="somebody writes on persons all the time"):
+            with pytest.raises(Unavailable, match="subjects are written all the time"):
                 await back_up(node, to)
         finally:
             await other.close()
@@ -212,7 +212,7 @@ async def test_a_writer_who_never_ends_is_told_of_and_nothing_is_left(postgres_p
 # ---- What goes wrong -------------------------------------------------------------------------------------------------
 
 
-async def test_a_damaged_page_is_told_and_leaves_no_backup(sqlite_node, to, tmp_path):
+async def test_a_damaged_page_is_reported_and_leaves_no_backup(sqlite_node, to, tmp_path):
     node = sqlite_node
     for number in range(40):
         await node.create({**ADA, "email": f"ada{number}@example.org"})
@@ -232,20 +232,20 @@ async def test_a_damaged_page_is_told_and_leaves_no_backup(sqlite_node, to, tmp_
     assert [(each.decision, each.code) for each in failed] == [("failed", "database-damaged")]
 
 
-async def test_a_database_that_is_not_there_is_told(sqlite_node, to, tmp_path):
+async def test_a_missing_database_is_reported(sqlite_node, to, tmp_path):
     urls = {**source(sqlite_node).urls, "keys": f"sqlite:///{tmp_path / 'none.sqlite'}"}
     with pytest.raises(Unavailable):
         await back_up(sqlite_node, to, urls=urls)
     assert not (tmp_path / "none.sqlite").exists()
 
 
-async def test_a_place_that_cannot_be_written_to_is_told(sqlite_node, to):
+async def test_an_unwritable_folder_is_reported(sqlite_node, to):
     (to).write_text("a file")
     with pytest.raises(Misconfigured, match="cannot be written"):
         await back_up(sqlite_node, to)
 
 
-async def test_programs_of_postgresql_that_are_missing_or_too_old_are_told(postgres_place, clock, to, tmp_path):
+async def test_missing_or_old_programs_of_postgresql_are_reported(postgres_place, clock, to, tmp_path):
     async with postgres_place.node(clock) as node:
         with pytest.raises(ToolFailed, match="another version than the server, which is PostgreSQL 18") as told:
             await back_up(node, to, tools=PostgresTools(OLD_TOOLS, {}))
@@ -255,7 +255,7 @@ async def test_programs_of_postgresql_that_are_missing_or_too_old_are_told(postg
         assert not [path for path in to.rglob("*") if path.is_file()]
 
 
-def test_a_program_that_fails_is_told_by_its_first_words(tmp_path):
+def test_a_failing_program_is_reported_with_the_start_of_its_message(tmp_path):
     program = tmp_path / "pg_dump"
     program.write_text(
         "#!/bin/sh\necho half a dump\necho 'pg_dump: error: it did not work' >&2\necho 'a row' >&2\nexit 3\n"

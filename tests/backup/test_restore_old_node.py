@@ -58,7 +58,7 @@ async def test_a_database_that_was_emptied_under_a_node_is_not_restored_into(
         new = replace(await somewhere(place), urls=place.urls)
         for url in place.urls.values():  # its connections live on
             await run_on(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
-        with pytest.raises(Misconfigured, match="somebody else is connected"):
+        with pytest.raises(Misconfigured, match="another client is connected"):
             await bring_back(backup, place, new, clock)
         assert not (new.folder / "restoring.json").exists()
     await bring_back(backup, place, new, clock)

@@ -187,7 +187,7 @@ async def test_what_is_no_database_is_told_and_postgresql_stays_empty(postgres_p
         there = await databases(node)
         with pytest.raises(Misconfigured, match="pg_restore failed"):
             await verify_backup(
-                node.services, found, provider(node), tools(), source(node).urls, sample=10, told=quietly
+                node.services, found, provider(node), tools(), source(node).urls, sample=10, progress=quietly
             )
         assert await databases(node) == there
 
@@ -203,7 +203,7 @@ async def test_a_backup_of_postgresql_needs_a_server_to_be_tried_on(postgres_pla
         backup = await back_up(node, to)
         urls = dict.fromkeys(source(node).urls, "sqlite:///nowhere")
         with pytest.raises(Misconfigured, match="no server to try the restore on"):
-            await verify_backup(node.services, backup, provider(node), tools(), urls, told=quietly)
+            await verify_backup(node.services, backup, provider(node), tools(), urls, progress=quietly)
 
 
 async def test_a_place_where_something_is_stays_as_it_is(node, to, tmp_path):

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is said of a restore beside its columns.
+    """Facts of a restore, stored as JSON in one column.
 
     Attributes:
-        without_ledger: why the ledger of tombstones is not there any more; none: it is, and is replayed.
+        without_ledger: why the ledger of tombstones is lost; None if it exists and is replayed.
     """
 
     without_ledger: str | None = None
@@ -55,7 +55,7 @@ class NotReplayed(Misconfigured):
 _facts = msgspec.json.Decoder(Facts)
 TABLE: Final = "restore"
 ORDER: Final = "restoring.json"
-"""What lies in the folder of a vault for as long as it is being restored."""
+"""A file in the folder of a vault while it is being restored."""
 _IS_OPEN: Final = (
     "SELECT EXISTS (SELECT FROM alembic_version) AND NOT EXISTS (SELECT FROM restore WHERE replayed_at IS NULL)"
 )
@@ -75,7 +75,7 @@ def row_of(restore: Restore) -> dict[str, Any]:
 
 
 async def waiting(database: Database) -> Restore | None:
-    """Return the restore that has yet to be replayed; none: readers may come in."""
+    """Return the restore that is not replayed yet, or None if the vault may be read."""
     async with database.reading() as connection:
         return await waiting_in(connection)
 
@@ -95,17 +95,17 @@ async def close_all(connection: AsyncConnection, now: datetime) -> None:
 
 
 def require_whole(folder: Path) -> None:
-    """Let nobody work with a folder into which a restore was cut off.
+    """Refuse a folder with an interrupted restore.
 
     Raises:
-        NotReplayed: the order of one lies in it.
+        NotReplayed: the folder contains the order of a restore.
     """
     if (folder / ORDER).is_file():
         raise NotReplayed("a restore into this folder was cut off, and is not whole", hint=CONTINUE)
 
 
 async def require_replayed(database: Database) -> None:
-    """Let nobody in who reads, before a restored vault was made good.
+    """Refuse a restored vault that is not replayed yet.
 
     Raises:
         NotReplayed: it was not.
@@ -113,14 +113,14 @@ async def require_replayed(database: Database) -> None:
     restore = await waiting(database)
     if restore is not None:
         raise NotReplayed(
-            f"this vault was restored from a backup of {told(restore.backed_up_at)} and not yet replayed: "
-            "whom it erased since, and who withdrew since, it has yet to learn",
+            f"this vault was restored from a backup of {described(restore.backed_up_at)} and not yet replayed: "
+            "later erasures and withdrawals are missing in it",
             hint=CONTINUE,
         )
 
 
 async def require_open(connection: asyncpg.Connection) -> None:
-    """Let nobody work with a new connection to a main database that is empty, or was restored and is not replayed.
+    """Refuse a new connection to a main database that is empty, or restored and not replayed.
 
     A node that ran on the database that was lost goes on, and finds another one under its name.
 
@@ -135,6 +135,6 @@ async def require_open(connection: asyncpg.Connection) -> None:
         raise Unavailable("the database is being restored, and not yet replayed", hint=CONTINUE)
 
 
-def told(moment: datetime) -> str:
+def described(moment: datetime) -> str:
     """Write a moment to the second."""
     return rfc3339(moment.astimezone(UTC).replace(microsecond=0)).replace(".000000", "")

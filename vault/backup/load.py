@@ -1,6 +1,6 @@
 """Bring the databases of a backup back: into new SQLite files, or into empty databases of PostgreSQL.
 
-Bring the databases of a backup back for good: each whole or not at all, so that whoever died begins anew with it.
+Restore the databases of a backup, each whole or not at all, so that an interrupted restore starts with it again.
 
 The main database comes back closed: what opens it to a program, the version of its tables, comes in by the same
 transaction, or with the same file, as the row that says that it was restored. No program ever finds it without.
@@ -50,7 +50,7 @@ async def load_database(
     """Bring one database of a backup back and see that it holds what the manifest says.
 
     Args:
-        backup: whose files :func:`vault.backup.sealed_file.check_files` has accepted.
+        backup: its files were accepted by :func:`vault.backup.sealed_file.check_files`.
         kind: which database.
         provider: holds the root key.
         url: of a file that is not there yet, or of an empty database of PostgreSQL.
@@ -111,7 +111,7 @@ async def require_empty(kind: Kind, dialect: str, url: str, tools: PostgresTools
 
 
 async def contents_of(url: str) -> Contents:
-    """Check a database that nobody else uses and count its rows.
+    """Check a database that is not in use, and count its rows.
 
     Raises:
         DatabaseDamaged: a page is damaged.
@@ -143,7 +143,7 @@ async def temporary_database(url: str) -> AsyncIterator[str]:
     """
     name = f"cdv_verify_{uuid4().hex[:16]}"
     try:
-        # From template0: in template1 there may be tables, and somebody who is connected to it stands in the way.
+        # From template0: template1 may contain tables, and a connection to it blocks CREATE DATABASE.
         await _run(url, f'CREATE DATABASE "{name}" TEMPLATE template0')
     except asyncpg.InsufficientPrivilegeError:
         raise Misconfigured(
@@ -195,8 +195,8 @@ def _sqlite_path(url: str) -> Path | None:
 
 def _difference(found: dict[str, int], written: dict[str, int]) -> str:
     names = [name for name in sorted({*found, *written}) if found.get(name) != written.get(name)]
-    told = [f"{name} has {found.get(name, 0):,} of {written.get(name, 0):,}" for name in names[:5]]
-    return "; ".join(told) or "the tables are of another revision"
+    counts = [f"{name} has {found.get(name, 0):,} of {written.get(name, 0):,}" for name in names[:5]]
+    return "; ".join(counts) or "the tables are of another revision"
 
 
 def _not_empty(kind: Kind) -> Misconfigured:
@@ -234,7 +234,7 @@ async def bring_back_closed(
     """Bring the main database back together with a row of a table of its own.
 
     Args:
-        backup: whose files were checked.
+        backup: its files were checked.
         provider: holds the root key.
         url: of the database, which is empty, or has been begun by this restore.
         tools: PostgreSQL's programs.
@@ -259,18 +259,18 @@ async def bring_back_closed(
 
 
 async def require_alone(url: str) -> None:
-    """See that nobody else is connected to the main database: a program that is would read it before it is good.
+    """Require that no other client is connected to the main database: it could read data before the replay.
 
     Raises:
-        Misconfigured: somebody is.
+        Misconfigured: another client is connected.
         Unavailable: it does not answer.
     """
     if sqlite_path(url) is not None:
-        return  # a file that is not there yet is nobody's
+        return  # a file that does not exist has no users
     try:
         connection = await connect_postgres(url)
         try:
-            for pause in _PATIENCE:  # whoever has just left is counted for some milliseconds more
+            for pause in _PATIENCE:  # a closed connection is counted for some milliseconds more
                 if await connection.fetchval(_COMPANY) == 0:
                     return
                 await asyncio.sleep(pause)
@@ -279,13 +279,13 @@ async def require_alone(url: str) -> None:
     except _FAILURES as error:
         raise _unavailable(error) from None
     raise Misconfigured(
-        "somebody else is connected to the data database",
-        hint="stop every node of the vault, and whoever looks into the database, then try again",
+        "another client is connected to the data database",
+        hint="stop all vault nodes and other database clients, then try again",
     )
 
 
 async def is_back(url: str) -> bool:
-    """Tell whether a database that was to be brought back is there, as a whole.
+    """Return whether a database was restored completely.
 
     Raises:
         Unavailable: it does not answer.
@@ -377,7 +377,7 @@ def _put_in_place(part: Path, path: Path) -> None:
 def _insert(path: Path, table: str, row: Row) -> None:
     marks = ", ".join("?" for _ in row)
     with closing(sqlite3.connect(path)) as connection:
-        # Not into a log beside the file: what is there is moved, and nothing but the file itself goes along.
+        # Without a log: only the file itself is moved into place.
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(

@@ -1,4 +1,4 @@
-"""Where a backup lies: its data, its key store and its ledger in three places, so that they can be kept apart.
+"""Locations of a backup: data, key store and ledger in three folders, so that they can be kept apart.
 
 ::
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ENDING: Final = ".cdvb"
 PART: Final = ".part"
 OURS: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{16}")
-"""The name of a backup: whatever is called otherwise is somebody else's."""
+"""The form of a backup's name. Other files and folders are left alone."""
 
 
 class Locations(NamedTuple):
@@ -49,7 +49,7 @@ class BackupFolder(NamedTuple):
     manifest: Manifest
 
     def file(self, kind: Kind) -> Path:
-        """Say where the file of a kind lies."""
+        """Return the path of the file of a kind."""
         if kind == "keys":
             return self.keys
         if kind == "ledger":
@@ -84,9 +84,9 @@ def find_backup(
     """Find a backup by the folder of its data, with its manifest read and checked; whether its files are there is not.
 
     Args:
-        path: the folder in which its manifest lies.
+        path: the folder with its manifest.
         provider: holds the root key.
-        keys: the file of its key store; beside the data where it is not named.
+        keys: the file of its key store; by default next to the data.
         ledger: the file of its ledger; likewise.
 
     Raises:
@@ -96,8 +96,8 @@ def find_backup(
     """
     folder = path.resolve()
     manifest = read_manifest(folder, provider)
-    name, beside = name_of(manifest.id, manifest.created_at) + ENDING, folder.parent.parent
-    return BackupFolder(folder, keys or beside / "keys" / name, ledger or beside / "ledger" / name, manifest)
+    name, parent = name_of(manifest.id, manifest.created_at) + ENDING, folder.parent.parent
+    return BackupFolder(folder, keys or parent / "keys" / name, ledger or parent / "ledger" / name, manifest)
 
 
 def find_all(where: Locations, provider: KeyProvider) -> tuple[list[BackupFolder], list[Path]]:
@@ -128,7 +128,7 @@ def find_all(where: Locations, provider: KeyProvider) -> tuple[list[BackupFolder
 
 
 def listed(folder: Path) -> list[Path]:
-    """List what lies in a folder, by name; nothing where it is not there.
+    """List the content of a folder, by name; empty if the folder does not exist.
 
     Raises:
         Misconfigured: it cannot be read.
@@ -143,7 +143,7 @@ def listed(folder: Path) -> list[Path]:
 
 
 def has_manifest(folder: Path) -> bool:
-    """Tell whether a folder holds a manifest; one that is not ours to look into does not."""
+    """Return whether a folder contains a manifest; false for an unreadable folder."""
     try:
         return (folder / NAME).is_file()
     except OSError:

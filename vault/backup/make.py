@@ -3,15 +3,15 @@
 1. The pictures are taken together (:func:`vault.backup.snapshot.pinned`), and rows are counted in them.
 2. Each is written under a temporary name, sealed under a new file key, and made durable.
 3. The audit log says that there is a backup.
-4. Only then do the files get their names, the folder with the manifest last. Whoever dies on the way leaves nothing
+4. Only then do the files get their names, the folder with the manifest last. An interrupted run leaves nothing
    under a final name but files of which no manifest speaks; the next backup or thinning out takes them away.
 
-The root key is never in a backup, nor is the state of jobs, which is found anew from the tables.
+The root key is never in a backup, nor is the state of jobs, which is derived again from the tables.
 
-The policies and settings of a vault's folder as a tar archive; they are small. Never the root key, wherever it lies.
+The policies and settings of a vault's folder as a tar archive; they are small. Never the root key, in any place.
 
-Links are followed, for whoever keeps policies elsewhere and links to them would find none after a restore; a link that
-leads to where it lies itself, or above the vault, is left out.
+Links are followed, because policies behind a link would be missing after a restore; a link that
+leads to its own folder, or above the vault, is left out.
 
 What the audit log says of backups: each tenant's log, for each tenant's people are in them.
 """
@@ -73,7 +73,7 @@ class Source(NamedTuple):
 
 
 async def make_backup(
-    services: Services, source: Source, where: Locations, *, keys_for: Period, told: Callable[[str, int], None]
+    services: Services, source: Source, where: Locations, *, keys_for: Period, progress: Callable[[str, int], None]
 ) -> BackupFolder:
     """Make a backup.
 
@@ -81,7 +81,7 @@ async def make_backup(
         source: what it is made of.
         where: the folders that it goes to; made where they are not there.
         keys_for: how long its key store is meant to be kept.
-        told: is told how many bytes of what are written; may be called from another thread.
+        progress: called with a name and the bytes written so far; may be called from another thread.
 
     Raises:
         Misconfigured: a place cannot be written to, or PostgreSQL's programs are not there or too old.
@@ -89,27 +89,27 @@ async def make_backup(
         DatabaseDamaged: a database has a damaged page.
     """
     try:
-        return await _make(services, source, where, keys_for, told)
+        return await _make(services, source, where, keys_for, progress)
     except Exception as error:
         await record_failure(services, operator_caller(), "backup", error)
         raise
 
 
 async def _make(
-    services: Services, source: Source, where: Locations, keys_for: Period, told: Callable[[str, int], None]
+    services: Services, source: Source, where: Locations, keys_for: Period, progress: Callable[[str, int], None]
 ) -> BackupFolder:
     sealing = Sealing(source.provider, new_id(), services.clock.now())  # before the picture is taken
     work = _Work(where, name_of(sealing.id, sealing.created_at))
     try:
         work.lay_out()
-        newest = await services.restore_ledger.newest()  # also before: whatever is this old is in the picture
+        newest = await services.restore_ledger.newest()  # before the snapshot: every line up to this one is in it
         async with pinned(source.urls, source.tools) as snapshots:
             contents = {kind: await snapshots[kind].contents() for kind in DATABASES}
             written: dict[Kind, Written] = {}
             for kind in DATABASES:
                 chunks = snapshots[kind].chunks(work.scratch_of(kind))
-                written[kind] = await work.seal(sealing, kind, chunks, told)
-        written["folder"] = await work.seal(sealing, "folder", [archived(source.folder)], told)
+                written[kind] = await work.seal(sealing, kind, chunks, progress)
+        written["folder"] = await work.seal(sealing, "folder", [archived(source.folder)], progress)
         manifest = Manifest(
             id=sealing.id,
             created_at=sealing.created_at,
@@ -162,16 +162,16 @@ class _Work:
             raise cannot_write(self.scratch, error) from None
 
     async def seal(
-        self, sealing: Sealing, kind: Kind, chunks: Iterable[bytes], told: Callable[[str, int], None]
+        self, sealing: Sealing, kind: Kind, chunks: Iterable[bytes], progress: Callable[[str, int], None]
     ) -> Written:
-        """Write the file of a kind, in a thread; whoever is stopped meanwhile, by Ctrl-C, stops the thread as well."""
+        """Write the file of a kind in a thread. A cancellation, such as Ctrl-C, stops the thread as well."""
 
-        def going_on(what: str, size: int) -> None:
+        def report(what: str, size: int) -> None:
             if self._stopped:
                 raise InterruptedError
-            told(what, size)
+            progress(what, size)
 
-        return await asyncio.to_thread(seal_file, sealing, kind, self.path(kind), chunks, going_on)
+        return await asyncio.to_thread(seal_file, sealing, kind, self.path(kind), chunks, report)
 
     def write_manifest(self, content: bytes) -> None:
         """Write the manifest and give the other files of the data their names, inside the unnamed folder."""
@@ -181,7 +181,7 @@ class _Work:
             publish(final.with_name(final.name + PART), final)
 
     def publish(self) -> None:
-        """Give all files their names: the folder with the manifest last, so that nobody sees a part of a backup."""
+        """Rename all files to their final names, the folder with the manifest last: no partial backup is visible."""
         for kind in ("keys", "ledger"):
             final = self.path(kind)
             publish(final.with_name(final.name + PART), final)
@@ -194,7 +194,7 @@ class _Work:
         if self._lock is None:
             return
         with suppress(OSError):
-            if not self.scratch.is_dir():  # it has its final name, and nobody can tell whether for good
+            if not self.scratch.is_dir():  # it has its final name, and whether that is durable is unknown
                 (self.folder / NAME).unlink()
                 shutil.rmtree(self.folder)
             for kind in ("keys", "ledger"):
@@ -205,7 +205,7 @@ class _Work:
                 shutil.rmtree(self.scratch)
 
     def end(self) -> None:
-        """Nobody makes it any more."""
+        """Release the lock of the run."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -273,7 +273,7 @@ def _is_root_key(path: Path) -> bool:
 
 
 def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out whom it belongs to."""
+    """Remove the owner from a tar member."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
@@ -282,7 +282,7 @@ def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
 async def note_backup(services: Services, backup: UUID, code: str | None, *, decision: str = "allowed") -> None:
     """Write down, for every tenant, that a backup was made, tried or thinned out; durable before it returns.
 
-    One that was made is written on the ledger of tombstones too: by that a restore knows whose ledger it is.
+    A completed backup is also recorded in the ledger of tombstones, so that a restore can recognize the right ledger.
 
     Args:
         backup: its id.

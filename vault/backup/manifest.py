@@ -1,4 +1,4 @@
-"""The manifest of a backup: what lies in its files, how much of it, and a MAC under the root key that says so.
+"""The manifest of a backup: the content of its files, the row counts, and a MAC under the root key.
 
 It is JSON without a secret or a value: ids, moments, names of tenants and tables, counts, sizes and digests.
 """

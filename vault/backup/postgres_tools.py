@@ -71,14 +71,14 @@ class PostgresTools:
         """
         if name not in self._versions:
             self._versions[name] = self._run([self._path(name), "--version"])
-        told = self._versions[name]
-        match = _VERSION.search(told)
+        version = self._versions[name]
+        match = _VERSION.search(version)
         if match is None or int(match[1]) < server:
             raise ToolFailed(
                 f"{name} is of another version than the server, which is PostgreSQL {server}",
                 hint=f"install the client programs of PostgreSQL {server}, and name their folder by `pg_tools`",
             )
-        return told.strip()
+        return version.strip()
 
     def dump(self, url: str, snapshot: str, tables: Iterable[str]) -> Iterator[bytes]:
         """Write tables of a database as ``pg_dump`` does in its custom form, as a snapshot has them.
@@ -86,7 +86,7 @@ class PostgresTools:
         Args:
             url: of the database.
             snapshot: its name.
-            tables: of the schema ``public``. What else lies in the database is somebody else's, and a role that may
+            tables: of the schema ``public``. Other tables belong to other programs, and a role that may
                 not read it, or not make its extensions, could neither back it up nor bring it back.
 
         Raises:
@@ -122,7 +122,7 @@ class PostgresTools:
             _feed(process, chunks)
 
     def listing(self, url: str, chunks: Iterable[bytes]) -> str:
-        """List what lies in what :meth:`dump` wrote, a line for each thing.
+        """List the content of a dump, one line per object.
 
         Raises:
             ToolFailed: it could not be read.

@@ -1,6 +1,6 @@
 """Thin out backups: old ones go, and their key stores sooner.
 
-Once the backups of the key store in which an erased person's key still lies are gone, nobody can read that person in
+Once the backups of the key store with an erased person's key are gone, that person is unreadable in
 any older backup of the data: so keys are kept for the shorter time.
 """
 
@@ -49,13 +49,13 @@ class Pruned(NamedTuple):
 async def prune(
     services: Services, provider: KeyProvider, where: Locations, *, keep_data: Period, keep_keys: Period
 ) -> Pruned:
-    """Delete old backups, and the key stores of younger ones; the newest backup stays whatever its age.
+    """Delete old backups, and the key stores of younger ones; the newest backup is always kept.
 
     So does the newest that has its key store and ledger still, should the newest of all have lost them. What an
     unfinished backup left behind is taken away too, unless it is being made at this moment.
 
     Args:
-        provider: holds the root key: no folder is deleted whose manifest is not genuine.
+        provider: has the root key; a folder without a genuine manifest is not deleted.
         where: the folders of the backups.
         keep_data: how long a backup is kept.
         keep_keys: how long its key store is kept.
@@ -63,7 +63,7 @@ async def prune(
     Raises:
         InvalidInput: keys were to be kept longer than data.
         Misconfigured: something cannot be deleted; or the key stores lie elsewhere, and nothing is.
-        Unavailable: the audit log does not answer; what it was to tell of next is not deleted.
+        Unavailable: the audit log does not answer; the deletion that it was to record does not happen.
     """
     now = services.clock.now()
     if keep_keys.after(now) > keep_data.after(now):
@@ -107,7 +107,7 @@ def _is_whole(backup: BackupFolder) -> bool:
 
 
 def _delete(backup: BackupFolder, *, everything: bool) -> None:
-    """Delete the keys first; and of the folder the manifest first, so that nobody takes the rest for a backup."""
+    """Delete the keys first, then the manifest, so that the rest is no longer a backup."""
     try:
         backup.keys.unlink(missing_ok=True)
         if everything:
@@ -122,9 +122,9 @@ def _delete(backup: BackupFolder, *, everything: bool) -> None:
 
 
 def _clear_leftovers(where: Locations) -> list[str]:
-    """Take away unfinished backups: folders of ours without a manifest or their final name, and the files beside them.
+    """Delete unfinished backups: folders without a manifest or a final name, and their files.
 
-    Nothing else is taken for one, whatever it is called: the folders may hold other things, and other vaults' backups.
+    Nothing else is deleted: the folders may contain other files, and backups of other vaults.
     """
     gone: list[Path] = []
     for folder in listed(where.data):
@@ -147,7 +147,7 @@ def _clear_leftovers(where: Locations) -> list[str]:
 
 
 def _strangers(where: Locations) -> list[str]:
-    """Name key stores and ledgers of which there is no backup here: it was deleted by hand, or lies elsewhere."""
+    """List key stores and ledgers without a backup here: it was deleted by hand, or is elsewhere."""
     there = {each.name.removesuffix(PART) for each in listed(where.data)}
     files = [*listed(where.keys), *listed(where.ledger)]
     return sorted({each.name for each in files if OURS.match(each.name) and each.name.split(".")[0] not in there})

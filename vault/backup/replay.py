@@ -1,13 +1,13 @@
 """Make a restored vault good: do once more what the ledger of tombstones says was done since the backup.
 
 The backup holds what was erased since, and says yes where a no came since. Line by line, the oldest first, the same
-machinery does the same again, under the same ids; a line whose work is done already changes nothing, so that a replay
-that was killed is simply begun anew. What a replay knows only of the ledger it takes at its strictest: that somebody
+machinery does the same again, under the same ids; a line that is already carried out changes nothing, so a
+killed replay starts again. What a replay knows from the ledger alone it reads at its strictest: that a person
 said no and later yes again, it cannot know, and leaves it at the no.
 
-1. Who was merged since is told of first: what is said of the one goes for the other, who is there again too.
+1. Merges first: a line about one of two merged people applies to both, since the backup has both again.
 2. Each line is carried out: what goes is gone, and its keys are destroyed.
-3. The databases' files are cleaned, and looked through for every erasure; each gets its certificate anew.
+3. The databases' files are scrubbed, and scanned for every erasure; each certificate is made again.
 4. The sweep of retention takes what has ended since.
 5. The gate is opened, with the audit entry, in one transaction.
 
@@ -102,31 +102,31 @@ class Replayed(NamedTuple):
 
 
 class _Counted:
-    """What is counted on the way, and who is told of it."""
+    """Counts of a running replay, reported as progress."""
 
-    def __init__(self, told: Callable[[str, int], None]) -> None:
+    def __init__(self, progress: Callable[[str, int], None]) -> None:
         self.lines = self.denials = self.erasures = self.holds = self.accesses = self.unknown = 0
         self.unproven: list[tuple[TenantId, UUID]] = []
-        self._told = told
+        self._progress = progress
 
     def line(self) -> None:
         self.lines += 1
-        self._told("replayed", self.lines)
+        self._progress("replayed", self.lines)
 
     def replayed(self) -> Replayed:
         return Replayed(self.lines, self.denials, self.erasures, self.holds, self.accesses, self.unknown)
 
 
-def _tell_nobody(_what: str, _count: int) -> None:
+def _no_progress(_what: str, _count: int) -> None:
     """Take no note."""
 
 
-async def replay(services: Services, told: Callable[[str, int], None] = _tell_nobody) -> Replayed:
+async def replay(services: Services, progress: Callable[[str, int], None] = _no_progress) -> Replayed:
     """Replay the ledger into a restored vault and open it.
 
     Args:
         house: the rooms, opened past the gate.
-        told: is told how far it is: of what, and how many.
+        progress: called with a name and a count.
 
     Raises:
         Misconfigured: the vault was not restored, or is replayed already.
@@ -135,16 +135,16 @@ async def replay(services: Services, told: Callable[[str, int], None] = _tell_no
     restore = await waiting(services.data)
     if restore is None:
         raise Misconfigured("there is no restore to be continued", hint="the vault is open: use it")
-    counted = _Counted(told)
+    counted = _Counted(progress)
     if restore.facts.without_ledger is None:
         await _carry_out(services, restore.backed_up_at - OVERLAP, counted)
     else:
         await services.restore_ledger.add_backup(
             restore.backup, restore.backed_up_at
         )  # the copy was made before that line
-    await prove_again(services, counted.unproven, told)
+    await prove_again(services, counted.unproven, progress)
     for tenant in await services.keyring.tenants():
-        await sweep_again(services, tenant, told)
+        await sweep_again(services, tenant, progress)
     await _open(services, restore, counted.replayed())
     return counted.replayed()
 
@@ -187,10 +187,10 @@ async def _done_again(services: Services, joined: Joined, line: Tombstone, count
 
 async def _erased(services: Services, joined: Joined, line: Tombstone, counted: _Counted) -> None:
     if line.subject is None:
-        raise TypeError("an erasure is of somebody")
+        raise TypeError("a line of an erasure names a subject")
     erasure = read_erasure(line.body)
-    whom = dict.fromkeys([*joined.of(line.tenant, line.subject), *erasure.aliases])
-    done = await erase_again(services, line.tenant, [SubjectId(each) for each in whom], erasure)
+    people = dict.fromkeys([*joined.of(line.tenant, line.subject), *erasure.aliases])
+    done = await erase_again(services, line.tenant, [SubjectId(person) for person in people], erasure)
     counted.erasures += bool(done)
     counted.unproven += [(line.tenant, each) for each in done]
 
@@ -216,7 +216,7 @@ async def _merges(services: Services, since: datetime) -> Joined:
 
 
 async def _open(services: Services, restore: Restore, replayed: Replayed) -> None:
-    """Open the gate; whoever does so second finds it open."""
+    """Open the gate. A second call changes nothing."""
     tenants = await services.keyring.tenants() or [DEFAULT_TENANT]
     without = restore.facts.without_ledger is not None
     async with services.data.transaction() as connection:
@@ -235,7 +235,7 @@ async def _open(services: Services, restore: Restore, replayed: Replayed) -> Non
 
 
 async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> bool:
-    """Do what a line of an access tells of; of an app that came after the backup there is nothing to be taken.
+    """Carry out a line about access; an app that is newer than the backup is skipped.
 
     A backup that knows the audit entry of it knows all of it, and what was given back later too. Roles are only ever
     taken away: one that was given after the backup is given again by people.
@@ -267,23 +267,23 @@ async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> b
 async def _bar(services: Services, connection: AsyncConnection, tenant: TenantId, line: AccessLine) -> bool:
     if line.action == "revoke-key":
         return await services.principals.revoke_key(connection, tenant, KeyId(line.target))
-    whom = PrincipalId(line.target)
-    principal = await services.principals.get(connection, tenant, whom)
+    target = PrincipalId(line.target)
+    principal = await services.principals.get(connection, tenant, target)
     if line.action == "disable-principal":
-        await services.principals.disable(connection, tenant, whom)
+        await services.principals.disable(connection, tenant, target)
         return principal.state != "disabled"
     left = [each for each in principal.roles if each not in line.roles]
-    await services.principals.set_roles(connection, tenant, whom, left)
+    await services.principals.set_roles(connection, tenant, target, left)
     return len(left) < len(principal.roles)
 
 
 async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[SubjectId, Event]]) -> int:
     """Append events of one tenant that are missing in the restored ledger of consents, by one transaction.
 
-    Where a person stands is then summed up anew from all of their events.
+    The consent state of each person is then folded again from all of their events.
 
     Args:
-        said: who, and what; an event of somebody who was merged since is given for both.
+        said: subjects and events; an event of a person merged since is given for both.
 
     Returns:
         how many were missing.
@@ -297,14 +297,14 @@ async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[
     async with services.data.transaction() as connection:
         rows = await locked_subjects(connection, tenant, list(events))
         there = await services.consents.events_of(connection, tenant, list(rows))
-        told: list[UUID] = []
+        pseudonyms: list[UUID] = []
         added = 0
         for subject, row in rows.items():
             known = there.get(subject, [])
             missing = _missing(known, events[subject])
             if missing and row.state not in GONE:
                 await _add(services, connection, tenant, row, known, missing)
-                told.append(row.pseudonym)
+                pseudonyms.append(row.pseudonym)
                 added += len(missing)
         if added:
             await mark_due(connection, tenant, list(rows), services.clock.now())
@@ -314,7 +314,7 @@ async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[
                 action="restore",
                 decision="allowed",
                 code="denied-again",
-                subjects=tuple(told),
+                subjects=tuple(pseudonyms),
                 count=added,
             )
             await services.audit_log.append_in(connection, [made])
@@ -344,11 +344,13 @@ async def _add(
 LAST: Final = "done"
 
 
-async def erase_again(services: Services, tenant: TenantId, whom: Sequence[SubjectId], line: ErasureLine) -> list[UUID]:
+async def erase_again(
+    services: Services, tenant: TenantId, people: Sequence[SubjectId], line: ErasureLine
+) -> list[UUID]:
     """Carry an erasure out again, down to the destruction of the keys; done already, it changes nothing.
 
     Args:
-        whom: the person, and those who had been merged into them: in the backup they may be people of their own.
+        people: the person, and those merged into them, which may be separate people in the backup.
         line: what was done.
 
     Returns:
@@ -361,13 +363,13 @@ async def erase_again(services: Services, tenant: TenantId, whom: Sequence[Subje
     """
     unproven = []
     before = await _find(services, tenant, line.erasure)
-    for number, subject in enumerate(whom):
-        its = line.erasure if number == 0 else uuid5(line.erasure, str(subject))
-        if await _lay_down(services, tenant, subject, its, line):
-            unproven.append(its)
-            await _take(services, tenant, its, line)
+    for number, subject in enumerate(people):
+        erasure_id = line.erasure if number == 0 else uuid5(line.erasure, str(subject))
+        if await _lay_down(services, tenant, subject, erasure_id, line):
+            unproven.append(erasure_id)
+            await _take(services, tenant, erasure_id, line)
     if line.scope == Scope():
-        await _destroy_stray_keys(services, tenant, whom)
+        await _destroy_stray_keys(services, tenant, people)
     if before is None or before.state != LAST:  # else the backup has its tombstones, but for those who came back since
         async with services.data.transaction() as connection:
             await add_tombstones(connection, tenant, line.erasure, line.digests(), services.clock.now())
@@ -375,7 +377,7 @@ async def erase_again(services: Services, tenant: TenantId, whom: Sequence[Subje
 
 
 async def prove_again(
-    services: Services, erasures: Sequence[tuple[TenantId, UUID]], told: Callable[[str, int], None]
+    services: Services, erasures: Sequence[tuple[TenantId, UUID]], progress: Callable[[str, int], None]
 ) -> None:
     """Clean the files, look that nothing is left, and sign the certificates: once for all erasures of a replay.
 
@@ -392,22 +394,24 @@ async def prove_again(
     for number, (tenant, erasure) in enumerate(erasures, 1):
         await prove.go_on(services, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
         await _finish(services, tenant, erasure)
-        told("proven", number)
+        progress("proven", number)
 
 
-async def _lay_down(services: Services, tenant: TenantId, subject: SubjectId, its: UUID, line: ErasureLine) -> bool:
-    """Lay an erasure down as it was; tells whether it has yet to come to its end."""
-    await _make_room(services, tenant, subject, its)
+async def _lay_down(
+    services: Services, tenant: TenantId, subject: SubjectId, erasure_id: UUID, line: ErasureLine
+) -> bool:
+    """Record an erasure as it was; returns whether it is unfinished."""
+    await _make_room(services, tenant, subject, erasure_id)
     async with services.data.transaction() as connection:
         await lock_requests(connection, tenant, subject)
         row = await locked_subject(connection, tenant, subject)
-        earlier = await find_erasure(connection, tenant, its, lock=True)
+        earlier = await find_erasure(connection, tenant, erasure_id, lock=True)
         if earlier is not None:
             return earlier.state != LAST
         if row is None or row.state == "erased":
             return False
         laid = Erasure(
-            id=its,
+            id=erasure_id,
             request=line.request,
             subject=subject,
             state="begun",
@@ -419,38 +423,38 @@ async def _lay_down(services: Services, tenant: TenantId, subject: SubjectId, it
         return True
 
 
-async def _make_room(services: Services, tenant: TenantId, subject: SubjectId, its: UUID) -> None:
+async def _make_room(services: Services, tenant: TenantId, subject: SubjectId, erasure_id: UUID) -> None:
     """End another erasure of the same person that was under way in the backup; one that took nothing yet is dropped."""
     async with services.data.transaction() as connection:
         earlier = await erasures_of(connection, tenant, subject)
-        others = [each for each in earlier if each.id != its and each.finished_at is None]
+        others = [each for each in earlier if each.id != erasure_id and each.finished_at is None]
         for each in others:
             if each.state == "begun":
                 await drop_erasure(connection, tenant, each.id)
     for each in others:
         if each.facts.cause == RETENTION:
-            await end_erasures(services, tenant, [each])  # by a sweep: nothing is proven to anybody
+            await end_erasures(services, tenant, [each])  # by a sweep: there is no certificate
         elif each.state != "begun":
             await _finish(services, tenant, each.id)
 
 
-async def _take(services: Services, tenant: TenantId, its: UUID, line: ErasureLine) -> None:
-    erasure = await _find(services, tenant, its)
+async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: ErasureLine) -> None:
+    erasure = await _find(services, tenant, erasure_id)
     if erasure is not None and erasure.state == "begun":
         try:
             claims = [Claim(*each) for each in line.claims]
             await take_away(services, tenant, erasure, replayed=claims, gone=line.gone)
-        except NotFound:  # there is nobody left of whom a part could go
+        except NotFound:  # the person no longer exists
             async with services.data.transaction() as connection:
-                await drop_erasure(connection, tenant, its)
-        erasure = await _find(services, tenant, its)
+                await drop_erasure(connection, tenant, erasure_id)
+        erasure = await _find(services, tenant, erasure_id)
     if erasure is not None and erasure.state == "taken":
         await prove.destroy_keys(services, tenant, erasure)
 
 
-async def _finish(services: Services, tenant: TenantId, its: UUID) -> None:
+async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> None:
     """Bring an erasure that has taken away to its end."""
-    while (erasure := await _find(services, tenant, its)) is not None and erasure.state not in {"begun", LAST}:
+    while (erasure := await _find(services, tenant, erasure_id)) is not None and erasure.state not in {"begun", LAST}:
         seconds = None
         if erasure.state == "taken":
             await prove.destroy_keys(services, tenant, erasure)
@@ -464,24 +468,24 @@ async def _finish(services: Services, tenant: TenantId, its: UUID) -> None:
             await asyncio.sleep(seconds)
 
 
-async def _destroy_stray_keys(services: Services, tenant: TenantId, whom: Sequence[SubjectId]) -> None:
-    """Destroy the keys of people of whom there is no row: a key is made durable before the person is."""
+async def _destroy_stray_keys(services: Services, tenant: TenantId, people: Sequence[SubjectId]) -> None:
+    """Destroy keys of people without a row: a key becomes durable before its person."""
     async with services.data.reading() as connection:
-        stray = [each for each in whom if await person(connection, tenant, each) is None]
+        stray = [subject for subject in people if await person(connection, tenant, subject) is None]
     await services.keyring.destroy_subject_keys(tenant, stray)
 
 
-async def _find(services: Services, tenant: TenantId, its: UUID) -> Erasure | None:
+async def _find(services: Services, tenant: TenantId, erasure_id: UUID) -> Erasure | None:
     async with services.data.reading() as connection:
-        return await find_erasure(connection, tenant, its)
+        return await find_erasure(connection, tenant, erasure_id)
 
 
 async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: Joined) -> None:
-    """Do what a line of a hold tells of; it covers those too who were merged since into whom it covers.
+    """Carry out a line about a hold. It also covers people who were merged since into its people.
 
     Args:
         body: of the line.
-        joined: who was merged into whom since the backup.
+        joined: the merges since the backup.
 
     Raises:
         Unavailable: the database does not answer.
@@ -496,16 +500,16 @@ async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: 
 
 
 PER_MINUTE: Final = 10**9
-"""Nobody works with a vault that is closed, so nobody has to be spared."""
+"""A closed vault has no users, so the replay runs at full speed."""
 
 
-async def sweep_again(services: Services, tenant: TenantId, told: Callable[[str, int], None]) -> None:
+async def sweep_again(services: Services, tenant: TenantId, progress: Callable[[str, int], None]) -> None:
     """Take what has ended, of everybody who is due.
 
-    Whoever was at a sweep when the backup was made is not any more.
+    A sweep that was running when the backup was made is not running now.
 
     Args:
-        told: is told how many people were looked at.
+        progress: called with the number of people evaluated.
 
     Raises:
         Unavailable: a database does not answer.
@@ -517,4 +521,4 @@ async def sweep_again(services: Services, tenant: TenantId, told: Callable[[str,
     with suppress(NotFound):  # no policies are in force: nothing is known to have ended
         pace = Pace(PER_MINUTE, time.monotonic, asyncio.sleep)
         # Much may have been swept since the backup; should that have been a mistake, the backup is still there.
-        await sweep(services, tenant, watch=lambda run: told("swept", run.counts.people), pace=pace, confirm=True)
+        await sweep(services, tenant, watch=lambda run: progress("swept", run.counts.people), pace=pace, confirm=True)

@@ -2,7 +2,7 @@
 
 1. All that can be wrong is found first: another root key, a file that is cut off, changed, missing or another
    backup's, a place where something is, a ledger that is older than the backup. Nothing is touched before.
-2. An order is written into the new folder: from then on, whoever died goes on by ``cdv restore --continue``.
+2. An order is written into the new folder: from then on, ``cdv restore --continue`` resumes an interrupted restore.
 3. Settings and policies, the key store, and where the ledger was lost, the ledger as it was in the backup.
 4. The main database, together with the row that keeps it closed. The order has been carried out, and goes.
 
@@ -65,7 +65,7 @@ class LedgerMissing(Misconfigured):
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """A restore that is under way, as it lies in the new folder.
+    """A running restore, as stored in the new folder.
 
     Attributes:
         id: of the restore.
@@ -74,7 +74,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         ledger: the file of its ledger.
         settings: what the new ``cdv.toml`` says.
         restored_at: when it was begun.
-        without_ledger: why the ledger of tombstones is not there any more; none: it is.
+        without_ledger: why the ledger of tombstones is lost; None if it exists.
     """
 
     id: UUID
@@ -125,7 +125,7 @@ def require_new_folder(folder: Path) -> None:
     """See that a folder is not there yet, or holds nothing but what the disaster has spared.
 
     Raises:
-        Misconfigured: something else lies in it.
+        Misconfigured: the folder is not empty.
     """
     if (folder / ORDER).is_file():
         raise Misconfigured(
@@ -139,7 +139,7 @@ def require_new_folder(folder: Path) -> None:
 
 
 def settings_in(backup: BackupFolder, provider: KeyProvider) -> str:
-    """Read the ``cdv.toml`` that lies in a backup; raises what :func:`vault.backup.sealed_file.open_part` raises."""
+    """Read the ``cdv.toml`` of a backup; raises what :func:`vault.backup.sealed_file.open_part` raises."""
     with _archive(backup, provider) as tar:
         try:
             found = tar.extractfile(SETTINGS)
@@ -149,7 +149,7 @@ def settings_in(backup: BackupFolder, provider: KeyProvider) -> str:
 
 
 def adapted(settings: str, changes: Mapping[str, str]) -> str:
-    """Write a ``cdv.toml`` with some settings changed; where the root key lies is never taken over.
+    """Write a ``cdv.toml`` with some settings changed; the location of the root key is never copied.
 
     Args:
         settings: as it was; its comments and all that is not changed stay.
@@ -162,7 +162,7 @@ def adapted(settings: str, changes: Mapping[str, str]) -> str:
 
 
 async def check(
-    backup: BackupFolder, target: Target, *, without_ledger: bool, told: Callable[[str, int], None]
+    backup: BackupFolder, target: Target, *, without_ledger: bool, progress: Callable[[str, int], None]
 ) -> None:
     """Find all that can be wrong, before anything is touched.
 
@@ -170,17 +170,17 @@ async def check(
         backup: which is to be brought back.
         target: where to.
         without_ledger: whether the ledger of tombstones is lost.
-        told: is told how many bytes of what were looked at.
+        progress: called with a name and the bytes checked so far.
 
     Raises:
         NotABackup, BackupDamaged: a file is not there, is another backup's, was cut off or changed.
-        Misconfigured: another root key, a newer program's backup, a place that is not empty, or where somebody is.
+        Misconfigured: another root key, a newer program's backup, a target that is not empty, or in use.
         LedgerMissing: the ledger of tombstones is not there, or older than the backup.
         Unavailable: a database does not answer.
     """
     _require_known(backup)
     restored: list[Kind] = ["folder", *_databases(without_ledger=without_ledger)]
-    await asyncio.to_thread(check_files, backup, target.provider, told, restored)
+    await asyncio.to_thread(check_files, backup, target.provider, progress, restored)
     for kind in _databases(without_ledger=without_ledger):
         await require_empty(kind, backup.manifest.files[kind].dialect, target.urls[kind], target.tools)
     await require_alone(target.urls["data"])
@@ -236,11 +236,11 @@ def read_order(folder: Path) -> Order | None:
         return None
     except (OSError, msgspec.MsgspecError):
         raise Misconfigured(
-            f"{ORDER} in this folder is not readable", hint="begin anew with an empty folder and empty databases"
+            f"{ORDER} in this folder is not readable", hint="start again with an empty folder and empty databases"
         ) from None
 
 
-async def carry_out(order: Order, target: Target, told: Callable[[str, int], None]) -> None:
+async def carry_out(order: Order, target: Target, progress: Callable[[str, int], None]) -> None:
     """Bring everything back that is not back yet; done again it goes on where it ended.
 
     Raises:
@@ -251,14 +251,14 @@ async def carry_out(order: Order, target: Target, told: Callable[[str, int], Non
     for kind in _databases(without_ledger=order.without_ledger is not None):
         if kind != "data" and not await is_back(target.urls[kind]):
             await bring_back(backup, kind, target.provider, target.urls[kind], target.tools)
-            told(f"restored {kind}", backup.manifest.files[kind].size)
+            progress(f"restored {kind}", backup.manifest.files[kind].size)
     if not await is_back(target.urls["data"]):
         manifest = backup.manifest
         facts = Facts(without_ledger=order.without_ledger)
         row = row_of(Restore(order.id, manifest.id, manifest.created_at, order.restored_at, facts))
         url = target.urls["data"]
         await bring_back_closed(backup, target.provider, url, target.tools, table=TABLE, row=row)
-        told("restored data", manifest.files["data"].size)
+        progress("restored data", manifest.files["data"].size)
     (target.folder / ORDER).unlink()
     sync_folder(target.folder)
 
@@ -279,7 +279,7 @@ def _require_known(backup: BackupFolder) -> None:
 
 
 def _bring_folder(backup: BackupFolder, target: Target, order: Order) -> None:
-    """Bring settings and policies back; they are small, so that what is there of them is simply brought anew."""
+    """Bring settings and policies back; they are small, so they are simply written again."""
     folder = target.folder
     for name in FOLDER[1:]:
         if (folder / name).exists():
@@ -311,14 +311,14 @@ def _no_ledger(why: str) -> LedgerMissing:
 
 @contextmanager
 def alone(folder: Path, *, make: bool = False) -> Iterator[None]:
-    """See that nobody else restores into a folder, or goes on with it; a process that dies lets go.
+    """Lock a folder for one restore; the lock of a dead process is released.
 
     Args:
         folder: the new vault's.
         make: make it where it is not there.
 
     Raises:
-        Misconfigured: somebody else does, or the folder is not there, or cannot be made.
+        Misconfigured: another process restores into it, or the folder is missing or cannot be created.
     """
     try:
         if make:

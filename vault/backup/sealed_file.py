@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from vault.crypto.backup_stream import Opener
     from vault.crypto.providers import KeyProvider
 
-    Told = Callable[[str, int], None]
-    """Is told how far something is: of what, and bytes so far."""
+    Progress = Callable[[str, int], None]
+    """Called with the name of a step and its bytes so far."""
 
 _MODE: Final = 0o600
 _CHUNK: Final = 1024 * 1024
 
 
 class Written(NamedTuple):
-    """A file that lies under its temporary name: its size and its SHA-256."""
+    """A file under its temporary name: its size and its SHA-256."""
 
     path: Path
     size: int
@@ -47,7 +47,7 @@ class Sealing(NamedTuple):
     created_at: datetime
 
 
-def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes], told: Told) -> Written:
+def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes], progress: Progress) -> Written:
     """Write a file of a backup under its temporary name; durable before it returns.
 
     Args:
@@ -55,7 +55,7 @@ def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes],
         kind: what it holds.
         path: its final name; :func:`publish` gives it that.
         chunks: the plaintext.
-        told: is told how many bytes are written.
+        progress: called with the kind and the bytes written so far.
 
     Raises:
         Misconfigured: it cannot be written.
@@ -68,7 +68,7 @@ def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes],
             _write_all(opened, piece)
             digest.update(piece)
             size += len(piece)
-            told(kind, size)
+            progress(kind, size)
         os.fsync(opened)
     return Written(part, size, digest.hexdigest())
 
@@ -105,7 +105,7 @@ def cannot_delete(path: Path, error: OSError) -> Misconfigured:
     """Make the error for what cannot be deleted."""
     return Misconfigured(
         f"{path} cannot be deleted: {error.strerror or type(error).__name__}",
-        hint="see whether it belongs to the vault's user; what was to go besides is still there: run it again then",
+        hint="check the file's owner, then run the command again to delete the rest",
     )
 
 
@@ -125,7 +125,7 @@ def being_made(folder: Path) -> int:
 
 
 def is_being_made(folder: Path) -> bool:
-    """Tell whether somebody on this machine makes a backup in a folder at this moment."""
+    """Return whether a process on this machine is making a backup in a folder."""
     try:
         opened = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     except OSError:
@@ -173,7 +173,7 @@ def open_backup(path: Path, provider: KeyProvider) -> Iterator[Opener]:
     except OSError as error:
         raise NotABackup(
             f"the backup's file {path} cannot be read: {error.strerror}",
-            hint="backups of the key store are kept apart and for a shorter time; name the file if it lies elsewhere",
+            hint="backups of the key store are kept apart and for a shorter time; name the file if it is elsewhere",
         ) from None
     with file:
         yield open_stream(file, provider)
@@ -187,7 +187,7 @@ def open_part(backup: BackupFolder, kind: Kind, provider: KeyProvider) -> Iterat
         yield opener
 
 
-def check_files(backup: BackupFolder, provider: KeyProvider, told: Told, kinds: Iterable[Kind]) -> None:
+def check_files(backup: BackupFolder, provider: KeyProvider, progress: Progress, kinds: Iterable[Kind]) -> None:
     """Check files of a backup from the first byte to the last, before anything is done by them.
 
     Each is there, belongs to this backup and to no other, has the size and digest of the manifest, and opens.
@@ -201,7 +201,7 @@ def check_files(backup: BackupFolder, provider: KeyProvider, told: Told, kinds: 
         with open_part(backup, kind, provider):
             pass  # first the mistakes that cost nothing to see
     for kind in kinds:
-        _require_as_written(backup, kind, told)
+        _require_as_written(backup, kind, progress)
         with open_part(backup, kind, provider) as opener:
             for _piece in opener:
                 pass
@@ -221,7 +221,7 @@ def _require_its_own(backup: BackupFolder, kind: Kind, opener: Opener) -> None:
         )
 
 
-def _require_as_written(backup: BackupFolder, kind: Kind, told: Told) -> None:
+def _require_as_written(backup: BackupFolder, kind: Kind, progress: Progress) -> None:
     facts, digest, size = backup.manifest.files[kind], hashlib.sha256(), 0
     path = backup.file(kind)
     try:
@@ -229,7 +229,7 @@ def _require_as_written(backup: BackupFolder, kind: Kind, told: Told) -> None:
             while chunk := file.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
-                told(kind, size)
+                progress(kind, size)
     except OSError as error:
         raise BackupDamaged(
             f"the file {backup.file(kind)} cannot be read to its end: {error.strerror or type(error).__name__}",

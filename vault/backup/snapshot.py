@@ -1,9 +1,9 @@
 """One picture of a database, held while it is copied: on SQLite a read transaction, on PostgreSQL an exported snapshot.
 
-Readers and writers go on meanwhile; only to take the pictures of data and keys, for some milliseconds, nobody erases
-and nobody writes (see docs/decisions).
+Readers and writers continue. Only while the snapshots of data and keys are taken, for some milliseconds, erasures and
+writes wait (see docs/decisions).
 
-What lies in a database, asked past the vault's own connections: its revision, its rows, and whether it is whole.
+The content of a database, read through connections of its own: its revision, its row counts, and whether it is intact.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class SqliteSnapshot:
         opened = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with closing(sqlite3.connect(scratch, check_same_thread=False)) as copy:
-                scratch.unlink()  # both have it open: whatever becomes of us, nobody finds it
+                scratch.unlink()  # both have it open, so it disappears with the process
                 with self._busy, reading_sqlite(scratch):
                     copy.execute("PRAGMA journal_mode = OFF")
                     copy.execute("PRAGMA synchronous = OFF")
@@ -105,7 +105,7 @@ class SqliteSnapshot:
             os.close(opened)
 
     async def close(self) -> None:
-        """Let the picture go; whoever counts or copies it in a thread stops first, for a crash would be the end."""
+        """Release the snapshot. Threads that count or copy it stop first, because SQLite would crash otherwise."""
         self._closed = True
         self._connection.interrupt()
         await asyncio.to_thread(self._close)
@@ -203,9 +203,9 @@ async def _tables(connection: asyncpg.Connection) -> list[str]:
 async def pinned(urls: Mapping[Which, str], tools: PostgresTools) -> AsyncIterator[dict[Which, Snapshot]]:
     """Take one picture of data, keys and ledger that belong together, and hold them.
 
-    1. Nobody erases, merges or seals anew while the pictures of data and keys are taken.
+    1. No erasure, merge or reseal commits while the snapshots of data and keys are taken.
     2. Data first, keys after it: keys are durable before what they seal, so every value has its key in the picture.
-    3. The ledger last: its lines are durable before what they tell of, so none of what the data show is missing.
+    3. The ledger last: its lines are durable before the changes that they record, so none is missing.
 
     Raises:
         Unavailable: a database does not answer, or its writers did not let us in.
@@ -219,7 +219,7 @@ async def pinned(urls: Mapping[Which, str], tools: PostgresTools) -> AsyncIterat
             stack.push_async_callback(snapshot.close)
 
         try:
-            for url in urls.values():  # a server or program that is not there shows before anybody has to wait for us
+            for url in urls.values():  # a missing server or program is found before any writer has to wait
                 await _reach(url, tools)
             async with _still(urls["data"]):
                 await pin("data")
@@ -254,7 +254,7 @@ async def _pin(url: str, tools: PostgresTools) -> Snapshot:
 
 @asynccontextmanager
 async def _still(url: str) -> AsyncIterator[None]:
-    """Keep those who erase, merge or seal anew from committing: all of them write on persons or on erasures."""
+    """Block commits of erasures, merges and reseals: all of them write to subjects or erasures."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         connection = await asyncio.to_thread(_only_writer, parsed.database or "")
@@ -283,7 +283,7 @@ def _only_writer(path: str) -> sqlite3.Connection:
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
-    """Wait until nobody writes on persons, in short attempts: writers queue behind each of them."""
+    """Wait until no transaction writes to subjects, in short attempts, because writers queue behind each attempt."""
     for _attempt in range(ATTEMPTS):
         await connection.execute("BEGIN")
         await connection.execute(f"SET LOCAL lock_timeout = {LOCK_MILLISECONDS}")
@@ -295,7 +295,7 @@ async def _lock(connection: asyncpg.Connection) -> None:
         else:
             return
     raise Unavailable(
-        f"somebody writes on persons all the time: no moment was found in {ATTEMPTS} attempts",
+        f"subjects are written all the time: no free moment was found in {ATTEMPTS} attempts",
         hint="try again when the import or vacuum that is running has ended",
     )
 
@@ -373,7 +373,7 @@ async def contents_of_postgres(connection: asyncpg.Connection) -> Contents:
 
 
 async def tables_of_postgres(connection: asyncpg.Connection) -> list[str]:
-    """Name the tables that are the vault's: it reads all of its own, so what it may not read is somebody else's."""
+    """List the tables of the vault: it may read all of its own, so an unreadable table belongs to another program."""
     return [row[0] for row in await connection.fetch(_TABLES)]
 
 
@@ -387,10 +387,10 @@ def damaged() -> DatabaseDamaged:
 
 @contextmanager
 def reading_sqlite(copy: Path | None = None) -> Iterator[None]:
-    """Turn what SQLite complains of into the vault's errors: damage is told apart from what may pass.
+    """Translate errors of SQLite: damage is distinguished from transient failures.
 
     Args:
-        copy: where something is written meanwhile; if the disk is full, it is that one.
+        copy: the file being written; a full disk is reported for it.
     """
     try:
         yield

@@ -4,9 +4,9 @@
 2. Data, keys and ledger come back: into SQLite files in a temporary folder, or into temporary databases of PostgreSQL.
 3. Their pages are in order, and they hold the rows that the manifest counts.
 4. The key store opens with this root key, and of a sample of people every value opens with their keys.
-5. The temporary place is taken away, whatever came of it.
+5. The temporary databases are deleted in any case.
 
-Open a sample of a restored backup: that its values and its keys belong together. Nobody sees a value.
+Open a sample of a restored backup, to check that values and keys belong together. No value is shown.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ async def open_sample(data_url: str, keys_url: str, provider: KeyProvider, clock
     """Open every value of every N-th person.
 
     Args:
-        data_url: of a restored main database that nobody else uses.
+        data_url: of a restored main database that is not in use.
         keys_url: of the key store restored with it.
         provider: holds the root key.
         clock: the time.
@@ -123,7 +123,7 @@ async def _look(data: Database, keyring: Keyring, tenant: TenantId, subjects: li
 
 
 async def _keys_of(keyring: Keyring, tenant: TenantId, subjects: list[SubjectId]) -> dict[SubjectId, SubjectKeys]:
-    """Fetch people's keys; who has some that do not open, or whose tenant has none, is as one who has none."""
+    """Fetch the keys of people. A person with damaged keys, or of a tenant without keys, has none."""
     try:
         return await keyring.subject_keys(tenant, subjects)
     except NotFound:
@@ -165,7 +165,7 @@ def _opens(keys: SubjectKeys | None, name: str, sealed: bytes, where: bytes) -> 
 
 
 SAMPLE = 1_000
-"""People whose every value is opened, at the most, unless more are asked for."""
+"""People of whom every value is opened, at most, unless more are requested."""
 
 
 class Verified(NamedTuple):
@@ -183,7 +183,7 @@ async def verify_backup(
     servers: Mapping[Which, str],
     *,
     sample: int = SAMPLE,
-    told: Callable[[str, int], None],
+    progress: Callable[[str, int], None],
 ) -> Verified:
     """Try a restore of a backup, without touching the vault's own databases; what it shows is on the audit log.
 
@@ -194,7 +194,7 @@ async def verify_backup(
         tools: PostgreSQL's programs.
         servers: for each database a URL on the server that takes its temporary database, where that is PostgreSQL.
         sample: of how many people at the most every value is opened.
-        told: is told how many bytes of what were looked at.
+        progress: called with a name and the bytes checked so far.
 
     Raises:
         NotABackup, BackupDamaged: a file is not there, is another backup's, was cut off or changed.
@@ -203,13 +203,13 @@ async def verify_backup(
         Unavailable: a database does not answer.
     """
     try:
-        await asyncio.to_thread(check_files, backup, provider, told, KINDS)
+        await asyncio.to_thread(check_files, backup, provider, progress, KINDS)
         async with AsyncExitStack() as stack:
             urls = await _temporary(stack, backup, servers, tools)
             rows: dict[Which, dict[str, int]] = {}
             for kind in DATABASES:
                 rows[kind] = (await load_database(backup, kind, provider, urls[kind], tools)).rows
-                told(f"restored {kind}", backup.manifest.files[kind].size)
+                progress(f"restored {kind}", backup.manifest.files[kind].size)
             opened = await open_sample(urls["data"], urls["keys"], provider, services.clock, most=sample)
     except VaultError as error:
         if not isinstance(error, Unavailable):

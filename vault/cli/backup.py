@@ -53,7 +53,7 @@ async def make(
     source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
     where = places(to, keys=keys_to, ledger=ledger_to)
     with transfers(in_bytes=True) as show:
-        backup = await make_backup(session.services, source, where, keys_for=keep_keys, told=show)
+        backup = await make_backup(session.services, source, where, keys_for=keep_keys, progress=show)
     if session.as_json:
         emit(_as_json(backup))
         return
@@ -117,7 +117,7 @@ async def verify(
     servers = urls if into is None else dict.fromkeys(urls, into)
     with transfers(in_bytes=True) as show:
         tools = postgres_tools(settings)
-        seen = await verify_backup(session.services, found, provider, tools, servers, sample=sample, told=show)
+        seen = await verify_backup(session.services, found, provider, tools, servers, sample=sample, progress=show)
     if session.as_json:
         emit({"id": found.manifest.id, "rows": seen.rows, "sample": seen.sample._asdict()})
         return

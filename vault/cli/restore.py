@@ -172,7 +172,7 @@ async def restore_backup(plan: Plan, told: Told, *, clock: Clock | None = None) 
     text = adapted(settings_in(backup, provider), plan.settings)
     order = new_order(backup, text, (clock or Clock()).now(), without_ledger=plan.without_ledger)
     target = _target(text, folder)
-    await check(backup, target, without_ledger=order.without_ledger is not None, told=told)
+    await check(backup, target, without_ledger=order.without_ledger is not None, progress=told)
     with alone(folder, make=True):
         require_new_folder(folder)  # nor has anybody else begun meanwhile
         write_order(folder, order)

@@ -71,8 +71,8 @@ async def _make_and_verify(folder: Path) -> tuple[BackupFolder, Verified]:
         urls, provider, tools = databases_of(settings), provider_of(settings), postgres_tools(settings)
         source = Source(urls, settings.vault, provider, tools)
         where = places(settings.vault / "backups")
-        backup = await make_backup(services, source, where, keys_for=parse_period(KEYS_FOR), told=_silent)
-        return backup, await verify_backup(services, backup, provider, tools, urls, sample=10_000, told=_silent)
+        backup = await make_backup(services, source, where, keys_for=parse_period(KEYS_FOR), progress=_silent)
+        return backup, await verify_backup(services, backup, provider, tools, urls, sample=10_000, progress=_silent)
 
 
 def _silent(_what: str, _size: int) -> None:
