@@ -100,7 +100,7 @@ async def test_where_the_key_stores_lie_elsewhere_nothing_is_thinned_out(sqlite_
 async def test_a_backup_that_is_being_made_is_not_taken_for_one_that_died(sqlite_node, to):
     loop, seen = asyncio.get_running_loop(), []
 
-    def told(_what, _size):
+    def progress(_what, _size):
         if not seen:
             seen.append(asyncio.run_coroutine_threadsafe(thin_out(sqlite_node, to), loop).result(20))
 

@@ -120,7 +120,7 @@ async def test_readers_and_writers_go_on_and_what_comes_later_is_not_in_the_pict
         assert (await node.patch("sales", first, {"name": "Countess"}, "order-fulfilment", '"1"')).status_code == 200
         return (await node.read("sales", made, ["name"], "order-fulfilment")).json()["fields"]["name"]
 
-    def told(what, _size):
+    def progress(what, _size):
         if not seen:  # from the thread that seals the data, while the picture is held
             seen.append(asyncio.run_coroutine_threadsafe(meanwhile(), loop).result(20))
 
