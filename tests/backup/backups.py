@@ -40,7 +40,9 @@ def source(node) -> Source:
 async def back_up(node, to, *, keys=None, ledger=None, progress=quietly, **replaced):
     """Make a backup of a node's vault under a folder."""
     made_of = source(node)._replace(**replaced)
-    return await make_backup(node.services, made_of, places(to, keys=keys, ledger=ledger), keys_for=MONTH, progress=progress)
+    return await make_backup(
+        node.services, made_of, places(to, keys=keys, ledger=ledger), keys_for=MONTH, progress=progress
+    )
 
 
 async def verified(node, backup, *, sample=1000, **how):
