@@ -1,4 +1,4 @@
-"""What every operation works with: the rooms, wired once by bootstrap, and the caller of the moment."""
+"""The arguments of every operation: the services of a vault, wired by bootstrap, and the caller."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All rooms of one vault."""
+    """The services of one vault."""
 
     data: Database
     keyring: Keyring
@@ -50,10 +50,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and under which request id: step 1 of a read is done when there is one.
-
-    A door makes it from an authenticated, active principal, and from nothing else.
-    """
+    """An authenticated, active principal and the id of its request. Step 1 of a read is done if there is one."""
 
     principal: Principal
     request_id: str

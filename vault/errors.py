@@ -1,6 +1,6 @@
-"""The family of errors that the vault raises. It knows no HTTP: the doors translate.
+"""The errors that the vault raises. They know nothing of HTTP: :mod:`vault.http.problems` translates them.
 
-Every class has a stable ``code`` that callers may build on. A message says what is wrong and never repeats the value
+Every class has a stable ``code`` on which callers may rely. A message says what is wrong and never repeats the value
 that was wrong. ``hint`` says how to put it right.
 """
 
@@ -18,14 +18,14 @@ class VaultError(Exception):
     """Root of all errors that the vault raises on purpose.
 
     Args:
-        detail: one sentence for people, without any value that came in.
-        code: a finer stable code than the class's own, where one class serves several causes.
+        detail: one sentence for people, without any value of the request.
+        code: a finer stable code than the class's own, if the class has several causes.
         hint: what the reader can do about it.
     """
 
     code: str = "vault-error"
     audit: str | None = None
-    """Id of the audit entry that tells of it, once there is one."""
+    """The id of the audit entry about this error, if there is one."""
 
     def __init__(self, detail: str, *, code: str | None = None, hint: str | None = None) -> None:
         super().__init__(detail)
@@ -37,7 +37,7 @@ class VaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with what came in: where (a JSON pointer, RFC 6901), which rule, and a sentence."""
+    """One thing that is wrong with a request: where (a JSON pointer, RFC 6901), by which rule, and a sentence."""
 
     at: str
     code: str
@@ -45,7 +45,7 @@ class Fault:
 
 
 class InvalidInput(VaultError):
-    """What came in does not have the form that is asked for; the caller can mend it."""
+    """The request is invalid. The caller can correct it; ``faults`` say where."""
 
     code = "invalid-input"
 
@@ -57,13 +57,13 @@ class InvalidInput(VaultError):
 
 
 class TooLarge(VaultError):
-    """More came in than is taken at once."""
+    """The request is larger than the vault accepts."""
 
     code = "body-too-large"
 
 
 class PolicyInvalid(VaultError):
-    """A policy folder contradicts itself; ``findings`` say where and how to mend it."""
+    """A policy folder is invalid. ``findings`` say where, and how to correct it."""
 
     code = "policy-invalid"
 
@@ -73,14 +73,14 @@ class PolicyInvalid(VaultError):
 
 
 class NotAuthenticated(VaultError):
-    """Nobody knows who calls."""
+    """The caller is not authenticated."""
 
     code = "not-authenticated"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one field was not shown: a stable code, a sentence with the remedy, and the rule that decided."""
+    """Why a field is not shown: a stable code, a sentence with the remedy, and the rule that decided."""
 
     code: str
     detail: str
@@ -88,7 +88,7 @@ class Refusal:
 
 
 class Denied(VaultError):
-    """Policy or legal ground forbids it. ``denied`` maps each field's name to its refusal."""
+    """A policy or the legal ground forbids the operation. ``denied`` maps each field's name to its refusal."""
 
     code = "denied"
 
@@ -107,7 +107,7 @@ class Denied(VaultError):
 
 
 class NotFound(VaultError):
-    """What was asked for is not there, or not for this caller: the two look alike on purpose."""
+    """The thing does not exist, or the caller may not know that it does. The two look alike on purpose."""
 
     code = "not-found"
 
@@ -119,7 +119,7 @@ class NotFound(VaultError):
 
 
 class SubjectMerged(NotFound):
-    """This person was merged into another; ``merged_into`` is told to callers who may see that people are there."""
+    """The subject was merged into another, ``merged_into``. Raised for callers who may see that subjects exist."""
 
     code = "subject-merged"
 
@@ -132,13 +132,13 @@ class SubjectMerged(NotFound):
 
 
 class Gone(VaultError):
-    """What was asked for was there, and is no more."""
+    """The thing existed and was removed."""
 
     code = "gone"
 
 
 class Conflict(VaultError):
-    """What came in contradicts what is there."""
+    """The request contradicts what is stored."""
 
     code = "conflict"
 
@@ -150,7 +150,7 @@ class StaleRevision(VaultError):
 
 
 class RevisionRequired(VaultError):
-    """A change must say which revision it starts from (RFC 6585 §3)."""
+    """A change must state the revision on which it is based (RFC 6585 §3)."""
 
     code = "revision-required"
 
@@ -158,7 +158,7 @@ class RevisionRequired(VaultError):
 class TooMany(VaultError):
     """The principal has used up its rate; ``retry_after`` is in whole seconds.
 
-    ``first`` marks the first refusal of this kind in its minute: the one that is worth an audit entry.
+    ``first`` marks the first refusal of its kind within a minute: only that one gets an audit entry.
     """
 
     code = "rate-limited"
@@ -170,13 +170,13 @@ class TooMany(VaultError):
 
 
 class Unavailable(VaultError):
-    """A part that must answer first (audit log, database, key store) does not; nothing was shown."""
+    """The audit log, a database or the key store does not answer. Nothing was shown."""
 
     code = "unavailable"
 
 
 class CannotOpen(VaultError):
-    """A sealed value does not open. One error for every cause, so that nothing can be learnt from it."""
+    """A sealed value does not open. There is one error for every cause, so that it reveals nothing."""
 
     code = "cannot-open"
 
@@ -185,6 +185,6 @@ class CannotOpen(VaultError):
 
 
 class Misconfigured(VaultError):
-    """The vault's own set-up is wrong: a folder, a URL, a key that is not there."""
+    """The vault's configuration is wrong, such as a missing folder, URL or key."""
 
     code = "misconfigured"

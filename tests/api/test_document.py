@@ -1,14 +1,18 @@
-"""The OpenAPI document: valid, whole, and true."""
+"""The OpenAPI document is valid and complete, and describes the real answers."""
 
 from __future__ import annotations
+
+import re
 
 import jsonschema_rs
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
+from vault.api.routes.read import ReadBody
+from vault.api.schemas.read import BatchReadRequest, ReadRequest
 from vault.api.schemas.subjects import NewSubject
 
 OPEN = {"/v1/consents:confirm", "/v1/me/sessions", "/v1/me/sessions:verify"}
-"""Nobody needs to be signed in for these: a token or a code from a letter is all that they take."""
+"""Routes without sign-in: a token or a code from a letter is all that they take."""
 ROUTES = {
     "/v1/read": {"post"},
     "/v1/subjects": {"post"},
@@ -94,46 +98,188 @@ ROUTES = {
     "/problems": {"get"},
 }
 
+LOWER_CAMEL_CASE = re.compile(r"[a-z]+([A-Z][a-z0-9]*)+")
+STILL_DEFAULT_IDS = {
+    "DELETE /v1/holds/{hold}",
+    "DELETE /v1/me/session",
+    "DELETE /v1/webhook",
+    "GET /healthz",
+    "GET /metrics",
+    "GET /problems",
+    "GET /readyz",
+    "GET /v1/audit/entries",
+    "GET /v1/catalogue",
+    "GET /v1/consents:confirm",
+    "GET /v1/erasures",
+    "GET /v1/holds",
+    "GET /v1/holds/{hold}",
+    "GET /v1/jobs",
+    "GET /v1/me/requests",
+    "GET /v1/me/requests/{request}",
+    "GET /v1/me/requests/{request}/package",
+    "GET /v1/notices",
+    "GET /v1/notices/{digest}",
+    "GET /v1/notices:mine",
+    "GET /v1/notices:sent",
+    "GET /v1/processing-record",
+    "GET /v1/purposes",
+    "GET /v1/requests",
+    "GET /v1/requests/{request}",
+    "GET /v1/requests/{request}/certificate",
+    "GET /v1/requests/{request}/package",
+    "GET /v1/retention/due",
+    "GET /v1/retention/reviews",
+    "GET /v1/retention/sweeps",
+    "GET /v1/signing-keys",
+    "GET /v1/subjects/{subject}/consents",
+    "GET /v1/subjects/{subject}/consents/{event}/receipt",
+    "GET /v1/subjects/{subject}/erasure:preview",
+    "GET /v1/subjects/{subject}/rectifications",
+    "GET /v1/subjects/{subject}/relationship",
+    "GET /v1/subjects/{subject}/retention",
+    "GET /v1/webhook",
+    "GET /v1/webhooks",
+    "PATCH /v1/holds/{hold}",
+    "POST /v1/consents:check",
+    "POST /v1/consents:confirm",
+    "POST /v1/consents:import",
+    "POST /v1/holds",
+    "POST /v1/holds/{hold}:lift",
+    "POST /v1/me/requests",
+    "POST /v1/me/requests/{request}/package:download",
+    "POST /v1/me/requests/{request}:cancel",
+    "POST /v1/me/requests/{request}:verify",
+    "POST /v1/me/sessions",
+    "POST /v1/me/sessions:verify",
+    "POST /v1/notices/{notice}:acknowledge",
+    "POST /v1/notices/{notice}:chase",
+    "POST /v1/requests",
+    "POST /v1/requests/{request}/grounds",
+    "POST /v1/requests/{request}/package:download",
+    "POST /v1/requests/{request}/package:send",
+    "POST /v1/requests/{request}:approve",
+    "POST /v1/requests/{request}:ask-identity",
+    "POST /v1/requests/{request}:cancel",
+    "POST /v1/requests/{request}:complete",
+    "POST /v1/requests/{request}:extend",
+    "POST /v1/requests/{request}:reject",
+    "POST /v1/requests/{request}:reopen",
+    "POST /v1/requests/{request}:verify",
+    "POST /v1/retention/reviews/{review}:decide",
+    "POST /v1/retention/sweeps",
+    "POST /v1/subjects/{subject}/consents",
+    "POST /v1/subjects/{subject}/consents:signal",
+    "POST /v1/subjects/{subject}/disputes",
+    "POST /v1/subjects/{subject}/disputes/{dispute}:resolve",
+    "POST /v1/subjects/{subject}/erasure:preview",
+    "POST /v1/subjects/{subject}/objections",
+    "POST /v1/subjects/{subject}/objections/{event}:decide",
+    "POST /v1/subjects/{subject}/restriction",
+    "POST /v1/subjects/{subject}/restriction:announce",
+    "POST /v1/subjects/{subject}/restriction:lift",
+    "POST /v1/subjects/{subject}/retention-events",
+    "POST /v1/webhook:rotate-secret",
+    "POST /v1/webhook:test",
+    "PUT /v1/webhook",
+}
+"""Operations whose id is still FastAPI's own. This set only shrinks."""
+STILL_UNTYPED = {
+    "GET /healthz",
+    "GET /readyz",
+    "GET /v1/catalogue",
+    "GET /v1/notices",
+    "GET /v1/processing-record",
+    "GET /v1/purposes",
+    "GET /v1/signing-keys",
+    "GET /v1/subjects/{subject}/consents/{event}/receipt",
+}
+"""Operations whose JSON answer still has no schema. This set only shrinks."""
+STILL_MISNAMED = {
+    "DownloadAsk",
+    "PreviewAsk",
+    "SendAsk",
+    "CountsTold",
+    "DueTold",
+    "EndsTold",
+    "EventTold",
+    "GroundTold",
+    "HoldTold",
+    "IdleTold",
+    "KeptTold",
+    "LimitTold",
+    "NoticeTold",
+    "RelationshipTold",
+    "ReviewTold",
+    "SweepTold",
+    "SweepsTold",
+    "TrialTold",
+    "WaitingTold",
+    "WebhookTold",
+    "WhyTold",
+    "vault__api__routes__export__SentTold",
+    "vault__api__schemas__identity__Verified",
+    "vault__api__schemas__recipients__SentTold",
+    "vault__api__schemas__requests__Verified",
+}
+"""Schemas whose names are no plain nouns yet. This set only shrinks."""
+
 
 async def _document(node):
     return (await node.call(None, "GET", "/openapi.json")).json()
 
 
-async def test_it_is_openapi_3_1(sqlite_node):
+def _operations(document):
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def _is_typed(schema):
+    if schema.get("type") == "object":
+        return "properties" in schema or isinstance(schema.get("additionalProperties"), dict)
+    return bool({"$ref", "oneOf", "anyOf", "allOf", "items", "type"} & schema.keys())
+
+
+def _validator(document, name):
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    return jsonschema_rs.validator_for(schema, validate_formats=True)
+
+
+async def test_the_document_is_openapi_3_1(sqlite_node):
     document = await _document(sqlite_node)
     assert document["openapi"].startswith("3.1")
     jsonschema_rs.validator_for(OPENAPI_31).validate(document)
 
 
-async def test_it_has_every_route_and_no_other(sqlite_node):
+async def test_the_document_has_every_route_and_no_other(sqlite_node):
     document = await _document(sqlite_node)
     assert {path: set(operations) for path, operations in document["paths"].items()} == ROUTES
 
 
-async def test_it_can_be_asked_for_again(sqlite_node):
+async def test_the_document_is_the_same_each_time(sqlite_node):
     assert await _document(sqlite_node) == await _document(sqlite_node)
 
 
-async def test_every_reference_leads_somewhere(sqlite_node):
+async def test_every_reference_resolves(sqlite_node):
     document = await _document(sqlite_node)
 
-    def follow(thing):
-        if isinstance(thing, dict):
-            target = thing.get("$ref")
+    def follow(node):
+        if isinstance(node, dict):
+            target = node.get("$ref")
             if isinstance(target, str):
-                place = document
+                schema = document
                 for step in target.removeprefix("#/").split("/"):
-                    place = place[step]
-            for each in thing.values():
-                follow(each)
-        elif isinstance(thing, list):
-            for each in thing:
-                follow(each)
+                    schema = schema[step]
+            for value in node.values():
+                follow(value)
+        elif isinstance(node, list):
+            for item in node:
+                follow(item)
 
     follow(document)
 
 
-async def test_every_operation_tells_its_refusals_and_needs_a_bearer(sqlite_node):
+async def test_every_operation_describes_its_errors_and_needs_a_bearer(sqlite_node):
     document = await _document(sqlite_node)
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     for path, operations in document["paths"].items():
@@ -145,24 +291,85 @@ async def test_every_operation_tells_its_refusals_and_needs_a_bearer(sqlite_node
             if path in OPEN:
                 assert operation["security"] == []
                 continue
-            own = path.startswith("/v1/me/")  # people come with a session of their own
-            assert operation["security"] == [{"session": []} if own else {"bearer": []}], path
+            scheme = "session" if path.startswith("/v1/me/") else "bearer"  # data subjects have sessions
+            assert operation["security"] == [{scheme: []}], path
             assert {"401", "403", "404", "422", "429", "503"} <= operation["responses"].keys()
-            for status, told in operation["responses"].items():
+            for status, response in operation["responses"].items():
                 if status >= "400":
-                    assert told["content"].keys() == {"application/problem+json"}, (path, status)
+                    assert response["content"].keys() == {"application/problem+json"}, (path, status)
 
 
-async def test_a_change_tells_what_can_be_wrong_with_its_revision(sqlite_node):
+async def test_a_profile_change_describes_the_errors_of_its_revision(sqlite_node):
     document = await _document(sqlite_node)
     patch = document["paths"]["/v1/subjects/{subject}/profile"]["patch"]
     assert {"409", "412", "428"} <= patch["responses"].keys()
     assert "application/merge-patch+json" in patch["requestBody"]["content"]
 
 
+async def test_every_operation_has_a_unique_id_of_its_own(sqlite_node):
+    ids = {name: operation["operationId"] for name, operation in _operations(await _document(sqlite_node))}
+    assert len(set(ids.values())) == len(ids)
+    assert {name for name, value in ids.items() if not LOWER_CAMEL_CASE.fullmatch(value)} <= STILL_DEFAULT_IDS
+
+
+async def test_every_json_answer_has_a_schema(sqlite_node):
+    untyped = {
+        name
+        for name, operation in _operations(await _document(sqlite_node))
+        for status, response in operation["responses"].items()
+        if status < "300"
+        and not all(
+            _is_typed(content["schema"])
+            for media_type, content in response.get("content", {}).items()
+            if media_type.endswith("json")
+        )
+    }
+    assert untyped <= STILL_UNTYPED
+
+
+async def test_every_schema_has_a_plain_name(sqlite_node):
+    names = (await _document(sqlite_node))["components"]["schemas"]
+    assert {name for name in names if "__" in name or name.endswith(("Told", "Ask"))} <= STILL_MISNAMED
+
+
+async def test_the_bodies_of_a_read_are_described_as_they_are_parsed():
+    described = ReadRequest.model_fields.keys() | BatchReadRequest.model_fields.keys()
+    assert described == set(ReadBody.__struct_fields__)
+
+
+async def test_answers_with_raw_values_match_their_schemas(sqlite_node):
+    """Answers of read, search and list are not built from the views that describe them."""
+    node, document = sqlite_node, await _document(sqlite_node)
+    fields, purpose = ["name", "email.masked", "language"], "customer-support"
+    ada = await node.create(external_ids={"shop": "4711"})
+    bare = await node.create({"name": "Grace Hopper"})
+    bought = {"order": "A-1", "amount": "1.00", "currency": "EUR"}
+    for more in ({}, {"occurred_at": "2026-01-05T09:00:00Z"}):
+        made = await node.append("sales", ada, "purchase", bought, "order-fulfilment", **more)
+        assert made.status_code == 201, made.text
+
+    one = await node.read("support", bare, fields, purpose)
+    _validator(document, "ReadResult").validate(one.json())
+    assert one.json()["denied"]["language"]["code"] == "no-value"
+    batch = await node.post("support", "/v1/read", {"subjects": [ada, bare], "fields": fields, "purpose": purpose})
+    _validator(document, "BatchReadResult").validate(batch.json())
+    found = await node.post(
+        "support", "/v1/subjects:search", {"match": {"email": "ada@example.org"}, "fields": fields, "purpose": purpose}
+    )
+    _validator(document, "SearchResult").validate(found.json())
+    assert found.json()["results"]
+    how = {"fields": ["order", "amount"], "purpose": "order-fulfilment", "limit": 1}
+    page = await node.post("fulfilment", f"/v1/subjects/{ada}/records/purchase:read", how)
+    _validator(document, "RecordPage").validate(page.json())
+    assert page.json()["next"]
+    denied = await node.read("marketing", ada, ["name"], "order-fulfilment")
+    assert denied.status_code == 403
+    _validator(document, "Problem").validate(denied.json())
+
+
 async def test_the_examples_are_valid(sqlite_node):
     document = await _document(sqlite_node)
-    read = document["paths"]["/v1/read"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    read = document["components"]["schemas"]["ReadRequest"]
     for example in read["examples"]:
         jsonschema_rs.validator_for(read).validate(example)
     profile = NewSubject.model_json_schema()["properties"]["profile"]["examples"][0]
@@ -170,7 +377,7 @@ async def test_the_examples_are_valid(sqlite_node):
     assert made.status_code == 201
 
 
-async def test_a_merge_patch_may_say_that_it_is_one(sqlite_node):
+async def test_a_merge_patch_may_have_its_own_media_type(sqlite_node):
     subject = await sqlite_node.create()
     headers = {"If-Match": '"1"', "content-type": "application/merge-patch+json"}
     path = f"/v1/subjects/{subject}/profile"

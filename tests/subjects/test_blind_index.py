@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vault.catalogue.model import Field, Index, Sensitivity
 from vault.catalogue.types import index_text
 from vault.crypto.derive import IndexKeys
-from vault.subjects.blind_index import PREFIXES, digests, matches, sought, tail_length
+from vault.subjects.blind_index import PREFIXES, digests, matches, search_digest, tail_length
 
 KEYS = IndexKeys(bytes(32))
 EXACT, PREFIX, TAIL = Index("exact"), Index("prefix"), Index("last_4")
@@ -31,7 +31,7 @@ def field(*indexes, name="last_name", kind="text", collection="profile"):
 
 def finds(of, by, value, wanted):
     text = index_text(of.type, wanted)
-    return sought(KEYS, of, by, text) in digests(KEYS, of, value)
+    return search_digest(KEYS, of, by, text) in digests(KEYS, of, value)
 
 
 def test_a_field_without_an_index_leads_nowhere():
@@ -50,7 +50,7 @@ def test_prefix_finds_every_beginning_of_two_letters_and_more(value, size):
     of = field(PREFIX)
     whole = index_text("text", value)
     beginning = whole[:size]
-    found = sought(KEYS, of, PREFIX, beginning) in digests(KEYS, of, value)
+    found = search_digest(KEYS, of, PREFIX, beginning) in digests(KEYS, of, value)
     assert found == (len(beginning) >= PREFIXES.start)
 
 
@@ -66,8 +66,8 @@ def test_what_a_prefix_finds_by_its_first_letters_is_told_apart_after_unsealing(
 def test_last_n_finds_by_exactly_so_many_letters_of_the_end(value):
     of = field(TAIL, name="phone", kind="phone")
     end = value[-4:]
-    assert (sought(KEYS, of, TAIL, end) in digests(KEYS, of, value)) == (len(value) >= 4)
-    assert sought(KEYS, of, TAIL, value[-3:]) not in digests(KEYS, of, value) or len(value) < 4
+    assert (search_digest(KEYS, of, TAIL, end) in digests(KEYS, of, value)) == (len(value) >= 4)
+    assert search_digest(KEYS, of, TAIL, value[-3:]) not in digests(KEYS, of, value) or len(value) < 4
     assert matches("last_4", value, end)
 
 
@@ -124,7 +124,7 @@ def test_a_blurred_index_leads_by_its_blurred_digest(bits, size):
     of = field(by)
     (digest,) = digests(KEYS, of, "Lovelace")
     assert len(digest) == size
-    assert sought(KEYS, of, by, index_text("text", "lovelace")) == digest
+    assert search_digest(KEYS, of, by, index_text("text", "lovelace")) == digest
     whole = KEYS.digest("profile.last_name:exact", "lovelace")
     assert int.from_bytes(digest, "big") >> (-bits % 8) == int.from_bytes(whole, "big") >> (256 - bits)
 

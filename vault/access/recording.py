@@ -1,6 +1,6 @@
-"""Whatever fails after the caller is known is on the audit log too, once, before anybody is told.
+"""Audit entries of failures, and what all writes share: the transaction, the result, the hook that saves a response.
 
-What all writes share: their answer, the hook that keeps it, and the record of those that failed.
+A failure after the caller is known is recorded once, before the error is returned.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vault.access.authorization import audit_entry
 from vault.errors import Conflict, TooMany, Unavailable, VaultError
-from vault.ids import Pseudonym, RecordId, SubjectId  # noqa: TC001 - aliases below are made of them at run time
+from vault.views import View
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from vault.audit.entry import Action, Entry
     from vault.context import Caller, Services
+    from vault.ids import Pseudonym
     from vault.policy.decision import Decision
 
 
@@ -29,15 +32,15 @@ Operation = TypeVar("Operation", bound="Callable[..., Coroutine[Any, Any, Any]]"
 
 
 async def record_failure(services: Services, caller: Caller, action: Action, error: Exception, **facts: object) -> None:
-    """Write down that a request failed, unless the error's entry is there already.
+    """Record that a request failed, unless the error has an audit entry already.
 
     Args:
-        caller: who asked.
-        action: what was asked for.
-        error: why it failed; it learns which entry tells of it.
+        caller: the caller.
+        action: the action in the audit log.
+        error: the cause; its ``audit`` is set to the id of the entry.
         facts: more for the entry: fields, subjects, purpose, policy.
     """
-    if not _is_worth_noting(error) or getattr(error, "audit", None) is not None:
+    if not _is_recorded(error) or getattr(error, "audit", None) is not None:
         return
     code = error.code if isinstance(error, VaultError) else "internal-error"
     made = audit_entry(services, caller, **{"action": action, "decision": "failed", "code": code, **facts})
@@ -46,22 +49,19 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
         error.audit = str(made.id)
 
 
-def _is_worth_noting(error: Exception) -> bool:
-    """Tell whether a failure gets an entry.
-
-    Without a database there is no log. Of refusals by rate the first of a minute is enough to show who enumerates; a
-    refusal must not cost more than what it refuses.
-    """
+def _is_recorded(error: Exception) -> bool:
+    """Return whether a failure gets an audit entry."""
     if isinstance(error, TooMany):
+        # The first refusal of a minute shows who enumerates. A refusal must not cost more than the refused request.
         return error.first
-    return not isinstance(error, Unavailable)
+    return not isinstance(error, Unavailable)  # without a database there is no log either
 
 
 def audited(action: Action) -> Callable[[Operation], Operation]:
-    """Make an operation of which no failure goes unrecorded.
+    """Decorate an operation so that each of its failures is recorded.
 
     Args:
-        action: what the audit log calls it, where the operation has not written its own entry.
+        action: the action in the audit log, for failures that the operation has not recorded itself.
     """
 
     def recorded(operation: Operation) -> Operation:
@@ -78,22 +78,23 @@ def audited(action: Action) -> Callable[[Operation], Operation]:
     return recorded
 
 
-class Written(NamedTuple):
-    """What a write answers: the thing's id, its revision, and whether it is new."""
+class WriteResult(View):
+    """The id and the revision of what was written."""
 
-    id: SubjectId | RecordId
+    id: UUID
     revision: int
-    created: bool
+    created: bool = Field(exclude=True)
+    """Whether it is new: the HTTP status says so, not the body."""
 
 
 SaveResponse = Callable[[AsyncConnection, Any], Awaitable[None]]
-"""Called with the open transaction and what the write will answer; see :mod:`vault.access.idempotency`."""
+"""Called with the open transaction and the result of the write; see :mod:`vault.access.idempotency`."""
 
 
 def write_entry(
     services: Services, caller: Caller, action: Action, granted: Decision, pseudonym: Pseudonym | None, **facts: object
 ) -> Entry:
-    """Make the audit entry of a write that the policies granted."""
+    """Make the audit entry of a write that the policies grant."""
     return audit_entry(
         services,
         caller,
@@ -120,15 +121,15 @@ async def writing(
     taken: Conflict | None,
     **facts: object,
 ) -> AsyncIterator[AsyncConnection]:
-    """Open the one transaction of a write; its audit entry is part of it, and a failed write is on the log too.
+    """Open the one transaction of a write. Its audit entry is part of the transaction; a failed write is recorded too.
 
     Args:
-        caller: who writes.
-        action: what the audit log calls it.
-        decision: what granted it.
-        pseudonym: of the subject; none where there is no such subject.
-        taken: what to raise where a unique key stands in the way; none lets the ``IntegrityError`` pass, unrecorded,
-            for a caller who then takes another way.
+        caller: the caller.
+        action: the action in the audit log.
+        decision: the decision that grants the write.
+        pseudonym: the subject's; None if there is no such subject.
+        taken: the error to raise if a unique key exists already. With None, the ``IntegrityError`` passes unrecorded,
+            for an operation that then updates instead.
         facts: more for the entry.
     """
     try:
@@ -140,14 +141,14 @@ async def writing(
     except IntegrityError:
         if taken is None:
             raise
-        await _note(services, caller, action, decision, pseudonym, taken)
+        await _record_failed_write(services, caller, action, decision, pseudonym, taken)
         raise taken from None
     except VaultError as error:
-        await _note(services, caller, action, decision, pseudonym, error)
+        await _record_failed_write(services, caller, action, decision, pseudonym, error)
         raise
 
 
-async def _note(
+async def _record_failed_write(
     services: Services,
     caller: Caller,
     action: Action,

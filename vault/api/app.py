@@ -1,4 +1,4 @@
-"""The FastAPI application over one open vault."""
+"""The ASGI application over one open vault."""
 
 from __future__ import annotations
 
@@ -29,14 +29,19 @@ from vault.api.routes import (
     subjects,
     sweep,
 )
-from vault.api.schemas import subjects as subject_bodies
+from vault.api.schemas.read import BatchReadRequest, ReadRequest
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.metrics import Sizes
 from vault.http.middleware import Deadline, RequestMiddleware
 from vault.identity.sessions import People
+from vault.records.views import BatchReadResult, ReadResult
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import BaseModel
+    from pydantic.json_schema import JsonSchemaMode
     from starlette.routing import BaseRoute
     from starlette.types import ASGIApp
 
@@ -44,12 +49,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 One encrypted place for customers' personal data. Every read states a purpose, is decided by policy and legal ground,
-and is on the audit log before it is answered. Errors are problems (RFC 9457) with a stable `code`.
+and is in the audit log before it is answered. Errors are problems (RFC 9457) with a stable `code`.
 """
 
 
 def create_app(vault: Vault) -> ASGIApp:
-    """Make the application: the porch, the one hot route, and behind them everything else."""
+    """Make the application: the middleware, the hot route, and behind them the FastAPI application."""
     app = bare_app(vault)
     bounded = Deadline(app, seconds=vault.settings.request_deadline)
     hot = read.HotRoute(bounded, vault.services, app.state.sign_ins)
@@ -57,7 +62,7 @@ def create_app(vault: Vault) -> ASGIApp:
 
 
 def bare_app(vault: Vault) -> FastAPI:
-    """Make the framework's part of the application: all routes but the hot one."""
+    """Make the FastAPI application: all routes but the hot one."""
     app = FastAPI(
         title="Customer Data Vault",
         version=version("customer-data-vault"),
@@ -75,7 +80,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.ready = vault.ready
     app.state.sizes = Sizes({"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
-    # The hot route answers before the framework does; here the framework learns that the address exists, for its 405.
+    # The hot route answers before FastAPI does. FastAPI needs to know its path too, to answer other methods with 405.
     app.add_api_route(read.PATH, operations.alive, methods=["POST"], include_in_schema=False)
     app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
     return app
@@ -83,9 +88,9 @@ def bare_app(vault: Vault) -> FastAPI:
 
 @functools.cache
 def _routes() -> list[BaseRoute]:
-    """Collect all routes but the hot one, once a process: to analyse them takes longer than to open a vault."""
+    """Collect all routes but the hot one, once a process: FastAPI takes longer to analyse them than to open a vault."""
     router = APIRouter(redirect_slashes=False)
-    for each in (
+    for routes in (
         subjects.router,
         subjects.records_router,
         consent.router,
@@ -108,36 +113,41 @@ def _routes() -> list[BaseRoute]:
         operations.router,
         operations.jobs_router,
     ):
-        router.include_router(each, responses={} if each is operations.router else error_responses(*EVERYWHERE))
+        router.include_router(routes, responses={} if routes is operations.router else error_responses(*EVERYWHERE))
     return router.routes
 
 
 def _decisions(vault: Vault) -> dict[str, int]:
     total: dict[str, int] = {}
     for active in vault.services.policies.all_active():
-        for what, count in active.decisions.stats().items():
-            total[what] = total.get(what, 0) + count
+        for figure, count in active.decisions.stats().items():
+            total[figure] = total.get(figure, 0) + count
     return total
 
 
 def _schemas() -> dict[str, Any]:
-    """Write the schemas to which the hot route refers."""
-    template = "#/components/schemas/{model}"
-    both = [(subject_bodies.ReadResult, "serialization"), (subject_bodies.Problem, "serialization")]
-    _names, schema = models_json_schema(both, ref_template=template)  # type: ignore[arg-type]
+    """Return the schemas that FastAPI does not collect: those of the hot route and of errors."""
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        (ReadRequest, "validation"),
+        (BatchReadRequest, "validation"),
+        (ReadResult, "serialization"),
+        (BatchReadResult, "serialization"),
+        (problems.Problem, "serialization"),
+    ]
+    _names, schema = models_json_schema(models, ref_template="#/components/schemas/{model}")
     return dict(schema["$defs"])
 
 
-def _with_read(write: Any) -> Any:
-    """Add the hot route, which FastAPI does not see, to the document that FastAPI writes."""
+def _with_read(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """Add the hot route to the document that FastAPI writes."""
 
     def document() -> dict[str, Any]:
-        written: dict[str, Any] = write()
+        written = openapi()  # FastAPI returns the same dictionary each time
         if read.PATH not in written["paths"]:
             written["components"]["schemas"] |= _schemas()
-            described = read.described()
-            described["responses"] |= {str(status): text for status, text in error_responses(*EVERYWHERE).items()}
-            written["paths"] = {read.PATH: {"post": described}, **written["paths"]}
+            operation = read.openapi_operation()
+            operation["responses"] |= {str(status): text for status, text in error_responses(*EVERYWHERE).items()}
+            written["paths"] = {read.PATH: {"post": operation}, **written["paths"]}
         return written
 
     return document

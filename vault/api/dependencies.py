@@ -1,12 +1,10 @@
-"""What routes need of the request: the open vault, and who calls.
-
-Answer a write, under an idempotency key where there is one.
-"""
+"""Dependencies of routes: the services of the open vault, the caller, and writes under an idempotency key."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from uuid import UUID
 
 import msgspec
 from fastapi import Depends, Request, Security
@@ -15,7 +13,7 @@ from starlette.responses import Response
 
 from vault.access.idempotency import Answered, begin
 from vault.context import Caller, Services
-from vault.errors import InvalidInput
+from vault.errors import Fault, InvalidInput
 from vault.views import View
 
 if TYPE_CHECKING:
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import SaveResponse, Written
+    from vault.access.recording import SaveResponse, WriteResult
     from vault.access.sign_in import SignIns
     from vault.audit.entry import Action
 
@@ -39,23 +37,23 @@ NO_REVISION = 0
 
 
 async def signed_in(request: Request, _described: Annotated[Any, Security(_described)] = None) -> Caller:
-    """Find out who calls; the second argument only describes the scheme in the OpenAPI document.
+    """Authenticate the caller. The second argument only describes the scheme in the OpenAPI document.
 
     Raises:
-        NotAuthenticated: the bearer stands for nobody, or there is none.
+        NotAuthenticated: the bearer is missing or unknown.
     """
     sign_ins: SignIns = request.app.state.sign_ins
     return await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
 
 
 def bearer_of(request: Request) -> str | None:
-    """Read the bearer of a request; none where it has none."""
+    """Return the bearer of a request, or None."""
     header = request.headers.get("authorization", "")
     return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 
 
 def services_of(request: Request) -> Services:
-    """Return the rooms of the open vault."""
+    """Return the services of the open vault."""
     services: Services = request.app.state.services
     return services
 
@@ -68,26 +66,39 @@ def revision_of(if_match: str | None) -> int | None:
     """Read the revision from ``If-Match`` (RFC 9110 §13.1.1).
 
     Returns:
-        the revision; none where none is stated, or ``*``, which would say that any revision will do; and 0, which no
-        record has, for a weak or foreign tag: none of ours can match it.
+        the revision. None if there is no header, or for ``*``, which would accept any revision. 0, which no record
+        has, for a weak or foreign tag: it can match no record.
 
     Raises:
-        InvalidInput: no entity tag at all.
+        InvalidInput: the header is not an entity tag.
     """
     if if_match is None or if_match.strip() == "*":
         return None
-    found = _REVISION.fullmatch(if_match.strip())
-    if found is not None:
-        return int(found[1])
+    tag = _REVISION.fullmatch(if_match.strip())
+    if tag is not None:
+        return int(tag[1])
     if '"' in if_match:
         return NO_REVISION
     raise InvalidInput('If-Match takes an entity tag such as "3"', code="invalid-if-match")
 
 
+def cursor_of(cursor: str | None) -> UUID | None:
+    """Read the cursor of a page.
+
+    Raises:
+        InvalidInput: it is not the ``next`` of a page.
+    """
+    try:
+        return None if cursor is None else UUID(hex=cursor)
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
+        raise InvalidInput("The cursor is invalid.", faults=[fault], code="invalid-cursor") from None
+
+
 T = TypeVar("T")
 
 REPLAYED: Final = "Idempotent-Replayed"
-"""The header of an answer that was kept."""
+"""The header of a response that was stored."""
 
 
 class StoredResponse(NamedTuple):
@@ -96,7 +107,7 @@ class StoredResponse(NamedTuple):
     Attributes:
         status: the HTTP status.
         body: a view, or JSON values.
-        kept: the part of the body that may be stored under an idempotency key; none: all of it.
+        kept: the part of the body that may be stored under an idempotency key; by default all of it.
     """
 
     status: int
@@ -109,9 +120,9 @@ class StoredResponse(NamedTuple):
         return _encoded(self.body if self.kept is None else self.kept)
 
 
-def written_response(written: Written) -> StoredResponse:
-    """Tell the id and revision of what was written."""
-    return StoredResponse(201 if written.created else 200, {"id": written.id, "revision": written.revision})
+def written_response(written: WriteResult) -> StoredResponse:
+    """Return the response to a write: 201 for something new, else 200."""
+    return StoredResponse(201 if written.created else 200, written)
 
 
 async def respond_once(
@@ -121,11 +132,11 @@ async def respond_once(
     key: str | None,
     action: Action,
     run: Callable[[SaveResponse | None], Awaitable[T]],
-    tell: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
+    respond: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
 ) -> Response:
-    """Run a write; under a key, only the first time, and answer every time what the first was answered."""
+    """Run a write. Under a key it runs once only, and each later call gets the response of the first."""
     if key is None:
-        return _response(tell(await run(None)))
+        return _response(respond(await run(None)))
     route = f"{request.method} {request.url.path}"
     call = await begin(services, caller, key, route, await request.body(), action=action)
     if isinstance(call, Answered):
@@ -134,11 +145,11 @@ async def respond_once(
         return Response(call.answer, call.status, headers, "application/json")
 
     async def keep(connection: AsyncConnection, written: T) -> None:
-        told = tell(written)
-        await call.keep(connection, told.status, told.to_keep)
+        response = respond(written)
+        await call.keep(connection, response.status, response.to_keep)
 
     try:
-        return _response(tell(await run(keep)))
+        return _response(respond(await run(keep)))
     except BaseException:
         await call.give_up()
         raise

@@ -1,9 +1,4 @@
-"""How answers are written: JSON by msgspec, with the vault's raw values in it as they were sealed.
-
-Answer with a file that is made while it is sent.
-
-How the OpenAPI document describes refusals: RFC 9457 problems, by status.
-"""
+"""Responses: JSON with raw values, files, and how the OpenAPI document describes errors (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -30,7 +25,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
     """Write a response.
 
     Args:
-        body: a view, or JSON values, in which values of records stand raw, as they were sealed.
+        body: a view, a msgspec struct or JSON values; values of records in it are raw JSON, as they were sealed.
         status: the HTTP status.
         headers: more headers.
     """
@@ -39,14 +34,14 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 
 
 def moment(value: datetime | None) -> str | None:
-    """Write a time."""
+    """Return a time as RFC 3339, or None."""
     return None if value is None else rfc3339(value)
 
 
 def file_response(download: Download) -> StreamingResponse:
-    """Send a package, to be saved and in no way kept on the way there.
+    """Send a package as a file to save, which no cache may keep.
 
-    Its length is told first, so that whoever gets less notices.
+    ``Content-Length`` is known before the first byte, so that a client notices a file that was cut off.
     """
     headers = {
         "Content-Length": str(download.size),
@@ -60,23 +55,23 @@ def file_response(download: Download) -> StreamingResponse:
 
 PROBLEM: Final = {"$ref": "#/components/schemas/Problem"}
 TEXTS: Final = {
-    401: "Nobody knows who calls",
+    401: "The caller is not authenticated",
     403: "Denied by policy or legal ground",
-    404: "No such person, or not for this caller",
-    410: "It was there, and is no more",
-    409: "It contradicts what is there, or the same call is under way",
+    404: "It does not exist, or the caller may not know that it does",
+    410: "It existed and was removed",
+    409: "It contradicts what is stored, or the same call is in progress",
     412: "The record has changed since it was read",
     413: "The body is too large",
-    422: "The request does not have its form",
-    428: "The change does not say which revision it starts from",
+    422: "The request is invalid",
+    428: "The change does not state the revision on which it is based",
     429: "Too many requests",
-    500: "The vault made a mistake, or a value does not open",
-    503: "A part that must answer first does not",
+    500: "Internal error, or a sealed value does not open",
+    503: "The audit log, a database or the key store does not answer",
 }
 EVERYWHERE: Final = (401, 403, 404, 413, 422, 429, 500, 503)
-"""What any operation may be answered; 404 too, where no policies are in force."""
+"""Errors of every operation; 404 is one of them if no policies are in force."""
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the refusals that a route may answer."""
+    """Describe the errors of a route."""
     return {status: {"description": TEXTS[status], "content": {MEDIA_TYPE: {"schema": PROBLEM}}} for status in statuses}

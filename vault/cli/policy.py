@@ -17,16 +17,16 @@ from vault.cli.command import command, make_group
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import Opener, Session, known_tenant, run
-from vault.consent.legal_ground import ground_refusal
 from vault.errors import InvalidInput, Misconfigured, PolicyInvalid
 from vault.governance.tenants import apply_policies
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
-from vault.records.explain import Explained
 from vault.records.explain import explain as explain_fields
+from vault.records.explain import explain_rules
 
 if TYPE_CHECKING:
     from vault.policy.policy_set import Finding
+    from vault.records.views import FieldDecision
 
 group = make_group(
     "cdv policy check policies",
@@ -149,7 +149,7 @@ class _Question(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    fields: dict[str, Explained]
+    fields: dict[str, FieldDecision]
     version: str
 
 
@@ -177,7 +177,7 @@ async def explain(
     else:
         answer = _ask_folder(policies, opener.tenant, question)
     if opener.as_json:
-        explained = {asked: each._asdict() for asked, each in answer.fields.items()}
+        explained = {asked: decision.as_json() for asked, decision in answer.fields.items()}
         emit({"fields": explained, "policy_version": answer.version})
     else:
         _show(answer)
@@ -201,20 +201,9 @@ def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
     """Ask a folder that is in force nowhere: a draft, or a checkout in a pull request."""
     policy_set = PolicySet.from_folder(folder)
     _check_names(policy_set, question)
-    return _Answer(_decided(Decisions(policy_set, tenant), question), policy_set.version)
-
-
-def _decided(decisions: Decisions, question: _Question) -> dict[str, Explained]:
+    decisions = Decisions(policy_set, tenant)
     decision = decisions.decide_now(question.roles, question.purpose, question.fields, question.action)
-    explained = {
-        asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
-        for asked, each in decision.verdicts.items()
-    }
-    lacking = ground_refusal(decision)
-    if lacking is not None:
-        refused = Explained(allowed=False, step=7, code=lacking.code, detail=lacking.detail, rule=lacking.rule)
-        explained |= dict.fromkeys((asked for asked, _view in decision.granted), refused)
-    return explained
+    return _Answer(explain_rules(decision), policy_set.version)
 
 
 def _check_names(policy_set: PolicySet, question: _Question) -> None:

@@ -30,7 +30,7 @@ from vault.errors import Denied, NotFound
 from vault.ids import SubjectId
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
-from vault.subjects.blind_index import sought
+from vault.subjects.blind_index import search_digest
 from vault.subjects.record_body import unpack
 from vault.subjects.store import GONE, PROFILE, Wanted
 from vault.subjects.tables import BLIND_INDEX
@@ -96,7 +96,7 @@ def traits(fields: Mapping[str, Field], values: Mapping[str, Any]) -> list[Trait
 def lookups(index_keys: IndexKeys, fields: Mapping[str, Field], trait: Trait) -> list[bytes]:
     """List the digests under which others with the same value are found, in every field of the group."""
     return [
-        sought(index_keys, field, index, trait.text)
+        search_digest(index_keys, field, index, trait.text)
         for field in fields.values()
         if (match := _match(field)) is not None
         and _group(field, match) == trait.group

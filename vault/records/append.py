@@ -1,4 +1,4 @@
-"""Append a record to one of a customer's collections: an interaction, a purchase, a complaint."""
+"""Append a record to one of a subject's collections, such as an interaction, a purchase or a complaint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hmac
 from typing import TYPE_CHECKING, Any
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, audited, writing
+from vault.access.recording import WriteResult, audited, writing
 from vault.catalogue.types import encode
 from vault.consent.legal_ground import require_ground
 from vault.crypto.seal import record_aad
@@ -46,11 +46,11 @@ async def append_record(
     expires_at: datetime | None = None,
     source: str | None = None,
     on_commit: SaveResponse | None = None,
-) -> Written:
-    """Append a record; one with the same external id and the same values is the same record, and is not doubled.
+) -> WriteResult:
+    """Append a record. A record with the same external id and the same values is the same record, and is stored once.
 
     Raises:
-        InvalidInput: no such collection of many, or a field, value or external id without its form.
+        InvalidInput: the collection, a field, a value or the external id is invalid.
         Denied: a field may not be written for this purpose.
         NotFound: there is no such subject.
         Conflict: the external id belongs to a record with other values.
@@ -75,14 +75,14 @@ async def append_record(
     newest = Newest(maker.now)
     newest.add(subject, collection, occurred_at)
     pseudonym = None if found is None else found.pseudonym
-    taken = Conflict("the same record is being written at this moment", code="in-flight", hint="send it again")
+    taken = Conflict("another call is writing the same record now", code="in-flight", hint="send it again")
     async with writing(services, caller, "append", decision, pseudonym, taken=taken, target=record) as connection:
         if found is None or keys is None or not await still_there(connection, tenant, [subject]):
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
-        earlier = await record_by_external(connection, tenant, subject, collection, digest)
-        if earlier is not None:
-            written = _same(keys, tenant, earlier, values)
+        existing = await record_by_external(connection, tenant, subject, collection, digest)
+        if existing is not None:
+            written = _same_record(keys, tenant, existing, values)
         else:
             record_row, index = record_rows(
                 maker,
@@ -98,17 +98,17 @@ async def append_record(
             )
             await services.subjects.add(connection, records=[record_row], index=index)
             await newest.keep(connection, tenant)
-            written = Written(record, 1, created=True)
+            written = WriteResult(id=record, revision=1, created=True)
         if on_commit is not None:
             await on_commit(connection, written)
     return written
 
 
 def check_collection(catalogue: Catalogue, collection: str) -> None:
-    """Check that a collection of many records is meant.
+    """Check that the catalogue has a collection of many records of this name.
 
     Raises:
-        InvalidInput: there is none of that name, or it is the profile.
+        InvalidInput: there is none, or it is the profile.
     """
     declared = catalogue.collections.get(collection)
     if declared is None or not declared.many:
@@ -128,13 +128,13 @@ def _check_external_id(external_id: str | None) -> None:
         )
 
 
-def _same(keys: SubjectKeys, tenant: str, earlier: Any, values: Mapping[str, Any]) -> Written:
-    """Recognise a record that was sent before; what differs is never silently dropped."""
-    where = record_aad(tenant, earlier.subject_id, earlier.collection, earlier.id)
-    body = unpack(earlier.body)
+def _same_record(keys: SubjectKeys, tenant: str, existing: Any, values: Mapping[str, Any]) -> WriteResult:
+    """Return the existing record if it has the same values; other values are an error and never dropped silently."""
+    aad = record_aad(tenant, existing.subject_id, existing.collection, existing.id)
+    body = unpack(existing.body)
     same = body.keys() == values.keys() and all(
-        hmac.compare_digest(keys.open(name, body[name].sealed, where), encode(value)) for name, value in values.items()
+        hmac.compare_digest(keys.open(name, body[name].sealed, aad), encode(value)) for name, value in values.items()
     )
     if not same:
         raise Conflict("this external id belongs to a record with other values", code="external-id-taken")
-    return Written(earlier.id, earlier.revision, created=False)
+    return WriteResult(id=existing.id, revision=existing.revision, created=False)

@@ -1,13 +1,14 @@
-"""Bring a customer in: create, or find by another system's id and bring up to date."""
+"""Create a subject, or find it by another system's id and update its profile."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import decide, require_all, require_permission
-from vault.access.recording import Written, audited, writing
+from vault.access.recording import WriteResult, audited, writing
 from vault.consent.legal_ground import ground_refusal
 from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
 
 
-class _Checked(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _NewProfile:
+    """A profile that is valid, and the decision that grants writing it."""
+
     decision: Decision
     fields: dict[str, Field]
     values: dict[str, Any]
@@ -54,31 +58,31 @@ async def create_subject(
     source: str | None = None,
     returning: bool = False,
     on_commit: SaveResponse | None = None,
-) -> Written:
+) -> WriteResult:
     """Create a customer with a profile.
 
     Args:
-        caller: who creates.
+        caller: the caller.
         profile: values by field.
         external_ids: the customer's ids in other systems.
-        purpose: why.
+        purpose: name of the purpose.
         source: where the values come from; the caller's name by default.
-        returning: whether somebody who was erased earlier has come back by themselves.
+        returning: whether the person was erased earlier and has come back by their own choice.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: a field, value or external id does not have its form; all faults at once.
+        InvalidInput: a field, value or external id is invalid; the error has all faults.
         Denied: a field may not be written for this purpose.
-        Conflict: an external id leads to somebody already, or to somebody who was erased.
+        Conflict: an external id belongs to another subject, or to a person who was erased.
     """
     await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
-    checked = await _check(services, caller, profile, external_ids, purpose, source)
+    new = await _validate(services, caller, profile, external_ids, purpose, source)
     taken = Conflict(
-        "an external id leads to somebody already",
+        "an external id belongs to another subject",
         code="external-id-taken",
-        hint="use :upsert to bring that person up to date",
+        hint="use :upsert to update that subject",
     )
-    return await _create(services, caller, checked, on_commit, taken, returning=returning)
+    return await _create(services, caller, new, on_commit, taken, returning=returning)
 
 
 @audited("create")
@@ -92,50 +96,50 @@ async def upsert_subject(
     source: str | None = None,
     returning: bool = False,
     on_commit: SaveResponse | None = None,
-) -> Written:
-    """Create a customer, or bring the one up to date to whom any of the external ids leads.
+) -> WriteResult:
+    """Create a customer, or update the one with any of the external ids.
 
     Raises:
-        InvalidInput: no external id, or something without its form.
+        InvalidInput: there is no external id, or a field, value or external id is invalid.
         Denied: a field may not be written for this purpose.
-        Conflict: the external ids lead to two people, or to somebody who was erased and is not ``returning``.
+        Conflict: the external ids belong to two subjects, or to a person who was erased and is not ``returning``.
     """
     await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
     if not external_ids:
         raise InvalidInput("an upsert needs at least one external id", code="no-external-id")
-    checked = await _check(services, caller, profile, external_ids, purpose, source)
-    found = await _find(services, caller, checked.external_ids)
-    if found is None:
+    new = await _validate(services, caller, profile, external_ids, purpose, source)
+    subject = await _find(services, caller, new.external_ids)
+    if subject is None:
         try:
-            return await _create(services, caller, checked, on_commit, taken=None, returning=returning)
-        except IntegrityError:  # somebody else created the person meanwhile: then there is one to bring up to date
-            found = await _find(services, caller, checked.external_ids)
-        if found is None:
-            raise Conflict("the same person is being written at this moment", code="in-flight", hint="send it again")
-    values = {**{name: profile[name] for name in checked.fields if name in profile}, EXTERNAL_IDS: checked.external_ids}
+            return await _create(services, caller, new, on_commit, taken=None, returning=returning)
+        except IntegrityError:  # a concurrent call has created the subject: update it
+            subject = await _find(services, caller, new.external_ids)
+        if subject is None:
+            raise Conflict("another call is writing the same subject now", code="in-flight", hint="send it again")
+    values = {**{name: profile[name] for name in new.fields if name in profile}, EXTERNAL_IDS: new.external_ids}
     revision = await change_profile(
         services,
         caller,
-        found,
+        subject,
         values,
-        checked.fields,
-        checked.decision,
-        checked.origin,
+        new.fields,
+        new.decision,
+        new.origin,
         expected=None,
         on_commit=on_commit,
         returning=returning,
     )
-    return Written(found, revision, created=False)
+    return WriteResult(id=subject, revision=revision, created=False)
 
 
-async def _check(
+async def _validate(
     services: Services,
     caller: Caller,
     profile: Mapping[str, Any],
     external_ids: Mapping[str, Any],
     purpose: str,
     source: str | None,
-) -> _Checked:
+) -> _NewProfile:
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     fields = fields_of(catalogue, PROFILE, profile, at="/profile")
     origin_source = checked_source(source, fallback=caller.principal.name)
@@ -145,56 +149,54 @@ async def _check(
     decision = await decide(services, caller, "create", purpose, list(fields), verb="write")
     await require_all(services, caller, decision, "create")
     values = normalised(fields, profile, at="/profile")
-    return _Checked(decision, fields, values, ids, Origin(origin_source, services.clock.now(), purpose))
+    return _NewProfile(decision, fields, values, ids, Origin(origin_source, services.clock.now(), purpose))
 
 
 async def _create(
     services: Services,
     caller: Caller,
-    checked: _Checked,
+    new: _NewProfile,
     on_commit: SaveResponse | None,
     taken: Conflict | None,
     *,
     returning: bool,
-) -> Written:
-    await require_all(services, caller, checked.decision, "create", ground_refusal(checked.decision))
+) -> WriteResult:
+    await require_all(services, caller, new.decision, "create", ground_refusal(new.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
     maker = Maker(tenant, await services.keyring.index_keys(tenant), services.clock.now())
-    values = {**checked.values, EXTERNAL_IDS: checked.external_ids} if checked.external_ids else checked.values
+    values = {**new.values, EXTERNAL_IDS: new.external_ids} if new.external_ids else new.values
     keys = (await services.keyring.new_subject_keys(tenant, [subject]))[subject]
-    record, index = record_rows(
-        maker, keys, subject, PROFILE, RecordId(subject), checked.fields, values, checked.origin
-    )
-    person = subject_row(maker, subject)
-    written = Written(subject, 1, created=True)
+    record, index = record_rows(maker, keys, subject, PROFILE, RecordId(subject), new.fields, values, new.origin)
+    row = subject_row(maker, subject)
+    written = WriteResult(id=subject, revision=1, created=True)
     try:
-        async with writing(services, caller, "create", checked.decision, person[2], taken=taken) as connection:
+        async with writing(services, caller, "create", new.decision, row[2], taken=taken) as connection:
             await services.subjects.add(
                 connection,
-                subjects=[person],
+                subjects=[row],
                 records=[record],
-                external=external_rows(maker, subject, checked.external_ids),
+                external=external_rows(maker, subject, new.external_ids),
                 index=index,
             )
-            await require_none(services, connection, tenant, checked.fields, values, returning=returning)
+            await require_none(services, connection, tenant, new.fields, values, returning=returning)
             if on_commit is not None:
                 await on_commit(connection, written)
     except Unavailable:
-        raise  # nobody knows whether the commit went through: where it did, the keys are needed
+        raise  # the commit may have succeeded, and then the keys are needed
     except Exception:
-        await services.keyring.destroy_subject_keys(tenant, [subject])  # they would open nothing
+        await services.keyring.destroy_subject_keys(tenant, [subject])
         raise
     return written
 
 
 async def _find(services: Services, caller: Caller, external_ids: Mapping[str, str]) -> SubjectId | None:
     index_keys = await services.keyring.index_keys(caller.tenant)
-    sought = [external_digest(index_keys, system, value) for system, value in external_ids.items()]
-    people = set((await services.subjects.by_external(caller.tenant, sought)).values())
-    if len(people) > 1:
+    digests = [external_digest(index_keys, system, value) for system, value in external_ids.items()]
+    subjects = set((await services.subjects.by_external(caller.tenant, digests)).values())
+    if len(subjects) > 1:
         raise Conflict(
-            "the external ids lead to two people",
+            "the external ids belong to two subjects",
             code="two-people-match",
-            hint="send them one by one, or have the two people merged",
+            hint="send the ids one by one, or merge the two subjects",
         )
-    return next(iter(people), None)
+    return next(iter(subjects), None)

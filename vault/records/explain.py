@@ -1,9 +1,9 @@
-"""Say why a read is allowed or not, step by step, without reading: the way to put a denial right."""
+"""Explain why an operation on fields is allowed or denied, by step and rule, without performing it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import (
     SUBJECT_NOT_FOUND,
@@ -17,6 +17,7 @@ from vault.access.recording import audited
 from vault.consent.legal_ground import RESTRICTED, ground_refusal, subject_refusals
 from vault.context import Caller
 from vault.ids import RoleName
+from vault.records.views import DecisionExplanation, FieldDecision
 from vault.retention.filter import kept_back
 from vault.subjects.store import Wanted
 
@@ -30,26 +31,8 @@ if TYPE_CHECKING:
     from vault.policy.decision import Decision
 
 
-LOOKING: Final = frozenset({"read", "search"})
-"""What is done with values that are there, and so is stopped by their end and by a hold."""
-
-
-class Explained(NamedTuple):
-    """The answer for one field: whether, at which step of a read it was decided, by which rule, and the remedy."""
-
-    allowed: bool
-    step: int
-    code: str
-    detail: str
-    rule: str
-
-
-class Explanation(NamedTuple):
-    """The answer for all fields under one version of the policies."""
-
-    fields: dict[str, Explained]
-    policy_version: str
-    audit: UUID
+READING: Final = frozenset({"read", "search"})
+"""Actions on stored values, which the end of a value and a hold can stop."""
 
 
 @audited("explain")
@@ -62,16 +45,15 @@ async def explain(
     action: str = "read",
     subject: SubjectId | None = None,
     roles: Sequence[str] | None = None,
-) -> Explanation:
-    """Explain what a request would be answered, for the caller's own roles or, with the right to it, for others.
+) -> DecisionExplanation:
+    """Explain what a request would be answered, for the caller's roles or for others.
 
-    Whether the subject exists is told only of fields that the policies grant and whose legal ground holds: to the
-    same callers as a read would tell it. Who asks for other roles is told of the subject only with a right of its own
-    to see subjects.
+    The answer reveals whether the subject exists only as a read would: for fields that the policies grant and whose
+    legal ground holds. For other roles it does so only if the caller may see subjects.
 
     Raises:
         InvalidInput: an unknown purpose, field or action.
-        Denied: other roles were asked about without the right to it.
+        Denied: the caller may not explain decisions for other roles.
     """
     if roles is not None:
         await require_permission(services, caller, "vault:decisions", "explain", audit_action="explain")
@@ -79,10 +61,10 @@ async def explain(
     asking = caller if roles is None else _in_roles(caller, roles)
     decision = await decide(services, asking, "explain", purpose, fields, verb=action)
     if roles is not None and not _may_see_subjects(services, caller):
-        subject = None  # what the other roles may know of a person is not for this caller to learn
-    explained, found = await _explained(services, caller, decision, subject)
+        subject = None  # the caller must not learn about a subject through roles that it does not have
+    explained, subjects = await _explain_for(services, caller, decision, subject)
     names = whole_names(decision)
-    made = audit_entry(
+    entry = audit_entry(
         services,
         caller,
         action="explain",
@@ -91,10 +73,21 @@ async def explain(
         fields=tuple(names.values()),
         refused=refused_codes(decision, decision.refused),
         policy=decision.policy_version,
-        subjects=found,
+        subjects=subjects,
     )
-    await services.audit_log.append(made)
-    return Explanation(explained, decision.policy_version, made.id)
+    await services.audit_log.append(entry)
+    return DecisionExplanation(fields=explained, policy_version=decision.policy_version, audit=entry.id)
+
+
+def explain_rules(decision: Decision) -> dict[str, FieldDecision]:
+    """Explain what the policies and the legal ground decide for every field, whichever the subject."""
+    explained = {asked: FieldDecision.of_verdict(verdict) for asked, verdict in decision.verdicts.items()}
+    refusal = ground_refusal(decision)
+    return explained if refusal is None else explained | _refuse_granted(decision, refusal, 7)
+
+
+def _refuse_granted(decision: Decision, refusal: Refusal, step: int) -> dict[str, FieldDecision]:
+    return dict.fromkeys((asked for asked, _view in decision.granted), FieldDecision.of_refusal(refusal, step))
 
 
 def _may_see_subjects(services: Services, caller: Caller) -> bool:
@@ -106,27 +99,19 @@ def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:
     return Caller(replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles}))), caller.request_id)
 
 
-async def _explained(
+async def _explain_for(
     services: Services, caller: Caller, decision: Decision, subject: SubjectId | None
-) -> tuple[dict[str, Explained], tuple[UUID, ...]]:
-    explained = {
-        asked: Explained(each.granted, each.step, each.code, each.detail, each.rule)
-        for asked, each in decision.verdicts.items()
-    }
-    pseudonyms: tuple[UUID, ...] = ()
-    refusal = ground_refusal(decision)
-    if subject is not None:
-        (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-        pseudonyms = () if found is None else (found.pseudonym,)
-        (refusal,) = subject_refusals(services, caller, decision, [found])
-    step = 6 if refusal is not None and refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
+) -> tuple[dict[str, FieldDecision], tuple[UUID, ...]]:
+    """Return the decision for each field, and the pseudonym of the subject if there is one."""
+    if subject is None:
+        return explain_rules(decision), ()
+    explained = {asked: FieldDecision.of_verdict(verdict) for asked, verdict in decision.verdicts.items()}
+    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (refusal,) = subject_refusals(services, caller, decision, [found])
     if refusal is not None:
-        explained |= dict.fromkeys((asked for asked, _view in decision.granted), _told(refusal, step))
-    elif subject is not None and decision.granted and decision.action in LOOKING:
-        over = await kept_back(services, caller.tenant, subject, decision)
-        explained |= {asked: _told(each, 8) for asked, each in over.items()}
-    return explained, pseudonyms
-
-
-def _told(refusal: Refusal, step: int) -> Explained:
-    return Explained(allowed=False, step=step, code=refusal.code, detail=refusal.detail, rule=refusal.rule)
+        step = 6 if refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
+        explained |= _refuse_granted(decision, refusal, step)
+    elif decision.granted and decision.action in READING:
+        withheld = await kept_back(services, caller.tenant, subject, decision)
+        explained |= {asked: FieldDecision.of_refusal(each, 8) for asked, each in withheld.items()}
+    return explained, () if found is None else (found.pseudonym,)

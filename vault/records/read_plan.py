@@ -1,4 +1,4 @@
-"""What a read opens of each person, worked out once for each kept decision."""
+"""The plan of a read: what it opens of each subject, computed once for each cached decision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Item(NamedTuple):
-    """One view to show: the name that was asked for, the field in its record, and how to show it (none: in clear)."""
+    """One view to show: the name in the request, the field in its record, and the view (None for the clear value)."""
 
     asked: str
     field: str
@@ -34,10 +34,10 @@ class Item(NamedTuple):
 
 
 class Items(NamedTuple):
-    """The views to show of one collection's records, and what the hot loop would otherwise work out each time.
+    """The views to show of one collection's records, and what the hot loop would otherwise compute for each record.
 
-    ``lasts`` is for how many microseconds from its own start on a record is shown whoever it is about and wherever it
-    comes from: the one thing that is compared each time. ``lasting`` tells the rest.
+    ``lasts`` is the time in microseconds after its start for which a record is shown, whichever subject and source it
+    has: the only value that is compared each time. ``lasting`` decides about older records.
     """
 
     each: tuple[Item, ...]
@@ -52,7 +52,7 @@ class Items(NamedTuple):
 
     @classmethod
     def of(cls, items: Iterable[Item], lasting: Lasting) -> Items:
-        """Put items together."""
+        """Build the items of one collection."""
         each = tuple(items)
         return cls(
             each,
@@ -69,7 +69,7 @@ class Items(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to open of each subject, worked out once for each kept decision."""
+    """What to open of each subject, computed once for each cached decision."""
 
     profile: Items | None
     many: tuple[tuple[str, Items], ...]
@@ -77,26 +77,26 @@ class Plan:
 
     @property
     def collections(self) -> tuple[str, ...]:
-        """Return the collections of many records that are needed."""
+        """Return the needed collections of many records."""
         return tuple(name for name, _items in self.many)
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """The present, in the forms in which opening needs it."""
+    """The current time, in the forms that rendering needs."""
 
     day: date
     microseconds: int
 
     @classmethod
     def of(cls, now: datetime) -> Moment:
-        """Take a moment apart."""
+        """Convert a time."""
         return cls(now.date(), to_microseconds(now))
 
 
 @lru_cache(maxsize=4096)
 def plan(decision: Decision, schedule: Schedule) -> Plan:
-    """Sort the granted views of a decision by collection. Both compare by identity, so this is a look-up."""
+    """Sort the granted views of a decision by collection. Both arguments compare by identity, so a hit is cheap."""
     by_collection: dict[str, list[Item]] = {}
     fields: dict[str, list[Field]] = {}
     for asked, shown in decision.granted:
@@ -104,16 +104,16 @@ def plan(decision: Decision, schedule: Schedule) -> Plan:
         item = Item(asked, field.name, field.type, None if shown.view == CLEAR else shown.view)
         by_collection.setdefault(field.collection, []).append(item)
         fields.setdefault(field.collection, []).append(field)
-    sorted_out = {
+    items_of = {
         name: Items.of(items, schedule.lasting(decision.purpose.name, fields[name]))
         for name, items in sorted(by_collection.items())
     }
-    one = sorted_out.pop(PROFILE, None)
-    many = tuple(sorted_out.items())
-    is_clear = one is not None and one.all_clear and not many and len(one.needed) == len(one.each)
-    return Plan(one, many, is_clear)
+    profile = items_of.pop(PROFILE, None)
+    many = tuple(items_of.items())
+    is_clear = profile is not None and profile.all_clear and not many and len(profile.needed) == len(profile.each)
+    return Plan(profile, many, is_clear)
 
 
-def opening_of(services: Services, caller: Caller, decision: Decision) -> Plan:
-    """Return what a decision opens of each person, and how long without a closer look, by the policies in force."""
+def plan_of(services: Services, caller: Caller, decision: Decision) -> Plan:
+    """Return the plan of a decision under the policies in force."""
     return plan(decision, schedule_of(services.policies.active(caller.tenant).policy_set))

@@ -1,14 +1,9 @@
-"""Steps 8 and 9a of a read: open what is there and still may be shown, and show it as the view.
+"""Steps 8 and 9a of a read: open the values that still may be shown, and show them as their views.
 
-What came in so lately that nothing can have ended it is shown at once; all else is looked at through a
-:class:`~vault.retention.filter.Gate`, for which the caller fetches what decides.
+A subject whose values are so young that none can have expired, and that has no hold, is shown at once. For the others
+a :class:`~vault.retention.filter.Gate` decides; its facts are fetched in one query for all of them.
 
-Show people: most at once; of whom something may be over or held, what decides is fetched first, for all together.
-
-The loop in which a batch spends half of its time: whole profiles in clear, written as JSON while they are at hand.
-
-People go through it one by one, so that what is read of somebody is opened while it is in the processor's caches; and
-whatever a call would do for each of them is done before, or in the loop itself.
+:class:`ClearProfiles` is the loop in which a batch spends half of its time: whole profiles in clear, written as JSON.
 """
 
 from __future__ import annotations
@@ -45,53 +40,55 @@ if TYPE_CHECKING:
 
 NO_VALUE = Refusal(
     "no-value",
-    "This person has no such value here: it was never given, or was corrected away or erased. Ask the person if you "
-    "need it.",
+    "This person has no such value: it was never given, or was removed by a correction or an erasure. Ask the person "
+    "if you need it.",
     "the record",
 )
 GENERALISED = Refusal(
     "no-value",
-    "The time of this value has run out, and only a coarser view of it was kept. Ask for that view if it is enough.",
+    "The retention time of this value has ended, and only a coarser view is kept. Read that view if it is enough.",
     "retention",
 )
 
 
 def show_people(
     plan: Plan, tenant: TenantId, people: Iterable[tuple[Found, SubjectKeys]], now: Moment
-) -> list[Shown | None]:
-    """Open and show all that a plan names of subjects, of each if nothing of it can be over or held.
+) -> list[SubjectAnswer | None]:
+    """Render the views of a plan for subjects of which no value can have expired or be held.
 
     Returns:
-        what is shown of each (of a collection of many a list, newest record first). Values in clear come as raw JSON:
-        they are canonical JSON already. None: the subject has to be looked at closer, by :func:`show_through`.
+        the answer for each subject (of a collection of many a list, newest record first). Values in clear are raw
+        JSON: they are sealed as canonical JSON. None if a gate has to decide, by :func:`show_through`.
 
     Raises:
-        CannotOpen: a value does not open at its place; nothing is shown then.
+        CannotOpen: a value does not open at its place; nothing is shown.
     """
     if plan.profile is None or not plan.is_clear_profile:
         return [_show_one(plan, tenant, found, keys, now) for found, keys in people]
     clear = ClearProfiles(plan.profile, tenant, now)
-    shown: list[Shown | None] = list(clear.show(people))
-    for position, found, keys in clear.aside:
+    shown: list[SubjectAnswer | None] = list(clear.show(people))
+    for position, found, keys in clear.others:
         shown.insert(position, _show_one(plan, tenant, found, keys, now))
     return shown
 
 
-def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown | None:
+def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> SubjectAnswer | None:
     if found.standing is not None and has_holds(found.standing):
         return None
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
     is_shown = _show_all(plan, tenant, found, keys, now, fields, missing, None)
-    return Shown(found.id, fields, missing) if is_shown else None
+    return SubjectAnswer(found.id, fields, missing) if is_shown else None
 
 
-def show_through(gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> Shown:
-    """Open and show what of one subject the gate lets through; otherwise as :func:`show_people`."""
+def show_through(
+    gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
+) -> SubjectAnswer:
+    """Render the values of one subject that a gate lets through; otherwise as :func:`show_people`."""
     fields: dict[str, Any] = {}
     missing: dict[str, Refusal] = {}
     _show_all(plan, tenant, found, keys, now, fields, missing, gate)
-    return Shown(found.id, fields, missing)
+    return SubjectAnswer(found.id, fields, missing)
 
 
 def _show_all(
@@ -104,14 +101,14 @@ def _show_all(
     missing: dict[str, Refusal],
     gate: Gate | None,
 ) -> bool:
-    """Show the profile, then the collections of many; tells whether it could without a gate."""
+    """Render the profile, then the collections of many. Returns False if a gate has to decide."""
     if plan.profile is not None:
         if found.profile is None:
             missing |= dict.fromkeys(plan.profile.asked, NO_VALUE)
         else:
-            where = record_aad(tenant, found.id, PROFILE, found.id)
-            before = None if gate is None else gate.before(PROFILE, found.id)
-            if not show_row(plan.profile, where, found.profile, keys, now, fields, missing, before):
+            aad = record_aad(tenant, found.id, PROFILE, found.id)
+            record_gate = None if gate is None else gate.before(PROFILE, found.id)
+            if not show_row(plan.profile, aad, found.profile, keys, now, fields, missing, record_gate):
                 return False
     for collection, items in plan.many:
         rows = found.many[collection][:MOST_RECORDS]
@@ -126,7 +123,7 @@ def _is_due(body: Sealed, now: Moment) -> bool:
 
 def show_row(
     items: Items,
-    where: bytes,
+    aad: bytes,
     packed: bytes,
     keys: SubjectKeys,
     now: Moment,
@@ -134,20 +131,20 @@ def show_row(
     missing: dict[str, Refusal],
     gate: RecordGate | None = None,
 ) -> bool:
-    """Open and show views of one record into ``fields``, and say in ``missing`` what is not there.
+    """Render views of one record.
 
     Args:
-        items: what to show.
-        where: the record's :func:`vault.crypto.seal.record_aad`.
-        packed: its body.
-        keys: its subject's.
-        now: what has run out by then is not shown.
-        fields: takes the values.
-        missing: takes the refusals.
-        gate: of the record, where the person is looked at closer.
+        items: the views.
+        aad: the record's :func:`vault.crypto.seal.record_aad`.
+        packed: the record's body.
+        keys: the subject's.
+        now: values that expire by then are not shown.
+        fields: receives the values.
+        missing: receives the refusals.
+        gate: the record's, if one has to decide.
 
     Returns:
-        whether it was shown; if not, it has to be looked at through a gate.
+        False if a gate has to decide and there is none; nothing is shown then.
     """
     body = open_body(packed)
     is_old = gate is None and body.since + items.lasts <= now.microseconds
@@ -155,23 +152,23 @@ def show_row(
         return False
     is_whole = items.needed <= body.values.keys()
     if gate is None and not is_whole and any("." in name for name in body.values):
-        return False  # what is left in a value's place has an end of its own
+        return False  # a generalised value has its own end
     if gate is None and is_whole and not _is_due(body, now):
-        # Nearly always everything is there and nothing of it falls due.
-        each, names = items.each, items.fields
+        # The common case: the record has all values and none of them expires.
+        shown, names = items.each, items.fields
     else:
-        each = _what_is_left(items.each, body, packed, now, gate, missing)
-        names = tuple(item.field for item in each)
-    opened = keys.open_all(names, body.values, where)
-    if items.all_clear and each is items.each:
+        shown = _items_to_show(items.each, body, packed, now, gate, missing)
+        names = tuple(item.field for item in shown)
+    opened = keys.open_all(names, body.values, aad)
+    if items.all_clear and shown is items.each:
         fields.update(zip(items.asked, map(Raw, opened), strict=True))
         return True
-    for (asked, _field, kind, view), plain in zip(each, opened, strict=True):
+    for (asked, _field, kind, view), plain in zip(shown, opened, strict=True):
         fields[asked] = Raw(plain) if view is None else show(kind, view, decode(plain), now.day)
     return True
 
 
-def _what_is_left(
+def _items_to_show(
     items: tuple[Item, ...],
     body: Sealed,
     packed: bytes,
@@ -179,21 +176,21 @@ def _what_is_left(
     gate: RecordGate | None,
     missing: dict[str, Refusal],
 ) -> tuple[Item, ...]:
-    """Leave out, and say why, what is not there, what has run out, and what is held for something else."""
-    there = []
+    """Return the items that may be shown; note in ``missing`` why the others are missing, expired or held."""
+    stored = []
     for item in items:
-        found = _as_it_lies(item, body)
-        if isinstance(found, Refusal):
-            missing[item.asked] = found
+        stored_item = _stored_item(item, body)
+        if isinstance(stored_item, Refusal):
+            missing[item.asked] = stored_item
         else:
-            there.append(found)
+            stored.append(stored_item)
     if gate is None and not _is_due(body, now):
-        return tuple(there)
-    return _not_run_out(there, body, packed, now, gate, missing)
+        return tuple(stored)
+    return _without_expired(stored, body, packed, now, gate, missing)
 
 
-def _as_it_lies(item: Item, body: Sealed) -> Item | Refusal:
-    """Find a value in a body: itself, or where that has been generalised, the very view that was kept in its place."""
+def _stored_item(item: Item, body: Sealed) -> Item | Refusal:
+    """Find a value in a body: the value itself or, if that has been generalised, the same view that replaced it."""
     if item.field in body.values:
         return item
     if item.view is not None and f"{item.field}.{item.view}" in body.values:
@@ -202,19 +199,19 @@ def _as_it_lies(item: Item, body: Sealed) -> Item | Refusal:
     return GENERALISED if is_general else NO_VALUE
 
 
-def _not_run_out(
-    each: Iterable[Item],
+def _without_expired(
+    items: Iterable[Item],
     body: Sealed,
     packed: bytes,
     now: Moment,
     gate: RecordGate | None,
     missing: dict[str, Refusal],
 ) -> tuple[Item, ...]:
-    """Leave out what has run out, and what is held."""
-    whole = unpack(packed)
+    """Return the items without those that are expired or held; note why in ``missing``."""
+    values = unpack(packed)
     kept = []
-    for item in each:
-        stored = whole[item.field]
+    for item in items:
+        stored = values[item.field]
         if gate is not None:
             refusal = gate.refusal(body, item.field, stored, item.view)
         else:
@@ -238,28 +235,28 @@ def _show_many(
     missing: dict[str, Refusal],
     gate: Gate | None,
 ) -> bool:
-    """Show a collection of many as one list a view; a record without the value has a null at its place.
+    """Render a collection of many as one list for each view, with null for a record without the value.
 
-    Where no record has a value to show, it says so of all of them: that one is held, else that one is over.
+    If no record has a value to show, the refusal of the view is the weightiest of the records: held, else expired.
     """
     columns: dict[str, list[Any]] = {asked: [] for asked in items.asked}
-    why: dict[str, Refusal] = {}
+    refusals: dict[str, Refusal] = {}
     for row in rows:
         shown: dict[str, Any] = {}
-        lacking: dict[str, Refusal] = {}
-        where = record_aad(tenant, found.id, row.collection, row.id)
-        before = None if gate is None else gate.before(row.collection, row.id)
-        if not show_row(items, where, row.body, keys, now, shown, lacking, before):
+        refused: dict[str, Refusal] = {}
+        aad = record_aad(tenant, found.id, row.collection, row.id)
+        record_gate = None if gate is None else gate.before(row.collection, row.id)
+        if not show_row(items, aad, row.body, keys, now, shown, refused, record_gate):
             return False
         for asked, column in columns.items():
             column.append(shown.get(asked))
-        for asked, refusal in lacking.items():
-            why[asked] = max(why.get(asked, refusal), refusal, key=_weight)
+        for asked, refusal in refused.items():
+            refusals[asked] = max(refusals.get(asked, refusal), refusal, key=_weight)
     for asked, column in columns.items():
         if any(value is not None for value in column):
             fields[asked] = column
         else:
-            missing[asked] = why.get(asked, NO_VALUE)
+            missing[asked] = refusals.get(asked, NO_VALUE)
     return True
 
 
@@ -271,42 +268,44 @@ async def show_all(
     services: Services,
     tenant: TenantId,
     purpose: Purpose,
-    opening: Plan,
+    plan: Plan,
     people: Sequence[tuple[Found, SubjectKeys]],
     moment: datetime,
-) -> list[Shown]:
-    """Show all that a plan names of people, in their order, as :func:`vault.records.render.show_people` does.
+) -> list[SubjectAnswer]:
+    """Render the views of a plan for subjects, in their order.
 
     Raises:
         CannotOpen: a value does not open at its place.
         Unavailable: the database does not answer.
     """
-    shown = show_people(opening, tenant, people, Moment.of(moment))
-    closer = [person for person, each in zip(people, shown, strict=True) if each is None]
-    looked = iter(await _show_closer(services, tenant, purpose, opening, closer, moment) if closer else ())
-    return [next(looked) if each is None else each for each in shown]
+    answers = show_people(plan, tenant, people, Moment.of(moment))
+    undecided = [person for person, answer in zip(people, answers, strict=True) if answer is None]
+    if not undecided:
+        return [answer for answer in answers if answer is not None]
+    decided = iter(await _show_with_gates(services, tenant, purpose, plan, undecided, moment))
+    return [next(decided) if answer is None else answer for answer in answers]
 
 
-async def _show_closer(
+async def _show_with_gates(
     services: Services,
     tenant: TenantId,
     purpose: Purpose,
-    opening: Plan,
+    plan: Plan,
     people: Sequence[tuple[Found, SubjectKeys]],
     moment: datetime,
-) -> list[Shown]:
+) -> list[SubjectAnswer]:
     bodies = [body for found, _keys in people for body in bodies_of(found)]
-    through = await gates(services, tenant, purpose, [found for found, _keys in people], bodies, moment)
+    gate_of = await gates(services, tenant, purpose, [found for found, _keys in people], bodies, moment)
     now = Moment.of(moment)
-    return [show_through(through[found.id], opening, tenant, found, keys, now) for found, keys in people]
+    return [show_through(gate_of[found.id], plan, tenant, found, keys, now) for found, keys in people]
 
 
-class Shown(msgspec.Struct, frozen=True, gc=False, rename={"values": "fields"}):
-    """What one subject's part of the answer is: what is shown by the name asked for, and of all else why not.
+class SubjectAnswer(msgspec.Struct, frozen=True, gc=False, rename={"values": "fields"}):
+    """The answer for one subject: values by the name in the request, and why the others are not shown.
 
     Attributes:
-        subject: whom it is about.
-        values: each raw JSON or plain; or one raw JSON object of all that was granted.
+        subject: the subject's id.
+        values: each raw JSON or plain; or one raw JSON object with all granted values.
         denied: the refusals.
     """
 
@@ -316,40 +315,43 @@ class Shown(msgspec.Struct, frozen=True, gc=False, rename={"values": "fields"}):
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Return the values by the name asked for."""
-        return _take_apart(self.values) if isinstance(self.values, Raw) else self.values
+        """Return the values by the name in the request."""
+        return _split(self.values) if isinstance(self.values, Raw) else self.values
 
 
-_take_apart = msgspec.json.Decoder(dict[str, Raw]).decode
+_split = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class ClearProfiles:
-    """Shows those whose profile has all that is asked for, none of which can be over or held.
+    """Renders the subjects whose profile has all requested values, none of which can be expired or held.
+
+    Subjects go through the loop one by one, so that a value is opened while its row is in the processor's caches.
+    Everything that a function call would do for each of them is done before the loop or inline.
 
     Args:
-        items: what to show of the profile; all of it in clear.
-        tenant: theirs.
-        now: what has run out by then is not shown.
+        items: the views of the profile, all in clear.
+        tenant: the subjects' tenant.
+        now: values that expire by then are not shown.
 
     Attributes:
-        aside: the others, and where in the list they belong; filled while people are shown.
+        others: the other subjects and their positions in the list; filled while subjects are rendered.
     """
 
     def __init__(self, items: Items, tenant: TenantId, now: Moment) -> None:
         self._items = items
         self._tenant = tenant
         self._now = now
-        self.aside: list[tuple[int, Found, SubjectKeys]] = []
+        self.others: list[tuple[int, Found, SubjectKeys]] = []
 
-    def show(self, people: Iterable[tuple[Found, SubjectKeys]]) -> Iterator[Shown]:
-        """Show people, in their order.
+    def show(self, people: Iterable[tuple[Found, SubjectKeys]]) -> Iterator[SubjectAnswer]:
+        """Render subjects, in their order.
 
         Raises:
-            CannotOpen: a value does not open at its place; nothing is shown then.
+            CannotOpen: a value does not open at its place; nothing is shown.
         """
         template = self._items.template
         opened = open_profiles(self._items.fields, self._tenant, PROFILE, self._picked(people))
-        return (Shown(subject, Raw(template % tuple(values)), {}) for subject, values in opened)
+        return (SubjectAnswer(subject, Raw(template % tuple(values)), {}) for subject, values in opened)
 
     def _picked(
         self, people: Iterable[tuple[Found, SubjectKeys]]
@@ -363,7 +365,7 @@ class ClearProfiles:
                 picked = None
             is_odd = picked is None or picked.due is not None or picked.since + lasts <= now
             if picked is None or (is_odd and self._may_be_over(picked)):
-                self.aside.append((position, found, keys))
+                self.others.append((position, found, keys))
             else:
                 yield found.id, keys, astuple(picked.values)
 

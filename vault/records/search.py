@@ -1,8 +1,12 @@
-"""Find customers by encrypted fields: blind indexes give candidates, which are checked again after unsealing."""
+"""Find subjects by encrypted fields: blind indexes give candidates, which are verified after unsealing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
 
 from vault.access.authorization import audit_entry, decide, refused_codes, require_all, whole_names
 from vault.access.recording import audited
@@ -13,11 +17,11 @@ from vault.consent.state import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.records.read import MOST_FIELDS
-from vault.records.read_plan import opening_of
-from vault.records.render import Shown, show_all
+from vault.records.read_plan import plan_of
+from vault.records.render import SubjectAnswer, show_all
 from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
-from vault.subjects.blind_index import PREFIXES, matches, sought, tail_length
+from vault.subjects.blind_index import PREFIXES, matches, search_digest, tail_length
 from vault.subjects.record_body import open_body, unpack
 from vault.subjects.store import Wanted
 from vault.subjects.validation import normalise
@@ -25,7 +29,6 @@ from vault.subjects.validation import normalise
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
     from vault.context import Caller, Services
@@ -33,18 +36,19 @@ if TYPE_CHECKING:
     from vault.ids import RecordId, SubjectId
     from vault.policy.decision import Decision
     from vault.retention.filter import Gate
-    from vault.subjects.store import Found
+    from vault.subjects.store import Found, Row
 
-    Leads = dict[SubjectId, list[RecordId]]
-    # For one criterion: the subjects to whom its digest leads, each with the records that may hold the value.
+    Candidates = dict[SubjectId, list[RecordId]]
+    # For one criterion: the subjects with its digest, each with the records that may have the value.
 
 MOST_RESULTS = 100
 MOST_CANDIDATES = 1_000
 MOST_CRITERIA = 5
 
 
-class Criterion(NamedTuple):
-    """One thing to match: an index of a field, and the normalised text to look for."""
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One condition of a search: an index of a field, and the normalised text to match."""
 
     asked: str
     field: Field
@@ -52,13 +56,13 @@ class Criterion(NamedTuple):
     text: str
 
 
-class SearchAnswer(NamedTuple):
-    """Who was found, with the fields asked for.
+class SearchAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The subjects that match, with the requested fields.
 
-    ``more`` says that there may be others: beyond the limit, or beyond the candidates that one search looks at.
+    ``more`` is set if there may be others: beyond the limit, or beyond the candidates that one search verifies.
     """
 
-    results: list[Shown]
+    results: list[SubjectAnswer]
     more: bool
     audit: UUID
 
@@ -73,24 +77,24 @@ async def find_subjects(
     purpose: str,
     limit: int = 20,
 ) -> SearchAnswer:
-    """Find the subjects that match all criteria and show fields of them.
+    """Find the subjects that match all criteria, and show fields of them.
 
     Args:
-        caller: who asks; it needs ``search`` on every field matched and ``read`` on every field shown.
+        caller: needs ``search`` on every field to match and ``read`` on every field to show.
         match: field to value (exact), or to ``{"prefix": "Ad"}`` or ``{"last_4": "4711"}``.
         fields: names of fields and views to show.
-        purpose: why.
+        purpose: name of the purpose.
         limit: 1 to 100.
 
     Raises:
-        InvalidInput: no such index, or a value without its form.
+        InvalidInput: a field has no such index, or a value is invalid.
         Denied: a field may not be searched, or none of the fields may be read.
-        TooMany: the principal has searched too often; searching is metered more strictly than reading.
-        Unavailable: a part did not answer.
+        TooMany: the principal's rate limit for searches is reached; it is lower than that for reads.
+        Unavailable: a database does not answer.
     """
     if not 1 <= limit <= MOST_RESULTS or len(fields) > MOST_FIELDS or len(set(fields)) != len(fields):
         raise InvalidInput(
-            f"a search shows 1 to {MOST_RESULTS} people and names each field once", code="invalid-search"
+            f"a search shows 1 to {MOST_RESULTS} subjects and names each field once", code="invalid-search"
         )
     if not services.limits.try_take(caller.principal, "search", 1):
         await services.limits.take(caller.principal, "search", 1)
@@ -101,36 +105,49 @@ async def find_subjects(
     reading = await decide(services, caller, "search", purpose, fields, verb="read") if fields else None
     if reading is not None and not reading.granted:
         await require_all(services, caller, reading, "search")
-    at, is_cut = await _candidates(services, caller, criteria)
-    moment = services.clock.now()
+    search = _Search(services, caller, searching, reading, criteria, services.clock.now())
+    candidates, is_cut = await _candidates(search)
     try:
-        keys, matched = await _checked(services, caller, at, criteria, reading, searching, moment)
-        results = await _shown(services, caller, reading, matched[:limit], keys, moment)
-    except CannotOpen:  # sealed anew, perhaps, by an erasure of a part since the key was opened here: look once more
-        for person in at[0]:
-            services.keyring.evict(caller.tenant, person)
-        keys, matched = await _checked(services, caller, at, criteria, reading, searching, moment)
-        results = await _shown(services, caller, reading, matched[:limit], keys, moment)
-    audit = await _record(services, caller, searching, reading, matched[:limit])
+        keys, matched = await _verify(search, candidates)
+        results = await _show(search, matched[:limit], keys)
+    except CannotOpen:
+        # A partial erasure may have resealed the values since the keys were cached: fetch everything once more.
+        for subject in candidates[0]:
+            services.keyring.evict(caller.tenant, subject)
+        keys, matched = await _verify(search, candidates)
+        results = await _show(search, matched[:limit], keys)
+    audit = await _record(search, matched[:limit])
     return SearchAnswer(results, is_cut or len(matched) > limit, audit)
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """One search: who searches for what, and what the policies decide about the fields to match and to show."""
+
+    services: Services
+    caller: Caller
+    searching: Decision
+    reading: Decision | None
+    criteria: list[Criterion]
+    moment: datetime
+
+
 def parse_criteria(catalogue: Catalogue, match: Mapping[str, Any]) -> list[Criterion]:
-    """Read what is to be matched against the indexes that the catalogue declares.
+    """Parse the criteria of a search, by the indexes that the catalogue declares.
 
     Raises:
-        InvalidInput: no criterion or too many, a field without such an index, or a value without its form.
+        InvalidInput: no criterion or too many, a field without such an index, or an invalid value.
     """
     if not 1 <= len(match) <= MOST_CRITERIA:
         raise InvalidInput(f"a search has 1 to {MOST_CRITERIA} criteria", code="invalid-search")
-    return [_criterion(catalogue.field(asked), asked, wanted) for asked, wanted in match.items()]
+    return [_criterion(catalogue.field(name), name, condition) for name, condition in match.items()]
 
 
-def _criterion(field: Field, asked: str, wanted: Any) -> Criterion:
-    kind, value = "exact", wanted
-    if isinstance(wanted, dict) and len(wanted) == 1:
-        ((kind, value),) = wanted.items()
-    index = next((each for each in field.indexes if each.kind == kind), None)
+def _criterion(field: Field, asked: str, condition: object) -> Criterion:
+    kind, value = "exact", condition
+    if isinstance(condition, dict) and len(condition) == 1:
+        ((kind, value),) = condition.items()
+    index = next((index for index in field.indexes if index.kind == kind), None)
     at = f"/match/{asked}"
     if index is None:
         raise InvalidInput(
@@ -149,151 +166,131 @@ def _text(field: Field, kind: str, value: Any, at: str) -> str:
         text = index_text(field.type, value)
     except (ValueProblem, ValueError):
         raise InvalidInput(
-            "what is searched for does not have the form of its field",
+            "the value to search for is invalid for its field",
             faults=[Fault(at, "invalid-value", "not a value of this field's type")],
             code="invalid-value",
         ) from None
     if (kind == "prefix" and len(text) < PREFIXES.start) or (kind != "prefix" and len(text) != tail_length(kind)):
         raise InvalidInput(
-            "what is searched for is too short or too long for this index",
+            "the value to search for is too short or too long for this index",
             faults=[Fault(at, "invalid-value", "a prefix has 2 letters or more; last_4 has exactly 4")],
             code="invalid-value",
         )
     return text
 
 
-async def _candidates(services: Services, caller: Caller, criteria: list[Criterion]) -> tuple[list[Leads], bool]:
-    """Look every criterion up; keep whom all of them lead to. Also say whether one had more than are looked at."""
-    index_keys = await services.keyring.index_keys(caller.tenant)
-    found: list[Leads] = []
+async def _candidates(search: _Search) -> tuple[list[Candidates], bool]:
+    """Look up every criterion and intersect the subjects. Also return whether a criterion has too many candidates."""
+    services, tenant = search.services, search.caller.tenant
+    index_keys = await services.keyring.index_keys(tenant)
+    by_criterion: list[Candidates] = []
     is_cut = False
-    for criterion in criteria:
-        digest = sought(index_keys, criterion.field, criterion.by, criterion.text)
-        people: Leads = {}
-        rows = await services.subjects.by_digest(caller.tenant, digest, most=MOST_CANDIDATES + 1)
+    for criterion in search.criteria:
+        digest = search_digest(index_keys, criterion.field, criterion.by, criterion.text)
+        candidates: Candidates = {}
+        rows = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES + 1)
         is_cut = is_cut or len(rows) > MOST_CANDIDATES
         for subject, record in rows[:MOST_CANDIDATES]:
-            people.setdefault(subject, []).append(record)
-        found.append(people)
-    common = set.intersection(*(set(people) for people in found))
-    return [{subject: people[subject] for subject in sorted(common)} for people in found], is_cut
+            candidates.setdefault(subject, []).append(record)
+        by_criterion.append(candidates)
+    common = sorted(set.intersection(*(set(candidates) for candidates in by_criterion)))
+    return [{subject: candidates[subject] for subject in common} for candidates in by_criterion], is_cut
 
 
-async def _checked(
-    services: Services,
-    caller: Caller,
-    at: list[Leads],
-    criteria: list[Criterion],
-    reading: Decision | None,
-    searching: Decision,
-    moment: datetime,
-) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
-    """Open the matched fields of the candidates and keep those who really match, by a value that may still be shown."""
-    people = tuple(at[0])
-    if not people:
+async def _verify(search: _Search, candidates: list[Candidates]) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
+    """Open the matched fields and return the subjects that really match, by values that may still be shown."""
+    services, caller, reading = search.services, search.caller, search.reading
+    ids = tuple(candidates[0])
+    if not ids:
         return {}, []
-    opening = opening_of(services, caller, reading) if reading is not None else None
-    many = opening.collections if opening is not None else ()
-    found = await services.subjects.find(Wanted(caller.tenant, people, profile=True, many=many))
-    keys = await services.keyring.subject_keys(caller.tenant, list(people))
-    pairs = [(subject, record) for each in at for subject, records in each.items() for record in records]
+    many = plan_of(services, caller, reading).collections if reading is not None else ()
+    found = await services.subjects.find(Wanted(caller.tenant, ids, profile=True, many=many))
+    keys = await services.keyring.subject_keys(caller.tenant, list(ids))
+    pairs = [(subject, record) for by_id in candidates for subject, records in by_id.items() for record in records]
     rows = await services.subjects.rows(caller.tenant, pairs)
-    refusals = subject_refusals(services, caller, searching, found)
-    there = [
-        each
-        for each, refusal in zip(found, refusals, strict=True)
-        if each is not None and each.id in keys and refusal is None
+    refusals = subject_refusals(services, caller, search.searching, found)
+    subjects = [
+        subject
+        for subject, refusal in zip(found, refusals, strict=True)
+        if subject is not None and subject.id in keys and refusal is None
     ]
-    look = _Look(
-        caller, keys, rows, to_microseconds(moment), await _closely(services, caller, searching, there, rows, moment)
-    )
+    verification = _Verification(search, keys, rows, await _gates(search, subjects, rows))
     matched = [
-        each
-        for each in there
+        subject
+        for subject in subjects
         if all(
-            any(_matches(look, each.id, record, criterion) for record in by_subject[each.id])
-            for criterion, by_subject in zip(criteria, at, strict=True)
+            any(verification.matches(subject.id, record, criterion) for record in by_id[subject.id])
+            for criterion, by_id in zip(search.criteria, candidates, strict=True)
         )
     ]
     return keys, matched
 
 
-class _Look(NamedTuple):
-    """What it takes to look whether a candidate matches; ``gates`` are those of people who are looked at closer."""
+@dataclass(frozen=True, slots=True)
+class _Verification:
+    """The keys and records of the candidates, and the gates of subjects whose values may be expired or held."""
 
-    caller: Caller
+    search: _Search
     keys: Mapping[SubjectId, SubjectKeys]
-    rows: Mapping[tuple[Any, Any], Any]
-    now: int
+    rows: Mapping[tuple[SubjectId, RecordId], Row]
     gates: Mapping[SubjectId, Gate]
 
+    def matches(self, subject: SubjectId, record: RecordId, criterion: Criterion) -> bool:
+        """Return whether a record has the value, and the value may still be shown."""
+        row, name = self.rows.get((subject, record)), criterion.field.name
+        stored = None if row is None else unpack(row.body).get(name)
+        gate = self.gates.get(subject)
+        if row is None or stored is None:
+            return False
+        if gate is not None:
+            if gate.before(row.collection, row.id).refusal(open_body(row.body), name, stored, None) is not None:
+                return False
+        elif stored.expires_at is not None and stored.expires_at <= to_microseconds(self.search.moment):
+            return False
+        aad = record_aad(self.search.caller.tenant, subject, row.collection, row.id)
+        value = decode(self.keys[subject].open(name, stored.sealed, aad))
+        return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
 
-async def _closely(
-    services: Services,
-    caller: Caller,
-    searching: Decision,
-    people: list[Found],
-    rows: Mapping[tuple[Any, Any], Any],
-    moment: datetime,
+
+async def _gates(
+    search: _Search, subjects: list[Found], rows: Mapping[tuple[SubjectId, RecordId], Row]
 ) -> Mapping[SubjectId, Gate]:
-    """Fetch gates for those by whose values, should they be over or held, they must not be found."""
-    schedule = schedule_of(services.policies.active(caller.tenant).policy_set)
+    """Fetch gates for the subjects whose values may be expired or held: such values must not match."""
+    services, searching, tenant = search.services, search.searching, search.caller.tenant
+    schedule = schedule_of(services.policies.active(tenant).policy_set)
     lasting = schedule.lasting(searching.purpose.name, [view.field for view in searching.views.values()])
-    now, old = to_microseconds(moment), set()
+    now, old = to_microseconds(search.moment), set()
     for (subject, _record), row in rows.items():
         body = open_body(row.body)
         if lasting.may_be_over(body.since, body.origins, now):
             old.add(subject)
-    closer = [each for each in people if each.id in old or has_holds(each.standing)]
-    if not closer:
+    gated = {subject.id: subject for subject in subjects if subject.id in old or has_holds(subject.standing)}
+    if not gated:
         return {}
-    whom = {each.id for each in closer}
-    bodies = [Body(at[0], row.collection, row.id, row.body) for at, row in rows.items() if at[0] in whom]
-    return await gates(services, caller.tenant, searching.purpose, closer, bodies, moment)
+    bodies = [
+        Body(subject, row.collection, row.id, row.body) for (subject, _id), row in rows.items() if subject in gated
+    ]
+    return await gates(services, tenant, searching.purpose, list(gated.values()), bodies, search.moment)
 
 
-def _matches(look: _Look, subject: SubjectId, record: RecordId, criterion: Criterion) -> bool:
-    row, name = look.rows.get((subject, record)), criterion.field.name
-    stored = None if row is None else unpack(row.body).get(name)
-    gate = look.gates.get(subject)
-    if row is None or stored is None:
-        return False
-    if gate is not None:
-        if gate.before(row.collection, row.id).refusal(open_body(row.body), name, stored, None) is not None:
-            return False
-    elif stored.expires_at is not None and stored.expires_at <= look.now:
-        return False
-    where = record_aad(look.caller.tenant, subject, row.collection, row.id)
-    value = decode(look.keys[subject].open(name, stored.sealed, where))
-    return matches(criterion.by.kind, index_text(criterion.field.type, value), criterion.text)
-
-
-async def _shown(
-    services: Services,
-    caller: Caller,
-    reading: Decision | None,
-    matched: list[Found],
-    keys: Mapping[SubjectId, SubjectKeys],
-    moment: datetime,
-) -> list[Shown]:
-    """Show fields of those who match; of whom something may be over or held, after a closer look."""
+async def _show(search: _Search, matched: list[Found], keys: Mapping[SubjectId, SubjectKeys]) -> list[SubjectAnswer]:
+    """Show the requested fields of the subjects that match."""
+    services, caller, reading = search.services, search.caller, search.reading
     if reading is None:
-        return [Shown(each.id, {}, {}) for each in matched]
-    people = [(each, keys[each.id]) for each in matched]
-    shown = await show_all(
-        services, caller.tenant, reading.purpose, opening_of(services, caller, reading), people, moment
-    )
-    return [Shown(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
+        return [SubjectAnswer(subject.id, {}, {}) for subject in matched]
+    plan = plan_of(services, caller, reading)
+    pairs = [(subject, keys[subject.id]) for subject in matched]
+    shown = await show_all(services, caller.tenant, reading.purpose, plan, pairs, search.moment)
+    return [SubjectAnswer(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
 
 
-async def _record(
-    services: Services, caller: Caller, searching: Decision, reading: Decision | None, matched: list[Found]
-) -> UUID:
+async def _record(search: _Search, matched: list[Found]) -> UUID:
+    services, searching, reading = search.services, search.searching, search.reading
     names = whole_names(reading) if reading is not None else {}
     refused = dict(reading.refused) if reading is not None else {}
-    made = audit_entry(
+    entry = audit_entry(
         services,
-        caller,
+        search.caller,
         action="search",
         decision="partly" if refused else "allowed",
         purpose=searching.purpose.name,
@@ -301,7 +298,7 @@ async def _record(
         fields=tuple(name for asked, name in names.items() if asked not in refused),
         refused={} if reading is None else refused_codes(reading, refused),
         policy=searching.policy_version,
-        subjects=tuple(each.pseudonym for each in matched),
+        subjects=tuple(subject.pseudonym for subject in matched),
     )
-    await services.audit_log.append(made)
-    return made.id
+    await services.audit_log.append(entry)
+    return entry.id

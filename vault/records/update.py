@@ -1,4 +1,4 @@
-"""Change a profile by a JSON merge patch (RFC 7396): corrections, additions, and null for what is to go."""
+"""Change a profile by a JSON merge patch (RFC 7396)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, audited, writing
+from vault.access.recording import WriteResult, audited, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import require_ground
@@ -55,21 +55,21 @@ async def patch_profile(
     """Patch a profile that has not changed since the caller read it.
 
     Args:
-        subject: whose profile.
-        patch: RFC 7396; null erases a field, an object is merged into the one that is there.
-        purpose: why.
-        revision: the one that the caller read (``If-Match``).
+        subject: the subject's id.
+        patch: RFC 7396; null removes a field, an object is merged into the existing one.
+        purpose: name of the purpose.
+        revision: the revision that the caller read (``If-Match``).
         source: where the new values come from; the caller's name by default.
-        returning: whether the person, erased earlier, has come back by themselves.
+        returning: whether the person was erased earlier and has come back by their own choice.
 
     Returns:
         the new revision.
 
     Raises:
-        RevisionRequired: no revision was given.
-        StaleRevision: the profile has another revision by now.
-        Conflict: a hold covers a value that would be overwritten (``held``); an external id leads to somebody else.
-        InvalidInput, Denied, NotFound: as everywhere.
+        RevisionRequired: there is no revision.
+        StaleRevision: the profile has another revision now.
+        Conflict: a hold covers a value that would be overwritten (``held``), or an external id is another subject's.
+        InvalidInput, Denied, NotFound: as in every write.
     """
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     fields = fields_of(catalogue, PROFILE, patch, at="")
@@ -78,8 +78,8 @@ async def patch_profile(
     await require_all(services, caller, decision, "update")
     if revision is None:
         raise RevisionRequired(
-            "a change must say which revision it starts from",
-            hint='send If-Match with the ETag that GET /v1/subjects/{id} shows, such as "3"',
+            "a change must state the revision on which it is based",
+            hint='send If-Match with the ETag of GET /v1/subjects/{id}, such as "3"',
         )
     origin = Origin(origin_source, services.clock.now(), purpose)
     return await change_profile(
@@ -100,7 +100,7 @@ async def change_profile(
     on_commit: SaveResponse | None = None,
     returning: bool = False,
 ) -> int:
-    """Apply a patch whose fields are known and granted already; returns the new revision."""
+    """Apply a patch whose fields are valid and granted. Returns the new revision."""
     tenant = caller.tenant
     (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "update", found)
@@ -108,38 +108,36 @@ async def change_profile(
     index_keys = await services.keyring.index_keys(tenant)
     maker = Maker(tenant, index_keys, origin.collected_at)
     pseudonym = None if found is None else found.pseudonym
-    taken = Conflict("an external id leads to somebody else already", code="external-id-taken")
+    taken = Conflict("an external id belongs to another subject", code="external-id-taken")
     async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
-        if BIRTH_DATE in patch:  # the person's row before the record, as everywhere, so that nobody waits in a ring
+        if BIRTH_DATE in patch:  # lock the subject before the record (global lock order), to avoid deadlock
             await locked_subject(connection, tenant, subject)
-        standing = await standing_to_write(connection, tenant, subject)
+        state = await standing_to_write(connection, tenant, subject)
         retained = found is not None and found.state == "retained"
-        there = retained or await still_there(connection, tenant, [subject])
+        exists = retained or await still_there(connection, tenant, [subject])
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
-        if row is None or keys is None or found is None or not there:
+        if row is None or keys is None or found is None or not exists:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        if retained and not patch.keys() <= unpack(row.body).keys():  # what no law keeps is gone, and stays so
+        if retained and not patch.keys() <= unpack(row.body).keys():  # fields that no law keeps stay erased
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         if expected is not None and row.revision != expected:
-            raise StaleRevision(
-                "the profile has changed since you read it", hint="read it again and send the change anew"
-            )
+            raise StaleRevision("the profile has changed since you read it", hint="read it again and repeat the change")
         old, new = await write_values(
-            connection, maker, keys, row, patch, fields, origin, standing, corrects=retained, leads=not retained
+            connection, maker, keys, row, patch, fields, origin, state, corrects=retained, searchable=not retained
         )
-        come = {name: value for name, value in new.items() if old.get(name) != value}
-        await require_none(services, connection, tenant, fields, come, returning=returning)
+        changed = {name: value for name, value in new.items() if old.get(name) != value}
+        await require_none(services, connection, tenant, fields, changed, returning=returning)
         if BIRTH_DATE in new:
             await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
-        written = Written(subject, row.revision + 1, created=False)
+        written = WriteResult(id=subject, revision=row.revision + 1, created=False)
         if on_commit is not None:
             await on_commit(connection, written)
     return written.revision
 
 
 class Values(NamedTuple):
-    """The values of the fields that a patch names, before and after it."""
+    """The values of the patched fields, before and after."""
 
     before: dict[str, Any]
     after: dict[str, Any]
@@ -153,41 +151,43 @@ async def write_values(
     patch: Mapping[str, Any],
     fields: Mapping[str, Field],
     origin: Origin,
-    standing: ConsentState,
+    state: ConsentState,
     *,
     corrects: bool = False,
-    leads: bool = True,
+    searchable: bool = True,
 ) -> Values:
-    """Write a record as it is after the patch, with what leads to it.
+    """Write a record after a patch, and its index rows.
 
     Args:
-        maker: the tenant, its index keys and the moment.
-        keys: the person's.
+        maker: the tenant, its index keys and the current time.
+        keys: the subject's.
         row: the record, locked.
         patch: RFC 7396.
-        fields: the fields that it names.
+        fields: the patched fields.
         origin: where the new values come from.
-        standing: the person's; what a hold covers stays as it is.
-        corrects: whether the new values stay for the purposes, and until the moments, of those that they correct.
-        leads: whether the person is to be found by the new values.
+        state: the subject's; values that a hold covers stay unchanged.
+        corrects: whether the new values keep the purposes and ends of the values that they correct.
+        searchable: whether searches can find the subject by the new values.
 
     Raises:
-        InvalidInput: a value does not have the form of its field.
-        Conflict: the person has another id in a system already, or a hold covers a value that would be lost.
+        InvalidInput: a value is invalid for its field.
+        Conflict: the subject has another id in the system already, or a hold covers a value that would be lost.
     """
-    where = record_aad(maker.tenant, row.subject_id, row.collection, row.id)
+    aad = record_aad(maker.tenant, row.subject_id, row.collection, row.id)
     body = unpack(row.body)
-    old = {name: decode(keys.open(name, body[name].sealed, where)) for name in patch if name in body}
+    old = {name: decode(keys.open(name, body[name].sealed, aad)) for name in patch if name in body}
     known = old.get(EXTERNAL_IDS)
     if row.collection == PROFILE and isinstance(known, dict) and patch.get(EXTERNAL_IDS):
         patch = {**patch, EXTERNAL_IDS: unknown(known, patch[EXTERNAL_IDS])}
     new = _merged_values(old, patch, fields)
-    stale = coarser(body, patch)  # what is written anew, or taken away, is not to be there as a view of before
-    require_free(standing, row.collection, happened_at(row, body), old | {name: body[name] for name in stale}, new)
-    sealed = seal_values(keys, where, {name: encode(value) for name, value in new.items()}, origin)
-    sealed |= {name: body[name] for name in held_already(standing, row.collection, happened_at(row, body), old, new)}
+    stale = coarser(body, patch)  # views of the values that the patch replaces or removes
+    require_free(state, row.collection, happened_at(row, body), old | {name: body[name] for name in stale}, new)
+    sealed = seal_values(keys, aad, {name: encode(value) for name, value in new.items()}, origin)
+    sealed |= {name: body[name] for name in held_already(state, row.collection, happened_at(row, body), old, new)}
     if corrects:
-        sealed = {name: _like(body[name], each) if name in body else each for name, each in sealed.items()}
+        sealed = {
+            name: _with_terms_of(body[name], stored) if name in body else stored for name, stored in sealed.items()
+        }
     body = {name: stored for name, stored in body.items() if name not in patch and name not in stale} | sealed
     await change_record(
         connection,
@@ -203,15 +203,16 @@ async def write_values(
         row.subject_id,
         row.id,
         gone=_digests(maker, fields, old),
-        come=_digests(maker, fields, new) if leads else set(),
+        come=_digests(maker, fields, new) if searchable else set(),
         version=maker.index_keys.version,
     )
-    if row.collection == PROFILE and leads:
+    if row.collection == PROFILE and searchable:
         await _add_external(connection, maker, row, old, new)
     return Values(old, new)
 
 
-def _like(before: Stored, after: Stored) -> Stored:
+def _with_terms_of(before: Stored, after: Stored) -> Stored:
+    """Return the new value with the purpose and the end of the one that it corrects."""
     return replace(after, purpose=before.purpose, expires_at=before.expires_at)
 
 
@@ -227,15 +228,15 @@ def _digests(maker: Maker, fields: Mapping[str, Field], values: Mapping[str, Any
 async def _add_external(
     connection: AsyncConnection, maker: Maker, row: Any, old: Mapping[str, Any], new: Mapping[str, Any]
 ) -> None:
-    """Add ways that lead from other systems' ids; one system has one id of a person."""
+    """Add references from other systems' ids. A subject has one id in each system."""
     if EXTERNAL_IDS not in new:
         return
     before, after = old.get(EXTERNAL_IDS, {}), new[EXTERNAL_IDS]
     if any(before[system] != after.get(system) for system in before):
         raise Conflict(
-            "this person has another id in that system already",
+            "this subject has another id in that system",
             code="external-id-differs",
-            hint="two accounts of one person are united by a merge, not by an upsert",
+            hint="unite two accounts of one person by a merge, not by an upsert",
         )
     added = {system: value for system, value in after.items() if system not in before}
     if added:

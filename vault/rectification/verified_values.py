@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
-from vault.access.recording import Written, audited, writing
+from vault.access.recording import WriteResult, audited, writing
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import require_ground
 from vault.errors import NotFound
@@ -34,7 +34,7 @@ async def verify_values(
     fields: Sequence[str],
     purpose: str,
     on_commit: SaveResponse | None = None,
-) -> Written:
+) -> WriteResult:
     """Note that values of a profile were checked now; whoever may write a field may say so.
 
     Fields without a value are passed over, and the answer does not tell which: whether there is a value is for those
@@ -74,7 +74,7 @@ async def verify_values(
         }
         changed = pack(body, row.occurred_at)
         await change_record(connection, row, body=changed, revision=row.revision + 1, updated_at=now, due_at=now)
-        written = Written(subject, row.revision + 1, created=False)
+        written = WriteResult(id=subject, revision=row.revision + 1, created=False)
         if on_commit is not None:
             await on_commit(connection, written)
     return written

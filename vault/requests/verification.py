@@ -25,7 +25,7 @@ from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.requests.transaction import changing_request
 from vault.retention.filter import over_values
-from vault.subjects.blind_index import sought
+from vault.subjects.blind_index import search_digest
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest
 from vault.subjects.store import GONE, PROFILE, Wanted
@@ -175,7 +175,7 @@ async def _by_email(services: Services, tenant: TenantId, given: Any) -> set[Sub
 
 async def _holders(services: Services, tenant: TenantId, field: Field, index: Index, text: str) -> set[SubjectId]:
     """Find the subjects that have this address: the digest gives candidates, which are compared after unsealing."""
-    digest = sought(await services.keyring.index_keys(tenant), field, index, text)
+    digest = search_digest(await services.keyring.index_keys(tenant), field, index, text)
     at: list[tuple[SubjectId, RecordId]] = await services.subjects.by_digest(tenant, digest, most=MOST_CANDIDATES)
     if not at:
         return set()

@@ -34,7 +34,7 @@ def digests(keys: IndexKeys, field: Field, value: JsonValue) -> list[bytes]:
     return list(dict.fromkeys(found))
 
 
-def sought(keys: IndexKeys, field: Field, index: Index, text: str) -> bytes:
+def search_digest(keys: IndexKeys, field: Field, index: Index, text: str) -> bytes:
     """Return the digest under which a search for a normalised text looks."""
     part = text[: PREFIXES.stop - 1] if index.kind == "prefix" else text
     return keys.digest(_key_name(field, index.kind, part), part, bits=index.bits)

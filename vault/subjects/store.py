@@ -196,10 +196,12 @@ class Subjects:
         rows = await self._database.fetch(_BY_EXTERNAL, tenant=tenant, digests=list(digests))
         return {row[0]: row[1] for row in rows}
 
-    async def rows(self, tenant: TenantId, at: Sequence[tuple[SubjectId, RecordId]]) -> dict[tuple[Any, Any], Row]:
-        """Fetch single records, whatever their collection."""
+    async def rows(
+        self, tenant: TenantId, ids: Sequence[tuple[SubjectId, RecordId]]
+    ) -> dict[tuple[SubjectId, RecordId], Row]:
+        """Fetch single records of any collections."""
         rows = await self._database.fetch(
-            _ROWS, tenant=tenant, subjects=[each[0] for each in at], records=[each[1] for each in at]
+            _ROWS, tenant=tenant, subjects=[subject for subject, _ in ids], records=[record for _, record in ids]
         )
         return {(row[0], row[2]): Row(*row[1:]) for row in rows}
 

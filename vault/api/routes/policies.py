@@ -13,14 +13,17 @@ from vault.governance.policies import list_notices, read_notice, read_policies
 from vault.governance.views import CatalogueView, NoticeList, PurposeList
 from vault.ids import SubjectId
 from vault.records.explain import explain
+from vault.records.views import DecisionExplanation
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 
 
-@router.post("/decisions:explain", operation_id="explainDecision", response_model=bodies.Explanation)
-async def explain_decision(body: bodies.ExplainAsk, services: ServicesDep, caller: CallerDep) -> Response:
+@router.post("/decisions:explain", operation_id="explainDecision")
+async def explain_decision(
+    body: bodies.ExplainRequest, services: ServicesDep, caller: CallerDep
+) -> DecisionExplanation:
     """Explain why fields may be used or not, by step and rule, without using them."""
-    explanation = await explain(
+    return await explain(
         services,
         caller,
         fields=body.fields,
@@ -29,8 +32,6 @@ async def explain_decision(body: bodies.ExplainAsk, services: ServicesDep, calle
         subject=None if body.subject is None else SubjectId(body.subject),
         roles=body.roles,
     )
-    fields = {asked: each._asdict() for asked, each in explanation.fields.items()}
-    return json_response({"fields": fields, "policy_version": explanation.policy_version, "audit": explanation.audit})
 
 
 @router.get("/catalogue", operation_id="readCatalogue")

@@ -1,7 +1,7 @@
-"""``POST /v1/read``: the main job, and the one hot route.
+"""``POST /v1/read``, the hot route.
 
-It is plain ASGI, in front of the framework: routing, dependencies and body models cost more than everything that a
-read does. The OpenAPI document describes it all the same.
+It is plain ASGI in front of FastAPI: routing, dependencies and body models would cost more than everything that a read
+does. The OpenAPI document describes it by hand.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _BEARER: Final = BEARER.encode()
 _encode = msgspec.json.Encoder().encode
 
 
-class ReadAsk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """Which fields of whom, and what for."""
+class ReadBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """The body: a :class:`~vault.api.schemas.read.ReadRequest` or a ``BatchReadRequest``."""
 
     fields: list[str]
     purpose: str
@@ -39,15 +39,16 @@ class ReadAsk(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     reason: str | None = None
 
 
-_decode = msgspec.json.Decoder(ReadAsk).decode
+_decode = msgspec.json.Decoder(ReadBody).decode
 
 
 class HotRoute:
-    """Answers ``POST /v1/read`` and lets everything else through.
+    """Answers ``POST /v1/read`` and passes all other requests on.
 
     Args:
-        app: the framework's application.
-        sign_ins: who tells who calls.
+        app: the FastAPI application.
+        services: the services of the vault.
+        sign_ins: authenticates callers.
     """
 
     def __init__(self, app: ASGIApp, services: Services, sign_ins: SignIns) -> None:
@@ -56,7 +57,7 @@ class HotRoute:
         self._sign_ins = sign_ins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass on."""
+        """Answer the request or pass it on."""
         if scope["path"] != PATH or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
@@ -67,8 +68,8 @@ class HotRoute:
             response = await from_vault_error(Request(scope), error)
             await response(scope, receive, send)
         except ClientDisconnect:
-            return  # nobody is left to be answered
-        except Exception as error:  # noqa: BLE001 - whatever it is must not reach the server's own words
+            return  # there is no one to answer
+        except Exception as error:  # noqa: BLE001 - the server's own error page could repeat the input
             response = await from_anything(Request(scope), error)
             await response(scope, receive, send)
         else:
@@ -79,16 +80,22 @@ class HotRoute:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         caller = await self._caller(scope)
-        ask = _asked(await _body(receive))
-        subjects: Any = [ask.subject] if ask.subjects is None else ask.subjects
-        done = await read_fields(
-            self._services, caller, subjects=subjects, fields=ask.fields, purpose=ask.purpose, reason=ask.reason
+        request = _parse(await _body(receive))
+        subjects: Any = [request.subject] if request.subjects is None else request.subjects
+        answer = await read_fields(
+            self._services,
+            caller,
+            subjects=subjects,
+            fields=request.fields,
+            purpose=request.purpose,
+            reason=request.reason,
         )
-        count_shown(len(done.results) * len(ask.fields), [each.denied for each in done.results if each.denied])
-        if ask.subjects is not None:
-            return _encode({"results": done.results, "audit": done.audit})
-        (one,) = done.results
-        return _encode({"subject": one.subject, "fields": one.values, "denied": one.denied, "audit": done.audit})
+        results = answer.results
+        count_shown(len(results) * len(request.fields), [result.denied for result in results if result.denied])
+        if request.subjects is not None:
+            return _encode({"results": results, "audit": answer.audit})
+        (one,) = results
+        return _encode({"subject": one.subject, "fields": one.values, "denied": one.denied, "audit": answer.audit})
 
     async def _caller(self, scope: Scope) -> Caller:
         for name, value in scope["headers"]:
@@ -101,7 +108,7 @@ class HotRoute:
 async def _body(receive: Receive) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        return bytes(message.get("body", b""))  # the common case: it came in one piece
+        return bytes(message.get("body", b""))  # the common case: the body is one message
     parts = []
     while message["type"] == "http.request":
         parts.append(message.get("body", b""))
@@ -111,56 +118,32 @@ async def _body(receive: Receive) -> bytes:
     raise ClientDisconnect
 
 
-def _asked(body: bytes) -> ReadAsk:
+def _parse(body: bytes) -> ReadBody:
     try:
-        ask = _decode(body)
+        request = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise from_decoder(error) from None
-    if (ask.subject is None) == (ask.subjects is None):
+    if (request.subject is None) == (request.subjects is None):
         raise InvalidInput("Name either one `subject` or several `subjects`.", code="invalid-body")
-    return ask
+    return request
 
 
-def described() -> dict[str, Any]:
-    """Describe the route for the OpenAPI document, which FastAPI writes for all others by itself."""
-    one = {
-        "subject": "0199aaaa-aaaa-7aaa-8aaa-aaaaaaaaaaaa",
-        "fields": ["email", "birth_date.over_18"],
-        "purpose": "order-fulfilment",
-        "reason": "order 4711",
-    }
-    names = {"type": "array", "items": {"type": "string", "maxLength": 200}, "minItems": 1, "maxItems": 200}
-    identifier = {"type": "string", "format": "uuid"}
-    ask = {
-        "type": "object",
-        "required": ["fields", "purpose"],
-        "additionalProperties": False,
-        "properties": {
-            "subject": identifier,
-            "subjects": {"type": "array", "items": identifier, "minItems": 1, "maxItems": 1000},
-            "fields": names,
-            "purpose": {"type": "string", "maxLength": 64},
-            "reason": {"type": "string", "maxLength": 500},
-        },
-        "oneOf": [{"required": ["subject"]}, {"required": ["subjects"]}],
-        "examples": [one],
-    }
-    result = {"$ref": "#/components/schemas/ReadResult"}
-    several = {
-        "type": "object",
-        "required": ["results", "audit"],
-        "properties": {"results": {"type": "array", "items": result}, "audit": identifier},
-    }
+def openapi_operation() -> dict[str, Any]:
+    """Return the operation of the OpenAPI document, which FastAPI writes for all other routes itself."""
     return {
         "tags": ["reading"],
         "summary": "Read fields of one subject, or of up to 1,000, for a purpose",
-        "operationId": "read",
+        "operationId": "readFields",
         "security": [{"bearer": []}],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": ask}}},
+        "requestBody": {"required": True, "content": _one_of("ReadRequest", "BatchReadRequest")},
         "responses": {
             "200": {
-                "description": "What may be shown, and why the rest may not",
-                "content": {"application/json": {"schema": {"oneOf": [result, several]}}},
+                "description": "The values that may be shown, and why the others may not",
+                "content": _one_of("ReadResult", "BatchReadResult"),
             }
         },
     }
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}}}

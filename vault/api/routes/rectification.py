@@ -7,12 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from vault.access.recording import SaveResponse, Written
+from vault.access.recording import SaveResponse, WriteResult
 from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
 from vault.api.responses import error_responses, json_response, moment
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import rectification as bodies
-from vault.api.schemas import subjects as subject_bodies
 from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.rectification.disputes import dispute as note_dispute
@@ -80,7 +79,7 @@ async def resolve(
     return await respond_once(services, caller, request, idempotency_key, "dispute", run, _resolved)
 
 
-@router.post("/fields:verify", response_model=subject_bodies.Written, responses=error_responses(409))
+@router.post("/fields:verify", operation_id="verifyFields", response_model=WriteResult, responses=error_responses(409))
 async def verify(
     request: Request,
     subject: UUID,
@@ -91,7 +90,7 @@ async def verify(
 ) -> Response:
     """Note that values of the profile were checked and are right, as of now."""
 
-    async def run(on_commit: SaveResponse | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> WriteResult:
         return await verify_values(
             services, caller, SubjectId(subject), fields=body.fields, purpose=body.purpose, on_commit=on_commit
         )

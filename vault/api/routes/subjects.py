@@ -1,9 +1,4 @@
-"""Customers: create, bring up to date, correct, find.
-
-The records of a customer: interactions, purchases, complaints and whatever else the catalogue declares.
-
-Two entries of one person: who might be one, and making them one.
-"""
+"""Routes of subjects and their records: create, update, append, list, search, and merge two entries of one person."""
 
 from __future__ import annotations
 
@@ -11,24 +6,32 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, Field
 
-from vault.access.recording import SaveResponse, Written
-from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, StoredResponse, respond_once, revision_of
-from vault.api.responses import error_responses, json_response, moment
+from vault.access.recording import SaveResponse, WriteResult
+from vault.api.dependencies import (
+    REPLAYED,
+    CallerDep,
+    ServicesDep,
+    StoredResponse,
+    cursor_of,
+    respond_once,
+    revision_of,
+)
+from vault.api.responses import error_responses, json_response
 from vault.api.schemas import subjects as bodies
-from vault.api.schemas.subjects import Body
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
 from vault.merging.duplicates import find_duplicates
 from vault.merging.merge import Merged, finish_merges, merge_subjects
+from vault.merging.views import DuplicateCandidate, DuplicateCandidates, MergeResult
 from vault.records.append import append_record
 from vault.records.create import create_subject, upsert_subject
 from vault.records.list import list_records
 from vault.records.search import find_subjects
 from vault.records.subject_state import subject_state
 from vault.records.update import patch_profile
+from vault.records.views import RecordPage, SearchResult, SubjectState
 
 router = APIRouter(prefix="/v1", tags=["customers"])
 
@@ -37,7 +40,13 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/subjects", status_code=201, response_model=bodies.Written, responses=error_responses(409))
+@router.post(
+    "/subjects",
+    status_code=201,
+    operation_id="createSubject",
+    response_model=WriteResult,
+    responses=error_responses(409),
+)
 async def create(
     request: Request,
     body: bodies.NewSubject,
@@ -47,7 +56,7 @@ async def create(
 ) -> Response:
     """Create a customer."""
 
-    async def run(on_commit: SaveResponse | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> WriteResult:
         return await create_subject(
             services,
             caller,
@@ -64,8 +73,9 @@ async def create(
 
 @router.post(
     "/subjects:upsert",
-    response_model=bodies.Written,
-    responses={201: {"model": bodies.Written}, **error_responses(409)},
+    operation_id="upsertSubject",
+    response_model=WriteResult,
+    responses={201: {"model": WriteResult}, **error_responses(409)},
 )
 async def upsert(
     request: Request,
@@ -74,9 +84,9 @@ async def upsert(
     caller: CallerDep,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Create a customer, or bring the one up to date to whom any of the external ids leads."""
+    """Create a customer (201), or update the one with any of the external ids (200)."""
 
-    async def run(on_commit: SaveResponse | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> WriteResult:
         return await upsert_subject(
             services,
             caller,
@@ -91,43 +101,46 @@ async def upsert(
     return await respond_once(services, caller, request, idempotency_key, "create", run)
 
 
-@router.post("/subjects:search", response_model=bodies.SearchResult)
-async def search(body: bodies.SearchAsk, services: ServicesDep, caller: CallerDep) -> Response:
+@router.post("/subjects:search", operation_id="searchSubjects", response_model=SearchResult)
+async def search(body: bodies.SearchRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """Find customers by encrypted fields: exact, `{"prefix": "Ad"}` or `{"last_4": "4711"}`, as the catalogue says."""
-    found = await find_subjects(
+    answer = await find_subjects(
         services, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
     )
-    count_shown(len(found.results) * len(body.fields), [each.denied for each in found.results])
-    return json_response({"results": found.results, "more": found.more, "audit": found.audit})
+    count_shown(len(answer.results) * len(body.fields), [result.denied for result in answer.results])
+    return json_response(answer)
 
 
-@router.get("/subjects/{subject}", response_model=bodies.SubjectState)
-async def state(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
-    """Tell that a customer is there, and the revision of the profile, without a single value."""
-    found = await subject_state(services, caller, SubjectId(subject))
-    body = {"id": found.id, "state": found.state, "revision": found.revision}
-    return json_response(body, headers={"ETag": f'"{found.revision}"'})
+@router.get("/subjects/{subject}", operation_id="getSubject")
+async def state(subject: UUID, response: Response, services: ServicesDep, caller: CallerDep) -> SubjectState:
+    """Show a customer's state and the revision of the profile, without a value."""
+    view = await subject_state(services, caller, SubjectId(subject))
+    response.headers["ETag"] = f'"{view.revision}"'
+    return view
 
 
 @router.patch(
     "/subjects/{subject}/profile",
-    response_model=bodies.Written,
+    operation_id="updateProfile",
     responses=error_responses(409, 412, 428),
     openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": {"type": "object"}}}}},
 )
 async def patch(
     subject: UUID,
     patch: dict[str, Any],
+    response: Response,
     services: ServicesDep,
     caller: CallerDep,
     purpose: Annotated[str | None, Query(max_length=64)] = None,
     source: Annotated[str | None, Query(max_length=64)] = None,
-    returning: Annotated[bool, Query(description="The person, erased earlier, has come back by themselves.")] = False,
+    returning: Annotated[
+        bool, Query(description="Whether a person who was erased earlier has come back by their own choice.")
+    ] = False,
     if_match: Annotated[str | None, Header(max_length=100)] = None,
-) -> Response:
-    """Correct a profile by a JSON merge patch (RFC 7396); null erases a field.
+) -> WriteResult:
+    """Change a profile by a JSON merge patch (RFC 7396); null removes a field.
 
-    `purpose` and `source` stand in the query or, as in the other bodies, beside the fields.
+    `purpose` and `source` are query parameters or, as in the other bodies, keys next to the fields.
     """
     changes = {name: value for name, value in patch.items() if name not in {"purpose", "source"}}
     purpose = _stated("purpose", purpose, patch)
@@ -145,25 +158,29 @@ async def patch(
         source=source,
         returning=returning,
     )
-    return json_response({"id": subject, "revision": revision}, headers={"ETag": f'"{revision}"'})
+    response.headers["ETag"] = f'"{revision}"'
+    return WriteResult(id=subject, revision=revision, created=False)
 
 
 def _stated(name: str, in_query: str | None, patch: dict[str, Any]) -> str | None:
     stated = patch.get(name, in_query)
     if stated is not None and not isinstance(stated, str):
         fault = Fault(f"/{name}", "invalid-body", "This part does not have the form that the API describes.")
-        raise InvalidInput("The body does not have its form.", faults=[fault], code="invalid-body")
+        raise InvalidInput("The body is invalid.", faults=[fault], code="invalid-body")
     return stated
 
 
 records_router = APIRouter(prefix="/v1", tags=["records"])
 
 
-@records_router.post("/subjects/{subject}/records/{collection}:read", response_model=bodies.RecordPage)
+@records_router.post(
+    "/subjects/{subject}/records/{collection}:read", operation_id="listRecords", response_model=RecordPage
+)
 async def read(
-    subject: UUID, collection: str, body: bodies.RecordsAsk, services: ServicesDep, caller: CallerDep
+    subject: UUID, collection: str, body: bodies.ListRequest, services: ServicesDep, caller: CallerDep
 ) -> Response:
     """List a collection's records, newest first; fields are named within it (`amount`) or whole."""
+    before = cursor_of(body.cursor)
     page = await list_records(
         services,
         caller,
@@ -171,31 +188,21 @@ async def read(
         collection,
         fields=body.fields,
         purpose=body.purpose,
-        before=_cursor(body.cursor),
+        before=None if before is None else RecordId(before),
         limit=body.limit,
     )
-    asked = sum(len(each.fields) + len(each.denied) for each in page.records)
-    count_shown(asked, [each.denied for each in page.records])
-    results = [
-        {
-            "id": each.id,
-            "revision": each.revision,
-            "occurred_at": moment(each.occurred_at),
-            "created_at": moment(each.created_at),
-            "fields": each.fields,
-            "denied": each.denied,
-        }
-        for each in page.records
-    ]
+    requested = sum(len(record.fields) + len(record.denied) for record in page.records)
+    count_shown(requested, [record.denied for record in page.records])
     next_page = None if page.next is None else page.next.hex
-    return json_response({"results": results, "denied": page.denied, "next": next_page, "audit": page.audit})
+    return json_response({"results": page.records, "denied": page.denied, "next": next_page, "audit": page.audit})
 
 
 @records_router.post(
     "/subjects/{subject}/records/{collection}",
     status_code=201,
-    response_model=bodies.Written,
-    responses={200: {"model": bodies.Written}, **error_responses(409)},
+    operation_id="appendRecord",
+    response_model=WriteResult,
+    responses={200: {"model": WriteResult}, **error_responses(409)},
 )
 async def append(
     request: Request,
@@ -208,7 +215,7 @@ async def append(
 ) -> Response:
     """Append a record; the same external id with the same values is the same record (200)."""
 
-    async def run(on_commit: SaveResponse | None) -> Written:
+    async def run(on_commit: SaveResponse | None) -> WriteResult:
         return await append_record(
             services,
             caller,
@@ -226,66 +233,21 @@ async def append(
     return await respond_once(services, caller, request, idempotency_key, "append", run)
 
 
-def _cursor(cursor: str | None) -> RecordId | None:
-    try:
-        return None if cursor is None else RecordId(UUID(hex=cursor))
-    except ValueError:
-        fault = Fault("/cursor", "invalid-cursor", "Take `next` of the page before, unchanged.")
-        raise InvalidInput("The cursor is none of ours.", faults=[fault], code="invalid-cursor") from None
-
-
-class MergeAsk(Body):
-    """Which two are one, and how that is known."""
-
-    survivor: Annotated[UUID, Field(description="The id that stays.")]
-    duplicate: Annotated[UUID, Field(description="The id that will lead to the other.")]
-    evidence: Annotated[
-        str,
-        Field(
-            max_length=500,
-            description="Why they are the same person; kept sealed on the audit log.",
-            examples=["ticket 4711: the customer confirmed both accounts by telephone"],
-        ),
-    ]
-
-
-class MergeTold(BaseModel):
-    """What became of a merge."""
-
-    id: UUID
-    records: int
-    same: int
-    apart: int
-    conflicts: list[str]
-    consents: int
-
-
-class Candidate(BaseModel):
-    """Somebody who might be the same person, and which fields say so."""
-
-    id: UUID
-    score: int
-    matched: list[str]
-
-
-class Candidates(BaseModel):
-    """Who might be the same person, the likeliest first."""
-
-    results: list[Candidate]
-    more: bool
-    audit: UUID
-
-
 @router.post(
     "/subjects:merge",
     status_code=201,
-    response_model=MergeTold,
-    responses={200: {"model": MergeTold}, **error_responses(409)},
+    operation_id="mergeSubjects",
+    response_model=MergeResult,
+    responses={200: {"model": MergeResult}, **error_responses(409)},
 )
 async def merge(
-    request: Request, body: MergeAsk, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
+    request: Request,
+    body: bodies.MergeRequest,
+    services: ServicesDep,
+    caller: CallerDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Merge two entries of one person. The same call again ends a merge that was interrupted (200)."""
+    """Merge two entries of one person. The same call again completes a merge that was interrupted (200)."""
 
     async def run(on_commit: SaveResponse | None) -> Merged:
         return await merge_subjects(
@@ -297,20 +259,19 @@ async def merge(
             on_commit=on_commit,
         )
 
-    told = await respond_once(services, caller, request, idempotency_key, "merge", run, _told)
-    if REPLAYED in told.headers:  # what was kept was kept before the keys went
+    response = await respond_once(services, caller, request, idempotency_key, "merge", run, _merge_response)
+    if REPLAYED in response.headers:  # the stored response was saved before the duplicate's keys were destroyed
         await finish_merges(services, caller.tenant)
-    return told
+    return response
 
 
-@router.post("/subjects/{subject}:duplicates", response_model=Candidates)
-async def duplicates(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
-    """Propose who might be the same person: names of fields that match and a score, and never a value."""
+def _merge_response(merged: Merged) -> StoredResponse:
+    return StoredResponse(201 if merged.created else 200, MergeResult.model_validate(merged))
+
+
+@router.post("/subjects/{subject}:duplicates", operation_id="findDuplicates")
+async def duplicates(subject: UUID, services: ServicesDep, caller: CallerDep) -> DuplicateCandidates:
+    """Propose subjects that may be the same person, with a score and the names of the matching fields, and no value."""
     found = await find_duplicates(services, caller, SubjectId(subject))
-    results = [{"id": each.id, "score": each.score, "matched": list(each.matched)} for each in found.candidates]
-    return json_response({"results": results, "more": found.more, "audit": found.audit})
-
-
-def _told(merged: Merged) -> StoredResponse:
-    told = {name: value for name, value in merged._asdict().items() if name != "created"}
-    return StoredResponse(201 if merged.created else 200, told)
+    results = [DuplicateCandidate.model_validate(candidate) for candidate in found.candidates]
+    return DuplicateCandidates(results=results, more=found.more, audit=found.audit)

@@ -1,8 +1,7 @@
-"""The bodies of requests, as the OpenAPI document shows them. Unknown keys are refused: typos show."""
+"""The bodies of requests about subjects and records. Unknown keys are errors, so that a typo is noticed."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Purpose = Annotated[
     str,
-    Field(max_length=64, description="Why: a purpose of purposes.toml.", examples=["order-fulfilment"]),
+    Field(max_length=64, description="A purpose of purposes.toml.", examples=["order-fulfilment"]),
 ]
 Source = Annotated[
     str | None, Field(max_length=64, description="Where the values come from, such as a form.", examples=["web-order"])
@@ -21,25 +20,25 @@ ExternalIds = Annotated[dict[str, Any], Field(max_length=20, examples=[{"shop": 
 
 
 class Body(BaseModel):
-    """What all bodies share."""
+    """The base of all request bodies."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
 
 class NewSubject(Body):
-    """A customer to be created or, by external id, brought up to date."""
+    """A customer to create or, by external id, to update."""
 
     profile: Profile
     external_ids: ExternalIds = {}
     source: Source = None
     purpose: Purpose
     returning: Annotated[
-        bool, Field(description="Somebody who was erased earlier has come back by themselves: no conflict, then.")
+        bool, Field(description="Whether a person who was erased earlier has come back by their own choice.")
     ] = False
 
 
 class NewRecord(Body):
-    """A record to be appended."""
+    """A record to append."""
 
     fields: Annotated[dict[str, Any], Field(examples=[{"amount": "12.90", "currency": "EUR"}])]
     external_id: Annotated[str | None, Field(max_length=200)] = None
@@ -49,8 +48,8 @@ class NewRecord(Body):
     purpose: Purpose
 
 
-class RecordsAsk(Body):
-    """Which fields of a collection's records to show."""
+class ListRequest(Body):
+    """Fields of a collection's records to show."""
 
     fields: FieldNames
     purpose: Purpose
@@ -58,8 +57,8 @@ class RecordsAsk(Body):
     cursor: Annotated[str | None, Field(max_length=64, description="`next` of the page before.")] = None
 
 
-class SearchAsk(Body):
-    """Whom to find and what to show of them."""
+class SearchRequest(Body):
+    """Criteria of a search, and the fields to show of each match."""
 
     match: Annotated[dict[str, Any], Field(min_length=1, max_length=5, examples=[{"email": "ada@example.org"}])]
     fields: FieldNames = []
@@ -67,8 +66,8 @@ class SearchAsk(Body):
     limit: Annotated[int, Field(ge=1, le=100)] = 20
 
 
-class ExplainAsk(Body):
-    """What to explain."""
+class ExplainRequest(Body):
+    """A decision to explain."""
 
     fields: Annotated[FieldNames, Field(min_length=1)]
     purpose: Purpose
@@ -76,107 +75,20 @@ class ExplainAsk(Body):
     subject: UUID | None = None
     roles: Annotated[
         list[Annotated[str, Field(max_length=64)]] | None,
-        Field(max_length=20, description="Explain for these roles instead of the caller's; needs the right to it."),
+        Field(max_length=20, description="Explain for these roles instead of the caller's; needs a permission."),
     ] = None
 
 
-class Refused(BaseModel):
-    """Why a field was not shown."""
+class MergeRequest(Body):
+    """Two entries of one person, and how that is known."""
 
-    code: str
-    detail: str
-    rule: str
-
-
-class Fault(BaseModel):
-    """One thing wrong with a request."""
-
-    at: Annotated[str, Field(description="JSON pointer (RFC 6901)")]
-    code: str
-    detail: str
-
-
-class Problem(BaseModel):
-    """An error (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    hint: str | None = None
-    denied: dict[str, Refused] | None = None
-    errors: list[Fault] | None = None
-    audit: UUID | None = None
-    merged_into: Annotated[UUID | None, Field(description="The id that stands for this person now.")] = None
-    request_id: str | None = None
-
-
-class ReadResult(BaseModel):
-    """What was shown of one subject, and why the rest was not."""
-
-    subject: UUID
-    fields: dict[str, Any]
-    denied: dict[str, Refused]
-    audit: UUID | None = None
-
-
-class SearchResult(BaseModel):
-    """Who was found."""
-
-    results: list[ReadResult]
-    more: bool
-    audit: UUID
-
-
-class Written(BaseModel):
-    """The id and revision of what was written."""
-
-    id: UUID
-    revision: int
-
-
-class SubjectState(BaseModel):
-    """That a subject is there."""
-
-    id: UUID
-    state: str
-    revision: int
-
-
-class RecordShown(BaseModel):
-    """One record as shown."""
-
-    id: UUID
-    revision: int
-    occurred_at: datetime | None
-    created_at: datetime
-    fields: dict[str, Any]
-    denied: dict[str, Refused]
-
-
-class RecordPage(BaseModel):
-    """Records, newest first."""
-
-    results: list[RecordShown]
-    denied: dict[str, Refused]
-    next: str | None
-    audit: UUID
-
-
-class Explained(BaseModel):
-    """The answer for one field."""
-
-    allowed: bool
-    step: int
-    code: str
-    detail: str
-    rule: str
-
-
-class Explanation(BaseModel):
-    """The answer for all fields."""
-
-    fields: dict[str, Explained]
-    policy_version: str
-    audit: UUID
+    survivor: Annotated[UUID, Field(description="The id that stays.")]
+    duplicate: Annotated[UUID, Field(description="The id that will lead to the other.")]
+    evidence: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="Why they are the same person; stored sealed in the audit log.",
+            examples=["ticket 4711: the customer confirmed both accounts by telephone"],
+        ),
+    ]
