@@ -42,7 +42,9 @@ HINT = "run tests/api/clients/install, which needs a network"
 
 
 def _run(*command, **how):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, **how)
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=300, check=False, **how
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
