@@ -7,7 +7,6 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Response
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.responses import json_response
 from vault.api.schemas import subjects as bodies
 from vault.governance.policies import list_notices, read_notice, read_policies
 from vault.governance.views import CatalogueView, NoticeList, PurposeList
