@@ -1,10 +1,6 @@
-"""The letters about a request: jobs of their own, which begin after the change they tell of was committed.
+"""Letters about requests, and the announcement that a restriction will be lifted (Art. 18(3) GDPR).
 
-This stands beside the packages of operations and not in one of them: letters are identity's, requests are another's.
-
-Tell a person that a restriction will be lifted, before it is (Art. 18(3) GDPR).
-
-This stands beside the packages of operations and not in one of them, because whoever writes letters knows most of them.
+Each letter about a request is a job of its own. The job starts after the change that it reports is committed.
 """
 
 from __future__ import annotations
@@ -41,22 +37,22 @@ _Codes = dict[str, Any]
 
 
 def _letter(name: str, codes: Callable[[Request], _Codes], *, state: str | None = None) -> Step:
-    """Make the step that sends a letter, to whom it still concerns: while the request is in that state."""
+    """Return the step that sends a letter, if the request is still in the given state."""
 
-    async def send(services: Services, tenant: TenantId, request: UUID) -> None:
+    async def send(services: Services, tenant: TenantId, request_id: UUID) -> None:
         async with services.data.reading() as connection:
-            kept = await find_request(connection, tenant, request)
-        if kept is None or kept.request.subject is None or kept.request.state != (state or kept.request.state):
+            stored = await find_request(connection, tenant, request_id)
+        request = None if stored is None else stored.request
+        if request is None or request.subject is None or request.state != (state or request.state):
             return
-        told = kept.request
-        facts = {"kind": told.kind, "id": told.id, **codes(told)}
-        await notify_person(services, tenant, told.subject, name, language=told.language, **facts)
+        facts = {"kind": request.kind, "id": request.id, **codes(request)}
+        await notify_person(services, tenant, request.subject, name, language=request.language, **facts)
 
     return send
 
 
 tell_completed: Final[Step] = _letter("request-completed", lambda _request: {}, state="completed")
-"""The last step of a job whose result nobody tells otherwise."""
+"""The last step of a job with a result that no other letter reports."""
 
 LETTERS: Final[Mapping[str, Workflow]] = {
     name: Workflow(name, (("send", step),))
@@ -78,7 +74,6 @@ LETTERS: Final[Mapping[str, Workflow]] = {
 }
 """A job for each letter, by the name under which it is started."""
 
-
 LETTER = "restriction-lifting"
 
 
@@ -91,20 +86,19 @@ async def announce_lifting(
     told: str | None = None,
     on_commit: SaveResponse | None = None,
 ) -> LiftAnnouncement:
-    """Tell the person that the restriction will be lifted, and note that they were told.
+    """Inform the person that the restriction will be lifted, and record it.
 
-    The letter goes out first and is noted after: what the ledger says has happened.
+    The letter is sent before the event is recorded, so the event is always true.
 
     Args:
-        caller: who announces it.
-        subject: whose data is restricted.
-        told: how the person was told otherwise, such as by post: then no letter is sent; sealed.
+        subject: a person with restricted data.
+        told: how the person was informed in another way, such as by post; sealed. Then no letter is sent.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: ``told`` does not have its form.
-        NotFound: there is no such subject.
-        Conflict: the person's data is not restricted, or no letter could be sent.
+        InvalidInput: ``told`` is invalid.
+        NotFound: the subject does not exist.
+        Conflict: the data is not restricted, or no letter could be sent.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(told, at="/told", code="invalid-evidence")
@@ -115,7 +109,7 @@ async def announce_lifting(
     async with changing(services, caller, "lift-restriction", subject) as change:
         require_restricted(change)
         event = change.new_id()
-        made = change.event(
+        announcement = change.event(
             "lift-announced",
             id=event,
             by="staff",
@@ -123,7 +117,7 @@ async def announce_lifting(
             channel="mail" if told is None else "other",
             valid_until=lift_from,
         )
-        await change.append(made)
+        await change.append(announcement)
         announced = LiftAnnouncement(id=event, lift_from=lift_from)
         if on_commit is not None:
             await on_commit(change.connection, announced)
@@ -136,14 +130,14 @@ async def _write(services: Services, caller: Caller, subject: SubjectId, lift_fr
         raise Conflict(
             "no letter could be sent to this person",
             code="person-not-told",
-            hint="tell the person in another way, and say how in `told`",
+            hint="inform the person in another way, and say how in `told`",
         )
 
 
 async def _is_restricted(services: Services, caller: Caller, subject: SubjectId) -> bool:
-    """Look before a letter goes out; whoever is not there, or not restricted, is refused in the transaction."""
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    return found is not None and unpack(found.standing).restricted_at is not None
+    """Check before a letter is sent; the transaction refuses an unknown or unrestricted person."""
+    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    return row is not None and unpack(row.standing).restricted_at is not None
 
 
 def _lift_from(services: Services, caller: Caller) -> datetime:

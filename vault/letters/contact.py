@@ -1,4 +1,4 @@
-"""Where a person can be written to: an address that the vault holds already, and never one that somebody just named."""
+"""The address for letters to a person: one that the vault already stores, never one from the current call."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from vault.subjects.store import Found
 
 EMAIL = "email"
-"""The type of the catalogue's fields to whose values letters go."""
+"""The type of the fields with addresses for letters."""
 LANGUAGE = "language"
 THERE = frozenset({"active", "restricted"})
-"""States of a person who can exercise rights; whoever is erased, or kept for the law alone, cannot be reached."""
+"""States of a person who can exercise rights. An erased or retained person cannot be reached."""
 
 
 class Contact(NamedTuple):
@@ -33,7 +33,7 @@ class Contact(NamedTuple):
 
     Attributes:
         field: name of the profile's field that holds the address.
-        language: the person's own, as the profile says; none where it does not.
+        language: the language of the profile, or None.
     """
 
     pseudonym: Pseudonym
@@ -43,45 +43,45 @@ class Contact(NamedTuple):
 
 
 async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
-    """Open the first of a person's e-mail addresses, in the catalogue's order; for a letter, and for nobody to see.
+    """Return the first e-mail address of a person, in the order of the catalogue. It is never shown.
 
     Returns:
-        none where there is no such person, or no address of theirs that may still be kept.
+        None if the person does not exist, or has no address that may still be kept.
     """
     (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True))
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if found is None or found.state not in THERE or found.profile is None or keys is None:
         return None
-    person, over = found, (await over_values(services, tenant, [found])).get(subject, frozenset())
+    row, expired = found, (await over_values(services, tenant, [found])).get(subject, frozenset())
 
-    def contact(own: SubjectKeys) -> Contact | None:
-        return _contact(services, tenant, person, own, over)
+    def contact(current: SubjectKeys) -> Contact | None:
+        return _contact(services, tenant, row, current, expired)
 
     return await opened(services, tenant, subject, keys, contact)
 
 
 def _contact(
-    services: Services, tenant: TenantId, found: Found, keys: SubjectKeys, over: frozenset[str]
+    services: Services, tenant: TenantId, row: Found, keys: SubjectKeys, expired: frozenset[str]
 ) -> Contact | None:
-    stored = unpack(found.profile or b"")
+    values = unpack(row.profile or b"")
     now = to_microseconds(services.clock.now())
-    where = record_aad(tenant, found.id, PROFILE, found.id)
+    aad = record_aad(tenant, row.id, PROFILE, row.id)
 
     def value(name: str) -> str | None:
-        each: Stored | None = stored.get(name)
-        if each is None or name in over or (each.expires_at is not None and each.expires_at <= now):
+        stored: Stored | None = values.get(name)
+        if stored is None or name in expired or (stored.expires_at is not None and stored.expires_at <= now):
             return None
-        opened = decode(keys.open(name, each.sealed, where))
-        return opened if isinstance(opened, str) else None
+        text = decode(keys.open(name, stored.sealed, aad))
+        return text if isinstance(text, str) else None
 
     for field in contact_fields(services, tenant):
         address = value(field.name)
         if address:
-            return Contact(found.pseudonym, field.name, Sensitive(address), value(LANGUAGE))
+            return Contact(row.pseudonym, field.name, Sensitive(address), value(LANGUAGE))
     return None
 
 
 def contact_fields(services: Services, tenant: TenantId) -> list[Field]:
     """List the profile's fields that hold e-mail addresses."""
     profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
-    return [] if profile is None else [each for each in profile.fields.values() if each.type == EMAIL]
+    return [] if profile is None else [field for field in profile.fields.values() if field.type == EMAIL]

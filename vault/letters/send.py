@@ -1,4 +1,4 @@
-"""Letters to people about their requests: by the way, never in the way."""
+"""Send letters to data subjects. A letter that cannot be sent never fails the operation that it reports."""
 
 from __future__ import annotations
 
@@ -34,26 +34,25 @@ async def notify_person(
     target: UUID | None = None,
     **codes: Any,
 ) -> Outcome:
-    """Write to a person, if that is possible; never an error, for what the letter tells of has happened already.
+    """Send a letter to a person, if possible. A failure is no error: what the letter reports has already happened.
 
-    Not to be called within a transaction: it asks both databases, and waits for the mail relay. What went out, or was
-    refused by the relay, is on the audit log; that there is no relay or no address is told to the caller and the log.
+    It must not be called within a transaction: it queries both databases and waits for the mail relay. The audit log
+    records letters that were sent or refused by the relay; a missing relay or address is only returned and logged.
 
     Args:
-        tenant: whose person.
-        subject: to whom; nobody: nothing is done.
+        subject: the recipient; None sends nothing.
         letter_name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
             ``request-extended`` (kind, id, due, reason), ``request-rejected`` (kind, id, ground),
             ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on).
-        language: in which the person asked; else the profile's.
+        language: the language of the request; by default that of the profile.
         target: the request, for the audit entry; ``id`` of the codes by default.
-        codes: what stands in it: ids, dates and codes, and never a value.
+        codes: the content: ids, dates and codes, never a value.
 
     Raises:
-        KeyError: there is no such letter, or a code of it is missing: a mistake of the caller's.
+        KeyError: the letter does not exist, or a code is missing (a programming error).
 
     Returns:
-        ``sent`` once the relay has taken it; otherwise why not.
+        ``sent`` once the relay has accepted it; otherwise the reason.
     """
     require(letter_name, codes)
     if not services.mail.configured:
@@ -83,8 +82,8 @@ async def send_letter(
     """Write and send one letter.
 
     Raises:
-        MailNotConfigured: there is no relay, or nobody to write as.
-        MailFailed: the relay did not take it.
+        MailNotConfigured: there is no relay, or no sender address.
+        MailFailed: the relay did not accept it.
     """
     controller = services.policies.active(tenant).policy_set.controller
     text = write(letter_name, language_of(language, contact.language), controller, codes)
@@ -112,7 +111,7 @@ async def _send(
 async def _note(
     services: Services, tenant: TenantId, pseudonym: Pseudonym, outcome: Outcome, target: UUID | None
 ) -> None:
-    made = audit_entry(
+    entry = audit_entry(
         services,
         system_caller(tenant),
         action="send-notice",
@@ -121,4 +120,4 @@ async def _note(
         subjects=(pseudonym,),
         target=target,
     )
-    await services.audit_log.append(made)
+    await services.audit_log.append(entry)

@@ -1,4 +1,4 @@
-"""What letters say, in every language that the vault writes. Pure."""
+"""The texts of letters, in all supported languages. Pure."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ if TYPE_CHECKING:
 LANGUAGES: Final = ("en", "de", "fr")
 MAIN: Final = "en"
 _FOLDER: Final = Path(__file__).parent / "texts"
-_NOBODY: Final = "Customer Data Vault"
+_UNNAMED: Final = "Customer Data Vault"
 
 
 class Text(NamedTuple):
-    """A letter's words."""
+    """The text of a letter."""
 
     language: str
     subject: str
     body: str
 
 
-def language_of(*wanted: str | None) -> str:
-    """Choose the language: the first one wanted that the vault writes (``de-AT`` is ``de``), else English."""
-    for each in wanted:
-        main = (each or "").partition("-")[0].lower()
+def language_of(*preferred: str | None) -> str:
+    """Return the first supported language (``de-AT`` counts as ``de``), or English."""
+    for language in preferred:
+        main = (language or "").partition("-")[0].lower()
         if main in LANGUAGES:
             return main
     return MAIN
 
 
 def letter_names() -> list[str]:
-    """List the letters that there are."""
+    """List the names of the letters."""
     return sorted(_texts(MAIN)["letters"])
 
 
 def require(name: str, codes: Mapping[str, Any]) -> None:
-    """See that a letter can be written, whether or not it will be.
+    """Check that a letter can be written.
 
     Raises:
-        KeyError: there is no such letter, or a code of it is missing.
+        KeyError: the letter does not exist, or a code is missing.
     """
     write(name, MAIN, Controller(), codes)
 
@@ -54,28 +54,28 @@ def write(name: str, language: str, controller: Controller, codes: Mapping[str, 
     """Write a letter.
 
     Args:
-        name: which.
+        name: the name of the letter.
         language: one of ``LANGUAGES``.
-        controller: in whose name.
-        codes: what stands in it: ids, dates, and codes that are told in words (``kind``, ``reason``).
+        controller: the sender.
+        codes: the content: ids, dates, and codes that are written in words (``kind``, ``reason``).
 
     Raises:
-        KeyError: there is no such letter, or a code of it is missing.
+        KeyError: the letter does not exist, or a code is missing.
     """
     texts = _texts(language)
     letter = texts["letters"][name]
-    told = {key: _told(texts, key, value) for key, value in codes.items()}
+    words = {key: _in_words(texts, key, value) for key, value in codes.items()}
     fixed = {
-        "controller": controller.name or _NOBODY,
+        "controller": controller.name or _UNNAMED,
         "contact": _office(controller) or controller.url or "-",
-        "place": controller.url or controller.name or _NOBODY,
+        "place": controller.url or controller.name or _UNNAMED,
     }
     body = f"{letter['body']}\n{texts['end']}".strip("\n") + "\n"
-    return Text(language, letter["subject"], body.format_map({**told, **fixed}))
+    return Text(language, letter["subject"], body.format_map({**words, **fixed}))
 
 
 def sender_of(controller: Controller) -> str:
-    """Say as whom letters are sent where the settings do not: the data protection officer, else the controller."""
+    """Return the default sender: the data protection officer, otherwise the controller."""
     return _office(controller)
 
 
@@ -83,7 +83,7 @@ def _office(controller: Controller) -> str:
     return controller.email if controller.dpo is None else controller.dpo.email
 
 
-def _told(texts: dict[str, Any], key: str, value: Any) -> str:
+def _in_words(texts: dict[str, Any], key: str, value: Any) -> str:
     if isinstance(value, datetime):
         value = value.date()
     if isinstance(value, date):
