@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import make_url
 
@@ -18,14 +18,19 @@ from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
+from vault.consent.personal_data import ConsentData
 from vault.consent.store import ConsentEvents
 from vault.context import Services
 from vault.crypto import providers
 from vault.crypto.keyring import Keyring
 from vault.errors import Misconfigured, VaultError
+from vault.export.personal_data import ExportData
 from vault.governance.tenants import add_tenant, apply_policies
+from vault.holds.personal_data import HoldData
+from vault.identity.personal_data import IdentityData
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
+from vault.lifecycle.personal_data import LifecycleData
 from vault.lifecycle.restore_ledger import RestoreLedger
 from vault.messaging.http import Post
 from vault.messaging.mail import Mail
@@ -33,7 +38,12 @@ from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
 from vault.principals.rate_limit import Limits
 from vault.principals.store import Principals
+from vault.recipients.personal_data import RecipientData
+from vault.records.personal_data import RecordData
+from vault.rectification.personal_data import RectificationData
+from vault.requests.personal_data import RequestData
 from vault.retention.clocks import ClockReader
+from vault.retention.personal_data import RetentionData
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
@@ -42,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from vault.crypto.providers import KeyProvider
+    from vault.lifecycle.personal_data import PersonalData
     from vault.principals.oidc import TokenVerifier
     from vault.requests.kind import RequestKind
     from vault.settings import Settings
@@ -49,6 +60,21 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
+PERSONAL_DATA: Final[tuple[PersonalData, ...]] = (
+    # A merge passes results from one to the next: dropped erasures and moved consents are needed by requests, and holds
+    # join the consent state. The records come last: their ids lead to the survivor once everything else has moved.
+    LifecycleData(),
+    ConsentData(),
+    RectificationData(),
+    RequestData(),
+    ExportData(),
+    IdentityData(),
+    HoldData(),
+    RetentionData(),
+    RecipientData(),
+    RecordData(),
+)
+"""The owners of personal data; a new table with a subject's id belongs to one of them."""
 
 
 class Vault:
@@ -66,12 +92,12 @@ class Vault:
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
-        from vault.erasure.workflow import POLL_SECONDS, ErasureWatch
+        from vault.erasure.workflow import POLL_SECONDS, KeyEviction
         from vault.workflows import plan_of  # imports all operations, which only a process that runs jobs needs
 
         self._jobs = [
             asyncio.create_task(_periodically(self.settings.policy_poll_seconds, self.services.policies.refresh)),
-            asyncio.create_task(_periodically(POLL_SECONDS, ErasureWatch(self.services).look)),
+            asyncio.create_task(_periodically(POLL_SECONDS, KeyEviction(self.services).poll)),
             asyncio.create_task(self.services.jobs.run_worker(self.services, plan_of(self.services))),
         ]
 
@@ -268,6 +294,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
         subjects=Subjects(data),
+        personal_data=PERSONAL_DATA,
         clocks=ClockReader(data),
         consents=ConsentEvents(data),
         clock=clock,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from vault.crypto.keyring import Keyring
     from vault.ids import TenantId
     from vault.jobs.runner import Jobs
+    from vault.lifecycle.personal_data import PersonalData
     from vault.lifecycle.restore_ledger import RestoreLedger
     from vault.messaging.http import Post
     from vault.messaging.mail import Mail
@@ -39,6 +40,7 @@ class Services:
     principals: Principals
     limits: Limits
     subjects: Subjects
+    personal_data: tuple[PersonalData, ...]
     clocks: ClockReader
     consents: ConsentEvents
     clock: Clock

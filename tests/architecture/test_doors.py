@@ -24,6 +24,9 @@ SEALING = {
     "vault.erasure.reseal",
     "vault.erasure.execute",
     "vault.lifecycle.key_fence",  # for types only
+    "vault.lifecycle.personal_data",
+    "vault.consent.personal_data",  # to tell by which version of a key something was sealed
+    "vault.requests.personal_data",  # as above
     "vault.records.search",
     "vault.imports.profiles",
     "vault.imports.records",
@@ -46,7 +49,6 @@ SEALING = {
     "vault.requests.verification",
     "vault.records.render",
     # for types only
-    "vault.sweep.apply",  # for types only
     "vault.subjects.record_body",  # for types only
 }
 """Who names the seal at all."""
@@ -59,14 +61,15 @@ UNSEALING = {
     "vault.consent.validation",
     "vault.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
-    "vault.erasure.reseal",  # and seals it again under the one key that stays
+    "vault.erasure.reseal",  # and seals it again under the one key that stays; or a view of it in its place
+    "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
+    "vault.consent.personal_data",  # evidence of a consent; sealed again for the one who stays after a merge
     "vault.erasure.execute",  # ids and addresses, for their tombstones
     "vault.records.search",  # what a digest led to is checked
     "vault.imports.profiles",
     "vault.imports.records",
     "vault.letters.contact",  # where a letter goes, and its language; nobody sees either
     "vault.merging.duplicates",  # what a digest led to is checked; nobody sees the value
-    "vault.merging.related_data",  # what was written about a request; sealed again as below
     "vault.merging.reseal",  # and seals it again under the key of the one who stays
     "vault.export.store",  # a package on its way out, which is on the log before its first byte leaves
     "vault.export.records",  # into the package of an access request, which is on the log as it is built
@@ -75,7 +78,6 @@ UNSEALING = {
     "vault.requests.query",  # the same for staff who may see requests, which is on the log
     "vault.requests.verification",  # what a digest led to is checked; nobody learns whether there is such a person
     "vault.records.render",
-    "vault.sweep.apply",  # and seals it again under the one key that stays; or a view of it in its place
 }
 """Who opens sealed values. A new name here is a new way for a value to leave: it needs a decision and its audit entry."""
 

@@ -27,7 +27,7 @@ WATCHED = (
     "vault.backup.postgres_tools:PostgresTools.restore",
     "vault.backup.replay:deny_again",
     "vault.backup.replay:hold_again",
-    "vault.backup.replay:take_away",
+    "vault.backup.replay:execute_erasure",
     "vault.backup.replay:prove_again",
     "vault.backup.replay:_open",
 )

@@ -118,6 +118,6 @@ async def test_killed_on_postgresql_it_is_ended_too(postgres_place, clock, somew
     async with place.node(clock) as node:
         backup, people = await made_and_lost(node, clock, tmp_path / "b")
     # The key store is there; the data is there, and its version is not; the second of three erasures is half done.
-    for point in ("bring_back.after#1", "restore.after#2", "take_away.after#2"):
+    for point in ("bring_back.after#1", "restore.after#2", "execute_erasure.after#2"):
         new = await somewhere(place)
         await kill_and_go_on(KillableRestore(wanted(backup, place, new), clock.now()), point, new, people, clock)

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vault.consent.event import Event
+from vault.consent.personal_data import moving_events
 from vault.consent.state import NOTHING, UNSAID, apply, fold, pack, unpack
 from vault.ids import new_id
-from vault.merging.related_data import carried
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PURPOSES = ("news", "profiling")
@@ -165,7 +165,7 @@ def test_repeated_merges_and_imports_grant_nothing_that_was_withdrawn(people, ev
     for number, other in enumerate(others):
         survivor = [*survivor, *events[number * share : (number + 1) * share]]
         denied = [purpose for purpose in PURPOSES if denies(fold(survivor), purpose) or denies(fold(other), purpose)]
-        survivor = [*survivor, *carried(fold(survivor), other)]
+        survivor = [*survivor, *moving_events(fold(survivor), other)]
         assert all(denies(fold(survivor), purpose) for purpose in denied)
 
 
@@ -178,4 +178,4 @@ def test_apply_and_fold_agree_at_every_step_and_survive_encoding(events):
 
 
 def merge(mine, theirs):
-    return fold([*mine, *carried(fold(mine), theirs)])
+    return fold([*mine, *moving_events(fold(mine), theirs)])

@@ -10,15 +10,13 @@ from tests.vaults import ADA
 from vault.catalogue.model import Scope
 
 STEPS = "vault.erasure.workflow:ERASURE_STEPS"
-INSIDE = tuple(
-    f"vault.operations.erasure.{name}"
-    for name in (
-        "take:tell_recipients",
-        "take:clear_records",
-        "take:clear_beside",
-        "take:close_person",
-        "prove:look_for_remains",
-    )
+INSIDE = (
+    "vault.erasure.execute:tell_recipients",
+    "vault.records.personal_data:RecordData.erase",
+    "vault.consent.personal_data:ConsentData.erase",
+    "vault.requests.personal_data:RequestData.erase",
+    "vault.erasure.engine:close_subjects",
+    "vault.erasure.verify:scan",
 )
 HERE = "data.commit", "data.committed", "keys.commit", "keys.committed"
 """Points around every commit: between two of them a process that dies leaves nothing behind."""
@@ -81,7 +79,7 @@ async def test_killed_at_any_point_an_erasure_is_ended_by_whoever_comes_next(sql
     passed = await job(node, request).points()
     await check_ended(node, subject, request, living)
     # Before a step is after the one before it, and after a commit is often before something else: once will do.
-    points = [each for each in passed if ".before" not in each or each.startswith(("begin", "clear", "close"))]
+    points = [each for each in passed if ".before" not in each or each.startswith(("begin", "erase", "close"))]
     assert len(points) >= 30
     await kill_at(node, points, living, 2)
 

@@ -12,7 +12,7 @@ from tests.vaults import ADA, Place, problem
 from vault.bootstrap import open_vault
 from vault.erasure import verify as prove
 from vault.erasure.start import erasure_of
-from vault.erasure.workflow import ErasureWatch
+from vault.erasure.workflow import KeyEviction
 from vault.errors import CannotOpen
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
@@ -78,13 +78,13 @@ async def test_a_key_that_was_only_deleted_is_found_and_the_certificate_waits(sq
     request = await ask(node, subject)
     await run(node.services, request, until="scrub")
     erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
-    seen = await prove.look_for_remains(node.services, DEFAULT_TENANT, erasure)
+    seen = await prove.scan(node.services, DEFAULT_TENANT, erasure)
     assert seen.keys >= 1
-    await prove.go_on(node.services, DEFAULT_TENANT, erasure.id, "destroyed", "scrubbed")
-    monkeypatch.setattr(prove, "MOST_LOOKS", 1)
+    await prove.advance(node.services, DEFAULT_TENANT, erasure.id, "destroyed", "scrubbed")
+    monkeypatch.setattr(prove, "MAX_CHECKS", 1)
     erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
     with pytest.raises(prove.NotProven):
-        await prove.look(node.services, DEFAULT_TENANT, erasure)
+        await prove.check_remains(node.services, DEFAULT_TENANT, erasure)
     assert (await erasure_of(node.services, DEFAULT_TENANT, request)).certificate is None
     monkeypatch.undo()
     await run(node.services, request)
@@ -103,20 +103,20 @@ async def test_a_row_that_leads_to_the_person_is_found(node):
         id=person,
     )
     erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
-    assert (await prove.look_for_remains(node.services, DEFAULT_TENANT, erasure)).wrong == 1
+    assert (await prove.scan(node.services, DEFAULT_TENANT, erasure)).wrong == 1
 
 
 async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
     async with place.node(clock) as here, place.node(clock) as there:
-        watch = ErasureWatch(there.services)
+        watch = KeyEviction(there.services)
         subject = await somebody(here, bought=[LATELY])
         await there.read("sales", subject, ["name"], "order-fulfilment")
         assert there.services.keyring.cached(DEFAULT_TENANT, UUID(subject)) is not None
-        assert await watch.look() == 0
+        assert await watch.poll() == 0
         await erase(here, subject)
-        assert await watch.look() == 1
+        assert await watch.poll() == 1
         assert there.services.keyring.cached(DEFAULT_TENANT, UUID(subject)) is None
-        assert await watch.look() == 0
+        assert await watch.poll() == 0
         books = await there.read("finance", subject, ["name"], "accounting")
         assert books.json()["fields"] == {"name": ADA["name"]}
 

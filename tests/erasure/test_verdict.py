@@ -10,7 +10,8 @@ import pytest
 
 from vault.bootstrap import shipped_policies
 from vault.consent.state import NOTHING
-from vault.erasure.verdict import Claim, Item, lines, purposes_kept_for, verdicts
+from vault.erasure.verdict import RecordValues, purposes_kept_for, summarize, verdicts
+from vault.lifecycle.erasures import Claim
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Value, ends_of
@@ -28,15 +29,15 @@ def day(text: str) -> int:
     return date.fromisoformat(text).toordinal()
 
 
-def profile(*fields: str, purpose="order-fulfilment", on="2025-01-10") -> Item:
+def profile(*fields: str, purpose="order-fulfilment", on="2025-01-10") -> RecordValues:
     values = {each: Value(f"profile.{each}", day(on), purpose, None, day(on)) for each in fields}
-    return Item("profile", PROFILE, values)
+    return RecordValues("profile", PROFILE, values)
 
 
-def record(collection: str, on: str, *fields: str, number=2) -> Item:
+def record(collection: str, on: str, *fields: str, number=2) -> RecordValues:
     collected = day("2026-03-01")
     values = {each: Value(f"{collection}.{each}", day(on), "order-fulfilment", None, collected) for each in fields}
-    return Item(collection, UUID(int=number), values)
+    return RecordValues(collection, UUID(int=number), values)
 
 
 def found_of(policies, *items, claims=(), scope=lambda _whole: True, events=(), today=TODAY):
@@ -141,7 +142,7 @@ def test_what_is_out_of_scope_has_no_verdict_and_still_brings_the_obligation_abo
     found = found_of(policies, *items, scope=lambda whole: whole.startswith("profile."))
     assert found.keys() == {("profile", PROFILE)}
     assert purposes_kept_for(found) == ("accounting",)
-    told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in lines(found)}
+    told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in summarize(found)}
     assert told == {
         ("profile.email", None, None, None, 1),
         ("profile.name", "legal-obligation", "17(3)(b)", "accounting", 1),

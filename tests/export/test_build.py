@@ -187,7 +187,7 @@ async def test_erasure_takes_packages_with_it(node):
     subject, request = await built(node)
     _other, _kept = await built(node, profile={"name": "Somebody else"})
     async with node.services.data.transaction() as connection:
-        assert await drop_packages(connection, DEFAULT, SubjectId(subject)) == 1
+        assert await drop_packages(connection, DEFAULT, [SubjectId(subject)]) == 1
     assert await rows(node, "package") == 1
     assert await package_of(node, request) is None
 
@@ -200,7 +200,7 @@ async def test_an_erasure_while_it_is_built_leaves_no_piece(node, monkeypatch):
         async for name, pieces in made_up_entries(*args):
             yield name, pieces
             async with node.services.data.transaction() as connection:
-                await drop_packages(connection, DEFAULT, SubjectId(UUID(subject)))
+                await drop_packages(connection, DEFAULT, [SubjectId(UUID(subject))])
 
     monkeypatch.setattr(build, "package_entries", interrupted)
     assert await build_package(node.services, DEFAULT, request) == OUTRUN_SECONDS

@@ -191,7 +191,7 @@ async def test_a_reopened_request_does_not_give_out_what_an_earlier_verification
 async def test_after_an_erasure_it_is_gone(sqlite_node):
     subject, request = await built(sqlite_node)
     async with sqlite_node.services.data.transaction() as connection:
-        await drop_packages(connection, DEFAULT, SubjectId(subject))
+        await drop_packages(connection, DEFAULT, [SubjectId(subject)])
     problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
 
 

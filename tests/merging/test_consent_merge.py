@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from vault.consent.event import Event
+from vault.consent.personal_data import moving_events
 from vault.consent.state import apply, fold
 from vault.ids import new_id
-from vault.merging.related_data import carried
 
 WHO = UUID(int=1)
 DAY = timedelta(days=1)
@@ -32,13 +32,13 @@ def event(kind, day, purpose="news", **more):
 
 def merged(own, theirs):
     standing = fold(own)
-    for each in carried(standing, theirs):
+    for each in moving_events(standing, theirs):
         standing = apply(standing, each)
     return standing
 
 
 def kinds(own, theirs):
-    return [each.kind for each in carried(fold(own), theirs)]
+    return [each.kind for each in moving_events(fold(own), theirs)]
 
 
 def test_a_yes_goes_along_to_somebody_who_never_said_a_word():
@@ -49,7 +49,7 @@ def test_a_yes_goes_along_to_somebody_who_never_said_a_word():
 
 def test_a_copy_names_its_original_and_the_merge():
     given = event("given", 1)
-    (copy,) = carried(fold([]), [given])
+    (copy,) = moving_events(fold([]), [given])
     assert (copy.origin, copy.answers) == ("merged", given.id)
 
 

@@ -56,14 +56,15 @@ async def keys_of(node, subject):
 
 @pytest.mark.parametrize(
     ("module", "step"),
-    [("records", "all_records"), ("run", "take_away"), ("run", "lead_to"), ("run", "carry_consents")],
+    [("reseal", "all_records"), ("records", "take_away"), ("records", "lead_to"), ("consents", "move")],
 )
 async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
-    from vault.merging import merge as run
-    from vault.merging import reseal as records
+    from vault.consent.personal_data import ConsentData
+    from vault.merging import reseal
+    from vault.records import personal_data as records
 
     survivor, duplicate = await two(node)
-    cut(monkeypatch, {"records": records, "run": run}[module], step, after=True)
+    cut(monkeypatch, {"reseal": reseal, "records": records, "consents": ConsentData}[module], step, after=True)
     assert (await merge(node, survivor, duplicate)).status_code == 500
     assert await read(node, duplicate, "email") == {"email": TWIN["email"]}
     assert await read(node, survivor, "name") == {"name": ADA["name"]}

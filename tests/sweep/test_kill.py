@@ -15,15 +15,12 @@ from vault.sweep.store import SILENT, find_sweep
 from vault.sweep.workflow import lay_down, sweep_step
 
 SWEEP = "vault.sweep.workflow:SWEEP"
-INSIDE = tuple(
-    f"vault.sweep.{name}"
-    for name in (
-        "apply:renew_besides",
-        "apply:clear_besides",
-        "apply:close_people",
-        "apply:end_erasures",
-        "run:put_off",
-    )
+INSIDE = (
+    "vault.consent.personal_data:ConsentData.reseal",
+    "vault.consent.personal_data:ConsentData.erase",
+    "vault.erasure.engine:close_subjects",
+    "vault.sweep.apply:end_erasures",
+    "vault.sweep.run:put_off",
 )
 THEN, NOW = datetime(2022, 2, 1, 12, tzinfo=UTC), FixedClock().now()
 KEPT = {"profile.name": ["Ada"], "purchase.order": ["order-0"]}
@@ -97,10 +94,8 @@ async def check_ended(node, in_books, over, job):
     async with node.services.data.reading() as connection:
         run = await find_sweep(connection, DEFAULT_TENANT, job.id)
     assert run.finished_at is not None
-    assert (run.counts.whole, run.counts.values["erased"]) == (
-        1,
-        4,
-    )  # a name and a number of one, two addresses of the other
+    # a name and a number of one, two addresses of the other
+    assert (run.counts.whole, run.counts.values["erased"]) == (1, 4)
     open_ = await node.sql("SELECT count(*) FROM erasure WHERE finished_at IS NULL")
     assert open_[0][0] == 0
 

@@ -14,7 +14,7 @@ from tests.support import FixedClock
 from tests.sweep.people import ADA, DEFAULT_TENANT, keys_of, rows_of, somebody, state_of, swept, there
 from vault.crypto.seal import version_of
 from vault.erasure.start import begin_erasure
-from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_swept
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasures
 
 THEN, NOW = datetime(2022, 2, 1, 12, tzinfo=UTC), FixedClock().now()
 SAID = {
@@ -98,7 +98,7 @@ async def test_an_erasure_that_somebody_asks_for_waits_for_a_sweep_and_does_not_
         key_version=1, facts=Facts(cause=RETENTION),
     )  # fmt: skip
     async with node.services.data.transaction() as connection:
-        await add_swept(connection, DEFAULT_TENANT, [cut_off])
+        await add_sweep_erasures(connection, DEFAULT_TENANT, [cut_off])
     assert await begin_erasure(node.services, DEFAULT_TENANT, request) is not None
     counts = await swept(node)  # it ends what was cut off, and leaves alone who has asked
     assert (counts.waiting, counts.erased) == (1, 0)

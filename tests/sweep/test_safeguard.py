@@ -7,7 +7,7 @@ from uuid import UUID
 
 from tests.sweep.people import DEFAULT_TENANT, put_in_force, state_of, sweeps_on_record, swept, there, unpaced
 from vault.policy.policy_set import PolicySet
-from vault.sweep import apply as act
+from vault.sweep import apply
 from vault.sweep.query import sweep
 from vault.sweep.safeguard import FEW, most_of
 from vault.sweep.workflow import HELD_UP, begin_sweeps, lay_down, sweep_step
@@ -95,7 +95,7 @@ async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, cl
     clock.advance(days=30)
     await put_in_force(node, *MISTAKE)
     confirmed = await lay_down(node.services, DEFAULT_TENANT)
-    real, seen = act.act, []
+    real, seen = apply.apply_plans, []
 
     async def then_change(services, tenant, run, found, note):
         if not seen:
@@ -105,11 +105,11 @@ async def test_what_was_confirmed_for_some_policies_is_not_for_the_next(node, cl
 
     from vault.sweep import run as running
 
-    running.act, before = then_change, running.act
+    running.apply_plans, before = then_change, running.apply_plans
     try:
         run = await tried(node, confirm=True)
     finally:
-        running.act = before
+        running.apply_plans = before
     assert (run.id, run.state, run.counts.values.get("erased", 0)) == (confirmed.id, "to-confirm", 0)
     assert {await state_of(node, each) for each in people} == {"active"}
 

@@ -28,7 +28,7 @@ from tests.sweep.people import (
 )
 from vault.consent.state import ConsentState, Held, pack
 from vault.subjects.blind_index import digests
-from vault.sweep import apply as act
+from vault.sweep import apply
 from vault.sweep.query import sweep
 from vault.sweep.run import run_sweep
 from vault.sweep.store import SILENT, sweep_under_way
@@ -242,7 +242,7 @@ async def test_of_two_sweeps_at_once_one_runs_and_nothing_happens_twice(node, cl
 async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(node, clock, monkeypatch):
     people = [await node.create({"name": f"Ada {number}"}) for number in range(3)]
     clock.advance(days=365 * 4)
-    real, others = act.act, []
+    real, others = apply.apply_plans, []
 
     async def slow(services, tenant, run, found, note):
         if not others:
@@ -253,7 +253,7 @@ async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(n
             others[0] = await run_sweep(services, tenant, under_way.id, unpaced())
         await real(services, tenant, run, found, note)
 
-    monkeypatch.setattr("vault.sweep.run.act", slow)
+    monkeypatch.setattr("vault.sweep.run.apply_plans", slow)
     assert await sweep(node.services, DEFAULT_TENANT, pace=unpaced()) is None
     assert others[0].counts.whole == 3
     assert {await state_of(node, each) for each in people} == {"erased"}

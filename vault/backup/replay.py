@@ -44,15 +44,14 @@ from vault.consent.append import read_denial, stays_restricted
 from vault.consent.state import fold, pack, unpack
 from vault.erasure import verify as prove
 from vault.erasure.certificate import certify
-from vault.erasure.execute import take_away
-from vault.erasure.related_data import lock_requests
-from vault.erasure.verdict import Claim
+from vault.erasure.execute import execute_erasure
 from vault.errors import Misconfigured, NotFound
 from vault.holds import restore_lines as holds_lines
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
 from vault.lifecycle.erasures import (
     RETENTION,
+    Claim,
     Erasure,
     Facts,
     add_erasure,
@@ -61,7 +60,9 @@ from vault.lifecycle.erasures import (
     erasures_of,
     find_erasure,
 )
+from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_lines import Joined, read_access, read_erasure, read_merge
+from vault.requests.store import locked_requests_of
 from vault.subjects.changes import locked_subject, mark_due, person, set_standing
 from vault.subjects.merged import locked_subjects
 from vault.subjects.store import GONE
@@ -389,10 +390,10 @@ async def prove_again(
         return
     clean = False
     while not clean:
-        clean = await services.keyring.scrub() and await services.data.scrub(prove.TOUCHED)
+        clean = await services.keyring.scrub() and await services.data.scrub(owned_tables(services.personal_data))
         await asyncio.sleep(0 if clean else prove.SOON)
     for number, (tenant, erasure) in enumerate(erasures, 1):
-        await prove.go_on(services, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
+        await prove.advance(services, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
         await _finish(services, tenant, erasure)
         progress("proven", number)
 
@@ -403,7 +404,7 @@ async def _lay_down(
     """Record an erasure as it was; returns whether it is unfinished."""
     await _make_room(services, tenant, subject, erasure_id)
     async with services.data.transaction() as connection:
-        await lock_requests(connection, tenant, subject)
+        await locked_requests_of(connection, tenant, [subject])
         row = await locked_subject(connection, tenant, subject)
         earlier = await find_erasure(connection, tenant, erasure_id, lock=True)
         if earlier is not None:
@@ -443,7 +444,7 @@ async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: Er
     if erasure is not None and erasure.state == "begun":
         try:
             claims = [Claim(*each) for each in line.claims]
-            await take_away(services, tenant, erasure, replayed=claims, gone=line.gone)
+            await execute_erasure(services, tenant, erasure, replayed=claims, gone=line.gone)
         except NotFound:  # the person no longer exists
             async with services.data.transaction() as connection:
                 await drop_erasure(connection, tenant, erasure_id)
@@ -461,7 +462,7 @@ async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> Non
         elif erasure.state == "destroyed":
             seconds = await prove.scrub(services, tenant, erasure)
         elif erasure.state == "scrubbed":
-            seconds = await prove.look(services, tenant, erasure)
+            seconds = await prove.check_remains(services, tenant, erasure)
         else:
             await certify(services, tenant, erasure)
         if seconds is not None:

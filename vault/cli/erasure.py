@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import typer
@@ -14,11 +14,8 @@ from vault.cli.command import command, make_group
 from vault.cli.errors import FAILED
 from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
-from vault.erasure.query import MOST, check_again, list_erasures, preview_erasure, read_certificate
+from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_erasure, read_certificate
 from vault.ids import SubjectId
-
-if TYPE_CHECKING:
-    from vault.lifecycle.erasures import Erasure
 
 group = make_group("cdv erasures list")
 
@@ -40,25 +37,30 @@ async def preview(
 ) -> None:
     """Tell for every field whether it would be erased, or kept on which ground until when; change nothing."""
     scope = Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ()))
-    found = await preview_erasure(session.services, session.caller, SubjectId(subject), scope)
-    rows = [_row(line) for line in found.lines]
+    view = await preview_erasure(session.services, session.caller, SubjectId(subject), scope)
+    names = ("field", "records", "verdict", "article", "purpose", "until")
+    rows: list[tuple[object, ...]] = [(line.field, line.records, "erased", None, None, None) for line in view.erased]
+    rows += [
+        (line.field, line.records, f"kept: {line.ground}", line.article, line.purpose, line.until) for line in view.kept
+    ]
     if session.as_json:
-        names = ("field", "records", "verdict", "article", "purpose", "until")
-        lines = [dict(zip(names, row, strict=True)) for row in rows]
-        emit({"subject": found.subject, "becomes": found.becomes, "verdicts": lines, "audit": found.audit})
+        emit({**view.as_json(), "verdicts": [dict(zip(names, row, strict=True)) for row in rows]})
         return
-    show_table(("field", "records", "verdict", "article", "purpose", "until"), rows, empty="nothing would be erased")
-    note(f"The person would be {found.becomes}.")
+    show_table(names, rows, empty="nothing would be erased")
+    note(f"The person would be {view.becomes}.")
 
 
 @command(group, "cdv erasures list", "cdv erasures list --json", name="list")
 async def list_(session: Session) -> None:
     """List the last erasures and how far each is."""
-    found = (await list_erasures(session.services, session.caller, limit=MOST)).erasures
+    erasures = (await list_erasures(session.services, session.caller, limit=MAX_PAGE)).erasures
     if session.as_json:
-        emit([_as_json(each) for each in found])
+        emit([erasure.as_json() for erasure in erasures])
         return
-    rows = [(each.request, each.subject, each.state, each.started_at, each.finished_at) for each in found]
+    rows = [
+        (erasure.request, erasure.subject, erasure.state, erasure.started_at, erasure.finished_at)
+        for erasure in erasures
+    ]
     show_table(("request", "person", "state", "began", "done"), rows, empty="nobody was erased")
 
 
@@ -72,7 +74,7 @@ async def certificate(
 ) -> None:
     """Hand out the signed certificate of an erasure, for the person; `cdv verify` checks it."""
     document = await read_certificate(session.services, session.caller, request)
-    written = json.dumps(document, indent=2, ensure_ascii=False)
+    written = json.dumps(document.as_json(), indent=2, ensure_ascii=False)
     if out is None:
         typer.echo(written)
     else:
@@ -83,27 +85,11 @@ async def certificate(
 @command(group, "cdv erasures check REQUEST", name="check")
 async def check(session: Session, request: RequestId) -> None:
     """Look through the databases as they are now for anything that is left; status 1 where something is found."""
-    seen = await check_again(session.services, session.caller, request)
+    result = await check_again(session.services, session.caller, request)
     if session.as_json:
-        emit(seen._asdict())
+        emit(result.as_json())
     else:
-        note(f"looked through {seen.files} files ({seen.bytes:,} bytes) and {seen.rows:,} rows")
-        note("nothing is left" if not seen.keys + seen.wrong else f"found: {seen.keys} keys, {seen.wrong} rows")
-    if seen.keys or seen.wrong:
+        note(f"looked through {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows")
+        note("nothing is left" if result.is_clean else f"found: {result.keys} keys, {result.wrong} rows")
+    if not result.is_clean:
         raise typer.Exit(FAILED)
-
-
-def _row(line: Any) -> tuple[Any, ...]:
-    verdict = "erased" if line.ground is None else f"kept: {line.ground}"
-    return line.field, line.records, verdict, line.article, line.purpose, line.until
-
-
-def _as_json(erasure: Erasure) -> dict[str, Any]:
-    return {
-        "id": erasure.id,
-        "request": erasure.request,
-        "subject": erasure.subject,
-        "state": erasure.state,
-        "started_at": erasure.started_at,
-        "finished_at": erasure.finished_at,
-    }

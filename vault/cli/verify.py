@@ -19,7 +19,7 @@ from vault.consent.receipts.issue import check_receipt, read_contents
 from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import LARGEST, BadDocument, key_id, parse, public_of_jwk
 from vault.erasure.certificate import check_certificate
-from vault.erasure.certificate import told as told_by_certificate
+from vault.erasure.certificate import summary_of as summary_of_certificate
 from vault.errors import InvalidInput
 from vault.export.verify import check_archive
 
@@ -149,7 +149,7 @@ def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
 
 def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
     signed = check_certificate(file)
-    return signed, {name: _printable(text) for name, text in told_by_certificate(signed.document).items()}
+    return signed, {name: _printable(text) for name, text in summary_of_certificate(signed.document).items()}
 
 
 def _package(file: BinaryIO) -> tuple[Signed, dict[str, str]]:

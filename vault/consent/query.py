@@ -15,7 +15,7 @@ from vault.consent.transaction import missing
 from vault.consent.validation import keys_of, open_words
 from vault.consent.views import ConsentCheckResult, ConsentCheckResults, ConsentEvent, ConsentOverview, PurposeConsent
 from vault.errors import Fault, InvalidInput
-from vault.lifecycle.key_fence import opened
+from vault.lifecycle.key_fence import open_fenced
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ async def _history(services: Services, caller: Caller, subject: SubjectId, event
     if caller.principal.id == OPERATOR or all(event.evidence is None for event in events):
         return [ConsentEvent.of(event, None if event.evidence is None else SEALED) for event in events]
     keys = await keys_of(services, caller, subject)
-    evidence = await opened(
+    evidence = await open_fenced(
         services,
         caller.tenant,
         subject,

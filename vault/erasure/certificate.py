@@ -1,6 +1,6 @@
-"""What the certificate of an erasure is, for whoever checks one. Pure; needs no vault.
+"""The certificate of an erasure: what it contains, how it is signed, and how anyone can check it without a vault.
 
-The certificate of an erasure: for the person, and for whoever checks us. It names fields and days, and no value.
+It names fields and days, and contains no value.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 LABEL: Final = "cdv-erasure-v1"
 KIND: Final = "certificate"
-"""The name under which the document stands in its signed file."""
+"""The document's name in its signed file."""
 
 
 def check_certificate(file: Mapping[str, Any]) -> Signed:
     """Check the form of a certificate's file, and the signature by the key that it carries.
 
     Raises:
-        BadDocument: it has not the form; see :func:`vault.crypto.signing.check`.
+        BadDocument: the form is invalid; see :func:`vault.crypto.signing.check`.
     """
     return check(file, LABEL, KIND)
 
 
-def told(document: Mapping[str, Any]) -> dict[str, str]:
-    """Tell in a few words what a certificate says.
+def summary_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Summarize a certificate as a few lines of text.
 
     Raises:
-        BadDocument: it says nothing of an erasure.
+        BadDocument: it is not a certificate of an erasure.
     """
     try:
         kept = [f"{line['field']} ({line['article']}) until {line['until']}" for line in document["kept"]]
-        says = {
+        summary = {
             "person": document["subject"],
             "controller": document["controller"]["name"],
             "when": document["erased_at"],
@@ -57,14 +57,14 @@ def told(document: Mapping[str, Any]) -> dict[str, str]:
             "audit": document["audit_entry"],
         }
     except (KeyError, TypeError):
-        raise BadDocument("the certificate does not have its parts") from None
-    if not all(isinstance(text, str) for text in says.values()):
-        raise BadDocument("the certificate does not have its parts")
-    return says
+        raise BadDocument("parts of the certificate are missing or invalid") from None
+    if not all(isinstance(text, str) for text in summary.values()):
+        raise BadDocument("parts of the certificate are missing or invalid")
+    return summary
 
 
 async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> None:
-    """Sign the certificate and end the erasure with it, in one transaction: there is one, and only one."""
+    """Sign the certificate and end the erasure, in one transaction: there is exactly one certificate."""
     signer = await services.keyring.signing_key(tenant)
     policy_set = services.policies.active(tenant).policy_set
     async with services.data.transaction() as connection:
@@ -78,8 +78,8 @@ async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> Non
 
 
 def document(policy_set: PolicySet, tenant: TenantId, erasure: Erasure) -> dict[str, Any]:
-    """Write what a certificate says."""
-    facts, looked = erasure.facts, erasure.facts.look
+    """Return the contents of a certificate."""
+    facts, check_result = erasure.facts, erasure.facts.look
     return {
         "controller": _controller(policy_set.controller, tenant),
         "erasure": str(erasure.id),
@@ -95,11 +95,11 @@ def document(policy_set: PolicySet, tenant: TenantId, erasure: Erasure) -> dict[
         "kept": [_kept(policy_set, line) for line in facts.lines if line.ground is not None],
         "keys_destroyed": facts.keys,
         "recipients_told": facts.told,
-        "check": None if looked is None else {
-            "at": rfc3339(looked.at),
-            "files": looked.files,
-            "bytes": looked.bytes,
-            "rows": looked.rows,
+        "check": None if check_result is None else {
+            "at": rfc3339(check_result.at),
+            "files": check_result.files,
+            "bytes": check_result.bytes,
+            "rows": check_result.rows,
             "found": 0,
         },
         "audit_entry": None if facts.entry is None else str(facts.entry),
@@ -113,11 +113,11 @@ def _controller(controller: Controller, tenant: TenantId) -> dict[str, str]:
 
 
 def _kept(policy_set: PolicySet, line: Line) -> dict[str, Any]:
-    told: dict[str, Any] = {"field": line.field, "records": line.records, "ground": line.ground}
-    told |= {"article": line.article, "until": None if line.until is None else line.until.isoformat()}
+    kept: dict[str, Any] = {"field": line.field, "records": line.records, "ground": line.ground}
+    kept |= {"article": line.article, "until": None if line.until is None else line.until.isoformat()}
     purpose = None if line.purpose is None else policy_set.purposes.get(line.purpose)
     if line.purpose is not None:
-        told["purpose"] = line.purpose
+        kept["purpose"] = line.purpose
     if purpose is not None and purpose.law is not None:
-        told["law"] = purpose.law
-    return told
+        kept["law"] = purpose.law
+    return kept

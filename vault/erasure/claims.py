@@ -1,13 +1,13 @@
-"""What staff keep from an erasure because legal claims are open (Art. 17(3)(e) GDPR): which fields, until when, why.
+"""What staff keep from an erasure because of open legal claims (Art. 17(3)(e) GDPR): which fields, until when, and why.
 
-It stands in the request's details, sealed under the person's key: the reason is about the person. Which fields and
-until when goes on to the certificate.
+It is stored in the request's details, sealed under the subject's key, for the reason is about the subject. The fields
+and the day are in the certificate too.
 """
 
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -15,9 +15,9 @@ from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.model import UnknownName
 from vault.consent.validation import words_fault
-from vault.erasure.verdict import Claim
 from vault.errors import Conflict, Fault, InvalidInput
-from vault.requests.model import OPEN, decode
+from vault.lifecycle.erasures import Claim
+from vault.requests.model import OPEN
 from vault.requests.transaction import DETAILS, changing_request, request_aad
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
+    from vault.requests.store import Kept
 
 CLAIMS: Final = "claims"
-"""Where they stand in a request's details."""
+"""The key in a request's details."""
 MOST: Final = 50
 UNDER_WAY: Final = "in_progress"
 
@@ -44,25 +45,25 @@ async def keep_for_claims(
     """Keep fields or whole collections from the erasure that a request asks for.
 
     Args:
-        caller: who decides.
-        request: of kind erasure, open, and not being carried out.
+        request: for erasure, open, and not being carried out.
         names: fields (``iban``, ``complaint.body``) and collections (``complaint.*``).
         until: the last day on which they are kept.
         reason: which claims; sealed.
 
     Raises:
-        Denied: no role of the caller's may decide requests.
+        Denied: the caller may not decide requests.
         NotFound: there is no such request.
-        InvalidInput: an unknown name, a day that is over, or no reason.
-        Conflict: the request is no erasure, or it is too late.
+        InvalidInput: a name is unknown, the day is over, or the reason is missing.
+        Conflict: the request is not for erasure, or it is too late.
     """
     await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
     claim = _checked(catalogue, names, until, reason, services.clock.now().date())
     async with changing_request(services, caller, request) as change:
-        found = change.request
-        if found.kind != "erasure" or found.state not in OPEN or found.state == UNDER_WAY or change.keys is None:
-            raise Conflict("nothing can be kept from this request", code="wrong-state")
+        kept_from = change.request
+        is_open = kept_from.state in OPEN and kept_from.state != UNDER_WAY
+        if kept_from.kind != "erasure" or not is_open or change.keys is None:
+            raise Conflict("this request is not an erasure from which fields can still be kept", code="wrong-state")
         details = change.opened_details()
         claims = [*details.get(CLAIMS, []), {"names": claim.names, "until": claim.until, "reason": reason}]
         if len(claims) > MOST:
@@ -87,21 +88,26 @@ def _entry(services: Services, caller: Caller, request: UUID, pseudonym: UUID | 
 def claims_in(
     keys: SubjectKeys | None, tenant: TenantId, subject: UUID, request: UUID, details: bytes | None
 ) -> list[Claim]:
-    """Read the claims in a request's details; none where there are no details, or nothing opens them any more.
+    """Read the claims in a request's details; there are none without details, or without keys to open them.
 
     Raises:
-        CannotOpen: the details do not open; then nobody knows what is to be kept.
+        CannotOpen: the details do not open, so that it is unknown what is to be kept.
     """
     if keys is None or details is None:
         return []
     opened = msgspec.json.decode(keys.open(DETAILS, details, request_aad(tenant, subject, request)))
-    return [Claim(tuple(each["names"]), date.fromisoformat(each["until"])) for each in opened.get(CLAIMS, ())]
+    return [Claim(tuple(claim["names"]), date.fromisoformat(claim["until"])) for claim in opened.get(CLAIMS, ())]
 
 
-def claims_of(tenant: TenantId, requests: Sequence[Any], erasure: Erasure, keys: SubjectKeys | None) -> list[Claim]:
+def claims_of(tenant: TenantId, requests: Sequence[Kept], erasure: Erasure, keys: SubjectKeys | None) -> list[Claim]:
     """Read the claims in all requests that an erasure carries out; raises what :func:`claims_in` raises."""
-    own = [row for row in requests if decode(row.body).erasure in {erasure.id, *erasure.facts.resumes}]
-    return [claim for row in own for claim in claims_in(keys, tenant, row.subject_id, row.id, row.details)]
+    erasures = {erasure.id, *erasure.facts.resumes}
+    return [
+        claim
+        for request, details in requests
+        if request.erasure in erasures and request.subject is not None
+        for claim in claims_in(keys, tenant, request.subject, request.id, details)
+    ]
 
 
 def _checked(catalogue: Catalogue, names: Sequence[str], until: date, reason: str, today: date) -> Claim:
@@ -111,14 +117,14 @@ def _checked(catalogue: Catalogue, names: Sequence[str], until: date, reason: st
         try:
             canonical.append(catalogue.canonical(name))
         except UnknownName:
-            faults.append(Fault(f"/names/{position}", "unknown-field", "the catalogue declares nothing of that name"))
+            faults.append(Fault(f"/names/{position}", "unknown-field", "the catalogue does not declare this name"))
     if not names or "*" in names:
-        faults.append(Fault("/names", "missing", "name the fields or collections that the claims are about"))
+        faults.append(Fault("/names", "missing", "name the fields or collections that the claims concern"))
     if until <= today:
-        faults.append(Fault("/until", "invalid-value", "a day that is still to come"))
+        faults.append(Fault("/until", "invalid-value", "use a day in the future"))
     words = words_fault(reason, at="/reason", code="invalid-words")
     if words is not None:
         faults.append(words)
     if faults:
-        raise InvalidInput("what is to be kept is not said properly", faults=faults, code="invalid-grounds")
+        raise InvalidInput("the legal-claims ground is invalid", faults=faults, code="invalid-grounds")
     return Claim(tuple(canonical), until)

@@ -1,13 +1,13 @@
-"""The one transaction of an erasure: what goes is gone, what stays is sealed anew, and recipients are to be told.
+"""The transaction of an erasure that was requested: what goes is deleted, what stays is sealed again.
 
-A new data key for what stays is made while the person's row is locked. So nobody seals under it what is about to be
-erased; and whoever wrote with an older key before waits, and is then refused by the fence (:mod:`.fence`). Should the
-transaction fail after that, the key opens nothing, and the next try makes another one.
+In the same transaction notices to recipients are put into the outbox (Art. 19 GDPR), tombstones are set, and the audit
+entry is written.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -19,27 +19,19 @@ from vault.consent.state import pack as pack_standing
 from vault.consent.state import unpack as unpack_standing
 from vault.crypto.seal import record_aad
 from vault.erasure.claims import claims_of
-from vault.erasure.related_data import clear_beside, lock_requests, renew_beside
-from vault.erasure.reseal import Anew, what_stays
-from vault.erasure.start import also, in_scope
-from vault.erasure.verdict import decided, lines, of_rests, purposes_kept_for
+from vault.erasure.engine import SubjectErasure, erase_subjects
+from vault.erasure.reseal import RecordResealer, retained_records
+from vault.erasure.start import in_scope, widened
+from vault.erasure.verdict import decide, purposes_kept_for, summarize, without_later_values
 from vault.errors import CannotOpen, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import add_tombstones, find_erasure, save_erasure
 from vault.lifecycle.restore_lines import note_erasure
 from vault.lifecycle.tombstones import EMAIL, digests_of
 from vault.recipients.outbox import EVERYTHING, tell_recipients
-from vault.requests.store import request_ids_of
+from vault.requests.store import locked_requests_of, request_ids_of
 from vault.retention.clocks import NO_CLOCKS, clocks_in
-from vault.subjects.changes import (
-    aliases_of,
-    clear_aliases,
-    clear_external,
-    clear_records,
-    close_person,
-    locked_subject,
-    records_of,
-)
+from vault.subjects.changes import aliases_of, locked_subject, records_of
 from vault.subjects.record_body import unpack, view_name
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
@@ -54,39 +46,50 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.seal import SubjectKeys
-    from vault.erasure.verdict import Claim, Verdicts
+    from vault.erasure.engine import ErasedSubject
+    from vault.erasure.verdict import Verdicts
     from vault.ids import TenantId
-    from vault.lifecycle.erasures import Erasure, Facts
+    from vault.lifecycle.erasures import Claim, Erasure, Line
+    from vault.lifecycle.personal_data import IsErased
     from vault.policy.policy_set import PolicySet
 
 
-class Secrets(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Secrets:
     """Keys that are fetched before the transaction: the key store is another database."""
 
-    keys: SubjectKeys | None
-    search: IndexKeys
+    subject: SubjectKeys | None
+    index: IndexKeys
     token: TokenKey
 
 
-class Taken(NamedTuple):
-    """What the transaction works on."""
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What the transaction works on.
+
+    Attributes:
+        row: the subject's, locked.
+        records: all rows of the subject's records.
+        claims: what staff keep for legal claims.
+        is_replay: whether this repeats an erasure after a restore.
+    """
 
     services: Services
     connection: AsyncConnection
     tenant: TenantId
+    secrets: Secrets
     erasure: Erasure
     row: Any
-    records: list[Any]
-    requests: list[Any]
-    found: Verdicts
+    records: Sequence[Any]
+    verdicts: Verdicts
     now: datetime
-    claims: list[Claim]
+    claims: Sequence[Claim]
     scope: Scope
-    again: bool = False
+    is_replay: bool
 
     @property
     def subject(self) -> SubjectId:
-        """Return whom it is about."""
+        """Return the subject that is erased."""
         return SubjectId(self.erasure.subject)
 
     @property
@@ -95,7 +98,7 @@ class Taken(NamedTuple):
         return self.services.policies.active(self.tenant).policy_set
 
 
-async def take_away(
+async def execute_erasure(
     services: Services,
     tenant: TenantId,
     erasure: Erasure,
@@ -103,179 +106,187 @@ async def take_away(
     replayed: Sequence[Claim] | None = None,
     gone: Sequence[str] = (),
 ) -> None:
-    """Take away what an erasure takes; does nothing where that has happened.
+    """Execute an erasure; does nothing if it has been executed already.
 
     Args:
-        erasure: laid down before.
-        replayed: where it is carried out once more after a restore: what staff kept for legal claims then. The ledger
-            of tombstones, by which it is, has its line already.
-        gone: of a part that is: the fields that went then, under policies that may not be in force now.
+        erasure: as it was stored when it began.
+        replayed: if the erasure is repeated after a restore, what staff kept for legal claims the first time. The
+            restore ledger has a line for it already.
+        gone: for a replayed erasure of a part, the fields that were erased the first time, under policies that may no
+            longer be in force.
 
     Raises:
-        NotFound: there is no such person, or only a part was to be erased and there is nobody any more.
+        NotFound: there is no such subject, or only a part was to be erased and the subject has been erased as a whole.
         CannotOpen: a value that stays does not open; nothing is changed.
-        Unavailable: a request of the person's came in at this moment, or the ledger of tombstones does not answer.
+        Unavailable: a request of the subject arrived at this moment, or the restore ledger does not answer.
     """
     subject = SubjectId(erasure.subject)
-    services.keyring.evict(tenant, subject)  # all versions are needed, also one that another node made a moment ago
+    # All versions of the key are needed, also one that another node made a moment ago.
+    services.keyring.evict(tenant, subject)
     secrets = Secrets(
         (await services.keyring.subject_keys(tenant, [subject])).get(subject),
         await services.keyring.index_keys(tenant),
         await services.keyring.token_key(tenant),
     )
     async with services.data.transaction() as connection:
-        requests = await lock_requests(connection, tenant, subject)
+        # Requests are locked before the subject's row (the global lock order), to avoid a deadlock.
+        requests = await locked_requests_of(connection, tenant, [subject])
         row = await locked_subject(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         if current is None or current.state != "begun":
             return
         if row is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        if await request_ids_of(connection, tenant, [subject]) - {each.id for each in requests}:
-            raise Unavailable("a request of this person came in between the locks")  # what it says is to stay, or go
+        if await request_ids_of(connection, tenant, [subject]) - {kept.request.id for kept in requests}:
+            # It is not locked, and what it says would be left under a destroyed key.
+            raise Unavailable("a request of this person came in between the locks")
         records = await records_of(connection, tenant, subject)
         now = services.clock.now()
-        policy_set = services.policies.active(tenant).policy_set
-        claims = [*claims_of(tenant, requests, current, secrets.keys), *(replayed or ())]
+        claims = [*claims_of(tenant, requests, current, secrets.subject), *(replayed or ())]
         clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
-        scope = current.facts.scope if current.is_whole else also(current.facts.scope, gone)
-        found = decided(policy_set, row, records, scope, claims, now, clocks)
-        found = of_rests(found, records, current.facts.rests)
-        again = replayed is not None
-        taken = Taken(services, connection, tenant, current, row, records, requests, found, now, claims, scope, again)
-        await (_whole(taken, secrets) if current.is_whole else _part(taken, secrets))
+        scope = current.facts.scope if current.is_whole else widened(current.facts.scope, gone)
+        policy_set = services.policies.active(tenant).policy_set
+        verdicts = decide(policy_set, row, records, scope, claims, now, clocks)
+        verdicts = without_later_values(verdicts, records, current.facts.rests)
+        execution = Execution(
+            services, connection, tenant, secrets, current, row, records, verdicts, now, claims, scope,
+            is_replay=replayed is not None,
+        )  # fmt: skip
+        await (_erase_whole(execution) if current.is_whole else _erase_part(execution))
 
 
-async def _whole(taken: Taken, secrets: Secrets) -> None:
-    """Erase a person as a whole; what a law keeps stays, for the purposes it is kept for and nobody else."""
-    connection, tenant, subject = taken.connection, taken.tenant, taken.subject
-    told = await _tell(taken, EVERYTHING)
-    tombstones = _tombstones(taken, secrets)
-    aliases = await aliases_of(connection, tenant, subject)
-    versions = await taken.services.keyring.key_versions(tenant, [subject, *map(SubjectId, aliases)])
-    keeps = any(keep for fields in taken.found.values() for keep in fields.values())
-    anew = await _anew(taken) if keeps else None
-    await clear_records(connection, tenant, subject)
-    if anew is not None:
-        left = what_stays(anew, taken.records, taken.found, now=taken.now, leads=None)
-        await taken.services.subjects.add(connection, records=left.records)
-    await clear_external(connection, tenant, subject)
-    await clear_aliases(connection, tenant, subject)
-    own = {taken.erasure.id, *taken.erasure.facts.resumes}
-    await clear_beside(connection, tenant, subject, taken.requests, erasures=own, anew=anew)
-    await add_tombstones(connection, tenant, taken.erasure.id, tombstones, taken.now)
-    await close_person(
-        connection,
-        tenant,
-        subject,
-        state="erased" if anew is None else "retained",
-        standing=None if anew is None else _standing(taken),
+async def _erase_whole(execution: Execution) -> None:
+    """Erase a subject as a whole; what a law keeps stays, for the purposes it is kept for and no others."""
+    connection, tenant, subject = execution.connection, execution.tenant, execution.subject
+    notices = await _notify(execution, EVERYTHING)
+    tombstones = _tombstones(execution)
+    aliases = (await aliases_of(connection, tenant, [subject])).get(subject, [])
+    versions = await execution.services.keyring.key_versions(tenant, [subject, *map(SubjectId, aliases)])
+    keeps = any(verdict for fields in execution.verdicts.values() for verdict in fields.values())
+    retained = retained_records(execution.records, execution.verdicts, execution.now, ends=True) if keeps else []
+    plan = SubjectErasure(execution.row, retained, is_whole=True, retained_standing=_standing(execution))
+    erased = await _erase(execution, plan, lambda *_value: True)
+    await add_tombstones(connection, tenant, execution.erasure.id, tombstones, execution.now)
+    newest = max([erased.key_version or 0, *(numbers[-1] for numbers in versions.values())])
+    keys = sum(map(len, versions.values()))
+    await _save(execution, erased, told=notices, aliases=tuple(aliases), newest=newest, keys=keys)
+    await _add_to_restore_ledger(execution, aliases=aliases, tombstones=tombstones)
+
+
+async def _erase_part(execution: Execution) -> None:
+    """Erase a part of a subject's data; the subject goes on as before."""
+    tenant, subject = execution.tenant, execution.subject
+    versions = (await execution.services.keyring.key_versions(tenant, [subject])).get(subject)
+    if execution.row.state == "erased" or versions is None:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    gone = [line.field for line in summarize(execution.verdicts) if line.ground is None]
+    notices = await _notify(execution, gone)
+    ends = execution.row.state == "retained"
+    plan = SubjectErasure(
+        execution.row,
+        retained_records(execution.records, execution.verdicts, execution.now, ends=ends),
+        is_whole=False,
+        loses_external_ids=f"{PROFILE}.{EXTERNAL_IDS}" in gone,
     )
-    newest = max([0 if anew is None else anew.keys.current_version, *(each[-1] for each in versions.values())])
-    await _save(taken, anew, told, aliases=tuple(aliases), newest=newest, keys=sum(map(len, versions.values())))
-    await _note(taken, aliases=aliases, tombstones=tombstones)
+    standing = unpack_standing(execution.row.standing)
+    is_in_scope = in_scope(execution.policy_set, execution.scope, standing, execution.now)
+    erased = await _erase(
+        execution, plan, lambda _subject, collection, _record, name: is_in_scope(f"{collection}.{name}")
+    )
+    await _save(execution, erased, told=notices, newest=erased.key_version or 0, keys=len(versions))
+    await _add_to_restore_ledger(execution, gone=gone)
 
 
-async def _part(taken: Taken, secrets: Secrets) -> None:
-    """Erase a part of what there is of a person, who goes on as before."""
-    connection, tenant, subject = taken.connection, taken.tenant, taken.subject
-    if taken.row.state == "erased":
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    versions = await taken.services.keyring.key_versions(tenant, [subject])
-    anew = await _anew(taken)
-    if anew is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    gone = [line.field for line in lines(taken.found) if line.ground is None]
-    told = await _tell(taken, gone)
-    leads = None if taken.row.state == "retained" else (taken.policy_set.catalogue, secrets.search)
-    left = what_stays(anew, taken.records, taken.found, now=taken.now, leads=leads)
-    await clear_records(connection, tenant, subject)
-    await taken.services.subjects.add(connection, records=left.records, index=left.leads)
-    if f"{PROFILE}.{EXTERNAL_IDS}" in gone:
-        await clear_external(connection, tenant, subject)
-    test = in_scope(taken.policy_set, taken.scope, unpack_standing(taken.row.standing), taken.now)
-    await renew_beside(connection, anew, taken.requests, in_scope=test)
-    await _save(taken, anew, told, newest=anew.keys.current_version, keys=len(versions.get(subject, [])))
-    await _note(taken, gone=gone)
+async def _erase(execution: Execution, plan: SubjectErasure, is_erased: IsErased) -> ErasedSubject:
+    resealer = RecordResealer(execution.policy_set.catalogue, execution.secrets.index, execution.now)
+    erased = await erase_subjects(
+        execution.services,
+        execution.connection,
+        execution.tenant,
+        [plan],
+        resealer,
+        is_erased,
+        erasures={execution.erasure.id, *execution.erasure.facts.resumes},
+    )
+    return erased[execution.subject]
 
 
-async def _anew(taken: Taken) -> Anew | None:
-    """Make the key under which what stays is sealed; none where the person has lost all keys: nothing opens then."""
-    keys = await taken.services.keyring.renew_subject_keys(taken.tenant, taken.subject)
-    return None if keys is None else Anew(taken.tenant, taken.subject, keys)
-
-
-async def _tell(taken: Taken, fields: Sequence[str]) -> int:
-    """Put notices to those who read what goes into the outbox (Art. 19); none of somebody erased before."""
-    if taken.row.state in {"erased", "retained"}:
+async def _notify(execution: Execution, fields: Sequence[str]) -> int:
+    """Put notices to recipients of the data into the outbox; none for a subject that was erased before."""
+    if execution.row.state in {"erased", "retained"}:
         return 0
     return await tell_recipients(
-        taken.services,
-        taken.connection,
-        taken.tenant,
-        taken.subject,
-        taken.row.pseudonym,
+        execution.services,
+        execution.connection,
+        execution.tenant,
+        execution.subject,
+        execution.row.pseudonym,
         kind="subject.erased",
         fields=fields,
-        request=taken.erasure.request,
+        request=execution.erasure.request,
     )
 
 
-def _tombstones(taken: Taken, secrets: Secrets) -> dict[bytes, str]:
-    """Digest the person's ids and addresses; a value that does not open leaves none, and does not stop the erasure."""
-    fields = taken.policy_set.catalogue.collections[PROFILE].fields
-    profile = next((row for row in taken.records if row.collection == PROFILE), None)
-    if profile is None or secrets.keys is None:
+def _tombstones(execution: Execution) -> dict[bytes, str]:
+    """Digest the subject's ids and addresses. A value that does not open gets none, and does not stop the erasure."""
+    fields = execution.policy_set.catalogue.collections[PROFILE].fields
+    profile = next((row for row in execution.records if row.collection == PROFILE), None)
+    keys = execution.secrets.subject
+    if profile is None or keys is None:
         return {}
-    where = record_aad(taken.tenant, taken.subject, PROFILE, profile.id)
+    aad = record_aad(execution.tenant, execution.subject, PROFILE, profile.id)
     values = {}
     for name, stored in unpack(profile.body).items():
         if name == EXTERNAL_IDS or (name in fields and fields[name].type == EMAIL):
             try:
-                values[name] = decode(secrets.keys.open(name, stored.sealed, where))
+                values[name] = decode(keys.open(name, stored.sealed, aad))
             except CannotOpen:
                 continue
-    return digests_of(secrets.token, fields, values)
+    return digests_of(execution.secrets.token, fields, values)
 
 
-def _standing(taken: Taken) -> bytes | None:
-    """Say what what is kept is kept for; to answer the person about it is always among that."""
-    answers = [name for name, purpose in taken.policy_set.purposes.items() if purpose.answers_people]
-    before = unpack_standing(taken.row.standing)
-    kept_for = sorted({*purposes_kept_for(taken.found), *before.kept_for, *answers})
+def _standing(execution: Execution) -> bytes | None:
+    """Pack the consent state of a subject of which something stays, with the purposes for which it is kept.
+
+    To answer the subject about it is always one of them.
+    """
+    answers = [name for name, purpose in execution.policy_set.purposes.items() if purpose.answers_people]
+    before = unpack_standing(execution.row.standing)
+    kept_for = sorted({*purposes_kept_for(execution.verdicts), *before.kept_for, *answers})
     return pack_standing(ConsentState(restricted_at=before.restricted_at, kept_for=tuple(kept_for), holds=before.holds))
 
 
-async def _save(taken: Taken, anew: Anew | None, told: int, **facts: Any) -> None:
-    """Write down what happened, on the audit log and on the erasure's own row."""
+async def _save(execution: Execution, erased: ErasedSubject, **facts: Any) -> None:
+    """Write the audit entry, and save what happened in the erasure's own row."""
     entry_id = new_id()
-    summed = lines(taken.found)
-    made = audit_entry(
-        taken.services,
-        system_caller(taken.tenant),
+    summary = summarize(execution.verdicts)
+    entry = audit_entry(
+        execution.services,
+        system_caller(execution.tenant),
         id=entry_id,
         action="erase",
         decision="allowed",
-        fields=_names(taken, summed),
-        subjects=(taken.row.pseudonym,),
-        target=taken.erasure.id,
-        policy=taken.policy_set.version,
+        fields=_erased_fields(execution, summary),
+        subjects=(execution.row.pseudonym,),
+        target=execution.erasure.id,
+        policy=execution.policy_set.version,
     )
-    await taken.services.audit_log.append_in(taken.connection, [made])
-    version = None if anew is None else anew.keys.current_version
-    done: Facts = replace(taken.erasure.facts, lines=summed, erased_at=taken.now, entry=entry_id, told=told, **facts)
-    saved = replace(taken.erasure, state="taken", changed_at=taken.now, key_version=version, facts=done)
-    await save_erasure(taken.connection, taken.tenant, saved)
+    await execution.services.audit_log.append_in(execution.connection, [entry])
+    done = replace(execution.erasure.facts, lines=summary, erased_at=execution.now, entry=entry_id, **facts)
+    saved = replace(
+        execution.erasure, state="taken", changed_at=execution.now, key_version=erased.key_version, facts=done
+    )
+    await save_erasure(execution.connection, execution.tenant, saved)
 
 
-async def _note(taken: Taken, **facts: Any) -> None:
-    """Write the erasure on the ledger of tombstones, as the last thing before the commit: no backup is to undo it."""
-    if not taken.again:
-        await note_erasure(taken.services, taken.tenant, taken.erasure, claims=taken.claims, **facts)
+async def _add_to_restore_ledger(execution: Execution, **facts: Any) -> None:
+    """Write the erasure to the restore ledger, as the last thing before the commit: no backup may undo it."""
+    if not execution.is_replay:
+        await note_erasure(execution.services, execution.tenant, execution.erasure, claims=execution.claims, **facts)
 
 
-def _names(taken: Taken, summed: Sequence[Any]) -> tuple[str, ...]:
-    catalogue = taken.policy_set.catalogue
-    gone = dict.fromkeys(line.field.partition(".") for line in summed if line.ground is None)
+def _erased_fields(execution: Execution, summary: Sequence[Line]) -> tuple[str, ...]:
+    catalogue = execution.policy_set.catalogue
+    gone = dict.fromkeys(line.field.partition(".") for line in summary if line.ground is None)
     names = (f"{collection}.{view_name(name)}" for collection, _dot, name in gone)
     return tuple(name for name in names if name in catalogue)

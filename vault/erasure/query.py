@@ -1,11 +1,8 @@
-"""What an erasure would do, before anybody approves it: a verdict for every field, and nothing is changed.
-
-See erasures: the list, and the certificate of one.
-"""
+"""Erasures queried: a preview before anyone approves one, the list, certificates, and checks for remains."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,8 +10,17 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_p
 from vault.access.recording import audited
 from vault.erasure.claims import claims_in
 from vault.erasure.start import EVERYTHING, checked_scope, erasure_of
-from vault.erasure.verdict import decided, lines
-from vault.erasure.verify import look_for_remains
+from vault.erasure.verdict import decide, summarize
+from vault.erasure.verify import scan
+from vault.erasure.views import (
+    ErasedField,
+    ErasureCertificate,
+    ErasureCheck,
+    ErasureList,
+    ErasurePreview,
+    ErasureProgress,
+    KeptField,
+)
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.lifecycle import erasures as store
 from vault.requests.store import find_request
@@ -23,48 +29,39 @@ from vault.retention.clocks import NO_CLOCKS, clocks_in
 from vault.subjects.changes import person, records_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
-    from vault.catalogue.model import Scope
+    from vault.catalogue.model import Purpose, Scope
     from vault.context import Caller, Services
-    from vault.erasure.verdict import Claim, Verdicts
-    from vault.erasure.verify import Seen
+    from vault.erasure.verdict import Verdicts
     from vault.ids import SubjectId
-    from vault.lifecycle.erasures import Erasure, Line
+    from vault.lifecycle.erasures import Claim, Line
 
-
-class Preview(NamedTuple):
-    """What would become of a person and of each field: the state after it, and one line for each verdict."""
-
-    subject: UUID
-    scope: Scope
-    becomes: str
-    lines: tuple[Line, ...]
-    audit: UUID
+MAX_PAGE = 200
 
 
 @audited("preview-erasure")
 async def preview_erasure(
     services: Services, caller: Caller, subject: SubjectId, scope: Scope = EVERYTHING, *, request: UUID | None = None
-) -> Preview:
-    """Tell what an erasure would take and what it would keep, and why. No value is opened.
+) -> ErasurePreview:
+    """Preview what an erasure would erase and what it would keep, and why. Nothing changes, and no value is opened.
 
     Args:
-        subject: whom it is about.
         scope: what is to be erased; by default everything.
-        request: the request whose scope counts instead, with what staff keep for legal claims.
+        request: use the scope of this request instead, and what staff keep from it for legal claims.
 
     Raises:
-        Denied: no role of the caller's may read requests.
-        InvalidInput: the scope names what is not there.
-        NotFound: there is no such person, or no longer, or no such request of theirs.
+        Denied: the caller may not read requests.
+        InvalidInput: the scope contains an unknown name.
+        NotFound: there is no such subject, or it is erased, or it has no such request.
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="preview-erasure")
     await services.limits.take(caller.principal, "read", 1)
     policy_set = services.policies.active(caller.tenant).policy_set
     claims: list[Claim] = []
     if request is not None:
-        scope, claims = await _asked(services, caller, subject, request)
+        scope, claims = await _scope_of(services, caller, subject, request)
     scope = checked_scope(policy_set, scope)
     async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
@@ -72,8 +69,8 @@ async def preview_erasure(
         clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    found = decided(policy_set, row, records, scope, claims, services.clock.now(), clocks)
-    made = audit_entry(
+    verdicts = decide(policy_set, row, records, scope, claims, services.clock.now(), clocks)
+    entry = audit_entry(
         services,
         caller,
         action="preview-erasure",
@@ -82,12 +79,25 @@ async def preview_erasure(
         target=request,
         policy=policy_set.version,
     )
-    await services.audit_log.append(made)
-    return Preview(subject, scope, _becomes(row.state, scope, found), lines(found), made.id)
+    await services.audit_log.append(entry)
+    summary = summarize(verdicts)
+    return ErasurePreview(
+        subject=subject,
+        becomes=_state_after(row.state, scope, verdicts),
+        erased=[ErasedField(field=line.field, records=line.records) for line in summary if line.ground is None],
+        kept=[_kept_field(line, policy_set.purposes) for line in summary if line.ground is not None],
+        audit=entry.id,
+    )
 
 
-async def _asked(services: Services, caller: Caller, subject: SubjectId, request: UUID) -> tuple[Scope, list[Claim]]:
-    """Read what a request asks to erase, and what staff keep from it."""
+def _kept_field(line: Line, purposes: Mapping[str, Purpose]) -> KeptField:
+    purpose = purposes.get(line.purpose or "")
+    law = None if purpose is None else purpose.law
+    return KeptField.model_validate({**msgspec.structs.asdict(line), "law": law})
+
+
+async def _scope_of(services: Services, caller: Caller, subject: SubjectId, request: UUID) -> tuple[Scope, list[Claim]]:
+    """Return what a request asks to erase, and what staff keep from it."""
     async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
     if kept is None or kept.request.subject != subject or kept.request.kind != "erasure":
@@ -96,85 +106,76 @@ async def _asked(services: Services, caller: Caller, subject: SubjectId, request
     return kept.request.scope, claims_in(keys, caller.tenant, subject, request, kept.details)
 
 
-def _becomes(state: str, scope: Scope, found: Verdicts) -> str:
+def _state_after(state: str, scope: Scope, verdicts: Verdicts) -> str:
     if scope != EVERYTHING:
         return state
-    keeps = any(verdict for fields in found.values() for verdict in fields.values())
+    keeps = any(verdict for fields in verdicts.values() for verdict in fields.values())
     return "retained" if keeps else "erased"
-
-
-MOST = 200
-
-
-class ErasurePage(NamedTuple):
-    """Some erasures, the newest first, and where to go on."""
-
-    erasures: list[Erasure]
-    next: UUID | None
 
 
 @audited("read-requests")
 async def list_erasures(
     services: Services, caller: Caller, *, before: UUID | None = None, limit: int = 50
-) -> ErasurePage:
-    """List erasures: how far each has come.
+) -> ErasureList:
+    """List erasures, the newest first, and how far each has come.
 
     Raises:
-        Denied: no role of the caller's may read requests.
-        InvalidInput: the limit is out of 1 to 200.
+        Denied: the caller may not read requests.
+        InvalidInput: the limit is not between 1 and 200.
     """
-    if not 1 <= limit <= MOST:
-        raise InvalidInput(f"a page has 1 to {MOST} erasures", code="invalid-page")
+    if not 1 <= limit <= MAX_PAGE:
+        raise InvalidInput(f"a page has 1 to {MAX_PAGE} erasures", code="invalid-page")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        found = await store.list_erasures(connection, caller.tenant, before=before, limit=limit + 1)
+        erasures = await store.list_erasures(connection, caller.tenant, before=before, limit=limit + 1)
     await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
-    return ErasurePage(found[:limit], found[limit - 1].id if len(found) > limit else None)
+    return ErasureList(
+        erasures=[ErasureProgress.model_validate(erasure) for erasure in erasures[:limit]],
+        next=erasures[limit - 1].id if len(erasures) > limit else None,
+    )
 
 
 @audited("read-requests")
-async def read_certificate(services: Services, caller: Caller, request: UUID) -> dict[str, Any]:
-    """Hand out the signed certificate of the erasure that carried a request out.
+async def read_certificate(services: Services, caller: Caller, request: UUID) -> ErasureCertificate:
+    """Return the signed certificate of the erasure that carried a request out.
 
     Raises:
-        Denied: no role of the caller's may read requests.
-        NotFound: there is no such request, or it is no erasure.
-        Conflict: the erasure has not come to its end.
+        Denied: the caller may not read requests.
+        NotFound: there is no such request, or it is not a request for erasure.
+        Conflict: the erasure is not completed.
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
         if kept is None or kept.request.kind != "erasure":
             raise no_request()
-        erasure = kept.request.erasure
-        found = None if erasure is None else await store.find_erasure(connection, caller.tenant, erasure)
-    if found is None or found.certificate is None:
+        erasure_id = kept.request.erasure
+        erasure = None if erasure_id is None else await store.find_erasure(connection, caller.tenant, erasure_id)
+    if erasure is None or erasure.certificate is None:
         raise Conflict(
-            "the erasure is not done, so there is no certificate yet",
+            "the erasure is not completed, so there is no certificate yet",
             code="certificate-not-ready",
-            hint="GET /v1/requests/{id} tells how far it is",
+            hint="see its progress with GET /v1/requests/{id}",
         )
-    made = audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
-    await services.audit_log.append(made)
-    file: dict[str, Any] = msgspec.json.decode(found.certificate)
-    return file
+    entry = audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
+    await services.audit_log.append(entry)
+    return ErasureCertificate.model_validate(msgspec.json.decode(erasure.certificate))
 
 
 @audited("read-requests")
-async def check_again(services: Services, caller: Caller, request: UUID) -> Seen:
-    """Look once more whether anything is left of what a request erased, as the databases are now.
+async def check_again(services: Services, caller: Caller, request: UUID) -> ErasureCheck:
+    """Check the databases as they are now for remains of what a request erased.
 
     Raises:
-        Denied: no role of the caller's may read requests.
+        Denied: the caller may not read requests.
         NotFound: there is no such request, or nothing was erased by it.
-        Conflict: the erasure has not come to its end.
+        Conflict: the erasure is not completed.
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     erasure = await erasure_of(services, caller.tenant, request)
     if erasure.finished_at is None:
-        raise Conflict("the erasure is not done, so there is nothing to check yet", code="certificate-not-ready")
-    seen = await look_for_remains(services, caller.tenant, erasure)
-    await services.audit_log.append(
-        audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
-    )
-    return seen
+        raise Conflict("the erasure is not completed, so there is nothing to check yet", code="certificate-not-ready")
+    result = await scan(services, caller.tenant, erasure)
+    entry = audit_entry(services, caller, action="read-requests", decision="allowed", target=request)
+    await services.audit_log.append(entry)
+    return result

@@ -1,6 +1,6 @@
-"""The beginning of an erasure: one row, however many requests and jobs come at once.
+"""The beginning of an erasure: one row, however many requests and jobs arrive at once; and its scope.
 
-What an erasure is about: everything, or the fields, collections or purposes that were named. Pure.
+A scope is everything, or named fields, collections and purposes.
 """
 
 from __future__ import annotations
@@ -39,45 +39,46 @@ if TYPE_CHECKING:
 
 
 SOON: Final = 1.0
-"""Seconds until a request looks again that has to wait for another erasure of the same person."""
+"""Seconds until the next attempt of a request that waits for another erasure of the same subject."""
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 """States in which a request has a job."""
 
 
 async def begin_erasure(services: Services, tenant: TenantId, request: UUID) -> float | None:
-    """Lay down the erasure that carries a request out, or join one that does the same already.
+    """Store the erasure that carries a request out, or join one with the same scope that is under way.
 
-    Of two requests that come at once one begins, and the other joins. One that asks for more than what is under way
-    waits, and then begins its own.
+    Of two requests that arrive at once, one begins an erasure and the other joins it. A request with a wider scope than
+    the erasure under way waits, and then begins its own.
 
     Returns:
-        nothing once the request has its erasure; else after how many seconds to ask again.
+        None once the request has its erasure; else the seconds until the next attempt.
 
     Raises:
-        NotFound: there is no such person.
-        InvalidInput: the scope names what the policies do not know any more.
+        NotFound: there is no such subject.
+        InvalidInput: the scope contains a name that the policies no longer contain.
     """
     try:
         async with changing_request(services, system_caller(tenant), request, action="erase") as change:
             return await _begin(change)
-    except IntegrityError:  # another erasure of the same person began at this moment
+    except IntegrityError:  # another erasure of the same subject began at this moment
         return SOON
 
 
 async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Erasure:
-    """Return the erasure that carries a request out, as it stands.
+    """Return the erasure that carries a request out, in its present state.
 
     Raises:
-        NotFound: there is no such request, or it has none.
+        NotFound: there is no such request, or it has no erasure.
+        Unavailable: the erasure was given up, and has yet to begin again.
     """
     async with services.data.reading() as connection:
         kept = await find_request(connection, tenant, request)
         if kept is None or kept.request.erasure is None:
             raise no_request()
-        found = await find_erasure(connection, tenant, kept.request.erasure)
-    if found is None:
-        raise Unavailable("the erasure is not there yet")
-    return found
+        erasure = await find_erasure(connection, tenant, kept.request.erasure)
+    if erasure is None:
+        raise Unavailable("the erasure has not begun yet")
+    return erasure
 
 
 async def _begin(change: RequestChange) -> float | None:
@@ -86,20 +87,21 @@ async def _begin(change: RequestChange) -> float | None:
         return None
     policy_set = change.services.policies.active(tenant).policy_set
     scope = checked_scope(policy_set, request.scope)
-    subject = await _whom(connection, tenant, request.subject)
+    subject = await _current_subject(connection, tenant, request.subject)
     row = await locked_subject(connection, tenant, subject)
     if row is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     earlier = await erasures_of(connection, tenant, subject)
-    under_way = next((each for each in earlier if each.finished_at is None), None)
+    under_way = next((erasure for erasure in earlier if erasure.finished_at is None), None)
     if under_way is not None and under_way.facts.cause == RETENTION:
-        return SOON  # a sweep's, which took what it took, and not what is asked for
+        return SOON  # a sweep erases what has ended, and not what was requested
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
         if under_way.request is None or await _is_carried_out(connection, tenant, subject, under_way):
             return SOON
         await _give_up(connection, tenant, under_way)
         under_way = None
-    joined = under_way or (next((each for each in earlier if each.is_whole), None) if row.state == "erased" else None)
+    whole = next((erasure for erasure in earlier if erasure.is_whole), None)
+    joined = under_way or (whole if row.state == "erased" else None)
     if joined is None:
         joined = _new(change, subject, scope)
         await add_erasure(connection, tenant, joined)
@@ -108,20 +110,20 @@ async def _begin(change: RequestChange) -> float | None:
 
 
 async def _is_carried_out(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, erasure: Erasure) -> bool:
-    """Tell whether a request's erasure goes on: the request may have been handed back to people, or rejected."""
-    asked = await open_requests_of(connection, tenant, subject)
-    return any(each.erasure == erasure.id and each.state in UNDER_WAY for each in asked)
+    """Tell whether a request still carries an erasure out: it may have been returned to staff, or rejected."""
+    requests = await open_requests_of(connection, tenant, subject)
+    return any(request.erasure == erasure.id and request.state in UNDER_WAY for request in requests)
 
 
 async def _give_up(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
-    """Make room for another erasure of the same person. Approved again, the request begins one of its own.
+    """Drop an erasure in favour of another one of the same subject. Approved again, its request begins its own.
 
     Raises:
-        Conflict: it has taken something away, and has yet to prove that; its request is to be approved again first.
+        Conflict: it has deleted data and is not proven yet; its request has to be approved again first.
     """
     if erasure.state != "begun":
         raise Conflict(
-            "an earlier erasure of this person has not come to its end",
+            "an earlier erasure of this person is not completed",
             code="request-under-way",
             hint="approve the request of the earlier one again",
         )
@@ -129,14 +131,14 @@ async def _give_up(connection: AsyncConnection, tenant: TenantId, erasure: Erasu
 
 
 async def _is_of_this_run(change: RequestChange) -> bool:
-    """Tell whether the request's erasure is the one of this run, and not of one before it was reopened."""
+    """Tell whether the request's erasure belongs to this run, and not to one before the request was reopened."""
     if change.request.erasure is None:
         return False
-    found = await find_erasure(change.connection, change.caller.tenant, change.request.erasure)
-    if found is None or found.finished_at is None:
-        return found is not None
-    reopened = [each.at for each in change.history if each.move == "reopen"]
-    return not reopened or found.started_at >= max(reopened)
+    erasure = await find_erasure(change.connection, change.caller.tenant, change.request.erasure)
+    if erasure is None or erasure.finished_at is None:
+        return erasure is not None
+    reopened = [event.at for event in change.history if event.move == "reopen"]
+    return not reopened or erasure.started_at >= max(reopened)
 
 
 def _new(change: RequestChange, subject: SubjectId, scope: Scope) -> Erasure:
@@ -151,8 +153,8 @@ def _new(change: RequestChange, subject: SubjectId, scope: Scope) -> Erasure:
     )
 
 
-async def _whom(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> SubjectId:
-    """Find whom a request is about: whoever was merged since is the one who stayed."""
+async def _current_subject(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> SubjectId:
+    """Return the subject of a request; the survivor, if it was merged since."""
     if subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     return await merged_into(connection, tenant, SubjectId(subject)) or SubjectId(subject)
@@ -162,26 +164,26 @@ EVERYTHING = Scope()
 
 
 def checked_scope(policy_set: PolicySet, scope: Scope) -> Scope:
-    """Write the names of a scope in the form in which they are kept.
+    """Return a scope with the canonical names of its fields.
 
     Raises:
-        InvalidInput: a field, collection or purpose is unknown; which one is told by its place.
+        InvalidInput: a field, collection or purpose is unknown. The fault gives its position, and not the name.
     """
     catalogue = policy_set.catalogue
     faults = _unknown("fields", [_canonical(catalogue, name) is not None for name in scope.fields])
     faults += _unknown("collections", [name in catalogue.collections for name in scope.collections])
     faults += _unknown("purposes", [name in policy_set.purposes for name in scope.purposes])
     if faults:
-        raise InvalidInput("the scope names what is not there", faults=faults, code="unknown-scope")
-    fields = [name for each in scope.fields if (name := _canonical(catalogue, each)) is not None]
+        raise InvalidInput("the scope contains unknown names", faults=faults, code="unknown-scope")
+    fields = [name for field in scope.fields if (name := _canonical(catalogue, field)) is not None]
     return Scope(tuple(fields), scope.collections, scope.purposes)
 
 
 def in_scope(policy_set: PolicySet, scope: Scope, standing: ConsentState, now: datetime) -> Callable[[str], bool]:
-    """Return the test whether a field, by its whole name, is to be erased.
+    """Return a test whether a field, by its whole name, is in the scope of an erasure.
 
-    By purposes, a field is in scope if one of them needs it and no other purpose does that still holds for this
-    person. A legal obligation is no such other: whether it keeps the field is for the verdict.
+    If the scope names purposes, a field is in scope if one of them needs it and no other purpose needs it that still
+    applies to this subject. Legal obligations do not count here: whether one keeps the field is for the verdict.
     """
     if scope == EVERYTHING:
         return lambda _whole: True
@@ -192,19 +194,19 @@ def in_scope(policy_set: PolicySet, scope: Scope, standing: ConsentState, now: d
     others = [
         purpose
         for name, purpose in policy_set.purposes.items()
-        if name not in scope.purposes and _still_holds(policy_set, purpose, standing, now)
+        if name not in scope.purposes and _applies(policy_set, purpose, standing, now)
     ]
     left = {field.whole for field in catalogue.fields()} & (_needed(given) - _needed(others))
     return lambda whole: whole in left or any(covers(whole, name) for name in names)
 
 
-def also(scope: Scope, fields: Sequence[str]) -> Scope:
-    """Widen a scope by fields, named whole."""
+def widened(scope: Scope, fields: Sequence[str]) -> Scope:
+    """Return a scope with further fields, given by their whole names."""
     return replace(scope, fields=tuple(dict.fromkeys([*scope.fields, *fields])))
 
 
-def _still_holds(policy_set: PolicySet, purpose: Purpose, standing: ConsentState, now: datetime) -> bool:
-    """Tell whether a purpose holds for a person; a restriction stops its use for a while, and not its need."""
+def _applies(policy_set: PolicySet, purpose: Purpose, standing: ConsentState, now: datetime) -> bool:
+    """Tell whether a purpose applies to a subject. A restriction suspends its use, and not its need."""
     if not purpose.collects or purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION or not purpose.in_force(now.date()):
         return False
     ground = purpose_ground(policy_set, purpose, now.date())
@@ -224,7 +226,7 @@ def _canonical(catalogue: Catalogue, name: str) -> str | None:
 
 def _unknown(part: str, known: list[bool]) -> list[Fault]:
     return [
-        Fault(f"/scope/{part}/{position}", f"unknown-{part[:-1]}", "the policies declare nothing of that name")
-        for position, there in enumerate(known)
-        if not there
+        Fault(f"/scope/{part}/{position}", f"unknown-{part[:-1]}", "the policies do not declare this name")
+        for position, is_known in enumerate(known)
+        if not is_known
     ]

@@ -21,7 +21,7 @@ from vault.crypto.seal import record_aad
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -80,13 +80,13 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _facts = msgspec.json.Decoder(Facts)
 
 
-async def drop_packages(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> int:
-    """Delete all of a person's packages, those under way too; returns how many.
+async def drop_packages(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> int:
+    """Delete all packages of subjects, unfinished ones too; returns how many.
 
-    The rows are locked first: whoever adds a piece to a package holds its row meanwhile, so that none is left behind.
+    The rows are locked first: adding a chunk to a package locks its row, so that no chunk is left behind.
     """
-    mine = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.subject_id == subject)
-    ids = list((await connection.execute(mine.order_by(PACKAGE.c.id).with_for_update())).scalars())
+    theirs = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.subject_id.in_(subjects))
+    ids = list((await connection.execute(theirs.order_by(PACKAGE.c.id).with_for_update())).scalars())
     await _delete(connection, tenant, ids)
     return len(ids)
 

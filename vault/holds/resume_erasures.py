@@ -18,9 +18,9 @@ from vault.catalogue.model import Scope
 from vault.consent.state import unpack as unpack_standing
 from vault.erasure import verify as prove
 from vault.erasure.certificate import certify
-from vault.erasure.execute import take_away
+from vault.erasure.execute import execute_erasure
 from vault.erasure.start import EVERYTHING
-from vault.erasure.verdict import HELD, decided, of_rests
+from vault.erasure.verdict import HELD, decide, without_later_values
 from vault.ids import SubjectId, new_id
 from vault.jobs.workflow import Workflow
 from vault.lifecycle.erasures import Erasure, Facts, add_erasure, erasures_of, find_erasure
@@ -135,8 +135,8 @@ async def _is_free(
         return any(_is_endless(row, each) for each in records)
     policy_set = services.policies.active(tenant).policy_set
     clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
-    found = decided(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
-    older = of_rests(found, records, rest.fields)
+    found = decide(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
+    older = without_later_values(found, records, rest.fields)
     return any(verdict == () for fields in older.values() for verdict in fields.values())
 
 
@@ -206,7 +206,7 @@ async def take(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
         again: float | None = await begin(services, tenant, erasure)
         return SOON if again is None and await _find(services, tenant, erasure) is not None else again
     if found.state == "begun":
-        await take_away(services, tenant, found)
+        await execute_erasure(services, tenant, found)
     return None
 
 
@@ -226,7 +226,9 @@ async def scrub(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
 async def check(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Look whether anything is left."""
     found = await _find(services, tenant, erasure)
-    return await prove.look(services, tenant, found) if found is not None and found.state == "scrubbed" else None
+    return (
+        await prove.check_remains(services, tenant, found) if found is not None and found.state == "scrubbed" else None
+    )
 
 
 async def attest(services: Any, tenant: TenantId, erasure: UUID) -> None:

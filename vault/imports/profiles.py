@@ -19,7 +19,7 @@ from vault.ids import RecordId, SubjectId, new_id
 from vault.imports.lines import DUPLICATE, LineFault
 from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
-from vault.lifecycle.tombstones import erased_before, which_stand
+from vault.lifecycle.tombstones import erased_before, have_tombstones
 from vault.retention.holds import require_free
 from vault.subjects.blind_index import digests
 from vault.subjects.merged import locked_subjects
@@ -122,7 +122,7 @@ async def _not_erased(
     work: Work, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
 ) -> list[Draft]:
     """Leave out lines that would bring somebody back who was erased."""
-    stand = await which_stand(work.services, work.tenant, work.fields, values)
+    stand = await have_tombstones(work.services, work.tenant, work.fields, values)
     error = erased_before()
     for draft, stands in zip(drafts, stand, strict=True):
         if stands:

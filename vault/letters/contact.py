@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vault.catalogue.types import decode
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
-from vault.lifecycle.key_fence import opened
+from vault.lifecycle.key_fence import open_fenced
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
 from vault.subjects.record_body import unpack
@@ -57,7 +57,7 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
     def contact(current: SubjectKeys) -> Contact | None:
         return _contact(services, tenant, row, current, expired)
 
-    return await opened(services, tenant, subject, keys, contact)
+    return await open_fenced(services, tenant, subject, keys, contact)
 
 
 def _contact(

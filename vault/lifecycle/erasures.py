@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
@@ -48,7 +49,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     until: date | None = None
 
 
-class Look(msgspec.Struct, frozen=True):
+class CheckResult(msgspec.Struct, frozen=True):
     """What the check looked at, and that it found nothing: files of the key store and their bytes, and rows."""
 
     at: datetime
@@ -86,7 +87,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     entry: UUID | None = None
     told: int = 0
     looks: int = 0
-    look: Look | None = None
+    look: CheckResult | None = None
     cause: str | None = None
     rests: dict[str, datetime] = {}
     resumes: tuple[UUID, ...] = ()
@@ -117,6 +118,14 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         return self.facts.scope == Scope() and self.facts.cause != RETENTION
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What staff keep for legal claims: canonical names of fields and collections (``complaint.*``), until when."""
+
+    names: tuple[str, ...]
+    until: date
+
+
 _encode = msgspec.json.Encoder(order="sorted").encode
 _facts = msgspec.json.Decoder(Facts)
 
@@ -130,8 +139,8 @@ async def add_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Er
     await connection.execute(insert(ERASURE), [{"tenant_id": tenant, "id": erasure.id, **_columns(erasure)}])
 
 
-async def add_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
-    """Insert erasures by a sweep; of each person the one before is forgotten, for the newest tells which key stays.
+async def add_sweep_erasures(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[Erasure]) -> None:
+    """Insert erasures by a sweep. They replace earlier ones of the same subjects: the newest has the key that stays.
 
     Raises:
         sqlalchemy.exc.IntegrityError: for one of the people there is another under way.
@@ -143,13 +152,15 @@ async def add_swept(connection: AsyncConnection, tenant: TenantId, erasures: Seq
         await connection.execute(insert(ERASURE), rows)
 
 
-async def end_swept(connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime) -> None:
+async def end_sweep_erasures(
+    connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime
+) -> None:
     """Write down that the keys of what a sweep has erased are destroyed."""
     mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
     await connection.execute(update(ERASURE).where(*mine).values(state="done", finished_at=now, changed_at=now))
 
 
-async def swept_and_not_ended(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[Erasure]:
+async def unfinished_sweep_erasures(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[Erasure]:
     """List erasures by a sweep that was killed before it destroyed the keys."""
     statement = select(ERASURE).where(
         ERASURE.c.tenant_id == tenant,

@@ -69,7 +69,7 @@ async def require_current(
         raise _too_old()
 
 
-async def opened(
+async def open_fenced(
     services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, open_with: Callable[[SubjectKeys], T]
 ) -> T:
     """Open something with a person's keys; where it was sealed anew since they were opened here, with the newer ones.

@@ -1,14 +1,14 @@
-"""What is written on the ledger of tombstones, line by line, within the transaction that does what it tells of.
+"""The lines of the restore ledger, each written within the transaction of what it records.
 
-A line is there before its transaction commits: where the ledger does not answer, nothing happens. There is no value of
-a person in a line, and no word of theirs: ids, names of purposes and fields, days, keyed digests.
+A line is stored before its transaction commits: if the ledger does not answer, nothing happens. A line contains ids,
+names of purposes and fields, days and keyed digests, and no value or word of a person.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import msgspec
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.ids import SubjectId, TenantId
-    from vault.lifecycle.erasures import Erasure
+    from vault.lifecycle.erasures import Claim, Erasure
 
 
 class ErasureLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An erasure that was carried out.
+    """An erasure that was executed.
 
     Attributes:
         erasure: its id, which is on the certificate.
-        request: by which it was asked for.
+        request: that it carried out; None if there was none.
         scope: what was to be erased; empty: everything.
-        started_at: when it was laid down.
-        aliases: people who had been merged into this one.
-        tombstones: digests in hexadecimal of the person's ids and addresses, with the kind of each.
+        started_at: when it began.
+        aliases: subjects that had been merged into this one.
+        tombstones: hexadecimal digests of the subject's ids and addresses, with the kind of each.
         claims: what staff kept for legal claims: names, and the last day.
-        gone: of a part: the fields that went. Which they are may follow from policies that a backup does not have.
-        cause: why it was begun where nobody asked for it.
-        rests: of one with a cause and of a part: what was collected until then went.
-        resumes: the erasures from which that was kept back.
+        gone: for an erasure in part, the erased fields. They may follow from policies that a backup does not have.
+        cause: why it began without a request.
+        rests: for an erasure in part with a cause, until when the erased values were collected, by field.
+        resumes: the erasures that a hold had stopped, and that it continued.
     """
 
     erasure: UUID
@@ -59,37 +59,25 @@ class ErasureLine(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MergeLine(msgspec.Struct, frozen=True):
-    """A merge: what is told of the one who stayed goes for the other too, who is somebody of their own again."""
+    """A merge: lines about the survivor apply to the duplicate too, which is a separate subject in an older backup."""
 
     duplicate: UUID
 
 
 class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An access that was taken away from an app.
+    """An access that was revoked.
 
     Attributes:
-        entry: the audit entry that the same transaction made: where it is there, all of this has happened there.
+        entry: the audit entry of the same transaction: a backup that contains it contains the revocation.
         action: what was done.
-        target: the key, or the principal.
-        roles: those that were taken away.
+        target: the key or the principal.
+        roles: that were removed.
     """
 
     entry: UUID
     action: Literal["revoke-key", "disable-principal", "set-roles"]
     target: UUID
     roles: tuple[RoleName, ...] = ()
-
-
-class Claimed(Protocol):
-    """What staff keep for legal claims: names, and the last day."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Canonical names of fields and collections."""
-
-    @property
-    def until(self) -> date:
-        """The last day."""
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -103,15 +91,15 @@ async def note_erasure(
     tenant: TenantId,
     erasure: Erasure,
     *,
-    claims: Sequence[Claimed],
+    claims: Sequence[Claim],
     aliases: Sequence[UUID] = (),
     tombstones: Mapping[bytes, str] | None = None,
     gone: Sequence[str] = (),
 ) -> None:
-    """Write an erasure down; call it in the transaction that takes away.
+    """Add the line of an erasure; call it in the transaction that erases.
 
     Raises:
-        Unavailable: the ledger does not answer; then nothing must be taken away.
+        Unavailable: the ledger does not answer; the transaction must not commit.
     """
     line = ErasureLine(
         erasure=erasure.id,
@@ -130,10 +118,10 @@ async def note_erasure(
 
 
 async def note_merge(services: Services, tenant: TenantId, *, survivor: SubjectId, duplicate: SubjectId) -> None:
-    """Write a merge down; call it in the transaction that merges.
+    """Add the line of a merge; call it in the transaction that merges.
 
     Raises:
-        Unavailable: the ledger does not answer; then the two must not be merged.
+        Unavailable: the ledger does not answer; the transaction must not commit.
     """
     await services.restore_ledger.add(
         tenant, "merge", services.clock.now(), [(survivor, _encode(MergeLine(duplicate)))]
@@ -141,10 +129,10 @@ async def note_merge(services: Services, tenant: TenantId, *, survivor: SubjectI
 
 
 async def note_access(services: Services, tenant: TenantId, line: AccessLine) -> None:
-    """Write down that an access was taken away; call it in the transaction that does so.
+    """Add the line of a revoked access; call it in the transaction that revokes it.
 
     Raises:
-        Unavailable: the ledger does not answer; then nothing must be taken away.
+        Unavailable: the ledger does not answer; the transaction must not commit.
     """
     await services.restore_ledger.add(tenant, "access", services.clock.now(), [(None, _encode(line))])
 
@@ -160,12 +148,12 @@ def read_merge(body: bytes) -> MergeLine:
 
 
 def read_access(body: bytes) -> AccessLine:
-    """Read a line of an access that was taken away."""
+    """Read a line of a revoked access."""
     return _accesses.decode(body)
 
 
 class Joined:
-    """Who was merged into whom since a backup: in the backup they are people of their own."""
+    """Merges since a backup; in the backup the subjects are still separate."""
 
     def __init__(self) -> None:
         self._into: defaultdict[tuple[TenantId, UUID], list[UUID]] = defaultdict(list)
@@ -175,8 +163,8 @@ class Joined:
         self._into[tenant, survivor].append(duplicate)
 
     def of(self, tenant: TenantId, subject: UUID) -> list[UUID]:
-        """Return a person and all who were merged into them, directly or by way of another."""
-        found = [subject]
-        for each in found:
-            found.extend(other for other in self._into.get((tenant, each), ()) if other not in found)
-        return found
+        """Return a subject and all subjects that were merged into it, directly or through another one."""
+        joined = [subject]
+        for member in joined:
+            joined.extend(other for other in self._into.get((tenant, member), ()) if other not in joined)
+        return joined

@@ -58,7 +58,7 @@ def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, 
     return found
 
 
-async def require_none(
+async def require_no_tombstone(
     services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
@@ -85,7 +85,7 @@ async def require_none(
         await remove_tombstones(connection, tenant, standing)
 
 
-async def which_stand(
+async def have_tombstones(
     services: Services, tenant: TenantId, fields: Mapping[str, Field], several: Iterable[Mapping[str, Any]]
 ) -> list[bool]:
     """Tell of each of several profiles whether it names somebody who was erased."""

@@ -73,7 +73,7 @@ class Likeness(NamedTuple):
     matched: tuple[str, ...]
 
 
-def telling_fields(catalogue: Catalogue) -> dict[str, Field]:
+def comparable_fields(catalogue: Catalogue) -> dict[str, Field]:
     """List the fields of the profile that help to tell people apart: those with an index of whole values."""
     return {
         name: field
@@ -83,7 +83,7 @@ def telling_fields(catalogue: Catalogue) -> dict[str, Field]:
 
 
 def traits(fields: Mapping[str, Field], values: Mapping[str, Any]) -> list[Trait]:
-    """Read the traits of a person out of the values of :func:`telling_fields`."""
+    """Read the traits of a person out of the values of :func:`comparable_fields`."""
     found = []
     for name, value in values.items():
         field = fields[name]
@@ -104,7 +104,7 @@ def lookups(index_keys: IndexKeys, fields: Mapping[str, Field], trait: Trait) ->
     ]
 
 
-def alike(mine: Iterable[Trait], theirs: Iterable[Trait]) -> Likeness:
+def compare(mine: Iterable[Trait], theirs: Iterable[Trait]) -> Likeness:
     """Compare two people."""
     others = {(trait.group, trait.text) for trait in theirs}
     shared = [trait for trait in mine if (trait.group, trait.text) in others]
@@ -173,30 +173,30 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
     await services.limits.take(caller.principal, "search", 1)
-    fields = telling_fields(services.policies.active(caller.tenant).policy_set.catalogue)
+    fields = comparable_fields(services.policies.active(caller.tenant).policy_set.catalogue)
     (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
-    known = await known_people(services, caller.tenant, fields, [found])
+    known = await load_known(services, caller.tenant, fields, [found])
     if found is None or found.state in GONE or (not known and found.state == "active"):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     if found.state == "restricted":
         raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
     mine = known[subject].traits
     likely, is_cut = await _likely(services, caller.tenant, fields, subject, mine)
-    others = await known_people(
+    others = await load_known(
         services,
         caller.tenant,
         fields,
         await services.subjects.find(Wanted(caller.tenant, tuple(likely), profile=True)),
     )
-    compared = [Candidate(each, *alike(mine, other.traits)) for each, other in others.items()]
+    compared = [Candidate(each, *compare(mine, other.traits)) for each, other in others.items()]
     proposed = sorted((each for each in compared if each.score >= LEAST), key=lambda each: (-each.score, each.id))
     candidates = proposed[:MOST_CANDIDATES]
     whom = [found, *(others[each.id].found for each in candidates)]
-    audit = await note_comparison(services, caller, fields, whom)
+    audit = await log_comparison(services, caller, fields, whom)
     return Duplicates(candidates, is_cut or len(proposed) > MOST_CANDIDATES, audit)
 
 
-async def known_people(
+async def load_known(
     services: Services, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[Found | None]
 ) -> dict[SubjectId, Known]:
     """Open the telling fields of people, of those that are neither erased nor restricted."""
@@ -212,7 +212,7 @@ async def known_people(
     }
 
 
-async def note_comparison(
+async def log_comparison(
     services: Services, caller: Caller, fields: Mapping[str, Field], people: Sequence[Found]
 ) -> UUID:
     """Write down by which fields which people were compared."""
@@ -294,18 +294,18 @@ async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[
 
 
 async def _confirmed(services: Services, caller: Caller, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
-    fields = telling_fields(services.policies.active(caller.tenant).policy_set.catalogue)
+    fields = comparable_fields(services.policies.active(caller.tenant).policy_set.catalogue)
     found: list[Pair] = []
     for start in range(0, len(likely), AT_ONCE // 2):
         part = likely[start : start + AT_ONCE // 2]
         people = tuple(dict.fromkeys(each for pair in part for each in pair))
-        known = await known_people(
+        known = await load_known(
             services, caller.tenant, fields, await services.subjects.find(Wanted(caller.tenant, people, profile=True))
         )
         if known:
-            await note_comparison(services, caller, fields, [each.found for each in known.values()])
+            await log_comparison(services, caller, fields, [each.found for each in known.values()])
         pairs = [
-            Pair(one, other, *alike(known[one].traits, known[other].traits))
+            Pair(one, other, *compare(known[one].traits, known[other].traits))
             for one, other in part
             if one in known and other in known
         ]

@@ -11,49 +11,41 @@ Data and keys lie in two databases. So that a crash loses nothing, whenever it c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.types import encode
 from vault.crypto.seal import record_aad
-from vault.errors import Fault, InvalidInput, NotFound, SubjectMerged
+from vault.errors import Conflict, Fault, InvalidInput, NotFound, SubjectMerged, Unavailable
 from vault.ids import new_id
+from vault.lifecycle.erasures import erasures_of
 from vault.lifecycle.key_fence import current_keys
+from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
 from vault.lifecycle.restore_lines import note_merge
-from vault.merging.related_data import (
-    carry_consents,
-    carry_holds,
-    carry_rectifications,
-    carry_requests,
-    end_access,
-    require_at_rest,
-    tell_asked,
-)
-from vault.merging.reseal import Move, Side, move_records
+from vault.merging.reseal import RecordMove, move_records
 from vault.recipients.outbox import EVERYTHING, tell_recipients
-from vault.requests.store import locked_requests_of
-from vault.retention.clocks import join_clocks
-from vault.retention.review_store import move_reviews
+from vault.requests.store import locked_requests_of, request_ids_of
 from vault.subjects.changes import mark_due
-from vault.subjects.merged import lead_to, locked_subjects, merged_into, newest_aliases, take_away
+from vault.subjects.merged import locked_subjects, merged_into, newest_aliases
 from vault.subjects.record_body import view_name
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.recording import SaveResponse
     from vault.context import Caller, Services
+    from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
-    from vault.merging.reseal import Moved
-    from vault.requests.model import Request
+    from vault.merging.reseal import MovedRecords
     from vault.requests.store import Kept
 
+UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 LONGEST_EVIDENCE = 500
 FINISHED_ALONG = 100
 """People merged last whose keys are destroyed once more, should that have been lost."""
@@ -79,14 +71,6 @@ class Merged(NamedTuple):
     conflicts: tuple[str, ...] = ()
     consents: int = 0
     created: bool = False
-
-
-class _Both(NamedTuple):
-    """What is locked of the two: their rows, and their requests."""
-
-    mine: Any
-    theirs: Any
-    requests: list[Kept]
 
 
 @audited("merge")
@@ -116,10 +100,12 @@ async def merge_subjects(
         Unavailable: a database did not answer; the same call again ends the merge, or begins it.
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="merge")
-    return await unite(services, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, on_commit=on_commit)
+    return await merge_authorized(
+        services, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, on_commit=on_commit
+    )
 
 
-async def unite(
+async def merge_authorized(
     services: Services,
     caller: Caller,
     *,
@@ -133,26 +119,31 @@ async def unite(
     tenant = caller.tenant
     keys = await services.keyring.subject_keys(tenant, [survivor, duplicate])
     index_keys = await services.keyring.index_keys(tenant)
-    asked: list[Request] = []
     async with services.data.transaction() as connection:
         requests = await locked_requests_of(connection, tenant, [survivor, duplicate])
         rows = await locked_subjects(connection, tenant, [survivor, duplicate])
-        done = await merged_into(connection, tenant, duplicate)
-        if done == survivor:
-            merged = Merged(survivor)
+        reverify: list[tuple[UUID, int]] = []
+        if await merged_into(connection, tenant, duplicate) == survivor:
+            result = Merged(survivor)
         else:
             keys = await current_keys(services, connection, tenant, keys)
-            mine, theirs = [await _present(connection, tenant, rows, keys, each) for each in (survivor, duplicate)]
-            catalogue = services.policies.active(tenant).policy_set.catalogue
-            move = Move(tenant, Side(survivor, keys[survivor]), Side(duplicate, keys[duplicate]), index_keys, catalogue)
-            await require_at_rest(connection, move, requests)
-            both = _Both(mine, theirs, requests)
-            merged, asked = await _merge(services, connection, caller, move, both, evidence)
+            survivor_row, duplicate_row = [
+                await _present(connection, tenant, rows, keys, subject) for subject in (survivor, duplicate)
+            ]
+            source, target = KeyHolder(duplicate, keys[duplicate]), KeyHolder(survivor, keys[survivor])
+            merge = MergeContext(
+                services, caller, connection, Resealer(tenant, source, target), survivor_row, duplicate_row,
+                entry=new_id(), now=services.clock.now(),
+            )  # fmt: skip
+            await require_at_rest(merge, requests)
+            result = await _merge(merge, index_keys, evidence)
+            reverify = merge.reverify
         if on_commit is not None:
-            await on_commit(connection, merged)
-    await tell_asked(services, caller, asked)
+            await on_commit(connection, result)
+    for request, revision in reverify:
+        await services.jobs.start("tell-identity", tenant, request, run=revision)
     await finish_merges(services, tenant, duplicate)
-    return merged
+    return result
 
 
 async def finish_merges(services: Services, tenant: TenantId, *duplicates: SubjectId) -> int:
@@ -168,86 +159,82 @@ async def finish_merges(services: Services, tenant: TenantId, *duplicates: Subje
     return await services.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
 
 
-async def _merge(
-    services: Services, connection: AsyncConnection, caller: Caller, move: Move, both: _Both, evidence: str
-) -> tuple[Merged, list[Request]]:
-    entry_id = new_id()
-    mine, theirs = both.mine, both.theirs
-    records = await move_records(services, connection, move)
-    consents = await carry_consents(services, connection, caller, move, mine, theirs, records.profile.born)
-    await carry_rectifications(connection, move)
-    asked = await carry_requests(
-        services, connection, caller, move, both.requests, pseudonym=mine.pseudonym, events=consents
+async def require_at_rest(merge: MergeContext, requests: Sequence[Kept]) -> None:
+    """Go on only if no request of either subject is being carried out.
+
+    Raises:
+        Conflict: one is. An erasure above all must not lose the subject it is about.
+        Unavailable: a request came in between the locks; it is not among ``requests``.
+    """
+    connection, both = merge.connection, (merge.survivor, merge.duplicate)
+    if await request_ids_of(connection, merge.tenant, both) - {kept.request.id for kept in requests}:
+        raise Unavailable("a request of one of the two came in at this moment", hint="send it again")
+    erasures = [erasure for subject in both for erasure in await erasures_of(connection, merge.tenant, subject)]
+    # An erasure without a request, by a sweep or after a hold, has no request that could begin it again.
+    half_erased = any(
+        erasure.finished_at is None and (erasure.state != "begun" or erasure.request is None) for erasure in erasures
     )
-    await end_access(services, connection, move)
-    await carry_holds(connection, move, theirs, records.profile.conflicts)
-    await join_clocks(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
-    await move_reviews(connection, move.tenant, of=move.duplicate.id, to=move.survivor.id)
-    await mark_due(connection, move.tenant, [move.survivor.id], services.clock.now())
-    await take_away(connection, move.tenant, move.duplicate.id)
-    await lead_to(
-        connection,
-        move.tenant,
-        old=move.duplicate.id,
-        new=move.survivor.id,
-        entry=entry_id,
-        now=services.clock.now(),
-    )
-    await note_merge(services, move.tenant, survivor=move.survivor.id, duplicate=move.duplicate.id)
-    if (mine.state == "restricted") != (theirs.state == "restricted"):
-        await _tell_restricted(services, connection, move, mine)
-    await _note(services, connection, caller, move, (mine.pseudonym, theirs.pseudonym), entry_id, records, evidence)
-    merged = Merged(
-        move.survivor.id,
-        records.records,
-        records.same,
-        records.apart,
-        tuple(records.profile.conflicts),
-        len(consents),
+    if half_erased or any(kept.request.state in UNDER_WAY for kept in requests):
+        raise Conflict(
+            "a request of one of the two is being carried out",
+            code="request-under-way",
+            hint="merge them once it is completed",
+        )
+
+
+async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> Merged:
+    services, connection, tenant = merge.services, merge.connection, merge.tenant
+    catalogue = services.policies.active(tenant).policy_set.catalogue
+    moved = await move_records(merge, RecordMove(merge.resealer, index_keys, catalogue))
+    merge.birth_date, merge.conflicts = moved.profile.birth_date, moved.profile.conflicts
+    for owner in services.personal_data:
+        await owner.move(merge)
+    await mark_due(connection, tenant, [merge.survivor], merge.now)
+    await note_merge(services, tenant, survivor=merge.survivor, duplicate=merge.duplicate)
+    if (merge.survivor_row.state == "restricted") != (merge.duplicate_row.state == "restricted"):
+        await _notify_restricted(merge)
+    await _write_audit_entry(merge, moved, evidence)
+    return Merged(
+        merge.survivor,
+        moved.records,
+        moved.same,
+        moved.apart,
+        tuple(moved.profile.conflicts),
+        len(merge.events),
         created=True,
     )
-    return merged, asked
 
 
-async def _tell_restricted(services: Services, connection: AsyncConnection, move: Move, mine: Any) -> None:
-    """Tell all who read of either that what they have is restricted now (Art. 19); only one of the two was."""
+async def _notify_restricted(merge: MergeContext) -> None:
+    """Notify recipients of either subject's data that it is restricted now (Art. 19); only one of the two was."""
     await tell_recipients(
-        services,
-        connection,
-        move.tenant,
-        move.survivor.id,
-        mine.pseudonym,
+        merge.services,
+        merge.connection,
+        merge.tenant,
+        merge.survivor,
+        merge.survivor_row.pseudonym,
         kind="subject.restricted",
         fields=EVERYTHING,
         request=None,
     )
 
 
-async def _note(
-    services: Services,
-    connection: AsyncConnection,
-    caller: Caller,
-    move: Move,
-    pseudonyms: tuple[UUID, UUID],
-    entry_id: UUID,
-    records: Moved,
-    evidence: str,
-) -> None:
-    """Write down that the two are one: the entry names both, so that it is found from either."""
-    where = record_aad(move.tenant, move.survivor.id, "audit", entry_id)
-    sealed = move.survivor.keys.seal("reason", encode(evidence), where)
-    made = audit_entry(
-        services,
-        caller,
-        id=entry_id,
+async def _write_audit_entry(merge: MergeContext, moved: MovedRecords, evidence: str) -> None:
+    """Write that the two are one: the entry names both pseudonyms, so that it is found from either."""
+    aad = record_aad(merge.tenant, merge.survivor, "audit", merge.entry)
+    sealed = merge.resealer.target.keys.seal("reason", encode(evidence), aad)
+    entry = audit_entry(
+        merge.services,
+        merge.caller,
+        id=merge.entry,
         action="merge",
         decision="allowed",
-        subjects=pseudonyms,
-        fields=tuple(f"profile.{view_name(name)}" for name in (*records.profile.taken, *records.profile.conflicts)),
+        subjects=(merge.survivor_row.pseudonym, merge.duplicate_row.pseudonym),
+        fields=tuple(f"profile.{view_name(name)}" for name in (*moved.profile.taken, *moved.profile.conflicts)),
         reasons=(sealed, b""),
-        policy=services.policies.active(move.tenant).version,
+        policy=merge.services.policies.active(merge.tenant).version,
     )
-    await services.audit_log.append_in(connection, [made])
+    await merge.services.audit_log.append_in(merge.connection, [entry])
 
 
 async def _present(

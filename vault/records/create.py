@@ -12,7 +12,7 @@ from vault.access.recording import WriteResult, audited, writing
 from vault.consent.legal_ground import ground_refusal
 from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
-from vault.lifecycle.tombstones import require_none
+from vault.lifecycle.tombstones import require_no_tombstone
 from vault.records.update import change_profile
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import (
@@ -178,7 +178,7 @@ async def _create(
                 external=external_rows(maker, subject, new.external_ids),
                 index=index,
             )
-            await require_none(services, connection, tenant, new.fields, values, returning=returning)
+            await require_no_tombstone(services, connection, tenant, new.fields, values, returning=returning)
             if on_commit is not None:
                 await on_commit(connection, written)
     except Unavailable:

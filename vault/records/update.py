@@ -15,7 +15,7 @@ from vault.crypto.seal import record_aad
 from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
-from vault.lifecycle.tombstones import require_none
+from vault.lifecycle.tombstones import require_no_tombstone
 from vault.retention.holds import held_already, require_free, standing_to_write
 from vault.subjects.blind_index import digests
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
@@ -127,7 +127,7 @@ async def change_profile(
             connection, maker, keys, row, patch, fields, origin, state, corrects=retained, searchable=not retained
         )
         changed = {name: value for name, value in new.items() if old.get(name) != value}
-        await require_none(services, connection, tenant, fields, changed, returning=returning)
+        await require_no_tombstone(services, connection, tenant, fields, changed, returning=returning)
         if BIRTH_DATE in new:
             await expire_childs_consents(services, caller, connection, subject, new[BIRTH_DATE])
         written = WriteResult(id=subject, revision=row.revision + 1, created=False)

@@ -10,7 +10,7 @@ from vault.access.recording import audited
 from vault.consent.transaction import missing
 from vault.consent.validation import keys_of
 from vault.errors import InvalidInput
-from vault.lifecycle.key_fence import opened
+from vault.lifecycle.key_fence import open_fenced
 from vault.rectification.store import open_details, rectifications_of
 from vault.subjects.store import GONE, Wanted
 
@@ -86,7 +86,7 @@ async def _opened(services: Services, caller: Caller, subject: SubjectId, rows: 
     if caller.principal.id == OPERATOR or not said:
         return [Told(each, None, None) for each in rows]
     keys = await keys_of(services, caller, subject)
-    told = await opened(
+    told = await open_fenced(
         services,
         caller.tenant,
         subject,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import and_, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from vault.requests.model import OPEN, Event, Request, decode, encode
 from vault.requests.tables import REQUEST, REQUEST_EVENT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import date, datetime
     from uuid import UUID
 
@@ -61,17 +62,23 @@ async def add_events(connection: AsyncConnection, tenant: TenantId, request: UUI
         await connection.execute(insert(REQUEST_EVENT), rows)
 
 
-async def rewrite_event(connection: AsyncConnection, tenant: TenantId, request: UUID, event: Event) -> None:
-    """Write an event whose note was sealed anew or erased; what happened stays as it is."""
-    await connection.execute(
-        update(REQUEST_EVENT)
-        .where(
-            REQUEST_EVENT.c.tenant_id == tenant,
-            REQUEST_EVENT.c.request_id == request,
-            REQUEST_EVENT.c.number == event.number,
-        )
-        .values(body=_encode(event))
-    )
+async def rewrite_events(connection: AsyncConnection, tenant: TenantId, events: Iterable[tuple[UUID, Event]]) -> None:
+    """Write events of requests whose notes were sealed again or erased; what happened stays as it is."""
+    rows = [{"of": request, "event": event.number, "changed": _encode(event)} for request, event in events]
+    if rows:
+        this = REQUEST_EVENT.c.request_id == bindparam("of"), REQUEST_EVENT.c.number == bindparam("event")
+        statement = update(REQUEST_EVENT).where(REQUEST_EVENT.c.tenant_id == tenant, *this)
+        await connection.execute(statement.values(body=bindparam("changed")), rows)
+
+
+async def save_details(
+    connection: AsyncConnection, tenant: TenantId, details: Iterable[tuple[UUID, bytes | None]]
+) -> None:
+    """Write what was written about requests, sealed again or erased."""
+    rows = [{"of": request, "sealed": sealed} for request, sealed in details]
+    if rows:
+        statement = update(REQUEST).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == bindparam("of"))
+        await connection.execute(statement.values(details=bindparam("sealed")), rows)
 
 
 async def locked_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> Kept | None:
@@ -83,11 +90,12 @@ async def locked_requests_of(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> list[Kept]:
     """Fetch all requests of people who are about to change: by id, so that two who want the same wait in order."""
-    statement = select(REQUEST.c.body, REQUEST.c.details).where(
-        REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)
-    )
-    rows = (await connection.execute(statement.order_by(REQUEST.c.id).with_for_update())).all()
-    return [Kept(decode(row.body), row.details) for row in rows]
+    return await _several(connection, _by_subject(tenant, subjects).with_for_update())
+
+
+async def requests_of(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[Kept]:
+    """Fetch all requests of people, to look at."""
+    return await _several(connection, _by_subject(tenant, subjects))
 
 
 async def request_ids_of(
@@ -111,6 +119,20 @@ async def events_of(connection: AsyncConnection, tenant: TenantId, request: UUID
         .order_by(REQUEST_EVENT.c.number)
     )
     return [_events.decode(body) for body in (await connection.execute(statement)).scalars()]
+
+
+async def events_by_request(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[UUID]
+) -> dict[UUID, list[Event]]:
+    """Fetch the whole histories of all requests of subjects, by request, oldest event first."""
+    requests = select(REQUEST.c.id).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+    statement = select(REQUEST_EVENT.c.request_id, REQUEST_EVENT.c.body).where(
+        REQUEST_EVENT.c.tenant_id == tenant, REQUEST_EVENT.c.request_id.in_(requests)
+    )
+    events: defaultdict[UUID, list[Event]] = defaultdict(list)
+    for request, body in (await connection.execute(statement.order_by(REQUEST_EVENT.c.number))).all():
+        events[request].append(_events.decode(body))
+    return events
 
 
 async def open_requests_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Request]:
@@ -180,6 +202,15 @@ async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: d
 
 def _of(tenant: TenantId, request: UUID) -> Any:
     return select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
+
+
+def _by_subject(tenant: TenantId, subjects: Sequence[SubjectId]) -> Any:
+    statement = select(REQUEST.c.body, REQUEST.c.details)
+    return statement.where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)).order_by(REQUEST.c.id)
+
+
+async def _several(connection: AsyncConnection, statement: Any) -> list[Kept]:
+    return [Kept(decode(row.body), row.details) for row in (await connection.execute(statement)).all()]
 
 
 async def _one(connection: AsyncConnection, statement: Any) -> Kept | None:

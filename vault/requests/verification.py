@@ -19,7 +19,7 @@ from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
-from vault.lifecycle.key_fence import opened
+from vault.lifecycle.key_fence import open_fenced
 from vault.requests.deadlines import with_clock
 from vault.requests.kind import kind_of
 from vault.requests.model import Approval
@@ -187,7 +187,7 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
         row = rows.get((subject, record))
         if subject in keys and row is not None:
             has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
-            if await opened(services, tenant, subject, keys[subject], has):
+            if await open_fenced(services, tenant, subject, keys[subject], has):
                 holders.add(subject)
     return holders - await _with_expired(services, tenant, holders, field.name)
 

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
-from vault.ids import random_id
+from vault.ids import SubjectId, random_id
 from vault.subjects.store import PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.ids import RecordId, SubjectId, TenantId
+    from vault.ids import RecordId, TenantId
     from vault.subjects.store import State
 
 
@@ -148,50 +148,28 @@ async def records_of(connection: AsyncConnection, tenant: TenantId, subject: Sub
     return list((await connection.execute(statement.order_by(RECORD.c.collection, RECORD.c.id))).all())
 
 
-async def aliases_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[UUID]:
-    """List the ids of people who were merged into this one."""
-    statement = select(SUBJECT_ALIAS.c.alias_id).where(
-        SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject
+async def aliases_of(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> dict[SubjectId, list[UUID]]:
+    """List the ids of people who were merged into these; those without any are left out."""
+    statement = select(SUBJECT_ALIAS.c.alias_id, SUBJECT_ALIAS.c.subject_id).where(
+        SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id.in_(subjects)
     )
-    return list((await connection.execute(statement)).scalars())
+    aliases: dict[SubjectId, list[UUID]] = {}
+    for alias, subject in (await connection.execute(statement)).all():
+        aliases.setdefault(SubjectId(subject), []).append(alias)
+    return aliases
 
 
-async def clear_records(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete all of a person's records and the digests that lead to them; what stays is then laid down anew."""
-    for table in (RECORD, BLIND_INDEX):
-        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
-
-
-async def clear_external(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete what leads from other systems' ids to a person."""
-    await connection.execute(
-        delete(EXTERNAL_REF).where(EXTERNAL_REF.c.tenant_id == tenant, EXTERNAL_REF.c.subject_id == subject)
-    )
-
-
-async def clear_aliases(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete what leads from people who were merged into this one; their own bare rows stay."""
-    await connection.execute(
-        delete(SUBJECT_ALIAS).where(SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject)
-    )
-
-
-async def close_person(
-    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, *, state: State, standing: bytes | None
+async def close_subjects(
+    connection: AsyncConnection, tenant: TenantId, closings: Mapping[SubjectId, tuple[State, bytes | None]]
 ) -> None:
-    """Give an erased person the state, and a pseudonym that leads to nothing: the old one is nowhere but on the log."""
-    await connection.execute(
-        update(SUBJECT)
-        .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-        .values(state=state, standing=standing, pseudonym=random_id())
-    )
-
-
-async def count_left(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> dict[str, int]:
-    """Count what still leads to a person, by table."""
-    found = {}
-    for table in (RECORD, BLIND_INDEX, EXTERNAL_REF, SUBJECT_ALIAS):
-        statement = select(func.count()).select_from(table)
-        statement = statement.where(table.c.tenant_id == tenant, table.c.subject_id == subject)
-        found[str(table.name)] = (await connection.execute(statement)).scalar_one()
-    return found
+    """Write the last state of erased people, and a pseudonym that leads to nothing: the old one is on the audit log."""
+    rows = [
+        {"of": subject, "state_": state, "standing_": standing, "pseudonym_": random_id()}
+        for subject, (state, standing) in sorted(closings.items(), key=lambda closing: closing[0].bytes)
+    ]
+    if rows:
+        statement = update(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == bindparam("of"))
+        changes: dict[str, Any] = {name: bindparam(f"{name}_") for name in ("state", "standing", "pseudonym")}
+        await connection.execute(statement.values(changes), rows)

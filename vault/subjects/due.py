@@ -5,16 +5,16 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import ARRAY, Integer, String, bindparam, delete, func, or_, select, update
+from sqlalchemy import ARRAY, Integer, String, bindparam, func, or_, select, update
 
-from vault.ids import SubjectId, random_id
+from vault.ids import SubjectId
 from vault.storage.columns import Id, Moment
 from vault.storage.query import Query, native
 from vault.subjects.store import PROFILE
-from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
+from vault.subjects.tables import RECORD, SUBJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -159,34 +159,6 @@ async def make_due(
         await connection.execute(statement.values(due_at=bindparam("now")), rows)
 
 
-async def clear_people(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> None:
-    """Delete people's records and the digests that lead to them; what stays is then laid down anew."""
-    for table in (RECORD, BLIND_INDEX):
-        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id.in_(subjects)))
-
-
-async def clear_references(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> None:
-    """Delete what leads from other systems' ids to people."""
-    where = EXTERNAL_REF.c.tenant_id == tenant, EXTERNAL_REF.c.subject_id.in_(subjects)
-    await connection.execute(delete(EXTERNAL_REF).where(*where))
-
-
-async def close_people(
-    connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, bytes | None]
-) -> None:
-    """Give people of whom nothing is left their last state, and pseudonyms that lead to nothing."""
-    rows = [
-        {"whom": subject, "stands": standing, "anew": random_id()}
-        for subject, standing in sorted(standings.items(), key=lambda each: each[0].bytes)
-    ]
-    await connection.execute(
-        update(SUBJECT)
-        .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == bindparam("whom"))
-        .values(state="erased", standing=bindparam("stands"), pseudonym=bindparam("anew")),
-        rows,
-    )
-
-
 async def count_records(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, int]:
@@ -195,21 +167,6 @@ async def count_records(
         RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
     )
     return {row[0]: row[1] for row in (await connection.execute(statement.group_by(RECORD.c.subject_id))).all()}
-
-
-async def take_aliases(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> dict[SubjectId, list[UUID]]:
-    """Delete what leads from those who were merged into people to them; returns their ids by person."""
-    where = SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id.in_(subjects)
-    found: dict[SubjectId, list[UUID]] = {}
-    for alias, subject in (
-        await connection.execute(select(SUBJECT_ALIAS.c.alias_id, SUBJECT_ALIAS.c.subject_id).where(*where))
-    ).all():
-        found.setdefault(SubjectId(subject), []).append(alias)
-    if found:
-        await connection.execute(delete(SUBJECT_ALIAS).where(*where))
-    return found
 
 
 def _columns(rows: Iterable[PutOff]) -> dict[str, list[Any]]:

@@ -24,10 +24,10 @@ from uuid import UUID
 from msgspec.structs import replace
 
 from vault import logs
-from vault.erasure.verify import TOUCHED
 from vault.errors import CannotOpen, Unavailable
 from vault.ids import SubjectId, random_id
-from vault.lifecycle.erasures import swept_and_not_ended
+from vault.lifecycle.erasures import unfinished_sweep_erasures
+from vault.lifecycle.personal_data import owned_tables
 from vault.retention.review_store import close_reviews
 from vault.subjects.due import (
     PutOff,
@@ -40,7 +40,7 @@ from vault.subjects.due import (
     rows_of_people,
 )
 from vault.subjects.merged import locked_subjects
-from vault.sweep.apply import act, end_erasures, set_aside
+from vault.sweep.apply import apply_plans, end_erasures, put_off_unreadable
 from vault.sweep.evaluate import Evaluation, evaluate, load_subjects
 from vault.sweep.safeguard import PoliciesChanged, confirmed, log_held_up, most_of
 from vault.sweep.store import Check, Counts, finish_sweep, leave_sweep, save_sweep, take_sweep
@@ -130,7 +130,7 @@ class Sweeping:
     async def _end_what_was_cut_off(self) -> None:
         while True:
             async with self._services.data.reading() as connection:
-                found = await swept_and_not_ended(connection, self._tenant, AT_ONCE)
+                found = await unfinished_sweep_erasures(connection, self._tenant, AT_ONCE)
             await end_erasures(self._services, self._tenant, found)
             if len(found) < AT_ONCE:
                 return
@@ -208,7 +208,7 @@ class Sweeping:
         async for some in self._portions([each for each in seen if each.plan.acts]):
             damaged += await self._act(some)
         if damaged:
-            await set_aside(self._services, self._tenant, self._run.id, damaged, self.note)
+            await put_off_unreadable(self._services, self._tenant, self._run.id, damaged, self.note)
         looks = [each.plan for each in seen]
         rest = [each for each in looks if not each.acts]
         async with self._services.data.transaction() as connection:
@@ -223,11 +223,11 @@ class Sweeping:
         """Take away what has ended; returns those of whom something does not open: nobody else waits for them."""
         damaged = []
         try:
-            await act(self._services, self._tenant, self._run.id, found, self.note)
+            await apply_plans(self._services, self._tenant, self._run.id, found, self.note)
         except CannotOpen:
             for each in found:
                 try:
-                    await act(self._services, self._tenant, self._run.id, [each], self.note)
+                    await apply_plans(self._services, self._tenant, self._run.id, [each], self.note)
                 except CannotOpen:
                     damaged.append(each.plan.subject)
         return damaged
@@ -278,8 +278,9 @@ class Sweeping:
         """Take what was deleted out of the databases' files, where that is possible now; the next sweep tries again."""
         if not self._run.counts.deletes:
             return
+        tables = owned_tables(self._services.personal_data)
         for _ in range(_SCRUBS):
-            if await self._services.keyring.scrub() and await self._services.data.scrub(TOUCHED):
+            if await self._services.keyring.scrub() and await self._services.data.scrub(tables):
                 return
             await asyncio.sleep(0)
         log.info("deleted rows are still in the files of the databases", tenant=self._tenant)
