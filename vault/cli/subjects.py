@@ -16,7 +16,7 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.ids import SubjectId
 from vault.merging.duplicates import STEPS, find_pairs
-from vault.merging.merge import unite
+from vault.merging.merge import merge_authorized
 
 if TYPE_CHECKING:
     from vault.merging.duplicates import Pair
@@ -45,7 +45,7 @@ async def merge(
     ],
 ) -> None:
     """Make one of two entries of a person, for good. The same command again ends a merge that was interrupted."""
-    merged = await unite(
+    merged = await merge_authorized(
         session.services,
         session.caller,
         survivor=SubjectId(survivor),
