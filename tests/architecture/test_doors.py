@@ -63,7 +63,6 @@ UNSEALING = {
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
     "vault.erasure.reseal",  # and seals it again under the one key that stays; or a view of it in its place
     "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
-    "vault.consent.personal_data",  # evidence of a consent; sealed again for the one who stays after a merge
     "vault.erasure.execute",  # ids and addresses, for their tombstones
     "vault.records.search",  # what a digest led to is checked
     "vault.imports.profiles",

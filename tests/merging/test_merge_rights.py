@@ -270,12 +270,12 @@ async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_t
 
 
 async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch):
-    from vault.merging import merge as merging
+    from vault.identity.personal_data import IdentityData
 
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)
     await verified(node, request)
-    cut(monkeypatch, merging, "end_access", error=Cut, after=True)
+    cut(monkeypatch, IdentityData, "move", error=Cut, after=True)
     assert (await merge(node, mine, theirs)).status_code == 500
     found, _history = await kept(node, request)
     assert (str(found.subject), found.state) == (theirs, "in_review")
