@@ -63,7 +63,7 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=False,  # nobody's word for where a request comes from is needed here
+        proxy_headers=False,  # the vault does not use the client address, so no proxy is trusted
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=WORKER_SECONDS,
     )
@@ -169,7 +169,7 @@ class _SharedFigures:
 
 
 async def _prepare(folder: Path) -> None:
-    """Find out what is wrong while there is still somebody at the terminal; put the folder's policies in force."""
+    """Find faults while the operator is still at the terminal; put the folder's policies in force."""
     async with open_vault(folder) as vault:
         changed = await apply_folders(vault)
     for tenant, is_new in changed.items():

@@ -157,7 +157,7 @@ async def pending_work(services: Services, tenant: TenantId | None = None) -> li
 async def list_jobs(
     services: Services, caller: Caller, *, states: Collection[JobState] = OPEN, of: UUID | None = None, limit: int = 50
 ) -> JobList:
-    """List the jobs of the caller's tenant: what nobody has begun yet, then the newest first.
+    """List the jobs of the caller's tenant: those that are not started yet, then the newest first.
 
     Args:
         states: in which the jobs are.

@@ -96,7 +96,7 @@ def read_manifest(folder: Path, provider: KeyProvider) -> Manifest:
     """Read the manifest of the backup in a folder and check its MAC.
 
     Raises:
-        NotABackup: there is none, or it does not have its form.
+        NotABackup: the manifest is missing or invalid.
         Misconfigured: another root key sealed the backup; the hint says which.
         BackupDamaged: it was changed.
     """

@@ -103,7 +103,7 @@ def new_order(backup: BackupFolder, settings: str, now: datetime, *, without_led
     """Make the order of a restore.
 
     Raises:
-        InvalidInput: why the ledger is not there is not said properly.
+        InvalidInput: the reason for the missing ledger is invalid.
     """
     if without_ledger is not None and not 0 < len(without_ledger.strip()) <= LONGEST_REASON:
         raise InvalidInput(

@@ -165,7 +165,7 @@ def _opens(keys: SubjectKeys | None, name: str, sealed: bytes, where: bytes) -> 
 
 
 SAMPLE = 1_000
-"""People of whom every value is opened, at most, unless more are requested."""
+"""The largest number of people to open completely, unless more are requested."""
 
 
 class Verified(NamedTuple):
