@@ -41,7 +41,7 @@ def test_what_is_no_event_or_no_day_or_to_come_is_told(in_vault, subject):
     assert in_vault("retention", "event", subject, "claim-closed", "--on", "soon").exit_code == 2
     ahead = (datetime.now(UTC) + timedelta(days=2)).date()
     told = in_vault("retention", "event", subject, "claim-closed", "--on", str(ahead))
-    assert (told.exit_code, "an event is recorded once it has happened" in told.stderr) == (1, True)
+    assert (told.exit_code, "an event cannot be recorded before it has happened" in told.stderr) == (1, True)
 
 
 def test_nobody_is_told_as_nobody(in_vault, subject):

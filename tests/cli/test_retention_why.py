@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import person_in
 from vault.cli.retention import WHY_WIDTH, picture
-from vault.retention.explain import Ground, Kept, Limit
+from vault.retention.views import RetainedValue, RetentionGround, RetentionLimit
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 
@@ -41,16 +41,32 @@ def test_what_is_not_there_is_said(in_vault, subject):
     assert in_vault("retention", "why", subject, "shoe_size").exit_code == 1
 
 
+def ground(name, until, *, lost=False):
+    return RetentionGround(
+        ground=name, until=until, least=None, since=None, counted_from=None, period=None, lost=lost, then="erase",
+        views=(), law=None, article=None, reason=None,
+    )  # fmt: skip
+
+
 def test_bars_reach_from_the_start_to_each_end():
-    grounds = (
-        Ground("accounting", None),
-        Ground("order-fulfilment", date(2024, 1, 1)),
-        Ground("direct-marketing", date(2021, 1, 1), lost=True),
+    grounds = [
+        ground("accounting", None),
+        ground("order-fulfilment", date(2024, 1, 1)),
+        ground("direct-marketing", date(2021, 1, 1), lost=True),
+    ]
+    limit = RetentionLimit(
+        name="short",
+        until=date(2022, 1, 1),
+        since="collected",
+        period="P2Y",
+        then="erase",
+        article=None,
+        reason="so it is",
     )
-    limits = (Limit("short", date(2022, 1, 1), "collected", "P2Y", "erase", None, "so it is"),)
-    kept = Kept(
-        UUID(int=1), None, date(2020, 1, 1), date(2020, 1, 1), "shop", None, None, "accounting", "erase", "kept",
-        grounds, (), limits, (), None,
+    kept = RetainedValue(
+        record=UUID(int=1), form=None, starts=date(2020, 1, 1), collected=date(2020, 1, 1), source="shop",
+        served_until=None, until=None, by="accounting", then="erase", state="kept", grounds=grounds, idle=[],
+        limits=[limit], holds=[], review=None,
     )  # fmt: skip
     years, *bars, today = picture(kept, date(2022, 1, 1))
     drawn = {line[:26].strip(): line[26:] for line in bars}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vault.consent.state import ConsentState, Held, purposes_of
-from vault.retention.holds import held_by, refusing
+from vault.retention.holds import held_by, blocking_hold
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)
 ALL = Held(b"b" * 16, "fraud-prevention")
@@ -27,13 +27,13 @@ def test_of_the_profile_the_days_do_not_matter_and_a_generalised_value_is_covere
 def test_what_is_held_is_used_for_its_purpose_and_those_that_go_on():
     standing = ConsentState(holds=(BOOKS,))
     asked = ("legal-claims", "accounting", "customer-support")
-    assert [refusing(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, BOOKS]
-    assert refusing(standing, "customer-support", "purchase.amount", 99) is None
+    assert [blocking_hold(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, BOOKS]
+    assert blocking_hold(standing, "customer-support", "purchase.amount", 99) is None
 
 
 def test_of_two_holds_each_goes_on_with_its_own_purpose_and_others_only_if_both_let_them():
     standing = ConsentState(holds=(BOOKS, ALL))
     asked = ("legal-claims", "fraud-prevention", "accounting")
-    assert [refusing(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, ALL]
-    assert refusing(standing, "accounting", "purchase.amount", 201) == ALL
+    assert [blocking_hold(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, ALL]
+    assert blocking_hold(standing, "accounting", "purchase.amount", 201) == ALL
     assert purposes_of(standing.holds) == ("accounting", "fraud-prevention", "legal-claims")

@@ -32,7 +32,10 @@ async def test_an_event_sets_its_clock_which_never_goes_back(node):
         ("2025-03-31", 200, TODAY),
     ):
         answer = await record(node, subject, "contract-ended", on)
-        assert (answer.status_code, answer.json()) == (status, {"event": "contract-ended", "on": now})
+        assert (answer.status_code, answer.json()) == (
+            status,
+            {"event": "contract-ended", "on": now, "moved": status == 201},
+        )
     assert (await stands(node, subject))["events"] == {"contract-ended": TODAY}
 
 

@@ -9,7 +9,7 @@ from tests.erasure.people import buy, somebody
 from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.ids import DEFAULT_TENANT, SubjectId
-from vault.retention.explain import why
+from vault.retention.explain import explain_retention
 from vault.retention.review_store import NewReview, open_reviews
 
 ADA = "ada@example.org"
@@ -122,7 +122,7 @@ async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
     node.services.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
 
     async def at_the_end():
-        (found,) = (await why(node.services, operator_caller(DEFAULT_TENANT), subject, "email")).values
+        (found,) = (await explain_retention(node.services, operator_caller(DEFAULT_TENANT), subject, "email")).values
         return found
 
     assert (await at_the_end()).state == "over"

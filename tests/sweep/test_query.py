@@ -19,7 +19,7 @@ from tests.sweep.people import (
 from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.crypto.seal import SubjectKeys
-from vault.sweep.query import dry_run, due, list_sweeps, start_sweep
+from vault.sweep.query import dry_run, list_sweeps, preview, start_sweep
 
 LAST_DAY = date(2029, 3, 5)
 DUE, SWEEPS = "/v1/retention/due", "/v1/retention/sweeps"
@@ -40,28 +40,28 @@ async def test_what_ends_is_counted_by_the_day_on_which_it_goes(node, clock):
     await two(node)
     await swept(node)
     go_to(clock, LAST_DAY - timedelta(days=89))
-    found = await due(node.services, me())
-    told = [each for each in found.ends if each.field in {"profile.name", "profile.email"}]
-    assert told == [
+    found = await preview(node.services, me())
+    shown = [tuple(dict(line).values()) for line in found.ends if line.field in {"profile.name", "profile.email"}]
+    assert shown == [
         (LAST_DAY + timedelta(days=1), "profile.email", "erase", 1),
         (LAST_DAY + timedelta(days=1), "profile.name", "erase", 2),
     ]
     assert (found.waiting, found.next) == ([], None)
-    assert (await due(node.services, me(), days=89)).ends == []
+    assert (await preview(node.services, me(), days=89)).ends == []
 
 
 async def test_what_is_foreseen_is_what_the_sweep_then_takes(node, clock):
     people = await two(node)
     await swept(node)
     go_to(clock, LAST_DAY)
-    foreseen = sum(each.values for each in (await due(node.services, me(), days=1)).ends)
+    foreseen = sum(each.values for each in (await preview(node.services, me(), days=1)).ends)
     clock.advance(days=1)
-    waiting = (await due(node.services, me(), days=0)).waiting
+    waiting = (await preview(node.services, me(), days=0)).waiting
     assert {each.state for each in waiting} == {"next-sweep"}
     assert sum(each.values for each in waiting) == foreseen
     assert (await swept(node)).erased == foreseen
     assert {await state_of(node, each) for each in people} == {"erased"}
-    assert (await due(node.services, me(), days=0)).waiting == []
+    assert (await preview(node.services, me(), days=0)).waiting == []
 
 
 async def test_nothing_is_opened_or_written_but_the_audit_entry(node, clock, monkeypatch):
@@ -84,10 +84,10 @@ async def test_the_pages_add_up_to_the_whole(node, clock):
     for number in range(5):
         await node.create({"name": f"Ada {number}"})
     clock.advance(days=365 * 4)
-    whole = await due(node.services, me(), days=0)
-    parts = [await due(node.services, me(), days=0, limit=2)]
+    whole = await preview(node.services, me(), days=0)
+    parts = [await preview(node.services, me(), days=0, limit=2)]
     while parts[-1].next is not None:
-        parts.append(await due(node.services, me(), days=0, limit=2, after=parts[-1].next))
+        parts.append(await preview(node.services, me(), days=0, limit=2, after=parts[-1].next))
     assert [each.people for each in parts] == [2, 2, 1]
     assert sum(line.values for part in parts for line in part.waiting) == whole.waiting[0].values == 5
 
@@ -95,7 +95,7 @@ async def test_the_pages_add_up_to_the_whole(node, clock):
 async def test_of_one_field_only_that_is_counted(sqlite_node, clock):
     await two(sqlite_node)
     clock.advance(days=365 * 4)
-    found = await due(sqlite_node.services, me(), field="email")
+    found = await preview(sqlite_node.services, me(), field="email")
     assert [(each.field, each.values) for each in found.waiting] == [("profile.email", 1)]
 
 
@@ -105,7 +105,7 @@ async def test_what_waits_for_a_decision_is_told_apart(sqlite_node, clock):
     await node.create_fully(name="Ada", notes="Prefers mornings.")
     clock.advance(days=365 * 4)
     await swept(node)
-    found = await due(node.services, me())
+    found = await preview(node.services, me())
     assert [(each.field, each.state) for each in found.waiting] == [("profile.notes", "in-review")]
 
 
@@ -135,7 +135,7 @@ async def test_what_cannot_be_answered_is_refused(sqlite_node, what):
     from vault.errors import InvalidInput
 
     with pytest.raises(InvalidInput) as raised:
-        await due(sqlite_node.services, me(), **what)
+        await preview(sqlite_node.services, me(), **what)
     assert raised.value.code == "invalid-preview"
 
 

@@ -491,13 +491,13 @@ async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: 
     Raises:
         Unavailable: the database does not answer.
     """
-    line = holds_lines.read_hold(body)
+    line = holds_lines.read_line(body)
 
     def all_of(people: Iterable[UUID]) -> tuple[UUID, ...]:
         return tuple(dict.fromkeys(other for each in people for other in joined.of(tenant, each)))
 
     line = replace(line, added=all_of(line.added), removed=all_of(line.removed))
-    await holds_lines.hold_again(services, tenant, msgspec.json.encode(line))
+    await holds_lines.replay_hold(services, tenant, msgspec.json.encode(line))
 
 
 PER_MINUTE: Final = 10**9

@@ -13,15 +13,14 @@ from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.errors import InvalidInput
-from vault.holds.manage import Asked, Changes, change_hold, lift_hold, place_hold
+from vault.holds.manage import HoldChanges, HoldDraft, change_hold, lift_hold, place_hold
 from vault.holds.query import MOST, list_holds, show_hold
-from vault.holds.query import told as _as_json
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault.retention.holds import Hold
+    from vault.holds.views import Hold
 
 HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
 PERSON = "0199aabb-0000-7000-8000-000000000001"
@@ -92,7 +91,7 @@ async def place(
 ) -> None:
     """Place a hold: nothing deletes what it covers, and it is read for the hold's purposes only."""
     people = _people(subject, subjects_from)
-    asked = Asked(
+    draft = HoldDraft(
         matter=matter,
         owner=owner,
         purpose=purpose,
@@ -103,9 +102,9 @@ async def place(
         since=_day(since),
         until=_day(until),
     )
-    placed = await place_hold(session.services, session.caller, asked)
+    placed = await place_hold(session.services, session.caller, draft)
     if session.as_json:
-        emit(_as_json(placed))
+        emit(placed.as_json())
     else:
         note(f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
 
@@ -134,10 +133,10 @@ async def change(
     """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
     people = _people(subject, subjects_from)
     gone = [SubjectId(each) for each in remove or ()]
-    changes = Changes(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
+    changes = HoldChanges(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
     changed = await change_hold(session.services, session.caller, hold, changes)
     if session.as_json:
-        emit(_as_json(changed))
+        emit(changed.as_json())
     else:
         note(f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
 
@@ -151,7 +150,7 @@ async def lift(
     """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
     lifted = await lift_hold(session.services, session.caller, hold, reason=reason)
     if session.as_json:
-        emit(_as_json(lifted))
+        emit(lifted.as_json())
     else:
         note(f"Lifted: {lifted.people:,} people are as free as before.")
 
@@ -164,31 +163,31 @@ async def list_(
 ) -> None:
     """List holds, the next due for review first."""
     which: Any = "due" if due else "all" if everything else "active"
-    found = await list_holds(session.services, session.caller, which=which, limit=MOST)
+    page = await list_holds(session.services, session.caller, which=which, limit=MOST)
     if session.as_json:
-        emit([_as_json(each) for each in found.holds])
+        emit([hold.as_json() for hold in page.holds])
         return
     today = datetime.now(UTC).date()
     show_table(
         ("hold", "matter", "owner", "purpose", "people", "covers", "review", ""),
-        [_row(each, today) for each in found.holds],
+        [_row(hold, today) for hold in page.holds],
         empty="no hold is due for review" if due else "there is no hold",
     )
-    if found.next is not None:
+    if page.next is not None:
         note("There are more; GET /v1/holds lists all.")
 
 
 @command(group, f"cdv holds show {HOLD}")
 async def show(session: Session, hold: HoldId) -> None:
     """Show a hold and whom it covers."""
-    found = await show_hold(session.services, session.caller, hold)
-    shown_as = _as_json(found.hold)
+    details = await show_hold(session.services, session.caller, hold)
     if session.as_json:
-        emit({**shown_as, "subjects": found.subjects})
+        emit(details.as_json())
         return
-    rows = [(name, ", ".join(text) if isinstance(text, tuple) else text) for name, text in shown_as.items() if text]
-    shown = ", ".join(str(each) for each in found.subjects[:IDS_SHOWN])
-    more = len(found.subjects) - IDS_SHOWN
+    values = {name: value for name, value in details if value and name != "subjects"}
+    rows = [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in values.items()]
+    shown = ", ".join(str(subject) for subject in details.subjects[:IDS_SHOWN])
+    more = len(details.subjects) - IDS_SHOWN
     rows.append(("covers", shown + (f" and {more:,} more (--json lists all)" if more > 0 else "")))
     show_table(("", ""), rows, empty="")
 
@@ -213,7 +212,7 @@ def _day(moment: datetime | None) -> date | None:
 
 def _row(hold: Hold, today: date) -> tuple[Any, ...]:
     state = "lifted" if hold.state == "lifted" else "DUE" if hold.review_on <= today else ""
-    covers = " ".join(hold.names)
+    covers = " ".join(hold.fields)
     if hold.since is not None or hold.until is not None:
         covers += f" of {hold.since or '…'} to {hold.until or '…'}"
     return hold.id, hold.matter, hold.owner, hold.purpose, hold.people, covers, hold.review_on, state

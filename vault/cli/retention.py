@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -18,20 +18,19 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.progress import people_bar
 from vault.cli.session import Session
 from vault.ids import SubjectId
-from vault.retention import explain
-from vault.retention.events import record_event, relationship_of
+from vault.retention.events import record_event, show_relationship
+from vault.retention.explain import explain_retention
 from vault.retention.reviews import MOST, decide_review, list_reviews
 from vault.sweep import query
+from vault.sweep.views import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vault.retention.events import Stand
-    from vault.retention.explain import Ground, Kept
-    from vault.retention.review_store import Review, State
+    from vault.retention.review_store import State
     from vault.retention.reviews import Reason
-    from vault.sweep.query import DryRun, Due
-    from vault.sweep.store import SweepRun
+    from vault.retention.views import RetainedValue, RetentionGround, RetentionReview, SubjectRelationship
+    from vault.sweep.views import RetentionPreview, SweepDryRun
 
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"
@@ -69,60 +68,60 @@ async def why(
     ] = None,
 ) -> None:
     """Tell until when a field of a person is kept, on which grounds, and what happens then; no value is shown."""
-    found = await explain.why(session.services, session.caller, SubjectId(subject), field, record)
+    explanation = await explain_retention(session.services, session.caller, SubjectId(subject), field, record)
     if session.as_json:
-        emit({**found._asdict(), "values": [_json(each) for each in found.values]})
+        emit(explanation.as_json())
         return
-    note(f"{found.field} of a {found.relationship}, on {found.today}")
-    for each in found.values:
-        _show(each, found.today)
-    if not found.values:
+    note(f"{explanation.field} of a {explanation.relationship}, on {explanation.today}")
+    for value in explanation.values:
+        _show(value, explanation.today)
+    if not explanation.values:
         note("There is no such value.")
-    if found.more:
-        note("There are older records; --record ID tells of one.")
+    if explanation.more:
+        note("There are older records; --record ID shows one of them.")
 
 
-def _show(kept: Kept, today: date) -> None:
-    form = "" if kept.form is None else f" (generalised to {kept.form})"
-    came = f", collected {kept.collected}" if kept.collected else ""
-    typer.echo(f"\nrecord {kept.record}{form}: from {kept.starts}{came}, source {kept.source or 'unknown'}")
-    typer.echo(f"  until {_end(kept.until)}, then {kept.then}   by {kept.by}   [{_state_of(kept)}]")
-    if kept.served_until != kept.until:
-        typer.echo(f"  shown until {_end(kept.served_until)}")
-    for line in picture(kept, today):
+def _show(value: RetainedValue, today: date) -> None:
+    form = "" if value.form is None else f" (generalised to {value.form})"
+    came = f", collected {value.collected}" if value.collected else ""
+    typer.echo(f"\nrecord {value.record}{form}: from {value.starts}{came}, source {value.source or 'unknown'}")
+    typer.echo(f"  until {_end(value.until)}, then {value.then}   by {value.by}   [{_state_of(value)}]")
+    if value.served_until != value.until:
+        typer.echo(f"  shown until {_end(value.served_until)}")
+    for line in picture(value, today):
         typer.echo(line)
     rows: list[tuple[object, ...]] = [
-        (_label(each, kept), _counted(each), _end(each.until), each.least, _why(each)) for each in kept.grounds
+        (_label(each, value), _counted(each), _end(each.until), each.least, _why(each)) for each in value.grounds
     ]
     rows += [
         (f"limit {each.name}", f"{each.period} {each.since}", _end(each.until), None, each.reason)
-        for each in kept.limits
+        for each in value.limits
     ]
-    rows += [(each.purpose, IDLE[each.why], each.until, None, "does not keep it") for each in kept.idle]
-    rows += [(f"hold {UUID(each.id)}", "", "it is lifted", None, f"for {each.purpose}") for each in kept.holds]
-    if kept.review is not None:
-        review = kept.review
+    rows += [(each.purpose, IDLE[each.why], each.until, None, "does not keep it") for each in value.idle]
+    rows += [(f"hold {each.id}", "", "it is lifted", None, f"for {each.purpose}") for each in value.holds]
+    if value.review is not None:
+        review = value.review
         rows.append(
             (review.kind, f"ended {review.ended_on}", review.keep_until, None, f"review {review.id}: {review.state}")
         )
     show_table(("ground", "counts", "until", "law: at least", "why"), rows, empty="  nothing claims it")
 
 
-def _state_of(kept: Kept) -> str:
-    return (STATES | {action.state: action.state_summary for action in RETAINING if action.state})[kept.state]
+def _state_of(value: RetainedValue) -> str:
+    return (STATES | {action.state: action.state_summary for action in RETAINING if action.state})[value.state]
 
 
-def picture(kept: Kept, today: date) -> Iterator[str]:
+def picture(value: RetainedValue, today: date) -> Iterator[str]:
     """Draw a bar for each ground from the value's start to the ground's end, with today marked."""
-    ends = [*(each.until for each in kept.grounds), *(each.until for each in kept.limits), kept.until]
+    ends = [*(each.until for each in value.grounds), *(each.until for each in value.limits), value.until]
     known = [each for each in ends if each is not None]
-    first, last = min(kept.starts, today), max([*known, kept.starts, today])
+    first, last = min(value.starts, today), max([*known, value.starts, today])
     scale = _Scale(first, last)
     yield f"  {'':24}{first.year}{' ' * (WHY_WIDTH - 8)}{last.year}"
-    for each in kept.grounds:
-        yield f"  {_label(each, kept)[:23]:24}{scale.bar(kept.starts, each.until, 'x' if each.lost else None)}"
-    for limit in kept.limits:
-        yield f"  {('limit ' + limit.name)[:23]:24}{scale.bar(kept.starts, limit.until, '|')}"
+    for each in value.grounds:
+        yield f"  {_label(each, value)[:23]:24}{scale.bar(value.starts, each.until, 'x' if each.lost else None)}"
+    for limit in value.limits:
+        yield f"  {('limit ' + limit.name)[:23]:24}{scale.bar(value.starts, limit.until, '|')}"
     yield f"  {'today':24}{' ' * scale.at(today)}^ {today}"
 
 
@@ -145,40 +144,28 @@ class _Scale:
         return " " * from_column + "=" * (to_column - from_column) + tip
 
 
-def _label(ground: Ground, kept: Kept) -> str:
+def _label(ground: RetentionGround, value: RetainedValue) -> str:
     """Name a ground; one with unlike periods for the views of a field has a line for each."""
-    if sum(each.ground == ground.ground for each in kept.grounds) == 1:
+    if sum(each.ground == ground.ground for each in value.grounds) == 1:
         return ground.ground
     views = ", ".join(name.rpartition(".")[2] for name in ground.views)
     return f"{ground.ground} ({views})"
 
 
-def _counted(ground: Ground) -> str:
+def _counted(ground: RetentionGround) -> str:
     if ground.period is None or ground.since is None:
         return ""
     day = "which has not come" if ground.counted_from is None else str(ground.counted_from)
     return f"{ground.period} {ground.since} {day}"
 
 
-def _why(ground: Ground) -> str:
+def _why(ground: RetentionGround) -> str:
     parts = ("the ground ended" if ground.lost else None, ground.reason, ground.article or ground.law)
     return "; ".join(part for part in parts if part)
 
 
 def _end(day: date | None) -> str:
     return "no end yet" if day is None else str(day)
-
-
-def _json(kept: Kept) -> dict[str, Any]:
-    review = kept.review
-    return {
-        **kept._asdict(),
-        "grounds": [each._asdict() for each in kept.grounds],
-        "idle": [each._asdict() for each in kept.idle],
-        "limits": [each._asdict() for each in kept.limits],
-        "holds": [{**each._asdict(), "id": UUID(each.id)} for each in kept.holds],
-        "review": None if review is None else review._asdict(),
-    }
 
 
 class What(StrEnum):
@@ -212,8 +199,8 @@ async def event(
     day = None if on is None else on.date()
     recorded = await record_event(session.services, session.caller, SubjectId(subject), what.value, day)
     if session.as_json:
-        emit({"event": recorded.event, "on": recorded.on, "moved": recorded.created})
-    elif recorded.created:
+        emit(recorded.as_json())
+    elif recorded.moved:
         note(f"{recorded.event} on {recorded.on}; the next sweep looks at the person.")
     else:
         note(f"Nothing moves: {recorded.event} was recorded for {recorded.on}, and a clock never goes back.")
@@ -222,24 +209,20 @@ async def event(
 @command(group, f"cdv retention relationship {SUBJECT}")
 async def relationship(session: Session, subject: Subject) -> None:
     """Show how a person stands to the company, and the clocks from which periods of retention count."""
-    found = await relationship_of(session.services, session.caller, SubjectId(subject))
+    found = await show_relationship(session.services, session.caller, SubjectId(subject))
     if session.as_json:
-        stand = found.stand._asdict() | {
-            clocks: {name: str(day) for name, day in found.stand._asdict()[clocks].items()}
-            for clocks in ("records", "events")
-        }
-        emit({"subject": found.subject, **stand, "audit": found.audit})
+        emit(found.as_json())
         return
-    note(_sentence(found.stand))
-    rows = [("newest record", name, day) for name, day in found.stand.records.items()]
-    rows += [("event", name, day) for name, day in found.stand.events.items()]
+    note(_sentence(found))
+    rows = [("newest record", name, day) for name, day in found.records.items()]
+    rows += [("event", name, day) for name, day in found.events.items()]
     show_table(("clock", "of", "day"), rows, empty="no record and no event moves a clock yet")
 
 
-def _sentence(stand: Stand) -> str:
-    parts = [stand.state.value, *(f"{what} running" for what in stand.running)]
-    told = {"since": stand.since, "last contact": stand.last_contact, "without more contact until": stand.until}
-    return ", ".join([*parts, *(f"{word} {day}" for word, day in told.items() if day is not None)])
+def _sentence(found: SubjectRelationship) -> str:
+    parts = [found.state.value, *(f"{what} running" for what in found.running)]
+    days = {"since": found.since, "last contact": found.last_contact, "without more contact until": found.until}
+    return ", ".join([*parts, *(f"{word} {day}" for word, day in days.items() if day is not None)])
 
 
 REVIEW = "0199aabb-0000-7000-8000-000000000001"
@@ -277,9 +260,9 @@ async def reviews(
     states: tuple[State, ...] = ("keep", "erase") if decided else ("open",)
     page = await list_reviews(session.services, session.caller, states=states, after=after, limit=MOST)
     if session.as_json:
-        emit({"reviews": [_review_as_json(each) for each in page.reviews], "next": page.next, "audit": page.audit})
+        emit(page.as_json())
         return
-    rows = [(each.id, each.subject, each.name, each.ended_on, _state(each)) for each in page.reviews]
+    rows = [(each.id, each.subject, each.field, each.ended_on, _state(each)) for each in page.reviews]
     show_table(("review", "person", "field", "over since", "state"), rows, empty="nothing waits for a decision")
     if page.next is not None:
         note(f"There are more: cdv retention reviews --after {page.next}")
@@ -305,29 +288,23 @@ async def decide(
     """Decide about a value whose time is up: it goes with the next sweep, or is kept until a day."""
     day = None if until is None else until.date()
     why = None if reason is None else WHY[reason]
-    found = await decide_review(
+    decided = await decide_review(
         session.services, session.caller, review, decision=decision.value, until=day, reason=why
     )
     if session.as_json:
-        emit(_review_as_json(found))
-    elif found.state == "erase":
-        note(f"{found.name} goes with the next sweep, unless a law demands it or a hold covers it.")
+        emit(decided.as_json())
+    elif decided.state == "erase":
+        note(f"{decided.field} goes with the next sweep, unless a law demands it or a hold covers it.")
     else:
-        note(f"{found.name} is kept until {found.keep_until}, and looked at again then.")
+        note(f"{decided.field} is kept until {decided.keep_until}, and looked at again then.")
 
 
-def _state(review: Review) -> str:
+def _state(review: RetentionReview) -> str:
     if review.state == "keep":
         return f"kept until {review.keep_until}"
     if review.state == "erase":
         return "goes with the next sweep"
     return action_of(review.kind).review_summary
-
-
-def _review_as_json(review: Review) -> dict[str, Any]:
-    told = review._asdict() | {"field": review.name}
-    told.pop("collection")
-    return told
 
 
 WIDTH = 40
@@ -359,7 +336,7 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
         note("another process is sweeping at this moment; `cdv retention sweeps` shows how far it is")
         raise typer.Exit(FAILED)
     if session.as_json:
-        emit(_sweep_as_json(run))
+        emit(Sweep.of(run).as_json())
         if run.finished_at is None:
             raise typer.Exit(FAILED)
         return
@@ -384,7 +361,7 @@ async def sweeps(session: Session, limit: Limit = 20) -> None:
     """List the last sweeps: how far each has come, and what it did."""
     found = (await query.list_sweeps(session.services, session.caller, limit=limit)).sweeps
     if session.as_json:
-        emit([_sweep_as_json(each) for each in found])
+        emit([run.as_json() for run in found])
         return
     heads = ("began", "over", "state", "people", *(action.heading for action in ACTIONS), "people gone")
     rows = [
@@ -397,18 +374,18 @@ async def sweeps(session: Session, limit: Limit = 20) -> None:
 @command(group, "cdv retention due", "cdv retention due --days 30 --field email")
 async def due(session: Session, days: Days = 90, field: FieldName = None) -> None:
     """Preview what ends in the next days, by day and field; nothing is opened or changed."""
-    parts: list[Due] = []
+    parts: list[RetentionPreview] = []
     with people_bar(quiet=session.as_json) as show:
         while not parts or parts[-1].next is not None:
             after = parts[-1].next if parts else None
-            parts.append(await query.due(session.services, session.caller, days=days, field=field, after=after))
+            parts.append(await query.preview(session.services, session.caller, days=days, field=field, after=after))
             show(sum(part.people for part in parts), None)
     ends, waiting = _summed(parts)
     if session.as_json:
-        told = [{"on": on, "field": name, "then": then, "values": count} for (on, name, then), count in ends]
+        ending = [{"on": on, "field": name, "then": then, "values": count} for (on, name, then), count in ends]
         over = [{"field": name, "state": state, "then": then, "values": n} for (name, state, then), n in waiting]
         first = parts[0]
-        emit({"today": first.today, "until": first.until, "ends": told, "waiting": over})
+        emit({"today": first.today, "until": first.until, "ends": ending, "waiting": over})
         return
     rows = [(on, name, describe(then), count) for (on, name, then), count in ends]
     show_table(("goes on", "field", "then", "values"), rows, empty=f"nothing ends in the next {days} days")
@@ -420,7 +397,9 @@ async def due(session: Session, days: Days = 90, field: FieldName = None) -> Non
         show_table(("over already", "waits for", "then", "values"), over_rows, empty="")
 
 
-def _summed(parts: list[Due]) -> tuple[list[tuple[tuple[date, str, str], int]], list[tuple[tuple[str, str, str], int]]]:
+def _summed(
+    parts: list[RetentionPreview],
+) -> tuple[list[tuple[tuple[date, str, str], int]], list[tuple[tuple[str, str, str], int]]]:
     ends: Counter[tuple[date, str, str]] = Counter()
     waiting: Counter[tuple[str, str, str]] = Counter()
     for part in parts:
@@ -448,32 +427,20 @@ def _calendar(today: date, ends: list[tuple[date, int]]) -> list[str]:
     return lines
 
 
-def _show_dry_run(found: DryRun, *, as_json: bool) -> None:
+def _show_dry_run(found: SweepDryRun, *, as_json: bool) -> None:
     if as_json:
-        emit({"people": found.people, "would": [each._asdict() for each in found.waiting]})
+        emit(found.as_json())
         return
-    rows = [(each.field, each.state, describe(each.then), each.values) for each in found.waiting]
+    rows = [(each.field, each.state, describe(each.then), each.values) for each in found.would]
     show_table(("field", "waits for", "then", "values"), rows, empty="nothing would be taken away")
     note(f"{found.people:,} people looked at; nothing was changed")
 
 
-def _done(run: SweepRun) -> tuple[int, ...]:
-    return *(run.counts.values.get(action.counter, 0) for action in ACTIONS), run.counts.whole
+def _done(run: Sweep) -> tuple[int, ...]:
+    return *(run.counts.of_action(action) for action in ACTIONS), run.counts.whole
 
 
-def _progress(run: SweepRun) -> str:
+def _progress(run: Sweep) -> str:
     if run.finished_at is not None or not run.counts.of:
         return f"{run.counts.people:,}"
     return f"{run.counts.people:,} of {run.counts.of:,}"
-
-
-def _sweep_as_json(run: SweepRun) -> dict[str, Any]:
-    times = {"started_at": run.started_at, "changed_at": run.changed_at, "finished_at": run.finished_at}
-    return {
-        "id": run.id,
-        "kind": run.kind,
-        "state": run.state,
-        "policy": run.policy,
-        **times,
-        "counts": run.counts.by_name(),
-    }

@@ -12,7 +12,16 @@ import msgspec
 
 from vault.holds.resume_erasures import release
 from vault.ids import SubjectId
-from vault.retention.holds import Hold, add_hold, add_people, find_hold, people_of, put_marks, remove_people, save_hold
+from vault.retention.holds import (
+    LegalHold,
+    add_hold,
+    add_subjects,
+    find_hold,
+    put_marks,
+    remove_subjects,
+    save_hold,
+    subjects_of,
+)
 from vault.subjects.merged import locked_subjects
 
 if TYPE_CHECKING:
@@ -31,7 +40,7 @@ AT_ONCE: Final = 1_000
 class HoldLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """A hold as it was left by one change, and whom that change put under it or took out."""
 
-    hold: Hold
+    hold: LegalHold
     added: tuple[UUID, ...] = ()
     removed: tuple[UUID, ...] = ()
 
@@ -40,8 +49,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder(HoldLine).decode
 
 
-async def note_hold(
-    services: Services, tenant: TenantId, hold: Hold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
+async def log_hold(
+    services: Services, tenant: TenantId, hold: LegalHold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
 ) -> None:
     """Write down that a hold was placed, changed or lifted; call it in the transaction that does so.
 
@@ -57,17 +66,17 @@ async def note_hold(
     await services.restore_ledger.add(tenant, kind, services.clock.now(), [(None, _encode(each)) for each in lines])
 
 
-def read_hold(body: bytes) -> HoldLine:
+def read_line(body: bytes) -> HoldLine:
     """Read a line of a hold."""
     return _decode(body)
 
 
-async def hold_again(services: Services, tenant: TenantId, body: bytes) -> None:
+async def replay_hold(services: Services, tenant: TenantId, body: bytes) -> None:
     """Do what a line tells of in a database that was restored; once more does no more.
 
     Nobody is told, and nothing is written on the ledger, which has the line.
     """
-    line = read_hold(body)
+    line = read_line(body)
     async with services.data.transaction() as connection:
         before = await find_hold(connection, tenant, line.hold.id, lock=True)
         if before is None:
@@ -77,24 +86,24 @@ async def hold_again(services: Services, tenant: TenantId, body: bytes) -> None:
         else:
             await save_hold(connection, tenant, line.hold)
         if line.hold.state == "lifted":
-            await _let_go(services, connection, tenant, line.hold, await people_of(connection, tenant, line.hold.id))
+            await _let_go(services, connection, tenant, line.hold, await subjects_of(connection, tenant, line.hold.id))
         else:
             await _follow(services, connection, tenant, line)
 
 
 async def _follow(services: Services, connection: AsyncConnection, tenant: TenantId, line: HoldLine) -> None:
-    there = await people_of(connection, tenant, line.hold.id)
+    there = await subjects_of(connection, tenant, line.hold.id)
     removed = sorted({*map(SubjectId, line.removed)} & {*there})
     await _let_go(services, connection, tenant, line.hold, removed)
     wanted = sorted({*there, *map(SubjectId, line.added)} - {*removed})
     rows = await locked_subjects(connection, tenant, wanted)
     new = [each for each in rows if each not in there]
-    await remove_people(connection, tenant, line.hold.id, new)  # those whom it did not cover any more, and does again
-    await add_people(connection, tenant, line.hold.id, new)
+    await remove_subjects(connection, tenant, line.hold.id, new)  # those whom it did not cover any more, and does again
+    await add_subjects(connection, tenant, line.hold.id, new)
     await put_marks(connection, tenant, rows, line.hold)
 
 
 async def _let_go(
-    services: Services, connection: AsyncConnection, tenant: TenantId, hold: Hold, people: Sequence[SubjectId]
+    services: Services, connection: AsyncConnection, tenant: TenantId, hold: LegalHold, people: Sequence[SubjectId]
 ) -> None:
     await release(services, connection, tenant, hold.id, await locked_subjects(connection, tenant, people))

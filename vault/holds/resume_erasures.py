@@ -27,7 +27,15 @@ from vault.lifecycle.erasures import Erasure, Facts, add_erasure, erasures_of, f
 from vault.lifecycle.tables import ERASURE
 from vault.retention.clocks import NO_CLOCKS, clocks_in
 from vault.retention.ends import day_of
-from vault.retention.holds import held_by, let_wait, remove_people, take_marks, wait_no_more, waiting, who_waits
+from vault.retention.holds import (
+    held_by,
+    list_waiting_erasures,
+    remove_subjects,
+    remove_waiting_erasure,
+    set_waiting_erasures,
+    subject_of_erasure,
+    take_marks,
+)
 from vault.subjects.changes import locked_subject, person, records_of
 from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.tables import SUBJECT_ALIAS
@@ -177,8 +185,8 @@ async def release(
     """
     await take_marks(connection, tenant, rows, hold, services.clock.now())
     free = await free_rests(services, connection, tenant, list(rows))
-    await remove_people(connection, tenant, hold, [each for each in rows if each not in free])
-    await let_wait(connection, tenant, hold, {each: new_id() for each in free})
+    await remove_subjects(connection, tenant, hold, [each for each in rows if each not in free])
+    await set_waiting_erasures(connection, tenant, hold, {each: new_id() for each in free})
 
 
 async def pending_resumes(services: Services) -> list[Waiting]:
@@ -186,7 +194,7 @@ async def pending_resumes(services: Services) -> list[Waiting]:
     found: list[Waiting] = []
     for tenant in await services.keyring.tenants():
         async with services.data.reading() as connection:
-            found += [Waiting(NAME, tenant, each) for each in await waiting(connection, tenant)]
+            found += [Waiting(NAME, tenant, each) for each in await list_waiting_erasures(connection, tenant)]
     return found
 
 
@@ -237,7 +245,7 @@ async def attest(services: Any, tenant: TenantId, erasure: UUID) -> None:
     if found is not None and found.state == "checked":
         await certify(services, tenant, found)
     async with services.data.transaction() as connection:
-        await wait_no_more(connection, tenant, erasure)
+        await remove_waiting_erasure(connection, tenant, erasure)
 
 
 RESUME_STEPS: Final[tuple[tuple[str, Step], ...]] = (
@@ -253,7 +261,7 @@ RESUME: Final = Workflow(NAME, RESUME_STEPS)
 
 
 async def _begin(services: Services, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:
-    subject = await who_waits(connection, tenant, erasure)
+    subject = await subject_of_erasure(connection, tenant, erasure)
     row = None if subject is None else await locked_subject(connection, tenant, subject)
     if subject is None or row is None or await find_erasure(connection, tenant, erasure) is not None:
         return None

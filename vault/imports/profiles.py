@@ -20,7 +20,7 @@ from vault.imports.lines import DUPLICATE, LineFault
 from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
-from vault.retention.holds import require_free
+from vault.retention.holds import require_not_held
 from vault.subjects.blind_index import digests
 from vault.subjects.merged import locked_subjects
 from vault.subjects.record_body import coarser, pack, seal_values, unpack
@@ -215,7 +215,7 @@ def changed_values(work: Work, change: Change, packed: bytes) -> Values:
             if plain is not None:
                 found.old[name] = old
     lost = found.old | {name: body[name] for name in coarser(body, found.new)}
-    require_free(change.standing, PROFILE, 0, lost, found.new)  # of a profile the day does not matter
+    require_not_held(change.standing, PROFILE, 0, lost, found.new)  # of a profile the day does not matter
     return found
 
 

@@ -16,7 +16,7 @@ from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
-from vault.retention.holds import held_already, require_free, standing_to_write
+from vault.retention.holds import unchanged_under_hold, require_not_held, lock_consent_state
 from vault.subjects.blind_index import digests
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
 from vault.subjects.merged import still_there
@@ -112,7 +112,7 @@ async def change_profile(
     async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch:  # lock the subject before the record (global lock order), to avoid deadlock
             await locked_subject(connection, tenant, subject)
-        state = await standing_to_write(connection, tenant, subject)
+        state = await lock_consent_state(connection, tenant, subject)
         retained = found is not None and found.state == "retained"
         exists = retained or await still_there(connection, tenant, [subject])
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
@@ -181,9 +181,11 @@ async def write_values(
         patch = {**patch, EXTERNAL_IDS: unknown(known, patch[EXTERNAL_IDS])}
     new = _merged_values(old, patch, fields)
     stale = coarser(body, patch)  # views of the values that the patch replaces or removes
-    require_free(state, row.collection, happened_at(row, body), old | {name: body[name] for name in stale}, new)
+    require_not_held(state, row.collection, happened_at(row, body), old | {name: body[name] for name in stale}, new)
     sealed = seal_values(keys, aad, {name: encode(value) for name, value in new.items()}, origin)
-    sealed |= {name: body[name] for name in held_already(state, row.collection, happened_at(row, body), old, new)}
+    sealed |= {
+        name: body[name] for name in unchanged_under_hold(state, row.collection, happened_at(row, body), old, new)
+    }
     if corrects:
         sealed = {
             name: _with_terms_of(body[name], stored) if name in body else stored for name, stored in sealed.items()

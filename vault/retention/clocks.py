@@ -38,8 +38,12 @@ Event = Literal[
     "contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended", "relationship-resumed"
 ]
 """What is recorded of a person beside records, and starts or stops a clock."""
-PAIRS: Final[tuple[tuple[Event, Event], ...]] = (("contract-began", "contract-ended"), ("claim-opened", "claim-closed"))
-"""What begins, and runs until it ends."""
+RUNNING: Final[dict[Literal["contract", "claim"], tuple[Event, Event]]] = {
+    "contract": ("contract-began", "contract-ended"),
+    "claim": ("claim-opened", "claim-closed"),
+}
+"""What runs from one event to another, by its name."""
+PAIRS: Final = tuple(RUNNING.values())
 ENGAGED: Final[tuple[Event, ...]] = ("contract-ended", "relationship-resumed")
 """Events after which silence begins anew, as after an order or a message."""
 OPEN: Final = None

@@ -19,7 +19,7 @@ from vault.clock import to_microseconds
 from vault.consent.state import unpack as unpack_standing
 from vault.errors import Refusal
 from vault.retention.ends import Ends, Person, day_of, ends_of, value_of, values_of
-from vault.retention.holds import is_covered, refusing
+from vault.retention.holds import blocking_hold, is_covered
 from vault.retention.review_store import fetch_kept_days
 from vault.retention.schedule import Schedule
 from vault.subjects.record_body import happened_at, open_body, unpack
@@ -126,7 +126,11 @@ class RecordGate(NamedTuple):
         covering = [held for held in standing.holds if is_covered(held, whole, happened)]
         if any(held.purpose == purpose for held in covering):
             return None
-        if covering and not gate.purpose.answers_people and refusing(standing, purpose, whole, happened) is not None:
+        if (
+            covering
+            and not gate.purpose.answers_people
+            and blocking_hold(standing, purpose, whole, happened) is not None
+        ):
             return HELD
         if (gate.only_held and not covering) or (stored.expires_at is not None and stored.expires_at <= gate.moment):
             return RETENTION_OVER

@@ -57,7 +57,7 @@ def held_by(standing: ConsentState, whole: str, happened: int) -> Held | None:
     return next((held for held in standing.holds if is_covered(held, whole, happened)), None)
 
 
-def refusing(standing: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
+def blocking_hold(standing: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
     """Return the hold because of which a value is not used for a purpose; none: it may be.
 
     Of several holds on one value each goes on with its own purpose, and any other purpose only if all of them let it.
@@ -81,33 +81,35 @@ def is_covered(held: Held, whole: str, happened: int) -> bool:
 AT_ONCE = 500
 
 
-def mark_of(hold: Hold) -> Held:
+def mark_for(hold: LegalHold) -> Held:
     """Make the mark of a hold."""
     since, until = _day(hold.since), _day(hold.until)
     return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.names, since, until)
 
 
-def marked(standing: ConsentState, mark: Held) -> ConsentState:
+def with_mark(standing: ConsentState, mark: Held) -> ConsentState:
     """Put a mark on somebody; one of the same hold that was there before gives way."""
     return replace(standing, holds=(*_others(standing, mark.hold), mark))
 
 
-def unmarked(standing: ConsentState, hold: UUID) -> ConsentState:
+def without_mark(standing: ConsentState, hold: UUID) -> ConsentState:
     """Take the mark of a hold off somebody."""
     return replace(standing, holds=_others(standing, hold.bytes))
 
 
-async def put_marks(connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: Hold) -> None:
+async def put_marks(
+    connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: LegalHold
+) -> None:
     """Put the mark of a hold on people whose rows are locked."""
-    mark = mark_of(hold)
-    await _write(connection, tenant, {who: marked(unpack(row.standing), mark) for who, row in rows.items()})
+    mark = mark_for(hold)
+    await _write(connection, tenant, {who: with_mark(unpack(row.standing), mark) for who, row in rows.items()})
 
 
 async def take_marks(
     connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: UUID, now: datetime
 ) -> None:
     """Take the mark of a hold off people whose rows are locked; the next sweep looks what has ended meanwhile."""
-    await _write(connection, tenant, {who: unmarked(unpack(row.standing), hold) for who, row in rows.items()})
+    await _write(connection, tenant, {who: without_mark(unpack(row.standing), hold) for who, row in rows.items()})
     people = list(rows)
     for start in range(0, len(people), AT_ONCE):
         await mark_due(connection, tenant, people[start : start + AT_ONCE], now)
@@ -117,7 +119,7 @@ async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, ot
     """Put somebody else's marks on a person whose row is locked, beside their own."""
     standing = unpack(row.standing)
     for mark in others:
-        standing = marked(standing, mark)
+        standing = with_mark(standing, mark)
     await _write(connection, tenant, {row.id: standing})
 
 
@@ -136,7 +138,7 @@ def _day(day: date | None) -> int | None:
     return None if day is None else day.toordinal()
 
 
-async def standing_to_write(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
+async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
     """Return where a person stands, and let nobody change it until the transaction ends.
 
     A hold that is placed at this moment waits for the write, or the write for the hold, and then sees it.
@@ -146,7 +148,7 @@ async def standing_to_write(connection: AsyncConnection, tenant: TenantId, subje
     return NOTHING if row is None else unpack(row.standing)
 
 
-def require_free(
+def require_not_held(
     standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
     """Go on only where no value that a hold covers would be lost.
@@ -168,7 +170,7 @@ def require_free(
         raise held()
 
 
-def held_already(
+def unchanged_under_hold(
     standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> set[str]:
     """Name the values under a hold that are written as they are: where they came from, and when, stays with them."""
@@ -190,7 +192,7 @@ ROWS_AT_ONCE: Final = 500
 """Ids in one statement."""
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A legal hold.
 
     Attributes:
@@ -231,22 +233,24 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
-_decode = msgspec.json.Decoder(Hold).decode
+_decode = msgspec.json.Decoder(LegalHold).decode
 
 
-async def add_hold(connection: AsyncConnection, tenant: TenantId, hold: Hold) -> None:
+async def add_hold(connection: AsyncConnection, tenant: TenantId, hold: LegalHold) -> None:
     """Insert a hold."""
     await connection.execute(insert(HOLD), [{"tenant_id": tenant, "id": hold.id, **_columns(hold)}])
 
 
-async def save_hold(connection: AsyncConnection, tenant: TenantId, hold: Hold) -> None:
+async def save_hold(connection: AsyncConnection, tenant: TenantId, hold: LegalHold) -> None:
     """Write a hold that is locked."""
     await connection.execute(
         update(HOLD).where(HOLD.c.tenant_id == tenant, HOLD.c.id == hold.id).values(**_columns(hold))
     )
 
 
-async def find_hold(connection: AsyncConnection, tenant: TenantId, hold: UUID, *, lock: bool = False) -> Hold | None:
+async def find_hold(
+    connection: AsyncConnection, tenant: TenantId, hold: UUID, *, lock: bool = False
+) -> LegalHold | None:
     """Fetch a hold; none where there is none."""
     statement = select(HOLD.c.body).where(HOLD.c.tenant_id == tenant, HOLD.c.id == hold)
     body = (await connection.execute(statement.with_for_update() if lock else statement)).scalar_one_or_none()
@@ -259,9 +263,9 @@ async def list_holds(
     *,
     states: Collection[State],
     due_by: date | None = None,
-    after: Hold | None = None,
+    after: LegalHold | None = None,
     limit: int,
-) -> list[Hold]:
+) -> list[LegalHold]:
     """List holds, the next due for review first.
 
     Args:
@@ -282,7 +286,7 @@ async def list_holds(
     return [_decode(body) for body in rows.scalars()]
 
 
-async def people_of(connection: AsyncConnection, tenant: TenantId, hold: UUID) -> list[SubjectId]:
+async def subjects_of(connection: AsyncConnection, tenant: TenantId, hold: UUID) -> list[SubjectId]:
     """List the people whom a hold covers, by id."""
     table = HOLD_SUBJECT
     statement = select(table.c.subject_id).where(
@@ -292,14 +296,16 @@ async def people_of(connection: AsyncConnection, tenant: TenantId, hold: UUID) -
     return [SubjectId(each) for each in rows.scalars()]
 
 
-async def add_people(connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]) -> None:
+async def add_subjects(
+    connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
+) -> None:
     """Put people under a hold."""
     rows = [{"tenant_id": tenant, "hold_id": hold, "subject_id": each} for each in subjects]
     if rows:
         await connection.execute(insert(HOLD_SUBJECT), rows)
 
 
-async def remove_people(
+async def remove_subjects(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
 ) -> None:
     """Take people out of a hold."""
@@ -309,7 +315,7 @@ async def remove_people(
         )
 
 
-async def let_wait(
+async def set_waiting_erasures(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, erasures: Mapping[SubjectId, UUID]
 ) -> None:
     """Write down which erasure goes on for each of some people whom a hold does not cover any more."""
@@ -317,14 +323,14 @@ async def let_wait(
         await connection.execute(update(HOLD_SUBJECT).where(*_rows(tenant, hold, [subject])).values(erasure_id=erasure))
 
 
-async def waiting(connection: AsyncConnection, tenant: TenantId) -> list[UUID]:
+async def list_waiting_erasures(connection: AsyncConnection, tenant: TenantId) -> list[UUID]:
     """List the erasures that are to go on with what holds kept back, by their ids."""
     table = HOLD_SUBJECT
     statement = select(table.c.erasure_id).where(table.c.tenant_id == tenant, table.c.erasure_id.is_not(None))
     return list((await connection.execute(statement.order_by(table.c.erasure_id))).scalars())
 
 
-async def who_waits(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> SubjectId | None:
+async def subject_of_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> SubjectId | None:
     """Tell whose erasure is to go on; none where it has ended, or was never to."""
     table = HOLD_SUBJECT
     statement = select(table.c.subject_id).where(table.c.tenant_id == tenant, table.c.erasure_id == erasure)
@@ -332,7 +338,7 @@ async def who_waits(connection: AsyncConnection, tenant: TenantId, erasure: UUID
     return None if found is None else SubjectId(found)
 
 
-async def waiting_among(
+async def subjects_with_waiting_erasure(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
 ) -> list[SubjectId]:
     """Pick the people whose erasure goes on because a hold let go of them."""
@@ -344,7 +350,7 @@ async def waiting_among(
     return found
 
 
-async def wait_no_more(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
+async def remove_waiting_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
     """Forget an erasure that has gone on to its end."""
     table = HOLD_SUBJECT
     await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.erasure_id == erasure))
@@ -371,7 +377,7 @@ def _rows(tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]) -> tuple[
     return table.c.tenant_id == tenant, table.c.hold_id == hold, table.c.subject_id.in_(subjects)
 
 
-def _columns(hold: Hold) -> dict[str, Any]:
+def _columns(hold: LegalHold) -> dict[str, Any]:
     return {
         "state": hold.state,
         "review_on": hold.review_on.isoformat(),
