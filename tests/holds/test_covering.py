@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vault.consent.state import ConsentState, Held, purposes_of
-from vault.retention.holds import held_by, blocking_hold
+from vault.retention.holds import blocking_hold, held_by
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)
 ALL = Held(b"b" * 16, "fraud-prevention")

@@ -9,7 +9,7 @@ from tests.policy.folders import shipped
 from vault.catalogue.retention import PERIOD, Period, Retention, Rule, Since
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
-from vault.retention.ends import Ends, Person, Value
+from vault.retention.ends import Ends, SubjectFacts, Value
 from vault.retention.schedule import Schedule
 
 POLICIES = PolicySet.load(shipped())
@@ -46,7 +46,7 @@ def ends(
     retention = replace(Retention({each.purpose: each for each in rules}), **more)
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
     number = day(today) if isinstance(today, str) else today
-    return Ends(schedule, Person(ALL if applies is None else applies, clocks, number, retained))
+    return Ends(schedule, SubjectFacts(ALL if applies is None else applies, clocks, number, retained))
 
 
 def value(field: str = "profile.email", start: str = "2020-02-29", **more) -> Value:

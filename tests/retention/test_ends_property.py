@@ -11,7 +11,7 @@ from tests.retention.rules import POLICIES
 from vault.catalogue.retention import Limit, Period, Relationship, Retention, Rule, Since
 from vault.catalogue.retention_actions import SELECTABLE
 from vault.retention.clocks import Clocks
-from vault.retention.ends import NEVER, Ends, Person, Value
+from vault.retention.ends import NEVER, Ends, SubjectFacts, Value
 from vault.retention.schedule import Schedule
 
 BIRTH, YEAR = "profile.birth_date", "profile.birth_date.year"
@@ -77,7 +77,7 @@ applying = st.dictionaries(st.sampled_from(sorted(POLICIES.purposes)), st.none()
 
 def ends_of(retention, applies, its_clocks, today=TODAY):
     schedule = Schedule(POLICIES.catalogue, POLICIES.purposes, retention)
-    return Ends(schedule, Person(applies, its_clocks, today))
+    return Ends(schedule, SubjectFacts(applies, its_clocks, today))
 
 
 def later(*found):
@@ -186,6 +186,6 @@ def test_the_shortest_time_is_one_in_which_nobody_is_refused(retention, its, val
     ):
         return
     today = value.start + whole
-    found = Ends(schedule, Person(dict.fromkeys(POLICIES.purposes), its, today)).of(value)
+    found = Ends(schedule, SubjectFacts(dict.fromkeys(POLICIES.purposes), its, today)).of(value)
 
     assert found.serves(purpose, today)

@@ -1,6 +1,6 @@
-"""Holds on the ledger of tombstones: written before the transaction that places or lifts one commits, and done again.
+"""Holds in the restore ledger: a line is written before a change of a hold commits, and replayed after a restore.
 
-There is no value of a person in a line: the hold, and ids.
+A line contains the hold and ids, and no value of a subject.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from vault.lifecycle.restore_ledger import Kind
 
 AT_ONCE: Final = 1_000
-"""People in one line."""
+"""Subjects in one line."""
 
 
 class HoldLine(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A hold as it was left by one change, and whom that change put under it or took out."""
+    """A hold after one change, and the subjects that the change added or removed."""
 
     hold: LegalHold
     added: tuple[UUID, ...] = ()
@@ -52,10 +52,10 @@ _decode = msgspec.json.Decoder(HoldLine).decode
 async def log_hold(
     services: Services, tenant: TenantId, hold: LegalHold, *, added: Sequence[UUID] = (), removed: Sequence[UUID] = ()
 ) -> None:
-    """Write down that a hold was placed, changed or lifted; call it in the transaction that does so.
+    """Write lines that a hold was placed, changed or lifted; call it in the transaction that does so.
 
     Raises:
-        Unavailable: the ledger does not answer; then nothing must be changed.
+        Unavailable: the ledger does not answer; then the change must not commit.
     """
     most = max(len(added), len(removed), 1)
     lines = [
@@ -63,18 +63,18 @@ async def log_hold(
         for start in range(0, most, AT_ONCE)
     ]
     kind: Kind = "hold-lifted" if hold.state == "lifted" else "hold"
-    await services.restore_ledger.add(tenant, kind, services.clock.now(), [(None, _encode(each)) for each in lines])
+    await services.restore_ledger.add(tenant, kind, services.clock.now(), [(None, _encode(line)) for line in lines])
 
 
 def read_line(body: bytes) -> HoldLine:
-    """Read a line of a hold."""
+    """Decode a line."""
     return _decode(body)
 
 
 async def replay_hold(services: Services, tenant: TenantId, body: bytes) -> None:
-    """Do what a line tells of in a database that was restored; once more does no more.
+    """Apply a line to a restored database; applying it again changes nothing.
 
-    Nobody is told, and nothing is written on the ledger, which has the line.
+    Nothing is written to the ledger, which has the line.
     """
     line = read_line(body)
     async with services.data.transaction() as connection:
@@ -86,24 +86,24 @@ async def replay_hold(services: Services, tenant: TenantId, body: bytes) -> None
         else:
             await save_hold(connection, tenant, line.hold)
         if line.hold.state == "lifted":
-            await _let_go(services, connection, tenant, line.hold, await subjects_of(connection, tenant, line.hold.id))
+            await _release(services, connection, tenant, line.hold, await subjects_of(connection, tenant, line.hold.id))
         else:
             await _follow(services, connection, tenant, line)
 
 
 async def _follow(services: Services, connection: AsyncConnection, tenant: TenantId, line: HoldLine) -> None:
-    there = await subjects_of(connection, tenant, line.hold.id)
-    removed = sorted({*map(SubjectId, line.removed)} & {*there})
-    await _let_go(services, connection, tenant, line.hold, removed)
-    wanted = sorted({*there, *map(SubjectId, line.added)} - {*removed})
+    covered = await subjects_of(connection, tenant, line.hold.id)
+    removed = sorted({*map(SubjectId, line.removed)} & {*covered})
+    await _release(services, connection, tenant, line.hold, removed)
+    wanted = sorted({*covered, *map(SubjectId, line.added)} - {*removed})
     rows = await locked_subjects(connection, tenant, wanted)
-    new = [each for each in rows if each not in there]
-    await remove_subjects(connection, tenant, line.hold.id, new)  # those whom it did not cover any more, and does again
+    new = [subject for subject in rows if subject not in covered]
+    await remove_subjects(connection, tenant, line.hold.id, new)  # rows of erasures that continued after a release
     await add_subjects(connection, tenant, line.hold.id, new)
     await put_marks(connection, tenant, rows, line.hold)
 
 
-async def _let_go(
+async def _release(
     services: Services, connection: AsyncConnection, tenant: TenantId, hold: LegalHold, people: Sequence[SubjectId]
 ) -> None:
     await release(services, connection, tenant, hold.id, await locked_subjects(connection, tenant, people))

@@ -1,10 +1,7 @@
-"""What holds have kept back from erasures, and whether it may go now. Nothing is opened.
+"""Erasures that continue after a hold is lifted: what the hold kept back is erased now. No value is opened.
 
-A hold is lifted, and the erasures that it kept something from go on by themselves.
-
-The tables say what has yet to go on: the rows of those whom a hold does not cover any more and that name an erasure.
-They are written in the transaction that lifts the hold, and go when the erasure has ended; a crash anywhere between
-loses nothing.
+A row of a released subject names the erasure that is to continue. The row is written in the transaction that releases
+the subject, and deleted when the erasure has ended, so a crash in between loses nothing.
 """
 
 from __future__ import annotations
@@ -56,10 +53,10 @@ AT_ONCE = 500
 
 
 class Rest(NamedTuple):
-    """What holds have kept back of one person.
+    """What holds have kept back of one subject.
 
     Attributes:
-        fields: by whole name, when it was to be erased last.
+        fields: for each field (by whole name), when it was last to be erased.
         of: the erasures from which it was kept back.
     """
 
@@ -70,43 +67,43 @@ class Rest(NamedTuple):
 async def free_rests(
     services: Services, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, Rest]:
-    """Tell of whom something was kept back that no hold covers any more: of each, all that was kept back.
+    """Return the subjects of whom a hold kept back values that no hold covers now, each with all that was kept back.
 
     Args:
-        connection: the open transaction, in which the people's rows are locked.
-        subjects: who is asked about; most have never had an erasure, and are done with by one look at an index.
+        connection: the open transaction, in which the subjects' rows are locked.
+        subjects: candidates. Most have never had an erasure, which one index lookup shows.
     """
-    found = {}
+    rests = {}
     for start in range(0, len(subjects), AT_ONCE):
         for subject in await _with_erasures(connection, tenant, subjects[start : start + AT_ONCE]):
             rest = await _rest_of(connection, tenant, subject)
             if rest.of and await _is_free(services, connection, tenant, subject, rest):
-                found[subject] = rest
-    return found
+                rests[subject] = rest
+    return rests
 
 
 def scope_of(state: str, rest: Rest) -> Scope:
-    """Return what the erasure is about that goes on: of somebody who was erased as a whole, everything."""
+    """Return the scope of the erasure that continues: everything, if the whole subject was erased."""
     if state == "retained":
         return EVERYTHING
-    # Of what was generalised the name goes on with that of the view; a scope names fields.
+    # The name of a generalised value has the view as a third part; a scope names fields.
     return Scope(fields=tuple(sorted({".".join(name.split(".")[:2]) for name in rest.fields})))
 
 
 async def _with_erasures(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> list[SubjectId]:
-    """Pick the people of whom something was erased, or of somebody who was merged into them."""
+    """Return the subjects that have an erasure, or of whom a merged subject has one."""
     aliases = SUBJECT_ALIAS.c
     statement = select(aliases.alias_id, aliases.subject_id).where(
         aliases.tenant_id == tenant, aliases.subject_id.in_(subjects)
     )
-    stands_for = {row[0]: row[1] for row in (await connection.execute(statement)).all()}
+    survivors = {row[0]: row[1] for row in (await connection.execute(statement)).all()}
     erased = select(ERASURE.c.subject_id).where(
-        ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_([*subjects, *stands_for])
+        ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_([*subjects, *survivors])
     )
-    whom = {SubjectId(stands_for.get(each, each)) for each in (await connection.execute(erased.distinct())).scalars()}
-    return sorted(whom)
+    erased_ids = (await connection.execute(erased.distinct())).scalars()
+    return sorted({SubjectId(survivors.get(subject, subject)) for subject in erased_ids})
 
 
 async def _rest_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Rest:
@@ -114,42 +111,42 @@ async def _rest_of(connection: AsyncConnection, tenant: TenantId, subject: Subje
         SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject
     )
     people = [subject, *(await connection.execute(aliases)).scalars()]
-    return _sum([each for whom in people for each in await erasures_of(connection, tenant, whom)])
+    return _sum([erasure for one in people for erasure in await erasures_of(connection, tenant, one)])
 
 
 def _sum(erasures: Iterable[Erasure]) -> Rest:
     fields: dict[str, datetime] = {}
     of: dict[UUID, None] = {}
-    for each in erasures:
-        held = [line.field for line in each.facts.lines if line.ground == HELD]
+    for erasure in erasures:
+        held = [line.field for line in erasure.facts.lines if line.ground == HELD]
         for name in held:
-            # Of one that went on itself, what came in after the first of them was never to be erased.
-            moment = each.facts.rests.get(name, each.facts.erased_at or each.started_at)
+            # If this erasure continues an earlier one, values collected after the earlier one were never to be erased.
+            moment = erasure.facts.rests.get(name, erasure.facts.erased_at or erasure.started_at)
             fields[name] = max(fields.get(name, moment), moment)
         if held:
-            of |= dict.fromkeys((each.id, *each.facts.resumes))
+            of |= dict.fromkeys((erasure.id, *erasure.facts.resumes))
     return Rest(fields, tuple(of))
 
 
 async def _is_free(
     services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, rest: Rest
 ) -> bool:
-    """Tell whether an erasure that went on now would take something."""
+    """Return whether an erasure that continued now would erase something."""
     row = await person(connection, tenant, subject)
     if row is None or row.state == "erased":
         return False
     records = await records_of(connection, tenant, subject)
     if row.state == "retained":
-        return any(_is_endless(row, each) for each in records)
+        return any(_is_endless(row, record) for record in records)
     policy_set = services.policies.active(tenant).policy_set
     clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
-    found = decide(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
-    older = without_later_values(found, records, rest.fields)
+    verdicts = decide(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
+    older = without_later_values(verdicts, records, rest.fields)
     return any(verdict == () for fields in older.values() for verdict in fields.values())
 
 
 def _is_endless(row: Any, record: Any) -> bool:
-    """Tell whether something of an erased person is there that was kept by a hold alone, and is not held any more."""
+    """Return whether a record of an erased subject has a value that only a hold kept, and that is no longer held."""
     standing = unpack_standing(row.standing)
     body = unpack(record.body)
     day = day_of(happened_at(record, body))
@@ -162,11 +159,11 @@ def _is_endless(row: Any, record: Any) -> bool:
 NAME: Final = "resume-erasure"
 CAUSE: Final = "hold"
 SOON: Final = 5.0
-"""Seconds until it is looked again, where another erasure of the same person is under way."""
+"""Seconds until the next attempt, if another erasure of the same subject is under way."""
 
 
 class Waiting(NamedTuple):
-    """An erasure that ought to have a job; the words are those of :class:`vault.workflows.Pending`."""
+    """An erasure that needs a job; the attributes are those of :class:`vault.workflows.Pending`."""
 
     workflow: str
     tenant: TenantId
@@ -177,29 +174,29 @@ class Waiting(NamedTuple):
 async def release(
     services: Services, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, Any]
 ) -> None:
-    """Let a hold go of people: reading is as before, and what ended or was to be erased meanwhile follows.
+    """Release subjects from a hold: reads are as before, and what has ended or was to be erased is erased now.
 
     Args:
-        hold: which; its row is locked.
-        rows: the people's rows, locked.
+        hold: the hold; its row is locked.
+        rows: the subjects' rows, locked.
     """
     await take_marks(connection, tenant, rows, hold, services.clock.now())
     free = await free_rests(services, connection, tenant, list(rows))
-    await remove_subjects(connection, tenant, hold, [each for each in rows if each not in free])
-    await set_waiting_erasures(connection, tenant, hold, {each: new_id() for each in free})
+    await remove_subjects(connection, tenant, hold, [subject for subject in rows if subject not in free])
+    await set_waiting_erasures(connection, tenant, hold, {subject: new_id() for subject in free})
 
 
 async def pending_resumes(services: Services) -> list[Waiting]:
-    """List the erasures of all tenants that have yet to go on."""
-    found: list[Waiting] = []
+    """List the erasures of all tenants that are to continue."""
+    pending: list[Waiting] = []
     for tenant in await services.keyring.tenants():
         async with services.data.reading() as connection:
-            found += [Waiting(NAME, tenant, each) for each in await list_waiting_erasures(connection, tenant)]
-    return found
+            pending += [Waiting(NAME, tenant, erasure) for erasure in await list_waiting_erasures(connection, tenant)]
+    return pending
 
 
 async def begin(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
-    """Lay the erasure down, once no other of the same person is under way; nothing where nothing is left to do."""
+    """Start the erasure, once no other of the same subject is under way; nothing is done if nothing is left."""
     try:
         async with services.data.transaction() as connection:
             return await _begin(services, connection, tenant, erasure)
@@ -208,42 +205,42 @@ async def begin(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
 
 
 async def take(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
-    """Take away what goes; an erasure that gave way to a wider one is laid down anew, if anything is left for it."""
-    found = await _find(services, tenant, erasure)
-    if found is None:
+    """Erase values. If a wider erasure replaced this one, it is started again, if anything is left for it."""
+    stored = await _find(services, tenant, erasure)
+    if stored is None:
         again: float | None = await begin(services, tenant, erasure)
         return SOON if again is None and await _find(services, tenant, erasure) is not None else again
-    if found.state == "begun":
-        await execute_erasure(services, tenant, found)
+    if stored.state == "begun":
+        await execute_erasure(services, tenant, stored)
     return None
 
 
 async def destroy(services: Any, tenant: TenantId, erasure: UUID) -> None:
     """Destroy the keys of what has gone."""
-    found = await _find(services, tenant, erasure)
-    if found is not None and found.state == "taken":
-        await prove.destroy_keys(services, tenant, found)
+    stored = await _find(services, tenant, erasure)
+    if stored is not None and stored.state == "taken":
+        await prove.destroy_keys(services, tenant, stored)
 
 
 async def scrub(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
     """Clean the databases' files."""
-    found = await _find(services, tenant, erasure)
-    return await prove.scrub(services, tenant, found) if found is not None and found.state == "destroyed" else None
+    stored = await _find(services, tenant, erasure)
+    return await prove.scrub(services, tenant, stored) if stored is not None and stored.state == "destroyed" else None
 
 
 async def check(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
-    """Look whether anything is left."""
-    found = await _find(services, tenant, erasure)
-    return (
-        await prove.check_remains(services, tenant, found) if found is not None and found.state == "scrubbed" else None
-    )
+    """Check that nothing is left."""
+    stored = await _find(services, tenant, erasure)
+    if stored is None or stored.state != "scrubbed":
+        return None
+    return await prove.check_remains(services, tenant, stored)
 
 
 async def attest(services: Any, tenant: TenantId, erasure: UUID) -> None:
-    """Sign the certificate, and be done."""
-    found = await _find(services, tenant, erasure)
-    if found is not None and found.state == "checked":
-        await certify(services, tenant, found)
+    """Sign the certificate, and delete the row of the erasure."""
+    stored = await _find(services, tenant, erasure)
+    if stored is not None and stored.state == "checked":
+        await certify(services, tenant, stored)
     async with services.data.transaction() as connection:
         await remove_waiting_erasure(connection, tenant, erasure)
 
@@ -256,7 +253,7 @@ RESUME_STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("check", check),
     ("certify", attest),
 )
-"""The same steps as those of an erasure that is asked for; see :mod:`vault.erasure.workflow`."""
+"""The steps of an erasure on request; see :mod:`vault.erasure.workflow`."""
 RESUME: Final = Workflow(NAME, RESUME_STEPS)
 
 
@@ -265,7 +262,7 @@ async def _begin(services: Services, connection: AsyncConnection, tenant: Tenant
     row = None if subject is None else await locked_subject(connection, tenant, subject)
     if subject is None or row is None or await find_erasure(connection, tenant, erasure) is not None:
         return None
-    if any(each.finished_at is None for each in await erasures_of(connection, tenant, subject)):
+    if any(other.finished_at is None for other in await erasures_of(connection, tenant, subject)):
         return SOON
     rest = (await free_rests(services, connection, tenant, [subject])).get(subject)
     if rest is None:
@@ -273,10 +270,10 @@ async def _begin(services: Services, connection: AsyncConnection, tenant: Tenant
     now, scope = services.clock.now(), scope_of(row.state, rest)
     rests = dict(rest.fields) if scope.fields else {}
     facts = Facts(scope=scope, cause=CAUSE, rests=rests, resumes=rest.of)
-    laid = Erasure(
+    started = Erasure(
         id=erasure, request=None, subject=subject, state="begun", started_at=now, changed_at=now, facts=facts
     )
-    await add_erasure(connection, tenant, laid)
+    await add_erasure(connection, tenant, started)
     return None
 
 

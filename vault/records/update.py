@@ -16,7 +16,7 @@ from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
-from vault.retention.holds import unchanged_under_hold, require_not_held, lock_consent_state
+from vault.retention.holds import lock_consent_state, require_not_held, unchanged_under_hold
 from vault.subjects.blind_index import digests
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, locked_subject
 from vault.subjects.merged import still_there

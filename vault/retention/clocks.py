@@ -1,12 +1,8 @@
-"""The clocks of one person: the newest record of each kind, and when a contract or the relationship ended. Pure.
+"""Clocks: the moments from which the retention periods of a subject count.
 
-Days are counted as the proleptic calendar does (``date.toordinal``), in UTC.
-
-The clocks of people who are read: those who are asked for at the same moment are fetched by one query.
-
-The clocks of people in the main database: read, moved on, joined.
-
-The clocks of people, moved on by what is written about them: within the transaction that writes it.
+A subject has a clock for the newest record of each collection, and one for each kind of event (a contract ended, a
+claim was closed). A clock never goes back. The rules are pure; below them are the reader, which fetches clocks of concurrent
+requests by one query, and the storage. Days are ordinals of the proleptic Gregorian calendar in UTC.
 """
 
 from __future__ import annotations
@@ -37,7 +33,7 @@ if TYPE_CHECKING:
 Event = Literal[
     "contract-began", "contract-ended", "claim-opened", "claim-closed", "relationship-ended", "relationship-resumed"
 ]
-"""What is recorded of a person beside records, and starts or stops a clock."""
+"""Events of a subject that start or stop a clock."""
 RUNNING: Final[dict[Literal["contract", "claim"], tuple[Event, Event]]] = {
     "contract": ("contract-began", "contract-ended"),
     "claim": ("claim-opened", "claim-closed"),
@@ -45,9 +41,9 @@ RUNNING: Final[dict[Literal["contract", "claim"], tuple[Event, Event]]] = {
 """What runs from one event to another, by its name."""
 PAIRS: Final = tuple(RUNNING.values())
 ENGAGED: Final[tuple[Event, ...]] = ("contract-ended", "relationship-resumed")
-"""Events after which silence begins anew, as after an order or a message."""
+"""Events after which inactivity counts from the start, as after an order or a message."""
 OPEN: Final = None
-"""Nothing to count from yet: what the period waits for has not happened."""
+"""The period does not count yet, because the event that it counts from has not happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +51,8 @@ class Clocks:
     """The newest day of each thing from which a period may count.
 
     Attributes:
-        newest: of the records of each collection. It stays when the record itself is deleted.
-        events: of each event.
+        newest: the newest record of each collection. It stays when the record itself is deleted.
+        events: the newest event of each kind.
     """
 
     newest: Mapping[str, int] = field(default_factory=dict)
@@ -68,18 +64,18 @@ class Clocks:
         return max((day for name, day in self.newest.items() if name in CONTACTS), default=None)
 
     def at_least(self, newest: Mapping[str, int]) -> Clocks:
-        """Return the clocks with records that there are: of each collection the later day counts."""
+        """Return the clocks moved forward to existing records."""
         merged = {name: max(day, self.newest.get(name, day)) for name, day in newest.items()}
         return Clocks({**self.newest, **merged}, self.events)
 
     def running(self, began: Event, ended: Event) -> bool:
-        """Tell whether something has begun and not ended since."""
+        """Return whether something has begun and not ended since."""
         start = self.events.get(began)
         return start is not None and start > self.events.get(ended, start - 1)
 
 
 def relationship(clocks: Clocks, retention: Retention, today: int) -> Relationship:
-    """Tell how a person stands to the company on a day."""
+    """Return the relationship of a subject to the company on a day."""
     if _last_bought(clocks, retention) is None:
         return Relationship.PROSPECT
     ended = relationship_ended(clocks, retention)
@@ -87,10 +83,10 @@ def relationship(clocks: Clocks, retention: Retention, today: int) -> Relationsh
 
 
 def relationship_ended(clocks: Clocks, retention: Retention) -> int | None:
-    """Tell the last day of the relationship: by an event, or by so long a silence. None while neither is in sight.
+    """Return the last day of the relationship, by an event or by inactivity; None if no end is known.
 
-    Of somebody who never was a customer it is the day of the last contact; none where there was none. While a contract
-    runs, silence ends nothing.
+    For a subject who never was a customer it is the day of the last contact; None if there was none. Inactivity does
+    not end the relationship while a contract runs.
     """
     bought = _last_bought(clocks, retention)
     if bought is None:
@@ -104,7 +100,7 @@ def relationship_ended(clocks: Clocks, retention: Retention) -> int | None:
 
 
 def anchor(since: Since, clocks: Clocks, retention: Retention, start: int, source: str | None) -> int | None:
-    """Tell from which day on a period counts for a value that has been there from a day on; none: from none yet."""
+    """Return the day from which a period counts for a value that starts on a day; None if it does not count yet."""
     if since == Since.LAST_CONTACT:
         return max(start, clocks.last_contact or start)
     if since == Since.RELATIONSHIP_ENDED:
@@ -131,7 +127,7 @@ def _after(clocks: Clocks, began: Event, ended: Event, start: int) -> int | None
 
 
 def _silent(clocks: Clocks, retention: Retention, bought: int) -> int | None:
-    """Tell on which day silence has lasted so long that it ends the relationship; none where it never does."""
+    """Return the day on which inactivity ends the relationship; None if it never does."""
     if retention.inactive is None or clocks.running("contract-began", "contract-ended"):
         return OPEN
     signs = (bought, clocks.last_contact, *(clocks.events.get(name) for name in ENGAGED))
@@ -140,16 +136,16 @@ def _silent(clocks: Clocks, retention: Retention, bought: int) -> int | None:
 
 
 def _last_bought(clocks: Clocks, retention: Retention) -> int | None:
-    """Tell when somebody last did what makes a customer: bought something, or began a contract."""
+    """Return when the subject last did what makes a customer: bought something, or began a contract."""
     days = [day for name, day in clocks.newest.items() if name in retention.customer_by]
     return max((*days, *(day for name, day in clocks.events.items() if name == "contract-began")), default=None)
 
 
 class ClockReader:
-    """Fetches clocks; those of one person each that wait at the same moment travel together.
+    """Fetches clocks; concurrent requests for one subject each share a query.
 
     Args:
-        database: the main one.
+        database: the main database.
     """
 
     def __init__(self, database: Database) -> None:
@@ -157,18 +153,20 @@ class ClockReader:
         self._batcher: Batcher[tuple[TenantId, SubjectId], Clocks] = Batcher(self._fetch_together)
 
     async def of(self, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[SubjectId, Clocks]:
-        """Fetch people's clocks; who has none has :data:`~vault.retention.clocks.NO_CLOCKS`."""
+        """Fetch subjects' clocks; a subject without clocks gets :data:`NO_CLOCKS`."""
         if len(subjects) == 1:
             return {subjects[0]: await self._batcher.submit((tenant, subjects[0]))}
-        found = await clocks_of(self._database, tenant, subjects)
-        return {each: found.get(each, NO_CLOCKS) for each in subjects}
+        clocks = await clocks_of(self._database, tenant, subjects)
+        return {subject: clocks.get(subject, NO_CLOCKS) for subject in subjects}
 
     async def _fetch_together(self, waiting: list[tuple[TenantId, SubjectId]]) -> list[Clocks]:
-        people: defaultdict[TenantId, set[SubjectId]] = defaultdict(set)
+        by_tenant: defaultdict[TenantId, set[SubjectId]] = defaultdict(set)
         for tenant, subject in waiting:
-            people[tenant].add(subject)
-        found = {tenant: await clocks_of(self._database, tenant, list(each)) for tenant, each in people.items()}
-        return [found[tenant].get(subject, NO_CLOCKS) for tenant, subject in waiting]
+            by_tenant[tenant].add(subject)
+        clocks = {
+            tenant: await clocks_of(self._database, tenant, list(subjects)) for tenant, subjects in by_tenant.items()
+        }
+        return [clocks[tenant].get(subject, NO_CLOCKS) for tenant, subject in waiting]
 
 
 RECORD: Final = "record:"
@@ -183,14 +181,14 @@ _CLOCKS = Query(
 
 
 async def clocks_of(database: Database, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[SubjectId, Clocks]:
-    """Fetch people's clocks by one query; who has none is left out (:data:`NO_CLOCKS`)."""
+    """Fetch subjects' clocks by one query; a subject without clocks is left out."""
     return _read(await database.fetch(_CLOCKS, tenant=tenant, subjects=list(subjects)))
 
 
 async def clocks_in(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, Clocks]:
-    """Fetch people's clocks within a transaction."""
+    """Fetch subjects' clocks within a transaction."""
     table = SUBJECT_CLOCK
     statement = select(table.c.subject_id, table.c.kind, table.c.at)
     rows = await connection.execute(statement.where(table.c.tenant_id == tenant, table.c.subject_id.in_(subjects)))
@@ -200,25 +198,25 @@ async def clocks_in(
 async def move_clocks(
     connection: AsyncConnection, tenant: TenantId, moments: Mapping[tuple[SubjectId, str], datetime]
 ) -> None:
-    """Move clocks on, by person and kind (``record:purchase``, ``event:contract-ended``); none ever goes back."""
+    """Move clocks forward, by subject and kind (``record:purchase``, ``event:contract-ended``); none goes back."""
     if not moments:
         return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {"tenant_id": tenant, "subject_id": subject, "kind": kind, "at": at}
         for (subject, kind), at in sorted(moments.items(), key=lambda each: (each[0][0].bytes, each[0][1]))
-    ]  # in order, so that two writers cannot wait in a ring
+    ]  # in one order, so that two writers cannot deadlock
     statement = dialect.insert(SUBJECT_CLOCK)
     newer = statement.excluded.at > SUBJECT_CLOCK.c.at
     keys = ["tenant_id", "subject_id", "kind"]
     statement = statement.on_conflict_do_update(index_elements=keys, set_={"at": statement.excluded.at}, where=newer)
-    await connection.execute(statement, rows)  # one prepared statement, and on PostgreSQL one way there and back
+    await connection.execute(statement, rows)  # one prepared statement, and on PostgreSQL one round trip
 
 
 async def clear_clocks(
     connection: AsyncConnection, tenant: TenantId, subjects: Iterable[SubjectId], *, but: Iterable[str] = ()
 ) -> None:
-    """Delete people's clocks, but for some kinds."""
+    """Delete subjects' clocks, except for some kinds."""
     table = SUBJECT_CLOCK
     await connection.execute(
         delete(table).where(
@@ -228,7 +226,7 @@ async def clear_clocks(
 
 
 async def turn_back(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, event: Event, day: int) -> None:
-    """Set the clock of an event to an earlier day: where what had ended goes on. The person's row is locked."""
+    """Set the clock of an event back to an earlier day, if what had ended continues. The subject's row is locked."""
     table = SUBJECT_CLOCK
     statement = update(table).where(
         table.c.tenant_id == tenant, table.c.subject_id == subject, table.c.kind == EVENT + event
@@ -237,10 +235,10 @@ async def turn_back(connection: AsyncConnection, tenant: TenantId, subject: Subj
 
 
 async def join_clocks(connection: AsyncConnection, tenant: TenantId, *, of: SubjectId, to: SubjectId) -> None:
-    """Move a merged person's clocks to the one who stays; both people's rows are locked.
+    """Move a merged subject's clocks to the survivor; the rows of both subjects are locked.
 
-    Of each kind the newer counts, but that a contract or a claim of one of the two that runs is not ended by the end
-    of another one, of the other's.
+    Of each kind the newer clock counts. A running contract or claim of one subject is not ended by the end of a
+    contract or claim of the other.
     """
     found = await clocks_in(connection, tenant, [of, to])
     joined = _joined(found.get(to, NO_CLOCKS), found.get(of, NO_CLOCKS))
@@ -251,7 +249,7 @@ async def join_clocks(connection: AsyncConnection, tenant: TenantId, *, of: Subj
 
 
 def at_day(day: int) -> datetime:
-    """Return the moment that stands for a day."""
+    """Return the moment that represents a day: its midnight in UTC."""
     return datetime.combine(date.fromordinal(day), time(), UTC)
 
 
@@ -287,37 +285,37 @@ def _read(rows: Iterable[tuple[object, ...]]) -> dict[SubjectId, Clocks]:
 
 
 class Newest:
-    """The day of the newest record of each person and collection, among those that are about to be written.
+    """The day of the newest record of each subject and collection, among records that are about to be written.
 
-    No more than the day (UTC) is kept, in which periods count: that somebody buys by night is nobody's business, and
-    a second order of the same day changes no clock.
+    Only the day (UTC) is stored, because periods count in days: the time of day of a purchase is not needed, and a
+    second order on the same day changes no clock.
 
     Args:
-        now: the present. A record that is dated later (a delivery that was arranged, a year mistyped) is a contact of
-            today: otherwise one wrong date would keep a person in the vault for decades.
+        now: the present. A record with a later date (an agreed delivery, a mistyped year) counts as a contact of today:
+            otherwise one wrong date would keep a subject in the vault for decades.
     """
 
-    __slots__ = ("_found", "_today")
+    __slots__ = ("_days", "_today")
 
     def __init__(self, now: datetime) -> None:
         self._today = _day(now)
-        self._found: dict[tuple[SubjectId, str], datetime] = {}
+        self._days: dict[tuple[SubjectId, str], datetime] = {}
 
     def add(self, subject: SubjectId, collection: str, occurred_at: datetime | None) -> None:
-        """Take note of a record; one that does not say when it happened has been collected just now."""
+        """Add a record; without ``occurred_at`` it happened now."""
         kind = subject, RECORD + collection
         day = self._today if occurred_at is None else min(_day(occurred_at), self._today)
-        known = self._found.get(kind)
+        known = self._days.get(kind)
         if known is None or known < day:
-            self._found[kind] = day
+            self._days[kind] = day
 
     async def keep(self, connection: AsyncConnection, tenant: TenantId) -> None:
-        """Move the clocks on: all of them by one statement, in the transaction that writes the records.
+        """Move all clocks forward by one statement, in the transaction that writes the records.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        await move_clocks(connection, tenant, self._found)
+        await move_clocks(connection, tenant, self._days)
 
 
 def _day(moment: datetime) -> datetime:

@@ -1,17 +1,15 @@
-"""Until when each value of a person is kept, and on which grounds: the latest claim, bounded by limits. Pure.
+"""Until when each value of a subject is kept, and on which grounds: the latest claim, bounded by limits. Pure.
 
-Days are counted as the proleptic calendar does (``date.toordinal``), in UTC; a day until which something is kept is
-still included, and none stands for no end yet. There is one answer for reads, packages, erasures, the sweep and
-``cdv retention why``.
+Days are ordinals of the proleptic Gregorian calendar (``date.toordinal``) in UTC. A day until which something is kept
+is included; None means no end yet. Reads, packages, erasures, the sweep and ``cdv retention why`` share this answer.
 
-Which purposes apply to a person, since when not any more, and so until when each of their values is kept. Pure.
-
-This is where consent meets retention: a consent taken back, an objection upheld or a purpose that is over ends the
-claim of the purpose. A restriction (Art. 18) does not: restricted data is kept, and not used.
+Consent meets retention here: a withdrawn consent, an upheld objection or a purpose that is over ends the claim of the
+purpose. A restriction (Art. 18) does not: restricted data is kept and not used.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -43,26 +41,26 @@ UNCLAIMED: Final = "unclaimed"
 EXPIRES: Final = "expires"
 REVIEWED: Final = "reviewed"
 RETAINED: Final = "retained"
-MOST_KEPT: Final = 4096
+MOST_CACHED: Final = 4096
 NEVER: Final = date.max.toordinal()
-"""The last day of the calendar: until then at least a law demands what has no end yet."""
+"""The last day of the calendar: at least until then a law demands what has no end yet."""
 NOT_AT_ALL: Final = 0
 _FOREVER: Final = NEVER + 1
 
 
 class Value(NamedTuple):
-    """One value, without itself.
+    """The metadata of one value.
 
     Attributes:
-        field: its whole name.
-        start: the day from which on it counts: of the profile when it was collected, else when its record happened.
-        purpose: for which purpose it came in.
-        source: from which source.
-        collected: on which day it was collected.
-        expires: the last day on which it may be shown, where that was set with the value itself.
-        form: the whole name of the view to which it was generalised; none: it is as it was collected.
+        field: the whole name of its field.
+        start: the day from which it counts: for the profile the day of collection, else the day of its record.
+        purpose: the purpose for which it was collected.
+        source: the source from which it was collected.
+        collected: the day on which it was collected.
+        expires: the last day on which it may be shown, if that was set with the value itself.
+        form: the whole name of the view to which it was generalised; None if it is as it was collected.
         kept_until: the last day on which a review keeps it.
-        arrived: on which day its record came into the vault, which may be long after it was collected.
+        arrived: the day on which its record was stored, which may be long after the collection.
     """
 
     field: str
@@ -81,16 +79,16 @@ class Claim(NamedTuple):
 
     Attributes:
         ground: the purpose, or :data:`REVIEWED`.
-        until: the last day; none: no end yet.
-        least: until when a law demands it.
-        counted_from: the day from which the period counts; none: what it waits for has not happened.
+        until: the last day; None if there is no end yet.
+        least: the last day on which a law demands it.
+        counted_from: the day from which the period counts; None if that event has not happened.
         since: what that day is.
-        period: how long; none where the claim ended with its ground (consent withdrawn) or has no period.
+        period: how long; None if the claim has no period.
         then: what happens at its end.
-        views: the whole names of the views that it needs; empty: all.
-        law: whether a law demands it.
+        views: the whole names of the views that it needs; empty for all.
+        law: whether it is a legal obligation.
         lost: whether the ground ended before the period did.
-        demands: of a law, how long it demands a value.
+        demands: for a legal obligation, how long it demands a value.
     """
 
     ground: str
@@ -106,15 +104,15 @@ class Claim(NamedTuple):
     demands: Period | None = None
 
     def runs(self, today: int) -> bool:
-        """Tell whether it is not over."""
+        """Return whether it is not over."""
         return self.until is None or self.until >= today
 
     def is_demanded(self, today: int) -> bool:
-        """Tell whether a law demands the value still."""
+        """Return whether a law still demands the value."""
         return self.law and self.least is not None and self.least >= today
 
     def needs(self, view: str | None) -> bool:
-        """Tell whether it is about a view, by its whole name; none stands for any."""
+        """Return whether it needs a view, by its whole name; None stands for any view."""
         return view is None or not self.views or view in self.views
 
 
@@ -123,13 +121,13 @@ class Ending(NamedTuple):
 
     Attributes:
         claims: all of them, the latest first.
-        served_until: the last day on which it may be shown for anything; none: no end yet.
-        least_until: the last day on which a law demands it; none: no law does.
-        by: what decided ``served_until``: a purpose, ``limit:NAME``, or one of the constants above.
+        served_until: the last day on which it may be shown for any purpose; None if there is no end yet.
+        least_until: the last day on which a law demands it; None if no law does.
+        by: what decides ``served_until``: a purpose, ``limit:NAME``, or one of the constants above.
         then: what happens after it: an action of :mod:`vault.catalogue.retention_actions`.
-        kept_until: the last day on which a review keeps it, whatever else ends it.
-        idle: of laws that nothing has brought about for this person, until when they would claim it: they keep nothing,
-            and do not see it for longer.
+        kept_until: the last day on which a review keeps it.
+        idle: claims of laws that do not concern this subject. They keep nothing, but they bound for how long the
+            purpose sees the value.
     """
 
     claims: tuple[Claim, ...]
@@ -142,44 +140,45 @@ class Ending(NamedTuple):
 
     @property
     def until(self) -> int | None:
-        """Return the last day on which it is there at all."""
+        """Return the last day on which it exists."""
         if self.served_until is None:
             return None
         return max(self.served_until, self.least_until or 0, self.kept_until or 0)
 
     def is_over(self, today: int) -> bool:
-        """Tell whether it may not be shown any more, but by the law that demands it."""
+        """Return whether it may no longer be shown, except for a law that demands it."""
         return self.served_until is not None and self.served_until < today
 
     def may_go(self, today: int) -> bool:
-        """Tell whether nothing keeps it any more; a hold may, and is not known here."""
+        """Return whether nothing keeps it. Holds are not considered: check them in addition."""
         return self.until is not None and self.until < today
 
     def serves(self, purpose: str, today: int, view: str | None = None) -> bool:
-        """Tell whether it may be shown for a purpose: as long as the purpose's own claim runs, if it has one.
+        """Return whether it may be shown for a purpose: while the purpose's own claim runs, if it has one.
 
-        What is over by a limit, and still demanded by a law, is shown for that law's purpose only.
+        A value that is over by a limit and still demanded by a law is shown for that law's purpose only.
 
         Args:
-            purpose: for which.
+            purpose: the purpose.
             today: the day.
-            view: as which view, by its whole name; none: as any that the purpose needs.
+            view: the view, by its whole name; None for any view that the purpose needs.
         """
-        own = [each for each in (*self.claims, *self.idle) if each.ground == purpose and each.needs(view)]
-        if own and not any(each.runs(today) for each in own):
+        claims = [claim for claim in (*self.claims, *self.idle) if claim.ground == purpose and claim.needs(view)]
+        if claims and not any(claim.runs(today) for claim in claims):
             return False
-        return not self.is_over(today) or any(each.is_demanded(today) for each in own)
+        return not self.is_over(today) or any(claim.is_demanded(today) for claim in claims)
 
 
-class Person(NamedTuple):
-    """What of a person decides.
+@dataclass(frozen=True, slots=True)
+class SubjectFacts:
+    """The facts about a subject that decide over retention.
 
     Attributes:
-        applies: the purposes that apply or did, each with the last day on which it does by itself (consent given
-            until, taken back on); none: no end in sight. A purpose that never applied is left out.
-        clocks: their clocks.
+        applies: the purposes that apply or did, each with the last day on which its ground exists (end of a consent,
+            day before a withdrawal); None if no end is known. A purpose that never applied is left out.
+        clocks: the subject's clocks.
         today: the day.
-        retained: whether the person was erased and a law keeps something: then each value says itself until when.
+        retained: whether the subject was erased and a law keeps values; each of these values has its own last day.
     """
 
     applies: Mapping[str, int | None]
@@ -189,41 +188,41 @@ class Person(NamedTuple):
 
 
 class Ends:
-    """The ends of one person's values; what is worked out once is kept for its like.
+    """Computes the ends of one subject's values; equal metadata is computed once.
 
     Args:
-        schedule: what the policies say.
-        person: what of the person decides.
+        schedule: the rules of the policies.
+        subject: the facts about the subject.
     """
 
-    def __init__(self, schedule: Schedule, person: Person) -> None:
+    def __init__(self, schedule: Schedule, subject: SubjectFacts) -> None:
         self._schedule = schedule
-        self._person = person
-        self.relationship: Relationship = relationship(person.clocks, schedule.retention, person.today)
-        self._kept: dict[Value, Ending] = {}
+        self._subject = subject
+        self.relationship: Relationship = relationship(subject.clocks, schedule.retention, subject.today)
+        self._cache: dict[Value, Ending] = {}
 
     @property
     def turns_on(self) -> int | None:
-        """Return the day on which the relationship ends by itself, and periods with it; none: no such day ahead."""
-        ended = relationship_ended(self._person.clocks, self._schedule.retention)
-        return None if ended is None or ended < self._person.today else ended + 1
+        """Return the future day on which the relationship ends by inactivity, and periods change; None if unknown."""
+        ended = relationship_ended(self._subject.clocks, self._schedule.retention)
+        return None if ended is None or ended < self._subject.today else ended + 1
 
     def of(self, value: Value) -> Ending:
-        """Tell until when a value is kept."""
-        found = self._kept.get(value)
-        if found is None:
-            if len(self._kept) >= MOST_KEPT:
-                self._kept.clear()
-            found = self._kept[value] = self._of(value)
-        return found
+        """Return until when a value is kept."""
+        ending = self._cache.get(value)
+        if ending is None:
+            if len(self._cache) >= MOST_CACHED:
+                self._cache.clear()
+            ending = self._cache[value] = self._compute(value)
+        return ending
 
-    def _of(self, value: Value) -> Ending:
-        if self._person.retained:
+    def _compute(self, value: Value) -> Ending:
+        if self._subject.retained:
             return Ending((), value.expires, value.expires, RETAINED, ERASE)
-        found = [claim for term in self._schedule.terms(value.field) if (claim := self._claim(term, value))]
+        all_claims = [claim for term in self._schedule.terms(value.field) if (claim := self._claim(term, value))]
         if value.form is not None:
-            found = [claim for claim in found if value.form in claim.views]
-        claims = sorted((each for each in found if not _is_idle(each)), key=_latest_first)
+            all_claims = [claim for claim in all_claims if value.form in claim.views]
+        claims = sorted((claim for claim in all_claims if not _is_idle(claim)), key=_latest_first)
         until, by, then = _decided(claims, value) if claims else self._unclaimed(value)
         if value.kept_until is not None:
             claims = sorted([*claims, Claim(REVIEWED, value.kept_until, then=REVIEW)], key=_latest_first)
@@ -235,10 +234,10 @@ class Ends:
         if value.expires is not None and (until is None or value.expires < until):
             until, by, then = value.expires, EXPIRES, ERASE
         least = max((claim.least for claim in claims if claim.least is not None), default=None)
-        return Ending(tuple(claims), until, least, by, then, value.kept_until, tuple(filter(_is_idle, found)))
+        return Ending(tuple(claims), until, least, by, then, value.kept_until, tuple(filter(_is_idle, all_claims)))
 
     def limits(self, value: Value) -> list[tuple[Limit, int | None]]:
-        """List the limits under which a value comes, each with the last day that it allows; none: no end yet."""
+        """List the limits on a value, each with the last day that it allows; None if there is no end yet."""
         return [
             (limit, day_after(limit.most, self._from(limit.since, value.start, value)))
             for limit in self._schedule.limits(value.field)
@@ -247,9 +246,9 @@ class Ends:
 
     def _claim(self, term: Term, value: Value) -> Claim | None:
         name, rule = term.purpose.name, term.rule
-        bound = self._person.applies.get(name, NOT_AT_ALL)
+        bound = self._subject.applies.get(name, NOT_AT_ALL)
         if bound is not None and bound < value.start:
-            return None  # it was over before the value came in
+            return None  # the ground ended before the value was collected
         period = period_of(rule, term.shown[0], self.relationship)
         brought = self._by_law(term, value) if term.law else value.start
         from_day = self._from(rule.since, value.start if brought is None else brought, value)
@@ -275,11 +274,11 @@ class Ends:
         )
 
     def _by_law(self, term: Term, value: Value) -> int | None:
-        """Tell from which day on a law demands a value; none where nothing brings it about.
+        """Return the day from which a law demands a value; None if no record brings the obligation about.
 
-        A record of many is demanded from its own day on, if the obligation was running then.
+        A record of a collection is demanded from its own day, if the obligation was running then.
         """
-        days = [day for name, day in self._person.clocks.newest.items() if name in term.bringing]
+        days = [day for name, day in self._subject.clocks.newest.items() if name in term.bringing]
         brought = max(days, default=None)
         if not value.field.startswith(f"{HOME}."):
             return value.start if brought is not None and self._ran(term, brought, value) else None
@@ -295,15 +294,13 @@ class Ends:
         return any(_order(day_after(period, from_day)) >= value.start for period in periods)
 
     def _from(self, since: Since, start: int, value: Value) -> int | None:
-        return anchor(since, self._person.clocks, self._schedule.retention, start, value.source)
+        return anchor(since, self._subject.clocks, self._schedule.retention, start, value.source)
 
     def _unclaimed(self, value: Value) -> tuple[int, str, str]:
-        """Tell when what nobody claims is over: some time after it came in, so that a ground may follow.
-
-        What the catalogue declares no longer may be missing there by mistake: somebody has to look at it first.
-        """
-        came_in = max(value.start, value.arrived or 0)
-        until = self._schedule.retention.unclaimed.after(date.fromordinal(came_in)).toordinal()
+        """Return when a value that no purpose claims is over: some time after it was stored, so a ground may follow."""
+        arrived = max(value.start, value.arrived or 0)
+        until = self._schedule.retention.unclaimed.after(date.fromordinal(arrived)).toordinal()
+        # A field that the catalogue no longer declares may have been removed by mistake: review it before it is erased.
         return until, UNCLAIMED, ERASE if self._schedule.declares(value.field) else REVIEW
 
 
@@ -312,16 +309,16 @@ def _is_idle(claim: Claim) -> bool:
 
 
 def _decided(claims: Sequence[Claim], value: Value) -> tuple[int | None, str, str]:
-    """Tell when the claims on a value are over, which was the last, and what happens then.
+    """Return when the claims on a value are over, which of them is the last, and what happens then.
 
-    Where one of those who need more says that a view is to take the value's place, those who need no more than that
-    do not keep the value itself. It does so only for somebody who still needs it then.
+    If a claim says that a view takes the value's place, claims that need only this view do not keep the value itself.
+    The view takes its place only if one of them still runs then.
     """
     last = claims[0]
     if value.form is None:
         for view in views_in(claim.then for claim in claims):
             rest = [claim for claim in claims if claim.views != {view}]
-            if any(each.then == view for each in rest) and _order(last.until) > _order(rest[0].until):
+            if any(claim.then == view for claim in rest) and _order(last.until) > _order(rest[0].until):
                 then = rest[0].then if action_of(rest[0].then).effect is Effect.RETAIN else view
                 return rest[0].until, rest[0].ground, then
     return last.until, last.ground, ERASE if is_view(last.then) else last.then
@@ -337,33 +334,33 @@ def _order(until: int | None) -> int:
 
 @lru_cache(maxsize=64)
 def schedule_of(policy_set: PolicySet) -> Schedule:
-    """Return what a policy version says of each field's retention."""
+    """Return the retention schedule of a policy version."""
     return Schedule(policy_set.catalogue, policy_set.purposes, policy_set.schedule)
 
 
 def ends_of(
     policy_set: PolicySet, standing: ConsentState, clocks: Clocks, now: datetime, *, retained: bool = False
 ) -> Ends:
-    """Return what tells until when each value of a person is kept.
+    """Return the ends of a subject's values.
 
     Args:
         policy_set: in force.
-        standing: what the person said.
-        clocks: when what happened last.
+        standing: the subject's consent state.
+        clocks: the subject's clocks.
         now: the present.
-        retained: whether the person was erased and a law keeps something: then each value says itself until when.
+        retained: whether the subject was erased and a law keeps values.
     """
-    person = Person(applies(policy_set, standing, now), clocks, now.date().toordinal(), retained)
-    return Ends(schedule_of(policy_set), person)
+    subject = SubjectFacts(applies(policy_set, standing, now), clocks, now.date().toordinal(), retained)
+    return Ends(schedule_of(policy_set), subject)
 
 
 def applies(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dict[str, int | None]:
-    """Tell which purposes apply to a person, or did, and until which day each does by itself (none: no end in sight).
+    """Return the purposes that apply to a subject, or did, each with its last day; None if no end is known.
 
-    A purpose that rests on a consent which was never given is left out, and one that is still to come.
+    A purpose whose consent was never given is left out, and so is one that is not yet in force.
     """
     today = now.date()
-    found: dict[str, int | None] = {}
+    purposes: dict[str, int | None] = {}
     for name, purpose in policy_set.purposes.items():
         said = standing.purposes.get(name, UNSAID)
         if not _ever_applied(policy_set, purpose, said, today):
@@ -373,20 +370,20 @@ def applies(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dic
             ends += _consented_until(policy_set, purpose, said, today)
         if said.objection == "upheld" and said.objected_at is not None:
             ends.append(day_of(said.objected_at) - 1)
-        found[name] = min((day for day in ends if day is not None), default=None)
-    return found
+        purposes[name] = min((day for day in ends if day is not None), default=None)
+    return purposes
 
 
 def values_of(
     row: Any, body: Mapping[str, Stored], kept: Mapping[str, int] | None = None, *, collection: str | None = None
 ) -> dict[str, Value]:
-    """Describe the values of a record, by the names under which they lie in its body.
+    """Return the metadata of a record's values, by their names in its body.
 
     Args:
-        row: the record's.
+        row: the record's row.
         body: its values.
-        kept: the last day on which a review keeps a value, by those names.
-        collection: of the record; none: the row tells.
+        kept: the last day on which a review keeps a value, by name.
+        collection: the record's collection, if the row does not have it.
     """
     collection = collection or str(row.collection)
     happened, arrived = day_of(happened_at(row, body)), row.created_at.date().toordinal()
@@ -404,15 +401,15 @@ def value_of(
     kept_until: int | None = None,
     arrived: int | None = None,
 ) -> Value:
-    """Describe one value.
+    """Return the metadata of one value.
 
     Args:
-        collection: of its record.
-        name: under which it lies in the body: of what was generalised, ``field.view``.
+        collection: the collection of its record.
+        name: its name in the body: ``field``, or for a generalised value ``field.view``.
         stored: the value.
         happened: the day of its record.
         kept_until: the last day on which a review keeps it.
-        arrived: the day on which its record came into the vault.
+        arrived: the day on which its record was stored.
     """
     field, _, view = name.partition(".")
     collected = None if stored.collected_at is None else day_of(stored.collected_at)
@@ -431,7 +428,7 @@ def value_of(
 
 
 def day_of(microseconds: int) -> int:
-    """Return the number of the day (UTC) of a moment, as the proleptic calendar counts days."""
+    """Return the ordinal of the day (UTC) of a moment."""
     return microseconds // DAY + EPOCH.toordinal()
 
 
@@ -442,17 +439,17 @@ def _ever_applied(policy_set: PolicySet, purpose: Purpose, said: PurposeState, t
         return True
     explicit = purpose_ground(policy_set, purpose, today).explicit
     if said.state == "given" and explicit and said.method not in EXPLICIT:
-        return False  # never a consent at all to what needs an explicit one (Art. 9(2)(a))
+        return False  # Art. 9(2)(a): an implicit consent is no consent where an explicit one is needed
     return said.state not in {"none", "pending"}
 
 
 def _consented_until(
     policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date
 ) -> tuple[int | None, ...]:
-    """Tell the last days of a consent.
+    """Return the last days of a consent.
 
-    One that was taken back ended with the day before. One to a text of which a newer version asks for more is not used
-    any more, and what rests on it is kept a while longer, so that people can be asked anew.
+    A withdrawn consent ended with the day before. A consent to a notice with a newer material version is no longer
+    used, but its values are kept for a while, so that subjects can be asked again.
     """
     expires = None if said.valid_until is None else day_of(said.valid_until - 1)
     if said.state in {"refused", "withdrawn"}:
@@ -465,12 +462,12 @@ def _consented_until(
 
 
 def _overtaken_until(policy_set: PolicySet, purpose: Purpose, said: PurposeState, today: date) -> int:
-    """Tell until when what rests on a consent to an older text is kept; where nobody knows since when, no longer."""
+    """Return the last day of values that rest on a consent to an older notice; yesterday if the start is unknown."""
     name, _, number = (said.notice or "").partition("@")
     days = [
-        each.valid_from
-        for each in policy_set.notices.versions(name)
-        if number.isdecimal() and each.version > int(number) and each.material and each.in_force(today)
+        notice.valid_from
+        for notice in policy_set.notices.versions(name)
+        if number.isdecimal() and notice.version > int(number) and notice.material and notice.in_force(today)
     ]
     if purpose.notice is None or purpose.notice.partition("@")[0] != name or not days or None in days:
         return today.toordinal() - 1

@@ -1,11 +1,7 @@
-"""Step 8 of a read, looked at closely: may this value still be shown for this purpose, or does a hold stand before it?
+"""Step 8 of a read: may a value still be shown for a purpose, or is its retention over, or does a hold prevent it?
 
-Most reads never come here: what they show came in so lately that no clock of anybody's can have ended it, which one
-comparison a record tells (:meth:`vault.retention.schedule.Schedule.lasting`).
-
-Values of people's profiles that are over: nobody is found, compared or written to by them. Nothing is opened.
-
-Tell which fields of a person are over or held for a purpose, without opening any.
+No value is opened. Most reads skip this: one comparison for each record shows that its values are too new to be over
+(:meth:`vault.retention.schedule.Schedule.lasting`).
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from vault.catalogue.model import CLEAR, LegalBasis
 from vault.clock import to_microseconds
 from vault.consent.state import unpack as unpack_standing
 from vault.errors import Refusal
-from vault.retention.ends import Ends, Person, day_of, ends_of, value_of, values_of
+from vault.retention.ends import Ends, SubjectFacts, day_of, ends_of, value_of, values_of
 from vault.retention.holds import blocking_hold, is_covered
 from vault.retention.review_store import fetch_kept_days
 from vault.retention.schedule import Schedule
@@ -55,7 +51,7 @@ HELD: Final = Refusal(
 
 
 class Body(NamedTuple):
-    """One record that is looked at: whose, of which collection, its id, and its packed body."""
+    """One record: its subject, collection, id and packed body."""
 
     subject: SubjectId
     collection: str
@@ -64,7 +60,7 @@ class Body(NamedTuple):
 
 
 class Dates(NamedTuple):
-    """The days on which a record happened and came in."""
+    """The days on which a record happened and was stored."""
 
     happened: int
     arrived: int
@@ -72,17 +68,17 @@ class Dates(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Answers of one person's values whether they may be shown for a purpose.
+    """Decides whether one subject's values may be shown for a purpose.
 
     Attributes:
-        ends: until when each is kept.
-        purpose: for which it is read.
-        standing: what the person said, and the holds.
+        ends: until when each value is kept.
+        purpose: the purpose of the read.
+        standing: the subject's consent state, with the holds.
         today: the day.
-        kept: until when reviews keep values, by collection and record.
-        dates: of records, where their bodies do not tell enough: when each happened, and when it came in.
+        kept: the last days on which reviews keep values, by collection and record.
+        dates: when records happened and were stored, for records whose bodies do not have that.
         moment: the present, in microseconds since 1970.
-        only_held: whether the purpose sees of this person, who was erased, what a hold lets it see, and nothing else.
+        only_held: whether the subject is erased and the purpose sees only values under a hold.
     """
 
     ends: Ends
@@ -95,29 +91,29 @@ class Gate:
     only_held: bool
 
     def before(self, collection: str, record: UUID) -> RecordGate:
-        """Return what answers for the values of one record."""
+        """Return the gate of one record."""
         return RecordGate(self, collection, record)
 
 
 class RecordGate(NamedTuple):
-    """Answers of one record's values."""
+    """Decides about one record's values."""
 
     gate: Gate
     collection: str
     record: UUID
 
     def refusal(self, body: Sealed, name: str, stored: Stored, view: str | None) -> Refusal | None:
-        """Tell why a value is not shown; none: it is.
+        """Return why a value is not shown; None if it is.
 
-        What a hold covers is there for the hold's own purpose as long as the hold is, and for purposes that answer
-        people as long as anything claims it. Of somebody who was erased, a purpose for which nothing was kept sees what
-        is held and nothing else.
+        A value under a hold is shown for the hold's own purpose while the hold is active, and for purposes that answer
+        the subject while anything claims the value. Of an erased subject, a purpose for which nothing was kept sees
+        only values under a hold.
 
         Args:
-            body: the record's.
-            name: under which the value lies in it.
+            body: the record's body.
+            name: the value's name in it.
             stored: the value.
-            view: as which it is asked for; none: as it lies there, whole or generalised.
+            view: the view that is requested; None for the value as it is stored.
         """
         gate, whole = self.gate, f"{self.collection}.{name}"
         dates = gate.dates.get(self.record)
@@ -141,7 +137,7 @@ class RecordGate(NamedTuple):
         if ending.serves(purpose, gate.today, shown):
             return None
         if value.form is None and ending.then == shown:
-            # It is to become this very view, and is shown as that whether or not a sweep has come by.
+            # The sweep will replace the value by this view, so the view is shown whether or not a sweep has run yet.
             ending = gate.ends.of(value._replace(form=shown))
             return None if ending.serves(purpose, gate.today, shown) else RETENTION_OVER
         return RETENTION_OVER
@@ -155,16 +151,16 @@ async def gates(
     bodies: Iterable[Body],
     now: datetime,
 ) -> dict[SubjectId, Gate]:
-    """Fetch, for all people at once, what decides over their values, and return what answers for each of them.
+    """Fetch what decides over the values of several subjects, and return a gate for each.
 
     Args:
-        purpose: for which is read; steps 2 to 7 have let it pass for these people.
-        people: who are looked at.
-        bodies: the records that are.
+        purpose: the purpose of the read; steps 2 to 7 have allowed it for these subjects.
+        people: the subjects.
+        bodies: the records that are read.
         now: the present.
 
     Raises:
-        CannotOpen: a body is none.
+        CannotOpen: a body is corrupt.
         Unavailable: the database does not answer.
     """
     subjects = list(dict.fromkeys(each.id for each in people))
@@ -172,7 +168,7 @@ async def gates(
     clocks = await services.clocks.of(tenant, subjects)
     claims_itself = _claims_itself(policy_set, purpose)
     dates = await _dates(services, tenant, bodies, every=not claims_itself)
-    # A review lengthens no claim of a purpose: it matters only to those that have none of their own.
+    # A review does not extend a purpose's own claim, so it matters only to purposes without one.
     kept = {} if claims_itself else await fetch_kept_days(services.data, tenant, subjects)
     by_person: dict[SubjectId, dict[tuple[str, UUID], Mapping[str, int]]] = {each: {} for each in subjects}
     for (subject, collection, record), days in kept.items():
@@ -188,7 +184,7 @@ async def gates(
 
 
 def bodies_of(found: Found) -> Iterator[Body]:
-    """Go through the records of a person that were fetched."""
+    """Yield the fetched records of a subject."""
     if found.profile is not None:
         yield Body(found.id, PROFILE, found.id, found.profile)
     for rows in found.many.values():
@@ -201,10 +197,10 @@ def _ends(
 ) -> Ends:
     if not _claims_itself(policy_set, purpose):
         return ends_of(policy_set, standing, clocks, now, retained=retained)
-    # Its own claim and the limits decide alone: as long as that claim runs the value is not over. All other purposes
-    # need not be worked out, and that it applies to the person, steps 6 and 7 have seen.
-    person = Person({str(purpose.name): None}, clocks, now.date().toordinal(), retained)
-    return Ends(_schedule_of_one(policy_set, purpose), person)
+    # While the purpose's own claim runs, the value is not over, so this claim and the limits decide alone. Steps 6 and
+    # 7 have checked that the purpose applies to the subject.
+    subject = SubjectFacts({str(purpose.name): None}, clocks, now.date().toordinal(), retained)
+    return Ends(_schedule_of_one(policy_set, purpose), subject)
 
 
 @lru_cache(maxsize=1024)
@@ -213,15 +209,15 @@ def _schedule_of_one(policy_set: PolicySet, purpose: Purpose) -> Schedule:
 
 
 def _claims_itself(policy_set: PolicySet, purpose: Purpose) -> bool:
-    """Tell whether a purpose claims all that it may read, of everybody to whom it applies."""
+    """Return whether a purpose claims every value that it may read, of each subject to whom it applies."""
     has_rule = purpose.name in policy_set.schedule.rules
     return purpose.collects and has_rule and purpose.legal_basis != LegalBasis.LEGAL_OBLIGATION
 
 
 async def _dates(services: Services, tenant: TenantId, bodies: Iterable[Body], *, every: bool) -> dict[UUID, Dates]:
-    """Find out when records happened and came in, of those whose bodies do not tell (those of before there were ends).
+    """Fetch when records happened and were stored, for records whose bodies do not have it (older ones).
 
-    When they came in matters only to what nothing claims: then it is found out of every record.
+    The day of storage matters only to values that no purpose claims; then it is fetched for every record.
     """
     wanted = {(each.subject, each.record): each for each in bodies if every or not open_body(each.packed).since}
     if not wanted:
@@ -241,16 +237,18 @@ async def _dates(services: Services, tenant: TenantId, bodies: Iterable[Body], *
 async def over_values(
     services: Services, tenant: TenantId, people: Iterable[Found | None]
 ) -> dict[SubjectId, frozenset[str]]:
-    """Name the values of people's profiles that are over, though no sweep may have come by.
+    """Return the names of profile values that are over, whether or not a sweep has run yet.
+
+    Such values must not be used to find, compare or contact a subject.
 
     Args:
-        people: with their profiles.
+        people: the subjects, with their profiles.
 
     Returns:
-        the names by person; who has no profile, or has just lost it, is left out.
+        the names by subject; a subject without a profile is left out.
 
     Raises:
-        CannotOpen: a profile is none.
+        CannotOpen: a profile is corrupt.
         Unavailable: the database does not answer.
     """
     present = {each.id: each for each in people if each is not None and each.profile is not None}
@@ -273,28 +271,28 @@ async def over_values(
 
 
 async def kept_back(services: Services, tenant: TenantId, subject: SubjectId, decision: Decision) -> dict[str, Refusal]:
-    """Tell, by the name asked for, why no value of a field is shown although there is one; others are left out.
+    """Return why no value of a field is shown although there is one, by the requested name.
 
     Raises:
-        CannotOpen: a record is none.
+        CannotOpen: a record is corrupt.
         Unavailable: the database does not answer.
     """
-    many = tuple(sorted({view.field.collection for _asked, view in decision.granted} - {PROFILE}))
+    many = tuple(sorted({view.field.collection for _name, view in decision.granted} - {PROFILE}))
     (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True, many=many))
     if found is None:
         return {}
     bodies = list(bodies_of(found))
     gate = (await gates(services, tenant, decision.purpose, [found], bodies, services.clock.now()))[subject]
-    told = {}
-    for asked, view in decision.granted:
+    refusals = {}
+    for name, view in decision.granted:
         answers = list(_answers(gate, bodies, view))
         if answers and all(answers):
-            told[asked] = HELD if HELD in answers else RETENTION_OVER
-    return told
+            refusals[name] = HELD if HELD in answers else RETENTION_OVER
+    return refusals
 
 
 def _answers(gate: Gate, bodies: list[Body], view: FieldView) -> Iterator[Refusal | None]:
-    """Ask for each value of a field, as it lies there."""
+    """Yield the refusal of each value of a field; None for a value that is shown."""
     field = view.field
     for body in bodies:
         if body.collection != field.collection:

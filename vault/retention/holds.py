@@ -1,15 +1,8 @@
-"""Legal holds: which values each covers, and for what they may be used meanwhile. Pure.
+"""Legal holds: which values a hold covers, its marks on subjects' rows, and its storage.
 
-What a hold covers is not deleted by anything until the hold is lifted (Art. 17(3)(e) GDPR), and is used for nothing
-but what it is held for. Days are counted as the proleptic calendar does (``date.toordinal``), in UTC.
-
-The marks of holds on people's rows: every read and every deletion looks at the row, and at no table of holds.
-
-All of it happens within a transaction in which the people's rows are locked.
-
-What a hold covers is not overwritten: the old value would be lost, and it is the evidence.
-
-Holds in the main database: what each is about, and whom; no value of anybody's.
+Nothing deletes or overwrites what a hold covers until the hold is lifted (Art. 17(3)(e) GDPR), and only its purposes
+may use it. A hold has a mark in the consent state of each subject that it covers, so reads and deletions need only the
+subject's row. Marks change in transactions in which the subjects' rows are locked. Days are ordinals in UTC.
 """
 
 from __future__ import annotations
@@ -42,26 +35,25 @@ if TYPE_CHECKING:
 
 
 CODE: Final = "held"
-"""The code of what is refused because of a hold."""
+"""The code of an error because of a hold."""
 
 
 def held_by(standing: ConsentState, whole: str, happened: int) -> Held | None:
-    """Return a hold that covers a value, if there is one; as long as there is, nothing may delete the value.
+    """Return a hold that covers a value, if there is one. Nothing may delete such a value.
 
     Args:
-        standing: the person's.
-        whole: the whole name of its field; of what was generalised also that of the view.
-        happened: the day on which its record happened. Of the profile it does not matter: who a person is belongs to
-            whatever they did on any day.
+        standing: the subject's consent state.
+        whole: the whole name of its field, or of the view to which it was generalised.
+        happened: the day of its record. It does not matter for the profile, which belongs to the records of all days.
     """
     return next((held for held in standing.holds if is_covered(held, whole, happened)), None)
 
 
 def blocking_hold(standing: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
-    """Return the hold because of which a value is not used for a purpose; none: it may be.
+    """Return the hold that forbids the use of a value for a purpose; None if the purpose may use it.
 
-    Of several holds on one value each goes on with its own purpose, and any other purpose only if all of them let it.
-    Whether the purpose answers the person, which no hold stops, is for the caller to know.
+    A hold's own purpose may always use the value. Any other purpose needs the permission of all holds on the value.
+    No hold stops purposes that answer the subject: that is for the caller to check.
     """
     covering = [held for held in standing.holds if is_covered(held, whole, happened)]
     if any(held.purpose == purpose for held in covering):
@@ -70,7 +62,7 @@ def blocking_hold(standing: ConsentState, purpose: str, whole: str, happened: in
 
 
 def is_covered(held: Held, whole: str, happened: int) -> bool:
-    """Tell whether a hold covers a value; see :func:`held_by`."""
+    """Return whether a hold covers a value; the parameters are those of :func:`held_by`."""
     if not any(covers(whole, name) for name in held.names):
         return False
     if whole.startswith(f"{HOME}."):
@@ -82,25 +74,25 @@ AT_ONCE = 500
 
 
 def mark_for(hold: LegalHold) -> Held:
-    """Make the mark of a hold."""
+    """Return the mark of a hold."""
     since, until = _day(hold.since), _day(hold.until)
     return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.names, since, until)
 
 
 def with_mark(standing: ConsentState, mark: Held) -> ConsentState:
-    """Put a mark on somebody; one of the same hold that was there before gives way."""
+    """Return a consent state with a mark; it replaces an earlier mark of the same hold."""
     return replace(standing, holds=(*_others(standing, mark.hold), mark))
 
 
 def without_mark(standing: ConsentState, hold: UUID) -> ConsentState:
-    """Take the mark of a hold off somebody."""
+    """Return a consent state without the mark of a hold."""
     return replace(standing, holds=_others(standing, hold.bytes))
 
 
 async def put_marks(
     connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: LegalHold
 ) -> None:
-    """Put the mark of a hold on people whose rows are locked."""
+    """Put the mark of a hold on subjects whose rows are locked."""
     mark = mark_for(hold)
     await _write(connection, tenant, {who: with_mark(unpack(row.standing), mark) for who, row in rows.items()})
 
@@ -108,7 +100,7 @@ async def put_marks(
 async def take_marks(
     connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: UUID, now: datetime
 ) -> None:
-    """Take the mark of a hold off people whose rows are locked; the next sweep looks what has ended meanwhile."""
+    """Remove the mark of a hold from subjects whose rows are locked; the next sweep evaluates them."""
     await _write(connection, tenant, {who: without_mark(unpack(row.standing), hold) for who, row in rows.items()})
     people = list(rows)
     for start in range(0, len(people), AT_ONCE):
@@ -116,7 +108,7 @@ async def take_marks(
 
 
 async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, others: Collection[Held]) -> None:
-    """Put somebody else's marks on a person whose row is locked, beside their own."""
+    """Add another subject's marks to a subject whose row is locked."""
     standing = unpack(row.standing)
     for mark in others:
         standing = with_mark(standing, mark)
@@ -124,10 +116,10 @@ async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, ot
 
 
 async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, ConsentState]) -> None:
-    rows = [{"its": tenant, "who": who, "now": pack(standing)} for who, standing in standings.items()]
+    rows = [{"tenant": tenant, "subject": subject, "packed": pack(state)} for subject, state in standings.items()]
     if rows:
-        mine = (SUBJECT.c.tenant_id == bindparam("its"), SUBJECT.c.id == bindparam("who"))
-        await connection.execute(update(SUBJECT).where(*mine).values(standing=bindparam("now")), rows)
+        where = (SUBJECT.c.tenant_id == bindparam("tenant"), SUBJECT.c.id == bindparam("subject"))
+        await connection.execute(update(SUBJECT).where(*where).values(standing=bindparam("packed")), rows)
 
 
 def _others(standing: ConsentState, hold: bytes) -> tuple[Held, ...]:
@@ -139,9 +131,9 @@ def _day(day: date | None) -> int | None:
 
 
 async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
-    """Return where a person stands, and let nobody change it until the transaction ends.
+    """Return a subject's consent state, and lock it until the transaction ends.
 
-    A hold that is placed at this moment waits for the write, or the write for the hold, and then sees it.
+    A hold that is placed concurrently waits for this write, or this write waits for the hold and then sees it.
     """
     statement = select(SUBJECT.c.standing).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     row = (await connection.execute(statement.with_for_update(read=True))).one_or_none()
@@ -151,17 +143,17 @@ async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subj
 def require_not_held(
     standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
-    """Go on only where no value that a hold covers would be lost.
+    """Check that a write loses no value under a hold.
 
     Args:
-        standing: the person's, locked.
-        collection: of the record.
-        happened: when it happened, in microseconds since 1970.
-        before: the values that are there, of the fields that are written.
-        after: what they would become; a field that is left out would be empty.
+        standing: the subject's consent state, locked.
+        collection: the collection of the record.
+        happened: when the record happened, in microseconds since 1970.
+        before: the current values of the fields that are written.
+        after: the new values; a field that is left out becomes empty.
 
     Raises:
-        Conflict: one would be. An id of another system is only ever added to.
+        Conflict: a value would be lost. External ids are exempt, because they are only ever added to.
     """
     if not standing.holds:
         return
@@ -173,17 +165,17 @@ def require_not_held(
 def unchanged_under_hold(
     standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> set[str]:
-    """Name the values under a hold that are written as they are: where they came from, and when, stays with them."""
+    """Return the names of values under a hold that a write leaves as they are, with their source and dates."""
     same = [name for name in before if name in after and before[name] == after[name]]
     return {name for name in same if held_by(standing, f"{collection}.{name}", day_of(happened))}
 
 
 def held() -> Conflict:
-    """Make the error for a value that may not be overwritten."""
+    """Return the error for a value that may not be overwritten."""
     return Conflict(
-        "a legal hold covers a value that would be overwritten, and the value has to stay as it is",
+        "a legal hold covers a value that would be overwritten",
         code=CODE,
-        hint="`cdv holds list` tells who answers for the hold; new records can be added all the same",
+        hint="`cdv holds list` shows who is responsible for the hold; new records can still be added",
     )
 
 
@@ -199,18 +191,18 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         id: its id.
         state: active until it is lifted.
         matter: what it is about, as a reference: a file number, no name of a person.
-        owner: who answers for it, as a reference too.
-        purpose: for which what it covers is used.
-        also_for: purposes that go on with it meanwhile.
+        owner: who is responsible for it, as a reference too.
+        purpose: the purpose for which what it covers is used.
+        also_for: further purposes that may use what it covers.
         names: canonical names of the fields that it covers; ``*`` is everything.
-        since: the first day on which a record that it covers happened; none: from the beginning.
+        since: the first day of the records that it covers; None for all earlier ones.
         until: the last such day.
-        review_on: the day on which somebody looks whether it is needed still.
-        people: how many people it covers, or covered when it was lifted.
+        review_on: the day on which to check whether it is still needed.
+        people: how many subjects it covers, or covered when it was lifted.
         placed_at: when it was placed.
-        placed_by: by whom.
+        placed_by: the principal who placed it.
         lifted_at: when it was lifted.
-        lifted_by: by whom.
+        lifted_by: the principal who lifted it.
         because: why it was lifted, as a reference.
     """
 
@@ -251,7 +243,7 @@ async def save_hold(connection: AsyncConnection, tenant: TenantId, hold: LegalHo
 async def find_hold(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, *, lock: bool = False
 ) -> LegalHold | None:
-    """Fetch a hold; none where there is none."""
+    """Fetch a hold; None if there is none."""
     statement = select(HOLD.c.body).where(HOLD.c.tenant_id == tenant, HOLD.c.id == hold)
     body = (await connection.execute(statement.with_for_update() if lock else statement)).scalar_one_or_none()
     return None if body is None else _decode(body)
@@ -269,11 +261,10 @@ async def list_holds(
     """List holds, the next due for review first.
 
     Args:
-        connection: to the main database.
-        states: in which the holds are.
-        due_by: only those whose review is due on this day, or was before.
-        after: the last one of the page before.
-        limit: at most so many.
+        states: only holds in these states.
+        due_by: only holds whose review is due by this day.
+        after: the last hold of the previous page.
+        limit: how many at most.
     """
     statement = select(HOLD.c.body).where(HOLD.c.tenant_id == tenant, HOLD.c.state.in_(list(states)))
     if due_by is not None:
@@ -287,20 +278,20 @@ async def list_holds(
 
 
 async def subjects_of(connection: AsyncConnection, tenant: TenantId, hold: UUID) -> list[SubjectId]:
-    """List the people whom a hold covers, by id."""
+    """List the subjects that a hold covers, by id."""
     table = HOLD_SUBJECT
     statement = select(table.c.subject_id).where(
         table.c.tenant_id == tenant, table.c.hold_id == hold, table.c.erasure_id.is_(None)
     )
     rows = await connection.execute(statement.order_by(table.c.subject_id))
-    return [SubjectId(each) for each in rows.scalars()]
+    return [SubjectId(subject) for subject in rows.scalars()]
 
 
 async def add_subjects(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
 ) -> None:
-    """Put people under a hold."""
-    rows = [{"tenant_id": tenant, "hold_id": hold, "subject_id": each} for each in subjects]
+    """Add subjects to a hold."""
+    rows = [{"tenant_id": tenant, "hold_id": hold, "subject_id": subject} for subject in subjects]
     if rows:
         await connection.execute(insert(HOLD_SUBJECT), rows)
 
@@ -308,7 +299,7 @@ async def add_subjects(
 async def remove_subjects(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
 ) -> None:
-    """Take people out of a hold."""
+    """Remove subjects from a hold."""
     for start in range(0, len(subjects), ROWS_AT_ONCE):
         await connection.execute(
             delete(HOLD_SUBJECT).where(*_rows(tenant, hold, subjects[start : start + ROWS_AT_ONCE]))
@@ -318,52 +309,52 @@ async def remove_subjects(
 async def set_waiting_erasures(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, erasures: Mapping[SubjectId, UUID]
 ) -> None:
-    """Write down which erasure goes on for each of some people whom a hold does not cover any more."""
+    """Store which erasure continues for each of some subjects that a hold no longer covers."""
     for subject, erasure in erasures.items():
         await connection.execute(update(HOLD_SUBJECT).where(*_rows(tenant, hold, [subject])).values(erasure_id=erasure))
 
 
 async def list_waiting_erasures(connection: AsyncConnection, tenant: TenantId) -> list[UUID]:
-    """List the erasures that are to go on with what holds kept back, by their ids."""
+    """List the erasures that continue because a hold has released values, by id."""
     table = HOLD_SUBJECT
     statement = select(table.c.erasure_id).where(table.c.tenant_id == tenant, table.c.erasure_id.is_not(None))
     return list((await connection.execute(statement.order_by(table.c.erasure_id))).scalars())
 
 
 async def subject_of_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> SubjectId | None:
-    """Tell whose erasure is to go on; none where it has ended, or was never to."""
+    """Return the subject of an erasure that is to continue; None if it has ended, or there is none."""
     table = HOLD_SUBJECT
     statement = select(table.c.subject_id).where(table.c.tenant_id == tenant, table.c.erasure_id == erasure)
-    found = (await connection.execute(statement)).scalar_one_or_none()
-    return None if found is None else SubjectId(found)
+    subject = (await connection.execute(statement)).scalar_one_or_none()
+    return None if subject is None else SubjectId(subject)
 
 
 async def subjects_with_waiting_erasure(
     connection: AsyncConnection, tenant: TenantId, hold: UUID, subjects: Sequence[SubjectId]
 ) -> list[SubjectId]:
-    """Pick the people whose erasure goes on because a hold let go of them."""
-    found: list[SubjectId] = []
+    """Return the subjects whose erasure continues because a hold has released them."""
+    waiting: list[SubjectId] = []
     for start in range(0, len(subjects), ROWS_AT_ONCE):
-        mine = _rows(tenant, hold, subjects[start : start + ROWS_AT_ONCE])
-        statement = select(HOLD_SUBJECT.c.subject_id).where(*mine, HOLD_SUBJECT.c.erasure_id.is_not(None))
-        found += [SubjectId(each) for each in (await connection.execute(statement)).scalars()]
-    return found
+        rows = _rows(tenant, hold, subjects[start : start + ROWS_AT_ONCE])
+        statement = select(HOLD_SUBJECT.c.subject_id).where(*rows, HOLD_SUBJECT.c.erasure_id.is_not(None))
+        waiting += [SubjectId(subject) for subject in (await connection.execute(statement)).scalars()]
+    return waiting
 
 
 async def remove_waiting_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
-    """Forget an erasure that has gone on to its end."""
+    """Delete the row of an erasure that has ended."""
     table = HOLD_SUBJECT
     await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.erasure_id == erasure))
 
 
 async def move_people(connection: AsyncConnection, tenant: TenantId, *, of: SubjectId, to: SubjectId) -> None:
-    """Put the one who stays after a merge under the other's holds; of one that covers both, one row is enough."""
+    """Move the holds of a merged subject to the survivor; a hold on both keeps one row."""
     table = HOLD_SUBJECT
     both = select(table.c.hold_id).where(table.c.tenant_id == tenant, table.c.subject_id == to)
     mine = (table.c.tenant_id == tenant, table.c.subject_id == of)
     twice = (await connection.execute(select(table.c.hold_id).where(*mine, table.c.hold_id.in_(both)))).scalars().all()
     if twice:
-        # Whichever of the two rows says that the hold stands, stands for both.
+        # If one of the two rows says that the hold is active, it is active for the survivor.
         stands = select(table.c.hold_id).where(*mine, table.c.hold_id.in_(twice), table.c.erasure_id.is_(None))
         held = (await connection.execute(stands)).scalars().all()
         survivors = (table.c.tenant_id == tenant, table.c.subject_id == to, table.c.hold_id.in_(held))

@@ -1,7 +1,7 @@
-"""Values whose time is up and that wait for a person's decision, or are only stored: written down, decided, counted.
+"""The store of reviews: values whose retention has ended and that wait for a decision, or are only stored.
 
-A review is of one value: ``field`` is the name under which it lies in its record's body (``birth_date``, and of what
-was generalised ``birth_date.year``). There is no value in it.
+A review is about one value: ``field`` is the value's name in its record's body (``birth_date``, or for a generalised
+value ``birth_date.year``). The value itself is not in the review.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 State = Literal["open", "keep", "erase"]
 Place = tuple[SubjectId, str, RecordId]
-"""A record: whose, of which collection, and its id."""
+"""A record: its subject, its collection, and its id."""
 AT_ONCE: Final = 500
 _T: Final = RETENTION_REVIEW
 
@@ -38,17 +38,17 @@ class Review(NamedTuple):
 
     Attributes:
         id: of the review.
-        subject: whose value.
-        collection: of its record.
+        subject: the value's subject.
+        collection: the collection of its record.
         record: the record's id.
-        field: the name under which the value lies in the body.
+        field: the value's name in the body.
         kind: the action of :mod:`vault.catalogue.retention_actions` that retains the value.
         state: ``open``; ``keep`` until ``keep_until``; ``erase`` with the next sweep.
         ended_on: the last day on which the value was served.
-        keep_until: the last day for which somebody decided to keep it.
+        keep_until: the last day for which a decision keeps it.
         created_at: when it was opened.
-        decided_at: when somebody decided.
-        decided_by: which principal.
+        decided_at: when it was decided.
+        decided_by: the principal who decided.
     """
 
     id: UUID
@@ -70,14 +70,14 @@ class Review(NamedTuple):
         return f"{self.collection}.{self.field}"
 
     def keeps(self, today: int) -> bool:
-        """Tell whether the value must not be deleted on a day, as the calendar counts days."""
+        """Return whether the value must not be deleted on a day (an ordinal)."""
         if self.state == "keep":
             return self.keep_until is not None and self.keep_until.toordinal() >= today
         return self.state == "open"
 
 
 class NewReview(NamedTuple):
-    """A value of which a review is to be opened: its place, its name in the body, why, and its last day."""
+    """A review to be opened: the record, the value's name in the body, the action that retains it, and its last day."""
 
     place: Place
     field: str
@@ -109,7 +109,7 @@ _KEPT: Final = Query(
 async def kept_days(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[Place, dict[str, int]]:
-    """Tell until which day reviews keep values: by record, and by the name under which a value lies in its body."""
+    """Return the last day on which reviews keep values, by record and name in the body."""
     columns = (_T.c.subject_id, _T.c.collection, _T.c.record_id, _T.c.field, _T.c.keep_until)
     statement = select(*columns).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(subjects), _T.c.state == "keep")
     return _by_place((await connection.execute(statement)).all())
@@ -125,32 +125,35 @@ async def fetch_kept_days(
 async def reviews_in(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[Place, dict[str, Review]]:
-    """Fetch all reviews of people, by record and by name in the body."""
+    """Fetch all reviews of subjects, by record and name in the body."""
     statement = select(*_COLUMNS).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(subjects))
-    found: defaultdict[Place, dict[str, Review]] = defaultdict(dict)
+    reviews: defaultdict[Place, dict[str, Review]] = defaultdict(dict)
     for row in (await connection.execute(statement)).all():
         review = _review(row)
-        found[review.subject, review.collection, review.record][review.field] = review
-    return dict(found)
+        reviews[review.subject, review.collection, review.record][review.field] = review
+    return dict(reviews)
 
 
 async def open_reviews(
     connection: AsyncConnection, tenant: TenantId, reviews: Sequence[NewReview], now: datetime
 ) -> None:
-    """Open reviews, each once.
+    """Open reviews.
 
-    One that is open or decided stays as it is, but one that kept its value until a day gone by: that is opened again.
+    A review that is already open or decided is not changed, unless it kept its value until a day that has passed:
+    then it is opened again.
     """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [_row(tenant, each, now) for each in sorted(reviews, key=lambda each: (str(each.place), each.field))]
     for start in range(0, len(rows), AT_ONCE):
         statement = dialect.insert(_T).values(rows[start : start + AT_ONCE])
-        anew = {name: statement.excluded[name] for name in ("kind", "state", "ended_on", "keep_until", "created_at")}
+        reopened = {
+            name: statement.excluded[name] for name in ("kind", "state", "ended_on", "keep_until", "created_at")
+        }
         over = (_T.c.state == "keep") & (_T.c.keep_until < now.date().isoformat())
         keys = ["tenant_id", "subject_id", "collection", "record_id", "field"]
         await connection.execute(
             statement.on_conflict_do_update(
-                index_elements=keys, set_=anew | {"decided_at": None, "decided_by": None}, where=over
+                index_elements=keys, set_=reopened | {"decided_at": None, "decided_by": None}, where=over
             )
         )
 
@@ -180,7 +183,7 @@ async def decide_review(
     now: datetime,
     by: UUID,
 ) -> None:
-    """Write a decision down: keep until a day, or (none) erase."""
+    """Store a decision: keep until a day, or with None erase."""
     values: Mapping[str, Any] = {
         "state": "erase" if keep_until is None else "keep",
         "keep_until": None if keep_until is None else keep_until.isoformat(),
@@ -193,7 +196,7 @@ async def decide_review(
 async def close_reviews(
     connection: AsyncConnection, tenant: TenantId, gone: Iterable[tuple[Place, Iterable[str]]]
 ) -> None:
-    """Delete the reviews of values that are gone, or are no longer at their end."""
+    """Delete the reviews of values that are deleted, or that something claims again."""
     keys = [(*place, field) for place, fields in gone for field in fields]
     where = tuple_(_T.c.subject_id, _T.c.collection, _T.c.record_id, _T.c.field)
     for start in range(0, len(keys), AT_ONCE // 2):
@@ -202,14 +205,14 @@ async def close_reviews(
 
 
 async def clear_reviews(connection: AsyncConnection, tenant: TenantId, subjects: Iterable[SubjectId]) -> None:
-    """Delete all reviews of people who are gone."""
+    """Delete all reviews of subjects who are erased."""
     await connection.execute(delete(_T).where(_T.c.tenant_id == tenant, _T.c.subject_id.in_(list(subjects))))
 
 
 async def move_reviews(connection: AsyncConnection, tenant: TenantId, *, of: SubjectId, to: SubjectId) -> None:
-    """Move a merged person's reviews to the one who stays, with their records.
+    """Move a merged subject's reviews to the survivor, with the records.
 
-    Those of the profile do not move: the one profile is looked at anew by the next sweep.
+    Reviews of the profile do not move: the next sweep evaluates the merged profile.
     """
     of_profile = (_T.c.tenant_id == tenant) & (_T.c.subject_id == of) & (_T.c.record_id == of)
     await connection.execute(delete(_T).where(of_profile))
@@ -255,7 +258,7 @@ def _review(row: Any) -> Review:
 
 
 def _by_place(rows: Iterable[Any]) -> dict[Place, dict[str, int]]:
-    found: defaultdict[Place, dict[str, int]] = defaultdict(dict)
+    days: defaultdict[Place, dict[str, int]] = defaultdict(dict)
     for subject, collection, record, field, until in rows:
-        found[subject, collection, record][field] = date.fromisoformat(until).toordinal()
-    return dict(found)
+        days[subject, collection, record][field] = date.fromisoformat(until).toordinal()
+    return dict(days)

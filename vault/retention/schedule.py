@@ -1,6 +1,6 @@
-"""What the policies say of each field's retention, worked out once a policy version. Pure.
+"""The retention schedule: which rules and limits apply to each field, computed once for each policy version. Pure.
 
-Periods reckoned by the calendar, and what rules say of fields: kept, for sweeps ask for the same again and again.
+Periods and rules are cached too, because a sweep asks for the same ones again and again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DAY: Final = 86_400_000_000
 
 
 class Term(NamedTuple):
-    """One purpose's rule for one field; a purpose that has unlike periods for a field's views has a term for each.
+    """One purpose's rule for one field. A purpose with different periods for a field's views has several terms.
 
     Attributes:
-        purpose: which.
+        purpose: the purpose.
         rule: its rule.
-        shown: the views of the field that the purpose needs, all of the same periods.
+        shown: the views of the field that the purpose needs, all with the same periods.
         law: whether it rests on a legal obligation.
-        bringing: of a law, the collections whose records bring it about.
+        bringing: for a legal obligation, the collections whose records bring it about.
     """
 
     purpose: Purpose
@@ -43,16 +43,16 @@ class Term(NamedTuple):
     @property
     def views(self) -> frozenset[str]:
         """Return the whole names of the views that the purpose needs."""
-        return frozenset(str(each.name) for each in self.shown)
+        return frozenset(str(view.name) for view in self.shown)
 
 
 class Lasting(NamedTuple):
-    """For how long values are there for a purpose, whoever they are about; microseconds from their start.
+    """For how long values are at least available to a purpose, for any subject; in microseconds from their start.
 
     Attributes:
-        least: wherever they come from.
-        unless: where they come from none of ``sources``.
-        sources: whose values have a limit of their own, as bytes.
+        least: for values of any source.
+        unless: for values of none of ``sources``.
+        sources: the sources that have a limit of their own, as bytes.
     """
 
     least: int
@@ -60,16 +60,16 @@ class Lasting(NamedTuple):
     sources: tuple[bytes, ...] = ()
 
     def may_be_over(self, since: int, origins: bytes, now: int) -> bool:
-        """Tell whether something of a record may be over, so that one has to look closer.
+        """Return whether a value of a record may be over, so that it has to be checked.
 
         Args:
-            since: from when on the record counts.
-            origins: where its values come from, packed. That a source's name is in there by chance does no harm.
+            since: the moment from which the record counts.
+            origins: the packed sources of its values. A source's name found in it by chance only causes a check.
             now: the present.
         """
         if since + self.least > now:
             return False
-        return since + self.unless <= now or any(each in origins for each in self.sources)
+        return since + self.unless <= now or any(source in origins for source in self.sources)
 
 
 class Schedule:
@@ -90,23 +90,23 @@ class Schedule:
 
     def terms(self, whole: str) -> tuple[Term, ...]:
         """List the purposes that claim a field (by its whole name), with their rules."""
-        found = self._terms.get(whole)
-        if found is None:
-            found = self._terms[whole] = tuple(self._terms_of(whole))
-        return found
+        terms = self._terms.get(whole)
+        if terms is None:
+            terms = self._terms[whole] = tuple(self._terms_of(whole))
+        return terms
 
     def limits(self, whole: str) -> tuple[Limit, ...]:
-        """List the limits under which values of a field may come."""
-        found = self._limits.get(whole)
-        if found is None:
+        """List the limits that may apply to values of a field."""
+        limits = self._limits.get(whole)
+        if limits is None:
             field = self._field(whole)
-            every = () if field is None else self.retention.limits.values()
-            found = tuple(each for each in every if field is not None and each.fits(whole, field.category))
-            self._limits[whole] = found
-        return found
+            declared = () if field is None else self.retention.limits.values()
+            limits = tuple(limit for limit in declared if field is not None and limit.fits(whole, field.category))
+            self._limits[whole] = limits
+        return limits
 
     def lasting(self, purpose: str, fields: Iterable[Field]) -> Lasting:
-        """Return for how long at least a purpose sees values of fields, whoever they are about."""
+        """Return for how long a purpose sees values of fields at least, for any subject."""
         named = list(fields)
         limits = {each.name: each for field in named for each in self.limits(field.whole) if each.sources}
         by_source = [limit.most.least_days for limit in limits.values()]
@@ -118,13 +118,13 @@ class Schedule:
         )
 
     def declares(self, whole: str) -> bool:
-        """Tell whether the catalogue still declares a field."""
+        """Return whether the catalogue declares a field."""
         return self._field(whole) is not None
 
     def _span(self, purpose: str, field: Field) -> int:
-        """Count the days: of the purpose's own claim, else of one that nobody can end before its period does.
+        """Return the days of the purpose's own claim, or else of a claim that cannot end before its period.
 
-        Limits on values of some source are left out.
+        Limits on values of single sources are left out.
         """
         terms = self.terms(field.whole)
         own = [each for each in terms if each.purpose.name == purpose]
@@ -166,16 +166,14 @@ def _least_days(term: Term) -> int:
 
 
 def _coarse(terms: Iterable[Term], field: Field) -> frozenset[str]:
-    """Name the views that may come to take a field's place."""
+    """Return the views that may take a field's place."""
     return frozenset(views_in(term.rule.ending(field.whole) for term in terms))
 
 
 def _is_firm(term: Term, coarse: frozenset[str]) -> bool:
-    """Tell whether a purpose claims every value of a field that was not generalised, whatever anybody says.
-
-    To a contract nobody can object; that is refused when it is recorded or imported. Who needs no more than the view
-    that takes the field's place does not keep the field.
-    """
+    """Return whether a purpose claims every value of a field that was not generalised, for any consent state."""
+    # A subject cannot object to a contract (Art. 21): recording or importing such an objection is refused. A purpose
+    # that needs only the view that takes the field's place does not keep the field.
     purpose = term.purpose
     if purpose.rests_on_consent or purpose.direct_marketing or purpose.sale_or_share:
         return False
@@ -185,7 +183,7 @@ def _is_firm(term: Term, coarse: frozenset[str]) -> bool:
 
 @lru_cache(maxsize=65_536)
 def day_after(period: Period, start: int | None) -> int | None:
-    """Return the last day of a period that counts from a day; none where it does not count yet."""
+    """Return the last day of a period that counts from a day; None if it does not count yet."""
     return None if start is None else period.after(date.fromordinal(start)).toordinal()
 
 

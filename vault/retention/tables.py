@@ -1,4 +1,4 @@
-"""Tables of retention: clocks, holds, reviews and sweeps; and, in a database of its own, the ledger of tombstones."""
+"""Tables of retention: clocks, holds and reviews."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class SubjectClockRow(DataTable, table=True):
-    """The newest moment of one thing from which a person's periods count.
+    """The newest moment of one thing from which a subject's periods count.
 
     ``kind`` is ``record:purchase`` for the newest record of a collection, and ``event:contract-ended`` for an event.
-    It outlives the record: that an order was deleted does not make the last order older.
+    It outlives the record: deleting an order does not make the last order older.
     """
 
     __tablename__ = "subject_clock"
@@ -26,7 +26,7 @@ class SubjectClockRow(DataTable, table=True):
 
 
 class HoldRow(DataTable, table=True):
-    """A legal hold: what it is about, without a value of anybody's."""
+    """A legal hold; it contains no value of a subject."""
 
     __tablename__ = "hold"
     __table_args__ = (Index("ix_hold_review", "tenant_id", "state", "review_on"),)
@@ -41,10 +41,10 @@ class HoldRow(DataTable, table=True):
 
 
 class HoldSubjectRow(DataTable, table=True):
-    """Whom a hold is about.
+    """A subject that a hold covers.
 
-    ``erasure_id`` is empty while the hold covers the person. Once it does not any more, and an erasure of theirs waited
-    for that, it is the erasure that goes on with it; the row goes when that has ended.
+    ``erasure_id`` is empty while the hold covers the subject. Once the hold has released a subject whose erasure waited
+    for it, it is the erasure that continues; the row is deleted when that has ended.
     """
 
     __tablename__ = "hold_subject"
@@ -66,7 +66,7 @@ class HoldSubjectRow(DataTable, table=True):
 
 
 class RetentionReviewRow(DataTable, table=True):
-    """A value whose time is up and that waits for a person's decision (``review``), or is only stored (``restrict``).
+    """A value whose retention has ended and that an action retains; ``kind`` is the name of the action.
 
     ``state`` is ``open``, ``erase`` (decided, and for the next sweep) or ``keep`` (until ``keep_until``, a day).
     """

@@ -1,4 +1,4 @@
-"""Sweeps as they are kept: which is under way and by whom, how far it has come, and what each did. No value in them."""
+"""The store of sweeps: which one is under way and who runs it, its progress, and what each did."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 State = Literal["waiting", "running", "to-confirm", "done"]
 Kind = Literal["all", "due"]
-"""Over everybody, because the policies have changed; or over those who are due."""
+"""Over all subjects, because the policies have changed; or over subjects that are due."""
 SILENT: Final = timedelta(seconds=150)
-"""A runner that has not been heard of for so long is dead; one that is paced sends a sign at least every minute."""
+"""A runner that has not written for so long is dead; a running one writes at least every minute."""
 KEPT: Final = timedelta(days=400)
-"""Sweeps are listed for so long."""
+"""How long sweeps are listed."""
 _T: Final = RETENTION_SWEEP
 
 
@@ -34,12 +34,12 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a sweep did.
 
     Attributes:
-        of: how many people there were to look at when it began.
-        people: looked at.
-        records: looked at.
-        whole: people of whom nothing was left.
-        waiting: people who were left alone until the next day, for one of their requests or an erasure is under way.
-        unreadable: people left alone because a value of theirs does not open.
+        of: how many subjects there were to evaluate when it began.
+        people: subjects evaluated.
+        records: records evaluated.
+        whole: subjects of whom nothing was left.
+        waiting: subjects left alone until the next day, because a request or an erasure is under way.
+        unreadable: subjects left alone because a value of theirs does not open.
         values: values by the counter of the action that was applied to them.
     """
 
@@ -77,13 +77,13 @@ _COUNTERS: Final = ("of", "people", "records", "whole", "waiting", "unreadable")
 
 
 class Check(msgspec.Struct, frozen=True):
-    """From how many people a sweep would take something: counted before it takes anything.
+    """From how many subjects a sweep would delete values, counted before it deletes anything.
 
     Attributes:
-        on: the day on which that was counted.
-        people: from so many it would.
-        of: so many people there are.
-        most: from no more it does before somebody has confirmed that.
+        on: the day of the count.
+        people: how many subjects would lose values.
+        of: how many subjects there are.
+        most: how many may lose values without a confirmation.
     """
 
     on: date
@@ -93,7 +93,7 @@ class Check(msgspec.Struct, frozen=True):
 
     @property
     def is_too_much(self) -> bool:
-        """Tell whether somebody has to confirm it."""
+        """Return whether it needs a confirmation."""
         return self.people > self.most
 
 
@@ -101,11 +101,11 @@ class SweepRun(msgspec.Struct, frozen=True, kw_only=True):
     """One sweep of one tenant.
 
     Attributes:
-        policy: the version of the policies by which it looks.
-        cursor: the person up to whom a sweep over everybody has come.
-        runner: who is at it; none: nobody, at the moment.
-        check: from how many people it would take something, by these policies; none: not counted yet.
-        confirmed: the version of the policies by which it may take something from however many people.
+        policy: the version of the policies by which it evaluates.
+        cursor: the last subject that a full sweep has evaluated.
+        runner: the process that runs it; None if no process does at the moment.
+        check: from how many subjects it would delete values by these policies; None if not counted yet.
+        confirmed: the version of the policies for which it may delete from any number of subjects.
     """
 
     id: UUID
@@ -122,13 +122,13 @@ class SweepRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_held_up(self) -> bool:
-        """Tell whether it takes nothing until somebody has confirmed it."""
+        """Return whether it deletes nothing until it is confirmed."""
         too_much = self.check is not None and self.check.is_too_much
         return too_much and self.confirmed != self.policy and self.finished_at is None
 
     @property
     def state(self) -> State:
-        """Tell how it stands."""
+        """Return its state."""
         if self.finished_at is not None:
             return "done"
         if self.runner is not None:
@@ -151,9 +151,9 @@ async def add_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepR
 async def take_sweep(
     connection: AsyncConnection, tenant: TenantId, sweep: UUID, runner: UUID, now: datetime
 ) -> SweepRun | None:
-    """Become the one who is at a sweep; none where another one is, or it is finished.
+    """Take a sweep as its runner; None if another runner has it, or it is finished.
 
-    Of one who has been silent for :data:`SILENT` it is taken over.
+    A sweep whose runner has been silent for :data:`SILENT` is taken over.
     """
     free = or_(_T.c.runner.is_(None), _T.c.runner == runner, _T.c.changed_at < now - SILENT)
     statement = update(_T).where(_T.c.tenant_id == tenant, _T.c.id == sweep, _T.c.finished_at.is_(None), free)
@@ -162,27 +162,27 @@ async def take_sweep(
 
 
 async def save_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun) -> bool:
-    """Write how far a sweep has come; tells whether its runner is still the one who is at it."""
-    mine = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner, _T.c.finished_at.is_(None)
-    return bool((await connection.execute(update(_T).where(*mine).values(**_columns(sweep)))).rowcount)
+    """Store the progress of a sweep, and return whether its runner still has it."""
+    own = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner, _T.c.finished_at.is_(None)
+    return bool((await connection.execute(update(_T).where(*own).values(**_columns(sweep)))).rowcount)
 
 
 async def finish_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun, now: datetime) -> None:
-    """Write down that a sweep has come to its end, and forget those of long ago."""
-    mine = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner
+    """Store that a sweep is finished, and delete old sweeps."""
+    own = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner
     ended = {**_columns(sweep), "finished_at": now, "changed_at": now, "runner": None}
-    await connection.execute(update(_T).where(*mine).values(**ended))
+    await connection.execute(update(_T).where(*own).values(**ended))
     await connection.execute(delete(_T).where(_T.c.tenant_id == tenant, _T.c.finished_at < now - KEPT))
 
 
 async def leave_sweep(connection: AsyncConnection, tenant: TenantId, sweep: UUID, runner: UUID) -> None:
-    """Let others take a sweep over at once."""
-    mine = _T.c.tenant_id == tenant, _T.c.id == sweep, _T.c.runner == runner
-    await connection.execute(update(_T).where(*mine).values(runner=None))
+    """Give a sweep up, so that another runner can take it at once."""
+    own = _T.c.tenant_id == tenant, _T.c.id == sweep, _T.c.runner == runner
+    await connection.execute(update(_T).where(*own).values(runner=None))
 
 
 async def find_sweep(connection: AsyncConnection, tenant: TenantId, sweep: UUID) -> SweepRun | None:
-    """Fetch a sweep; none where there is none."""
+    """Fetch a sweep; None if there is none."""
     row = (await connection.execute(select(_T).where(_T.c.tenant_id == tenant, _T.c.id == sweep))).one_or_none()
     return None if row is None else _read(row)
 
@@ -195,10 +195,10 @@ async def sweep_under_way(connection: AsyncConnection, tenant: TenantId) -> Swee
 
 
 async def swept_policy(connection: AsyncConnection, tenant: TenantId) -> str | None:
-    """Tell by which version of the policies everybody was looked at last; none where that never happened."""
+    """Return the version of the policies of the last full sweep; None if there was none."""
     statement = select(_T.c.policy).where(_T.c.tenant_id == tenant, _T.c.kind == "all", _T.c.finished_at.is_not(None))
-    found: str | None = (await connection.execute(statement.order_by(_T.c.id.desc()).limit(1))).scalar_one_or_none()
-    return found
+    version: str | None = (await connection.execute(statement.order_by(_T.c.id.desc()).limit(1))).scalar_one_or_none()
+    return version
 
 
 async def list_sweeps(
@@ -212,13 +212,13 @@ async def list_sweeps(
 
 
 async def kept_people(connection: AsyncConnection, tenant: TenantId, *, after: UUID, most: int) -> list[UUID]:
-    """Pick people of whom a review or a hold keeps something, in the order of their ids, after one of them."""
+    """Pick subjects of whom a review or a hold keeps values, by id, after one of them."""
     parts = [
         select(table.c.subject_id).where(table.c.tenant_id == tenant, table.c.subject_id > after)
         for table in (RETENTION_REVIEW, HOLD_SUBJECT)
     ]
-    found = union(*parts).subquery()
-    statement = select(found.c.subject_id).order_by(found.c.subject_id).limit(most)
+    subjects = union(*parts).subquery()
+    statement = select(subjects.c.subject_id).order_by(subjects.c.subject_id).limit(most)
     return list((await connection.execute(statement)).scalars())
 
 

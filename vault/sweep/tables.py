@@ -1,4 +1,4 @@
-"""Definitions carried out of vault.retention.tables."""
+"""Table of sweeps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class RetentionSweepRow(DataTable, table=True):
-    """One sweep: under which policies, how far it has come, and what it did; counts lie in ``body``.
+    """One sweep: its policies, its progress, and what it did. The counts are stored in ``body``.
 
-    ``cursor`` is the person up to whom a sweep over everybody has come, ``runner`` who is at it. A tenant has one at a
-    time that is not finished.
+    ``cursor`` is the last subject that a full sweep has evaluated, ``runner`` the process that runs it. A tenant has at
+    most one sweep that is not finished.
     """
 
     __tablename__ = "retention_sweep"
