@@ -1,11 +1,9 @@
-"""Reads retention.toml: how long values are kept for each purpose, and what must not be kept longer.
+"""The policy file retention.toml: how long values are kept for each purpose, and limits for all purposes.
 
-Reads retention.toml into :mod:`vault.catalogue.retention`, noting every mistake where it stands.
-
-Does retention.toml contradict itself, or say what can never apply?
-
-A law's least and a limit may still meet at run time, where one counts from something that happens to a person: a limit
-that ends earlier then stops use, and the law's own purpose goes on until its least is over.
+:func:`load_retention` reads the file, and :func:`check_retention` finds contradictions and rules that can never apply.
+Both report each mistake with its position. A law's minimum and a limit may still conflict at run time, if one of them
+counts from an event of a subject. Then the limit ends the use, and the law's own purpose sees the value until the
+minimum is over.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ class Since(StrEnum):
 
 
 class Relationship(StrEnum):
-    """How a person stands to the company; each has a clock of its own."""
+    """The relationship of a subject to the company."""
 
     PROSPECT = "prospect"
     CUSTOMER = "customer"
@@ -56,15 +54,15 @@ class Relationship(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A span by the calendar (ISO 8601 §5.5.2): years and months together, and days on top."""
+    """A calendar duration (ISO 8601 §5.5.2): months, which include years, and days on top."""
 
     months: int
     days: int
 
     def after(self, start: Day) -> Day:
-        """Return when the period ends; a month without that day ends on its last (Reg. (EEC) 1182/71 Art. 3(2)(c)).
+        """Return when the period ends; in a month without that day, on its last (Reg. (EEC) 1182/71 Art. 3(2)(c)).
 
-        What would end after the year 9999 ends on its last day.
+        A period that would end after the year 9999 ends on its last day.
         """
         years, month = divmod(start.month - 1 + self.months, 12)
         year, month = start.year + years, month + 1
@@ -76,7 +74,7 @@ class Period:
 
     @property
     def least_days(self) -> int:
-        """Return a number of days that the period has wherever it begins, or fewer."""
+        """Return a lower bound of the days of the period, for any start."""
         return self.months * 28 + self.days
 
     def __str__(self) -> str:
@@ -90,8 +88,8 @@ class Rule:
     """How long values are kept for one purpose; ``fields`` (canonical names) and ``categories`` have their own periods.
 
     ``least`` is how long a law demands that they are kept: until then nothing erases them. ``brought_by`` names the
-    collections whose records bring an obligation about: of a person without one of those, in its period, the purpose
-    keeps nothing from an erasure. Empty: any collection of records that the purpose needs. ``by_relationship`` has
+    collections whose records bring an obligation about: for a subject without such a record in its period, the purpose
+    keeps nothing from an erasure. Empty means any collection of records that the purpose needs. ``by_relationship`` has
     other periods for prospects or for former customers. ``then`` is what happens at the end, ``at_end`` the same for
     some fields: an action of :mod:`vault.catalogue.retention_actions`.
     """
@@ -121,7 +119,7 @@ class Rule:
         )
 
     def periods(self, shown: FieldView) -> tuple[Period, ...]:
-        """Return all periods that the field may have, whatever the relationship."""
+        """Return all periods that the field may have, for any relationship."""
         own = self._own_period(shown)
         return (own,) if own is not None else (self.keep, *self.by_relationship.values())
 
@@ -140,9 +138,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limit:
-    """What must not be kept longer, whatever a purpose claims: by field, by category, or by the source it came from.
+    """A limit for all purposes on values of some fields, categories or sources.
 
-    All selectors that are given have to fit. ``then`` is what happens at the end, as with a rule.
+    All given selectors have to match. ``then`` is what happens at the end, as with a rule.
     """
 
     name: str
@@ -156,24 +154,24 @@ class Limit:
     then: str = ERASE
 
     def fits(self, whole: str, category: str) -> bool:
-        """Tell whether a field may come under the limit; whether a value does, its source decides."""
+        """Return whether the limit may apply to values of a field; with ``sources``, their sources decide."""
         named = not self.fields or any(covers(whole, name) for name in self.fields)
-        return named and (not self.categories or any(is_within(category, each) for each in self.categories))
+        return named and (not self.categories or any(is_within(category, name) for name in self.categories))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Retention:
-    """All that retention.toml says.
+    """The content of retention.toml.
 
     Attributes:
         rules: by purpose.
         limits: by name.
-        draws: when the draw of a source was held; none where it is still to come.
-        customer_by: collections a record of which makes a customer.
-        inactive: a customer without contact for so long is a former one; none: only by an event.
-        unclaimed: how long what no purpose has ever claimed is kept.
-        per_minute: how many people a sweep looks at in a minute, at most.
-        most_percent: of how many people in a hundred a sweep may take something before somebody has confirmed that.
+        draws: when the draw of a source was held; None if it is still to come.
+        customer_by: collections of which a record makes a customer.
+        inactive: after this time without contact a customer is a former one; None if only an event ends it.
+        unclaimed: how long a value is kept that no purpose claims.
+        per_minute: how many subjects a sweep evaluates in a minute at most.
+        most_percent: from how many subjects in a hundred a sweep may delete values without a confirmation.
     """
 
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -190,7 +188,7 @@ PERIOD: Final = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)
 
 
 def is_within(category: str, above: str) -> bool:
-    """Tell whether a category is another, or lies below it."""
+    """Return whether a category is another one, or is below it."""
     return category == above or category.startswith(above + ".")
 
 
@@ -199,7 +197,7 @@ DEFAULTS: Final = Retention()
 
 
 def load_retention(document: Document, catalogue: Catalogue | None, purposes: Mapping[str, Purpose]) -> Retention:
-    """Read the rules, noting every mistake in the document's findings."""
+    """Read the rules; every mistake becomes a finding of the document."""
     root = document.root()
     rules = {name: _rule(name, table, catalogue, purposes) for name, table in root.table("purpose").tables()}
     limits = {name: _limit(name, table, catalogue) for name, table in root.table("limit").tables()}
@@ -208,7 +206,7 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
         draws[name] = table.day("draw_held")
         table.finish()
     relationship, unclaimed, sweep = (root.table(name) for name in ("relationship", "unclaimed", "sweep"))
-    found = Retention(
+    retention = Retention(
         rules,
         limits,
         draws,
@@ -220,7 +218,7 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
     )
     for table in (relationship, unclaimed, sweep, root):
         table.finish()
-    return found
+    return retention
 
 
 def _rule(name: str, table: Table, catalogue: Catalogue | None, purposes: Mapping[str, Purpose]) -> Rule:
@@ -253,15 +251,15 @@ def _limit(name: str, table: Table, catalogue: Catalogue | None) -> Limit:
         table.choice("since", Since) or Since.COLLECTED,
         table.text("reason"),
         tuple(
-            canonical for number, each in enumerate(fields) if (canonical := _canonical(table, each, catalogue, number))
+            canonical for number, name in enumerate(fields) if (canonical := _canonical(table, name, catalogue, number))
         ),
         categories,
         table.texts("sources"),
         table.optional("article"),
         _then(table, "then", table.optional("then") or ERASE, catalogue),
     )
-    for each in categories:
-        _check_category(table, "categories", each, catalogue)
+    for category in categories:
+        _check_category(table, "categories", category, catalogue)
     if not (fields or categories or limit.sources):
         table.fault(None, "missing-key", f"{table.where} limits nothing", "name `fields`, `categories` or `sources`")
     table.finish()
@@ -269,21 +267,21 @@ def _limit(name: str, table: Table, catalogue: Catalogue | None) -> Limit:
 
 
 def _fields(table: Table, catalogue: Catalogue | None) -> dict[str, Period]:
-    found: dict[str, Period] = {}
+    periods: dict[str, Period] = {}
     for name in table.data:
         period = _period(table, name, table.optional(name, most=20) or "")
         canonical = _canonical(table, name, catalogue, name)
         if canonical is not None:
-            found[canonical] = period
-    return found
+            periods[canonical] = period
+    return periods
 
 
 def _categories(table: Table, catalogue: Catalogue | None) -> dict[str, Period]:
-    found = {}
+    periods = {}
     for name in table.data:
-        found[name] = _period(table, name, table.optional(name, most=20) or "")
+        periods[name] = _period(table, name, table.optional(name, most=20) or "")
         _check_category(table, name, name, catalogue)
-    return found
+    return periods
 
 
 def _check_category(table: Table, key: str, name: str, catalogue: Catalogue | None) -> None:
@@ -293,29 +291,29 @@ def _check_category(table: Table, key: str, name: str, catalogue: Catalogue | No
 
 
 def _by_relationship(table: Table) -> dict[Relationship, Period]:
-    found = {}
+    periods = {}
     for name in table.data:
         period = _period(table, name, table.optional(name, most=20) or "")
         try:
-            found[Relationship(name)] = period
+            periods[Relationship(name)] = period
         except ValueError:
-            remedy = did_you_mean(name, [each.value for each in Relationship], "take it out")
-            table.fault(name, "wrong-value", f"`{name[:80]}` is no relationship", remedy)
-    return found
+            remedy = did_you_mean(name, [relationship.value for relationship in Relationship], "take it out")
+            table.fault(name, "wrong-value", f"`{name[:80]}` is not a relationship", remedy)
+    return periods
 
 
 def _at_end(table: Table, catalogue: Catalogue | None) -> dict[str, str]:
-    found = {}
+    endings = {}
     for name in table.data:
         canonical = _canonical(table, name, catalogue, name)
         ending = _then(table, name, table.optional(name) or ERASE, catalogue, of=canonical)
         if canonical is not None:
-            found[canonical] = ending
-    return found
+            endings[canonical] = ending
+    return endings
 
 
 def _then(table: Table, key: str, text: str, catalogue: Catalogue | None, *, of: str | None = None) -> str:
-    """Read what happens at an end; a view has to be one of the very field that it stands for."""
+    """Read the action at an end; a view has to be one of the field whose value it replaces."""
     if catalogue is None:
         return text
     try:
@@ -329,8 +327,8 @@ def _collections(table: Table, key: str, catalogue: Catalogue | None) -> tuple[s
     names = table.texts(key)
     for number, name in enumerate(names):
         if catalogue is not None and (name == HOME or name not in catalogue.collections):
-            message = f"{table.where} names `{name[:80]}`, which is no collection of records"
-            many = [each for each in catalogue.collections if each != HOME]
+            message = f"{table.where} names `{name[:80]}`, which is not a collection of records"
+            many = [collection for collection in catalogue.collections if collection != HOME]
             at = (*table.path, key, number)
             table.document.fault(at, "unknown-collection", message, did_you_mean(name, many, "take it out"))
     return tuple(names)
@@ -361,25 +359,25 @@ def _period(table: Table, key: str, text: str) -> Period:
         if years * 12 + months or days:
             return Period(years * 12 + months, days)
     if text:
-        message = f"`{key[:80]}` of {table.where} is no duration"
+        message = f"`{key[:80]}` of {table.where} is not a duration"
         table.fault(key, "wrong-value", message, "write P3Y, P6M, P30D or P1Y6M")
     return Period(0, 0)
 
 
 STARTS: Final = tuple(date(year, month, day) for year in range(2000, 2008) for month in range(1, 13) for day in (1, 28))
-"""Days from which periods are compared: all months of eight years, four of a leap year's neighbours among them."""
+"""Days from which periods are compared: two days in each month of eight years, which include leap years."""
 
 
 def check_retention(
     document: Document, catalogue: Catalogue, purposes: Mapping[str, Purpose], retention: Retention
 ) -> None:
-    """Note what does not fit together, each where it stands.
+    """Find contradictions and rules without effect; each becomes a finding of the document.
 
     Args:
         document: retention.toml.
         catalogue: the fields.
         purposes: by name.
-        retention: what the document says.
+        retention: the content of the document.
     """
     for name, purpose in purposes.items():
         rule = retention.rules.get(name)
@@ -397,7 +395,7 @@ def check_retention(
 
 
 def ends_sooner(one: Period, other: Period) -> bool:
-    """Tell whether a period may end before another that begins on the same day."""
+    """Return whether a period may end before another one with the same start."""
     return any(one.after(start) < other.after(start) for start in STARTS)
 
 
@@ -405,14 +403,14 @@ def _check_rule(document: Document, catalogue: Catalogue, purpose: Purpose, rule
     at: Path = ("purpose", purpose.name)
     if not purpose.collects:
         for key in ("fields", "categories", "at_end", "by_relationship", "least", "brought_by", "then"):
-            if key in _said(document, at):
-                message = f"`{key}` of [purpose.{purpose.name}] says nothing: the purpose collects nothing"
+            if key in _written(document, at):
+                message = f"`{key}` of [purpose.{purpose.name}] has no effect: the purpose collects nothing"
                 document.fault((*at, key), "no-effect", message, "take it out, or let the purpose collect")
         return
     _check_law(document, purpose, rule, at)
     needed = [catalogue.view(name) for name in sorted(purpose.views)]
     for key, names in (("fields", rule.fields), ("at_end", rule.at_end)):
-        for written in _said(document, (*at, key)):
+        for written in _written(document, (*at, key)):
             canonical = _canonical_or_none(catalogue, written) or written
             if canonical in names and not any(covers(str(each.name), canonical) for each in needed):
                 _not_needed(document, (*at, key, written), purpose, written)
@@ -423,18 +421,18 @@ def _check_rule(document: Document, catalogue: Catalogue, purpose: Purpose, rule
 
 
 def _check_law(document: Document, purpose: Purpose, rule: Rule, at: Path) -> None:
-    """Note what only a legal obligation can say."""
+    """Report keys that only a legal obligation may have."""
     if purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION:
         return
     for key, is_said in (("least", rule.least is not None), ("brought_by", bool(rule.brought_by))):
         if is_said:
-            message = f"`{key}` of [purpose.{purpose.name}] is for a legal obligation, and this purpose is none"
+            message = f"`{key}` of [purpose.{purpose.name}] is only for a legal obligation, and this purpose is not one"
             remedy = 'take it out, or say `legal_basis = "legal-obligation"` in purposes.toml and name the law'
             document.fault((*at, key), "no-law", message, remedy)
 
 
 def _check_least(document: Document, rule: Rule, needed: Iterable[FieldView], at: Path) -> None:
-    """Note a period, of the purpose or of a field that it needs, that ends before the least that the law demands."""
+    """Report a period, of the purpose or of a field that it needs, that ends before the minimum of the law."""
     if rule.least is None:
         return
     shorter = {period for view in needed for period in rule.periods(view) if ends_sooner(period, rule.least)}
@@ -445,7 +443,7 @@ def _check_least(document: Document, rule: Rule, needed: Iterable[FieldView], at
 
 def _check_limit(document: Document, catalogue: Catalogue, limit: Limit, retention: Retention) -> None:
     at: Path = ("limit", limit.name)
-    for number, name in enumerate(_said(document, (*at, "fields"))):
+    for number, name in enumerate(_written(document, (*at, "fields"))):
         if (canonical := _canonical_or_none(catalogue, name)) is not None and _is_view(canonical, catalogue):
             message = f"`{name[:80]}` in [limit.{limit.name}] is a view, and a limit is about the value"
             document.fault((*at, "fields", number), "no-effect", message, "name the field")
@@ -461,9 +459,9 @@ def _check_limit(document: Document, catalogue: Catalogue, limit: Limit, retenti
 def _check_against_laws(
     document: Document, catalogue: Catalogue, purposes: Mapping[str, Purpose], limit: Limit, retention: Retention
 ) -> None:
-    """Note a limit on the same fields as a law, from the same day, that ends before the law's least.
+    """Report a limit on the same fields as a law, from the same day, that ends before the law's minimum.
 
-    A limit on the values of some sources only is none: for them the law wins at run time.
+    A limit on values of single sources is not reported: for them the law wins at run time.
     """
     if limit.sources:
         return
@@ -486,7 +484,7 @@ def _limited_fields(catalogue: Catalogue, purpose: Purpose, limit: Limit) -> Ite
 
 
 def _is_comparable(rule: Rule, limit: Limit, view: FieldView) -> bool:
-    """Tell whether a limit never counts from a later day than a law: of a record nothing counts from before its day."""
+    """Return whether a limit never counts from a later day than a law. Nothing counts from before a record's day."""
     of_a_record = view.field.collection != HOME
     return rule.since == limit.since or (of_a_record and limit.since == Since.COLLECTED)
 
@@ -498,9 +496,9 @@ def _leasts(rule: Rule, view: FieldView) -> tuple[Period, ...]:
 def _check_views(
     document: Document, catalogue: Catalogue, purposes: Mapping[str, Purpose], retention: Retention
 ) -> None:
-    """Note a view that is to take a value's place and that nobody needs for longer than the value is kept."""
+    """Report a view that takes a value's place and that no purpose needs for longer than the value is kept."""
     for name, rule in retention.rules.items():
-        for written in _said(document, ("purpose", name, "at_end")):
+        for written in _written(document, ("purpose", name, "at_end")):
             canonical = _canonical_or_none(catalogue, written)
             view = rule.at_end.get(canonical or "", "")
             at: Path = ("purpose", name, "at_end", written)
@@ -508,13 +506,13 @@ def _check_views(
                 message = f"`{written[:80]}` in `at_end` of [purpose.{name}] is a view, and what ends is the value"
                 document.fault(at, "no-effect", message, "name the field")
             elif view and is_view(view) and not _is_enough(catalogue, purposes, retention, view):
-                message = f"`{view}` takes a value's place at the end of [purpose.{name}], and nobody does with it"
+                message = f"`{view}` takes a value's place at the end of [purpose.{name}], but no purpose needs it then"
                 remedy = "erase it, or give the view a period of its own for a purpose that needs no more: `fields`"
                 document.fault(at, "no-effect", message, remedy)
 
 
 def _is_enough(catalogue: Catalogue, purposes: Mapping[str, Purpose], retention: Retention, view: str) -> bool:
-    """Tell whether a purpose needs a view for a time in which it needs no other of the field."""
+    """Return whether a purpose needs a view for a time in which it needs no other view of the field."""
     field = catalogue.view(view).field
     for name, purpose in purposes.items():
         rule = retention.rules.get(name)
@@ -532,7 +530,7 @@ def _views_of(catalogue: Catalogue, field: Field) -> list[FieldView]:
 
 
 def _check_sources(document: Document, retention: Retention) -> None:
-    """Note a draw of which no period counts, and a period that counts from a draw where there is none."""
+    """Report a draw from which no period counts, and a period that counts from a draw that does not exist."""
     rules = [name for name, rule in retention.rules.items() if rule.since == Since.DRAW_HELD]
     used = {source for limit in retention.limits.values() for source in limit.sources}
     for name in retention.draws:
@@ -549,14 +547,14 @@ def _not_needed(document: Document, at: Path, purpose: Purpose, name: str) -> No
     document.fault(at, "not-needed", message, "take it out, or add it to `needs` in purposes.toml")
 
 
-def _said(document: Document, at: Path) -> dict[str, object] | list[str]:
-    """Return what stands under a path, as it is written; nothing where it is not of that form."""
-    found: object = document.data
+def _written(document: Document, at: Path) -> dict[str, object] | list[str]:
+    """Return the keys or texts at a path as they are written; nothing if there is no table or list of texts."""
+    value: object = document.data
     for key in at:
-        found = found.get(str(key)) if isinstance(found, dict) else None
-    if isinstance(found, dict):
-        return found
-    return [each for each in found if isinstance(each, str)] if isinstance(found, list) else {}
+        value = value.get(str(key)) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        return value
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else {}
 
 
 def _canonical_or_none(catalogue: Catalogue, name: str) -> str | None:

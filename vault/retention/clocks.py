@@ -1,8 +1,8 @@
 """Clocks: the moments from which the retention periods of a subject count.
 
 A subject has a clock for the newest record of each collection, and one for each kind of event (a contract ended, a
-claim was closed). A clock never goes back. The rules are pure; below them are the reader, which fetches clocks of concurrent
-requests by one query, and the storage. Days are ordinals of the proleptic Gregorian calendar in UTC.
+claim was closed). A clock never goes back. The rules are pure; below them are the reader, which fetches clocks of
+concurrent requests by one query, and the storage. Days are ordinals of the proleptic Gregorian calendar in UTC.
 """
 
 from __future__ import annotations
