@@ -74,7 +74,7 @@ async def test_nothing_is_opened_or_written_but_the_audit_entry(node, clock, mon
         found = await dry_run(node.services, me())
     monkeypatch.undo()
     assert [(each.action, each.decision) for each in entries] == [("read-retention", "allowed")]
-    assert {(each.field, each.then) for each in found.waiting} >= {("profile.email", "erase")}
+    assert {(each.field, each.then) for each in found.would} >= {("profile.email", "erase")}
     assert found.people == 3
     assert before == await node.sql("SELECT subject_id, collection, due_at, revision FROM record ORDER BY 1, 2")
     assert (await there(node, subject))["profile.email"] == ["ada@example.org"]

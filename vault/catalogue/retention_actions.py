@@ -41,7 +41,7 @@ class RetentionAction:
         effect: what the sweep does with the value.
         strictness: of several claims that end on the same day, the one with the lowest number decides.
         counter: the JSON key under which a sweep counts values.
-        code: the code of the audit entry of a subject, when nothing more serious was done to it.
+        audit_code: the code of the audit entry of a subject, when nothing more serious was done to it.
         description: what the counter counts, for the API.
         summary: what the counter counts, for the command line.
         heading: the heading of its column in the table of sweeps.
@@ -54,7 +54,7 @@ class RetentionAction:
     effect: Effect
     strictness: int
     counter: str
-    code: str
+    audit_code: str
     description: str
     summary: str
     heading: str
@@ -74,7 +74,7 @@ ACTIONS: Final = (
         effect=Effect.REMOVE,
         strictness=0,
         counter="erased",
-        code="erased",
+        audit_code="erased",
         description="Values erased.",
         summary="values erased",
         heading="erased",
@@ -84,7 +84,7 @@ ACTIONS: Final = (
         effect=Effect.REPLACE,
         strictness=3,
         counter="generalised",
-        code="generalised",
+        audit_code="generalised",
         description="Values of which a view was kept.",
         summary="values generalised",
         heading="generalised",
@@ -94,7 +94,7 @@ ACTIONS: Final = (
         effect=Effect.RETAIN,
         strictness=2,
         counter="reviews",
-        code="review",
+        audit_code="review",
         description="Values that wait for a decision from now on.",
         summary="values for review",
         heading="to review",
@@ -107,7 +107,7 @@ ACTIONS: Final = (
         effect=Effect.RETAIN,
         strictness=1,
         counter="restricted",
-        code="restricted",
+        audit_code="restricted",
         description="Values that are only stored from now on.",
         summary="values only stored from now on",
         heading="restricted",

@@ -366,7 +366,7 @@ def audit_code(plan: SubjectPlan) -> str:
     if plan.is_over:
         return "person-erased"
     actions = plan.actions
-    return next(action.code for action in ACTIONS if action in actions)
+    return next(action.audit_code for action in ACTIONS if action in actions)
 
 
 def audit_fields(policy_set: PolicySet, plan: SubjectPlan) -> tuple[str, ...]:
