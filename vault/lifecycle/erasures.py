@@ -1,4 +1,4 @@
-"""Erasures and tombstones as they are kept: ids, names, codes and times, no value of the person's."""
+"""Erasures and tombstones in the database: ids, names, codes and times, and no value of a subject."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         field: its whole name.
         records: in how many records it was.
-        ground: why it was kept; none where it was erased.
+        ground: why it was kept; None if it was erased.
         article: the exception of Art. 17(3) GDPR.
-        purpose: for which it is kept; none where it is for legal claims.
-        until: the last day on which any of it is kept; none where it is kept for as long as a hold stands.
+        purpose: for which it is kept; None for legal claims.
+        until: the last day on which any of it is kept; None for as long as a hold stands.
     """
 
     field: str
@@ -50,7 +50,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CheckResult(msgspec.Struct, frozen=True):
-    """What the check looked at, and that it found nothing: files of the key store and their bytes, and rows."""
+    """What a check scanned without finding anything: files of the key store and their bytes, and rows."""
 
     at: datetime
     files: int
@@ -59,23 +59,23 @@ class CheckResult(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is said of an erasure beside its columns.
+    """The facts of an erasure that have no column.
 
     Attributes:
         scope: what was to be erased; empty: everything.
-        lines: what became of each field; none until it has happened.
-        erased_at: when the data went.
-        aliases: ids of people who had been merged into this one, and whose keys go along.
+        lines: what became of each field; empty until the data is erased.
+        erased_at: when the data was erased.
+        aliases: ids of subjects that had been merged into this one; their keys are destroyed too.
         newest: the highest version of the data key that there ever was.
         keys: how many data keys are destroyed.
         entry: the audit entry.
-        told: how many recipients are told.
-        looks: how often the check found something left so far.
-        look: the check that found nothing any more.
-        cause: why it was begun where nobody asked for it now: ``hold``, a hold that kept something back was lifted;
-            :data:`RETENTION`, time was up.
-        rests: of one with that cause and of a part, by whole names of fields: what was collected until then is erased.
-        resumes: the erasures from which that was kept back.
+        told: how many recipients are notified.
+        looks: how many checks have found something so far.
+        look: the check that found nothing.
+        cause: why it began without a request: ``hold``, a hold that had stopped an erasure was lifted;
+            :data:`RETENTION`, a retention period has ended.
+        rests: for an erasure in part after a hold, until when the erased values were collected, by whole field name.
+        resumes: the erasures that the hold had stopped.
     """
 
     scope: Scope = Scope()
@@ -97,8 +97,8 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
     """An erasure.
 
     Attributes:
-        request: by which it was asked for first.
-        key_version: of the data key that stays; none where nothing stayed, or nothing has gone yet.
+        request: the first one that asked for it; None if there was none.
+        key_version: of the data key that stays; None if nothing stayed, or nothing is erased yet.
     """
 
     id: UUID
@@ -131,7 +131,7 @@ _facts = msgspec.json.Decoder(Facts)
 
 
 async def add_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
-    """Insert an erasure; a person has one at a time that is not finished.
+    """Insert an erasure; a subject has at most one that is not finished.
 
     Raises:
         sqlalchemy.exc.IntegrityError: there is one under way.
@@ -155,7 +155,7 @@ async def add_sweep_erasures(connection: AsyncConnection, tenant: TenantId, eras
 async def end_sweep_erasures(
     connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime
 ) -> None:
-    """Write down that the keys of what a sweep has erased are destroyed."""
+    """Finish erasures by a sweep: their keys are destroyed."""
     mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
     await connection.execute(update(ERASURE).where(*mine).values(state="done", finished_at=now, changed_at=now))
 
@@ -173,7 +173,7 @@ async def unfinished_sweep_erasures(connection: AsyncConnection, tenant: TenantI
 
 
 async def being_erased(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
-    """Pick the people of whom an erasure is under way."""
+    """Select the subjects with an unfinished erasure."""
     mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), ERASURE.c.finished_at.is_(None))
     return frozenset((await connection.execute(select(ERASURE.c.subject_id).where(*mine))).scalars())
 
@@ -186,7 +186,7 @@ async def save_erasure(connection: AsyncConnection, tenant: TenantId, erasure: E
 
 
 async def drop_erasure(connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> None:
-    """Delete an erasure that was laid down and has taken nothing away."""
+    """Delete an erasure that has not erased anything yet."""
     begun = (ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure, ERASURE.c.state == "begun")
     await connection.execute(delete(ERASURE).where(*begun))
 
@@ -194,7 +194,7 @@ async def drop_erasure(connection: AsyncConnection, tenant: TenantId, erasure: U
 async def find_erasure(
     connection: AsyncConnection, tenant: TenantId, erasure: UUID, *, lock: bool = False
 ) -> Erasure | None:
-    """Fetch an erasure; none where there is none."""
+    """Return an erasure, or None if there is none."""
     statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, ERASURE.c.id == erasure)
     row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
     return None if row is None else _read(row)
@@ -209,7 +209,7 @@ async def erasures_of(connection: AsyncConnection, tenant: TenantId, subject: UU
 async def list_erasures(
     connection: AsyncConnection, tenant: TenantId, *, before: UUID | None = None, limit: int = 50
 ) -> list[Erasure]:
-    """List a tenant's erasures, the newest first; those by sweeps stand on the audit log only."""
+    """List a tenant's erasures, the newest first; those by sweeps are only in the audit log."""
     statement = select(ERASURE).where(ERASURE.c.tenant_id == tenant, not_(_SWEPT))
     if before is not None:
         statement = statement.where(ERASURE.c.id < before)
@@ -219,9 +219,9 @@ async def list_erasures(
 
 
 async def changed_since(connection: AsyncConnection, moment: datetime) -> list[tuple[str, UUID, datetime, Facts]]:
-    """List the erasures of all tenants that went on since a moment: tenant, subject, when, and what else there is.
+    """List the erasures of all tenants that changed since a moment: tenant, subject, time and facts.
 
-    Those by sweeps are left out once they have ended: nobody waits for them, and opened keys age within half a minute.
+    Finished ones by sweeps are left out: no node waits for them, and cached keys expire within half a minute.
     """
     statement = select(ERASURE.c.tenant_id, ERASURE.c.subject_id, ERASURE.c.changed_at, ERASURE.c.body).where(
         ERASURE.c.changed_at >= moment, not_(_SWEPT)
@@ -230,7 +230,7 @@ async def changed_since(connection: AsyncConnection, moment: datetime) -> list[t
 
 
 async def key_versions(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[UUID, int]:
-    """Tell under which version of their data key people's values lie since an erasure; most people never had one."""
+    """Return the version of the data key since a subject's last erasure; most subjects never had one."""
     found: dict[UUID, int] = {}
     for start in range(0, len(subjects), AT_ONCE):
         statement = (
@@ -249,7 +249,7 @@ async def key_versions(connection: AsyncConnection, tenant: TenantId, subjects: 
 async def add_tombstones(
     connection: AsyncConnection, tenant: TenantId, erasure: UUID, digests: dict[bytes, str], now: datetime
 ) -> None:
-    """Set tombstones, by digest with the kind of thing that it is of; those that stand already stay."""
+    """Add tombstones, by digest with its kind; existing ones stay."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {"tenant_id": tenant, "digest": digest, "kind": kind, "erasure_id": erasure, "created_at": now}
@@ -260,13 +260,13 @@ async def add_tombstones(
 
 
 async def any_tombstone(connection: AsyncConnection, tenant: TenantId) -> bool:
-    """Tell whether a tenant has any at all; most have few, and many writes need not look further."""
+    """Tell whether a tenant has any tombstone; without one, a write need not check further."""
     statement = select(TOMBSTONE.c.digest).where(TOMBSTONE.c.tenant_id == tenant).limit(1)
     return (await connection.execute(statement)).first() is not None
 
 
 async def tombstones_among(connection: AsyncConnection, tenant: TenantId, digests: Sequence[bytes]) -> frozenset[bytes]:
-    """Pick the digests that have a tombstone."""
+    """Select the digests that have a tombstone."""
     found: set[bytes] = set()
     for start in range(0, len(digests), AT_ONCE):
         statement = select(TOMBSTONE.c.digest).where(
@@ -277,7 +277,7 @@ async def tombstones_among(connection: AsyncConnection, tenant: TenantId, digest
 
 
 async def remove_tombstones(connection: AsyncConnection, tenant: TenantId, digests: Collection[bytes]) -> None:
-    """Remove the tombstones of somebody who comes back by themselves."""
+    """Remove the tombstones of a person who returns voluntarily."""
     await connection.execute(
         delete(TOMBSTONE).where(TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(sorted(digests)))
     )

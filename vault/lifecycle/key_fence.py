@@ -1,7 +1,7 @@
-"""Nobody writes with a data key that an erasure has replaced: what it sealed would soon open for nobody.
+"""Key fencing: a writer must not seal with a data key that a concurrent erasure has replaced.
 
-A node keeps keys opened for a while. An erasure of a part of what there is of a person makes a new key and destroys the
-older ones; a writer that still holds one of those takes the new one, or begins anew.
+Its value would become unreadable once the old key is destroyed. A node caches opened keys for a while; a writer that
+still holds a replaced one takes the new key, or is refused and repeats the call.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ T = TypeVar("T")
 async def current_keys(
     services: Services, connection: AsyncConnection, tenant: TenantId, keys: Mapping[SubjectId, SubjectKeys]
 ) -> dict[SubjectId, SubjectKeys]:
-    """Return keys with which may be sealed: those given, or newer ones where an erasure came in between.
+    """Return the keys to seal with: those given, or newer ones if an erasure came in between.
 
-    Call it in the transaction of the write, once the people's rows, or the request's, are locked: an erasure locks
-    them too, so that it has either not begun, or made its new key known.
+    Call it in the transaction of the write, once the subjects' rows, or the request's, are locked. An erasure locks
+    them too, so it has either not begun, or published its new key.
 
     Args:
-        keys: that were fetched before the transaction.
+        keys: fetched before the transaction.
 
     Raises:
         Unavailable: the key store does not show the new key yet.
@@ -52,14 +52,14 @@ async def current_keys(
 async def require_current(
     services: Services, connection: AsyncConnection, tenant: TenantId, versions: Mapping[SubjectId, int]
 ) -> None:
-    """Refuse what was sealed before the transaction with keys that an erasure has replaced since.
+    """Refuse values that were sealed before the transaction with a key that an erasure has replaced.
 
     Args:
-        connection: the open transaction, in which the people's rows are locked.
-        versions: of the keys that sealed, by person.
+        connection: the open transaction, in which the subjects' rows are locked.
+        versions: of the keys that sealed, by subject.
 
     Raises:
-        Unavailable: one is too old. It is forgotten, so that the same call again finds the new one.
+        Unavailable: one is too old. It is evicted, so that a repeated call finds the new one.
     """
     found = await key_versions(connection, tenant, list(versions))
     old = [subject for subject, version in versions.items() if version < found.get(subject, 0)]
@@ -72,10 +72,10 @@ async def require_current(
 async def open_fenced(
     services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, open_with: Callable[[SubjectKeys], T]
 ) -> T:
-    """Open something with a person's keys; where it was sealed anew since they were opened here, with the newer ones.
+    """Open a value with a subject's cached keys, or with newer ones if it has been resealed since.
 
     Raises:
-        CannotOpen: it does not open with those either.
+        CannotOpen: it does not open with the newer keys either.
     """
     try:
         return open_with(keys)

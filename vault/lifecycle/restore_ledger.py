@@ -1,9 +1,9 @@
-"""The ledger of tombstones: what a restore from a backup must not undo, in a database of its own.
+"""The restore ledger: what a restore from a backup must not undo, in a database of its own.
 
-Whoever erases, restricts, or records a no, writes it here within the transaction that does so, before that commits:
-what was promised to a person is then in two places, and a backup of one can be made good by the other. What stands
-here and never came about (the process died between the two) is at worst something that the person asked for.
-There is no value of a person in it: ids, names of purposes and fields, keyed digests.
+An erasure, a restriction or a denial of consent is written here within its transaction, before that commits. It is then
+in two places, and a backup of one is completed from the other. A line whose transaction did not commit (the process
+died between the two) is at worst something that the person asked for. Lines contain ids, names of purposes and fields,
+and keyed digests, and no value of a person.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
 Kind = Literal["erasure", "consent", "merge", "hold", "hold-lifted", "access", "backup"]
-"""What was done: ``consent`` is any event of the consent ledger that is a no, an objection or a restriction; ``access``
-is a key revoked, a principal shut out, or a role taken away; ``backup`` is that one was made, by which a restore knows
-the ledger for the vault's own, and for no older one."""
+"""What was done. ``consent`` is a consent event that denies, objects or restricts; ``access`` is a revoked key, a
+disabled principal or a removed role; ``backup`` marks a backup, by which a restore recognises the current ledger."""
 PAGE: Final = 500
 
 
 class Tombstone(NamedTuple):
-    """One line: what was done, to whom and when; ``body`` is what doing it again needs (JSON)."""
+    """One line: what was done, to which subject and when; ``body`` is the JSON that repeating it needs."""
 
     tenant: TenantId
     id: UUID
@@ -51,17 +50,17 @@ class RestoreLedger:
         self._database = database
 
     async def add(self, tenant: TenantId, kind: Kind, at: datetime, lines: Sequence[tuple[UUID | None, bytes]]) -> None:
-        """Write lines down: whom each is about, and its body. Durable before it returns.
+        """Add lines: the subject of each, and its body. They are durable when this returns.
 
         Raises:
-            Unavailable: the ledger does not answer; then what it is about must not happen either.
+            Unavailable: the ledger does not answer; the transaction must not commit.
         """
         if lines:
             rows = [(tenant, new_id(), at, kind, subject, body) for subject, body in lines]
             await self._database.append({TOMBSTONE_LEDGER: rows})
 
     async def add_backup(self, backup: UUID, at: datetime) -> None:
-        """Write down that a backup was made; durable before it returns.
+        """Record that a backup was made; durable when this returns.
 
         Raises:
             Unavailable: the ledger does not answer; then there must be no such backup.
@@ -69,7 +68,7 @@ class RestoreLedger:
         await self.add(DEFAULT_TENANT, "backup", at, [(backup, b"{}")])
 
     async def since(self, moment: datetime) -> AsyncIterator[Tombstone]:
-        """Go through the lines from a moment on, the oldest first, some at a time."""
+        """Iterate over the lines from a moment on, the oldest first, in pages."""
         after: tuple[datetime, UUID] | None = None
         while True:
             rows = await self._page(moment, after)
@@ -80,13 +79,13 @@ class RestoreLedger:
             after = (rows[-1].at, rows[-1].id)
 
     async def newest(self) -> datetime | None:
-        """Tell when the last line was written; none where there is none."""
+        """Return when the last line was written, or None if there is none."""
         async with self._database.reading() as connection:
             found: datetime | None = (await connection.execute(select(func.max(TOMBSTONE_LEDGER.c.at)))).scalar_one()
         return found
 
     async def ping(self) -> None:
-        """Ask whether the ledger answers; raises ``Unavailable`` if not."""
+        """Check that the ledger answers; raises ``Unavailable`` if not."""
         await self._database.ping()
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Definitions carried out of vault.requests.tables."""
+"""Tables of erasures, tombstones and the restore ledger."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vault.storage.columns import DataTable, Id, LedgerTable, Moment, column, ta
 
 
 class ErasureRow(DataTable, table=True):
-    """An erasure: how far it has come, what it took and what it kept, and the certificate at its end.
+    """An erasure: its state, what it erased and kept, and the certificate at its end.
 
-    ``key_version`` is that of the data key under which what stayed was sealed anew: whoever still holds an older one
-    has missed the erasure, and must not write with it.
+    ``key_version`` is the version of the data key under which the rest was resealed. A writer with an older one has
+    missed the erasure, and must not seal with it.
     """
 
     __tablename__ = "erasure"
@@ -45,7 +45,7 @@ class ErasureRow(DataTable, table=True):
 
 
 class TombstoneRow(DataTable, table=True):
-    """A keyed digest of an id or address of somebody erased, so that nobody brings them back unnoticed."""
+    """A keyed digest of an id or address of an erased subject, so that no write recreates it unnoticed."""
 
     __tablename__ = "tombstone"
 

@@ -1,7 +1,7 @@
-"""Tombstones: keyed digests of the ids and addresses of erased people, so that nobody brings them back unnoticed.
+"""Tombstones: keyed digests of the ids and addresses of erased subjects, so that no write recreates them unnoticed.
 
-A form, an import or a restored list would otherwise make a person anew whom we promised to forget. Only a keyed digest
-is kept, under a key of its own: it tells nobody who it was, and recognises them when they are named.
+Without them a form, an import or a restored list would bring a subject back after the erasure. Only a digest under a
+key of its own is kept: it does not reveal the subject, and recognises an id or address that comes in again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ CODE: Final = "erased-before"
 
 
 def erased_before() -> Conflict:
-    """Make the one error for bringing somebody back who was erased."""
+    """Return the error for a write that would bring an erased subject back."""
     return Conflict(
-        "somebody with this e-mail address or external id was erased from this vault",
+        "a person with this e-mail address or external id was erased from this vault",
         code="erased-before",
         hint='if the person has come back by themselves, say so: "returning": true',
     )
 
 
 def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[bytes, str]:
-    """Digest what tells that a profile is somebody's: e-mail addresses and ids in other systems.
+    """Digest what identifies a profile: e-mail addresses and ids in other systems.
 
     Args:
         key: the tenant's.
@@ -49,13 +49,13 @@ def digests_of(key: TokenKey, fields: Mapping[str, Field], values: Mapping[str, 
     Returns:
         the kind of each, by digest.
     """
-    found = {}
+    digests = {}
     for name, value in values.items():
         if name == EXTERNAL_IDS and isinstance(value, dict):
-            found.update({_external(key, system, str(its)): EXTERNAL for system, its in value.items()})
+            digests.update({_external(key, system, str(number)): EXTERNAL for system, number in value.items()})
         elif name in fields and fields[name].type == EMAIL:
-            found[key.digest("tombstone:email", index_text(EMAIL, value).encode())] = EMAIL
-    return found
+            digests[key.digest("tombstone:email", index_text(EMAIL, value).encode())] = EMAIL
+    return digests
 
 
 async def require_no_tombstone(
@@ -67,10 +67,10 @@ async def require_no_tombstone(
     *,
     returning: bool = False,
 ) -> None:
-    """Refuse what names somebody who was erased, unless they come back by themselves: then the tombstones go.
+    """Refuse a write that names an erased subject, unless the person returns voluntarily: that removes the tombstones.
 
-    Call it in the transaction of the write, after the write: an erasure that comes first is seen, and one that comes
-    later finds what was written.
+    Call it in the transaction of the write, after the write: then an earlier erasure is seen, and a later one finds
+    what was written.
 
     Raises:
         Conflict: ``erased-before``.
@@ -88,7 +88,7 @@ async def require_no_tombstone(
 async def have_tombstones(
     services: Services, tenant: TenantId, fields: Mapping[str, Field], several: Iterable[Mapping[str, Any]]
 ) -> list[bool]:
-    """Tell of each of several profiles whether it names somebody who was erased."""
+    """Tell for each of several profiles whether it names an erased subject."""
     profiles = list(several)
     async with services.data.reading() as connection:
         if not await any_tombstone(connection, tenant):

@@ -1,12 +1,12 @@
-"""Merge two entries of one person: one stays, with what both had, and the other's id leads to it.
+"""Merge a duplicate into a survivor: the survivor keeps what both had, and the duplicate's id leads to it.
 
-Data and keys lie in two databases. So that a crash loses nothing, whenever it comes:
+Data and keys are in two databases. A crash at any point loses nothing:
 
-1. Both people's keys are there already, and no new one is made.
-2. One transaction moves everything, sealed anew, and writes the audit entry and the alias. It locks requests first,
-   then people, then their records, as everything else does.
-3. Only then are the other's keys destroyed. If that is lost, the same call finds the alias and does it again; so does
-   every later merge.
+1. Both subjects have keys already, and no new one is made.
+2. One transaction moves everything, resealed, and writes the audit entry and the alias. It locks requests first, then
+   subjects, then their records (the global lock order).
+3. Only then are the duplicate's keys destroyed. If a crash prevents that, the same call finds the alias and repeats it;
+   so does every later merge.
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ if TYPE_CHECKING:
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 LONGEST_EVIDENCE = 500
 FINISHED_ALONG = 100
-"""People merged last whose keys are destroyed once more, should that have been lost."""
+"""So many of the last duplicates have their keys destroyed again, in case a crash prevented it."""
 
 
 class Merged(NamedTuple):
-    """What became of a merge.
+    """The result of a merge.
 
     Attributes:
-        id: the person who stays.
-        records: how many records came over, the profile not counted.
-        same: records that both had, with the same id in another system and the same values; one of each stayed.
-        apart: records that came over without their id in another system, which a record of the survivor's has.
-        conflicts: names of the profile's fields of which both had a value and the survivor's stayed.
-        consents: how many events went along into the ledger of consents.
-        created: whether it happened now; false where the two were one already.
+        id: the survivor.
+        records: how many records moved, without the profile.
+        same: records that both had, with the same id in another system and the same values; one of each stays.
+        apart: records that moved without their id in another system, which a record of the survivor has.
+        conflicts: names of the profile's fields of which both had a value; the survivor's stays.
+        consents: how many consent events moved.
+        created: whether the merge happened now; false if the two were merged already.
     """
 
     id: SubjectId
@@ -83,21 +83,20 @@ async def merge_subjects(
     evidence: str,
     on_commit: SaveResponse | None = None,
 ) -> Merged:
-    """Merge two people who are one, as somebody with the right to it decides; never by itself.
+    """Merge two subjects that are the same person. A caller decides that; the vault never merges by itself.
 
     Args:
-        caller: who decides.
-        survivor: the id that stays.
-        duplicate: the id that will lead to the other.
-        evidence: why they are the same person; kept sealed on the audit log.
+        survivor: the subject that stays.
+        duplicate: the subject whose id will lead to the survivor.
+        evidence: why they are the same person; stored sealed in the audit log.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: one and the same id twice, or no evidence.
-        Denied: no role of the caller's may merge.
-        NotFound: one of the two is not there, or no longer; :class:`SubjectMerged` where it was merged elsewhere.
+        InvalidInput: the two ids are the same, or there is no evidence.
+        Denied: the caller may not merge.
+        NotFound: one of the two does not exist or is erased; :class:`SubjectMerged` if it was merged into another.
         Conflict: a request of one of the two is being carried out, or a value would be lost that a hold covers.
-        Unavailable: a database did not answer; the same call again ends the merge, or begins it.
+        Unavailable: a database did not answer; repeating the call begins or completes the merge.
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="merge")
     return await merge_authorized(
@@ -114,7 +113,7 @@ async def merge_authorized(
     evidence: str,
     on_commit: SaveResponse | None = None,
 ) -> Merged:
-    """Merge two people for a caller whose right to it is settled; raises what :func:`merge_subjects` raises."""
+    """Merge for a caller whose permission is checked already; raises what :func:`merge_subjects` raises."""
     _check_form(survivor, duplicate, evidence)
     tenant = caller.tenant
     keys = await services.keyring.subject_keys(tenant, [survivor, duplicate])
@@ -147,10 +146,10 @@ async def merge_authorized(
 
 
 async def finish_merges(services: Services, tenant: TenantId, *duplicates: SubjectId) -> int:
-    """Destroy the keys of people who were merged: these, and those merged last, should theirs be there still.
+    """Destroy the keys of duplicates: of these, and of those merged last, in case a crash prevented it.
 
     Returns:
-        how many keys went.
+        how many keys were destroyed.
 
     Raises:
         Unavailable: the key store does not answer.

@@ -1,17 +1,17 @@
-"""The sweep: everybody who is due is looked at, and what nothing keeps any more is taken away.
+"""The run of a sweep: it evaluates subjects that are due, and erases what nothing keeps any more.
 
-A sweep is a row that tells how far it has come; whoever runs it may die anywhere, and another goes on. It goes over
-those who have a record that is due; after a change of the policies over everybody. People are looked at some at a time:
+A sweep is a row with its progress. The process that runs it may die at any point; another one continues it. It covers
+the subjects with a record that is due, and after a change of the policies all subjects, in batches:
 
-1. Without a lock: what there is of them is fetched, and for each value is told until when it is kept.
-2. Who has something that has ended is taken up again with locks, and that is taken away (:mod:`.act`).
-3. Records that stay are put off until something may end; not those that somebody has written to meanwhile.
+1. Without a lock, the subjects' data is fetched, and for each value it is determined until when it is kept.
+2. Subjects with a value that has ended are evaluated again under locks, and the value is erased
+   (:mod:`vault.sweep.apply`).
+3. Records that stay are put off until something may end, except those that were written to in the meantime.
 
-Before that it is counted from how many people something would go; too many somebody has to confirm (:mod:`.brake`).
+Before that, the sweep counts the subjects that would lose something; unusually many have to be confirmed
+(:mod:`vault.sweep.safeguard`).
 
-Never more people a minute than the policies allow: a sweep must not take the databases from those who work.
-
-How many people one transaction of a sweep takes up at once.
+The policies limit the number of subjects a minute: a sweep must not keep the databases from other work.
 """
 
 from __future__ import annotations
@@ -74,10 +74,9 @@ class Sweeping:
     """A sweep that this process runs.
 
     Args:
-        run: as it was taken.
-        runner: who this process is.
-        pace: lets people through.
-        watch: is told how far it has come.
+        runner: id of this process.
+        pace: limits the number of subjects a minute.
+        watch: is called with the progress after each batch.
     """
 
     def __init__(
@@ -91,14 +90,14 @@ class Sweeping:
         self._watch = watch
 
     async def to_its_end(self) -> SweepRun:
-        """Run it.
+        """Run the sweep to its end.
 
         Returns:
-            how far it has come: not to its end where somebody has to confirm first what it would take.
+            the progress. The sweep is not finished if it has to be confirmed first.
 
         Raises:
-            Overtaken: by another process.
-            Unavailable: a database does not answer; whoever comes next goes on from here.
+            Overtaken: another process has taken it over.
+            Unavailable: a database does not answer; the next runner continues from here.
         """
         await self._end_what_was_cut_off()
         while True:
@@ -113,7 +112,7 @@ class Sweeping:
                     break
             except PoliciesChanged:
                 await self._services.policies.refresh()
-                if not await self._is_newest():  # what was applied elsewhere does not load here
+                if not await self._is_newest():  # policies that another node applied do not load here
                     return await self._stop()
         await self._scrub()
         async with self._services.data.transaction() as connection:
@@ -121,7 +120,7 @@ class Sweeping:
         return self._run
 
     async def note(self, connection: AsyncConnection, counts: Counts, **changes: Any) -> None:
-        """Write down, in the transaction in which it happened, how far the sweep has come."""
+        """Save the progress in the transaction that made it."""
         run = replace(self._run, changed_at=self._services.clock.now(), counts=self._run.counts + counts, **changes)
         if not await save_sweep(connection, self._tenant, run):
             raise Overtaken
@@ -136,9 +135,9 @@ class Sweeping:
                 return
 
     def _due_by(self) -> datetime | None:
-        """Return until when who is due is looked at; none: everybody is.
+        """Return the moment by which records count as due; None: all subjects are evaluated.
 
-        What is put off lies ahead of it, also of a sweep that a node laid down whose clock is ahead.
+        Records that were put off are due later, also if the sweep was created by a node whose clock is ahead.
         """
         return min(self._run.started_at, self._services.clock.now()) if self._run.kind == "due" else None
 
@@ -150,7 +149,7 @@ class Sweeping:
         return await people_after(database, self._tenant, after=after, most=self._pace.batch)
 
     async def _may_take(self) -> bool:
-        """Tell whether it may go on: not before somebody has confirmed it, where it would take too much."""
+        """Tell whether the sweep may continue: if it would erase too much, only once it is confirmed."""
         run = self._run
         active = self._services.policies.active(self._tenant)
         if run.policy != active.version:  # they have changed: everybody is looked at by what is in force now
@@ -166,7 +165,7 @@ class Sweeping:
         return not self._run.is_held_up
 
     async def _check(self, today: date, percent: int) -> None:
-        """Count from how many people something would go; where they are too few to matter, nobody is looked at."""
+        """Count the subjects that would lose something; if there are too few to matter, none is evaluated."""
         of = await count_people(self._services.data, self._tenant, None)
         most = most_of(of, percent)
         check = Check(today, await self._losing() if self._run.counts.of > most else 0, of, most)
@@ -203,7 +202,7 @@ class Sweeping:
         return replace(self._run, runner=None)
 
     async def _batch(self, subjects: Sequence[SubjectId]) -> bool:
-        """Look at some people; tells whether that brought the sweep any further."""
+        """Process some subjects; returns whether the sweep made progress."""
         seen, damaged = await self._look(subjects)
         async for some in self._portions([each for each in seen if each.plan.acts]):
             damaged += await self._act(some)
@@ -220,7 +219,7 @@ class Sweeping:
         return bool(self._run.kind == "all" or damaged or any(each.records for each in looks))
 
     async def _act(self, found: Sequence[Evaluation]) -> list[SubjectId]:
-        """Take away what has ended; returns those of whom something does not open: nobody else waits for them."""
+        """Erase what has ended; returns the subjects with a value that does not open. They do not hold up others."""
         damaged = []
         try:
             await apply_plans(self._services, self._tenant, self._run.id, found, self.note)
@@ -233,7 +232,7 @@ class Sweeping:
         return damaged
 
     async def _look(self, subjects: Sequence[SubjectId]) -> tuple[list[Evaluation], list[SubjectId]]:
-        """Look at people; returns also those of whom something does not read, or whom nobody knows any more."""
+        """Evaluate subjects; also returns those whose data cannot be read, or that no longer exist."""
         policy_set = self._services.policies.active(self._tenant).policy_set
         if policy_set.version != self._run.policy:
             raise PoliciesChanged
@@ -265,7 +264,7 @@ class Sweeping:
         await close_reviews(connection, self._tenant, closed)
 
     async def _portions(self, found: Sequence[Evaluation]) -> AsyncIterator[list[Evaluation]]:
-        """Cut people into portions that one transaction may hold."""
+        """Split subjects into portions for one transaction each."""
         if not found:
             return
         async with self._services.data.reading() as connection:
@@ -275,7 +274,7 @@ class Sweeping:
             yield portion
 
     async def _scrub(self) -> None:
-        """Take what was deleted out of the databases' files, where that is possible now; the next sweep tries again."""
+        """Clean the databases' files of deleted rows, if that is possible now; the next sweep tries again."""
         if not self._run.counts.deletes:
             return
         tables = owned_tables(self._services.personal_data)
@@ -289,16 +288,15 @@ class Sweeping:
 async def run_sweep(
     services: Services, tenant: TenantId, sweep: UUID, pace: Pace, watch: Watch | None = None, *, confirm: bool = False
 ) -> SweepRun | None:
-    """Run a sweep to its end, or until it has to be confirmed; none where another is at it, or it has ended.
+    """Run a sweep to its end, or until it has to be confirmed; None if another process runs it, or it has ended.
 
     Args:
-        sweep: which.
-        pace: lets people through.
-        watch: is told, after each batch, how far it has come.
-        confirm: let it take something from however many people by the policies in force.
+        pace: limits the number of subjects a minute.
+        watch: is called with the progress after each batch.
+        confirm: confirm what it erases by the policies in force, from however many subjects.
 
     Raises:
-        Unavailable: a database does not answer; whoever comes next goes on from there.
+        Unavailable: a database does not answer; the next runner continues from there.
     """
     runner = random_id()
     async with services.data.transaction() as connection:
@@ -319,18 +317,18 @@ async def run_sweep(
 
 
 MOST: Final = 200
-"""People in one batch."""
+"""Subjects in one batch."""
 _MINUTE: Final = 60.0
 
 
 class Pace:
-    """Spreads batches evenly.
+    """Throttle that spreads batches evenly.
 
-    In any minute there are at most ``per_minute`` people, also where a sweep was cut off and goes on at once: room for
-    two batches is left in it. Of a limit below ten one person is let through at a time, at least one a minute.
+    In any minute there are at most ``per_minute`` subjects, also if a sweep was interrupted and continues at once: the
+    limit leaves room for two batches. With a limit below ten, batches have one subject, and at least one goes a minute.
 
     Args:
-        per_minute: people.
+        per_minute: subjects.
         monotonic: a clock in seconds that never goes back.
         sleep: waits for so many seconds.
     """
@@ -354,14 +352,14 @@ class Pace:
 
 
 MOST_RECORDS: Final = {"sqlite": 400, "postgresql": 2_000}
-"""Records that are sealed anew in one transaction: for no longer may SQLite's one writer be kept from the others."""
+"""Records that one transaction reseals: SQLite has one writer, which must not block the others for longer."""
 
 
 def cut(counted: Sequence[tuple[Evaluation, int]], most: int) -> Iterator[list[Evaluation]]:
-    """Cut people into portions of no more records than one transaction may hold, but of one person at least.
+    """Split subjects into portions of at most so many records, but of at least one subject.
 
     Args:
-        counted: people, each with how many records there are of them.
+        counted: subjects, each with the number of its records.
         most: records.
     """
     portion: list[Evaluation] = []

@@ -1,7 +1,7 @@
-"""The brake of a sweep: one that would take something from unusually many people has to be confirmed first.
+"""The safeguard of a sweep: one that would erase values of unusually many people has to be confirmed first.
 
-A rule that was shortened or taken out by mistake, a purpose that got another name, or a clock that is years ahead ends
-what nobody meant to end. Nothing of that is served any more, and it is still there: mended policies bring it back.
+A rule that was shortened or removed by mistake, a purpose that was renamed, or a clock that is years ahead ends periods
+unintentionally. Such values are no longer served, but they are still stored: corrected policies bring them back.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from vault.sweep.store import SweepRun
 
 FEW: Final = 10
-"""From so many people a sweep may take something, however few there are."""
+"""A sweep may always erase values of so many people without a confirmation."""
 TO_CONFIRM: Final = "to-confirm"
-"""The code of a sweep that waits, on the audit log."""
+"""Code of a waiting sweep in the audit log."""
 CONFIRMED: Final = "confirmed"
 REQUEST_ID: Final = "sweep"
 
@@ -35,15 +35,15 @@ log = logs.get_logger()
 
 
 class PoliciesChanged(Exception):
-    """Other policies are in force than those by which people were seen; a sweep begins anew by these."""
+    """Other policies are in force than those of the evaluation; the sweep starts over with them."""
 
 
 def most_of(people: int, percent: int) -> int:
-    """Return from how many people a sweep may take something without being confirmed.
+    """Return of how many people a sweep may erase values without a confirmation.
 
     Args:
-        people: so many there are.
-        percent: the share of them.
+        people: the number of all people.
+        percent: the permitted share of them.
     """
     return max(FEW, people * percent // 100)
 
@@ -51,10 +51,10 @@ def most_of(people: int, percent: int) -> int:
 async def check_policies(
     services: Services, connection: AsyncConnection, tenant: TenantId, seen_by: AbstractSet[str]
 ) -> None:
-    """Make sure that nothing is taken away by policies that are not in force any more, here or anywhere.
+    """Check that nothing is erased by policies that are no longer in force, on this node or another.
 
     Args:
-        seen_by: the versions by which people were seen.
+        seen_by: the versions of the policies of the evaluations.
 
     Raises:
         PoliciesChanged: others are in force.
@@ -65,7 +65,7 @@ async def check_policies(
 
 
 async def log_held_up(services: Services, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> None:
-    """Tell those who run the vault, and the audit log, that a sweep waits to be confirmed."""
+    """Log, for operators and in the audit log, that a sweep waits for a confirmation."""
     if run.check is None:
         return
     log.error(
@@ -79,11 +79,7 @@ async def log_held_up(services: Services, connection: AsyncConnection, tenant: T
 
 
 async def confirmed(services: Services, connection: AsyncConnection, tenant: TenantId, run: SweepRun) -> SweepRun:
-    """Let a sweep that this process is at take something from however many people, and put that on record.
-
-    Args:
-        run: the sweep, which is taken.
-    """
+    """Confirm a sweep that this process has taken, whatever it erases, and write that to the audit log."""
     version = services.policies.active(tenant).version
     run = replace(run, confirmed=version)
     await save_sweep(connection, tenant, run)

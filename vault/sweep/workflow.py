@@ -1,4 +1,4 @@
-"""The durable job of a sweep: laid down when there is something to look at, begun again wherever it was cut off."""
+"""The durable job of a sweep: created when a subject is due, and continued after an interruption."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from vault.sweep.store import Kind
 
 AGAIN: Final = 30.0
-"""Seconds until it is looked again whether a sweep that another process is at has ended."""
+"""Seconds until the next check whether a sweep that another process runs has ended."""
 HELD_UP: Final = 3_600.0
-"""Seconds until it is looked again whether somebody has confirmed a sweep."""
+"""Seconds until the next check whether a sweep was confirmed."""
 PAGE: Final = 500
 _FIRST: Final = UUID(int=0)
 
 
 async def sweep_step(services: Any, tenant: TenantId, sweep: UUID) -> float | None:
-    """Run a sweep to its end; answers after how many seconds to look again, where it has not come to it."""
+    """Run a sweep; returns None if it is finished, else the seconds until the next attempt."""
     await run_sweep(services, tenant, sweep, pace_of(services, tenant))
     async with services.data.reading() as connection:
         found = await find_sweep(connection, tenant, sweep)
@@ -47,13 +47,13 @@ SWEEP: Final = Workflow("retention-sweep", (("sweep", sweep_step),))
 
 
 def pace_of(services: Services, tenant: TenantId) -> Pace:
-    """Return what lets people through as fast as the policies in force allow."""
+    """Return the throttle that the policies in force ask for."""
     per_minute = services.policies.active(tenant).policy_set.schedule.per_minute
     return Pace(per_minute, time.monotonic, asyncio.sleep)
 
 
 async def pending_sweeps(services: Services) -> list[Work]:
-    """List the sweeps of all tenants that have not come to their end."""
+    """List the unfinished sweeps of all tenants."""
     found = []
     for tenant in await services.keyring.tenants():
         async with services.data.reading() as connection:
@@ -64,18 +64,18 @@ async def pending_sweeps(services: Services) -> list[Work]:
 
 
 async def begin_sweeps(services: Services) -> None:
-    """Lay down a sweep for each tenant with somebody to look at, and start its job: what is done every hour."""
+    """Create a sweep for each tenant with a subject that is due, and start its job. Runs every hour."""
     for tenant in await services.keyring.tenants():
         try:
             run = await _laid_down_if_due(services, tenant)
-        except NotFound:  # no policies are in force: nobody knows what is due
+        except NotFound:  # no policies are in force, so nothing can be due
             continue
         if run is not None:
             await services.jobs.start(SWEEP.name, tenant, run.id)
 
 
 async def lay_down(services: Services, tenant: TenantId) -> SweepRun:
-    """Lay down a sweep, or join the one that is under way.
+    """Create a sweep, or return the one that is under way.
 
     Raises:
         NotFound: no policies are in force.
@@ -104,14 +104,14 @@ async def _laid_down_if_due(services: Services, tenant: TenantId) -> SweepRun | 
         return under_way
     kind, _policy = await kind_of(services, tenant)
     if kind == "all":
-        somebody = await people_after(services.data, tenant, after=_FIRST, most=1)
+        subjects = await people_after(services.data, tenant, after=_FIRST, most=1)
     else:
-        somebody = await due_people(services.data, tenant, now, most=1)
-    return await lay_down(services, tenant) if somebody else None
+        subjects = await due_people(services.data, tenant, now, most=1)
+    return await lay_down(services, tenant) if subjects else None
 
 
 async def kind_of(services: Services, tenant: TenantId) -> tuple[Kind, str]:
-    """Tell over whom a sweep has to go now, and by which version of the policies.
+    """Return which subjects a sweep has to cover now, and the version of the policies.
 
     Raises:
         NotFound: no policies are in force.
@@ -123,7 +123,7 @@ async def kind_of(services: Services, tenant: TenantId) -> tuple[Kind, str]:
 
 
 async def _decided_are_due(services: Services, tenant: TenantId, now: datetime) -> None:
-    """Let the sweep look at what somebody has decided to erase."""
+    """Make the records of reviews that were decided with 'erase' due."""
     after: UUID | None = None
     while True:
         async with services.data.reading() as connection:
