@@ -55,7 +55,7 @@ def test_thinning_out_says_what_it_did(in_vault, backup, to):
     (to / "data" / "20250101T000000Z-0123456789abcdef.part").mkdir()
     (to / "keys" / "20250101T000000Z-0123456789abcdef.cdvb.part").write_bytes(b"half")
     assert "unfinished: deleted" in in_vault.ok("backup", "prune", to)
-    assert "nothing is old enough" in in_vault("backup", "prune", to).stderr
+    assert "nothing to delete" in in_vault("backup", "prune", to).stderr
     refused = in_vault("backup", "prune", to, "--keep-keys", "P1Y")
     assert refused.exit_code == 1
     assert "error: the key store would be kept longer than the data\nhint: " in refused.stderr

@@ -93,7 +93,7 @@ def test_nothing_is_disabled_or_revoked_without_a_yes(in_vault, vault_folder):
         for typed in ("n\n", ""):
             result = in_vault(*command, typed=typed)
             assert result.exit_code == 1
-            assert "error: stopped before anything was done" in result.stderr
+            assert "error: aborted; nothing was changed" in result.stderr
     assert who(vault_folder, made["key"]) == "web-shop"
 
 

@@ -93,4 +93,4 @@ def test_ctrl_c_ends_quietly():
 def test_a_question_that_nobody_answers_stops_the_command():
     result = run("asks")
     assert result.exit_code == 1
-    assert "error: stopped before anything was done" in result.stderr
+    assert "error: aborted; nothing was changed" in result.stderr

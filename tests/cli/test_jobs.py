@@ -41,8 +41,8 @@ def pending(monkeypatch):
 def test_a_vault_without_jobs_says_so(in_vault):
     assert in_vault.json("jobs", "list") == []
     result = in_vault("jobs", "list")
-    assert "no job has anything to do" in result.stderr
-    assert "nothing was pending" in in_vault("jobs", "run").stderr
+    assert "no unfinished jobs" in result.stderr
+    assert "no pending jobs" in in_vault("jobs", "run").stderr
 
 
 def test_what_is_pending_is_shown_with_how_to_begin_it(in_vault, pending):
@@ -57,7 +57,7 @@ def test_what_is_pending_is_shown_with_how_to_begin_it(in_vault, pending):
 def test_a_job_that_nobody_knows_is_an_error_with_a_hint(in_vault, pending):
     result = in_vault("jobs", "show", uuid4())
     assert result.exit_code == 1
-    assert "no job works on that" in result.stderr
+    assert "no job found for this id" in result.stderr
     assert "hint:" in result.stderr
 
 

@@ -17,7 +17,7 @@ def subject(vault_folder, in_vault):
 def test_an_event_is_recorded_and_shown(in_vault, subject):
     told = in_vault("retention", "event", subject, "contract-began", "--on", "2024-03-31")
     assert told.exit_code == 0, told.output
-    assert "contract-began on 2024-03-31; the next sweep looks at the person." in told.stderr
+    assert "contract-began on 2024-03-31; the next sweep checks the person." in told.stderr
     shown = in_vault("retention", "relationship", subject)
     assert shown.stdout.splitlines() == ["CLOCK  OF              DAY", "event  contract-began  2024-03-31"]
     assert shown.stderr.strip() == "customer, contract running"

@@ -36,12 +36,12 @@ def test_what_waits_is_listed_and_decided(in_vault, subject):
 
     until = str((datetime.now(UTC) + timedelta(days=30)).date())
     kept = in_vault("retention", "decide", review["id"], "keep", "--until", until, "--reason", "claim")
-    assert f"profile.name is kept until {until}, and looked at again then." in kept.stderr
-    assert "nothing waits for a decision" in in_vault("retention", "reviews").stderr
+    assert f"profile.name is kept until {until}, and reviewed again then." in kept.stderr
+    assert "no values need a decision" in in_vault("retention", "reviews").stderr
     assert f"kept until {until}" in in_vault("retention", "reviews", "--decided").stdout
 
     gone = in_vault("retention", "decide", review["id"], "erase")
-    assert "profile.name goes with the next sweep" in gone.stderr
+    assert "profile.name is erased by the next sweep" in gone.stderr
     assert in_vault.json("retention", "decide", review["id"], "erase")["state"] == "erase"
 
 

@@ -45,7 +45,7 @@ def test_a_name_that_could_be_a_path_is_refused(in_vault, vault_folder, name):
 def test_a_tenant_is_made_once_and_its_policies_are_kept(in_vault, vault_folder):
     in_vault.ok("tenants", "add", "brand-two")
     result = in_vault("tenants", "add", "brand-two")
-    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: there is a tenant of this name already")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: a tenant with this name exists")
     assert (vault_folder / "tenants" / "brand-two" / "policies" / "policy.csv").is_file()
 
 

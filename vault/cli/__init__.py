@@ -16,80 +16,77 @@ from vault.cli.lazy import LazyCommands
 COMMANDS = {
     "init": (
         "server",
-        "Make a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit.",
+        "Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit.",
     ),
     "serve": ("server", "Serve the HTTP API of a vault until Ctrl-C."),
     "demo": (
         "demo",
-        "Show in a quarter of a minute what the vault does: real requests, real answers, made-up people.",
+        "Show in 15 seconds what the vault does, with real HTTP requests and generated customers.",
     ),
     "restore": (
         "restore",
-        "Bring a backup back into an empty place; then do again what was erased, withdrawn, restricted and held since.",
+        "Restore a backup to an empty location, then replay the erasures, withdrawals, restrictions and holds since.",
     ),
     "import": ("imports", "Import customers or their records from a file."),
     "processing-record": (
         "audit",
-        "Write what data is used for, on which ground and by whom, and where that differs from what was really read.",
+        "Write the record of processing activities: purposes, grounds and recipients, and the real use of data.",
     ),
     "verify": (
         "verify",
-        (
-            "Check that signed files are whole, and whose key signed them; say what they say. "
-            "Status 1 unless all are good."
-        ),
+        "Verify signed files: their integrity, and the key that signed them. Exit status 1 unless all are valid.",
     ),
     "apps": ("apps:group", "Apps that may call the vault: add, list, disable, change roles."),
     "keys": ("apps:keys_group", "API keys of apps: issue, list, revoke; and the vault's own signing keys."),
     "tenants": (
         "apps:tenants_group",
-        "Tenants: brands or companies, each with keys, apps, policies and audit log of its own.",
+        "Tenants: brands or companies, each with its own keys, apps, policies and audit log.",
     ),
-    "subjects": ("subjects:group", "Customers with two entries: find them, and make one of two."),
-    "policy": ("policy:group", "Policies: check a folder, put it into force, explain what it says."),
+    "subjects": ("subjects:group", "Duplicate customers: find and merge them."),
+    "policy": ("policy:group", "Policies: check a folder, apply it, explain its decisions."),
     "notices": (
         "notices:group",
-        "Notices: the texts that people agree to, what changed in them, and who must be asked again.",
+        "Privacy notices: list, show and compare versions, and count the people who must be asked again.",
     ),
     "jobs": (
         "jobs:group",
-        "Jobs that carry out requests and send notices: how they stand, and how to run them here.",
+        "Background jobs for requests and notices: list them, show them, run them in the foreground.",
     ),
     "consent": (
         "consent:group",
-        "Consents, objections and restrictions: record, show, check, compare with the ledger.",
+        "Consents, objections and restrictions: record, show, check, and compare with the events.",
     ),
     "requests": (
         "requests:group",
-        "Requests of people about their own data: take in, list by urgency, decide, carry out.",
+        "Requests of data subjects: submit, list by urgency, decide, execute.",
     ),
     "rectify": (
         "rectify:group",
-        (
-            "Corrections and disputes of people's data (Arts. 16 and 18 GDPR). "
-            "A correction itself is a request: cdv requests."
-        ),
+        "Corrections and disputes (Arts. 16 and 18 GDPR). Submit a correction itself by `cdv requests submit`.",
     ),
-    "erasures": ("erasure:group", "Erase people: preview, progress, certificate, check."),
+    "erasures": ("erasure:group", "Erasures: preview, progress, certificate, verification."),
     "retention": (
         "retention:group",
-        "Retention: until when values are kept and why, what is due, sweeps, events, reviews.",
+        "Retention: periods and their reasons, due values, sweeps, events, reviews.",
     ),
-    "holds": ("holds:group", "Legal holds: keep what is evidence from every deletion, and narrow what it is read for."),
+    "holds": (
+        "holds:group",
+        "Legal holds: protect evidence from deletion, and restrict the purposes for which it is read.",
+    ),
     "audit": ("audit:group", "The audit log."),
-    "backup": ("backup:group", "Backups: make, list, try and thin out. `cdv restore` brings one back."),
+    "backup": ("backup:group", "Backups: make, list, verify and prune. `cdv restore` restores one."),
     "db": ("server:db_group", "The tables of a vault's databases."),
     "packages": (
         "export:group",
-        "Packages of access and portability: list, fetch, open, send, delete what is over.",
+        "Export packages for access and portability: list, download, open, send, delete expired ones.",
     ),
     "recipients": (
         "recipients:group",
-        "Recipients: apps that are told of erasures and corrections (Art. 19), and who has not acknowledged.",
+        "Recipients: apps that are notified of erasures and corrections (Art. 19), and their acknowledgements.",
     ),
     "webhooks": (
         "recipients:webhooks_group",
-        "Webhooks: where apps want to be told of erasures and corrections, and the secrets by which they know it.",
+        "Webhooks: the addresses for apps' notifications of erasures and corrections, and their secrets.",
     ),
 }
 """Each command's module, or each group's ``module:attribute``; and its short help. The order is that of the help."""
@@ -104,7 +101,7 @@ class Commands(LazyCommands):
 app = typer.Typer(
     name="cdv",
     cls=Commands,
-    help="A vault for customers' personal data: sealed by field, read for a purpose, on record.",
+    help="A vault for customers' personal data: encrypted by field, read for a purpose, audited.",
     epilog=examples("cdv demo", "cdv init my-vault", "cdv serve --vault my-vault"),
     invoke_without_command=True,
     pretty_exceptions_enable=False,

@@ -1,9 +1,4 @@
-"""``cdv apps``: the apps that may call.
-
-``cdv keys``: the API keys of apps, and the keys by which the vault signs.
-
-``cdv tenants``: the controllers that share a vault.
-"""
+"""``cdv apps``, ``cdv keys`` and ``cdv tenants``: API clients and their keys, signing keys, tenants."""
 
 from __future__ import annotations
 
@@ -56,7 +51,7 @@ group = make_group(
 async def add(
     session: Session,
     name: App,
-    role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="What it may do, as in policy.csv.")],
+    role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="A role of policy.csv; may be repeated.")],
     expires: Expires = None,
 ) -> None:
     """Register an app and print its first API key, once."""
@@ -74,12 +69,12 @@ async def list_apps(session: Session) -> None:
         emit([_app_as_json(each) for each in found])
         return
     rows = [(each.name, " ".join(each.roles), each.state, each.created_at) for each in found]
-    show_table(("name", "roles", "state", "made"), rows, empty="there are no apps yet; `cdv apps add` makes one")
+    show_table(("name", "roles", "state", "made"), rows, empty="there are no apps yet; add one by `cdv apps add`")
 
 
-@command(group, "cdv apps disable web-shop", confirm="Shut the app out with all of its keys?", json=False)
+@command(group, "cdv apps disable web-shop", confirm="Disable the app with all of its keys?", json=False)
 async def disable(session: Session, name: App) -> None:
-    """Shut an app out with all of its keys, within seconds."""
+    """Disable an app with all of its keys; this takes effect within seconds."""
     await disable_app(session.services, session.tenant, name)
     note("The app is disabled.")
 
@@ -89,10 +84,10 @@ async def roles(
     session: Session,
     name: App,
     role: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="Roles to have instead of those it has.")
+        list[str] | None, typer.Option("--role", metavar="ROLE", help="The new roles; may be repeated.")
     ] = None,
 ) -> None:
-    """Show the roles of an app, or give it others."""
+    """Show the roles of an app, or replace them."""
     if role:
         await set_roles(session.services, session.tenant, name, role)
         _warn_of_unknown(session.services, session.tenant, role)
@@ -105,10 +100,10 @@ async def roles(
 
 
 def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> None:
-    """A role may be given before the policies know it, but a slip of the pen should not go unseen."""
+    """Warn of roles that the policies do not have: they may be granted beforehand, but are often typing errors."""
     known = services.policies.active(tenant).policy_set.rules.roles
     if not known.issuperset(given):
-        warn(f"the policies in force do not know every one of these roles; they know: {', '.join(sorted(known))}")
+        warn(f"some roles are not in the current policies, which have: {', '.join(sorted(known))}")
 
 
 def _app_as_json(each: Principal) -> dict[str, Any]:
@@ -130,19 +125,19 @@ keys_group = make_group(
 
 
 def _show_key(issued: IssuedKey, *, app: str, as_json: bool) -> None:
-    """Print a new key, the only time that anybody sees it."""
+    """Print a new key; it cannot be shown again."""
     key = issued.key.reveal()
     if as_json:
         emit({"id": issued.id, "key": key, "expires_at": issued.expires_at, "app": app})
         return
     typer.echo(key)
-    note(f"This is the API key of {app}. It is not shown again: put it where the app finds it, and nowhere else.")
-    note(f"It has the id {issued.id} and ends on {issued.expires_at:%Y-%m-%d}.")
+    note(f"This is the API key of {app}. It is not shown again: store it where only the app can read it.")
+    note(f"Its id is {issued.id}, and it expires on {issued.expires_at:%Y-%m-%d}.")
 
 
 @command(keys_group, "cdv keys issue web-shop --expires 90d")
 async def issue(session: Session, name: App, expires: Expires = None) -> None:
-    """Give an app one more key, so that it can change keys without a pause."""
+    """Issue another key to an app, so that it can rotate its keys without downtime."""
     _show_key(
         await issue_key(session.services, session.tenant, name, expires_at=expires), app=name, as_json=session.as_json
     )
@@ -150,7 +145,7 @@ async def issue(session: Session, name: App, expires: Expires = None) -> None:
 
 @command(keys_group, "cdv keys list web-shop", name="list")
 async def list_keys(session: Session, name: App) -> None:
-    """List the keys that an app ever had; the keys themselves are nowhere."""
+    """List all keys of an app with their state; the keys themselves are not stored."""
     async with session.services.data.reading() as connection:
         principal = await session.services.principals.find(connection, session.tenant, name)
         found = await session.services.principals.list_keys(connection, session.tenant, principal.id)
@@ -165,14 +160,14 @@ async def list_keys(session: Session, name: App) -> None:
 @command(
     keys_group,
     "cdv keys revoke 0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d",
-    confirm="Shut out whoever uses this key?",
+    confirm="Revoke the key? Its app can no longer use it.",
     json=False,
 )
 async def revoke(
     session: Session,
     key: Annotated[UUID, typer.Argument(metavar="KEYID", help="Id of the key, as `cdv keys list` shows it.")],
 ) -> None:
-    """End a key: the app that uses it is shut out within seconds."""
+    """Revoke a key; this takes effect within seconds."""
     await revoke_key(session.services, session.tenant, KeyId(key))
     note("The key is revoked.")
 
@@ -180,11 +175,11 @@ async def revoke(
 @command(keys_group, "cdv keys signing --json > keys.json")
 async def signing(
     session: Session,
-    new: Annotated[bool, typer.Option("--new", help="Make a new key first; it signs from here on.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Make a new signing key first.")] = False,
 ) -> None:
-    """Show the public keys by which the vault signs receipts, the current one first; `cdv verify --key` takes the JSON.
+    """Show the public keys that sign receipts, the current one first; `cdv verify --key` reads the JSON.
 
-    Old keys stay on the list: what they signed can still be checked. Put the list where people find it.
+    Old keys stay in the list, so that older signatures can be verified. Publish the list.
     """
     if new:
         await rotate_signing_key(session.services, session.tenant)
@@ -197,7 +192,7 @@ async def signing(
 
 
 def _state(key: KeyInfo, now: datetime) -> str:
-    """Say whether a key can be used."""
+    """Return the state of a key at a time."""
     if key.revoked_at is not None:
         return "revoked"
     return "active" if key.expires_at > now else "expired"
@@ -223,12 +218,12 @@ tenants_group = make_group(
 async def add_one(
     session: VaultSession, name: Annotated[str, typer.Argument(metavar="NAME", help="Short name: a-z, 0-9, - and _.")]
 ) -> None:
-    """Make a tenant with a copy of the shipped policies, or with those that lie in its folder already."""
+    """Add a tenant with a copy of the shipped policies, or with those that are in its folder already."""
     folder = await _add_tenant(session.vault, name)
     if session.as_json:
         emit({"tenant": name, "policies": str(folder)})
     else:
-        note(f"The tenant is there. Its policies lie in {folder}: edit them, then `cdv policy apply --tenant {name}`.")
+        note(f"The tenant is added. Its policies are in {folder}: edit them, then `cdv policy apply --tenant {name}`.")
 
 
 @command(tenants_group, "cdv tenants list", name="list")
@@ -245,7 +240,7 @@ async def _add_tenant(vault: Vault, name: str) -> Path:
     if not is_slug(name):  # before it becomes part of a path
         raise InvalidInput("the name of a tenant has 1 to 64 of a-z, 0-9, - and _, and starts and ends with a-z0-9")
     if name in await vault.services.keyring.tenants():
-        raise Conflict("there is a tenant of this name already", hint="`cdv tenants list` names them")
+        raise Conflict("a tenant with this name exists", hint="`cdv tenants list` names them")
     folder = policy_folder(vault.settings, name)
     copied = not folder.exists()
     if copied:

@@ -1,4 +1,4 @@
-"""``cdv backup``: copies of a vault, sealed under the root key; the key store's apart and for a shorter time."""
+"""``cdv backup``: encrypted backups of a vault; the key store is backed up separately and kept for a shorter time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ KeepKeys = Annotated[
 async def make(
     session: VaultSession, to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, keep_keys: KeepKeys = KEEP_KEYS
 ) -> None:
-    """Copy data, key store and ledger while the vault goes on; the root key is not in it: keep that elsewhere."""
+    """Back up data, key store and ledger, also while the vault is in use. Keep a copy of the root key elsewhere."""
     settings = session.vault.settings
     source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
     where = places(to, keys=keys_to, ledger=ledger_to)
@@ -59,15 +59,15 @@ async def make(
         return
     typer.echo(str(backup.folder))
     note(f"The backup has {_rows(backup):,} rows in {_size(backup):,} bytes.")
-    note(f"Its key store is {backup.keys}. It is to be gone by {backup.manifest.keys_expire_at:%Y-%m-%d}.")
-    note("Without the root key nobody opens it: keep a copy of the root key elsewhere.")
+    note(f"Its key store is {backup.keys}, to be deleted by {backup.manifest.keys_expire_at:%Y-%m-%d}.")
+    note("It cannot be opened without the root key: keep a copy of the root key elsewhere.")
 
 
 @command(group, "cdv backup list /backup", name="list")
 def list_backups(
     to: To, keys_to: KeysTo = None, ledger_to: LedgerTo = None, vault: VaultFolder = HERE, as_json: Json = False
 ) -> None:
-    """List the backups in a folder, the newest first, and whether their key stores are there still."""
+    """List the backups in a folder, the newest first, and whether their key stores still exist."""
     provider = provider_of(read_settings(vault))
     found, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
     if as_json:
@@ -79,7 +79,7 @@ def list_backups(
         ]
         show_table(("backup", "made", "rows", "bytes", "key store"), rows, empty="there is no backup")
     for folder in unknown:
-        warn(f"{folder.name} is no backup that this root key opens, or it was changed or is called otherwise")
+        warn(f"{folder.name} is not a backup under this root key, or it was changed or renamed")
 
 
 @command(
@@ -92,24 +92,26 @@ async def verify(
     backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")],
     keys: Annotated[
         Path | None,
-        typer.Option("--keys", metavar="FILE", help="Its key store.", show_default="in the folder beside the data's"),
+        typer.Option("--keys", metavar="FILE", help="Its key store.", show_default="in the folder next to the data's"),
     ] = None,
     ledger: Annotated[
         Path | None,
-        typer.Option("--ledger", metavar="FILE", help="Its ledger.", show_default="in the folder beside the data's"),
+        typer.Option("--ledger", metavar="FILE", help="Its ledger.", show_default="in the folder next to the data's"),
     ] = None,
     into: Annotated[
         str | None,
         typer.Option(
             "--into",
             metavar="URL",
-            help="PostgreSQL server for temporary databases; its password belongs into ~/.pgpass or PGPASSWORD.",
+            help="PostgreSQL server for temporary databases; put its password in ~/.pgpass or PGPASSWORD.",
             show_default="the vault's own",
         ),
     ] = None,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="People whose values are opened, at the most.")] = 1000,
+    sample: Annotated[
+        int, typer.Option("--sample", min=1, help="Maximum number of people whose values are opened.")
+    ] = 1000,
 ) -> None:
-    """Try a restore into a temporary place: count every row, and open a sample of values with their keys."""
+    """Restore a backup to a temporary location, count all rows, and open a sample of values."""
     settings = session.vault.settings
     provider = provider_of(settings)
     found = find_backup(backup, provider, keys=keys, ledger=ledger)
@@ -139,7 +141,7 @@ async def prune(
     ] = KEEP_DATA,
     keep_keys: KeepKeys = KEEP_KEYS,
 ) -> None:
-    """Delete old backups, and the key stores of younger ones; the newest backup stays."""
+    """Delete old backups, and older key stores of the others; the newest backup is kept."""
     where = places(to, keys=keys_to, ledger=ledger_to)
     provider = provider_of(session.vault.settings)
     pruned = await prune_backups(session.services, provider, where, keep_data=keep_data, keep_keys=keep_keys)
@@ -148,12 +150,12 @@ async def prune(
         return
     rows = [(name, "deleted") for name in pruned.backups] + [(name, "key store deleted") for name in pruned.keys]
     rows += [(name, "unfinished: deleted") for name in pruned.leftovers]
-    show_table(("backup", "what was done"), rows, empty="nothing is old enough")
+    show_table(("backup", "what was done"), rows, empty="nothing to delete")
     for name in pruned.unknown:
         if name.endswith((ENDING, PART)):
-            warn(f"{name} belongs to no backup in {to}; it was left alone")
+            warn(f"{name} belongs to no backup in {to}; it was not deleted")
         else:
-            warn(f"{name} is no backup that this root key opens, or was changed or renamed; it was left alone")
+            warn(f"{name} is not a backup under this root key, or it was changed or renamed; it was not deleted")
 
 
 def _as_json(backup: BackupFolder) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Declares commands: ``@command(group, "cdv …")`` on a function, which is given an open vault where it asks for one."""
+"""The decorator that declares a command, opens the vault for it, and adds the common options."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TOP_LEVEL = typer.Typer()
 
 
 def examples(*lines: str) -> str:
-    """Make the end of a command's help: every command shows how it is used."""
+    """Format the examples at the end of a command's help."""
     return "\n\n".join(["Example:" if len(lines) == 1 else "Examples:", *lines])
 
 
 def make_group(*lines: str) -> typer.Typer:
-    """Make a group of commands that shows its help where none of them is named; :data:`vault.cli.COMMANDS` has it."""
+    """Make a group of commands; its help text is in :data:`vault.cli.COMMANDS`, and is shown if no command is named."""
     group = typer.Typer(epilog=examples(*lines), invoke_without_command=True)
 
     @group.callback()
@@ -73,7 +73,7 @@ def command(
 def _opening(
     function: Callable[..., Any], confirm: str | None, *, json: bool, settings: dict[str, Any]
 ) -> Callable[..., None]:
-    """Make of a coroutine function of a session a function of the command line."""
+    """Wrap a coroutine function that takes a session as a function that typer can call."""
     signature = inspect.signature(function, eval_str=True)
     session, *own = signature.parameters.values()
     of_tenant = session.annotation is not VaultSession

@@ -309,24 +309,24 @@ async def import_consents(
     ],
     source: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Where they come from; goes before the mapping's. One of both is needed."),
+        typer.Option(metavar="NAME", help="Source of the consents; overrides the mapping's. One of both is required."),
     ] = None,
     system: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which system's numbers the column external_id has.")
+        str | None, typer.Option(metavar="NAME", help="System of the ids in the column external_id.")
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option(metavar="M.toml", help="What the columns mean; without it they have the names in the docs."),
+        typer.Option(metavar="M.toml", help="Maps columns to fields; without it, columns have the names in the docs."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
     errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write which lines were refused, without values.")
+        Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
     ] = None,
 ) -> None:
     """Import consents, refusals, withdrawals and objections from a file.
 
-    A yes from a file never outweighs a no that is there. The same file again writes nothing. Ends with status 1 where
-    lines were refused; the others are in.
+    An agreement from a file never replaces a recorded refusal. A second import of the same file changes nothing. Exit
+    status 1 if lines were refused; all other lines are imported.
     """
     consents = ConsentFile(
         file,

@@ -1,4 +1,4 @@
-"""``cdv erasures``: what an erasure would do, how far each is, its certificate, and the look that finds nothing."""
+"""``cdv erasures``: previews, progress, certificates and verification of erasures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vault.ids import SubjectId
 group = make_group("cdv erasures list")
 
 Names = list[str] | None
-RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request by which it was asked for.")]
+RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 
 
 @command(group, "cdv erasures preview 0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e", name="preview")
@@ -35,7 +35,7 @@ async def preview(
         Names, typer.Option("--purpose", metavar="NAME", help="Only what this purpose alone needs; may be repeated.")
     ] = None,
 ) -> None:
-    """Tell for every field whether it would be erased, or kept on which ground until when; change nothing."""
+    """Preview an erasure: for each field, whether it would be erased, or kept, on which ground and until when."""
     scope = Scope(tuple(field or ()), tuple(collection or ()), tuple(purpose or ()))
     view = await preview_erasure(session.services, session.caller, SubjectId(subject), scope)
     names = ("field", "records", "verdict", "article", "purpose", "until")
@@ -52,7 +52,7 @@ async def preview(
 
 @command(group, "cdv erasures list", "cdv erasures list --json", name="list")
 async def list_(session: Session) -> None:
-    """List the last erasures and how far each is."""
+    """List the latest erasures and their progress."""
     erasures = (await list_erasures(session.services, session.caller, limit=MAX_PAGE)).erasures
     if session.as_json:
         emit([erasure.as_json() for erasure in erasures])
@@ -61,7 +61,7 @@ async def list_(session: Session) -> None:
         (erasure.request, erasure.subject, erasure.state, erasure.started_at, erasure.finished_at)
         for erasure in erasures
     ]
-    show_table(("request", "person", "state", "began", "done"), rows, empty="nobody was erased")
+    show_table(("request", "person", "state", "began", "done"), rows, empty="no erasures")
 
 
 @command(group, "cdv erasures certificate REQUEST --out certificate.json", name="certificate", json=False)
@@ -69,10 +69,10 @@ async def certificate(
     session: Session,
     request: RequestId,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write it there.", show_default="standard output")
+        Path | None, typer.Option("--out", metavar="FILE", help="File to write to.", show_default="standard output")
     ] = None,
 ) -> None:
-    """Hand out the signed certificate of an erasure, for the person; `cdv verify` checks it."""
+    """Write the signed certificate of an erasure, for the person; `cdv verify` checks it."""
     document = await read_certificate(session.services, session.caller, request)
     written = json.dumps(document.as_json(), indent=2, ensure_ascii=False)
     if out is None:
@@ -84,12 +84,12 @@ async def certificate(
 
 @command(group, "cdv erasures check REQUEST", name="check")
 async def check(session: Session, request: RequestId) -> None:
-    """Look through the databases as they are now for anything that is left; status 1 where something is found."""
+    """Scan the databases again for remains of an erased person; exit status 1 if there are any."""
     result = await check_again(session.services, session.caller, request)
     if session.as_json:
         emit(result.as_json())
     else:
-        note(f"looked through {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows")
+        note(f"scanned {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows")
         note("nothing is left" if result.is_clean else f"found: {result.keys} keys, {result.wrong} rows")
     if not result.is_clean:
         raise typer.Exit(FAILED)

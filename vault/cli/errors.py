@@ -1,7 +1,6 @@
-"""How commands end: with what they print, or with ``error:``, ``hint:`` and an exit status. Never with a traceback.
+"""How commands fail: with ``error:``, ``hint:`` and an exit status, without a traceback.
 
-A traceback shows messages, and a message may hold what somebody sent. ``CDV_DEBUG=1`` shows it all the same, for
-whoever mends the program on data of their own.
+Messages in a traceback may contain personal data. ``CDV_DEBUG=1`` shows it nevertheless, for debugging with test data.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
 
 FAILED = 1
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells have it."""
+"""128 plus the number of SIGINT, as in shells."""
 
 
 class Commands(TyperGroup):
-    """The root of all commands: tells every error in one way."""
+    """The root command: reports all errors in one format."""
 
     def main(
         self,
@@ -35,7 +34,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run a command, and exit with its status where ``standalone_mode`` asks for that."""
+        """Run a command; in standalone mode, exit with its status."""
 
         def run() -> Any:
             return super(Commands, self).main(
@@ -55,21 +54,24 @@ class Commands(TyperGroup):
 
 
 def complain(error: Exception) -> int:
-    """Tell an error on standard error; returns the exit status."""
+    """Print an error on standard error, and return the exit status."""
     if isinstance(error, VaultError):
         _tell(error.detail, error.hint, _particulars(error))
         return FAILED
     if isinstance(error, typer.TyperException):
         path = getattr(getattr(error, "ctx", None), "command_path", "cdv")
-        _tell(error.format_message(), f"`{path} --help` shows how it is used")
+        _tell(error.format_message(), f"`{path} --help` shows the usage")
         return error.exit_code
     if isinstance(error, typer.Abort):
-        _tell("stopped before anything was done", "say --yes to be asked nothing")
+        _tell("aborted; nothing was changed", "use --yes to skip the question")
         return FAILED
     from vault.logs import describe_error
 
     what = describe_error(error)
-    _tell(f"internal error ({what['error']} at {what['at']})", "CDV_DEBUG=1 shows all of it, personal data included")
+    _tell(
+        f"internal error ({what['error']} at {what['at']})",
+        "CDV_DEBUG=1 shows the traceback, personal data included",
+    )
     return FAILED
 
 

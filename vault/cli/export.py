@@ -35,17 +35,20 @@ group = make_group(
 
 Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 To = Annotated[
-    Path | None, typer.Option("--to", metavar="FILE", help="Where it goes.", show_default="its own name, here")
+    Path | None,
+    typer.Option(
+        "--to", metavar="FILE", help="File to write to.", show_default="the package's name, in the current folder"
+    ),
 ]
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", metavar="FILE", help="Take the passphrase from its first line, for scripts."),
+    typer.Option("--passphrase-file", metavar="FILE", help="Read the passphrase from the first line, for scripts."),
 ]
 
 
 @command(group, "cdv packages list", "cdv packages list --json", name="list")
 async def list_all(session: Session) -> None:
-    """List the packages that there are or were, the oldest first."""
+    """List all packages with their state, the oldest first."""
     found: list[Package] = []
     while True:
         page = await show_packages(session.services, session.caller, after=found[-1].id if found else None)
@@ -59,7 +62,7 @@ async def list_all(session: Session) -> None:
         [each.request, each.facts.kind, each.state, f"{each.size:,}", each.created_at, each.expires_at]
         for each in found
     ]
-    show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="There are no packages.")
+    show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="there are no packages")
 
 
 @command(group, f"cdv packages download {REQUEST}", f"cdv packages download {REQUEST} --encrypt", json=False)
@@ -68,11 +71,11 @@ async def download(
     request: Request,
     to: To = None,
     encrypt: Annotated[
-        bool, typer.Option("--encrypt", help="Encrypt the file to a passphrase; `age -d` opens it too.")
+        bool, typer.Option("--encrypt", help="Encrypt the file with a passphrase; `age -d` can decrypt it too.")
     ] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Write the package that answers a request into a file. It is as the person would get it: handle it so."""
+    """Write the package of a request to a file. It contains all of the person's data in clear: protect it."""
     passphrase = _passphrase(passphrase_file, twice=True) if encrypt or passphrase_file else None
     async with opener.session() as session:
         package = await open_package(session.services, session.caller, request, passphrase=passphrase)
@@ -86,16 +89,16 @@ async def download(
 
 @command(group, "cdv packages open access.zip.age", "cdv packages open access.zip.age --to a.zip", name="open")
 def open_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that was encrypted to a passphrase.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that was encrypted with a passphrase.")],
     to: To = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Open a package that was encrypted to a passphrase. Needs no vault."""
+    """Decrypt a package that was encrypted with a passphrase. Needs no vault."""
     path = to or file.with_name(file.name.removesuffix(".age") if file.suffix == ".age" else f"{file.name}.zip")
     try:
         opened = file.open("rb")
     except OSError:
-        raise InvalidInput("the file cannot be read", hint="see that it is there, and that you may read it") from None
+        raise InvalidInput("the file cannot be read", hint="check that it exists and is readable") from None
     with opened:
         passphrase = _passphrase(passphrase_file)
         with _new_file(path) as out, bytes_bar("opening", file.stat().st_size) as advance:
@@ -109,19 +112,19 @@ def open_(
 async def send(
     session: Session,
     request: Request,
-    url: Annotated[str, typer.Argument(metavar="URL", help="The other controller's address for it.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Address of the other controller.")],
 ) -> None:
-    """Send a portability package to another controller, as its person asked (Art. 20(2) GDPR)."""
+    """Send a portability package to another controller at the person's request (Art. 20(2) GDPR)."""
     sent = await send_package(session.services, session.caller, request, url)
     if session.as_json:
         emit({"size": sent.size, "sha256": sent.digest.hex(), "status": sent.status, "audit": sent.audit})
     else:
-        note(f"{sent.size:,} bytes were taken (status {sent.status}); on record as {sent.audit}")
+        note(f"{sent.size:,} bytes were accepted (status {sent.status}); audit entry {sent.audit}")
 
 
 @command(group, "cdv packages expire")
 async def expire(session: Session) -> None:
-    """Delete the packages whose time has run out. Nobody gets them any more, even before this."""
+    """Delete expired packages. They can no longer be downloaded even before."""
     gone = await expire_packages(session.services, session.tenant)
     if session.as_json:
         emit({"expired": gone})
@@ -143,7 +146,7 @@ def _as_json(package: Package) -> dict[str, object]:
 
 
 def _passphrase(file: Path | None, *, twice: bool = False) -> str:
-    """Read a passphrase: never from the arguments, which others on the machine can see."""
+    """Read a passphrase from a file or a prompt; command arguments are visible to other users of the machine."""
     if file is None:
         asked: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
         return asked
@@ -156,16 +159,18 @@ def _passphrase(file: Path | None, *, twice: bool = False) -> str:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that nobody else can read; it gets its name when it is whole, and never takes another's."""
+    """Create a file that only its owner can read; it is renamed when complete, and never replaces another."""
     part = path.with_name(f"{path.name}.part")
     if path.exists() or part.exists():
         raise InvalidInput(
-            "there is a file of that name already, or a part of one", hint="move it away, or name another by --to"
+            "a file with this name, or a part of it, exists", hint="move it, or name another file by --to"
         )
     try:
         out = os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
     except OSError as error:
-        raise InvalidInput(f"the file cannot be written ({type(error).__name__})", hint="look at the folder") from None
+        raise InvalidInput(
+            f"the file cannot be written ({type(error).__name__})", hint="check that the folder exists and is writable"
+        ) from None
     try:
         with out:
             yield out

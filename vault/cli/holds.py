@@ -1,4 +1,4 @@
-"""``cdv holds``: what is evidence is kept, and used for little else, until the hold is lifted."""
+"""``cdv holds``: legal holds, which protect evidence from deletion until they are lifted."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ group = make_group(
     f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11",
 )
 
-People = Annotated[list[UUID] | None, typer.Option("--subject", metavar="ID", help="Whom it covers; may be repeated.")]
+People = Annotated[
+    list[UUID] | None, typer.Option("--subject", metavar="ID", help="A person that it covers; may be repeated.")
+]
 PeopleFile = Annotated[
     Path | None,
     typer.Option(
-        "--subjects-from", metavar="FILE", help="A file with one person's id a line.", exists=True, dir_okay=False
+        "--subjects-from", metavar="FILE", help="A file with a person's id on each line.", exists=True, dir_okay=False
     ),
 ]
 Names = list[str] | None
 HoldId = Annotated[UUID, typer.Argument(metavar="HOLD", help="The hold's id.")]
 Owner = Annotated[
     str,
-    typer.Option("--owner", metavar="REF", help="Who answers for it, as a reference: a department, a staff number."),
+    typer.Option("--owner", metavar="REF", help="Its owner, as a reference: a department, a staff number."),
 ]
 Review = Annotated[
     datetime,
-    typer.Option(
-        "--review", metavar="DAY", formats=["%Y-%m-%d"], help="When somebody looks whether it is needed still."
-    ),
+    typer.Option("--review", metavar="DAY", formats=["%Y-%m-%d"], help="When to review whether it is still needed."),
 ]
 
 
@@ -61,16 +61,17 @@ Review = Annotated[
 )
 async def place(
     session: Session,
-    matter: Annotated[str, typer.Argument(metavar="MATTER", help="What it is about: a file number, nobody's name.")],
+    matter: Annotated[str, typer.Argument(metavar="MATTER", help="The matter, as a file number; not a person's name.")],
     owner: Owner,
     review: Review,
     subject: People = None,
     subjects_from: PeopleFile = None,
     purpose: Annotated[
-        str, typer.Option("--purpose", metavar="NAME", help="For which it is read meanwhile.")
+        str, typer.Option("--purpose", metavar="NAME", help="Purpose for which the data may be read.")
     ] = "legal-claims",
     also_for: Annotated[
-        Names, typer.Option("--also-for", metavar="NAME", help="A purpose that goes on with it; may be repeated.")
+        Names,
+        typer.Option("--also-for", metavar="NAME", help="Another purpose that is still allowed; may be repeated."),
     ] = None,
     field: Annotated[
         Names,
@@ -86,10 +87,11 @@ async def place(
         typer.Option("--since", metavar="DAY", formats=["%Y-%m-%d"], help="The first day of the records it covers."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option("--until", metavar="DAY", formats=["%Y-%m-%d"], help="The last such day.")
+        datetime | None,
+        typer.Option("--until", metavar="DAY", formats=["%Y-%m-%d"], help="The last day of the records it covers."),
     ] = None,
 ) -> None:
-    """Place a hold: nothing deletes what it covers, and it is read for the hold's purposes only."""
+    """Place a hold: the data that it covers is not deleted, and only read for the hold's purposes."""
     people = _people(subject, subjects_from)
     draft = HoldDraft(
         matter=matter,
@@ -117,20 +119,21 @@ async def place(
 async def change(
     session: Session,
     hold: HoldId,
-    owner: Annotated[str | None, typer.Option("--owner", metavar="REF", help="Who answers for it now.")] = None,
+    owner: Annotated[str | None, typer.Option("--owner", metavar="REF", help="The new owner.")] = None,
     review: Annotated[
-        datetime | None, typer.Option("--review", metavar="DAY", formats=["%Y-%m-%d"], help="The next review.")
+        datetime | None, typer.Option("--review", metavar="DAY", formats=["%Y-%m-%d"], help="The new review date.")
     ] = None,
     also_for: Annotated[
-        Names, typer.Option("--also-for", metavar="NAME", help="All the purposes that go on; may be repeated.")
+        Names,
+        typer.Option("--also-for", metavar="NAME", help="All further purposes that are allowed; may be repeated."),
     ] = None,
     subject: People = None,
     subjects_from: PeopleFile = None,
     remove: Annotated[
-        list[UUID] | None, typer.Option("--remove", metavar="ID", help="Whom it covers no longer; may be repeated.")
+        list[UUID] | None, typer.Option("--remove", metavar="ID", help="A person to remove; may be repeated.")
     ] = None,
 ) -> None:
-    """Change who answers for a hold, its review, the purposes that go on, or whom it covers."""
+    """Change a hold's owner, review date, further purposes, or the people that it covers."""
     people = _people(subject, subjects_from)
     gone = [SubjectId(each) for each in remove or ()]
     changes = HoldChanges(owner=owner, review_on=_day(review), also_for=also_for, add=people, remove=gone)
@@ -145,23 +148,25 @@ async def change(
 async def lift(
     session: Session,
     hold: HoldId,
-    reason: Annotated[str, typer.Option("--reason", metavar="REF", help="Why, as a reference; nobody's name.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="REF", help="The reason, as a reference; not a person's name.")
+    ],
 ) -> None:
-    """Lift a hold: erasures that waited for it go on by themselves (`cdv jobs run`, or a running server)."""
+    """Lift a hold. A running server, or `cdv jobs run`, resumes the erasures that waited for it."""
     lifted = await lift_hold(session.services, session.caller, hold, reason=reason)
     if session.as_json:
         emit(lifted.as_json())
     else:
-        note(f"Lifted: {lifted.people:,} people are as free as before.")
+        note(f"Lifted: {lifted.people:,} people are no longer covered by it.")
 
 
 @command(group, "cdv holds list", "cdv holds list --due", "cdv holds list --all --json", name="list")
 async def list_(
     session: Session,
-    due: Annotated[bool, typer.Option("--due", help="Only those whose day of review has come.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Those that were lifted, too.")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Only those that are due for review.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include lifted holds.")] = False,
 ) -> None:
-    """List holds, the next due for review first."""
+    """List holds, by their review date."""
     which: Any = "due" if due else "all" if everything else "active"
     page = await list_holds(session.services, session.caller, which=which, limit=MOST)
     if session.as_json:
@@ -171,7 +176,7 @@ async def list_(
     show_table(
         ("hold", "matter", "owner", "purpose", "people", "covers", "review", ""),
         [_row(hold, today) for hold in page.holds],
-        empty="no hold is due for review" if due else "there is no hold",
+        empty="no hold is due for review" if due else "no holds",
     )
     if page.next is not None:
         note("There are more; GET /v1/holds lists all.")
@@ -179,7 +184,7 @@ async def list_(
 
 @command(group, f"cdv holds show {HOLD}")
 async def show(session: Session, hold: HoldId) -> None:
-    """Show a hold and whom it covers."""
+    """Show a hold and the people that it covers."""
     details = await show_hold(session.services, session.caller, hold)
     if session.as_json:
         emit(details.as_json())
@@ -193,7 +198,7 @@ async def show(session: Session, hold: HoldId) -> None:
 
 
 def _people(given: Sequence[UUID] | None, file: Path | None) -> list[SubjectId]:
-    """Read whom a hold is to cover, from the options and from a file."""
+    """Read the people that a hold covers, from the options and from a file."""
     people = [SubjectId(each) for each in given or ()]
     if file is None:
         return people
@@ -202,7 +207,7 @@ def _people(given: Sequence[UUID] | None, file: Path | None) -> list[SubjectId]:
             try:
                 people.append(SubjectId(UUID(line.strip())))
             except ValueError:
-                raise InvalidInput(f"line {number} of the file is no person's id", code="invalid-hold") from None
+                raise InvalidInput(f"line {number} of the file is not a person's id", code="invalid-hold") from None
     return people
 
 

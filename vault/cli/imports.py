@@ -62,30 +62,30 @@ async def import_(
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option(metavar="M.toml", help="What the columns mean; without it they are named like fields."),
+        typer.Option(metavar="M.toml", help="Maps columns to fields; without it, columns are named like fields."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
     errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write which lines were refused, without values.")
+        Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
     ] = None,
     purpose: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the data is for; goes before the mapping's.")
+        str | None, typer.Option(metavar="NAME", help="Purpose of the data; overrides the mapping's.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Where the data comes from; goes before the mapping's.")
+        str | None, typer.Option(metavar="NAME", help="Source of the data; overrides the mapping's.")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(metavar="N", min=1, max=64, help="How many; one for each processor by default.")
+        int | None, typer.Option(metavar="N", min=1, max=64, help="Number of processes; by default one per processor.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(metavar="NAME", help="A public data set: completejourney.")] = None,
     limit_purchases: Annotated[
-        int | None, typer.Option(metavar="N", min=0, help="Of the data set, only so many purchase lines.")
+        int | None, typer.Option(metavar="N", min=0, help="Import only this many purchase lines of the data set.")
     ] = None,
 ) -> None:
     """Import customers or their records from a file.
 
-    A second import of the same file changes nothing, and one that was stopped goes on where it stopped. Ends with
-    status 1 where lines were refused; the others are in.
+    A second import of the same file changes nothing; an interrupted import continues. Exit status 1 if lines were
+    refused; all other lines are imported.
     """
     if (file is None) == (dataset is None):
         raise typer.BadParameter("name a FILE, or a data set by --dataset", param_hint="'FILE'")
@@ -114,7 +114,7 @@ def _check_dataset(name: str, *, dry_run: bool, others: tuple[Any, ...]) -> None
         raise typer.BadParameter(f"the data sets are: {', '.join(DATASETS)}", param_hint="'--dataset'")
     if dry_run or any(each is not None for each in others):
         raise typer.BadParameter(
-            "a data set brings its own mapping, and its people before their purchases: leave the other options out",
+            "a data set has its own mapping: leave out the other options",
             param_hint="'--dataset'",
         )
 
@@ -144,7 +144,7 @@ async def _import(opener: Opener, request: Request, errors: Path | None, *, titl
 
 
 def show_outcome(report: Report | ConsentReport, counts: str, title: str = "", *, quiet: bool = False) -> None:
-    """Print what became of the lines of a file, on standard error: ``--json`` stays alone on standard output."""
+    """Print the result of an import on standard error, so that standard output has only the JSON."""
     if not quiet:
         rate = report.lines / report.seconds if report.seconds else 0.0
         prefix = f"{title}: " if title else ""
@@ -171,7 +171,7 @@ def _as_json(report: Report) -> dict[str, Any]:
 
 
 class Rate(ProgressColumn):
-    """Lines a second."""
+    """Shows lines per second."""
 
     def render(self, task: Task) -> Text:
         """Draw."""
@@ -180,7 +180,7 @@ class Rate(ProgressColumn):
 
 
 class ImportProgress(Watcher):
-    """Draws the bar where a terminal looks on, and writes refused lines to a file as they come.
+    """Draws a progress bar on a terminal, and writes refused lines to a file.
 
     Args:
         path: the file that is imported; only its size is looked at.
@@ -206,7 +206,7 @@ class ImportProgress(Watcher):
         self._bytes = path.stat().st_size if path.suffix.lower() != ".parquet" else None
         self._errors = errors
         self._file: TextIO | None = None
-        self._bar = self._progress.add_task(f"{self._title}looking through", total=self._bytes)
+        self._bar = self._progress.add_task(f"{self._title}surveying", total=self._bytes)
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -220,11 +220,11 @@ class ImportProgress(Watcher):
             self._file.close()
 
     def surveying(self, done: int) -> None:
-        """Show how far the first pass is."""
+        """Show the progress of the first pass."""
         self._progress.update(self._bar, completed=done)
 
     def began(self, lines: int, *, resumed: bool) -> None:
-        """Begin the bar of the import itself."""
+        """Start the bar of the import itself."""
         self._progress.remove_task(self._bar)
         doing = "going on" if resumed else "importing"
         self._bar = self._progress.add_task(f"{self._title}{doing}", total=lines)
@@ -234,7 +234,7 @@ class ImportProgress(Watcher):
         self._progress.advance(self._bar, lines)
 
     def refused(self, fault: LineFault) -> None:
-        """Write down what is wrong with a line: its number, a code, a field, a sentence."""
+        """Write the fault of a line: its number, a code, a field, a sentence."""
         if self._errors is None:
             return
         if self._file is None:
@@ -243,7 +243,7 @@ class ImportProgress(Watcher):
 
 
 def _create(path: Path) -> TextIO:
-    """Make a file that only its owner reads: which of whose values are wrong is nobody else's business."""
+    """Create a file that only its owner can read: it says which lines have invalid values."""
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
     except OSError as error:

@@ -31,33 +31,33 @@ group = make_group(
 @command(group, "cdv jobs list", "cdv jobs list --all --limit 100 --json", name="list")
 async def list_(
     session: Session,
-    every: Annotated[bool, typer.Option("--all", help="Show those that are done as well.")] = False,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Show at most so many.")] = 50,
+    every: Annotated[bool, typer.Option("--all", help="Include finished jobs.")] = False,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Maximum number of jobs.")] = 50,
 ) -> None:
-    """List jobs that are not done: names, ids and codes, and nobody's data."""
+    """List unfinished jobs."""
     found = await _find(session, every=every, limit=limit)
-    _show(found, session.as_json, empty="no job has anything to do")
+    _show(found, session.as_json, empty="no unfinished jobs")
     if not session.as_json and any(job.state == "pending" for job in found):
-        note("A running server begins what is pending within seconds; without one, `cdv jobs run` does it.")
+        note("A running server starts pending jobs within seconds; without one, run `cdv jobs run`.")
 
 
 @command(group, "cdv jobs show 0199aabb-…")
 async def show(
     session: Session,
-    job: Annotated[UUID, typer.Argument(metavar="ID", help="What the job works on: a request or a notice.")],
+    job: Annotated[UUID, typer.Argument(metavar="ID", help="Id of the request or notice.")],
 ) -> None:
-    """Show the jobs that work, or have worked, on one request or notice."""
+    """Show all jobs for one request or notice."""
     found = await _find(session, every=True, of=job, limit=500)
     if not found:
-        raise NotFound("no job works on that", hint="`cdv jobs list --all` names them")
+        raise NotFound("no job found for this id", hint="`cdv jobs list --all` names them")
     _show(found, session.as_json, empty="")
 
 
 @command(group, "cdv jobs run", "cdv jobs run --json", name="run")
 async def run_jobs(session: Session) -> None:
-    """Do here and now what is pending, for a vault without a running server."""
+    """Run pending jobs now, for a vault without a running server."""
     console = Console(stderr=True, quiet=session.as_json or not sys.stderr.isatty())
-    with console.status("looking for what is pending") as status:
+    with console.status("looking for pending jobs") as status:
         ended = [
             job
             async for job in work_off(
@@ -71,7 +71,7 @@ async def run_jobs(session: Session) -> None:
     else:
         for each in ended:
             note(_sentence(each))
-        note("nothing was pending" if not ended else f"{len(ended)} jobs")
+        note("no pending jobs" if not ended else f"{len(ended)} jobs")
     if any(each.code is not None for each in ended):
         raise typer.Exit(1)
 

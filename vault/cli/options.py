@@ -1,4 +1,4 @@
-"""Options that many commands share, and the moments and periods that people type."""
+"""Options that several commands have, and the parsers of times and periods."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ VaultFolder = Annotated[
         "--vault", metavar="DIR", envvar="CDV_VAULT", help="The vault's folder.", show_default="the current folder"
     ),
 ]
-Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant that is meant.")]
+Tenant = Annotated[str, typer.Option("--tenant", metavar="NAME", help="The tenant.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for scripts.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 App = Annotated[str, typer.Argument(metavar="APP", help="Name of the app.")]
 
 
@@ -35,38 +35,38 @@ _DAYS = re.compile(r"([1-9][0-9]{0,4})d")
 
 
 def future_moment(typed: str) -> datetime:
-    """Read when something ends: as :func:`parse_expiry`, from now."""
+    """Parse an end by :func:`parse_expiry`, relative to now."""
     return parse_expiry(typed, Clock().now())
 
 
 def past_moment(typed: str) -> datetime:
-    """Read when something began: as :func:`parse_since`, until now."""
+    """Parse a start by :func:`parse_since`, relative to now."""
     return parse_since(typed, Clock().now())
 
 
 def parse_expiry(typed: str, now: datetime) -> datetime:
-    """Read when something ends: ``90d`` from now, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
+    """Parse an end: ``90d`` from now, the start of a day (``2027-01-31``, UTC), or a moment of RFC 3339.
 
     Raises:
-        BadParameter: it is none of these, or has no time zone.
+        BadParameter: invalid, or a time without a zone.
     """
     return _parse(typed, now, forward=True)
 
 
 def parse_since(typed: str, now: datetime) -> datetime:
-    """Read when a period begins that ends now: ``90d`` ago, the start of a day in UTC, or a moment of RFC 3339.
+    """Parse the start of a period that ends now: ``90d`` ago, the start of a day in UTC, or a moment of RFC 3339.
 
     Raises:
-        BadParameter: it is none of these, or has no time zone, or lies too far back for a calendar.
+        BadParameter: invalid, a time without a zone, or too long ago.
     """
     return _parse(typed, now, forward=False)
 
 
 def parse_period(typed: str) -> Period:
-    """Read a span by the calendar: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
+    """Parse a calendar period: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
 
     Raises:
-        BadParameter: it is none, or no time at all.
+        BadParameter: invalid, or zero.
     """
     from vault.catalogue.retention import PERIOD, Period
 

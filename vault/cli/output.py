@@ -1,4 +1,4 @@
-"""What commands print: tables and sentences for people, JSON for scripts; plain wherever no terminal looks on."""
+"""Output of commands: tables and sentences, or JSON; without styles unless standard output is a terminal."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 def emit(value: Any) -> None:
-    """Write one line of JSON on standard output; ids become strings and moments RFC 3339."""
+    """Print one line of JSON; ids become strings and times RFC 3339."""
     typer.echo(json.dumps(value, ensure_ascii=False, default=_plain))
 
 
 def warn(text: str) -> None:
-    """Write a sentence on standard error, where it stays out of what a script reads."""
+    """Print a warning on standard error, which scripts do not parse."""
     typer.echo(f"warning: {text}", err=True)
 
 
 def note(text: str) -> None:
-    """Write a sentence for people on standard error."""
+    """Print a sentence on standard error."""
     typer.echo(text, err=True)
 
 
 def show_table(headings: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
-    """Print a table, or say that it is empty."""
+    """Print a table, or the text for an empty one."""
     cells = [[_text(cell) for cell in row] for row in rows]
     if not cells:
         note(empty)

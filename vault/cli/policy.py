@@ -1,7 +1,4 @@
-"""``cdv policy``: check, apply and look back on the policy folder.
-
-``cdv policy explain``: why a read is allowed or not, without the read.
-"""
+"""``cdv policy``: check and apply policy folders, list applied versions, and explain decisions."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ def check(
     tenant: Tenant = DEFAULT,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong in a policy folder, with file, line and remedy; exit status 1 if anything is."""
+    """Check a policy folder; lists mistakes with file, line and remedy. Exit status 1 if there are any."""
     where = _folder_at_hand(vault, tenant) if folder is None else _within(folder)
     try:
         found = PolicySet.from_folder(where)
@@ -66,7 +63,7 @@ def apply(
     everyone: Annotated[bool, typer.Option("--all", help="Apply the folders of all tenants.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put the policies in the vault's folder into force, on every node within seconds and without a restart."""
+    """Apply the policies in the vault's folder; all nodes use them within seconds, without a restart."""
     applied = run(_apply(Opener(vault), None if everyone else tenant))
     if as_json:
         emit([{"tenant": name, "version": version, "changed": changed} for name, version, changed in applied])
@@ -77,7 +74,7 @@ def apply(
 
 @command(group, "cdv policy history --vault my-vault")
 async def history(session: Session) -> None:
-    """List the policy versions that were put into force, the latest first."""
+    """List the applied policy versions, the latest first."""
     found = await session.services.policies.history(session.tenant)
     if session.as_json:
         emit([{"version": each.version, "applied_at": each.applied_at, "by": each.applied_by} for each in found])
@@ -86,11 +83,11 @@ async def history(session: Session) -> None:
         (each.applied_at, each.applied_by, each.version, "in force" if number == 0 else "")
         for number, each in enumerate(found)
     ]
-    show_table(("applied", "by", "version", ""), rows, empty="nothing was applied yet")
+    show_table(("applied", "by", "version", ""), rows, empty="no policies were applied yet")
 
 
 def _folder_at_hand(vault: Path, tenant: str) -> Path:
-    """Find the policies that are likely meant: those of the vault, or else those of a checkout."""
+    """Return the default folder: the vault's policies, or else ./policies."""
     try:
         return policy_folder(read_settings(vault), tenant)
     except Misconfigured:
@@ -100,7 +97,7 @@ def _folder_at_hand(vault: Path, tenant: str) -> Path:
 
 
 def _within(folder: Path) -> Path:
-    """Take a vault's folder, or a checkout, to mean the policies in it."""
+    """Return the policies within a vault's folder or a checkout, or else the folder itself."""
     inner = folder / "policies"
     return inner if inner.is_dir() and not (folder / "catalogue.toml").exists() else folder
 
@@ -134,7 +131,7 @@ async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, boo
 
 
 class Action(StrEnum):
-    """What can be done with a field."""
+    """An action on a field."""
 
     read = "read"
     write = "write"
@@ -162,14 +159,14 @@ async def explain(
     opener: Opener,
     field: Annotated[list[str], typer.Argument(metavar="FIELD...", help="Fields and views, such as email.masked.")],
     role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="Role of the caller; may be repeated.")],
-    purpose: Annotated[str, typer.Option("--purpose", metavar="PURPOSE", help="What for.")],
-    action: Annotated[Action, typer.Option("--action", help="What is to be done.")] = Action.read,
+    purpose: Annotated[str, typer.Option("--purpose", metavar="PURPOSE", help="The purpose.")],
+    action: Annotated[Action, typer.Option("--action", help="The action.")] = Action.read,
     policies: Annotated[
         Path | None,
-        typer.Option("--policies", metavar="DIR", help="A policy folder to ask instead of what is in force."),
+        typer.Option("--policies", metavar="DIR", help="A policy folder to use instead of the current policies."),
     ] = None,
 ) -> None:
-    """Say why fields may be read for a purpose or not: the step and the rule that decide, and the remedy."""
+    """Explain whether fields may be read for a purpose: the step and rule that decide, and the remedy."""
     question = _Question(tuple(sorted(set(role))), purpose, tuple(dict.fromkeys(field)), action.value)
     if policies is None:
         async with opener.session() as session:
@@ -184,7 +181,7 @@ async def explain(
 
 
 async def _ask_vault(session: Session, question: _Question) -> _Answer:
-    """Ask what is in force, by the operation that the API asks: that is on the audit log."""
+    """Explain by the current policies, with the operation of the API, which is audited."""
     _check_names(session.services.policies.active(session.tenant).policy_set, question)
     explanation = await explain_fields(
         session.services,
@@ -198,7 +195,7 @@ async def _ask_vault(session: Session, question: _Question) -> _Answer:
 
 
 def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
-    """Ask a folder that is in force nowhere: a draft, or a checkout in a pull request."""
+    """Explain by the policies in a folder, such as a draft in a pull request."""
     policy_set = PolicySet.from_folder(folder)
     _check_names(policy_set, question)
     decisions = Decisions(policy_set, tenant)
@@ -207,7 +204,7 @@ def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
 
 
 def _check_names(policy_set: PolicySet, question: _Question) -> None:
-    """Say which name is wrong and which is near it; who types here may see what there is."""
+    """Check the names, and suggest similar ones; the operator may see all of them."""
     purposes, catalogue, roles = policy_set.purposes, policy_set.catalogue, policy_set.rules.roles
     if question.purpose not in purposes:
         named = f"the purposes are {', '.join(sorted(purposes))}"
@@ -218,7 +215,7 @@ def _check_names(policy_set: PolicySet, question: _Question) -> None:
             hint = did_you_mean(name, known, "catalogue.toml declares the fields and their views")
             raise InvalidInput(f"number {number} of the fields does not exist", hint=hint)
     if not roles.issuperset(question.roles):
-        warn(f"the policies do not know every one of these roles; they know: {', '.join(sorted(roles))}")
+        warn(f"some roles are not in the policies, which have: {', '.join(sorted(roles))}")
 
 
 def _show(answer: _Answer) -> None:

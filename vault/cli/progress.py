@@ -1,4 +1,4 @@
-"""Progress bars on standard error: drawn on a terminal, and nowhere else."""
+"""Progress bars on standard error, drawn only on a terminal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _drawn(*columns: ProgressColumn, quiet: bool = False) -> Iterator[Progress]:
 
 @contextmanager
 def counter(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Count people or other things whose number is not known beforehand; give a function that adds to the count."""
+    """Draw a count without a known total. Yields a function that adds to it."""
     columns = (SpinnerColumn(), TextColumn(what), MofNCompleteColumn(), TimeElapsedColumn())
     with _drawn(*columns, quiet=quiet) as progress:
         task = progress.add_task(what, total=None)
@@ -43,7 +43,7 @@ def counter(what: str, *, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def people_bar(*, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """Draw how many people are done; give a function of that number and of how many there are, if it is known."""
+    """Draw the number of processed people. Yields a function of that number and of the total, if known."""
     columns = (TextColumn("people"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with _drawn(*columns, quiet=quiet) as progress:
         task = progress.add_task("people", total=None)
@@ -52,7 +52,7 @@ def people_bar(*, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
 
 @contextmanager
 def bytes_bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Draw how many of so many bytes are done; give a function that adds to them."""
+    """Draw the number of processed bytes. Yields a function that adds to it."""
     with _drawn(TextColumn(what), BarColumn(), DownloadColumn()) as progress:
         task = progress.add_task(what, total=size)
         yield lambda count: progress.advance(task, count)
@@ -60,7 +60,7 @@ def bytes_bar(what: str, size: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def time_bar(begin: datetime, end: datetime, text: str) -> Iterator[Callable[[int, datetime], None]]:
-    """Draw how much of a span of time is covered; give a function of a count and the moment reached."""
+    """Draw the covered part of a period. Yields a function of a count and the time reached."""
     columns = (TextColumn(text), BarColumn(), TimeRemainingColumn())
     with _drawn(*columns) as progress:
         task = progress.add_task("", total=(end - begin).total_seconds(), count=0)
@@ -69,7 +69,7 @@ def time_bar(begin: datetime, end: datetime, text: str) -> Iterator[Callable[[in
 
 @contextmanager
 def transfers(*, in_bytes: bool) -> Iterator[Callable[[str, int], None]]:
-    """Draw a line for each thing by name; give a function of a name and of how much of it is done."""
+    """Draw a line for each name. Yields a function of a name and its processed amount."""
     amount = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (TextColumn("{task.completed:,}"),)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), *amount, TimeElapsedColumn())
     with _drawn(*columns) as progress:

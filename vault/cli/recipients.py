@@ -1,7 +1,4 @@
-"""``cdv recipients``: the apps that are told of changes to what they were shown, and what they have acknowledged.
-
-``cdv webhooks``: where apps want their notices sent.
-"""
+"""``cdv recipients`` and ``cdv webhooks``: notifications to apps that received data, and their delivery."""
 
 from __future__ import annotations
 
@@ -44,14 +41,16 @@ Notice = Annotated[UUID, typer.Argument(metavar="NOTICE", help="The notice's id.
 @command(group, "cdv recipients list", "cdv recipients list --app crm --all", "cdv recipients list --json", name="list")
 async def list_(
     session: Session,
-    everything: Annotated[bool, typer.Option("--all", help="Those that were acknowledged too.")] = False,
-    to: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Those to one app.")] = None,
-    subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="Those about one person.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Include acknowledged notices.")] = False,
+    to: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only notices to this app.")] = None,
+    subject: Annotated[
+        UUID | None, typer.Option("--subject", metavar="ID", help="Only notices about this person.")
+    ] = None,
     request: Annotated[
-        UUID | None, typer.Option("--request", metavar="ID", help="Those that one request led to.")
+        UUID | None, typer.Option("--request", metavar="ID", help="Only notices of this request.")
     ] = None,
 ) -> None:
-    """List what apps were told, the oldest first: whether it reached them, and whether they acknowledged."""
+    """List notices to apps, the oldest first, with their delivery and acknowledgement."""
     found = await list_sent(
         session.services,
         session.caller,
@@ -67,7 +66,7 @@ async def list_(
     show_table(
         ("notice", "app", "what", "state", "days", "tries", "last answer", "reminders"),
         [_row(each) for each in found.notices],
-        empty="every app has acknowledged" if not everything else "no app was ever told anything",
+        empty="every app has acknowledged" if not everything else "no notices",
     )
     if found.next is not None:
         note(f"These are the oldest {MOST}; `--app`, `--subject` and `--request` narrow it down.")
@@ -79,12 +78,13 @@ async def chase(
     session: Session,
     notice: Annotated[UUID | None, typer.Argument(metavar="[NOTICE]", help="The notice's id.")] = None,
     due: Annotated[
-        bool, typer.Option("--due", help="All that were not acknowledged in three days, and not chased since a day.")
+        bool,
+        typer.Option("--due", help="All that are unacknowledged for three days, and were not sent again within a day."),
     ] = False,
 ) -> None:
-    """Remind an app: its notice is sent again. A running server does it by itself, each day from the third on."""
+    """Send a notice again as a reminder. A running server does so daily from the third day."""
     if due == (notice is not None):
-        raise InvalidInput("say which notice, or --due for all that are due")
+        raise InvalidInput("name a notice, or use --due for all that are due")
     if notice is None:
         chased = await chase_recipients(session.services)
         emit({"chased": chased}) if session.as_json else note(f"{chased:,} reminders are on their way.")
@@ -104,7 +104,7 @@ async def chase(
 
 @command(group, f"cdv recipients acknowledge {NOTICE}")
 async def acknowledge(session: Session, notice: Notice) -> None:
-    """Acknowledge in an app's stead, for one that cannot: whoever runs it has said that it is done."""
+    """Acknowledge a notice on behalf of an app that cannot, once its operator has confirmed it."""
     told = await acknowledge_notice(session.services, session.caller, notice)
     if session.as_json:
         emit({"id": told.id, "state": told.state})
@@ -122,7 +122,7 @@ def _row(each: Sent) -> tuple[Any, ...]:
 def _warn_of_unreachable(notices: list[Sent]) -> None:
     mute = sorted({each.app for each in notices if each.notice.state == "waiting"})
     if mute:
-        warn(f"nothing can be posted to {', '.join(mute)}: no webhook, a disabled one, or a disabled app")
+        warn(f"notices cannot be posted to {', '.join(mute)}: no webhook, a disabled one, or a disabled app")
 
 
 def _as_json(each: Sent) -> dict[str, Any]:
@@ -149,35 +149,37 @@ async def list_all_webhooks(session: Session) -> None:
 
 @command(webhooks_group, "cdv webhooks set crm https://crm.example.org/vault", name="set")
 async def set_(
-    session: Session, app: App, url: Annotated[str, typer.Argument(metavar="URL", help="https, of a public address.")]
+    session: Session,
+    app: App,
+    url: Annotated[str, typer.Argument(metavar="URL", help="An https URL with a public address.")],
 ) -> None:
-    """Say where an app's notices go; a new webhook's secret is printed, once."""
+    """Set the address for an app's notices; prints the secret of a new webhook once."""
     _show_webhook(session, await set_webhook(session.services, session.caller, url, app=app))
 
 
 @command(webhooks_group, "cdv webhooks rotate crm")
 async def rotate(session: Session, app: App) -> None:
-    """Make a new secret and print it, once; for 24 hours the old one signs too."""
+    """Make a new secret and print it once; the old one signs too for 24 hours."""
     _show_webhook(session, await rotate_secret(session.services, session.caller, app=app))
 
 
-@command(webhooks_group, "cdv webhooks remove crm", confirm="Take the app's webhook away?", json=False)
+@command(webhooks_group, "cdv webhooks remove crm", confirm="Remove the app's webhook?", json=False)
 async def remove(session: Session, app: App) -> None:
-    """Take an app's webhook away; its notices wait until it fetches them."""
+    """Remove an app's webhook; its notices are kept until it fetches them."""
     await remove_webhook(session.services, session.caller, app=app)
-    note("The webhook is gone.")
+    note("The webhook is removed.")
 
 
 @command(webhooks_group, "cdv webhooks test crm", name="test")
 async def trial(session: Session, app: App) -> None:
-    """Post an event that says nothing, now; exit status 1 where the app does not take it."""
+    """Post a test event now; exit status 1 if the app does not accept it."""
     tried = await try_webhook(session.services, session.caller, app=app)
     if session.as_json:
         emit(tried._asdict())
     elif tried.taken:
-        note(f"The app took it ({tried.status}).")
+        note(f"The app accepted it ({tried.status}).")
     else:
-        warn(f"the app did not take it: {tried.code}" + ("" if tried.status is None else f" ({tried.status})"))
+        warn(f"the app did not accept it: {tried.code}" + ("" if tried.status is None else f" ({tried.status})"))
     if not tried.taken:
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""``cdv rectify``: what was corrected of a person's data, what is disputed. It shows words and values of nobody's."""
+"""``cdv rectify``: corrections and disputes of personal data; shows field names and dates, no values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ group = make_group(
 
 
 class Verdict(StrEnum):
-    """How a dispute is decided."""
+    """The decision on a dispute."""
 
     upheld = "upheld"
     refused = "refused"
@@ -39,7 +39,9 @@ Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's i
 async def list_(
     session: Session,
     subject: Subject,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, max=200, help="At most so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="COUNT", min=1, max=200, help="Maximum number of entries.")
+    ] = 50,
 ) -> None:
     """List corrections, statements and disputes, the oldest first: names of fields and dates."""
     rows = [
@@ -56,7 +58,7 @@ async def list_(
         )
         return
     told = [(row.at, row.whole, row.state, row.closed_at, row.id) for row in rows]
-    show_table(("at", "field", "state", "decided", "id"), told, empty="nothing was corrected, and nothing is disputed")
+    show_table(("at", "field", "state", "decided", "id"), told, empty="no corrections and no disputes")
 
 
 @command(group, f"cdv rectify dispute {SUBJECT} --field address --statement 'never lived there' --restrict")
@@ -66,10 +68,10 @@ async def dispute(
     field: Annotated[
         list[str], typer.Option("--field", metavar="NAME", help="A field of the profile; may be repeated.")
     ],
-    statement: Annotated[str, typer.Option("--statement", metavar="TEXT", help="What the person says; sealed.")],
-    restrict: Annotated[bool, typer.Option("--restrict", help="Restrict the data until it is decided.")] = False,
+    statement: Annotated[str, typer.Option("--statement", metavar="TEXT", help="The person's statement; sealed.")],
+    restrict: Annotated[bool, typer.Option("--restrict", help="Restrict the data until the decision.")] = False,
 ) -> None:
-    """Note that a person says that values are wrong (Arts. 16 and 18(1)(a))."""
+    """Record that a person disputes values (Arts. 16 and 18(1)(a))."""
     found = await note_dispute(
         session.services, session.caller, SubjectId(subject), fields=field, statement=statement, restrict=restrict
     )
@@ -86,10 +88,10 @@ async def resolve(
     session: Session,
     subject: Subject,
     dispute: Annotated[UUID, typer.Argument(metavar="DISPUTE", help="The dispute's id.")],
-    verdict: Annotated[Verdict, typer.Option("--as", help="How it is decided.")],
+    verdict: Annotated[Verdict, typer.Option("--as", help="The decision.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")],
 ) -> None:
-    """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right."""
+    """Decide a dispute: upheld (the value is wrong and must be corrected) or refused (it is right)."""
     who = session.caller
     resolved = await resolve_dispute(
         session.services, who, SubjectId(subject), dispute, verdict=verdict.value, reason=reason

@@ -86,7 +86,7 @@ class Due(StrEnum):
 )
 async def submit(
     opener: Opener,
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="What is asked for.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="The kind of request.")],
     subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="The person's id.")] = None,
     email: Annotated[
         bool, typer.Option("--email", help="Ask for the person's e-mail address, or read it from standard input.")
@@ -94,17 +94,24 @@ async def submit(
     external_id: Annotated[
         list[str] | None, typer.Option("--external-id", metavar="SYSTEM=ID", help="Or their id in another system.")
     ] = None,
-    regime: Annotated[Regime, typer.Option("--regime", help="Whose rules and deadlines count.")] = Regime.gdpr,
+    regime: Annotated[Regime, typer.Option("--regime", help="The law whose rules and deadlines apply.")] = Regime.gdpr,
     jurisdiction: Annotated[
-        str | None, typer.Option("--jurisdiction", metavar="CODE", help="Whose public holidays count: DE, DE-BY.")
+        str | None,
+        typer.Option("--jurisdiction", metavar="CODE", help="The country or region for public holidays: DE, DE-BY."),
     ] = None,
-    language: Annotated[
-        str | None, typer.Option("--language", metavar="TAG", help="In which they are answered.")
+    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="Language of the answer.")] = None,
+    channel: Annotated[
+        str | None, typer.Option("--channel", metavar="NAME", help="Channel by which it was received.")
     ] = None,
-    channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Where it came in.")] = None,
     received: Annotated[
         datetime | None,
-        typer.Option("--received", metavar="WHEN", parser=past_moment, help="When: 3d ago, a day.", show_default="now"),
+        typer.Option(
+            "--received",
+            metavar="WHEN",
+            parser=past_moment,
+            help="When it was received: 3d ago, a day.",
+            show_default="now",
+        ),
     ] = None,
     purpose: Annotated[
         list[str] | None, typer.Option("--purpose", metavar="NAME", help="About this purpose; may be repeated.")
@@ -116,13 +123,13 @@ async def submit(
         list[str] | None, typer.Option("--field", metavar="NAME", help="About this field; may be repeated.")
     ] = None,
     details: Annotated[
-        Path | None, typer.Option("--details", metavar="FILE", help="What the person says, as JSON; it is sealed.")
+        Path | None, typer.Option("--details", metavar="FILE", help="Details as a JSON file; sealed.")
     ] = None,
     follows: Annotated[
-        UUID | None, typer.Option("--follows", metavar="ID", help="An earlier request that this takes up again.")
+        UUID | None, typer.Option("--follows", metavar="ID", help="An earlier request that this one follows.")
     ] = None,
 ) -> None:
-    """Take a request in. It changes nothing before it is verified."""
+    """Submit a request. It changes nothing before it is verified."""
     identity = _ask_identity(external_id or [], email=email)
     submission = Submission(
         kind.value,
@@ -152,7 +159,7 @@ async def submit(
         return
     note(f"Due on {due.on} ({due.rule}); better by {submitted.internal_due.on}.")
     if submitted.duplicate_of is not None:
-        note(f"The person has asked for the same already: {submitted.duplicate_of}.")
+        note(f"The person has an open request for the same: {submitted.duplicate_of}.")
     typer.echo(submitted.id)
 
 
@@ -163,11 +170,13 @@ async def list_(
         list[str] | None, typer.Option("--state", metavar="NAME", help="Only this state; may be repeated.")
     ] = None,
     kind: Annotated[list[Kind] | None, typer.Option("--kind", help="Only this kind; may be repeated.")] = None,
-    subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="Only this person's.")] = None,
-    due: Annotated[Due | None, typer.Option("--due", help="Only what is overdue, or due within a week.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    subject: Annotated[
+        UUID | None, typer.Option("--subject", metavar="ID", help="Only requests of this person.")
+    ] = None,
+    due: Annotated[Due | None, typer.Option("--due", help="Only overdue requests, or those due within a week.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,
 ) -> None:
-    """List open requests, the most urgent first, with the days that are left."""
+    """List open requests, the most urgent first, with the remaining days."""
     items: list[Listed] = []
     after = None
     while True:
@@ -192,14 +201,14 @@ async def list_(
         (item.request.id, item.request.kind, item.request.state, item.request.due.on, _left(item), _marks(item))
         for item in items
     ]
-    show_table(("request", "kind", "state", "due", "left", ""), rows, empty="no such requests")
+    show_table(("request", "kind", "state", "due", "left", ""), rows, empty="no requests found")
 
 
 @command(group, f"cdv requests show {REQUEST}")
 async def show(
     session: Session, request: Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 ) -> None:
-    """Show a request with its history; what was written about it stays sealed."""
+    """Show a request with its history; notes and details stay sealed."""
     found = await show_request(session.services, session.caller, request)
     made, history = found.request, [each.event for each in found.history or ()]
     if session.as_json:
@@ -211,7 +220,7 @@ async def show(
         ("state", made.state),
         ("person", made.subject),
         ("received", made.received_at),
-        ("due", f"{made.due.on}, {_left(found) or 'the clock does not run'}"),
+        ("due", f"{made.due.on}, {_left(found) or 'suspended'}"),
         ("by the rule", made.due.rule),
         ("own deadline", made.internal_due.on),
         ("verified", "no" if made.verification is None else f"{made.verification.how}, {made.verification.level}"),
@@ -220,7 +229,7 @@ async def show(
     ]
     show_table(("", ""), [row for row in about if row[1] is not None], empty="")
     events = [(each.at, each.move, each.code, each.after, each.by_name) for each in history]
-    show_table(("at", "move", "why", "then", "by"), events, empty="nothing has happened")
+    show_table(("at", "move", "why", "then", "by"), events, empty="no events")
 
 
 def _ask_identity(external_ids: list[str], *, email: bool) -> dict[str, Any] | None:
@@ -240,12 +249,12 @@ def _read_details(path: Path | None) -> dict[str, Any] | None:
     except (OSError, ValueError):
         said = None
     if not isinstance(said, dict):
-        raise typer.BadParameter("the file holds no JSON object", param_hint="'--details'")
+        raise typer.BadParameter("the file does not contain a JSON object", param_hint="'--details'")
     return said
 
 
 def _as_json(request: Any, days_left: int | None) -> dict[str, Any]:
-    """Tell a request as the API does, in what scripts need."""
+    """Return a request as JSON values."""
     return {
         "id": request.id,
         "kind": request.kind,
@@ -286,14 +295,14 @@ def _marks(each: Listed) -> str:
 
 
 class Reason(StrEnum):
-    """Why it takes longer (Art. 12(3))."""
+    """Reasons for an extension (Art. 12(3))."""
 
     complexity = "complexity"
     number = "number"
 
 
 class Outcome(StrEnum):
-    """How a review ended."""
+    """Outcomes of a review."""
 
     confirmed = "confirmed"
     changed = "changed"
@@ -301,22 +310,22 @@ class Outcome(StrEnum):
 
 Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, in one line; sealed.")]
-Later = Annotated[bool, typer.Option("--later", help="Leave the job to the server, or to `cdv jobs run`.")]
+Later = Annotated[bool, typer.Option("--later", help="Leave the execution to a server or `cdv jobs run`.")]
 
 
 @command(group, f"cdv requests verify {REQUEST} --evidence 'identity card seen'")
 async def verify(
     session: Session,
     request: Request,
-    evidence: Annotated[str, typer.Option("--evidence", metavar="TEXT", help="What was seen, in one line; sealed.")],
+    evidence: Annotated[str, typer.Option("--evidence", metavar="TEXT", help="The evidence, in one line; sealed.")],
     later: Later = False,
 ) -> None:
-    """Note that you have made sure that it is the person; what the rules approve by themselves is carried out."""
+    """Record that you verified the requester's identity. Requests that need no approval are executed."""
     decided = await note_evidence(session.services, session.caller, request, evidence)
     await _carry_out(session, decided, later=later)
 
 
-@command(group, f"cdv requests approve {REQUEST}", confirm="Carry the request out? An erasure cannot be taken back.")
+@command(group, f"cdv requests approve {REQUEST}", confirm="Execute the request? An erasure cannot be undone.")
 async def approve(
     session: Session,
     request: Request,
@@ -324,7 +333,7 @@ async def approve(
     later: Later = False,
     yes: Yes = False,  # noqa: ARG001
 ) -> None:
-    """Approve a verified request and carry it out; where four eyes are needed, this is one pair of them."""
+    """Approve a verified request and execute it; with dual approval, this is one of two approvals."""
     decided = await approve_request(session.services, session.caller, request, note=note)
     await _carry_out(session, decided, later=later)
 
@@ -333,10 +342,10 @@ async def approve(
 async def reject(
     session: Session,
     request: Request,
-    ground: Annotated[str, typer.Option("--ground", metavar="CODE", help="One that the law gives; see the docs.")],
+    ground: Annotated[str, typer.Option("--ground", metavar="CODE", help="A legal ground; see the docs.")],
     note: Note = None,
 ) -> None:
-    """Refuse a request; the person is told the ground and the remedies."""
+    """Reject a request; the person is informed of the ground and the remedies."""
     decided = await reject_request(session.services, session.caller, request, ground=ground, note=note)
     await _carry_out(session, decided, letter="tell-rejected")
 
@@ -345,17 +354,17 @@ async def reject(
 async def extend(
     session: Session,
     request: Request,
-    reason: Annotated[Reason, typer.Option("--reason", help="Why it takes longer.")],
+    reason: Annotated[Reason, typer.Option("--reason", help="The reason.")],
     note: Note = None,
 ) -> None:
-    """Extend the deadline, once and before it has passed; the person is told."""
+    """Extend the deadline, once and before it has passed; the person is informed."""
     decided = await extend_request(session.services, session.caller, request, reason=reason.value, note=note)
     await _carry_out(session, decided, letter="tell-extended")
 
 
 @command(group, f"cdv requests ask-identity {REQUEST}", name="ask-identity")
 async def ask_identity(session: Session, request: Request, note: Note = None) -> None:
-    """Ask who it is, where that is in doubt; asked promptly, it stops the clock."""
+    """Request proof of identity. If requested in time, the deadline is suspended."""
     decided = await decide.ask_identity(session.services, session.caller, request, note=note)
     await _carry_out(session, decided, letter="tell-identity")
 
@@ -364,7 +373,7 @@ async def ask_identity(session: Session, request: Request, note: Note = None) ->
 async def complete(
     session: Session,
     request: Request,
-    outcome: Annotated[Outcome, typer.Option("--outcome", help="How the review ended.")],
+    outcome: Annotated[Outcome, typer.Option("--outcome", help="The outcome.")],
     note: Note = None,
 ) -> None:
     """Complete a review of an automated decision."""
@@ -374,21 +383,21 @@ async def complete(
 
 @command(group, f"cdv requests cancel {REQUEST}")
 async def cancel(session: Session, request: Request, note: Note = None) -> None:
-    """Cancel a request that is not under way."""
+    """Cancel a request that is not being executed."""
     decided = await cancel_request(session.services, session.caller, request, note=note)
     await _carry_out(session, decided)
 
 
 @command(group, f"cdv requests reopen {REQUEST}")
 async def reopen(session: Session, request: Request, note: Note = None) -> None:
-    """Reopen a closed request: unverified again, with its history and the deadline of its receipt."""
+    """Reopen a closed request: unverified, with its history and its original deadline."""
     decided = await reopen_request(session.services, session.caller, request, note=note)
     await _carry_out(session, decided)
 
 
 @command(group, "cdv requests expire")
 async def expire(session: VaultSession) -> None:
-    """Expire requests that have waited unverified for too long, of all tenants; a server does it by itself."""
+    """Expire requests of all tenants that were not verified in time; a running server does so periodically."""
     expired = await expire_requests(session.services)
     if session.as_json:
         emit({"expired": expired})
@@ -397,7 +406,7 @@ async def expire(session: VaultSession) -> None:
 
 
 async def _carry_out(session: Session, decided: Decided, *, letter: str | None = None, later: bool = False) -> None:
-    """Carry out what a decision has approved, or send its letter, and print how the request stands."""
+    """Execute an approved request, or send the letter of a decision, and print the state of the request."""
     job = decided.kind if decided.state == "approved" and not later else letter
     wait = None
     if job is not None:
@@ -416,4 +425,4 @@ async def _carry_out(session: Session, decided: Decided, *, letter: str | None =
         return
     note(f"The request is {decided.state.replace('_', ' ')}; due on {decided.due.on}.")
     if wait is not None:
-        note("Its job waits for something; the server goes on with it, or `cdv jobs run`.")
+        note("Its job is waiting; a running server, or `cdv jobs run`, continues it.")

@@ -48,18 +48,18 @@ def restore(
     backup: Annotated[Path | None, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--to", metavar="DIR", help="The new vault's folder; root.key may lie in it already."),
+        typer.Option("--to", metavar="DIR", help="Folder of the new vault; it may contain root.key."),
     ] = None,
     keys: Annotated[
         Path | None,
-        typer.Option("--keys", metavar="FILE", help="Its key store.", show_default="in the folder beside the data's"),
+        typer.Option("--keys", metavar="FILE", help="Its key store.", show_default="in the folder next to the data's"),
     ] = None,
     ledger: Annotated[
         str | None,
         typer.Option(
             "--ledger",
             metavar="URL",
-            help="The vault's ledger of tombstones, or the path of its file: as it is now, not as it was backed up.",
+            help="The current restore ledger, or the path of its file; not the copy in the backup.",
             show_default="as the backup's cdv.toml says, or ledger.sqlite in DIR",
         ),
     ] = None,
@@ -81,26 +81,26 @@ def restore(
     without_ledger: Annotated[
         bool,
         typer.Option(
-            "--without-ledger", help="The ledger is lost: who was erased since comes back, and nobody can tell who."
+            "--without-ledger", help="The ledger is lost: people who were erased since the backup are restored."
         ),
     ] = False,
     reason: Annotated[
-        str | None, typer.Option("--reason", metavar="TEXT", help="Why the ledger is lost; nobody's name.")
+        str | None, typer.Option("--reason", metavar="TEXT", help="Why the ledger is lost; not a person's name.")
     ] = None,
     go_on: Annotated[
-        bool, typer.Option("--continue", help="Go on with a restore that was cut off, in the folder of --vault.")
+        bool, typer.Option("--continue", help="Continue an interrupted restore in the folder of --vault.")
     ] = False,
     vault: VaultFolder = HERE,
     as_json: Json = False,
 ) -> None:
-    """Bring a backup back into an empty place; then do again what was erased, withdrawn, restricted and held since."""
+    """Restore a backup to an empty location, then replay the erasures, withdrawals, restrictions and holds since."""
     if go_on:
         if backup is not None or to is not None:
-            raise typer.BadParameter("--continue goes on by itself: name nothing but --vault")
+            raise typer.BadParameter("use --continue with --vault only")
         folder = vault
     else:
         if backup is None or to is None:
-            raise typer.BadParameter("name the backup's folder, and the new vault's by --to")
+            raise typer.BadParameter("name the backup's folder, and the new vault's folder by --to")
         if without_ledger != (reason is not None):
             raise typer.BadParameter("--without-ledger and --reason belong together")
         folder = to
@@ -131,8 +131,8 @@ def _tell(replayed: Replayed, folder: Path, *, as_json: bool) -> None:
         return
     note(f"The vault in {folder} is restored and open.")
     note(
-        f"Of {replayed.lines:,} lines of the ledger of tombstones it had yet to learn: {replayed.erasures:,} erasures "
-        f"and {replayed.denials:,} withdrawals, objections and restrictions; {replayed.holds:,} lines were about holds,"
+        f"Replayed from {replayed.lines:,} lines of the restore ledger: {replayed.erasures:,} erasures "
+        f"and {replayed.denials:,} withdrawals, objections and restrictions; {replayed.holds:,} lines about holds;"
         f" and apps lost keys or roles {replayed.accesses:,} times."
     )
     if replayed.unknown:
@@ -140,7 +140,7 @@ def _tell(replayed: Replayed, folder: Path, *, as_json: bool) -> None:
 
 
 class Plan(NamedTuple):
-    """What is to be restored, and where to.
+    """What to restore, and where.
 
     Attributes:
         backup: the folder of its data.
@@ -160,7 +160,7 @@ class Plan(NamedTuple):
 
 
 async def restore_backup(plan: Plan, told: Told, *, clock: Clock | None = None) -> Replayed:
-    """Restore a backup into an empty place, replay the ledger into it and open it.
+    """Restore a backup to an empty location, replay the ledger and open the vault.
 
     Raises:
         VaultError: what :mod:`vault.backup.restore` and :mod:`vault.backup.replay` raise.
@@ -180,7 +180,7 @@ async def restore_backup(plan: Plan, told: Told, *, clock: Clock | None = None) 
 
 
 async def continue_restore(folder: Path, told: Told, *, clock: Clock | None = None) -> Replayed:
-    """Go on with a restore that has been begun, wherever it ended.
+    """Continue an interrupted restore.
 
     Args:
         folder: the new vault's, from the root.
@@ -210,7 +210,7 @@ def _target(text: str, folder: Path) -> Any:
 
 
 def _settings(text: str, folder: Path) -> Any:
-    """Read settings as they will be read in a folder in which they do not lie yet."""
+    """Parse the text of settings as if it were in the new folder."""
     with tempfile.TemporaryDirectory(prefix="cdv-restore-") as scratch:
         file = Path(scratch) / "cdv.toml"
         file.touch(mode=0o600)

@@ -46,15 +46,15 @@ WHY_WIDTH = 48
 """Characters of a bar."""
 STATES = {
     "kept": "kept",
-    "over": "over: the next sweep comes for it",
-    "demanded": "over, and kept because a law demands it",
-    "held": "under a legal hold: nothing deletes it",
+    "over": "expired: deleted by the next sweep",
+    "demanded": "expired, but required by law",
+    "held": "under a legal hold",
 }
 IDLE = {
     "consent-missing": "no consent",
     "not-in-force": "not in force",
-    "ended": "ended before the value came in",
-    "not-brought-about": "no record that the law is about",
+    "ended": "ended before the value was collected",
+    "not-brought-about": "no record that the law covers",
 }
 
 
@@ -67,7 +67,7 @@ async def why(
         UUID | None, typer.Option("--record", metavar="ID", help="Only this record.", show_default="all of them")
     ] = None,
 ) -> None:
-    """Tell until when a field of a person is kept, on which grounds, and what happens then; no value is shown."""
+    """Explain how long a person's field is kept, on which grounds, and what happens then; shows no values."""
     explanation = await explain_retention(session.services, session.caller, SubjectId(subject), field, record)
     if session.as_json:
         emit(explanation.as_json())
@@ -104,7 +104,7 @@ def _show(value: RetainedValue, today: date) -> None:
         rows.append(
             (review.kind, f"ended {review.ended_on}", review.keep_until, None, f"review {review.id}: {review.state}")
         )
-    show_table(("ground", "counts", "until", "law: at least", "why"), rows, empty="  nothing claims it")
+    show_table(("ground", "counts", "until", "law: at least", "why"), rows, empty="  no ground to keep it")
 
 
 def _state_of(value: RetainedValue) -> str:
@@ -112,7 +112,7 @@ def _state_of(value: RetainedValue) -> str:
 
 
 def picture(value: RetainedValue, today: date) -> Iterator[str]:
-    """Draw a bar for each ground from the value's start to the ground's end, with today marked."""
+    """Draw a bar for each ground, from the value's start to the ground's end, and mark today."""
     ends = [*(each.until for each in value.grounds), *(each.until for each in value.limits), value.until]
     known = [each for each in ends if each is not None]
     first, last = min(value.starts, today), max([*known, value.starts, today])
@@ -137,7 +137,7 @@ class _Scale:
         return min(max((day.toordinal() - self._first) * (WHY_WIDTH - 1) // self._days, 0), WHY_WIDTH - 1)
 
     def bar(self, start: date, end: date | None, mark: str | None) -> str:
-        """Draw from a day to another; an arrow where there is no end yet."""
+        """Draw a bar between two days; an arrow if there is no end yet."""
         from_column = self.at(start)
         to_column = WHY_WIDTH - 1 if end is None else max(self.at(end), from_column)
         tip = ">" if end is None else (mark or "=")
@@ -145,7 +145,7 @@ class _Scale:
 
 
 def _label(ground: RetentionGround, value: RetainedValue) -> str:
-    """Name a ground; one with unlike periods for the views of a field has a line for each."""
+    """Return the name of a ground, with its views if it has several periods."""
     if sum(each.ground == ground.ground for each in value.grounds) == 1:
         return ground.ground
     views = ", ".join(name.rpartition(".")[2] for name in ground.views)
@@ -155,7 +155,7 @@ def _label(ground: RetentionGround, value: RetainedValue) -> str:
 def _counted(ground: RetentionGround) -> str:
     if ground.period is None or ground.since is None:
         return ""
-    day = "which has not come" if ground.counted_from is None else str(ground.counted_from)
+    day = "which has not occurred" if ground.counted_from is None else str(ground.counted_from)
     return f"{ground.period} {ground.since} {day}"
 
 
@@ -195,20 +195,20 @@ async def event(
         ),
     ] = None,
 ) -> None:
-    """Record what starts or stops a clock; of several contracts or claims, the end of the last one."""
+    """Record an event that starts or stops retention periods; for several contracts or claims, the last end."""
     day = None if on is None else on.date()
     recorded = await record_event(session.services, session.caller, SubjectId(subject), what.value, day)
     if session.as_json:
         emit(recorded.as_json())
     elif recorded.moved:
-        note(f"{recorded.event} on {recorded.on}; the next sweep looks at the person.")
+        note(f"{recorded.event} on {recorded.on}; the next sweep checks the person.")
     else:
-        note(f"Nothing moves: {recorded.event} was recorded for {recorded.on}, and a clock never goes back.")
+        note(f"No change: {recorded.event} is recorded for {recorded.on} already, which is later.")
 
 
 @command(group, f"cdv retention relationship {SUBJECT}")
 async def relationship(session: Session, subject: Subject) -> None:
-    """Show how a person stands to the company, and the clocks from which periods of retention count."""
+    """Show a person's relationship, and the dates from which retention periods count."""
     found = await show_relationship(session.services, session.caller, SubjectId(subject))
     if session.as_json:
         emit(found.as_json())
@@ -216,7 +216,7 @@ async def relationship(session: Session, subject: Subject) -> None:
     note(_sentence(found))
     rows = [("newest record", name, day) for name, day in found.records.items()]
     rows += [("event", name, day) for name, day in found.events.items()]
-    show_table(("clock", "of", "day"), rows, empty="no record and no event moves a clock yet")
+    show_table(("clock", "of", "day"), rows, empty="no records or events yet")
 
 
 def _sentence(found: SubjectRelationship) -> str:
@@ -229,14 +229,14 @@ REVIEW = "0199aabb-0000-7000-8000-000000000001"
 
 
 class Which(StrEnum):
-    """What becomes of a value."""
+    """The decision on a value."""
 
     erase = "erase"
     keep = "keep"
 
 
 class ReviewReason(StrEnum):
-    """Why a value is kept on."""
+    """Reasons to keep a value."""
 
     claim = "claim"
     dispute = "dispute"
@@ -250,20 +250,20 @@ WHY: dict[ReviewReason, Reason] = {each: each.value for each in ReviewReason}
 @command(group, "cdv retention reviews", "cdv retention reviews --decided")
 async def reviews(
     session: Session,
-    decided: Annotated[bool, typer.Option("--decided", help="Those decided on instead.")] = False,
+    decided: Annotated[bool, typer.Option("--decided", help="List decided reviews instead.")] = False,
     after: Annotated[
         UUID | None,
-        typer.Option("--after", metavar="REVIEW", help="Go on after this one.", show_default="from the first"),
+        typer.Option("--after", metavar="REVIEW", help="Start after this one.", show_default="from the first"),
     ] = None,
 ) -> None:
-    """List values whose time is up and that wait for a decision, the oldest first."""
+    """List expired values that need a decision, the oldest first."""
     states: tuple[State, ...] = ("keep", "erase") if decided else ("open",)
     page = await list_reviews(session.services, session.caller, states=states, after=after, limit=MOST)
     if session.as_json:
         emit(page.as_json())
         return
     rows = [(each.id, each.subject, each.field, each.ended_on, _state(each)) for each in page.reviews]
-    show_table(("review", "person", "field", "over since", "state"), rows, empty="nothing waits for a decision")
+    show_table(("review", "person", "field", "over since", "state"), rows, empty="no values need a decision")
     if page.next is not None:
         note(f"There are more: cdv retention reviews --after {page.next}")
 
@@ -275,8 +275,8 @@ async def reviews(
 )
 async def decide(
     session: Session,
-    review: Annotated[UUID, typer.Argument(metavar="REVIEW", help="Which, from `cdv retention reviews`.")],
-    decision: Annotated[Which, typer.Argument(metavar="erase|keep", help="What becomes of the value.")],
+    review: Annotated[UUID, typer.Argument(metavar="REVIEW", help="Id from `cdv retention reviews`.")],
+    decision: Annotated[Which, typer.Argument(metavar="erase|keep", help="The decision.")],
     until: Annotated[
         datetime | None,
         typer.Option("--until", formats=["%Y-%m-%d"], help="With keep: the last day, in UTC.", show_default="none"),
@@ -285,7 +285,7 @@ async def decide(
         ReviewReason | None, typer.Option("--reason", help="With keep: why.", show_default="none")
     ] = None,
 ) -> None:
-    """Decide about a value whose time is up: it goes with the next sweep, or is kept until a day."""
+    """Decide on an expired value: erase it with the next sweep, or keep it until a day."""
     day = None if until is None else until.date()
     why = None if reason is None else WHY[reason]
     decided = await decide_review(
@@ -294,7 +294,7 @@ async def decide(
     if session.as_json:
         emit(decided.as_json())
     elif decided.state == "erase":
-        note(f"{decided.field} goes with the next sweep, unless a law demands it or a hold covers it.")
+        note(f"{decided.field} is erased by the next sweep, unless a law requires it or a hold covers it.")
     else:
         note(f"{decided.field} is kept until {decided.keep_until}, and looked at again then.")
 
@@ -303,7 +303,7 @@ def _state(review: RetentionReview) -> str:
     if review.state == "keep":
         return f"kept until {review.keep_until}"
     if review.state == "erase":
-        return "goes with the next sweep"
+        return "erased by the next sweep"
     return action_of(review.kind).review_summary
 
 
@@ -311,18 +311,18 @@ WIDTH = 40
 """Of the longest bar."""
 WEEK = 7
 
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count what would be taken away; change nothing.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")]
 Confirm = Annotated[
-    bool, typer.Option("--confirm", help="Take it also where that is from more people than `most_percent` allows.")
+    bool, typer.Option("--confirm", help="Sweep even if it affects more people than `most_percent` allows.")
 ]
-Days = Annotated[int, typer.Option("--days", metavar="N", min=0, max=366, help="How many days to look ahead.")]
+Days = Annotated[int, typer.Option("--days", metavar="N", min=0, max=366, help="Number of days.")]
 FieldName = Annotated[str | None, typer.Option("--field", metavar="NAME", help="Only this field.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="At most so many.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="Maximum number of sweeps.")]
 
 
 @command(group, "cdv retention sweep --dry-run", "cdv retention sweep")
 async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confirm = False) -> None:
-    """Take away what nothing keeps any more, now and in the foreground; it may be broken off and begun again."""
+    """Delete expired values now, in the foreground; may be interrupted and started again."""
     if dry_run:
         with people_bar(quiet=session.as_json) as show:
             found = await query.dry_run(session.services, session.caller, watch=lambda people: show(people, None))
@@ -333,7 +333,7 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
             session.services, session.tenant, confirm=confirm, watch=lambda at: show(at.counts.people, at.counts.of)
         )
     if run is None:
-        note("another process is sweeping at this moment; `cdv retention sweeps` shows how far it is")
+        note("another process is sweeping now; `cdv retention sweeps` shows its progress")
         raise typer.Exit(FAILED)
     if session.as_json:
         emit(Sweep.of(run).as_json())
@@ -341,15 +341,15 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
             raise typer.Exit(FAILED)
         return
     if run.check is not None and run.is_held_up:
-        note(f"it would take something from {run.check.people:,} of {run.check.of:,} people, and waits")
-        note("look with `cdv retention sweep --dry-run`; if that is meant: `cdv retention sweep --confirm`")
+        note(f"stopped: it would affect {run.check.people:,} of {run.check.of:,} people")
+        note("check with `cdv retention sweep --dry-run`; to go ahead: `cdv retention sweep --confirm`")
         raise typer.Exit(FAILED)
     counts = run.counts
-    note(f"{counts.people:,} people, {counts.records:,} records looked at")
+    note(f"{counts.people:,} people, {counts.records:,} records checked")
     done = {action.summary: counts.values.get(action.counter, 0) for action in ACTIONS} | {
-        "people of whom nothing is left": counts.whole,
-        "people left alone until tomorrow, with an open request": counts.waiting,
-        "people of whom something does not open": counts.unreadable,
+        "subjects fully erased": counts.whole,
+        "subjects postponed until tomorrow because of an open request": counts.waiting,
+        "subjects with values that cannot be opened": counts.unreadable,
     }
     for what, count in done.items():
         if count:
@@ -358,22 +358,21 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
 
 @command(group, "cdv retention sweeps")
 async def sweeps(session: Session, limit: Limit = 20) -> None:
-    """List the last sweeps: how far each has come, and what it did."""
+    """List the latest sweeps with their progress and results."""
     found = (await query.list_sweeps(session.services, session.caller, limit=limit)).sweeps
     if session.as_json:
         emit([run.as_json() for run in found])
         return
     heads = ("began", "over", "state", "people", *(action.heading for action in ACTIONS), "people gone")
     rows = [
-        (run.started_at, "everybody" if run.kind == "all" else "those due", run.state, _progress(run), *_done(run))
-        for run in found
+        (run.started_at, "all" if run.kind == "all" else "due", run.state, _progress(run), *_done(run)) for run in found
     ]
-    show_table(heads, rows, empty="nothing was ever swept")
+    show_table(heads, rows, empty="no sweeps yet")
 
 
 @command(group, "cdv retention due", "cdv retention due --days 30 --field email")
 async def due(session: Session, days: Days = 90, field: FieldName = None) -> None:
-    """Preview what ends in the next days, by day and field; nothing is opened or changed."""
+    """Preview the values that expire in the next days, by day and field; opens and changes nothing."""
     parts: list[RetentionPreview] = []
     with people_bar(quiet=session.as_json) as show:
         while not parts or parts[-1].next is not None:
@@ -409,7 +408,7 @@ def _summed(
 
 
 def _calendar(today: date, ends: list[tuple[date, int]]) -> list[str]:
-    """Draw a bar for each week in which something ends."""
+    """Draw a bar for each week in which values expire."""
     weeks: dict[date, int] = {}
     for on, count in ends:
         monday = on - timedelta(days=on.weekday())
@@ -432,8 +431,8 @@ def _show_dry_run(found: SweepDryRun, *, as_json: bool) -> None:
         emit(found.as_json())
         return
     rows = [(each.field, each.state, describe(each.then), each.values) for each in found.would]
-    show_table(("field", "waits for", "then", "values"), rows, empty="nothing would be taken away")
-    note(f"{found.people:,} people looked at; nothing was changed")
+    show_table(("field", "waits for", "then", "values"), rows, empty="nothing would be deleted")
+    note(f"{found.people:,} people checked; nothing was changed")
 
 
 def _done(run: Sweep) -> tuple[int, ...]:

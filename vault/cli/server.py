@@ -26,17 +26,17 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that does not exist yet, or an empty one.")],
     as_json: Json = False,
 ) -> None:
-    """Make a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit."""
+    """Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit."""
     settings = run(init_vault(folder))
     if as_json:
         emit({"vault": str(settings.vault), "policies": str(settings.policies)})
         return
-    typer.echo(f"A vault lies in {folder}:")
+    typer.echo(f"The vault is in {folder}:")
     if settings.root_key.startswith("file:"):
-        typer.echo("  root.key   opens everything else: keep a copy of it apart from the backups of the rest")
-    typer.echo("  policies/  who may read what, and what for: yours to edit")
+        typer.echo("  root.key   decrypts everything else: keep a copy of it, separate from backups")
+    typer.echo("  policies/  who may read what, for which purpose; edit them")
     typer.echo("  cdv.toml   settings")
-    typer.echo("\nGo on with")
+    typer.echo("\nNext:")
     where = shlex.quote(str(folder))
     typer.echo(f"  cdv apps add my-app --role fulfilment --vault {where}")
     typer.echo(f"  cdv serve --vault {where}")
@@ -54,7 +54,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="as in cdv.toml")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the work.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Number of processes.")] = 1,
 ) -> None:
     """Serve the HTTP API of a vault until Ctrl-C."""
     with without_collection():  # the web framework: half a second that no other command needs
@@ -68,7 +68,7 @@ db_group = make_group("cdv db status", "cdv db upgrade")
 
 @command(db_group, "cdv db upgrade --vault my-vault")
 def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
-    """Bring all databases up to this version of the program. Make a backup first."""
+    """Migrate all databases to this version of the program. Make a backup first."""
     read_settings(vault)  # says that there is no vault, before files are made for one
     changed = run(upgrade_databases(vault))
     if as_json:
@@ -80,9 +80,9 @@ def upgrade(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 
 @command(db_group, "cdv db status --json")
 def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
-    """Tell whether all databases have the tables that this version runs on; exit status 1 if one has not.
+    """Show whether all databases are at this version of the program; exit status 1 if one is not.
 
-    So it is where the vault was restored from a backup and has yet to learn what happened since.
+    Exit status 1 also if the vault was restored from a backup and the restore ledger is not replayed yet.
     """
     found = run(_status(vault))
     waits = run(_restored(vault)) if all(current for _, _, current in found) else None
@@ -116,7 +116,7 @@ async def _status(folder: Path) -> list[tuple[str, str, bool]]:
 
 
 async def _restored(folder: Path) -> datetime | None:
-    """Return of when the backup is that was brought in and is not replayed yet; none: the vault is open."""
+    """Return the time of the backup that was restored and is not replayed yet, if there is one."""
     settings = read_settings(folder)
     database = Database(settings.data_url, timeout=settings.database_timeout)
     try:

@@ -1,4 +1,4 @@
-"""Opens a vault for one command, and closes it again."""
+"""Opens a vault for a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class VaultSession:
-    """An open vault, for a command that is about no tenant or about all of them.
+    """An open vault, for a command without a tenant.
 
     Attributes:
         as_json: the command writes JSON instead of text.
@@ -53,7 +53,7 @@ class Session(VaultSession):
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Opens the vault when the command asks for it: for commands that ask or check something first."""
+    """Opens the vault when the command needs it, such as after a prompt."""
 
     folder: Path
     tenant: str = DEFAULT_TENANT
@@ -94,7 +94,7 @@ T = TypeVar("T")
 def without_collection() -> Iterator[None]:
     """Import modules without garbage collection.
 
-    What they make stays: to search it for garbage again and again takes a tenth of the time.
+    Imported objects are not garbage; to collect again and again takes a tenth of the start-up time.
     """
     gc.disable()
     try:
@@ -104,7 +104,7 @@ def without_collection() -> Iterator[None]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, with the vault's own logging on standard error from warnings up."""
+    """Run a coroutine; the vault logs warnings and errors on standard error."""
     from vault import logs
 
     logs.configure("warning")
@@ -115,9 +115,9 @@ async def known_tenant(services: Services, name: str) -> TenantId:
     """Find a tenant by its name.
 
     Raises:
-        NotFound: there is none of that name.
+        NotFound: no tenant has this name.
     """
     for tenant in await services.keyring.tenants():
         if tenant == name:
             return tenant
-    raise NotFound("there is no such tenant", hint="`cdv tenants list` names them, `cdv tenants add` makes one")
+    raise NotFound("there is no such tenant", hint="list them by `cdv tenants list`, or add one by `cdv tenants add`")

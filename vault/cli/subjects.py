@@ -1,4 +1,4 @@
-"""``cdv subjects``: two entries of one person, found and made one."""
+"""``cdv subjects``: find and merge duplicate subjects."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ group = make_group(
 @command(
     group,
     "cdv subjects merge 0199aabb-… 0199ccdd-… --evidence 'ticket 4711: both are hers'",
-    confirm="Merge the second into the first? There is no way back.",
+    confirm="Merge the second into the first? This cannot be undone.",
     database_timeout=TIMEOUT,
 )
 async def merge(
     session: Session,
-    survivor: Annotated[UUID, typer.Argument(metavar="SURVIVOR", help="The id that stays.")],
-    duplicate: Annotated[UUID, typer.Argument(metavar="DUPLICATE", help="The id that will lead to the other.")],
+    survivor: Annotated[UUID, typer.Argument(metavar="SURVIVOR", help="The id to keep.")],
+    duplicate: Annotated[UUID, typer.Argument(metavar="DUPLICATE", help="The id to merge into it.")],
     evidence: Annotated[
-        str, typer.Option(metavar="TEXT", help="Why they are the same person; kept sealed on the audit log.")
+        str, typer.Option(metavar="TEXT", help="Why they are the same person; stored sealed in the audit log.")
     ],
 ) -> None:
-    """Make one of two entries of a person, for good. The same command again ends a merge that was interrupted."""
+    """Merge two subjects that are one person; irreversible. Run it again to complete an interrupted merge."""
     merged = await merge_authorized(
         session.services,
         session.caller,
@@ -56,23 +56,23 @@ async def merge(
         emit(merged._asdict())
         return
     if not merged.created:
-        note("The two were one already; the keys of the second are destroyed.")
+        note("They were merged already; the keys of the second are destroyed.")
         return
-    note(f"{merged.records} records came over, {merged.consents} events of consent with them.")
+    note(f"{merged.records} records and {merged.consents} consent events moved.")
     if merged.same:
-        note(f"{merged.same} records both had; one of each stayed.")
+        note(f"{merged.same} records were the same in both.")
     if merged.apart:
-        note(f"{merged.apart} records came over without their id in another system, which another record has.")
+        note(f"{merged.apart} records moved without their external id, which another record has.")
     if merged.conflicts:
-        note(f"Both had a value, and the survivor's stayed: {', '.join(merged.conflicts)}.")
+        note(f"Both had a value; the survivor's was kept: {', '.join(merged.conflicts)}.")
 
 
 @command(group, "cdv subjects duplicates --limit 100 --json", database_timeout=TIMEOUT)
 async def duplicates(
     session: Session,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="End after so many pairs.")] = 1_000,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="Maximum number of pairs.")] = 1_000,
 ) -> None:
-    """List pairs of customers who might be one: ids, a score, and the fields that match; no values."""
+    """List likely duplicates: ids, a score, and the matching fields; no values."""
     found: list[Pair] = []
     console = Console(stderr=True, quiet=session.as_json or not sys.stderr.isatty())
     async with aclosing(find_pairs(session.services, session.caller)) as steps:
@@ -85,6 +85,6 @@ async def duplicates(
         emit([pair._asdict() for pair in found])
         return
     rows = [(pair.one, pair.other, pair.score, " ".join(pair.matched)) for pair in found]
-    show_table(("one", "other", "score", "the same"), rows, empty="nobody looks like somebody else")
+    show_table(("one", "other", "score", "matching"), rows, empty="no likely duplicates found")
     if len(found) == limit:
         note(f"There may be more than {limit:,} pairs; --limit shows more.")

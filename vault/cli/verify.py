@@ -1,6 +1,6 @@
-"""``cdv verify``: checks files that a vault has signed. Needs no vault and no network.
+"""``cdv verify``: verifies files that a vault has signed. Needs no vault and no network.
 
-A kind of file that can be checked has a function that tells what a sound one says, and stands in :data:`KINDS`.
+:data:`KINDS` has a function for each kind of file, which verifies it and returns its statements.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ KeyFile = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="Keys to trust: what `cdv keys signing --json` or the API prints."),
 ]
-KeyIds = Annotated[list[str] | None, typer.Option("--key-id", metavar="ID", help="A key to trust, by its name.")]
+KeyIds = Annotated[list[str] | None, typer.Option("--key-id", metavar="ID", help="Id of a key to trust.")]
 OwnVault = Annotated[
     Path | None,
     typer.Option(
         "--vault",
         metavar="DIR",
         envvar="CDV_VAULT",
-        help="A vault whose keys to trust.",
-        show_default="no vault is needed",
+        help="Trust the keys of this vault.",
+        show_default="none",
     ),
 ]
 OwnTenant = Annotated[
     str | None, typer.Option("--tenant", metavar="NAME", help="Trust this tenant only.", show_default="all of them")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Write a line of JSON for each file, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write a line of JSON per file, for scripts.")]
 
 
 class Checked(NamedTuple):
-    """What came out of checking one file: why it cannot be trusted, or whose key vouches for what it says."""
+    """The result of verifying a file: its problem, or its signature and statements."""
 
     file: str
     kind: str | None
@@ -65,7 +65,7 @@ class Checked(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Tell whether the file can be relied on."""
+        """Return whether the file is valid and signed by a trusted key."""
         return self.problem is None and self.trusted is not None
 
 
@@ -84,10 +84,10 @@ def verify(
     tenant: OwnTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that signed files are whole, and whose key signed them; say what they say. Status 1 unless all are good.
+    """Verify signed files: their integrity, and the key that signed them. Exit status 1 unless all are valid.
 
-    Of a package every file in it is checked, and that nothing was added. The key that a file carries proves nothing by
-    itself: anybody can make one. Name the keys that you trust. A receipt tells what was said then, not what holds now.
+    In a package, every file is checked, and that none was added. The key in a file proves nothing by itself: name the
+    keys that you trust. A receipt states a past decision, which may have changed since.
     """
     trusted = dict.fromkeys(key_id or [], GIVEN)
     if key is not None:
@@ -118,15 +118,15 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
                 found = next((name for name in KINDS if name in file), None)
                 if found is None:
                     known = ", ".join([*KINDS, PACKAGE])
-                    return bad("the file is of no kind that is known here", f"these are: {known}")
+                    return bad("unknown kind of file", f"known kinds: {known}")
                 kind, (signed, says) = found, KINDS[found](file)
     except OSError:
-        return bad("the file cannot be read", "see that it is there, and that you may read it")
+        return bad("the file cannot be read", "check that it exists and is readable")
     except BadDocument as error:
-        return bad(error.detail, "ask whoever gave you the file for it once more")
+        return bad(error.detail, "get the file again from its source")
     if not signed.sound:
-        remedy = "it was changed after it was signed: ask whoever gave it to you for it once more"
-        return bad("the signature does not hold", remedy, kind)
+        remedy = "it was changed after signing: get it again from its source"
+        return bad("the signature is invalid", remedy, kind)
     return Checked(str(path), kind, None, None, signed, trusted.get(signed.key_id), says)
 
 
@@ -170,9 +170,9 @@ KINDS: dict[str, Callable[[Mapping[str, Any]], tuple[Signed, dict[str, str]]]] =
     "receipt": _receipt,
     "certificate": _certificate,
 }
-"""What can be checked, by the key under which the document stands in its file."""
+"""The kinds of documents, by the key that they have in the file."""
 PACKAGE = "package"
-"""A ZIP, whose signed manifest stands in it."""
+"""A ZIP file with a signed manifest."""
 _ZIP = b"PK\x03\x04"
 
 
@@ -188,10 +188,10 @@ def _show(checked: Checked, *, known: bool) -> None:
         return
     problem, remedy = checked.problem, checked.remedy
     if problem is None:
-        problem = "the signature is sound, but " + (
-            "its key is none of those that you trust" if known else "nobody has said whose key that is"
+        problem = "the signature is valid, but " + (
+            "signed by an untrusted key" if known else "no trusted keys were named"
         )
-        remedy = "get the vault's keys from somebody you trust, and name them by --key or --key-id"
+        remedy = "get the vault's keys from a trusted source, and name them by --key or --key-id"
     typer.echo(f"error: {_printable(checked.file)}: {problem}", err=True)
     if remedy:
         typer.echo(f"hint: {remedy}", err=True)
@@ -213,10 +213,10 @@ def _as_json(checked: Checked) -> dict[str, Any]:
 
 
 def _keys_in(path: Path) -> list[str]:
-    """Read the keys to trust from a JWK set, or a single JWK (RFC 7517), and name them by their own thumbprints.
+    """Read the ids of trusted keys (their thumbprints) from a JWK set or a single JWK (RFC 7517).
 
     Raises:
-        InvalidInput: it holds no public key of ours.
+        InvalidInput: it contains no public key of this type.
     """
     try:
         read = json.loads(path.read_bytes())
@@ -244,5 +244,5 @@ async def _keys_of(folder: Path, tenant: str | None) -> dict[str, str]:
 
 
 def _printable(text: str) -> str:
-    """Write text of strangers so that it cannot move the cursor, change colours, or break a line."""
+    """Replace unprintable characters, so that untrusted text cannot control the terminal."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
