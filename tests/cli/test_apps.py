@@ -56,7 +56,7 @@ def test_apps_are_listed_with_their_roles(in_vault):
 def test_a_role_that_no_policy_knows_is_pointed_out(in_vault):
     result = in_vault("apps", "add", "web-shop", "--role", "fullfilment")
     assert result.exit_code == 0
-    assert "warning: the policies in force do not know every one of these roles" in result.stderr
+    assert "warning: some roles are not in the current policies" in result.stderr
     assert "fulfilment" in result.stderr
 
 

@@ -82,7 +82,7 @@ def test_a_usage_error_has_status_2(args):
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ")
     assert "hint: `cdv" in result.stderr
-    assert "--help` shows how it is used" in result.stderr
+    assert "--help` shows the usage" in result.stderr
 
 
 def test_ctrl_c_ends_quietly():

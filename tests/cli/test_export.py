@@ -96,7 +96,7 @@ def test_no_file_is_ever_written_over(in_vault, request_id, tmp_path):
     path.write_bytes(b"mine")
     result = in_vault("packages", "download", request_id, "--to", path)
     assert result.exit_code == 1
-    assert "there is a file of that name already" in result.stderr
+    assert "a file with this name, or a part of it, exists" in result.stderr
     assert path.read_bytes() == b"mine"
 
 

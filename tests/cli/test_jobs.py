@@ -49,7 +49,7 @@ def test_what_is_pending_is_shown_with_how_to_begin_it(in_vault, pending):
     pending.append(("ends", "default", JOB, 0))
     result = in_vault("jobs", "list")
     assert f"ends  {JOB}  0    pending  go" in result.stdout
-    assert "`cdv jobs run` does it" in result.stderr
+    assert "run `cdv jobs run`" in result.stderr
     (told,) = in_vault.json("jobs", "show", JOB)
     assert (told["workflow"], told["id"], told["state"], told["since"]) == ("ends", str(JOB), "pending", None)
 

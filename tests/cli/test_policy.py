@@ -148,7 +148,7 @@ def test_what_does_not_exist_leads_to_what_does(in_vault):
     assert "hint: did you mean `customer-support`?" in purpose.stderr
     role = in_vault("policy", "explain", "--role", "suport", "--purpose", "customer-support", "name")
     assert role.exit_code == 0
-    assert "warning: the policies do not know every one of these roles" in role.stderr
+    assert "warning: some roles are not in the policies" in role.stderr
 
 
 def test_explaining_from_what_is_in_force_is_on_the_audit_log(in_vault):

@@ -68,7 +68,7 @@ def test_people_are_named_by_what_the_vault_holds(in_vault, subject, tmp_path):
     assert made["state"] == "received"
     said.write_text("[]")
     wrong = in_vault("requests", "submit", "rectification", "--subject", subject, "--details", said)
-    assert "no JSON object" in wrong.stderr
+    assert "not contain a JSON object" in wrong.stderr
     assert in_vault("requests", "submit", "access").exit_code == 1
 
 

@@ -63,4 +63,4 @@ def test_mistakes_in_its_policies_leave_no_tenant_behind(in_vault, vault_folder)
 def test_a_tenant_that_is_not_there(in_vault):
     result = in_vault("apps", "add", "web-shop", "--role", "sales", "--tenant", "brand-nine")
     assert result.exit_code == 1
-    assert "error: there is no such tenant\nhint: `cdv tenants list`" in result.stderr
+    assert "error: there is no such tenant\nhint: list them by `cdv tenants list`" in result.stderr

@@ -159,7 +159,7 @@ async def submit(
         return
     note(f"Due on {due.on} ({due.rule}); better by {submitted.internal_due.on}.")
     if submitted.duplicate_of is not None:
-        note(f"The person has an open request for the same: {submitted.duplicate_of}.")
+        note(f"The person has asked for the same already: {submitted.duplicate_of}.")
     typer.echo(submitted.id)
 
 

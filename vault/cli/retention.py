@@ -203,7 +203,7 @@ async def event(
     elif recorded.moved:
         note(f"{recorded.event} on {recorded.on}; the next sweep checks the person.")
     else:
-        note(f"No change: {recorded.event} is recorded for {recorded.on} already, which is later.")
+        note(f"No change: {recorded.event} is recorded for {recorded.on} already; an earlier day changes nothing.")
 
 
 @command(group, f"cdv retention relationship {SUBJECT}")

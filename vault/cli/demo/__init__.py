@@ -17,7 +17,7 @@ def demo(
     subjects: Annotated[int, typer.Option(min=2, max=5000, help="How many customers to make up.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed makes the same customers.")] = 1,
 ) -> None:
-    """Show in a quarter of a minute what the vault does: real requests, real answers, made-up people."""
+    """Show in 15 seconds what the vault does, with real HTTP requests and generated customers."""
     from vault.cli.demo.tour import take
 
     take(subjects=subjects, seed=seed, stay=serve)
