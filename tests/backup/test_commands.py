@@ -42,7 +42,7 @@ def test_make_prints_the_location_and_what_else_is_needed(in_vault, to, tmp_path
     assert told.exit_code == 0
     assert Path(told.stdout.strip()).is_dir()
     assert f"Its key store is {tmp_path / 'k'}" in told.stderr
-    assert "Without the root key nobody opens it" in told.stderr
+    assert "It cannot be opened without the root key" in told.stderr
     (listed,) = in_vault.json("backup", "list", to, "--keys-to", tmp_path / "k")
     assert listed["keys"].startswith(str(tmp_path / "k"))
     assert in_vault.json("backup", "list", to)[0]["keys"] is None

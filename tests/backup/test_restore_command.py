@@ -93,10 +93,10 @@ def test_a_restore_that_was_cut_off_is_gone_on_with_and_no_other_command_touches
     ("asked", "why"),
     [
         ((), "name the backup's folder"),
-        (("b",), "new vault's by --to"),
+        (("b",), "new vault's folder by --to"),
         (("b", "--to", "n", "--without-ledger"), "belong together"),
         (("b", "--to", "n", "--reason", "x"), "belong together"),
-        (("b", "--continue"), "goes on by itself"),
+        (("b", "--continue"), "with --vault only"),
     ],
 )
 def test_what_is_not_said_properly_is_refused(cdv, tmp_path, asked, why):

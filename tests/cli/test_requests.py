@@ -78,7 +78,7 @@ def test_an_approval_at_the_command_line_is_one_pair_of_eyes(in_vault, vault_fol
     in_vault.ok("policy", "apply")
     request = in_vault.json("requests", "submit", "erasure", "--subject", subject)["id"]
     in_vault.ok("requests", "verify", request, "--evidence", "seen")
-    assert "others have to approve" in in_vault("requests", "approve", request, "--yes").stderr
+    assert "needs the approval of two others" in in_vault("requests", "approve", request, "--yes").stderr
 
 
 def test_expire_says_how_many(in_vault, subject):

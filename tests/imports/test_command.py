@@ -76,7 +76,7 @@ def test_no_file_of_refused_lines_is_made_where_none_was_refused(cdv, mapping, t
         (("a.csv",), "nothing says what the data is for"),
         (("a.csv", "--purpose", "order-fulfilment", "--dataset", "completejourney"), "name a FILE"),
         (("--dataset", "iris"), "the data sets are: completejourney"),
-        (("--dataset", "completejourney", "--dry-run"), "leave the other options out"),
+        (("--dataset", "completejourney", "--dry-run"), "leave out the other options"),
         (("missing.csv",), "does not exist"),
         (("a.csv", "--purpose", "direct-marketing"), "may not be imported for this purpose"),
         (("a.csv", "--purpose", "order-fulfilment", "--tenant", "nobody"), "no such tenant"),

@@ -152,7 +152,7 @@ def test_the_command_lists_pairs_and_merges_them(sqlite_place, monkeypatch, tmp_
     assert ADA["email"] not in cdv("duplicates").output
     done = cdv("merge", *people, "--evidence", "ticket 4711", "--yes", "--json")
     assert (done.exit_code, json.loads(done.stdout)["id"]) == (0, people[0]), done.output
-    assert "one already" in cdv("merge", *people, "--evidence", "ticket 4711", "--yes").stderr
+    assert "merged already" in cdv("merge", *people, "--evidence", "ticket 4711", "--yes").stderr
     assert json.loads(cdv("duplicates", "--json").stdout) == []
     refused = cdv("merge", people[0], people[0], "--evidence", "x", "--yes")
     assert (refused.exit_code, "themselves" in refused.stderr) == (1, True)

@@ -40,7 +40,7 @@ def test_what_has_ended_is_foreseen_tried_and_swept(in_vault, over):
     assert again.exit_code == 0
     assert "0 people" in again.stderr
     assert [each["counts"]["whole"] for each in in_vault.json("retention", "sweeps")] == [0, 1]
-    assert "everybody" in in_vault.ok("retention", "sweeps")
+    assert "all" in in_vault.ok("retention", "sweeps")
     assert in_vault.json("retention", "due")["waiting"] == []
 
 
@@ -57,7 +57,7 @@ def test_a_sweep_that_would_take_much_waits_until_it_is_confirmed(in_vault, over
     people_in(vault_folder, *({"name": f"Ada {number}"} for number in range(FEW)), clock=FixedClock(LONG_AGO))
     tried = in_vault("retention", "sweep")
     assert tried.exit_code == 1
-    assert f"from {FEW + 1} of {FEW + 1} people" in tried.stderr
+    assert f"affect {FEW + 1} of {FEW + 1} people" in tried.stderr
     assert "cdv retention sweep --confirm" in tried.stderr
     told = in_vault("retention", "sweep", "--json")
     assert (told.exit_code, '"to-confirm"' in told.stdout) == (1, True)

@@ -62,7 +62,7 @@ def parse_since(typed: str, now: datetime) -> datetime:
     return _parse(typed, now, forward=False)
 
 
-def parse_period(typed: str) -> Period:
+def parse_period(typed: str | Period) -> Period:
     """Parse a calendar period: ``P3Y``, ``P6M``, ``P30D`` or ``P1Y6M``.
 
     Raises:
@@ -70,6 +70,8 @@ def parse_period(typed: str) -> Period:
     """
     from vault.catalogue.retention import PERIOD, Period
 
+    if isinstance(typed, Period):  # an option's default, which goes through the parser too
+        return typed
     match = PERIOD.fullmatch(typed)
     years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     if years + months + days == 0:
