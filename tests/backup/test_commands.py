@@ -78,7 +78,7 @@ def test_with_another_root_key_nothing_is_tried_or_listed(in_vault, backup, to, 
     assert "error: the root key is not the one" in refused.stderr
     listed = cdv("backup", "list", to, "--vault", other, "--json")
     assert json.loads(listed.stdout) == []
-    assert "no backup that this root key opens" in listed.stderr
+    assert "not a backup under this root key" in listed.stderr
     (other / "root.key").unlink()
     lost = cdv("backup", "list", to, "--vault", other)
     assert lost.exit_code == 1
