@@ -127,7 +127,7 @@ def test_a_limit_that_counts_from_something_else_than_the_law_is_for_run_time():
     )
 
 
-def test_of_a_record_no_law_counts_from_before_a_limit_that_counts_from_its_day():
+def test_law_on_a_record_never_counts_from_before_its_day():
     """However late the law's own day may be: a year from the order is never after ten years from the last contact."""
     law = (
         '[purpose.accounting]\nkeep = "P10Y"\nsince = "collected"',
@@ -146,7 +146,7 @@ def test_a_limit_on_a_source_is_for_run_time_too():
     )
 
 
-def test_contradictions_are_looked_for_only_where_all_else_is_sound():
+def test_contradictions_are_reported_only_for_a_valid_file():
     assert only(changed(FILE, ACCOUNTING, 'least = "P11Y"\nlest = 1\n'))[1] == "unknown-key"
 
 
@@ -162,5 +162,5 @@ def test_contradictions_are_looked_for_only_where_all_else_is_sound():
         (Period(12, 0), Period(12, 1), True),
     ],
 )
-def test_periods_are_compared_wherever_they_may_begin(one, other, sooner):
+def test_periods_are_compared_for_all_starts(one, other, sooner):
     assert ends_sooner(one, other) is sooner

@@ -28,7 +28,7 @@ def test_every_shipped_purpose_that_collects_has_a_period():
     assert set(policy_set.retention) >= {name for name, each in policy_set.purposes.items() if each.collects}
 
 
-def test_the_narrowest_name_decides():
+def test_narrowest_name_decides():
     files = changed(FILE, '"interaction.body" = "P1Y"', '"interaction.*" = "P3M", "interaction.body" = "P1M"')
     policy_set = PolicySet.load(files)
     rule = policy_set.retention["customer-support"]
@@ -50,11 +50,11 @@ def test_the_narrowest_name_decides():
         (date(2026, 1, 31), Period(1, 1), date(2026, 3, 1)),
     ],
 )
-def test_a_period_ends_by_the_calendar(start, period, end):
+def test_period_ends_by_the_calendar(start, period, end):
     assert period.after(start) == end
 
 
-def test_a_period_keeps_the_hour():
+def test_period_keeps_the_hour():
     assert Period(1, 0).after(datetime(2026, 3, 5, 23, 59, tzinfo=UTC)) == datetime(2026, 4, 5, 23, 59, tzinfo=UTC)
 
 

@@ -13,7 +13,7 @@ from vault.holds.resume_erasures import pending_resumes
 STEPS = "vault.holds.resume_erasures:RESUME_STEPS"
 
 
-async def test_a_hold_and_an_erasure_at_once_come_one_after_the_other(node):
+async def test_concurrent_hold_and_erasure_are_serialised(node):
     """Whichever comes first: what was held before the erasure stays, and nobody is held who is gone."""
     for number in range(4):
         email = f"ada{number}@example.org"
@@ -31,7 +31,7 @@ async def test_a_hold_and_an_erasure_at_once_come_one_after_the_other(node):
         assert await keys_of(node, subject) == []
 
 
-async def test_of_many_who_lift_a_hold_one_does_and_the_erasure_goes_on_once(node):
+async def test_concurrent_lifts_continue_the_erasure_once(node):
     subject = await somebody(node)
     hold = await hold_of(node, subject)
     await erase(node, subject, state="completed")
@@ -43,7 +43,7 @@ async def test_of_many_who_lift_a_hold_one_does_and_the_erasure_goes_on_once(nod
     assert await state_of(node, subject) == "erased"
 
 
-async def test_holds_on_the_same_people_at_once_all_stand(node):
+async def test_concurrent_holds_on_the_same_subjects_are_all_placed(node):
     people = [await node.create() for _ in range(4)]
     orders = (people, people[::-1], people[1:], people[2:] + people[:2])
     answers = await asyncio.gather(*(ask_for_hold(node, *each) for each in orders))
@@ -54,7 +54,7 @@ async def test_holds_on_the_same_people_at_once_all_stand(node):
     assert shown.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_whoever_writes_while_a_hold_is_placed_writes_before_it_or_not_at_all(node):
+async def test_concurrent_write_precedes_the_hold_or_is_refused(node):
     subject = await node.create()
     changes = [{"phone": f"+44207946{number:04}"} for number in range(6)]
     writes = [node.patch("sales", subject, each, "order-fulfilment", '"1"') for each in changes]
@@ -87,7 +87,7 @@ async def ended(node, subject):
     assert (await certificates(node))[-1]["subject"] == subject
 
 
-async def test_killed_at_any_point_an_erasure_that_goes_on_is_ended_by_whoever_comes_next(sqlite_node):
+async def test_resumed_erasure_survives_a_crash_at_any_point(sqlite_node):
     node = sqlite_node
     subject, erasure = await held_back(node, 0)
     points = await Killable(node.place, STEPS, erasure).points()
@@ -102,7 +102,7 @@ async def test_killed_at_any_point_an_erasure_that_goes_on_is_ended_by_whoever_c
         await ended(node, subject)
 
 
-async def test_killed_around_its_commits_on_postgresql_too(postgres_place, clock):
+async def test_resumed_erasure_survives_a_crash_at_commits_on_postgresql(postgres_place, clock):
     async with postgres_place.node(clock) as node:
         for number, point in enumerate(("data.commit#1", "data.committed#1", "data.commit#2", "keys.committed#1")):
             subject, erasure = await held_back(node, number)

@@ -8,7 +8,7 @@ from tests.erasure.test_commands import subject
 __all__ = ["cdv", "in_vault", "made_vault", "subject", "vault_folder"]
 
 
-def test_a_hold_from_its_placing_to_the_erasure_that_waited_for_it(in_vault, subject, tmp_path):
+def test_hold_commands_from_placing_to_the_waiting_erasure(in_vault, subject, tmp_path):
     people = tmp_path / "ids.txt"
     people.write_text(f"\n{subject}\n")
     asked = ("holds", "place", "LG-1", "--owner", "legal", "--review", "2999-01-01", "--subjects-from", str(people))
@@ -26,7 +26,7 @@ def test_a_hold_from_its_placing_to_the_erasure_that_waited_for_it(in_vault, sub
     assert [each["state"] for each in in_vault.json("holds", "list", "--all")] == ["lifted"]
 
 
-def test_a_file_with_something_else_than_ids_is_refused_by_its_line(in_vault, subject, tmp_path):
+def test_file_of_subjects_with_an_invalid_line_is_refused(in_vault, subject, tmp_path):
     people = tmp_path / "ids.txt"
     people.write_bytes(subject.encode() + b"\nM\xfcller\n")
     asked = ("holds", "place", "LG-1", "--owner", "legal", "--review", "2999-01-01", "--subjects-from", str(people))

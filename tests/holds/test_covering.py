@@ -9,7 +9,7 @@ BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile
 ALL = Held(b"b" * 16, "fraud-prevention")
 
 
-def test_a_hold_covers_records_of_its_days_the_first_and_the_last_included():
+def test_hold_covers_records_of_its_days_inclusive():
     standing = ConsentState(holds=(BOOKS,))
     covered = [day for day in (99, 100, 200, 201) if held_by(standing, "purchase.amount", day)]
     assert covered == [100, 200]
@@ -17,21 +17,21 @@ def test_a_hold_covers_records_of_its_days_the_first_and_the_last_included():
     assert held_by(ConsentState(), "purchase.amount", 150) is None
 
 
-def test_of_the_profile_the_days_do_not_matter_and_a_generalised_value_is_covered_with_its_field():
+def test_hold_covers_the_profile_on_all_days_and_generalised_values():
     standing = ConsentState(holds=(BOOKS,))
     assert held_by(standing, "profile.email", 1) == BOOKS
     assert held_by(standing, "profile.email.domain", 1) == BOOKS
     assert held_by(standing, "profile.email_secondary", 1) is None
 
 
-def test_what_is_held_is_used_for_its_purpose_and_those_that_go_on():
+def test_held_value_is_used_for_the_holds_purposes_only():
     standing = ConsentState(holds=(BOOKS,))
     asked = ("legal-claims", "accounting", "customer-support")
     assert [blocking_hold(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, BOOKS]
     assert blocking_hold(standing, "customer-support", "purchase.amount", 99) is None
 
 
-def test_of_two_holds_each_goes_on_with_its_own_purpose_and_others_only_if_both_let_them():
+def test_two_holds_permit_other_purposes_only_together():
     standing = ConsentState(holds=(BOOKS, ALL))
     asked = ("legal-claims", "fraud-prevention", "accounting")
     assert [blocking_hold(standing, purpose, "purchase.amount", 150) for purpose in asked] == [None, None, ALL]

@@ -28,7 +28,7 @@ from vault.merging.merge import merge_subjects
 from vault.workflows import pending_work, work_off
 
 
-async def test_what_is_held_stays_for_the_hold_and_the_rest_goes_now(node):
+async def test_erasure_keeps_held_values_and_erases_the_rest(node):
     subject = await somebody(node, bought=[LONG_AGO])
     await hold_of(node, subject, fields=["email", "purchase.*"], also_for=["accounting"])
     request = await erase(node, subject)
@@ -49,7 +49,7 @@ async def test_what_is_held_stays_for_the_hold_and_the_rest_goes_now(node):
     )
 
 
-async def test_lifting_the_hold_ends_the_erasure_by_itself(node):
+async def test_lifting_the_hold_continues_the_erasure(node):
     subject = await somebody(node, bought=[LONG_AGO])
     hold = await hold_of(node, subject)
     request = await erase(node, subject, state="completed")
@@ -69,7 +69,7 @@ async def test_lifting_the_hold_ends_the_erasure_by_itself(node):
     assert await go_on(node) == []
 
 
-async def test_a_hold_on_what_is_gone_keeps_nothing(sqlite_node):
+async def test_hold_on_erased_values_keeps_nothing(sqlite_node):
     node = sqlite_node
     subject = await somebody(node)
     hold = await hold_of(node, subject, fields=["complaint.*"])
@@ -79,7 +79,7 @@ async def test_a_hold_on_what_is_gone_keeps_nothing(sqlite_node):
     assert await go_on(node) == []
 
 
-async def test_what_another_hold_covers_stays_when_one_is_lifted(sqlite_node):
+async def test_values_under_another_hold_stay_when_one_is_lifted(sqlite_node):
     node = sqlite_node
     subject = await somebody(node)
     everything = await hold_of(node, subject)
@@ -97,7 +97,7 @@ async def test_what_another_hold_covers_stays_when_one_is_lifted(sqlite_node):
     assert await state_of(node, subject) == "erased"
 
 
-async def test_a_law_keeps_its_own_part_for_as_long_as_it_would_have_anyway(node):
+async def test_law_keeps_its_values_after_the_hold_is_lifted(node):
     subject = await somebody(node, bought=[LATELY])
     free = await somebody(node, bought=[LATELY], external_ids={"shop": "12"})
     hold = await hold_of(node, subject)
@@ -117,7 +117,7 @@ async def test_a_law_keeps_its_own_part_for_as_long_as_it_would_have_anyway(node
     assert {line["field"] for line in last["kept"]} == {line["field"] for line in _plain["kept"]}
 
 
-async def test_what_staff_kept_for_claims_stays_until_their_day_when_the_hold_is_lifted(sqlite_node):
+async def test_values_kept_for_claims_stay_after_the_hold_is_lifted(sqlite_node):
     node = sqlite_node
     subject = await somebody(node)
     hold = await hold_of(node, subject, fields=["email", "phone"])
@@ -133,7 +133,7 @@ async def test_what_staff_kept_for_claims_stays_until_their_day_when_the_hold_is
     assert [line["field"] for line in last["erased"]] == ["profile.phone"]
 
 
-async def test_of_a_part_that_was_to_go_goes_what_was_there_then(node, clock):
+async def test_continued_partial_erasure_spares_later_values(node, clock):
     subject = await somebody(node)
     old = await buy(node, subject, LONG_AGO, order="old")
     hold = await hold_of(node, subject, fields=["purchase.*"])
@@ -155,7 +155,7 @@ async def test_of_a_part_that_was_to_go_goes_what_was_there_then(node, clock):
     assert (last["erasure"], last["kept"]) == (erasure, [])
 
 
-async def test_whoever_is_let_go_of_is_as_free_as_if_the_hold_were_lifted(node):
+async def test_removed_subject_is_released(node):
     first, second = [await somebody(node, external_ids={"shop": str(number)}) for number in range(2)]
     hold = await hold_of(node, first, second)
     for each in (first, second):
@@ -169,7 +169,7 @@ async def test_whoever_is_let_go_of_is_as_free_as_if_the_hold_were_lifted(node):
     problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", again), 404, "subject-not-found")
 
 
-async def test_an_erasure_that_goes_on_waits_for_another_of_the_same_person(node):
+async def test_continued_erasure_waits_for_another_one(node):
     subject = await somebody(node)
     hold = await hold_of(node, subject, fields=["name"])
     await erase(node, subject, scope=Scope(fields=("profile.name",)))
@@ -185,7 +185,7 @@ async def test_an_erasure_that_goes_on_waits_for_another_of_the_same_person(node
     }
 
 
-async def test_a_request_for_everything_takes_over_what_was_to_go_on(sqlite_node):
+async def test_full_erasure_replaces_a_continued_one(sqlite_node):
     node = sqlite_node
     subject = await somebody(node)
     hold = await hold_of(node, subject, fields=["name"])
@@ -199,7 +199,7 @@ async def test_a_request_for_everything_takes_over_what_was_to_go_on(sqlite_node
     assert len(await node.sql("SELECT 1 FROM erasure")) == 2
 
 
-async def test_what_was_kept_back_of_somebody_goes_after_a_merge_too(node):
+async def test_kept_back_values_are_erased_after_a_merge(node):
     duplicate, survivor = await somebody(node, profile={"name": "A. L."}), await node.create({"email": ADA["email"]})
     hold = await hold_of(node, duplicate, fields=["name"])
     await erase(node, duplicate, scope=Scope(fields=("profile.name",)), state="completed")

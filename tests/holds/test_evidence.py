@@ -25,7 +25,7 @@ async def shown(node, subject, *names, purpose="legal-claims", role="dpo"):
     return answer.json()["fields"]
 
 
-async def test_evidence_that_ends_by_itself_is_there_for_the_hold_after_that_day(node, clock):
+async def test_held_value_outlives_its_own_expiry(node, clock):
     subject = await node.create()
     fields = {"channel": "email", "body": "Where is my order?"}
     ends = {"expires_at": "2026-06-30T00:00:00Z"}
@@ -49,7 +49,7 @@ async def test_evidence_that_ends_by_itself_is_there_for_the_hold_after_that_day
     assert body not in await there(node, subject)
 
 
-async def test_what_a_law_keeps_of_somebody_erased_is_there_for_a_hold_after_the_laws_last_day(node, clock):
+async def test_held_value_of_an_erased_subject_outlives_the_law(node, clock):
     subject = await somebody(node, bought=["2016-06-30T12:00:00Z"])
     await hold_of(node, subject)
     await erase(node, subject)
@@ -62,7 +62,7 @@ async def test_what_a_law_keeps_of_somebody_erased_is_there_for_a_hold_after_the
     }
 
 
-async def test_a_hold_opens_nothing_else_of_somebody_erased(node):
+async def test_hold_opens_no_other_value_of_an_erased_subject(node):
     subject = await somebody(node, bought=[LATELY])
     await hold_of(node, subject, fields=["email"], also_for=[FULFILMENT])
     await erase(node, subject)
@@ -93,7 +93,7 @@ async def generalise(node, subject):
         await connection.execute(update(RECORD).where(wanted).values(body=pack(body, None)))
 
 
-async def test_a_coarser_view_that_was_held_goes_once_the_hold_is_lifted(node):
+async def test_held_view_is_erased_after_the_hold_is_lifted(node):
     subject = await somebody(node)
     await generalise(node, subject)
     hold = await hold_of(node, subject)
@@ -104,7 +104,7 @@ async def test_a_coarser_view_that_was_held_goes_once_the_hold_is_lifted(node):
     assert not {"profile.birth_date.year", "profile.phone"} & (await there(node, subject)).keys()
 
 
-async def test_a_coarser_view_that_is_held_is_not_overwritten(sqlite_node):
+async def test_held_view_is_not_overwritten(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await generalise(node, subject)
@@ -116,7 +116,7 @@ async def test_a_coarser_view_that_is_held_is_not_overwritten(sqlite_node):
     assert (await node.patch("sales", subject, {"birth_date": None}, FULFILMENT, '"1"')).status_code == 200
 
 
-async def test_ids_of_other_systems_are_not_taken_away_while_they_are_held(sqlite_node):
+async def test_held_external_ids_are_not_removed(sqlite_node):
     node = sqlite_node
     subject = await node.create(external_ids={"shop": "4711"})
     await hold_of(node, subject)
@@ -126,7 +126,7 @@ async def test_ids_of_other_systems_are_not_taken_away_while_they_are_held(sqlit
     assert (await there(node, subject))["profile.external_ids"] == [{"shop": "4711"}]
 
 
-async def test_people_are_not_compared_by_what_is_held(sqlite_node):
+async def test_held_values_are_not_used_to_find_duplicates(sqlite_node):
     node = sqlite_node
     one, other = await node.create(), await node.create()
     hold = await hold_of(node, one, fields=["email"])
@@ -143,7 +143,7 @@ async def test_people_are_not_compared_by_what_is_held(sqlite_node):
     assert "email" in after
 
 
-async def test_people_of_whom_something_was_generalised_are_merged_and_erased(node):
+async def test_subjects_with_generalised_values_are_merged_and_erased(node):
     one, other = await somebody(node), await somebody(node, profile={"name": "Ada"}, external_ids={"shop": "12"})
     await generalise(node, one)
     body = {"survivor": other, "duplicate": one, "evidence": "ticket 4711"}
@@ -157,7 +157,7 @@ async def test_people_of_whom_something_was_generalised_are_merged_and_erased(no
     assert await state_of(node, other) == "erased"
 
 
-async def test_who_was_shown_the_value_is_told_that_its_coarser_view_goes(sqlite_node):
+async def test_recipients_of_the_value_are_notified_of_the_erased_view(sqlite_node):
     node = sqlite_node
     subject = await somebody(node)
     assert (await node.read("finance", subject, ["birth_date"], "fraud-prevention")).status_code == 200
@@ -166,7 +166,7 @@ async def test_who_was_shown_the_value_is_told_that_its_coarser_view_goes(sqlite
     assert await notices(node, request) == {("subject.erased", ("profile.birth_date",))}
 
 
-async def test_where_evidence_came_from_and_when_is_not_overwritten_by_the_same_value(node, clock):
+async def test_repeated_write_keeps_source_and_date_of_a_held_value(node, clock):
     subject = await node.create()
 
     async def origin(name):

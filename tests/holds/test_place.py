@@ -18,7 +18,7 @@ async def marks_of(node, subject):
     return unpack(None if packed is None else bytes(packed)).holds
 
 
-async def test_a_hold_stands_on_the_rows_of_its_people_and_on_the_ledger(node):
+async def test_hold_marks_subject_rows_and_writes_a_ledger_line(node):
     people = [await node.create() for _ in range(3)]
     free = await node.create()
     async with node.new_entries() as entries:
@@ -66,7 +66,7 @@ async def test_a_hold_is_changed(node):
     assert (await ledger_lines(node))[-1][1]["removed"] == [second]
 
 
-async def test_a_lifted_hold_covers_nobody_and_is_listed_apart(node):
+async def test_lifted_hold_covers_no_one_and_is_listed_separately(node):
     subject = await node.create()
     hold = await hold_of(node, subject)
     await lift(node, hold)
@@ -80,7 +80,7 @@ async def test_a_lifted_hold_covers_nobody_and_is_listed_apart(node):
     problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", {"owner": "x"}), 409, "hold-lifted")
 
 
-async def test_two_holds_on_one_person_are_lifted_one_by_one(sqlite_node):
+async def test_two_holds_on_one_subject_are_lifted_separately(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     first, second = await hold_of(node, subject), await hold_of(node, subject, fields=["name"])
@@ -90,7 +90,7 @@ async def test_two_holds_on_one_person_are_lifted_one_by_one(sqlite_node):
     assert await marks_of(node, subject) == ()
 
 
-async def test_what_is_due_for_review_is_listed_and_the_next_comes_first(node, clock):
+async def test_holds_due_for_review_are_listed_in_order(node, clock):
     subject = await node.create()
     days = ("2026-12-01", REVIEW, "2026-10-01")
     ids = {day: await hold_of(node, subject, review_on=day) for day in days}
@@ -114,7 +114,7 @@ async def test_a_retried_call_places_one_hold(sqlite_node):
     assert len((await node.call("dpo", "GET", HOLDS)).json()["holds"]) == 1
 
 
-async def test_somebody_who_is_not_there_cannot_be_held_and_then_nobody_is(sqlite_node):
+async def test_hold_with_an_unknown_subject_is_not_placed(sqlite_node):
     node = sqlite_node
     subject, theirs = await node.create(), await node.create(tenant=OTHER)
     for nobody in (str(uuid4()), theirs):
@@ -124,7 +124,7 @@ async def test_somebody_who_is_not_there_cannot_be_held_and_then_nobody_is(sqlit
     assert await ledger_lines(node) == []
 
 
-async def test_what_is_not_said_properly_is_named(sqlite_node):
+async def test_invalid_draft_is_refused_with_all_faults(sqlite_node):
     subject = await sqlite_node.create()
     wrong = [
         ({"matter": "M\u00fcller ./. M\u00fcller"}, "/matter"),
@@ -143,7 +143,7 @@ async def test_what_is_not_said_properly_is_named(sqlite_node):
     assert await marks_of(sqlite_node, subject) == ()
 
 
-async def test_a_hold_covers_somebody(sqlite_node):
+async def test_hold_needs_a_subject(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     hold = await hold_of(node, subject)
     problem(await node.call("dpo", "PATCH", f"{HOLDS}/{hold}", {"remove_subjects": [subject]}), 409, "hold-size")
@@ -153,7 +153,7 @@ async def test_a_hold_covers_somebody(sqlite_node):
     assert len(await marks_of(node, subject)) == 1
 
 
-async def test_only_who_has_the_right_sees_and_changes_holds(sqlite_node):
+async def test_holds_need_permission(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     hold = await hold_of(node, subject)
     for role in ("support", "sales", "operator"):
@@ -163,7 +163,7 @@ async def test_only_who_has_the_right_sees_and_changes_holds(sqlite_node):
     assert len(await marks_of(node, subject)) == 1
 
 
-async def test_where_the_ledger_of_tombstones_does_not_answer_nothing_is_held(sqlite_node, monkeypatch):
+async def test_hold_is_not_placed_without_the_ledger(sqlite_node, monkeypatch):
     node = sqlite_node
     subject = await node.create()
 
@@ -177,7 +177,7 @@ async def test_where_the_ledger_of_tombstones_does_not_answer_nothing_is_held(sq
     assert (await node.call("dpo", "GET", HOLDS)).json()["holds"] == []
 
 
-async def test_thousands_are_held_at_once(sqlite_node):
+async def test_hold_covers_thousands_of_subjects(sqlite_node):
     """Entries list a thousand people each, and so do lines."""
     node = sqlite_node
     people = [await node.create() for _ in range(3)]

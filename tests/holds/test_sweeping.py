@@ -9,7 +9,7 @@ from tests.vaults import ADA, problem
 YEARS = 365 * 4
 
 
-async def test_what_ended_while_it_was_held_goes_with_the_next_sweep_after_the_hold(node, clock):
+async def test_ended_value_is_swept_after_the_hold_is_lifted(node, clock):
     subject = await node.create({"name": "Ada", "email": ADA["email"]})
     hold = await hold_of(node, subject, fields=["email"])
     clock.advance(days=YEARS)

@@ -33,7 +33,7 @@ async def test_a_held_value_is_neither_changed_nor_erased_by_a_patch(node):
     assert (await node.patch("sales", subject, {"phone": None}, FULFILMENT, '"2"')).status_code == 200
 
 
-async def test_records_are_added_and_upserts_of_the_same_values_go_on(sqlite_node):
+async def test_new_records_and_unchanged_upserts_are_allowed(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create(external_ids={"shop": "4711"})
     await hold_of(node, subject)
     await buy(node, subject)
@@ -49,7 +49,7 @@ async def test_records_are_added_and_upserts_of_the_same_values_go_on(sqlite_nod
     }
 
 
-async def test_a_correction_of_a_held_value_is_handed_back_to_people(node):
+async def test_correction_of_a_held_value_needs_a_decision(node):
     subject = await node.create()
     purchase = await buy(node, subject)
     await hold_of(node, subject, fields=["purchase.*"], since="2026-02-01", until="2026-02-01")
@@ -61,7 +61,7 @@ async def test_a_correction_of_a_held_value_is_handed_back_to_people(node):
     assert done.state == "completed"
 
 
-async def test_an_import_leaves_a_held_value_and_names_the_line(sqlite_node, tmp_path):
+async def test_import_keeps_a_held_value_and_reports_the_line(sqlite_node, tmp_path):
     node = sqlite_node
     held, free = [await node.create(external_ids={"shop": str(number)}) for number in (1, 2)]
     await hold_of(node, held, fields=["name"])
@@ -80,7 +80,7 @@ async def merge(node, survivor, duplicate):
     return await node.post("dpo", "/v1/subjects:merge", body)
 
 
-async def test_whoever_stays_after_a_merge_is_under_both_peoples_holds(node):
+async def test_survivor_of_a_merge_is_under_both_holds(node):
     survivor, duplicate = await node.create({"name": "Ada"}), await node.create({"email": ADA["email"]})
     own, common = await hold_of(node, duplicate, fields=["email"]), await hold_of(node, survivor, duplicate)
     mine = await hold_of(node, survivor, fields=["name"])

@@ -55,7 +55,7 @@ async def row_of(node, subject, collection, record):
         return await locked_record(connection, DEFAULT_TENANT, *where)
 
 
-async def test_the_newest_record_counts_by_the_day_it_happened_whatever_comes_in_later(node):
+async def test_newest_clock_is_by_day_of_occurrence_not_of_arrival(node):
     subject = await node.create()
     assert await newest(node, subject) == {}  # a profile is no contact
     await buy(node, subject, "2024-05-06T23:30:00-05:00", order="1")
@@ -68,13 +68,13 @@ async def test_the_newest_record_counts_by_the_day_it_happened_whatever_comes_in
     assert at == stored(node, datetime(2024, 5, 7, tzinfo=UTC)), "no more than the day is kept in clear"
 
 
-async def test_a_record_that_is_dated_ahead_is_a_contact_of_today(node):
+async def test_record_with_a_future_date_counts_as_contact_today(node):
     subject = await node.create()
     await buy(node, subject, "2206-03-05T12:00:00Z")
     assert await newest(node, subject) == {"purchase": TODAY}
 
 
-async def test_a_record_that_is_refused_or_sent_again_moves_no_clock(node, clock):
+async def test_refused_or_repeated_record_moves_no_clock(node, clock):
     subject = await node.create()
     sale = {"order": "1", "amount": "12.90", "currency": "EUR"}
     await node.append("sales", subject, "purchase", sale, "order-fulfilment", external_id="4711")
@@ -86,7 +86,7 @@ async def test_a_record_that_is_refused_or_sent_again_moves_no_clock(node, clock
     assert await newest(node, subject) == {"purchase": TODAY}
 
 
-async def test_a_clock_does_not_go_back_when_the_newest_record_is_deleted(node):
+async def test_clock_stays_when_the_newest_record_is_deleted(node):
     subject = await node.create()
     await buy(node, subject, "2026-02-01T12:00:00Z")
     await node.sql("DELETE FROM record WHERE collection = 'purchase'")
@@ -94,7 +94,7 @@ async def test_a_clock_does_not_go_back_when_the_newest_record_is_deleted(node):
     assert await newest(node, subject) == {"purchase": date(2026, 2, 1)}
 
 
-async def test_two_nodes_that_write_at_once_leave_the_newest_day(place, clock):
+async def test_concurrent_writers_leave_the_newest_day(place, clock):
     async with place.node(clock) as one, place.node(clock) as other:
         subject = await one.create()
         days = [f"2025-{month:02d}-{day:02d}T12:00:00Z" for month in (6, 3, 9) for day in (11, 28)]
@@ -104,7 +104,7 @@ async def test_two_nodes_that_write_at_once_leave_the_newest_day(place, clock):
         assert await newest(other, subject) == {"purchase": date(2025, 9, 28)}
 
 
-async def test_an_import_moves_each_persons_clock_once_to_the_newest_line(node, tmp_path):
+async def test_import_moves_each_clock_once_to_the_newest_line(node, tmp_path):
     await bring_in(node, people_csv(tmp_path / "people.csv", 4))
     rows = [f"{n % 3},L{n},2025-{n % 12 + 1:02d}-10T10:00:00,{n}.50" for n in range(30)]
     path = write_csv(tmp_path / "p.csv", HEADER, *rows, "3,L99,,1.00", "3,L98,2099-01-01T00:00:00,1.00")
@@ -117,7 +117,7 @@ async def test_an_import_moves_each_persons_clock_once_to_the_newest_line(node, 
     assert await newest(node, await subject_of(node, "0")) == found[0]
 
 
-async def test_many_clocks_are_moved_by_one_call(node):
+async def test_many_clocks_are_moved_by_one_statement(node):
     whom = [SubjectId(UUID(int=number)) for number in range(1, 2001)]
     for day in (700_000, 699_000, 700_001):
         moments = {(subject, "record:purchase"): at_day(day + index % 2) for index, subject in enumerate(whom)}
@@ -127,7 +127,7 @@ async def test_many_clocks_are_moved_by_one_call(node):
     assert [found[subject].newest["purchase"] for subject in whom] == [700_001, 700_002] * 1000
 
 
-async def test_a_merge_joins_the_clocks_of_both(node):
+async def test_merge_joins_clocks(node):
     survivor, duplicate = await node.create(), await node.create({"name": "A. Lovelace"})
     await buy(node, survivor, "2024-01-02T00:00:00Z")
     await buy(node, duplicate, "2025-03-04T00:00:00Z", order="2")
@@ -151,7 +151,7 @@ async def test_a_merge_joins_the_clocks_of_both(node):
         ({}, {"contract-ended": 20}, False, 20),
     ],
 )
-async def test_a_contract_that_runs_is_not_ended_by_the_end_of_the_others(sqlite_node, mine, theirs, running, ended):
+async def test_merge_keeps_a_running_contract_running(sqlite_node, mine, theirs, running, ended):
     node, whom = sqlite_node, [SubjectId(UUID(int=number)) for number in (1, 2)]
     async with node.services.data.transaction() as connection:
         for subject, events in zip(whom, (mine, theirs), strict=True):
@@ -164,7 +164,7 @@ async def test_a_contract_that_runs_is_not_ended_by_the_end_of_the_others(sqlite
     assert gone == Clocks()
 
 
-async def test_an_erasure_takes_the_clocks_along_and_an_erasure_in_part_keeps_them(node):
+async def test_full_erasure_deletes_clocks_and_partial_erasure_keeps_them(node):
     part, whole = await node.create(external_ids={"shop": "1"}), await node.create(external_ids={"shop": "2"})
     for subject in (part, whole):
         await buy(node, subject)
@@ -217,7 +217,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("what", WRITES)
-async def test_who_is_written_about_is_looked_at_by_the_next_sweep(sqlite_node, clock, what):
+async def test_write_marks_the_subject_due(sqlite_node, clock, what):
     node, subject = sqlite_node, await sqlite_node.create(external_ids={"shop": "4711"})
     assert await due(node, subject) == clock.now()
     await put_off(node)
@@ -227,7 +227,7 @@ async def test_who_is_written_about_is_looked_at_by_the_next_sweep(sqlite_node, 
     assert await due(node, subject) == clock.now()
 
 
-async def test_an_import_lets_the_sweep_look_at_whom_it_changes_and_at_new_records(node, clock, tmp_path):
+async def test_import_marks_changed_subjects_and_new_records_due(node, clock, tmp_path):
     await bring_in(node, people_csv(tmp_path / "people.csv", 2))
     await put_off(node)
     clock.advance(days=1)
@@ -239,7 +239,7 @@ async def test_an_import_lets_the_sweep_look_at_whom_it_changes_and_at_new_recor
     assert [each[0] for each in rows] == [stored(node, clock.now())]
 
 
-async def test_a_correction_leaves_a_record_the_moment_from_which_it_counts(node):
+async def test_correction_keeps_the_moment_from_which_a_record_counts(node):
     subject = await node.create()
     bought = await buy(node, subject, "2024-05-06T12:00:00Z")
     before = open_body((await row_of(node, subject, "purchase", bought)).body).since
@@ -251,7 +251,7 @@ async def test_a_correction_leaves_a_record_the_moment_from_which_it_counts(node
     assert before == to_microseconds(datetime(2024, 5, 6, 12, tzinfo=UTC))
 
 
-async def test_what_was_moved_by_a_merge_is_looked_at_too(node, clock):
+async def test_merge_marks_moved_records_due(node, clock):
     survivor, duplicate = await node.create(dict(ADA)), await node.create({"name": "A. Lovelace"})
     await buy(node, duplicate)
     await put_off(node)

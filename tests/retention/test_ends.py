@@ -19,7 +19,7 @@ def ended(ending):
     return text(ending.until), ending.by, ending.then
 
 
-def test_the_latest_claim_decides_and_its_last_day_is_still_included():
+def test_latest_claim_decides_and_includes_its_last_day():
     found = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
 
     assert ended(found) == ("2023-02-28", "order-fulfilment", "erase")
@@ -29,7 +29,7 @@ def test_the_latest_claim_decides_and_its_last_day_is_still_included():
     assert found.may_go(day("2023-03-01"))
 
 
-def test_a_purpose_sees_a_value_only_while_its_own_claim_runs():
+def test_purpose_sees_a_value_only_while_its_own_claim_runs():
     found = ends(rule("order-fulfilment", "P3Y"), rule("customer-support", "P1Y")).of(value())
     last, next_day = day("2021-02-28"), day("2021-03-01")
 
@@ -61,13 +61,13 @@ def test_a_purpose_sees_a_value_only_while_its_own_claim_runs():
         (Since.DRAW_HELD, Clocks(), "2021-02-28"),
     ],
 )  # fmt: skip
-def test_a_period_counts_from_what_it_says(since, clocks, until):
+def test_period_counts_from_its_anchor(since, clocks, until):
     found = ends(rule("order-fulfilment", "P1Y", since), clocks=clocks, inactive=span("P3Y")).of(value())
 
     assert text(found.until) == until
 
 
-def test_who_buys_again_or_resumes_is_a_customer_again():
+def test_purchase_or_resumption_makes_a_customer_again():
     def stands(on: str, **events):
         return ends(clocks=bought(on, **events), inactive=span("P3Y")).relationship
 
@@ -83,7 +83,7 @@ def test_who_buys_again_or_resumes_is_a_customer_again():
     assert ends(clocks=Clocks({}, {"contract-began": day("2026-01-01")})).relationship == Relationship.CUSTOMER
 
 
-def test_the_day_on_which_somebody_becomes_a_former_customer_is_told():
+def test_turns_on_is_the_day_after_the_relationship_ends():
     assert text(ends(clocks=bought("2024-01-10"), inactive=span("P3Y")).turns_on) == "2027-01-11"
     assert ends(clocks=bought("2020-01-10"), inactive=span("P3Y")).turns_on is None
     assert ends(clocks=bought("2024-01-10")).turns_on is None
@@ -101,7 +101,7 @@ def test_periods_may_differ_for_prospects_and_former_customers():
     assert until(bought("2020-05-01")) == "2020-08-29"
 
 
-def test_the_draw_of_a_source_ends_what_came_in_by_it_and_nothing_else():
+def test_draw_limits_only_values_of_its_source():
     limit = Limit("draw", span("P3M"), Since.DRAW_HELD, "prizes", sources=("spring", "autumn"))
     draws = {"spring": date(2020, 5, 15), "autumn": None}
     kept = ends(rule("order-fulfilment", "P3Y"), limits={"draw": limit}, draws=draws)
@@ -111,7 +111,7 @@ def test_the_draw_of_a_source_ends_what_came_in_by_it_and_nothing_else():
     assert ended(kept.of(value(source="shop")))[1] == "order-fulfilment"
 
 
-def test_a_consent_taken_back_ends_the_claim_the_day_before():
+def test_withdrawn_consent_ends_the_claim_the_day_before():
     kept = (rule("direct-marketing", "P2Y"), rule("loyalty-programme", "P1Y"))
     found = ends(*kept, applies=ALL | {"direct-marketing": day("2020-08-01")}).of(value())
 
@@ -120,7 +120,7 @@ def test_a_consent_taken_back_ends_the_claim_the_day_before():
     assert not found.serves("direct-marketing", day("2020-08-02"))
 
 
-def test_what_nobody_claims_is_kept_a_little_while_from_when_it_came_in():
+def test_unclaimed_value_is_kept_for_the_unclaimed_period():
     def until(found, **more):
         return ended(found.of(value(**more)))
 
@@ -132,7 +132,7 @@ def test_what_nobody_claims_is_kept_a_little_while_from_when_it_came_in():
     assert until(never) == ("2020-03-30", "unclaimed", "erase")
 
 
-def test_what_the_catalogue_declares_no_longer_is_looked_at_before_it_goes():
+def test_undeclared_field_is_reviewed_before_it_is_erased():
     assert ended(ends().of(value("profile.shoe_size"))) == ("2020-03-30", "unclaimed", "review")
 
 
@@ -142,20 +142,20 @@ BOOKS = rule("accounting", "P10Y", brought_by=("purchase",))
 COMPLAINTS = rule("complaint-handling", "P3Y", brought_by=("complaint",))
 
 
-def test_a_law_demands_at_home_what_goes_with_the_newest_record():
+def test_law_demands_profile_values_with_the_newest_record():
     found = ends(BOOKS, clocks=bought("2024-01-10")).of(value("profile.iban"))
 
     assert ended(found) == ("2034-01-10", "accounting", "erase")
     assert text(found.least_until) == "2034-01-10"
 
 
-def test_a_law_demands_each_record_from_its_own_day():
+def test_law_demands_each_record_from_its_own_day():
     found = ends(BOOKS, clocks=bought("2024-01-10")).of(value("purchase.amount", "2018-06-01"))
 
     assert text(found.least_until) == "2028-06-01"
 
 
-def test_a_law_that_nothing_brings_about_keeps_nothing_and_sees_it_no_longer_than_it_would():
+def test_law_without_a_record_keeps_nothing():
     found = ends(rule("complaint-handling", "P1Y", brought_by=("complaint",)), rule("order-fulfilment", "P3Y")).of(
         value()
     )
@@ -166,7 +166,7 @@ def test_a_law_that_nothing_brings_about_keeps_nothing_and_sees_it_no_longer_tha
     assert ended(ends(COMPLAINTS).of(value()))[1] == "unclaimed"
 
 
-def test_a_law_keeps_a_record_only_if_it_was_running_when_that_happened():
+def test_law_keeps_a_record_only_if_the_obligation_ran_then():
     def claims(complained: str):
         clocks = Clocks({"complaint": day(complained), "interaction": day("2024-05-01")})
         return [
@@ -178,13 +178,13 @@ def test_a_law_keeps_a_record_only_if_it_was_running_when_that_happened():
     assert claims("2021-04-30") == []
 
 
-def test_what_was_collected_for_the_law_itself_is_kept_by_its_own_day():
+def test_value_collected_for_a_law_is_kept_from_its_own_day():
     found = ends(BOOKS).of(value("profile.iban", purpose="accounting"))
 
     assert ended(found) == ("2030-02-28", "accounting", "erase")
 
 
-def test_a_law_outlives_a_limit_for_its_own_purpose_only():
+def test_law_outlives_a_limit_for_its_own_purpose_only():
     limit = Limit("short", span("P1Y"), Since.COLLECTED, "so it is", fields=("profile.iban",))
     found = ends(BOOKS, rule("fraud-prevention", "P5Y"), clocks=bought("2020-03-01"), limits={"short": limit})
     found = found.of(value("profile.iban"))
@@ -199,14 +199,14 @@ def test_a_law_outlives_a_limit_for_its_own_purpose_only():
     assert not found.serves("subject-rights", after)
 
 
-def test_the_least_may_be_shorter_than_what_is_kept():
+def test_minimum_may_be_shorter_than_the_period():
     books = rule("accounting", "P10Y", brought_by=("purchase",), least=span("P8Y"))
     found = ends(books, clocks=bought("2020-03-01")).of(value("profile.iban"))
 
     assert (text(found.least_until), text(found.until)) == ("2028-03-01", "2030-03-01")
 
 
-def test_a_claim_that_is_open_is_demanded_without_end():
+def test_open_claim_is_demanded_without_end():
     clocks = Clocks({"complaint": day("2024-01-01")}, {"claim-opened": day("2024-01-01")})
     complaints = rule("complaint-handling", "P3Y", Since.CLAIM_CLOSED, brought_by=("complaint",))
     found = ends(complaints, clocks=clocks).of(value())
@@ -215,7 +215,7 @@ def test_a_claim_that_is_open_is_demanded_without_end():
     assert not found.may_go(NEVER)
 
 
-def test_a_law_that_is_not_in_force_any_more_demands_nothing():
+def test_expired_law_demands_nothing():
     found = ends(BOOKS, clocks=bought("2024-01-10"), applies={"accounting": day("2025-12-31")}).of(
         value("profile.iban")
     )
@@ -229,14 +229,14 @@ ORDERS = rule("order-fulfilment", "P3Y", at_end={BIRTH: YEAR})
 FIGURES = rule("service-analytics", "P2Y", fields={YEAR: span("P10Y")})
 
 
-def test_a_view_takes_the_place_of_a_value_for_those_who_need_no_more():
+def test_view_replaces_the_value_for_purposes_that_need_only_it():
     kept = ends(ORDERS, FIGURES)
 
     assert ended(kept.of(value(BIRTH))) == ("2023-02-28", "order-fulfilment", YEAR)
     assert ended(kept.of(value(BIRTH, form=YEAR))) == ("2030-02-28", "service-analytics", "erase")
 
 
-def test_a_view_is_shown_as_long_as_its_own_period_runs():
+def test_view_is_served_while_its_own_period_runs():
     found = ends(ORDERS, FIGURES).of(value(BIRTH))
     later = day("2022-03-01")
 
@@ -245,7 +245,7 @@ def test_a_view_is_shown_as_long_as_its_own_period_runs():
     assert found.serves("service-analytics", day("2022-02-28"), "profile.birth_date.age_band")
 
 
-def test_a_view_takes_the_place_when_the_last_who_needs_more_is_done():
+def test_view_replaces_the_value_after_the_last_claim_on_the_value():
     assert ended(ends(ORDERS, FIGURES, rule("fraud-prevention", "P5Y")).of(value(BIRTH))) == (
         "2025-02-28",
         "fraud-prevention",
@@ -255,7 +255,7 @@ def test_a_view_takes_the_place_when_the_last_who_needs_more_is_done():
     assert ended(ends(ORDERS, FIGURES, asked).of(value(BIRTH))) == ("2025-02-28", "fraud-prevention", "review")
 
 
-def test_nothing_is_generalised_for_nobody():
+def test_value_is_not_generalised_if_no_purpose_needs_the_view():
     assert ended(ends(ORDERS).of(value(BIRTH))) == ("2023-02-28", "order-fulfilment", "erase")
     short = rule("service-analytics", "P2Y", fields={YEAR: span("P2Y")})
     assert ended(ends(ORDERS, short).of(value(BIRTH))) == ("2023-02-28", "order-fulfilment", "erase")
@@ -263,7 +263,7 @@ def test_nothing_is_generalised_for_nobody():
     assert ended(ends(ORDERS, FIGURES, longer).of(value(BIRTH))) == ("2040-02-29", "fraud-prevention", "erase")
 
 
-def test_of_two_claims_that_end_on_one_day_the_stricter_end_counts():
+def test_stricter_action_decides_on_the_same_day():
     both = ends(rule("order-fulfilment", "P3Y", then="review"), rule("customer-support", "P3Y")).of(value())
     assert both.then == "erase"
 
@@ -271,13 +271,13 @@ def test_of_two_claims_that_end_on_one_day_the_stricter_end_counts():
 # ---- Other ends -----------------------------------------------------------------------------------------------------
 
 
-def test_a_value_may_bring_its_own_end():
+def test_value_may_have_its_own_expiry():
     found = ends(rule("order-fulfilment", "P3Y")).of(value(expires=day("2020-12-31")))
 
     assert ended(found) == ("2020-12-31", "expires", "erase")
 
 
-def test_a_review_keeps_a_value_also_past_a_limit_and_then_asks_again():
+def test_review_keeps_a_value_past_a_limit():
     limit = Limit("old", span("P1Y"), Since.COLLECTED, "so it is", fields=("profile.email",), then="review")
     kept = day("2027-01-01")
     found = ends(rule("order-fulfilment", "P3Y"), limits={"old": limit}).of(value(kept_until=kept))
@@ -287,20 +287,20 @@ def test_a_review_keeps_a_value_also_past_a_limit_and_then_asks_again():
     assert not found.serves("order-fulfilment", day("2023-03-01"))
 
 
-def test_what_is_left_of_somebody_who_was_erased_says_itself_until_when():
+def test_values_of_an_erased_subject_end_by_their_own_expiry():
     kept = ends(rule("order-fulfilment", "P3Y"), retained=True)
 
     assert text(kept.of(value(expires=day("2030-01-01"))).until) == "2030-01-01"
     assert kept.of(value()).until is None  # a hold keeps it: lifting that erases it
 
 
-def test_what_ends_after_the_last_day_of_the_calendar_ends_on_it():
+def test_period_past_the_calendar_ends_on_its_last_day():
     found = ends(rule("order-fulfilment", "P999Y")).of(value(start="9990-01-01"))
 
     assert found.until == NEVER
 
 
-def test_a_value_of_tomorrow_is_kept_from_its_own_day():
+def test_future_value_is_kept_from_its_own_day():
     found = ends(rule("order-fulfilment", "P1Y")).of(value(start="2027-01-01"))
 
     assert text(found.until) == "2028-01-01"

@@ -91,7 +91,7 @@ def at_most(one, other):
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), applying, clocks, values)
-def test_nothing_is_kept_past_its_latest_ground_and_nothing_let_go_before_its_least(retention, applies, its, value):
+def test_end_is_between_minimum_and_latest_claim(retention, applies, its, value):
     ends = ends_of(retention, applies, its)
     found = ends.of(value)
     unclaimed = max(value.start, value.arrived or 0) + 30
@@ -117,7 +117,7 @@ def test_nothing_is_kept_past_its_latest_ground_and_nothing_let_go_before_its_le
 
 @settings(max_examples=60, deadline=None)
 @given(rules(by_relationship=False), applying, clocks, values, st.sampled_from(["purchase", "interaction"]))
-def test_a_new_contact_never_brings_an_end_forward(retention, applies, its, value, collection):
+def test_new_contact_never_shortens_retention(retention, applies, its, value, collection):
     value = value._replace(field="profile.email")  # of which no view takes the place
     before = ends_of(retention, applies, its).of(value)
     after = ends_of(retention, applies, Clocks({**its.newest, collection: TODAY}, its.events)).of(value)
@@ -127,7 +127,7 @@ def test_a_new_contact_never_brings_an_end_forward(retention, applies, its, valu
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), applying, clocks, values, st.data())
-def test_taking_a_consent_back_never_lengthens_anything(retention, applies, its, value, data):
+def test_withdrawal_never_extends_retention(retention, applies, its, value, data):
     if not applies:
         return
     name = data.draw(st.sampled_from(sorted(applies)))
@@ -142,7 +142,7 @@ def test_taking_a_consent_back_never_lengthens_anything(retention, applies, its,
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), applying, clocks, values, periods)
-def test_a_view_keeps_the_value_itself_no_longer_than_those_who_need_more(retention, applies, its, value, period):
+def test_view_does_not_extend_retention_of_the_value(retention, applies, its, value, period):
     value = value._replace(field=BIRTH, expires=None, kept_until=None)
     figures = Rule("service-analytics", Period(2, 0), Since.COLLECTED, "r", fields={YEAR: Period(140, 0)})
     checks = Rule("fraud-prevention", period, Since.COLLECTED, "r", at_end={BIRTH: YEAR})
@@ -174,7 +174,7 @@ def test_no_purpose_sees_a_value_past_its_own_claim(retention, applies, its, val
 
 @settings(max_examples=60, deadline=None)
 @given(rules(), clocks, values, st.sampled_from(sorted(POLICIES.purposes)))
-def test_the_shortest_time_is_one_in_which_nobody_is_refused(retention, its, value, purpose):
+def test_lasting_is_a_lower_bound_of_service(retention, its, value, purpose):
     """A read that does not look closer, because the value came in so lately, shows nothing that it must not show."""
     value = value._replace(expires=None, kept_until=None, collected=value.start, arrived=value.start)
     its = its.at_least({value.field.partition(".")[0]: value.start})  # a record has moved its own clock

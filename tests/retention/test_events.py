@@ -22,7 +22,7 @@ async def stands(node, subject):
     return answer.json()
 
 
-async def test_an_event_sets_its_clock_which_never_goes_back(node):
+async def test_event_moves_its_clock_forward_only(node):
     subject = await node.create()
     for on, status, now in (
         ("2025-03-31", 201, "2025-03-31"),
@@ -39,7 +39,7 @@ async def test_an_event_sets_its_clock_which_never_goes_back(node):
     assert (await stands(node, subject))["events"] == {"contract-ended": TODAY}
 
 
-async def test_what_has_not_happened_yet_is_not_recorded(node):
+async def test_future_event_is_refused(node):
     subject = await node.create()
     told = problem(await record(node, subject, "claim-opened", "2026-03-06"), 422, "event-in-future")
     assert told["errors"][0]["at"] == "/on"
@@ -47,7 +47,7 @@ async def test_what_has_not_happened_yet_is_not_recorded(node):
     assert (await stands(node, subject))["events"] == {}
 
 
-async def test_a_contract_runs_from_its_beginning_to_its_end(node):
+async def test_contract_runs_from_its_beginning_to_its_end(node):
     subject = await node.create()
     steps = (
         ("contract-began", "2020-01-01", ["contract"]),
@@ -62,7 +62,7 @@ async def test_a_contract_runs_from_its_beginning_to_its_end(node):
         assert sorted((await stands(node, subject))["running"]) == sorted(running), event
 
 
-async def test_the_log_says_which_event_and_not_when(node):
+async def test_audit_entry_names_the_event_and_not_the_day(node):
     subject = await node.create()
     pseudonym = await node.pseudonym(subject)
     async with node.new_entries() as made:
@@ -75,7 +75,7 @@ async def test_the_log_says_which_event_and_not_when(node):
     assert "2024-05-06" not in repr(made)
 
 
-async def test_who_has_no_right_learns_nothing(node):
+async def test_caller_without_permission_is_denied(node):
     subject = await node.create()
     for role in ("support", "marketing", "stranger"):
         problem(await record(node, subject, "contract-ended", role=role), 403, "not-granted")
@@ -85,7 +85,7 @@ async def test_who_has_no_right_learns_nothing(node):
     assert (await node.call("operator", "GET", f"/v1/subjects/{subject}/relationship")).status_code == 200
 
 
-async def test_nobody_and_those_who_were_erased_have_no_clocks(node):
+async def test_unknown_and_erased_subjects_are_not_found(node):
     subject = await node.create(external_ids={"shop": "4711"})
     await buy(node, subject)
     await erase(node, subject)
@@ -95,7 +95,7 @@ async def test_nobody_and_those_who_were_erased_have_no_clocks(node):
         problem(answer, 404, "subject-not-found")
 
 
-async def test_an_event_of_somebody_who_was_merged_names_who_they_are_now(node):
+async def test_event_of_a_merged_subject_names_the_survivor(node):
     survivor, duplicate = await node.create(), await node.create({"name": "A. Lovelace"})
     body = {"survivor": survivor, "duplicate": duplicate, "evidence": "ticket 4711"}
     await node.post("dpo", "/v1/subjects:merge", body)
@@ -104,7 +104,7 @@ async def test_an_event_of_somebody_who_was_merged_names_who_they_are_now(node):
     assert answer.json()["merged_into"] == survivor
 
 
-async def test_a_call_under_its_key_is_answered_once_more(node):
+async def test_idempotency_key_repeats_the_answer(node):
     subject = await node.create()
     how = {"headers": {"Idempotency-Key": "4711"}}
     first, again = [await record(node, subject, "claim-closed", **how) for _time in range(2)]
@@ -112,7 +112,7 @@ async def test_a_call_under_its_key_is_answered_once_more(node):
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-async def test_two_nodes_that_record_at_once_leave_the_later_day(place, clock):
+async def test_concurrent_events_leave_the_later_day(place, clock):
     async with place.node(clock) as one, place.node(clock) as other:
         subject = await one.create()
         days = [f"2025-{month:02d}-01" for month in (4, 9, 2, 7)]
@@ -123,7 +123,7 @@ async def test_two_nodes_that_record_at_once_leave_the_later_day(place, clock):
         assert (await stands(other, subject))["events"] == {"contract-ended": "2025-09-01"}
 
 
-async def test_a_prospect_becomes_a_customer_and_a_former_one(node, clock):
+async def test_prospect_becomes_customer_and_former_customer(node, clock):
     subject = await node.create()
     clock.advance(days=40)
     found = await stands(node, subject)

@@ -27,7 +27,7 @@ async def only(node, subject, field, **more):
     return found
 
 
-async def test_each_ground_of_a_field_is_told_with_its_days(node):
+async def test_explanation_lists_each_ground_with_its_days(node):
     subject = await somebody(node, bought=["2026-02-01T12:00:00Z"])
     found = await only(node, subject, "name")
     grounds = {each["ground"]: each for each in found["grounds"]}
@@ -65,7 +65,7 @@ async def test_each_ground_of_a_field_is_told_with_its_days(node):
     }
 
 
-async def test_a_purchase_keeps_its_own_day_and_one_record_can_be_asked_about(node):
+async def test_explanation_of_each_record_and_of_one_record(node):
     subject = await somebody(node, bought=["2020-02-01T12:00:00Z", "2024-02-29T12:00:00Z"])
     all_of_them = await asked(node, subject, "purchase.amount")
     newest = all_of_them["values"][0]
@@ -77,7 +77,7 @@ async def test_a_purchase_keeps_its_own_day_and_one_record_can_be_asked_about(no
     assert (await asked(node, subject, "purchase.amount", record=str(uuid4())))["values"] == []
 
 
-async def test_a_consent_taken_back_is_told_with_the_day(node):
+async def test_explanation_shows_a_withdrawn_consent_with_its_day(node):
     subject = await node.create_fully(preferences={"topics": ["tea"]})
     body = {"purpose": "direct-marketing", "method": "form", "notice": "marketing@3"}
     path = f"/v1/subjects/{subject}/consents"
@@ -92,14 +92,14 @@ async def test_a_consent_taken_back_is_told_with_the_day(node):
     assert (found["until"], found["state"]) == ("2026-03-24", "over")
 
 
-async def test_what_nobody_claims_is_told_as_that(node):
+async def test_explanation_of_an_unclaimed_value(node):
     subject = await node.create_fully(preferences={"topics": ["tea"]})
     found = await only(node, subject, "preferences")
 
     assert (found["by"], found["until"], found["grounds"]) == ("unclaimed", "2026-04-04", [])
 
 
-async def test_a_limit_is_told_beside_the_grounds(node):
+async def test_explanation_lists_limits(node):
     subject = await node.create_fully(national_id="12345678Z")
     found = await only(node, subject, "national_id")
 
@@ -108,7 +108,7 @@ async def test_a_limit_is_told_beside_the_grounds(node):
     assert (found["by"], found["until"]) == ("fraud-prevention", "2026-09-05")
 
 
-async def test_a_view_that_takes_the_place_of_a_value_is_told_before_it_does(node):
+async def test_explanation_announces_a_generalisation(node):
     found = await only(node, await node.create(), "birth_date")
     years = [each for each in found["grounds"] if each["views"] == ["profile.birth_date.year"]]
 
@@ -117,7 +117,7 @@ async def test_a_view_that_takes_the_place_of_a_value_is_told_before_it_does(nod
     assert [(each["ground"], each["until"]) for each in years] == [("service-analytics", "2036-03-05")]
 
 
-async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
+async def test_explanation_of_an_ended_value_and_of_its_review(node):
     subject = SubjectId(UUID(await node.create()))
     node.services.clock.advance(days=5 * 366)  # longer than the apps' keys are good for
 
@@ -133,7 +133,7 @@ async def test_what_is_over_waits_for_the_sweep_or_for_a_decision(node):
     assert (found.state, found.review.kind, found.review.state) == ("in-review", "review", "open")
 
 
-async def test_a_hold_is_told_on_what_it_covers(node):
+async def test_explanation_lists_holds_on_covered_values(node):
     subject = await node.create()
     body = {
         "matter": "case 17", "owner": "legal", "purpose": "legal-claims", "subjects": [subject], "fields": ["email"],
@@ -148,14 +148,14 @@ async def test_a_hold_is_told_on_what_it_covers(node):
     assert (await only(node, subject, "name"))["holds"] == []
 
 
-async def test_what_the_catalogue_declares_no_longer_is_told_while_it_is_there(sqlite_node):
+async def test_explanation_of_an_unknown_field_is_refused(sqlite_node):
     subject = await sqlite_node.create()
     path = f"/v1/subjects/{subject}/retention"
     for name in ("shoe_size", "purchase.shoe", "a.b.c", "", "Robert'); DROP", "email.masked"):
         problem(await sqlite_node.call("dpo", "GET", path, params={"field": name}), 422, "unknown-field")
 
 
-async def test_only_who_may_see_retention_is_told_and_that_is_on_record(node):
+async def test_explanation_needs_permission_and_is_audited(node):
     subject = await node.create()
     await buy(node, subject)
     path = f"/v1/subjects/{subject}/retention"

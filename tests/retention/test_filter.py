@@ -108,7 +108,7 @@ def arrived(stored):
 
 
 @given(reads())
-def test_what_needs_no_close_look_would_pass_it(read):
+def test_quick_check_agrees_with_the_full_check(read):
     policy_set, purpose, view, stored, standing, at = read
     lasting = schedule_of(policy_set).lasting(purpose.name, [view.field])
     packed = pack_body({view.field.name: stored}, None)
@@ -118,14 +118,14 @@ def test_what_needs_no_close_look_would_pass_it(read):
 
 
 @given(reads())
-def test_the_purposes_own_claim_alone_gives_the_answer_of_all(read):
+def test_own_claim_alone_gives_the_answer_of_all_claims(read):
     policy_set, purpose, _view, _stored, standing, at = read
     if _claims_itself(policy_set, purpose):
         alone = _ends(policy_set, purpose, standing, at, TODAY, retained=False)
         assert close_look(*read, alone) is close_look(*read, ends_of(policy_set, standing, at, TODAY))
 
 
-def test_the_quick_answer_lasts_for_as_long_as_the_rules_let_it():
+def test_quick_check_lasts_as_long_as_the_rules_allow():
     """Else every read would look closely, and the two properties above would hold of nothing."""
     shipped_rules, own = (schedule_of(each) for each in sets())
     name = next(field for field in shipped_rules.catalogue.fields() if field.whole == "profile.name")

@@ -52,7 +52,7 @@ async def due_at(node, subject):
         return (await connection.execute(wanted)).scalar_one()
 
 
-async def test_what_waits_is_listed_once_with_no_value_in_it(node):
+async def test_reviews_are_listed_once_and_without_values(node):
     ada = await node.create()
     await opened(node, over(ada, "name", "birth_date.year"))
     await opened(node, over(ada, "name"))  # the next sweep finds it over as well
@@ -68,7 +68,7 @@ async def test_what_waits_is_listed_once_with_no_value_in_it(node):
     assert second["next"] is None
 
 
-async def test_keeping_lasts_until_its_day_and_is_looked_at_again(node, clock):
+async def test_kept_value_is_reviewed_again_after_its_day(node, clock):
     ada = await node.create()
     await opened(node, over(ada, "name"))
     (review,) = (await listed(node))["reviews"]
@@ -97,7 +97,7 @@ async def test_keeping_lasts_until_its_day_and_is_looked_at_again(node, clock):
     assert (again["id"], again["keep_until"], again["decided_at"]) == (review["id"], None, None)
 
 
-async def test_the_last_decision_counts(node):
+async def test_last_decision_counts(node):
     ada = await node.create()
     await opened(node, over(ada, "name"))
     (review,) = (await listed(node))["reviews"]
@@ -120,7 +120,7 @@ async def test_the_last_decision_counts(node):
         {"decision": "erase", "until": "2026-12-31"},
     ],
 )
-async def test_a_decision_says_all_and_not_too_much(sqlite_node, body):
+async def test_incomplete_or_contradictory_decision_is_refused(sqlite_node, body):
     ada = await sqlite_node.create()
     await opened(sqlite_node, over(ada, "name"))
     (review,) = (await listed(sqlite_node))["reviews"]
@@ -128,7 +128,7 @@ async def test_a_decision_says_all_and_not_too_much(sqlite_node, body):
     assert len((await listed(sqlite_node))["reviews"]) == 1
 
 
-async def test_it_takes_the_right_and_ones_own_tenant(sqlite_node):
+async def test_decision_needs_permission_in_the_own_tenant(sqlite_node):
     ada = await sqlite_node.create()
     await opened(sqlite_node, over(ada, "name"))
     (review,) = (await listed(sqlite_node))["reviews"]
@@ -140,7 +140,7 @@ async def test_it_takes_the_right_and_ones_own_tenant(sqlite_node):
     problem(await decide(sqlite_node, review["id"], KEEP), 404, "subject-not-found")
 
 
-async def test_the_same_call_twice_is_one_decision(sqlite_node):
+async def test_idempotency_key_makes_one_decision(sqlite_node):
     ada = await sqlite_node.create()
     await opened(sqlite_node, over(ada, "name"))
     (review,) = (await listed(sqlite_node))["reviews"]
@@ -150,7 +150,7 @@ async def test_the_same_call_twice_is_one_decision(sqlite_node):
     assert [each.action for each in entries].count("decide-review") == 1
 
 
-async def test_reviews_go_with_their_values_and_move_with_their_records(node):
+async def test_reviews_are_closed_with_values_and_moved_with_records(node):
     ada, charles = await node.create(), await node.create()
     sale = new_id()
     of_sale = over(ada, "amount", "order", collection="purchase", record=sale)

@@ -22,7 +22,7 @@ def over(vault_folder):
     people_in(vault_folder, {"name": "Ada", "email": "ada@example.org"}, clock=FixedClock(LONG_AGO))
 
 
-def test_what_has_ended_is_foreseen_tried_and_swept(in_vault, over):
+def test_ended_values_are_previewed_dry_run_and_swept(in_vault, over):
     waiting = in_vault.json("retention", "due", "--days", "0")["waiting"]
     assert [(each["field"], each["state"], each["values"]) for each in waiting] == [
         ("profile.email", "next-sweep", 1),
@@ -44,7 +44,7 @@ def test_what_has_ended_is_foreseen_tried_and_swept(in_vault, over):
     assert in_vault.json("retention", "due")["waiting"] == []
 
 
-def test_the_weeks_are_drawn_by_how_much_ends_in_them():
+def test_calendar_draws_a_bar_for_each_week():
     today = date(2026, 3, 5)  # a Thursday
     lines = _calendar(today, [(today, 10), (today + timedelta(days=14), 40), (today + timedelta(days=15), 0)])
     assert lines[2] == "2026-03-02  ########## 10"
@@ -53,7 +53,7 @@ def test_the_weeks_are_drawn_by_how_much_ends_in_them():
     assert _calendar(today, []) == []
 
 
-def test_a_sweep_that_would_take_much_waits_until_it_is_confirmed(in_vault, over, vault_folder):
+def test_large_sweep_waits_for_confirmation(in_vault, over, vault_folder):
     people_in(vault_folder, *({"name": f"Ada {number}"} for number in range(FEW)), clock=FixedClock(LONG_AGO))
     tried = in_vault("retention", "sweep")
     assert tried.exit_code == 1

@@ -99,7 +99,7 @@ def people(draw):
 
 @settings(max_examples=60)
 @given(people(), DAYS)
-def test_what_is_taken_has_no_ground_left_and_what_is_left_has_one(anybody, day):
+def test_deleted_values_have_no_claim_and_kept_values_have_one(anybody, day):
     person, standing = anybody
     look = evaluate(POLICIES, person, moment(day))
     ends = ends_of(POLICIES, standing, person.clocks, moment(day))
@@ -119,7 +119,7 @@ def test_what_is_taken_has_no_ground_left_and_what_is_left_has_one(anybody, day)
 
 @settings(max_examples=60)
 @given(people(), DAYS, st.integers(1, 400))
-def test_nothing_ends_before_the_day_on_which_it_is_looked_at_again(anybody, day, later):
+def test_nothing_ends_before_the_due_day(anybody, day, later):
     person, _standing = anybody
     look = evaluate(POLICIES, person, moment(day))
     if look.acts:
@@ -135,7 +135,7 @@ def test_nothing_ends_before_the_day_on_which_it_is_looked_at_again(anybody, day
 
 @settings(max_examples=100)
 @given(people(), DAYS, st.integers(0, 3), st.sampled_from((POLICIES, TURNING)))
-def test_what_is_foreseen_for_a_day_is_what_a_sweep_does_on_it(anybody, today, which, policies):
+def test_forecast_agrees_with_the_evaluation_on_that_day(anybody, today, which, policies):
     person, _standing = anybody
     foreseen = [each for each in forecast(policies, person, moment(today)) if each.on is not None and not each.is_held]
     days = [each.on for each in foreseen if today.toordinal() <= each.on < date.max.toordinal()]
@@ -152,7 +152,7 @@ def test_what_is_foreseen_for_a_day_is_what_a_sweep_does_on_it(anybody, today, w
     assert not Counter((each.name, each.then) for each in foreseen if each.on == day) - Counter(done)
 
 
-def test_what_ends_with_the_relationship_is_foreseen_for_that_day():
+def test_forecast_considers_the_end_of_the_relationship():
     came, bought, today, turn = date(2025, 1, 10), date(2026, 3, 5), date(2026, 6, 1), date(2027, 3, 6)
     body = {"email": Stored(b"", collected_at=to_microseconds(moment(came)), purpose="order-fulfilment")}
     row = SimpleNamespace(
@@ -167,7 +167,7 @@ def test_what_ends_with_the_relationship_is_foreseen_for_that_day():
         assert evaluate(TURNING, person, moment(day)).records[0].removed == gone
 
 
-def test_of_whom_there_is_no_value_is_looked_at_again_when_that_is_to_end():
+def test_subject_without_values_is_due_when_the_unclaimed_period_ends():
     day = date(2026, 3, 5)
     row = SimpleNamespace(
         subject_id=WHOM, collection="profile", id=WHOM, revision=1, created_at=moment(FIRST), updated_at=moment(day),

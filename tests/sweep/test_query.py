@@ -36,7 +36,7 @@ async def two(node):
     return people
 
 
-async def test_what_ends_is_counted_by_the_day_on_which_it_goes(node, clock):
+async def test_preview_counts_by_day(node, clock):
     await two(node)
     await swept(node)
     go_to(clock, LAST_DAY - timedelta(days=89))
@@ -50,7 +50,7 @@ async def test_what_ends_is_counted_by_the_day_on_which_it_goes(node, clock):
     assert (await preview(node.services, me(), days=89)).ends == []
 
 
-async def test_what_is_foreseen_is_what_the_sweep_then_takes(node, clock):
+async def test_preview_agrees_with_the_sweep(node, clock):
     people = await two(node)
     await swept(node)
     go_to(clock, LAST_DAY)
@@ -64,7 +64,7 @@ async def test_what_is_foreseen_is_what_the_sweep_then_takes(node, clock):
     assert (await preview(node.services, me(), days=0)).waiting == []
 
 
-async def test_nothing_is_opened_or_written_but_the_audit_entry(node, clock, monkeypatch):
+async def test_dry_run_opens_and_writes_nothing(node, clock, monkeypatch):
     (subject, _other) = await two(node)
     clock.advance(days=365 * 4)
     before = await node.sql("SELECT subject_id, collection, due_at, revision FROM record ORDER BY 1, 2")
@@ -80,7 +80,7 @@ async def test_nothing_is_opened_or_written_but_the_audit_entry(node, clock, mon
     assert (await there(node, subject))["profile.email"] == ["ada@example.org"]
 
 
-async def test_the_pages_add_up_to_the_whole(node, clock):
+async def test_preview_pages_add_up(node, clock):
     for number in range(5):
         await node.create({"name": f"Ada {number}"})
     clock.advance(days=365 * 4)
@@ -92,14 +92,14 @@ async def test_the_pages_add_up_to_the_whole(node, clock):
     assert sum(line.values for part in parts for line in part.waiting) == whole.waiting[0].values == 5
 
 
-async def test_of_one_field_only_that_is_counted(sqlite_node, clock):
+async def test_preview_of_one_field(sqlite_node, clock):
     await two(sqlite_node)
     clock.advance(days=365 * 4)
     found = await preview(sqlite_node.services, me(), field="email")
     assert [(each.field, each.values) for each in found.waiting] == [("profile.email", 1)]
 
 
-async def test_what_waits_for_a_decision_is_told_apart(sqlite_node, clock):
+async def test_preview_shows_values_in_review(sqlite_node, clock):
     node = sqlite_node
     await put_in_force(node, (REVIEWED, 'at_end = { notes = "review" }\n' + REVIEWED))
     await node.create_fully(name="Ada", notes="Prefers mornings.")
@@ -109,7 +109,7 @@ async def test_what_waits_for_a_decision_is_told_apart(sqlite_node, clock):
     assert [(each.field, each.state) for each in found.waiting] == [("profile.notes", "in-review")]
 
 
-async def test_a_sweep_is_started_and_seen_by_whoever_may(node):
+async def test_sweep_is_started_and_listed_with_permission(node):
     await node.create({"name": "Ada"})
     started = await node.post("operator", SWEEPS, headers={"Idempotency-Key": "once"})
     assert started.status_code == 202, started.text
@@ -131,7 +131,7 @@ async def test_a_sweep_is_started_and_seen_by_whoever_may(node):
 
 
 @pytest.mark.parametrize("what", [{"days": 367}, {"days": -1}, {"limit": 0}, {"field": "nobody.knows"}])
-async def test_what_cannot_be_answered_is_refused(sqlite_node, what):
+async def test_invalid_preview_parameters_are_refused(sqlite_node, what):
     from vault.errors import InvalidInput
 
     with pytest.raises(InvalidInput) as raised:
