@@ -1,4 +1,4 @@
-"""The time is aware, and leaves the vault in one form."""
+"""The clock is aware, and moments are written in one form."""
 
 from __future__ import annotations
 

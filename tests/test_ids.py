@@ -1,4 +1,4 @@
-"""Ids: UUIDv7 that grow, pseudonyms that tell nothing, names that are slugs."""
+"""Ids: UUIDv7 that grow, random pseudonyms, slugs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def milliseconds(made):
 
 def test_an_id_has_the_layout_of_rfc_9562():
     before = time.time_ns() // 1_000_000
-    made = new_id()
+    new = new_id()
     after = time.time_ns() // 1_000_000 + 1
-    assert made.version == 7
-    assert made.variant == uuid.RFC_4122
-    assert (made.int >> 76) & 0xF == 0b0111  # §5.7: ver in bits 48 to 51
-    assert (made.int >> 62) & 0b11 == 0b10  # var in bits 64 and 65
-    assert before <= milliseconds(made) <= after
+    assert new.version == 7
+    assert new.variant == uuid.RFC_4122
+    assert (new.int >> 76) & 0xF == 0b0111  # §5.7: ver in bits 48 to 51
+    assert (new.int >> 62) & 0b11 == 0b10  # var in bits 64 and 65
+    assert before <= milliseconds(new) <= after
 
 
 def test_the_example_of_the_rfc_is_read_back(monkeypatch):
@@ -40,10 +40,10 @@ def test_the_example_of_the_rfc_is_read_back(monkeypatch):
 
 
 def test_ids_grow_even_within_a_millisecond():
-    made = [new_id() for _ in range(20_000)]
-    assert made == sorted(made)
-    assert [each.bytes for each in made] == sorted(each.bytes for each in made)
-    assert len(set(made)) == len(made)
+    ids_in_order = [new_id() for _ in range(20_000)]
+    assert ids_in_order == sorted(ids_in_order)
+    assert [one.bytes for one in ids_in_order] == sorted(one.bytes for one in ids_in_order)
+    assert len(set(ids_in_order)) == len(ids_in_order)
 
 
 def test_ids_grow_even_if_the_clock_stops_or_goes_back(monkeypatch):
@@ -81,11 +81,11 @@ def test_the_random_part_differs_each_time():
 
 
 def test_a_pseudonym_does_not_contain_the_time():
-    made = [random_id() for _ in range(1_000)]
-    assert {each.version for each in made} == {4}
-    assert {each.variant for each in made} == {uuid.RFC_4122}
-    assert len(set(made)) == 1_000
-    assert made != sorted(made)
+    pseudonyms = [random_id() for _ in range(1_000)]
+    assert {pseudonym.version for pseudonym in pseudonyms} == {4}
+    assert {pseudonym.variant for pseudonym in pseudonyms} == {uuid.RFC_4122}
+    assert len(set(pseudonyms)) == 1_000
+    assert pseudonyms != sorted(pseudonyms)
 
 
 @given(st.text(max_size=70) | st.from_regex(r"[a-z0-9_-]{0,66}"))

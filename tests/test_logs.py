@@ -1,4 +1,4 @@
-"""Log lines can say nothing of a person: not by key, value, exception, nor by what a library says."""
+"""Log lines contain no personal data: not by key, value, exception, or the message of a library."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def _as_it_was():
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
     loggers = {
-        name: (each.handlers, each.propagate, each.level)
-        for name, each in logging.root.manager.loggerDict.items()
-        if isinstance(each, logging.Logger)
+        name: (logger.handlers, logger.propagate, logger.level)
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger)
     }
     yield
     root.handlers, root.level = handlers, level
     for name, (handlers, propagate, level) in loggers.items():
-        each = logging.getLogger(name)
-        each.handlers, each.propagate = handlers, propagate
-        each.setLevel(level)
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
 
@@ -62,7 +62,7 @@ def test_a_line_is_json_with_level_and_time(sink):
 
 
 def test_a_program_that_configures_nothing_logs_no_value_either(capfd, monkeypatch):
-    """Structlog's own default prints the local variables of every frame beside an exception."""
+    """Structlog's own default prints the local variables of every frame of an exception."""
     monkeypatch.setattr(logs._LINES, "stream", None)
     structlog.configure(processors=[structlog.dev.ConsoleRenderer()])
 
@@ -255,8 +255,8 @@ def test_the_level_filters_lines(level, heard):
     stream = Sink()
     logs.configure(level, stream=stream)
     log = logs.get_logger()
-    for each in ("debug", "info", "warning", "error"):
-        getattr(log, each)("listening")
+    for method in ("debug", "info", "warning", "error"):
+        getattr(log, method)("listening")
     assert [line["level"] for line in stream.lines] == heard
 
 

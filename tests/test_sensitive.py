@@ -1,4 +1,4 @@
-"""A sensitive value shows itself to nobody but who asks for it by name."""
+"""A sensitive value is shown only by ``reveal()``."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_it_is_redacted_in_every_form(secret):
         str({"key": secret}),
         repr((secret,)),
     ]
-    assert all(CANARY not in each for each in printed)
-    assert all(REDACTED in each for each in printed)
+    assert all(CANARY not in text for text in printed)
+    assert all(REDACTED in text for text in printed)
 
 
 def test_it_is_neither_pickled_nor_copied(secret):

@@ -1,4 +1,4 @@
-"""Settings: environment over file over default, frozen, and silent about what is secret."""
+"""Settings: environment over file over default, frozen, and without secrets in print."""
 
 from __future__ import annotations
 
@@ -173,5 +173,5 @@ def test_every_setting_has_a_description():
 
     source = inspect.getsource(Settings)
     plain = {"host", "port", "database_connections", "log_level", "oidc"}
-    told = set(re.findall(r'^    (\w+): [^\n]+\n    """', source, re.MULTILINE))
-    assert set(Settings.model_fields) == told | plain
+    described = set(re.findall(r'^    (\w+): [^\n]+\n    """', source, re.MULTILINE))
+    assert set(Settings.model_fields) == described | plain

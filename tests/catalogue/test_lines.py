@@ -1,4 +1,4 @@
-"""Every key of a TOML text is found on its line, whatever stands around it."""
+"""Every key of a TOML text is found on its line."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def test_every_key_of_the_shipped_files_is_found_where_it_is_written(name):
             for key, inner in value.items():
                 check((*path, key), inner)
         elif isinstance(value, list):
-            for i, each in enumerate(value):
-                assert str(each) in rows[lines.of((*path, i)) - 1]
+            for i, element in enumerate(value):
+                assert str(element) in rows[lines.of((*path, i)) - 1]
 
     for key, value in tomllib.loads(text).items():
         check((key,), value)

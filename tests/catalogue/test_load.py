@@ -1,4 +1,4 @@
-"""A catalogue that cannot be is refused, each mistake on its line."""
+"""Invalid catalogues are refused, with each mistake on its line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def test_a_field_is_read_as_declared():
 def test_the_profile_has_one_record_and_every_other_collection_many():
     collections = PolicySet.load(shipped()).catalogue.collections
 
-    assert {name: each.many for name, each in collections.items()} == {name: name != "profile" for name in collections}
+    assert {name: collection.many for name, collection in collections.items()} == {
+        name: name != "profile" for name in collections
+    }
 
 
 @pytest.mark.parametrize(
@@ -58,9 +60,9 @@ def test_a_mistake_in_a_field_is_refused_on_its_line(old, new, passage, after, c
     assert old in tail
     files = shipped() | {FILE: head + EMAIL + tail.replace(old, new, 1)}
     # rules that search by e-mail name what is then gone; the first finding is the one in this file
-    found = [each for each in findings_of(files) if each.file == FILE]
+    findings = [finding for finding in findings_of(files) if finding.file == FILE]
 
-    assert [(f"{each.file}:{each.line}", each.code) for each in found] == [
+    assert [(f"{finding.file}:{finding.line}", finding.code) for finding in findings] == [
         (at(files, FILE, passage, after=after or head), code)
     ]
 
@@ -149,7 +151,7 @@ def test_a_collection_without_fields_is_refused():
 def test_a_profile_field_called_like_a_collection_is_refused():
     files = changed(FILE, "[field.profile.employer]", "[field.profile.purchase]")
 
-    codes = {(f"{each.file}:{each.line}", each.code) for each in findings_of(files)}
+    codes = {(f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)}
     assert (at(files, FILE, "[field.profile.purchase]"), "ambiguous-name") in codes
 
 
@@ -158,7 +160,7 @@ def test_a_name_that_could_be_misread_is_refused(name):
     files = changed(FILE, "[field.profile.employer]", f"[field.profile.{name}]")
     files["purposes.toml"] = files["purposes.toml"].replace('  "employer",\n', "")
 
-    codes = {(f"{each.file}:{each.line}", each.code) for each in findings_of(files)}
+    codes = {(f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)}
     assert (at(files, FILE, f"[field.profile.{name}]"), "wrong-name") in codes
 
 
@@ -177,7 +179,7 @@ def test_only_the_profile_has_a_single_record(collection, many):
 def test_a_catalogue_without_a_profile_is_refused():
     files = changed(FILE, "[collection.profile]", "[collection.person]")
 
-    codes = {each.code for each in findings_of(files)}
+    codes = {finding.code for finding in findings_of(files)}
     assert {"missing-key", "unknown-collection", "empty-collection"} <= codes
 
 
@@ -209,7 +211,7 @@ def test_all_mistakes_are_found_at_once():
     files["purposes.toml"] = files["purposes.toml"].replace('owner = "Finance"\n', "", 1)
     files["policy.csv"] += "\np, support, *, shoe_size, read, customer-support, allow\n"
 
-    assert [each.code for each in findings_of(files)] == ["unknown-type", "unknown-field", "missing-key"]
+    assert [finding.code for finding in findings_of(files)] == ["unknown-type", "unknown-field", "missing-key"]
 
 
 def test_a_finding_reads_as_place_mistake_and_remedy():

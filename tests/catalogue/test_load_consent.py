@@ -1,4 +1,4 @@
-"""From which age people consent for themselves, and how long what they say is waited for and holds."""
+"""Reading consent.toml: ages of consent, confirmations and expiry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who answers for the processing: stated in full, or not at all."""
+"""Reading controller.toml."""
 
 from __future__ import annotations
 

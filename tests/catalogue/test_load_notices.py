@@ -1,4 +1,4 @@
-"""A notice is the very text that people agree to: its file, its front matter and its purposes must fit together."""
+"""Reading notices: file, front matter and purposes must agree."""
 
 from __future__ import annotations
 
@@ -37,16 +37,20 @@ def test_a_notice_is_read_with_the_hash_of_its_text():
 )
 def test_a_mistake_in_the_front_matter_is_refused_on_its_line(old, new, passage, code):
     files = changed(FILE, old, new)
-    found = [(f"{each.file}:{each.line}", each.code) for each in findings_of(files) if each.file == FILE]
+    findings = [
+        (f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files) if finding.file == FILE
+    ]
     line = 2 if passage == "+++" else int(at(files, FILE, passage).rpartition(":")[2])
 
-    assert found[0] == (f"{FILE}:{line}", code)
+    assert findings[0] == (f"{FILE}:{line}", code)
 
 
 def test_a_notice_without_front_matter_is_refused():
     files = shipped() | {FILE: "May we write to you?\n"}
 
-    assert (f"{FILE}:1", "no-front-matter") in [(f"{each.file}:{each.line}", each.code) for each in findings_of(files)]
+    assert (f"{FILE}:1", "no-front-matter") in [
+        (f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)
+    ]
 
 
 def test_a_notice_without_a_text_is_refused():
@@ -160,4 +164,4 @@ def test_a_newer_version_that_leaves_the_purpose_out_is_refused():
 def test_a_file_whose_name_is_no_version_is_refused(name):
     files = shipped() | {f"notices/{name}.md": shipped()[FILE]}
 
-    assert "wrong-name" in {each.code for each in findings_of(files) if each.file == f"notices/{name}.md"}
+    assert "wrong-name" in {finding.code for finding in findings_of(files) if finding.file == f"notices/{name}.md"}

@@ -1,4 +1,4 @@
-"""A purpose that cannot be is refused, each mistake on its line."""
+"""Invalid purposes are refused, with each mistake on its line."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_purpose_with_an_empty_list_of_needs_is_refused():
 )
 def test_a_minimised_purpose_may_not_need_identifying_fields(name):
     files = changed(FILE, '  "birth_date.year",\n', f'  "{name}",\n')
-    codes = [(f"{each.file}:{each.line}", each.code) for each in findings_of(files)]
+    codes = [(f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)]
 
     assert (at(files, FILE, f'"{name}"', after="minimised = true\n"), "minimised-needs-clear") in codes
 

@@ -1,4 +1,4 @@
-"""Names mean what they say, and nothing that is written otherwise means anything."""
+"""Names of fields and views, and what they cover."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ CATALOGUE = PolicySet.load(shipped()).catalogue
         ("family_member.birth_date.year", "family_member.birth_date.year"),
     ],
 )
-def test_short_and_whole_names_mean_the_same_view(asked, whole):
-    assert CATALOGUE.view(asked).name == whole
-    assert asked in CATALOGUE
+def test_short_and_whole_names_mean_the_same_view(name, whole):
+    assert CATALOGUE.view(name).name == whole
+    assert name in CATALOGUE
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_short_and_whole_names_mean_the_same_view(asked, whole):
         "email" * 20_000,
     ],
 )
-def test_a_name_written_in_any_other_way_is_unknown_and_not_repeated(asked):
+def test_a_name_written_in_any_other_way_is_unknown_and_not_repeated(name):
     with pytest.raises(UnknownName) as caught:
-        CATALOGUE.view(asked)
+        CATALOGUE.view(name)
 
     assert caught.value.code == "unknown-field"
-    assert asked not in CATALOGUE
+    assert name not in CATALOGUE
     assert len(str(caught.value)) < 100
 
 

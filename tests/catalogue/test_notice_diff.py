@@ -1,4 +1,4 @@
-"""What changed between two notices is shown by the word, and nothing that did not change."""
+"""Differences between two notices, word by word."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.catalogue.notices import Notice, Piece, compare
+from vault.catalogue.notices import Changes, Notice, Piece, compare
 
 OLD = Notice(
     id="marketing@1",
@@ -25,7 +25,7 @@ def changed(body, **front):
 
 
 def test_equal_texts_have_no_changes():
-    assert changed(OLD.body) == ({}, [])
+    assert changed(OLD.body) == Changes({}, [])
 
 
 def test_rewrapped_lines_are_no_change():
@@ -68,7 +68,7 @@ def test_the_pieces_contain_all_words_of_both_texts(old, new):
     changes = compare(replace(OLD, body=old), replace(OLD, body=new))
 
     def count(pieces, kind):
-        return sorted(" ".join(piece.text for each in pieces for piece in each if piece.kind == kind).split())
+        return sorted(" ".join(piece.text for paragraph in pieces for piece in paragraph if piece.kind == kind).split())
 
-    gone, come = count(changes.paragraphs, "out"), count(changes.paragraphs, "in")
-    assert sorted([*old.split(), *come]) == sorted([*new.split(), *gone])
+    removed, added = count(changes.paragraphs, "out"), count(changes.paragraphs, "in")
+    assert sorted([*old.split(), *added]) == sorted([*new.split(), *removed])

@@ -1,4 +1,4 @@
-"""Translations name what the other files declare, and stand in for nothing else."""
+"""Reading translations: they may only name what the other files declare."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_texts_without_a_translation_stay_untranslated():
     ],
 )
 def test_a_mistake_is_reported_with_its_file(old, new, code):
-    where, found = only(changed(FILE, old, new))
+    where, findings = only(changed(FILE, old, new))
 
-    assert found == code
+    assert findings == code
     assert where.startswith(f"{FILE}:")
 
 
@@ -53,7 +53,7 @@ def test_a_field_declares_origin_and_others():
     assert catalogue.field("offer.title").origin is Origin.OURS
     assert catalogue.field("offer.status").origin is Origin.OBSERVED
     assert catalogue.field("social_post.sentiment").origin is Origin.INFERRED
-    assert {each.whole for each in catalogue.fields() if each.others} == {
+    assert {field.whole for field in catalogue.fields() if field.others} == {
         "interaction.author",
         "family_member.name",
         "family_member.birth_date",
@@ -84,9 +84,9 @@ def test_a_collection_sets_defaults_for_its_fields():
     ],
 )
 def test_texts_for_people_are_checked(file, old, new, code):
-    where, found = only(changed(file, old, new))
+    where, findings = only(changed(file, old, new))
 
-    assert found == code
+    assert findings == code
     assert where.startswith(f"{file}:")
 
 

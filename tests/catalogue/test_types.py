@@ -1,4 +1,4 @@
-"""What holds for every type: normalising is total and idempotent, errors are silent about values, options are checked."""
+"""Properties of all types: normalising is total and idempotent, errors do not repeat values, options are checked."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def outcome(name, value, options):
 @example(value={"amount": {}, "currency": []})
 @example(value=[{"a\u030a": 1, "\u00e5": 2}])
 def test_normalising_is_total_and_idempotent_and_survives_encoding(name, options, value):
-    found = outcome(name, value, options)
-    if isinstance(found, ValueProblem):
-        assert found.code
-        assert found.detail
-        assert found.__context__ is None, "a chained error may repeat the value"
+    normalised = outcome(name, value, options)
+    if isinstance(normalised, ValueProblem):
+        assert normalised.code
+        assert normalised.detail
+        assert normalised.__context__ is None, "a chained error may repeat the value"
         return
-    assert found is not None
-    assert TYPES[name].normalise(found, options) == found
-    written = encode(found)
+    assert normalised is not None
+    assert TYPES[name].normalise(normalised, options) == normalised
+    written = encode(normalised)
     assert len(written) < 500_000
-    assert decode(written + b"   ") == found
-    assert json.loads(written) == found
+    assert decode(written + b"   ") == normalised
+    assert json.loads(written) == normalised
     assert encode(TYPES[name].normalise(decode(written), options)) == written
 
 
@@ -210,6 +210,6 @@ def test_types_without_index_have_no_index_text(name):
 @settings(max_examples=500, deadline=None)
 @given(st.text(max_size=30))
 def test_index_text_ignores_case_and_is_idempotent(text):
-    found = index_text("text", text)
-    assert index_text("text", found) == found
-    assert index_text("text", f"  {text}\n") == found
+    folded = index_text("text", text)
+    assert index_text("text", folded) == folded
+    assert index_text("text", f"  {text}\n") == folded

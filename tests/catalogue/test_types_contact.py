@@ -1,4 +1,4 @@
-"""E-mail addresses and phone numbers; the short ways agree with the libraries."""
+"""E-mail addresses and phone numbers; the fast paths agree with the libraries."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ ADDRESSES = st.builds(
 @example("ada@sub.test")
 @example("ada@EXAMPLE.org\n")
 def test_the_fast_path_for_addresses_agrees_with_the_library(text):
-    found = plain_email(text)
-    if found is not None:
-        assert email_validator.validate_email(text, check_deliverability=False).normalized == found
+    address = plain_email(text)
+    if address is not None:
+        assert email_validator.validate_email(text, check_deliverability=False).normalized == address
 
 
 @pytest.mark.parametrize("text", ["ada@example.org", "ada.lovelace+tag@mail.example.co.uk", "x_y-z@a-b.example"])
@@ -94,11 +94,11 @@ def test_the_fast_path_for_numbers_agrees_with_the_library(text):
 @example("+84000000000", None)
 def test_possible_numbers_in_e164_are_unchanged(text, region):
     try:
-        found = PHONE(text, {"region": region} if region else {})
+        number = PHONE(text, {"region": region} if region else {})
     except ValueProblem:
         return
-    assert phonenumbers.is_possible_number(phonenumbers.parse(found))
-    assert PHONE(found, {}) == found
+    assert phonenumbers.is_possible_number(phonenumbers.parse(number))
+    assert PHONE(number, {}) == number
 
 
 @pytest.mark.parametrize("code", ["+33612345678", "+12025550143", "+4915123456789", "+447911123456", "+390612345678"])

@@ -71,9 +71,9 @@ def normalised(name, value, options):
     ],
 )  # fmt: skip
 def test_values_are_normalised(name, value, options, stored):
-    found = normalised(name, value, options)
-    assert found == stored
-    assert type(found) is type(stored)
+    result = normalised(name, value, options)
+    assert result == stored
+    assert type(result) is type(stored)
 
 
 @pytest.mark.parametrize(

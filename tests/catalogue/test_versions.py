@@ -1,4 +1,4 @@
-"""To which versions of a text is a consent good? To the newest in force, and to those from which it differs in nothing."""
+"""Versions for which a consent is valid: the newest in force, and those from which it does not differ in meaning."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def version(number, *, material=True, purposes=("direct-marketing",), valid_from
 
 
 def good(*versions, asked="marketing@3", day=TODAY):
-    return {int(each.rpartition("@")[2]) for each in Notices(versions).accepted(asking(asked), day)}
+    return {int(notice.rpartition("@")[2]) for notice in Notices(versions).accepted(asking(asked), day)}
 
 
 def test_a_material_version_makes_older_consents_void():
@@ -116,7 +116,7 @@ def test_a_version_is_accepted_if_and_only_if_an_unbroken_chain_of_unmaterial_ve
 @given(chains(), st.integers(1, 6), st.randoms())
 def test_marking_a_version_as_material_never_adds_accepted_versions(chain, asked, random):
     before = good(*chain, asked=f"marketing@{asked}")
-    stricter = [replace(each, material=each.material or random.random() < 0.5) for each in chain]
+    stricter = [replace(notice, material=notice.material or random.random() < 0.5) for notice in chain]
 
     assert good(*stricter, asked=f"marketing@{asked}") <= before
 
@@ -176,4 +176,4 @@ def test_the_newest_version_in_force_is_the_current_one(day, current, change):
 
     assert notices.current("marketing", day) == current
     assert notices.next_change("marketing", day) == change
-    assert [each.version for each in notices.versions("marketing")] == [9, 10]
+    assert [notice.version for notice in notices.versions("marketing")] == [9, 10]

@@ -1,4 +1,4 @@
-"""Each view tells what it says and no more: known answers, and what must hold for all values."""
+"""Views of values: known answers, and properties that hold for all values."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_every_type_has_the_views_that_all_types_have():
 
 
 def test_every_view_is_described():
-    told = list(describe_views())
-    assert len(told) == sum(len(kind.views) for kind in TYPES.values())
-    assert all(sentence and not sentence.endswith(".") for _, _, sentence in told)
+    descriptions = list(describe_views())
+    assert len(descriptions) == sum(len(kind.views) for kind in TYPES.values())
+    assert all(sentence and not sentence.endswith(".") for _, _, sentence in descriptions)
 
 
 @pytest.mark.parametrize(

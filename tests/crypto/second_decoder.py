@@ -1,4 +1,4 @@
-"""A second reader of format version 1, written from its text alone, so that the text says all there is to know.
+"""A second decoder of format version 1, written from its description alone, which proves that it is complete.
 
 It takes nothing from ``vault``. The text:
 
@@ -71,12 +71,12 @@ def open_value(key: bytes, version: int, where: dict[str, str], sealed: bytes) -
 
 def hkdf(secret: bytes, info: bytes, length: int) -> bytes:
     extracted = hmac.new(bytes(32), secret, hashlib.sha256).digest()
-    block, made, count = b"", b"", 0
-    while len(made) < length:
+    block, output, count = b"", b"", 0
+    while len(output) < length:
         count += 1
         block = hmac.new(extracted, block + info + bytes([count]), hashlib.sha256).digest()
-        made += block
-    return made[:length]
+        output += block
+    return output[:length]
 
 
 def digest(secret: bytes, label: str, name: str, data: bytes, bits: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Parts that the tests of this folder share."""
+"""Helpers of the tests in this folder."""
 
 from __future__ import annotations
 

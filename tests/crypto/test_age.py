@@ -1,4 +1,4 @@
-"""Files encrypted to a passphrase: everybody's ``age`` opens them, and nothing that was changed opens."""
+"""Files encrypted to a passphrase: ``age`` opens them, and changed files do not open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vault.errors import InvalidInput
 
 PASSPHRASE = "correct horse battery staple"
 FAST = 10
-"""The tool's own test vectors stretch no further; a test that waits shows nothing more."""
+"""The work factor of the tool's own test vectors; a higher one would only slow the tests down."""
 # The header of the vector "scrypt" of the format's test suite (C2SP, CCTV): passphrase "password".
 VECTOR = (
     b"age-encryption.org/v1\n"

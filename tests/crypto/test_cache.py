@@ -1,4 +1,4 @@
-"""The cache of opened keys is bounded in number and age, and an eviction wins over a load under way."""
+"""The cache of opened keys is bounded in number and age, and an eviction voids a load in progress."""
 
 from __future__ import annotations
 

@@ -47,15 +47,15 @@ RFC_5869 = [
 
 @pytest.mark.parametrize(("secret", "salt", "info", "length", "key"), RFC_5869, ids=["A.1", "A.2", "A.3"])
 def test_deriving_is_hkdf_of_rfc_5869(secret, salt, info, length, key):
-    made = derive(bytes.fromhex(secret), bytes.fromhex(info), salt=bytes.fromhex(salt), length=length)
-    assert made.hex() == key
+    derived = derive(bytes.fromhex(secret), bytes.fromhex(info), salt=bytes.fromhex(salt), length=length)
+    assert derived.hex() == key
 
 
 def test_the_vectors_above_are_those_that_others_use():
     with cryptography_vectors.open_vector_file("KDF/rfc-5869-HKDF-SHA256.txt", "r") as file:
-        theirs = file.read()
+        published = file.read()
     for *_parts, key in RFC_5869:
-        assert key in theirs
+        assert key in published
 
 
 @given(st.binary(min_size=1, max_size=64), st.binary(max_size=64), st.integers(1, 100))
@@ -76,14 +76,14 @@ def test_a_token_digest_is_a_whole_hmac_under_the_labels_own_key():
 
 
 def test_digests_differ_by_name_secret_and_use():
-    made = {
+    digests = {
         IndexKeys(SECRET).digest("profile.email", "ada"),
         IndexKeys(SECRET).digest("profile.phone", "ada"),
         IndexKeys(bytes(32)).digest("profile.email", "ada"),
         IndexKeys(SECRET).digest("profile.email", "Ada"),
         TokenKey(SECRET).digest("profile.email", b"ada"),
     }
-    assert len(made) == 5
+    assert len(digests) == 5
 
 
 def test_a_short_digest_is_the_start_of_the_long_one_with_zeros_in_its_last_byte():

@@ -1,4 +1,4 @@
-"""Format version 1 is frozen: its known answers, checked in, hold for ever."""
+"""Format version 1 is frozen: its known answers never change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vault.crypto.seal import record_aad
 from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 
 
-def each(kind):
+def each_vector(kind):
     return pytest.mark.parametrize("vector", VECTORS[kind], ids=lambda vector: vector.get("name", ""))
 
 
@@ -44,13 +44,13 @@ def test_the_vectors_are_of_the_format_that_is_written_today():
     assert len(VECTORS["values"]) >= 10
 
 
-@each("values")
+@each_vector("values")
 def test_the_sealed_vectors_open(vector):
     opened = keys_of(vector).open(vector["field"], bytes.fromhex(vector["sealed"]), where(vector))
     assert opened == vector["plaintext"].encode()
 
 
-@each("values")
+@each_vector("values")
 def test_sealing_it_again_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
     keys = keys_of(vector)
     fixed_random(monkeypatch, bytes.fromhex(vector["nonce"]))
@@ -58,27 +58,27 @@ def test_sealing_it_again_with_the_same_randomness_gives_the_same_bytes(vector, 
     assert sealed.hex() == vector["sealed"]
 
 
-@each("values")
+@each_vector("values")
 def test_the_second_decoder_opens_them_too(vector):
     key, sealed = bytes.fromhex(vector["data_key"]), bytes.fromhex(vector["sealed"])
     opened = second_decoder.open_value(key, vector["data_key_version"], vector, sealed)
     assert opened == vector["plaintext"].encode()
 
 
-@each("wrapped")
+@each_vector("wrapped")
 def test_the_wrapped_vectors_unwrap(vector):
     key = WrappingKey(bytes.fromhex(vector["wrapping_key"]), vector["wrapping_key_version"])
     assert key.unwrap(bytes.fromhex(vector["wrapped"]), context(vector)).hex() == vector["key"]
 
 
-@each("wrapped")
+@each_vector("wrapped")
 def test_wrapping_it_again_with_the_same_randomness_gives_the_same_bytes(vector, monkeypatch):
     key = WrappingKey(bytes.fromhex(vector["wrapping_key"]), vector["wrapping_key_version"])
     fixed_random(monkeypatch, bytes.fromhex(vector["nonce"]))
     assert key.wrap(bytes.fromhex(vector["key"]), context(vector)).hex() == vector["wrapped"]
 
 
-@each("roots")
+@each_vector("roots")
 def test_a_root_key_keeps_its_reference_and_its_wrapping_key(vector, tmp_path, monkeypatch):
     path = tmp_path / "root.key"
     path.write_text(vector["line"] + "\n")
@@ -90,7 +90,7 @@ def test_a_root_key_keeps_its_reference_and_its_wrapping_key(vector, tmp_path, m
         assert root.unwrap(sealed, b"context") == b"k" * 32
 
 
-@each("digests")
+@each_vector("digests")
 def test_the_digest_vectors_are_unchanged(vector):
     secret = bytes.fromhex(vector["secret"])
     if vector["kind"] == "index":

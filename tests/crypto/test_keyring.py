@@ -30,7 +30,7 @@ class Time:
 
 
 class CountingDatabase(Database):
-    """The real one, that counts its hot queries, and can be told to wait before it answers one."""
+    """The real database, which counts its hot queries and can be made to wait before it answers one."""
 
     def __init__(self, url):
         super().__init__(url)
@@ -97,17 +97,17 @@ async def change(database, statement):
 
 async def test_new_keys_are_durable_and_open_on_another_node(keyring, open_keyring, clock, database):
     one, two = new_id(), new_id()
-    made = await keyring.new_subject_keys("default", [one, two])
-    assert list(made) == [one, two]
-    sealed = {subject: keys.seal("email", str(subject).encode(), HERE) for subject, keys in made.items()}
-    found = await open_keyring().subject_keys("default", [two, one])
-    assert {subject: keys.open("email", sealed[subject], HERE) for subject, keys in found.items()} == {
+    new_keys = await keyring.new_subject_keys("default", [one, two])
+    assert list(new_keys) == [one, two]
+    sealed = {subject: keys.seal("email", str(subject).encode(), HERE) for subject, keys in new_keys.items()}
+    opened = await open_keyring().subject_keys("default", [two, one])
+    assert {subject: keys.open("email", sealed[subject], HERE) for subject, keys in opened.items()} == {
         one: str(one).encode(),
         two: str(two).encode(),
     }
-    assert found[one].current_version == 1
+    assert opened[one].current_version == 1
     with pytest.raises(CannotOpen):
-        found[one].open("email", sealed[two], HERE)
+        opened[one].open("email", sealed[two], HERE)
     async with database.reading() as connection:
         assert set((await connection.execute(select(DATA_KEY.c.created_at))).scalars()) == {clock.now()}
 
@@ -154,10 +154,10 @@ async def test_cached_keys_need_no_query(keyring, open_keyring, database):
     await keyring.new_subject_keys("default", [subject])
     fresh = open_keyring()
     assert fresh.cached("default", subject) is None
-    found = (await fresh.subject_keys("default", [subject]))[subject]
+    keys = (await fresh.subject_keys("default", [subject]))[subject]
     database.fetched.clear()
-    assert fresh.cached("default", subject) is found
-    assert (await fresh.subject_keys("default", [subject]))[subject] is found
+    assert fresh.cached("default", subject) is keys
+    assert (await fresh.subject_keys("default", [subject]))[subject] is keys
     assert keyring.cached("default", subject) is not None
     assert database.fetched == []
 
@@ -174,8 +174,8 @@ async def test_concurrent_callers_share_one_query(keyring, open_keyring, databas
     others = [asyncio.create_task(fresh.subject_keys("default", people[n : n + 2])) for n in range(1, 39)]
     await asyncio.sleep(0)
     database.gate.set()
-    found = [await task for task in (first, *others)]
-    assert [list(one) for one in found] == [people[:1], *[people[n : n + 2] for n in range(1, 39)]]
+    answers = [await task for task in (first, *others)]
+    assert [list(one) for one in answers] == [people[:1], *[people[n : n + 2] for n in range(1, 39)]]
     assert len(database.data_key_queries()) == 2
     assert set(database.data_key_queries()[1]["ids"]) == set(people[1:])
 
@@ -186,23 +186,23 @@ async def test_each_tenant_has_a_query_of_its_own(keyring, open_keyring, databas
     await keyring.new_subject_keys("other", [two])
     fresh = open_keyring()
     await asyncio.gather(fresh.index_keys("default"), fresh.index_keys("other"))
-    found = await asyncio.gather(
+    answers = await asyncio.gather(
         fresh.subject_keys("default", [one, two]),
         fresh.subject_keys("other", [one, two]),
         fresh.subject_keys("default", [one]),
     )
-    assert [list(keys) for keys in found] == [[one], [two], [one]]
+    assert [list(keys) for keys in answers] == [[one], [two], [one]]
     assert sorted(values["tenant"] for values in database.data_key_queries()) == ["default", "other"]
 
 
 async def test_many_at_once(keyring, open_keyring, database):
     people = [new_id() for _ in range(9_000)]
-    made = await keyring.new_subject_keys("default", people)
-    assert len(made) == await count(database) == 9_000
+    new_keys = await keyring.new_subject_keys("default", people)
+    assert len(new_keys) == await count(database) == 9_000
     fresh = open_keyring(most=20_000)
-    found = await fresh.subject_keys("default", people)
-    assert list(found) == people
-    assert found[people[-1]].open("f", made[people[-1]].seal("f", b"1", HERE), HERE) == b"1"
+    opened = await fresh.subject_keys("default", people)
+    assert list(opened) == people
+    assert opened[people[-1]].open("f", new_keys[people[-1]].seal("f", b"1", HERE), HERE) == b"1"
     assert fresh.stats()["subjects"] == 9_000
 
 
@@ -231,13 +231,13 @@ async def test_the_same_person_named_twice_gets_one_key(keyring, database):
 
 async def test_a_second_first_key_is_refused(keyring, open_keyring, database):
     one, two = new_id(), new_id()
-    made = await keyring.new_subject_keys("default", [one])
-    sealed = made[one].seal("f", b"1", HERE)
+    keys = await keyring.new_subject_keys("default", [one])
+    sealed = keys[one].seal("f", b"1", HERE)
     with pytest.raises(exc.IntegrityError):
         await open_keyring().new_subject_keys("default", [two, one])
-    found = await open_keyring().subject_keys("default", [one, two])
-    assert list(found) == [one]
-    assert found[one].open("f", sealed, HERE) == b"1"
+    opened = await open_keyring().subject_keys("default", [one, two])
+    assert list(opened) == [one]
+    assert opened[one].open("f", sealed, HERE) == b"1"
 
 
 async def test_destroyed_keys_are_gone_here_at_once_and_from_the_store(keyring, open_keyring, database):
@@ -317,11 +317,11 @@ async def test_a_tampered_row_does_not_open_and_does_not_affect_others(keyring, 
     await keyring.new_subject_keys("default", [hurt, whole])
     await change(database, update(DATA_KEY).where(DATA_KEY.c.subject_id == hurt).values(**damage))
     fresh = open_keyring()
-    failed, found = await asyncio.gather(
+    failed, keys = await asyncio.gather(
         fresh.subject_keys("default", [hurt]), fresh.subject_keys("default", [whole]), return_exceptions=True
     )
     assert isinstance(failed, CannotOpen)
-    assert list(found) == [whole]
+    assert list(keys) == [whole]
 
 
 @pytest.mark.parametrize("swapped", ["subject_id", "tenant_id"])
@@ -343,11 +343,11 @@ async def test_all_versions_of_a_persons_key_open_and_the_newest_seals(keyring, 
         tenant_key = WrappingKey(root.unwrap(wrapped, tenant_key_context("default", 1)), 1)
         newer = tenant_key.wrap(bytes(32), data_key_context("default", subject, 1, 2))
         await database.bulk(connection, DATA_KEY, [("default", subject, 2, 1, newer, clock.now())])
-    found = (await open_keyring().subject_keys("default", [subject]))[subject]
-    assert found.current_version == 2
-    assert found.open("f", old.seal("f", b"1", HERE), HERE) == b"1"
+    keys = (await open_keyring().subject_keys("default", [subject]))[subject]
+    assert keys.current_version == 2
+    assert keys.open("f", old.seal("f", b"1", HERE), HERE) == b"1"
     with pytest.raises(CannotOpen):
-        old.open("f", found.seal("f", b"1", HERE), HERE)
+        old.open("f", keys.seal("f", b"1", HERE), HERE)
 
 
 async def test_a_tenant_key_that_another_node_has_made_is_found_at_once(keyring, database, root, clock):
@@ -461,9 +461,11 @@ async def test_a_missing_secret_is_reported(keyring, open_keyring, database):
 async def test_a_failure_of_one_tenant_does_not_affect_others(keyring, open_keyring, database):
     await change(database, update(TENANT_KEY).where(TENANT_KEY.c.tenant_id == "other").values(wrapped=b"junk"))
     fresh = open_keyring()
-    failed, found = await asyncio.gather(fresh.index_keys("other"), fresh.index_keys("default"), return_exceptions=True)
+    failed, index_keys = await asyncio.gather(
+        fresh.index_keys("other"), fresh.index_keys("default"), return_exceptions=True
+    )
     assert isinstance(failed, CannotOpen)
-    assert found.version == 1
+    assert index_keys.version == 1
 
 
 async def test_no_key_is_stored_in_clear(keyring, open_keyring, database, monkeypatch):

@@ -17,7 +17,7 @@ def vectors(name):
     """All vectors of the form that we use: groups with their parameters in brackets, then `Name = hex` lines."""
     with cryptography_vectors.open_vector_file(f"ciphers/AES/GCM/{name}", "r") as file:
         text = file.read()
-    found, group, one = [], {}, {}
+    cases, group, one = [], {}, {}
     for line in text.splitlines():
         if bracket := re.fullmatch(r"\[(\w+) = (\d+)\]", line):
             group[bracket[1]] = int(bracket[2])
@@ -25,12 +25,12 @@ def vectors(name):
             if pair[1] == "Count":
                 one = {}
                 if (group["Keylen"], group["IVlen"], group["Taglen"]) == (256, 96, 128):
-                    found.append(one)
+                    cases.append(one)
             else:
                 one[pair[1]] = bytes.fromhex(pair[2])
         elif line == "FAIL":
             one["FAIL"] = b""
-    return found
+    return cases
 
 
 OPENED = vectors("gcmDecrypt256.rsp")

@@ -1,4 +1,4 @@
-"""Root keys: made once, kept close, refused when anything about them is unsafe."""
+"""Providers of root keys: chosen by scheme, created once, refused if they are unsafe."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_the_file_and_its_folder_are_synced_before_create_returns(path, monkeypa
 
 
 def test_a_key_wrapped_by_one_provider_of_the_file_is_unwrapped_by_another(path):
-    made, read = FileRootKey.create(path), FileRootKey(path)
-    assert read.unwrap(made.wrap(b"k" * 32, b"context"), b"context") == b"k" * 32
-    assert made.reference == read.reference
+    first, read = FileRootKey.create(path), FileRootKey(path)
+    assert read.unwrap(first.wrap(b"k" * 32, b"context"), b"context") == b"k" * 32
+    assert first.reference == read.reference
 
 
 def test_a_key_is_bound_to_its_context_and_its_root(path, tmp_path):
@@ -194,13 +194,13 @@ def test_the_reference_does_not_reveal_the_key(path):
 
 
 def test_the_scheme_of_its_url_chooses_the_provider(tmp_path, monkeypatch):
-    made = FileRootKey.create(tmp_path / "root.key")
+    created = FileRootKey.create(tmp_path / "root.key")
     monkeypatch.setenv(VARIABLE, base64.b64encode(bytes(32)).decode())
     by_file, by_variable = provider_of("file:root.key", tmp_path), provider_of(f"env:{VARIABLE}", tmp_path)
     assert isinstance(by_file, FileRootKey)
-    assert by_file.reference == made.reference
+    assert by_file.reference == created.reference
     assert isinstance(by_variable, EnvironmentRootKey)
-    assert provider_of(f"file:{tmp_path / 'root.key'}", tmp_path / "elsewhere").reference == made.reference
+    assert provider_of(f"file:{tmp_path / 'root.key'}", tmp_path / "elsewhere").reference == created.reference
 
 
 @pytest.mark.parametrize("url", ["kms:c2VjcmV0", "c2VjcmV0", "FILE:root.key", "file:", "env:", ":", ""])

@@ -1,4 +1,4 @@
-"""A value opens at its place under its key, and nowhere else."""
+"""A value opens only at its place and under its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing that holds a key shows it, leaves the process, or lets a caller choose a nonce."""
+"""Objects that hold keys do not show them or leave the process, and no caller chooses a nonce."""
 
 from __future__ import annotations
 

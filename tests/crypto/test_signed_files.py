@@ -1,4 +1,4 @@
-"""Signed documents: what holds, what does not, and what is no such file at all."""
+"""Signed documents: valid and invalid signatures, and files of another form."""
 
 from __future__ import annotations
 

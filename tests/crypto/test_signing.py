@@ -1,4 +1,4 @@
-"""Ed25519 by its published vectors, and the names of keys."""
+"""Ed25519 by its published vectors, and key ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrapped key opens under the key that wrapped it, as what it was wrapped as."""
+"""A wrapped key opens only under the key that wrapped it, and in its context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept is bounded, and what is asked for often stays."""
+"""The cache of decisions is bounded and keeps frequent entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps 2 to 5 decide by facts alone: each refusal has its code, its rule and its remedy."""
+"""Steps 2 to 5 of a decision: each refusal has its code, its rule and its remedy."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def purpose(name, **changes):
     return replace(POLICIES.purposes[name], **changes)
 
 
-def view(asked):
-    return POLICIES.catalogue.view(asked)
+def view(name):
+    return POLICIES.catalogue.view(name)
 
 
 def rule(effect, line=12):

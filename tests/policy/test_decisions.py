@@ -1,4 +1,4 @@
-"""Decisions for a tenant: what is asked twice is looked up, what does not exist is told by its place."""
+"""Decisions for a tenant: they are cached, and unknown names are reported by position."""
 
 from __future__ import annotations
 

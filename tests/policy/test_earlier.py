@@ -1,4 +1,4 @@
-"""Policies of an earlier version: what was in force on the day of which a receipt tells."""
+"""Policies of an earlier version, such as those in force on the day of a receipt."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["database", "elsewhere", "policies"]
 
 
 async def apply(policies):
-    for each in (FIRST, SECOND, THIRD):
-        await policies.apply("default", each, "ada")
+    for policy_set in (FIRST, SECOND, THIRD):
+        await policies.apply("default", policy_set, "ada")
 
 
 async def change(database, statement):
@@ -29,9 +29,9 @@ async def test_every_version_that_was_ever_in_force_is_found_on_every_node(polic
     await apply(policies)
     await elsewhere.refresh()
     for node in (policies, elsewhere):
-        for each in (FIRST, SECOND, THIRD):
-            found = await node.at("default", each.version)
-            assert (found.version, found.files) == (each.version, each.files)
+        for applied in (FIRST, SECOND, THIRD):
+            earlier = await node.at("default", applied.version)
+            assert (earlier.version, earlier.files) == (applied.version, applied.files)
 
 
 async def test_without_a_version_the_policies_in_force_are_returned(policies):

@@ -1,4 +1,4 @@
-"""The index in front of casbin changes nothing about what casbin says, whatever the rules."""
+"""The index in front of casbin does not change its answers, for any rules."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ requests = st.tuples(
 
 def acyclic(bases):
     """Only links to later roles, so that there is no circle, which loading refuses."""
-    return {role: frozenset(base for base in each if base > role) for role, each in bases.items()}
+    return {role: frozenset(base for base in candidates if base > role) for role, candidates in bases.items()}
 
 
 def numbered(some):

@@ -1,4 +1,4 @@
-"""Whatever a policy file holds, it loads or is refused with findings: no other error comes out."""
+"""Any policy file loads or is refused with findings; there is no other error."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def folder(tmp_path):
 def findings_in(folder):
     with pytest.raises(PolicyInvalid) as caught:
         PolicySet.from_folder(folder)
-    return [(f"{each.file}:{each.line}", each.code) for each in caught.value.findings]
+    return [(f"{finding.file}:{finding.line}", finding.code) for finding in caught.value.findings]
 
 
 def test_the_shipped_folder_loads_without_a_finding():
@@ -134,8 +134,8 @@ def test_a_nul_is_refused_on_its_line():
 
 def test_a_lone_surrogate_is_refused():
     assert ("notices/loyalty@1.md:1", "not-utf-8") in [
-        (f"{each.file}:{each.line}", each.code)
-        for each in findings_of(shipped() | {"notices/loyalty@1.md": "+++\nnotice = '\ud800'\n+++\nx"})
+        (f"{finding.file}:{finding.line}", finding.code)
+        for finding in findings_of(shipped() | {"notices/loyalty@1.md": "+++\nnotice = '\ud800'\n+++\nx"})
     ]
 
 
@@ -160,13 +160,13 @@ def test_a_model_that_is_not_safe_or_does_not_run_is_refused_on_its_line(old, ne
     line = next(i for i, row in enumerate(rows, start=1) if row.startswith(passage))
 
     assert (f"model.conf:{line}", "wrong-model") in [
-        (f"{each.file}:{each.line}", each.code) for each in findings_of(files)
+        (f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)
     ]
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[request_definition]\nr = \n", "\x01", "[matchers]\nm = 1 =="])
 def test_a_model_that_casbin_cannot_read_is_refused(text):
-    assert {each.code for each in findings_of(shipped() | {"model.conf": text})} == {"wrong-model"}
+    assert {finding.code for finding in findings_of(shipped() | {"model.conf": text})} == {"wrong-model"}
 
 
 def test_the_error_counts_the_mistakes_and_names_the_command():

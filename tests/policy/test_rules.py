@@ -1,4 +1,4 @@
-"""policy.csv: every line that grants what does not exist, or cannot be read, is refused with its number."""
+"""Reading policy.csv: invalid lines, and lines with unknown names, are refused with their numbers."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def test_an_invalid_line_is_refused_with_its_number(line, code):
 
 
 def test_circular_roles_are_refused():
-    found = findings_of(shipped() | {"policy.csv": f"{GOOD}\ng, a, support\ng, support, b\ng, b, a"})
+    findings = findings_of(shipped() | {"policy.csv": f"{GOOD}\ng, a, support\ng, support, b\ng, b, a"})
 
-    assert [(each.line, each.code) for each in found] == [(line, "circular-role") for line in (2, 3, 4)]
+    assert [(finding.line, finding.code) for finding in findings] == [(line, "circular-role") for line in (2, 3, 4)]
 
 
 def test_a_duplicate_base_is_refused():
@@ -83,9 +83,9 @@ def test_an_empty_table_is_valid_and_grants_nothing():
 
 
 def test_every_mistake_of_a_table_is_found_at_once():
-    found = findings_of(shipped() | {"policy.csv": f"p, x\n{GOOD}\nq\np, s, *, e, read, p, no\n"})
+    findings = findings_of(shipped() | {"policy.csv": f"p, x\n{GOOD}\nq\np, s, *, e, read, p, no\n"})
 
-    assert [(each.line, each.code) for each in found] == [
+    assert [(finding.line, finding.code) for finding in findings] == [
         (1, "wrong-columns"),
         (3, "wrong-columns"),
         (4, "unknown-field"),

@@ -1,4 +1,4 @@
-"""What the shipped policies say, as the design and the issue put it."""
+"""The shipped policies are those of the design."""
 
 from __future__ import annotations
 

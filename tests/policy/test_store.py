@@ -80,8 +80,8 @@ async def test_the_same_folder_applied_again_is_not_recorded_again(policies, dat
 
 
 async def test_an_older_folder_may_come_back_into_force(policies, database):
-    for each in (FIRST, SECOND, FIRST):
-        assert await policies.apply("default", each, "ada") is True
+    for policy_set in (FIRST, SECOND, FIRST):
+        assert await policies.apply("default", policy_set, "ada") is True
 
     assert await rows(database) == 3
     assert policies.active("default").version == FIRST.version
@@ -197,9 +197,12 @@ async def test_the_history_lists_who_applied_which_version_and_when(policies, cl
     await policies.apply("shop", FIRST, "eve")
 
     history = await policies.history("default")
-    assert [(each.version, each.applied_by) for each in history] == [(SECOND.version, "bob"), (FIRST.version, "ada")]
+    assert [(change.version, change.applied_by) for change in history] == [
+        (SECOND.version, "bob"),
+        (FIRST.version, "ada"),
+    ]
     assert history[0].applied_at == clock.now()
-    assert [each.applied_by for each in await policies.history("default", most=1)] == ["bob"]
+    assert [change.applied_by for change in await policies.history("default", most=1)] == ["bob"]
 
 
 async def test_two_nodes_that_apply_at_once_agree(policies, elsewhere, database):
@@ -239,12 +242,12 @@ async def test_every_notice_is_kept_in_every_language_with_the_policies(policies
         assert (found.notice, found.language, found.recorded_at) == (notice.id, notice.language, clock.now())
         assert found.body.decode() == shipped()[notice.file]
         assert found.parsed().body == notice.body
-    assert {each.language for each in await policies.notice_texts("default", "marketing@3")} == {"en", "de"}
+    assert {notice.language for notice in await policies.notice_texts("default", "marketing@3")} == {"en", "de"}
 
 
 async def test_a_text_is_kept_once_for_a_tenant_however_often_it_is_applied(policies, elsewhere, database):
-    for each in (FIRST, SECOND, FIRST, FIRST):
-        await policies.apply("default", each, "ada")
+    for policy_set in (FIRST, SECOND, FIRST, FIRST):
+        await policies.apply("default", policy_set, "ada")
     await elsewhere.apply("default", SECOND, "bob")
     once = len(await kept(database))
     await policies.apply("shop", FIRST, "ada")
@@ -260,7 +263,7 @@ async def test_a_text_is_kept_when_it_has_left_the_policies(policies, clock):
     await policies.apply("default", FIRST, "ada")
 
     assert (await policies.notice_text("default", digest)).body.decode() == fourth()
-    assert [each.digest for each in await policies.notice_texts("default", "marketing@4")] == [digest]
+    assert [notice.digest for notice in await policies.notice_texts("default", "marketing@4")] == [digest]
 
 
 async def test_tenants_do_not_see_each_other_s_texts(policies):

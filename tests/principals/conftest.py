@@ -1,4 +1,4 @@
-"""The register on both databases, an OIDC issuer on loopback, and a second hand that is moved by hand."""
+"""The register on both databases, an OIDC issuer on loopback, and a clock that is set by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vault.storage.database import Database
 
 
 class Seconds:
-    """A monotonic clock that stands still until it is moved."""
+    """A monotonic clock that moves only when it is set."""
 
     def __init__(self):
         self.now = 1000.0

@@ -15,8 +15,8 @@ def jwks(issuer, seconds):
 
 
 async def test_concurrent_callers_share_one_fetch(jwks, issuer):
-    found = await asyncio.gather(*(jwks.key(kid) for kid in ("rsa", "ec", "ed") * 10))
-    assert all(found)
+    keys = await asyncio.gather(*(jwks.key(kid) for kid in ("rsa", "ec", "ed") * 10))
+    assert all(keys)
     assert issuer.fetches == 1
 
 

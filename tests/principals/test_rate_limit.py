@@ -25,10 +25,10 @@ def other_node(other_database, clock):
 
 async def rows(database):
     async with database.reading() as connection:
-        found = await connection.exec_driver_sql(
+        result = await connection.exec_driver_sql(
             "SELECT tenant_id, kind, window_start, used FROM rate_window ORDER BY window_start, kind, tenant_id"
         )
-        return [tuple(row) for row in found]
+        return [tuple(row) for row in result]
 
 
 async def take_all(limits, principal=ADA, kind="read", n=1):
