@@ -23,7 +23,7 @@ from vault.access.callers import operator_caller
 from vault.bootstrap import open_vault
 from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
-from vault.imports.run import Request, import_file
+from vault.imports.run import ImportRequest, import_file
 from vault.principals.principal import Principal
 from vault.records.create import upsert_subject
 from vault.subjects.record_body import Origin
@@ -68,7 +68,7 @@ def write_file(path: Path, start: int, count: int) -> None:
 async def imported(folder, settings, path: Path) -> float:
     opener = partial(open_vault, folder, **settings, database_timeout=30)
     async with opener() as vault:
-        report = await import_file(vault.services, opener, Request(path, purpose=PURPOSE, processes=2))
+        report = await import_file(vault.services, opener, ImportRequest(path, purpose=PURPOSE, processes=2))
     if report.total.refused:
         raise RuntimeError(str(report.codes))
     return report.lines / report.seconds

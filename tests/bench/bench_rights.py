@@ -32,7 +32,7 @@ from vault.context import Caller
 from vault.identity.verify import note_evidence
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.imports.completejourney import prepare
-from vault.imports.run import Request, import_file
+from vault.imports.run import ImportRequest, import_file
 from vault.principals.principal import Principal
 from vault.records.list import list_records
 from vault.records.read import read_fields
@@ -61,7 +61,7 @@ async def import_households(folder, settings) -> None:
         for part in prepare(Path(scratch), purchases=LINES):
             if part.name in {"households", "purchases"}:
                 async with opener() as vault:
-                    await import_file(vault.services, opener, Request(part.path, part.mapping))
+                    await import_file(vault.services, opener, ImportRequest(part.path, part.mapping))
 
 
 async def large(services, most: int, enough: int = ENOUGH) -> list[SubjectId]:

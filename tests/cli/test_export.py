@@ -147,7 +147,7 @@ def test_what_is_not_over_stays_and_what_is_over_goes(in_vault, request_id):
     asyncio.run(_a_month_later(in_vault.folder))
     assert in_vault.json("packages", "expire") == {"expired": 1}
     assert in_vault.json("packages", "list")[0]["state"] == "expired"
-    assert "no longer there" in in_vault("packages", "download", request_id).stderr
+    assert "no longer available" in in_vault("packages", "download", request_id).stderr
 
 
 def test_an_access_package_is_sent_to_nobody(in_vault, request_id):

@@ -1,4 +1,4 @@
-"""A person of whom everything is held that the shipped catalogue knows, and who said and asked for something."""
+"""A subject with values for the whole shipped catalogue, consents and requests."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PURCHASE = {
 
 
 async def somebody(node, *, purchases=3, records=None, profile=None, tenant="default"):
-    """Make the person; returns the id."""
+    """Create the subject; returns the id."""
     subject = UUID(
         await node.create_fully(tenant=tenant, **{"given_name": "Ada", **(PROFILE if profile is None else profile)})
     )
@@ -71,7 +71,7 @@ async def somebody(node, *, purchases=3, records=None, profile=None, tenant="def
 
 
 async def buy(node, subject, purchases, *, source="shop", tenant="default", **fields):
-    """Add purchases, an hour apart, the way that an import does: past the doors, for there may be many."""
+    """Add purchases, an hour apart, directly to the store as an import does, because there may be many."""
     services, now = node.services, node.services.clock.now()
     declared = services.policies.active(tenant).policy_set.catalogue.collections["purchase"].fields
     keys = (await services.keyring.subject_keys(tenant, [subject]))[subject]
@@ -95,9 +95,7 @@ async def content_of(node, subject, kind="access", *, language="en", tenant="def
     request = await request_of(
         node, await approved(node, subject, kind, language=language, tenant=tenant, **more), tenant=tenant
     )
-    return await gather(
-        node.services, tenant or DEFAULT, UUID(str(subject)), request, portable=kind == "portability", language=language
-    )
+    return await gather(node.services, tenant or DEFAULT, UUID(str(subject)), request)
 
 
 async def files_of(node, subject, kind="access", **how):

@@ -1,4 +1,4 @@
-"""Requests that were approved, and content that is larger than one sealed piece."""
+"""Approved requests, and synthetic content that is larger than one sealed chunk."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import msgspec
 
 from vault.export import build
 from vault.export.build import PACKAGE_STEPS, build_package
-from vault.export.store import CHUNK
+from vault.export.store import CHUNK_BYTES
 from vault.ids import TenantId, new_id
 from vault.jobs.workflow import Workflow
 from vault.requests.model import Due, Event, Request, Verification
 from vault.requests.store import add_request, find_request, save_request
 
 DEFAULT = TenantId("default")
-LARGE = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(3 * CHUNK // 32))
-"""Bytes that nothing packs: three pieces of them."""
+LARGE = b"".join(hashlib.sha256(number.to_bytes(4, "big")).digest() for number in range(3 * CHUNK_BYTES // 32))
+"""Incompressible bytes: three chunks."""
 CONTENT = {"index.html": b"<h1>Your data</h1>", "csv/purchase.csv": LARGE}
 
 
@@ -38,7 +38,7 @@ async def _build(services, tenant, request):
 
 
 MADE_UP = Workflow("access", (("build-package", _build), PACKAGE_STEPS[1]))
-"""The steps of a package, over made-up content, for a process of its own."""
+"""The steps of a package with synthetic content, for a process of its own."""
 
 
 async def approved(node, subject, kind="access", *, tenant="default", state="in_progress", **more):
@@ -72,14 +72,14 @@ async def request_of(node, request, *, tenant="default"):
 
 
 async def change(node, request, **changes):
-    """Change a request past all doors."""
+    """Change a request directly in the store."""
     changed = msgspec.structs.replace(await request_of(node, request), **changes)
     async with node.services.data.transaction() as connection:
         await save_request(connection, DEFAULT, changed, None, [])
 
 
 async def built(node, kind="access", **more):
-    """Build a package for somebody new; returns their id and the request's."""
+    """Build a package for a new subject; returns the ids of the subject and of the request."""
     subject = await node.create(**more)
     request = await approved(node, subject, kind)
     assert await build_package(node.services, DEFAULT, request) is None
@@ -87,7 +87,7 @@ async def built(node, kind="access", **more):
 
 
 async def with_package(node, subject):
-    """Insert a request of somebody's for access and build what answers it; returns the request's id."""
+    """Insert a request for access and build its package; returns the id of the request."""
     request = await approved(node, subject)
     real, build.package_entries = build.package_entries, made_up_entries
     try:

@@ -1,4 +1,4 @@
-"""The ZIP of a package: written as a stream, in one shape, and checked to have it."""
+"""The ZIP of a package: written as a stream in a restricted layout, which the verification enforces."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from vault.errors import TooLarge
 from vault.export import archive
 from vault.export import verify as archive_check
 from vault.export.archive import MANIFEST, UnsafeName, check_name, write_archive
-from vault.export.verify import Cover, check_archive, signed_manifest
+from vault.export.verify import ManifestHeader, check_archive, signed_manifest
 
 KEY = SigningKey(bytes(range(32)))
 MADE = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
-COVER = Cover(UUID(int=1), "access", "Example GmbH", MADE, MADE.replace(day=19), UUID(int=2))
+COVER = ManifestHeader(UUID(int=1), "access", "Example GmbH", MADE, MADE.replace(day=19), UUID(int=2))
 FILES = {"index.html": b"<h1>Your data</h1>" * 300, "data.json": b"{}", "csv/purchase.csv": os.urandom(100_000)}
 
 
@@ -55,7 +55,7 @@ def refused(data):
     return error.value.detail
 
 
-async def test_everybodys_tools_read_what_is_written():
+async def test_common_tools_read_a_package():
     opened = zipfile.ZipFile(io.BytesIO(await written()))
     assert opened.testzip() is None
     assert {name: opened.read(name) for name in FILES} == FILES
@@ -64,7 +64,7 @@ async def test_everybodys_tools_read_what_is_written():
     assert modes == {"-rw-r--r--"}
 
 
-async def test_a_whole_package_is_good_and_says_what_it_answers():
+async def test_an_intact_package_is_valid_and_names_its_request():
     signed = checked(await written())
     assert signed.sound
     assert signed.key_id == KEY.key_id
@@ -79,11 +79,11 @@ async def test_the_same_entries_give_the_same_bytes():
     assert await written() == await written()
 
 
-async def test_a_package_of_nothing_holds_its_manifest():
+async def test_an_empty_package_contains_its_manifest():
     assert checked(await written({})).document["entries"] == []
 
 
-async def test_little_of_it_lies_in_memory():
+async def test_a_package_is_written_with_little_memory():
     async def endless():
         yield "data.json", _pieces(os.urandom(2_000_000))
 
@@ -99,7 +99,7 @@ async def test_little_of_it_lies_in_memory():
         "x.", "a./x", "-rf", "x" * 121, "a/b/c/d/e", "\uff0e\uff0e/x",
     ],
 )  # fmt: skip
-async def test_a_name_that_could_mean_something_else_is_never_written(name):
+async def test_unsafe_names_are_refused(name):
     with pytest.raises(UnsafeName) as error:
         await written({name: b"x"})
     assert not name or name not in error.value.detail
@@ -124,7 +124,7 @@ def test_ordinary_names_are_safe():
         check_name(name, taken)
 
 
-async def test_more_than_a_package_may_hold_is_refused_while_it_is_written(monkeypatch):
+async def test_a_package_that_becomes_too_large_is_refused_while_it_is_written(monkeypatch):
     monkeypatch.setattr(archive, "LARGEST", 50_000)
     with pytest.raises(TooLarge) as error:
         await written()
@@ -156,7 +156,7 @@ async def test_no_byte_of_a_package_can_be_changed():
 
 
 def _heads(data):
-    """Find the bytes of a ZIP that say nothing: versions, times, and what text an entry was."""
+    """Find the bytes of a ZIP that have no meaning: versions, times, and internal attributes."""
     for info in zipfile.ZipFile(io.BytesIO(data)).infolist():
         yield info.header_offset + 4, 2
         yield info.header_offset + 10, 4
@@ -169,11 +169,11 @@ def _heads(data):
 
 
 @pytest.mark.parametrize("less", [1, 22, 60, 5_000])
-async def test_a_package_that_is_cut_off_is_refused(less):
+async def test_a_truncated_package_is_refused(less):
     assert "does not end as" in refused((await written())[:-less])
 
 
-async def test_something_before_or_after_a_package_is_refused():
+async def test_bytes_before_or_after_a_package_are_refused():
     data = await written()
     assert refused(b"#!/bin/sh\n" + data)
     assert refused(data + b"x")
@@ -181,26 +181,26 @@ async def test_something_before_or_after_a_package_is_refused():
     assert "added to it" in refused(comment)
 
 
-async def test_something_between_the_entries_is_refused():
+async def test_bytes_between_the_entries_are_refused():
     data = await written()
     directory = data.index(b"PK\x01\x02")
     shifted = data[:directory] + b"hidden" + data[directory:-6] + struct.pack("<LH", directory + 6, 0)
     assert "between" in refused(shifted)
 
 
-async def test_another_file_in_place_of_the_signed_one_is_refused():
+async def test_a_replaced_file_is_refused():
     async def entries():
         for name in FILES:
             yield name, _pieces(b"another")
 
     listed = checked(await written()).document["entries"]
-    real = [archive.Listed(each["name"], each["size"], bytes.fromhex(each["sha256"])) for each in listed]
+    real = [archive.ArchiveEntry(each["name"], each["size"], bytes.fromhex(each["sha256"])) for each in listed]
     data = b"".join([p async for p in write_archive(entries(), lambda _mine: signed_manifest(KEY, COVER, real))])
     assert refused(data) == "index.html is not the file that was signed"
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "order"])
-async def test_more_or_fewer_files_or_another_order_is_refused(change):
+async def test_added_removed_or_reordered_files_are_refused(change):
     def sign_off(listed):
         others = {"more": listed[:-1], "fewer": [*listed, listed[0]], "order": listed[::-1]}
         return signed_manifest(KEY, COVER, others[change])
@@ -208,7 +208,7 @@ async def test_more_or_fewer_files_or_another_order_is_refused(change):
     assert "its manifest lists" in refused(await written(manifest=sign_off))
 
 
-async def test_a_manifest_that_was_changed_is_told_by_its_signature():
+async def test_a_changed_manifest_has_an_invalid_signature():
     def sign_off(listed):
         return signed_manifest(KEY, COVER, listed).replace(b"Example GmbH", b"Example GmbX")
 
@@ -219,7 +219,7 @@ async def test_a_manifest_that_was_changed_is_told_by_its_signature():
     "manifest",
     [b"", b"{}", b"[]", b"\xff", b'{"package": {}, "signature": {}}', b'{"receipt": {}, "signature": {}}'],
 )
-async def test_a_manifest_that_is_none_is_refused(manifest):
+async def test_a_malformed_manifest_is_refused(manifest):
     assert refused(await written(manifest=lambda _listed: manifest))
 
 
@@ -227,7 +227,7 @@ async def test_a_manifest_that_is_none_is_refused(manifest):
 
 
 def made_by_hand(*entries, **how):
-    """Write a ZIP with the library, as anybody could."""
+    """Write a ZIP with the standard library."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
         for name, data in entries:
@@ -247,14 +247,14 @@ def test_a_folder_is_refused():
 
 
 @pytest.mark.parametrize("name", ["../../.ssh/authorized_keys", "/etc/cron.d/x", "a\\b", "x\x00y"])
-def test_a_way_out_of_the_folder_is_refused(name):
+def test_a_path_out_of_the_folder_is_refused(name):
     assert "not safe" in refused(_by_hand([(name.encode(), _packed(b"x"), zlib.crc32(b"x"), 1, None)]))
 
 
 def test_two_files_of_one_name_are_refused():
     one = (_packed(b"one"), zlib.crc32(b"one"), 3, None)
-    assert "one name" in refused(_by_hand([(b"a.txt", *one), (b"a.txt", *one)]))
-    assert "one name" in refused(_by_hand([(b"a.txt", *one), (b"A.TXT", *one)]))
+    assert "the same name" in refused(_by_hand([(b"a.txt", *one), (b"a.txt", *one)]))
+    assert "the same name" in refused(_by_hand([(b"a.txt", *one), (b"A.TXT", *one)]))
 
 
 def test_an_encrypted_entry_is_refused():
@@ -263,17 +263,17 @@ def test_an_encrypted_entry_is_refused():
     assert "encrypted" in refused(bytes(data))
 
 
-def test_other_methods_are_refused():
+def test_other_compression_methods_are_refused():
     assert "not written by a vault" in refused(made_by_hand(("a.txt", b"x"), method=zipfile.ZIP_STORED))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x05\x06" + bytes(18), b"PK\x03\x04" * 30, os.urandom(500)])
-def test_what_is_no_zip_is_refused(data):
+def test_a_file_that_is_not_a_zip_is_refused(data):
     assert refused(data)
 
 
 def _by_hand(entries):
-    """Write a ZIP of our shape from (name, packed, crc, packed size, size, offset of its head) parts, lies included."""
+    """Write a ZIP in the layout of a package from (name, packed, crc, packed size, size, offset), which may be false."""
     body, directory = b"", b""
     for name, packed, crc, size, offset in entries:
         here = len(body) if offset is None else offset
@@ -294,19 +294,19 @@ def _packed(data):
 
 
 def _signed_around(name, packed, crc, size, sha256):
-    """Make a package whose signed manifest lists one entry as its maker wants it: the key is the maker's own."""
-    manifest = signed_manifest(KEY, COVER, [archive.Listed(name.decode(), size, sha256)])
+    """Create a package whose manifest lists one arbitrary entry, signed with another key."""
+    manifest = signed_manifest(KEY, COVER, [archive.ArchiveEntry(name.decode(), size, sha256)])
     last = (b"manifest.json", _packed(manifest), zlib.crc32(manifest), len(manifest), None)
     return _by_hand([(name, packed, crc, size, None), last])
 
 
-def test_the_shape_by_hand_is_the_shape_of_ours():
+def test_the_handmade_archive_has_the_layout_of_a_package():
     data = b"hello"
     whole = _signed_around(b"a.txt", _packed(data), zlib.crc32(data), 5, hashlib.sha256(data).digest())
     assert checked(whole).sound
 
 
-def test_a_bomb_is_given_up_at_the_first_byte_that_is_too_many(monkeypatch):
+def test_a_zip_bomb_is_refused_at_the_first_byte_beyond_its_declared_size(monkeypatch):
     seen = []
     real = zlib.decompressobj
 
@@ -329,7 +329,7 @@ def test_a_bomb_is_given_up_at_the_first_byte_that_is_too_many(monkeypatch):
     assert sum(seen) < 200_000
 
 
-def test_a_bomb_that_says_its_size_is_not_even_begun():
+def test_a_zip_bomb_that_declares_its_size_is_not_inflated():
     data = _signed_around(b"a.txt", _packed(bytes(1_000)), 0, archive.LARGEST, bytes(32))
     assert "more than 2 GB" in refused(data)
 
@@ -339,14 +339,14 @@ def test_entries_that_overlap_are_refused():
     assert refused(_by_hand([first, (b"b.txt", *first[1:4], 0)]))
 
 
-def test_bytes_hidden_behind_an_entrys_end_are_refused():
+def test_bytes_hidden_after_the_end_of_an_entry_are_refused():
     data = b"hello"
     packed = _packed(data) + b"hidden"
     whole = _signed_around(b"a.txt", packed, zlib.crc32(data), 5, hashlib.sha256(data).digest())
     assert "more than its own bytes" in refused(whole)
 
 
-def test_a_head_that_says_something_else_than_the_directory_is_refused():
+def test_a_local_header_that_differs_from_the_directory_is_refused():
     data = b"hello"
     whole = _signed_around(b"a.txt", _packed(data), zlib.crc32(data), 5, hashlib.sha256(data).digest())
     assert "another name" in refused(whole.replace(b"a.txt", b"b.txt", 1))

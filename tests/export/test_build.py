@@ -1,4 +1,4 @@
-"""A package is built once, sealed piece by piece, and is gone wherever its person's data goes."""
+"""A package is built once, sealed chunk by chunk, and deleted with its subject's data."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, NotFound
 from vault.export import build
 from vault.export.archive import UnsafeName
-from vault.export.build import OUTRUN_SECONDS, announce_package, build_package
+from vault.export.build import SUPERSEDED_SECONDS, announce_package, build_package
 from vault.export.download import open_package
 from vault.export.store import (
-    CHUNK,
-    cut,
+    CHUNK_BYTES,
     drop_packages,
     expire_packages,
     find_package,
     open_chunk,
     package_aad,
     seal_chunk,
+    split_chunks,
 )
 from vault.export.verify import check_archive
 from vault.ids import SubjectId
@@ -54,7 +54,7 @@ async def fetched(node, request):
     return b"".join([piece async for piece in got.stream])
 
 
-async def test_what_is_handed_out_is_what_was_put_in_signed(node):
+async def test_a_downloaded_package_is_the_signed_one(node):
     _subject, request = await built(node)
     data = await fetched(node, request)
     opened = zipfile.ZipFile(io.BytesIO(data))
@@ -65,11 +65,11 @@ async def test_what_is_handed_out_is_what_was_put_in_signed(node):
     assert signed.document["request"] == str(request)
     package = await package_of(node, request)
     assert (package.state, package.size, package.digest) == ("ready", len(data), hashlib.sha256(data).digest())
-    assert package.chunks == -(-len(data) // CHUNK) > 2
+    assert package.chunks == -(-len(data) // CHUNK_BYTES) > 2
     assert package.expires_at - package.created_at == timedelta(days=14)
 
 
-async def test_its_making_is_one_audit_entry_which_its_manifest_names(sqlite_node):
+async def test_a_build_has_one_audit_entry_that_the_manifest_names(sqlite_node):
     subject = await sqlite_node.create()
     request = await approved(sqlite_node, subject)
     async with sqlite_node.new_entries() as made:
@@ -80,7 +80,7 @@ async def test_its_making_is_one_audit_entry_which_its_manifest_names(sqlite_nod
     assert check_archive(io.BytesIO(await fetched(sqlite_node, request))).document["audit"] == str(entry.id)
 
 
-async def test_nothing_of_it_lies_in_clear(sqlite_node):
+async def test_no_plaintext_of_a_package_is_stored(sqlite_node):
     _subject, request = await built(sqlite_node)
     found = await sqlite_node.sql("SELECT body FROM package_chunk ORDER BY number")
     data = await fetched(sqlite_node, request)
@@ -90,7 +90,7 @@ async def test_nothing_of_it_lies_in_clear(sqlite_node):
     assert data[1000:1032] not in together
 
 
-async def test_built_twice_it_is_the_same_package(sqlite_node):
+async def test_a_second_build_keeps_the_package(sqlite_node):
     _subject, request = await built(sqlite_node)
     before = await package_of(sqlite_node, request)
     assert await build_package(sqlite_node.services, DEFAULT, request) is None
@@ -99,8 +99,8 @@ async def test_built_twice_it_is_the_same_package(sqlite_node):
 
 
 @pytest.mark.parametrize("swept", [False, True])
-async def test_what_ran_out_before_the_request_was_answered_is_built_anew(sqlite_node, clock, swept):
-    """A request that staff had to look at again may lie for weeks between its package and its end."""
+async def test_a_package_that_expired_before_the_answer_is_built_again(sqlite_node, clock, swept):
+    """A request that staff review again may take weeks between its package and its completion."""
     _subject, request = await built(sqlite_node)
     before = await package_of(sqlite_node, request)
     clock.advance(days=15)
@@ -117,7 +117,7 @@ async def test_what_ran_out_before_the_request_was_answered_is_built_anew(sqlite
     assert await package_of(sqlite_node, request) == after  # an answered request is left alone
 
 
-async def test_a_reopened_request_gets_a_new_package_and_the_old_one_goes(sqlite_node):
+async def test_a_reopened_request_gets_a_new_package_and_the_old_one_is_deleted(sqlite_node):
     _subject, request = await built(sqlite_node)
     before = await package_of(sqlite_node, request)
     await change(sqlite_node, request, run=1)
@@ -128,7 +128,7 @@ async def test_a_reopened_request_gets_a_new_package_and_the_old_one_goes(sqlite
     assert await rows(sqlite_node, "package_chunk") == after.chunks
 
 
-async def test_a_request_that_nobody_approved_gets_none(sqlite_node):
+async def test_an_unapproved_request_gets_no_package(sqlite_node):
     subject = await sqlite_node.create()
     for state in ("received", "verifying", "in_review", "rejected", "cancelled", "expired"):
         request = await approved(sqlite_node, subject, state=state)
@@ -137,13 +137,13 @@ async def test_a_request_that_nobody_approved_gets_none(sqlite_node):
     assert await rows(sqlite_node, "package") == 0
 
 
-async def test_a_request_that_nobody_verified_gets_none_whatever_its_state_says(sqlite_node):
+async def test_an_unverified_request_gets_no_package_whatever_its_state(sqlite_node):
     request = await approved(sqlite_node, await sqlite_node.create(), verification=None)
     with pytest.raises(WrongState):
         await build_package(sqlite_node.services, DEFAULT, request)
 
 
-async def test_other_kinds_get_none(sqlite_node):
+async def test_other_kinds_of_requests_get_no_package(sqlite_node):
     subject = await sqlite_node.create()
     for kind in ("erasure", "rectification", "objection"):
         request = await approved(sqlite_node, subject, kind)
@@ -151,7 +151,7 @@ async def test_other_kinds_get_none(sqlite_node):
             await build_package(sqlite_node.services, DEFAULT, request)
 
 
-async def test_nobody_erased_gets_one(sqlite_node):
+async def test_an_erased_subject_gets_no_package(sqlite_node):
     subject = await sqlite_node.create()
     request = await approved(sqlite_node, subject)
     await sqlite_node.set_state(subject, "erased")
@@ -164,9 +164,9 @@ async def test_nobody_erased_gets_one(sqlite_node):
     assert await rows(sqlite_node, "package") == 0
 
 
-async def test_a_hostile_name_stops_the_build_and_leaves_nothing(sqlite_node, monkeypatch):
+async def test_an_unsafe_name_stops_the_build_and_leaves_nothing(sqlite_node, monkeypatch):
     async def entries(*_args):
-        yield "index.html", _some(b"x" * 2 * CHUNK)
+        yield "index.html", _some(b"x" * 2 * CHUNK_BYTES)
         yield "csv/../../evil.csv", _some(b"x")
 
     monkeypatch.setattr(build, "package_entries", entries)
@@ -183,7 +183,7 @@ async def _some(data):
 # ---- Erasure and other tries meanwhile -------------------------------------------------------------------------------
 
 
-async def test_erasure_takes_packages_with_it(node):
+async def test_an_erasure_deletes_packages(node):
     subject, request = await built(node)
     _other, _kept = await built(node, profile={"name": "Somebody else"})
     async with node.services.data.transaction() as connection:
@@ -192,7 +192,7 @@ async def test_erasure_takes_packages_with_it(node):
     assert await package_of(node, request) is None
 
 
-async def test_an_erasure_while_it_is_built_leaves_no_piece(node, monkeypatch):
+async def test_an_erasure_during_a_build_leaves_no_chunk(node, monkeypatch):
     subject = await node.create()
     request = await approved(node, subject)
 
@@ -203,12 +203,12 @@ async def test_an_erasure_while_it_is_built_leaves_no_piece(node, monkeypatch):
                 await drop_packages(connection, DEFAULT, [SubjectId(UUID(subject))])
 
     monkeypatch.setattr(build, "package_entries", interrupted)
-    assert await build_package(node.services, DEFAULT, request) == OUTRUN_SECONDS
+    assert await build_package(node.services, DEFAULT, request) == SUPERSEDED_SECONDS
     assert (await rows(node, "package"), await rows(node, "package_chunk")) == (0, 0)
     assert (await request_of(node, request)).package is None
 
 
-async def test_of_two_builds_at_once_one_stops_and_one_package_is_there(node, monkeypatch):
+async def test_of_two_concurrent_builds_one_stops_and_one_package_remains(node, monkeypatch):
     request = await approved(node, await node.create())
 
     async def overtaken(*args):
@@ -218,13 +218,13 @@ async def test_of_two_builds_at_once_one_stops_and_one_package_is_there(node, mo
             yield each
 
     monkeypatch.setattr(build, "package_entries", overtaken)
-    assert await build_package(node.services, DEFAULT, request) == OUTRUN_SECONDS
+    assert await build_package(node.services, DEFAULT, request) == SUPERSEDED_SECONDS
     package = await package_of(node, request)
     assert (await rows(node, "package"), await rows(node, "package_chunk")) == (1, package.chunks)
     assert check_archive(io.BytesIO(await fetched(node, request))).sound
 
 
-async def test_a_request_that_is_cancelled_while_it_is_built_gets_none(sqlite_node, monkeypatch):
+async def test_a_request_that_is_cancelled_during_the_build_gets_no_package(sqlite_node, monkeypatch):
     request = await approved(sqlite_node, await sqlite_node.create())
 
     async def cancelled(*args):
@@ -238,7 +238,7 @@ async def test_a_request_that_is_cancelled_while_it_is_built_gets_none(sqlite_no
     assert (await rows(sqlite_node, "package"), await rows(sqlite_node, "package_chunk")) == (0, 0)
 
 
-async def test_it_is_sealed_under_the_key_that_holds_once_its_row_is_there(sqlite_node):
+async def test_a_package_is_sealed_under_the_key_that_is_current_once_its_row_exists(sqlite_node):
     subject, _request = await built(sqlite_node)
     keys = (await sqlite_node.services.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
     ((first,),) = await sqlite_node.sql("SELECT body FROM package_chunk WHERE number = 0")
@@ -248,7 +248,7 @@ async def test_it_is_sealed_under_the_key_that_holds_once_its_row_is_there(sqlit
 # ---- Expiry, announcement --------------------------------------------------------------------------------------------
 
 
-async def test_what_is_over_is_deleted_and_what_is_not_stays(node, clock):
+async def test_expired_packages_are_deleted_and_others_stay(node, clock):
     _subject, request = await built(node)
     clock.advance(days=7)
     _other, kept = await built(node, profile={"name": "Somebody else"})
@@ -260,7 +260,7 @@ async def test_what_is_over_is_deleted_and_what_is_not_stays(node, clock):
     assert await rows(node, "package_chunk") == left.chunks
 
 
-async def test_without_mail_it_is_there_all_the_same_and_announced_once(sqlite_node):
+async def test_without_mail_a_package_is_available_and_announced_once(sqlite_node):
     _subject, request = await built(sqlite_node)
     assert await announce_package(sqlite_node.services, DEFAULT, request) is None
     first = (await package_of(sqlite_node, request)).facts.announced_at
@@ -272,7 +272,7 @@ async def test_without_mail_it_is_there_all_the_same_and_announced_once(sqlite_n
 # ---- Pieces ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_piece_opens_at_its_place_and_nowhere_else(sqlite_node):
+async def test_a_chunk_opens_at_its_place_only(sqlite_node):
     subject, request = await built(sqlite_node)
     package = await package_of(sqlite_node, request)
     keys = (await sqlite_node.services.keyring.subject_keys(DEFAULT, [SubjectId(subject)]))[SubjectId(subject)]
@@ -288,17 +288,17 @@ async def test_a_piece_opens_at_its_place_and_nowhere_else(sqlite_node):
 
 
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 11, 30])
-async def test_a_stream_is_cut_into_pieces_of_which_one_is_the_last(size):
+async def test_a_stream_is_split_into_chunks_with_one_last_chunk(size):
     async def stream():
         for number in range(size):
             yield bytes([number])
 
-    pieces = [each async for each in cut(stream(), 10)]
+    pieces = [each async for each in split_chunks(stream(), 10)]
     assert b"".join(data for data, _last in pieces) == bytes(range(size))
     assert [last for _data, last in pieces] == [False] * (len(pieces) - 1) + [True]
     assert len(pieces) == max(1, -(-size // 10))
 
 
-def test_what_is_said_of_a_package_names_nobody():
-    fields = {each.name for each in msgspec.structs.fields(build.Facts)}
+def test_the_facts_of_a_package_contain_no_personal_data():
+    fields = {each.name for each in msgspec.structs.fields(build.PackageFacts)}
     assert fields == {"kind", "run", "entries", "audit", "announced_at", "fields"}

@@ -1,4 +1,4 @@
-"""What a package tells: everything of Art. 15, or what Art. 20 lets people take along, and nothing about others."""
+"""The content of packages: everything in Art. 15, or portable data by Art. 20, and nothing about other people."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OTHERS = ("Byron King", "2015-05-12", "Jane Clerk")
 
 
 def read(files):
-    """Read data.json and check it against the schema that lies beside it."""
+    """Read data.json and validate it against the schema in the package."""
     data = json.loads(files["data.json"])
     validator = jsonschema.Draft202012Validator(
         json.loads(files["data.schema.json"]), format_checker=jsonschema.FormatChecker()
@@ -48,7 +48,7 @@ async def consent(node, subject, purpose, notice, decision="given", **more):
     return done.json()["id"]
 
 
-def test_the_schema_is_one_of_2020_12_and_refuses_what_it_does_not_know():
+def test_the_schema_is_valid_2020_12_and_refuses_unknown_keys():
     told = json.loads(schema())
 
     jsonschema.Draft202012Validator.check_schema(told)
@@ -56,7 +56,7 @@ def test_the_schema_is_one_of_2020_12_and_refuses_what_it_does_not_know():
     assert list(jsonschema.Draft202012Validator(told).iter_errors({"format": "cdv-package-1", "more": 1}))
 
 
-async def test_an_access_package_holds_every_value_with_where_it_comes_from(node):
+async def test_an_access_package_contains_every_value_with_its_origin(node):
     subject = await somebody(node)
     data = read(await files_of(node, subject))
 
@@ -77,7 +77,7 @@ async def test_an_access_package_holds_every_value_with_where_it_comes_from(node
     assert data["counts"]["values"] == sum(len(each["values"]) for rows in data["records"].values() for each in rows)
 
 
-async def test_an_access_package_tells_all_that_art_15_lists(sqlite_node):
+async def test_an_access_package_contains_everything_that_art_15_lists(sqlite_node):
     subject = await somebody(sqlite_node)
     await consent(sqlite_node, subject, "profiling", "profiling@1", evidence="form 12")
     await sqlite_node.post(
@@ -121,7 +121,7 @@ async def test_an_access_package_tells_all_that_art_15_lists(sqlite_node):
     assert [each["kind"] for each in data["requests"]] == ["access"]
 
 
-async def test_what_is_about_others_is_shown_in_part_wherever_it_stands(sqlite_node):
+async def test_values_about_other_people_are_masked_everywhere(sqlite_node):
     files = await files_of(sqlite_node, await somebody(sqlite_node))
     data = read(files)
 
@@ -133,7 +133,7 @@ async def test_what_is_about_others_is_shown_in_part_wherever_it_stands(sqlite_n
     assert member["masked"] == {"name": "masked", "birth_date": "year"}
 
 
-async def test_accesses_are_told_one_by_one_and_refused_ones_are_none(node):
+async def test_disclosures_are_listed_and_refused_reads_are_not(node):
     subject = await somebody(node, records={}, purchases=0)
     other = await node.create({"name": "Somebody Else"})
     await node.read("support", subject, ["name"], "customer-support")
@@ -161,7 +161,7 @@ async def test_accesses_are_told_one_by_one_and_refused_ones_are_none(node):
     assert str(subject) not in json.dumps(data["accesses"])
 
 
-async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_written(node):
+async def test_disclosures_are_listed_in_the_order_of_the_log(node):
     subject = await somebody(node, records={}, purchases=0)
     caller = await node.caller("support")
     ids = sorted(new_id() for _ in range(6))
@@ -181,7 +181,7 @@ async def test_accesses_are_told_in_the_order_of_the_log_however_they_were_writt
     assert [each["fields"] for each in data["accesses"]] == [[each] for each in fields]
 
 
-async def test_people_at_work_are_told_as_staff_and_not_by_name(sqlite_node):
+async def test_people_at_work_are_listed_as_staff_without_their_name(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await sqlite_node.read("support", subject, ["name"], "customer-support")
     await sqlite_node.sql("UPDATE principal SET kind = 'staff' WHERE name = 'support'")
@@ -190,8 +190,8 @@ async def test_people_at_work_are_told_as_staff_and_not_by_name(sqlite_node):
     assert [(each["recipient"], each["kind"]) for each in data["recipients"]] == [("staff", "staff")]
 
 
-async def test_whoever_fetched_a_package_was_shown_all_that_it_holds(sqlite_node):
-    """The app is a recipient (Art. 15(1)(c)); that the person had it too, is told as what it is."""
+async def test_a_download_is_a_disclosure_of_all_fields_of_the_package(sqlite_node):
+    """The app is a recipient (Art. 15(1)(c)); a download by the subject is listed as the subject's own."""
     node = sqlite_node
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=1)
     request = await approved(node, subject)
@@ -208,7 +208,7 @@ async def test_whoever_fetched_a_package_was_shown_all_that_it_holds(sqlite_node
     assert (own["recipient"], own["kind"], own["fields"]) == ("yourself", "vault", theirs["fields"])
 
 
-async def test_a_package_holds_what_was_asked_for_and_no_more(node):
+async def test_a_package_contains_the_scope_of_the_request_only(node):
     subject = await somebody(node, purchases=1)
     for scope, collections in (
         (Scope(collections=("purchase",)), {"purchase"}),
@@ -227,7 +227,7 @@ async def test_a_package_holds_what_was_asked_for_and_no_more(node):
     assert set(narrow["fields"]) == {"profile.email"}
 
 
-async def test_requests_under_an_id_that_was_merged_are_told_too(node):
+async def test_requests_of_a_merged_entry_are_listed(node):
     subject = UUID(await node.create({"name": "Ada Lovelace"}))
     double = await node.create({"name": "A. Lovelace"})
     earlier = await approved(node, double, "objection", state="completed")
@@ -238,7 +238,7 @@ async def test_requests_under_an_id_that_was_merged_are_told_too(node):
     assert str(earlier) in {each["id"] for each in data["requests"]}
 
 
-async def test_who_read_an_entry_that_was_merged_is_told_too(node):
+async def test_disclosures_of_a_merged_entry_are_listed(node):
     subject = UUID(await node.create({"name": "Ada Lovelace"}))
     double = await node.create({"name": "A. Lovelace"})
     await node.read("sales", double, ["name"], "order-fulfilment")
@@ -250,7 +250,7 @@ async def test_who_read_an_entry_that_was_merged_is_told_too(node):
     assert [each["recipient"] for each in data["recipients"]] == ["sales"]
 
 
-async def test_corrections_are_told_with_before_and_after_and_those_about_others_without(node):
+async def test_corrections_have_details_unless_they_are_about_other_people(node):
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=0)
     keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
     sealer = Sealer(keys, DEFAULT, subject, at=node.services.clock.now(), by=THE_PERSON)
@@ -273,7 +273,7 @@ async def test_corrections_are_told_with_before_and_after_and_those_about_others
     assert "Byron K" not in page
 
 
-async def test_what_the_catalogue_declares_no_longer_is_told_as_long_as_it_is_held(node):
+async def test_values_of_fields_that_are_no_longer_declared_are_included(node):
     subject = await somebody(node, records={}, purchases=0)
     record, now = RecordId(new_id()), node.services.clock.now()
     keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
@@ -292,7 +292,7 @@ async def test_what_the_catalogue_declares_no_longer_is_told_as_long_as_it_is_he
     assert "shoe_size" not in read(await files_of(node, subject, "portability"))["records"]
 
 
-async def test_portability_holds_what_was_provided_or_observed_on_consent_or_contract(sqlite_node):
+async def test_portability_contains_provided_and_observed_data_on_consent_or_contract(sqlite_node):
     subject = await somebody(sqlite_node)
     files = await files_of(sqlite_node, subject, "portability")
     data = read(files)
@@ -322,7 +322,7 @@ async def test_portability_follows_consent(sqlite_node):
     assert "income_band" not in after["records"]["profile"][0]["values"]
 
 
-async def test_a_label_of_a_concluding_source_is_an_inference_and_not_taken_along(sqlite_node):
+async def test_a_label_of_an_inferring_source_is_inferred_and_not_portable(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await buy(sqlite_node, subject, 1, source="inferred:basket")
     access, portable = await files_of(sqlite_node, subject), await files_of(sqlite_node, subject, "portability")
@@ -331,7 +331,7 @@ async def test_a_label_of_a_concluding_source_is_an_inference_and_not_taken_alon
     assert "purchase" not in read(portable)["records"]
 
 
-async def test_what_comes_in_later_is_not_in_the_package(node):
+async def test_values_that_are_added_later_are_not_in_the_package(node):
     subject = await somebody(node, records={}, purchases=2)
     content = await content_of(node, subject)
     node.services.clock.advance(seconds=1)
@@ -340,7 +340,7 @@ async def test_what_comes_in_later_is_not_in_the_package(node):
     assert len([each async for each in records(content, "purchase")]) == 2
 
 
-async def test_the_package_is_answered_in_the_language_of_the_request(sqlite_node):
+async def test_a_package_is_in_the_language_of_the_request(sqlite_node):
     subject = await somebody(sqlite_node)
     german, french, other = [await files_of(sqlite_node, subject, language=each) for each in ("de-AT", "fr", "pt")]
 
@@ -353,7 +353,7 @@ async def test_the_package_is_answered_in_the_language_of_the_request(sqlite_nod
     assert read(other)["language"] == "en"
 
 
-async def test_a_restricted_person_is_told_so(sqlite_node):
+async def test_a_restriction_is_shown(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     body = {"ground": "accuracy", "reason": "to be checked"}
     assert (await sqlite_node.post("dpo", f"/v1/subjects/{subject}/restriction", body)).status_code == 201
@@ -363,7 +363,7 @@ async def test_a_restricted_person_is_told_so(sqlite_node):
     assert "restricted since 5 March 2026" in files["index.html"].decode()
 
 
-async def test_entries_come_with_the_page_first_and_by_the_kind_of_the_request(sqlite_node):
+async def test_the_page_is_the_first_file_and_files_depend_on_the_kind_of_request(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=1)
     content = await content_of(sqlite_node, subject, "portability")
     request = await request_of(sqlite_node, UUID(content.head.request.id))
@@ -373,7 +373,7 @@ async def test_entries_come_with_the_page_first_and_by_the_kind_of_the_request(s
 
 
 @pytest.mark.parametrize("state", ["nobody", "erased", "another tenant's"])
-async def test_nobody_has_a_package_who_is_not_there(sqlite_node, state):
+async def test_an_unknown_subject_has_no_package(sqlite_node, state):
     tenant = "acme" if state == "another tenant's" else "default"
     subject = UUID(await sqlite_node.create(tenant=tenant)) if state != "nobody" else new_id()
     if state == "erased":
@@ -384,7 +384,7 @@ async def test_nobody_has_a_package_who_is_not_there(sqlite_node, state):
     assert caught.value.code == "subject-not-found"
 
 
-async def test_of_a_thousand_purchases_only_some_are_in_memory_at_a_time(sqlite_node):
+async def test_records_are_streamed_and_not_held_in_memory(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=1_000)
     content = await content_of(sqlite_node, subject)
     tracemalloc.start()
@@ -398,7 +398,7 @@ async def test_of_a_thousand_purchases_only_some_are_in_memory_at_a_time(sqlite_
     assert peak < 5_000_000
 
 
-async def test_the_day_of_the_end_moves_with_the_last_contact(sqlite_place):
+async def test_the_end_of_retention_moves_with_the_last_contact(sqlite_place):
     clock = FixedClock()
     async with sqlite_place.node(clock) as node:
         subject = await somebody(node, records={}, purchases=0)
@@ -411,7 +411,7 @@ async def test_the_day_of_the_end_moves_with_the_last_contact(sqlite_place):
     assert later["until"] == (clock.now() + timedelta(days=1096)).date().isoformat()  # three years, one of them 2028
 
 
-async def test_a_law_keeps_a_value_only_of_somebody_whom_it_concerns(sqlite_node):
+async def test_a_law_keeps_values_only_of_subjects_that_it_applies_to(sqlite_node):
     subject = UUID(await sqlite_node.create({"name": "Ada Lovelace"}))
     without = await _keep(sqlite_node, subject, "name")
     await buy(sqlite_node, subject, 1)
@@ -427,9 +427,7 @@ async def _keep(node, subject, field):
     return keep
 
 
-async def test_where_a_law_keeps_a_value_longest_the_package_tells_the_day_that_an_erasure_keeps_it_until(
-    sqlite_node, clock
-):
+async def test_the_end_of_retention_by_law_is_the_day_until_which_an_erasure_keeps_the_value(sqlite_node, clock):
     subject = await somebody(sqlite_node)
     clock.advance(days=400)
     await buy(sqlite_node, subject, 1)

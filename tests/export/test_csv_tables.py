@@ -1,4 +1,4 @@
-"""Tables that any spreadsheet reads, and in which none finds a formula."""
+"""CSV tables: readable by spreadsheets, and without formulas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.export.customer import PURCHASE, buy, files_of, somebody
-from vault.export.csv_tables import harmless, paths
+from vault.export.csv_tables import escape_formula, table_paths
 
 FORMULAS = [
     "=1+1",
@@ -41,28 +41,28 @@ INSIDE = ["a;=1+1", "a\t=1", "a\n=1", "a\r\n@x", "a|+1", 'a";=1', "a; =1", "a;\u
 
 
 @pytest.mark.parametrize("value", FORMULAS)
-def test_a_formula_gets_an_apostrophe_before_it(value):
-    assert harmless(value).startswith(f"'{value[0]}")
-    assert harmless(value).replace("'", "") == value.replace("'", "")
+def test_a_formula_is_escaped_by_an_apostrophe(value):
+    assert escape_formula(value).startswith(f"'{value[0]}")
+    assert escape_formula(value).replace("'", "") == value.replace("'", "")
 
 
 @pytest.mark.parametrize("value", INSIDE)
-def test_what_another_separator_would_make_a_formula_gets_one_too(value):
-    written = harmless(value)
+def test_a_formula_after_another_separator_is_escaped(value):
+    written = escape_formula(value)
 
     assert re.sub(r"(?<=[;|\t\r\n])'", "", written) == value
     assert not re.search(r"[;|\t\r\n]\s*[=+@\-\uff1d]", written)
 
 
 @pytest.mark.parametrize("value", ["", "a", "12.90", "-12.90", "0", "a=b", "a-b", "x; y", "2026-03-05", "Ada & Co"])
-def test_everything_else_stays_as_it_is(value):
-    assert harmless(value) == value
+def test_other_values_are_not_changed(value):
+    assert escape_formula(value) == value
 
 
 @given(st.text(alphabet=st.sampled_from("=+-@;|\t\r\n '\"ab1\uff1d\u00a0"), max_size=12))
 @settings(max_examples=200)
-def test_nothing_is_lost_and_no_part_begins_a_formula(value):
-    written = harmless(value)
+def test_escaping_loses_nothing_and_no_part_begins_a_formula(value):
+    written = escape_formula(value)
 
     assert len(written) >= len(value)
     assert [each for each in written if each != "'"] == [each for each in value if each != "'"]
@@ -71,7 +71,7 @@ def test_nothing_is_lost_and_no_part_begins_a_formula(value):
             assert not part.strip().startswith(tuple("=+-@\uff1d")), (value, written)
 
 
-async def test_a_table_reads_back_what_it_holds(sqlite_node):
+async def test_a_table_contains_the_records(sqlite_node):
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await buy(sqlite_node, subject, 1, product='Say "hi", \u00e9', store="=2+5")
     files = await files_of(sqlite_node, subject)
@@ -99,8 +99,8 @@ async def test_an_address_has_a_column_for_each_part(sqlite_node):
     assert told["preferences"] == '{"news":true,"topics":["poetry","engines"]}'
 
 
-def test_files_are_called_by_their_collection_unless_no_file_may_be_called_so():
-    named = paths(["purchase", "../../etc/passwd", "con", "a/b", "com1", "A", ""])
+def test_tables_are_named_by_their_collection_if_the_name_is_a_valid_file_name():
+    named = table_paths(["purchase", "../../etc/passwd", "con", "a/b", "com1", "A", ""])
 
     assert list(named.values()) == [
         "csv/purchase.csv",

@@ -1,4 +1,4 @@
-"""A package is fetched by whoever may, in one piece, on record before its first byte, and while it lasts."""
+"""Download of a package: authorized, recorded before the first byte, and until it expires."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def at(request, verb=""):
     return f"/v1/requests/{request}/package{verb}"
 
 
-async def test_it_comes_as_a_file_that_nobody_keeps_on_the_way(node):
+async def test_a_download_is_a_file_that_must_not_be_cached(node):
     _subject, request = await built(node)
     got = await node.call("dpo", "GET", at(request))
     assert got.status_code == 200
@@ -48,7 +48,7 @@ async def test_it_comes_as_a_file_that_nobody_keeps_on_the_way(node):
     assert got.headers["content-digest"] == f"sha-256=:{digest}:"
 
 
-async def test_each_download_is_one_entry(sqlite_node):
+async def test_each_download_has_one_audit_entry(sqlite_node):
     subject, request = await built(sqlite_node)
     async with sqlite_node.new_entries() as made:
         for _ in range(2):
@@ -58,7 +58,7 @@ async def test_each_download_is_one_entry(sqlite_node):
     assert {each.subjects for each in made} == {(await sqlite_node.pseudonym(subject),)}
 
 
-async def test_the_entry_is_durable_before_the_first_byte(sqlite_node):
+async def test_the_audit_entry_is_durable_before_the_first_byte(sqlite_node):
     _subject, request = await built(sqlite_node)
     before = await sqlite_node.count()
     got = await open_package(sqlite_node.services, await sqlite_node.caller("dpo"), request)
@@ -66,13 +66,13 @@ async def test_the_entry_is_durable_before_the_first_byte(sqlite_node):
     assert await anext(got.stream)
 
 
-async def test_without_the_log_there_is_no_package(sqlite_node):
+async def test_without_the_audit_log_nothing_is_sent(sqlite_node):
     _subject, request = await built(sqlite_node)
     await sqlite_node.sql("ALTER TABLE audit_entry RENAME TO gone")
     problem(await sqlite_node.call("dpo", "GET", at(request)), 503, "audit-unavailable")
 
 
-async def test_to_a_passphrase_it_comes_encrypted(sqlite_node, monkeypatch):
+async def test_a_package_is_encrypted_to_a_passphrase(sqlite_node, monkeypatch):
     monkeypatch.setattr(age, "WORK_FACTOR", 10)
     monkeypatch.setattr(age.begin, "__kwdefaults__", {"work_factor": 10})
     _subject, request = await built(sqlite_node)
@@ -87,7 +87,7 @@ async def test_to_a_passphrase_it_comes_encrypted(sqlite_node, monkeypatch):
     assert check_archive(io.BytesIO(opened)).sound
 
 
-async def test_a_passphrase_that_is_too_short_or_long_is_refused_and_never_repeated(sqlite_node):
+async def test_a_passphrase_of_the_wrong_length_is_refused_and_not_echoed(sqlite_node):
     _subject, request = await built(sqlite_node)
     for passphrase in ("", "too short", "x" * 1_500):
         async with sqlite_node.new_entries() as made:
@@ -98,7 +98,7 @@ async def test_a_passphrase_that_is_too_short_or_long_is_refused_and_never_repea
 
 
 @pytest.mark.parametrize("character", ["\n", "\u0000", "\u001b", "\u007f", "\u2028", "\u200b", "\u202e", "\ufeff"])
-async def test_a_passphrase_that_nobody_can_see_or_type_is_refused(character):
+async def test_a_passphrase_with_invisible_characters_is_refused(character):
     """``age -d`` reads one line: a file to such a passphrase would never open again."""
     with pytest.raises(InvalidInput) as refused:
         await age.begin(f"correct horse{character}battery", work_factor=10)
@@ -109,7 +109,7 @@ async def test_a_passphrase_that_nobody_can_see_or_type_is_refused(character):
 # ---- Who may not -----------------------------------------------------------------------------------------------------
 
 
-async def test_no_other_role_gets_it(sqlite_node):
+async def test_other_roles_cannot_download(sqlite_node):
     _subject, request = await built(sqlite_node)
     roles = ("sales", "support", "marketing", "operator", "stranger")
     async with sqlite_node.new_entries() as made:
@@ -118,12 +118,12 @@ async def test_no_other_role_gets_it(sqlite_node):
     assert [(each.action, each.decision) for each in made] == [("download-package", "denied")] * len(roles)
 
 
-async def test_a_link_alone_opens_nothing(sqlite_node):
+async def test_a_url_alone_gives_no_access(sqlite_node):
     _subject, request = await built(sqlite_node)
     problem(await sqlite_node.call(None, "GET", at(request)), 401, "not-authenticated")
 
 
-async def test_another_tenant_is_told_what_it_is_told_of_nothing(sqlite_node):
+async def test_another_tenant_gets_the_answer_for_an_unknown_request(sqlite_node):
     _subject, request = await built(sqlite_node)
     theirs = problem(await sqlite_node.call("dpo", "GET", at(request), tenant=OTHER), 404, "request-not-found")
     nothing = problem(await sqlite_node.call("dpo", "GET", at(uuid4()), tenant=OTHER), 404, "request-not-found")
@@ -131,7 +131,7 @@ async def test_another_tenant_is_told_what_it_is_told_of_nothing(sqlite_node):
     assert {k: v for k, v in theirs.items() if k not in differ} == {k: v for k, v in nothing.items() if k not in differ}
 
 
-async def test_a_person_gets_their_own_and_nobody_elses(sqlite_node):
+async def test_a_subject_downloads_their_own_package_only(sqlite_node):
     subject, request = await built(sqlite_node)
     other, _theirs = await built(sqlite_node, profile={"name": "Somebody else"})
     me = data_subject_caller(DEFAULT, "test")
@@ -143,7 +143,7 @@ async def test_a_person_gets_their_own_and_nobody_elses(sqlite_node):
     assert [(each.decision, each.code) for each in made] == [("failed", "request-not-found")]
 
 
-async def test_without_a_session_a_person_has_no_right_of_their_own(sqlite_node):
+async def test_without_a_session_a_subject_cannot_download(sqlite_node):
     _subject, request = await built(sqlite_node)
     with pytest.raises(Denied):
         await open_package(sqlite_node.services, data_subject_caller(DEFAULT, "test"), request)
@@ -152,19 +152,19 @@ async def test_without_a_session_a_person_has_no_right_of_their_own(sqlite_node)
 # ---- When there is none ----------------------------------------------------------------------------------------------
 
 
-async def test_before_it_is_ready_it_is_told_so(sqlite_node):
+async def test_a_package_that_is_not_ready_is_reported(sqlite_node):
     request = await approved(sqlite_node, await sqlite_node.create())
     async with sqlite_node.new_entries() as made:
         problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
     assert [(each.decision, each.code, each.target) for each in made] == [("failed", "package-not-ready", request)]
 
 
-async def test_of_another_kind_of_request_there_is_none(sqlite_node):
+async def test_another_kind_of_request_has_no_package(sqlite_node):
     request = await approved(sqlite_node, await sqlite_node.create(), "erasure")
     problem(await sqlite_node.call("dpo", "GET", at(request)), 404, "no-package")
 
 
-async def test_once_its_time_is_over_nobody_gets_it_swept_or_not(sqlite_node, clock):
+async def test_an_expired_package_is_not_handed_out_swept_or_not(sqlite_node, clock):
     _subject, request = await built(sqlite_node)
     assert (await sqlite_node.call("dpo", "GET", at(request))).status_code == 200
     clock.advance(days=14)
@@ -175,27 +175,27 @@ async def test_once_its_time_is_over_nobody_gets_it_swept_or_not(sqlite_node, cl
     assert [(each.decision, each.code) for each in made] == [("failed", "package-expired")] * 2
 
 
-async def test_a_request_that_was_taken_back_gives_none_out(sqlite_node):
+async def test_the_package_of_an_unanswered_request_is_not_handed_out(sqlite_node):
     _subject, request = await built(sqlite_node)
     for state in ("received", "in_review", "rejected", "cancelled", "expired"):
         await change(sqlite_node, request, state=state)
         problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
 
 
-async def test_a_reopened_request_does_not_give_out_what_an_earlier_verification_opened(sqlite_node):
+async def test_a_reopened_request_does_not_hand_out_the_package_of_the_earlier_run(sqlite_node):
     _subject, request = await built(sqlite_node)
     await change(sqlite_node, request, run=1, verification=None)
     problem(await sqlite_node.call("dpo", "GET", at(request)), 409, "package-not-ready")
 
 
-async def test_after_an_erasure_it_is_gone(sqlite_node):
+async def test_after_an_erasure_the_package_is_gone(sqlite_node):
     subject, request = await built(sqlite_node)
     async with sqlite_node.services.data.transaction() as connection:
         await drop_packages(connection, DEFAULT, [SubjectId(subject)])
     problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
 
 
-async def test_without_the_persons_keys_it_is_gone(sqlite_node):
+async def test_without_the_data_keys_the_package_is_gone(sqlite_node):
     subject, request = await built(sqlite_node)
     await sqlite_node.services.keyring.destroy_subject_keys(DEFAULT, [SubjectId(subject)])
     problem(await sqlite_node.call("dpo", "GET", at(request)), 410, "package-expired")
@@ -223,7 +223,7 @@ async def _read(node, request):
     return [piece async for piece in got.stream]
 
 
-async def test_two_pieces_swapped_do_not_open(node):
+async def test_swapped_chunks_do_not_open(node):
     _subject, request = await built(node)
     package, pieces = await _pieces(node, request)
     await _put(node, package, 1, pieces[2].body)
@@ -232,7 +232,7 @@ async def test_two_pieces_swapped_do_not_open(node):
         await _read(node, request)
 
 
-async def test_a_piece_of_another_package_of_the_same_person_does_not_open(sqlite_node):
+async def test_a_chunk_of_another_package_of_the_same_subject_does_not_open(sqlite_node):
     subject, request = await built(sqlite_node)
     second = await approved(sqlite_node, subject, "portability")
     await build_package(sqlite_node.services, DEFAULT, second)
@@ -243,7 +243,7 @@ async def test_a_piece_of_another_package_of_the_same_person_does_not_open(sqlit
         await _read(sqlite_node, second)
 
 
-async def test_a_package_from_whose_end_pieces_were_taken_does_not_open(sqlite_node):
+async def test_a_package_without_its_last_chunks_does_not_open(sqlite_node):
     _subject, request = await built(sqlite_node)
     package, pieces = await _pieces(sqlite_node, request)
     for left in range(len(pieces) - 1, 0, -1):
@@ -255,7 +255,7 @@ async def test_a_package_from_whose_end_pieces_were_taken_does_not_open(sqlite_n
             await _read(sqlite_node, request)
 
 
-async def test_damage_is_on_record_and_nothing_is_shown(sqlite_node):
+async def test_damage_is_recorded_and_nothing_is_sent(sqlite_node):
     _subject, request = await built(sqlite_node)
     package, pieces = await _pieces(sqlite_node, request)
     await _put(sqlite_node, package, 0, bytes(pieces[0].body)[:-1] + b"\0")
@@ -264,7 +264,7 @@ async def test_damage_is_on_record_and_nothing_is_shown(sqlite_node):
     assert [(each.decision, each.code) for each in made] == [("failed", "cannot-open")]
 
 
-async def test_another_persons_request_that_was_made_to_point_at_it_gives_nothing(sqlite_node):
+async def test_a_request_of_another_subject_that_points_to_the_package_gives_nothing(sqlite_node):
     _subject, request = await built(sqlite_node)
     other = await approved(sqlite_node, await sqlite_node.create({"name": "Somebody else"}), state="completed")
     await change(sqlite_node, other, package=(await request_of(sqlite_node, request)).package)
@@ -288,7 +288,7 @@ async def _through(app, seconds):
     return sent
 
 
-async def test_a_long_answer_may_take_long_as_long_as_it_goes_on():
+async def test_a_long_download_may_take_long_while_it_progresses():
     async def slow(_scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for number in range(8):
@@ -298,7 +298,7 @@ async def test_a_long_answer_may_take_long_as_long_as_it_goes_on():
     assert len(await _through(slow, 0.2)) == 9
 
 
-async def test_an_answer_that_stands_still_is_given_up():
+async def test_a_stalled_download_is_aborted():
     async def stuck(_scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await asyncio.sleep(60)
@@ -306,5 +306,5 @@ async def test_an_answer_that_stands_still_is_given_up():
     assert await _through(stuck, 0.05) == ["http.response.start"]
 
 
-def test_the_content_is_larger_than_a_few_pieces():
+def test_the_content_is_larger_than_a_few_chunks():
     assert sum(map(len, CONTENT.values())) > 2 * 256 * 1024

@@ -1,4 +1,4 @@
-"""A package tells of all that is kept, what is over and held or waits for somebody too; not of what is about to go."""
+"""A package contains all retained values, also expired ones under a hold or review, but not those about to be deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def told(desk, subject, kind="access", **how):
     return data, record["values"], keeps
 
 
-async def test_what_is_over_and_goes_with_the_next_sweep_is_left_out(sqlite_node, clock):
+async def test_expired_values_that_the_next_sweep_deletes_are_left_out(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock)
     ada = await desk.person()
     desk.on(date(2029, 3, 5))
@@ -34,7 +34,7 @@ async def test_what_is_over_and_goes_with_the_next_sweep_is_left_out(sqlite_node
     assert (data["counts"]["values"], values) == (0, {})
 
 
-async def test_what_is_held_or_waits_for_somebody_is_told(sqlite_node, clock):
+async def test_expired_values_under_a_hold_or_a_review_are_included(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock, policies(REVIEWED))
     ada = await desk.person()
     await desk.hold(ada, Held(b"h" * 16, "legal-claims", names=("profile.email",)))
@@ -45,7 +45,7 @@ async def test_what_is_held_or_waits_for_somebody_is_told(sqlite_node, clock):
     assert keeps["phone"]["until"] == "2027-03-05"
 
 
-async def test_what_was_generalised_is_told_as_it_was_kept(sqlite_node, clock):
+async def test_generalised_values_are_included_as_they_are_stored(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock)
     ada = await desk.person()
     await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
@@ -55,7 +55,7 @@ async def test_what_was_generalised_is_told_as_it_was_kept(sqlite_node, clock):
     assert keeps["birth_date.year"]["until"] == "2036-03-05"
 
 
-async def test_what_was_generalised_goes_along_and_is_asked_for_as_its_field(sqlite_node, clock):
+async def test_generalised_values_belong_to_their_field_for_portability_and_scope(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock)
     ada = await desk.person()
     await desk.reseal(ada, generalised("birth_date", "year", b"1985"))

@@ -1,4 +1,4 @@
-"""The page for people: it stands alone, says everything in three languages, and can be read by everybody."""
+"""The page for people: self-contained, accessible, and complete in three languages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.export.customer import PROFILE, buy, files_of, somebody
 from vault.catalogue.model import Article9, LegalBasis
 from vault.consent import event as events
 from vault.export import html as page_module
-from vault.export.html import MOST, Flow, lines
-from vault.export.schema import InUse, RecipientTold
+from vault.export.html import MOST, Diagram, value_lines
+from vault.export.schema import InUse, RecipientSummary
 from vault.export.translations import LANGUAGES, texts_in
 from vault.policy.policy_set import PolicySet
 from vault.rectification import store as rectifications
@@ -82,7 +82,7 @@ async def test_the_page_stands_alone_and_runs_nothing(pages):
         assert policy.startswith("default-src 'none'; style-src 'sha256-")
 
 
-async def test_the_page_can_be_read_by_everybody(pages):
+async def test_the_page_is_accessible(pages):
     for language, text in pages.items():
         page = Page(text)
         assert page.elements[0] == ("html", {"lang": language})
@@ -101,7 +101,7 @@ async def test_the_page_can_be_read_by_everybody(pages):
         assert all(attrs.get("tabindex") == "0" for attrs in page.all("div") if attrs.get("role") == "region")
 
 
-async def test_no_word_is_missing_in_any_language(pages):
+async def test_no_text_is_missing_in_any_language(pages):
     german, french = (" ".join(Page(pages[each]).words) for each in ("de", "fr"))
 
     for english in ("Purchases", "Delivery address", "Deliver what was ordered", "parcel services", "Customer service"):
@@ -113,7 +113,7 @@ async def test_no_word_is_missing_in_any_language(pages):
     assert "3 ans, à compter de votre dernière commande" in french
 
 
-async def test_what_people_wrote_is_shown_and_never_taken_for_markup(sqlite_node):
+async def test_values_are_escaped(sqlite_node):
     profile = PROFILE | {"notes": HOSTILE, "preferences": {HOSTILE: [HOSTILE]}}
     subject = await somebody(sqlite_node, records={}, purchases=0, profile=profile)
     text = (await files_of(sqlite_node, subject))["index.html"].decode()
@@ -123,7 +123,7 @@ async def test_what_people_wrote_is_shown_and_never_taken_for_markup(sqlite_node
     assert "{{ 7*7 }}" in text
 
 
-async def test_the_page_shows_the_newest_records_and_points_to_all_of_them(sqlite_node, monkeypatch):
+async def test_the_page_shows_the_newest_records_and_links_to_all(sqlite_node, monkeypatch):
     monkeypatch.setattr(page_module, "MOST_SHOWN", 10)
     subject = await somebody(sqlite_node, records={}, purchases=0)
     await buy(sqlite_node, subject, 12)
@@ -135,7 +135,7 @@ async def test_the_page_shows_the_newest_records_and_points_to_all_of_them(sqlit
     assert found["csv/purchase.csv"].count(b"Punched cards") == 12
 
 
-def test_every_language_has_the_same_texts_with_the_same_places_for_values():
+def test_every_language_has_the_same_texts_and_placeholders():
     read = {}
     for language in LANGUAGES:
         text = files("vault.export").joinpath("texts", f"{language}.toml").read_text(encoding="utf-8")
@@ -148,7 +148,7 @@ def test_every_language_has_the_same_texts_with_the_same_places_for_values():
         assert places == {key: set(re.findall(r"\{(\w+)\}", text)) for key, text in english.items()}
 
 
-def test_the_shipped_words_translate_every_name_of_the_shipped_policies():
+def test_the_shipped_translations_cover_the_shipped_policies():
     shipped = PolicySet.from_folder(ROOT / "policies")
     for language in ("de", "fr"):
         words = shipped.words_in(language)
@@ -175,7 +175,7 @@ def test_every_category_of_the_shipped_catalogue_has_a_word():
         assert {each.category for each in shipped.catalogue.fields()} <= known.keys()
 
 
-def test_every_code_that_the_page_tells_has_a_word():
+def test_every_code_on_the_page_has_a_word():
     known = tomllib.loads(files("vault.export").joinpath("texts", "en.toml").read_text(encoding="utf-8"))["word"]
     grounds = {
         code for kind in REQUEST_KINDS.values() for regime in get_args(Regime) for code in kind.refusal_grounds(regime)
@@ -212,7 +212,7 @@ def _flat(table, before=""):
         ),
     ],
 )
-def test_days_numbers_and_periods_are_written_as_the_language_does(language, said):
+def test_dates_numbers_and_durations_are_localised(language, said):
     texts, moment = texts_in(language), "2026-03-05T12:30:00.000000Z"
 
     assert [
@@ -235,21 +235,21 @@ def test_days_numbers_and_periods_are_written_as_the_language_does(language, sai
         ("text", None, []),
     ],
 )
-def test_values_are_shown_as_people_write_them(kind, value, shown):
-    assert lines(texts_in("en"), kind, value) == shown
+def test_values_are_formatted_for_people(kind, value, shown):
+    assert value_lines(texts_in("en"), kind, value) == shown
 
 
-async def test_the_picture_says_the_same_in_words_and_bounds_its_boxes(sqlite_node):
+async def test_the_diagram_has_an_alternative_text_and_a_limited_number_of_boxes(sqlite_node):
     from msgspec.structs import replace
 
     from tests.export.customer import content_of
 
     content = await content_of(sqlite_node, await somebody(sqlite_node, records={}, purchases=0))
     many = tuple(
-        RecipientTold(recipient=f"app-{n}", kind="app", purpose=None, times=n, first="", last="", fields=())
+        RecipientSummary(recipient=f"app-{n}", kind="app", purpose=None, times=n, first="", last="", fields=())
         for n in range(1, 20)
     )
-    flow = Flow.of(replace(content.head, recipients=many), content.texts)
+    flow = Diagram.of(replace(content.head, recipients=many), content.texts)
 
     assert len(flow.right) == MOST
     assert flow.right[-1].label == "14 more"

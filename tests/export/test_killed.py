@@ -1,4 +1,4 @@
-"""Whoever is killed while a package is built loses nothing: the next try ends as if nothing had happened."""
+"""A build that is killed at any point is completed by the next attempt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AFTERWARDS = (
     "build-package.before#1", "build-package.after#1", "announce-package.before#1", "data.commit#1", "data.committed#1",
     "announce-package.after#1",
 )  # fmt: skip
-"""Points of a run that finds the package built."""
+"""Kill points of a run after the package was built."""
 
 
 async def _begun(place):
@@ -27,7 +27,7 @@ async def _begun(place):
 
 
 async def _check(place, request):
-    """See that there is one whole package, and one audit entry that tells of it."""
+    """Check that there is one complete package, and one audit entry about it."""
     async with open_vault(place.folder, clock=FixedClock(), **place.urls) as vault:
         node = Node(vault, place)
         ((packages,),) = await node.sql("SELECT count(*) FROM package")
@@ -45,7 +45,7 @@ async def _check(place, request):
         assert asked.state == "in_progress"
 
 
-def test_killed_at_every_point_one_after_the_other_it_is_built_all_the_same(request, tmp_path):
+def test_a_build_killed_at_every_point_in_turn_is_completed(request, tmp_path):
     first, place = (fresh_place("sqlite", request, tmp_path / name) for name in ("first", "second"))
     points = asyncio.run(Killable(first, STEPS, asyncio.run(_begun(first))).points())
     whole = points.index("build-package.after#1")
@@ -60,7 +60,7 @@ def test_killed_at_every_point_one_after_the_other_it_is_built_all_the_same(requ
     asyncio.run(_check(place, job.id))
 
 
-def test_killed_on_postgresql_too(request, tmp_path):
+def test_a_build_killed_on_postgresql_is_completed(request, tmp_path):
     place = fresh_place("postgresql", request, tmp_path)
     job = Killable(place, STEPS, asyncio.run(_begun(place)))
     for point in ("data.committed#3", "data.commit#4"):  # one after the other, over the same vault
@@ -76,7 +76,7 @@ async def _left(place):
     return state, left
 
 
-def test_whoever_was_killed_left_pieces_that_the_next_try_throws_away(sqlite_place):
+def test_the_next_attempt_deletes_the_chunks_of_a_killed_build(sqlite_place):
     job = Killable(sqlite_place, STEPS, asyncio.run(_begun(sqlite_place)))
     assert asyncio.run(job.killed_at("data.commit#4"))
     state, left = asyncio.run(_left(sqlite_place))

@@ -1,4 +1,4 @@
-"""A portability package goes to another controller as it is, where its person asked for it, and nowhere inside."""
+"""Transfer of a portability package to another controller, but not to private addresses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def content(monkeypatch):
 
 
 class Receiver(ThreadingHTTPServer):
-    """Another controller: takes what comes, or answers with another status."""
+    """Another controller: accepts everything, or answers with another status."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_args):
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def receiver():
 
 @pytest.fixture
 async def open_node(sqlite_place, clock):
-    """A vault that may send to its own machine."""
+    """A vault that may send to private addresses."""
     async with sqlite_place.node(clock, webhooks_to_private_addresses=True) as node:
         yield node
 
@@ -70,7 +70,7 @@ def at(request):
     return f"/v1/requests/{request}/package:send"
 
 
-async def test_the_other_controller_gets_the_very_package_with_its_digest(open_node, receiver):
+async def test_the_other_controller_receives_the_package_with_its_digest(open_node, receiver):
     subject, request = await built(open_node, "portability")
     async with open_node.new_entries() as made:
         told = await open_node.post("dpo", at(request), {"url": receiver.url})
@@ -88,7 +88,7 @@ async def test_the_other_controller_gets_the_very_package_with_its_digest(open_n
     assert entry.subjects == (await open_node.pseudonym(subject),)
 
 
-async def test_what_was_not_taken_is_on_record_as_such(open_node, receiver):
+async def test_a_refused_transfer_is_recorded(open_node, receiver):
     _subject, request = await built(open_node, "portability")
     for status in (302, 404, 500):
         receiver.answers = status
@@ -99,7 +99,7 @@ async def test_what_was_not_taken_is_on_record_as_such(open_node, receiver):
     assert len(receiver.got) == 3  # a redirect is not followed
 
 
-async def test_nobody_there_is_told(open_node, receiver):
+async def test_an_unreachable_receiver_is_reported(open_node, receiver):
     _subject, request = await built(open_node, "portability")
     port = receiver.server_port
     receiver.server_close()
@@ -107,7 +107,7 @@ async def test_nobody_there_is_told(open_node, receiver):
     problem(answer, 409, "transfer-failed")
 
 
-async def test_only_portability_is_sent_and_only_verified(open_node, receiver):
+async def test_only_verified_portability_requests_are_sent(open_node, receiver):
     _subject, access = await built(open_node)
     _other, unverified = await built(open_node, "portability", profile={"name": "Somebody else"})
     await change(open_node, unverified, verification=None)
@@ -117,7 +117,7 @@ async def test_only_portability_is_sent_and_only_verified(open_node, receiver):
     assert receiver.got == []
 
 
-async def test_nothing_is_sent_to_the_inside_of_a_network(sqlite_node, receiver):
+async def test_nothing_is_sent_to_private_addresses(sqlite_node, receiver):
     _subject, request = await built(sqlite_node, "portability")
     for url in (
         receiver.url,
@@ -136,7 +136,7 @@ async def test_nothing_is_sent_to_the_inside_of_a_network(sqlite_node, receiver)
     assert receiver.got == []
 
 
-async def test_no_other_role_sends(open_node, receiver):
+async def test_other_roles_cannot_send(open_node, receiver):
     _subject, request = await built(open_node, "portability")
     problem(await open_node.post("support", at(request), {"url": receiver.url}), 403, "not-granted")
     assert receiver.got == []

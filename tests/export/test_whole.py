@@ -1,4 +1,4 @@
-"""A real package, of what a vault really holds about somebody: whole, signed, quick, and small in memory."""
+"""A package of a real vault is complete and signed, and is built quickly with little memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vault.export.verify import check_archive
 NAMES = {"index.html", "README.txt", "data.json", "data.schema.json", "manifest.json"}
 
 
-async def test_a_person_gets_their_values_in_a_package_that_proves_itself(node):
+async def test_a_subject_gets_their_values_in_a_valid_package(node):
     subject = await node.create()
     await node.append("fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment")
     for kind in ("access", "portability"):

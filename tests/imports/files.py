@@ -1,4 +1,4 @@
-"""What the tests of imports share: files, mappings, and a look at what came in."""
+"""Shared by the tests of imports: files, mappings, and queries for the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from vault.bootstrap import open_vault
 from vault.ids import TenantId
 from vault.imports.mapping import parse_mapping
-from vault.imports.run import Request, Watcher, import_file
+from vault.imports.run import ImportRequest, Watcher, import_file
 
 PEOPLE = """
 purpose = "order-fulfilment"
@@ -45,7 +45,7 @@ currency = { constant = "EUR" }
 
 
 class Faults(Watcher):
-    """Keeps what an import tells."""
+    """Collects the faults of an import."""
 
     def __init__(self):
         self.faults = []
@@ -85,10 +85,10 @@ def people_csv(path: Path, count: int, start: int = 0) -> Path:
 
 
 async def bring_in(node, path, mapping: str | None = PEOPLE, *, watcher=None, tenant="default", **how):
-    """Import a file; gives the report."""
+    """Import a file; returns the report."""
     opener = partial(open_vault, node.place.folder, **node.place.urls)
     parsed = None if mapping is None else parse_mapping(mapping)
-    asked = Request(path, parsed, tenant=TenantId(tenant), **how)
+    asked = ImportRequest(path, parsed, tenant=TenantId(tenant), **how)
     return await import_file(node.services, opener, asked, watcher)
 
 
@@ -108,7 +108,7 @@ async def rows_of(node) -> dict[str, int]:
 
 
 async def subject_of(node, value, system="shop", tenant="default"):
-    """Find a person by an external id."""
+    """Find a subject by an external id."""
     from vault.subjects.rows import external_digest
 
     keys = await node.services.keyring.index_keys(TenantId(tenant))

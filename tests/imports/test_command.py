@@ -1,4 +1,4 @@
-"""``cdv import``: what it prints and writes, how it ends, and that no value of a person is ever in it."""
+"""``cdv import``: its output, files and exit status, none of which contains a personal value."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CANARY = "Kanarienvogel"
 
 @pytest.fixture
 def cdv(sqlite_place, monkeypatch, tmp_path):
-    """The command line with this one command, on a vault of its own."""
+    """The command line, on a vault of its own."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
@@ -34,7 +34,7 @@ def mapping(tmp_path):
     return path
 
 
-def test_a_file_comes_in_and_is_told_in_one_line(cdv, mapping, tmp_path):
+def test_an_import_reports_its_result_in_one_line(cdv, mapping, tmp_path):
     done = cdv(people_csv(tmp_path / "a.csv", 20), "--mapping", mapping)
     assert done.exit_code == 0, done.output
     assert done.stdout == ""
@@ -42,7 +42,7 @@ def test_a_file_comes_in_and_is_told_in_one_line(cdv, mapping, tmp_path):
     assert "20 created, 0 updated, 0 unchanged, 0 refused" in done.stderr
 
 
-def test_scripts_get_json_and_nothing_else(cdv, mapping, tmp_path):
+def test_json_output_contains_nothing_else(cdv, mapping, tmp_path):
     done = cdv(people_csv(tmp_path / "a.csv", 20), "--mapping", mapping, "--json", "--dry-run")
     told = json.loads(done.stdout)
     assert told["dry_run"] is True
@@ -50,7 +50,7 @@ def test_scripts_get_json_and_nothing_else(cdv, mapping, tmp_path):
     assert json.loads(cdv(tmp_path / "a.csv", "--mapping", mapping, "--json").stdout)["created"] == 20
 
 
-def test_refused_lines_go_to_a_file_that_only_the_owner_reads(cdv, mapping, tmp_path):
+def test_refused_lines_are_written_to_a_file_that_only_the_owner_can_read(cdv, mapping, tmp_path):
     path = write_csv(tmp_path / "a.csv", "no,name,mail", "1,Ada,ada@example.org", "2,Bob,wrong", "1,Eve,e@example.org")
     done = cdv(path, "--mapping", mapping, "--errors", tmp_path / "refused.jsonl")
     assert done.exit_code == 1
@@ -64,7 +64,7 @@ def test_refused_lines_go_to_a_file_that_only_the_owner_reads(cdv, mapping, tmp_
     ]
 
 
-def test_no_file_of_refused_lines_is_made_where_none_was_refused(cdv, mapping, tmp_path):
+def test_no_errors_file_is_created_if_no_line_is_refused(cdv, mapping, tmp_path):
     cdv(people_csv(tmp_path / "a.csv", 3), "--mapping", mapping, "--errors", tmp_path / "refused.jsonl")
     assert not (tmp_path / "refused.jsonl").exists()
 
@@ -73,7 +73,7 @@ def test_no_file_of_refused_lines_is_made_where_none_was_refused(cdv, mapping, t
     ("arguments", "said"),
     [
         ((), "name a FILE"),
-        (("a.csv",), "nothing says what the data is for"),
+        (("a.csv",), "the purpose of the import is missing"),
         (("a.csv", "--purpose", "order-fulfilment", "--dataset", "completejourney"), "name a FILE"),
         (("--dataset", "iris"), "the data sets are: completejourney"),
         (("--dataset", "completejourney", "--dry-run"), "leave out the other options"),
@@ -83,7 +83,7 @@ def test_no_file_of_refused_lines_is_made_where_none_was_refused(cdv, mapping, t
         (("a.csv", "--mapping", "missing.toml"), "the mapping cannot be read"),
     ],
 )
-def test_mistakes_are_told_with_a_remedy(cdv, tmp_path, arguments, said):
+def test_errors_have_a_hint(cdv, tmp_path, arguments, said):
     write_csv(tmp_path / "a.csv", "external_ids.shop,name", "1,Ada")
     done = cdv(*arguments)
     assert done.exit_code != 0
@@ -92,8 +92,8 @@ def test_mistakes_are_told_with_a_remedy(cdv, tmp_path, arguments, said):
     assert "hint: " in done.stderr
 
 
-def test_no_value_is_in_what_is_printed_logged_or_written(cdv, sqlite_place, tmp_path, caplog):
-    """Canaries in good and bad values of every kind of column, through every way in which a line can fail."""
+def test_output_logs_and_errors_file_contain_no_values(cdv, sqlite_place, tmp_path, caplog):
+    """Canaries in valid and invalid values of every kind of column, in every way in which a line can fail."""
     caplog.set_level(logging.DEBUG)
     mapping = tmp_path / "m.toml"
     mapping.write_text(
@@ -122,7 +122,7 @@ def test_no_value_is_in_what_is_printed_logged_or_written(cdv, sqlite_place, tmp
             assert CANARY.casefold().encode() not in lying.read_bytes().lower()
 
 
-def test_the_progress_on_a_terminal_shows_no_value(tmp_path, monkeypatch):
+def test_the_progress_bar_shows_no_value(tmp_path, monkeypatch):
     from rich.console import Console
 
     from vault.imports.lines import LineFault
@@ -144,7 +144,7 @@ def test_the_progress_on_a_terminal_shows_no_value(tmp_path, monkeypatch):
     assert CANARY not in text
 
 
-def test_the_public_data_set_comes_in_by_one_command(cdv):
+def test_the_public_data_set_is_imported_by_one_command(cdv):
     done = cdv("--dataset", "completejourney", "--limit-purchases", 5_000, "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
@@ -157,17 +157,17 @@ def test_the_public_data_set_comes_in_by_one_command(cdv):
     }
 
 
-async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node, tmp_path):
+async def test_an_imported_household_has_the_values_of_the_data_set(sqlite_node, tmp_path):
     from pathlib import Path
 
     from tests.imports.files import counts, read, subject_of
     from vault.imports.completejourney import prepare
-    from vault.imports.run import Request, import_file
+    from vault.imports.run import ImportRequest, import_file
 
     async def bring_all_in():
         found = {}
         for part in prepare(Path(tmp_path), purchases=5_000):
-            asked = Request(part.path, part.mapping)
+            asked = ImportRequest(part.path, part.mapping)
             found[part.name] = counts(await import_file(sqlite_node.services, None, asked))
         return found
 
@@ -204,7 +204,7 @@ async def test_a_household_of_the_data_set_reads_as_the_data_has_it(sqlite_node,
     }
 
 
-def test_birth_dates_fit_the_bands_of_age_on_the_last_day_of_the_data():
+def test_birth_dates_match_the_age_bands_on_the_last_day_of_the_data():
     import random
 
     from vault.imports.completejourney import LAST_DAY, _birth_date

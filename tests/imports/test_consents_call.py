@@ -1,4 +1,4 @@
-"""Consents that were given elsewhere, many in one call: each has its result, and none widens what is there."""
+"""Import of consents by an API call: each item has its result, and none widens an existing permission."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def may_market(node, subject):
     return answer.status_code == 200
 
 
-async def test_a_consent_from_elsewhere_counts_from_the_next_read_on(node):
+async def test_an_imported_consent_counts_from_the_next_read_on(node):
     subject = await node.create()
     assert not await may_market(node, subject)
     told = await done(node, {**YES, "subject": subject, "evidence": "scan 4711", "channel": "store"})
@@ -54,13 +54,13 @@ async def test_a_consent_from_elsewhere_counts_from_the_next_read_on(node):
     assert event["evidence"] == "scan 4711"
 
 
-async def test_people_are_found_by_a_number_in_another_system(node):
+async def test_subjects_are_found_by_an_external_id(node):
     subject = await node.create(external_ids={"shop": "4711"})
     await done(node, {**YES, "system": "shop", "external_id": "4711"})
     assert await may_market(node, subject)
 
 
-async def test_the_same_again_is_not_written_twice(node):
+async def test_the_same_statement_is_not_written_twice(node):
     subject = await node.create()
     item = {**YES, "subject": subject}
     first, again = await done(node, item, item), await done(node, item)
@@ -69,13 +69,13 @@ async def test_the_same_again_is_not_written_twice(node):
     assert len(await node.sql("SELECT 1 FROM consent_event WHERE subject_id = :id", id=UUID(subject))) == 1
 
 
-async def test_another_source_says_something_of_its_own(node):
+async def test_the_same_statement_from_another_source_is_a_new_event(node):
     subject = await node.create()
     assert (await done(node, {**YES, "subject": subject}))["written"] == 1
     assert (await done(node, {**YES, "subject": subject}, source="newsletter-tool"))["written"] == 1
 
 
-async def test_what_is_wrong_is_told_item_by_item_and_the_rest_goes_in(node):
+async def test_faults_are_reported_per_item_and_the_others_are_imported(node):
     subject = await node.create()
     told = await done(node, {**YES, "subject": subject}, {**YES, "subject": str(uuid4())}, {"purpose": 7}, "no object")
     assert [each.get("state") for each in told["results"]] == ["written", None, None, None]
@@ -112,19 +112,19 @@ async def test_what_is_wrong_is_told_item_by_item_and_the_rest_goes_in(node):
         ({"system": "shop", "external_id": "4711"}, "no-external-id"),
     ],
 )
-async def test_each_mistake_has_its_code(sqlite_node, change, code):
+async def test_each_fault_has_its_code(sqlite_node, change, code):
     subject = await sqlite_node.create()
     item = {key: value for key, value in {**YES, "subject": subject, **change}.items() if value is not None}
     assert await codes(sqlite_node, item) == [[] if code is None else [code]]
 
 
-async def test_of_a_no_it_does_not_matter_whether_the_text_is_known(node):
+async def test_a_refusal_is_imported_even_if_its_notice_is_unknown(node):
     subject = await node.create()
     await done(node, {**NO, "notice": "newsletter-2009@1", "subject": subject})
     assert not await may_market(node, subject)
 
 
-async def test_a_yes_from_elsewhere_does_not_outweigh_a_no_said_here(node):
+async def test_an_imported_consent_does_not_replace_a_recorded_refusal(node):
     subject = await node.create()
     said = {"purpose": "direct-marketing", "decision": "withdrawn"}
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", said)).status_code == 201
@@ -135,7 +135,7 @@ async def test_a_yes_from_elsewhere_does_not_outweigh_a_no_said_here(node):
     assert not await may_market(node, subject)
 
 
-async def test_a_no_from_elsewhere_counts_however_old_it_is(node):
+async def test_an_imported_refusal_counts_however_old_it_is(node):
     subject = await node.create()
     body = {key: value for key, value in YES.items() if key != "occurred_at"}
     assert (await node.post("support", f"/v1/subjects/{subject}/consents", body)).status_code == 201
@@ -144,14 +144,14 @@ async def test_a_no_from_elsewhere_counts_however_old_it_is(node):
     assert not await may_market(node, subject)
 
 
-async def test_within_a_call_words_count_by_their_time_whatever_their_order(node):
+async def test_statements_of_a_call_are_ordered_by_their_time(node):
     subject = await node.create()
     later = {**YES, "subject": subject, "occurred_at": "2021-01-01T00:00:00Z"}
     assert (await done(node, later, {**NO, "subject": subject}))["written"] == 2
     assert await may_market(node, subject)
 
 
-async def test_an_objection_to_marketing_is_final(node):
+async def test_an_imported_objection_to_marketing_is_final(node):
     subject = await node.create()
     await done(node, {**YES, "subject": subject}, {**NO, "decision": "objected", "subject": subject})
     assert not await may_market(node, subject)
@@ -159,14 +159,14 @@ async def test_an_objection_to_marketing_is_final(node):
     assert not await may_market(node, subject)
 
 
-async def test_a_child_does_not_consent_in_a_file_either(node):
+async def test_a_childs_consent_needs_a_guardian(node):
     subject = await node.create_fully(birth_date=f"{START.year - 10}-01-01")
     assert await codes(node, {**YES, "subject": subject}) == [["guardian-needed"]]
     told = {**YES, "subject": subject, "by": "guardian", "evidence": "form 4711"}
     assert await codes(node, told) == [[]]
 
 
-async def test_lines_come_as_well_as_an_array(node):
+async def test_json_lines_are_accepted_as_well_as_an_array(node):
     subject = await node.create()
     lines = "\n".join(json.dumps({**each, "subject": subject}) for each in (NO, YES)) + "\n\nno json\n"
     headers = {"Content-Type": "application/x-ndjson"}
@@ -175,13 +175,13 @@ async def test_lines_come_as_well_as_an_array(node):
     assert [each.get("state") for each in answer.json()["results"]] == ["written", "written", None]
 
 
-async def test_an_import_names_its_source(node):
+async def test_an_import_needs_a_source(node):
     subject = await node.create()
     problem(await node.post("dpo", "/v1/consents:import", [{**YES, "subject": subject}]), 422, "invalid-source")
     problem(await bring(node, {**YES, "subject": subject}, source="Old CRM"), 422, "invalid-source")
 
 
-async def test_there_are_bounds(sqlite_node):
+async def test_the_number_of_items_is_limited(sqlite_node):
     problem(await bring(sqlite_node), 422, "too-many-items")
     problem(await bring(sqlite_node, *[{}] * 1_001), 422, "too-many-items")
     answer = await sqlite_node.post("dpo", "/v1/consents:import?source=a", {"purpose": "x"})
@@ -189,19 +189,19 @@ async def test_there_are_bounds(sqlite_node):
 
 
 @pytest.mark.parametrize("role", ["sales", "support", "marketing", "stranger"])
-async def test_only_who_has_the_right_imports(node, role):
+async def test_an_import_needs_the_permission(node, role):
     subject = await node.create()
     async with node.new_entries() as entries:
         problem(await bring(node, {**YES, "subject": subject}, role=role), 403, "not-granted")
     assert [(each.action, each.decision) for each in entries] == [("import-consents", "denied")]
 
 
-async def test_other_tenants_people_are_not_there(node):
+async def test_subjects_of_other_tenants_are_not_found(node):
     theirs = await node.create(tenant=OTHER)
     assert await codes(node, {**YES, "subject": theirs}) == [["subject-not-found"]]
 
 
-async def test_one_entry_tells_of_a_batch(node):
+async def test_a_batch_has_one_audit_entry(node):
     people = [await node.create() for _ in range(3)]
     async with node.new_entries() as entries:
         await done(node, *({**YES, "subject": each} for each in people))
@@ -210,7 +210,7 @@ async def test_one_entry_tells_of_a_batch(node):
     assert set(made.subjects) == {await node.pseudonym(each) for each in people}
 
 
-async def test_a_call_that_adds_nothing_has_its_entry_too(node):
+async def test_a_call_without_new_events_has_an_audit_entry(node):
     subject = await node.create()
     item = {**YES, "subject": subject}
     await done(node, item)
@@ -223,7 +223,7 @@ async def test_a_call_that_adds_nothing_has_its_entry_too(node):
     ]
 
 
-async def test_what_lies_on_the_rows_is_what_the_ledger_says(node):
+async def test_the_consent_state_of_the_rows_equals_the_state_of_the_events(node):
     people = [await node.create() for _ in range(3)]
     items = [{**each, "subject": one} for one in people for each in (NO, YES, {**NO, "decision": "objected"})]
     await done(node, *items)

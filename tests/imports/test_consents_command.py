@@ -1,4 +1,4 @@
-"""``cdv consent import``: files of consents, checked line by line; the good ones come in."""
+"""``cdv consent import``: files of consents are checked line by line, and valid lines are imported."""
 
 from __future__ import annotations
 
@@ -59,20 +59,20 @@ OPTIONS = ("--source", "old-crm", "--system", "shop")
 
 
 @pytest.mark.usefixtures("people")
-def test_a_file_comes_in_once(cdv, file):
+def test_a_file_is_imported_once(cdv, file):
     first = cdv(file, *OPTIONS, "--json")
     assert (first.exit_code, counts(first)) == (0, (5, 0, 0)), first.output
     assert counts(cdv(file, *OPTIONS, "--json")) == (0, 5, 0)
 
 
 @pytest.mark.usefixtures("people")
-def test_a_dry_run_says_what_would_be_and_writes_nothing(cdv, file):
+def test_a_dry_run_reports_and_writes_nothing(cdv, file):
     assert counts(cdv(file, *OPTIONS, "--json", "--dry-run")) == (5, 0, 0)
     assert counts(cdv(file, *OPTIONS, "--json")) == (5, 0, 0)
 
 
 @pytest.mark.usefixtures("people")
-def test_bad_lines_are_told_by_number_and_code_and_the_good_ones_go_in(cdv, file, tmp_path):
+def test_invalid_lines_are_reported_by_number_and_code_and_the_others_are_imported(cdv, file, tmp_path):
     with file.open("a") as more:
         more.write(f"{CANARY},direct-marketing,given,marketing@3,checkbox,2020-01-02,{CANARY}\n")
         more.write(f"1,{CANARY},given,marketing@3,checkbox,2020-01-02,\n")
@@ -96,7 +96,7 @@ def test_bad_lines_are_told_by_number_and_code_and_the_good_ones_go_in(cdv, file
 
 
 @pytest.mark.usefixtures("people")
-def test_a_mapping_says_what_other_columns_mean(cdv, tmp_path):
+def test_a_mapping_defines_the_meaning_of_other_columns(cdv, tmp_path):
     (tmp_path / "old.csv").write_text(
         "kunde;nl;seit\n0;J;24.12.2019 18:00\n1;N;24.12.2019 18:00\n2;?;24.12.2019 18:00\n"
     )
@@ -112,7 +112,7 @@ def test_a_mapping_says_what_other_columns_mean(cdv, tmp_path):
 
 
 @pytest.mark.usefixtures("people")
-def test_json_lines_and_parquet_come_in_too(cdv, tmp_path):
+def test_jsonl_and_parquet_files_are_imported(cdv, tmp_path):
     from pyarrow import parquet, table
 
     keys = HEAD.strip().split(",")
@@ -124,51 +124,51 @@ def test_json_lines_and_parquet_come_in_too(cdv, tmp_path):
 
 
 @pytest.mark.usefixtures("people")
-def test_a_column_of_which_nobody_says_what_it_means_is_refused(cdv, tmp_path):
-    """It could be the end of a consent by another name: without it, the consent would last for ever."""
+def test_an_unknown_column_is_refused(cdv, tmp_path):
+    """It could be the end of a consent under another name; if it was ignored, the consent would not end."""
     (tmp_path / "a.csv").write_text(HEAD.strip() + ",valid_til\n" + YES.format(1).strip() + ",2021-01-01\n")
     done = cdv(tmp_path / "a.csv", *OPTIONS)
-    assert (done.exit_code, "columns that mean nothing" in done.stderr) == (1, True)
+    assert (done.exit_code, "unknown columns" in done.stderr) == (1, True)
     row = {"external_id": "1", "purpose": "direct-marketing", "decision": "given", "valid_til": "2021-01-01"}
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     assert json.loads(cdv(tmp_path / "a.jsonl", *OPTIONS, "--json").stdout)["codes"] == {"unknown-key": 1}
 
 
-def test_a_file_without_a_source_or_system_or_what_is_needed_is_refused(cdv, file, tmp_path):
+def test_a_file_without_a_source_a_system_or_a_required_column_is_refused(cdv, file, tmp_path):
     assert "names its source" in cdv(file, "--system", "shop").stderr
-    assert "which system" in cdv(file, "--source", "old-crm").stderr
+    assert "the system of the external ids is missing" in cdv(file, "--source", "old-crm").stderr
     (tmp_path / "a.csv").write_text("purpose,decision\na,b\n")
     assert "lacks columns" in cdv(tmp_path / "a.csv", *OPTIONS).stderr
 
 
-async def test_what_was_cut_off_is_ended_by_the_same_command(sqlite_node, tmp_path, monkeypatch):
+async def test_an_interrupted_import_is_completed_by_the_same_command(sqlite_node, tmp_path, monkeypatch):
     ids = [await sqlite_node.create(external_ids={"shop": str(number)}) for number in range(5)]
     path = tmp_path / "c.csv"
     path.write_text(HEAD + "".join(YES.format(number) for number in range(5)))
     request = ConsentFile(path, source="old-crm", system="shop")
     monkeypatch.setattr(running, "MOST", 2)
-    real, left = running.bring_in, [True, False]
+    real, left = running.import_batch, [True, False]
 
     async def bring_in(*args, **kwargs):
         if not left.pop(0):
             raise Unavailable("gone")
         return await real(*args, **kwargs)
 
-    monkeypatch.setattr(running, "bring_in", bring_in)
+    monkeypatch.setattr(running, "import_batch", bring_in)
     with pytest.raises(Unavailable):
         await import_consents_file(sqlite_node.services, request)
-    monkeypatch.setattr(running, "bring_in", real)
+    monkeypatch.setattr(running, "import_batch", real)
     report = await import_consents_file(sqlite_node.services, request)
     assert (report.written, report.there) == (3, 2)
     for each in ids:
         assert (await sqlite_node.read("marketing", each, ["name"], "direct-marketing")).status_code == 200
 
 
-async def test_an_import_of_people_does_not_touch_what_they_said(sqlite_node, tmp_path):
-    """Ordinary imports bring values; there is no way in them to a consent, an objection or a restriction."""
+async def test_an_import_of_profiles_does_not_change_consents(sqlite_node, tmp_path):
+    """Imports of profiles write values, and cannot write a consent, an objection or a restriction."""
     from tests.imports.files import write_csv
     from vault.imports.mapping import parse_mapping
-    from vault.imports.run import Request, import_file
+    from vault.imports.run import ImportRequest, import_file
 
     subject = await sqlite_node.create(external_ids={"shop": "1"})
     said = {"purpose": "direct-marketing", "decision": "refused"}
@@ -178,7 +178,7 @@ async def test_an_import_of_people_does_not_touch_what_they_said(sqlite_node, tm
         'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n[fields]\nname = "name"\nlanguage = "lang"\n'
     )
     file = write_csv(tmp_path / "a.csv", "no,name,lang,standing,state,consent", "1,Eve,de,x,active,given")
-    report = await import_file(sqlite_node.services, None, Request(file, mapping, processes=1))
+    report = await import_file(sqlite_node.services, None, ImportRequest(file, mapping, processes=1))
     assert report.total.updated == 1
     assert await sqlite_node.sql("SELECT state, standing FROM subject") == before
     assert (await sqlite_node.read("marketing", subject, ["name"], "direct-marketing")).status_code == 403

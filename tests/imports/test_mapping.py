@@ -1,4 +1,4 @@
-"""Mappings: what they say, what they cannot say, and what a line becomes by them."""
+"""Mappings: parsing, validation, and the values that they take from lines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from vault.catalogue.types import ValueProblem
 from vault.errors import InvalidInput
 from vault.imports.completejourney import MAPPINGS
-from vault.imports.lines import columns_of, make, make_moment
+from vault.imports.lines import build_getter, build_time_getter, columns_of
 from vault.imports.mapping import Cell, format_of, parse_mapping, read_mapping
 from vault.imports.task import declared_fields
 from vault.policy.policy_set import PolicySet
@@ -20,7 +20,7 @@ LEAST = 'purpose = "order-fulfilment"\n[external_ids]\nshop = "no"\n'
 
 
 def value(given, row, missing=()):
-    return make(given, lambda name: lambda row: row.get(name), frozenset(missing))(row)
+    return build_getter(given, lambda name: lambda row: row.get(name), frozenset(missing))(row)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def value(given, row, missing=()):
         (Cell(column="a", decimal_comma=True), {"a": "1.234,50"}, "1234.50"),
     ],
 )
-def test_cells_say_what_they_mean(given, row, wanted):
+def test_cells_get_their_values_from_rows(given, row, wanted):
     found = value(given, row)
     assert found == wanted
     assert type(found) is type(wanted)
 
 
-def test_what_the_file_writes_for_nothing_is_nothing():
+def test_missing_values_become_none():
     assert value("a", {"a": "n/a"}, ["n/a"]) is None
 
 
@@ -64,7 +64,7 @@ def test_what_the_file_writes_for_nothing_is_nothing():
     ("given", "code"),
     [(Cell(column="a", values={"m": "male"}), "unmapped-value"), (Cell(column="a", date_format="%Y"), "bad-format")],
 )
-def test_a_value_that_the_mapping_does_not_know_is_refused_and_not_told(given, code):
+def test_an_unmapped_value_is_refused_and_not_echoed(given, code):
     with pytest.raises(ValueProblem) as problem:
         value(given, {"a": "secret"})
     assert problem.value.code == code
@@ -81,14 +81,14 @@ def test_a_value_that_the_mapping_does_not_know_is_refused_and_not_told(given, c
         (datetime(2026, 1, 15, 1), datetime(2026, 1, 15, tzinfo=UTC)),  # noqa: DTZ001 - as files have them
     ],
 )
-def test_moments_without_a_zone_are_of_the_mappings(raw, wanted):
+def test_times_without_a_zone_are_in_the_zone_of_the_mapping(raw, wanted):
     text = '[record]\nexternal_id = "x"\noccurred_at = "at"\ntime_zone = "Europe/Berlin"\n'
     text = f'collection = "purchase"\n[subject]\nsystem = "shop"\nid = "no"\n[fields]\namount = "a"\n{text}'
     record = parse_mapping(text).record
-    assert make_moment(record, lambda name: lambda row: row[name], frozenset())({"at": raw}) == wanted
+    assert build_time_getter(record, lambda name: lambda row: row[name], frozenset())({"at": raw}) == wanted
 
 
-def test_columns_are_found_in_every_kind_of_cell():
+def test_the_columns_of_every_kind_of_cell_are_found():
     given = Cell(object={"a": "one", "b": Cell(template="{two}-{three}"), "c": Cell(constant=1)})
     assert columns_of(given) == {"one", "two", "three"}
 
@@ -116,7 +116,7 @@ def test_columns_are_found_in_every_kind_of_cell():
         (LEAST + '[subject]\nsystem = "s"\nid = "n"', "/collection"),
     ],
 )
-def test_what_a_mapping_cannot_say_is_told_with_its_place(text, at):
+def test_inconsistencies_of_a_mapping_are_reported_with_their_path(text, at):
     if at == "/external_ids" and "colour" in text:
         text = text.replace("colour", '"Colour Red"')
     with pytest.raises(InvalidInput) as error:
@@ -133,11 +133,11 @@ def test_an_unknown_key_is_refused():
 @pytest.mark.parametrize(
     ("name", "form"), [("a.csv", "csv"), ("a.TSV", "csv"), ("a.ndjson", "jsonl"), ("a.parquet", "parquet")]
 )
-def test_a_files_name_says_how_it_is_written(name, form):
+def test_the_format_follows_from_the_suffix(name, form):
     assert format_of(parse_mapping(LEAST), Path(name)) == form
 
 
-def test_a_file_that_does_not_say_how_it_is_written_is_refused():
+def test_a_file_of_unknown_format_is_refused():
     with pytest.raises(InvalidInput) as error:
         format_of(parse_mapping(LEAST), Path("a.xlsx"))
     assert error.value.code == "unknown-format"

@@ -1,4 +1,4 @@
-"""Importing people: new ones, known ones, wrong lines, and what the log says of it; on both databases."""
+"""Import of profiles: new and existing subjects, invalid lines and the audit log, on both databases."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.imports.files import PEOPLE, Faults, bring_in, counts, people_csv, re
 from vault.errors import Denied, InvalidInput
 
 
-async def test_people_come_in_and_can_be_read_and_found(node, tmp_path):
+async def test_imported_subjects_can_be_read_and_found(node, tmp_path):
     report = await bring_in(node, people_csv(tmp_path / "a.csv", 25), chunk_lines=10)
     assert counts(report) == (25, 0, 0, 0)
     ada = await subject_of(node, "7")
@@ -36,7 +36,7 @@ async def test_the_same_file_again_changes_nothing(node, tmp_path):
     assert await node.count() == entries
 
 
-async def test_changed_values_come_in_and_lead_to_their_person(node, tmp_path):
+async def test_changed_values_are_written_and_indexed(node, tmp_path):
     path = people_csv(tmp_path / "a.csv", 5)
     await bring_in(node, path)
     before = await rows_of(node)
@@ -56,7 +56,7 @@ async def test_changed_values_come_in_and_lead_to_their_person(node, tmp_path):
     assert after["audit_subject"] == before["audit_subject"] + 2 + 3  # two updated; three read above
 
 
-async def test_an_empty_cell_takes_nothing_away(node, tmp_path):
+async def test_an_empty_cell_deletes_nothing(node, tmp_path):
     await bring_in(node, write_csv(tmp_path / "a.csv", "no,name,mail", "1,Ada,ada@example.org"))
     report = await bring_in(node, write_csv(tmp_path / "b.csv", "no,name,mail", "1,,", "2, ,two@example.org"))
     assert counts(report) == (1, 0, 1, 0)
@@ -72,7 +72,7 @@ async def test_parts_of_an_address_are_merged_as_a_patch_would(node, tmp_path):
     assert shown == {"address": {"street": "Side St 2", "city": "Springfield"}}
 
 
-async def test_wrong_lines_are_told_by_line_code_and_field_and_the_others_come_in(node, tmp_path):
+async def test_invalid_lines_are_reported_by_line_code_and_field_and_the_others_are_imported(node, tmp_path):
     path = write_csv(
         tmp_path / "a.csv",
         "no,name,mail",
@@ -100,7 +100,7 @@ async def test_wrong_lines_are_told_by_line_code_and_field_and_the_others_come_i
     assert await read(node, await subject_of(node, "7"), "name") == {"name": "Gus"}
 
 
-async def test_the_log_has_one_entry_a_chunk_with_its_people_and_no_value(node, tmp_path):
+async def test_each_chunk_has_one_audit_entry_with_its_subjects_and_no_value(node, tmp_path):
     async with node.new_entries() as made:
         await bring_in(node, people_csv(tmp_path / "a.csv", 25), chunk_lines=10)
     first, *_others = sorted(made, key=lambda each: -len(each.subjects))
@@ -129,7 +129,7 @@ async def test_a_dry_run_counts_and_writes_nothing(node, tmp_path):
     assert await node.sql("SELECT count(*) FROM import_run") == [(0,)]
 
 
-async def test_two_ids_that_lead_to_two_people_are_told(node, tmp_path):
+async def test_external_ids_of_two_subjects_on_one_line_are_refused(node, tmp_path):
     mapping = 'purpose="order-fulfilment"\n[external_ids]\nshop="no"\nerp="erp"\n[fields]\nname="name"\n'
     first = write_csv(tmp_path / "a.csv", "no,erp,name", "1,A,Ada", "2,B,Bob", "3,,Cyd")
     assert counts(await bring_in(node, first, mapping)) == (3, 0, 0, 0)
@@ -141,7 +141,7 @@ async def test_two_ids_that_lead_to_two_people_are_told(node, tmp_path):
     assert await subject_of(node, "C", "erp") == await subject_of(node, "3")
 
 
-async def test_an_erased_person_does_not_come_back_by_an_import(node, tmp_path):
+async def test_an_import_does_not_restore_an_erased_subject(node, tmp_path):
     path = people_csv(tmp_path / "a.csv", 2)
     await bring_in(node, path)
     await node.set_state(await subject_of(node, "1"), "erased")
@@ -150,7 +150,7 @@ async def test_an_erased_person_does_not_come_back_by_an_import(node, tmp_path):
     assert watcher.told == [(3, "subject-not-found", None)]
 
 
-async def test_tenants_do_not_meet(node, tmp_path):
+async def test_tenants_are_separate(node, tmp_path):
     path = people_csv(tmp_path / "a.csv", 3)
     await bring_in(node, path)
     assert counts(await bring_in(node, path, tenant="acme")) == (3, 0, 0, 0)
@@ -174,7 +174,7 @@ async def test_a_purpose_that_does_not_need_a_field_may_not_write_it(sqlite_node
 
 
 @pytest.mark.parametrize("purpose", ["direct-marketing", "loyalty-programme"])
-async def test_a_purpose_that_rests_on_consent_may_write_nothing(sqlite_node, tmp_path, purpose):
+async def test_a_purpose_that_rests_on_consent_may_not_write_anything(sqlite_node, tmp_path, purpose):
     mapping = (
         'collection="loyalty"\n[subject]\nsystem="shop"\nid="no"\n[record]\nexternal_id="no"\n[fields]\ntier="name"\n'
     )
@@ -190,7 +190,7 @@ async def test_health_needs_explicit_consent(sqlite_node, tmp_path):
         await bring_in(sqlite_node, people_csv(tmp_path / "a.csv", 2), mapping)
 
 
-async def test_a_minimised_purpose_writes_nothing(sqlite_node, tmp_path):
+async def test_a_minimised_purpose_may_not_write_anything(sqlite_node, tmp_path):
     with pytest.raises(Denied):
         await bring_in(sqlite_node, people_csv(tmp_path / "a.csv", 2), purpose="service-analytics")
 
@@ -206,7 +206,7 @@ async def test_a_minimised_purpose_writes_nothing(sqlite_node, tmp_path):
         (PEOPLE, {"source": "x" * 65}, "invalid-source"),
     ],
 )
-async def test_what_does_not_exist_is_told_before_anything_is_written(sqlite_node, tmp_path, mapping, how, code):
+async def test_unknown_names_are_refused_before_anything_is_written(sqlite_node, tmp_path, mapping, how, code):
     with pytest.raises(InvalidInput) as error:
         await bring_in(sqlite_node, people_csv(tmp_path / "a.csv", 2), mapping, **how)
     assert error.value.code == code
@@ -223,7 +223,7 @@ async def test_without_a_mapping_columns_are_named_like_fields(sqlite_node, tmp_
     assert shown == {"name": "Ada", "address": {"city": "London", "country": "GB"}}
 
 
-async def test_a_file_without_names_of_columns_does_not_tell_its_first_customer(sqlite_node, tmp_path):
+async def test_an_error_about_a_missing_header_does_not_echo_the_first_line(sqlite_node, tmp_path):
     path = write_csv(tmp_path / "a.csv", "4711,Secretname,secret@example.org", "4712,Bob,bob@example.org")
     with pytest.raises(InvalidInput) as error:
         await bring_in(sqlite_node, path, None, purpose="order-fulfilment")

@@ -1,4 +1,4 @@
-"""Files as lines: every format, chunk by chunk, gives what it gives as a whole."""
+"""Readers of files: every format gives the same lines chunk by chunk as it does as a whole."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import pytest
 from hypothesis import given
 
 from vault.errors import InvalidInput, Misconfigured
-from vault.imports.lines import LineMaker
+from vault.imports.lines import LineParser
 from vault.imports.mapping import FileForm, parse_mapping
 from vault.imports.readers import CsvReader, JsonlReader, open_reader
-from vault.imports.survey import survey
+from vault.imports.survey import survey_file
 
 MAPPING = parse_mapping('purpose = "x"\n[external_ids]\nshop = "no"\n')
 CELLS = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=8)
 
 
 def surveyed(reader, size):
-    return survey(reader, LineMaker(MAPPING, {}, reader), size, lambda _done: None)
+    return survey_file(reader, LineParser(MAPPING, {}, reader), size, lambda _done: None)
 
 
 def chunked(reader, size):
     found = surveyed(reader, size)
     assert sum(chunk.lines for chunk in found.chunks) == found.lines
-    return [list(reader.read(chunk.place)) for chunk in found.chunks]
+    return [list(reader.read(chunk.span)) for chunk in found.chunks]
 
 
 @given(rows=st.lists(st.tuples(CELLS, CELLS), max_size=30), size=st.integers(1, 7), bom=st.booleans())
-def test_any_csv_gives_the_same_rows_in_chunks_as_csv_gives_as_a_whole(tmp_path_factory, rows, size, bom):
+def test_reading_csv_in_chunks_gives_the_same_rows_as_reading_it_as_a_whole(tmp_path_factory, rows, size, bom):
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([("no", "name"), *rows])
     path = tmp_path_factory.mktemp("csv") / "a.csv"
@@ -43,7 +43,7 @@ def test_any_csv_gives_the_same_rows_in_chunks_as_csv_gives_as_a_whole(tmp_path_
     assert [line.row for chunk in chunked(reader, size) for line in chunk] == [list(row) for row in rows]
 
 
-def test_line_numbers_are_those_of_an_editor(tmp_path):
+def test_line_numbers_count_the_lines_of_the_file(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b'no,name\r\n1,a\r\n\r\n2,"two\nlines"\r\n3,c\n\n\n4,d')
     for size in (1, 2, 5):
@@ -55,7 +55,7 @@ def test_line_numbers_are_those_of_an_editor(tmp_path):
     ("head", "row", "form"),
     [("no;name", "1;Ann, B", {}), ("no\tname", "1\tAnn, B", {}), ("no|name", "1|Ann, B", {"delimiter": "|"})],
 )
-def test_delimiters_are_seen_or_told(tmp_path, head, row, form):
+def test_delimiters_are_detected_or_configured(tmp_path, head, row, form):
     path = tmp_path / "a.csv"
     path.write_text(f"{head}\n{row}\n")
     assert [line.row for line in chunked(CsvReader(path, FileForm(**form)), 5)[0]] == [["1", "Ann, B"]]
@@ -67,7 +67,7 @@ def test_other_encodings_are_read(tmp_path):
     assert chunked(CsvReader(path, FileForm(encoding="cp1252")), 5)[0][0].row == ["1", "Zoë €"]
 
 
-def test_bytes_that_are_no_text_do_not_stop_a_file(tmp_path):
+def test_undecodable_bytes_do_not_stop_an_import(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"no,name\n1,\xff\xfe\n2,b\n")
     rows = [line.row for line in chunked(CsvReader(path, FileForm()), 5)[0]]
@@ -75,7 +75,7 @@ def test_bytes_that_are_no_text_do_not_stop_a_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "a,a\n1,2\n", ",\n"])
-def test_a_csv_file_needs_names_of_columns(tmp_path, text):
+def test_a_csv_file_needs_a_header(tmp_path, text):
     path = tmp_path / "a.csv"
     path.write_text(text)
     with pytest.raises(InvalidInput) as error:
@@ -83,7 +83,7 @@ def test_a_csv_file_needs_names_of_columns(tmp_path, text):
     assert error.value.code == "no-header"
 
 
-def test_a_quotation_mark_that_is_never_closed_is_told_by_line(tmp_path):
+def test_an_unclosed_quotation_mark_is_reported_with_its_line(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(b'no,name\n1,a\n2,"' + b"x" * 5_000_000 + b"\n")
     with pytest.raises(InvalidInput) as error:
@@ -92,7 +92,7 @@ def test_a_quotation_mark_that_is_never_closed_is_told_by_line(tmp_path):
     assert "x" not in error.value.detail.replace("no CSV", "")
 
 
-def test_jsonl_lines_are_objects_and_others_are_told(tmp_path):
+def test_jsonl_lines_that_are_not_objects_are_reported(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"no": 1, "a": {"b": 2}}\n\n[1]\n{"no": \n"x"\n{"no": 3}')
     reader = JsonlReader(path)
@@ -131,12 +131,12 @@ def test_parquet_chunks_can_be_read_in_any_order(tmp_path):
     found = surveyed(reader, 1_500)
     assert found.lines == count
     for chunk in [*found.chunks[::2], *reversed(found.chunks)]:
-        lines = list(reader.read(chunk.place))
-        assert [line.number for line in lines] == list(range(chunk.place.start + 1, chunk.place.end + 1))
-        assert lines[0].row == (chunk.place.start, datetime(2026, 1, 1, 1), None if chunk.place.start % 2 else "a")  # noqa: DTZ001 - as files have them
+        lines = list(reader.read(chunk.span))
+        assert [line.number for line in lines] == list(range(chunk.span.start + 1, chunk.span.end + 1))
+        assert lines[0].row == (chunk.span.start, datetime(2026, 1, 1, 1), None if chunk.span.start % 2 else "a")  # noqa: DTZ001 - as files have them
 
 
-def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_pyarrow_the_error_has_a_hint(tmp_path, monkeypatch):
     real = builtins.__import__
 
     def without(name, *arguments, **more):
@@ -152,14 +152,14 @@ def test_without_pyarrow_the_remedy_is_told(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "folder.jsonl"])
-def test_a_file_that_cannot_be_read_is_told(tmp_path, name):
+def test_an_unreadable_file_is_reported(tmp_path, name):
     (tmp_path / "folder.jsonl").mkdir()
     with pytest.raises(InvalidInput) as error:
         open_reader(MAPPING, tmp_path / name)
     assert error.value.code == "unreadable-file"
 
 
-def test_what_is_no_parquet_file_is_told(tmp_path):
+def test_a_malformed_parquet_file_is_reported(tmp_path):
     (tmp_path / "a.parquet").write_text("no,name\n1,a\n")
     with pytest.raises(InvalidInput) as error:
         open_reader(MAPPING, tmp_path / "a.parquet")
@@ -167,12 +167,12 @@ def test_what_is_no_parquet_file_is_told(tmp_path):
 
 
 @given(numbers=st.lists(st.integers(0, 20), max_size=60), size=st.integers(1, 9))
-def test_of_lines_alike_the_first_stays_wherever_they_are(tmp_path_factory, numbers, size):
+def test_the_first_of_duplicate_lines_counts(tmp_path_factory, numbers, size):
     path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
     path.write_text("".join(json.dumps({"no": number}) + "\n" for number in numbers))
     found = surveyed(JsonlReader(path), size)
     wanted = {at + 1 for at, number in enumerate(numbers) if number in numbers[:at]}
     assert {line for chunk in found.chunks for line in chunk.duplicates} == wanted
     for chunk in found.chunks:
-        inside = range(chunk.place.line, chunk.place.line + chunk.lines)
+        inside = range(chunk.span.line, chunk.span.line + chunk.lines)
         assert set(chunk.duplicates) <= set(inside)

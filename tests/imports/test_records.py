@@ -1,4 +1,4 @@
-"""Importing records of people who are there: whose they are, which are there already; on both databases."""
+"""Import of records: their subjects and existing records, on both databases."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def peopled(node, tmp_path):
     return node
 
 
-async def test_records_come_to_their_people(peopled, tmp_path):
+async def test_records_are_added_to_their_subjects(peopled, tmp_path):
     rows = [f"{n % 5},L{n},2026-01-{n % 28 + 1:02d}T10:00:00,{n}.50" for n in range(40)]
     report = await bring_in(peopled, write_csv(tmp_path / "p.csv", HEADER, *rows), PURCHASES, chunk_lines=7)
     assert counts(report) == (40, 0, 0, 0)
@@ -47,14 +47,14 @@ async def test_the_same_records_again_change_nothing(peopled, tmp_path):
     assert await peopled.count() == entries
 
 
-async def test_more_records_come_beside_those_that_are_there(peopled, tmp_path):
+async def test_new_records_are_added_to_existing_ones(peopled, tmp_path):
     rows = [f"{n % 5},L{n},,{n}.50" for n in range(40)]
     await bring_in(peopled, write_csv(tmp_path / "p.csv", HEADER, *rows[:25]), PURCHASES)
     report = await bring_in(peopled, write_csv(tmp_path / "q.csv", HEADER, *rows), PURCHASES)
     assert counts(report) == (15, 0, 25, 0)
 
 
-async def test_a_record_with_other_values_is_told_and_not_changed(peopled, tmp_path):
+async def test_an_existing_record_with_other_values_is_reported_and_not_changed(peopled, tmp_path):
     await bring_in(peopled, write_csv(tmp_path / "p.csv", HEADER, "1,L1,,10.00"), PURCHASES)
     watcher = Faults()
     path = write_csv(tmp_path / "q.csv", HEADER, "1,L1,,99.00", "2,L1,,99.00")
@@ -64,7 +64,7 @@ async def test_a_record_with_other_values_is_told_and_not_changed(peopled, tmp_p
     assert (await read(peopled, await subject_of(peopled, "1"), "purchase.amount")) == {"purchase.amount": ["10.00"]}
 
 
-async def test_wrong_lines_are_told(peopled, tmp_path):
+async def test_invalid_lines_are_reported(peopled, tmp_path):
     path = write_csv(
         tmp_path / "p.csv",
         HEADER,
@@ -88,7 +88,7 @@ async def test_wrong_lines_are_told(peopled, tmp_path):
     assert counts(report) == (1, 0, 0, 5)
 
 
-async def test_an_entry_names_each_person_of_a_chunk_once(peopled, tmp_path):
+async def test_an_audit_entry_names_each_subject_of_a_chunk_once(peopled, tmp_path):
     async with peopled.new_entries() as made:
         rows = [f"{n % 2},L{n},,{n}.50" for n in range(10)]
         await bring_in(peopled, write_csv(tmp_path / "p.csv", HEADER, *rows), PURCHASES)
@@ -97,7 +97,7 @@ async def test_an_entry_names_each_person_of_a_chunk_once(peopled, tmp_path):
     assert set(entry.fields) == {"purchase.amount.clear", "purchase.currency.clear"}
 
 
-async def test_moments_are_of_the_zone_that_the_mapping_says(peopled, tmp_path):
+async def test_times_are_in_the_zone_of_the_mapping(peopled, tmp_path):
     path = write_jsonl(
         tmp_path / "p.jsonl",
         {"customer": 1, "line": "L1", "at": "15.07.2026 12:00", "amount": 1},
@@ -112,8 +112,8 @@ async def test_moments_are_of_the_zone_that_the_mapping_says(peopled, tmp_path):
 
 
 @pytest.mark.parametrize("stopped", ["restriction", "objections"])
-async def test_nothing_is_written_about_whom_the_ground_does_not_hold(peopled, tmp_path, stopped):
-    """A restriction leaves storage only, and an objection stops the use: whoever writes, and by whichever way."""
+async def test_nothing_is_written_about_a_subject_under_a_restriction_or_objection(peopled, tmp_path, stopped):
+    """A restriction allows storage only, and an objection stops the use, also for imports."""
     subject = await subject_of(peopled, "1")
     purpose = "fraud-prevention" if stopped == "objections" else "order-fulfilment"
     body = {"purpose": purpose} if stopped == "objections" else {"ground": "accuracy"}

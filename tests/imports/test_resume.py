@@ -1,4 +1,4 @@
-"""Imports that die are taken up where they stopped, and end as if nothing had happened."""
+"""Interrupted imports are resumed after the last completed chunk, with the same result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from vault.bootstrap import open_vault
 from vault.imports.mapping import parse_mapping
-from vault.imports.run import Request, Watcher, import_file
+from vault.imports.run import ImportRequest, Watcher, import_file
 
 class Tell(Watcher):
     def advanced(self, lines):
@@ -29,8 +29,8 @@ class Tell(Watcher):
 async def main(folder, data, keys, path, mapping, processes):
     opener = partial(open_vault, Path(folder), database_url=data, keystore_url=keys)
     async with opener() as vault:
-        request = Request(Path(path), parse_mapping(mapping), processes=int(processes), chunk_lines=50)
-        await import_file(vault.house, opener, request, Tell())
+        request = ImportRequest(Path(path), parse_mapping(mapping), processes=int(processes), chunk_lines=50)
+        await import_file(vault.services, opener, request, Tell())
 
 if __name__ == "__main__":
     asyncio.run(main(*sys.argv[1:]))
@@ -39,7 +39,7 @@ LINES = 3_000
 
 
 def killed_after_some_chunks(place, path, mapping, processes):
-    """Begin an import in a process of its own and kill it once it has told of chunks that are done."""
+    """Start an import in a process of its own, and kill it once it has reported completed chunks."""
     urls = place.urls
     arguments = [place.folder, urls["database_url"], urls["keystore_url"], path, mapping, str(processes)]
     child = subprocess.Popen(
@@ -55,7 +55,7 @@ def killed_after_some_chunks(place, path, mapping, processes):
         child.stdout.close()
 
 
-async def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_rows(place, clock, tmp_path):
+async def test_a_killed_import_resumes_and_ends_with_the_same_rows(place, clock, tmp_path):
     path = people_csv(tmp_path / "a.csv", LINES)
     processes = 1 if place.dialect == "sqlite" else 2
     await asyncio.to_thread(killed_after_some_chunks, place, path, PEOPLE, processes)
@@ -76,7 +76,7 @@ async def test_an_import_that_is_killed_goes_on_and_ends_with_the_same_rows(plac
         assert counts(again) == (0, 0, LINES, 0)  # every value opens, and is the file's
 
 
-async def test_records_that_were_half_in_are_not_doubled(sqlite_place, clock, tmp_path):
+async def test_a_resumed_import_does_not_duplicate_records(sqlite_place, clock, tmp_path):
     async with sqlite_place.node(clock) as node:
         await bring_in(node, people_csv(tmp_path / "people.csv", 10))
     rows = (f"{n % 10},L{n},,{n}.25" for n in range(LINES))
@@ -88,10 +88,10 @@ async def test_records_that_were_half_in_are_not_doubled(sqlite_place, clock, tm
         assert (await rows_of(node))["record"] == LINES + 10
 
 
-async def test_refused_lines_of_the_first_attempt_are_told_again(sqlite_node, tmp_path, monkeypatch):
+async def test_refused_lines_of_the_first_attempt_are_reported_again(sqlite_node, tmp_path, monkeypatch):
     rows = [f"{n},Person {n},{'wrong' if n % 10 == 0 else f'p{n}@example.org'}" for n in range(60)]
     path = write_csv(tmp_path / "a.csv", "no,name,mail", *rows)
-    real, calls = chunk_module.runs.mark, []
+    real, calls = chunk_module.mark_done, []
 
     async def third_time_gone(*arguments):
         calls.append(arguments)
@@ -99,13 +99,13 @@ async def test_refused_lines_of_the_first_attempt_are_told_again(sqlite_node, tm
             raise Unavailable("the database is gone")
         await real(*arguments)
 
-    monkeypatch.setattr(chunk_module.runs, "mark", third_time_gone)
+    monkeypatch.setattr(chunk_module, "mark_done", third_time_gone)
     monkeypatch.setattr(chunk_module, "PAUSE", 0)
     with pytest.raises(Unavailable) as error:
         await bring_in(sqlite_node, path, chunk_lines=10)
-    assert "goes on where it stopped" in error.value.hint
+    assert "resumes where it stopped" in error.value.hint
     assert (await sqlite_node.entries())[-1].decision == "failed"
-    monkeypatch.setattr(chunk_module.runs, "mark", real)
+    monkeypatch.setattr(chunk_module, "mark_done", real)
     watcher = Faults()
     report = await bring_in(sqlite_node, path, chunk_lines=10, watcher=watcher)
     assert report.resumed
@@ -113,7 +113,7 @@ async def test_refused_lines_of_the_first_attempt_are_told_again(sqlite_node, tm
     assert counts(report) == (54, 0, 0, 6)
 
 
-async def test_several_processes_bring_in_what_one_would(postgres_place, clock, tmp_path):
+async def test_several_processes_import_the_same_rows_as_one(postgres_place, clock, tmp_path):
     rows = [f"{n},Person {n},{'wrong' if n % 100 == 7 else f'p{n}@example.org'}" for n in range(1_000)]
     path = write_csv(tmp_path / "a.csv", "no,name,mail", *rows, *rows[:50])
     async with postgres_place.node(clock) as node:
@@ -126,7 +126,7 @@ async def test_several_processes_bring_in_what_one_would(postgres_place, clock, 
         assert counts(await bring_in(node, path, processes=2, chunk_lines=100)) == (0, 0, 990, 60)
 
 
-async def test_what_a_process_raises_comes_home_without_values(postgres_place, clock, tmp_path):
+async def test_an_error_of_a_worker_process_contains_no_values(postgres_place, clock, tmp_path):
     path = people_csv(tmp_path / "a.csv", 500)
     async with postgres_place.node(clock) as node:
         await node.sql("ALTER TABLE external_ref RENAME TO elsewhere")
@@ -135,7 +135,7 @@ async def test_what_a_process_raises_comes_home_without_values(postgres_place, c
         assert "Person" not in f"{error.value} {error.value.hint}"
 
 
-async def test_two_imports_of_the_same_file_at_once_end_with_each_person_once(postgres_place, clock, tmp_path):
+async def test_two_concurrent_imports_of_a_file_create_each_subject_once(postgres_place, clock, tmp_path):
     path = people_csv(tmp_path / "a.csv", 400)
     other = tmp_path / "b.csv"
     other.write_bytes(path.read_bytes() + b"400,Person 400,person.400@example.org\n")

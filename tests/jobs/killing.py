@@ -50,7 +50,7 @@ from vault.jobs.workflow import Workflow
 from vault.storage.database import Database
 
 PATIENCE = 60.0
-"""Seconds for one run; a loaded machine is not a failing test."""
+"""Seconds for one run; generous, because a loaded machine must not fail a test."""
 _AGAIN = 20
 """How often a step may ask to be called again before a run ends."""
 
@@ -75,7 +75,7 @@ class Killable:
             return Path(log.name).read_text(encoding="utf-8").split()
 
     async def killed_at(self, point: str) -> bool:
-        """Run the job to a point and kill it there; tells whether it came to that point."""
+        """Run the job to a point and kill it there; returns whether it reached the point."""
         return await self._run(point, os.devnull) == -signal.SIGKILL
 
     async def run(self) -> None:
@@ -91,7 +91,7 @@ class Killable:
 
 
 def in_a_process(child: Callable[..., None], *args: object, warm: str = "tests.jobs.warm") -> int:
-    """Run a function in a process of its own, forked from one that has a module loaded, and give its exit status."""
+    """Run a function in a process of its own, forked from one with a module loaded; returns its exit status."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.jobs.killing", warm])
     process = context.Process(target=child, args=args)
@@ -137,7 +137,7 @@ def _steps(path: str) -> Any:
 
 
 class _Points:
-    """Counts the points that are passed, writes them down, and dies at one."""
+    """Counts and logs the points that are passed, and kills the process at one of them."""
 
     def __init__(self, deadly: str | None, log: str) -> None:
         self._deadly = deadly
@@ -196,7 +196,7 @@ def _watch_named(path: str, points: _Points) -> None:
 
 
 def every(points: list[str], most: int) -> list[str]:
-    """Choose at most so many points, spread evenly, with the first and the last one."""
+    """Choose at most this many points, spread evenly, including the first and the last one."""
     if len(points) <= most:
         return points
     return [points[round(number * (len(points) - 1) / (most - 1))] for number in range(most)]

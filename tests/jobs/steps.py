@@ -1,4 +1,4 @@
-"""Small jobs for the tests of jobs: they write rows into the vault's own database."""
+"""Small jobs for tests. They write rows into the vault's database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def first(services, tenant, job):
 
 
 async def second(services, tenant, job):
-    """Ask to be called again, the first time."""
+    """Return a delay, the first time."""
     before = await done(services, job)
     await write(services, job, "second", 1 if ("second", 1) not in before else 2)
     return 0.01 if ("second", 1) not in before else None
@@ -49,14 +49,14 @@ async def third(services, tenant, job):
 
 
 async def slow(services, tenant, job):
-    """Begin, and take so long that whoever waits for the beginning can kill the process before the end."""
+    """Take so long that a test can kill the process before the end."""
     if ("slow", 1) not in await done(services, job):
         await write(services, job, "slow")
         await asyncio.sleep(3600)
 
 
 async def gone(services, tenant, job):
-    """Find no database, the first two times."""
+    """Raise Unavailable, the first two times."""
     times = len(await done(services, job))
     await write(services, job, "gone", times)
     if times < 3:
@@ -88,7 +88,7 @@ WORKFLOWS = {each.name: each for each in (SMALL, SLOW, GONE, REFUSED, BROKEN, LA
 
 
 def plan(*pending, sweeps=None):
-    """A plan in which this is pending, for good."""
+    """A plan in which this work is always pending."""
 
     async def ask():
         return list(pending)

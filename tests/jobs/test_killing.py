@@ -1,4 +1,4 @@
-"""The harness that kills jobs does kill them, at every point that it names."""
+"""The harness kills jobs at every point that it names."""
 
 from __future__ import annotations
 

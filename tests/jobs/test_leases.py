@@ -1,4 +1,4 @@
-"""A lease is one process's until its time has run out, by the database's clock."""
+"""A lease belongs to one process until it expires, by the database's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs run in this process: they are begun once, wait without occupying anything, and are tried again."""
+"""Jobs in this process: they run once, wait without occupying a worker, and are retried."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vault.jobs.runner import Jobs
 from vault.jobs.workflow import Sweep, Work
 
 PATIENCE = 60.0
-"""Seconds for what is waited for; a loaded machine is not a failing test."""
+"""Seconds to wait; generous, because a loaded machine must not fail a test."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,7 @@ def hurry(monkeypatch):
 
 @pytest.fixture
 async def made(tmp_path_factory):
-    """A database of jobs in which jobs were run before: the first time takes a second longer."""
+    """A database of jobs with its tables: creating them takes a second."""
     if not _made:
         path = tmp_path_factory.mktemp("jobs") / "jobs.sqlite"
         async with tended(Jobs(f"sqlite:///{path}", takeover=1), None):
@@ -56,7 +56,7 @@ def jobs(made, sqlite_node):
 
 @asynccontextmanager
 async def tended(jobs, services, *pending, **more):
-    """Run jobs for the time of the block."""
+    """Run jobs during the block."""
     task = asyncio.create_task(jobs.run_worker(services, plan(*pending, **more)))
     try:
         await until(lambda: jobs._store is not None)
@@ -67,7 +67,7 @@ async def tended(jobs, services, *pending, **more):
 
 
 async def until(is_so):
-    """Ask again and again until the answer is yes; returns it."""
+    """Call a function until its result is true; returns the result."""
     ends = time.monotonic() + PATIENCE
     while time.monotonic() < ends:
         found = is_so()
@@ -85,7 +85,7 @@ async def found(jobs, *states, of=None, tenant=DEFAULT_TENANT):
 
 
 async def test_a_job_that_is_started_twice_runs_once_to_its_end(node):
-    """On both databases, from nothing: PostgreSQL's tables lie in the main database, in a schema of their own."""
+    """On both databases, with no tables yet. On PostgreSQL they are in a schema of the main database."""
     await prepare(node.services)
     jobs, job = Jobs(node.vault.settings.jobs_url, takeover=1), uuid4()
     async with tended(jobs, node.services):

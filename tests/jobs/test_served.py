@@ -1,4 +1,4 @@
-"""Servers that are killed while they carry out requests: after a restart each request is carried out, once."""
+"""Servers that are killed while they carry out requests: after a restart, each request is carried out once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PEOPLE = 3
 
 
 async def keys_of(place):
-    """Keys that are good by the real clock: of the shop, and of the privacy office."""
+    """API keys that are valid by the real clock: of the shop, and of the privacy office."""
     found = []
     async with open_vault(place.folder, clock=Clock(), **place.urls) as vault:
         for role in ("sales", "dpo"):
@@ -29,7 +29,7 @@ async def keys_of(place):
 
 
 def ask_for_access(client, shop, number):
-    """Have a person ask for their data, and be who they say they are; the job begins with that."""
+    """Submit and verify a request for access, which starts the job."""
     body = {"profile": {"name": f"Person {number}", "email": f"p{number}@example.org"}, "purpose": "order-fulfilment"}
     made = client.post("/v1/subjects", json=body, headers=shop)
     assert made.status_code == 201, made.text

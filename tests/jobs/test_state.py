@@ -1,4 +1,4 @@
-"""What is kept of a job are names, ids and numbers; whatever else comes is refused."""
+"""The stored state of a job consists of names, ids and numbers; everything else is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job whose process is killed is ended by the next one, or by another that is there already."""
+"""A job whose process is killed is completed by the next process, or by another one that is running."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imported by the process from which jobs are forked: what each of them would have to load anew, it has loaded."""
+"""Imported by the process from which jobs are forked, so that they need not import these modules themselves."""
 
 from __future__ import annotations
 

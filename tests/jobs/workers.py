@@ -1,4 +1,4 @@
-"""Processes that run jobs, as servers do, and that can be killed."""
+"""Processes that run jobs as servers do, and that can be killed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATIENCE = 60.0
 
 @contextmanager
 def worker(place, *pending):
-    """A process that runs the jobs of a vault, with these pending for good; killed at the end of the block."""
+    """A process that runs the jobs of a vault, with this work always pending; killed at the end of the block."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.jobs.killing", "tests.jobs.workers", "vault.jobs.worker"])
     process = context.Process(target=_work, args=(place, pending), daemon=True)

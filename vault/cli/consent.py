@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +30,7 @@ from vault.consent.restrictions import restrict as restrict_subject
 from vault.consent.validation import ConsentStatement
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
+from vault.imports.views import ConsentImportSummary
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
@@ -337,19 +339,9 @@ async def import_consents(
     )
     async with opener.session() as session:
         with ImportProgress(file, "consents", errors, quiet=session.as_json) as progress:
-            report = await import_consents_file(session.services, consents._replace(tenant=session.tenant), progress)
+            report = await import_consents_file(session.services, replace(consents, tenant=session.tenant), progress)
     if opener.as_json:
-        emit(
-            {
-                "dry_run": report.dry_run,
-                "lines": report.lines,
-                "written": report.written,
-                "there": report.there,
-                "refused": report.refused,
-                "codes": dict(report.codes),
-                "seconds": round(report.seconds, 3),
-            }
-        )
+        emit(ConsentImportSummary.of(report).as_json())
     else:
         would = "would be " if report.dry_run else ""
         counts = f"{report.written:,} {would}written, {report.there:,} there already, {report.refused:,} refused"

@@ -16,14 +16,14 @@ from vault.cli.progress import bytes_bar
 from vault.cli.session import Opener, Session
 from vault.crypto.age import decrypt
 from vault.errors import InvalidInput
-from vault.export.download import PAGE, open_package, show_packages
+from vault.export.download import PAGE, list_all_packages, open_package
 from vault.export.store import expire_packages
 from vault.export.transfer import send_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vault.export.store import Package
+    from vault.export.views import PackageSummary
 
 REQUEST = "0199aabb-0000-7000-8000-000000000007"
 
@@ -49,18 +49,19 @@ PassphraseFile = Annotated[
 @command(group, "cdv packages list", "cdv packages list --json", name="list")
 async def list_all(session: Session) -> None:
     """List all packages with their state, the oldest first."""
-    found: list[Package] = []
+    packages: list[PackageSummary] = []
     while True:
-        page = await show_packages(session.services, session.caller, after=found[-1].id if found else None)
-        found += page
+        after = packages[-1].id if packages else None
+        page = await list_all_packages(session.services, session.caller, after=after)
+        packages += page
         if len(page) < PAGE:
             break
     if session.as_json:
-        emit([_as_json(each) for each in found])
+        emit([package.as_json() for package in packages])
         return
     rows = [
-        [each.request, each.facts.kind, each.state, f"{each.size:,}", each.created_at, each.expires_at]
-        for each in found
+        [package.request, package.kind, package.state, f"{package.size:,}", package.created_at, package.expires_at]
+        for package in packages
     ]
     show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="there are no packages")
 
@@ -117,7 +118,7 @@ async def send(
     """Send a portability package to another controller at the person's request (Art. 20(2) GDPR)."""
     sent = await send_package(session.services, session.caller, request, url)
     if session.as_json:
-        emit({"size": sent.size, "sha256": sent.digest.hex(), "status": sent.status, "audit": sent.audit})
+        emit(sent.as_json())
     else:
         note(f"{sent.size:,} bytes were accepted (status {sent.status}); audit entry {sent.audit}")
 
@@ -125,32 +126,18 @@ async def send(
 @command(group, "cdv packages expire")
 async def expire(session: Session) -> None:
     """Delete expired packages. They can no longer be downloaded even before."""
-    gone = await expire_packages(session.services, session.tenant)
+    count = await expire_packages(session.services, session.tenant)
     if session.as_json:
-        emit({"expired": gone})
+        emit({"expired": count})
     else:
-        note(f"{gone:,} packages deleted")
-
-
-def _as_json(package: Package) -> dict[str, object]:
-    return {
-        "id": package.id,
-        "request": package.request,
-        "kind": package.facts.kind,
-        "state": package.state,
-        "size": package.size,
-        "sha256": None if package.digest is None else package.digest.hex(),
-        "created_at": package.created_at,
-        "expires_at": package.expires_at,
-    }
+        note(f"{count:,} packages deleted")
 
 
 def _passphrase(file: Path | None, *, twice: bool = False) -> str:
     """Read a passphrase from a file or a prompt; command arguments are visible to other users of the machine."""
     if file is None:
-        asked: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
-        return asked
-
+        passphrase: str = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=twice, err=True)
+        return passphrase
     try:
         return file.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
     except (OSError, ValueError):

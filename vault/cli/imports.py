@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TextIO
+from typing import TYPE_CHECKING, Annotated, Self, TextIO
 
 import typer
 from rich.console import Console
@@ -31,18 +32,19 @@ from vault.cli.session import Opener
 from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping
-from vault.imports.run import Request, Watcher, import_file
+from vault.imports.run import ImportRequest, Watcher, import_file
+from vault.imports.views import ImportSummary
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from vault.imports.consent_files import ConsentReport
     from vault.imports.lines import LineFault
-    from vault.imports.run import Report
+    from vault.imports.run import ImportReport
 
 DATASETS = ("completejourney",)
 IMPORT_TIMEOUT = 30.0
-"""Seconds for one statement: a chunk is more work than a request."""
+"""Seconds for one statement: a chunk takes longer than a request."""
 MODE = 0o600
 
 
@@ -93,7 +95,7 @@ async def import_(
         _check_dataset(dataset, dry_run=dry_run, others=(mapping, purpose, source))
         reports = await _import_dataset(opener, errors, processes, limit_purchases)
     else:
-        request = Request(
+        request = ImportRequest(
             Path(file or ""),
             None if mapping is None else read_mapping(mapping),
             purpose=purpose,
@@ -103,16 +105,16 @@ async def import_(
         )
         reports = {"": await _import(opener, request, errors)}
     if opener.as_json:
-        shown = {name: _as_json(report) for name, report in reports.items()}
-        emit(shown.get("", shown))
+        summaries = {name: ImportSummary.of(report).as_json() for name, report in reports.items()}
+        emit(summaries.get("", summaries))
     if any(report.total.refused for report in reports.values()):
         raise typer.Exit(FAILED)
 
 
-def _check_dataset(name: str, *, dry_run: bool, others: tuple[Any, ...]) -> None:
+def _check_dataset(name: str, *, dry_run: bool, others: tuple[object, ...]) -> None:
     if name not in DATASETS:
         raise typer.BadParameter(f"the data sets are: {', '.join(DATASETS)}", param_hint="'--dataset'")
-    if dry_run or any(each is not None for each in others):
+    if dry_run or any(option is not None for option in others):
         raise typer.BadParameter(
             "a data set has its own mapping: leave out the other options",
             param_hint="'--dataset'",
@@ -121,21 +123,21 @@ def _check_dataset(name: str, *, dry_run: bool, others: tuple[Any, ...]) -> None
 
 async def _import_dataset(
     opener: Opener, errors: Path | None, processes: int | None, purchases: int | None
-) -> dict[str, Report]:
+) -> dict[str, ImportReport]:
     reports = {}
     with tempfile.TemporaryDirectory(prefix="cdv-import-") as folder:
         for part in prepare(Path(folder), purchases=purchases):
-            request = Request(part.path, part.mapping, processes=processes)
+            request = ImportRequest(part.path, part.mapping, processes=processes)
             refused = None if errors is None else errors.with_name(f"{errors.stem}-{part.name}{errors.suffix}")
             reports[part.name] = await _import(opener, request, refused, title=part.name)
     return reports
 
 
-async def _import(opener: Opener, request: Request, errors: Path | None, *, title: str = "") -> Report:
+async def _import(opener: Opener, request: ImportRequest, errors: Path | None, *, title: str = "") -> ImportReport:
     for_workers = partial(open_vault, opener.folder, **opener.settings)
     async with opener.session() as session:
         with ImportProgress(request.path, title, errors, quiet=opener.as_json) as progress:
-            request = request._replace(tenant=session.tenant)
+            request = replace(request, tenant=session.tenant)
             report = await import_file(session.services, for_workers, request, progress)
     total, would = report.total, "would be " if report.dry_run else ""
     counts = f"{total.created:,} {would}created, {total.updated:,} {would}updated, {total.unchanged:,} unchanged"
@@ -143,7 +145,7 @@ async def _import(opener: Opener, request: Request, errors: Path | None, *, titl
     return report
 
 
-def show_outcome(report: Report | ConsentReport, counts: str, title: str = "", *, quiet: bool = False) -> None:
+def show_outcome(report: ImportReport | ConsentReport, counts: str, title: str = "", *, quiet: bool = False) -> None:
     """Print the result of an import on standard error, so that standard output has only the JSON."""
     if not quiet:
         rate = report.lines / report.seconds if report.seconds else 0.0
@@ -151,23 +153,6 @@ def show_outcome(report: Report | ConsentReport, counts: str, title: str = "", *
         note(f"{prefix}{report.lines:,} lines in {report.seconds:,.1f} s ({rate:,.0f}/s): {counts}")
     if report.codes:
         warn("refused: " + ", ".join(f"{code} {count:,}" for code, count in sorted(report.codes.items())))
-
-
-def _as_json(report: Report) -> dict[str, Any]:
-    total = report.total
-    return {
-        "dry_run": report.dry_run,
-        "lines": report.lines,
-        "created": total.created,
-        "updated": total.updated,
-        "unchanged": total.unchanged,
-        "refused": total.refused,
-        "duplicates": report.duplicates,
-        "codes": dict(report.codes),
-        "resumed": report.resumed,
-        "processes": report.processes,
-        "seconds": round(report.seconds, 3),
-    }
 
 
 class Rate(ProgressColumn):
@@ -183,9 +168,9 @@ class ImportProgress(Watcher):
     """Draws a progress bar on a terminal, and writes refused lines to a file.
 
     Args:
-        path: the file that is imported; only its size is looked at.
-        title: which part of a larger import it is.
-        errors: where to write; nothing is written, and no file made, where every line is right.
+        path: the imported file; only its size is used.
+        title: the part of a larger import.
+        errors: the file for refused lines. It is created when the first line is refused.
         quiet: draw nothing.
     """
 
@@ -226,11 +211,11 @@ class ImportProgress(Watcher):
     def began(self, lines: int, *, resumed: bool) -> None:
         """Start the bar of the import itself."""
         self._progress.remove_task(self._bar)
-        doing = "going on" if resumed else "importing"
-        self._bar = self._progress.add_task(f"{self._title}{doing}", total=lines)
+        verb = "resuming" if resumed else "importing"
+        self._bar = self._progress.add_task(f"{self._title}{verb}", total=lines)
 
     def advanced(self, lines: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self._progress.advance(self._bar, lines)
 
     def refused(self, fault: LineFault) -> None:

@@ -1,15 +1,16 @@
-"""The ZIP of a package, written piece by piece: nothing of it lies on a disk, and little of it in memory.
+"""Write the ZIP of a package as a stream, without a file on disk and with little memory.
 
-Every ZIP of ours has one shape, and the check knows no other: plain entries one after the other from the first byte,
-each deflated and followed by its data descriptor, then the directory, then its end, and nothing else. No folders, no
-links, no comments, no extra fields, no ZIP64.
+Each ZIP has the same restricted layout, and :mod:`vault.export.verify` accepts no other: plain entries one after the
+other from the first byte, each deflated and followed by its data descriptor, then the central directory and its end
+record. There are no folders, links, comments, extra fields or ZIP64 records.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Final
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from vault.errors import InvalidInput, TooLarge
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 LARGEST: Final = 2**31 - 1
-"""Bytes of a package, and of all its entries together before they were deflated: what needs no ZIP64."""
+"""Bytes of a package, and of all its entries before compression. Larger files would need ZIP64."""
 MOST_ENTRIES: Final = 1_000
 LONGEST_NAME: Final = 120
 MODE: Final = 0o100644
-"""A plain file, as Unix writes it."""
+"""The Unix mode of a regular file."""
 MANIFEST: Final = "manifest.json"
 
 _STEP: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -35,13 +36,14 @@ _MADE_ON_UNIX: Final = 3
 
 
 class UnsafeName(InvalidInput):
-    """An entry's name could mean something else than a file below the folder into which somebody unpacks."""
+    """An entry's name could be unpacked to something other than a file below the target folder."""
 
     code = "unsafe-name"
 
 
-class Listed(NamedTuple):
-    """An entry as the manifest lists it."""
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """An entry, as listed in the manifest."""
 
     name: str
     size: int
@@ -49,38 +51,39 @@ class Listed(NamedTuple):
 
 
 def check_name(name: str, taken: set[str]) -> None:
-    """See that a name is a safe one and is not taken, and take it.
+    """Check that a name is safe and not in use, and add it to the names in use.
 
-    Safe is what every system unpacks to the same file: steps of plain ASCII that begin with a letter or digit, at most
-    four of them, no device of Windows, no step ending in a dot, and none that differs from another in case only.
+    A safe name is unpacked to the same file on every system: at most four path segments of ASCII characters, each
+    beginning with a letter or digit, no Windows device, no segment ending in a dot, and no two names that differ only
+    in case.
 
     Raises:
-        UnsafeName: it is not.
+        UnsafeName: the name is not safe, or is in use.
     """
     steps = name.split("/")
     if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise UnsafeName("an entry's name has a character or a step that is not safe in a file name")
     if any(step.endswith(".") or step.partition(".")[0].lower() in _DEVICES for step in steps):
-        raise UnsafeName("an entry's name is the name of a device on some system")
+        raise UnsafeName("an entry's name is a device name on some systems")
     folders = {"/".join(steps[:end]).lower() for end in range(1, len(steps))}
     if name.lower() in taken or f"{name.lower()}/" in taken or taken & folders:
-        raise UnsafeName("two entries have one name, or names that some system takes for one")
+        raise UnsafeName("two entries have the same name, or names that are equal on some systems")
     taken.add(name.lower())
     taken.update(f"{folder}/" for folder in folders)
 
 
 async def write_archive(
-    entries: AsyncIterable[tuple[str, AsyncIterable[bytes]]], manifest: Callable[[Sequence[Listed]], bytes]
+    entries: AsyncIterable[tuple[str, AsyncIterable[bytes]]], manifest: Callable[[Sequence[ArchiveEntry]], bytes]
 ) -> AsyncIterator[bytes]:
-    """Write a ZIP, in pieces as they come.
+    """Write a ZIP as a stream.
 
     Args:
-        entries: names, and bytes of which each entry's are read to their end before the next is asked for.
-        manifest: makes the last entry from the list of all others.
+        entries: names and contents; each content is read to its end before the next entry is requested.
+        manifest: returns the last entry, given the list of all others.
 
     Raises:
         UnsafeName: an entry's name is not safe.
-        TooLarge: it is more than a package may hold.
+        TooLarge: the package would be larger than :data:`LARGEST`.
     """
     writer = _Writer()
     try:
@@ -91,9 +94,9 @@ async def write_archive(
                 if (written := writer.take()) is not None:
                     yield written
             writer.end()
-        made = manifest(tuple(writer.listed))
+        content = manifest(tuple(writer.listed))
         writer.begin(MANIFEST)
-        writer.write(made)
+        writer.write(content)
         writer.end()
         yield writer.finish()
     finally:
@@ -101,27 +104,27 @@ async def write_archive(
 
 
 class _Sink:
-    """Takes what is written, and cannot go back: so the ZIP is written as a stream."""
+    """Buffers the output. It is not seekable, so that :class:`ZipFile` writes a stream with data descriptors."""
 
     def __init__(self) -> None:
-        self.waiting = bytearray()
+        self.buffer = bytearray()
         self.total = 0
 
     def write(self, data: bytes) -> int:
-        self.waiting += data
+        self.buffer += data
         self.total += len(data)
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: there is nothing behind."""
+        """Do nothing: the buffer is emptied by :meth:`_Writer.take`."""
 
     def close(self) -> None:
-        """Do nothing, either."""
+        """Do nothing."""
 
 
 class _Writer:
     def __init__(self) -> None:
-        self.listed: list[Listed] = []
+        self.listed: list[ArchiveEntry] = []
         self._taken: set[str] = set()
         self._sink = _Sink()
         self._zip = ZipFile(self._sink, "w", ZIP_DEFLATED, allowZip64=False)
@@ -148,24 +151,24 @@ class _Writer:
 
     def end(self) -> None:
         self._close_entry()
-        self.listed.append(Listed(self._name, self._size, self._digest.digest()))
+        self.listed.append(ArchiveEntry(self._name, self._size, self._digest.digest()))
 
     def take(self) -> bytes | None:
-        """Return what is ready to go, once it is worth a piece of its own."""
-        if len(self._sink.waiting) < 1 << 15:
+        """Return the buffered output, once there is enough of it."""
+        if len(self._sink.buffer) < 1 << 15:
             return None
-        ready, self._sink.waiting = bytes(self._sink.waiting), bytearray()
+        ready, self._sink.buffer = bytes(self._sink.buffer), bytearray()
         return ready
 
     def finish(self) -> bytes:
-        """Write the directory; return all that is left."""
+        """Write the central directory; return the rest of the output."""
         self._zip.close()
         if self._sink.total > LARGEST:
             raise _too_large()
-        return bytes(self._sink.waiting)
+        return bytes(self._sink.buffer)
 
     def close(self) -> None:
-        """Let go of what was not finished."""
+        """Release the writer, also in the middle of an entry."""
         self._close_entry()
         self._zip.close()
 

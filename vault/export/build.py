@@ -1,12 +1,7 @@
-"""Build a package: entries into a ZIP, the ZIP into sealed pieces. Never a byte of it in clear on a disk.
+"""Build a package in a job: write the ZIP, seal it in chunks, and notify the subject.
 
-A package is built under a row of its own. The row is what holds a build together: a try that begins anew deletes the
-row of the one before, an erasure deletes it too, and whoever finds it gone stops.
-
-What the job of an access or portability request does: build the package, and tell the person that it is there.
-
-This stands beside the packages and not in them, because it needs letters as well, and whoever sends letters hands out
-packages.
+No plaintext is written to disk. Each build has a package row of its own, which ties it together: a new attempt deletes
+the rows of earlier ones, and so does an erasure. A build that finds its row deleted stops.
 """
 
 from __future__ import annotations
@@ -14,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,13 +19,12 @@ from vault.access.recording import record_failure
 from vault.errors import Conflict, NotFound, VaultError
 from vault.export.archive import write_archive
 from vault.export.collect import fields_shown
-from vault.export.contents import PORTABILITY, package_entries
+from vault.export.contents import package_entries
 from vault.export.store import (
-    Facts,
     Package,
+    PackageFacts,
     add_chunk,
     add_package,
-    cut,
     drop_package,
     drop_unfinished,
     find_package,
@@ -38,11 +32,12 @@ from vault.export.store import (
     package_aad,
     seal_chunk,
     set_facts,
+    split_chunks,
 )
-from vault.export.verify import Cover, signed_manifest
+from vault.export.verify import ManifestHeader, signed_manifest
 from vault.ids import SubjectId, new_id
 from vault.letters.send import notify_person
-from vault.requests.model import WrongState
+from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
 from vault.subjects.merged import still_there
@@ -55,7 +50,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
-    from vault.export.archive import Listed
+    from vault.export.archive import ArchiveEntry
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
     from vault.requests.model import Request
@@ -63,91 +58,88 @@ if TYPE_CHECKING:
 
 PACKAGED: Final = frozenset({"access", "portability"})
 """Kinds of requests that are answered by a package."""
-UNDER_WAY: Final = frozenset({"approved", "in_progress"})
-OUTRUN_SECONDS: Final = 30.0
-"""For so long a build that lost its row leaves the field to the one that took it."""
+SUPERSEDED_SECONDS: Final = 30.0
+"""Seconds after which a build whose row was deleted is tried again, so that the one that replaced it can end."""
 
 
-class _Outrun(Exception):
-    """The package's row is gone: another try took over, or the person was erased."""
+class _Superseded(Exception):
+    """The package's row was deleted: another attempt has replaced this one, or the subject was erased."""
 
 
-async def build_package(services: Services, tenant: TenantId, request: UUID) -> float | None:
-    """Build the package that answers a request; what an earlier try left half-way is thrown away.
+async def build_package(services: Services, tenant: TenantId, request_id: UUID) -> float | None:
+    """Build the package that answers a request, and delete what earlier attempts left unfinished.
 
     Raises:
-        NotFound: there is no such request, or no such person any more.
-        WrongState: nobody has approved the request, or it is of a kind that no package answers.
+        NotFound: the request or its subject does not exist.
+        WrongState: the request is not approved, or its kind is not answered by a package.
         TooLarge: the package would be too large.
         Unavailable: a database does not answer.
     """
     try:
-        asked = await request_of(services, tenant, request)
-        if await _is_answered(services, tenant, asked):
+        request = await load_request(services, tenant, request_id)
+        if await _has_package(services, tenant, request):
             return None
-        _require_under_way(asked)
-        async with _begun(services, tenant, asked) as package:
-            await _fill(services, tenant, asked, package)
-    except _Outrun:
-        return OUTRUN_SECONDS
+        _require_under_way(request)
+        async with _new_package(services, tenant, request) as package:
+            await _write(services, tenant, request, package)
+    except _Superseded:
+        return SUPERSEDED_SECONDS
     except VaultError as error:
-        await record_failure(services, system_caller(tenant), "build-package", error, target=request)
+        await record_failure(services, system_caller(tenant), "build-package", error, target=request_id)
         raise
     return None
 
 
-async def request_of(services: Services, tenant: TenantId, request: UUID) -> Request:
+async def load_request(services: Services, tenant: TenantId, request_id: UUID) -> Request:
     """Fetch a request.
 
     Raises:
-        NotFound: there is none.
+        NotFound: it does not exist.
     """
     async with services.data.reading() as connection:
-        kept = await find_request(connection, tenant, request)
-    if kept is None:
+        stored = await find_request(connection, tenant, request_id)
+    if stored is None:
         raise no_request()
-    return kept.request
+    return stored.request
 
 
-async def package_of(services: Services, tenant: TenantId, asked: Request) -> Package | None:
-    """Fetch the package that a request has at this moment; none where it has none."""
-    if asked.package is None:
+async def _current_package(services: Services, tenant: TenantId, request: Request) -> Package | None:
+    if request.package is None:
         return None
     async with services.data.reading() as connection:
-        return await find_package(connection, tenant, asked.package)
+        return await find_package(connection, tenant, request.package)
 
 
-async def _is_answered(services: Services, tenant: TenantId, asked: Request) -> bool:
-    """Tell whether this run of the request has its package already.
-
-    One that ran out before the request was answered is none: the person would be told of what is not there.
-    """
-    package = await package_of(services, tenant, asked)
-    if package is None or package.state == "building" or package.facts.run != asked.run:
+async def _has_package(services: Services, tenant: TenantId, request: Request) -> bool:
+    """Return whether this run of the request has its package already."""
+    package = await _current_package(services, tenant, request)
+    if package is None or package.state == "building" or package.facts.run != request.run:
         return False
-    lasts = package.state == "ready" and services.clock.now() < package.expires_at
-    return lasts or asked.state not in UNDER_WAY
+    # A package that expired before the request was answered does not count: the subject would be notified of a
+    # package that can no longer be downloaded.
+    is_valid = package.state == "ready" and services.clock.now() < package.expires_at
+    return is_valid or request.state not in UNDER_WAY
 
 
-def _require_under_way(asked: Request) -> None:
-    """Go on only for a request that somebody verified and somebody, or a rule, approved."""
-    if asked.kind not in PACKAGED:
-        raise WrongState(f"a request of the kind {asked.kind} is not answered by a package")
-    if asked.state not in UNDER_WAY or asked.verification is None:
-        raise WrongState(f"a request that is {asked.state} gets no package", hint="verify and approve it first")
+def _require_under_way(request: Request) -> None:
+    """Require that the subject's identity was verified, and that the request was approved by staff or by a rule."""
+    if request.kind not in PACKAGED:
+        raise WrongState(f"a request of the kind {request.kind} is not answered by a package")
+    if request.state not in UNDER_WAY or request.verification is None:
+        raise WrongState(f"a request in state {request.state} gets no package", hint="verify and approve it first")
 
 
 @asynccontextmanager
-async def _begun(services: Services, tenant: TenantId, asked: Request) -> AsyncIterator[Package]:
-    """Make the row of a new package, and throw away all of it if it does not come to its end."""
+async def _new_package(services: Services, tenant: TenantId, request: Request) -> AsyncIterator[Package]:
+    """Insert the row of a new package; delete the package if the block fails."""
     now = services.clock.now()
     days = services.policies.active(tenant).policy_set.requests.package_days
-    subject = SubjectId(asked.subject) if asked.subject is not None else None
+    subject = SubjectId(request.subject) if request.subject is not None else None
     if subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     package = Package(
         id=new_id(),
-        request=asked.id,
+        request=request.id,
         subject=subject,
         state="building",
         created_at=now,
@@ -155,12 +147,12 @@ async def _begun(services: Services, tenant: TenantId, asked: Request) -> AsyncI
         size=0,
         chunks=0,
         digest=None,
-        facts=Facts(kind=asked.kind, run=asked.run),
+        facts=PackageFacts(kind=request.kind, run=request.run),
     )
     async with services.data.transaction() as connection:
         if not await still_there(connection, tenant, [subject]):
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        await drop_unfinished(connection, tenant, asked.id)
+        await drop_unfinished(connection, tenant, request.id)
         await add_package(connection, tenant, package)
     try:
         yield package
@@ -170,75 +162,71 @@ async def _begun(services: Services, tenant: TenantId, asked: Request) -> AsyncI
         raise
 
 
-async def _fill(services: Services, tenant: TenantId, asked: Request, package: Package) -> None:
-    """Write, seal and keep piece after piece; the last one and the end of the build are one transaction."""
-    keys = await _fresh_keys(services, tenant, SubjectId(package.subject))
-    where = package_aad(tenant, package.subject, package.id)
-    made = await _entry(services, tenant, package)
+async def _write(services: Services, tenant: TenantId, request: Request, package: Package) -> None:
+    """Write, seal and store chunk after chunk. The last chunk is stored with the end of the build."""
+    subject = SubjectId(package.subject)
+    keys = await _fresh_keys(services, tenant, subject)
+    aad = package_aad(tenant, package.subject, package.id)
+    entry = await _audit_entry(services, tenant, package)
     digest, size, number, listed = hashlib.sha256(), 0, 0, 0
-    sign_off = await _signer(services, tenant, package, made.id)
+    sign = await _signer(services, tenant, package, entry.id)
 
-    def manifest(entries: Sequence[Listed]) -> bytes:
+    def manifest(entries: Sequence[ArchiveEntry]) -> bytes:
         nonlocal listed
         listed = len(entries)
-        return sign_off(entries)
+        return sign(entries)
 
-    subject, portable = SubjectId(package.subject), asked.kind == PORTABILITY
-    fields = await fields_shown(services, tenant, subject, asked, portable=portable)
-    entries = package_entries(services, tenant, subject, asked)
-    async for data, last in cut(write_archive(entries, manifest)):
+    fields = await fields_shown(services, tenant, subject, request)
+    entries = package_entries(services, tenant, subject, request)
+    async for data, last in split_chunks(write_archive(entries, manifest)):
         digest.update(data)
         size += len(data)
-        sealed = seal_chunk(keys, where, number, data, last=last)
+        sealed = seal_chunk(keys, aad, number, data, last=last)
         if not last:
             async with services.data.transaction() as connection:
                 if not await add_chunk(connection, tenant, package.id, number, sealed):
-                    raise _Outrun
+                    raise _Superseded
             number += 1
             continue
-        facts = Facts(kind=asked.kind, run=asked.run, entries=listed + 1, audit=made.id, fields=fields)
-        whole = msgspec.structs.replace(package, size=size, digest=digest.digest(), facts=facts)
-        await _finish(services, tenant, asked, whole, (number, sealed), made)
+        facts = PackageFacts(kind=request.kind, run=request.run, entries=listed + 1, audit=entry.id, fields=fields)
+        finished = msgspec.structs.replace(package, size=size, chunks=number, digest=digest.digest(), facts=facts)
+        await _finish(services, tenant, finished, sealed, entry)
 
 
-async def _finish(
-    services: Services, tenant: TenantId, asked: Request, whole: Package, last: tuple[int, bytes], made: Entry
-) -> None:
-    number, sealed = last
-    async with changing_request(services, system_caller(tenant), asked.id, action="build-package") as change:
+async def _finish(services: Services, tenant: TenantId, package: Package, last_chunk: bytes, entry: Entry) -> None:
+    """Store the last chunk (number ``package.chunks``), mark the package as ready, and link it to its request."""
+    async with changing_request(services, system_caller(tenant), package.request, action="build-package") as change:
         _require_under_way(change.request)
-        if change.request.run != asked.run:
-            raise Conflict("the request was reopened meanwhile")
-        added = await add_chunk(change.connection, tenant, whole.id, number, sealed)
-        if not added or not await finish_package(change.connection, tenant, whole):
-            raise _Outrun
-        if change.request.package is not None:  # of an earlier run: what it says is out of date
+        if change.request.run != package.facts.run:
+            raise Conflict("the request was reopened in the meantime")
+        added = await add_chunk(change.connection, tenant, package.id, package.chunks, last_chunk)
+        if not added or not await finish_package(change.connection, tenant, package):
+            raise _Superseded
+        if change.request.package is not None:  # the package of an earlier run is out of date
             await drop_package(change.connection, tenant, change.request.package)
-        change.request = msgspec.structs.replace(change.request, package=whole.id)
-        await services.audit_log.append_in(change.connection, [made])
+        change.request = msgspec.structs.replace(change.request, package=package.id)
+        await services.audit_log.append_in(change.connection, [entry])
 
 
 async def _fresh_keys(services: Services, tenant: TenantId, subject: SubjectId) -> SubjectKeys:
-    """Fetch the person's keys now that the package has its row.
-
-    A key that was fetched before could be one that an erasure of some of their data destroys, and never finds in use.
-    """
+    # Key fencing: a cached key could be one that a concurrent erasure replaces and destroys. An erasure that begins
+    # after the package's row exists finds and deletes the row.
     services.keyring.evict(tenant, subject)
-    found = await services.keyring.subject_keys(tenant, [subject])
-    if subject not in found:
+    keys = await services.keyring.subject_keys(tenant, [subject])
+    if subject not in keys:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    return found[subject]
+    return keys[subject]
 
 
-async def _entry(services: Services, tenant: TenantId, package: Package) -> Entry:
-    """Make the audit entry, whose id the manifest names; it is written with the last piece."""
-    (found,) = await services.subjects.find(Wanted(tenant, (SubjectId(package.subject),), profile=False))
+async def _audit_entry(services: Services, tenant: TenantId, package: Package) -> Entry:
+    """Create the audit entry. The manifest names its id; it is appended with the last chunk."""
+    (subject,) = await services.subjects.find(Wanted(tenant, (SubjectId(package.subject),), profile=False))
     return audit_entry(
         services,
         system_caller(tenant),
         action="build-package",
         decision="allowed",
-        subjects=() if found is None else (found.pseudonym,),
+        subjects=() if subject is None else (subject.pseudonym,),
         target=package.request,
         policy=services.policies.active(tenant).version,
     )
@@ -246,21 +234,35 @@ async def _entry(services: Services, tenant: TenantId, package: Package) -> Entr
 
 async def _signer(
     services: Services, tenant: TenantId, package: Package, audit: UUID
-) -> Callable[[Sequence[Listed]], bytes]:
-    controller = services.policies.active(tenant).policy_set.controller
-    cover = Cover(package.request, package.facts.kind, controller.name, package.created_at, package.expires_at, audit)
+) -> Callable[[Sequence[ArchiveEntry]], bytes]:
+    header = ManifestHeader(
+        request=package.request,
+        kind=package.facts.kind,
+        controller=services.policies.active(tenant).policy_set.controller.name,
+        created_at=package.created_at,
+        expires_at=package.expires_at,
+        audit=audit,
+    )
     key = await services.keyring.signing_key(tenant)
-    return lambda listed: signed_manifest(key, cover, listed)
+    return lambda entries: signed_manifest(key, header, entries)
 
 
-async def announce_package(services: Services, tenant: TenantId, request: UUID) -> float | None:
-    """Tell the person that their package is there, once; where no letter can be sent, it is there all the same."""
-    asked = await request_of(services, tenant, request)
-    package = await package_of(services, tenant, asked)
+async def announce_package(services: Services, tenant: TenantId, request_id: UUID) -> float | None:
+    """Notify the subject once that the package is ready. If no letter can be sent, the package is available anyway."""
+    request = await load_request(services, tenant, request_id)
+    package = await _current_package(services, tenant, request)
     if package is None or package.state != "ready" or package.facts.announced_at is not None:
         return None
-    codes: dict[str, Any] = {"kind": asked.kind, "id": asked.id, "until": package.expires_at.date()}
-    await notify_person(services, tenant, asked.subject, "package-ready", language=asked.language, **codes)
+    await notify_person(
+        services,
+        tenant,
+        request.subject,
+        "package-ready",
+        language=request.language,
+        kind=request.kind,
+        id=request.id,
+        until=package.expires_at.date(),
+    )
     facts = msgspec.structs.replace(package.facts, announced_at=services.clock.now())
     async with services.data.transaction() as connection:
         await set_facts(connection, tenant, package.id, facts)

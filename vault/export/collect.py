@@ -1,24 +1,23 @@
-"""Gather all that Art. 15(1) and (2) GDPR ask for, or Art. 20, about one person: what the package is made of."""
+"""Collect the content of a package about one subject (Arts. 15(1) and (2) and 20 GDPR)."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.catalogue.model import CLEAR
 from vault.clock import from_microseconds, rfc3339
-from vault.consent.state import unpack
 from vault.errors import NotFound
-from vault.export.descriptions import Teller
-from vault.export.disclosures import Names, recipients
-from vault.export.history import aliases, corrections, history, merged_pseudonyms, requests
-from vault.export.schema import FORMAT, Asked, Head, Person, RightTold
+from vault.export.descriptions import PolicyDescriptions
+from vault.export.disclosures import RecipientNames, recipients
+from vault.export.history import aliases, consent_history, corrections, merged_pseudonyms, request_history
+from vault.export.schema import FORMAT, PORTABILITY, AnsweredRequest, PackageHead, Person, Right
 from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
-from vault.export.survey import Still, survey
+from vault.export.survey import RetainedValues, survey
 from vault.export.translations import texts_in
 from vault.subjects.tables import SUBJECT
 
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from vault.consent.state import ConsentState
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
-    from vault.export.schema import CorrectionTold
-    from vault.export.survey import Survey
+    from vault.export.schema import Correction
+    from vault.export.survey import AnyRow, Survey
     from vault.export.translations import Texts
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
@@ -39,13 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a package is made of: the facts that fit into memory, and what it takes to stream the others.
+    """The content of a package: the facts that fit into memory, and what is needed to stream the records.
 
     Attributes:
-        keys: the person's.
-        pseudonyms: stand for the person on the audit log, those of entries that were merged too.
-        moment: what came after it is not in the package.
-        still: what of the person is still kept.
+        keys: the subject's data keys.
+        pseudonyms: of the subject and of the entries merged into it, in the audit log.
+        retained: decides which values are exported. Records created after ``retained.now`` are not.
         names: of recipients.
         titles: of all purposes, by name.
         head: the facts.
@@ -56,112 +54,103 @@ class Content:
     subject: SubjectId
     keys: SubjectKeys
     pseudonyms: tuple[Pseudonym, ...]
-    moment: datetime
-    still: Still
+    retained: RetainedValues
     grounds: Grounds
     selection: Selection
-    names: Names
+    names: RecipientNames
     texts: Texts
     titles: Mapping[str, str]
-    head: Head
+    head: PackageHead
 
     @property
     def portable(self) -> bool:
-        """Tell whether it holds only what people may take along (Art. 20)."""
+        """Return whether the package contains portable data only (Art. 20)."""
         return self.selection.portable
 
 
-async def gather(
-    services: Services, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool, language: str
-) -> Content:
-    """Gather the facts about a person as things stand now.
+async def gather(services: Services, tenant: TenantId, subject: SubjectId, request: Request) -> Content:
+    """Collect the present facts about a subject.
 
     Args:
-        subject: about whom.
-        request: the one that the package answers.
-        portable: only what people may take along (Art. 20).
-        language: of the texts for people: ``en``, ``de`` or ``fr``; any other is answered in English.
+        request: to be answered. Its kind selects all data or portable data; its language (``en``, ``de`` or ``fr``,
+            otherwise English) is that of the texts.
 
     Raises:
-        NotFound: there is no such person, or no longer.
-        CannotOpen: a sealed value does not open at its place.
+        NotFound: the subject does not exist or was erased.
+        CannotOpen: a sealed value does not open as part of its record.
     """
-    now = services.clock.now()
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if keys is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    policy_set, texts = services.policies.active(tenant).policy_set, texts_in(language)
-    chosen = await _choose(services, tenant, subject, request, now, portable=portable)
-    row, standing, still, found, grounds, selection = chosen
+    policy_set, texts = services.policies.active(tenant).policy_set, texts_in(request.language)
+    data = await _select(services, tenant, subject, request, services.clock.now())
     words = policy_set.words_in(texts.language)
-    teller = Teller(policy_set, words, found, grounds, selection)
+    descriptions = PolicyDescriptions(policy_set, words, data.survey, data.grounds, data.selection)
     content = Content(
         services=services,
         tenant=tenant,
         subject=subject,
         keys=keys,
-        pseudonyms=(row.pseudonym, *await merged_pseudonyms(services, tenant, subject)),
-        moment=now,
-        still=still,
-        grounds=grounds,
-        selection=selection,
-        names=await Names.registered(services, tenant),
+        pseudonyms=(data.row.pseudonym, *await merged_pseudonyms(services, tenant, subject)),
+        retained=data.retained,
+        grounds=data.grounds,
+        selection=data.selection,
+        names=await RecipientNames.load(services, tenant),
         texts=texts,
-        titles={name: words.purpose(name, "title", each.title) for name, each in policy_set.purposes.items()},
-        head=_head(policy_set, teller, request, _person(row, standing), texts.language, now, portable=portable),
+        titles={name: words.purpose(name, "title", purpose.title) for name, purpose in policy_set.purposes.items()},
+        head=_head(policy_set, descriptions, request, data, texts.language),
     )
-    return content if portable else await _with_all_of_access(content, policy_set, teller)
+    return content if content.portable else await _add_access_facts(content, policy_set, descriptions)
 
 
-async def fields_shown(
-    services: Services, tenant: TenantId, subject: SubjectId, request: Request, *, portable: bool
-) -> tuple[str, ...]:
-    """Name the fields that a package shows, with their views: for the audit log, where whoever fetches it saw them.
+async def fields_shown(services: Services, tenant: TenantId, subject: SubjectId, request: Request) -> tuple[str, ...]:
+    """List the fields that a package shows, with their views. A download records them in the audit log as disclosed.
 
     Raises:
-        NotFound: there is no such person, or no longer.
+        NotFound: the subject does not exist or was erased.
     """
-    chosen = await _choose(services, tenant, subject, request, services.clock.now(), portable=portable)
-    selection = chosen.selection
-    names = sorted({whole for whole, source in chosen.survey.groups if selection.holds(whole, source)})
+    data = await _select(services, tenant, subject, request, services.clock.now())
+    selection = data.selection
+    names = sorted({whole for whole, source in data.survey.groups if selection.contains(whole, source)})
     masks = {whole: mask_of(selection.field(whole)) for whole in names}
     return tuple(f"{whole}.{mask or CLEAR}" for whole, mask in masks.items() if mask != WITHHELD)
 
 
-class _Chosen(NamedTuple):
-    """A person's row and what they said, what there is of them, and what of it belongs into a package."""
+@dataclass(frozen=True, slots=True)
+class _SelectedData:
+    """A subject's row, and the selection of the subject's values for a package."""
 
-    row: Any
-    standing: ConsentState
-    still: Still
+    row: AnyRow
+    retained: RetainedValues
     survey: Survey
     grounds: Grounds
     selection: Selection
 
 
-async def _choose(
-    services: Services, tenant: TenantId, subject: SubjectId, request: Request, now: datetime, *, portable: bool
-) -> _Chosen:
+async def _select(
+    services: Services, tenant: TenantId, subject: SubjectId, request: Request, now: datetime
+) -> _SelectedData:
     row = await _row(services, tenant, subject)
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    policy_set, standing = services.policies.active(tenant).policy_set, unpack(row.standing)
-    retained = row.state == "retained"
-    still = await Still.of(services, tenant, subject, policy_set, standing, now, retained=retained)
-    found = await survey(services, tenant, subject, now, still)
-    grounds = Grounds(policy_set, standing, found, now, still.clocks, retained=retained)
+    policy_set = services.policies.active(tenant).policy_set
+    retained = await RetainedValues.load(services, tenant, row, now)
+    counted = await survey(services, tenant, retained)
+    grounds = Grounds(policy_set, retained, counted)
+    portable = request.kind == PORTABILITY
     selection = Selection(policy_set.catalogue, grounds, portable=portable, scope=request.scope)
-    return _Chosen(row, standing, still, found, grounds, selection)
+    return _SelectedData(row, retained, counted, grounds, selection)
 
 
-async def _row(services: Services, tenant: TenantId, subject: SubjectId) -> Any:
+async def _row(services: Services, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
     statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     async with services.data.reading() as connection:
-        return (await connection.execute(statement)).one_or_none()
+        row: AnyRow | None = (await connection.execute(statement)).one_or_none()
+    return row
 
 
-def _person(row: Any, standing: ConsentState) -> Person:
-    restricted = standing.restricted_at
+def _person(row: AnyRow, consent_state: ConsentState) -> Person:
+    restricted = consent_state.restricted_at
     return Person(
         id=str(row.id),
         since=rfc3339(row.created_at),
@@ -170,64 +159,64 @@ def _person(row: Any, standing: ConsentState) -> Person:
 
 
 def _head(
-    policy_set: PolicySet,
-    teller: Teller,
-    request: Request,
-    person: Person,
-    language: str,
-    now: datetime,
-    *,
-    portable: bool,
-) -> Head:
-    collections = teller.collections()
-    return Head(
+    policy_set: PolicySet, descriptions: PolicyDescriptions, request: Request, data: _SelectedData, language: str
+) -> PackageHead:
+    collections = descriptions.collections()
+    return PackageHead(
         format=FORMAT,
-        kind="portability" if portable else "access",
+        kind=PORTABILITY if request.kind == PORTABILITY else "access",
         language=language,
-        made_at=rfc3339(now),
-        request=Asked(
+        made_at=rfc3339(data.retained.now),
+        request=AnsweredRequest(
             id=str(request.id),
             kind=request.kind,
             regime=request.regime,
             received_at=rfc3339(request.received_at),
         ),
         controller=policy_set.controller if policy_set.controller.stated else None,
-        person=person,
+        person=_person(data.row, data.retained.consent_state),
         policies=policy_set.version,
-        counts={"values": teller.values, "records": sum(each.records for each in collections.values())},
+        counts={
+            "values": descriptions.values,
+            "records": sum(collection.records for collection in collections.values()),
+        },
         collections=collections,
-        fields=teller.fields(),
-        categories=teller.categories(),
-        purposes=teller.purposes(),
-        sources=teller.sources(),
+        fields=descriptions.fields(),
+        categories=descriptions.categories(),
+        purposes=descriptions.purposes(),
+        sources=descriptions.sources(),
     )
 
 
-async def _with_all_of_access(content: Content, policy_set: PolicySet, teller: Teller) -> Content:
-    """Add what only access tells of: who received the data, and what was said, concluded, asked and corrected."""
+async def _add_access_facts(content: Content, policy_set: PolicySet, descriptions: PolicyDescriptions) -> Content:
+    """Add what only an access package contains: recipients, history, conclusions, requests, corrections and rights."""
     services, tenant, subject, keys = content.services, content.tenant, content.subject, content.keys
-    readers, times = await recipients(services, tenant, content.pseudonyms, content.names)
+    recipient_sums, times = await recipients(services, tenant, content.pseudonyms, content.names)
+
+    def notice_title(version: str) -> str | None:
+        notices = policy_set.notices
+        text = notices.languages(version).get(content.texts.language) or notices.version(version)
+        return None if text is None else text.title
+
     head = replace(
         content.head,
         person=replace(content.head.person, aliases=await aliases(services, tenant, subject)),
         counts={**content.head.counts, "accesses": times},
-        recipients=readers,
-        history=await history(services, tenant, subject, keys, policy_set.notices, content.texts.language),
-        inferred=teller.inferred(),
-        requests=await requests(services, tenant, subject),
+        recipients=recipient_sums,
+        history=await consent_history(services, tenant, subject, keys, notice_title),
+        inferred=descriptions.inferred(),
+        requests=await request_history(services, tenant, subject),
         corrections=tuple(
-            _masked(content.selection, each)
-            for each in await corrections(services, tenant, subject, keys)
-            if content.selection.asked_for(each.field)
+            _without_others(content.selection, correction)
+            for correction in await corrections(services, tenant, subject, keys)
+            if content.selection.is_requested(correction.field)
         ),
-        rights=tuple(
-            RightTold(article=article, title=title, text=text) for article, title, text in content.texts.rights
-        ),
+        rights=tuple(Right(article=article, title=title, text=text) for article, title, text in content.texts.rights),
     )
     return dataclasses.replace(content, head=head)
 
 
-def _masked(selection: Selection, correction: CorrectionTold) -> CorrectionTold:
-    """Leave out what was corrected of somebody else (Art. 15(4))."""
+def _without_others(selection: Selection, correction: Correction) -> Correction:
+    """Leave out the details of a correction of a value about other people (Art. 15(4))."""
     about_others = mask_of(selection.field(correction.field)) is not None
     return replace(correction, details=None) if about_others else correction

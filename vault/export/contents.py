@@ -1,19 +1,20 @@
-"""What a package of access or portability holds, entry by entry (Arts. 15 and 20 GDPR).
+"""The files of an access or portability package (Arts. 15 and 20 GDPR).
 
-data.json: the whole package for machines, written record by record; schema.json describes it.
+``index.html`` and ``README.txt`` are for people, ``data.json`` and the CSV tables for machines. ``data.json`` is
+written record by record; ``data.schema.json`` describes it.
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
+from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from vault.export.collect import gather
-from vault.export.csv_tables import accesses_sheet, paths, sheet
+from vault.export.csv_tables import accesses_table, collection_table, table_paths
 from vault.export.disclosures import accesses
-from vault.export.html import page
+from vault.export.html import html_page
 from vault.export.records import records
 
 if TYPE_CHECKING:
@@ -25,44 +26,38 @@ if TYPE_CHECKING:
     from vault.requests.model import Request
 
 
-PORTABILITY = "portability"
-
-
 async def package_entries(
     services: Services, tenant: TenantId, subject: SubjectId, request: Request
 ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
-    """Go through the entries of a package: each entry's path in the ZIP and its bytes, to be read before the next.
+    """Iterate over the files of a package: path in the ZIP and content, which is to be read before the next file.
 
-    Values are opened while they are written and never lie around: of a thousand records some hundred are in memory at
-    a time.
+    Values are opened while they are written: of a thousand records, a few hundred are in memory at a time.
 
     Raises:
-        NotFound: there is no such person, or no longer.
-        CannotOpen: a sealed value does not open at its place.
+        NotFound: the subject does not exist or was erased.
+        CannotOpen: a sealed value does not open as part of its record.
     """
-    content = await gather(
-        services, tenant, subject, request, portable=request.kind == PORTABILITY, language=request.language
-    )
-    for path, written in entries(content):
-        yield path, written
+    content = await gather(services, tenant, subject, request)
+    for path, stream in entries(content):
+        yield path, stream
 
 
 def entries(content: Content) -> list[tuple[str, AsyncIterator[bytes]]]:
-    """List the entries of a package, the page for people first; nothing is read before its turn."""
-    found = [
-        ("index.html", page(content)),
-        ("README.txt", _at_once(content.texts.readme(access=not content.portable).replace("\n", "\r\n").encode())),
+    """List the files of a package, the page for people first. Their contents are generated when they are read."""
+    files = [
+        ("index.html", html_page(content)),
+        ("README.txt", _single(content.texts.readme(access=not content.portable).replace("\n", "\r\n").encode())),
         ("data.json", data_file(content)),
-        (SCHEMA, _at_once(schema())),
+        (SCHEMA, _single(schema())),
     ]
-    found += [(path, sheet(content, name)) for name, path in paths(content.head.collections).items()]
+    files += [(path, collection_table(content, name)) for name, path in table_paths(content.head.collections).items()]
     if not content.portable:
-        found.append(("accesses.csv", accesses_sheet(content)))
-    return found
+        files.append(("accesses.csv", accesses_table(content)))
+    return files
 
 
-async def _at_once(whole: bytes) -> AsyncIterator[bytes]:
-    yield whole
+async def _single(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 ITEMS_AT_A_TIME: Final = 200
@@ -73,14 +68,14 @@ _encode = msgspec.json.Encoder().encode
 
 def schema() -> bytes:
     """Return the JSON Schema (2020-12) of data.json."""
-    return files("vault.export").joinpath("schema.json").read_bytes()
+    return resources.files("vault.export").joinpath("schema.json").read_bytes()
 
 
 async def data_file(content: Content) -> AsyncIterator[bytes]:
-    """Write data.json: the facts, then the records of each collection, then every single access.
+    """Write data.json: the facts, then the records of each collection, then the disclosures.
 
     Raises:
-        CannotOpen: a value does not open at its place.
+        CannotOpen: a value does not open as part of its record.
     """
     yield b'{"$schema":' + _encode(SCHEMA) + b"," + _encode(content.head)[1:-1] + b',"records":{'
     for number, collection in enumerate(content.head.collections):
@@ -97,15 +92,15 @@ async def data_file(content: Content) -> AsyncIterator[bytes]:
 
 async def _array(items: AsyncIterator[msgspec.Struct]) -> AsyncIterator[bytes]:
     yield b"["
-    waiting: list[bytes] = []
+    buffer: list[bytes] = []
     first = True
     async for item in items:
-        waiting.append(_encode(item))
-        if len(waiting) >= ITEMS_AT_A_TIME:
-            yield _joined(waiting, first=first)
-            waiting, first = [], False
-    if waiting:
-        yield _joined(waiting, first=first)
+        buffer.append(_encode(item))
+        if len(buffer) >= ITEMS_AT_A_TIME:
+            yield _joined(buffer, first=first)
+            buffer, first = [], False
+    if buffer:
+        yield _joined(buffer, first=first)
     yield b"]"
 
 

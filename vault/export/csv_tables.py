@@ -1,11 +1,11 @@
-"""Tables for spreadsheets: CSV by RFC 4180, in which no value can be taken for a formula."""
+"""CSV tables (RFC 4180) in which no value can be interpreted as a formula by a spreadsheet."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from vault.export.collect import Content
-    from vault.export.schema import AccessTold, FieldTold, RecordTold
+    from vault.export.schema import Access, FieldDescription, PackageRecord
 
 ROWS_AT_A_TIME: Final = 200
 BOM: Final = b"\xef\xbb\xbf"
-"""Without it spreadsheets take UTF-8 for an older encoding."""
+"""Without it, spreadsheets read UTF-8 as a legacy encoding."""
 DEVICES: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d")
-"""Names that no file may have on Windows."""
+"""Reserved file names on Windows."""
 
 _NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
 _STARTS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
-"""What begins a formula: = + - @, and their full-width and small forms, which spreadsheets fold."""
+"""Characters that begin a formula: = + - @, and their full-width and small forms, which spreadsheets fold."""
 _UNSEEN: Final = r"[\s\x00-\x20\x7f-\xa0\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff'\"]*"
-"""What spreadsheets pass over before it."""
+"""Characters that spreadsheets ignore in front of a formula."""
 _FORMULA: Final = re.compile(rf"(\A|[;|\t\r\n])(?={_UNSEEN}[{_STARTS}])|\A(?=[\t\r\n])")
-"""A beginning of a value or, for readers that separate by something else, of what looks like the next one to them."""
+"""The beginning of a formula: at the start of a value, or after a character that a reader may take for a separator."""
 
 
-def paths(collections: Iterable[str]) -> dict[str, str]:
-    """Name the file of each collection: by its name, or by its number where that is none for a file."""
+def table_paths(collections: Iterable[str]) -> dict[str, str]:
+    """Return the path of each collection's table: its name, or its number if the name is not valid for a file."""
     return {name: f"csv/{_file(name, number)}.csv" for number, name in enumerate(collections, 1)}
 
 
@@ -46,65 +46,65 @@ def _file(name: str, number: int) -> str:
     return f"{name}_" if DEVICES.fullmatch(name) else name
 
 
-def harmless(value: str) -> str:
-    """Put an apostrophe before what a spreadsheet could take for a formula; plain numbers stay as they are."""
+def escape_formula(value: str) -> str:
+    """Put an apostrophe before what a spreadsheet could interpret as a formula, except plain numbers."""
     return value if _NUMBER.fullmatch(value) else _FORMULA.sub(r"\1'", value)
 
 
-async def sheet(content: Content, collection: str) -> AsyncIterator[bytes]:
-    """Write the records of a collection, one a row, the newest first.
+async def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:
+    """Write the records of a collection, one per row, newest first.
 
     Raises:
-        CannotOpen: a value does not open at its place.
+        CannotOpen: a value does not open as part of its record.
     """
     fields = content.texts.fields(content.head, collection)
     yield BOM + _rows([("record", "occurred_at", "recorded_at", *_columns(fields), "source", "kept_until")])
-    waiting: list[Sequence[str]] = []
+    buffer: list[Sequence[str]] = []
     async for record in records(content, collection):
-        waiting.append(_row(record, fields))
-        if len(waiting) >= ROWS_AT_A_TIME:
-            yield _rows(waiting)
-            waiting = []
-    yield _rows(waiting)
+        buffer.append(_row(record, fields))
+        if len(buffer) >= ROWS_AT_A_TIME:
+            yield _rows(buffer)
+            buffer = []
+    yield _rows(buffer)
 
 
-async def accesses_sheet(content: Content) -> AsyncIterator[bytes]:
-    """Write every time that data was shown to somebody, one a row, the oldest first."""
+async def accesses_table(content: Content) -> AsyncIterator[bytes]:
+    """Write the disclosures, one per row, oldest first."""
     yield BOM + _rows([("at", "recipient", "kind", "action", "purpose", "fields")])
-    waiting: list[Sequence[str]] = []
+    buffer: list[Sequence[str]] = []
     async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names):
-        waiting.append(_access(access))
-        if len(waiting) >= ROWS_AT_A_TIME:
-            yield _rows(waiting)
-            waiting = []
-    yield _rows(waiting)
+        buffer.append(_access(access))
+        if len(buffer) >= ROWS_AT_A_TIME:
+            yield _rows(buffer)
+            buffer = []
+    yield _rows(buffer)
 
 
-def _access(access: AccessTold) -> Sequence[str]:
+def _access(access: Access) -> Sequence[str]:
     return (access.at, access.recipient, access.kind, access.action, access.purpose or "", " ".join(access.fields))
 
 
-def _columns(fields: list[FieldTold]) -> Iterator[str]:
+def _columns(fields: list[FieldDescription]) -> Iterator[str]:
     for field in fields:
         parts = _parts(field)
         yield from (f"{field.name}.{part}" for part in parts) if parts else (field.name,)
 
 
-def _parts(field: FieldTold) -> tuple[str, ...]:
-    """List the parts of a field's values that get a column each; masked values may have another shape."""
+def _parts(field: FieldDescription) -> tuple[str, ...]:
+    """Return the parts of a field's values that have their own columns; masked values may lack them."""
     field_type = None if field.others else TYPES.get(field.type)
     return () if field_type is None else field_type.parts
 
 
-def _row(record: RecordTold, fields: list[FieldTold]) -> list[str]:
+def _row(record: PackageRecord, fields: list[FieldDescription]) -> list[str]:
     sources = dict.fromkeys(origin.source or "" for origin in record.origins)
     ends = [origin.keep.until for origin in record.origins]
-    until = "" if None in ends else max(map(str, ends), default="")
+    until = "" if None in ends else max(map(str, ends), default="")  # a row is kept until its last value is deleted
     values = [cell for field in fields for cell in _cells(record, field)]
     return [record.id, record.occurred_at or "", record.recorded_at, *values, " ".join(sources), until]
 
 
-def _cells(record: RecordTold, field: FieldTold) -> Iterator[str]:
+def _cells(record: PackageRecord, field: FieldDescription) -> Iterator[str]:
     raw = record.values.get(field.name)
     value = None if raw is None else msgspec.json.decode(raw)
     parts = _parts(field)
@@ -115,7 +115,7 @@ def _cells(record: RecordTold, field: FieldTold) -> Iterator[str]:
         yield _text(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
@@ -124,5 +124,5 @@ def _text(value: Any) -> str:
 def _rows(rows: Iterable[Sequence[str]]) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerows([harmless(cell) for cell in row] for row in rows)
+    writer.writerows([escape_formula(cell) for cell in row] for row in rows)
     return out.getvalue().encode()

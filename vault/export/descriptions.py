@@ -1,4 +1,4 @@
-"""What the policies say about a person's data, in the words of a language. Pure."""
+"""Descriptions of a subject's data from the policies, in the language of the package. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import Article9, LegalBasis
 from vault.export.schema import (
-    CategoryTold,
-    CollectionTold,
-    FieldTold,
-    InferredTold,
-    PurposeTold,
-    RetentionTold,
-    SourceTold,
+    CollectionDescription,
+    DataCategory,
+    FieldDescription,
+    InferredField,
+    PurposeDescription,
+    RetentionDescription,
+    SourceSummary,
 )
-from vault.export.selection import is_inferred
-from vault.export.survey import Group
+from vault.export.selection import PORTABLE, is_inferred
+from vault.export.survey import ValueGroup
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Purpose
@@ -28,18 +28,18 @@ if TYPE_CHECKING:
 
 LETTERS: Final = "abcdefghij"
 UNDECLARED: Final = "undeclared"
-"""Stands for the type and category of a field that is held and not declared any more."""
+"""The type and category of a field that has values and is no longer declared."""
 
 
-class Teller:
-    """Tells of one person's data what the policies say of it.
+class PolicyDescriptions:
+    """Describes one subject's data by the policies.
 
     Args:
         policy_set: in force.
-        words: of the person's language.
-        survey: what there is.
-        grounds: what uses it.
-        selection: what of it the package holds.
+        words: of the language.
+        survey: the subject's values.
+        grounds: the purposes that use them.
+        selection: the values that the package contains.
     """
 
     def __init__(
@@ -50,42 +50,43 @@ class Teller:
         self._survey = survey
         self._grounds = grounds
         self._selection = selection
-        self._values: defaultdict[str, int] = defaultdict(int)
+        self._counts: defaultdict[str, int] = defaultdict(int)
         for (whole, source), group in survey.groups.items():
-            if selection.holds(whole, source):
-                self._values[whole] += group.values
+            if selection.contains(whole, source):
+                self._counts[whole] += group.values
 
     @property
     def values(self) -> int:
-        """Return how many values the package holds."""
-        return sum(self._values.values())
+        """Return the number of values in the package."""
+        return sum(self._counts.values())
 
-    def collections(self) -> dict[str, CollectionTold]:
-        """Tell which kinds of record there are, in the order of the catalogue; those not declared any more last."""
+    def collections(self) -> dict[str, CollectionDescription]:
+        """Describe the collections, in the order of the catalogue; those no longer declared come last."""
         declared = self._policy_set.catalogue.collections
-        held = {whole.partition(".")[0] for whole in self._values}
-        names = [name for name in declared if name in held] + sorted(held - declared.keys())
+        present = {whole.partition(".")[0] for whole in self._counts}
+        names = [name for name in declared if name in present] + sorted(present - declared.keys())
         return {
-            name: CollectionTold(title=self._collection(name), records=self._survey.records[name]) for name in names
+            name: CollectionDescription(title=self._collection_title(name), records=self._survey.records[name])
+            for name in names
         }
 
-    def _collection(self, name: str) -> str:
+    def _collection_title(self, name: str) -> str:
         declared = self._policy_set.catalogue.collections.get(name)
         return self._words.collection(name, name if declared is None else declared.title)
 
-    def fields(self) -> dict[str, FieldTold]:
-        """Tell what each field is, in the order of the catalogue; those not declared any more last."""
-        return {whole: self._field(whole) for whole in self._in_order()}
+    def fields(self) -> dict[str, FieldDescription]:
+        """Describe the fields, in the order of the catalogue; those no longer declared come last."""
+        return {whole: self._field(whole) for whole in self._ordered_fields()}
 
-    def _in_order(self) -> list[str]:
-        declared = [each.whole for each in self._policy_set.catalogue.fields() if each.whole in self._values]
-        return [*declared, *sorted(self._values.keys() - set(declared))]
+    def _ordered_fields(self) -> list[str]:
+        declared = [field.whole for field in self._policy_set.catalogue.fields() if field.whole in self._counts]
+        return [*declared, *sorted(self._counts.keys() - set(declared))]
 
-    def _field(self, whole: str) -> FieldTold:
+    def _field(self, whole: str) -> FieldDescription:
         field = self._selection.field(whole)
         collection, _, name = whole.partition(".")
         if field is None:
-            return FieldTold(
+            return FieldDescription(
                 title=name,
                 collection=collection,
                 name=name,
@@ -95,9 +96,9 @@ class Teller:
                 origin=UNDECLARED,
                 others=False,
                 purposes=(),
-                values=self._values[whole],
+                values=self._counts[whole],
             )
-        return FieldTold(
+        return FieldDescription(
             title=self._words.field(field),
             collection=collection,
             name=name,
@@ -106,42 +107,40 @@ class Teller:
             special=field.special,
             origin=field.origin.value,
             others=field.others,
-            purposes=tuple(each.name for each in self._grounds.needing(field)),
-            values=self._values[whole],
+            purposes=tuple(purpose.name for purpose in self._grounds.needing(field)),
+            values=self._counts[whole],
         )
 
-    def categories(self) -> tuple[CategoryTold, ...]:
-        """Tell the categories of data (Art. 15(1)(b)), special ones first."""
-        found: defaultdict[tuple[bool, str], list[str]] = defaultdict(list)
+    def categories(self) -> tuple[DataCategory, ...]:
+        """List the categories of data (Art. 15(1)(b)), special ones first."""
+        categories: defaultdict[tuple[bool, str], list[str]] = defaultdict(list)
         for whole, field in self.fields().items():
-            found[not field.special, field.category].append(whole)
+            categories[not field.special, field.category].append(whole)
         return tuple(
-            CategoryTold(category=category, special=not plain, fields=tuple(fields))
-            for (plain, category), fields in sorted(found.items())
+            DataCategory(category=category, special=not plain, fields=tuple(fields))
+            for (plain, category), fields in sorted(categories.items())
         )
 
-    def purposes(self) -> tuple[PurposeTold, ...]:
-        """Tell of the purposes that need what is held: those in use first."""
-        told = [self._purpose(each) for each in self._policy_set.purposes.values()]
-        held = [each for each in told if each.fields and self._belongs(each)]
-        return tuple(sorted(held, key=lambda each: (each.state != "in-use", not each.collects)))
+    def purposes(self) -> tuple[PurposeDescription, ...]:
+        """Describe the purposes that need these fields, those in use first."""
+        purposes = [self._purpose(purpose) for purpose in self._policy_set.purposes.values()]
+        relevant = [purpose for purpose in purposes if purpose.fields and self._is_relevant(purpose)]
+        return tuple(sorted(relevant, key=lambda purpose: (purpose.state != "in-use", not purpose.collects)))
 
-    def _belongs(self, told: PurposeTold) -> bool:
-        return not self._selection.portable or (
-            told.state == "in-use" and told.legal_basis in {LegalBasis.CONSENT, LegalBasis.CONTRACT}
-        )
+    def _is_relevant(self, purpose: PurposeDescription) -> bool:
+        return not self._selection.portable or (purpose.state == "in-use" and purpose.legal_basis in PORTABLE)
 
-    def _purpose(self, purpose: Purpose) -> PurposeTold:
+    def _purpose(self, purpose: Purpose) -> PurposeDescription:
         basis, condition, words = purpose.legal_basis, purpose.article9, self._words
-        return PurposeTold(
+        return PurposeDescription(
             name=purpose.name,
             title=words.purpose(purpose.name, "title", purpose.title),
             description=words.purpose(purpose.name, "description", purpose.description),
             state=self._grounds.states[purpose.name],
             legal_basis=basis.value,
             article=f"Art. 6(1)({LETTERS[list(LegalBasis).index(basis)]}) GDPR",
-            law=self._said(purpose, "law", purpose.law),
-            interest=self._said(purpose, "interest", purpose.interest),
+            law=self._translate(purpose, "law", purpose.law),
+            interest=self._translate(purpose, "interest", purpose.interest),
             notice=purpose.notice,
             special_condition=None if condition is None else condition.value,
             special_article=None
@@ -149,67 +148,68 @@ class Teller:
             else f"Art. 9(2)({LETTERS[list(Article9).index(condition)]}) GDPR",
             owner=words.other(purpose.owner),
             collects=purpose.collects,
-            fields=tuple(whole for whole in self._in_order() if self._needs(purpose, whole)),
+            fields=tuple(whole for whole in self._ordered_fields() if _needs(purpose, whole)),
             recipients=tuple(map(words.other, purpose.recipients)),
             retention=self._retention(purpose),
             automated_decision=purpose.automated_decision,
-            logic=self._said(purpose, "logic", purpose.logic),
-            consequences=self._said(purpose, "consequences", purpose.consequences),
+            logic=self._translate(purpose, "logic", purpose.logic),
+            consequences=self._translate(purpose, "consequences", purpose.consequences),
             transfers={country: words.other(safeguard) for country, safeguard in purpose.transfers.items()},
         )
 
-    def _said(self, purpose: Purpose, text: str, said: str | None) -> str | None:
-        return None if said is None else self._words.purpose(purpose.name, text, said)
+    def _translate(self, purpose: Purpose, key: str, text: str | None) -> str | None:
+        return None if text is None else self._words.purpose(purpose.name, key, text)
 
-    def _needs(self, purpose: Purpose, whole: str) -> bool:
-        return any(view.startswith(f"{whole}.") for view in purpose.views)
-
-    def _retention(self, purpose: Purpose) -> RetentionTold | None:
+    def _retention(self, purpose: Purpose) -> RetentionDescription | None:
         rule = self._policy_set.retention.get(purpose.name)
         if rule is None:
             return None
         reason = self._words.purpose(purpose.name, "reason", rule.reason)
-        return RetentionTold(keep=iso(rule.keep), since=rule.since.value, reason=reason)
+        return RetentionDescription(keep=iso_duration(rule.keep), since=rule.since.value, reason=reason)
 
-    def sources(self) -> tuple[SourceTold, ...]:
-        """Tell where the values come from (Art. 15(1)(g)), the source of most of them first."""
-        order = self._in_order()
-        sums: defaultdict[str, Group] = defaultdict(Group)
+    def sources(self) -> tuple[SourceSummary, ...]:
+        """List the sources of the values (Art. 15(1)(g)), the source of most values first."""
+        order = self._ordered_fields()
+        sums: defaultdict[str, ValueGroup] = defaultdict(ValueGroup)
         fields: defaultdict[str, set[str]] = defaultdict(set)
         for (whole, source), group in self._survey.groups.items():
-            if self._selection.holds(whole, source):
+            if self._selection.contains(whole, source):
                 sums[source].include(group)
                 fields[source].add(whole)
-        told = [
-            SourceTold(
+        sources = [
+            SourceSummary(
                 source=source,
-                values=each.values,
-                first=each.first,
-                last=each.last,
+                values=group.values,
+                first=group.first,
+                last=group.last,
                 fields=tuple(whole for whole in order if whole in fields[source]),
             )
-            for source, each in sums.items()
+            for source, group in sums.items()
         ]
-        return tuple(sorted(told, key=lambda each: (-each.values, each.source)))
+        return tuple(sorted(sources, key=lambda summary: (-summary.values, summary.source)))
 
-    def inferred(self) -> tuple[InferredTold, ...]:
-        """Tell what was concluded about the person."""
-        found: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
+    def inferred(self) -> tuple[InferredField, ...]:
+        """List the fields with conclusions about the subject."""
+        counts: defaultdict[str, list[tuple[str, int]]] = defaultdict(list)
         for (whole, source), group in self._survey.groups.items():
-            if self._selection.holds(whole, source) and is_inferred(self._selection.field(whole), source):
-                found[whole].append((source, group.values))
+            if self._selection.contains(whole, source) and is_inferred(self._selection.field(whole), source):
+                counts[whole].append((source, group.values))
         return tuple(
-            InferredTold(
+            InferredField(
                 field=whole,
-                values=sum(values for _source, values in each),
-                sources=tuple(sorted(source for source, _values in each)),
+                values=sum(values for _source, values in by_source),
+                sources=tuple(sorted(source for source, _values in by_source)),
             )
-            for whole, each in sorted(found.items())
+            for whole, by_source in sorted(counts.items())
         )
 
 
-def iso(period: Period) -> str:
-    """Write a period as ISO 8601 does."""
+def _needs(purpose: Purpose, whole: str) -> bool:
+    return any(view.startswith(f"{whole}.") for view in purpose.views)
+
+
+def iso_duration(period: Period) -> str:
+    """Write a period as an ISO 8601 duration."""
     years, months = divmod(period.months, 12)
     parts = ((years, "Y"), (months, "M"), (period.days, "D"))
     return "P" + "".join(f"{count}{unit}" for count, unit in parts if count)

@@ -1,4 +1,4 @@
-"""Who really received a person's data, when and for what: the audit log, read page by page (Art. 15(1)(c))."""
+"""Recipients of a subject's data: who received what, when and for which purpose, from the audit log (Art. 15(1)(c))."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from vault.access.callers import JOBS, OPERATOR, THE_PERSON
-from vault.export.schema import AccessTold, RecipientTold
+from vault.export.schema import Access, RecipientSummary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
 
 STAFF: Final = "staff"
 ISSUERS_IDS: Final = 8
-"""The version of the UUIDs of people who sign in with a token of the company's own issuer."""
-_OWN: Final[Mapping[UUID, str]] = {OPERATOR: "command-line", JOBS: "vault", THE_PERSON: "yourself"}
+"""The UUID version of staff who sign in with a token of the company's own issuer."""
+_BUILT_IN: Final[Mapping[UUID, str]] = {OPERATOR: "command-line", JOBS: "vault", THE_PERSON: "yourself"}
 
 
-class Names:
-    """What recipients are called. Apps by their name; people at work are told as staff, for the name is theirs.
+class RecipientNames:
+    """Names of recipients for a package: apps by their name, people at work as ``staff``.
 
-    The Court asks for the recipients (C-154/21), and does not count employees under their controller's authority among
-    them (C-579/21).
+    The recipients must be named (CJEU C-154/21); employees who act under the controller's authority are not recipients
+    (C-579/21), and their names are their own personal data.
     """
 
     def __init__(self, kinds: Mapping[UUID, str]) -> None:
         self._kinds = kinds
 
     @classmethod
-    async def registered(cls, services: Services, tenant: TenantId) -> Names:
-        """Look up who is registered."""
+    async def load(cls, services: Services, tenant: TenantId) -> RecipientNames:
+        """Fetch the registered principals."""
         async with services.data.reading() as connection:
-            known = await services.principals.list_principals(connection, tenant)
-        return cls({each.id: each.kind for each in known})
+            principals = await services.principals.list_principals(connection, tenant)
+        return cls({principal.id: principal.kind for principal in principals})
 
-    def of(self, principal: UUID | None, name: str) -> tuple[str, str]:
-        """Return a recipient's name and kind, from its id and its name on the audit log."""
+    def name_and_kind(self, principal: UUID | None, name: str) -> tuple[str, str]:
+        """Return a recipient's name and kind, from its id and its name in the audit log."""
         if principal is None:
             return name or "unknown", "app"
-        if principal in _OWN:
-            return _OWN[principal], "vault"
+        if principal in _BUILT_IN:
+            return _BUILT_IN[principal], "vault"
         kind = self._kinds.get(principal, STAFF if principal.version == ISSUERS_IDS else "app")
         return (STAFF, STAFF) if kind == STAFF else (name or "unknown", "app")
 
@@ -56,7 +56,7 @@ class _Sum:
     last: str = ""
     fields: set[str] = field(default_factory=set)
 
-    def add(self, access: AccessTold) -> None:
+    def add(self, access: Access) -> None:
         self.times += 1
         self.first = min(self.first or access.at, access.at)
         self.last = max(self.last, access.at)
@@ -64,54 +64,54 @@ class _Sum:
 
 
 async def accesses(
-    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
-) -> AsyncIterator[AccessTold]:
-    """Go through every time that something of a person was shown to somebody, the oldest first.
+    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: RecipientNames
+) -> AsyncIterator[Access]:
+    """Iterate over the disclosures of a subject's data, oldest first.
 
-    Whoever was merged from several entries has a pseudonym of each on the log; they are gone through one by one.
+    A subject into whom others were merged has several pseudonyms in the log; they are read one after the other.
     """
     for pseudonym in pseudonyms:
         async with services.data.reading() as connection:
             async for chunk in services.audit_log.disclosures(connection, tenant, pseudonym):
-                for each in chunk:
-                    yield _told(each, names)
+                for disclosure in chunk:
+                    yield _access(disclosure, names)
 
 
-def _told(disclosure: Disclosure, names: Names) -> AccessTold:
+def _access(disclosure: Disclosure, names: RecipientNames) -> Access:
     principal = None if disclosure.principal is None else UUID(disclosure.principal)
-    recipient, kind = names.of(principal, disclosure.principal_name)
-    return AccessTold(
+    recipient, kind = names.name_and_kind(principal, disclosure.principal_name)
+    return Access(
         at=disclosure.at,
         recipient=recipient,
         kind=kind,
         action=disclosure.action,
         purpose=disclosure.purpose or None,
-        fields=disclosure.fields or disclosure.matched,  # whoever searches by a value and finds, learns that it is so
+        fields=disclosure.fields or disclosure.matched,  # a search that matches a value discloses that value
     )
 
 
 async def recipients(
-    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: Names
-) -> tuple[tuple[RecipientTold, ...], int]:
-    """Sum up who received data, by recipient and purpose, the latest first; and count how often it was in all.
+    services: Services, tenant: TenantId, pseudonyms: Sequence[Pseudonym], names: RecipientNames
+) -> tuple[tuple[RecipientSummary, ...], int]:
+    """Sum up the disclosures by recipient and purpose, latest first; returns their total count as well.
 
-    However long the log, only the sums are held.
+    Only the sums are held in memory, so the length of the log does not matter.
     """
     sums: dict[tuple[str, str, str | None], _Sum] = {}
     times = 0
     async for access in accesses(services, tenant, pseudonyms, names):
         sums.setdefault((access.recipient, access.kind, access.purpose), _Sum()).add(access)
         times += 1
-    told = [
-        RecipientTold(
+    summaries = [
+        RecipientSummary(
             recipient=recipient,
             kind=kind,
             purpose=purpose,
-            times=each.times,
-            first=each.first,
-            last=each.last,
-            fields=tuple(sorted(each.fields)),
+            times=total.times,
+            first=total.first,
+            last=total.last,
+            fields=tuple(sorted(total.fields)),
         )
-        for (recipient, kind, purpose), each in sums.items()
+        for (recipient, kind, purpose), total in sums.items()
     ]
-    return tuple(sorted(told, key=lambda each: each.last, reverse=True)), times
+    return tuple(sorted(summaries, key=lambda summary: summary.last, reverse=True)), times

@@ -1,8 +1,9 @@
-"""Hand out a package: on record before the first byte, opened piece by piece."""
+"""Download a package. The disclosure is recorded before the first byte; the chunks are opened one by one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited, record_failure
@@ -10,6 +11,7 @@ from vault.crypto.age import begin
 from vault.errors import Conflict, Gone, NotFound, VaultError
 from vault.export.build import PACKAGED
 from vault.export.store import find_chunk, find_package, list_packages, open_chunk, package_aad
+from vault.export.views import PackageSummary
 from vault.ids import SubjectId
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request, pseudonym_of
@@ -26,21 +28,21 @@ if TYPE_CHECKING:
     from vault.requests.model import Request
 
 ANSWERED: Final = frozenset({"in_progress", "completed"})
-"""States of a request in which its package may be handed out: one that was handed back or rejected gives none."""
+"""States of a request in which its package is handed out; not if it was reopened, withdrawn or rejected."""
 ZIP: Final = "application/zip"
 AGE: Final = "application/x-age-encryption"
 PAGE: Final = 100
 
 
-class Download(NamedTuple):
-    """A package on its way out.
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to be sent.
 
     Attributes:
-        stream: its bytes, once.
-        size: how many.
-        digest: SHA-256 of the ZIP; none where the ZIP is inside a file encrypted to a passphrase.
-        name: of the file.
-        media_type: of the file.
+        stream: its bytes; to be read once.
+        size: their number.
+        digest: SHA-256 of the ZIP; None if the ZIP is encrypted to a passphrase.
+        name: file name.
     """
 
     stream: AsyncIterator[bytes]
@@ -50,8 +52,14 @@ class Download(NamedTuple):
     media_type: str
 
 
-class Ready(NamedTuple):
-    """A package that may be handed out, with what it takes to open and to record that."""
+@dataclass(frozen=True, slots=True)
+class ReadyPackage:
+    """A package that may be handed out, with what is needed to open it and to record the disclosure.
+
+    Attributes:
+        keys: the subject's data keys.
+        first: the first chunk, opened: proof that the package can be opened.
+    """
 
     request: Request
     package: Package
@@ -64,31 +72,31 @@ class Ready(NamedTuple):
 async def open_package(
     services: Services, caller: Caller, request: UUID, *, person: SubjectId | None = None, passphrase: str | None = None
 ) -> Download:
-    """Open the package that answers a request; the audit entry is durable when this returns.
+    """Open the package that answers a request. When this returns, the audit entry is durable.
 
     Args:
         caller: who gets it.
         request: of access or portability.
-        person: who signed in, where the caller is the person: no right is asked for, but the request must be theirs.
-            That they showed it is them within the last minutes is for the caller to have seen.
-        passphrase: to encrypt the file to, in the form of ``age``; 12 characters or more.
+        person: the signed-in subject, if the caller is the subject. No permission is needed then, but the request must
+            be theirs. The caller has checked that they proved their identity within the last minutes.
+        passphrase: encrypts the file in the ``age`` format; 12 characters or more.
 
     Raises:
-        Denied: no role of the caller's may.
-        NotFound: there is no such request, not for this person, or it is of a kind that no package answers.
+        Denied: the caller may not read packages.
+        NotFound: the request does not exist, is not this subject's, or its kind is not answered by a package.
         Conflict: the package is not ready.
-        Gone: its time is over, or the person's data is gone.
+        Gone: the package expired, or the subject's data was erased.
         InvalidInput: the passphrase is too short or too long.
-        CannotOpen: what lies there is not what was put there.
+        CannotOpen: the stored package was damaged or tampered with.
     """
     if person is None:
         await require_permission(services, caller, "vault:packages", "read", audit_action="download-package")
         await services.limits.take(caller.principal, "read", 1)
-    ready = await find_ready(services, caller, request, "download-package", person=person)
+    ready = await find_ready_package(services, caller, request, "download-package", person=person)
     encryption = None if passphrase is None else await begin(passphrase)
-    await record_handing_out(services, caller, ready, "download-package")
+    await record_disclosure(services, caller, ready, "download-package")
     package = ready.package
-    plain = open_pieces(services, caller.tenant, ready)
+    plain = open_chunks(services, caller.tenant, ready)
     name = f"{package.facts.kind}-{package.request}.zip"
     if encryption is None:
         return Download(plain, package.size, package.digest, name, ZIP)
@@ -96,102 +104,103 @@ async def open_package(
 
 
 @audited("read-requests")
-async def show_packages(services: Services, caller: Caller, *, after: UUID | None = None) -> list[Package]:
-    """List the packages that there are or were, :data:`PAGE` at a time: ids, sizes, states and times.
+async def list_all_packages(services: Services, caller: Caller, *, after: UUID | None = None) -> list[PackageSummary]:
+    """List the packages, including expired ones, :data:`PAGE` at a time, oldest first.
 
     Raises:
-        Denied: no role of the caller's may.
+        Denied: the caller may not read packages.
     """
     await require_permission(services, caller, "vault:packages", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        found = await list_packages(connection, caller.tenant, after=after, limit=PAGE)
+        packages = await list_packages(connection, caller.tenant, after=after, limit=PAGE)
     await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
-    return found
+    return [PackageSummary.of(package) for package in packages]
 
 
-async def find_ready(
-    services: Services, caller: Caller, request: UUID, action: Action, *, person: SubjectId | None = None
-) -> Ready:
-    """Find a request's package, and see that it may be handed out and opens.
+async def find_ready_package(
+    services: Services, caller: Caller, request_id: UUID, action: Action, *, person: SubjectId | None = None
+) -> ReadyPackage:
+    """Find a request's package, and check that it may be handed out and can be opened.
 
     Raises:
-        NotFound, Conflict, Gone, CannotOpen: as :func:`open_package`; it is on the audit log before it is raised.
+        NotFound, Conflict, Gone, CannotOpen: as :func:`open_package`; recorded in the audit log.
     """
     pseudonym: UUID | None = None
     try:
-        asked, package, pseudonym = await _look(services, caller.tenant, request, person)
-        usable = _usable(services, asked, package)
+        request, package, pseudonym = await _load(services, caller.tenant, request_id, person)
+        usable = _require_usable(services, request, package)
         subject = SubjectId(usable.subject)
         keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
         if keys is None or pseudonym is None:
             raise _gone()
-        first = await _piece(services, caller.tenant, usable, keys, 0)
+        first = await _open_chunk(services, caller.tenant, usable, keys, 0)
     except VaultError as error:
         subjects = () if pseudonym is None else (pseudonym,)
-        await record_failure(services, caller, action, error, target=request, subjects=subjects)
+        await record_failure(services, caller, action, error, target=request_id, subjects=subjects)
         raise
-    return Ready(asked, usable, pseudonym, keys, first)
+    return ReadyPackage(request, usable, pseudonym, keys, first)
 
 
-async def record_handing_out(services: Services, caller: Caller, ready: Ready, action: Action) -> UUID:
-    """Write down that a package leaves, before its first byte does; returns the id of the audit entry."""
-    made = audit_entry(
+async def record_disclosure(services: Services, caller: Caller, ready: ReadyPackage, action: Action) -> UUID:
+    """Record in the audit log that a package is about to be sent; returns the id of the entry."""
+    entry = audit_entry(
         services,
         caller,
         action=action,
         decision="allowed",
         subjects=(ready.pseudonym,),
-        fields=ready.package.facts.fields,  # an app that fetches it is a recipient of all of them
+        fields=ready.package.facts.fields,  # an app that downloads the package is a recipient of all of them
         target=ready.request.id,
         policy=services.policies.active(caller.tenant).version,
     )
-    return await services.audit_log.append(made)
+    return await services.audit_log.append(entry)
 
 
-async def open_pieces(services: Services, tenant: TenantId, ready: Ready) -> AsyncIterator[bytes]:
-    """Go through the ZIP's bytes; each piece is fetched when it is wanted.
+async def open_chunks(services: Services, tenant: TenantId, ready: ReadyPackage) -> AsyncIterator[bytes]:
+    """Iterate over the ZIP's bytes; each chunk is fetched and opened on demand.
 
     Raises:
-        Gone: the package was deleted meanwhile.
-        CannotOpen: a piece is not what was put there.
+        Gone: the package was deleted in the meantime.
+        CannotOpen: a chunk was damaged or tampered with.
     """
     yield ready.first
     for number in range(1, ready.package.chunks):
-        yield await _piece(services, tenant, ready.package, ready.keys, number)
+        yield await _open_chunk(services, tenant, ready.package, ready.keys, number)
 
 
-async def _look(
-    services: Services, tenant: TenantId, request: UUID, person: SubjectId | None
+async def _load(
+    services: Services, tenant: TenantId, request_id: UUID, person: SubjectId | None
 ) -> tuple[Request, Package | None, UUID | None]:
     async with services.data.reading() as connection:
-        kept = await find_request(connection, tenant, request)
-        if kept is None or (person is not None and kept.request.subject != person):
+        stored = await find_request(connection, tenant, request_id)
+        # To a subject, the request of another subject does not exist.
+        if stored is None or (person is not None and stored.request.subject != person):
             raise no_request()
-        asked = kept.request
-        package = None if asked.package is None else await find_package(connection, tenant, asked.package)
-        return asked, package, await pseudonym_of(connection, tenant, asked.subject)
+        request = stored.request
+        package = None if request.package is None else await find_package(connection, tenant, request.package)
+        return request, package, await pseudonym_of(connection, tenant, request.subject)
 
 
-def _usable(services: Services, asked: Request, package: Package | None) -> Package:
-    """See that a package is whole, of this run of the request, and not over."""
-    if asked.kind not in PACKAGED:
+def _require_usable(services: Services, request: Request, package: Package | None) -> Package:
+    """Check that a package is complete, belongs to this run of the request, and has not expired."""
+    if request.kind not in PACKAGED:
         raise NotFound("a request of this kind is not answered by a package", code="no-package")
-    if asked.package is None or asked.state not in ANSWERED:
+    if request.package is None or request.state not in ANSWERED:
         raise _not_ready()
     if package is None or package.state == "expired" or package.expires_at <= services.clock.now():
         raise _gone()
-    if package.state != "ready" or package.facts.run != asked.run or package.subject != asked.subject:
+    if package.state != "ready" or package.facts.run != request.run or package.subject != request.subject:
         raise _not_ready()
     return package
 
 
-async def _piece(services: Services, tenant: TenantId, package: Package, keys: SubjectKeys, number: int) -> bytes:
+async def _open_chunk(services: Services, tenant: TenantId, package: Package, keys: SubjectKeys, number: int) -> bytes:
     async with services.data.reading() as connection:
         sealed = await find_chunk(connection, tenant, package.id, number)
     if sealed is None:
         raise _gone()
-    where = package_aad(tenant, package.subject, package.id)
-    return open_chunk(keys, where, number, sealed, last=number == package.chunks - 1)
+    aad = package_aad(tenant, package.subject, package.id)
+    return open_chunk(keys, aad, number, sealed, last=number == package.chunks - 1)
 
 
 def _not_ready() -> Conflict:
@@ -201,4 +210,4 @@ def _not_ready() -> Conflict:
 
 
 def _gone() -> Gone:
-    return Gone("the package is no longer there", code="package-expired", hint="reopen the request for a new one")
+    return Gone("the package is no longer available", code="package-expired", hint="reopen the request for a new one")

@@ -1,4 +1,4 @@
-"""What a person said, asked for and corrected so far, with their own words opened."""
+"""History of a subject: consents, requests, corrections and merged entries, with the subject's own words opened."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sqlalchemy import select
 
 from vault.clock import rfc3339
 from vault.consent.validation import open_words
-from vault.export.schema import Alias, CorrectionTold, EventTold, RequestTold
+from vault.export.schema import Alias, Correction, HistoryEvent, RequestSummary
 from vault.rectification.store import open_details, rectifications_of
 from vault.requests.store import list_requests
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
-    from vault.catalogue.notices import Notices
     from vault.consent.event import Event
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
@@ -24,30 +24,33 @@ if TYPE_CHECKING:
     from vault.rectification.store import Rectification
     from vault.requests.model import Request
 
+    NoticeTitle = Callable[[str], str | None]
+    """Returns the title of a version of a notice, in the language of the package."""
+
 EVENTS_AT_A_TIME: Final = 200
 MOST_REQUESTS: Final = 1_000
 
 
-async def history(
-    services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, notices: Notices, language: str
-) -> tuple[EventTold, ...]:
-    """Tell every consent, objection and restriction, the newest first, with the words beside it.
+async def consent_history(
+    services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys, notice_title: NoticeTitle
+) -> tuple[HistoryEvent, ...]:
+    """List every consent, objection and restriction, newest first.
 
     Raises:
-        CannotOpen: the words beside an event do not open at their place.
+        CannotOpen: the subject's words do not open as part of their event.
     """
-    told: list[EventTold] = []
+    events: list[HistoryEvent] = []
     before = None
     while True:
         page = await services.consents.history(tenant, subject, before=before, limit=EVENTS_AT_A_TIME)
-        told += [_event(each, open_words(keys, tenant, each), notices, language) for each in page.events]
+        events += [_event(event, open_words(keys, tenant, event), notice_title) for event in page.events]
         if page.next is None:
-            return tuple(told)
+            return tuple(events)
         before = page.next
 
 
-def _event(event: Event, words: str | None, notices: Notices, language: str) -> EventTold:
-    return EventTold(
+def _event(event: Event, words: str | None, notice_title: NoticeTitle) -> HistoryEvent:
+    return HistoryEvent(
         id=str(event.id),
         at=rfc3339(event.occurred_at),
         recorded_at=rfc3339(event.recorded_at),
@@ -55,7 +58,7 @@ def _event(event: Event, words: str | None, notices: Notices, language: str) -> 
         by=event.by,
         purpose=event.purpose,
         notice=event.notice,
-        notice_title=None if event.notice is None else _title(notices, event.notice, language),
+        notice_title=None if event.notice is None else notice_title(event.notice),
         language=event.language,
         method=event.method,
         channel=event.channel,
@@ -66,24 +69,19 @@ def _event(event: Event, words: str | None, notices: Notices, language: str) -> 
     )
 
 
-def _title(notices: Notices, notice: str, language: str) -> str | None:
-    text = notices.languages(notice).get(language) or notices.version(notice)
-    return None if text is None else text.title
-
-
 def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
-async def requests(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[RequestTold, ...]:
-    """Tell the person's requests, the latest first."""
+async def request_history(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[RequestSummary, ...]:
+    """List the subject's requests, newest first."""
     async with services.data.reading() as connection:
-        found = await list_requests(connection, tenant, subject=subject, limit=MOST_REQUESTS)
-    return tuple(_request(each) for each in sorted(found, key=lambda each: each.received_at, reverse=True))
+        requests = await list_requests(connection, tenant, subject=subject, limit=MOST_REQUESTS)
+    return tuple(map(_request, sorted(requests, key=lambda request: request.received_at, reverse=True)))
 
 
-def _request(request: Request) -> RequestTold:
-    return RequestTold(
+def _request(request: Request) -> RequestSummary:
+    return RequestSummary(
         id=str(request.id),
         kind=request.kind,
         state=request.state,
@@ -97,31 +95,34 @@ def _request(request: Request) -> RequestTold:
 
 async def corrections(
     services: Services, tenant: TenantId, subject: SubjectId, keys: SubjectKeys
-) -> tuple[CorrectionTold, ...]:
-    """Tell what was corrected, what the person disputes and what they stated, with the words and values of it.
+) -> tuple[Correction, ...]:
+    """List the corrected and disputed values, with the values before and after and the subject's statements.
 
     Raises:
-        CannotOpen: one of them does not open at its place.
+        CannotOpen: sealed details do not open as part of their rectification.
     """
     async with services.data.reading() as connection:
-        found = await rectifications_of(connection, tenant, subject)
-    return tuple(_correction(each, open_details(keys, tenant, subject, each)) for each in found)
+        rectifications = await rectifications_of(connection, tenant, subject)
+    return tuple(
+        _correction(rectification, open_details(keys, tenant, subject, rectification))
+        for rectification in rectifications
+    )
 
 
-def _correction(made: Rectification, details: dict[str, Any]) -> CorrectionTold:
-    return CorrectionTold(
-        id=str(made.id),
-        field=f"{made.collection}.{made.field}",
-        record=str(made.record),
-        state=made.state,
-        at=rfc3339(made.at),
-        closed_at=_moment(made.closed_at),
+def _correction(rectification: Rectification, details: dict[str, Any]) -> Correction:
+    return Correction(
+        id=str(rectification.id),
+        field=f"{rectification.collection}.{rectification.field}",
+        record=str(rectification.record),
+        state=rectification.state,
+        at=rfc3339(rectification.at),
+        closed_at=_moment(rectification.closed_at),
         details=details,
     )
 
 
 async def aliases(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[Alias, ...]:
-    """Tell under which other ids the person once was: entries that were merged into this one."""
+    """List the ids of the entries that were merged into this subject."""
     statement = (
         select(SUBJECT_ALIAS.c.alias_id, SUBJECT_ALIAS.c.created_at)
         .where(SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject)
@@ -133,7 +134,7 @@ async def aliases(services: Services, tenant: TenantId, subject: SubjectId) -> t
 
 
 async def merged_pseudonyms(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[Pseudonym, ...]:
-    """List the pseudonyms that the audit log has for entries that were merged into this one."""
+    """List the pseudonyms, in the audit log, of the entries that were merged into this subject."""
     statement = (
         select(SUBJECT.c.pseudonym)
         .join(SUBJECT_ALIAS, SUBJECT_ALIAS.c.alias_id == SUBJECT.c.id)

@@ -1,16 +1,16 @@
-"""A person's records, opened one by one: the one place where values come out for a package."""
+"""A subject's records, opened one by one. The only place that opens values for a package."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from vault.catalogue.types import decode, encode, show
 from vault.clock import from_microseconds, rfc3339
 from vault.crypto.seal import record_aad
-from vault.export.schema import OriginTold, RecordTold
+from vault.export.schema import PackageRecord, ValueOrigin
 from vault.export.selection import WITHHELD, mask_of
 from vault.export.survey import newest_first
 from vault.subjects.record_body import unpack
@@ -20,56 +20,59 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.export.collect import Content
-    from vault.export.schema import Keeping
+    from vault.export.schema import RetentionEnd
+    from vault.export.survey import AnyRow
     from vault.subjects.record_body import Stored
 
 NULL = msgspec.Raw(b"null")
 
 
-async def records(content: Content, collection: str) -> AsyncIterator[RecordTold]:
-    """Open the records of one collection, the newest first, a few hundred at a time.
+async def records(content: Content, collection: str) -> AsyncIterator[PackageRecord]:
+    """Open the records of one collection, newest first, a few hundred at a time.
 
-    What others have to fear from a copy is shown masked, and of a package of portability left out is what does not
-    belong into it.
+    Values about other people are masked. A portability package leaves out what is not portable.
 
     Raises:
-        CannotOpen: a value does not open at its place.
+        CannotOpen: a value does not open as part of its record.
     """
-    async for row in newest_first(content.services, content.tenant, content.subject, collection, content.moment):
+    retained, selection = content.retained, content.selection
+    async for row in newest_first(content.services, content.tenant, content.subject, collection, retained.now):
         whole = unpack(row.body)
         body = {
             name: stored
-            for name, stored in content.still.body(row, whole, collection).items()
-            if content.selection.holds(f"{collection}.{name}", stored.source)
+            for name, stored in retained.body(row, whole, collection).items()
+            if selection.contains(f"{collection}.{name}", stored.source)
         }
         if body:
-            ends = content.still.values(row, whole, collection)
-            keeps = {
-                name: content.still.keeping(content.grounds.keeping(ends[name]), row, whole, f"{collection}.{name}")
+            values = retained.values(row, whole, collection)
+            ends = {
+                name: retained.with_hold(
+                    content.grounds.retention_end(values[name]), row, whole, f"{collection}.{name}"
+                )
                 for name in body
             }
-            yield _told(content, collection, row, body, keeps)
+            yield _record(content, collection, row, body, ends)
 
 
-def _told(
-    content: Content, collection: str, row: Any, body: Mapping[str, Stored], keeps: Mapping[str, Keeping]
-) -> RecordTold:
-    where = record_aad(content.tenant, content.subject, collection, row.id)
-    opened = content.keys.open_all(body, {name: stored.sealed for name, stored in body.items()}, where)
+def _record(
+    content: Content, collection: str, row: AnyRow, body: Mapping[str, Stored], ends: Mapping[str, RetentionEnd]
+) -> PackageRecord:
+    aad = record_aad(content.tenant, content.subject, collection, row.id)
+    opened = content.keys.open_all(body, {name: stored.sealed for name, stored in body.items()}, aad)
     values = {name: msgspec.Raw(plain) for name, plain in zip(body, opened, strict=True)}
     masked = _mask(content, collection, values)
-    return RecordTold(
+    return PackageRecord(
         id=str(row.id),
         recorded_at=rfc3339(row.created_at),
         occurred_at=_rfc3339(row.occurred_at),
         values=values,
-        origins=_origins(body, keeps),
+        origins=_origins(body, ends),
         masked=masked,
     )
 
 
 def _mask(content: Content, collection: str, values: dict[str, msgspec.Raw]) -> dict[str, str]:
-    """Put in place of values about others what may be seen of them; returns how each is shown."""
+    """Replace values about other people by their masked view; returns the view of each."""
     masked: dict[str, str] = {}
     for name, value in list(values.items()):
         field = content.selection.field(f"{collection}.{name}")
@@ -77,26 +80,28 @@ def _mask(content: Content, collection: str, values: dict[str, msgspec.Raw]) -> 
         if field is None or mask is None:
             continue
         masked[name] = mask
-        shown = None if mask == WITHHELD else show(field.type, mask, decode(bytes(value)), content.moment.date())
+        day = content.retained.now.date()
+        shown = None if mask == WITHHELD else show(field.type, mask, decode(bytes(value)), day)
         values[name] = NULL if shown is None else msgspec.Raw(encode(shown))
     return masked
 
 
-def _origins(body: Mapping[str, Stored], keeps: Mapping[str, Keeping]) -> tuple[OriginTold, ...]:
-    """Tell where values come from and until when they are kept, together for those that share it."""
-    groups: defaultdict[tuple[str | None, int | None, int | None, str | None, Keeping], list[str]] = defaultdict(list)
-    for name, each in body.items():
-        groups[each.source, each.collected_at, each.verified_at, each.purpose, keeps[name]].append(name)
+def _origins(body: Mapping[str, Stored], ends: Mapping[str, RetentionEnd]) -> tuple[ValueOrigin, ...]:
+    """Describe the origin and the end of retention of the values, grouped by what they share."""
+    groups: defaultdict[tuple[str | None, int | None, int | None, str | None, RetentionEnd], list[str]]
+    groups = defaultdict(list)
+    for name, stored in body.items():
+        groups[stored.source, stored.collected_at, stored.verified_at, stored.purpose, ends[name]].append(name)
     return tuple(
-        OriginTold(
+        ValueOrigin(
             fields=tuple(names),
             source=source,
             collected_at=_moment(collected_at),
             verified_at=_moment(verified_at),
             purpose=purpose,
-            keep=keep,
+            keep=end,
         )
-        for (source, collected_at, verified_at, purpose, keep), names in groups.items()
+        for (source, collected_at, verified_at, purpose, end), names in groups.items()
     )
 
 

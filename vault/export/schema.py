@@ -1,20 +1,20 @@
-"""The parts of a package's data.json, as they are written; data.schema.json describes them for others."""
+"""The structure of a package's data.json. The file ``schema.json`` of this package is its JSON Schema."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
 from vault.catalogue.controller import Controller
 
-FORMAT = "cdv-package-1"
-
+FORMAT: Final = "cdv-package-1"
+PORTABILITY: Final = "portability"
 PackageKind = Literal["access", "portability"]
 InUse = Literal["in-use", "consent-missing", "objected", "restricted", "not-in-force"]
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class AnsweredRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The request that the package answers."""
 
     id: str
@@ -24,14 +24,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
-    """An earlier entry about the same person that was merged into this one."""
+    """An entry about the same subject that was merged into this one."""
 
     id: str
     merged_at: str
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whom it is about. ``restricted_since`` is set while the data is only stored (Art. 18)."""
+    """The subject. ``restricted_since`` is set while processing is restricted (Art. 18)."""
 
     id: str
     since: str
@@ -39,10 +39,10 @@ class Person(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     restricted_since: str | None = None
 
 
-class FieldTold(msgspec.Struct, frozen=True, kw_only=True):
-    """What a field is, and for which purposes it is used at present.
+class FieldDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A field, and the purposes for which it is used at present.
 
-    ``title`` is in the language of the package. ``values`` counts those that are held.
+    ``title`` is in the language of the package. ``values`` is the number of values.
     """
 
     title: str
@@ -57,30 +57,30 @@ class FieldTold(msgspec.Struct, frozen=True, kw_only=True):
     values: int
 
 
-class CollectionTold(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of record, and how many there are."""
+class CollectionDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A collection, and the number of its records."""
 
     title: str
     records: int
 
 
-class RetentionTold(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a purpose keeps what it needs: an ISO 8601 duration, from when on, and why."""
+class RetentionDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a purpose keeps its data: an ISO 8601 duration, its starting point and the reason."""
 
     keep: str
     since: str
     reason: str
 
 
-class PurposeTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Why data is used (Art. 15(1)(a)), on which ground, and what of this person's.
+class PurposeDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A purpose (Art. 15(1)(a)), its legal ground, and the fields of this subject that it needs.
 
     Attributes:
-        state: ``in-use``, or why it is not for this person at present.
-        collects: whether it is a reason to hold data, and not only to use what is there.
-        fields: whole names of fields that it needs and that hold values.
-        recipients: categories of recipients outside (Art. 15(1)(c)); who really read stands under ``recipients``.
-        logic: how the data is evaluated, and ``consequences`` what follows (Art. 15(1)(h)).
+        state: ``in-use``, or why the purpose does not use this subject's data at present.
+        collects: whether data is collected for it; otherwise it only uses data that is there for other purposes.
+        fields: whole names of the fields that it needs and that have values.
+        recipients: categories of external recipients (Art. 15(1)(c)); ``recipients`` of the head lists the actual ones.
+        logic: how the data is evaluated, with the ``consequences`` for the subject (Art. 15(1)(h)).
         transfers: safeguards by third country (Art. 15(2)).
     """
 
@@ -99,23 +99,23 @@ class PurposeTold(msgspec.Struct, frozen=True, kw_only=True):
     collects: bool
     fields: tuple[str, ...]
     recipients: tuple[str, ...]
-    retention: RetentionTold | None
+    retention: RetentionDescription | None
     automated_decision: bool
     logic: str | None
     consequences: str | None
     transfers: dict[str, str]
 
 
-class CategoryTold(msgspec.Struct, frozen=True, kw_only=True):
-    """A category of data (Art. 15(1)(b)) and the fields that belong to it."""
+class DataCategory(msgspec.Struct, frozen=True, kw_only=True):
+    """A category of data (Art. 15(1)(b)) and its fields."""
 
     category: str
     special: bool
     fields: tuple[str, ...]
 
 
-class SourceTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Where values come from (Art. 15(1)(g)): how many, of which fields, between which moments."""
+class SourceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A source of values (Art. 15(1)(g)): their number, fields, and the first and last time of collection."""
 
     source: str
     values: int
@@ -124,10 +124,10 @@ class SourceTold(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
 
 
-class RecipientTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Who really received data for a purpose (Art. 15(1)(c), C-154/21), from the audit log.
+class RecipientSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An actual recipient of data for a purpose (Art. 15(1)(c), C-154/21), from the audit log.
 
-    ``kind`` is ``app``, or ``staff`` for people at work, who are told by that and not by name (C-579/21).
+    ``kind`` is ``app``, or ``staff`` for people at work, who are not named (C-579/21).
     """
 
     recipient: str
@@ -139,8 +139,8 @@ class RecipientTold(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
 
 
-class EventTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One event of the history of consents, objections and restrictions."""
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A consent, objection or restriction, or a change to one."""
 
     id: str
     at: str
@@ -159,16 +159,16 @@ class EventTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     words: str | None = None
 
 
-class InferredTold(msgspec.Struct, frozen=True, kw_only=True):
-    """A label that was concluded and not collected: the field, and by which sources it was set."""
+class InferredField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field with values that were concluded and not collected, and the sources of these values."""
 
     field: str
     values: int
     sources: tuple[str, ...]
 
 
-class RequestTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request of the person's, and what became of it."""
+class RequestSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request of the subject, and its outcome."""
 
     id: str
     kind: str
@@ -180,8 +180,8 @@ class RequestTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     outcome: str | None = None
 
 
-class CorrectionTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A value that was corrected, or that the person disputes; ``details`` say what was there before and after."""
+class Correction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value that was corrected or is disputed. ``details`` contains the values before and after."""
 
     id: str
     field: str
@@ -192,49 +192,49 @@ class CorrectionTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     details: dict[str, Any] | None = None
 
 
-class RightTold(msgspec.Struct, frozen=True, kw_only=True):
-    """A right that the person has (Art. 15(1)(e) and (f))."""
+class Right(msgspec.Struct, frozen=True, kw_only=True):
+    """A right of the subject (Art. 15(1)(e) and (f))."""
 
     article: str
     title: str
     text: str
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All of data.json but the records and the single accesses, which are streamed after it.
+class PackageHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """data.json without the records and the single disclosures, which are streamed after it.
 
-    What only access tells of is empty, and so left out, in a package of portability.
+    The fields with a default value are left out of a portability package.
     """
 
     format: str
     kind: PackageKind
     language: str
     made_at: str
-    request: Asked
+    request: AnsweredRequest
     controller: Controller | None
     person: Person
     policies: str
     counts: dict[str, int]
-    collections: dict[str, CollectionTold]
-    fields: dict[str, FieldTold]
-    categories: tuple[CategoryTold, ...]
-    purposes: tuple[PurposeTold, ...]
-    sources: tuple[SourceTold, ...]
-    recipients: tuple[RecipientTold, ...] = ()
-    history: tuple[EventTold, ...] = ()
-    inferred: tuple[InferredTold, ...] = ()
-    requests: tuple[RequestTold, ...] = ()
-    corrections: tuple[CorrectionTold, ...] = ()
-    rights: tuple[RightTold, ...] = ()
+    collections: dict[str, CollectionDescription]
+    fields: dict[str, FieldDescription]
+    categories: tuple[DataCategory, ...]
+    purposes: tuple[PurposeDescription, ...]
+    sources: tuple[SourceSummary, ...]
+    recipients: tuple[RecipientSummary, ...] = ()
+    history: tuple[HistoryEvent, ...] = ()
+    inferred: tuple[InferredField, ...] = ()
+    requests: tuple[RequestSummary, ...] = ()
+    corrections: tuple[Correction, ...] = ()
+    rights: tuple[Right, ...] = ()
 
 
-class Keeping(msgspec.Struct, frozen=True):
+class RetentionEnd(msgspec.Struct, frozen=True):
     """Until when a value is kept (Art. 15(1)(d)).
 
     Attributes:
-        until: the day; none where there is no end yet, because a contract or a claim runs.
-        purpose: the purpose that keeps it longest; none where none does.
-        moves: whether the day moves on with each new contact.
+        until: the day; None while there is no end, for example because a contract or a claim continues.
+        purpose: the purpose that keeps it longest, if any.
+        moves: whether each new contact moves the day.
     """
 
     until: str | None = None
@@ -242,30 +242,30 @@ class Keeping(msgspec.Struct, frozen=True):
     moves: bool = False
 
 
-class OriginTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Where some values of a record come from, since when they are there and until when they are kept."""
+class ValueOrigin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The origin of some values of a record, and the end of their retention."""
 
     fields: tuple[str, ...]
     source: str | None
     collected_at: str | None
     purpose: str | None
-    keep: Keeping
+    keep: RetentionEnd
     verified_at: str | None = None
 
 
-class RecordTold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One record. ``masked`` names the values that are about others and how they are shown (Art. 15(4))."""
+class PackageRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record. ``masked`` maps the values that are about other people to the view that is shown (Art. 15(4))."""
 
     id: str
     recorded_at: str
     values: dict[str, msgspec.Raw]
-    origins: tuple[OriginTold, ...]
+    origins: tuple[ValueOrigin, ...]
     occurred_at: str | None = None
     masked: dict[str, str] = {}
 
 
-class AccessTold(msgspec.Struct, frozen=True, kw_only=True):
-    """One time that data was shown to somebody."""
+class Access(msgspec.Struct, frozen=True, kw_only=True):
+    """A disclosure of data to a recipient."""
 
     at: str
     recipient: str

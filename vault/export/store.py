@@ -1,11 +1,7 @@
-"""Find packages and write them: rows in, rows out. The bytes of a package are sealed before they come here.
+"""Store packages: rows with facts, and the ZIP in chunks that are sealed under the subject's data key.
 
-Delete packages whose time has run out: what lies around can be lost.
-
-Cut a package into pieces and seal each under the person's data key; open them again in the same order.
-
-The associated data of a piece names the person, the package, its number, and whether it is the last: a piece that was
-cut off, put elsewhere in the row, or taken from another package does not open.
+The associated data of a chunk names the subject and the package; its field names its number and whether it is the last.
+A chunk that is cut off, moved or taken from another package therefore does not open.
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from vault.crypto.seal import record_aad
 from vault.export.tables import PACKAGE, PACKAGE_CHUNK
@@ -23,6 +19,7 @@ from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
+    from sqlalchemy import ColumnElement, Row, Update
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.context import Services
@@ -30,21 +27,21 @@ if TYPE_CHECKING:
     from vault.ids import SubjectId, TenantId
 
 
-State = Literal["building", "ready", "expired"]
+PackageState = Literal["building", "ready", "expired"]
 AT_ONCE: Final = 200
 """Packages that one transaction expires, or one query lists."""
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is said of a package beside its columns: no value, and nobody's name.
+class PackageFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is stored about a package in addition to its columns. Contains no value and no name of a person.
 
     Attributes:
         kind: of the request that it answers.
         run: of that request; a package answers one run.
-        entries: how many files lie in it.
-        audit: the audit entry of its making, named in its manifest.
-        announced_at: when the person was told that it is there.
-        fields: whole names of what it shows, with the views, such as ``profile.email.clear``.
+        entries: the number of files in it.
+        audit: the audit entry of its creation; the manifest names it.
+        announced_at: when the subject was notified.
+        fields: whole names of the fields that it shows, with their views, such as ``profile.email.clear``.
     """
 
     kind: str
@@ -60,54 +57,44 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         size: bytes of the ZIP.
-        chunks: into how many sealed pieces it is cut, the last one included.
-        digest: SHA-256 of the ZIP; none until it is ready.
+        chunks: the number of sealed chunks, including the last one.
+        digest: SHA-256 of the ZIP; None until it is ready.
     """
 
     id: UUID
     request: UUID
     subject: UUID
-    state: State
+    state: PackageState
     created_at: datetime
     expires_at: datetime
     size: int
     chunks: int
     digest: bytes | None
-    facts: Facts
+    facts: PackageFacts
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
-_facts = msgspec.json.Decoder(Facts)
+_facts = msgspec.json.Decoder(PackageFacts)
 
 
 async def drop_packages(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> int:
-    """Delete all packages of subjects, unfinished ones too; returns how many.
-
-    The rows are locked first: adding a chunk to a package locks its row, so that no chunk is left behind.
-    """
-    theirs = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.subject_id.in_(subjects))
-    ids = list((await connection.execute(theirs.order_by(PACKAGE.c.id).with_for_update())).scalars())
-    await _delete(connection, tenant, ids)
-    return len(ids)
+    """Delete all packages of subjects, including unfinished ones; returns how many."""
+    return await _delete_locked(connection, tenant, PACKAGE.c.subject_id.in_(subjects))
 
 
 async def drop_unfinished(connection: AsyncConnection, tenant: TenantId, request: UUID) -> None:
-    """Delete what an earlier try at a request's package left behind: it was killed, or is about to be outrun."""
-    begun = select(PACKAGE.c.id).where(
-        PACKAGE.c.tenant_id == tenant, PACKAGE.c.request_id == request, PACKAGE.c.state == "building"
-    )
-    ids = list((await connection.execute(begun.order_by(PACKAGE.c.id).with_for_update())).scalars())
-    await _delete(connection, tenant, ids)
+    """Delete the unfinished packages of earlier attempts to answer a request; such an attempt may still be running."""
+    unfinished = and_(PACKAGE.c.request_id == request, PACKAGE.c.state == "building")
+    await _delete_locked(connection, tenant, unfinished)
 
 
 async def drop_package(connection: AsyncConnection, tenant: TenantId, package: UUID) -> None:
-    """Delete one package, if it is there."""
-    one = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id == package).with_for_update()
-    await _delete(connection, tenant, list((await connection.execute(one)).scalars()))
+    """Delete one package, if it exists."""
+    await _delete_locked(connection, tenant, PACKAGE.c.id == package)
 
 
 async def add_package(connection: AsyncConnection, tenant: TenantId, package: Package) -> None:
-    """Insert a package that is about to be filled."""
+    """Insert the row of a new package, without chunks."""
     row = {
         "tenant_id": tenant,
         "id": package.id,
@@ -125,43 +112,44 @@ async def add_package(connection: AsyncConnection, tenant: TenantId, package: Pa
 
 
 async def add_chunk(connection: AsyncConnection, tenant: TenantId, package: UUID, number: int, sealed: bytes) -> bool:
-    """Add a sealed piece to a package under way; tells whether the package is still there to take it."""
-    held = await connection.execute(_under_way(tenant, package).values(chunks=number + 1))
-    if not held.rowcount:
+    """Add a sealed chunk to an unfinished package; returns False if the package was deleted."""
+    result = await connection.execute(_update_unfinished(tenant, package).values(chunks=number + 1))
+    if not result.rowcount:
         return False
     row = {"tenant_id": tenant, "package_id": package, "number": number, "body": sealed}
     await connection.execute(insert(PACKAGE_CHUNK), [row])
     return True
 
 
-async def finish_package(connection: AsyncConnection, tenant: TenantId, whole: Package) -> bool:
-    """Say that a package is whole: its size, digest and facts; tells whether it is still there."""
-    said = {"state": "ready", "size": whole.size, "digest": whole.digest, "body": _encode(whole.facts)}
-    done = await connection.execute(_under_way(tenant, whole.id).values(**said))
-    return bool(done.rowcount)
+async def finish_package(connection: AsyncConnection, tenant: TenantId, package: Package) -> bool:
+    """Mark a package as ready, with its size, digest and facts; returns False if it was deleted."""
+    statement = _update_unfinished(tenant, package.id).values(
+        state="ready", size=package.size, digest=package.digest, body=_encode(package.facts)
+    )
+    return bool((await connection.execute(statement)).rowcount)
 
 
-async def set_facts(connection: AsyncConnection, tenant: TenantId, package: UUID, facts: Facts) -> None:
-    """Write what is said of a package anew."""
+async def set_facts(connection: AsyncConnection, tenant: TenantId, package: UUID, facts: PackageFacts) -> None:
+    """Replace the facts of a package."""
     await connection.execute(
         update(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id == package).values(body=_encode(facts))
     )
 
 
 async def find_package(connection: AsyncConnection, tenant: TenantId, package: UUID) -> Package | None:
-    """Fetch a package; none where there is none."""
+    """Fetch a package; None if it does not exist."""
     statement = select(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id == package)
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None else _package(row)
 
 
 async def find_chunk(connection: AsyncConnection, tenant: TenantId, package: UUID, number: int) -> bytes | None:
-    """Fetch one sealed piece of a package; none where it is gone."""
+    """Fetch one sealed chunk of a package; None if it was deleted."""
     statement = select(PACKAGE_CHUNK.c.body).where(
         PACKAGE_CHUNK.c.tenant_id == tenant, PACKAGE_CHUNK.c.package_id == package, PACKAGE_CHUNK.c.number == number
     )
-    found: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
-    return found
+    sealed: bytes | None = (await connection.execute(statement)).scalar_one_or_none()
+    return sealed
 
 
 async def list_packages(
@@ -174,38 +162,39 @@ async def list_packages(
     return [_package(row) for row in (await connection.execute(statement)).all()]
 
 
-async def expire_some(connection: AsyncConnection, tenant: TenantId, now: datetime) -> int:
-    """Delete the bytes of some packages whose time has run out; their rows stay and say so. Returns how many."""
-    over = select(PACKAGE.c.id).where(
+async def expire_batch(connection: AsyncConnection, tenant: TenantId, now: datetime) -> int:
+    """Delete the chunks of up to :data:`AT_ONCE` expired packages and mark these as expired; returns how many."""
+    expired = select(PACKAGE.c.id).where(
         PACKAGE.c.tenant_id == tenant, PACKAGE.c.state.in_(("ready", "building")), PACKAGE.c.expires_at <= now
     )
-    ids = list((await connection.execute(over.order_by(PACKAGE.c.id).limit(AT_ONCE).with_for_update())).scalars())
-    for some in _parts(ids):
-        await connection.execute(delete(PACKAGE_CHUNK).where(_chunks_of(tenant, some)))
-        gone = update(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id.in_(some))
-        await connection.execute(gone.values(state="expired", chunks=0))
+    ids = list((await connection.execute(expired.order_by(PACKAGE.c.id).limit(AT_ONCE).with_for_update())).scalars())
+    await connection.execute(delete(PACKAGE_CHUNK).where(_chunks_of(tenant, ids)))
+    packages = update(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id.in_(ids))
+    await connection.execute(packages.values(state="expired", chunks=0))
     return len(ids)
 
 
-async def _delete(connection: AsyncConnection, tenant: TenantId, ids: list[UUID]) -> None:
-    for some in _parts(ids):
-        await connection.execute(delete(PACKAGE_CHUNK).where(_chunks_of(tenant, some)))
-        await connection.execute(delete(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id.in_(some)))
+async def _delete_locked(connection: AsyncConnection, tenant: TenantId, condition: ColumnElement[bool]) -> int:
+    # The rows are locked before their chunks are deleted: whoever adds a chunk updates the row first, so that no chunk
+    # can be added in between and stay behind.
+    packages = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, condition).order_by(PACKAGE.c.id)
+    ids = list((await connection.execute(packages.with_for_update())).scalars())
+    for start in range(0, len(ids), AT_ONCE):
+        batch = ids[start : start + AT_ONCE]
+        await connection.execute(delete(PACKAGE_CHUNK).where(_chunks_of(tenant, batch)))
+        await connection.execute(delete(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id.in_(batch)))
+    return len(ids)
 
 
-def _under_way(tenant: TenantId, package: UUID) -> Any:
+def _update_unfinished(tenant: TenantId, package: UUID) -> Update:
     return update(PACKAGE).where(PACKAGE.c.tenant_id == tenant, PACKAGE.c.id == package, PACKAGE.c.state == "building")
 
 
-def _chunks_of(tenant: TenantId, packages: list[UUID]) -> Any:
-    return (PACKAGE_CHUNK.c.tenant_id == tenant) & PACKAGE_CHUNK.c.package_id.in_(packages)
+def _chunks_of(tenant: TenantId, packages: Sequence[UUID]) -> ColumnElement[bool]:
+    return and_(PACKAGE_CHUNK.c.tenant_id == tenant, PACKAGE_CHUNK.c.package_id.in_(packages))
 
 
-def _parts(ids: list[UUID]) -> list[list[UUID]]:
-    return [ids[start : start + AT_ONCE] for start in range(0, len(ids), AT_ONCE)]
-
-
-def _package(row: Any) -> Package:
+def _package(row: Row[Any]) -> Package:
     return Package(
         id=row.id,
         request=row.request_id,
@@ -221,65 +210,63 @@ def _package(row: Any) -> Package:
 
 
 async def expire_packages(services: Services, tenant: TenantId | None = None) -> int:
-    """Delete the bytes of all packages that are over, some at a time; done twice, it finds none.
-
-    Nobody has to wait for this: a package that is over is handed to nobody, whether or not its bytes are gone.
+    """Delete the chunks of all expired packages, in batches. An expired package is not handed out even before this.
 
     Args:
-        tenant: only this one's; none: everybody's.
+        tenant: None: all tenants.
 
     Returns:
-        how many packages.
+        the number of packages.
 
     Raises:
-        Unavailable: the database does not answer; what was deleted stays so.
+        Unavailable: the database does not answer; the batches before stay deleted.
     """
-    gone = 0
-    for each in await services.keyring.tenants() if tenant is None else [tenant]:
+    total = 0
+    for owner in await services.keyring.tenants() if tenant is None else [tenant]:
         while True:
             async with services.data.transaction() as connection:
-                some = await expire_some(connection, each, services.clock.now())
-            gone += some
-            if some < AT_ONCE:
+                expired = await expire_batch(connection, owner, services.clock.now())
+            total += expired
+            if expired < AT_ONCE:
                 break
-    return gone
+    return total
 
 
-CHUNK: Final = 256 * 1024
-"""Bytes of a piece: so much of a package lies in memory, a few times."""
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes of a chunk. A build or a download holds a few chunks in memory."""
 COLLECTION: Final = "package"
 _END: Final = b"\x01"
-"""Ends each plaintext, for what ends in white space cannot be sealed."""
+"""Appended to each plaintext, because a plaintext that ends in white space cannot be sealed."""
 
 
 def package_aad(tenant: TenantId, subject: UUID, package: UUID) -> bytes:
-    """Say where the pieces of a package belong, for sealing."""
+    """Return the associated data with which the chunks of a package are sealed."""
     return record_aad(tenant, subject, COLLECTION, package)
 
 
-def seal_chunk(keys: SubjectKeys, where: bytes, number: int, data: bytes, *, last: bool) -> bytes:
-    """Seal a piece."""
-    return keys.seal(_field(number, last=last), data + _END, where)
+def seal_chunk(keys: SubjectKeys, aad: bytes, number: int, data: bytes, *, last: bool) -> bytes:
+    """Seal a chunk."""
+    return keys.seal(_field(number, last=last), data + _END, aad)
 
 
-def open_chunk(keys: SubjectKeys, where: bytes, number: int, sealed: bytes, *, last: bool) -> bytes:
-    """Open a piece.
+def open_chunk(keys: SubjectKeys, aad: bytes, number: int, sealed: bytes, *, last: bool) -> bytes:
+    """Open a chunk.
 
     Raises:
-        CannotOpen: it is not this piece of this package, or was tampered with.
+        CannotOpen: it is not this chunk of this package, or was tampered with.
     """
-    return keys.open(_field(number, last=last), sealed, where)[: -len(_END)]
+    return keys.open(_field(number, last=last), sealed, aad)[: -len(_END)]
 
 
-async def cut(pieces: AsyncIterable[bytes], size: int = CHUNK) -> AsyncIterator[tuple[bytes, bool]]:
-    """Cut a stream into pieces of one size; tells of each whether it is the last, which may be shorter."""
-    waiting = bytearray()
-    async for piece in pieces:
-        waiting += piece
-        while len(waiting) > size:
-            yield bytes(waiting[:size]), False
-            del waiting[:size]
-    yield bytes(waiting), True
+async def split_chunks(stream: AsyncIterable[bytes], size: int = CHUNK_BYTES) -> AsyncIterator[tuple[bytes, bool]]:
+    """Split a stream into chunks of one size; yields each with whether it is the last, which may be shorter."""
+    buffer = bytearray()
+    async for piece in stream:
+        buffer += piece
+        while len(buffer) > size:
+            yield bytes(buffer[:size]), False
+            del buffer[:size]
+    yield bytes(buffer), True
 
 
 def _field(number: int, *, last: bool) -> str:

@@ -1,9 +1,8 @@
-"""A first look over all records of a person: what there is and where it comes from. Nothing is opened for it.
+"""Find out what a package can contain, without opening a value.
 
-Which of a person's values a package tells of: all that are kept, and not what goes with the next sweep.
-
-What is over and yet kept, because a law demands it, a hold covers it, or it is restricted or waits for a decision, is
-the person's to know of like all else (Art. 15(1) GDPR).
+:class:`RetainedValues` selects the values to export: everything that is retained, except what the next sweep deletes.
+An expired value that is kept because of a law, a hold, a restriction or a pending review is personal data like any
+other, and therefore exported (Art. 15(1) GDPR). :func:`survey` counts these values by field and source.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ from sqlalchemy import and_, or_, select
 
 from vault.catalogue.retention_actions import Effect, action_of
 from vault.clock import from_microseconds, rfc3339, to_microseconds
-from vault.export.schema import Keeping
+from vault.consent.state import unpack as unpack_consent_state
+from vault.export.schema import RetentionEnd
+from vault.ids import SubjectId
 from vault.retention.clocks import NO_CLOCKS, clocks_of
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
@@ -29,32 +30,36 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
 
-    from vault.consent.state import ConsentState, Held
+    from sqlalchemy import Row
+
+    from vault.consent.state import ConsentState
     from vault.context import Services
-    from vault.ids import SubjectId, TenantId
-    from vault.policy.policy_set import PolicySet
+    from vault.ids import TenantId
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Ends, Value
     from vault.retention.review_store import Place, Review
     from vault.subjects.record_body import Stored
+
+    AnyRow = Row[*tuple[Any, ...]]
+    """A row of a table: a subject's, or a record's."""
 
 
 ROWS_AT_A_TIME: Final = 250
 
 
 @dataclass(slots=True)
-class Group:
-    """Some values: how many, and when the first and the last of them came in, in microseconds since 1970."""
+class ValueGroup:
+    """Some values: how many, and when the first and the last were collected, in microseconds since 1970."""
 
     values: int = 0
     earliest: int | None = None
     latest: int | None = None
 
     def add(self, collected_at: int | None) -> None:
-        """Count a value that came in at a moment."""
-        self.include(Group(1, collected_at, collected_at))
+        """Count a value."""
+        self.include(ValueGroup(1, collected_at, collected_at))
 
-    def include(self, other: Group) -> None:
+    def include(self, other: ValueGroup) -> None:
         """Count the values of another group."""
         self.values += other.values
         self.earliest = min((at for at in (self.earliest, other.earliest) if at is not None), default=None)
@@ -62,31 +67,31 @@ class Group:
 
     @property
     def first(self) -> str | None:
-        """Return when the first of them came in."""
+        """Return when the first value was collected."""
         return None if self.earliest is None else rfc3339(from_microseconds(self.earliest))
 
     @property
     def last(self) -> str | None:
-        """Return when the last of them came in."""
+        """Return when the last value was collected."""
         return None if self.latest is None else rfc3339(from_microseconds(self.latest))
 
 
 @dataclass(slots=True)
 class Survey:
-    """What a person's records hold.
+    """What a subject's records contain.
 
     Attributes:
-        records: how many, by collection.
-        groups: of values, by whole name of the field and name of the source (empty: unknown).
+        records: counts by collection.
+        groups: the values, by whole field name and source (empty: unknown).
         newest: when the newest record of each collection happened, in microseconds since 1970.
     """
 
     records: Counter[str] = field(default_factory=Counter)
-    groups: defaultdict[tuple[str, str], Group] = field(default_factory=lambda: defaultdict(Group))
+    groups: defaultdict[tuple[str, str], ValueGroup] = field(default_factory=lambda: defaultdict(ValueGroup))
     newest: dict[str, int] = field(default_factory=dict)
 
-    def add(self, row: Any, body: Mapping[str, Stored], happened: int) -> None:
-        """Count one record, with those of its values that a package tells of."""
+    def add(self, row: AnyRow, body: Mapping[str, Stored], happened: int) -> None:
+        """Count one record with its retained values."""
         if body:
             self.records[row.collection] += 1
         for name, stored in body.items():
@@ -94,26 +99,26 @@ class Survey:
         self.newest[row.collection] = max(self.newest.get(row.collection, happened), happened)
 
 
-async def survey(services: Services, tenant: TenantId, subject: SubjectId, until: datetime, still: Still) -> Survey:
-    """Look over all that is still kept of the records that were there at a moment.
+async def survey(services: Services, tenant: TenantId, retained: RetainedValues) -> Survey:
+    """Count the retained values of the records that existed at ``retained.now``.
 
     Raises:
-        CannotOpen: a record is none.
+        CannotOpen: a stored record is malformed.
     """
-    found = Survey()
-    async for row in all_rows(services, tenant, subject, until):
+    result = Survey()
+    async for row in all_rows(services, tenant, retained.subject, retained.now):
         body = unpack(row.body)
-        found.add(row, still.body(row, body, row.collection), happened_at(row, body))
-    return found
+        result.add(row, retained.body(row, body, row.collection), happened_at(row, body))
+    return result
 
 
-async def all_rows(services: Services, tenant: TenantId, subject: SubjectId, until: datetime) -> AsyncIterator[Any]:
-    """Go through all records that were there at a moment, collection by collection, a few hundred at a time."""
-    wanted = and_(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject, RECORD.c.created_at <= until)
+async def all_rows(services: Services, tenant: TenantId, subject: SubjectId, until: datetime) -> AsyncIterator[AnyRow]:
+    """Iterate over the records that were created until a moment, by collection and id, in pages."""
+    records = and_(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject, RECORD.c.created_at <= until)
     columns = (RECORD.c.collection, RECORD.c.id, RECORD.c.occurred_at, RECORD.c.created_at, RECORD.c.body)
-    after: Any = None
+    after: AnyRow | None = None
     while True:
-        statement = select(*columns).where(wanted).order_by(RECORD.c.collection, RECORD.c.id).limit(ROWS_AT_A_TIME)
+        statement = select(*columns).where(records).order_by(RECORD.c.collection, RECORD.c.id).limit(ROWS_AT_A_TIME)
         if after is not None:
             further = and_(RECORD.c.collection == after.collection, RECORD.c.id > after.id)
             statement = statement.where(or_(RECORD.c.collection > after.collection, further))
@@ -128,9 +133,9 @@ async def all_rows(services: Services, tenant: TenantId, subject: SubjectId, unt
 
 async def newest_first(
     services: Services, tenant: TenantId, subject: SubjectId, collection: str, until: datetime
-) -> AsyncIterator[Any]:
-    """Go through the records of one collection that were there at a moment, the newest first."""
-    before: Any = None
+) -> AsyncIterator[AnyRow]:
+    """Iterate over the records of one collection that were created until a moment, newest first, in pages."""
+    before = None
     while True:
         async with services.data.reading() as connection:
             rows = await services.subjects.page(
@@ -142,68 +147,62 @@ async def newest_first(
         if len(rows) < ROWS_AT_A_TIME:
             return
         before = rows[-1].id
-        await asyncio.sleep(0)  # others are served in between
+        await asyncio.sleep(0)  # let other tasks run
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
-    """Tells what of a person is still kept.
+class RetainedValues:
+    """Decides which values of a subject are retained.
 
     Attributes:
-        subject: the person.
-        ends: until when each value is kept.
-        clocks: of the person.
-        standing: with the holds.
-        reviews: of the person's values.
+        ends: when each value's retention ends.
+        consent_state: with the holds.
+        reviews: of the subject's values.
+        erased: whether the subject was erased, and only what a law requires is left.
         now: the present.
     """
 
     subject: SubjectId
     ends: Ends
     clocks: Clocks
-    standing: ConsentState
+    consent_state: ConsentState
     reviews: Mapping[Place, Mapping[str, Review]]
+    erased: bool
     now: datetime
 
     @classmethod
-    async def of(
-        cls,
-        services: Services,
-        tenant: TenantId,
-        subject: SubjectId,
-        policy_set: PolicySet,
-        standing: ConsentState,
-        now: datetime,
-        *,
-        retained: bool,
-    ) -> Still:
-        """Fetch what decides it."""
+    async def load(cls, services: Services, tenant: TenantId, row: AnyRow, now: datetime) -> RetainedValues:
+        """Fetch the facts that decide it, for a subject's row."""
+        subject, consent_state, erased = SubjectId(row.id), unpack_consent_state(row.standing), row.state == "retained"
         clocks = (await clocks_of(services.data, tenant, [subject])).get(subject, NO_CLOCKS)
         async with services.data.reading() as connection:
             reviews = await reviews_in(connection, tenant, [subject])
-        ends = ends_of(policy_set, standing, clocks, now, retained=retained)
-        return cls(subject, ends, clocks, standing, reviews, now)
+        policy_set = services.policies.active(tenant).policy_set
+        ends = ends_of(policy_set, consent_state, clocks, now, retained=erased)
+        return cls(subject, ends, clocks, consent_state, reviews, erased, now)
 
-    def values(self, row: Any, body: Mapping[str, Stored], collection: str) -> dict[str, Value]:
-        """Describe the values of a record."""
+    def values(self, row: AnyRow, body: Mapping[str, Stored], collection: str) -> dict[str, Value]:
+        """Describe the values of a record, for retention."""
         reviews = self.reviews.get((self.subject, collection, row.id), {})
-        kept = {name: each.keep_until.toordinal() for name, each in reviews.items() if each.keep_until is not None}
+        kept = {
+            name: review.keep_until.toordinal() for name, review in reviews.items() if review.keep_until is not None
+        }
         return values_of(row, body, kept, collection=collection)
 
-    def body(self, row: Any, body: Mapping[str, Stored], collection: str) -> dict[str, Stored]:
-        """Return those values of a record that are kept, by the names under which they lie in its body."""
+    def body(self, row: AnyRow, body: Mapping[str, Stored], collection: str) -> dict[str, Stored]:
+        """Return the retained values of a record, by their names in its body."""
         values = self.values(row, body, collection)
         reviews = self.reviews.get((self.subject, collection, row.id), {})
-        happened, now = day_of(happened_at(row, body)), to_microseconds(self.now)
-        today, found = day_of(now), {}
+        happened, today = day_of(happened_at(row, body)), day_of(to_microseconds(self.now))
+        retained = {}
         for name, stored in body.items():
             ending, review = self.ends.of(values[name]), reviews.get(name)
-            waits = action_of(ending.then).effect is Effect.RETAIN if review is None else review.keeps(today)
-            if waits or not ending.may_go(today) or held_by(self.standing, f"{collection}.{name}", happened):
-                found[name] = stored
-        return found
+            pending = action_of(ending.then).effect is Effect.RETAIN if review is None else review.keeps(today)
+            if pending or not ending.may_go(today) or held_by(self.consent_state, f"{collection}.{name}", happened):
+                retained[name] = stored
+        return retained
 
-    def keeping(self, keep: Keeping, row: Any, body: Mapping[str, Stored], whole: str) -> Keeping:
-        """Tell of what a hold covers that it has no end yet."""
-        held: Held | None = held_by(self.standing, whole, day_of(happened_at(row, body)))
-        return keep if held is None else Keeping(purpose=held.purpose)
+    def with_hold(self, end: RetentionEnd, row: AnyRow, body: Mapping[str, Stored], field: str) -> RetentionEnd:
+        """Return the end of a value's retention; a hold that covers the value has no end yet."""
+        hold = held_by(self.consent_state, field, day_of(happened_at(row, body)))
+        return end if hold is None else RetentionEnd(purpose=hold.purpose)

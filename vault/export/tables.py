@@ -1,4 +1,4 @@
-"""Definitions carried out of vault.requests.tables."""
+"""Tables of packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class PackageRow(DataTable, table=True):
-    """A package for a person: how large, until when; its bytes lie in ``package_chunk``, sealed."""
+    """A package for a subject. Its content is stored in ``package_chunk``."""
 
     __tablename__ = "package"
     __table_args__ = (
@@ -34,7 +34,7 @@ class PackageRow(DataTable, table=True):
 
 
 class PackageChunkRow(DataTable, table=True):
-    """A piece of a package, sealed under the person's data key."""
+    """A chunk of a package, sealed under the subject's data key."""
 
     __tablename__ = "package_chunk"
 
@@ -45,6 +45,4 @@ class PackageChunkRow(DataTable, table=True):
 
 
 PACKAGE = table_of(PackageRow)
-
-
 PACKAGE_CHUNK = table_of(PackageChunkRow)

@@ -1,5 +1,5 @@
 """Import customers, their records and their consents from files.
 
-A file is cut into chunks of lines. Each chunk is one transaction with its audit entry and its own marker, so that an
-interrupted import resumes where it stopped. Errors name the line, the code and the field, never the value.
+A file is split into chunks of lines. Each chunk is one transaction, with an audit entry and a mark, so that an
+interrupted import resumes after the last completed chunk. Errors name line, code and field, never the value.
 """

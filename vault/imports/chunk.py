@@ -1,4 +1,4 @@
-"""One chunk of lines: checked, sealed and written in one transaction with its audit entry and its mark."""
+"""Import one chunk of lines: check, seal and write them in one transaction, with the audit entry and a mark."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import audit_entry
 from vault.errors import Conflict, Unavailable
-from vault.imports import profiles as people
-from vault.imports import records
-from vault.imports import store as runs
+from vault.imports import profiles, records
+from vault.imports.store import find_outcome, mark_done
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,108 +21,110 @@ if TYPE_CHECKING:
     from vault.imports.lines import LineFault
     from vault.imports.store import Outcome
     from vault.imports.survey import Chunk
-    from vault.imports.task import Work
+    from vault.imports.task import ImportContext
 
 ATTEMPTS = 4
 PAUSE = 0.25
-"""Seconds before the second attempt; twice as long before each further one."""
+"""Seconds before the second attempt; doubled before each further one."""
 
 
-async def apply_chunk(work: Work, chunk: Chunk) -> Outcome:
-    """Bring a chunk in. A chunk whose mark is there already is not brought in again.
+async def apply_chunk(context: ImportContext, chunk: Chunk) -> Outcome:
+    """Import a chunk, unless its mark shows that it was imported.
 
     Raises:
-        Unavailable: a database did not answer, several times over.
-        Conflict: others kept writing the same people at the same time.
+        Unavailable: a database did not answer, in all attempts.
+        Conflict: other writers changed the same subjects, in all attempts.
     """
     pause = PAUSE
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return await _attempt(work, chunk)
+            return await _attempt(context, chunk)
         except (IntegrityError, Unavailable) as error:
-            # Somebody else was quicker with the same people, or the answer to a commit was lost: the mark tells.
             if attempt == ATTEMPTS:
-                raise await _failed(work, error) from None
+                raise await _record_failure(context, error) from None
         await asyncio.sleep(pause)
         pause *= 2
-        earlier = await _marked(work, chunk)
-        if earlier is not None:
-            return earlier
+        # The answer to a commit may have been lost, or another process may have imported the chunk.
+        outcome = await _earlier_outcome(context, chunk)
+        if outcome is not None:
+            return outcome
     raise AssertionError  # pragma: no cover - the loop returns or raises
 
 
-async def _attempt(work: Work, chunk: Chunk) -> Outcome:
+async def _attempt(context: ImportContext, chunk: Chunk) -> Outcome:
     faults: list[LineFault] = []
-    drafts = list(work.maker.drafts(work.reader.read(chunk.place), chunk.duplicates, faults))
-    sort_out = records.sort_out if work.task.mapping.many else people.sort_out
-    batch = await sort_out(work, drafts, faults)
+    drafts = list(context.parser.drafts(context.reader.read(chunk.span), chunk.duplicates, faults))
+    classify = records.classify if context.task.mapping.many else profiles.classify
+    batch = await classify(context, drafts, faults)
     faults.sort()
     outcome = batch.outcome._replace(refused=len({fault.line for fault in faults}), faults=faults)
-    run = work.task.run
+    run = context.task.run
     if run is None:
         return outcome
     await batch.seal()
     try:
-        async with work.services.data.transaction() as connection:
-            whom = await batch.write(connection)
-            if whom:
-                await _note(work, connection, run, whom)
-            await runs.mark(connection, work.tenant, run, chunk.number, outcome)
+        async with context.services.data.transaction() as connection:
+            pseudonyms = await batch.write(connection)
+            if pseudonyms:
+                await _record_success(context, connection, run, pseudonyms)
+            await mark_done(connection, context.tenant, run, chunk.number, outcome)
     except IntegrityError:
-        # Only here is it certain that nothing was committed. Where a commit's answer was lost, a destroyed key could
-        # be that of a person who is there; a key that opens nothing does no harm.
-        await batch.undo()
+        # Only now is it certain that nothing was committed, and the new keys may be destroyed. After a lost answer to a
+        # commit they may be in use; an unused key does no harm.
+        await batch.discard()
         raise
     return outcome
 
 
-async def _note(work: Work, connection: AsyncConnection, run: UUID, whom: list[Pseudonym]) -> None:
-    made = audit_entry(
-        work.services,
-        work.caller,
+async def _record_success(
+    context: ImportContext, connection: AsyncConnection, run: UUID, pseudonyms: list[Pseudonym]
+) -> None:
+    entry = audit_entry(
+        context.services,
+        context.caller,
         action="import",
         decision="allowed",
-        purpose=work.task.purpose,
-        fields=work.grant.names,
-        subjects=tuple(whom),
-        policy=work.grant.policy,
+        purpose=context.task.purpose,
+        fields=context.grant.names,
+        subjects=tuple(pseudonyms),
+        policy=context.grant.policy,
         target=run,
     )
-    await work.services.audit_log.append_in(connection, [made])
+    await context.services.audit_log.append_in(connection, [entry])
 
 
-async def _marked(work: Work, chunk: Chunk) -> Outcome | None:
-    if work.task.run is None:
+async def _earlier_outcome(context: ImportContext, chunk: Chunk) -> Outcome | None:
+    if context.task.run is None:
         return None
-    return await runs.is_done(work.services.data, work.tenant, work.task.run, chunk.number)
+    return await find_outcome(context.services.data, context.tenant, context.task.run, chunk.number)
 
 
-async def _failed(work: Work, error: IntegrityError | Unavailable) -> Conflict | Unavailable:
-    """Write down that a chunk was given up, where the log can still be written, and tell how to go on."""
-    told: Conflict | Unavailable
+async def _record_failure(context: ImportContext, error: IntegrityError | Unavailable) -> Conflict | Unavailable:
+    """Record that a chunk could not be imported, and return the error with a hint how to continue."""
+    result: Conflict | Unavailable
     if isinstance(error, Unavailable):
-        told = Unavailable(
-            error.detail, code=error.code, hint="run the same command again: it goes on where it stopped"
+        result = Unavailable(
+            error.detail, code=error.code, hint="run the same command again: it resumes where it stopped"
         )
     else:
-        told = Conflict(
-            "others keep writing the same people at this moment",
+        result = Conflict(
+            "other writers keep changing the same people at this moment",
             code="import-collides",
-            hint="run the same command again when they are done: it goes on where it stopped",
+            hint="run the same command again when they are done: it resumes where it stopped",
         )
-    made = audit_entry(
-        work.services,
-        work.caller,
+    entry = audit_entry(
+        context.services,
+        context.caller,
         action="import",
         decision="failed",
-        code=told.code,
-        purpose=work.task.purpose,
-        fields=work.grant.names,
-        policy=work.grant.policy,
-        target=work.task.run,
+        code=result.code,
+        purpose=context.task.purpose,
+        fields=context.grant.names,
+        policy=context.grant.policy,
+        target=context.task.run,
     )
     try:
-        await work.services.audit_log.append(made)
+        await context.services.audit_log.append(entry)
     except Unavailable:
-        return told  # nothing was changed, so nothing is hidden
-    return told
+        return result  # nothing was changed, so an entry that is missing hides nothing
+    return result

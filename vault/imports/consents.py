@@ -1,18 +1,17 @@
-"""One batch of what was said elsewhere: one transaction, one audit entry; what is wrong is told, and the rest goes in.
+"""Import a batch of consent statements from elsewhere: in one transaction, with one audit entry.
 
-An event that is there already is not written twice: the same person, purpose, decision, moment and source. So a file
-may be imported as often as one likes, and one that was cut off is simply imported again.
+Faults are reported item by item, and the other items are imported. An event that exists (same subject, purpose,
+decision, time and source) is not written again, so a file may be imported any number of times.
 
-What was said elsewhere, checked against the policies. Pure; all faults at once, and no value in them.
-
-It may be as old as it likes, and may be about a text that no longer suffices: it is history, and a read looks at what
-it is worth today. But nobody can have agreed to a text that the policies do not know.
+Statements are checked against the policies. They are history: they may be of any age, and about a notice that no longer
+suffices, because each read decides what they are worth at that time. Agreement to an unknown notice is refused.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
@@ -51,95 +50,100 @@ if TYPE_CHECKING:
 
 Decision = Literal["given", "renewed", "refused", "withdrawn", "objected"]
 IMPORT: Final = "import"
-"""The method of what came without one."""
+"""The method of statements without one."""
 
 
-class Checked(NamedTuple):
-    """What was said, and what the policies make of it; ``text`` is the very text that the person saw, if known."""
+@dataclass(frozen=True, slots=True)
+class CheckedStatement:
+    """A valid statement, with its purpose and the very text that the subject saw, if it is known."""
 
-    said: ConsentStatement
+    statement: ConsentStatement
     purpose: Purpose
     text: Notice | None
 
 
-def check(policy_set: PolicySet, said: ConsentStatement, now: datetime) -> Checked | list[Fault]:
-    """Check what was said elsewhere; returns what is wrong with it, if anything is."""
-    purpose = policy_set.purposes.get(said.purpose)
+def check_statement(
+    policy_set: PolicySet, statement: ConsentStatement, now: datetime
+) -> CheckedStatement | list[Fault]:
+    """Check a statement against the policies; returns all faults if there are any."""
+    purpose = policy_set.purposes.get(statement.purpose)
     if purpose is None:
         return [Fault("/purpose", "unknown-purpose", "There is no such purpose; purposes.toml lists them.")]
-    faults = [*_decision_faults(said, purpose), *word_faults(said), *_method_faults(said, purpose)]
-    faults += [*_time_faults(said, now)]
-    text = _text(policy_set, said)
-    if said.is_yes and purpose.rests_on_consent:
-        faults += _text_faults(policy_set, said, text)
-    return faults or Checked(said, purpose, text)
+    faults = [*_decision_faults(statement, purpose), *word_faults(statement), *_method_faults(statement, purpose)]
+    faults += [*_time_faults(statement, now)]
+    text = _text(policy_set, statement)
+    if statement.is_yes and purpose.rests_on_consent:
+        faults += _text_faults(policy_set, statement, text)
+    return faults or CheckedStatement(statement, purpose, text)
 
 
-def _decision_faults(said: ConsentStatement, purpose: Purpose) -> list[Fault]:
-    if said.decision not in get_args(Decision):
+def _decision_faults(statement: ConsentStatement, purpose: Purpose) -> list[Fault]:
+    if statement.decision not in get_args(Decision):
         return [Fault("/decision", "unknown-code", "One of given, renewed, refused, withdrawn and objected.")]
-    if said.decision == "objected":
+    if statement.decision == "objected":
         if may_object(purpose):
             return []
-        detail = "There is no right to object to what rests on this ground (Art. 21); a consent can be withdrawn."
+        detail = "There is no right to object on this legal ground (Art. 21); consent can be withdrawn."
         return [Fault("/purpose", "no-right-to-object", detail)]
     if purpose.rests_on_consent:
         return []
-    detail = "This purpose does not rest on consent, so there is none to give, to refuse or to take back."
+    detail = "This purpose does not rest on consent, so none can be given, refused or withdrawn."
     return [Fault("/purpose", "purpose-without-consent", detail)]
 
 
-def _method_faults(said: ConsentStatement, purpose: Purpose) -> list[Fault]:
-    if said.method is not None and (said.method not in get_args(Method) or (said.is_yes and said.method == "signal")):
-        return [Fault("/method", "unknown-code", "It is none of the methods by which a person says this.")]
+def _method_faults(statement: ConsentStatement, purpose: Purpose) -> list[Fault]:
+    if statement.method is not None and (
+        statement.method not in get_args(Method) or (statement.is_yes and statement.method == "signal")
+    ):
+        return [Fault("/method", "unknown-code", "Unknown method for this decision.")]
     explicit = purpose.article9 == Article9.EXPLICIT_CONSENT
-    if said.decision in YES and explicit and said.method not in EXPLICIT:
+    if statement.decision in YES and explicit and statement.method not in EXPLICIT:
         detail = "This purpose needs explicit consent (Art. 9(2)(a)): " + ", ".join(sorted(EXPLICIT)) + "."
         return [Fault("/method", "method-not-explicit", detail)]
     return []
 
 
-def _time_faults(said: ConsentStatement, now: datetime) -> list[Fault]:
-    occurred, until = said.occurred_at, said.valid_until
+def _time_faults(statement: ConsentStatement, now: datetime) -> list[Fault]:
+    occurred, until = statement.occurred_at, statement.valid_until
     faults = [
         Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")
         for at, moment in (("/occurred_at", occurred), ("/valid_until", until))
-        if moment is not None and not _is_kept(moment)
+        if moment is not None and not _is_storable(moment)
     ]
     if faults:
         return faults
     if occurred is None:
-        return [Fault("/occurred_at", "missing", "Say when the person said it.")]
+        return [Fault("/occurred_at", "missing", "Give the time of the statement.")]
     if occurred > now:
-        return [Fault("/occurred_at", "event-in-future", "What was said was said already.")]
-    if until is not None and not said.is_yes:
-        return [Fault("/valid_until", "out-of-range", "Only an agreement ends by itself.")]
+        return [Fault("/occurred_at", "event-in-future", "The time of the statement is in the future.")]
+    if until is not None and not statement.is_yes:
+        return [Fault("/valid_until", "out-of-range", "Only consent can have an end.")]
     if until is not None and until <= occurred:
-        return [Fault("/valid_until", "out-of-range", "It would have ended before it began.")]
+        return [Fault("/valid_until", "out-of-range", "The end is before the beginning.")]
     return []
 
 
-def _text(policy_set: PolicySet, said: ConsentStatement) -> Notice | None:
-    """Find the very text; of a no whose text nobody knows, the no is what counts."""
-    texts = {} if said.notice is None else policy_set.notices.languages(said.notice)
+def _text(policy_set: PolicySet, statement: ConsentStatement) -> Notice | None:
+    """Find the very text. A refusal counts even if its text is unknown."""
+    texts = {} if statement.notice is None else policy_set.notices.languages(statement.notice)
     main = next(iter(texts.values()), None)
-    return main if said.language is None or main is None else texts.get(said.language)
+    return main if statement.language is None or main is None else texts.get(statement.language)
 
 
-def _text_faults(policy_set: PolicySet, said: ConsentStatement, text: Notice | None) -> list[Fault]:
-    if said.notice is None:
-        return [Fault("/notice", "missing", "Say which version of the notice the person agreed to.")]
-    texts = policy_set.notices.languages(said.notice)
+def _text_faults(policy_set: PolicySet, statement: ConsentStatement, text: Notice | None) -> list[Fault]:
+    if statement.notice is None:
+        return [Fault("/notice", "missing", "Give the version of the notice that the person agreed to.")]
+    texts = policy_set.notices.languages(statement.notice)
     if not texts:
         return [Fault("/notice", "unknown-notice", "There is no such version of a notice.")]
     if text is None:
         return [Fault("/language", "unknown-language", "There is no such translation of this notice.")]
-    if said.purpose not in next(iter(texts.values())).purposes:
+    if statement.purpose not in next(iter(texts.values())).purposes:
         return [Fault("/notice", "notice-not-good", "The notice is not about this purpose.")]
     return []
 
 
-def _is_kept(moment: datetime) -> bool:
+def _is_storable(moment: datetime) -> bool:
     try:
         to_microseconds(moment)
     except ValueError:
@@ -150,230 +154,262 @@ def _is_kept(moment: datetime) -> bool:
 MOST = 1_000
 """Items of one batch."""
 FROM_ELSEWHERE = frozenset({"imported", "merged"})
-"""Origins of events that an import may have brought, be it to an entry that was merged since."""
-_Same = tuple[str | None, str, "datetime", str | None]
+"""Origins of events that an import may have written, including those of an entry that was merged since."""
+_EventKey = tuple[str | None, str, "datetime", str | None]
+"""Purpose, decision, time and source: equal events of a subject are the same event."""
 
 
-class Told(NamedTuple):
-    """Something that somebody said elsewhere: about whom, by id or by a number in another system, and what."""
+@dataclass(frozen=True, slots=True)
+class ConsentItem:
+    """A statement to be imported. The subject is given by id, or by system and external id."""
 
     subject: SubjectId | None
     external: tuple[str, str] | None
-    said: ConsentStatement
+    statement: ConsentStatement
 
 
-class Result(NamedTuple):
-    """What became of an item: its event, whether that is new, or what is wrong."""
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """The result of an item: its event and whether it is new, or its faults."""
 
     event: UUID | None = None
     is_new: bool = False
     faults: tuple[Fault, ...] = ()
 
 
-class Brought(NamedTuple):
-    """What became of a batch, item by item, and the audit entry, if there is one."""
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The result of a batch, item by item, and the audit entry, if one was written."""
 
-    results: list[Result]
+    results: list[ItemResult]
     audit: UUID | None
 
 
-class _Item(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Item:
     number: int
-    checked: Checked
+    checked: CheckedStatement
     moment: datetime
 
 
-async def bring_in(
+async def import_batch(
     services: Services,
     caller: Caller,
-    items: Sequence[Told | Fault],
-    *,
+    items: Sequence[ConsentItem | Fault],
     source: str,
-    dry_run: bool = False,
-    note: bool = False,
-) -> Brought:
-    """Bring a batch of up to :data:`MOST` items in, for a caller whose right to it is settled.
+    *,
+    always_audit: bool = False,
+) -> BatchResult:
+    """Import a batch of up to :data:`MOST` items. The caller's permission has been checked.
 
     Args:
-        caller: who imports.
-        items: what was said; a fault where nothing could be read of it.
-        source: the system from which it comes: a later word of the same source counts, a yes of another does not.
-        dry_run: only say what would become of it.
-        note: write an audit entry where nothing is new, too; where nothing at all is right, it says so.
+        items: statements; a fault stands for an item that could not be read.
+        source: the system from which they come. A later statement of the same source replaces an earlier one; an
+            agreement from another source does not replace a refusal.
+        always_audit: write an audit entry even if nothing is new; if no item is valid, the entry is a failure.
 
     Raises:
-        Unavailable: a database does not answer; nothing of the batch is in.
+        Unavailable: a database does not answer; nothing of the batch is imported.
     """
+    batch = await _prepare(services, caller, items, source)
+    async with services.data.transaction() as connection:
+        await batch.create_events(connection)
+        return BatchResult(batch.results, await batch.write(connection, always_audit=always_audit))
+
+
+async def check_batch(
+    services: Services, caller: Caller, items: Sequence[ConsentItem | Fault], source: str
+) -> BatchResult:
+    """Return what :func:`import_batch` would do, without writing anything."""
+    batch = await _prepare(services, caller, items, source)
+    async with services.data.reading() as connection:
+        await batch.create_events(connection)
+    return BatchResult(batch.results, None)
+
+
+async def _prepare(services: Services, caller: Caller, items: Sequence[ConsentItem | Fault], source: str) -> _Batch:
     policy_set, now = services.policies.active(caller.tenant).policy_set, services.clock.now()
-    results = [Result()] * len(items)
+    results = [ItemResult()] * len(items)
     by_subject: defaultdict[SubjectId, list[_Item]] = defaultdict(list)
-    whom = await _whom(services, caller, items)
-    for number, told in enumerate(items):
-        if isinstance(told, Fault):
-            results[number] = Result(faults=(told,))
+    subjects = await _find_subjects(services, caller, items)
+    for number, item in enumerate(items):
+        if isinstance(item, Fault):
+            results[number] = ItemResult(faults=(item,))
             continue
-        checked, subject = check(policy_set, told.said, now), whom[number]
-        if not isinstance(checked, Checked) or told.said.occurred_at is None:
-            results[number] = Result(faults=tuple(checked) if isinstance(checked, list) else ())
+        checked, subject = check_statement(policy_set, item.statement, now), subjects[number]
+        if not isinstance(checked, CheckedStatement) or item.statement.occurred_at is None:
+            results[number] = ItemResult(faults=tuple(checked) if isinstance(checked, list) else ())
         elif subject is None:
             results[number] = _not_found()
         else:
-            by_subject[subject].append(_Item(number, checked, told.said.occurred_at))
-    keys = await services.keyring.subject_keys(caller.tenant, list(by_subject))
-    batch = _Batch(services, caller, source, keys, results)
-    if dry_run:
-        async with services.data.reading() as connection:
-            await batch.work(connection, by_subject)
-        return Brought(results, None)
-    async with services.data.transaction() as connection:
-        await batch.work(connection, by_subject)
-        return Brought(results, await batch.write(connection, note=note))
+            by_subject[subject].append(_Item(number, checked, item.statement.occurred_at))
+    batch = _Batch(services, caller, source, by_subject, results)
+    await batch.fetch_keys()
+    return batch
 
 
 class _Batch:
-    """The part of a batch that needs the people's rows, locked."""
+    """The part of a batch that needs the subjects' rows, locked."""
 
     def __init__(
         self,
         services: Services,
         caller: Caller,
         source: str,
-        keys: Mapping[SubjectId, SubjectKeys],
-        results: list[Result],
+        by_subject: Mapping[SubjectId, list[_Item]],
+        results: list[ItemResult],
     ) -> None:
         self._services = services
         self._caller = caller
         self._source = source
-        self._keys = keys
-        self._results = results
-        self._whom: list[Pseudonym] = []
+        self._by_subject = by_subject
+        self._keys: Mapping[SubjectId, SubjectKeys] = {}
+        self._pseudonyms: list[Pseudonym] = []
         self._changes: list[Change] = []
         self._events: list[Event] = []
+        self.results = results
 
-    async def work(self, connection: AsyncConnection, by_subject: Mapping[SubjectId, list[_Item]]) -> None:
-        """Make the events, each person's in the order in which they were said, and change nothing yet."""
-        services, tenant, subjects = self._services, self._caller.tenant, list(by_subject)
+    async def fetch_keys(self) -> None:
+        """Fetch the subjects' data keys, from the key store's own database: before the transaction."""
+        self._keys = await self._services.keyring.subject_keys(self._caller.tenant, list(self._by_subject))
+
+    async def create_events(self, connection: AsyncConnection) -> None:
+        """Create the new events of each subject in the order of their time, without writing them."""
+        services, tenant, subjects = self._services, self._caller.tenant, list(self._by_subject)
         rows = await locked_subjects(connection, tenant, subjects)
         self._keys = await current_keys(services, connection, tenant, self._keys)
-        there = await services.consents.events_of(connection, tenant, subjects) if subjects else {}
-        for subject, items in by_subject.items():
+        existing = await services.consents.events_of(connection, tenant, subjects) if subjects else {}
+        for subject, items in self._by_subject.items():
             row = rows.get(subject)
             if row is None or row.state in GONE or subject not in self._keys:
-                self._results_of(items, _not_found())
+                self._set_result(items, _not_found())
                 continue
-            self._whom.append(Pseudonym(row.pseudonym))
-            events = there.get(subject, [])
+            self._pseudonyms.append(Pseudonym(row.pseudonym))
+            events = existing.get(subject, [])
             change = Change(services, self._caller, connection, row, events[-1].id if events else None)
-            await self._add(change, items, {_same(each): each.id for each in events if each.origin in FROM_ELSEWHERE})
+            known = {_event_key(event): event.id for event in events if event.origin in FROM_ELSEWHERE}
+            await self._add(change, items, known)
 
-    async def write(self, connection: AsyncConnection, *, note: bool) -> UUID | None:
-        """Write the events, what they sum up to, and the audit entry."""
-        if not self._events and not note:
+    async def write(self, connection: AsyncConnection, *, always_audit: bool) -> UUID | None:
+        """Write the events, the consent states that result, and the audit entry."""
+        if not self._events and not always_audit:
             return None
         services, tenant = self._services, self._caller.tenant
-        code = _code_where_all_is_wrong(self._results)
+        code = _failure_code(self.results)
         await services.consents.add(connection, tenant, self._events)
         await record_denials(services, tenant, self._events)
         for change in self._changes:
-            standing = change.state
-            restricted = stays_restricted(change.row, standing)
-            await set_standing(connection, tenant, change.subject, pack(standing), restricted=restricted)
+            consent_state = change.state
+            restricted = stays_restricted(change.row, consent_state)
+            await set_standing(connection, tenant, change.subject, pack(consent_state), restricted=restricted)
         await mark_due(connection, tenant, [change.subject for change in self._changes], services.clock.now())
-        made = audit_entry(
+        entry = audit_entry(
             services,
             self._caller,
             action="import-consents",
             decision="allowed" if code is None else "failed",
             code=code,
-            subjects=tuple(self._whom),
+            subjects=tuple(self._pseudonyms),
             count=max(1, len(self._events)),
             policy=services.policies.active(tenant).version,
         )
-        await services.audit_log.append_in(connection, [made])
-        return made.id
+        await services.audit_log.append_in(connection, [entry])
+        return entry.id
 
-    async def _add(self, change: Change, items: list[_Item], there: dict[_Same, UUID]) -> None:
+    async def _add(self, change: Change, items: list[_Item], known: dict[_EventKey, UUID]) -> None:
         keys = self._keys[change.subject]
-        born = await birth_date(change, keys) if any(item.checked.said.is_yes for item in items) else None
+        born = await birth_date(change, keys) if any(item.checked.statement.is_yes for item in items) else None
         added = False
         for item in sorted(items, key=lambda item: item.moment):
-            said = item.checked.said
-            same: _Same = (said.purpose, said.decision, item.moment, self._source)
-            if _needs_guardian(change, born, said):
-                self._results_of([item], _guardian_needed())
-            elif same in there:
-                self._results_of([item], Result(there[same]))
+            statement = item.checked.statement
+            key: _EventKey = (statement.purpose, statement.decision, item.moment, self._source)
+            if _needs_guardian(change, born, statement):
+                self._set_result([item], _guardian_needed())
+            elif key in known:
+                self._set_result([item], ItemResult(known[key]))
             else:
                 event = self._event(change, keys, item)
-                there[same] = event.id
+                known[key] = event.id
                 change.state = apply(change.state, event)
                 self._events.append(event)
-                self._results_of([item], Result(event.id, is_new=True))
+                self._set_result([item], ItemResult(event.id, is_new=True))
                 added = True
         if added:
             self._changes.append(change)
 
     def _event(self, change: Change, keys: SubjectKeys, item: _Item) -> Event:
-        (said, purpose, text), event = item.checked, change.new_id()
+        statement, purpose, text, event = (
+            item.checked.statement,
+            item.checked.purpose,
+            item.checked.text,
+            change.new_id(),
+        )
         policy_set = self._services.policies.active(self._caller.tenant).policy_set
         return change.event(
-            said.decision,  # type: ignore[arg-type]
+            statement.decision,  # type: ignore[arg-type]
             id=event,
-            by=said.by,  # type: ignore[arg-type]
+            by=statement.by,  # type: ignore[arg-type]
             occurred_at=item.moment,
             origin="imported",
             source=self._source,
-            purpose=said.purpose,
+            purpose=statement.purpose,
             notice=None if text is None else text.id,
             notice_digest=None if text is None else text.digest,
-            language=said.language if text is None else text.language,
-            channel=said.channel,
-            method=said.method or IMPORT,
-            evidence=seal_words(keys, self._caller.tenant, change.subject, event, said.evidence),
-            jurisdiction=said.jurisdiction,
-            valid_until=ends_at(policy_set, said, item.moment),
-            final=said.decision == "objected" and purpose.direct_marketing,
+            language=statement.language if text is None else text.language,
+            channel=statement.channel,
+            method=statement.method or IMPORT,
+            evidence=seal_words(keys, self._caller.tenant, change.subject, event, statement.evidence),
+            jurisdiction=statement.jurisdiction,
+            valid_until=ends_at(policy_set, statement, item.moment),
+            final=statement.decision == "objected" and purpose.direct_marketing,
         )
 
-    def _results_of(self, items: Sequence[_Item], result: Result) -> None:
+    def _set_result(self, items: Sequence[_Item], result: ItemResult) -> None:
         for item in items:
-            self._results[item.number] = result
+            self.results[item.number] = result
 
 
-async def _whom(services: Services, caller: Caller, items: Sequence[Told | Fault]) -> list[SubjectId | None]:
-    """Find whom each item is about."""
+async def _find_subjects(
+    services: Services, caller: Caller, items: Sequence[ConsentItem | Fault]
+) -> list[SubjectId | None]:
     index_keys = await services.keyring.index_keys(caller.tenant)
     digests = {
-        told.external: external_digest(index_keys, told.external[0], composed(told.external[1]))
-        for told in items
-        if isinstance(told, Told) and told.external is not None and is_external_id(told.external[1])
+        item.external: external_digest(index_keys, item.external[0], composed(item.external[1]))
+        for item in items
+        if isinstance(item, ConsentItem) and item.external is not None and is_external_id(item.external[1])
     }
-    found = await services.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
+    subjects = await services.subjects.by_external(caller.tenant, list(digests.values())) if digests else {}
     return [
-        told.subject or found.get(digests.get(told.external or ("", ""), b"")) if isinstance(told, Told) else None
-        for told in items
+        item.subject or subjects.get(digests.get(item.external or ("", ""), b""))
+        if isinstance(item, ConsentItem)
+        else None
+        for item in items
     ]
 
 
-def _same(event: Event) -> _Same:
+def _event_key(event: Event) -> _EventKey:
     return event.purpose, event.kind, event.occurred_at, event.source
 
 
-def _needs_guardian(change: Change, born: date | None, said: ConsentStatement) -> bool:
-    return said.decision in YES and said.by != "guardian" and needs_guardian(change, born, said.jurisdiction)
+def _needs_guardian(change: Change, born: date | None, statement: ConsentStatement) -> bool:
+    return (
+        statement.decision in YES
+        and statement.by != "guardian"
+        and needs_guardian(change, born, statement.jurisdiction)
+    )
 
 
-def _code_where_all_is_wrong(results: Sequence[Result]) -> str | None:
-    """Return the code of the first mistake where no item was right; none where one was."""
-    if any(each.event is not None for each in results):
+def _failure_code(results: Sequence[ItemResult]) -> str | None:
+    """Return the code of the first fault if no item is valid."""
+    if any(result.event is not None for result in results):
         return None
-    return next((fault.code for each in results for fault in each.faults), None)
+    return next((fault.code for result in results for fault in result.faults), None)
 
 
-def _not_found() -> Result:
-    return Result(faults=(Fault("/subject", SUBJECT_NOT_FOUND.code, "There is no such person in this vault."),))
+def _not_found() -> ItemResult:
+    return ItemResult(faults=(Fault("/subject", SUBJECT_NOT_FOUND.code, "There is no such person in this vault."),))
 
 
-def _guardian_needed() -> Result:
+def _guardian_needed() -> ItemResult:
     detail = "A parent or guardian has to consent for a child (Art. 8): `by` is guardian, with evidence of that."
-    return Result(faults=(Fault("/by", "guardian-needed", detail),))
+    return ItemResult(faults=(Fault("/by", "guardian-needed", detail),))

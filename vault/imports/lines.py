@@ -1,11 +1,12 @@
-"""From a line of a file to what is to be written, or to what is wrong with it. Pure; made once for a file.
+"""Parse lines of a file into drafts of subjects and records, or into faults. Pure.
 
-From a mapping's cells to functions over lines: made once for a file, called for every line.
+The cells of a mapping are compiled into functions once per file, which are then called for each line.
 """
 
 from __future__ import annotations
 
 import string
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,28 +15,28 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET
 
 from vault.catalogue.types import TYPES, ValueProblem
-from vault.imports.mapping import cell, columns_in
+from vault.imports.mapping import as_cell, columns_in, iter_cells
 from vault.subjects.rows import composed, is_external_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from vault.catalogue.model import Field
-    from vault.imports.mapping import Cell, FileMapping, Given, RecordCells
+    from vault.imports.mapping import Cell, CellSpec, FileMapping, RecordCells
     from vault.imports.reader import Line, Reader
 
     Row = Any
-    Get = Callable[[Row], Any]
-    Locate = Callable[[str], Get]
+    Getter = Callable[[Row], Any]
+    Locate = Callable[[str], Getter]
 
 
 DUPLICATE = "duplicate-in-file"
 SEPARATOR = "\0"
-"""Between the parts of a name: no external id has it, for it is not printable."""
+"""Separates the parts of a key. No external id contains it, because it is not printable."""
 
 
 class LineFault(NamedTuple):
-    """What is wrong with a line. There is no place for a value in it."""
+    """What is wrong with a line. It never contains a value."""
 
     line: int
     code: str
@@ -43,10 +44,14 @@ class LineFault(NamedTuple):
     detail: str
 
 
-class Draft(NamedTuple):
-    """A line that is right in itself: normalised values, and by what person and record are known.
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A valid line.
 
-    ``external_ids`` are the person's, by system; ``record`` is the record's own in its collection.
+    Attributes:
+        external_ids: of the subject, by system.
+        record: external id of the record in its collection.
+        values: normalised.
     """
 
     line: int
@@ -56,13 +61,12 @@ class Draft(NamedTuple):
     values: dict[str, Any]
 
 
-class LineMaker:
-    """Turns lines into drafts.
+class LineParser:
+    """Parses lines into drafts.
 
     Args:
-        mapping: what the columns mean.
-        fields: those of the mapping, as the catalogue declares them.
-        reader: finds columns.
+        fields: of the mapping, as the catalogue declares them.
+        reader: locates columns.
 
     Raises:
         InvalidInput: the mapping names a column that the file does not have.
@@ -71,41 +75,41 @@ class LineMaker:
     def __init__(self, mapping: FileMapping, fields: Mapping[str, Field], reader: Reader) -> None:
         missing = frozenset(mapping.file.missing)
 
-        def get(given: Given) -> Get:
-            return make(given, reader.locate, missing)
+        def get(spec: CellSpec) -> Getter:
+            return build_getter(spec, reader.locate, missing)
 
-        known_by = dict(mapping.external_ids)
+        subject_ids = dict(mapping.external_ids)
         if mapping.subject is not None:
-            known_by = {mapping.subject.system: mapping.subject.id}
-        self.identifying: list[Given] = list(known_by.values())
-        self._people = [(system, get(given)) for system, given in known_by.items()]
+            subject_ids = {mapping.subject.system: mapping.subject.id}
+        self.identifying: list[CellSpec] = list(subject_ids.values())
+        self._subject_ids = [(system, get(spec)) for system, spec in subject_ids.items()]
         self._record = None
         self._moment = None
         if mapping.record is not None:
             self.identifying.append(mapping.record.external_id)
             self._record = get(mapping.record.external_id)
-            self._moment = make_moment(mapping.record, reader.locate, missing)
+            self._moment = build_time_getter(mapping.record, reader.locate, missing)
         self._fields = [
-            (name, get(given), TYPES[fields[name].type].read_cell, fields[name].options)
-            for name, given in mapping.fields.items()
+            (name, get(spec), TYPES[fields[name].type].read_cell, fields[name].options)
+            for name, spec in mapping.fields.items()
         ]
         self._many = mapping.many
 
-    def names(self, row: Any) -> list[str]:
-        """List the names by which a line is told from others: two lines that share one are duplicates."""
-        found = [(system, get(row)) for system, get in self._people]
-        people = [system + SEPARATOR + str(value).strip() for system, value in found if value is not None]
-        if self._record is None or not people:
-            return people
+    def ids(self, row: Any) -> list[str]:
+        """List the keys of a line: lines that share one are duplicates."""
+        values = [(system, get(row)) for system, get in self._subject_ids]
+        subjects = [system + SEPARATOR + str(value).strip() for system, value in values if value is not None]
+        if self._record is None or not subjects:
+            return subjects
         record = self._record(row)
-        return [] if record is None else [people[0] + SEPARATOR + str(record).strip()]
+        return [] if record is None else [subjects[0] + SEPARATOR + str(record).strip()]
 
     def drafts(self, lines: Iterable[Line], duplicates: tuple[int, ...], faults: list[LineFault]) -> Iterator[Draft]:
-        """Make drafts of lines, and say into ``faults`` what is wrong with the others."""
+        """Parse lines; adds what is wrong with the invalid ones to ``faults``."""
         skipped = frozenset(duplicates)
         for number, row in lines:
             if row is None:
-                faults.append(LineFault(number, "not-a-line", None, "the line does not have the form of its file"))
+                faults.append(LineFault(number, "not-a-line", None, "the line is malformed"))
             elif number in skipped:
                 faults.append(
                     LineFault(number, DUPLICATE, None, "an earlier line of the file has the same external id")
@@ -118,7 +122,7 @@ class LineMaker:
     def _draft(self, line: int, row: Any, faults: list[LineFault]) -> Draft | None:
         before = len(faults)
         ids = {}
-        for system, get in self._people:
+        for system, get in self._subject_ids:
             try:
                 raw = get(row)
             except ValueProblem as problem:
@@ -127,7 +131,7 @@ class LineMaker:
             if raw is not None:
                 ids[system] = self._checked_id(line, raw, f"external_ids.{system}", faults)
         if not ids and len(faults) == before:
-            faults.append(LineFault(line, "no-external-id", None, "the line does not say whom it is about"))
+            faults.append(LineFault(line, "no-external-id", None, "the line has no external id of a person"))
         record, moment = self._record_part(line, row, faults)
         values = self._values(line, row, faults)
         if len(faults) != before:
@@ -172,85 +176,83 @@ class LineMaker:
         return text
 
 
-def needed(mapping: FileMapping) -> set[str]:
-    """List all columns that a mapping needs."""
-    from vault.imports.mapping import cells
-
-    return {name for _at, each in cells(mapping) for name in columns_of(each)}
+def needed_columns(mapping: FileMapping) -> set[str]:
+    """Return all columns that a mapping needs."""
+    return columns_of_all(cell for _path, cell in iter_cells(mapping))
 
 
 MIDNIGHT = time()
 
 
-def make(given: Given, locate: Locate, missing: frozenset[str]) -> Get:
-    """Make the function that takes one value out of a line; it returns None where there is none.
+def build_getter(spec: CellSpec, locate: Locate, missing: frozenset[str]) -> Getter:
+    """Compile a cell into a function that gets its value from a line, or None.
 
-    The function raises :class:`ValueProblem` where a value is not one that the mapping knows.
+    The function raises :class:`ValueProblem` for a value that the mapping does not allow.
     """
-    wanted = cell(given)
-    get = _plain(wanted, locate, missing)
-    if wanted.values is not None:
-        get = _translated(get, wanted)
-    if wanted.date_format is not None:
-        get = _dated(get, wanted.date_format)
-    if wanted.decimal_comma:
-        get = _with_point(get)
+    cell = as_cell(spec)
+    get = _base_getter(cell, locate, missing)
+    if cell.values is not None:
+        get = _translated(get, cell)
+    if cell.date_format is not None:
+        get = _dated(get, cell.date_format)
+    if cell.decimal_comma:
+        get = _with_decimal_point(get)
     return get
 
 
-def make_moment(record: RecordCells, locate: Locate, missing: frozenset[str]) -> Get | None:
-    """Make the function that tells when a record happened, as an aware moment; none where the mapping has none."""
+def build_time_getter(record: RecordCells, locate: Locate, missing: frozenset[str]) -> Getter | None:
+    """Compile the cell of a record's time into a function that returns an aware UTC time; None if there is no cell."""
     if record.occurred_at is None:
         return None
-    wanted, zone = cell(record.occurred_at), ZoneInfo(record.time_zone)
-    get = _plain(wanted, locate, missing)
-    form = wanted.date_format
+    cell, zone = as_cell(record.occurred_at), ZoneInfo(record.time_zone)
+    get = _base_getter(cell, locate, missing)
+    date_format = cell.date_format
 
     def moment(row: Row) -> datetime | None:
         raw = get(row)
         if raw is None:
             return None
-        found = _moment(raw, form)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=zone)).astimezone(UTC)
+        time = _moment(raw, date_format)
+        return (time if time.tzinfo is not None else time.replace(tzinfo=zone)).astimezone(UTC)
 
     return moment
 
 
-def columns_of(given: Given) -> set[str]:
-    """List the columns that a cell needs."""
-    wanted = cell(given)
-    if wanted.column is not None:
-        return {wanted.column}
-    if wanted.template is not None:
-        return columns_in(wanted.template)
-    return {name for part in (wanted.object or {}).values() for name in columns_of(part)}
+def columns_of(spec: CellSpec) -> set[str]:
+    """Return the columns that a cell needs."""
+    cell = as_cell(spec)
+    if cell.column is not None:
+        return {cell.column}
+    if cell.template is not None:
+        return columns_in(cell.template)
+    return columns_of_all((cell.object or {}).values())
 
 
-def _plain(wanted: Cell, locate: Locate, missing: frozenset[str]) -> Get:
-    if wanted.constant is not UNSET:
-        constant = plain(wanted.constant)
+def _base_getter(cell: Cell, locate: Locate, missing: frozenset[str]) -> Getter:
+    if cell.constant is not UNSET:
+        constant = to_json_value(cell.constant)
         return lambda _row: constant
-    if wanted.template is not None:
-        return _templated(wanted.template, locate, missing)
-    if wanted.object is not None:
-        return _composed(wanted.object, locate, missing)
-    return _present(locate(wanted.column or ""), missing)
+    if cell.template is not None:
+        return _templated(cell.template, locate, missing)
+    if cell.object is not None:
+        return _composed(cell.object, locate, missing)
+    return _present(locate(cell.column or ""), missing)
 
 
-def _present(get: Get, missing: frozenset[str]) -> Get:
+def _present(get: Getter, missing: frozenset[str]) -> Getter:
     def value(row: Row) -> Any:
         raw = get(row)
         if raw.__class__ is str:
             return None if raw in missing or not raw or raw.isspace() else raw
-        return None if raw is None else plain(raw)
+        return None if raw is None else to_json_value(raw)
 
     return value
 
 
-def plain(raw: Any) -> Any:
-    """Write what only some files have (dates, decimals, bytes) in the JSON that fields are made of."""
+def to_json_value(raw: Any) -> Any:
+    """Convert values that only some formats have (dates, decimals) to JSON values."""
     if isinstance(raw, datetime) and raw.tzinfo is None and raw.time() == MIDNIGHT:
-        return raw.date().isoformat()  # Parquet files keep days as moments
+        return raw.date().isoformat()  # Parquet files may store dates as times
     if isinstance(raw, (date, datetime)):
         return raw.isoformat()
     if isinstance(raw, Decimal):
@@ -258,41 +260,41 @@ def plain(raw: Any) -> Any:
     return raw
 
 
-def _templated(template: str, locate: Locate, missing: frozenset[str]) -> Get:
-    """Fill in a template; where one of its columns is missing, there is no value, rather than half of one."""
-    parts: list[tuple[str, Get | None]] = [
+def _templated(template: str, locate: Locate, missing: frozenset[str]) -> Getter:
+    """Fill in a template. If one of its columns is missing, there is no value, rather than an incomplete one."""
+    parts: list[tuple[str, Getter | None]] = [
         (text, None if name is None else _present(locate(name), missing))
-        for text, name, _form, _conversion in string.Formatter().parse(template)
+        for text, name, _format, _conversion in string.Formatter().parse(template)
     ]
 
     def value(row: Row) -> str | None:
-        written = []
+        pieces = []
         for text, get in parts:
-            written.append(text)
+            pieces.append(text)
             if get is not None:
                 raw = get(row)
                 if raw is None:
                     return None
-                written.append(raw if raw.__class__ is str else str(raw))
-        return "".join(written)
+                pieces.append(raw if raw.__class__ is str else str(raw))
+        return "".join(pieces)
 
     return value
 
 
-def _composed(parts: dict[str, Given], locate: Locate, missing: frozenset[str]) -> Get:
-    """Make an object of its parts; only constants are no object."""
-    getters = [(name, make(part, locate, missing)) for name, part in parts.items()]
-    moving = [name for name, part in parts.items() if columns_of(part)]
+def _composed(parts: dict[str, CellSpec], locate: Locate, missing: frozenset[str]) -> Getter:
+    """Build an object from its parts. An object with constants only is no value."""
+    getters = [(name, build_getter(part, locate, missing)) for name, part in parts.items()]
+    variable = [name for name, part in parts.items() if columns_of(part)]
 
     def value(row: Row) -> dict[str, Any] | None:
-        found = {name: raw for name, get in getters if (raw := get(row)) is not None}
-        return found if not moving or any(name in found for name in moving) else None
+        members = {name: raw for name, get in getters if (raw := get(row)) is not None}
+        return members if not variable or any(name in members for name in variable) else None
 
     return value
 
 
-def _translated(get: Get, wanted: Cell) -> Get:
-    meanings, otherwise = wanted.values or {}, wanted.otherwise
+def _translated(get: Getter, cell: Cell) -> Getter:
+    meanings, otherwise = cell.values or {}, cell.otherwise
 
     def value(row: Row) -> Any:
         raw = get(row)
@@ -300,7 +302,7 @@ def _translated(get: Get, wanted: Cell) -> Get:
             return None
         text = raw if raw.__class__ is str else str(raw)
         if text in meanings:
-            return plain(meanings[text])
+            return to_json_value(meanings[text])
         if otherwise == "refuse":
             raise ValueProblem("unmapped-value", "must be one of the values that the mapping lists")
         return raw if otherwise == "keep" else None
@@ -308,23 +310,25 @@ def _translated(get: Get, wanted: Cell) -> Get:
     return value
 
 
-def _dated(get: Get, form: str) -> Get:
+def _dated(get: Getter, date_format: str) -> Getter:
     def value(row: Row) -> str | None:
         raw = get(row)
-        return None if raw is None else _moment(raw, form).date().isoformat()
+        return None if raw is None else _moment(raw, date_format).date().isoformat()
 
     return value
 
 
-def _moment(raw: Any, form: str | None) -> datetime:
+def _moment(raw: Any, date_format: str | None) -> datetime:
     try:
-        return datetime.strptime(raw, form) if form else datetime.fromisoformat(raw)  # noqa: DTZ007 - the zone comes next
+        if date_format:
+            return datetime.strptime(raw, date_format)  # noqa: DTZ007 - the caller sets the zone
+        return datetime.fromisoformat(raw)
     except (ValueError, TypeError):
         pass
-    raise ValueProblem("bad-format", "must be a date or time as the mapping says that they are written")
+    raise ValueProblem("bad-format", "must be a date or time in the format of the mapping")
 
 
-def _with_point(get: Get) -> Get:
+def _with_decimal_point(get: Getter) -> Getter:
     def value(row: Row) -> Any:
         raw = get(row)
         return raw.replace(".", "").replace(",", ".") if raw.__class__ is str else raw
@@ -332,6 +336,6 @@ def _with_point(get: Get) -> Get:
     return value
 
 
-def needed_columns(given: Iterable[Given]) -> set[str]:
-    """List the columns that several cells need."""
-    return {name for each in given for name in columns_of(each)}
+def columns_of_all(specs: Iterable[CellSpec]) -> set[str]:
+    """Return the columns that several cells need."""
+    return {name for spec in specs for name in columns_of(spec)}

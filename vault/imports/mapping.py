@@ -1,12 +1,12 @@
-"""What the columns of a file mean: a TOML file beside the data. ``docs/import.md`` explains every key.
+"""The mapping of a file: a TOML file that says what its columns mean. ``docs/import.md`` explains every key.
 
 .. code-block:: toml
 
-    purpose = "order-fulfilment"      # why the data is kept
-    source = "old-crm"                # kept with each value
-    collection = "profile"            # or one of many records, such as purchase
+    purpose = "order-fulfilment"      # why the data is stored
+    source = "old-crm"                # stored with each value
+    collection = "profile"            # or a collection of records, such as purchase
 
-    [external_ids]                    # profile: the customer's numbers elsewhere; by them a second import finds them
+    [external_ids]                    # profile: the customer's ids in other systems; a second import matches by them
     shop = "customer_no"
 
     [fields]
@@ -15,9 +15,7 @@
     gender = { column = "sex", values = { m = "male", f = "female" } }
     address = { object = { street = "street", city = "town", country = { constant = "DE" } } }
 
-Templates over columns: ``{first} {last}``.
-
-A mapping for files whose columns are named like the fields of the profile.
+If the columns are named like the fields of the profile, :func:`infer_mapping` replaces the file.
 """
 
 from __future__ import annotations
@@ -50,11 +48,11 @@ FORMATS: dict[str, Format] = {
 
 
 class Cell(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """Where one value comes from: a column, a constant, a template over columns, or an object of such.
+    """The origin of a value: a column, a constant, a template over columns, or an object of cells.
 
     Attributes:
-        values: what the file writes -> what it means; what is not listed follows ``otherwise``.
-        date_format: how dates are written, as ``strptime`` has it (``%d.%m.%Y``).
+        values: maps values of the file to values of the field; ``otherwise`` handles all others.
+        date_format: of dates, in the syntax of ``strptime`` (``%d.%m.%Y``).
         decimal_comma: ``1.234,50`` means 1234.50.
     """
 
@@ -68,12 +66,12 @@ class Cell(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_default
     decimal_comma: bool = False
 
 
-Given = str | Cell
-"""A column's name, or more about it."""
+CellSpec = str | Cell
+"""A column's name, or a cell."""
 
 
 class FileForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """How the file is written; by its name's ending where nothing is said."""
+    """The format of a file; by default it follows from the file's suffix."""
 
     format: Format | None = None
     delimiter: str | None = None
@@ -82,35 +80,35 @@ class FileForm(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_def
 
 
 class SubjectCell(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Whose record a line is: the person's number in another system."""
+    """The subject of a record: the external id in another system."""
 
     system: str
-    id: Given
+    id: CellSpec
 
 
 class RecordCells(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """What a record is known by in its own system, and when it happened."""
+    """The external id of a record, and when it happened."""
 
-    external_id: Given
-    occurred_at: Given | None = None
+    external_id: CellSpec
+    occurred_at: CellSpec | None = None
     time_zone: str = "UTC"
 
 
 class FileMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_defaults=True):
-    """What the lines of a file are, and what its columns mean."""
+    """What the lines and columns of a file mean."""
 
-    fields: dict[str, Given] = {}
+    fields: dict[str, CellSpec] = {}
     collection: str = PROFILE
     purpose: str | None = None
     source: str | None = None
     file: FileForm = FileForm()
-    external_ids: dict[str, Given] = {}
+    external_ids: dict[str, CellSpec] = {}
     subject: SubjectCell | None = None
     record: RecordCells | None = None
 
     @property
     def many(self) -> bool:
-        """Tell whether lines are records of people who are there already, and not people."""
+        """Return whether lines are records of existing subjects, and not profiles."""
         return self.collection != PROFILE
 
 
@@ -118,16 +116,16 @@ def read_mapping(path: Path) -> FileMapping:
     """Read a mapping.
 
     Raises:
-        InvalidInput: the file is not there, is no TOML, or says what cannot be.
+        InvalidInput: the file does not exist, is not TOML, or is inconsistent.
     """
     return parse_mapping(mapping_text(path))
 
 
 def mapping_text(path: Path) -> str:
-    """Read a mapping's text.
+    """Return a mapping's text.
 
     Raises:
-        InvalidInput: the file is not there, or is no text.
+        InvalidInput: the file does not exist, or is not text.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -136,56 +134,56 @@ def mapping_text(path: Path) -> str:
 
 
 def parse_mapping(text: str) -> FileMapping:
-    """Read a mapping's text; raises InvalidInput."""
+    """Parse a mapping; raises InvalidInput."""
     try:
-        found = msgspec.convert(tomllib.loads(text), FileMapping)
+        mapping = msgspec.convert(tomllib.loads(text), FileMapping)
     except tomllib.TOMLDecodeError as error:
         raise _invalid([Fault("/", "not-toml", str(error))]) from None
     except msgspec.ValidationError as error:
         raise _invalid([Fault("/", "wrong-key", str(error))]) from None
-    faults = list(_faults(found))
+    faults = list(_faults(mapping))
     if faults:
         raise _invalid(faults)
-    return found
+    return mapping
 
 
 def format_of(mapping: FileMapping, path: Path) -> Format:
-    """Tell how a file is written: as the mapping says, or by its name.
+    """Return the format of a file, from the mapping or the file's suffix.
 
     Raises:
-        InvalidInput: neither says.
+        InvalidInput: neither determines it.
     """
-    found = mapping.file.format or FORMATS.get(path.suffix.lower())
-    if found is None:
+    file_format = mapping.file.format or FORMATS.get(path.suffix.lower())
+    if file_format is None:
         raise InvalidInput(
-            "the file's name does not say how it is written",
+            "the format of the file is unknown",
             code="unknown-format",
             hint="end it in .csv, .jsonl or .parquet, or write `format` under [file] in the mapping",
         )
-    return found
+    return file_format
 
 
-def cell(given: Given) -> Cell:
-    """Write the short form of a cell, a column's name, in the long one."""
-    return Cell(column=given) if isinstance(given, str) else given
+def as_cell(spec: CellSpec) -> Cell:
+    """Return a cell; a name is short for the column of this name."""
+    return Cell(column=spec) if isinstance(spec, str) else spec
 
 
-def cells(mapping: FileMapping) -> Iterator[tuple[str, Cell]]:
-    """Go through all cells with their places."""
+def iter_cells(mapping: FileMapping) -> Iterator[tuple[str, Cell]]:
+    """Iterate over all cells, with their paths in the file."""
     for group, members in (("fields", mapping.fields), ("external_ids", mapping.external_ids)):
-        for name, given in members.items():
-            yield f"/{group}/{name}", cell(given)
+        for name, spec in members.items():
+            yield f"/{group}/{name}", as_cell(spec)
     if mapping.subject is not None:
-        yield "/subject/id", cell(mapping.subject.id)
+        yield "/subject/id", as_cell(mapping.subject.id)
     if mapping.record is not None:
-        yield "/record/external_id", cell(mapping.record.external_id)
+        yield "/record/external_id", as_cell(mapping.record.external_id)
         if mapping.record.occurred_at is not None:
-            yield "/record/occurred_at", cell(mapping.record.occurred_at)
+            yield "/record/occurred_at", as_cell(mapping.record.occurred_at)
 
 
 def _faults(mapping: FileMapping) -> Iterator[Fault]:
-    for at, each in cells(mapping):
-        yield from _cell_faults(at, each)
+    for path, cell in iter_cells(mapping):
+        yield from _cell_faults(path, cell)
     yield from _shape_faults(mapping)
     yield from _form_faults(mapping)
     for system in [*mapping.external_ids, *([mapping.subject.system] if mapping.subject else [])]:
@@ -196,11 +194,11 @@ def _faults(mapping: FileMapping) -> Iterator[Fault]:
 def _shape_faults(mapping: FileMapping) -> Iterator[Fault]:
     if mapping.many:
         if mapping.subject is None:
-            yield Fault("/subject", "missing-key", "say whose the records are: [subject] with system and id")
+            yield Fault("/subject", "missing-key", "name the person of the records: [subject] with system and id")
         if mapping.record is None:
-            yield Fault("/record", "missing-key", "say what each record is known by: [record] with external_id")
+            yield Fault("/record", "missing-key", "name the id of the records: [record] with external_id")
         if mapping.external_ids:
-            yield Fault("/external_ids", "needless-key", "records find their person by [subject]")
+            yield Fault("/external_ids", "needless-key", "records are matched to their person by [subject]")
         if not mapping.fields:
             yield Fault("/fields", "missing-key", "name at least one field")
     else:
@@ -219,16 +217,16 @@ def _form_faults(mapping: FileMapping) -> Iterator[Fault]:
         yield Fault("/record/time_zone", "wrong-value", "use a name of the tz database, such as Europe/Berlin")
 
 
-def _cell_faults(at: str, each: Cell) -> Iterator[Fault]:
-    kinds = [each.column, each.template, each.object, None if each.constant is UNSET else True]
+def _cell_faults(path: str, cell: Cell) -> Iterator[Fault]:
+    kinds = [cell.column, cell.template, cell.object, None if cell.constant is UNSET else True]
     if sum(kind is not None for kind in kinds) != 1:
-        yield Fault(at, "wrong-cell", "say exactly one of column, constant, template and object")
-    if each.otherwise != "refuse" and each.values is None:
-        yield Fault(at, "wrong-cell", "`otherwise` goes with `values`")
-    if each.template is not None and not _is_template(each.template):
-        yield Fault(at, "wrong-template", "a template has columns in braces: {first} {last}; write {{ for a brace")
-    for name, part in (each.object or {}).items():
-        yield from _cell_faults(f"{at}/{name}", cell(part))
+        yield Fault(path, "wrong-cell", "give exactly one of column, constant, template and object")
+    if cell.otherwise != "refuse" and cell.values is None:
+        yield Fault(path, "wrong-cell", "`otherwise` goes with `values`")
+    if cell.template is not None and not _is_template(cell.template):
+        yield Fault(path, "wrong-template", "a template has columns in braces: {first} {last}; write {{ for a brace")
+    for name, part in (cell.object or {}).items():
+        yield from _cell_faults(f"{path}/{name}", as_cell(part))
 
 
 def _is_template(template: str) -> bool:
@@ -239,7 +237,7 @@ def _is_template(template: str) -> bool:
 
 
 def is_zone(name: str) -> bool:
-    """Tell whether a name is one of the tz database."""
+    """Return whether the tz database contains a name."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -248,6 +246,7 @@ def is_zone(name: str) -> bool:
 
 
 def _splits_at_line_feeds(encoding: str) -> bool:
+    """Return whether an encoding is a superset of ASCII, so that lines and cells can be split before decoding."""
     try:
         return codecs.encode('a,"\n', encoding) in {b'a,"\n', codecs.BOM_UTF8 + b'a,"\n'}
     except (LookupError, TypeError, ValueError):
@@ -256,7 +255,7 @@ def _splits_at_line_feeds(encoding: str) -> bool:
 
 def _invalid(faults: Iterable[Fault]) -> InvalidInput:
     return InvalidInput(
-        "the mapping says what cannot be",
+        "the mapping is inconsistent",
         faults=list(faults),
         code="mapping-invalid",
         hint="docs/import.md explains it",
@@ -264,32 +263,32 @@ def _invalid(faults: Iterable[Fault]) -> InvalidInput:
 
 
 def columns_in(template: str) -> set[str]:
-    """List the columns in a template.
+    """Return the columns in a template such as ``{first} {last}``.
 
     Raises:
-        ValueError: it is none: a brace is left open, or a column has a format or an attribute.
+        ValueError: the template is malformed, or a column has a format or an attribute.
     """
-    found = set()
-    for _text, name, form, conversion in string.Formatter().parse(template):
+    columns = set()
+    for _text, name, format_spec, conversion in string.Formatter().parse(template):
         if name is not None:
-            if not name or form or conversion or set(name) & set("[]"):
+            if not name or format_spec or conversion or set(name) & set("[]"):
                 raise ValueError("a template has plain names of columns in braces")
-            found.add(name)
-    return found
+            columns.add(name)
+    return columns
 
 
 EXTERNAL = "external_ids."
 
 
-def guess_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMapping | None = None) -> FileMapping:
-    """Map columns to the fields of their names: ``email``, ``address.city``, and ``external_ids.shop`` for numbers.
+def infer_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMapping | None = None) -> FileMapping:
+    """Map columns to the fields of their names: ``email``, ``address.city``, or ``external_ids.shop``.
 
     Raises:
-        InvalidInput: a column has the name of no field, or none holds an external id. Columns are told by position:
-            a file without a first line of names would else show its first customer.
+        InvalidInput: a column has no field's name, or none contains an external id.
     """
-    fields: dict[str, Given] = {}
-    ids: dict[str, Given] = {}
+    # Faults name columns by position. In a file without a header, the names would be the first customer's data.
+    fields: dict[str, CellSpec] = {}
+    ids: dict[str, CellSpec] = {}
     parts: dict[str, dict[str, str | Cell]] = {}
     faults = []
     known = catalogue.collections[PROFILE].fields
@@ -311,7 +310,7 @@ def guess_mapping(columns: Sequence[str], catalogue: Catalogue, base: FileMappin
         )
     if faults:
         raise InvalidInput(
-            "the file's columns do not say what they are",
+            "the file's columns are not named like fields",
             faults=faults,
             code="mapping-needed",
             hint="write a mapping and name it by --mapping; docs/import.md shows how",

@@ -1,4 +1,4 @@
-"""Parquet files, batch by batch. The only importer of pyarrow, which comes with the extra ``parquet``."""
+"""A reader of Parquet files. It needs pyarrow, which the extra ``parquet`` installs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from vault.errors import InvalidInput, Misconfigured
-from vault.imports.reader import Line, Place, Spot, position_of
+from vault.imports.reader import Line, LocatedLine, Span, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 BATCH = 8_192
-"""Rows that are decoded together: some MB at a time."""
+"""Rows that are decoded together: a few MB."""
 
 
 def load_pyarrow() -> Any:
@@ -34,9 +34,9 @@ def load_pyarrow() -> Any:
 
 
 class ParquetReader:
-    """A Parquet file; its rows are numbered from 1.
+    """A Parquet file. Its rows are numbered from 1.
 
-    Chunks are mostly read in order, so the batch that was decoded last is kept, and decoding goes on from it.
+    Chunks are mostly read in order, so the last decoded batch is kept and decoding continues after it.
     """
 
     def __init__(self, path: Path, columns: set[str] | None = None) -> None:
@@ -56,28 +56,28 @@ class ParquetReader:
         self._batch_start = 0
 
     def locate(self, column: str) -> Callable[[Any], Any]:
-        """Take a cell by the position of its column."""
+        """Return a function that gets the cell of a column."""
         return itemgetter(position_of(column, self.columns))
 
-    def scan(self, columns: set[str]) -> Iterator[Spot]:
-        """Go through all rows; the columns that are not asked for are empty."""
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:
+        """Iterate over all rows; other columns than these are empty."""
         names = [name for name in self.columns if name in columns]
         number = 0
         for batch in self._file.iter_batches(batch_size=BATCH, columns=names):
             for row in self._rows_of(batch, names):
                 number += 1
-                yield Spot(Line(number, row), number - 1, number)
+                yield LocatedLine(Line(number, row), number - 1, number)
 
-    def read(self, place: Place) -> Iterator[Line]:
-        """Go through the rows of a chunk."""
-        start = place.start
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the rows of a chunk."""
+        start = span.start
         if self._batch is None or start < self._batch_start:
             self._open_at(start)
-        while start < place.end:
+        while start < span.end:
             while start >= self._batch_start + self._batch.num_rows:
                 self._batch_start += self._batch.num_rows
                 self._batch = next(self._batches)
-            part = self._batch.slice(start - self._batch_start, place.end - start)
+            part = self._batch.slice(start - self._batch_start, span.end - start)
             for row in self._rows_of(part, self.columns):
                 start += 1
                 yield Line(start, row)
@@ -94,7 +94,7 @@ class ParquetReader:
         return zip(*values, strict=True) if values else iter([()] * batch.num_rows)
 
     def _values(self, column: Any) -> list[Any]:
-        """Turn a column into Python's own values; nanoseconds, which Python's times do not have, are cut off."""
+        """Convert a column to Python values. Nanoseconds are truncated, because Python's times do not have them."""
         if self._pa.types.is_timestamp(column.type) and column.type.unit == "ns":
             column = column.cast(self._pa.timestamp("us", tz=column.type.tz), safe=False)
         if self._pa.types.is_dictionary(column.type):

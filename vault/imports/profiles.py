@@ -1,18 +1,19 @@
-"""A chunk of people: who is new, whose values have changed, and the rows of both.
+"""Import a chunk of profiles: find new and existing subjects, and create the rows of new and changed ones.
 
-What an import changes about people who are there: only values that differ, by the rules of every upsert.
+Of an existing subject, only values that differ are changed, by the rules of every upsert.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, delete, select, update
 
 from vault.catalogue.types import decode, encode
 from vault.consent.guardians import BIRTH_DATE, expire_childrens_consents
-from vault.consent.state import unpack as unpack_standing
-from vault.consent.state import unpack as unpack_state
+from vault.consent.state import unpack as unpack_consent_state
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -30,254 +31,276 @@ from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.consent.state import ConsentState
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym
     from vault.imports.lines import Draft
-    from vault.imports.task import Work
-    from vault.subjects.store import Found
+    from vault.imports.task import ImportContext
+
+    AnyRow = Row[*tuple[Any, ...]]
+    Values = tuple[Any, ...]
+    """The values of a row, in the order of the table's columns."""
 
 
 NOT_FOUND = "subject-not-found"
 
 
-class NewRows(NamedTuple):
-    """Whole rows of new people, for each table."""
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows of new subjects, by table."""
 
-    subjects: list[tuple[Any, ...]]
-    records: list[tuple[Any, ...]]
-    external: list[tuple[Any, ...]]
-    digests: list[tuple[Any, ...]]
+    subjects: list[Values] = field(default_factory=list)
+    records: list[Values] = field(default_factory=list)
+    external: list[Values] = field(default_factory=list)
+    digests: list[Values] = field(default_factory=list)
 
 
-class People:
-    """A chunk of lines about people. Made by :func:`sort_out`; then :meth:`seal`, :meth:`write`, in that order."""
+class ProfileChunk:
+    """A chunk of profiles, as :func:`classify` returns it. Call :meth:`seal` and then :meth:`write`."""
 
-    def __init__(self, work: Work, new: list[Draft], changed: list[Change], unchanged: int) -> None:
-        self._work = work
+    def __init__(self, context: ImportContext, new: list[Draft], changed: list[Change], unchanged: int) -> None:
+        self._context = context
         self._new = [(draft, SubjectId(new_id())) for draft in new]
         self._changed = changed
-        self._rows = NewRows([], [], [], [])
+        self._rows = NewRows()
         self.outcome = Outcome(len(new), len(changed), unchanged)
 
     async def seal(self) -> None:
-        """Make keys for the new ones, durable before anything is written under them, and seal their values."""
-        work = self._work
-        keys = await work.services.keyring.new_subject_keys(work.tenant, [subject for _draft, subject in self._new])
+        """Create the data keys of new subjects, which are then durable, and seal their values."""
+        context = self._context
+        keys = await context.services.keyring.new_subject_keys(
+            context.tenant, [subject for _draft, subject in self._new]
+        )
         rows = self._rows
         for draft, subject in self._new:
-            values = {**draft.values, EXTERNAL_IDS: draft.external_ids}
             record, index = record_rows(
-                work.rows, keys[subject], subject, PROFILE, RecordId(subject), work.fields, values, work.origin
+                context.rows,
+                keys[subject],
+                subject,
+                PROFILE,
+                RecordId(subject),
+                context.fields,
+                _values(draft),
+                context.origin,
             )
-            rows.subjects.append(subject_row(work.rows, subject))
+            rows.subjects.append(subject_row(context.rows, subject))
             rows.records.append(record)
-            rows.external.extend(external_rows(work.rows, subject, draft.external_ids))
+            rows.external.extend(external_rows(context.rows, subject, draft.external_ids))
             rows.digests.extend(index)
-        # Two imports of the same people wait for each other instead of locking each other out.
+        # All imports insert external ids in the same order, so that two of them wait for each other without deadlock.
         rows.external.sort(key=lambda row: row[1])
 
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
-        """Write all of it; returns whom it is about."""
-        rows, work = self._rows, self._work
-        await work.services.subjects.add(
+        """Write the rows; returns the pseudonyms of the subjects."""
+        rows, context = self._rows, self._context
+        await context.services.subjects.add(
             connection, subjects=rows.subjects, records=rows.records, external=rows.external, index=rows.digests
         )
-        changed = await write_changes(work, connection, self._changed)
+        changed = await write_changes(context, connection, self._changed)
         return [row[2] for row in rows.subjects] + changed
 
-    async def undo(self) -> None:
-        """Destroy the keys of people who did not come to be."""
-        work = self._work
-        await work.services.keyring.destroy_subject_keys(work.tenant, [subject for _draft, subject in self._new])
+    async def discard(self) -> None:
+        """Destroy the data keys of subjects that were not written."""
+        context = self._context
+        await context.services.keyring.destroy_subject_keys(context.tenant, [subject for _draft, subject in self._new])
 
 
-async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> People:
-    """Find out who is there already and what differs; lines that cannot be followed go to ``faults``."""
-    keys = work.rows.index_keys
+async def classify(context: ImportContext, drafts: list[Draft], faults: list[LineFault]) -> ProfileChunk:
+    """Find the existing subjects and their differences; invalid lines are added to ``faults``."""
+    keys = context.rows.index_keys
     digests = [
         [external_digest(keys, system, value) for system, value in draft.external_ids.items()] for draft in drafts
     ]
-    found = await work.services.subjects.by_external(work.tenant, [each for some in digests for each in some])
+    existing = await context.services.subjects.by_external(context.tenant, list(chain.from_iterable(digests)))
     new: list[Draft] = []
     known: dict[SubjectId, Draft] = {}
-    for draft, its in zip(drafts, digests, strict=True):
-        people = {found[digest] for digest in its if digest in found}
-        if not people:
+    for draft, its_digests in zip(drafts, digests, strict=True):
+        subjects = {existing[digest] for digest in its_digests if digest in existing}
+        if not subjects:
             new.append(draft)
-        elif len(people) > 1:
+        elif len(subjects) > 1:
             faults.append(LineFault(draft.line, "two-people-match", None, "its external ids lead to two people"))
-        elif known.setdefault(people.pop(), draft) is not draft:
+        elif known.setdefault(subjects.pop(), draft) is not draft:
             faults.append(LineFault(draft.line, DUPLICATE, None, "an earlier line is about the same person"))
-    new = await _not_erased(work, new, [{**each.values, EXTERNAL_IDS: each.external_ids} for each in new], faults)
-    changes, unchanged = await _compare(work, known, faults) if known else ([], 0)
-    return People(work, new, changes, unchanged)
+    new = await _not_erased(context, new, [_values(draft) for draft in new], faults)
+    changes, unchanged = await _compare(context, known, faults) if known else ([], 0)
+    return ProfileChunk(context, new, changes, unchanged)
+
+
+def _values(draft: Draft) -> dict[str, Any]:
+    return {**draft.values, EXTERNAL_IDS: draft.external_ids}
 
 
 async def _not_erased(
-    work: Work, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
+    context: ImportContext, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
 ) -> list[Draft]:
-    """Leave out lines that would bring somebody back who was erased."""
-    stand = await have_tombstones(work.services, work.tenant, work.fields, values)
+    """Leave out lines about erased subjects, for whom a tombstone exists."""
+    tombstones = await have_tombstones(context.services, context.tenant, context.fields, values)
     error = erased_before()
-    for draft, stands in zip(drafts, stand, strict=True):
-        if stands:
+    for draft, erased in zip(drafts, tombstones, strict=True):
+        if erased:
             faults.append(LineFault(draft.line, error.code, None, error.detail))
-    return [draft for draft, stands in zip(drafts, stand, strict=True) if not stands]
+    return [draft for draft, erased in zip(drafts, tombstones, strict=True) if not erased]
 
 
-async def _compare(work: Work, known: dict[SubjectId, Draft], faults: list[LineFault]) -> tuple[list[Change], int]:
+async def _compare(
+    context: ImportContext, known: dict[SubjectId, Draft], faults: list[LineFault]
+) -> tuple[list[Change], int]:
     ids = tuple(known)
-    present = await work.services.subjects.find(Wanted(work.tenant, ids, profile=True))
-    keys = await work.services.keyring.subject_keys(work.tenant, ids)
+    subjects = await context.services.subjects.find(Wanted(context.tenant, ids, profile=True))
+    keys = await context.services.keyring.subject_keys(context.tenant, ids)
     changes: list[tuple[Change, dict[str, Any]]] = []
     unchanged = 0
-    for subject, each in zip(ids, present, strict=True):
-        draft = known[subject]
-        if not _is_there(each) or each is None or each.profile is None or subject not in keys:
+    for subject_id, subject in zip(ids, subjects, strict=True):
+        draft = known[subject_id]
+        if subject is None or subject.state in GONE or subject.profile is None or subject_id not in keys:
             faults.append(LineFault(draft.line, NOT_FOUND, None, "this person is no longer in the vault"))
             continue
-        stopped = work.stopped(each)
-        if stopped is not None:
-            faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
+        refusal = context.refusal(subject)
+        if refusal is not None:
+            faults.append(LineFault(draft.line, refusal.code, None, refusal.detail))
             continue
-        change = Change(subject, each.pseudonym, draft, keys[subject], unpack_state(each.standing))
+        consent_state = unpack_consent_state(subject.standing)
+        change = Change(subject_id, subject.pseudonym, draft, keys[subject_id], consent_state)
         try:
-            differs = changed_values(work, change, each.profile)
-        except Differs:
+            difference = compare_values(context, change, subject.profile)
+        except ExternalIdDiffers:
             detail = "this person has another id in that system already; two accounts are united by a merge"
             faults.append(LineFault(draft.line, "external-id-differs", None, detail))
             continue
         except Conflict as error:
             faults.append(LineFault(draft.line, error.code, None, error.detail))
             continue
-        if differs:
-            changes.append((change, differs.new))
+        if difference:
+            changes.append((change, difference.new))
         else:
             unchanged += 1
-    drafts = await _not_erased(work, [each.draft for each, _new in changes], [new for _each, new in changes], faults)
+    drafts = [change.draft for change, _new in changes]
+    drafts = await _not_erased(context, drafts, [new for _change, new in changes], faults)
     lines = {draft.line for draft in drafts}
     return [change for change, _new in changes if change.draft.line in lines], unchanged
 
 
-def _is_there(found: Found | None) -> bool:
-    return found is not None and found.state not in GONE
+class ExternalIdDiffers(Exception):
+    """The subject has another id in a system than the line."""
 
 
-class Differs(Exception):
-    """The person has another id in a system than the line says."""
-
-
-class Change(NamedTuple):
-    """A person who is there, and the line about them."""
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An existing subject, and the line about it."""
 
     subject: SubjectId
     pseudonym: Pseudonym
     draft: Draft
     keys: SubjectKeys
-    standing: ConsentState
+    consent_state: ConsentState
 
 
-class Values(NamedTuple):
-    """A person's values before and after; only those that differ, and only those before that there were."""
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The values of a subject that differ, before and after. ``old`` lacks values that did not exist."""
 
-    old: dict[str, Any]
-    new: dict[str, Any]
+    old: dict[str, Any] = field(default_factory=dict)
+    new: dict[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
+        """Return whether any value differs."""
         return bool(self.new)
 
 
-def changed_values(work: Work, change: Change, packed: bytes) -> Values:
-    """Compare a person's profile with a line. A line never takes a value away: an empty cell says nothing.
+def compare_values(context: ImportContext, change: Change, packed: bytes) -> Difference:
+    """Compare a subject's profile with a line. A line never deletes a value: an empty cell is ignored.
 
     Raises:
-        Differs: an external id is another one.
+        ExternalIdDiffers: the subject has another external id in a system.
         Conflict: a hold covers a value that would be overwritten.
     """
     body = unpack(packed)
-    where = record_aad(work.tenant, change.subject, PROFILE, change.subject)
-    found = Values({}, {})
-    given = {**change.draft.values, EXTERNAL_IDS: change.draft.external_ids}
-    for name, value in given.items():
+    aad = record_aad(context.tenant, change.subject, PROFILE, change.subject)
+    difference = Difference()
+    for name, value in _values(change.draft).items():
         stored = body.get(name)
-        plain = None if stored is None else change.keys.open(name, stored.sealed, where)
+        plain = None if stored is None else change.keys.open(name, stored.sealed, aad)
         if plain is not None and plain == encode(value):
             continue
         old = None if plain is None else decode(plain)
-        new = _after(work, name, old, value)
+        new = _merge(context, name, old, value)
         if plain is None or plain != encode(new):
-            found.new[name] = new
+            difference.new[name] = new
             if plain is not None:
-                found.old[name] = old
-    lost = found.old | {name: body[name] for name in coarser(body, found.new)}
-    require_not_held(change.standing, PROFILE, 0, lost, found.new)  # of a profile the day does not matter
-    return found
+                difference.old[name] = old
+    lost = difference.old | {name: body[name] for name in coarser(body, difference.new)}
+    # Holds cover a profile whatever the day, so 0 will do.
+    require_not_held(change.consent_state, PROFILE, 0, lost, difference.new)
+    return difference
 
 
-async def write_changes(work: Work, connection: AsyncConnection, changes: list[Change]) -> list[Pseudonym]:
-    """Write what still differs once the records are locked; returns whom it is about."""
+async def write_changes(context: ImportContext, connection: AsyncConnection, changes: list[Change]) -> list[Pseudonym]:
+    """Write the differences that remain once the records are locked; returns the pseudonyms of the subjects."""
     if not changes:
         return []
     by_subject = {change.subject: change for change in changes}
-    records: list[dict[str, Any]] = []
-    gone: list[dict[str, Any]] = []
-    external: list[tuple[Any, ...]] = []
-    come: list[tuple[Any, ...]] = []
-    whom: list[Pseudonym] = []
-    born: dict[SubjectId, object] = {}
-    # The people's rows before their records, as everywhere, so that nobody waits in a ring.
-    rows = await locked_subjects(connection, work.tenant, list(by_subject))
+    written = _ChangedRows()
+    pseudonyms: list[Pseudonym] = []
+    birth_dates: dict[SubjectId, object] = {}
+    # Lock subjects before their records (global lock order), to avoid deadlock.
+    rows = await locked_subjects(connection, context.tenant, list(by_subject))
     if any(subject not in rows or rows[subject].state in GONE for subject in by_subject):
-        raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+        # The next attempt compares the chunk again.
+        raise Unavailable("a person in the file was merged or erased at this moment")
     keys = {subject: change.keys for subject, change in by_subject.items()}
-    keys = await current_keys(work.services, connection, work.tenant, keys)
+    keys = await current_keys(context.services, connection, context.tenant, keys)
     by_subject = {
-        subject: change._replace(keys=keys[subject], standing=unpack_standing(rows[subject].standing))
+        subject: replace(change, keys=keys[subject], consent_state=unpack_consent_state(rows[subject].standing))
         for subject, change in by_subject.items()
     }
-    for row in await _locked(work, connection, list(by_subject)):
+    for row in await _locked(context, connection, list(by_subject)):
         change = by_subject[row.subject_id]
         try:
-            values = changed_values(work, change, row.body)
+            difference = compare_values(context, change, row.body)
         except Conflict:
-            raise Unavailable("somebody in the file was put under a hold at this moment") from None  # as above
-        if not values:
+            raise Unavailable("a person in the file was put under a hold at this moment") from None
+        if not difference:
             continue
-        whom.append(change.pseudonym)
-        records.append(_record(work, change, row, values))
-        before, after = _digests(work, values.old), _digests(work, values.new)
-        gone.extend({**_record_key(work, row), "b_digest": digest} for digest in before - after)
-        come.extend(
-            (work.tenant, digest, row.subject_id, row.id, work.rows.index_keys.version) for digest in after - before
+        pseudonyms.append(change.pseudonym)
+        written.records.append(_record(context, change, row, difference))
+        before, after = _digests(context, difference.old), _digests(context, difference.new)
+        written.removed_digests.extend({**_record_key(context, row), "b_digest": digest} for digest in before - after)
+        written.added_digests.extend(
+            (context.tenant, digest, row.subject_id, row.id, context.rows.index_keys.version)
+            for digest in after - before
         )
-        added = values.new.get(EXTERNAL_IDS, {}).items() - values.old.get(EXTERNAL_IDS, {}).items()
-        external.extend(external_rows(work.rows, change.subject, dict(added)))
-        if BIRTH_DATE in values.new:
-            born[change.subject] = values.new[BIRTH_DATE]
-    await _write(work, connection, records, external, come, gone)
-    await expire_childrens_consents(work.services, work.caller, connection, born)
-    return whom
+        added = difference.new.get(EXTERNAL_IDS, {}).items() - difference.old.get(EXTERNAL_IDS, {}).items()
+        written.external.extend(external_rows(context.rows, change.subject, dict(added)))
+        if BIRTH_DATE in difference.new:
+            birth_dates[change.subject] = difference.new[BIRTH_DATE]
+    await _write(context, connection, written)
+    await expire_childrens_consents(context.services, context.caller, connection, birth_dates)
+    return pseudonyms
 
 
-async def _write(
-    work: Work,
-    connection: AsyncConnection,
-    records: list[dict[str, Any]],
-    external: list[tuple[Any, ...]],
-    come: list[tuple[Any, ...]],
-    gone: list[dict[str, Any]],
-) -> None:
-    if records:
-        await connection.execute(_UPDATE, records)
-    if gone:
-        await connection.execute(_UNINDEX, gone)
-    await work.services.data.bulk(connection, BLIND_INDEX, come)
-    await work.services.data.bulk(connection, EXTERNAL_REF, sorted(external, key=lambda row: bytes(row[1])))
+@dataclass(frozen=True, slots=True)
+class _ChangedRows:
+    """Rows of changed subjects, by table."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    external: list[Values] = field(default_factory=list)
+    added_digests: list[Values] = field(default_factory=list)
+    removed_digests: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def _write(context: ImportContext, connection: AsyncConnection, rows: _ChangedRows) -> None:
+    if rows.records:
+        await connection.execute(_UPDATE, rows.records)
+    if rows.removed_digests:
+        await connection.execute(_UNINDEX, rows.removed_digests)
+    await context.services.data.bulk(connection, BLIND_INDEX, rows.added_digests)
+    await context.services.data.bulk(connection, EXTERNAL_REF, sorted(rows.external, key=lambda row: bytes(row[1])))
 
 
 _UPDATE = (
@@ -303,45 +326,47 @@ _UNINDEX = delete(BLIND_INDEX).where(
 )
 
 
-async def _locked(work: Work, connection: AsyncConnection, subjects: list[SubjectId]) -> list[Any]:
-    """Lock profiles in the order of their ids, so that two imports cannot wait for each other in a ring."""
+async def _locked(context: ImportContext, connection: AsyncConnection, subjects: list[SubjectId]) -> Sequence[AnyRow]:
+    """Lock profiles in the order of their ids, so that two imports do not deadlock."""
     statement = (
         select(RECORD)
-        .where(RECORD.c.tenant_id == work.tenant, RECORD.c.collection == PROFILE, RECORD.c.subject_id.in_(subjects))
+        .where(RECORD.c.tenant_id == context.tenant, RECORD.c.collection == PROFILE, RECORD.c.subject_id.in_(subjects))
         .order_by(RECORD.c.subject_id)
         .with_for_update()
     )
-    return list((await connection.execute(statement)).all())
+    return (await connection.execute(statement)).all()
 
 
-def _after(work: Work, name: str, old: Any, value: Any) -> Any:
-    """Work out the value that comes to stand: objects are merged part by part (RFC 7396), all else is replaced."""
+def _merge(context: ImportContext, name: str, old: Any, value: Any) -> Any:
+    """Return the resulting value: objects are merged (RFC 7396), other values are replaced."""
     if name == EXTERNAL_IDS:
         before = old or {}
         value = unknown(before, value)
-        if any(before.get(system, its) != its for system, its in value.items()):
-            raise Differs
+        if any(before.get(system, external_id) != external_id for system, external_id in value.items()):
+            raise ExternalIdDiffers
         return {**before, **value}
     if isinstance(value, dict) and isinstance(old, dict):
-        return normalise(work.fields[name], merged(old, value))
+        return normalise(context.fields[name], merged(old, value))
     return value
 
 
-def _record(work: Work, change: Change, row: Any, values: Values) -> dict[str, Any]:
-    where = record_aad(work.tenant, change.subject, PROFILE, row.id)
-    encoded = {name: encode(value) for name, value in values.new.items()}
+def _record(context: ImportContext, change: Change, row: AnyRow, difference: Difference) -> dict[str, Any]:
+    aad = record_aad(context.tenant, change.subject, PROFILE, row.id)
+    encoded = {name: encode(value) for name, value in difference.new.items()}
     before = unpack(row.body)
     stale = coarser(before, encoded)
     body = {name: stored for name, stored in before.items() if name not in stale}
-    body |= seal_values(change.keys, where, encoded, work.origin)
-    return {**_record_key(work, row), "b_body": pack(body, None), "b_updated": work.rows.now}
+    body |= seal_values(change.keys, aad, encoded, context.origin)
+    return {**_record_key(context, row), "b_body": pack(body, None), "b_updated": context.rows.now}
 
 
-def _record_key(work: Work, row: Any) -> dict[str, Any]:
-    return {"b_tenant": work.tenant, "b_subject": row.subject_id, "b_record": row.id}
+def _record_key(context: ImportContext, row: AnyRow) -> dict[str, Any]:
+    return {"b_tenant": context.tenant, "b_subject": row.subject_id, "b_record": row.id}
 
 
-def _digests(work: Work, values: Mapping[str, Any]) -> set[bytes]:
+def _digests(context: ImportContext, values: Mapping[str, Any]) -> set[bytes]:
     return {
-        digest for name, value in values.items() for digest in digests(work.rows.index_keys, work.fields[name], value)
+        digest
+        for name, value in values.items()
+        for digest in digests(context.rows.index_keys, context.fields[name], value)
     }

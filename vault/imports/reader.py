@@ -1,4 +1,4 @@
-"""Lines and where they lie in a file: what all readers of files have in common."""
+"""What all readers of files have in common: lines and their positions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 
-class Place(NamedTuple):
-    """A chunk of lines: from where to where in the file (bytes; rows of a Parquet file), and the first one's number."""
+class Span(NamedTuple):
+    """The position of a chunk: start and end (bytes, or rows of a Parquet file), and the number of the first line."""
 
     start: int
     end: int
@@ -19,14 +19,14 @@ class Place(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line with its number; without a row where it does not have the file's form."""
+    """A line with its number. ``row`` is None if the line is malformed."""
 
     number: int
     row: Any
 
 
-class Spot(NamedTuple):
-    """A line, and from where to where it lies in the file."""
+class LocatedLine(NamedTuple):
+    """A line, with its start and end in the file."""
 
     line: Line
     start: int
@@ -34,27 +34,27 @@ class Spot(NamedTuple):
 
 
 class Reader(Protocol):
-    """One file."""
+    """A reader of one file."""
 
     @property
     def columns(self) -> Sequence[str]:
-        """Name the columns."""
+        """Return the names of the columns."""
 
     def locate(self, column: str) -> Callable[[Any], Any]:
-        """Make the function that takes a column out of a row; raises InvalidInput for a column that is not there."""
+        """Return a function that gets a column's value from a row; raises InvalidInput for an unknown column."""
 
-    def scan(self, columns: set[str]) -> Iterator[Spot]:
-        """Go through all lines, of which only some columns need be there."""
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:
+        """Iterate over all lines; other columns than these may be left empty."""
 
-    def read(self, place: Place) -> Iterator[Line]:
-        """Go through the lines of a chunk."""
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the lines of a chunk."""
 
 
 def position_of(column: str, columns: Sequence[str]) -> int:
-    """Find a column.
+    """Return the position of a column.
 
     Raises:
-        InvalidInput: the file has none of that name.
+        InvalidInput: the file has no column of this name.
     """
     if column not in columns:
         raise InvalidInput(

@@ -1,6 +1,6 @@
-"""Files as lines: where each begins, and what is in it. One class a format, behind the same three calls.
+"""Readers of CSV and JSONL files.
 
-A survey goes through a file once and notes where chunks of lines begin; then any process reads any chunk by itself.
+A survey reads a file once and finds the positions of its chunks. Any process can then read any chunk by itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import msgspec
 
 from vault.errors import InvalidInput
 from vault.imports.mapping import format_of
-from vault.imports.reader import Line, Place, Reader, Spot, position_of
+from vault.imports.parquet import ParquetReader
+from vault.imports.reader import Line, LocatedLine, Reader, Span, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,14 +25,18 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 LONGEST_CELL = 4 * 1024 * 1024
 LINES_LOOKED_AT = 100
-"""Lines of a JSONL file that tell which columns it has, where no mapping does."""
+"""The first lines of a JSONL file, from which its columns are inferred if no mapping names them."""
 
 
 def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = None) -> Reader:
-    """Open a file the way its mapping or its name says; ``columns`` are those that will be read, all by default.
+    """Open a file in the format of its mapping or its name.
+
+    Args:
+        columns: the ones that will be read; all by default.
 
     Raises:
-        InvalidInput: the file is not there, is not of its form, or its form needs a library that is not installed.
+        InvalidInput: the file does not exist or is malformed.
+        Misconfigured: the library for Parquet files is not installed.
     """
     form = format_of(mapping, path)
     try:
@@ -39,8 +44,6 @@ def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = Non
             return CsvReader(path, mapping.file)
         if form == "jsonl":
             return JsonlReader(path)
-        from vault.imports.parquet import ParquetReader
-
         return ParquetReader(path, columns)
     except OSError as error:
         raise InvalidInput(
@@ -51,7 +54,7 @@ def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = Non
 
 
 class CsvReader:
-    """RFC 4180, with any delimiter; the first line names the columns."""
+    """A CSV file (RFC 4180) with any delimiter. The first line contains the names of the columns."""
 
     def __init__(self, path: Path, form: FileForm) -> None:
         self._path = path
@@ -72,41 +75,41 @@ class CsvReader:
             )
 
     def locate(self, column: str) -> Callable[[Any], Any]:
-        """Take a cell by the position of its column."""
+        """Return a function that gets the cell of a column."""
         return itemgetter(position_of(column, self.columns))
 
-    def scan(self, columns: set[str]) -> Iterator[Spot]:  # noqa: ARG002 - a line has all its columns
-        """Go through all lines."""
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:  # noqa: ARG002 - a line has all its columns
+        """Iterate over all lines."""
         start, number = self._first
         with self._path.open("rb") as file:
             file.seek(start)
             yield from self._lines(file, start, number)
 
-    def read(self, place: Place) -> Iterator[Line]:
-        """Go through the lines of a chunk."""
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the lines of a chunk."""
         with self._path.open("rb") as file:
-            file.seek(place.start)
-            for line, _start, end in self._lines(file, place.start, place.line):
+            file.seek(span.start)
+            for line, _start, end in self._lines(file, span.start, span.line):
                 yield line
-                if end >= place.end:
+                if end >= span.end:
                     return
 
-    def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[Spot]:
+    def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
         width = len(self.columns)
         for row, end, after in self._rows(file, start, number):
             if row:
-                yield Spot(Line(number, row if len(row) == width else None), start, end)
+                yield LocatedLine(Line(number, row if len(row) == width else None), start, end)
             start, number = end, after
 
     def _rows(self, file: BinaryIO, start: int, number: int) -> Iterator[tuple[list[str], int, int]]:
-        """Yield rows, each with where it ends in the file and the number of the line after it."""
+        """Yield rows, each with its end in the file and the number of the next line."""
         position = start
 
         def texts() -> Iterator[str]:
             nonlocal position
             for raw in file:
-                at, position = position, position + len(raw)
-                yield (raw if at else raw.removeprefix(BOM)).decode(self._encoding, "surrogateescape")
+                start, position = position, position + len(raw)
+                yield (raw if start else raw.removeprefix(BOM)).decode(self._encoding, "surrogateescape")
 
         rows = csv.reader(texts(), delimiter=self._delimiter)
         while True:
@@ -124,7 +127,7 @@ class CsvReader:
 
 
 class JsonlReader:
-    """One JSON object a line; columns are names, or paths with dots into nested objects."""
+    """A JSONL file, with one JSON object per line. Columns are names, or dotted paths into nested objects."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -137,39 +140,39 @@ class JsonlReader:
         self.columns = list(names)
 
     def locate(self, column: str) -> Callable[[Any], Any]:
-        """Take a value by its name or path; any line may lack it."""
+        """Return a function that gets the value of a name or path; None if a line does not have it."""
         path = column.split(".")
 
         def value(row: dict[str, Any]) -> Any:
             if column in row:
                 return row[column]
-            found: Any = row
+            member: Any = row
             for name in path:
-                found = found.get(name) if isinstance(found, dict) else None
-            return found
+                member = member.get(name) if isinstance(member, dict) else None
+            return member
 
         return value
 
-    def scan(self, columns: set[str]) -> Iterator[Spot]:  # noqa: ARG002 - a line has all its columns
-        """Go through all lines."""
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:  # noqa: ARG002 - a line has all its columns
+        """Iterate over all lines."""
         with self._path.open("rb") as file:
             yield from self._lines(file, 0, 1)
 
-    def read(self, place: Place) -> Iterator[Line]:
-        """Go through the lines of a chunk."""
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the lines of a chunk."""
         with self._path.open("rb") as file:
-            file.seek(place.start)
-            for line, _start, end in self._lines(file, place.start, place.line):
+            file.seek(span.start)
+            for line, _start, end in self._lines(file, span.start, span.line):
                 yield line
-                if end >= place.end:
+                if end >= span.end:
                     return
 
-    def _lines(self, file: BinaryIO, position: int, number: int) -> Iterator[Spot]:
+    def _lines(self, file: BinaryIO, position: int, number: int) -> Iterator[LocatedLine]:
         for raw in file:
             start, position = position, position + len(raw)
             text = raw.removeprefix(BOM).strip()
             if text:
-                yield Spot(Line(number, self._row(text)), start, position)
+                yield LocatedLine(Line(number, self._row(text)), start, position)
             number += 1
 
     def _row(self, text: bytes) -> dict[str, Any] | None:
@@ -180,12 +183,12 @@ class JsonlReader:
 
 
 def _delimiter(head: str) -> str:
-    """Take the character that most often stands between the names of the columns; a comma where none does."""
+    """Return the most frequent of the possible delimiters in the header; a comma by default."""
     return max(",;\t|", key=head.count)
 
 
 def _names(row: dict[str, Any]) -> Iterator[str]:
-    """List the columns of a JSON line; external ids come as an object of their own."""
+    """List the columns of a JSON line. The members of ``external_ids`` are columns of their own."""
     for name, value in row.items():
         if name == "external_ids" and isinstance(value, dict):
             yield from (f"{name}.{system}" for system in value)

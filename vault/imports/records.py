@@ -1,12 +1,10 @@
-"""A chunk of records: whose they are, which are there already, and the rows of the rest.
-
-Which records are there already: asked for by pairs of person and digest, which the unique index answers.
-"""
+"""Import a chunk of records: find their subjects and the existing records, and create the rows of the others."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, column, exists, func, select
@@ -30,138 +28,148 @@ from vault.subjects.tables import RECORD, SUBJECT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.imports.lines import Draft
-    from vault.imports.task import Work
+    from vault.imports.task import ImportContext
     from vault.storage.database import Database
     from vault.subjects.store import Found
 
 
-class Owned(NamedTuple):
-    """A line, whose record it is, and the digest by which the record is known."""
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A line with its subject and the digest of the record's external id."""
 
     draft: Draft
     subject: SubjectId
     digest: bytes
 
 
-class Records:
-    """A chunk of lines about records. Made by :func:`sort_out`; then :meth:`seal`, :meth:`write`, in that order."""
+class RecordChunk:
+    """A chunk of records, as :func:`classify` returns it. Call :meth:`seal` and then :meth:`write`."""
 
     def __init__(
-        self, work: Work, new: list[Owned], people: dict[SubjectId, tuple[Found, SubjectKeys]], unchanged: int
+        self,
+        context: ImportContext,
+        new: list[Owned],
+        people: dict[SubjectId, tuple[Found, SubjectKeys]],
+        unchanged: int,
     ) -> None:
-        self._work = work
+        self._context = context
         self._new = new
         self._people = people
         self._rows: list[tuple[Any, ...]] = []
         self._index: list[tuple[Any, ...]] = []
-        self._newest = Newest(work.rows.now)
+        self._newest = Newest(context.rows.now)
         self.outcome = Outcome(created=len(new), unchanged=unchanged)
 
     async def seal(self) -> None:
-        """Seal the values of the new ones under the keys that their people have."""
-        work, collection = self._work, self._work.task.mapping.collection
-        for draft, subject, digest in self._new:
+        """Seal the values of the new records under the data keys of their subjects."""
+        context, collection = self._context, self._context.task.mapping.collection
+        for owned in self._new:
+            subject, draft = owned.subject, owned.draft
             record, index = record_rows(
-                work.rows,
+                context.rows,
                 self._people[subject][1],
                 subject,
                 collection,
                 RecordId(new_id()),
-                work.fields,
+                context.fields,
                 draft.values,
-                work.origin,
+                context.origin,
                 occurred_at=draft.occurred_at,
-                external_digest=digest,
+                external_digest=owned.digest,
             )
             self._rows.append(record)
             self._index.extend(index)
             self._newest.add(subject, collection, draft.occurred_at)
-        self._rows.sort(key=lambda row: (row[1].bytes, row[9]))  # so that two imports cannot wait in a ring
+        self._rows.sort(key=lambda row: (row[1].bytes, row[9]))  # the same order in all imports, to avoid deadlock
 
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
-        """Write all of it; returns whom it is about."""
-        subjects = dict.fromkeys(subject for _draft, subject, _digest in self._new)
-        if len(await still_there(connection, self._work.tenant, list(subjects))) < len(subjects):
-            raise Unavailable("somebody in the file was merged or erased at this moment")  # then it is looked at anew
+        """Write the rows; returns the pseudonyms of the subjects."""
+        subjects = dict.fromkeys(owned.subject for owned in self._new)
+        if len(await still_there(connection, self._context.tenant, list(subjects))) < len(subjects):
+            # The next attempt compares the chunk again.
+            raise Unavailable("a person in the file was merged or erased at this moment")
         versions = {subject: self._people[subject][1].current_version for subject in subjects}
-        await require_current(self._work.services, connection, self._work.tenant, versions)
-        await self._work.services.subjects.add(connection, records=self._rows, index=self._index)
-        await self._newest.keep(connection, self._work.tenant)
+        await require_current(self._context.services, connection, self._context.tenant, versions)
+        await self._context.services.subjects.add(connection, records=self._rows, index=self._index)
+        await self._newest.keep(connection, self._context.tenant)
         return [self._people[subject][0].pseudonym for subject in subjects]
 
-    async def undo(self) -> None:
-        """Nothing was made but rows, and those are gone with their transaction."""
+    async def discard(self) -> None:
+        """Do nothing: only rows were created, and the transaction was rolled back."""
 
 
-async def sort_out(work: Work, drafts: list[Draft], faults: list[LineFault]) -> Records:
-    """Find whose the records are and which are there; lines that cannot be followed go to ``faults``."""
-    owned, people = await _owned(work, drafts, faults)
-    wanted = [(each.subject, each.digest) for each in owned]
-    there = await records_there(work.services.data, work.tenant, work.task.mapping.collection, wanted)
+async def classify(context: ImportContext, drafts: list[Draft], faults: list[LineFault]) -> RecordChunk:
+    """Find the subjects and the existing records; invalid lines are added to ``faults``."""
+    owned, people = await _find_owners(context, drafts, faults)
+    pairs = [(line.subject, line.digest) for line in owned]
+    existing = await existing_records(context.services.data, context.tenant, context.task.mapping.collection, pairs)
     new, unchanged = [], 0
-    for each in owned:
-        earlier = there.get((each.subject, each.digest))
-        if earlier is None:
-            new.append(each)
-        elif _same(work, each, people[each.subject][1], earlier):
+    for line in owned:
+        record = existing.get((line.subject, line.digest))
+        if record is None:
+            new.append(line)
+        elif _is_equal(context, line, people[line.subject][1], record):
             unchanged += 1
         else:
             detail = "a record of this external id is there with other values; records are not changed by an import"
-            faults.append(LineFault(each.draft.line, "external-id-taken", None, detail))
-    return Records(work, new, people, unchanged)
+            faults.append(LineFault(line.draft.line, "external-id-taken", None, detail))
+    return RecordChunk(context, new, people, unchanged)
 
 
-async def _owned(
-    work: Work, drafts: list[Draft], faults: list[LineFault]
+async def _find_owners(
+    context: ImportContext, drafts: list[Draft], faults: list[LineFault]
 ) -> tuple[list[Owned], dict[SubjectId, tuple[Found, SubjectKeys]]]:
-    index_keys, collection = work.rows.index_keys, work.task.mapping.collection
-    names = dict.fromkeys(next(iter(draft.external_ids.items())) for draft in drafts)
-    digests = {name: external_digest(index_keys, *name) for name in names}
-    found = await work.services.subjects.by_external(work.tenant, list(digests.values()))
-    people = await _people(work, tuple(dict.fromkeys(found.values())))
+    index_keys, collection = context.rows.index_keys, context.task.mapping.collection
+    ids = dict.fromkeys(next(iter(draft.external_ids.items())) for draft in drafts)
+    digests = {external_id: external_digest(index_keys, *external_id) for external_id in ids}
+    subjects = await context.services.subjects.by_external(context.tenant, list(digests.values()))
+    people = await _fetch_subjects(context, tuple(dict.fromkeys(subjects.values())))
     owned = []
     for draft in drafts:
-        subject = found.get(digests[next(iter(draft.external_ids.items()))])
+        subject = subjects.get(digests[next(iter(draft.external_ids.items()))])
         if subject is None or subject not in people:
             detail = "no person in the vault has this external id; import the people first"
             faults.append(LineFault(draft.line, "subject-not-found", None, detail))
-        elif (stopped := work.stopped(people[subject][0])) is not None:
-            faults.append(LineFault(draft.line, stopped.code, None, stopped.detail))
+        elif (refusal := context.refusal(people[subject][0])) is not None:
+            faults.append(LineFault(draft.line, refusal.code, None, refusal.detail))
         else:
             owned.append(Owned(draft, subject, record_digest(index_keys, collection, draft.record or "")))
     return owned, people
 
 
-async def _people(work: Work, ids: tuple[SubjectId, ...]) -> dict[SubjectId, tuple[Found, SubjectKeys]]:
+async def _fetch_subjects(
+    context: ImportContext, ids: tuple[SubjectId, ...]
+) -> dict[SubjectId, tuple[Found, SubjectKeys]]:
     if not ids:
         return {}
-    present = await work.services.subjects.find(Wanted(work.tenant, ids, profile=False))
-    keys = await work.services.keyring.subject_keys(work.tenant, ids)
+    subjects = await context.services.subjects.find(Wanted(context.tenant, ids, profile=False))
+    keys = await context.services.keyring.subject_keys(context.tenant, ids)
     return {
-        each.id: (each, keys[each.id])
-        for each in present
-        if each is not None and each.state not in GONE and each.id in keys
+        subject.id: (subject, keys[subject.id])
+        for subject in subjects
+        if subject is not None and subject.state not in GONE and subject.id in keys
     }
 
 
-def _same(work: Work, each: Owned, keys: SubjectKeys, earlier: Earlier) -> bool:
-    where = record_aad(work.tenant, each.subject, work.task.mapping.collection, earlier.id)
-    body = unpack(earlier.body)
-    values = each.draft.values
+def _is_equal(context: ImportContext, line: Owned, keys: SubjectKeys, existing: ExistingRecord) -> bool:
+    aad = record_aad(context.tenant, line.subject, context.task.mapping.collection, existing.id)
+    body = unpack(existing.body)
+    values = line.draft.values
     return body.keys() == values.keys() and all(
-        keys.open(name, body[name].sealed, where) == encode(value) for name, value in values.items()
+        keys.open(name, body[name].sealed, aad) == encode(value) for name, value in values.items()
     )
 
 
 SLICE = 8_192
-"""Pairs in one statement: SQLite takes 32,766 parameters at the most."""
+"""Pairs in one statement. SQLite accepts at most 32,766 parameters."""
 
-_ANY = Query(
+_WITH_RECORDS = Query(
     select(SUBJECT.c.id).where(
         SUBJECT.c.tenant_id == bindparam("tenant"),
         any_of(SUBJECT.c.id, "subjects"),
@@ -176,66 +184,70 @@ _ANY = Query(
 _COLUMNS = (RECORD.c.subject_id, RECORD.c.external_digest, RECORD.c.id, RECORD.c.body)
 
 
-class Earlier(NamedTuple):
-    """A record that is there."""
+@dataclass(frozen=True, slots=True)
+class ExistingRecord:
+    """An existing record."""
 
     id: RecordId
     body: bytes
 
 
-async def records_there(
+async def existing_records(
     database: Database, tenant: TenantId, collection: str, pairs: Sequence[tuple[SubjectId, bytes]]
-) -> dict[tuple[UUID, bytes], Earlier]:
-    """Find the records of these people with these external digests."""
-    found: dict[tuple[UUID, bytes], Earlier] = {}
-    rows: Sequence[Any]
-    # Most often nobody has any: one look for each person then spares one for each record.
+) -> dict[tuple[UUID, bytes], ExistingRecord]:
+    """Find records by subject and digest of the external id."""
+    existing: dict[tuple[UUID, bytes], ExistingRecord] = {}
+    # Most subjects have no record in the collection yet: a query for each subject then replaces one for each record.
     people = list(dict.fromkeys(subject for subject, _digest in pairs))
-    some = {row[0] for row in await database.fetch(_ANY, tenant=tenant, collection=collection, subjects=people)}
+    some = {
+        row[0] for row in await database.fetch(_WITH_RECORDS, tenant=tenant, collection=collection, subjects=people)
+    }
     pairs = [pair for pair in pairs if pair[0] in some]
     if not pairs:
-        return found
+        return existing
     async with database.reading() as connection:
         for start in range(0, len(pairs), SLICE):
             part = pairs[start : start + SLICE]
             if database.dialect == "postgresql":
                 values = {"subjects": [pair[0] for pair in part], "digests": [pair[1] for pair in part]}
-                rows = list(await connection.execute(_joined(tenant, collection), values))
+                rows = [tuple(row) for row in await connection.execute(_arrays_query(tenant, collection), values)]
             else:
-                rows = await _listed(connection, tenant, collection, part)
-            found.update({(row[0], row[1]): Earlier(RecordId(row[2]), row[3]) for row in rows})
-    return found
+                rows = await _query_list(connection, tenant, collection, part)
+            existing.update({(row[0], row[1]): ExistingRecord(RecordId(row[2]), row[3]) for row in rows})
+    return existing
 
 
-def _of(tenant: TenantId, collection: str) -> tuple[Any, ...]:
-    # The last condition is what lets the databases use the index, which leaves records without a digest out.
+def _conditions(tenant: TenantId, collection: str) -> tuple[ColumnElement[bool], ...]:
+    # The last condition makes the databases use the partial index, which leaves out records without a digest.
     return (RECORD.c.tenant_id == tenant, RECORD.c.collection == collection, RECORD.c.external_digest.is_not(None))
 
 
-def _joined(tenant: TenantId, collection: str) -> Any:
-    """PostgreSQL: two arrays, whatever their length; it plans a list of pairs as one condition for each."""
+def _arrays_query(tenant: TenantId, collection: str) -> Select[*tuple[Any, ...]]:
+    """Return the query for PostgreSQL, with two arrays. It would plan a list of pairs as a condition for each pair."""
     wanted = func.unnest(
         bindparam("subjects", type_=ARRAY(Id)), bindparam("digests", type_=ARRAY(LargeBinary))
     ).table_valued(column("subject", Id), column("digest", LargeBinary), name="wanted")
     wanted = wanted.render_derived()
-    same = and_(RECORD.c.subject_id == wanted.c.subject, RECORD.c.external_digest == wanted.c.digest)
-    return select(*_COLUMNS).select_from(wanted.join(RECORD, same)).where(*_of(tenant, collection))
+    matches = and_(RECORD.c.subject_id == wanted.c.subject, RECORD.c.external_digest == wanted.c.digest)
+    return select(*_COLUMNS).select_from(wanted.join(RECORD, matches)).where(*_conditions(tenant, collection))
 
 
-async def _listed(
+async def _query_list(
     connection: AsyncConnection, tenant: TenantId, collection: str, pairs: Sequence[tuple[SubjectId, bytes]]
 ) -> list[tuple[UUID, bytes, UUID, bytes]]:
-    """SQLite: a list of pairs, in the driver's own words; compiling it each time would take longer than running it."""
-    size = 1 << (len(pairs) - 1).bit_length()  # few different texts, so that few statements are prepared
+    """Query SQLite by a list of pairs, as text: compiling the statement each time would take longer than running it."""
+    size = 1 << (len(pairs) - 1).bit_length()  # few different texts, so that prepared statements are reused
     padded = [*pairs, *[pairs[-1]] * (size - len(pairs))]
     values = [native(part) for pair in padded for part in pair]
-    rows: Any = await connection.exec_driver_sql(_list_text(size), (*values, tenant, collection))
-    return [(UUID(bytes=subject), digest, UUID(bytes=record), body) for subject, digest, record, body in rows]
+    rows = await connection.exec_driver_sql(_list_text(size), (*values, tenant, collection))
+    return [
+        (UUID(bytes=subject), digest, UUID(bytes=record), body) for subject, digest, record, body in map(tuple, rows)
+    ]
 
 
 @lru_cache(maxsize=16)
 def _list_text(size: int) -> str:
-    """Join a list to the records. SQLite answers ``(a, b) IN (list)`` by looking at all records of the tenant."""
+    """Return a query that joins a list with the records. SQLite would scan all records for ``(a, b) IN (list)``."""
     it = RECORD.c
     columns = ", ".join(f"{RECORD.name}.{column.name}" for column in _COLUMNS)
     return (

@@ -1,11 +1,12 @@
-"""What is remembered of imports, so that one that died is taken up where it stopped.
+"""The stored progress of imports, so that an interrupted import can be resumed.
 
-A run is known by a keyed digest of the file and of all that decides what becomes of it. Each chunk leaves its mark in
-the transaction that writes it; the marks go when the run ends. No value, and no name of a file, is kept.
+A run is identified by a keyed digest of the file and of everything that determines the result. The transaction of each
+chunk stores a mark; the marks are deleted when the run ends. No value and no file name is stored.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID  # noqa: TC003 - as above
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ImportRunRow(DataTable, table=True):
-    """One import of one file, under way or ended."""
+    """An import of a file, in progress or finished."""
 
     __tablename__ = "import_run"
 
@@ -42,7 +43,7 @@ class ImportRunRow(DataTable, table=True):
 
 
 class ImportChunkRow(DataTable, table=True):
-    """One chunk that is done: its counts, and what was wrong with which lines (line, code, field: never a value)."""
+    """The mark of a completed chunk: its counts and faults (line, code and field, never a value)."""
 
     __tablename__ = "import_chunk"
 
@@ -62,8 +63,9 @@ CHUNK = table_of(ImportChunkRow)
 _faults = msgspec.json.Decoder(list[LineFault])
 
 
-class Run(NamedTuple):
-    """One import: its id, how many lines its chunks have, when it began, and whether it did so earlier."""
+@dataclass(frozen=True, slots=True)
+class ImportRun:
+    """An import of a file. ``resumed``: an earlier attempt began it."""
 
     id: UUID
     chunk_lines: int
@@ -72,7 +74,7 @@ class Run(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a chunk, or of a whole file."""
+    """The result of a chunk or of a whole file."""
 
     created: int = 0
     updated: int = 0
@@ -81,7 +83,7 @@ class Outcome(NamedTuple):
     faults: list[LineFault] = []  # noqa: RUF012 - never changed in place
 
     def __add__(self, other: object) -> Outcome:
-        """Add counts; the faults are told chunk by chunk and not gathered."""
+        """Add the counts. Faults are reported chunk by chunk, and not collected."""
         if not isinstance(other, Outcome):
             return NotImplemented
         return Outcome(
@@ -92,16 +94,18 @@ class Outcome(NamedTuple):
         )
 
 
-async def begin(database: Database, tenant: TenantId, fingerprint: bytes, *, chunk_lines: int, now: datetime) -> Run:
-    """Take up the run of this fingerprint that has not ended, or begin one."""
+async def begin_run(
+    database: Database, tenant: TenantId, fingerprint: bytes, *, chunk_lines: int, now: datetime
+) -> ImportRun:
+    """Return the unfinished run of this fingerprint, or begin one."""
     async with database.transaction() as connection:
         statement = select(RUN.c.id, RUN.c.chunk_lines, RUN.c.started_at).where(
             RUN.c.tenant_id == tenant, RUN.c.fingerprint == fingerprint, RUN.c.finished_at.is_(None)
         )
-        found = (await connection.execute(statement.order_by(RUN.c.id).limit(1))).one_or_none()
-        if found is not None:
-            return Run(found.id, found.chunk_lines, found.started_at, resumed=True)
-        run = Run(new_id(), chunk_lines, now, resumed=False)
+        row = (await connection.execute(statement.order_by(RUN.c.id).limit(1))).one_or_none()
+        if row is not None:
+            return ImportRun(row.id, row.chunk_lines, row.started_at, resumed=True)
+        run = ImportRun(new_id(), chunk_lines, now, resumed=False)
         await connection.execute(
             insert(RUN).values(
                 tenant_id=tenant,
@@ -119,30 +123,30 @@ async def begin(database: Database, tenant: TenantId, fingerprint: bytes, *, chu
         return run
 
 
-async def done(
+async def outcomes(
     connection: AsyncConnection, tenant: TenantId, run: UUID, number: int | None = None
 ) -> dict[int, Outcome]:
-    """Fetch the chunks of a run that are done, all or one."""
+    """Return the outcomes of the completed chunks of a run, of all or of one."""
     columns = (CHUNK.c.number, CHUNK.c.created, CHUNK.c.updated, CHUNK.c.unchanged, CHUNK.c.refused, CHUNK.c.faults)
     statement = select(*columns).where(CHUNK.c.tenant_id == tenant, CHUNK.c.run_id == run)
     rows = await connection.execute(statement if number is None else statement.where(CHUNK.c.number == number))
     return {row[0]: Outcome(row[1], row[2], row[3], row[4], _faults.decode(row[5])) for row in rows}
 
 
-async def mark(connection: AsyncConnection, tenant: TenantId, run: UUID, number: int, outcome: Outcome) -> None:
-    """Note, in the transaction of a chunk, that it is done."""
+async def mark_done(connection: AsyncConnection, tenant: TenantId, run: UUID, number: int, outcome: Outcome) -> None:
+    """Mark a chunk as completed, in its transaction."""
     values = {**outcome._asdict(), "faults": msgspec.json.encode(outcome.faults)}
     await connection.execute(insert(CHUNK).values(tenant_id=tenant, run_id=run, number=number, **values))
 
 
-async def is_done(database: Database, tenant: TenantId, run: UUID, number: int) -> Outcome | None:
-    """Find out whether somebody else, taking up the same run, did a chunk meanwhile."""
+async def find_outcome(database: Database, tenant: TenantId, run: UUID, number: int) -> Outcome | None:
+    """Return the outcome of a chunk, if an earlier attempt or another process has completed it."""
     async with database.reading() as connection:
-        return (await done(connection, tenant, run, number)).get(number)
+        return (await outcomes(connection, tenant, run, number)).get(number)
 
 
-async def finish(database: Database, tenant: TenantId, run: UUID, total: Outcome, *, now: datetime) -> None:
-    """End a run: keep its counts and forget its chunks."""
+async def finish_run(database: Database, tenant: TenantId, run: UUID, total: Outcome, *, now: datetime) -> None:
+    """Finish a run: store its counts and delete the marks of its chunks."""
     counts = {name: count for name, count in total._asdict().items() if name != "faults"}
     async with database.transaction() as connection:
         await connection.execute(

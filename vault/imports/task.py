@@ -1,15 +1,13 @@
-"""What an import is about: handed to every process that takes part, and what each makes of it.
+"""The task of an import, and what a process needs to work on it: the open file and the authorization to write.
 
-Whether the policies let a file's fields be written for its purpose: steps 2 to 4 and 7 of every operation.
-
-Step 5, casbin's, is about the roles of a caller who might overreach. Whoever works at the console holds the root key,
-as everywhere in :mod:`vault.governance.tenants`; purpose limitation binds them all the same.
+An import has the steps 2 to 4 and 7 of every operation: fields, purpose, legal ground and audit. It has no role check:
+it runs on the command line, whose user has the root key. Purpose limitation applies nevertheless.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
@@ -18,7 +16,7 @@ from vault.clock import to_microseconds
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
 from vault.consent.state import NOTHING
 from vault.errors import Denied, Fault, InvalidInput, Refusal
-from vault.imports.lines import LineMaker, needed
+from vault.imports.lines import LineParser, needed_columns
 from vault.imports.readers import open_reader
 from vault.policy.decision import rule_out
 from vault.subjects.record_body import Origin
@@ -37,12 +35,19 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.imports.mapping import FileMapping
     from vault.imports.reader import Reader
-    from vault.policy.store import ActivePolicy
     from vault.subjects.store import Found
 
 
-class Grant(NamedTuple):
-    """What may be written: the fields as declared, their whole names for the audit log, and what decides it."""
+@dataclass(frozen=True, slots=True)
+class WriteGrant:
+    """The authorization to write the fields of a mapping.
+
+    Attributes:
+        declared: the fields, as the catalogue declares them.
+        names: their whole names, for the audit log.
+        policy: the version of the policies that grants it.
+        ground: the legal ground.
+    """
 
     declared: Mapping[str, Field]
     names: tuple[str, ...]
@@ -50,33 +55,33 @@ class Grant(NamedTuple):
     ground: Ground
 
 
-async def permit(services: Services, caller: Caller, mapping: FileMapping, purpose: str) -> Grant:
-    """Ask the policies whether all fields of a mapping may be written.
+async def authorize(services: Services, caller: Caller, mapping: FileMapping, purpose_name: str) -> WriteGrant:
+    """Check that the policies allow writing all fields of a mapping for a purpose.
 
     Raises:
         InvalidInput: the purpose, the collection or a field does not exist.
-        Denied: the purpose does not need a field, lacks the condition of Art. 9(2), or rests on consent; that is on
-            the audit log before it is raised.
+        Denied: the purpose does not need a field, lacks a condition of Art. 9(2), or rests on consent; recorded in the
+            audit log.
     """
     active = services.policies.active(caller.tenant)
     policy_set = active.policy_set
     declared = declared_fields(policy_set.catalogue, mapping)
-    why = policy_set.purposes.get(purpose)
-    if why is None:
-        remedy = did_you_mean(purpose, policy_set.purposes, "purposes.toml lists them")
+    purpose = policy_set.purposes.get(purpose_name)
+    if purpose is None:
+        remedy = did_you_mean(purpose_name, policy_set.purposes, "purposes.toml lists them")
         raise InvalidInput("there is no such purpose", code="unknown-purpose", hint=remedy)
     views = {name: policy_set.catalogue.view(name) for name in policy_names(mapping.collection, declared)}
-    refused = _refusals(services, why, views)
+    refused = _refusals(services, purpose, views)
     if refused:
-        await _deny(services, caller, active, purpose, views, refused)
-    return Grant(declared, tuple(view.name for view in views.values()), active.version, Ground.of(why, ()))
+        await _deny(services, caller, purpose_name, views, refused)
+    return WriteGrant(declared, tuple(view.name for view in views.values()), active.version, Ground.of(purpose, ()))
 
 
 def declared_fields(catalogue: Catalogue, mapping: FileMapping) -> dict[str, Field]:
-    """Look up the fields of a mapping, the one for external ids included.
+    """Return the declared fields of a mapping, including the field of external ids.
 
     Raises:
-        InvalidInput: the catalogue has no such collection or field, or only the vault itself writes it.
+        InvalidInput: the catalogue has no such collection or field, or only the vault itself writes the field.
     """
     collection = catalogue.collections.get(mapping.collection)
     if collection is None:
@@ -96,46 +101,47 @@ def declared_fields(catalogue: Catalogue, mapping: FileMapping) -> dict[str, Fie
     return declared
 
 
-def _refusals(services: Services, why: Purpose, views: Mapping[str, FieldView]) -> dict[str, Refusal]:
+def _refusals(services: Services, purpose: Purpose, views: Mapping[str, FieldView]) -> dict[str, Refusal]:
     day = services.clock.now().date()
-    verdicts = {name: rule_out(why, view, "write", day) for name, view in views.items()}
-    refused = {name: Refusal(each.code, each.detail, each.rule) for name, each in verdicts.items() if each is not None}
-    # An import cannot show anybody's consent: what rests on it comes in with the consent itself, person by person.
-    lacking = refusal(Ground.of(why, ()), NOTHING, 0)
-    return refused or (dict.fromkeys(views, lacking) if lacking is not None else {})
+    verdicts = {name: rule_out(purpose, view, "write", day) for name, view in views.items()}
+    refused = {
+        name: Refusal(verdict.code, verdict.detail, verdict.rule)
+        for name, verdict in verdicts.items()
+        if verdict is not None
+    }
+    # An import cannot prove consent. Data that rests on consent is written together with the consent, per subject.
+    missing_consent = refusal(Ground.of(purpose, ()), NOTHING, 0)
+    return refused or (dict.fromkeys(views, missing_consent) if missing_consent is not None else {})
 
 
 async def _deny(
-    services: Services,
-    caller: Caller,
-    active: ActivePolicy,
-    purpose: str,
-    views: Mapping[str, FieldView],
-    refused: dict[str, Refusal],
+    services: Services, caller: Caller, purpose: str, views: Mapping[str, FieldView], refused: dict[str, Refusal]
 ) -> None:
-    made = audit_entry(
+    first = next(iter(refused.values()))
+    entry = audit_entry(
         services,
         caller,
         action="import",
         decision="denied",
         purpose=purpose,
         refused={views[name].name: refusal.code for name, refusal in refused.items()},
-        rule=next(iter(refused.values())).rule,
-        policy=active.version,
+        rule=first.rule,
+        policy=services.policies.active(caller.tenant).version,
     )
-    await services.audit_log.append(made)
+    await services.audit_log.append(entry)
     raise Denied(
         "some of the fields may not be imported for this purpose: " + ", ".join(refused),
         denied=refused,
-        audit=str(made.id),
-        hint=next(iter(refused.values())).detail,
+        audit=str(entry.id),
+        hint=first.detail,
     )
 
 
-class Task(NamedTuple):
-    """One import of one file, in words that may travel to another process: no value and no key is in them.
+@dataclass(frozen=True, slots=True)
+class ImportTask:
+    """One import of one file. It is sent to other processes, so it contains no value and no key.
 
-    ``run`` is none for a dry run.
+    ``run`` is None for a dry run.
     """
 
     path: Path
@@ -144,53 +150,56 @@ class Task(NamedTuple):
     purpose: str
     source: str
     started_at: datetime
-    run: UUID | None
+    run: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A task, made ready in this process: the open file, what the policies say, the tenant's index keys."""
+class ImportContext:
+    """A task in a process that works on it: the open file, the authorization, and the tenant's index keys."""
 
     services: Services
     caller: Caller
-    task: Task
+    task: ImportTask
     reader: Reader
-    maker: LineMaker
-    grant: Grant
-    fields: Mapping[str, Field]
+    parser: LineParser
+    grant: WriteGrant
     rows: Maker
     origin: Origin
 
     @property
     def tenant(self) -> TenantId:
-        """Return the tenant whose people they are."""
+        """Return the tenant."""
         return self.task.tenant
 
-    def stopped(self, person: Found) -> Refusal | None:
-        """Say why nothing may be written about a person who is there: a restriction, or an objection."""
-        return subject_refusal(person, self.grant.ground, to_microseconds(self.services.clock.now()))
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Return the declared fields of the mapping."""
+        return self.grant.declared
+
+    def refusal(self, subject: Found) -> Refusal | None:
+        """Return why nothing may be written about an existing subject (restriction or objection), if so."""
+        return subject_refusal(subject, self.grant.ground, to_microseconds(self.services.clock.now()))
 
 
-async def make_ready(services: Services, task: Task) -> Work:
-    """Open the file and ask the policies.
+async def open_import(services: Services, task: ImportTask) -> ImportContext:
+    """Check the authorization and open the file.
 
     Raises:
-        InvalidInput: the file or the mapping does not have its form, or names what does not exist.
-        Denied: the purpose does not let these fields be written.
+        InvalidInput: the file or the mapping is invalid, or names what does not exist.
+        Denied: the purpose does not allow writing these fields.
     """
     caller = operator_caller(task.tenant)
-    grant = await permit(services, caller, task.mapping, task.purpose)
-    reader = open_reader(task.mapping, task.path, needed(task.mapping))
+    grant = await authorize(services, caller, task.mapping, task.purpose)
+    reader = open_reader(task.mapping, task.path, needed_columns(task.mapping))
     index_keys = await services.keyring.index_keys(task.tenant)
-    return Work(
+    return ImportContext(
         services,
         caller,
         task,
         reader,
-        LineMaker(task.mapping, grant.declared, reader),
+        LineParser(task.mapping, grant.declared, reader),
         grant,
-        grant.declared,
-        # Everything of an import is of one moment, whenever its chunks come to be written.
+        # All rows of an import have the time at which it started, whenever their chunk is written.
         Maker(task.tenant, index_keys, task.started_at),
         Origin(task.source, task.started_at, task.purpose),
     )

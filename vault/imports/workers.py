@@ -1,6 +1,7 @@
-"""Several processes, each with the vault open for itself: sealing is a processor's work, and Python has one a process.
+"""Import chunks in several processes. Sealing is CPU work, and Python runs on one processor per process.
 
-Only the places of chunks and what became of them travel between processes: no value, no key, no driver's error.
+Each process opens the vault for itself. Only the positions of chunks and their outcomes are sent between processes, and
+no value, key or driver error.
 """
 
 from __future__ import annotations
@@ -15,32 +16,41 @@ from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import dataclass
 from multiprocessing import util
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from vault.errors import Unavailable, VaultError
 from vault.imports.chunk import apply_chunk
-from vault.imports.task import make_ready
+from vault.imports.task import open_import
 from vault.logs import describe_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
+    from typing import Protocol
 
+    from vault.context import Services
     from vault.imports.store import Outcome
     from vault.imports.survey import Chunk
-    from vault.imports.task import Task, Work
+    from vault.imports.task import ImportContext, ImportTask
 
-    Opener = Callable[[], AbstractAsyncContextManager[Any]]
-    """Opens the vault anew, as something that has a ``house``; a function that may travel to another process."""
+    class OpenVault(Protocol):
+        """An open vault."""
+
+        services: Services
+
+    Opener = Callable[[], AbstractAsyncContextManager[OpenVault]]
+    """Opens the vault. It is sent to other processes, so it must be picklable."""
 
 AHEAD = 2
-"""Chunks for each process that are on their way: one at work and one that waits for it."""
+"""Chunks in progress for each process: one that it works on, and one that waits for it."""
 COLLECT_AFTER = 100_000
-"""New objects before the garbage collector looks for rings: a chunk makes many objects and no rings."""
+"""New objects before the garbage collector runs: a chunk creates many objects and no reference cycles."""
 
 
-class Failure(NamedTuple):
-    """An error on its way home, without what it may hold beside its own words."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of another process, reduced to its class and texts: its context may contain values."""
 
     kind: type[VaultError]
     detail: str
@@ -48,96 +58,98 @@ class Failure(NamedTuple):
     hint: str | None
 
 
-async def in_this_process(work: Work, chunks: Iterable[Chunk]) -> AsyncGenerator[tuple[Chunk, Outcome], None]:
-    """Bring chunks in, one after the other; while the database writes one, the next is made ready."""
-    under_way: deque[tuple[Chunk, asyncio.Task[Outcome]]] = deque()
+async def apply_in_process(
+    context: ImportContext, chunks: Iterable[Chunk]
+) -> AsyncGenerator[tuple[Chunk, Outcome], None]:
+    """Import chunks in order, in this process. While the database writes one chunk, the next is prepared."""
+    pending: deque[tuple[Chunk, asyncio.Task[Outcome]]] = deque()
     try:
         for chunk in chunks:
-            under_way.append((chunk, asyncio.create_task(apply_chunk(work, chunk))))
-            if len(under_way) == AHEAD:
-                first, ended = under_way.popleft()
-                yield first, await ended
-        while under_way:
-            first, ended = under_way.popleft()
-            yield first, await ended
+            pending.append((chunk, asyncio.create_task(apply_chunk(context, chunk))))
+            if len(pending) == AHEAD:
+                first, task = pending.popleft()
+                yield first, await task
+        while pending:
+            first, task = pending.popleft()
+            yield first, await task
     finally:
-        for _chunk, task in under_way:
+        for _chunk, task in pending:
             task.cancel()
-        await asyncio.gather(*(task for _chunk, task in under_way), return_exceptions=True)
+        await asyncio.gather(*(task for _chunk, task in pending), return_exceptions=True)
 
 
 class Workers:
-    """Processes that bring chunks in. They open their vaults at once, while the first process surveys the file."""
+    """Processes that import chunks. They open their vaults while the first process surveys the file."""
 
-    def __init__(self, opener: Opener, task: Task, processes: int) -> None:
+    def __init__(self, opener: Opener, task: ImportTask, processes: int) -> None:
         self.processes = processes
-        # Not forked: a copy of a process with open databases and keys is good for nothing.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_begin, initargs=(opener, task))
+        # Spawned and not forked: a fork would share this process's open databases and keys.
+        spawn = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin, initargs=(opener, task))
         for _process in range(processes):
             self._pool.submit(_open)
 
-    async def bring_in(self, chunks: Iterable[Chunk]) -> AsyncGenerator[tuple[Chunk, Outcome], None]:
-        """Bring chunks in; they come back in whatever order they are done.
+    async def apply(self, chunks: Iterable[Chunk]) -> AsyncGenerator[tuple[Chunk, Outcome], None]:
+        """Import chunks; yields them as they are completed.
 
         Raises:
-            VaultError: what a process raised; the others end their chunks first.
+            VaultError: the error of a process; the other processes complete their chunks first.
         """
         loop, waiting = asyncio.get_running_loop(), iter(chunks)
-        under_way: dict[asyncio.Future[Outcome | Failure], Chunk] = {}
+        pending: dict[asyncio.Future[Outcome | Failure], Chunk] = {}
         while True:
-            while len(under_way) < AHEAD * self.processes and (chunk := next(waiting, None)) is not None:
-                under_way[loop.run_in_executor(self._pool, _apply, chunk)] = chunk
-            if not under_way:
+            while len(pending) < AHEAD * self.processes and (chunk := next(waiting, None)) is not None:
+                pending[loop.run_in_executor(self._pool, _apply, chunk)] = chunk
+            if not pending:
                 return
-            ended, _others = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            for each in ended:
-                yield under_way.pop(each), _outcome(each)
+            completed, _others = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for future in completed:
+                yield pending.pop(future), _outcome(future)
 
     def close(self) -> None:
-        """Let chunks that are at work end, and then the processes."""
+        """Wait for the current chunks, and end the processes."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _outcome(ended: asyncio.Future[Outcome | Failure]) -> Outcome:
+def _outcome(future: asyncio.Future[Outcome | Failure]) -> Outcome:
     try:
-        found = ended.result()
+        result = future.result()
     except BrokenProcessPool:
         raise Unavailable(
             "a process of the import ended before its work was done",
             code="import-stopped",
-            hint="look whether memory has run out; run the same command again: it goes on where it stopped",
+            hint="check whether memory has run out; run the same command again: it resumes where it stopped",
         ) from None
-    if isinstance(found, Failure):
-        raise found.kind(found.detail, code=found.code, hint=found.hint)
-    return found
+    if isinstance(result, Failure):
+        raise result.kind(result.detail, code=result.code, hint=result.hint)
+    return result
 
 
 class _Process:
-    """What one process keeps from chunk to chunk: its event loop and its open vault."""
+    """The state of a worker process: its event loop and its open vault."""
 
-    def __init__(self, opener: Opener, task: Task) -> None:
+    def __init__(self, opener: Opener, task: ImportTask) -> None:
         self._opener = opener
         self._task = task
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._work: Work | None = None
+        self._context: ImportContext | None = None
 
     def open(self) -> None:
-        """Open the vault and the file, unless that is done."""
+        """Open the vault and the file, unless they are open."""
         self._runner.run(self._open())
 
     def apply(self, chunk: Chunk) -> Outcome:
-        """Bring a chunk in."""
+        """Import a chunk."""
         return self._runner.run(self._apply(chunk))
 
-    async def _open(self) -> Work:
-        if self._work is None:
+    async def _open(self) -> ImportContext:
+        if self._context is None:
             vault = await self._stack.enter_async_context(self._opener())
-            self._work = await make_ready(vault.services, self._task)
+            self._context = await open_import(vault.services, self._task)
             gc.freeze()
             gc.set_threshold(COLLECT_AFTER, 50, 100)
-        return self._work
+        return self._context
 
     async def _apply(self, chunk: Chunk) -> Outcome:
         return await apply_chunk(await self._open(), chunk)
@@ -151,16 +163,16 @@ class _Process:
 _process: _Process | None = None
 
 
-def _begin(opener: Opener, task: Task) -> None:
-    global _process  # noqa: PLW0603 - one a process, made as the process begins
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's business; it lets chunks end
+def _begin(opener: Opener, task: ImportTask) -> None:
+    global _process  # noqa: PLW0603 - one per process, created when the process begins
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles Ctrl-C and lets chunks complete
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _process = _Process(opener, task)
     util.Finalize(_process, _process.close, exitpriority=10)
 
 
 def _end_with_parent() -> None:
-    """End when the first process is killed: nobody would ever ask for more, and nobody would close the queue."""
+    """End this process when the first one is killed, because the queue between them is then never closed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -168,7 +180,7 @@ def _end_with_parent() -> None:
 
 
 def _open() -> None:
-    """Open the vault before the first chunk is there; should that fail, the first chunk will tell of it."""
+    """Open the vault before the first chunk arrives. If that fails, the first chunk reports the error."""
     with suppress(Exception):
         if _process is not None:
             _process.open()
@@ -180,6 +192,6 @@ def _apply(chunk: Chunk) -> Outcome | Failure:
         return _process.apply(chunk)
     except VaultError as error:
         return Failure(type(error), error.detail, error.code, error.hint)
-    except Exception as error:  # noqa: BLE001 - its text may hold a value and must not travel; its kind and place may
-        what = describe_error(error)
-        return Failure(VaultError, f"internal error ({what['error']} at {what['at']})", "internal-error", None)
+    except Exception as error:  # noqa: BLE001 - its text may contain a value and must not be sent; class and place may
+        summary = describe_error(error)
+        return Failure(VaultError, f"internal error ({summary['error']} at {summary['at']})", "internal-error", None)

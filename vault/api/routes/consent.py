@@ -39,8 +39,7 @@ from vault.errors import Fault, InvalidInput, NotFound
 from vault.http.problems import MEDIA_TYPE, from_decoder, request_id
 from vault.ids import SubjectId
 from vault.imports.consent_files import import_consents
-from vault.imports.consents import MOST, Result
-from vault.imports.consents import Told as ImportItem
+from vault.imports.consents import MOST, ConsentItem, ItemResult
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
@@ -276,7 +275,7 @@ def _elements(body: bytes) -> Sequence[msgspec.Raw]:
         raise from_decoder(error) from None
 
 
-def _read(raw: bytes | msgspec.Raw) -> ImportItem | Fault:
+def _read(raw: bytes | msgspec.Raw) -> ConsentItem | Fault:
     try:
         item = _item.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -285,11 +284,11 @@ def _read(raw: bytes | msgspec.Raw) -> ImportItem | Fault:
         return Fault("", "no-external-id", "Name the person by `subject`, or by `system` and `external_id`.")
     statement = ConsentStatement(**{name: getattr(item, name) for name in STATEMENT_FIELDS})
     if item.subject is not None:
-        return ImportItem(SubjectId(item.subject), None, statement)
-    return ImportItem(None, (item.system or "", item.external_id or ""), statement)
+        return ConsentItem(SubjectId(item.subject), None, statement)
+    return ConsentItem(None, (item.system or "", item.external_id or ""), statement)
 
 
-def _imported(result: Result) -> ImportedConsent:
+def _imported(result: ItemResult) -> ImportedConsent:
     if result.faults:
         return ImportedConsent(errors=[ImportFault.model_validate(fault) for fault in result.faults])
     return ImportedConsent(id=result.event, state="written" if result.is_new else "there")
