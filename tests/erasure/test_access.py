@@ -18,7 +18,7 @@ async def preview(node, subject, **scope):
     return answer.json()
 
 
-async def test_a_preview_tells_the_fate_of_every_field_and_changes_nothing(node):
+async def test_a_preview_has_a_verdict_for_every_field_and_changes_nothing(node):
     subject = await somebody(node, bought=[LATELY, "2026-01-31T12:00:00Z"])
     shown = (await node.call("dpo", "GET", f"/v1/subjects/{subject}/erasure:preview")).json()
     assert shown["becomes"] == "retained"
@@ -46,12 +46,12 @@ async def test_a_preview_by_purpose_takes_what_nothing_else_needs(node):
     assert shown["becomes"] == "active"
 
 
-async def test_whoever_may_not_see_requests_sees_no_preview_either(node):
+async def test_a_preview_needs_the_permission_to_read_requests(node):
     subject = await somebody(node)
     problem(await node.post("marketing", f"/v1/subjects/{subject}/erasure:preview", {}), 403, "not-granted")
 
 
-async def test_a_scope_that_names_nothing_is_told_by_its_place(node):
+async def test_unknown_names_in_a_scope_are_reported_by_position(node):
     subject = await somebody(node)
     body = {"fields": ["email", "shoe_size"], "purposes": ["world-peace"]}
     told = problem(await node.post("dpo", f"/v1/subjects/{subject}/erasure:preview", body), 422, "unknown-scope")
@@ -114,7 +114,7 @@ async def test_the_certificate_is_signed_and_names_the_audit_entry(node):
         assert value not in str(file)
 
 
-async def test_a_certificate_of_a_request_of_another_kind_is_not_there(node):
+async def test_only_requests_for_erasure_have_a_certificate(node):
     subject = await somebody(node)
     request = await ask(node, subject, kind="access")
     problem(await node.call("dpo", "GET", f"/v1/requests/{request}/certificate"), 404, "request-not-found")

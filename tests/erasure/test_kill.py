@@ -72,7 +72,7 @@ async def kill_at(node, points, living, first):
         await check_ended(node, subject, request, living)
 
 
-async def test_killed_at_any_point_an_erasure_is_ended_by_whoever_comes_next(sqlite_node):
+async def test_an_erasure_killed_at_any_point_is_completed_by_the_next_run(sqlite_node):
     node = sqlite_node
     living = await node.create()
     subject, request = await prepare(node, 1)

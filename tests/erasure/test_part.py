@@ -33,7 +33,7 @@ async def test_fields_go_and_all_the_rest_stays_readable_and_findable(node):
     assert told["scope"] == {"fields": list(FIELDS.fields), "collections": [], "purposes": []}
 
 
-async def test_a_collection_goes_but_for_what_a_law_keeps(node):
+async def test_a_collection_is_erased_except_what_a_law_keeps(node):
     subject = await somebody(node, bought=[LONG_AGO, LATELY])
     request = await erase(node, subject, scope=Scope(collections=("purchase",)))
     listed = await node.post(
@@ -47,7 +47,7 @@ async def test_a_collection_goes_but_for_what_a_law_keeps(node):
     assert {(line["field"], line["purpose"]) for line in told["kept"]} >= {("purchase.order", "accounting")}
 
 
-async def test_whoever_goes_on_can_be_written_to_and_is_upserted_as_before(node):
+async def test_a_subject_erased_in_part_can_be_written_and_upserted(node):
     subject = await somebody(node)
     await erase(node, subject, scope=FIELDS)
     await buy(node, subject)
@@ -58,7 +58,7 @@ async def test_whoever_goes_on_can_be_written_to_and_is_upserted_as_before(node)
     assert shown.json()["fields"] == {"phone": "+442079460999", "email": ADA["email"]}
 
 
-async def test_what_was_said_of_consents_is_sealed_anew(node):
+async def test_evidence_of_consents_is_resealed(node):
     subject = await somebody(node)
     said = {
         "purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox",
@@ -95,7 +95,7 @@ async def test_an_erasure_of_all_waits_for_one_of_a_part_and_then_takes_the_rest
     ).id
 
 
-async def test_whoever_writes_with_a_key_of_before_loses_nothing(place, clock):
+async def test_a_writer_with_a_replaced_key_loses_nothing(place, clock):
     """A node that has not heard of the erasure still has the old key opened: what it seals would open for nobody."""
     async with place.node(clock) as here, place.node(clock) as there:
         subject = await somebody(here)
@@ -121,7 +121,7 @@ async def test_whoever_writes_with_a_key_of_before_loses_nothing(place, clock):
         assert [each["evidence"] for each in history] == ["form 12"]
 
 
-async def test_a_node_with_the_key_of_before_reads_lists_and_finds_all_the_same(place, clock):
+async def test_a_node_with_a_replaced_key_still_reads_lists_and_searches(place, clock):
     async with place.node(clock) as here, place.node(clock) as there:
         subject = await somebody(here, bought=[LATELY])
         reads = ("sales", subject, ["email", "purchase.order"], "order-fulfilment")
@@ -142,7 +142,7 @@ async def test_a_node_with_the_key_of_before_reads_lists_and_finds_all_the_same(
         assert damaged == []
 
 
-async def test_a_node_that_still_has_the_older_key_opens_what_was_sealed_anew(place, clock):
+async def test_a_node_with_a_replaced_key_opens_resealed_data(place, clock):
     """For the moment until it looks for erasures it has a key that opens nothing of this person's any more."""
     async with place.node(clock) as node, place.node(clock) as other:
         subject = await somebody(node)

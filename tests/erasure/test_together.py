@@ -20,7 +20,7 @@ from vault.ids import DEFAULT_TENANT
 from vault.requests.execution import hand_back
 
 
-async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
+async def test_of_two_concurrent_erasures_one_runs_and_the_other_joins(node):
     subject = await somebody(node)
     requests = [await ask(node, subject) for _ in range(2)]
     await asyncio.gather(*(run(node.services, request) for request in requests))
@@ -31,7 +31,7 @@ async def test_of_two_erasures_at_once_one_happens_and_the_other_joins(node):
     assert await certificate(node, requests[0]) == await certificate(node, requests[1])
 
 
-async def test_whoever_asks_again_after_the_erasure_gets_the_same_certificate(node):
+async def test_a_second_request_after_the_erasure_gets_the_same_certificate(node):
     subject = await somebody(node)
     first, second = await ask(node, subject), await ask(node, subject)
     await run(node.services, first)
@@ -47,7 +47,7 @@ async def test_the_same_job_twice_at_once_is_one(node):
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
 
 
-async def test_what_is_written_during_an_erasure_goes_too_or_is_refused(node):
+async def test_writes_during_an_erasure_are_erased_or_refused(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     purchase = {"order": "1", "product": "Cup", "amount": "3.00", "currency": "EUR"}
@@ -65,7 +65,7 @@ async def test_what_is_written_during_an_erasure_goes_too_or_is_refused(node):
     assert await keys_of(node, subject) == []
 
 
-async def test_an_import_that_meets_an_erasure_loses_nobody_else(node, tmp_path):
+async def test_an_import_during_an_erasure_loses_no_other_subject(node, tmp_path):
     others = [await node.create(external_ids={"shop": str(number)}) for number in range(4)]
     subject = await somebody(node)
     request = await ask(node, subject)
@@ -83,7 +83,7 @@ async def test_an_import_that_meets_an_erasure_loses_nobody_else(node, tmp_path)
     assert len(await node.sql("SELECT 1 FROM subject WHERE id = :id", id=UUID(subject))) == 1
 
 
-async def test_whoever_reads_during_an_erasure_sees_everything_or_nobody(node):
+async def test_reads_during_an_erasure_see_everything_or_nothing(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     reads = [node.read("sales", subject, ["name", "email"], "order-fulfilment") for _ in range(10)]
@@ -92,7 +92,7 @@ async def test_whoever_reads_during_an_erasure_sees_everything_or_nobody(node):
         assert each.status_code == 404 or each.json()["fields"] == {"name": ADA["name"], "email": ADA["email"]}
 
 
-async def test_an_erasure_that_nobody_carries_out_any_more_stands_in_no_others_way(node):
+async def test_an_abandoned_erasure_does_not_block_another_one(node):
     """The first was handed back to staff before it took anything, and then rejected."""
     subject = await somebody(node)
     first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
@@ -106,7 +106,7 @@ async def test_an_erasure_that_nobody_carries_out_any_more_stands_in_no_others_w
     assert len(await node.sql("SELECT 1 FROM erasure")) == 1
 
 
-async def test_an_erasure_that_was_given_up_begins_anew_when_its_request_goes_on(node):
+async def test_a_dropped_erasure_begins_again_when_its_request_continues(node):
     subject = await somebody(node)
     request = await ask(node, subject)
     await run(node.services, request, until="take-away")
@@ -117,7 +117,7 @@ async def test_an_erasure_that_was_given_up_begins_anew_when_its_request_goes_on
     assert await state_of(node, subject) == "erased"
 
 
-async def test_behind_an_erasure_that_is_not_proven_nobody_waits_unseen(node):
+async def test_a_request_behind_an_unproven_erasure_is_refused(node):
     subject = await somebody(node)
     first = await ask(node, subject, scope=Scope(fields=("profile.phone",)))
     await run(node.services, first, until="check")

@@ -21,7 +21,7 @@ from vault.rectification.tables import RECTIFICATION
 from vault.subjects.store import Wanted
 
 
-async def test_a_backup_of_before_opens_for_nobody_beside_the_key_store_of_now(sqlite_node):
+async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_node):
     """The main database is restored as it was before the erasure; the key store is the one of now."""
     node = sqlite_node
     living, subject = await node.create(), await somebody(node, bought=[LATELY])
@@ -57,7 +57,7 @@ def _copy(folder, backup):
         shutil.copy(each, backup / each.name)
 
 
-async def test_the_key_lies_in_the_files_before_and_in_none_of_them_after(sqlite_node):
+async def test_the_key_is_in_no_file_after_the_erasure(sqlite_node):
     node = sqlite_node
     subject = SubjectId(UUID(await somebody(node)))
     before = await node.services.keyring.remains(DEFAULT_TENANT, subject, kept=None, newest=1)
@@ -71,7 +71,7 @@ async def test_the_key_lies_in_the_files_before_and_in_none_of_them_after(sqlite
         assert subject.bytes not in wal or log.name.startswith(("data", "ledger"))
 
 
-async def test_a_key_that_was_only_deleted_is_found_and_the_certificate_waits(sqlite_node, monkeypatch):
+async def test_a_deleted_key_in_the_files_delays_the_certificate(sqlite_node, monkeypatch):
     """Without the cleaning of the files, the write-ahead log still has the key: the look has to see that."""
     node = sqlite_node
     subject = await somebody(node)
@@ -121,7 +121,7 @@ async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
         assert books.json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_what_lies_beside_the_records_goes_along(node):
+async def test_related_data_is_erased(node):
     subject = await somebody(node)
     person, now = UUID(subject), node.services.clock.now()
     other = await ask(node, subject, kind="rectification", state="received", details={"changes": {"name": "Adah"}})
@@ -166,7 +166,7 @@ def _beside(person, request, now):
     }  # fmt: skip
 
 
-async def test_whoever_was_merged_into_the_person_goes_along(node):
+async def test_merged_duplicates_are_erased_too(node):
     subject, twin = await somebody(node), await node.create({"name": "Ada L."})
     merged = await node.post(
         "dpo", "/v1/subjects:merge", {"survivor": subject, "duplicate": twin, "evidence": "same passport"}
@@ -179,7 +179,7 @@ async def test_whoever_was_merged_into_the_person_goes_along(node):
     assert (await certificate(node, request))["subject"] == subject
 
 
-async def test_apps_that_read_what_is_erased_are_to_be_told(node):
+async def test_apps_that_read_erased_data_get_a_notice(node):
     subject = await somebody(node)
     await node.read("support", subject, ["name"], "customer-support")
     request = await erase(node, subject)
@@ -188,7 +188,7 @@ async def test_apps_that_read_what_is_erased_are_to_be_told(node):
     assert (await certificate(node, request))["recipients_told"] == 1
 
 
-async def test_a_restriction_goes_on_for_what_is_kept(node):
+async def test_a_restriction_continues_for_what_is_kept(node):
     subject = await somebody(node, bought=[LATELY])
     await node.post("dpo", f"/v1/subjects/{subject}/restriction", {"ground": "accuracy"})
     await erase(node, subject)
@@ -209,7 +209,7 @@ async def test_what_is_kept_ends_by_itself_on_the_day_until_which_it_is_kept(pla
         assert await state_of(node, subject) == "erased"
 
 
-async def test_a_vault_opened_anew_finds_nobody(place):
+async def test_a_reopened_vault_has_no_keys_of_the_erased(place):
     async with place.node() as node:
         subject = await somebody(node)
         await erase(node, subject)

@@ -25,7 +25,7 @@ async def erased(node):
 
 
 @pytest.mark.parametrize("verb", ["", ":upsert"])
-async def test_whoever_was_erased_is_not_made_anew(node, erased, verb):
+async def test_an_erased_subject_is_not_created_again(node, erased, verb):
     called = body({"name": "Ada", "email_secondary": ADA["email"]}, {"shop": "9"}, purpose="customer-support")
     async with node.new_entries() as entries:
         for role, sent in (
@@ -40,7 +40,7 @@ async def test_whoever_was_erased_is_not_made_anew(node, erased, verb):
     assert await node.sql("SELECT 1 FROM data_key", keystore=True) == []
 
 
-async def test_whoever_comes_back_by_themselves_is_welcome_and_stays(node, erased):
+async def test_a_returning_person_is_created_and_the_tombstones_go(node, erased):
     again = await node.post("sales", "/v1/subjects", body({**ADA}, SHOP, returning=True))
     assert again.status_code == 201, again.text
     assert again.json()["id"] != erased
@@ -50,7 +50,7 @@ async def test_whoever_comes_back_by_themselves_is_welcome_and_stays(node, erase
     assert await node.sql("SELECT 1 FROM tombstone") == []
 
 
-async def test_nobody_else_can_be_given_the_address_without_a_word(node, erased):
+async def test_another_subject_cannot_get_an_erased_address(node, erased):
     other = await node.create({"name": "Grace"})
     change = {"email": ADA["email"]}
     problem(await node.patch("sales", other, change, "order-fulfilment", '"1"'), 409, "erased-before")
@@ -64,14 +64,14 @@ async def test_other_tenants_know_nothing_of_it(node, erased):
     assert made.status_code == 201
 
 
-async def test_whom_a_law_keeps_has_tombstones_too(node):
+async def test_a_retained_subject_has_tombstones_too(node):
     subject = await somebody(node, external_ids=SHOP, bought=[LATELY])
     await erase(node, subject)
     assert await state_of(node, subject) == "retained"
     problem(await node.post("sales", "/v1/subjects:upsert", body({"name": "Ada"}, SHOP)), 409, "erased-before")
 
 
-async def test_tombstones_tell_nobody_who_it_was(node, erased):
+async def test_tombstones_do_not_reveal_the_value(node, erased):
     rows = await node.sql("SELECT digest, kind FROM tombstone")
     assert sorted(row[1] for row in rows) == ["email", "external-id"]
     index = await node.services.keyring.index_keys("default")
@@ -80,7 +80,7 @@ async def test_tombstones_tell_nobody_who_it_was(node, erased):
     assert external_digest(index, "shop", "4711") not in {bytes(row[0]) for row in rows}
 
 
-async def test_an_import_tells_of_them_and_brings_in_the_others(node, erased, tmp_path):
+async def test_an_import_reports_erased_subjects_and_imports_the_others(node, erased, tmp_path):
     known = await node.create({"name": "Joan"}, external_ids={"shop": "3"})
     file = tmp_path / "people.csv"
     lines = [

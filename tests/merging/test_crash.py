@@ -121,7 +121,7 @@ async def test_two_at_once_make_one_merge(node):
     await is_whole(node, survivor, duplicate)
 
 
-async def test_two_that_contradict_each_other_do_not_lose_anybody(node):
+async def test_opposite_concurrent_merges_lose_no_data(node):
     one, other = await two(node)
     answers = await asyncio.gather(merge(node, one, other), merge(node, other, one))
     assert sorted(each.status_code for each in answers) == [201, 404]

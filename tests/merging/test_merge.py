@@ -164,7 +164,7 @@ async def test_merges_upon_merges_lead_to_the_last_one(node):
         assert told["merged_into"] == three
 
 
-async def test_whoever_was_merged_is_not_merged_again(node):
+async def test_a_merged_duplicate_cannot_be_merged_again(node):
     survivor, duplicate = await two(node)
     third = await node.create({"name": "Somebody"})
     await merge(node, survivor, duplicate)

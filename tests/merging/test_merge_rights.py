@@ -224,7 +224,7 @@ async def test_an_objection_of_the_other_is_decided_for_the_one_who_stays(node, 
     assert [each["kind"] for each in said].count("objected") == 1, "verified twice, it was said once"
 
 
-async def test_whoever_was_erased_is_not_there_even_if_a_law_keeps_something(node):
+async def test_an_erased_subject_cannot_be_merged_even_if_a_law_keeps_something(node):
     mine, theirs = await two(node)
     kept_for_the_law = await somebody(node, external_ids={"shop": "1"}, bought=[LATELY])
     await erase(node, kept_for_the_law)
@@ -299,7 +299,7 @@ async def test_an_erasure_that_is_approved_at_the_same_moment_is_never_lost(node
             assert (str(found.subject), found.state) == (mine, "verifying")
 
 
-async def test_whoever_verified_for_one_while_they_were_merged_is_asked_again(node, monkeypatch):
+async def test_a_verification_during_a_merge_has_to_be_repeated(node, monkeypatch):
     from vault.requests import transaction as change
 
     mine, theirs = await two(node)

@@ -114,7 +114,7 @@ async def living(node):
     return await node.create()
 
 
-async def test_killed_at_any_point_a_sweep_is_ended_by_whoever_comes_next(node, clock, living):
+async def test_a_sweep_killed_at_any_point_is_completed_by_the_next_run(node, clock, living):
     in_books, over, job = await prepare(node, 0, clock)
     passed = await job.points()
     await check_ended(node, in_books, over, job)
@@ -129,7 +129,7 @@ async def test_killed_at_any_point_a_sweep_is_ended_by_whoever_comes_next(node, 
     assert await work == []
 
 
-async def test_a_key_that_was_made_for_a_sweep_that_died_opens_nothing_and_goes(node, clock):
+async def test_the_key_made_by_a_killed_sweep_opens_nothing_and_is_destroyed(node, clock):
     in_books, over, job = await prepare(node, 1, clock)
     assert await job.killed_at("keys.committed#1")
     assert await keys_of(node, in_books) == [1, 2]

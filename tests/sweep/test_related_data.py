@@ -38,7 +38,7 @@ async def subject(node, clock):
     return subject
 
 
-async def test_what_was_said_opens_under_the_key_that_stays(node, subject):
+async def test_related_data_opens_under_the_key_that_stays(node, subject):
     assert (await swept(node)).erased > 0
     (newest,) = await keys_of(node, subject)
     assert newest > 1
@@ -56,7 +56,7 @@ async def test_packages_of_what_was_erased_go(node, subject):
     assert await rows_of(node, "package", subject) == 0
 
 
-async def test_of_somebody_of_whom_nothing_is_left_it_is_only_told_that_they_consented(node, clock, subject):
+async def test_only_the_bare_proof_of_consent_is_left_of_a_fully_swept_subject(node, clock, subject):
     clock.advance(days=365 * 12)
     assert (await swept(node)).whole == 1
     for table in ("package", "rectification", "subject_session", "consent_confirmation", "subject_clock"):
@@ -68,7 +68,7 @@ async def test_of_somebody_of_whom_nothing_is_left_it_is_only_told_that_they_con
     assert left[0][0] == 0
 
 
-async def test_whoever_was_merged_into_somebody_goes_with_them(node, clock):
+async def test_a_sweep_erases_merged_duplicates_too(node, clock):
     one = await node.create({"name": "Ada"}, external_ids={"shop": "1"})
     other = await node.create({"name": "Ada"}, external_ids={"shop": "2"})
     body = {"survivor": one, "duplicate": other, "evidence": "ticket 4711"}
@@ -90,7 +90,7 @@ async def test_what_comes_in_during_a_sweep_is_neither_lost_nor_swept(node, cloc
     assert (await node.read("sales", subject, ["name"], "order-fulfilment")).json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_an_erasure_that_somebody_asks_for_waits_for_a_sweep_and_does_not_take_its_place(node, clock, subject):
+async def test_a_requested_erasure_waits_for_a_sweep_of_the_same_subject(node, clock, subject):
     request = await ask(node, subject)
     now = node.services.clock.now()
     cut_off = Erasure(

@@ -170,7 +170,7 @@ async def test_what_is_only_stored_from_now_on_is_counted_as_that(node, clock):
     assert (told.code, set(told.fields)) == ("erased", {"profile.name.clear", "profile.notes.clear"})
 
 
-async def test_whoever_has_an_open_request_is_left_alone_until_the_next_day(node, clock):
+async def test_a_subject_with_an_open_request_is_put_off_until_the_next_day(node, clock):
     subject = await node.create({"name": "Ada"})
     clock.advance(days=365 * 4)
     request = await ask(node, subject, kind="access", state="received")
@@ -195,7 +195,7 @@ async def test_whose_data_is_restricted_keeps_it_until_the_restriction_is_lifted
     assert (await swept(node)).whole == 1
 
 
-async def test_what_does_not_open_stops_nobody_else(node, clock):
+async def test_an_unreadable_value_does_not_stop_the_sweep_of_others(node, clock):
     damaged = await somebody(node, profile={"name": "Ada", "email": "ada@example.org"}, bought=[LATELY])
     sound = await node.create({"name": "Bob"})
     unread = await node.create({"name": "Eve"})
@@ -239,7 +239,7 @@ async def test_of_two_sweeps_at_once_one_runs_and_nothing_happens_twice(node, cl
     assert len(await sweeps_on_record(node)) == 6
 
 
-async def test_a_sweep_that_nobody_hears_of_is_taken_over_and_its_runner_stops(node, clock, monkeypatch):
+async def test_a_silent_sweep_is_taken_over_and_its_first_runner_stops(node, clock, monkeypatch):
     people = [await node.create({"name": f"Ada {number}"}) for number in range(3)]
     clock.advance(days=365 * 4)
     real, others = apply.apply_plans, []
