@@ -296,7 +296,7 @@ async def decide(
     elif decided.state == "erase":
         note(f"{decided.field} is erased by the next sweep, unless a law requires it or a hold covers it.")
     else:
-        note(f"{decided.field} is kept until {decided.keep_until}, and looked at again then.")
+        note(f"{decided.field} is kept until {decided.keep_until}, and reviewed again then.")
 
 
 def _state(review: RetentionReview) -> str:
