@@ -71,7 +71,7 @@ class RecordResealer:
 
         Args:
             keys: the subject's, the newest of which seals.
-            is_indexed: whether the index leads to the subject; a subject of which only a law keeps something is not indexed.
+            is_indexed: whether the index leads to the subject. It does not if only a law keeps something of it.
 
         Raises:
             CannotOpen: a value that stays does not open.
