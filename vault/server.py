@@ -28,26 +28,26 @@ log = logs.get_logger()
 
 APP = "vault.server:served"
 GRACE_SECONDS = 10
-"""After a signal to stop, requests under way get so long to end."""
+"""The time for requests in progress to end after a signal to stop."""
 WORKER_SECONDS = 30
-"""A worker that does not answer for so long is replaced. It cannot answer while it loads the program, which takes long
-on a busy machine; a worker that is given less time than that would be replaced for ever."""
+"""A worker that does not answer for this time is replaced. It does not answer while it loads the program, which takes
+long on a busy machine; with a shorter time it would be replaced again and again."""
 GARBAGE_THRESHOLD = 50_000
-"""New objects before the garbage collector looks; at the default of 700 it would look several times a request."""
+"""New objects before a garbage collection; with the default of 700 there would be several in each request."""
 
 
 def serve(folder: Path, *, host: str | None = None, port: int | None = None, workers: int = 1, app: str = APP) -> None:
     """Run the vault of a folder until a signal to stop; requests under way are finished first.
 
     Args:
-        folder: of the vault.
+        folder: the vault's folder.
         host: address to listen at; the setting's by default.
-        port: likewise; 0 takes a free one, which the log names.
+        port: the setting's by default; 0 takes a free one, which the log names.
         workers: processes that share the port.
-        app: what makes the application, as ``module:function``.
+        app: the factory of the application, as ``module:function``.
 
     Raises:
-        Misconfigured, Unavailable, PolicyInvalid: it cannot be run; found out before the port is opened.
+        Misconfigured, Unavailable, PolicyInvalid: the vault cannot run; raised before the port is opened.
     """
     settings = read_settings(folder)
     logs.configure(settings.log_level)
@@ -67,11 +67,11 @@ def serve(folder: Path, *, host: str | None = None, port: int | None = None, wor
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=WORKER_SECONDS,
     )
-    with bound(host or settings.host, settings.port if port is None else port) as alone:
-        address = alone.getsockname()
+    with bound(host or settings.host, settings.port if port is None else port) as listener:
+        address = listener.getsockname()
         log.info("listening", host=address[0], port=address[1], workers=workers)
         if workers == 1:
-            uvicorn.Server(config).run([alone])
+            uvicorn.Server(config).run([listener])
             return
     with bound(address[0], address[1], shared=True), _SharedFigures():
         workers_port: Any = _SharedPort(address[0], address[1])
@@ -84,34 +84,34 @@ def bound(host: str, port: int, shared: bool = False) -> socket.socket:
     Args:
         host: address to listen at.
         port: 0 takes a free one.
-        shared: whether other processes may bind it too (``SO_REUSEPORT``). Only workers of one vault may: two vaults on
-            one port would get each other's requests. So the port is first bound alone.
+        shared: whether other processes can bind it too (``SO_REUSEPORT``). Only workers of one vault do: two vaults on
+            one port would get each other's requests. So the port is bound without sharing first.
 
     Raises:
-        Misconfigured: the port is taken, or the address is not this machine's.
+        Misconfigured: the port is in use, or the address is not of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        made.bind((host, port))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
     except OSError as error:
-        made.close()
+        listener.close()
         raise Misconfigured(
             f"the port cannot be opened ({error.strerror or type(error).__name__})",
-            hint="stop what listens there, or choose another one by --port",
+            hint="stop the process that listens there, or choose another port by --port",
         ) from None
-    made.set_inheritable(True)
-    return made
+    listener.set_inheritable(True)
+    return listener
 
 
 class _SharedPort:
-    """Stands for the port on its way to a worker, where it becomes a socket of that worker's own.
+    """The port, pickled for a worker, where it becomes a socket of that worker.
 
-    On one socket for all, the worker that wakes first takes all connections that wait, and long-lived connections never
-    spread again. With a socket each, the kernel deals them out.
+    With one socket for all, the worker that wakes first takes all waiting connections, and long-lived connections stay
+    there. With a socket for each worker, the kernel distributes them.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -121,25 +121,25 @@ class _SharedPort:
         return bound, (*self._address, True)
 
     def close(self) -> None:
-        """Do nothing: there is no socket here."""
+        """Do nothing: there is no socket."""
 
 
 def served() -> ASGIApp:
-    """Make the application for a server process; it opens its vault when the server starts."""
+    """Return the application of a server process; it opens the vault when the server starts."""
     folder = default_folder()
     logs.configure(read_settings(folder).log_level)
     return _Served(folder)
 
 
 class _Served:
-    """Opens the vault with the server and closes it after the last request."""
+    """Opens the vault when the server starts, and closes it after the last request."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or the server's own word that it starts or stops."""
+        """Answer a request, or a lifespan event of the server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif self._app is not None:
@@ -157,7 +157,7 @@ class _Served:
 
 
 class _SharedFigures:
-    """A folder in which the workers keep their counters, so that any of them can show the sum."""
+    """A folder with the counters of all workers, so that each of them can show the sum."""
 
     def __enter__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="cdv-metrics-")
@@ -178,7 +178,7 @@ async def _prepare(folder: Path) -> None:
 
 
 def _calm_garbage_collector() -> None:
-    """Take what was loaded at start out of the collector's rounds: a third of the longest waits came from there."""
+    """Exclude the objects of the start from garbage collections, which caused a third of the longest waits."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, 50, 50)

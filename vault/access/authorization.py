@@ -1,6 +1,6 @@
-"""Steps 2 to 5 of every operation on fields: ask the policies, keep what they say, write down what they refuse.
+"""Steps 2 to 5 of every operation on fields: decide by the policies, and record what they deny.
 
-Rights on the vault's own resources (``vault:audit``, ``vault:principals`` …), by the same policies as fields.
+Permissions on the vault's own resources (``vault:audit``, ``vault:principals`` …) come from the same policies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUBJECT_NOT_FOUND = Refusal(
     "subject-not-found",
-    "There is no such person in this vault, or no longer. Check the id, or find the person by search.",
+    "There is no such person in this vault, or the person was erased. Check the id, or find the person by search.",
     "the subject",
 )
 
@@ -36,15 +36,15 @@ async def decide(
     verb: str,
     at: str = "/fields",
 ) -> Decision:
-    """Decide an action on fields for a purpose, from what is kept or by asking casbin.
+    """Decide an action on fields for a purpose, from the cache or by casbin.
 
     Args:
-        action: what the audit log calls it, should the request itself be invalid.
-        verb: what the policies call it: ``read``, ``write`` or ``search``.
+        action: the action in the audit log, if the request is invalid.
+        verb: the action in the policies: ``read``, ``write`` or ``search``.
         at: JSON pointer to the names in the request, for the faults.
 
     Raises:
-        InvalidInput: the purpose or a field does not exist; that is on the audit log before it is raised.
+        InvalidInput: the purpose or a field does not exist; recorded before it is raised.
     """
     principal = caller.principal
     decisions = services.policies.active(principal.tenant).decisions
@@ -56,14 +56,14 @@ async def decide(
         return await decisions.decide(principal.roles, purpose, names, verb, at=at)
     except InvalidInput as error:
         code = error.faults[0].code if error.faults else error.code
-        made = audit_entry(services, caller, action=action, decision="failed", code=code)
-        await services.audit_log.append(made)
-        error.audit = str(made.id)
+        entry = audit_entry(services, caller, action=action, decision="failed", code=code)
+        await services.audit_log.append(entry)
+        error.audit = str(entry.id)
         raise
 
 
 def audit_entry(services: Services, caller: Caller, **facts: Any) -> Entry:
-    """Make an audit entry of the caller's."""
+    """Build an audit entry of the caller."""
     principal = caller.principal
     return services.audit_log.entry(
         tenant=principal.tenant,
@@ -75,12 +75,12 @@ def audit_entry(services: Services, caller: Caller, **facts: Any) -> Entry:
 
 
 def whole_names(decision: Decision) -> dict[str, str]:
-    """Map each name as asked to the whole name under which it goes on the audit log."""
+    """Map each name in the request to its whole name in the audit log."""
     return {asked: view.name for asked, view in decision.views.items()}
 
 
 def refused_codes(decision: Decision, refused: Mapping[str, Refusal]) -> dict[str, str]:
-    """Write refusals the way the audit log keeps them: whole name to code."""
+    """Return refusals in the form of the audit log: whole name to code."""
     names = whole_names(decision)
     return {names[asked]: refusal.code for asked, refusal in refused.items()}
 
@@ -90,26 +90,26 @@ async def require_all(
     caller: Caller,
     decision: Decision,
     action: Action,
-    lacking: Refusal | None = None,
+    ground: Refusal | None = None,
     found: Found | None = None,
 ) -> None:
-    """Refuse the whole of a write or search unless every field is granted and nothing else stands against it.
+    """Deny a whole write or search unless every field is granted and the legal ground holds.
 
     Args:
-        decision: what the policies say.
-        action: what the audit log calls it.
-        lacking: why the legal ground does not hold; none where it does, or where that is found out later.
-        found: the person, if it is about one.
+        decision: the decision of the policies.
+        action: the action in the audit log.
+        ground: why the legal ground does not hold; None if it does, or if it is checked later.
+        found: the subject, if there is one.
 
     Raises:
-        Denied: with the refusal of each field; it is on the audit log before it is raised.
+        Denied: with the refusal of each field; recorded before it is raised.
     """
     refused = dict(decision.refused)
-    if lacking is not None and not refused:
-        refused = dict.fromkeys(decision.asked, lacking)
+    if ground is not None and not refused:
+        refused = dict.fromkeys(decision.asked, ground)
     if not refused:
         return
-    made = audit_entry(
+    entry = audit_entry(
         services,
         caller,
         action=action,
@@ -120,27 +120,25 @@ async def require_all(
         policy=decision.policy_version,
         subjects=() if found is None else (found.pseudonym,),
     )
-    await services.audit_log.append(made)
-    raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(made.id))
+    await services.audit_log.append(entry)
+    raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(entry.id))
 
 
 async def require_permission(
     services: Services, caller: Caller, resource: str, verb: str, *, audit_action: Action
 ) -> None:
-    """Go on only where a role of the caller's has a right on a resource of the vault itself.
-
-    The command line is asked for none: whoever uses it holds the vault's folder and its root key.
+    """Require a permission on a resource of the vault itself.
 
     Raises:
-        Denied: no role has it; that is on the audit log before it is raised.
+        Denied: no role of the caller has it; recorded before it is raised.
     """
     if caller.principal.id == OPERATOR:
-        return
+        return  # the operator at the command line has the vault's folder and its root key already
     active = services.policies.active(caller.tenant)
     verdict = active.decisions.may(caller.principal.roles, resource, verb)
     if verdict.granted:
         return
-    made = audit_entry(
+    entry = audit_entry(
         services,
         caller,
         action=audit_action,
@@ -149,5 +147,5 @@ async def require_permission(
         rule=verdict.rule,
         policy=active.version,
     )
-    await services.audit_log.append(made)
-    raise Denied(verdict.detail, code=verdict.code, audit=str(made.id))
+    await services.audit_log.append(entry)
+    raise Denied(verdict.detail, code=verdict.code, audit=str(entry.id))

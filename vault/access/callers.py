@@ -1,4 +1,4 @@
-"""The callers that are neither an app nor staff: the vault's own jobs, and a person about their own data."""
+"""Callers that are neither an app nor staff: the vault's jobs, data subjects, and the operator at the command line."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ if TYPE_CHECKING:
 
 
 JOBS: Final = UUID("00000000-0000-7000-8000-000000000003")
-"""Stands on the audit log for what the vault does by itself: the steps of jobs, and approvals by rule."""
+"""The principal of jobs and of approvals by rule in the audit log."""
 THE_PERSON: Final = UUID("00000000-0000-7000-8000-000000000004")
-"""Stands on the audit log for people who act for themselves; who they are, their pseudonym says."""
+"""The principal of data subjects in the audit log; the pseudonym says who they are."""
 
 
 def system_caller(tenant: TenantId, request_id: str = "job") -> Caller:
-    """Make the caller that a job is."""
+    """Return the caller of a job."""
     return Caller(Principal(PrincipalId(JOBS), tenant, "vault", "app", ()), request_id)
 
 
 def data_subject_caller(tenant: TenantId, request_id: str) -> Caller:
-    """Make the caller that a person is about their own data; has no right by any role."""
+    """Return the caller for a person's own data; it has no role."""
     return Caller(Principal(PrincipalId(THE_PERSON), tenant, "the-person", "app", ()), request_id)
 
 
 OPERATOR = UUID("00000000-0000-7000-8000-000000000001")
-"""Stands on the audit log for whoever works at the command line."""
+"""The principal of the command line in the audit log."""
 
 
 def operator_caller(tenant: TenantId = DEFAULT_TENANT) -> Caller:
-    """Make the caller that the command line is."""
+    """Return the caller of the command line."""
     principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
     return Caller(principal, "command-line")

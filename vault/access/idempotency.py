@@ -1,7 +1,7 @@
-"""Do a thing once, however often it is asked for (the ``Idempotency-Key`` header).
+"""Idempotency keys: a write happens once, however often it is sent (the ``Idempotency-Key`` header).
 
-The answer is kept in the transaction of the change itself, so that after a crash either both are there or neither.
-Neither the key nor the body is kept, only keyed digests of them; the answers hold ids and revisions and no values.
+The response is stored in the transaction of the write, so that a crash keeps both or neither. The key and the body are
+stored as keyed digests only. Stored responses have ids and revisions, and no values.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from sqlalchemy import String
 
 KEPT_FOR = timedelta(hours=24)
 IN_FLIGHT_FOR = timedelta(seconds=60)
-"""A call that has not ended by then has died with its process: the key may be used again."""
+"""After this time a call has died with its process, and the key can be used again."""
 LONGEST_KEY = 200
 
 
 class IdempotencyRow(DataTable, table=True):
-    """One call, under way (no status yet) or answered."""
+    """One call: in progress (without a status) or answered."""
 
     __tablename__ = "idempotency"
 
@@ -49,14 +49,14 @@ CALL = table_of(IdempotencyRow)
 
 
 class Answered(NamedTuple):
-    """The answer that the first call of this key got."""
+    """The stored response of the first call with this key."""
 
     status: int
     answer: bytes
 
 
 class Once:
-    """One call under an idempotency key; made by :func:`begin`, handed to the operation, which keeps its answer."""
+    """One call under an idempotency key, begun by :func:`begin`."""
 
     def __init__(self, services: Services, tenant: str, principal: UUID, key_digest: bytes) -> None:
         self._services = services
@@ -67,11 +67,11 @@ class Once:
         )
 
     async def keep(self, connection: AsyncConnection, status: int, answer: bytes) -> None:
-        """Keep the answer, in the transaction of the change."""
+        """Store the response, in the transaction of the write."""
         await connection.execute(update(CALL).where(*self._where).values(status=status, answer=answer))
 
     async def give_up(self) -> None:
-        """Free the key: the call failed and changed nothing, so it may be tried again."""
+        """Release the key: the call failed and changed nothing, so it can be repeated."""
         async with self._services.data.transaction() as connection:
             await connection.execute(delete(CALL).where(*self._where, CALL.c.status.is_(None)))
 
@@ -79,18 +79,18 @@ class Once:
 async def begin(
     services: Services, caller: Caller, key: str, route: str, body: bytes, *, action: Action
 ) -> Once | Answered:
-    """Begin a call under a key, or find that it has been answered.
+    """Begin a call under a key, or return the stored response.
 
     Args:
-        caller: whose key it is.
-        key: the caller's own, 1 to 200 printable characters.
+        caller: the owner of the key.
+        key: 1 to 200 printable characters.
         route: method and path.
         body: the bytes of the request.
-        action: what the audit log calls the call, should the key be refused.
+        action: the action in the audit log, if the key is refused.
 
     Raises:
-        InvalidInput: the key has been used for another call, or has no proper form.
-        Conflict: the same call is under way.
+        InvalidInput: the key was used for another call, or is invalid.
+        Conflict: the same call is in progress.
     """
     try:
         return await _begin(services, caller, key, route, body)
@@ -119,15 +119,15 @@ async def _begin(services: Services, caller: Caller, key: str, route: str, body:
             await connection.execute(_stale(once, now))
             await connection.execute(insert(CALL), [row])
     except IntegrityError:
-        return await _earlier(services, once, call_digest)
+        return await _existing(services, once, call_digest)
     return once
 
 
 async def forget_old(services: Services) -> int:
-    """Delete what was kept for longer than a day; returns how many."""
+    """Delete calls that are older than a day; returns their number."""
     async with services.data.transaction() as connection:
-        gone = await connection.execute(delete(CALL).where(CALL.c.started_at < services.clock.now() - KEPT_FOR))
-    return gone.rowcount
+        deleted = await connection.execute(delete(CALL).where(CALL.c.started_at < services.clock.now() - KEPT_FOR))
+    return deleted.rowcount
 
 
 def _stale(once: Once, now: datetime) -> Any:
@@ -135,7 +135,7 @@ def _stale(once: Once, now: datetime) -> Any:
     return delete(CALL).where(*once._where, died | (CALL.c.started_at < now - KEPT_FOR))  # noqa: SLF001 - its own module
 
 
-async def _earlier(services: Services, once: Once, call_digest: bytes) -> Answered:
+async def _existing(services: Services, once: Once, call_digest: bytes) -> Answered:
     async with services.data.reading() as connection:
         statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*once._where)  # noqa: SLF001 - as above
         row = (await connection.execute(statement)).one_or_none()
@@ -147,6 +147,6 @@ async def _earlier(services: Services, once: Once, call_digest: bytes) -> Answer
         )
     if row is None or row.status is None:
         raise Conflict(
-            "the same call is still under way", code="in-flight", hint="wait a moment and send it again unchanged"
+            "the same call is still in progress", code="in-flight", hint="wait a moment and send it again unchanged"
         )
     return Answered(row.status, row.answer)

@@ -1,6 +1,7 @@
-"""Step 1: find out who calls. Failed attempts are on the audit log, without letting anybody flood it.
+"""Step 1: authenticate the caller. Failed attempts are recorded, at a bounded rate.
 
-How much one process lets strangers do in a minute of the clock, and how much of it it writes down.
+:class:`RateWindow` bounds, per process and minute, what unauthenticated callers can do and the audit entries that they
+cause.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ MOST_ENTRIES_A_MINUTE = 60
 
 
 class SignIns:
-    """Turns bearers into callers.
+    """Authenticates callers by their bearers.
 
-    A failed attempt names nobody, so its entry is the default tenant's. After 60 entries within a minute further
-    failures are counted, and the next entry says how many it stands for.
+    A failed attempt has no known tenant, so its entry is in the default tenant's log. After 60 entries within a minute
+    further failures are counted only, and the next entry has their number.
     """
 
     def __init__(self, services: Services) -> None:
@@ -32,11 +33,11 @@ class SignIns:
         self._minute = RateWindow(services.clock)
 
     async def sign_in(self, bearer: str | None, request_id: str) -> Caller:
-        """Return the caller that a bearer stands for.
+        """Return the caller of a bearer.
 
         Raises:
-            NotAuthenticated: it stands for nobody, or there is none.
-            Unavailable: nobody can tell, or a failure cannot be written down.
+            NotAuthenticated: the bearer is missing or unknown.
+            Unavailable: it cannot be verified, or a failure cannot be recorded.
         """
         if bearer is not None:
             kept = self._services.principals.cached(bearer)
@@ -50,14 +51,16 @@ class SignIns:
 
     async def _authenticate(self, bearer: str | None) -> Principal:
         if bearer is None:
-            raise NotAuthenticated("this door needs an API key or a token", hint="send it as `Authorization: Bearer …`")
+            raise NotAuthenticated(
+                "the request needs an API key or a token", hint="send it as `Authorization: Bearer …`"
+            )
         return await self._services.principals.authenticate(bearer)
 
     async def _record(self, request_id: str, error: NotAuthenticated) -> None:
         count = self._minute.refused(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
-        made = self._services.audit_log.entry(
+        entry = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action="sign-in",
             decision="denied",
@@ -65,42 +68,42 @@ class SignIns:
             request=request_id,
             count=count,
         )
-        await self._services.audit_log.append(made)
+        await self._services.audit_log.append(entry)
 
 
 MOST_ENTRIES = 60
-"""Entries on the audit log for refusals; the next one says how many it stands for."""
+"""Audit entries for refusals within a minute; the next entry has the number of those that were not recorded."""
 
 
 class RateWindow:
-    """Counts what callers do of whom nobody knows who they are, so that none floods the database or the audit log.
+    """Bounds the attempts of unauthenticated callers, and the audit entries that they cause.
 
     Args:
-        clock: whose minutes.
+        clock: the source of the time.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._minute = -1
-        self._looks = self._written = self._uncounted = 0
+        self._attempts = self._written = self._uncounted = 0
 
-    def look(self, most: int) -> None:
+    def count_attempt(self, most: int) -> None:
         """Count one attempt.
 
         Raises:
             TooMany: there were ``most`` within this minute.
         """
         self._roll()
-        self._looks += 1
-        if self._looks > most:
+        self._attempts += 1
+        if self._attempts > most:
             raise TooMany("too many attempts at once", retry_after=60, first=False, hint="Try again in a minute.")
 
     def refused(self, most: int = MOST_ENTRIES) -> int | None:
         """Count one refusal.
 
         Returns:
-            for how many refusals the entry stands that is to be written now; none where ``most`` were written within
-            this minute, so that this one waits for the next entry.
+            the number of refusals for the entry to write now; None if ``most`` entries were written within this
+            minute, so that the next entry has to include this refusal.
         """
         self._roll()
         self._uncounted += 1
@@ -114,4 +117,4 @@ class RateWindow:
         minute = int(self._clock.now().timestamp() // 60)
         if minute != self._minute:
             self._minute = minute
-            self._looks = self._written = 0
+            self._attempts = self._written = 0

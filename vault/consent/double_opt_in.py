@@ -99,7 +99,7 @@ class Confirmations:
             raise _invalid(error.audit) from None
 
     async def _open_confirmation(self, token: str) -> OpenConfirmation | None:
-        self._window.look(MOST_A_MINUTE)
+        self._window.count_attempt(MOST_A_MINUTE)
         tenants = [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
         async with self._services.data.reading() as connection:
             return await find_open(connection, tenants, token, self._services.clock.now())

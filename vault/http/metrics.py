@@ -1,4 +1,4 @@
-"""Figures for Prometheus. Labels are codes, routes and words of our own, never of a request."""
+"""Prometheus metrics. Labels are codes and route templates, and never values of a request."""
 
 from __future__ import annotations
 
@@ -38,47 +38,47 @@ def count_request(route: str, status: int, seconds: float, code: str | None) -> 
         PROBLEMS.labels(code).inc()
 
 
-def count_shown(asked: int, denied: Iterable[Mapping[str, Refusal]]) -> None:
-    """Count what an answer holds: so many values were asked for, and all but those that were refused are in it."""
-    codes = collections.Counter(refusal.code for each in denied for refusal in each.values())
-    READS.inc(max(0, asked - codes.total()))  # below zero it would raise, and what was read is on the log already
+def count_shown(requested: int, denied: Iterable[Mapping[str, Refusal]]) -> None:
+    """Count the values and refusals in an answer, from the number of requested values."""
+    codes = collections.Counter(refusal.code for refusals in denied for refusal in refusals.values())
+    READS.inc(max(0, requested - codes.total()))  # a negative number would raise after the read is recorded
     for code, count in codes.items():
         DENIALS.labels(code).inc(count)
 
 
 def count_denied(denied: Mapping[str, Refusal]) -> None:
-    """Count what was refused where a request is denied as a whole."""
+    """Count the refusals of a request that is denied as a whole."""
     for refusal in denied.values():
         DENIALS.labels(refusal.code).inc()
 
 
 @lru_cache(maxsize=1024)
 def _children(route: str, status: int) -> tuple[Any, Any]:
-    """Look a pair of label children up once: the library's own look-up takes 1 µs each time."""
+    """Cache pairs of label children: the library's own look-up takes 1 µs each time."""
     return REQUESTS.labels(route, str(status)), LATENCY.labels(route)
 
 
 class Sizes:
-    """Reads the sizes of the caches when they are asked for."""
+    """Collects the sizes of the caches on each scrape."""
 
     def __init__(self, read: Mapping[str, Any]) -> None:
         self._read = read
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the figures of the moment."""
+        """Yield the current figures."""
         family = GaugeMetricFamily("cdv_cache", "Caches: entries, hits and misses.", labels=["cache", "what"])
         for cache, stats in self._read.items():
-            for what, value in stats().items():
-                family.add_metric([cache, what], value)
+            for figure, value in stats().items():
+                family.add_metric([cache, figure], value)
         yield family
 
 
 def exposition(sizes: Sizes, *, shared: str | None) -> bytes:
-    """Write all figures in Prometheus' text format.
+    """Return all metrics in the text format of Prometheus.
 
     Args:
-        sizes: of the caches of this process.
-        shared: folder in which several workers keep their counters together; none for one process.
+        sizes: the caches of this process.
+        shared: the folder with the counters of several workers; None for one process.
     """
     registry = CollectorRegistry()
     if shared is None:

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: id, size, deadline, counting, headers. Plain ASGI, for speed."""
+"""ASGI middleware: request id, body limit, deadline, metrics and security headers. Plain ASGI, for speed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logs.get_logger()
 _ID: Final = re.compile(rb"[A-Za-z0-9-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _SAFE: Final = (
-    (b"cache-control", b"no-store"),  # nothing of what a vault holds belongs into anybody's cache
+    (b"cache-control", b"no-store"),  # personal data must not be kept in caches
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
@@ -36,8 +36,8 @@ class RequestMiddleware:
     """The outermost layer of the API.
 
     Args:
-        app: what lies behind.
-        largest: bytes of a body that are taken.
+        app: the application.
+        largest: the largest body in bytes.
     """
 
     def __init__(self, app: ASGIApp, *, largest: int) -> None:
@@ -45,7 +45,7 @@ class RequestMiddleware:
         self._largest = largest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through."""
+        """Pass a request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -63,14 +63,14 @@ class RequestMiddleware:
 
 
 class Deadline:
-    """Gives a request up with 503 when it takes too long.
+    """Answers 503 if a request takes too long.
 
-    The hot route goes without: every wait in it has a deadline of its own. A long answer, such as a package, has the
-    whole time anew for each of its parts: what is bounded is the wait, not the length.
+    The hot route does not use it, because each of its waits has a deadline. The time starts again with each part of a
+    long response, such as a package: the wait is bounded, not the length.
 
     Args:
-        app: what lies behind.
-        seconds: that a request may take.
+        app: the application.
+        seconds: the longest wait.
     """
 
     def __init__(self, app: ASGIApp, *, seconds: float) -> None:
@@ -78,7 +78,7 @@ class Deadline:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through."""
+        """Pass a request on."""
         answer = _Answer(send)
         try:
             async with asyncio.timeout(self._seconds) as timer:
@@ -91,12 +91,12 @@ class Deadline:
         except TimeoutError:
             log.warning("a request took too long", route=_route(scope), request_id=scope["request_id"])
             if not answer.status:
-                late = Unavailable("the request took longer than it may; nothing was shown", code="deadline-passed")
+                late = Unavailable("the request took too long; nothing was shown", code="deadline-passed")
                 await (await from_vault_error(Request(scope), late))(scope, receive, send)
 
 
 class _Answer:
-    """Passes the answer on, with more headers where it does not state them itself, and remembers its status."""
+    """Passes a response on with additional default headers, and remembers its status."""
 
     __slots__ = ("_headers", "_send", "status")
 
@@ -106,16 +106,16 @@ class _Answer:
         self.status = 0
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            stated = {name for name, _value in message["headers"]}
-            message["headers"] = [*message["headers"], *(each for each in self._headers if each[0] not in stated)]
+            names = {name for name, _value in message["headers"]}
+            message["headers"] = [*message["headers"], *(header for header in self._headers if header[0] not in names)]
         await self._send(message)
 
 
 def _take_in(scope: Scope) -> int | None:
-    """Give the request its id and return the length that it states; none where it states none."""
+    """Set the id of the request, and return its Content-Length; None if it is unknown."""
     length, request_id = None, None
     for name, value in scope["headers"]:
         if name == b"content-length":
@@ -134,24 +134,24 @@ def _take_in(scope: Scope) -> int | None:
 
 
 def _too_large() -> TooLarge:
-    """Make the error for a body that is too large."""
-    return TooLarge("the body has more bytes than this vault takes at once", hint="send less at once")
+    """Return the error for a body that is too large."""
+    return TooLarge("the body has more bytes than this vault accepts", hint="send several smaller requests")
 
 
 async def _refused() -> Message:
-    """Stand in for a body that says of itself that it is too large."""
+    """Replace the body of a request whose Content-Length is too large."""
     raise _too_large()
 
 
 def _counted(receive: Receive, largest: int) -> Receive:
-    """Count a body of unstated length while it comes in."""
-    got = 0
+    """Count the bytes of a body of unknown length while it is received."""
+    received = 0
 
     async def counting() -> Message:
-        nonlocal got
+        nonlocal received
         message = await receive()
-        got += len(message.get("body", b""))
-        if got > largest:
+        received += len(message.get("body", b""))
+        if received > largest:
             raise _too_large()
         return message
 
@@ -159,7 +159,7 @@ def _counted(receive: Receive, largest: int) -> Receive:
 
 
 def _route(scope: Scope) -> str:
-    """Return the template of the route, never the path: that may hold anything."""
+    """Return the template of the route and never the path, which can have any content."""
     template: str | None = scope.get("route_template")
     route: Any = scope.get("route")
     return template or getattr(route, "path", None) or "unmatched"

@@ -174,7 +174,7 @@ class People:
             TooMany: as many codes as there may be were asked for.
         """
         try:
-            self._asked.look(MOST_A_MINUTE)
+            self._asked.count_attempt(MOST_A_MINUTE)
             self._services.policies.active(tenant)
             self._services.mail.require()
             issued = await self._issue(tenant, identity, request_id)
@@ -192,7 +192,7 @@ class People:
             TooMany: this process has looked at too many within the minute.
         """
         try:
-            self._tried.look(MOST_A_MINUTE)
+            self._tried.count_attempt(MOST_A_MINUTE)
             tenants = self._tenants()
             spent = await spend(self._services, tenants, code, "session", typed) if tenants else None
             if spent is None:
@@ -220,7 +220,7 @@ class People:
             "the bearer is not accepted", hint="Sign in: POST /v1/me/sessions, and then send `Authorization: Bearer …`"
         )
         try:
-            self._shown.look(MOST_A_MINUTE)
+            self._shown.count_attempt(MOST_A_MINUTE)
         except TooMany as too_many:
             error = too_many
         await self._refuse(self._shown, "sign-in", error, request_id)

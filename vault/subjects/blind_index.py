@@ -1,7 +1,7 @@
-"""Blind indexes: which keyed digests lead to a value. Pure; the digests' keys are handed in.
+"""Blind indexes: keyed digests by which a sealed value can be found. Pure; the keys are arguments.
 
-What they give away, whoever steals the table: that two records share a value (exact), a beginning (prefix) or an end
-(last_n), and how often. A shorter digest (``bits``) blurs that; what is found is always checked after unsealing.
+A stolen table reveals that records share a value (exact), a beginning (prefix) or an end (last_n), and how often. A
+shorter digest (``bits``) blurs this. Each match is verified after unsealing.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys
 
 PREFIXES = range(2, 9)
-"""Lengths of the beginnings that a prefix index knows. One letter would match too many to be a search."""
+"""Lengths of the beginnings in a prefix index. One letter would match too many values."""
 
 
 def digests(keys: IndexKeys, field: Field, value: JsonValue) -> list[bytes]:
-    """List the digests under which a value is to be found, each once."""
+    """Return the digests by which a value can be found, each once."""
     if not field.indexes:
         return []
     text = index_text(field.type, value)
-    found = [
+    all_digests = [
         keys.digest(_key_name(field, index.kind, part), part, bits=index.bits)
         for index in field.indexes
         for part in _parts(index.kind, text)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(all_digests))
 
 
 def search_digest(keys: IndexKeys, field: Field, index: Index, text: str) -> bytes:
-    """Return the digest under which a search for a normalised text looks."""
+    """Return the digest that a search for a normalised text looks up."""
     part = text[: PREFIXES.stop - 1] if index.kind == "prefix" else text
     return keys.digest(_key_name(field, index.kind, part), part, bits=index.bits)
 
 
-def matches(kind: str, stored: str, wanted: str) -> bool:
-    """Tell whether a value, unsealed and normalised, really is what was searched for."""
+def matches(kind: str, stored: str, text: str) -> bool:
+    """Return whether an unsealed, normalised value matches the text of a search."""
     if kind == "exact":
-        return stored == wanted
+        return stored == text
     if kind == "prefix":
-        return stored.startswith(wanted)
-    return stored.endswith(wanted)
+        return stored.startswith(text)
+    return stored.endswith(text)
 
 
 def tail_length(kind: str) -> int:
@@ -64,5 +64,5 @@ def _parts(kind: str, text: str) -> Iterable[str]:
 
 
 def _key_name(field: Field, kind: str, part: str) -> str:
-    """Name the key: prefixes of different lengths have different keys, so that none can be told from another's."""
+    """Return the name of the key. Prefixes of each length have a key of their own, so that digests do not correlate."""
     return f"{field.whole}:{kind}:{len(part)}" if kind == "prefix" else f"{field.whole}:{kind}"

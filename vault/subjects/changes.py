@@ -1,7 +1,4 @@
-"""Change what is there of one person: within a transaction, on rows that are locked or about to be.
-
-What a person has in the tables, taken away or laid down anew: within a transaction, with the person's row locked.
-"""
+"""Read, lock and change the rows of one subject. Every function runs in the transaction of the caller."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Any | None:
-    """Fetch a subject's row whose standing is about to be changed; none where there is none."""
+    """Fetch and lock a subject's row; None if there is none."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     return (await connection.execute(statement.with_for_update())).one_or_none()
 
@@ -33,7 +30,7 @@ async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject:
 async def set_standing(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, standing: bytes | None, *, restricted: bool
 ) -> None:
-    """Write where a person stands, and the state that follows from it."""
+    """Store a subject's consent state, and the state of the subject that follows from it."""
     await connection.execute(
         update(SUBJECT)
         .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
@@ -42,11 +39,10 @@ async def set_standing(
 
 
 async def mark_due(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], now: datetime) -> None:
-    """Let the next sweep look at people again: they said something, or something of theirs has ended.
+    """Mark subjects for the next sweep, because a consent, an objection or a hold of theirs has changed.
 
-    Their profiles stand for all of their records: a person whose profile is due is looked at as a whole. The people's
-    rows are locked. What is due already gets the new moment too: by that a sweep which has looked at it sees that it
-    has to look again.
+    A subject whose profile is due is evaluated as a whole. The subjects' rows are locked. Profiles that are due already
+    get the new time too: a sweep in progress notices by it that it has to evaluate the subject again.
     """
     await connection.execute(
         update(RECORD)
@@ -62,7 +58,7 @@ async def mark_due(connection: AsyncConnection, tenant: TenantId, subjects: Sequ
 async def locked_record(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, record: RecordId
 ) -> Any | None:
-    """Fetch a record that is about to be changed, so that nobody else changes it meanwhile."""
+    """Fetch and lock a record; None if there is none."""
     statement = select(RECORD).where(
         RECORD.c.tenant_id == tenant,
         RECORD.c.subject_id == subject,
@@ -75,7 +71,7 @@ async def locked_record(
 async def record_by_external(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, digest: bytes | None
 ) -> Any | None:
-    """Fetch the record to which another system's id leads; none without an id."""
+    """Fetch the record with another system's id; None if there is none."""
     if digest is None:
         return None
     statement = select(RECORD).where(
@@ -88,7 +84,7 @@ async def record_by_external(
 
 
 async def change_record(connection: AsyncConnection, row: Any, **changes: Any) -> None:
-    """Write a record's new body, revision and times."""
+    """Update columns of a record."""
     await connection.execute(
         update(RECORD)
         .where(
@@ -111,7 +107,7 @@ async def change_index(
     come: Iterable[bytes],
     version: int,
 ) -> None:
-    """Replace the digests that lead to a record."""
+    """Replace digests in the blind index of a record."""
     old, new = set(gone), set(come)
     if old - new:
         await connection.execute(
@@ -131,19 +127,19 @@ async def change_index(
 
 
 async def add_external(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert whole rows that lead from other systems' ids to a subject."""
+    """Insert references from other systems' ids to a subject."""
     names = [column.name for column in EXTERNAL_REF.columns]
     await connection.execute(insert(EXTERNAL_REF), [dict(zip(names, row, strict=True)) for row in rows])
 
 
 async def person(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Any | None:
-    """Fetch a person's row, unlocked; none where there is none."""
+    """Fetch a subject's row without a lock; None if there is none."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     return (await connection.execute(statement)).one_or_none()
 
 
 async def records_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Any]:
-    """Fetch every record of a person, to look at: by collection, the oldest first."""
+    """Fetch every record of a subject without a lock: by collection, the oldest first."""
     statement = select(RECORD).where(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject)
     return list((await connection.execute(statement.order_by(RECORD.c.collection, RECORD.c.id))).all())
 
@@ -151,7 +147,7 @@ async def records_of(connection: AsyncConnection, tenant: TenantId, subject: Sub
 async def aliases_of(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, list[UUID]]:
-    """List the ids of people who were merged into these; those without any are left out."""
+    """Return the ids of subjects that were merged into these; subjects without any are left out."""
     statement = select(SUBJECT_ALIAS.c.alias_id, SUBJECT_ALIAS.c.subject_id).where(
         SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id.in_(subjects)
     )
@@ -164,7 +160,7 @@ async def aliases_of(
 async def close_subjects(
     connection: AsyncConnection, tenant: TenantId, closings: Mapping[SubjectId, tuple[State, bytes | None]]
 ) -> None:
-    """Write the last state of erased people, and a pseudonym that leads to nothing: the old one is on the audit log."""
+    """Set the last state of erased subjects, and new pseudonyms: the old ones then exist in the audit log only."""
     rows = [
         {"of": subject, "state_": state, "standing_": standing, "pseudonym_": random_id()}
         for subject, (state, standing) in sorted(closings.items(), key=lambda closing: closing[0].bytes)

@@ -1,4 +1,4 @@
-"""Records at which a sweep of retention is to look, by ``due_at``: found, fetched with their people's, put off."""
+"""Records that a retention sweep has to evaluate, by ``due_at``: find them, fetch them by subject, postpone them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
 DUE_AT_ONCE: Final = 4_000
-"""Due records that are looked through for the people of one batch."""
+"""Due records from which the subjects of one batch are taken."""
 _DUE: Final = Query(
     select(RECORD.c.subject_id)
     .where(RECORD.c.tenant_id == bindparam("tenant"), RECORD.c.due_at <= bindparam("until"))
@@ -51,7 +51,7 @@ _EVERYBODY: Final = Query(
 
 
 class PutOff(NamedTuple):
-    """A record that was looked at: where it is, as it was then, and when it is to be looked at next."""
+    """A record that was evaluated: its key, its revision and due time then, and when it is due next."""
 
     subject: SubjectId
     collection: str
@@ -62,37 +62,37 @@ class PutOff(NamedTuple):
 
 
 async def due_people(database: Database, tenant: TenantId, until: datetime, *, most: int) -> list[SubjectId]:
-    """Pick people of whom a record is due by a moment, the longest due first, in the order of their ids."""
+    """Return subjects with a record that is due by a time: those due the longest, in the order of their ids."""
     rows = await database.fetch(_DUE, tenant=tenant, until=until)
-    return sorted(islice(dict.fromkeys(row[0] for row in rows), most), key=lambda each: each.bytes)
+    return sorted(islice(dict.fromkeys(row[0] for row in rows), most), key=lambda subject: subject.bytes)
 
 
 async def due_people_after(
     database: Database, tenant: TenantId, until: datetime, *, after: UUID, most: int
 ) -> list[SubjectId]:
-    """Pick people of whom a record is due by a moment, in the order of their ids, after one of them."""
+    """Return subjects with a record that is due by a time, in the order of their ids, after a given one."""
     return [row[0] for row in await database.fetch(_DUE_AFTER, tenant=tenant, until=until, after=after, most=most)]
 
 
 async def people_after(database: Database, tenant: TenantId, *, after: UUID, most: int) -> list[SubjectId]:
-    """Pick people in the order of their ids, after one of them."""
+    """Return subjects in the order of their ids, after a given one."""
     return [row[0] for row in await database.fetch(_EVERYBODY, tenant=tenant, after=after, most=most)]
 
 
 async def count_people(database: Database, tenant: TenantId, until: datetime | None) -> int:
-    """Count the people of whom a record is due by a moment; without a moment, everybody."""
+    """Count the subjects with a record that is due by a time; without a time, all subjects."""
     if until is None:
         statement = select(func.count()).select_from(SUBJECT).where(SUBJECT.c.tenant_id == tenant)
     else:
         people = func.count(func.distinct(RECORD.c.subject_id))
         statement = select(people).where(RECORD.c.tenant_id == tenant, RECORD.c.due_at <= until)
     async with database.reading() as connection:
-        found: int = (await connection.execute(statement)).scalar_one()
-    return found
+        count: int = (await connection.execute(statement)).scalar_one()
+    return count
 
 
 async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[Any]:
-    """Fetch people's own rows, in the order of their ids."""
+    """Fetch the rows of subjects, in the order of their ids."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(subjects))
     return list((await connection.execute(statement.order_by(SUBJECT.c.id))).all())
 
@@ -122,47 +122,51 @@ async def records_of_people(
 
 
 async def put_off(database: Database, connection: AsyncConnection, tenant: TenantId, rows: Sequence[PutOff]) -> None:
-    """Write down when records are to be looked at next; one that has changed since it was looked at stays as it is.
+    """Store when records are due next. A record that has changed since it was evaluated stays due.
 
-    The people's rows are locked: nobody else waits for these records in another order.
+    The subjects' rows are locked, so the order of the records cannot deadlock.
     """
     if not rows:
         return
     if database.dialect == "postgresql":
         await connection.execute(_PUT_OFF, {"tenant": tenant, **_columns(rows)})
         return
-    values = [(each.due, tenant, *each[:5]) for each in rows]
+    values = [(row.due, tenant, *row[:5]) for row in rows]
     await connection.exec_driver_sql(_PUT_OFF_SQLITE, [tuple(map(native, row)) for row in values])
 
 
 async def put_off_people(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], due: datetime
 ) -> None:
-    """Let a sweep look at people again at a moment, whatever it found; their rows are locked."""
+    """Set when subjects are due next; their rows are locked."""
     if subjects:
-        mine = RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
-        await connection.execute(update(RECORD).where(*mine).values(due_at=due))
+        where = RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
+        await connection.execute(update(RECORD).where(*where).values(due_at=due))
 
 
 async def make_due(
     connection: AsyncConnection, tenant: TenantId, records: Iterable[tuple[SubjectId, str, RecordId]], now: datetime
 ) -> None:
-    """Let a sweep look at records that were not due yet."""
+    """Make records due that are not due yet."""
     rows = [
-        {"whose": subject, "of": collection, "record": record, "now": now}
-        for subject, collection, record in sorted(records, key=lambda each: (each[0].bytes, each[1], each[2].bytes))
+        {"subject": subject, "in_collection": collection, "record": record, "now": now}
+        for subject, collection, record in sorted(records, key=lambda key: (key[0].bytes, key[1], key[2].bytes))
     ]
     if rows:
-        mine = RECORD.c.subject_id == bindparam("whose"), RECORD.c.collection == bindparam("of")
-        this = RECORD.c.id == bindparam("record"), RECORD.c.due_at > bindparam("now")
-        statement = update(RECORD).where(RECORD.c.tenant_id == tenant, *mine, *this)
+        statement = update(RECORD).where(
+            RECORD.c.tenant_id == tenant,
+            RECORD.c.subject_id == bindparam("subject"),
+            RECORD.c.collection == bindparam("in_collection"),
+            RECORD.c.id == bindparam("record"),
+            RECORD.c.due_at > bindparam("now"),
+        )
         await connection.execute(statement.values(due_at=bindparam("now")), rows)
 
 
 async def count_records(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, int]:
-    """Count people's records by person; who has none is left out."""
+    """Count the records of each subject; subjects without records are left out."""
     statement = select(RECORD.c.subject_id, func.count()).where(
         RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
     )

@@ -1,4 +1,4 @@
-"""What two people who are one have in the tables: locked, moved from one to the other, taken away."""
+"""Rows of subjects that are merged: lock them, move them from one subject to the other, delete them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,8 @@ MOST_AT_ONCE = 1_000
 async def locked_subjects(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, Any]:
-    """Fetch subjects' rows that are about to be changed.
-
-    They are locked by id: two that want the same people, named in whatever order, wait for each other and never both.
-    """
-    found = {}
+    """Fetch and lock the rows of subjects, in the order of their ids, so that concurrent calls do not deadlock."""
+    rows = {}
     for start in range(0, len(subjects), MOST_AT_ONCE):
         statement = (
             select(SUBJECT)
@@ -38,19 +35,19 @@ async def locked_subjects(
             .order_by(SUBJECT.c.id)
             .with_for_update()
         )
-        found.update({SubjectId(row.id): row for row in (await connection.execute(statement)).all()})
-    return found
+        rows.update({SubjectId(row.id): row for row in (await connection.execute(statement)).all()})
+    return rows
 
 
 async def still_there(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> frozenset[SubjectId]:
-    """Tell which subjects are there, and keep them there until the transaction ends.
+    """Return the subjects that exist, and lock them against erasure and merges until the transaction ends.
 
-    Whoever adds something to a person asks this in the transaction that adds it: otherwise it could arrive right after
-    the person was merged into another or erased, and lie there under a key that is gone.
+    Every write to a subject calls this in its transaction. Otherwise it could add data right after the subject was
+    erased or merged, sealed under a key that is destroyed.
     """
-    found: set[SubjectId] = set()
+    existing: set[SubjectId] = set()
     for start in range(0, len(subjects), MOST_AT_ONCE):
         statement = (
             select(SUBJECT.c.id)
@@ -62,12 +59,12 @@ async def still_there(
             .order_by(SUBJECT.c.id)
             .with_for_update(read=True, key_share=True)
         )
-        found.update((await connection.execute(statement)).scalars())
-    return frozenset(found)
+        existing.update((await connection.execute(statement)).scalars())
+    return frozenset(existing)
 
 
 async def all_records(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Any]:
-    """Fetch every record of a person, to be changed: by collection, the oldest first."""
+    """Fetch and lock every record of a subject: by collection, the oldest first."""
     statement = (
         select(RECORD)
         .where(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject)
@@ -79,8 +76,8 @@ async def all_records(connection: AsyncConnection, tenant: TenantId, subject: Su
 async def records_by_external(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, digests: Sequence[bytes]
 ) -> dict[tuple[str, bytes], Any]:
-    """Fetch a person's records to which other systems' ids lead, by collection and digest."""
-    found = {}
+    """Fetch a subject's records with other systems' ids, by collection and digest."""
+    records = {}
     for start in range(0, len(digests), MOST_AT_ONCE):
         statement = select(RECORD).where(
             RECORD.c.tenant_id == tenant,
@@ -88,12 +85,12 @@ async def records_by_external(
             RECORD.c.external_digest.in_(digests[start : start + MOST_AT_ONCE]),
         )
         for row in (await connection.execute(statement)).all():
-            found[row.collection, row.external_digest] = row
-    return found
+            records[row.collection, row.external_digest] = row
+    return records
 
 
 async def take_away(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete a person's records and what leads to them, and leave the bare row: its pseudonym is on the audit log."""
+    """Delete a subject's records and blind index. Its bare row stays: the pseudonym is in the audit log."""
     for table in (RECORD, BLIND_INDEX):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == subject))
     await connection.execute(
@@ -112,7 +109,7 @@ async def lead_to(
     entry: UUID,
     now: datetime,
 ) -> None:
-    """Let everything that led to one person lead to another: other systems' ids, the id itself, earlier aliases."""
+    """Redirect one subject to another: other systems' ids, earlier aliases, and the id itself."""
     for table in (EXTERNAL_REF, SUBJECT_ALIAS):
         await connection.execute(
             update(table).where(table.c.tenant_id == tenant, table.c.subject_id == old).values(subject_id=new)
@@ -122,16 +119,16 @@ async def lead_to(
 
 
 async def merged_into(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> SubjectId | None:
-    """Tell into whom a person was merged; none for whoever was not."""
+    """Return the subject into which this one was merged, or None."""
     statement = select(SUBJECT_ALIAS.c.subject_id).where(
         SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.alias_id == subject
     )
-    found = (await connection.execute(statement)).scalar_one_or_none()
-    return None if found is None else SubjectId(found)
+    survivor = (await connection.execute(statement)).scalar_one_or_none()
+    return None if survivor is None else SubjectId(survivor)
 
 
 async def newest_aliases(database: Database, tenant: TenantId, *, most: int) -> list[SubjectId]:
-    """List the people who were merged into others last."""
+    """Return the subjects that were merged most recently."""
     statement = (
         select(SUBJECT_ALIAS.c.alias_id)
         .where(SUBJECT_ALIAS.c.tenant_id == tenant)
@@ -139,4 +136,4 @@ async def newest_aliases(database: Database, tenant: TenantId, *, most: int) -> 
         .limit(most)
     )
     async with database.reading() as connection:
-        return [SubjectId(each) for each in (await connection.execute(statement)).scalars()]
+        return [SubjectId(alias) for alias in (await connection.execute(statement)).scalars()]

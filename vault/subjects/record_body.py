@@ -1,10 +1,10 @@
-"""A record's body: each value sealed on its own, so that a read opens only what it shows, and where each came from.
+"""The body of a record: its values, each sealed on its own so that a read opens only what it shows, and their origins.
 
 ``msgpack([due, {field: sealed}, origins, since])``, with ``origins = msgpack([[source, collected_at, verified_at,
-expires_at, purpose, [field, …]], …])`` as a binary string: a read, which needs no origin, passes over it in one step,
-and fields that came in together share theirs. ``due`` is the earliest ``expires_at`` of the record or nil. Times are
-microseconds since 1970. ``since`` is the moment from which retention counts, :func:`happened_at`: a read sees by it
-that nothing can have ended yet. Bodies of before have none; a read of those looks closer each time.
+expires_at, purpose, [field, …]], …])`` as a binary string: a read needs no origin and skips it in one step, and
+fields that were written together share one. ``due`` is the earliest ``expires_at`` of the record or nil. Times are
+microseconds since 1970. ``since`` is the start of the retention time, :func:`happened_at`: a read sees by
+it that no value can have expired. Older bodies have none, and need the full check at each read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Origin(NamedTuple):
-    """Where values come from: kept with each of them, shown to the person on access (Art. 15(1)(g))."""
+    """The origin of values: stored with each of them, and shown to the person on access (Art. 15(1)(g))."""
 
     source: str
     collected_at: datetime
@@ -45,7 +45,7 @@ class Origin(NamedTuple):
 
 
 class Sealed(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A body as far as a read needs it."""
+    """The parts of a body that a read needs."""
 
     due: int | None
     values: dict[str, bytes]
@@ -72,7 +72,7 @@ def pack(body: Mapping[str, Stored], occurred_at: datetime | None) -> bytes:
 
     Args:
         body: the values.
-        occurred_at: when the record happened, as its row has it.
+        occurred_at: the time in the record's row.
     """
     shared: dict[tuple[object, ...], list[str]] = {}
     for field, stored in body.items():
@@ -84,10 +84,10 @@ def pack(body: Mapping[str, Stored], occurred_at: datetime | None) -> bytes:
 
 
 def open_body(packed: bytes) -> Sealed:
-    """Read the sealed values of a body and when the first of them falls due.
+    """Read the sealed values of a body, and when the first of them expires.
 
     Raises:
-        CannotOpen: the bytes are no body.
+        CannotOpen: the bytes are not a body.
     """
     try:
         return _decode(packed)
@@ -96,11 +96,11 @@ def open_body(packed: bytes) -> Sealed:
 
 
 NotWhole = msgspec.MsgspecError
-"""What :attr:`Picker.pick` raises."""
+"""Raised by :attr:`Picker.pick`."""
 
 
 class Picked(Protocol):
-    """A few values of a body: a struct in their order; ``origins`` are still packed as in the body."""
+    """Some values of a body, as a struct in the order of the fields; ``origins`` are still packed."""
 
     due: int | None
     values: msgspec.Struct
@@ -109,7 +109,7 @@ class Picked(Protocol):
 
 
 class Picker:
-    """Reads a few values of a body and passes over all others, which takes a third of the time.
+    """Reads some values of a body and skips all others, which takes a third of the time.
 
     Args:
         fields: the values to read.
@@ -128,27 +128,27 @@ class Picker:
             gc=False,
         )
         self.pick: Callable[[bytes], Picked] = cast("Any", msgspec.msgpack.Decoder(body).decode)
-        """Reads the values of a body; raises :data:`NotWhole` where one is not there, or the bytes are no body."""
+        """Reads the values of a body; raises :data:`NotWhole` if one is missing, or the bytes are not a body."""
 
 
 def unpack(packed: bytes) -> dict[str, Stored]:
     """Read a body with the origins of its values.
 
     Raises:
-        CannotOpen: the bytes are no body, or a value has no origin.
+        CannotOpen: the bytes are not a body, or a value has no origin.
     """
     body = open_body(packed)
     try:
-        origins = {field: each for each in _decode_origins(body.origins) for field in each.fields}
+        origins = {field: origin for origin in _decode_origins(body.origins) for field in origin.fields}
         return {field: _stored(sealed, origins[field]) for field, sealed in body.values.items()}
     except (msgspec.MsgspecError, KeyError):
         raise CannotOpen from None
 
 
 def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
-    """Tell when a record happened, else when the first of its values was collected, in microseconds since 1970.
+    """Return the start of a record's retention time, in microseconds since 1970.
 
-    Retention counts from there.
+    It is when the record happened or, if that is unknown, when the first of its values was collected.
     """
     if row.occurred_at is not None:
         return to_microseconds(row.occurred_at)
@@ -157,34 +157,34 @@ def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
 
 
 def earliest_collected(body: Mapping[str, Stored]) -> int | None:
-    """Return when the first of a record's values was collected; none where nobody knows of any."""
+    """Return when the first of a record's values was collected; None if it is unknown of all."""
     return min((stored.collected_at for stored in body.values() if stored.collected_at is not None), default=None)
 
 
 def coarser(body: Mapping[str, Stored], fields: Iterable[str]) -> set[str]:
-    """Return the names under which views of fields lie in a body in place of the values, which were generalised."""
-    there = set(fields)
-    return {name for name in body if "." in name and name.partition(".")[0] in there}
+    """Return the names of generalised values in a body: views that replaced the values of the fields."""
+    names = set(fields)
+    return {name for name in body if "." in name and name.partition(".")[0] in names}
 
 
 def view_name(name: str) -> str:
-    """Return the name of the view as which a value lies in a body: what was generalised lies there as one already."""
+    """Return the view that a value in a body is: a generalised value is a view already."""
     return name if "." in name else f"{name}.clear"
 
 
-def seal_values(keys: SubjectKeys, place: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:
+def seal_values(keys: SubjectKeys, aad: bytes, values: Mapping[str, bytes], origin: Origin) -> dict[str, Stored]:
     """Seal the canonical bytes of several fields of one record."""
     collected = to_microseconds(origin.collected_at)
     expires = None if origin.expires_at is None else to_microseconds(origin.expires_at)
     verified = None if origin.verified_at is None else to_microseconds(origin.verified_at)
     return {
-        field: Stored(keys.seal(field, plaintext, place), origin.source, collected, verified, expires, origin.purpose)
+        field: Stored(keys.seal(field, plaintext, aad), origin.source, collected, verified, expires, origin.purpose)
         for field, plaintext in values.items()
     }
 
 
 def earliest_expiry(body: Mapping[str, Stored]) -> int | None:
-    """Return the moment at which the first of a record's fields falls due; none where none ever does."""
+    """Return when the first of a record's values expires; None if none does."""
     return min((stored.expires_at for stored in body.values() if stored.expires_at is not None), default=None)
 
 

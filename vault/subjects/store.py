@@ -1,7 +1,4 @@
-"""Find subjects and their records; write them. Values are sealed before they come here and opened after they left.
-
-The name under which a person stands on the audit log.
-"""
+"""The store of subjects and their records. It handles sealed values only."""
 
 from __future__ import annotations
 
@@ -30,16 +27,16 @@ if TYPE_CHECKING:
 
 PROFILE = "profile"
 MOST_RECORDS = 100
-"""Records of one collection that a read shows, newest first; more are listed page by page."""
+"""The number of records of one collection that a read shows, newest first; listing has pages."""
 
 State = Literal["active", "restricted", "erased", "retained"]
 GONE: Final = frozenset({"erased", "retained"})
-"""States of people who were erased. Of those who are retained a law keeps something, for the purposes that
-:class:`vault.consent.state.Standing` names in ``kept_for``; for all others they are as little there."""
+"""States of erased subjects. Of a retained one, a law requires that some data is kept, for the purposes in ``kept_for``
+of :class:`vault.consent.state.ConsentState`. For all other purposes it does not exist."""
 
 
 class Row(NamedTuple):
-    """A record as it lies in the database."""
+    """A record of the database."""
 
     collection: str
     id: RecordId
@@ -48,14 +45,14 @@ class Row(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """When a record happened, if that was said, and when it came in."""
+    """When a record happened, if that is known, and when it was written."""
 
     occurred_at: datetime | None
     created_at: datetime
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):
-    """A subject with those of its records that were asked for; of the profile, its body."""
+    """A subject with the body of its profile and the records of the requested collections."""
 
     id: SubjectId
     pseudonym: Pseudonym
@@ -66,7 +63,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
 
 
 class Wanted(NamedTuple):
-    """Which subjects of a tenant, with which of their records."""
+    """A query for subjects of one tenant, with their profiles and the records of some collections."""
 
     tenant: TenantId
     subjects: tuple[SubjectId, ...]
@@ -79,9 +76,8 @@ _SUBJECTS = Query(
         SUBJECT.c.tenant_id == bindparam("tenant"), any_of(SUBJECT.c.id, "subjects")
     )
 )
-# Two looks at two indexes, put together below, and no join: both go through their index once, in its order, whatever
-# the planner thinks of the sizes. Right after a large import, before PostgreSQL has counted the rows, it took a joined
-# table for almost empty and went through all of it for every subject.
+# A union of two index scans and no join: each scans its index once, whatever the planner estimates. Right after a large
+# import, before PostgreSQL has statistics, it took a joined table for almost empty and scanned it for each subject.
 _PROFILES = Query(
     union_all(
         select(SUBJECT.c.id, SUBJECT.c.pseudonym, SUBJECT.c.state, SUBJECT.c.standing).where(
@@ -167,7 +163,7 @@ def _lists(names: tuple[str, ...]) -> Mapping[str, list[Row]]:
 class Subjects:
     """The subjects of all tenants in one database.
 
-    Reads of one subject each that wait at the same moment go to the database as one query for each tenant.
+    Concurrent reads of single subjects are batched into one query for each tenant.
     """
 
     def __init__(self, database: Database) -> None:
@@ -175,24 +171,24 @@ class Subjects:
         self._batcher: Batcher[Wanted, Found | None] = Batcher(self._find_together)
 
     async def find(self, wanted: Wanted) -> list[Found | None]:
-        """Find subjects, in the order asked for; none stands where the tenant has no such subject."""
+        """Return subjects in the order of the query; None for one that the tenant does not have."""
         if len(wanted.subjects) == 1:
             return [await self._batcher.submit(wanted)]
         found = await self._fetch(wanted)
-        return [found.get(each.int) for each in wanted.subjects]
+        return [found.get(subject.int) for subject in wanted.subjects]
 
     async def profile_revision(self, tenant: TenantId, subject: SubjectId) -> int | None:
-        """Tell at which revision a subject's profile stands; none where there is no profile."""
+        """Return the revision of a subject's profile; None if there is no profile."""
         rows = await self._database.fetch(_REVISION, tenant=tenant, subject=subject)
         return rows[0][0] if rows else None
 
     async def by_digest(self, tenant: TenantId, digest: bytes, *, most: int) -> list[tuple[SubjectId, RecordId]]:
-        """Find who has a value of that digest: candidates, which may be wrong where digests are short."""
+        """Return the subjects with a digest: candidates, which can be wrong if digests are short."""
         rows = await self._database.fetch(_BY_DIGEST, tenant=tenant, digest=digest, most=most)
         return [(row[0], row[1]) for row in rows]
 
     async def by_external(self, tenant: TenantId, digests: Sequence[bytes]) -> dict[bytes, SubjectId]:
-        """Find the subjects to which other systems' ids lead."""
+        """Return the subjects with other systems' ids, by digest."""
         rows = await self._database.fetch(_BY_EXTERNAL, tenant=tenant, digests=list(digests))
         return {row[0]: row[1] for row in rows}
 
@@ -208,7 +204,7 @@ class Subjects:
     async def moments(
         self, tenant: TenantId, subjects: Sequence[SubjectId], collections: Sequence[str]
     ) -> dict[tuple[SubjectId, RecordId], Moments]:
-        """Fetch when people's records of some collections happened."""
+        """Return when the subjects' records of some collections happened."""
         rows = await self._database.fetch(
             _MOMENTS, tenant=tenant, subjects=list(subjects), collections=list(collections)
         )
@@ -244,7 +240,7 @@ class Subjects:
         limit: int,
         said: bool = False,
     ) -> list[Any]:
-        """List people's ids, states and standings by id; with ``said`` only those who ever said anything."""
+        """Return subjects' ids, states and consent states, by id; with ``said`` only those with a consent state."""
         statement = (
             select(SUBJECT.c.id, SUBJECT.c.state, SUBJECT.c.standing)
             .where(SUBJECT.c.tenant_id == tenant)
@@ -266,7 +262,7 @@ class Subjects:
         external: Sequence[tuple[Any, ...]] = (),
         index: Sequence[tuple[Any, ...]] = (),
     ) -> None:
-        """Insert whole rows of any of the room's tables, however many."""
+        """Insert any number of whole rows."""
         await self._database.bulk(connection, SUBJECT, subjects)
         await self._database.bulk(connection, RECORD, records)
         await self._database.bulk(connection, EXTERNAL_REF, external)
@@ -283,7 +279,7 @@ class Subjects:
         return [found[wanted.tenant, wanted.profile, wanted.many].get(wanted.subjects[0].int) for wanted in waiting]
 
     async def _fetch(self, wanted: Wanted) -> dict[int, Found]:
-        """Fetch subjects by their ids as numbers: a number is hashed and compared ten times as fast as a UUID."""
+        """Fetch subjects by their ids as integers, which are hashed and compared ten times as fast as UUIDs."""
         rows = await self._database.fetch(
             _PROFILES if wanted.profile else _SUBJECTS, tenant=wanted.tenant, subjects=list(wanted.subjects)
         )
@@ -303,14 +299,14 @@ class Subjects:
 
     async def _add_many(self, found: dict[int, Found], tenant: TenantId, names: tuple[str, ...]) -> None:
         rows = await self._database.fetch(
-            _NEWEST, tenant=tenant, subjects=[each.id for each in found.values()], collections=list(names)
+            _NEWEST, tenant=tenant, subjects=[subject.id for subject in found.values()], collections=list(names)
         )
         for subject, collection, record, revision, body in rows:
             found[subject.int].many[collection].append(Row(collection, record, revision, body))
 
 
 async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> UUID | None:
-    """Return the pseudonym of a person who is there; none of one who is erased: nobody leads from one to the other."""
+    """Return the pseudonym of a subject; None if it does not exist or is erased."""
     if subject is None:
         return None
     statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
@@ -319,6 +315,6 @@ async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: U
 
 
 async def is_erased(connection: AsyncConnection, tenant: TenantId, subject: UUID) -> bool:
-    """Tell whether nothing at all is kept of a person: whatever keys of theirs a node still has are about to go."""
+    """Return whether no data of a subject is kept, so that a node must not use keys that it has cached."""
     statement = select(SUBJECT.c.state).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     return (await connection.execute(statement)).scalar_one_or_none() in {None, "erased"}

@@ -1,4 +1,4 @@
-"""Tables of subjects, their records, and the indexes that lead to them."""
+"""The tables of subjects, their records and their indexes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class SubjectRow(DataTable, table=True):
-    """A person, without a single value: state, and the pseudonym that stands for them on the audit log.
+    """A subject without values: its state, and its pseudonym in the audit log.
 
-    ``standing`` is the sum of the person's consents, objections and restrictions; see :mod:`vault.consent.state`.
+    ``standing`` is its consent state: consents, objections, restrictions and holds; see :mod:`vault.consent.state`.
     """
 
     __tablename__ = "subject"
@@ -29,8 +29,8 @@ class SubjectRow(DataTable, table=True):
 class RecordRow(DataTable, table=True):
     """One record: all of its fields, each sealed on its own, in one row.
 
-    The one ``profile`` record of a subject has the subject's own id, so that there cannot be two. ``due_at`` is when a
-    sweep is to look at the record next; whoever writes it lets that be at once.
+    The ``profile`` record of a subject has the subject's id, so that there cannot be two. ``due_at`` is when the next
+    sweep evaluates the record; every write sets it to the current time.
     """
 
     __tablename__ = "record"
@@ -62,7 +62,7 @@ class RecordRow(DataTable, table=True):
 
 
 class ExternalRefRow(DataTable, table=True):
-    """Leads from another system's id, as a keyed digest, to the subject."""
+    """A reference from another system's id, as a keyed digest, to the subject."""
 
     __tablename__ = "external_ref"
 
@@ -73,7 +73,7 @@ class ExternalRefRow(DataTable, table=True):
 
 
 class BlindIndexRow(DataTable, table=True):
-    """Leads from a keyed digest of a value to the records that hold it; which field it is of is part of the key."""
+    """A reference from a keyed digest of a value to a record that has it. Each field has its own key."""
 
     __tablename__ = "blind_index"
 
@@ -85,7 +85,7 @@ class BlindIndexRow(DataTable, table=True):
 
 
 class SubjectAliasRow(DataTable, table=True):
-    """Leads from a person who was merged into another to that other, without a value."""
+    """A reference from a subject that was merged into another to that other."""
 
     __tablename__ = "subject_alias"
 

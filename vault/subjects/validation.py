@@ -1,4 +1,4 @@
-"""What comes in, checked and normalised against the catalogue; all faults are told at once, and no value in them."""
+"""Validate and normalise input by the catalogue. An error has all faults, and none of the values."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 LONGEST_SOURCE = 64
 DEEPEST = 64
-"""Levels of a merge patch; the type with the deepest values has 32."""
+"""Levels of a merge patch; the deepest type has 32."""
 
 
 def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *, at: str) -> dict[str, Field]:
     """Look up the fields that a body names, by their names within the collection.
 
     Raises:
-        InvalidInput: a key names no field, or one that only the vault itself writes. The key is told by its place in
-            the body, for a wrong key may be a value.
+        InvalidInput: a key is not a field, or only the vault itself writes it. The fault has the position of the key
+            and not the key, which may be a value by mistake.
     """
     declared = catalogue.collections[collection].fields if collection in catalogue.collections else None
     if declared is None or not given:
@@ -35,12 +35,12 @@ def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *
             code="no-fields",
         )
     faults = [
-        Fault(at, "unknown-field", f"key {position} is no field of this collection that callers may write")
+        Fault(at, "unknown-field", f"key {position} is not a field of this collection that callers may write")
         for position, name in enumerate(given, 1)
         if name not in declared or declared[name].system
     ]
     if faults:
-        raise InvalidInput("some keys are no fields", faults=faults, code="unknown-field")
+        raise InvalidInput("unknown fields", faults=faults, code="unknown-field")
     return {name: declared[name] for name in given}
 
 
@@ -48,7 +48,7 @@ def normalised(fields: Mapping[str, Field], given: Mapping[str, Any], *, at: str
     """Normalise values, each by its field's type.
 
     Raises:
-        InvalidInput: with a fault for every value that is not of its type.
+        InvalidInput: with a fault for every value that is invalid for its type.
     """
     values, faults = {}, []
     for name, value in given.items():
@@ -57,7 +57,7 @@ def normalised(fields: Mapping[str, Field], given: Mapping[str, Any], *, at: str
         except ValueProblem as problem:
             faults.append(Fault(f"{at}/{name}", problem.code, problem.detail))
     if faults:
-        raise InvalidInput("some values do not have the form of their field", faults=faults, code="invalid-value")
+        raise InvalidInput("some values are invalid for their fields", faults=faults, code="invalid-value")
     return values
 
 
@@ -65,18 +65,18 @@ def normalise(field: Field, value: Any) -> Any:
     """Normalise one value.
 
     Raises:
-        ValueProblem: it is not of the field's type.
+        ValueProblem: it is invalid for the field's type.
     """
     return TYPES[field.type].normalise(value, field.options)
 
 
 def encoded(values: Mapping[str, Any]) -> dict[str, bytes]:
-    """Write values as the canonical bytes that are sealed."""
+    """Encode values as the canonical bytes to seal."""
     return {name: encode(value) for name, value in values.items()}
 
 
 def policy_names(collection: str, fields: Mapping[str, Field]) -> list[str]:
-    """Name fields the way the policies do: ``email`` at home, ``purchase.amount`` elsewhere."""
+    """Return the names of fields in the policies: ``email`` for the profile, else ``purchase.amount``."""
     return list(fields) if collection == PROFILE else [field.whole for field in fields.values()]
 
 
@@ -84,12 +84,12 @@ def merged(old: Any, patch: Any, *, depth: int = DEEPEST) -> Any:
     """Apply a JSON merge patch (RFC 7396 §2).
 
     Raises:
-        InvalidInput: it nests deeper than any type lets a value be.
+        InvalidInput: it nests deeper than any type allows.
     """
     if not isinstance(patch, dict):
         return patch
     if depth == 0:
-        raise InvalidInput("a value nests too deep", code="invalid-value")
+        raise InvalidInput("a value is nested too deeply", code="invalid-value")
     result = dict(old) if isinstance(old, dict) else {}
     for key, value in patch.items():
         if value is None:
@@ -100,16 +100,16 @@ def merged(old: Any, patch: Any, *, depth: int = DEEPEST) -> Any:
 
 
 def checked_source(source: str | None, *, fallback: str) -> str:
-    """Check the name of a source (a system or form, never a person): short printable ASCII.
+    """Validate the name of a source (a system or form, never a person).
 
     Raises:
-        InvalidInput: it is not.
+        InvalidInput: it is not 1 to 64 printable ASCII characters.
     """
     if source is None:
         return fallback
     if not 1 <= len(source) <= LONGEST_SOURCE or not (source.isascii() and source.isprintable()):
         raise InvalidInput(
-            "a source is named by 1 to 64 printable ASCII characters",
+            "the name of a source has 1 to 64 printable ASCII characters",
             faults=[Fault("/source", "invalid-source", "1 to 64 printable ASCII characters")],
             code="invalid-source",
         )
@@ -117,17 +117,17 @@ def checked_source(source: str | None, *, fallback: str) -> str:
 
 
 def check_moment(moment: datetime | None, *, at: str) -> None:
-    """Check that a moment can be kept.
+    """Check that a time can be stored.
 
     Raises:
-        InvalidInput: it has no time zone, or lies before the year 1 or after 9999 once it is told in UTC.
+        InvalidInput: it has no time zone, or is before the year 1 or after 9999 in UTC.
     """
     try:
         if moment is not None:
             to_microseconds(moment)
     except ValueError:
         raise InvalidInput(
-            "a moment has a time zone and lies between the years 1 and 9999 in UTC",
+            "a time has a time zone and is between the years 1 and 9999 in UTC",
             faults=[Fault(at, "out-of-range", "a time zone, and the years 1 to 9999 in UTC")],
             code="invalid-value",
         ) from None
