@@ -48,9 +48,11 @@ ELSEWHERE = (
     "catalogue/collections",
     "catalogue/toml_document",
     "catalogue/purposes",
+    "catalogue/retention_actions",
+    "governance/record_findings",
     "storage/migrations",
 )
-"""Codes of import lines and policy findings are explained by those who print them."""
+"""Codes of import lines and findings are explained where they are shown."""
 OF_THE_FRAMEWORK = {"not-found", "method-not-allowed"}
 
 
@@ -80,7 +82,7 @@ def _used():
                     inner |= _words(node.args[1])
                 if called == "ValueProblem":
                     inner |= _words(node.args[0])
-                if called == "_mistake" and len(node.args) > 1:
+                if called == "_internal_error" and len(node.args) > 1:
                     own |= _words(node.args[1])
             if isinstance(node, ast.ClassDef):
                 for each in node.body:
