@@ -36,6 +36,10 @@ OF_MAPPINGS = {
     "missing-column", "unknown-column", "no-system", "mapping-invalid", "wrong-key", "wrong-value", "missing-key",
 }  # fmt: skip
 """What the command line says of mappings for consent files; no problem has these codes."""
+OF_FINDINGS = {
+    "controller-unstated", "fields-unread", "purpose-undeclared", "purpose-unused", "recipient-unnamed",
+}  # fmt: skip
+"""Findings of the record of processing, explained in docs/concepts.md; no problem has these codes."""
 NO_CODES = {"waiting", "running", "code", "sent"}
 """Words beside a code, in an expression that chooses one."""
 ELSEWHERE = (
@@ -101,7 +105,10 @@ def test_every_code_is_explained():
     own, inner = _used()
     assert {"denied", "not-granted", "consent-missing", "no-value", "stale-revision", "invalid-value"} <= own
     assert {"bad-format", "unknown-field", "invalid-system"} <= inner
-    assert own - OF_THE_CONSOLE - OF_NOTICES - OF_REQUESTS - OF_FILES - OF_MAPPINGS - NO_CODES <= EXPLAINED.keys()
+    assert (
+        own - OF_THE_CONSOLE - OF_NOTICES - OF_REQUESTS - OF_FILES - OF_MAPPINGS - OF_FINDINGS - NO_CODES
+        <= EXPLAINED.keys()
+    )
     assert inner - OF_THE_CONSOLE - OF_MAPPINGS <= EXPLAINED.keys() | IN_ERRORS.keys()
 
 
