@@ -1,8 +1,6 @@
-"""Which job carries out which kind of request, and what is under way and needs one.
+"""Every durable job and periodic task, by name, and the kinds of request.
 
-This stands beside the packages of operations and not in one of them, because it alone knows them all.
-
-The vault's durable jobs: which there are, what they have yet to do, and how they stand.
+The one module that knows all capabilities that run jobs.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ PAGE: Final = 200
 
 
 class Pending(NamedTuple):
-    """A job that ought to be there: the name of its workflow, and what it works on."""
+    """A job that should exist: the name of its workflow, and what it works on."""
 
     workflow: str
     tenant: TenantId
@@ -92,18 +90,18 @@ REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {
 
 
 async def pending(services: Services) -> list[Pending]:
-    """List the requests that ought to have a job, and the erasures that a hold has stopped, of all tenants."""
-    found: list[Pending] = []
+    """Return the jobs that should exist, in all tenants: of requests, and of erasures that a hold has stopped."""
+    jobs: list[Pending] = []
     for tenant in await services.keyring.tenants():
         after: tuple[str, UUID] | None = None
         while True:
             async with services.data.reading() as connection:
                 page = await list_requests(connection, tenant, states=UNDER_WAY, after=after, limit=PAGE)
-            found += [Pending(each.kind, tenant, each.id, each.run) for each in page if _needs_job(each)]
+            jobs += [Pending(request.kind, tenant, request.id, request.run) for request in page if _needs_job(request)]
             if len(page) < PAGE:
                 break
             after = (page[-1].due.on.isoformat(), page[-1].id)
-    return [*found, *(Pending(*each) for each in await pending_resumes(services))]
+    return [*jobs, *(Pending(*resume) for resume in await pending_resumes(services))]
 
 
 def _needs_job(request: Request) -> bool:
@@ -111,7 +109,7 @@ def _needs_job(request: Request) -> bool:
 
 
 WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}
-"""All jobs by their names."""
+"""All jobs, by name."""
 STATES: Final[tuple[JobState, ...]] = get_args(JobState)
 OPEN: Final[tuple[JobState, ...]] = ("pending", "waiting", "running", "failed")
 """States of jobs that are not done."""
@@ -121,7 +119,7 @@ _HOUR: Final = 3600.0
 
 
 def plan_of(services: Services) -> Plan:
-    """Make the plan for a process that runs jobs: the jobs, and what is done again and again besides."""
+    """Return the plan of a process that runs jobs: the jobs, and the periodic tasks."""
 
     async def pending() -> list[Work]:
         return await pending_work(services)
@@ -144,50 +142,44 @@ def plan_of(services: Services) -> Plan:
 
 
 async def pending_work(services: Services, tenant: TenantId | None = None) -> list[Work]:
-    """List all that jobs have yet to do, whether or not they were begun.
-
-    Args:
-        tenant: whose; none: everybody's.
-    """
-    found = [Work(*each) for ask in (pending, pending_notices, pending_sweeps) for each in await ask(services)]
-    return [each for each in found if tenant is None or each.tenant == tenant]
+    """Return all unfinished work of jobs, of one tenant or of all, whether or not it was started."""
+    work = [Work(*item) for source in (pending, pending_notices, pending_sweeps) for item in await source(services)]
+    return [item for item in work if tenant is None or item.tenant == tenant]
 
 
 @audited("read-jobs")
 async def list_jobs(
     services: Services, caller: Caller, *, states: Collection[JobState] = OPEN, of: UUID | None = None, limit: int = 50
 ) -> JobList:
-    """List the jobs of the caller's tenant: those that are not started yet, then the newest first.
+    """List the jobs of the caller's tenant: first those that are not started, then the newest.
 
     Args:
-        states: in which the jobs are.
         of: only those that work on this request or notice.
-        limit: at most so many.
 
     Raises:
-        Denied: no role of the caller's may see jobs.
+        Denied: the caller may not read jobs.
         InvalidInput: the limit is out of 1 to 500.
         Unavailable: a database does not answer.
     """
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} jobs", code="invalid-page")
     await require_permission(services, caller, "vault:jobs", "read", audit_action="read-jobs")
-    found = await services.jobs.find(WORKFLOWS, caller.tenant, states=states, of=of, limit=limit)
+    jobs = await services.jobs.find(WORKFLOWS, caller.tenant, states=states, of=of, limit=limit)
     if "pending" in states:
-        found = [*await _not_begun(services, caller.tenant, of), *found]
-    made = audit_entry(services, caller, action="read-jobs", decision="allowed")
-    await services.audit_log.append(made)
-    return JobList(jobs=found[:limit], audit=made.id)
+        jobs = [*await _not_started(services, caller.tenant, of), *jobs]
+    entry = audit_entry(services, caller, action="read-jobs", decision="allowed")
+    await services.audit_log.append(entry)
+    return JobList(jobs=jobs[:limit], audit=entry.id)
 
 
-async def _not_begun(services: Services, tenant: TenantId, of: UUID | None) -> list[Job]:
-    pending = [each for each in await pending_work(services, tenant) if of is None or each.id == of]
+async def _not_started(services: Services, tenant: TenantId, of: UUID | None) -> list[Job]:
+    pending = [work for work in await pending_work(services, tenant) if of is None or work.id == of]
     if not pending:
         return []
-    # What waits or has failed is as pending as what was never begun: it is listed as what it is.
-    begun = await services.jobs.find(WORKFLOWS, tenant, states=OPEN, of=of, limit=MOST + len(pending))
-    known = {(each.workflow, each.id, each.run) for each in begun}
-    return [_pending(each) for each in pending if (each.workflow, each.id, each.run) not in known]
+    # Jobs that wait or have failed are pending work too; they are listed in their own state.
+    started = await services.jobs.find(WORKFLOWS, tenant, states=OPEN, of=of, limit=MOST + len(pending))
+    known = {(job.workflow, job.id, job.run) for job in started}
+    return [_pending(work) for work in pending if (work.workflow, work.id, work.run) not in known]
 
 
 def _pending(work: Work) -> Job:
@@ -208,11 +200,11 @@ def _pending(work: Work) -> Job:
 
 
 class Ended(NamedTuple):
-    """How a job ended that was run in the foreground."""
+    """The end of a job that was run in the foreground."""
 
     work: Work
     seconds: float | None
-    """After how many seconds it wants to go on; none: it is done, or has failed."""
+    """The seconds after which it continues; None if it is done or has failed."""
     code: str | None
     """Why it failed."""
 
@@ -220,11 +212,11 @@ class Ended(NamedTuple):
 async def work_off(
     services: Services, tenant: TenantId | None = None, *, watch: Callable[[Work, str], None] | None = None
 ) -> AsyncIterator[Ended]:
-    """Run what is pending in the foreground, one after the other; a job that fails does not keep others from running.
+    """Run pending jobs in the foreground, one after the other. A failed job does not stop the others.
 
     Args:
-        tenant: whose; none: everybody's.
-        watch: is told each job and step before it begins.
+        tenant: only its jobs; all by default.
+        watch: called with each job and step before it starts.
     """
     for work in await pending_work(services, tenant):
 

@@ -11,7 +11,7 @@ from vault.catalogue.model import Scope
 
 STEPS = "vault.erasure.workflow:ERASURE_STEPS"
 INSIDE = (
-    "vault.erasure.execute:tell_recipients",
+    "vault.erasure.execute:notify_recipients",
     "vault.records.personal_data:RecordData.erase",
     "vault.consent.personal_data:ConsentData.erase",
     "vault.requests.personal_data:RequestData.erase",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from vault.ids import SubjectId, TenantId
 from vault.recipients.delivery import NOTIFY, pending_notices
-from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, notify_recipients
 from vault.recipients.store import list_notices
 
 DEFAULT = TenantId("default")
@@ -16,7 +16,7 @@ async def tell(node, subject, *, kind="subject.erased", fields=EVERYTHING, reque
     """Tell whoever read something, in a transaction of its own; returns how many apps that are."""
     pseudonym = await node.pseudonym(subject)
     async with node.services.data.transaction() as connection:
-        return await tell_recipients(
+        return await notify_recipients(
             node.services,
             connection,
             tenant,

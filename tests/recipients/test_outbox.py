@@ -11,7 +11,7 @@ from tests.recipients.telling import DEFAULT, notices, tell, told
 from vault.audit import log as ledger
 from vault.export.build import build_package
 from vault.ids import TenantId
-from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, notify_recipients
 
 OTHER = TenantId("acme")
 
@@ -132,7 +132,7 @@ async def test_the_outbox_is_part_of_the_change(node):
     what = {"kind": "subject.erased", "fields": EVERYTHING, "request": None}
     with pytest.raises(RuntimeError, match="half-way"):
         async with node.services.data.transaction() as connection:
-            assert await tell_recipients(node.services, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
+            assert await notify_recipients(node.services, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
             raise RuntimeError("half-way")
     assert await notices(node) == []
 

@@ -159,7 +159,7 @@ async def test_a_step_that_is_killed_has_done_nothing(node, monkeypatch):
     request = await ask(node, subject, "rectification", changes={"email": NEW, "name": "A. K."})
     await verify(node, request)
     with monkeypatch.context() as patched:
-        patched.setattr("vault.rectification.correct.tell_recipients", _killed)
+        patched.setattr("vault.rectification.correct.notify_recipients", _killed)
         with pytest.raises(SystemError):
             await approve(node, request)
     assert await listed(node, subject) == []

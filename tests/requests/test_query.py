@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -18,10 +19,10 @@ from tests.requests.submitting import (
     work_off,
 )
 from tests.vaults import problem
-from vault.access.callers import data_subject_caller
 from vault.errors import NotFound
+from vault.identity.self_service import my_request
+from vault.identity.sessions import Session
 from vault.ids import SubjectId
-from vault.requests.query import show_request
 
 
 async def listed(node, role="dpo", **params):
@@ -83,14 +84,20 @@ async def test_an_app_follows_what_it_brought_in_and_learns_nothing_else(node):
     assert "subject" not in cancelled
 
 
-async def test_a_person_sees_their_own_request_and_none_of_anybody_elses(node):
+async def test_a_person_sees_their_own_requests_only(node):
     ada, eve = await node.create(), await node.create({"name": "Eve", "email": "eve@example.org"})
     request = UUID(await submitted(node, "erasure", ada))
-    caller = data_subject_caller("default", "me-1")
-    seen = await show_request(node.services, caller, request, of=SubjectId(UUID(ada)))
-    assert (seen.request.id, seen.history, seen.details) == (request, None, None)
+    now = node.services.clock.now()
+
+    def session(person):
+        return Session("default", uuid4(), SubjectId(UUID(person)), uuid4(), now, now + timedelta(minutes=30))
+
+    seen = await my_request(node.services, session(ada), request, "me-1")
+    assert seen.id == request
+    assert not seen.as_json().keys() & {"details", "subject", "recorder"}
+    assert {key for event in seen.history for key in event.as_json()} == {"at", "move", "state", "code"}
     with pytest.raises(NotFound):
-        await show_request(node.services, caller, request, of=SubjectId(UUID(eve)))
+        await my_request(node.services, session(eve), request, "me-1")
 
 
 async def test_looking_is_on_the_log(node):

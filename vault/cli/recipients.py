@@ -16,14 +16,12 @@ from vault.errors import InvalidInput
 from vault.recipients.delivery import NOTIFY
 from vault.recipients.notices import acknowledge as acknowledge_notice
 from vault.recipients.notices import chase as chase_notice
-from vault.recipients.notices import chase_recipients, list_sent
+from vault.recipients.notices import chase_recipients, list_sent, no_notice
 from vault.recipients.store import find_notice
 from vault.recipients.webhooks import list_webhooks, remove_webhook, rotate_secret, set_webhook, try_webhook
 
 if TYPE_CHECKING:
-    from vault.recipients.notices import Sent
-    from vault.recipients.store import Webhook
-    from vault.recipients.webhooks import WebhookTold
+    from vault.recipients.views import SentNotice, Webhook, WebhookWithKeys
 
 
 NOTICE = "0199aabb-0000-7000-8000-000000000009"
@@ -61,11 +59,11 @@ async def list_(
         limit=MOST,
     )
     if session.as_json:
-        emit([_as_json(each) for each in found.notices])
+        emit([notice.as_json() for notice in found.notices])
         return
     show_table(
         ("notice", "app", "what", "state", "days", "tries", "last answer", "reminders"),
-        [_row(each) for each in found.notices],
+        [_row(notice) for notice in found.notices],
         empty="every app has acknowledged" if not everything else "no notices",
     )
     if found.next is not None:
@@ -89,44 +87,41 @@ async def chase(
         chased = await chase_recipients(session.services)
         emit({"chased": chased}) if session.as_json else note(f"{chased:,} reminders are on their way.")
         return
-    chased_notice = await chase_notice(session.services, session.caller, notice)
+    await chase_notice(session.services, session.caller, notice)
     # Posted here and now: the operator waits for it.
     await session.services.jobs.run_in_foreground(session.services, NOTIFY, session.tenant, notice)
     async with session.services.data.reading() as connection:
-        told = await find_notice(connection, session.tenant, notice) or chased_notice
+        sent = await find_notice(connection, session.tenant, notice)
+    if sent is None:
+        raise no_notice()
     if session.as_json:
-        emit({"id": told.id, "state": told.state, "last_status": told.last_status, "last_code": told.last_code})
-    elif told.state == "pending":
-        warn(f"it could not be delivered now ({told.last_code}); a running server tries again")
+        emit({"id": sent.id, "state": sent.state, "last_status": sent.last_status, "last_code": sent.last_code})
+    elif sent.state == "pending":
+        warn(f"it could not be delivered now ({sent.last_code}); a running server tries again")
     else:
-        note(f"The reminder is {told.state}.")
+        note(f"The reminder is {sent.state}.")
 
 
 @command(group, f"cdv recipients acknowledge {NOTICE}")
 async def acknowledge(session: Session, notice: Notice) -> None:
     """Acknowledge a notice on behalf of an app that cannot, once its operator has confirmed it."""
-    told = await acknowledge_notice(session.services, session.caller, notice)
+    acknowledged = await acknowledge_notice(session.services, session.caller, notice)
     if session.as_json:
-        emit({"id": told.id, "state": told.state})
+        emit({"id": acknowledged.id, "state": acknowledged.state})
     else:
         note("Acknowledged.")
 
 
-def _row(each: Sent) -> tuple[Any, ...]:
-    notice = each.notice
+def _row(notice: SentNotice) -> tuple[Any, ...]:
     days = (Clock().now() - notice.created_at).days
     last = " ".join(str(part) for part in (notice.last_status, notice.last_code) if part is not None)
-    return (notice.id, each.app, notice.kind, notice.state, days, notice.attempts, last, notice.chases or "")
+    return (notice.id, notice.app, notice.kind, notice.state, days, notice.attempts, last, notice.chases or "")
 
 
-def _warn_of_unreachable(notices: list[Sent]) -> None:
-    mute = sorted({each.app for each in notices if each.notice.state == "waiting"})
-    if mute:
-        warn(f"notices cannot be posted to {', '.join(mute)}: no webhook, a disabled one, or a disabled app")
-
-
-def _as_json(each: Sent) -> dict[str, Any]:
-    return {"app": each.app, "webhook": each.webhook, **each.notice._asdict()}
+def _warn_of_unreachable(notices: list[SentNotice]) -> None:
+    unreachable = sorted({notice.app for notice in notices if notice.state == "waiting"})
+    if unreachable:
+        warn(f"notices cannot be posted to {', '.join(unreachable)}: no webhook, a disabled one, or a disabled app")
 
 
 webhooks_group = make_group(
@@ -139,11 +134,14 @@ webhooks_group = make_group(
 @command(webhooks_group, "cdv webhooks list", name="list")
 async def list_all_webhooks(session: Session) -> None:
     """List the webhooks of all apps."""
-    found = await list_webhooks(session.services, session.caller)
+    webhooks = (await list_webhooks(session.services, session.caller)).webhooks
     if session.as_json:
-        emit([_webhook_as_json(name, each) for name, each in found])
+        emit([_as_json(webhook) for webhook in webhooks])
         return
-    rows = [(name, each.url, each.state, each.why, each.version, each.updated_at) for name, each in found]
+    rows = [
+        (webhook.app, webhook.url, webhook.state, webhook.why, webhook.secret_version, webhook.updated_at)
+        for webhook in webhooks
+    ]
     show_table(("app", "url", "state", "why", "secret", "changed"), rows, empty="no app has a webhook")
 
 
@@ -175,7 +173,7 @@ async def trial(session: Session, app: App) -> None:
     """Post a test event now; exit status 1 if the app does not accept it."""
     tried = await try_webhook(session.services, session.caller, app=app)
     if session.as_json:
-        emit(tried._asdict())
+        emit(tried.as_json())
     elif tried.taken:
         note(f"The app accepted it ({tried.status}).")
     else:
@@ -184,16 +182,15 @@ async def trial(session: Session, app: App) -> None:
         raise typer.Exit(1)
 
 
-def _show_webhook(session: Session, told: WebhookTold) -> None:
+def _show_webhook(session: Session, webhook: WebhookWithKeys) -> None:
     if session.as_json:
-        secret = {} if told.shown is None else {"secret": told.shown}
-        emit({**_webhook_as_json(told.app, told.webhook), "public_key": told.public_key, **secret})
+        emit(_as_json(webhook))
         return
-    note(f"Notices to {told.app} go to {told.webhook.url}, signed by {told.public_key} (v1a)")
-    if told.shown is not None:
+    note(f"Notices to {webhook.app} go to {webhook.url}, signed by {webhook.public_key} (v1a)")
+    if webhook.secret is not None:
         note("and by this secret (v1), which is shown once:")
-        typer.echo(told.shown)
+        typer.echo(webhook.secret)
 
 
-def _webhook_as_json(name: str, each: Webhook) -> dict[str, Any]:
-    return {"app": name, "url": each.url, "state": each.state, "secret_version": each.version, "why": each.why}
+def _as_json(webhook: Webhook) -> dict[str, Any]:
+    return webhook.model_dump(mode="json", exclude={"previous_until", "created_at", "updated_at"})

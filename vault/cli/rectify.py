@@ -44,21 +44,14 @@ async def list_(
     ] = 50,
 ) -> None:
     """List corrections, statements and disputes, the oldest first: names of fields and dates."""
-    rows = [
-        each.rectification
-        for each in (await list_rectifications(session.services, session.caller, SubjectId(subject), limit=limit)).items
-    ]
+    page = await list_rectifications(session.services, session.caller, SubjectId(subject), limit=limit)
+    names = [f"{row.collection}.{row.field}" for row in page.results]
     if session.as_json:
-        emit(
-            [
-                {"id": row.id, "field": row.whole, "record": row.record, "state": row.state, "at": row.at}
-                | {"closed_at": row.closed_at, "request": row.request}
-                for row in rows
-            ]
-        )
+        # Unlike in the API, `field` includes the collection here.
+        emit([{**row.as_json(), "field": name} for row, name in zip(page.results, names, strict=True)])
         return
-    told = [(row.at, row.whole, row.state, row.closed_at, row.id) for row in rows]
-    show_table(("at", "field", "state", "decided", "id"), told, empty="no corrections and no disputes")
+    rows = [(row.at, name, row.state, row.closed_at, row.id) for row, name in zip(page.results, names, strict=True)]
+    show_table(("at", "field", "state", "decided", "id"), rows, empty="no corrections and no disputes")
 
 
 @command(group, f"cdv rectify dispute {SUBJECT} --field address --statement 'never lived there' --restrict")
@@ -72,15 +65,15 @@ async def dispute(
     restrict: Annotated[bool, typer.Option("--restrict", help="Restrict the data until the decision.")] = False,
 ) -> None:
     """Record that a person disputes values (Arts. 16 and 18(1)(a))."""
-    found = await note_dispute(
+    disputed = await note_dispute(
         session.services, session.caller, SubjectId(subject), fields=field, statement=statement, restrict=restrict
     )
     if session.as_json:
-        emit({"disputes": found.disputes, "state": found.state})
+        emit(disputed.as_json())
         return
-    for name, made in found.disputes.items():
-        note(f"{name} is disputed: {made}")
-    note(f"The person's data is {found.state}.")
+    for name, id_ in disputed.disputes.items():
+        note(f"{name} is disputed: {id_}")
+    note(f"The person's data is {disputed.state}.")
 
 
 @command(group, f"cdv rectify resolve {SUBJECT} {DISPUTE} --as refused --reason 'shown by the contract'")
@@ -97,6 +90,6 @@ async def resolve(
         session.services, who, SubjectId(subject), dispute, verdict=verdict.value, reason=reason
     )
     if session.as_json:
-        emit({"id": resolved.id, "state": resolved.state})
+        emit(resolved.as_json())
     else:
         note(f"{resolved.id} is {resolved.state}.")

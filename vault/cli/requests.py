@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-import msgspec
 import typer
 
 from vault.catalogue.model import Scope
+from vault.catalogue.requests import KINDS, KindName
 from vault.cli.command import command, make_group
 from vault.cli.options import Yes, past_moment
 from vault.cli.output import emit, note, show_table
@@ -21,6 +21,8 @@ from vault.identity.verify import note_evidence
 from vault.ids import SubjectId
 from vault.requests import decide
 from vault.requests.decide import (
+    Outcome,
+    Reason,
     approve_request,
     cancel_request,
     complete_request,
@@ -29,15 +31,16 @@ from vault.requests.decide import (
     reopen_request,
 )
 from vault.requests.execution import expire_requests
-from vault.requests.model import OPEN
-from vault.requests.query import list_of_requests, show_request
+from vault.requests.model import OPEN, Regime
+from vault.requests.query import Urgency, list_of_requests, show_request
 from vault.requests.store import find_request
 from vault.requests.submit import Submission, submit_request
+from vault.requests.views import RequestDetails
 from vault.workflows import REQUEST_WORKFLOWS
 
 if TYPE_CHECKING:
     from vault.requests.model import Request as Decided
-    from vault.requests.query import Listed, Shown
+    from vault.requests.views import DataSubjectRequest
 
 REQUEST = "0199aabb-0000-7000-8000-000000000001"
 SUBJECT = "0199ccdd-0000-7000-8000-000000000001"
@@ -51,30 +54,11 @@ group = make_group(
 
 
 class Kind(StrEnum):
-    """What is asked for."""
+    """A kind of request, for options that may be repeated: those take no literals."""
 
-    access = "access"
-    portability = "portability"
-    rectification = "rectification"
-    erasure = "erasure"
-    restriction = "restriction"
-    objection = "objection"
-    withdrawal = "withdrawal"
-    review = "review"
-
-
-class Regime(StrEnum):
-    """Whose rules count."""
-
-    gdpr = "gdpr"
-    ccpa = "ccpa"
-
-
-class Due(StrEnum):
-    """How urgent."""
-
-    overdue = "overdue"
-    soon = "soon"
+    _ignore_ = "kind"
+    for kind in KINDS:
+        vars()[kind] = kind
 
 
 @command(
@@ -86,7 +70,7 @@ class Due(StrEnum):
 )
 async def submit(
     opener: Opener,
-    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="The kind of request.")],
+    kind: Annotated[KindName, typer.Argument(metavar="KIND", help="The kind of request.")],
     subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="The person's id.")] = None,
     email: Annotated[
         bool, typer.Option("--email", help="Ask for the person's e-mail address, or read it from standard input.")
@@ -94,7 +78,7 @@ async def submit(
     external_id: Annotated[
         list[str] | None, typer.Option("--external-id", metavar="SYSTEM=ID", help="Or their id in another system.")
     ] = None,
-    regime: Annotated[Regime, typer.Option("--regime", help="The law whose rules and deadlines apply.")] = Regime.gdpr,
+    regime: Annotated[Regime, typer.Option("--regime", help="The law whose rules and deadlines apply.")] = "gdpr",
     jurisdiction: Annotated[
         str | None,
         typer.Option("--jurisdiction", metavar="CODE", help="The country or region for public holidays: DE, DE-BY."),
@@ -132,8 +116,8 @@ async def submit(
     """Submit a request. It changes nothing before it is verified."""
     identity = _ask_identity(external_id or [], email=email)
     submission = Submission(
-        kind.value,
-        regime.value,
+        kind,
+        regime,
         jurisdiction,
         language,
         channel,
@@ -150,14 +134,10 @@ async def submit(
             subject=None if subject is None else SubjectId(subject),
             identity=identity,
         )
-    due = submitted.due
     if opener.as_json:
-        emit(
-            {"id": submitted.id, "state": submitted.state, "due": str(due.on), "due_rule": due.rule}
-            | {"internal_due": str(submitted.internal_due.on), "duplicate_of": submitted.duplicate_of}
-        )
+        emit({"duplicate_of": None, **submitted.as_json()})
         return
-    note(f"Due on {due.on} ({due.rule}); better by {submitted.internal_due.on}.")
+    note(f"Due on {submitted.due} ({submitted.due_rule}); better by {submitted.internal_due}.")
     if submitted.duplicate_of is not None:
         note(f"The person has asked for the same already: {submitted.duplicate_of}.")
     typer.echo(submitted.id)
@@ -173,35 +153,40 @@ async def list_(
     subject: Annotated[
         UUID | None, typer.Option("--subject", metavar="ID", help="Only requests of this person.")
     ] = None,
-    due: Annotated[Due | None, typer.Option("--due", help="Only overdue requests, or those due within a week.")] = None,
+    due: Annotated[
+        Urgency | None, typer.Option("--due", help="Only overdue requests, or those due within a week.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,
 ) -> None:
     """List open requests, the most urgent first, with the remaining days."""
-    items: list[Listed] = []
-    after = None
+    requests: list[DataSubjectRequest] = []
+    cursor = None
     while True:
         page = await list_of_requests(
             session.services,
             session.caller,
             subject=None if subject is None else SubjectId(subject),
             states=state or (() if every else OPEN),
-            kinds=[one.value for one in kind or ()],
-            urgency=None if due is None else due.value,
-            after=after,
+            kinds=[chosen.value for chosen in kind or ()],
+            urgency=due,
+            cursor=cursor,
             limit=PAGE,
         )
-        items += page.requests
-        after = page.next
-        if after is None:
+        requests += page.requests
+        cursor = page.next
+        if cursor is None:
             break
     if session.as_json:
-        emit([_as_json(item.request, item.days_left) for item in items])
+        emit([request.as_json() for request in requests])
         return
     rows = [
-        (item.request.id, item.request.kind, item.request.state, item.request.due.on, _left(item), _marks(item))
-        for item in items
+        (request.id, request.kind, request.state, request.due, _left(request), _marks(request)) for request in requests
     ]
-    show_table(("request", "kind", "state", "due", "left", ""), rows, empty="no requests found")
+    show_table(
+        ("request", "kind", "state", "due", "left", ""),
+        rows,
+        empty="no requests found",
+    )
 
 
 @command(group, f"cdv requests show {REQUEST}")
@@ -210,25 +195,25 @@ async def show(
 ) -> None:
     """Show a request with its history; notes and details stay sealed."""
     found = await show_request(session.services, session.caller, request)
-    made, history = found.request, [each.event for each in found.history or ()]
     if session.as_json:
-        told = [{**msgspec.structs.asdict(each), "note": None if each.note is None else "sealed"} for each in history]
-        emit({**_as_json(made, found.days_left), "history": told})
+        emit(found.as_json())
         return
+    assert isinstance(found, RequestDetails)  # noqa: S101 - the operator may read all of a request
+    verification = found.verification
     about = [
-        ("kind", made.kind),
-        ("state", made.state),
-        ("person", made.subject),
-        ("received", made.received_at),
-        ("due", f"{made.due.on}, {_left(found) or 'suspended'}"),
-        ("by the rule", made.due.rule),
-        ("own deadline", made.internal_due.on),
-        ("verified", "no" if made.verification is None else f"{made.verification.how}, {made.verification.level}"),
-        ("result", made.ground or made.outcome),
-        ("package", made.package),
+        ("kind", found.kind),
+        ("state", found.state),
+        ("person", found.subject),
+        ("received", found.received_at),
+        ("due", f"{found.due}, {_left(found) or 'suspended'}"),
+        ("by the rule", found.due_rule),
+        ("own deadline", found.internal_due),
+        ("verified", "no" if verification is None else f"{verification.how}, {verification.level}"),
+        ("result", found.ground or found.outcome),
+        ("package", found.package),
     ]
     show_table(("", ""), [row for row in about if row[1] is not None], empty="")
-    events = [(each.at, each.move, each.code, each.after, each.by_name) for each in history]
+    events = [(each.at, each.move, each.code, each.after, each.by_name) for each in found.history]
     show_table(("at", "move", "why", "then", "by"), events, empty="no events")
 
 
@@ -253,29 +238,8 @@ def _read_details(path: Path | None) -> dict[str, Any] | None:
     return said
 
 
-def _as_json(request: Any, days_left: int | None) -> dict[str, Any]:
-    """Return a request as JSON values."""
-    return {
-        "id": request.id,
-        "kind": request.kind,
-        "state": request.state,
-        "subject": request.subject,
-        "received_at": request.received_at,
-        "due": str(request.due.on),
-        "due_rule": request.due.rule,
-        "internal_due": str(request.internal_due.on),
-        "days_left": days_left,
-        "verified": request.verification is not None,
-        "ground": request.ground,
-        "outcome": request.outcome,
-        "duplicate_of": request.duplicate_of,
-        "package": request.package,
-        "run": request.run,
-    }
-
-
-def _left(each: Listed | Shown) -> str:
-    days = each.days_left
+def _left(request: DataSubjectRequest) -> str:
+    days = request.days_left
     if days is None:
         return ""
     if days < 0:
@@ -283,29 +247,14 @@ def _left(each: Listed | Shown) -> str:
     return "today" if days == 0 else f"{days} days"
 
 
-def _marks(each: Listed) -> str:
-    request = each.request
+def _marks(request: DataSubjectRequest) -> str:
     marks = {
-        "not verified": request.verification is None,
-        "extended": request.extension is not None,
+        "not verified": not request.verified,
+        "extended": request.extended,
         "asked twice": request.duplicate_of is not None,
         "signed once": request.state == "in_review" and bool(request.approvals),
     }
     return ", ".join(name for name, is_so in marks.items() if is_so)
-
-
-class Reason(StrEnum):
-    """Reasons for an extension (Art. 12(3))."""
-
-    complexity = "complexity"
-    number = "number"
-
-
-class Outcome(StrEnum):
-    """Outcomes of a review."""
-
-    confirmed = "confirmed"
-    changed = "changed"
 
 
 Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
@@ -358,7 +307,7 @@ async def extend(
     note: Note = None,
 ) -> None:
     """Extend the deadline, once and before it has passed; the person is informed."""
-    decided = await extend_request(session.services, session.caller, request, reason=reason.value, note=note)
+    decided = await extend_request(session.services, session.caller, request, reason=reason, note=note)
     await _carry_out(session, decided, letter="tell-extended")
 
 
@@ -377,7 +326,7 @@ async def complete(
     note: Note = None,
 ) -> None:
     """Complete a review of an automated decision."""
-    decided = await complete_request(session.services, session.caller, request, outcome=outcome.value, note=note)
+    decided = await complete_request(session.services, session.caller, request, outcome=outcome, note=note)
     await _carry_out(session, decided, letter="tell-completed")
 
 

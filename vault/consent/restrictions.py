@@ -14,7 +14,7 @@ from vault.consent.transaction import changing
 from vault.consent.validation import keys_of, seal_words, words_fault
 from vault.consent.views import RecordedEvent
 from vault.errors import Conflict, Fault, InvalidInput
-from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, notify_recipients
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -169,7 +169,7 @@ async def _announcement(change: Change) -> Event:
 
 
 async def _notify_recipients(change: Change, kind: NoticeKind, request: UUID | None = None) -> None:
-    await tell_recipients(
+    await notify_recipients(
         change.services,
         change.connection,
         change.caller.tenant,

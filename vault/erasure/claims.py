@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.requests.store import Kept
+    from vault.requests.store import StoredRequest
 
 CLAIMS: Final = "claims"
 """The key in a request's details."""
@@ -99,14 +99,16 @@ def claims_in(
     return [Claim(tuple(claim["names"]), date.fromisoformat(claim["until"])) for claim in opened.get(CLAIMS, ())]
 
 
-def claims_of(tenant: TenantId, requests: Sequence[Kept], erasure: Erasure, keys: SubjectKeys | None) -> list[Claim]:
+def claims_of(
+    tenant: TenantId, requests: Sequence[StoredRequest], erasure: Erasure, keys: SubjectKeys | None
+) -> list[Claim]:
     """Read the claims in all requests that an erasure carries out; raises what :func:`claims_in` raises."""
     erasures = {erasure.id, *erasure.facts.resumes}
     return [
         claim
-        for request, details in requests
-        if request.erasure in erasures and request.subject is not None
-        for claim in claims_in(keys, tenant, request.subject, request.id, details)
+        for stored in requests
+        if stored.request.erasure in erasures and stored.request.subject is not None
+        for claim in claims_in(keys, tenant, stored.request.subject, stored.request.id, stored.details)
     ]
 
 

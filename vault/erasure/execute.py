@@ -28,7 +28,7 @@ from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import add_tombstones, find_erasure, save_erasure
 from vault.lifecycle.restore_lines import note_erasure
 from vault.lifecycle.tombstones import EMAIL, digests_of
-from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, notify_recipients
 from vault.requests.store import locked_requests_of, request_ids_of
 from vault.retention.clocks import NO_CLOCKS, clocks_in
 from vault.subjects.changes import aliases_of, locked_subject, records_of
@@ -215,7 +215,7 @@ async def _notify(execution: Execution, fields: Sequence[str]) -> int:
     """Put notices to recipients of the data into the outbox; none for a subject that was erased before."""
     if execution.row.state in {"erased", "retained"}:
         return 0
-    return await tell_recipients(
+    return await notify_recipients(
         execution.services,
         execution.connection,
         execution.tenant,

@@ -1,18 +1,15 @@
-"""One-time codes: made, sent to a contact that the vault holds, tried, used once.
+"""One-time codes: made, sent to a contact that the vault holds, tried, and used once.
 
-Eight digits: what a person still types without mistakes. A code lives ten minutes and bears five attempts, and a person
-gets at most three in a quarter of an hour and ten a day. Whoever guesses has fifty tries a day for a person: one in two
-million; six digits would make that one in twenty thousand. NIST SP 800-63B §5.1.3.2 asks for six, with such a limit.
+A code has eight digits, which people still type without mistakes. It is valid for ten minutes and five attempts; a
+person gets at most three in a quarter of an hour and ten a day. An attacker has fifty tries a day for a person: one in
+two million; with six digits it would be one in twenty thousand. NIST SP 800-63B §5.1.3.2 asks for six, with such a
+limit.
 
-Of a code the vault keeps an HMAC under the tenant's token key, bound to the code's row, what it is for, the request and
-the person: a digest that is copied to another row, or a row that is turned to another person, fits no code.
+The vault stores an HMAC of a code under the tenant's token key, bound to the code's row, its intent, the request and
+the person: a digest that is copied to another row, or a row that is changed to another person, matches no code.
 
-Send a code: looked up, made and mailed after whoever asked for it was answered.
-
-Whom somebody claims to be, as a digest by which codes are counted; whom it leads to is looked up after the answer.
-
-So the steps before the answer are the same whether or not there is such a person, and neither the answer nor its time
-tells a stranger who is a customer here.
+A code is made and sent after the response, when the claimed identity is resolved. Before it, only a digest of the claim
+counts codes, so that neither the response nor its time reveals whether there is such a person.
 """
 
 from __future__ import annotations
@@ -55,21 +52,21 @@ LIFE: Final = timedelta(minutes=10)
 MOST_ATTEMPTS: Final = 5
 SHORT: Final = (timedelta(minutes=15), 3)
 LONG: Final = (timedelta(days=1), 10)
-"""Spans, and how many codes are made within each: for one claim, and for one person."""
+"""Spans, and how many codes one claim or one person gets within each."""
 _NOBODY: Final = UUID(int=0)
 _LABEL: Final = "identity-code"
 _CODE = IDENTITY_CODE.c
 
 
 class Issued(NamedTuple):
-    """A code that was asked for; whether one is sent, only the person learns."""
+    """A code that was requested; whether one is sent, only the person learns."""
 
     id: UUID
     expires_at: datetime
 
 
 class Spent(NamedTuple):
-    """A code that was right; it is yet to be used up."""
+    """A correct code, which is not marked as used yet."""
 
     tenant: TenantId
     id: UUID
@@ -80,7 +77,7 @@ class Spent(NamedTuple):
 
 
 def code_invalid() -> NotFound:
-    """Make the one error for every code that is not right: mistyped, used, too old, tried too often, never made."""
+    """Return the one error for every wrong code: mistyped, used, expired, tried too often, or never made."""
     return NotFound(
         "this code is not valid: it may be mistyped, used already, too old, or tried too often",
         code="code-invalid",
@@ -97,25 +94,25 @@ async def issue(
     claim: bytes,
     request: UUID | None = None,
 ) -> Issued:
-    """Write down, in the caller's transaction, that a code was asked for. It fits nothing yet: see :func:`fill`.
+    """Store, in the caller's transaction, that a code was requested. It has no digits yet: see :func:`fill`.
 
     Args:
         intent: what the code is for.
-        claim: a digest of what was claimed, by which codes are counted.
+        claim: a digest of the claimed identity, by which codes are counted.
         request: which request it verifies.
 
     Raises:
-        TooMany: as many codes as there may be were made for this claim, whether or not it leads to anybody.
+        TooMany: the limit for this claim is reached, whether or not there is such a person.
     """
     now = services.clock.now()
-    await _one_after_the_other(services, connection, claim)
+    await _serialise(services, connection, claim)
     wait = await _wait(connection, tenant, _CODE.claim == claim, now)
     if wait is not None:
         raise TooMany(
-            "as many codes as there may be were asked for",
+            "the limit of codes is reached",
             retry_after=wait,
             first=True,
-            hint="Use the newest code, or wait as long as is said.",
+            hint="Use the newest code, or wait for the time in `Retry-After`.",
         )
     made = Issued(new_id(), now + LIFE)
     row = {
@@ -146,11 +143,10 @@ async def fill(
     subject: SubjectId,
     contact: str,
 ) -> Sensitive[str] | None:
-    """Make the code that was asked for, now that it is known for whom; the person's row is locked.
+    """Make the requested code for the person, whose row is locked.
 
     Returns:
-        the code; none where the person was sent enough. Whoever finds other words for the same person learns nothing
-        by it: the letter is just not sent.
+        the code; None if the limit for the person is reached. The requester learns nothing by that: no letter is sent.
     """
     now = services.clock.now()
     where = (_CODE.tenant_id == tenant, _CODE.id == code, _CODE.subject_id.is_(None), _CODE.expires_at > now)
@@ -173,18 +169,17 @@ async def spend(
     *,
     request: UUID | None = None,
 ) -> Spent | None:
-    """Try a code. The attempt is counted, durably, before anything is compared: guesses side by side are counted too.
+    """Try a code.
 
     Args:
         tenants: in which it may have been made; at least one.
-        code: its id.
         intent: what it must have been made for.
-        typed: what the person typed.
         request: the request that it must have been made for.
 
     Returns:
-        none where it is not right, for whatever reason.
+        None if it is wrong, for any reason.
     """
+    # The attempt is counted, durably, before the comparison, so that concurrent guesses are counted too.
     live = (
         _CODE.tenant_id.in_(tenants),
         _CODE.id == code,
@@ -206,7 +201,7 @@ async def spend(
 
 
 async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
-    """Use a code up, and with it all others of the same request; False where somebody else has done so meanwhile."""
+    """Mark a code as used, and all others of the same request; return False if it was used by another call since."""
     this = (_CODE.tenant_id == spent.tenant, _CODE.id == spent.id, _CODE.used_at.is_(None))
     used = await connection.execute(update(IDENTITY_CODE).where(*this).values(used_at=now))
     if used.rowcount != 1:
@@ -218,14 +213,14 @@ async def use(connection: AsyncConnection, spent: Spent, now: datetime) -> bool:
 
 
 async def forget_codes(services: Services) -> int:
-    """Delete codes that count for no limit any more; returns how many."""
+    """Delete codes that no limit counts any more; return how many."""
     async with services.data.transaction() as connection:
         old = delete(IDENTITY_CODE).where(_CODE.created_at <= services.clock.now() - LONG[0])
         return (await connection.execute(old)).rowcount
 
 
 async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: datetime) -> int | None:
-    """Tell in how many seconds another code may be made; none where one may be now."""
+    """Return the seconds until another code may be made; None if one may be made now."""
     longest = None
     for span, most in (SHORT, LONG):
         statement = (
@@ -241,8 +236,8 @@ async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: 
     return longest
 
 
-async def _one_after_the_other(services: Services, connection: AsyncConnection, claim: bytes) -> None:
-    """Let those who claim the same wait for each other, or they would count at the same moment and all pass.
+async def _serialise(services: Services, connection: AsyncConnection, claim: bytes) -> None:
+    """Serialise calls for the same claim; concurrent ones would all pass the count.
 
     SQLite has one writer anyway. On PostgreSQL the lock is a number, and ends with the transaction.
     """
@@ -254,74 +249,74 @@ async def _one_after_the_other(services: Services, connection: AsyncConnection, 
 def _digest(
     tokens: TokenKey, code: UUID, intent: str, subject: UUID | None, request: UUID | None, digits: str
 ) -> bytes:
-    """Digest a code with all that it is bound to: parts of fixed length, but for the intent, which ends in a zero."""
+    """Digest a code with what it is bound to: parts of fixed length, except the intent, which ends with a zero byte."""
     bound = code.bytes + (subject or _NOBODY).bytes + (request or _NOBODY).bytes
     return tokens.digest(_LABEL, intent.encode() + b"\0" + bound + digits.encode("utf-8", "surrogatepass"))
 
 
 def _digits(typed: str) -> str:
-    """Take what a person typed: spaces and hyphens between the digits do not count."""
-    return "".join(each for each in typed if each not in " -\u00a0\u2009\u202f")
+    """Remove spaces and hyphens from what a person typed."""
+    return "".join(character for character in typed if character not in " -\u00a0\u2009\u202f")
 
 
 CODE = "code"
 """The letter's name."""
 NOT_SENT = "enough-codes"
-"""On the audit log where a person was sent as many codes as they get."""
+"""The code in the audit log if the limit for the person is reached."""
 
 
-class Asked(NamedTuple):
-    """A code that somebody asked for."""
+class CodeRequest(NamedTuple):
+    """A code to make and send."""
 
     tenant: TenantId
     code: UUID
     language: str | None = None
 
 
-async def send_code_to(services: Services, asked: Asked, subject: SubjectId | None) -> None:
-    """Make a code for a person and send it; for nobody, do nothing.
+async def send_code_to(services: Services, wanted: CodeRequest, subject: SubjectId | None) -> None:
+    """Make a code for a person and send it; without a person, do nothing.
 
-    That it went out, or did not, is on the audit log with the person's pseudonym: so it shows who is being tried.
+    The result is in the audit log with the person's pseudonym, so that attempts to impersonate a person are visible.
     """
-    contact = None if subject is None else await find_contact(services, asked.tenant, subject)
+    contact = None if subject is None else await find_contact(services, wanted.tenant, subject)
     if subject is None or contact is None:
         return
-    code = await _fill(services, asked, subject, contact)
+    code = await _fill(services, wanted, subject, contact)
     if code is None:
-        await _note(services, asked, contact, NOT_SENT)
+        await _note(services, wanted, contact, NOT_SENT)
         return
-    told = code.reveal()
-    codes = {"code": f"{told[:4]} {told[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
+    digits = code.reveal()
+    codes = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
     try:
-        await send_letter(services, asked.tenant, contact, CODE, codes, asked.language)
+        await send_letter(services, wanted.tenant, contact, CODE, codes, wanted.language)
     except VaultError as error:
-        await _note(services, asked, contact, error.code)
+        await _note(services, wanted, contact, error.code)
         return
-    await _note(services, asked, contact, None)
+    await _note(services, wanted, contact, None)
 
 
-async def _fill(services: Services, asked: Asked, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
-    tokens = await services.keyring.token_key(asked.tenant)
+async def _fill(services: Services, wanted: CodeRequest, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
+    tokens = await services.keyring.token_key(wanted.tenant)
     async with services.data.transaction() as connection:
-        row = await locked_subject(connection, asked.tenant, subject)
+        row = await locked_subject(connection, wanted.tenant, subject)
         if row is None or row.state not in THERE:
             return None
         return await fill(
-            services, connection, asked.tenant, tokens, asked.code, subject=subject, contact=contact.field
+            services, connection, wanted.tenant, tokens, wanted.code, subject=subject, contact=contact.field
         )
 
 
-async def _note(services: Services, asked: Asked, contact: Contact, failed: str | None) -> None:
-    made = audit_entry(
+async def _note(services: Services, wanted: CodeRequest, contact: Contact, failed: str | None) -> None:
+    entry = audit_entry(
         services,
-        system_caller(asked.tenant),
+        system_caller(wanted.tenant),
         action="send-code",
         decision="allowed" if failed is None else "failed",
         code=failed,
         subjects=(contact.pseudonym,),
-        target=asked.code,
+        target=wanted.code,
     )
-    await services.audit_log.append(made)
+    await services.audit_log.append(entry)
 
 
 EXTERNAL_ID = "external_id"
@@ -329,28 +324,27 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def claim_digest(tokens: TokenKey, identity: Mapping[str, Any]) -> bytes:
-    """Digest a claim: the same words give the same digest, however they are spelt and whoever they lead to.
+    """Digest a claimed identity in normalised form.
 
     Args:
-        tokens: the tenant's token key.
         identity: ``{"email": "…"}`` or ``{"external_id": {"shop": "4711"}}``.
 
     Raises:
-        InvalidInput: it has neither form.
+        InvalidInput: it is neither.
     """
     if identity.keys() == {EMAIL}:
         try:
-            said: Any = index_text(EMAIL, TYPES[EMAIL].normalise(identity[EMAIL], {}))
+            normalised: Any = index_text(EMAIL, TYPES[EMAIL].normalise(identity[EMAIL], {}))
         except ValueProblem:
             raise _no_identity("/identity/email") from None
     elif identity.keys() == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
-        said = checked_external_ids(identity[EXTERNAL_ID], at="/identity/external_id")
+        normalised = checked_external_ids(identity[EXTERNAL_ID], at="/identity/external_id")
     else:
         raise _no_identity("/identity")
-    return tokens.digest("identity-claim", _encode([sorted(identity), said]))
+    return tokens.digest("identity-claim", _encode([sorted(identity), normalised]))
 
 
 def _no_identity(at: str) -> InvalidInput:
     detail = "`email`, or `external_id` with at least one system's id"
     fault = Fault(at, "invalid-identity", detail)
-    return InvalidInput("the identity does not have its form", faults=[fault], code="invalid-identity")
+    return InvalidInput("the identity is invalid", faults=[fault], code="invalid-identity")

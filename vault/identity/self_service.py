@@ -1,8 +1,8 @@
-"""What a signed-in person sees of their own requests."""
+"""What a signed-in person does with their own requests."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import data_subject_caller
@@ -10,11 +10,13 @@ from vault.access.recording import record_failure
 from vault.errors import Denied, NotFound, TooMany, VaultError
 from vault.export.download import open_package
 from vault.identity.sessions import one_at_a_time, require_pace
+from vault.identity.views import MyRequest, MyRequestEvent, MyRequestList, MyRequestWithHistory
 from vault.requests.decide import cancel_request
 from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request, list_requests
 from vault.requests.transaction import changing_request, no_request
 from vault.requests.verification import start_approved, verify
+from vault.requests.views import status_fields
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -23,82 +25,78 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.export.download import Download
     from vault.identity.sessions import Session
-    from vault.requests.model import Event, Request
+    from vault.requests.model import Request
 
 MOST = 200
-"""Requests that one person is shown; nobody makes more."""
-
-
-class Mine(NamedTuple):
-    """A person's own request with its history."""
-
-    request: Request
-    history: list[Event]
+"""Requests shown to a person; the limit for a day keeps people below it."""
 
 
 class FreshSessionNeeded(Denied):
-    """The person signed in too long ago for this."""
+    """The person has to sign in again before this."""
 
     code = "fresh-session-needed"
 
     def __init__(self) -> None:
         super().__init__(
-            "this needs somebody who signed in within the last ten minutes", hint="sign in anew, and then at once"
+            "this needs a session of the last ten minutes", hint="sign in again, and send the call at once"
         )
 
 
 def verification_of(services: Services, session: Session) -> Verification:
-    """Say what a session shows: fresh within the minutes after signing in."""
+    """Return the proof of identity that a session is; it is fresh for minutes after signing in."""
     now = services.clock.now()
     return Verification("session", "fresh" if session.is_fresh(now) else "single", now)
 
 
-async def my_requests(services: Services, session: Session, request_id: str) -> list[Request]:
+async def my_requests(services: Services, session: Session, request_id: str) -> MyRequestList:
     """List a person's requests, newest first.
 
     Raises:
-        TooMany: the person does too much within this minute, here as in all that follows.
+        TooMany: the person has made too many calls in this minute. All functions here raise it.
     """
     await require_pace(services, session, request_id, "read-requests")
     async with services.data.reading() as connection:
-        found = await list_requests(connection, session.tenant, subject=session.subject, limit=MOST)
+        requests = await list_requests(connection, session.tenant, subject=session.subject, limit=MOST)
     await _record(services, data_subject_caller(session.tenant, request_id), session)
-    return sorted(found, key=lambda each: each.id, reverse=True)
+    requests.sort(key=lambda request: request.id, reverse=True)
+    return MyRequestList(requests=[_view(services, session, request) for request in requests])
 
 
-async def my_request(services: Services, session: Session, request: UUID, request_id: str) -> Mine:
-    """Show one of a person's requests, and what has happened to it.
+async def my_request(services: Services, session: Session, request: UUID, request_id: str) -> MyRequestWithHistory:
+    """Show one of a person's requests and its history.
 
     Raises:
-        NotFound: there is no such request, or it is somebody else's.
+        NotFound: the person has no such request.
     """
     await require_pace(services, session, request_id, "read-requests")
     caller = data_subject_caller(session.tenant, request_id)
     async with services.data.reading() as connection:
-        kept = await find_request(connection, session.tenant, request)
-        history = await events_of(connection, session.tenant, request)
-    if kept is None or kept.request.subject != session.subject:
+        stored = await find_request(connection, session.tenant, request)
+        events = await events_of(connection, session.tenant, request)
+    if stored is None or stored.request.subject != session.subject:
         raise await _refused(services, caller, session, "read-requests", no_request())
     await _record(services, caller, session, target=request)
-    return Mine(kept.request, history)
+    history = [MyRequestEvent(at=event.at, move=event.move, state=event.after, code=event.code) for event in events]
+    return MyRequestWithHistory(**_fields(services, session, stored.request), history=history)
 
 
-async def cancel_mine(services: Services, session: Session, request: UUID, request_id: str) -> Request:
+async def cancel_mine(services: Services, session: Session, request: UUID, request_id: str) -> MyRequest:
     """Cancel one of a person's requests.
 
     Raises:
-        NotFound: there is no such request, or it is somebody else's.
-        WrongState: it is under way or closed.
+        NotFound: the person has no such request.
+        WrongState: it is in progress or closed.
     """
     await require_pace(services, session, request_id, "move-request")
-    return await cancel_request(services, data_subject_caller(session.tenant, request_id), request, of=session.subject)
+    caller = data_subject_caller(session.tenant, request_id)
+    return _view(services, session, await cancel_request(services, caller, request, of=session.subject))
 
 
-async def verify_mine(services: Services, session: Session, request: UUID, request_id: str) -> Request:
-    """Verify one of a person's requests by their session: one that needed a fresher session than it was made in.
+async def verify_mine(services: Services, session: Session, request: UUID, request_id: str) -> MyRequest:
+    """Verify one of a person's requests by their session, if it was submitted in one that was not fresh enough.
 
     Raises:
-        NotFound: there is no such request, or it is somebody else's.
+        NotFound: the person has no such request.
         NotFreshEnough, WrongState: as with :func:`vault.requests.verification.verify`.
     """
     await require_pace(services, session, request_id, "verify-identity")
@@ -108,17 +106,17 @@ async def verify_mine(services: Services, session: Session, request: UUID, reque
             raise no_request()
         await verify(services, change, verification_of(services, session))
     await start_approved(services, session.tenant, change.request)
-    return change.request
+    return _view(services, session, change.request)
 
 
 async def fetch_mine(
     services: Services, session: Session, request: UUID, request_id: str, *, passphrase: str | None = None
 ) -> Download:
-    """Open the package that answers one of a person's requests.
+    """Open the package that answers one of a person's requests, for download.
 
     Raises:
-        FreshSessionNeeded: the person signed in too long ago.
-        TooMany: another package of theirs is being encrypted.
+        FreshSessionNeeded: the session is not fresh any more.
+        TooMany: another package of the person is being encrypted.
         NotFound, Conflict, Gone, InvalidInput: as with :func:`vault.export.download.open_package`.
     """
     await require_pace(services, session, request_id, "download-package")
@@ -134,8 +132,17 @@ async def fetch_mine(
         raise await _refused(services, caller, session, "download-package", error) from None
 
 
+def _view(services: Services, session: Session, request: Request) -> MyRequest:
+    return MyRequest(**_fields(services, session, request))
+
+
+def _fields(services: Services, session: Session, request: Request) -> dict[str, Any]:
+    level = None if request.verification is None else request.verification.level
+    return {**status_fields(services, session.tenant, request), "verified": level}
+
+
 async def _record(services: Services, caller: Caller, session: Session, *, target: UUID | None = None) -> None:
-    made = audit_entry(
+    entry = audit_entry(
         services,
         caller,
         action="read-requests",
@@ -143,7 +150,7 @@ async def _record(services: Services, caller: Caller, session: Session, *, targe
         subjects=(session.pseudonym,),
         target=target,
     )
-    await services.audit_log.append(made)
+    await services.audit_log.append(entry)
 
 
 async def _refused(

@@ -1,13 +1,7 @@
-"""The token of a person's session, and the row behind it.
+"""Sessions of people: sign in with a one-time code, sign out, and the limits for a signed-in person.
 
-``cdvs_<id>_<secret>``: the session's id in 32 hex digits, and 32 random bytes in base64url without padding. As of every
-token with 256 bits of randomness, the vault keeps the SHA-256.
-
-People sign in: by a one-time code to a contact that the vault holds. Nobody who calls here is known beforehand.
-
-How much a signed-in person may do: enough for anybody, and too little to fill the vault or to hold others up.
-
-Forget codes and sessions that are over.
+A token is ``cdvs_<id>_<secret>``: the session's id in 32 hex digits, and 32 random bytes in base64url without padding.
+As for every token with 256 bits of randomness, the vault stores its SHA-256.
 """
 
 from __future__ import annotations
@@ -30,8 +24,9 @@ from vault.access.callers import data_subject_caller
 from vault.access.recording import record_failure
 from vault.access.sign_in import RateWindow
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
-from vault.identity.codes import Asked, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
+from vault.identity.codes import CodeRequest, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
 from vault.identity.tables import SUBJECT_SESSION
+from vault.identity.views import OpenedSession
 from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.contact import THERE
 from vault.principals.principal import Principal
@@ -52,15 +47,15 @@ if TYPE_CHECKING:
 
 LIFE: Final = timedelta(minutes=30)
 FRESH: Final = timedelta(minutes=10)
-"""So long after signing in a person may do what cannot be undone, and fetch a package."""
+"""How long after signing in a person may do what cannot be undone, and download packages."""
 _SHAPE: Final = re.compile(r"cdvs_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _NOBODY: Final = hashlib.sha256(secrets.token_bytes(32)).digest()
-"""The digest of a token that nobody has: an unknown one is compared with it, and costs what a known one does."""
+"""The digest of an unknown token: unknown tokens are compared with it, so that they take as long as known ones."""
 _SESSION = SUBJECT_SESSION.c
 
 
 class Session(NamedTuple):
-    """A person who is signed in."""
+    """The session of a signed-in person."""
 
     tenant: TenantId
     id: UUID
@@ -70,22 +65,14 @@ class Session(NamedTuple):
     expires_at: datetime
 
     def is_fresh(self, now: datetime) -> bool:
-        """Tell whether the person signed in within the minutes before."""
+        """Return whether the person signed in within the last minutes."""
         return self.authenticated_at <= now < self.authenticated_at + FRESH
-
-
-class Opened(NamedTuple):
-    """A new session. ``token`` exists here and nowhere else."""
-
-    token: str
-    expires_at: datetime
-    fresh_until: datetime
 
 
 async def add_session(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, now: datetime
-) -> tuple[UUID, Opened]:
-    """Open a session of a person whose row is locked."""
+) -> tuple[UUID, OpenedSession]:
+    """Add a session of a person whose row is locked."""
     session = new_id()
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvs_{session.hex}_{secret}"
@@ -100,13 +87,14 @@ async def add_session(
         "ended_at": None,
     }
     await connection.execute(insert(SUBJECT_SESSION), [row])
-    return session, Opened(token, now + LIFE, now + FRESH)
+    # The token is in this answer only: its digest is stored.
+    return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=now + FRESH)
 
 
 async def find_session(
     connection: AsyncConnection, tenants: Sequence[TenantId], token: str, now: datetime
 ) -> Session | None:
-    """Find the session of a token; none where it is unknown, ended, too old, or of somebody who is no longer there."""
+    """Return the session of a token; None if it is unknown, ended or expired, or the person does not exist any more."""
     shaped = _SHAPE.fullmatch(token)
     row: Any = None
     if shaped is not None:
@@ -137,7 +125,7 @@ async def end(connection: AsyncConnection, session: Session, now: datetime) -> N
 
 
 async def forget_sessions(services: Services) -> int:
-    """Delete sessions that are over; returns how many."""
+    """Delete expired sessions; return how many."""
     async with services.data.transaction() as connection:
         over = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= services.clock.now())
         return (await connection.execute(over)).rowcount
@@ -148,16 +136,16 @@ def _digest(token: str) -> bytes:
 
 
 MOST_A_MINUTE: Final = 300
-"""Codes asked for, codes tried and tokens not known, each, that one process looks at in a minute."""
+"""Requests for codes, tries of codes and unknown tokens, each, that one process accepts in a minute."""
 MOST_ENTRIES_A_MINUTE: Final = 60
-"""Entries on the audit log for refusals; the next one says how many it stands for."""
+"""Audit entries for refusals; the next one has the count of the omitted ones."""
 
 
 class People:
     """Signs people in and out.
 
-    The limits are here so that nobody floods mailboxes, the database or the audit log by trying: each process lets so
-    many attempts of strangers pass in a minute, and each claim and each person gets so many codes.
+    Limits keep unauthenticated callers from flooding mailboxes, the database or the audit log: for attempts in a minute
+    in each process, and for codes of each claim and each person.
     """
 
     def __init__(self, services: Services) -> None:
@@ -165,13 +153,13 @@ class People:
         self._asked, self._tried, self._shown = (RateWindow(services.clock) for _ in range(3))
 
     async def ask(self, tenant: TenantId, identity: Mapping[str, Any], language: str | None, request_id: str) -> Issued:
-        """Have a code sent to whoever is claimed. The answer is the same whether or not there is such a person.
+        """Send a code to the claimed person. The result is the same whether or not there is such a person.
 
         Raises:
-            InvalidInput: the claim has no proper form.
+            InvalidInput: the identity is invalid.
             MailNotConfigured: this vault sends no letters.
             NotFound: there is no such tenant.
-            TooMany: as many codes as there may be were asked for.
+            TooMany: the limit of codes is reached.
         """
         try:
             self._asked.count_attempt(MOST_A_MINUTE)
@@ -181,15 +169,15 @@ class People:
         except VaultError as error:
             await self._refuse(self._asked, "send-code", error, request_id)
             raise
-        self._services.mail.soon(self._send(Asked(tenant, issued.id, language), identity))
+        self._services.mail.soon(self._send(CodeRequest(tenant, issued.id, language), identity))
         return issued
 
-    async def enter(self, code: UUID, typed: str, request_id: str) -> Opened:
-        """Open a session for whoever has the code.
+    async def enter(self, code: UUID, typed: str, request_id: str) -> OpenedSession:
+        """Open a session with a code.
 
         Raises:
-            NotFound: the code is not right.
-            TooMany: this process has looked at too many within the minute.
+            NotFound: the code is wrong.
+            TooMany: the limit of this process for the minute is reached.
         """
         try:
             self._tried.count_attempt(MOST_A_MINUTE)
@@ -203,11 +191,11 @@ class People:
             raise
 
     async def sign_in(self, bearer: str | None, request_id: str) -> Session:
-        """Return the session that a bearer stands for.
+        """Return the session of a bearer token.
 
         Raises:
-            NotAuthenticated: it stands for nobody, or there is none: one answer for all reasons.
-            TooMany: too many unknown ones came in within the minute.
+            NotAuthenticated: there is no token, or it is not valid: one error for all reasons.
+            TooMany: the limit of unknown tokens for the minute is reached.
         """
         now = self._services.clock.now()
         found = None
@@ -231,7 +219,7 @@ class People:
         services = self._services
         async with services.data.transaction() as connection:
             await end(connection, session, services.clock.now())
-            made = audit_entry(
+            entry = audit_entry(
                 services,
                 data_subject_caller(session.tenant, request_id),
                 action="end-session",
@@ -239,35 +227,35 @@ class People:
                 subjects=(session.pseudonym,),
                 target=session.id,
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
 
     async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> Issued:
         services = self._services
         claim = claim_digest(await services.keyring.token_key(tenant), identity)
         async with services.data.transaction() as connection:
             issued = await issue(services, connection, tenant, "session", claim=claim)
-            made = audit_entry(
+            entry = audit_entry(
                 services,
                 data_subject_caller(tenant, request_id),
                 action="send-code",
                 decision="allowed",
                 target=issued.id,
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
         return issued
 
-    async def _send(self, asked: Asked, identity: Mapping[str, Any]) -> None:
-        who = await find_person(self._services, asked.tenant, identity)
-        await send_code_to(self._services, asked, who.subject)
+    async def _send(self, wanted: CodeRequest, identity: Mapping[str, Any]) -> None:
+        match = await find_person(self._services, wanted.tenant, identity)
+        await send_code_to(self._services, wanted, match.subject)
 
-    async def _open(self, spent: Spent, request_id: str) -> Opened:
+    async def _open(self, spent: Spent, request_id: str) -> OpenedSession:
         services, now = self._services, self._services.clock.now()
         async with services.data.transaction() as connection:
             row = await locked_subject(connection, spent.tenant, spent.subject)
             if row is None or row.state not in THERE or not await use(connection, spent, now):
                 raise code_invalid()
             session, opened = await add_session(connection, spent.tenant, spent.subject, now)
-            made = audit_entry(
+            entry = audit_entry(
                 services,
                 data_subject_caller(spent.tenant, request_id),
                 action="open-session",
@@ -275,20 +263,20 @@ class People:
                 subjects=(row.pseudonym,),
                 target=session,
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
         return opened
 
     def _tenants(self) -> list[TenantId]:
-        return [TenantId(each.decisions.tenant) for each in self._services.policies.all_active()]
+        return [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
 
     async def _refuse(self, minute: RateWindow, action: Action, error: VaultError, request_id: str) -> None:
-        """Write a refusal down on the default tenant's log, for it names nobody; without letting anybody flood it."""
+        """Record a refusal in the default tenant's audit log, at a limited rate."""
         if isinstance(error, Unavailable) or error.audit is not None:
             return
         count = minute.refused(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
-        made = self._services.audit_log.entry(
+        entry = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action=action,
             decision="denied",
@@ -296,46 +284,46 @@ class People:
             request=request_id,
             count=count,
         )
-        await self._services.audit_log.append(made)
-        error.audit = str(made.id)
+        await self._services.audit_log.append(entry)
+        error.audit = str(entry.id)
 
 
 MOST_A_DAY: Final = 20
-"""Requests that one person makes within a day: each may cost a package, which lies here for weeks."""
+"""Requests of one person within a day: each may cost a package, which is stored for weeks."""
 DAY: Final = timedelta(days=1)
 _encrypting: Final[set[UUID]] = set()
 
 
 async def require_pace(services: Services, session: Session, request_id: str, action: Action) -> None:
-    """Count one thing that a person does; they get as many a minute as others get searches.
+    """Count one call of a person against the rate of searches.
 
     Raises:
-        TooMany: that was one too many.
+        TooMany: the person has exceeded the rate.
     """
-    # Counted under the person's own id: all people are one caller, and nobody is to use up what another one needs.
-    whose = Principal(PrincipalId(session.subject), session.tenant, "the-person", "app", ())
+    # Counted under the person's own id: all people share one principal, and must not use up each other's rate.
+    person = Principal(PrincipalId(session.subject), session.tenant, "the-person", "app", ())
     try:
-        await services.limits.take(whose, "search", 1)
+        await services.limits.take(person, "search", 1)
     except VaultError as error:
         await _note(services, session, request_id, action, error)
         raise
 
 
 async def require_room(services: Services, session: Session, request_id: str) -> None:
-    """Go on only where a person has not made as many requests as there may be within a day.
+    """Require that a person has not reached the limit of requests within a day.
 
     Raises:
-        TooMany: they have, or do too much within this minute.
+        TooMany: they have, or have exceeded the rate.
     """
     await require_pace(services, session, request_id, "submit-request")
     now = services.clock.now()
-    earlier = await _that_counts(services, session, now)
+    earlier = await _oldest_counted(services, session, now)
     if earlier is not None:
         error = TooMany(
-            f"{MOST_A_DAY} requests of one person within a day are all there may be",
+            f"limit of {MOST_A_DAY} requests per person per day reached",
             retry_after=ceil((earlier + DAY - now).total_seconds()),
             first=True,
-            hint="Wait as long as is said; what was asked for is on its way.",
+            hint="Wait for the time in `Retry-After`; your earlier requests are being processed.",
         )
         await _note(services, session, request_id, "submit-request", error)
         raise error
@@ -343,10 +331,10 @@ async def require_room(services: Services, session: Session, request_id: str) ->
 
 @contextmanager
 def one_at_a_time(session: Session) -> Iterator[None]:
-    """Let a person encrypt one package at a time: each takes a while, and everybody waits in one line.
+    """Let a person encrypt one package at a time: each takes a while, and all share one queue.
 
     Raises:
-        TooMany: another one of theirs is under way in this process.
+        TooMany: another package of the person is being encrypted in this process.
     """
     if session.subject in _encrypting:
         raise TooMany("another package of yours is being encrypted", retry_after=5, first=True)
@@ -357,8 +345,8 @@ def one_at_a_time(session: Session) -> Iterator[None]:
         _encrypting.discard(session.subject)
 
 
-async def _that_counts(services: Services, session: Session, now: datetime) -> datetime | None:
-    """Return when the request came in that has to be a day old before another one is taken; none where one may be."""
+async def _oldest_counted(services: Services, session: Session, now: datetime) -> datetime | None:
+    """Return when the oldest request that counts was received, if the limit is reached; else None."""
     statement = (
         select(REQUEST.c.received_at)
         .where(
@@ -381,5 +369,5 @@ async def _note(services: Services, session: Session, request_id: str, action: A
 
 
 async def forget_identity(services: Services) -> int:
-    """Delete codes that count for no limit any more, and sessions that are over; returns how many."""
+    """Delete codes that no limit counts any more, and expired sessions; return how many."""
     return await forget_codes(services) + await forget_sessions(services)

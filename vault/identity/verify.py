@@ -1,4 +1,4 @@
-"""The ways in which a request becomes verified: a one-time code, an app that vouches, evidence that staff note."""
+"""The ways to verify a request: a one-time code, an app that vouches, and evidence that staff note."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import record_failure
 from vault.consent.validation import words_fault
 from vault.errors import Conflict, InvalidInput, VaultError
-from vault.identity.codes import Asked, code_invalid, issue, send_code_to, spend, use
+from vault.identity.codes import CodeRequest, code_invalid, issue, send_code_to, spend, use
 from vault.ids import SubjectId
 from vault.requests.model import Verification, after
 from vault.requests.store import find_request
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
     from vault.requests.model import How, Level, Move, Request
 
 REQUESTS = "vault:requests"
-ASKS_ANEW: Final[frozenset[Move]] = frozenset({"ask-identity", "reopen"})
-"""Moves after which nothing counts that was asked for before, a code that nobody has used yet neither."""
+VOIDS_CODES: Final[frozenset[Move]] = frozenset({"ask-identity", "reopen"})
+"""Moves that make earlier codes void."""
 
 
 class NobodyToVerify(Conflict):
-    """What a request says of the identity leads to nobody: told to those only who may vouch or note evidence."""
+    """The claimed identity matches no one; only callers that may vouch or note evidence learn this."""
 
     code = "nobody-to-verify"
 
     def __init__(self) -> None:
         super().__init__(
-            "what this request says of the identity leads to no one person",
-            hint="find the person, and submit the request anew with their id",
+            "the identity that this request claims matches no one person",
+            hint="find the person, and submit the request again with their id",
         )
 
 
 async def send_code(services: Services, caller: Caller, request_id: UUID) -> Issued:
-    """Have a one-time code sent to the person whom a request is about: to a contact that the vault holds already.
+    """Send a one-time code to the person of a request, at a contact that the vault holds already.
 
-    What is answered, and after which steps, is the same where there is no such person.
+    The result, and the steps before it, are the same if there is no such person.
 
     Raises:
-        Denied: the caller may not pass requests on.
+        Denied: the caller may not submit requests.
         NotFound: there is no such request, or it is another app's.
-        WrongState: the request is past that.
+        WrongState: the request can no longer be verified.
         MailNotConfigured: this vault sends no letters.
-        TooMany: as many codes as there may be were asked for.
+        TooMany: the limit of codes is reached.
     """
-    request = await _passed_on(services, caller, request_id, "send-code")
+    request = await _submitted_by(services, caller, request_id, "send-code")
     tokens = await services.keyring.token_key(caller.tenant)
     pseudonym = None
     try:
@@ -64,7 +64,7 @@ async def send_code(services: Services, caller: Caller, request_id: UUID) -> Iss
             pseudonym = await pseudonym_of(connection, caller.tenant, request.subject or request.id)
             claim = tokens.digest("identity-request", request.id.bytes)
             issued = await issue(services, connection, caller.tenant, "request", claim=claim, request=request.id)
-            made = audit_entry(
+            entry = audit_entry(
                 services,
                 caller,
                 action="send-code",
@@ -72,13 +72,13 @@ async def send_code(services: Services, caller: Caller, request_id: UUID) -> Iss
                 subjects=() if pseudonym is None else (pseudonym,),
                 target=request.id,
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
     except VaultError as error:
-        whom = () if pseudonym is None else (pseudonym,)
-        await record_failure(services, caller, "send-code", error, target=request.id, subjects=whom)
+        subjects = () if pseudonym is None else (pseudonym,)
+        await record_failure(services, caller, "send-code", error, target=request.id, subjects=subjects)
         raise
     subject = None if request.subject is None else SubjectId(request.subject)
-    services.mail.soon(send_code_to(services, Asked(caller.tenant, issued.id, request.language), subject))
+    services.mail.soon(send_code_to(services, CodeRequest(caller.tenant, issued.id, request.language), subject))
     return issued
 
 
@@ -86,12 +86,12 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
     """Verify a request by the code that the person was sent.
 
     Raises:
-        Denied: the caller may not pass requests on.
-        NotFound: there is no such request, or it is another app's; or the code is not right.
-        WrongState: the request is past that.
-        TooMany: the caller tries too often.
+        Denied: the caller may not submit requests.
+        NotFound: there is no such request, or it is another app's; or the code is wrong.
+        WrongState: the request can no longer be verified.
+        TooMany: the caller has exceeded its rate.
     """
-    request = await _passed_on(services, caller, request_id, "verify-identity")
+    request = await _submitted_by(services, caller, request_id, "verify-identity")
     try:
         after(request.state, "verify")
         await services.limits.take(caller.principal, "search", 1)
@@ -102,12 +102,12 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
         await _note(services, caller, request, error)
         raise
     async with changing_request(services, caller, request_id, action="verify-identity") as change:
-        if change.request.subject != spent.subject or change.pseudonym is None:  # erased or merged meanwhile
+        if change.request.subject != spent.subject or change.pseudonym is None:  # erased or merged since
             raise code_invalid()
-        if any(each.move in ASKS_ANEW and each.at > spent.asked_at for each in change.history):
+        if any(event.move in VOIDS_CODES and event.at > spent.asked_at for event in change.history):
             raise code_invalid()
         await verify(services, change, Verification("code", "fresh", change.now, contact=spent.contact))
-        # Last, so that locks are taken in the order request, person, code; where the code is used, all is undone.
+        # Last, for the global lock order request, person, code. If the code was used since, all is rolled back.
         if not await use(change.connection, spent, change.now):
             raise code_invalid()
     await start_approved(services, caller.tenant, change.request)
@@ -117,18 +117,17 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
 async def vouch(
     services: Services, caller: Caller, request_id: UUID, level: Level, evidence: str | None = None
 ) -> Request:
-    """Verify a request because the calling app knows the person: they are signed in there.
+    """Verify a request because the person is signed in at the calling app.
 
     Args:
-        caller: the app; it needs the right to vouch.
-        request_id: a request that it passed on itself.
-        level: ``fresh`` where the person signed in there within the minutes before.
-        evidence: how the app knows, in a line; sealed.
+        request_id: a request that the app submitted itself.
+        level: ``fresh`` if the person signed in there within the last minutes.
+        evidence: how the app knows, in one line; sealed.
 
     Raises:
         Denied: the caller may not vouch.
         NotFound: there is no such request, or it is another app's.
-        NobodyToVerify: it leads to nobody.
+        NobodyToVerify: the claimed identity matches no one.
         WrongState, NotFreshEnough: as with :func:`vault.requests.verification.verify`.
     """
     await require_permission(services, caller, REQUESTS, "vouch", audit_action="verify-identity")
@@ -137,15 +136,13 @@ async def vouch(
 
 
 async def note_evidence(services: Services, caller: Caller, request_id: UUID, evidence: str) -> Request:
-    """Verify a request because a member of staff has seen that it is the person, and notes how.
+    """Verify a request with evidence that a member of staff has checked.
 
     Args:
-        caller: who has seen it; needs the right to decide on requests.
-        request_id: which request.
-        evidence: what was seen, in a line; sealed under the person's key.
+        evidence: what was checked, in one line; sealed under the person's key.
 
     Raises:
-        Denied: the caller may not decide on requests.
+        Denied: the caller may not decide requests.
         NotFound, NobodyToVerify, WrongState: as with :func:`vouch`.
     """
     await require_permission(services, caller, REQUESTS, "decide", audit_action="verify-identity")
@@ -158,12 +155,12 @@ async def _verify(
     at = "/vouch/evidence" if how == "vouched" else "/evidence"
     fault = words_fault(evidence, at=at, code="invalid-evidence")
     if fault is not None:
-        wrong = InvalidInput("the evidence does not have its form", faults=[fault], code=fault.code)
+        wrong = InvalidInput("the evidence is invalid", faults=[fault], code=fault.code)
         await record_failure(services, caller, "verify-identity", wrong)
         raise wrong
     async with changing_request(services, caller, request_id, action="verify-identity") as change:
         if how == "vouched" and change.request.recorder != caller.principal.id:
-            raise no_request()  # an app that may see all requests still knows only who is signed in with itself
+            raise no_request()  # even an app that may read all requests knows only who is signed in with itself
         if change.request.subject is None or change.keys is None or change.pseudonym is None:
             raise NobodyToVerify
         verification = Verification(how, level, change.now, by=caller.principal.id)
@@ -172,22 +169,22 @@ async def _verify(
     return change.request
 
 
-async def _passed_on(services: Services, caller: Caller, request_id: UUID, action: Action) -> Request:
-    """Fetch a request for whoever passes requests on: an app sees its own, staff see all that they may read."""
+async def _submitted_by(services: Services, caller: Caller, request_id: UUID, action: Action) -> Request:
+    """Fetch a request that the caller submitted or may read."""
     await require_permission(services, caller, REQUESTS, "submit", audit_action=action)
     await require_own_or(services, caller, request_id, "read", audit_action=action)
     async with services.data.reading() as connection:
-        kept = await find_request(connection, caller.tenant, request_id)
-    if kept is not None:
-        return kept.request
+        stored = await find_request(connection, caller.tenant, request_id)
+    if stored is not None:
+        return stored.request
     error = no_request()
     await record_failure(services, caller, action, error, target=request_id)
     raise error
 
 
 async def _note(services: Services, caller: Caller, request: Request, error: VaultError) -> None:
-    """Write a wrong code down, with the person for whom somebody tried it."""
+    """Record a wrong code, with the person for whom it was tried."""
     async with services.data.reading() as connection:
         pseudonym = await pseudonym_of(connection, caller.tenant, request.subject)
-    whom = () if pseudonym is None else (pseudonym,)
-    await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=whom)
+    subjects = () if pseudonym is None else (pseudonym,)
+    await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=subjects)

@@ -24,7 +24,7 @@ from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
 from vault.lifecycle.restore_lines import note_merge
 from vault.merging.reseal import RecordMove, move_records
-from vault.recipients.outbox import EVERYTHING, tell_recipients
+from vault.recipients.outbox import EVERYTHING, notify_recipients
 from vault.requests.store import locked_requests_of, request_ids_of
 from vault.subjects.changes import mark_due
 from vault.subjects.merged import locked_subjects, merged_into, newest_aliases
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.merging.reseal import MovedRecords
-    from vault.requests.store import Kept
+    from vault.requests.store import StoredRequest
 
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 LONGEST_EVIDENCE = 500
@@ -158,7 +158,7 @@ async def finish_merges(services: Services, tenant: TenantId, *duplicates: Subje
     return await services.keyring.destroy_subject_keys(tenant, [*duplicates, *others])
 
 
-async def require_at_rest(merge: MergeContext, requests: Sequence[Kept]) -> None:
+async def require_at_rest(merge: MergeContext, requests: Sequence[StoredRequest]) -> None:
     """Go on only if no request of either subject is being carried out.
 
     Raises:
@@ -206,7 +206,7 @@ async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> M
 
 async def _notify_restricted(merge: MergeContext) -> None:
     """Notify recipients of either subject's data that it is restricted now (Art. 19); only one of the two was."""
-    await tell_recipients(
+    await notify_recipients(
         merge.services,
         merge.connection,
         merge.tenant,

@@ -1,16 +1,17 @@
-"""The job that delivers one notice: try, wait, try again, for a day; and which of these jobs there should be.
+"""Deliver one notice: try, wait and try again, for a day; and the jobs that are due.
 
-A notice as it is sent: Standard Webhooks 1.0, thin, signed by a secret that both know and by the tenant's own key.
+A notice is sent as Standard Webhooks 1.0 says. It contains no values, and is signed by a shared secret and by the
+tenant's own key.
 
 ::
 
     webhook-id         msg_<notice>, and _<round> from the second round on; the same for every try of a round
-    webhook-timestamp  seconds from 1970 of this try
-    webhook-signature  v1,base64(HMAC-SHA-256(secret, content)) [the same by the secret before] v1a,base64(Ed25519)
+    webhook-timestamp  seconds since 1970 of this try
+    webhook-signature  v1,base64(HMAC-SHA-256(secret, content)) [the same by the previous secret] v1a,base64(Ed25519)
     content            webhook-id "." webhook-timestamp "." body
 
-The Ed25519 key signs other documents too. None of those begins with ``msg_``, so that no signature of one kind ever
-passes for one of another.
+The Ed25519 key signs other documents too. None of those begins with ``msg_``, so a signature of one kind is never valid
+for another.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from __future__ import annotations
 import hmac
 import secrets as randomness
 from base64 import b64encode
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -46,30 +48,32 @@ if TYPE_CHECKING:
     from vault.crypto.derive import TokenKey
     from vault.crypto.signing import SigningKey
     from vault.messaging.http import Posted
-    from vault.recipients.store import RecipientNotice, Webhook
+    from vault.recipients.store import RecipientNotice, StoredWebhook
 
 
 DELAYS: Final = (5, 60, 300, 1_800, 7_200, 18_000, 25_200, 32_400)
-"""Seconds between the tries: all of them together are 23 and a half hours."""
+"""Seconds between the tries, 23 and a half hours in total."""
 JITTER: Final = 0.1
-"""By which part a delay is longer or shorter, so that what failed together does not come back together."""
+"""Relative random variation of a delay, so that notices that failed together are not retried together."""
 LONGEST_WAIT: Final = 21_600
 """Seconds that a receiver may ask us to wait."""
 LEASE: Final = timedelta(seconds=60)
-"""For how long nobody else tries a notice that somebody is trying: longer than a post may take."""
+"""How long a try excludes others: longer than a post may take."""
 MOST: Final = 1_000
 GONE: Final = 410
 
 
-class _Trial(NamedTuple):
-    """A try that is under way."""
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A try in progress."""
 
     notice: RecipientNotice
-    webhook: Webhook
+    webhook: StoredWebhook
 
 
-class _Outcome(NamedTuple):
-    """What came of a try: the status of the answer, or why there was none."""
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """The result of a try: the status of the answer, and why it failed."""
 
     status: int | None
     code: str | None
@@ -83,11 +87,11 @@ class _Outcome(NamedTuple):
 async def deliver(services: Services, tenant: TenantId, notice: UUID) -> float | None:
     """Try to deliver a notice, if a try is due.
 
-    A process that dies between the post and its record leaves the notice as it was: after the lease it is posted once
-    more under the same ``webhook-id``, and the receiver passes over it.
+    If the process dies between the post and its record, the notice is posted again after the lease, under the same
+    ``webhook-id``, which the receiver ignores.
 
     Returns:
-        after how many seconds to try again; none where nothing is left to try.
+        the seconds until the next try; None if there is none.
 
     Raises:
         Unavailable: a database does not answer.
@@ -103,36 +107,40 @@ NOTIFY: Final = Workflow("notify", (("deliver", deliver),))
 
 
 async def pending_notices(services: Services) -> list[tuple[str, TenantId, UUID, int]]:
-    """List the jobs that should run: name, tenant, id and run; those that wait for a later try have theirs already."""
+    """Return the due jobs: name, tenant, id and run. Notices with a later try have their job already."""
     async with services.data.reading() as connection:
         due = await due_notices(connection, services.clock.now(), limit=MOST)
     return [(NOTIFY.name, TenantId(tenant), notice, round_) for tenant, notice, round_ in due]
 
 
 async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial | float | None:
-    """Take the next try, or tell when it is due."""
+    """Begin the next try, or return the seconds until it is due."""
     now = services.clock.now()
     async with services.data.transaction() as connection:
-        found = await locked_notice(connection, tenant, notice)
-        if found is None or found.state != "pending" or found.next_at is None:
+        stored = await locked_notice(connection, tenant, notice)
+        if stored is None or stored.state != "pending" or stored.next_at is None:
             return None
-        if found.next_at > now:
-            return (found.next_at - now).total_seconds()
-        webhook = await find_webhook(connection, tenant, found.principal)
-        unreachable = await _unreachable(services, connection, tenant, found, webhook)
+        if stored.next_at > now:
+            return (stored.next_at - now).total_seconds()
+        webhook = await find_webhook(connection, tenant, stored.principal)
+        unreachable = await _unreachable(services, connection, tenant, stored, webhook)
         if webhook is None or unreachable is not None:
-            waiting = found._replace(state="waiting", next_at=None, last_code=unreachable)
+            waiting = replace(stored, state="waiting", next_at=None, last_code=unreachable)
             await save_notice(connection, tenant, waiting)
             return None
-        taken = found._replace(attempts=found.attempts + 1, next_at=now + LEASE)
-        await save_notice(connection, tenant, taken)
-    return _Trial(taken, webhook)
+        trial = _Trial(replace(stored, attempts=stored.attempts + 1, next_at=now + LEASE), webhook)
+        await save_notice(connection, tenant, trial.notice)
+    return trial
 
 
 async def _unreachable(
-    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, webhook: Webhook | None
+    services: Services,
+    connection: AsyncConnection,
+    tenant: TenantId,
+    notice: RecipientNotice,
+    webhook: StoredWebhook | None,
 ) -> str | None:
-    """Say in one word why an app cannot be posted to."""
+    """Return the code of why an app cannot be reached; None if it can."""
     if webhook is None or webhook.state == "removed":
         return "no-webhook"
     if webhook.state == "disabled":
@@ -150,12 +158,15 @@ async def _post(services: Services, tenant: TenantId, trial: _Trial) -> _Outcome
     message = notice_message(trial.notice, by, await services.keyring.signing_key(tenant), now)
     try:
         return outcome_of(await services.post.send(trial.webhook.url, message.body, message.headers))
-    except (NotPosted, InvalidInput) as error:  # the address was right when it was set; the settings have changed since
+    except (
+        NotPosted,
+        InvalidInput,
+    ) as error:  # The address was valid when it was set; the settings have changed since.
         return _Outcome(None, error.code)
 
 
 def outcome_of(posted: Posted) -> _Outcome:
-    """Judge an answer: anything but a 2xx is a failure; a redirect is one too, for it is never followed."""
+    """Return the outcome of an answer: anything but 2xx is a failure; redirects are never followed."""
     if posted.taken:
         return _Outcome(posted.status, None)
     if posted.status == GONE:
@@ -168,49 +179,51 @@ async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: 
     now = services.clock.now()
     async with services.data.transaction() as connection:
         if outcome.status == GONE and not await _disable(services, connection, tenant, trial.webhook):
-            outcome = outcome._replace(status=None)  # the app has named another address meanwhile: try that one
-        found = await locked_notice(connection, tenant, trial.notice.id)
-        if found is None or (found.round, found.attempts) != (trial.notice.round, trial.notice.attempts):
-            return None  # somebody began anew meanwhile, and goes on with it
-        left = _left(found, outcome, now)
-        await save_notice(connection, tenant, left)
-        if left.next_at is None:
-            await services.audit_log.append_in(connection, [await _entry(services, connection, tenant, left, outcome)])
-    return None if left.next_at is None else (left.next_at - now).total_seconds()
+            outcome = replace(outcome, status=None)  # The app has set another address since: try that one.
+        stored = await locked_notice(connection, tenant, trial.notice.id)
+        if stored is None or (stored.round, stored.attempts) != (trial.notice.round, trial.notice.attempts):
+            return None  # Another process has started a new try since.
+        notice = _after_try(stored, outcome, now)
+        await save_notice(connection, tenant, notice)
+        if notice.next_at is None:
+            await services.audit_log.append_in(
+                connection, [await _entry(services, connection, tenant, notice, outcome)]
+            )
+    return None if notice.next_at is None else (notice.next_at - now).total_seconds()
 
 
-def _left(notice: RecipientNotice, outcome: _Outcome, now: datetime) -> RecipientNotice:
-    """Say what a notice is after a try; one that was acknowledged meanwhile stays so."""
-    tried = notice._replace(last_status=outcome.status, last_code=outcome.code, next_at=None)
+def _after_try(notice: RecipientNotice, outcome: _Outcome, now: datetime) -> RecipientNotice:
+    """Return a notice after a try; one that was acknowledged since stays acknowledged."""
+    tried = replace(notice, last_status=outcome.status, last_code=outcome.code, next_at=None)
     if outcome.taken:
-        tried = tried._replace(delivered_at=now)
+        tried = replace(tried, delivered_at=now)
     if notice.state != "pending":
         return tried
     if outcome.taken:
-        return tried._replace(state="delivered")
+        return replace(tried, state="delivered")
     if outcome.status == GONE:
-        return tried._replace(state="waiting")
+        return replace(tried, state="waiting")
     if notice.attempts > len(DELAYS):
-        return tried._replace(state="failed")
-    return tried._replace(next_at=now + timedelta(seconds=_delay(notice.attempts, outcome.retry_after)))
+        return replace(tried, state="failed")
+    return replace(tried, next_at=now + timedelta(seconds=_delay(notice.attempts, outcome.retry_after)))
 
 
 def _delay(attempts: int, retry_after: int | None) -> float:
-    """Choose how long to wait after so many tries."""
+    """Return the seconds to wait after a number of tries."""
     spread = 1 + JITTER * (randomness.randbelow(2_001) - 1_000) / 1_000
     return max(DELAYS[attempts - 1] * spread, min(retry_after or 0, LONGEST_WAIT))
 
 
-async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: Webhook) -> bool:
-    """Post no more to an address that is gone; tells whether it still is the app's address."""
+async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: StoredWebhook) -> bool:
+    """Disable a webhook whose address is gone; return whether it is still the app's address."""
     webhook = await locked_webhook(connection, tenant, tried.principal)
     if webhook is None or webhook.url != tried.url:
         return False
     if webhook.state != "active":
         return True
     now = services.clock.now()
-    await save_webhook(connection, tenant, webhook._replace(state="disabled", why="webhook-gone", updated_at=now))
-    made = audit_entry(
+    await save_webhook(connection, tenant, replace(webhook, state="disabled", why="webhook-gone", updated_at=now))
+    entry = audit_entry(
         services,
         system_caller(tenant),
         action="set-webhook",
@@ -218,7 +231,7 @@ async def _disable(services: Services, connection: AsyncConnection, tenant: Tena
         code="webhook-gone",
         target=tried.principal,
     )
-    await services.audit_log.append_in(connection, [made])
+    await services.audit_log.append_in(connection, [entry])
     return True
 
 
@@ -238,37 +251,38 @@ async def _entry(
     )
 
 
-SECRET: Final = "whsec_"  # noqa: S105 - the prefix by which such a secret is known
+SECRET: Final = "whsec_"  # noqa: S105 - a prefix, not a secret
 PUBLIC: Final = "whpk_"
 TEST: Final = "webhook.test"
 
 _encode = msgspec.json.Encoder(order="sorted", uuid_format="canonical").encode
 
 
-class Message(NamedTuple):
-    """What is posted."""
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A signed message to post."""
 
     body: bytes
     headers: dict[str, str]
 
 
 def secret_of(tokens: TokenKey, principal: UUID, version: int) -> bytes:
-    """Derive the secret of an app's webhook: 32 bytes. It lies nowhere; each version is another one."""
+    """Derive a version of the secret of an app's webhook: 32 bytes. It is not stored."""
     return tokens.digest("webhook-secret", principal.bytes + version.to_bytes(4, "big"))
 
 
 def shown_secret(tokens: TokenKey, principal: UUID, version: int) -> Sensitive[str]:
-    """Write a webhook's secret the way receivers' libraries take it."""
+    """Encode a webhook's secret for receivers' libraries."""
     return Sensitive(SECRET + b64encode(secret_of(tokens, principal, version)).decode())
 
 
 def shown_public(key: SigningKey) -> str:
-    """Write the public half of the tenant's key the way receivers' libraries take it."""
+    """Encode the tenant's public key for receivers' libraries."""
     return PUBLIC + b64encode(key.public).decode()
 
 
-def secrets_of(tokens: TokenKey, webhook: Webhook, now: datetime) -> list[bytes]:
-    """List the secrets by which to sign: the current one, and for a while after a change the one before."""
+def secrets_of(tokens: TokenKey, webhook: StoredWebhook, now: datetime) -> list[bytes]:
+    """Return the secrets that sign: the current one, and for a while after a rotation the previous one."""
     versions = [webhook.version]
     if webhook.previous_until is not None and now < webhook.previous_until and webhook.version > 1:
         versions.append(webhook.version - 1)
@@ -276,7 +290,7 @@ def secrets_of(tokens: TokenKey, webhook: Webhook, now: datetime) -> list[bytes]
 
 
 def notice_message(notice: RecipientNotice, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:
-    """Write a notice: ids and names of fields, no value."""
+    """Return the message of a notice: ids and names of fields, no values."""
     data: dict[str, Any] = {
         "notice": notice.id,
         "subject": notice.subject,
@@ -293,12 +307,12 @@ def notice_message(notice: RecipientNotice, secrets: Sequence[bytes], key: Signi
 
 
 def message_id(notice: RecipientNotice) -> str:
-    """Name a message: a receiver that has seen it passes over it, so that a reminder needs a name of its own."""
+    """Return the id of a message. Receivers ignore an id that they have seen, so a reminder needs its own."""
     return f"msg_{notice.id.hex}" + (f"_{notice.round}" if notice.round else "")
 
 
-def trial_message(id: UUID, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:  # noqa: A002
-    """Write a message that says nothing, by which a receiver can try itself."""
+def ping_message(id: UUID, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:  # noqa: A002
+    """Return a message without content, for a test of the receiver."""
     body = _encode({"type": TEST, "timestamp": rfc3339(now), "data": {}})
     return _signed(f"msg_{id.hex}", body, secrets, key, now)
 

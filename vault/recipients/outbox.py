@@ -1,4 +1,4 @@
-"""Find the apps that know what has changed, and put a notice to each into the outbox: part of the change itself."""
+"""Notify the apps that were shown changed data: the notices are part of the transaction of the change."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 EVERYTHING: Final = ("*",)
 """Every field of a person."""
 MOST: Final = 10_000
-"""Notices about one person that are looked through for those which an app has already."""
+"""Notices about one person that are compared with the new ones."""
 
 PRINCIPAL = table_of(PrincipalRow)
 
 
-async def tell_recipients(
+async def notify_recipients(
     services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
@@ -43,51 +43,49 @@ async def tell_recipients(
     fields: Collection[str],
     request: UUID | None,
 ) -> int:
-    """Put a notice into the outbox for every app that was shown a field which has changed now (Art. 19 GDPR).
+    """Add a notice to the outbox for every app that was shown a field that has changed (Art. 19 GDPR).
 
-    It is part of the transaction of the change: both are there, or neither. Jobs find the notices in the outbox by
-    themselves. Called again for the same request and kind, it tells only those apps and fields that it has not told.
+    Jobs deliver the notices after the commit. If it is called again for the same request and kind, it adds notices only
+    for apps and fields that have none yet.
 
-    Shown is a field by a read, a list or a search, in whatever view; and a field by which a search found the person.
-    Of people merged into this one the log is looked through too: call this before their aliases are taken away, and
-    with the pseudonym by which the log has the person so far.
+    A field is shown by a read, a list or a search, in any view, and if a search by it finds the person. The audit log
+    is searched for people merged into this one too: call this before their aliases are deleted, and with the pseudonym
+    that is in the log so far.
 
     Args:
-        connection: of the change's open transaction.
-        subject: whom it is about.
-        pseudonym: who that is on the audit log.
-        kind: what happened.
-        fields: what changed: ``profile.email`` or ``email``, ``purchase.*``, ``*`` (:data:`EVERYTHING`); none: nobody
-            is told anything.
-        request: the person's request that led to it; none where there was none.
+        connection: the open transaction of the change.
+        pseudonym: of the person in the audit log.
+        fields: what changed: ``profile.email`` or ``email``, ``purchase.*``, ``*`` (:data:`EVERYTHING`).
+        request: the person's request that led to it, if any.
 
     Returns:
-        how many apps are told.
+        the number of notices.
     """
-    changed = [_without_view(_whole(name)) for name in fields]  # who was shown the value is told of the view too
+    # An app that was shown the value, in any view, must be notified.
+    changed = [_without_view(_whole(name)) for name in fields]
     former = await _former(connection, tenant, subject)
     shown: dict[UUID, set[str]] = {}
-    for each in (pseudonym, *former.values()):
-        async for disclosures in services.audit_log.disclosures(connection, tenant, Pseudonym(each)):
+    for known_as in (pseudonym, *former.values()):
+        async for disclosures in services.audit_log.disclosures(connection, tenant, Pseudonym(known_as)):
             _collect(shown, disclosures, changed)
     apps = await _apps(connection, tenant, shown)
-    told = {} if request is None else await _told(connection, tenant, subject, request, kind)
+    notified = {} if request is None else await _notified(connection, tenant, subject, request, kind)
     now = services.clock.now()
     notices = [
         RecipientNotice(
-            new_id(),
-            app,
-            subject,
-            request,
-            kind,
-            "pending",
-            now,
+            id=new_id(),
+            principal=app,
+            subject=subject,
+            request=request,
+            kind=kind,
+            state="pending",
+            created_at=now,
             next_at=now,
-            fields=tuple(sorted(left)),
+            fields=tuple(sorted(names)),
             former=tuple(former),
         )
         for app in sorted(apps)
-        if (left := shown[app] - told.get(app, set()))
+        if (names := shown[app] - notified.get(app, set()))
     ]
     await add_notices(connection, tenant, notices)
     return len(notices)
@@ -98,17 +96,17 @@ def _whole(name: str) -> str:
 
 
 def _collect(shown: dict[UUID, set[str]], disclosures: list[Disclosure], changed: list[str]) -> None:
-    """Note which of the changed fields each principal was shown, without the views."""
-    for each in disclosures:
-        if each.principal is None:
+    """Collect which of the changed fields each principal was shown, without the views."""
+    for disclosure in disclosures:
+        if disclosure.principal is None:
             continue
         concerned = {
             _without_view(name)
-            for name in (*each.fields, *each.matched)
+            for name in (*disclosure.fields, *disclosure.matched)
             if any(covers(name, affected) for affected in changed)
         }
         if concerned:
-            shown.setdefault(UUID(each.principal), set()).update(concerned)
+            shown.setdefault(UUID(disclosure.principal), set()).update(concerned)
 
 
 def _without_view(name: str) -> str:
@@ -116,7 +114,7 @@ def _without_view(name: str) -> str:
 
 
 async def _former(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> dict[UUID, UUID]:
-    """Map the ids that were merged into a person to the pseudonyms by which the log has them."""
+    """Return the ids that were merged into a person, with their pseudonyms in the audit log."""
     statement = (
         select(SUBJECT.c.id, SUBJECT.c.pseudonym)
         .join(SUBJECT_ALIAS, SUBJECT_ALIAS.c.alias_id == SUBJECT.c.id)
@@ -129,17 +127,17 @@ async def _former(connection: AsyncConnection, tenant: TenantId, subject: Subjec
 
 
 async def _apps(connection: AsyncConnection, tenant: TenantId, principals: Collection[UUID]) -> list[UUID]:
-    """Pick the apps among principals, the disabled ones too: they hold what they were shown all the same."""
+    """Return the apps among principals, also disabled ones, for they may still hold what they were shown."""
     statement = select(PRINCIPAL.c.id).where(PRINCIPAL.c.tenant_id == tenant, PRINCIPAL.c.kind == "app")
-    return [UUID(bytes=each.bytes) for each in (await connection.execute(statement)).scalars() if each in principals]
+    return [UUID(bytes=app.bytes) for app in (await connection.execute(statement)).scalars() if app in principals]
 
 
-async def _told(
+async def _notified(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, request: UUID, kind: NoticeKind
 ) -> dict[UUID, set[str]]:
-    """Map each app to the fields of which it was told for this request."""
-    told: dict[UUID, set[str]] = {}
+    """Return the fields of which each app was notified for this request."""
+    notified: dict[UUID, set[str]] = {}
     for notice in await list_notices(connection, tenant, subject=subject, request=request, limit=MOST):
         if notice.kind == kind:
-            told.setdefault(notice.principal, set()).update(notice.fields)
-    return told
+            notified.setdefault(notice.principal, set()).update(notice.fields)
+    return notified

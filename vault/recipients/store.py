@@ -1,12 +1,9 @@
-"""Notices to apps, as they lie in the outbox, and where the apps want them sent: rows in, rows out.
-
-Where apps want their notices sent: rows in, rows out.
-"""
+"""Read and write the rows of notices to apps and of their webhooks."""
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec reads the annotations  # noqa: TC003 - a NamedTuple's annotations are read by whoever writes it as JSON
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+from dataclasses import asdict, astuple, dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
@@ -16,6 +13,7 @@ from vault.recipients.tables import RECIPIENT_NOTICE, WEBHOOK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,12 +30,12 @@ NoticeKind = Literal[
 ]
 """What happened to a person's data."""
 NoticeState = Literal["pending", "delivered", "waiting", "failed", "acknowledged"]
-"""``pending``: a post is to be tried; ``delivered``: the app took it, and has not acknowledged; ``waiting``: there is
-nowhere to post it, the app has to fetch it; ``failed``: every try of a day failed; ``acknowledged``: done."""
+"""``pending``: to be posted; ``delivered``: the app accepted it, and has not acknowledged yet; ``waiting``: there is no
+webhook, so the app has to fetch it; ``failed``: every try of a day failed; ``acknowledged``: done."""
 KINDS: Final[tuple[str, ...]] = get_args(NoticeKind)
 STATES: Final[tuple[str, ...]] = get_args(NoticeState)
 OPEN: Final = ("pending", "delivered", "waiting", "failed")
-"""What the app has not acknowledged."""
+"""States of notices that the app has not acknowledged."""
 
 N = RECIPIENT_NOTICE.c
 
@@ -51,19 +49,19 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _body = msgspec.json.Decoder(_Body)
 
 
-class RecipientNotice(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientNotice:
     """One notice to one app.
 
     Attributes:
         kind: what happened.
         fields: names of the fields concerned that this app was shown, such as ``profile.email``.
         former: ids that were merged into this person, under which the app may know them.
-        round: how often its delivery was begun anew; a job belongs to one round.
+        round: how often the delivery was started again; a job belongs to one round.
         attempts: tries of this round.
-        next_at: when the next try is due; none where there is none to come.
-        last_status: what the app's server answered last; none where it gave no answer.
+        last_status: the HTTP status of the last answer; None if there was none.
         last_code: why the last try failed.
-        acknowledged_by: the app, or whoever noted it for the app.
+        acknowledged_by: the app, or who acknowledged it on the app's behalf.
         chases: how often the app was reminded.
     """
 
@@ -88,29 +86,33 @@ class RecipientNotice(NamedTuple):
     former: tuple[UUID, ...] = ()
 
 
+_SAME_NAMES: Final = {field.name for field in fields(RecipientNotice)} & set(N.keys())
+"""Attributes that are columns of the same name."""
+
+
 async def add_notices(connection: AsyncConnection, tenant: TenantId, notices: Sequence[RecipientNotice]) -> None:
-    """Put new notices into the outbox."""
+    """Add notices to the outbox."""
     if notices:
         await connection.execute(
-            insert(RECIPIENT_NOTICE), [{"tenant_id": tenant, **_columns(each)} for each in notices]
+            insert(RECIPIENT_NOTICE), [{"tenant_id": tenant, **_columns(notice)} for notice in notices]
         )
 
 
 async def save_notice(connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice) -> None:
-    """Write a notice that is locked."""
+    """Update a locked notice."""
     await connection.execute(
         update(RECIPIENT_NOTICE).where(N.tenant_id == tenant, N.id == notice.id).values(**_columns(notice))
     )
 
 
 async def find_notice(connection: AsyncConnection, tenant: TenantId, notice: UUID) -> RecipientNotice | None:
-    """Fetch a notice; none where there is none."""
+    """Fetch a notice; None if it does not exist."""
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant, N.id == notice)
     return _notice_or_none((await connection.execute(statement)).one_or_none())
 
 
 async def locked_notice(connection: AsyncConnection, tenant: TenantId, notice: UUID) -> RecipientNotice | None:
-    """Fetch a notice that is about to change; none where there is none."""
+    """Fetch a notice for an update; None if it does not exist."""
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant, N.id == notice).with_for_update()
     return _notice_or_none((await connection.execute(statement)).one_or_none())
 
@@ -126,7 +128,7 @@ async def list_notices(
     after: UUID | None = None,
     limit: int = 100,
 ) -> list[RecipientNotice]:
-    """List notices, the oldest first: those to an app, about a person, of a request, in some states."""
+    """Return notices, the oldest first: to an app, about a person, of a request, in some states."""
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant)
     if principal is not None:
         statement = statement.where(N.principal_id == principal)
@@ -142,13 +144,13 @@ async def list_notices(
 
 
 async def due_notices(connection: AsyncConnection, now: datetime, *, limit: int) -> list[tuple[str, UUID, int]]:
-    """List the notices of all tenants whose next try is due: tenant, id and round, the longest overdue first."""
+    """Return the notices of all tenants whose next try is due, the longest overdue first: tenant, id and round."""
     statement = select(N.tenant_id, N.id, N.round).where(N.state == "pending", N.next_at <= now)
     found = await connection.execute(statement.order_by(N.next_at).limit(limit))
     return [(row.tenant_id, row.id, row.round) for row in found]
 
 
-async def send_anew(
+async def retry_notices(
     connection: AsyncConnection,
     tenant: TenantId,
     principal: UUID,
@@ -156,7 +158,7 @@ async def send_anew(
     *,
     states: Sequence[NoticeState] = ("waiting", "failed"),
 ) -> int:
-    """Let what could not be posted to an app be tried again, for it has an address now; returns how many."""
+    """Schedule the notices that could not be posted to an app again; return how many."""
     done = await connection.execute(
         update(RECIPIENT_NOTICE)
         .where(N.tenant_id == tenant, N.principal_id == principal, N.state.in_(states))
@@ -168,7 +170,7 @@ async def send_anew(
 async def notices_to_chase(
     connection: AsyncConnection, tenant: TenantId, *, made_before: datetime, chased_before: datetime, limit: int
 ) -> list[UUID]:
-    """List the notices that were taken, or could not be delivered, long ago, and that nobody has acknowledged."""
+    """Return the ids of old notices that the app has not acknowledged."""
     statement = select(N.id).where(
         N.tenant_id == tenant,
         N.state.in_(["delivered", "failed"]),
@@ -179,18 +181,17 @@ async def notices_to_chase(
 
 
 def _columns(notice: RecipientNotice) -> dict[str, Any]:
-    facts = notice._asdict()
-    body = _Body(facts.pop("fields"), facts.pop("former"))
+    values = asdict(notice)
+    body = _Body(values.pop("fields"), values.pop("former"))
     for name in ("principal", "subject", "request"):
-        facts[f"{name}_id"] = facts.pop(name)
-    return {**facts, "body": _encode(body)}
+        values[f"{name}_id"] = values.pop(name)
+    return {**values, "body": _encode(body)}
 
 
 def _notice(row: Any) -> RecipientNotice:
     body = _body.decode(row.body)
-    facts = {name: getattr(row, name) for name in RecipientNotice._fields if hasattr(row, name)}
     return RecipientNotice(
-        **facts,
+        **{name: getattr(row, name) for name in _SAME_NAMES},
         principal=row.principal_id,
         subject=row.subject_id,
         request=row.request_id,
@@ -204,7 +205,7 @@ def _notice_or_none(row: Any) -> RecipientNotice | None:
 
 
 WebhookState = Literal["active", "disabled", "removed"]
-"""``disabled``: the receiver said that it is gone for good (410); ``removed``: the app took it away."""
+"""``disabled``: the receiver answered 410 Gone; ``removed``: by the app."""
 
 W = WEBHOOK.c
 _COLUMNS = (
@@ -212,13 +213,14 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Webhook(NamedTuple):
-    """One app's address.
+@dataclass(frozen=True, slots=True)
+class StoredWebhook:
+    """An app's webhook.
 
     Attributes:
-        version: of the secret; a secret is never used again once another one took its place.
-        previous_until: until when what is sent is signed by the secret before as well.
-        why: for what reason it is disabled.
+        version: of the secret; a replaced secret is never used again.
+        previous_until: until when the previous secret signs as well.
+        why: why it is disabled.
     """
 
     principal: UUID
@@ -231,33 +233,33 @@ class Webhook(NamedTuple):
     why: str | None = None
 
 
-async def find_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> Webhook | None:
-    """Fetch an app's webhook, one that was removed too; none where there never was one."""
+async def find_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> StoredWebhook | None:
+    """Fetch an app's webhook, also a removed one; None if it never had one."""
     return await _one(connection, _of(tenant, principal))
 
 
-async def locked_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> Webhook | None:
-    """Fetch an app's webhook that is about to change."""
+async def locked_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> StoredWebhook | None:
+    """Fetch an app's webhook for an update."""
     return await _one(connection, _of(tenant, principal).with_for_update())
 
 
-async def list_webhooks(connection: AsyncConnection, tenant: TenantId) -> list[Webhook]:
-    """List a tenant's webhooks but those that were removed."""
+async def list_webhooks(connection: AsyncConnection, tenant: TenantId) -> list[StoredWebhook]:
+    """Return a tenant's webhooks, except removed ones."""
     statement = select(*_COLUMNS).where(W.tenant_id == tenant, W.state != "removed").order_by(W.principal_id)
     return [_webhook(row) for row in await connection.execute(statement)]
 
 
-async def add_webhook(connection: AsyncConnection, tenant: TenantId, webhook: Webhook) -> None:
+async def add_webhook(connection: AsyncConnection, tenant: TenantId, webhook: StoredWebhook) -> None:
     """Insert an app's first webhook.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: it has one.
+        sqlalchemy.exc.IntegrityError: the app has a webhook already.
     """
     await connection.execute(insert(WEBHOOK), [{"tenant_id": tenant, **_values(webhook)}])
 
 
-async def save_webhook(connection: AsyncConnection, tenant: TenantId, webhook: Webhook) -> None:
-    """Write a webhook that is locked."""
+async def save_webhook(connection: AsyncConnection, tenant: TenantId, webhook: StoredWebhook) -> None:
+    """Update a locked webhook."""
     await connection.execute(
         update(WEBHOOK).where(W.tenant_id == tenant, W.principal_id == webhook.principal).values(**_values(webhook))
     )
@@ -267,15 +269,15 @@ def _of(tenant: TenantId, principal: UUID) -> Any:
     return select(*_COLUMNS).where(W.tenant_id == tenant, W.principal_id == principal)
 
 
-async def _one(connection: AsyncConnection, statement: Any) -> Webhook | None:
+async def _one(connection: AsyncConnection, statement: Any) -> StoredWebhook | None:
     row = (await connection.execute(statement)).one_or_none()
     return None if row is None else _webhook(row)
 
 
-def _webhook(row: Any) -> Webhook:
+def _webhook(row: Any) -> StoredWebhook:
     principal, *rest = row
-    return Webhook(UUID(bytes=principal.bytes), *rest)
+    return StoredWebhook(UUID(bytes=principal.bytes), *rest)
 
 
-def _values(webhook: Webhook) -> dict[str, Any]:
-    return dict(zip((column.name for column in _COLUMNS), webhook, strict=True))
+def _values(webhook: StoredWebhook) -> dict[str, Any]:
+    return dict(zip((column.name for column in _COLUMNS), astuple(webhook), strict=True))

@@ -17,7 +17,7 @@ from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
 from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, NotFound
 from vault.ids import RecordId
-from vault.recipients.outbox import tell_recipients
+from vault.recipients.outbox import notify_recipients
 from vault.records.update import write_values
 from vault.rectification.details import KEYS, TEXTS, corrections_of, details_faults, disputed_fields
 from vault.rectification.store import Sealer, add_rectifications
@@ -91,7 +91,7 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
     await add_rectifications(change.connection, tenant, consents.subject, rectifications)
     change.mark_done([*(row.id for row in rectifications), *(event.id for event in consents.events)])
     await _audit(context, corrected, rectifications)
-    await tell_recipients(
+    await notify_recipients(
         change.services,
         change.connection,
         tenant,

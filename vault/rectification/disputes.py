@@ -1,8 +1,8 @@
-"""Disputes about whether a value is right (Arts. 16 and 18(1)(a) GDPR): noted, and decided."""
+"""Disputes about the accuracy of values (Arts. 16 and 18(1)(a) GDPR): note and decide them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
@@ -20,6 +20,7 @@ from vault.rectification.store import (
     open_details,
     seal_details,
 )
+from vault.rectification.views import DecidedDispute, Disputes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +35,6 @@ if TYPE_CHECKING:
 Verdict = Literal["upheld", "refused"]
 
 
-class Disputed(NamedTuple):
-    """The dispute of each field, and how the person's data stands."""
-
-    disputes: dict[str, UUID]
-    state: str
-
-
-class Resolved(NamedTuple):
-    """A dispute that is decided."""
-
-    id: UUID
-    state: str
-
-
 @audited("dispute")
 async def dispute(
     services: Services,
@@ -58,19 +45,17 @@ async def dispute(
     statement: str,
     restrict: bool = False,
     on_commit: SaveResponse | None = None,
-) -> Disputed:
-    """Note that a person disputes that values of theirs are right, as told to staff.
+) -> Disputes:
+    """Note that a person disputes the accuracy of values, as they said to staff.
 
     Args:
-        caller: who notes it.
-        subject: who disputes.
         fields: names of fields of the profile.
         statement: what the person says, in one line; sealed.
         restrict: whether the data is restricted until the dispute is decided (Art. 18(1)(a)).
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
-        InvalidInput: an unknown field, or the statement does not have its form.
+        InvalidInput: an unknown field, or an invalid statement.
         NotFound: there is no such subject.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
@@ -80,13 +65,15 @@ async def dispute(
     async with changing(services, caller, "restrict", subject, silent=True) as change:
         keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
         sealer = Sealer(keys, caller.tenant, subject, at=change.now, by=caller.principal.id)
-        made = [sealer.said("disputed", statement, name) for name in names]
-        await add_rectifications(change.connection, caller.tenant, subject, made)
+        rows = [sealer.said("disputed", statement, name) for name in names]
+        await add_rectifications(change.connection, caller.tenant, subject, rows)
         if restrict:
             await restrict_in(change, keys, "accuracy", None)
-        await services.audit_log.append_in(change.connection, [_entry(change, names, made[0].id)])
-        state = "active" if change.state.restricted_at is None else "restricted"
-        disputed = Disputed({each.field: each.id for each in made}, state)
+        await services.audit_log.append_in(change.connection, [_entry(change, names, rows[0].id)])
+        disputed = Disputes(
+            disputes={row.field: row.id for row in rows},
+            state="active" if change.state.restricted_at is None else "restricted",
+        )
         if on_commit is not None:
             await on_commit(change.connection, disputed)
     return disputed
@@ -102,15 +89,15 @@ async def resolve_dispute(
     verdict: Verdict,
     reason: str,
     on_commit: SaveResponse | None = None,
-) -> Resolved:
-    """Decide a dispute: upheld, the value is wrong and is to be corrected; refused, it is right.
+) -> DecidedDispute:
+    """Decide a dispute: it is upheld if the value is wrong and must be corrected, and refused if the value is right.
 
-    A restriction that came with it stays until it is lifted: the person is told before (Art. 18(3)).
+    A restriction of the dispute stays until it is lifted, which is announced to the person (Art. 18(3)).
 
     Raises:
-        InvalidInput: the verdict is none, or the reason does not have its form.
-        NotFound: there is no such subject, or the person has no such dispute.
-        Conflict: it is decided already.
+        InvalidInput: the verdict or the reason is invalid.
+        NotFound: there is no such subject, or no such dispute of theirs.
+        Conflict: the dispute is decided already.
     """
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="dispute")
     if verdict not in {"upheld", "refused"}:
@@ -119,17 +106,17 @@ async def resolve_dispute(
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "dispute", subject, silent=True) as change:
         keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
-        found = await locked_rectification(change.connection, caller.tenant, subject, id)
-        if found is None or found.state in {"corrected", "stated"}:
+        row = await locked_rectification(change.connection, caller.tenant, subject, id)
+        if row is None or row.state in {"corrected", "stated"}:
             raise NotFound("this person has no such dispute", code="dispute-not-found")
-        if found.state != "disputed":
+        if row.state != "disputed":
             raise Conflict("this dispute is decided already", code="dispute-decided")
-        told = {**open_details(keys, caller.tenant, subject, found), "reason": reason}
-        sealed = seal_details(keys, caller.tenant, subject, id, told)
-        decided = found._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
+        details = {**open_details(keys, caller.tenant, subject, row), "reason": reason}
+        sealed = seal_details(keys, caller.tenant, subject, id, details)
+        decided = row._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
         await change_rectification(change.connection, caller.tenant, subject, decided)
-        await services.audit_log.append_in(change.connection, [_entry(change, [found.field], id, code=verdict)])
-        resolved = Resolved(id, verdict)
+        await services.audit_log.append_in(change.connection, [_entry(change, [row.field], id, code=verdict)])
+        resolved = DecidedDispute(id=id, state=verdict)
         if on_commit is not None:
             await on_commit(change.connection, resolved)
     return resolved

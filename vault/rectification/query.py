@@ -1,22 +1,22 @@
-"""List what was corrected of a person's data, what is disputed, and what the person says of it."""
+"""List what was corrected of a person's data, what is disputed, and what the person says about it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import OPERATOR
 from vault.access.recording import audited
 from vault.consent.transaction import missing
 from vault.consent.validation import keys_of
-from vault.errors import InvalidInput
+from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
 from vault.rectification.store import open_details, rectifications_of
+from vault.rectification.views import RectificationItem, RectificationPage
 from vault.subjects.store import GONE, Wanted
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.rectification.store import Rectification
@@ -24,73 +24,72 @@ if TYPE_CHECKING:
 MOST = 200
 
 
-class Told(NamedTuple):
-    """One of them, with the person's statement and the reason of a decision; what stood there before stays sealed."""
-
-    rectification: Rectification
-    statement: str | None
-    reason: str | None
-
-
-class Rectifications(NamedTuple):
-    """A page, the oldest first, where to go on, and the audit entry of this look."""
-
-    items: list[Told]
-    next: UUID | None
-    audit: UUID
-
-
 @audited("read-requests")
 async def list_rectifications(
-    services: Services, caller: Caller, subject: SubjectId, *, after: UUID | None = None, limit: int = 50
-) -> Rectifications:
+    services: Services, caller: Caller, subject: SubjectId, *, cursor: str | None = None, limit: int = 50
+) -> RectificationPage:
     """List a person's corrections, statements and disputes.
 
-    Statements are opened for callers of the API, whom a rule has granted to read requests, and not at the command
-    line, which shows words of nobody's.
+    Statements are opened for callers of the API, whom a rule has granted to read requests. At the command line they
+    stay sealed.
 
     Raises:
-        InvalidInput: the limit is out of 1 to 200.
-        Denied: no role of the caller's may read requests.
+        InvalidInput: the limit is out of 1 to 200, or the cursor is invalid.
+        Denied: the caller may not read requests.
         NotFound: there is no such subject.
     """
+    after = _position(cursor)
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} rectifications", code="invalid-page")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-    there = found is not None and found.state not in GONE
+    (person,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    exists = person is not None and person.state not in GONE
     rows: list[Rectification] = []
-    if there:
+    if exists:
         async with services.data.reading() as connection:
             rows = await rectifications_of(connection, caller.tenant, subject, after=after, limit=limit + 1)
-    items = await _opened(services, caller, subject, rows[:limit])
-    made = audit_entry(
+    results = await _opened(services, caller, subject, rows[:limit])
+    entry = audit_entry(
         services,
         caller,
         action="read-requests",
-        decision="allowed" if there else "denied",
-        code=None if there else SUBJECT_NOT_FOUND.code,
-        subjects=() if found is None else (found.pseudonym,),
+        decision="allowed" if exists else "denied",
+        code=None if exists else SUBJECT_NOT_FOUND.code,
+        subjects=() if person is None else (person.pseudonym,),
     )
-    await services.audit_log.append(made)
-    if not there:
+    await services.audit_log.append(entry)
+    if not exists:
         async with services.data.reading() as connection:
             error = await missing(services, caller, connection, subject)
-        error.audit = str(made.id)
+        error.audit = str(entry.id)
         raise error
-    return Rectifications(items, items[-1].rectification.id if len(rows) > limit else None, made.id)
+    return RectificationPage(results=results, next=results[-1].id.hex if len(rows) > limit else None, audit=entry.id)
 
 
-async def _opened(services: Services, caller: Caller, subject: SubjectId, rows: list[Rectification]) -> list[Told]:
-    said = [each for each in rows if each.state != "corrected" and each.details is not None]
-    if caller.principal.id == OPERATOR or not said:
-        return [Told(each, None, None) for each in rows]
+async def _opened(
+    services: Services, caller: Caller, subject: SubjectId, rows: list[Rectification]
+) -> list[RectificationItem]:
+    """Return the views of rectifications. Only words are opened; former values stay sealed."""
+    with_words = [row for row in rows if row.state != "corrected" and row.details is not None]
+    if caller.principal.id == OPERATOR or not with_words:
+        return [RectificationItem.of(row, None, None) for row in rows]
     keys = await keys_of(services, caller, subject)
-    told = await open_fenced(
+    words = await open_fenced(
         services,
         caller.tenant,
         subject,
         keys,
-        lambda own: {each.id: open_details(own, caller.tenant, subject, each) for each in said},
+        lambda current: {row.id: open_details(current, caller.tenant, subject, row) for row in with_words},
     )
-    return [Told(each, told.get(each.id, {}).get("statement"), told.get(each.id, {}).get("reason")) for each in rows]
+    return [
+        RectificationItem.of(row, words.get(row.id, {}).get("statement"), words.get(row.id, {}).get("reason"))
+        for row in rows
+    ]
+
+
+def _position(cursor: str | None) -> UUID | None:
+    try:
+        return None if cursor is None else UUID(hex=cursor)
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
+        raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None

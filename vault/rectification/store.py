@@ -1,7 +1,4 @@
-"""Values that were corrected, are disputed, or have a statement of the person's beside them. Rows in, rows out.
-
-What was corrected, and what the person says of it: sealed under the person's own key, beside the names of fields.
-"""
+"""Read and write the rows of rectifications, and seal what belongs to them under the person's own key."""
 
 from __future__ import annotations
 
@@ -27,23 +24,23 @@ if TYPE_CHECKING:
 
 
 State = Literal["corrected", "stated", "disputed", "upheld", "refused"]
-"""What became of a value: it was ``corrected``; the person's own statement was put beside it (``stated``, Art. 16); it
-is ``disputed`` (Art. 18(1)(a)), and that dispute is decided: ``upheld``, the value was wrong, or ``refused``."""
+"""``corrected``; ``stated``: the person's own statement was added (Art. 16); ``disputed`` (Art. 18(1)(a)), and decided:
+``upheld`` if the value was wrong, or ``refused``."""
 EVERYTHING: Final = "*"
-"""Stands for the field of a statement that is about no field in particular."""
+"""The field of a statement about no field in particular."""
 
 
 class Rectification(NamedTuple):
-    """One of them.
+    """A value that was corrected or is disputed, or a statement of the person.
 
     Attributes:
-        request: the request that brought it; none where staff noted it.
+        request: the request that led to it; None if staff noted it.
         collection: of the record.
         record: its id.
         field: within the collection; ``*`` for a statement about no field in particular.
         at: when it was corrected, stated or disputed.
         closed_at: when a dispute was decided.
-        by: who recorded or, later, decided it.
+        by: who recorded it or, later, decided it.
         details: sealed: ``{"before", "after"}``, or ``{"statement", "reason"}``.
     """
 
@@ -60,7 +57,7 @@ class Rectification(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """Return the name of the field with its collection, such as ``profile.email``."""
+        """The name of the field with its collection, such as ``profile.email``."""
         return f"{self.collection}.{self.field}"
 
 
@@ -70,12 +67,10 @@ _COLUMNS = ("id", "request_id", "collection", "record_id", "field", "state", "at
 async def add_rectifications(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, rows: Sequence[Rectification]
 ) -> None:
-    """Insert them."""
+    """Insert rectifications."""
     if rows:
-        whose = {"tenant_id": tenant, "subject_id": subject}
-        await connection.execute(
-            insert(RECTIFICATION), [whose | dict(zip(_COLUMNS, each, strict=True)) for each in rows]
-        )
+        key = {"tenant_id": tenant, "subject_id": subject}
+        await connection.execute(insert(RECTIFICATION), [key | dict(zip(_COLUMNS, row, strict=True)) for row in rows])
 
 
 async def rectifications_of(
@@ -86,19 +81,17 @@ async def rectifications_of(
     after: UUID | None = None,
     limit: int | None = None,
 ) -> list[Rectification]:
-    """List a person's, oldest first.
+    """Return a person's rectifications, oldest first.
 
     Args:
-        connection: to the main database.
-        subject: whose.
-        after: id of the last one of the page before.
-        limit: at most so many; all by default.
+        after: id of the last one of the previous page.
+        limit: all by default.
     """
     statement = _select().where(RECTIFICATION.c.tenant_id == tenant, RECTIFICATION.c.subject_id == subject)
     if after is not None:
         statement = statement.where(RECTIFICATION.c.id > after)
-    found = await connection.execute(statement.order_by(RECTIFICATION.c.id).limit(limit))
-    return [Rectification(*row) for row in found.all()]
+    rows = await connection.execute(statement.order_by(RECTIFICATION.c.id).limit(limit))
+    return [Rectification(*row) for row in rows]
 
 
 async def locked_rectification(
@@ -107,7 +100,7 @@ async def locked_rectification(
     subject: SubjectId,
     id: UUID,  # noqa: A002 - its own id
 ) -> Rectification | None:
-    """Fetch one that is about to be decided; none where there is none."""
+    """Fetch a rectification for an update; None if it does not exist."""
     statement = _select().where(
         RECTIFICATION.c.tenant_id == tenant, RECTIFICATION.c.subject_id == subject, RECTIFICATION.c.id == id
     )
@@ -118,7 +111,7 @@ async def locked_rectification(
 async def change_rectification(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, changed: Rectification
 ) -> None:
-    """Write what became of one."""
+    """Update a locked rectification."""
     values = dict(zip(_COLUMNS, changed, strict=True))
     await connection.execute(
         update(RECTIFICATION)
@@ -132,7 +125,7 @@ async def change_rectification(
 
 
 async def drop_rectifications(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete all of a person's."""
+    """Delete all rectifications of a person."""
     await connection.execute(
         delete(RECTIFICATION).where(RECTIFICATION.c.tenant_id == tenant, RECTIFICATION.c.subject_id == subject)
     )
@@ -147,7 +140,7 @@ DETAILS = "details"
 
 
 class Sealer:
-    """Makes rectifications of one person, at one moment, brought by one caller."""
+    """Makes rectifications of one person, at one moment, by one caller."""
 
     def __init__(
         self,
@@ -167,38 +160,40 @@ class Sealer:
         self._request = request
 
     def corrected(self, collection: str, record: UUID, field: str, before: Any, after: Any) -> Rectification:
-        """Make a correction; a value that was not there, or is not any more, is null."""
-        return self._made("corrected", collection, record, field, {"before": before, "after": after})
+        """Return a correction; a missing value is null."""
+        return self._rectification("corrected", collection, record, field, {"before": before, "after": after})
 
     def said(self, state: State, statement: str, field: str = EVERYTHING) -> Rectification:
-        """Make a statement of the person's, or the dispute of a field of the profile."""
-        return self._made(state, PROFILE, self._subject, field, {"statement": statement})
+        """Return a statement of the person, or the dispute of a field of the profile."""
+        return self._rectification(state, PROFILE, self._subject, field, {"statement": statement})
 
-    def _made(self, state: State, collection: str, record: UUID, field: str, details: dict[str, Any]) -> Rectification:
-        made = new_id()
-        sealed = seal_details(self._keys, self._tenant, self._subject, made, details)
+    def _rectification(
+        self, state: State, collection: str, record: UUID, field: str, details: dict[str, Any]
+    ) -> Rectification:
+        rectification = new_id()
+        sealed = seal_details(self._keys, self._tenant, self._subject, rectification, details)
         return Rectification(
-            made, self._request, collection, record, field, state, self._at, by=self._by, details=sealed
+            rectification, self._request, collection, record, field, state, self._at, by=self._by, details=sealed
         )
 
 
 def seal_details(
     keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: UUID, details: dict[str, Any]
 ) -> bytes:
-    """Seal what belongs to a rectification: ``{"before", "after"}``, or ``{"statement", "reason"}``."""
+    """Seal the details of a rectification: ``{"before", "after"}``, or ``{"statement", "reason"}``."""
     return keys.seal(DETAILS, msgspec.json.encode(details), record_aad(tenant, subject, COLLECTION, rectification))
 
 
 def open_details(
     keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: Rectification
 ) -> dict[str, Any]:
-    """Open what belongs to a rectification; empty where there is nothing.
+    """Open the details of a rectification; empty if there are none.
 
     Raises:
         CannotOpen: the bytes were tampered with or belong elsewhere.
     """
     if rectification.details is None:
         return {}
-    where = record_aad(tenant, subject, COLLECTION, rectification.id)
-    opened: dict[str, Any] = msgspec.json.decode(keys.open(DETAILS, rectification.details, where))
+    aad = record_aad(tenant, subject, COLLECTION, rectification.id)
+    opened: dict[str, Any] = msgspec.json.decode(keys.open(DETAILS, rectification.details, aad))
     return opened

@@ -1,4 +1,4 @@
-"""Definitions carried out of vault.requests.tables."""
+"""The table of rectifications."""
 
 from __future__ import annotations
 

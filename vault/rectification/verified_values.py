@@ -1,4 +1,4 @@
-"""Note that values were checked and are right: ``verified_at``, which the person sees on access (Art. 5(1)(d) GDPR)."""
+"""Note that values were checked and are accurate (Art. 5(1)(d) GDPR): ``verified_at``, which packages show."""
 
 from __future__ import annotations
 
@@ -35,16 +35,13 @@ async def verify_values(
     purpose: str,
     on_commit: SaveResponse | None = None,
 ) -> WriteResult:
-    """Note that values of a profile were checked now; whoever may write a field may say so.
+    """Note that values of a profile were checked now. It needs the permission to write the fields.
 
-    Fields without a value are passed over, and the answer does not tell which: whether there is a value is for those
-    to know who may read it.
+    Fields without a value are ignored. The answer does not reveal which: only who may read a field may know whether it
+    has a value.
 
     Args:
-        caller: who checked them.
-        subject: whose.
         fields: names of fields of the profile.
-        purpose: why.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
@@ -53,18 +50,18 @@ async def verify_values(
         NotFound: there is no such subject.
     """
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
-    named = dict.fromkeys(each.removeprefix(f"{PROFILE}.") for each in fields)
+    named = dict.fromkeys(name.removeprefix(f"{PROFILE}.") for name in fields)
     known = fields_of(catalogue, PROFILE, named, at="/fields")
     decision = await decide(services, caller, "verify-value", purpose, list(known), verb="write")
     await require_all(services, caller, decision, "verify-value")
     tenant = caller.tenant
-    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
-    await require_ground(services, caller, decision, "verify-value", found)
-    pseudonym = None if found is None else found.pseudonym
+    (stored,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    await require_ground(services, caller, decision, "verify-value", stored)
+    pseudonym = None if stored is None else stored.pseudonym
     async with writing(services, caller, "verify-value", decision, pseudonym, taken=None) as connection:
         person = await locked_subject(connection, tenant, subject)
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
-        if found is None or person is None or person.state in GONE or row is None:
+        if stored is None or person is None or person.state in GONE or row is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         now = services.clock.now()
         moment = to_microseconds(now)

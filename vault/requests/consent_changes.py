@@ -19,7 +19,7 @@ from vault.consent.transaction import Change, missing
 from vault.consent.validation import seal_words
 from vault.errors import Fault, NotFound
 from vault.ids import SubjectId
-from vault.recipients.outbox import tell_recipients
+from vault.recipients.outbox import notify_recipients
 from vault.requests.kind import IDENTITY, Ground, RequestKind
 from vault.requests.transaction import changing_request
 
@@ -215,7 +215,7 @@ async def _notify_recipients(change: RequestChange, consents: Change, kind: Noti
     stopped = {str(event.purpose) for event in consents.events} & purposes.keys()
     fields = {view.rpartition(".")[0] for name in stopped for view in purposes[name].views}
     if fields:
-        await tell_recipients(
+        await notify_recipients(
             change.services,
             change.connection,
             change.caller.tenant,

@@ -1,22 +1,20 @@
-"""By when a request is to be answered, and by which rule. Pure.
+"""Deadlines of requests, with the rule that produced each. Pure.
 
-GDPR: Art. 12(3) gives one month from receipt, and two more where a request is complex; how months are counted says
-Regulation (EEC, Euratom) 1182/71:
+GDPR: Art. 12(3) gives one month from receipt, and two more if a request is complex. Regulation (EEC, Euratom) 1182/71
+says how months are counted:
 
 - Art. 3(1): the day of receipt does not count;
-- Art. 3(2)(c): the period ends with the day of the last month that has the number of the day of receipt, or with that
-  month's last day where it has no such day;
-- Art. 3(4): a last day that is a Saturday, a Sunday or a public holiday moves on to the next working day.
+- Art. 3(2)(c): the period ends on the day of the last month with the number of the day of receipt, or on that month's
+  last day if it has no such day;
+- Art. 3(4): a last day that is a Saturday, a Sunday or a public holiday moves to the next working day.
 
 A question about identity, asked promptly, suspends the period until it is answered (EDPB Guidelines 01/2022, no. 157 to
-159): its days are put at the end.
+159): the days of the suspension are added to the end.
 
-CCPA: 45 calendar days from receipt, once 45 more (Cal. Civ. Code § 1798.130(a)(2); 11 CCR § 7021(b)), whatever it takes
-to verify the person; no day moves.
+CCPA: 45 calendar days from receipt, and 45 more once (Cal. Civ. Code § 1798.130(a)(2); 11 CCR § 7021(b)). Verification
+does not suspend the period, and no day moves.
 
-In which time zone a day begins: the capital's, unless a part of the country has its own.
-
-The clock of a request: both due dates, worked out anew from what is known of it.
+A day begins in the time zone of the country's capital, unless a part of the country has its own.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from vault.requests.model import Due
+from vault.requests.model import OPEN, Due
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,14 +54,13 @@ def due(
     extended: bool = False,
     suspensions: Sequence[Suspension] = (),
 ) -> Due:
-    """Work out the last day on which a request is answered in time.
+    """Return the last day on which an answer is in time.
 
     Args:
-        regime: whose rules count.
-        received_at: when the request came in; the day is the local one of the jurisdiction.
-        jurisdiction: the country whose public holidays count, or a part of one: ``DE``, ``DE-BY``.
+        received_at: the day counts in the local time of the jurisdiction.
+        jurisdiction: a country, or a part of one, whose public holidays count: ``DE``, ``DE-BY``.
         extended: whether the period was extended (Art. 12(3), second sentence).
-        suspensions: spans in which it stood still; one that has not ended yet moves nothing yet.
+        suspensions: one that has not ended yet does not move the date yet.
     """
     received = local_date(received_at, jurisdiction)
     if regime == "ccpa":
@@ -73,28 +70,28 @@ def due(
     rule = f"Art. 12(3) GDPR: {_MONTHS[months]} from receipt on {received}"
     if last.day != received.day:
         rule += f"; {last:%Y-%m} has no day {received.day} (Reg. 1182/71 Art. 3(2)(c))"
-    stood = sum((_days(each, jurisdiction) for each in suspensions), 0)
-    if stood:
-        last += timedelta(days=stood)
-        rule += f"; {stood} days in which identity was in question"
-    moved, passed = next_working_day(last, jurisdiction)
-    if passed:
-        rule += f"; moved from {last} to the next working day, for it is {_list(passed)} (Reg. 1182/71 Art. 3(4))"
-    return Due(moved, rule)
+    suspended = sum(_days(span, jurisdiction) for span in suspensions)
+    if suspended:
+        last += timedelta(days=suspended)
+        rule += f"; {suspended} days in which identity was in question"
+    day, reasons = next_working_day(last, jurisdiction)
+    if reasons:
+        rule += f"; moved from {last} to the next working day, for it is {_list(reasons)} (Reg. 1182/71 Art. 3(4))"
+    return Due(day, rule)
 
 
 def local_date(moment: datetime, jurisdiction: str) -> date:
-    """Return the day that a moment falls on where the holidays count."""
+    """Return the local day of a moment in a jurisdiction."""
     return moment.astimezone(zone_of(jurisdiction)).date()
 
 
 def next_working_day(day: date, jurisdiction: str) -> tuple[date, list[str]]:
-    """Return a day, or the first working day after it; and why each of the days before it is none."""
-    passed = []
-    while (why := _closed(day, jurisdiction)) is not None:
-        passed.append(why)
+    """Return a day or the first working day after it, and why each skipped day is no working day."""
+    reasons = []
+    while (reason := _closed(day, jurisdiction)) is not None:
+        reasons.append(reason)
         day += _ONE_DAY
-    return day, passed
+    return day, reasons
 
 
 def earlier_working_day(day: date, jurisdiction: str) -> date:
@@ -109,8 +106,8 @@ _MONTHS: Final = {MONTHS: "one month", EXTENDED_MONTHS: "three months (extended)
 
 def _ccpa(received: date, *, extended: bool) -> Due:
     days = CCPA_DAYS * 2 if extended else CCPA_DAYS
-    said = f"{days} calendar days" + (" (extended)" if extended else "")
-    return Due(received + timedelta(days=days), f"11 CCR § 7021(b): {said} from receipt on {received}")
+    period = f"{days} calendar days" + (" (extended)" if extended else "")
+    return Due(received + timedelta(days=days), f"11 CCR § 7021(b): {period} from receipt on {received}")
 
 
 def _months_later(day: date, months: int) -> date:
@@ -126,7 +123,7 @@ def _days(span: Suspension, jurisdiction: str) -> int:
 
 
 def _closed(day: date, jurisdiction: str) -> str | None:
-    """Say why a day is no working day (Reg. 1182/71 Art. 2(2)); none where it is one."""
+    """Return why a day is no working day (Reg. 1182/71 Art. 2(2)); None if it is one."""
     name = _holidays(jurisdiction, day.year).get(day)
     if name is not None:
         return f"{name} ({jurisdiction})"
@@ -135,16 +132,16 @@ def _closed(day: date, jurisdiction: str) -> str | None:
 
 @lru_cache(maxsize=512)
 def _holidays(jurisdiction: str, year: int) -> Mapping[date, str]:
-    """Return a year's public holidays by day; none of a country, or none of a part's own, that nobody has listed."""
+    """Return a year's public holidays by day; empty for a country of which none are known."""
     import holidays  # a twentieth of the server's start
 
     country, _, part = jurisdiction.partition("-")
     for subdivision in (part or None, None):
         try:
-            found = holidays.country_holidays(country, subdiv=subdivision, years=year, language="en_US")
+            calendar_of_year = holidays.country_holidays(country, subdiv=subdivision, years=year, language="en_US")
         except NotImplementedError:
             continue
-        return dict(found.items())
+        return dict(calendar_of_year.items())
     return {}
 
 
@@ -165,21 +162,20 @@ ZONES: Final[Mapping[str, str]] = MappingProxyType(
         "SI": "Europe/Ljubljana", "SK": "Europe/Bratislava", "US": "America/New_York", "US-CA": "America/Los_Angeles",
     }
 )  # fmt: skip
-"""By country, or part of one (ISO 3166); elsewhere days are counted in UTC."""
+"""Time zones by country, or part of one (ISO 3166); other jurisdictions use UTC."""
 
 
 def zone_of(jurisdiction: str) -> ZoneInfo:
     """Return the time zone of a country or a part of one."""
-    found = ZONES.get(jurisdiction) or ZONES.get(jurisdiction.partition("-")[0]) or "UTC"
-    return ZoneInfo(found)
+    return ZoneInfo(ZONES.get(jurisdiction) or ZONES.get(jurisdiction.partition("-")[0]) or "UTC")
 
 
 NOWHERE = "XX"
-"""Stands where neither a request nor the policies say whose holidays count: then only weekends do."""
+"""The jurisdiction if neither the request nor the policies name one: it has no public holidays."""
 
 
 def default_jurisdiction(policy_set: PolicySet) -> str:
-    """Return whose holidays count where a request does not say."""
+    """Return the jurisdiction of requests that name none."""
     return policy_set.requests.default_jurisdiction or policy_set.controller.country or NOWHERE
 
 
@@ -192,7 +188,7 @@ def both_dues(
     extended: bool = False,
     suspensions: Sequence[Suspension] = (),
 ) -> tuple[Due, Due]:
-    """Work out the legal due date, and the controller's own earlier one."""
+    """Return the legal deadline, and the controller's own, earlier one."""
     legal = due(regime, received_at, jurisdiction, extended=extended, suspensions=suspensions)
     days = policy_set.requests.internal_days
     day = earlier_working_day(legal.on - timedelta(days=days), jurisdiction)
@@ -200,11 +196,23 @@ def both_dues(
     return legal, Due(day, f"{days} days before the legal deadline, on a working day")
 
 
+def days_left(request: Request, now: datetime) -> int | None:
+    """Return the days until the deadline, negative if it has passed; None if the request is closed or suspended."""
+    if request.state not in OPEN or is_suspended(request):
+        return None
+    return (request.due.on - local_date(now, request.jurisdiction)).days
+
+
+def is_suspended(request: Request) -> bool:
+    """Return whether the deadline is suspended, because proof of identity was requested."""
+    return bool(request.suspensions) and request.suspensions[-1].until is None and request.state in OPEN
+
+
 def with_clock(change: RequestChange, **changes: Any) -> Request:
-    """Return a request with changes that move its deadlines, and the deadlines moved."""
+    """Return a request with changes and the deadlines that follow from them."""
     request = msgspec.structs.replace(change.request, **changes)
     policy_set = change.services.policies.active(change.caller.tenant).policy_set
-    legal, own = both_dues(
+    due, internal_due = both_dues(
         policy_set,
         request.regime,
         request.received_at,
@@ -212,4 +220,4 @@ def with_clock(change: RequestChange, **changes: Any) -> Request:
         extended=request.extension is not None,
         suspensions=request.suspensions,
     )
-    return msgspec.structs.replace(request, due=legal, internal_due=own)
+    return msgspec.structs.replace(request, due=due, internal_due=internal_due)

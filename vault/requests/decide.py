@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -20,11 +20,10 @@ from vault.requests.verification import start_approved
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.catalogue.controller import Authority
     from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.policy.policy_set import PolicySet
-    from vault.requests.model import Regime, Request
+    from vault.requests.model import Request
     from vault.requests.transaction import RequestChange
 
 
@@ -288,18 +287,3 @@ def _check_note(note: str | None) -> None:
 async def _send_letter(services: Services, letter: str, request: Request, caller: Caller) -> None:
     """Start the job that informs the person. The revision makes each letter a job of its own."""
     await services.jobs.start(letter, caller.tenant, request.id, run=request.revision)
-
-
-class Remedies(NamedTuple):
-    """Where to complain, and by which articles; the authority is the one that controller.toml names."""
-
-    complaint: str
-    authority: Authority | None
-    court: str
-
-
-def remedies(policy_set: PolicySet, regime: Regime) -> Remedies:
-    """Name the remedies under a law."""
-    if regime == "ccpa":
-        return Remedies("Cal. Civ. Code § 1798.199.45: California Privacy Protection Agency", None, "none of its own")
-    return Remedies("Art. 77 GDPR", policy_set.controller.authority, "Art. 79 GDPR")

@@ -18,7 +18,7 @@ from vault.ids import SubjectId
 from vault.lifecycle.personal_data import is_stale
 from vault.requests.model import OPEN
 from vault.requests.store import (
-    Kept,
+    StoredRequest,
     events_by_request,
     events_of,
     locked_requests_of,
@@ -59,7 +59,7 @@ class RequestData:
     async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Delete what was written about requests, except those that are carried out."""
 
-        def resealer_of(kept: Kept) -> Resealer | None:
+        def resealer_of(kept: StoredRequest) -> Resealer | None:
             is_carried_out = kept.request.erasure in erasing.erasures
             return _resealer(erasing, kept) if is_carried_out else None
 
@@ -104,14 +104,14 @@ class RequestData:
         return sum(sealed is not None and is_stale(version_of(sealed), erasure) for sealed in (*details, *notes))
 
 
-def _resealer(erasing: ErasureContext, kept: Kept) -> Resealer | None:
+def _resealer(erasing: ErasureContext, kept: StoredRequest) -> Resealer | None:
     return None if kept.request.subject is None else erasing.resealers.get(SubjectId(kept.request.subject))
 
 
 async def _rewrite(
     erasing: ErasureContext,
     subjects: Sequence[SubjectId],
-    resealer_of: Callable[[Kept], Resealer | None],
+    resealer_of: Callable[[StoredRequest], Resealer | None],
     loses_details: Callable[[Request], bool],
 ) -> None:
     """Seal again what was written about the requests of subjects, or delete it where there is no resealer."""

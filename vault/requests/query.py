@@ -1,13 +1,15 @@
-"""See requests: the list by urgency, and one with its history and what was written about it, opened."""
+"""Read requests: the list by urgency, and one request with its history and what was written about it, opened."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
 
 import msgspec
 
 from vault.access.authorization import audit_entry, require_permission
+from vault.access.callers import OPERATOR
 from vault.access.recording import audited
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import SubjectId
@@ -15,58 +17,33 @@ from vault.requests.deadlines import default_jurisdiction, local_date
 from vault.requests.model import OPEN
 from vault.requests.store import events_of, find_request, list_requests
 from vault.requests.transaction import DETAILS, no_request, request_aad, require_own_or
+from vault.requests.views import (
+    RequestDetails,
+    RequestPage,
+    SubmittersRequest,
+    event_view,
+    request_fields,
+    request_view,
+    status_fields,
+)
 from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from datetime import date
-    from uuid import UUID
 
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.requests.model import Event, Request
-    from vault.requests.store import Kept
+    from vault.requests.store import StoredRequest
+    from vault.requests.views import RequestEvent
 
 MOST: Final = 200
 SOON: Final = timedelta(days=7)
 NO_STATE: Final = "none"
+SEALED: Final = "sealed"
+"""Stands for a note that is not opened."""
 Urgency = Literal["overdue", "soon"]
-
-
-class Listed(NamedTuple):
-    """A request in the list, and how many days are left of its legal deadline; none where the clock does not run."""
-
-    request: Request
-    days_left: int | None
-
-
-class RequestPage(NamedTuple):
-    """Some requests, the most urgent first; where to go on; the audit entry."""
-
-    requests: list[Listed]
-    next: tuple[str, UUID] | None
-    audit: UUID
-
-
-class Told(NamedTuple):
-    """An event, and what was written about it."""
-
-    event: Event
-    note: str | None
-
-
-class Shown(NamedTuple):
-    """One request.
-
-    ``details`` and ``history`` are none for an app that may follow its own requests and nothing more: where a request
-    stands, it may know; who it is about, it said itself.
-    """
-
-    request: Request
-    days_left: int | None
-    details: dict[str, Any] | None
-    history: list[Told] | None
-    audit: UUID
 
 
 @audited("read-requests")
@@ -78,34 +55,34 @@ async def list_of_requests(
     states: Collection[str] = (),
     kinds: Collection[str] = (),
     urgency: Urgency | None = None,
-    after: tuple[str, UUID] | None = None,
+    cursor: str | None = None,
     limit: int = 50,
 ) -> RequestPage:
-    """List requests by due date.
+    """List requests by their due date.
 
     Args:
-        subject: only this person's.
-        states: only these; none: all.
-        kinds: only these; none: all.
-        urgency: open requests whose deadline has passed, or comes within a week; those whose clock stands still are
-            none of them.
-        after: where the page before ended.
-        limit: 1 to 200. A page by urgency may have fewer although there are more.
+        states: only these; if empty, all.
+        kinds: only these; if empty, all.
+        urgency: only open requests whose deadline has passed or comes within a week; suspended ones are left out.
+        cursor: ``next`` of the previous page.
+        limit: 1 to 200. With ``urgency``, a page may have fewer requests although there are more.
 
     Raises:
-        Denied: no role of the caller's may see requests.
-        InvalidInput: the limit is out of range.
+        Denied: the caller may not read requests.
+        InvalidInput: the limit is out of range, or the cursor is invalid.
     """
+    after = _position(cursor)
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     if not 1 <= limit <= MOST:
         fault = Fault("/limit", "out-of-range", f"1 to {MOST}")
         raise InvalidInput(f"a page has 1 to {MOST} requests", faults=[fault], code="invalid-page")
     policy_set = services.policies.active(caller.tenant).policy_set
-    today = local_date(services.clock.now(), default_jurisdiction(policy_set))
-    # What is closed is never urgent: of states that are all closed, nothing is.
+    now = services.clock.now()
+    today = local_date(now, default_jurisdiction(policy_set))
+    # Closed requests are never urgent: if only closed states are asked for, no request matches.
     wanted = (set(states or OPEN) & OPEN or {NO_STATE}) if urgency else set(states)
     async with services.data.reading() as connection:
-        found = await list_requests(
+        requests = await list_requests(
             connection,
             caller.tenant,
             subject=subject,
@@ -115,50 +92,52 @@ async def list_of_requests(
             after=after,
             limit=limit + 1,
         )
-        page = found[:limit]
         pseudonym = await pseudonym_of(connection, caller.tenant, subject)
-    page = found[:limit]
-    listed = [Listed(each, days_left(services, each)) for each in page]
-    shown = [each for each in listed if urgency is None or each.days_left is not None]
-    audit = await _note(services, caller, pseudonym)
-    last = page[-1] if len(found) > limit else None
-    return RequestPage(shown, None if last is None else (last.due.on.isoformat(), last.id), audit)
+    views = [request_view(services, caller.tenant, request) for request in requests[:limit]]
+    last = views[-1] if len(requests) > limit else None
+    return RequestPage(
+        requests=[view for view in views if urgency is None or view.days_left is not None],
+        next=None if last is None else f"{last.due.isoformat()}.{last.id.hex}",
+        audit=await _record(services, caller, pseudonym),
+    )
 
 
 @audited("read-requests")
-async def show_request(services: Services, caller: Caller, request: UUID, *, of: SubjectId | None = None) -> Shown:
+async def show_request(services: Services, caller: Caller, request: UUID) -> RequestDetails | SubmittersRequest:
     """Show one request with its history.
 
-    Args:
-        request: which.
-        of: the person in whose session this happens; they see their own request, and staff's notes are none of it.
+    At the command line, what the person and staff wrote stays sealed.
 
     Raises:
-        Denied: no role of the caller's may see requests, and it did not bring this one in.
-        NotFound: there is no such request, or none of this person's.
+        Denied: the caller may not read requests, and did not submit this one.
+        NotFound: there is no such request.
     """
-    whole = of is None and await require_own_or(services, caller, request, "read", audit_action="read-requests")
+    in_full = await require_own_or(services, caller, request, "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        kept = await find_request(connection, caller.tenant, request)
-        if kept is None or (of is not None and kept.request.subject != of):
+        stored = await find_request(connection, caller.tenant, request)
+        if stored is None:
             raise no_request()
-        events = await events_of(connection, caller.tenant, request) if whole else None
-        pseudonym = await pseudonym_of(connection, caller.tenant, kept.request.subject)
-    details, history = await _opened(services, caller, kept, events)
-    audit = await _note(services, caller, pseudonym, target=request)
-    return Shown(kept.request, days_left(services, kept.request), details, history, audit)
+        events = await events_of(connection, caller.tenant, request)
+        pseudonym = await pseudonym_of(connection, caller.tenant, stored.request.subject)
+    if not in_full:
+        fields = status_fields(services, caller.tenant, stored.request)
+        return SubmittersRequest(**fields, audit=await _record(services, caller, pseudonym, target=request))
+    details, history = await _opened(services, caller, stored, events)
+    fields = request_fields(services, caller.tenant, stored.request)
+    audit = await _record(services, caller, pseudonym, target=request)
+    return RequestDetails(**fields, details=details, history=history, audit=audit)
 
 
-def days_left(services: Services, request: Request) -> int | None:
-    """Say how many days are left, less than none of an overdue request; none of one that is closed or suspended."""
-    if request.state not in OPEN or is_suspended(request):
+def _position(cursor: str | None) -> tuple[str, UUID] | None:
+    """Return the due date and id of the last request of the previous page."""
+    if cursor is None:
         return None
-    return (request.due.on - local_date(services.clock.now(), request.jurisdiction)).days
-
-
-def is_suspended(request: Request) -> bool:
-    """Tell whether the clock stands still, because it is in question who asks."""
-    return bool(request.suspensions) and request.suspensions[-1].until is None and request.state in OPEN
+    day, _, number = cursor.partition(".")
+    try:
+        return day, UUID(hex=number)
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
+        raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None
 
 
 def _before(urgency: Urgency | None, today: date) -> date | None:
@@ -168,21 +147,22 @@ def _before(urgency: Urgency | None, today: date) -> date | None:
 
 
 async def _opened(
-    services: Services, caller: Caller, kept: Kept, events: list[Event] | None
-) -> tuple[dict[str, Any] | None, list[Told] | None]:
-    if events is None:
-        return None, None
-    request = kept.request
+    services: Services, caller: Caller, stored: StoredRequest, events: list[Event]
+) -> tuple[dict[str, Any] | None, list[RequestEvent]]:
+    """Open the details and the notes of a request; at the command line they stay sealed."""
+    if caller.principal.id == OPERATOR:
+        return None, [event_view(event, None if event.note is None else SEALED) for event in events]
+    request = stored.request
     keys: SubjectKeys | None = None
     if request.subject is not None:
         subject = SubjectId(request.subject)
         keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
-    history = [Told(each, _open(keys, caller, request, f"note:{each.number}", each.note)) for each in events]
-    return _open(keys, caller, request, DETAILS, kept.details), history
+    history = [event_view(event, _open(keys, caller, request, f"note:{event.number}", event.note)) for event in events]
+    return _open(keys, caller, request, DETAILS, stored.details), history
 
 
 def _open(keys: SubjectKeys | None, caller: Caller, request: Request, field: str, sealed: bytes | None) -> Any:
-    """Open words; none where they went with the keys of a person who was erased, in part or whole."""
+    """Open details or a note; return None if the key was destroyed by an erasure."""
     if keys is None or sealed is None or request.subject is None:
         return None
     try:
@@ -191,8 +171,8 @@ def _open(keys: SubjectKeys | None, caller: Caller, request: Request, field: str
         return None
 
 
-async def _note(services: Services, caller: Caller, pseudonym: UUID | None, target: UUID | None = None) -> UUID:
-    made = audit_entry(
+async def _record(services: Services, caller: Caller, pseudonym: UUID | None, target: UUID | None = None) -> UUID:
+    entry = audit_entry(
         services,
         caller,
         action="read-requests",
@@ -201,5 +181,5 @@ async def _note(services: Services, caller: Caller, pseudonym: UUID | None, targ
         target=target,
         policy=services.policies.active(caller.tenant).version,
     )
-    await services.audit_log.append(made)
-    return made.id
+    await services.audit_log.append(entry)
+    return entry.id

@@ -1,14 +1,15 @@
-"""Find requests and write them: rows in, rows out."""
+"""Read and write the rows of requests and their events."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
-from vault.requests.model import OPEN, Event, Request, decode, encode
+from vault.requests.model import OPEN, UNVERIFIED, Event, Request, decode, encode
 from vault.requests.tables import REQUEST, REQUEST_EVENT
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import SubjectId, TenantId
@@ -24,8 +26,9 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 _events = msgspec.json.Decoder(Event)
 
 
-class Kept(NamedTuple):
-    """A request with what was written about it, sealed."""
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A request and its sealed details."""
 
     request: Request
     details: bytes | None
@@ -43,7 +46,7 @@ async def add_request(
 async def save_request(
     connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, events: Sequence[Event]
 ) -> None:
-    """Write a request that is locked, and the events that led there."""
+    """Update a locked request, and add its new events."""
     await connection.execute(
         update(REQUEST)
         .where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request.id)
@@ -55,15 +58,15 @@ async def save_request(
 async def add_events(connection: AsyncConnection, tenant: TenantId, request: UUID, events: Sequence[Event]) -> None:
     """Append to a request's history."""
     rows = [
-        {"tenant_id": tenant, "request_id": request, "number": each.number, "at": each.at, "body": _encode(each)}
-        for each in events
+        {"tenant_id": tenant, "request_id": request, "number": event.number, "at": event.at, "body": _encode(event)}
+        for event in events
     ]
     if rows:
         await connection.execute(insert(REQUEST_EVENT), rows)
 
 
 async def rewrite_events(connection: AsyncConnection, tenant: TenantId, events: Iterable[tuple[UUID, Event]]) -> None:
-    """Write events of requests whose notes were sealed again or erased; what happened stays as it is."""
+    """Replace events whose notes were resealed or erased."""
     rows = [{"of": request, "event": event.number, "changed": _encode(event)} for request, event in events]
     if rows:
         this = REQUEST_EVENT.c.request_id == bindparam("of"), REQUEST_EVENT.c.number == bindparam("event")
@@ -74,45 +77,47 @@ async def rewrite_events(connection: AsyncConnection, tenant: TenantId, events: 
 async def save_details(
     connection: AsyncConnection, tenant: TenantId, details: Iterable[tuple[UUID, bytes | None]]
 ) -> None:
-    """Write what was written about requests, sealed again or erased."""
+    """Replace the details of requests that were resealed or erased."""
     rows = [{"of": request, "sealed": sealed} for request, sealed in details]
     if rows:
         statement = update(REQUEST).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == bindparam("of"))
         await connection.execute(statement.values(details=bindparam("sealed")), rows)
 
 
-async def locked_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> Kept | None:
-    """Fetch a request that is about to change; none where there is none."""
+async def locked_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> StoredRequest | None:
+    """Fetch a request for an update; None if it does not exist."""
     return await _one(connection, _of(tenant, request).with_for_update())
 
 
 async def locked_requests_of(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> list[Kept]:
-    """Fetch all requests of people who are about to change: by id, so that two who want the same wait in order."""
+) -> list[StoredRequest]:
+    """Fetch all requests of people for an update, in order of their ids, to avoid deadlock."""
     return await _several(connection, _by_subject(tenant, subjects).with_for_update())
 
 
-async def requests_of(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[Kept]:
-    """Fetch all requests of people, to look at."""
+async def requests_of(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> list[StoredRequest]:
+    """Fetch all requests of people, without a lock."""
     return await _several(connection, _by_subject(tenant, subjects))
 
 
 async def request_ids_of(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> frozenset[UUID]:
-    """Name all requests of people."""
+    """Return the ids of all requests of people."""
     statement = select(REQUEST.c.id).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
     return frozenset((await connection.execute(statement)).scalars())
 
 
-async def find_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> Kept | None:
-    """Fetch a request; none where there is none."""
+async def find_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> StoredRequest | None:
+    """Fetch a request; None if it does not exist."""
     return await _one(connection, _of(tenant, request))
 
 
 async def events_of(connection: AsyncConnection, tenant: TenantId, request: UUID) -> list[Event]:
-    """Fetch a request's whole history, oldest first."""
+    """Return a request's history, oldest first."""
     statement = (
         select(REQUEST_EVENT.c.body)
         .where(REQUEST_EVENT.c.tenant_id == tenant, REQUEST_EVENT.c.request_id == request)
@@ -136,7 +141,7 @@ async def events_by_request(
 
 
 async def open_requests_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Request]:
-    """List a person's requests that are not closed, oldest first."""
+    """Return a person's open requests, oldest first."""
     statement = (
         select(REQUEST.c.body)
         .where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id == subject, REQUEST.c.state.in_(sorted(OPEN)))
@@ -156,16 +161,12 @@ async def list_requests(
     after: tuple[str, UUID] | None = None,
     limit: int = 50,
 ) -> list[Request]:
-    """List requests by their due date, the most urgent first.
+    """Return requests by their due date, the most urgent first.
 
     Args:
-        connection: to the main database.
-        subject: only this person's.
-        states: only these; empty: all.
-        kinds: only these; empty: all.
-        due_before: only those due before this day.
-        after: due date and id of the last one of the page before.
-        limit: at most so many.
+        states: only these; if empty, all.
+        kinds: only these; if empty, all.
+        after: due date and id of the last request of the previous page.
     """
     statement = select(REQUEST.c.body).where(REQUEST.c.tenant_id == tenant)
     if subject is not None:
@@ -180,12 +181,12 @@ async def list_requests(
         day, last = after
         same_day = and_(REQUEST.c.due_on == day, REQUEST.c.id > last)
         statement = statement.where(or_(REQUEST.c.due_on > day, same_day))
-    found = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(limit))
-    return [decode(body) for body in found.scalars()]
+    bodies = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(limit))
+    return [decode(body) for body in bodies.scalars()]
 
 
 async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: datetime, *, limit: int) -> list[UUID]:
-    """List requests that are not verified and to which nothing has happened since, the most urgent first."""
+    """Return the ids of unverified requests whose last event was before, the most urgent first."""
     last = (
         select(func.max(REQUEST_EVENT.c.at))
         .where(REQUEST_EVENT.c.tenant_id == tenant, REQUEST_EVENT.c.request_id == REQUEST.c.id)
@@ -193,14 +194,14 @@ async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: d
     )
     statement = (
         select(REQUEST.c.id)
-        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.state.in_(["received", "verifying"]), last < before)
+        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.state.in_(sorted(UNVERIFIED)), last < before)
         .order_by(REQUEST.c.due_on, REQUEST.c.id)
         .limit(limit)
     )
     return list((await connection.execute(statement)).scalars())
 
 
-def _of(tenant: TenantId, request: UUID) -> Any:
+def _of(tenant: TenantId, request: UUID) -> Select[Any]:
     return select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
 
 
@@ -209,13 +210,13 @@ def _by_subject(tenant: TenantId, subjects: Sequence[SubjectId]) -> Any:
     return statement.where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)).order_by(REQUEST.c.id)
 
 
-async def _several(connection: AsyncConnection, statement: Any) -> list[Kept]:
-    return [Kept(decode(row.body), row.details) for row in (await connection.execute(statement)).all()]
+async def _several(connection: AsyncConnection, statement: Any) -> list[StoredRequest]:
+    return [StoredRequest(decode(row.body), row.details) for row in (await connection.execute(statement)).all()]
 
 
-async def _one(connection: AsyncConnection, statement: Any) -> Kept | None:
+async def _one(connection: AsyncConnection, statement: Any) -> StoredRequest | None:
     row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else Kept(decode(row.body), row.details)
+    return None if row is None else StoredRequest(decode(row.body), row.details)
 
 
 def _columns(request: Request) -> dict[str, Any]:

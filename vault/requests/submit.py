@@ -18,10 +18,11 @@ from vault.errors import Denied, Fault, InvalidInput, NotFound
 from vault.ids import SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.deadlines import both_dues, default_jurisdiction
-from vault.requests.model import Due, Request
+from vault.requests.model import Request
 from vault.requests.store import add_events, add_request, find_request, open_requests_of
 from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
+from vault.requests.views import SubmittedRequest
 from vault.subjects.changes import locked_subject
 from vault.subjects.store import GONE, Wanted
 from vault.subjects.validation import check_moment
@@ -71,21 +72,6 @@ class Submission:
     follows: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
-    """A submitted request; it looks the same whether or not the claimed identity matches a person.
-
-    ``duplicate_of`` is given only to callers that named the person by id. To others it would reveal that the person is
-    known.
-    """
-
-    id: UUID
-    state: str
-    due: Due
-    internal_due: Due
-    duplicate_of: UUID | None = None
-
-
 @audited("submit-request")
 async def submit_request(
     services: Services,
@@ -96,7 +82,7 @@ async def submit_request(
     identity: Mapping[str, Any] | None = None,
     verification: Verification | None = None,
     on_commit: SaveResponse | None = None,
-) -> Submitted:
+) -> SubmittedRequest:
     """Submit a request.
 
     If the identity matches no one, the request is stored as well, without its details, and expires later: the answer is
@@ -148,7 +134,8 @@ async def submit_request(
             change.set_details(dict(submission.details))
         if verification is not None and kind.accepts(verification):
             await verify(services, change, verification)
-        submitted = _submitted(change.request, with_duplicate=identity is None)
+        # A duplicate would reveal that a claimed identity is known, so only who named the person by id learns of it.
+        submitted = SubmittedRequest.of(change.request, with_duplicate=identity is None)
         await add_request(connection, caller.tenant, change.request, change.details, change.events[0])
         await add_events(connection, caller.tenant, request.id, change.events[1:])
         await services.audit_log.append_in(connection, change.entries("submit-request"))
@@ -225,11 +212,6 @@ async def _linked(connection: AsyncConnection, caller: Caller, request: Request,
     return msgspec.structs.replace(
         request, duplicate_of=same[0] if same else None, follows=request.follows if is_same_person else None
     )
-
-
-def _submitted(request: Request, *, with_duplicate: bool) -> Submitted:
-    duplicate = request.duplicate_of if with_duplicate else None
-    return Submitted(request.id, request.state, request.due, request.internal_due, duplicate)
 
 
 def _check(policy_set: PolicySet, submission: Submission, now: datetime) -> None:

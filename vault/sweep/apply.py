@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from vault.erasure.engine import ErasedSubject
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
-    from vault.requests.store import Kept
+    from vault.requests.store import StoredRequest
     from vault.sweep.evaluate import Evaluation, SubjectPlan
 
     SaveProgress = Callable[[AsyncConnection, Counts], Awaitable[None]]
@@ -163,7 +163,9 @@ async def put_off_unreadable(
         await save(connection, Counts(unreadable=len(subjects)))
 
 
-async def _busy(transaction: _Transaction, subjects: Sequence[SubjectId], requests: Sequence[Kept]) -> frozenset[UUID]:
+async def _busy(
+    transaction: _Transaction, subjects: Sequence[SubjectId], requests: Sequence[StoredRequest]
+) -> frozenset[UUID]:
     """Pick subjects that are left alone: they have an open request, or an erasure of theirs is under way.
 
     A request that came in between the locks counts too, in whatever state: it is not locked.

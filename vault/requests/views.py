@@ -1,0 +1,237 @@
+"""Answers about requests."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import msgspec
+from pydantic import Field
+
+from vault.catalogue.requests import Approve, KindName
+from vault.governance.views import SupervisoryAuthority
+from vault.requests.deadlines import days_left, is_suspended
+from vault.requests.model import How, Level, Move, Regime, Request, State
+from vault.views import Moment, View
+
+if TYPE_CHECKING:
+    from vault.catalogue.model import Scope
+    from vault.context import Services
+    from vault.ids import TenantId
+    from vault.policy.policy_set import PolicySet
+    from vault.requests.model import Event
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class SubmittedRequest(View):
+    """A request that was submitted; it looks the same whether or not the claimed identity matches a person."""
+
+    id: UUID
+    state: State
+    due: Annotated[date, Field(description="The legal deadline.")]
+    due_rule: str
+    internal_due: Annotated[date, Field(description="The controller's own, earlier deadline.")]
+    duplicate_of: Annotated[
+        UUID | None,
+        Field(
+            exclude_if=_is_none,
+            description="An open request of the same person for the same thing. Only if the person was named by id: to "
+            "others it would reveal that the person is known.",
+        ),
+    ] = None
+
+    @classmethod
+    def of(cls, request: Request, *, with_duplicate: bool) -> SubmittedRequest:
+        """Return the answer to a submission."""
+        return cls(
+            id=request.id,
+            state=request.state,
+            due=request.due.on,
+            due_rule=request.due.rule,
+            internal_due=request.internal_due.on,
+            duplicate_of=request.duplicate_of if with_duplicate else None,
+        )
+
+
+class Remedies(View):
+    """What a person can do whose request was refused or is late (Art. 12(4) GDPR)."""
+
+    complaint: str
+    authority: SupervisoryAuthority | None
+    court: str
+
+
+class IdentityVerification(View):
+    """How the requester proved to be the person."""
+
+    how: How
+    level: Level
+    at: Moment
+    by: UUID | None = None
+    contact: Annotated[str | None, Field(description="The field to whose value a code was sent.")] = None
+
+
+class RequestApproval(View):
+    """One approval; an approval by rule has no principal."""
+
+    at: Moment
+    by: UUID | None
+
+
+class RequestEvent(View):
+    """One event of a request's history."""
+
+    number: int
+    at: Moment
+    move: Move
+    before: State | None
+    after: State
+    by: UUID | None
+    by_name: str | None
+    code: str | None
+    note: str | None
+
+
+class RequestStatus(View):
+    """The state of a request, without the person and what staff know about it."""
+
+    id: UUID
+    kind: KindName
+    state: State
+    regime: Regime
+    jurisdiction: str
+    received_at: Moment
+    due: Annotated[date, Field(description="The legal deadline.")]
+    due_rule: str
+    internal_due: Annotated[date, Field(description="The controller's own, earlier deadline.")]
+    days_left: Annotated[int | None, Field(description="Until `due`; null if the request is closed or suspended.")]
+    suspended: Annotated[bool, Field(description="Whether the deadline is suspended until identity is verified.")]
+    extended: bool
+    language: str
+    channel: str | None
+    scope: dict[str, list[str]]
+    ground: Annotated[str | None, Field(description="Of a rejection.")]
+    outcome: str | None
+    closed_at: Moment | None
+    remedies: Annotated[Remedies | None, Field(exclude_if=_is_none, description="Of a rejected request.")] = None
+
+
+class SubmittersRequest(RequestStatus):
+    """A request as shown to the app that submitted it and may not see others."""
+
+    audit: UUID
+
+
+class DataSubjectRequest(RequestStatus):
+    """A request."""
+
+    subject: UUID | None
+    recorder: Annotated[UUID | None, Field(description="The principal that submitted it.")]
+    verified: Annotated[bool, Field(description="Whether the requester's identity is verified.")]
+    verification: IdentityVerification | None
+    approvals: list[RequestApproval]
+    approval: Annotated[Approve, Field(description="Who approves it, by the rules in force.")]
+    duplicate_of: UUID | None
+    follows: UUID | None
+    package: UUID | None
+    erasure: UUID | None
+    results: Annotated[list[UUID], Field(description="What it changed: consent events, rectifications.")]
+    run: Annotated[int, Field(description="How often it was reopened or handed back.")]
+
+
+class RequestDetails(DataSubjectRequest):
+    """A request with its history and what was written about it."""
+
+    details: dict[str, Any] | None
+    history: list[RequestEvent]
+    audit: UUID
+
+
+class RequestPage(View):
+    """Some requests, the most urgent first."""
+
+    requests: list[DataSubjectRequest]
+    next: Annotated[str | None, Field(description="The `cursor` of the next page.")]
+    audit: UUID
+
+
+def remedies_of(policy_set: PolicySet, regime: Regime) -> Remedies:
+    """Return the remedies under a law; the authority is the one that controller.toml names."""
+    if regime == "ccpa":
+        complaint = "Cal. Civ. Code § 1798.199.45: California Privacy Protection Agency"
+        return Remedies(complaint=complaint, authority=None, court="none of its own")
+    authority = policy_set.controller.authority
+    return Remedies(
+        complaint="Art. 77 GDPR",
+        authority=None if authority is None else SupervisoryAuthority.model_validate(authority),
+        court="Art. 79 GDPR",
+    )
+
+
+def status_fields(services: Services, tenant: TenantId, request: Request) -> dict[str, Any]:
+    """Return the fields of :class:`RequestStatus`."""
+    policy_set = services.policies.active(tenant).policy_set
+    return {
+        "id": request.id,
+        "kind": request.kind,
+        "state": request.state,
+        "regime": request.regime,
+        "jurisdiction": request.jurisdiction,
+        "received_at": request.received_at,
+        "due": request.due.on,
+        "due_rule": request.due.rule,
+        "internal_due": request.internal_due.on,
+        "days_left": days_left(request, services.clock.now()),
+        "suspended": is_suspended(request),
+        "extended": request.extension is not None,
+        "language": request.language,
+        "channel": request.channel,
+        "scope": _scope(request.scope),
+        "ground": request.ground,
+        "outcome": request.outcome,
+        "closed_at": request.closed_at,
+        "remedies": remedies_of(policy_set, request.regime) if request.state == "rejected" else None,
+    }
+
+
+def request_fields(services: Services, tenant: TenantId, request: Request) -> dict[str, Any]:
+    """Return the fields of :class:`RequestView`."""
+    policy_set = services.policies.active(tenant).policy_set
+    verification = request.verification
+    return status_fields(services, tenant, request) | {
+        "subject": request.subject,
+        "recorder": request.recorder,
+        "verified": verification is not None,
+        "verification": None if verification is None else IdentityVerification.model_validate(verification),
+        "approvals": [RequestApproval.model_validate(approval) for approval in request.approvals],
+        "approval": services.request_kinds[request.kind].approval(policy_set, request.scope),
+        "duplicate_of": request.duplicate_of,
+        "follows": request.follows,
+        "package": request.package,
+        "erasure": request.erasure,
+        "results": list(request.results),
+        "run": request.run,
+    }
+
+
+def status_view(services: Services, tenant: TenantId, request: Request) -> RequestStatus:
+    """Return the view of a request without the person and what staff know about it."""
+    return RequestStatus(**status_fields(services, tenant, request))
+
+
+def request_view(services: Services, tenant: TenantId, request: Request) -> DataSubjectRequest:
+    """Return the view of a request."""
+    return DataSubjectRequest(**request_fields(services, tenant, request))
+
+
+def event_view(event: Event, note: str | None) -> RequestEvent:
+    """Return the view of an event, with its opened note."""
+    return RequestEvent(**{**msgspec.structs.asdict(event), "note": note})
+
+
+def _scope(scope: Scope) -> dict[str, list[str]]:
+    return {name: list(names) for name, names in msgspec.structs.asdict(scope).items()}
