@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
@@ -16,9 +16,11 @@ from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import Session, VaultSession
 from vault.clock import Clock
 from vault.consent.receipts.issue import rotate_signing_key
-from vault.crypto.signing import as_jwk
+from vault.consent.views import SigningKeys
 from vault.errors import Conflict, InvalidInput
 from vault.governance.tenants import add_app, add_tenant, disable_app, issue_key, revoke_key, set_roles
+from vault.governance.views import ApiKey, NewApiKey
+from vault.governance.views import App as AppView
 from vault.ids import KeyId, TenantId, is_slug
 from vault.policy.policy_set import PolicySet
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from vault.bootstrap import Vault
     from vault.context import Services
-    from vault.principals.principal import IssuedKey, KeyInfo, Principal
+    from vault.principals.principal import IssuedKey, Principal
 
 
 Expires = Annotated[
@@ -36,7 +38,7 @@ Expires = Annotated[
         "--expires",
         metavar="WHEN",
         parser=future_moment,
-        help="90d, 2027-01-31 or a moment.",
+        help="90d, 2027-01-31 or a time.",
         show_default="in 365 days",
     ),
 ]
@@ -64,11 +66,11 @@ async def add(
 async def list_apps(session: Session) -> None:
     """List the apps of a tenant with their roles."""
     async with session.services.data.reading() as connection:
-        found = await session.services.principals.list_principals(connection, session.tenant)
+        apps = await session.services.principals.list_principals(connection, session.tenant)
     if session.as_json:
-        emit([_app_as_json(each) for each in found])
+        emit([_view(app).as_json() for app in apps])
         return
-    rows = [(each.name, " ".join(each.roles), each.state, each.created_at) for each in found]
+    rows = [(app.name, " ".join(app.roles), app.state, app.created_at) for app in apps]
     show_table(("name", "roles", "state", "made"), rows, empty="there are no apps yet; add one by `cdv apps add`")
 
 
@@ -92,11 +94,11 @@ async def roles(
         await set_roles(session.services, session.tenant, name, role)
         _warn_of_unknown(session.services, session.tenant, role)
     async with session.services.data.reading() as connection:
-        found = await session.services.principals.find(connection, session.tenant, name)
+        app = await session.services.principals.find(connection, session.tenant, name)
     if session.as_json:
-        emit(_app_as_json(found))
+        emit(_view(app).as_json())
     else:
-        typer.echo(" ".join(found.roles))
+        typer.echo(" ".join(app.roles))
 
 
 def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> None:
@@ -106,15 +108,8 @@ def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> 
         warn(f"some roles are not in the current policies, which have: {', '.join(sorted(known))}")
 
 
-def _app_as_json(each: Principal) -> dict[str, Any]:
-    return {
-        "id": each.id,
-        "name": each.name,
-        "kind": each.kind,
-        "roles": each.roles,
-        "state": each.state,
-        "created_at": each.created_at,
-    }
+def _view(app: Principal) -> AppView:
+    return AppView.model_validate(app)
 
 
 keys_group = make_group(
@@ -128,7 +123,7 @@ def _show_key(issued: IssuedKey, *, app: str, as_json: bool) -> None:
     """Print a new key; it cannot be shown again."""
     key = issued.key.reveal()
     if as_json:
-        emit({"id": issued.id, "key": key, "expires_at": issued.expires_at, "app": app})
+        emit(NewApiKey(id=issued.id, key=key, expires_at=issued.expires_at, app=app).as_json())
         return
     typer.echo(key)
     note(f"This is the API key of {app}. It is not shown again: store it where only the app can read it.")
@@ -138,9 +133,8 @@ def _show_key(issued: IssuedKey, *, app: str, as_json: bool) -> None:
 @command(keys_group, "cdv keys issue web-shop --expires 90d")
 async def issue(session: Session, name: App, expires: Expires = None) -> None:
     """Issue another key to an app, so that it can rotate its keys without downtime."""
-    _show_key(
-        await issue_key(session.services, session.tenant, name, expires_at=expires), app=name, as_json=session.as_json
-    )
+    issued = await issue_key(session.services, session.tenant, name, expires_at=expires)
+    _show_key(issued, app=name, as_json=session.as_json)
 
 
 @command(keys_group, "cdv keys list web-shop", name="list")
@@ -148,12 +142,13 @@ async def list_keys(session: Session, name: App) -> None:
     """List all keys of an app with their state; the keys themselves are not stored."""
     async with session.services.data.reading() as connection:
         principal = await session.services.principals.find(connection, session.tenant, name)
-        found = await session.services.principals.list_keys(connection, session.tenant, principal.id)
+        known = await session.services.principals.list_keys(connection, session.tenant, principal.id)
     now = Clock().now()
+    keys = [ApiKey.of(key, now) for key in known]
     if session.as_json:
-        emit([_key_as_json(each, now) for each in found])
+        emit([key.as_json() for key in keys])
         return
-    rows = [(each.id, _state(each, now), each.created_at, each.expires_at) for each in found]
+    rows = [(key.id, key.state, key.created_at, key.expires_at) for key in keys]
     show_table(("id", "state", "made", "ends"), rows, empty="the app has no keys")
 
 
@@ -183,29 +178,11 @@ async def signing(
     """
     if new:
         await rotate_signing_key(session.services, session.tenant)
-    found = await session.services.keyring.public_keys(session.tenant)
+    keys = SigningKeys.of(await session.services.keyring.public_keys(session.tenant))
     if session.as_json:
-        emit({"keys": [as_jwk(each) for each in found]})
+        emit(keys.as_json())
         return
-    rows = [(each.key_id, "current" if each.current else "retired") for each in found]
-    show_table(("key", "state"), rows, empty="there is no key")
-
-
-def _state(key: KeyInfo, now: datetime) -> str:
-    """Return the state of a key at a time."""
-    if key.revoked_at is not None:
-        return "revoked"
-    return "active" if key.expires_at > now else "expired"
-
-
-def _key_as_json(key: KeyInfo, now: datetime) -> dict[str, UUID | datetime | str | None]:
-    return {
-        "id": key.id,
-        "state": _state(key, now),
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-    }
+    show_table(("key", "state"), [(key.kid, key.status) for key in keys.keys], empty="there is no key")
 
 
 tenants_group = make_group(
@@ -229,11 +206,11 @@ async def add_one(
 @command(tenants_group, "cdv tenants list", name="list")
 async def list_tenants(session: VaultSession) -> None:
     """List the tenants."""
-    found = sorted(await session.services.keyring.tenants())
+    names = sorted(await session.services.keyring.tenants())
     if session.as_json:
-        emit(found)
+        emit(names)
     else:
-        show_table(("name",), [(each,) for each in found], empty="there are no tenants")
+        show_table(("name",), [(name,) for name in names], empty="there are no tenants")
 
 
 async def _add_tenant(vault: Vault, name: str) -> Path:

@@ -16,13 +16,13 @@ from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import Opener, Session, known_tenant, run
 from vault.errors import InvalidInput, Misconfigured, PolicyInvalid
 from vault.governance.tenants import apply_policies
+from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
 from vault.records.explain import explain as explain_fields
 from vault.records.explain import explain_rules
 
 if TYPE_CHECKING:
-    from vault.policy.policy_set import Finding
     from vault.records.views import FieldDecision
 
 group = make_group(
@@ -43,17 +43,17 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check a policy folder; lists mistakes with file, line and remedy. Exit status 1 if there are any."""
-    where = _folder_at_hand(vault, tenant) if folder is None else _within(folder)
+    policies = _default_folder(vault, tenant) if folder is None else _within(folder)
     try:
-        found = PolicySet.from_folder(where)
+        policy_set = PolicySet.from_folder(policies)
     except PolicyInvalid as error:
-        _show_findings(where, error, as_json=as_json)
+        _show_findings(policies, error, as_json=as_json)
         raise typer.Exit(1) from None
     if as_json:
-        emit({"version": found.version, "findings": []})
+        emit(PolicyCheck(version=policy_set.version, findings=[]).as_json())
     else:
-        note(f"{where}: no mistakes. {_counts(found)}")
-        note(f"version {found.version}")
+        note(f"{policies}: no mistakes. {_counts(policy_set)}")
+        note(f"version {policy_set.version}")
 
 
 @command(group, "cdv policy apply --vault my-vault", "cdv policy apply --tenant brand-two")
@@ -75,18 +75,21 @@ def apply(
 @command(group, "cdv policy history --vault my-vault")
 async def history(session: Session) -> None:
     """List the applied policy versions, the latest first."""
-    found = await session.services.policies.history(session.tenant)
+    changes = [
+        PolicyChange(version=change.version, applied_at=change.applied_at, by=change.applied_by)
+        for change in await session.services.policies.history(session.tenant)
+    ]
     if session.as_json:
-        emit([{"version": each.version, "applied_at": each.applied_at, "by": each.applied_by} for each in found])
+        emit([change.as_json() for change in changes])
         return
     rows = [
-        (each.applied_at, each.applied_by, each.version, "in force" if number == 0 else "")
-        for number, each in enumerate(found)
+        (change.applied_at, change.by, change.version, "in force" if number == 0 else "")
+        for number, change in enumerate(changes)
     ]
     show_table(("applied", "by", "version", ""), rows, empty="no policies were applied yet")
 
 
-def _folder_at_hand(vault: Path, tenant: str) -> Path:
+def _default_folder(vault: Path, tenant: str) -> Path:
     """Return the default folder: the vault's policies, or else ./policies."""
     try:
         return policy_folder(read_settings(vault), tenant)
@@ -102,21 +105,20 @@ def _within(folder: Path) -> Path:
     return inner if inner.is_dir() and not (folder / "catalogue.toml").exists() else folder
 
 
-def _show_findings(where: Path, error: PolicyInvalid, *, as_json: bool) -> None:
-    findings: tuple[Finding, ...] = error.findings  # type: ignore[assignment]
+def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None:
+    findings = [PolicyFinding.model_validate(finding) for finding in error.findings]
     if as_json:
-        keys = ("file", "line", "code", "message", "remedy")
-        emit({"version": None, "findings": [{key: getattr(each, key) for key in keys} for each in findings]})
+        emit(PolicyCheck(version=None, findings=findings).as_json())
         return
-    for each in findings:
-        typer.echo(f"{where / each.file}:{each.line}: {each.message}")
-        typer.echo(f"    remedy: {each.remedy}")
+    for finding in findings:
+        typer.echo(f"{folder / finding.file}:{finding.line}: {finding.message}")
+        typer.echo(f"    remedy: {finding.remedy}")
     typer.echo(f"error: {error.detail}", err=True)
 
 
-def _counts(found: PolicySet) -> str:
-    fields = sum(1 for _ in found.catalogue.fields())
-    return f"{fields} fields, {len(found.purposes)} purposes, {len(found.rules.rules)} rules."
+def _counts(policy_set: PolicySet) -> str:
+    fields = sum(1 for _ in policy_set.catalogue.fields())
+    return f"{fields} fields, {len(policy_set.purposes)} purposes, {len(policy_set.rules.rules)} rules."
 
 
 async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, bool]]:

@@ -11,12 +11,15 @@ from pydantic import Field, WithJsonSchema
 
 from vault.audit.entry import Action, Decision
 from vault.catalogue.model import CLEAR
-from vault.views import Optional, View
+from vault.views import Moment, Optional, View
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vault.audit.log import Page
     from vault.catalogue import model
     from vault.policy.store import ActivePolicy
+    from vault.principals.principal import KeyInfo
 
 Timestamp = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 """RFC 3339 in UTC with microseconds, as the audit log has it."""
@@ -73,6 +76,76 @@ class AuditPage(View):
         """Show a page of the log."""
         entries = [AuditEntry.model_validate(msgspec.to_builtins(entry)) for entry in page.entries]
         return cls(entries=entries, next=None if page.next is None else str(page.next))
+
+
+# --- apps, keys and applied policies, at the command line
+
+
+class App(View):
+    """An app with its roles."""
+
+    id: UUID
+    name: str
+    kind: str
+    roles: tuple[str, ...]
+    state: str
+    created_at: Moment | None
+
+
+class ApiKey(View):
+    """An API key: ``active``, ``expired`` or ``revoked``. The key itself is not stored."""
+
+    id: UUID
+    state: str
+    created_at: Moment
+    expires_at: Moment
+    revoked_at: Moment | None
+
+    @classmethod
+    def of(cls, key: KeyInfo, now: datetime) -> ApiKey:
+        """Show a key with its state of now."""
+        state = "revoked" if key.revoked_at is not None else "active" if key.expires_at > now else "expired"
+        return cls(
+            id=key.id,
+            state=state,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+        )
+
+
+class NewApiKey(View):
+    """A new API key; no other answer contains it."""
+
+    id: UUID
+    key: Annotated[str, Field(repr=False)]
+    expires_at: Moment
+    app: str
+
+
+class PolicyChange(View):
+    """A policy version, and when and by whom it was put into force."""
+
+    version: str
+    applied_at: Moment
+    by: str
+
+
+class PolicyFinding(View):
+    """A mistake in a policy folder."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+    remedy: str
+
+
+class PolicyCheck(View):
+    """The result of checking a policy folder; without findings, the folder has a version."""
+
+    version: str | None
+    findings: list[PolicyFinding]
 
 
 # --- the policies in force
