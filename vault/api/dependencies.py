@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Header, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.responses import Response
 
@@ -153,6 +153,36 @@ async def respond_once(
     except BaseException:
         await call.give_up()
         raise
+
+
+class IdempotentWrite:
+    """A write of a route: it happens once under its idempotency key, however often the call is sent."""
+
+    def __init__(
+        self,
+        request: Request,
+        services: ServicesDep,
+        caller: CallerDep,
+        idempotency_key: Annotated[
+            str | None, Header(max_length=200, description="Makes the call happen once, however often it is sent.")
+        ] = None,
+    ) -> None:
+        self.request = request
+        self.services = services
+        self.caller = caller
+        self._key = idempotency_key
+
+    async def respond(
+        self,
+        action: Action,
+        run: Callable[[SaveResponse | None], Awaitable[T]],
+        respond: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
+    ) -> Response:
+        """Run the write, or repeat the response of the first call; see :func:`respond_once`."""
+        return await respond_once(self.services, self.caller, self.request, self._key, action, run, respond)
+
+
+WriteDep = Annotated[IdempotentWrite, Depends()]
 
 
 def _response(response: StoredResponse) -> Response:

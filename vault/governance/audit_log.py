@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vault.access.authorization import audit_entry, require_permission
@@ -20,16 +21,22 @@ if TYPE_CHECKING:
 MOST = 500
 
 
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which entries to list; ``before`` is the id that the page ends before, ``limit`` is 1 to 500."""
+
+    subject: SubjectId | None = None
+    principal: UUID | None = None
+    action: str | None = None
+    before: EntryId | None = None
+    limit: int = 50
+
+
 @audited("read-audit")
 async def read_audit(
     services: Services,
     caller: Caller,
-    *,
-    subject: SubjectId | None = None,
-    principal: UUID | None = None,
-    action: str | None = None,
-    before: EntryId | None = None,
-    limit: int = 50,
+    query: AuditQuery,
 ) -> Page:
     """List audit entries of the caller's tenant, newest first, without the entry of this reading.
 
@@ -37,22 +44,27 @@ async def read_audit(
         Denied: the caller may not read the log.
         InvalidInput: the limit is out of 1 to 500.
     """
-    if not 1 <= limit <= MOST:
+    if not 1 <= query.limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} entries", code="invalid-page")
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
     pseudonym = None
-    if subject is not None:
-        (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
-        pseudonym = Pseudonym(subject) if row is None else row.pseudonym  # an unknown id matches no entry
+    if query.subject is not None:
+        (row,) = await services.subjects.find(Wanted(caller.tenant, (query.subject,), profile=False))
+        pseudonym = Pseudonym(query.subject) if row is None else row.pseudonym  # an unknown id matches no entry
     page = await services.audit_log.entries(
-        caller.tenant, subject=pseudonym, principal=principal, action=action, before=before, limit=limit
+        caller.tenant,
+        subject=pseudonym,
+        principal=query.principal,
+        action=query.action,
+        before=query.before,
+        limit=query.limit,
     )
     entry = audit_entry(
         services,
         caller,
         action="read-audit",
         decision="allowed",
-        subjects=() if pseudonym is None or pseudonym == subject else (pseudonym,),
+        subjects=() if pseudonym is None or pseudonym == query.subject else (pseudonym,),
     )
     await services.audit_log.append(entry)
     return page

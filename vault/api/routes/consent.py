@@ -12,9 +12,8 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from vault.access.recording import SaveResponse
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respond_once
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep
 from vault.api.responses import PROBLEM, error_responses, json_response
-from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import consent as bodies
 from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
@@ -77,29 +76,21 @@ def _created(view: View) -> StoredResponse:
     response_model=RecordedConsent,
     responses=error_responses(409),
 )
-async def record(
-    request: Request,
-    subject: UUID,
-    body: bodies.NewConsent,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-    sec_gpc: Signal = None,
-) -> Response:
+async def record(subject: UUID, body: bodies.NewConsent, write: WriteDep, sec_gpc: Signal = None) -> Response:
     """Record a decision on a purpose: given, refused, withdrawn or renewed. `double-opt-in` waits for confirmation."""
     statement = ConsentStatement(**body.model_dump())
 
     async def run(on_commit: SaveResponse | None) -> RecordedConsent:
         return await record_consent(
-            services, caller, SubjectId(subject), statement, signal=_is_on(sec_gpc), on_commit=on_commit
+            write.services, write.caller, SubjectId(subject), statement, signal=_is_on(sec_gpc), on_commit=on_commit
         )
 
     def respond(recorded: RecordedConsent) -> StoredResponse:
-        url = request.app.state.public_url
+        url = write.request.app.state.public_url
         shown = recorded.with_link(f"{url.rstrip('/')}{PATH}?token=") if url else recorded
         return StoredResponse(201, shown, kept=recorded.without_token())
 
-    return await respond_once(services, caller, request, idempotency_key, "record-consent", run, respond)
+    return await write.respond("record-consent", run, respond)
 
 
 @router.post("/subjects/{subject}/consents:signal", operation_id="recordPrivacySignal")
@@ -304,22 +295,20 @@ objections_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections
     response_model=RecordedEvent,
     responses=error_responses(409),
 )
-async def objections(
-    request: Request,
-    subject: UUID,
-    body: bodies.NewObjection,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def objections(subject: UUID, body: bodies.NewObjection, write: WriteDep) -> Response:
     """Record that a person objects: final at once against direct marketing; otherwise pending, and use stops."""
 
     async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await record_objection(
-            services, caller, SubjectId(subject), purpose=body.purpose, reason=body.reason, on_commit=on_commit
+            write.services,
+            write.caller,
+            SubjectId(subject),
+            purpose=body.purpose,
+            reason=body.reason,
+            on_commit=on_commit,
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "object", run, _created)
+    return await write.respond("object", run, _created)
 
 
 @objections_router.post(
@@ -329,23 +318,21 @@ async def objections(
     response_model=RecordedEvent,
     responses=error_responses(409),
 )
-async def decide(
-    request: Request,
-    subject: UUID,
-    event: UUID,
-    body: bodies.ObjectionDecision,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def decide(subject: UUID, event: UUID, body: bodies.ObjectionDecision, write: WriteDep) -> Response:
     """Decide an objection: upheld, use stays stopped; overruled, it may go on. The reason is recorded, sealed."""
 
     async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await decide_objection(
-            services, caller, SubjectId(subject), event, decision=body.decision, reason=body.reason, on_commit=on_commit
+            write.services,
+            write.caller,
+            SubjectId(subject),
+            event,
+            decision=body.decision,
+            reason=body.reason,
+            on_commit=on_commit,
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "decide-objection", run, _created)
+    return await write.respond("decide-objection", run, _created)
 
 
 @objections_router.post(
@@ -355,22 +342,20 @@ async def decide(
     response_model=RecordedEvent,
     responses=error_responses(409),
 )
-async def restriction(
-    request: Request,
-    subject: UUID,
-    body: bodies.NewRestriction,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def restriction(subject: UUID, body: bodies.NewRestriction, write: WriteDep) -> Response:
     """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
 
     async def run(on_commit: SaveResponse | None) -> RecordedEvent:
         return await restrict(
-            services, caller, SubjectId(subject), ground=body.ground, reason=body.reason, on_commit=on_commit
+            write.services,
+            write.caller,
+            SubjectId(subject),
+            ground=body.ground,
+            reason=body.reason,
+            on_commit=on_commit,
         )
 
-    return await respond_once(services, caller, request, idempotency_key, "restrict", run, _created)
+    return await write.respond("restrict", run, _created)
 
 
 @objections_router.post(
@@ -380,20 +365,15 @@ async def restriction(
     response_model=LiftAnnouncement,
     responses=error_responses(409),
 )
-async def announce(
-    request: Request,
-    subject: UUID,
-    body: bodies.AnnounceLift,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def announce(subject: UUID, body: bodies.AnnounceLift, write: WriteDep) -> Response:
     """Inform the person, by letter, that the restriction will be lifted; or record how they were informed."""
 
     async def run(on_commit: SaveResponse | None) -> LiftAnnouncement:
-        return await announce_lifting(services, caller, SubjectId(subject), told=body.told, on_commit=on_commit)
+        return await announce_lifting(
+            write.services, write.caller, SubjectId(subject), told=body.told, on_commit=on_commit
+        )
 
-    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _created)
+    return await write.respond("lift-restriction", run, _created)
 
 
 @objections_router.post(
@@ -403,20 +383,15 @@ async def announce(
     response_model=RecordedEvent,
     responses=error_responses(409),
 )
-async def lift(
-    request: Request,
-    subject: UUID,
-    body: bodies.Lift,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def lift(subject: UUID, body: bodies.Lift, write: WriteDep) -> Response:
     """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3))."""
 
     async def run(on_commit: SaveResponse | None) -> RecordedEvent:
-        return await lift_restriction(services, caller, SubjectId(subject), reason=body.reason, on_commit=on_commit)
+        return await lift_restriction(
+            write.services, write.caller, SubjectId(subject), reason=body.reason, on_commit=on_commit
+        )
 
-    return await respond_once(services, caller, request, idempotency_key, "lift-restriction", run, _created)
+    return await write.respond("lift-restriction", run, _created)
 
 
 @router.get("/subjects/{subject}/consents/{event}/receipt", operation_id="readReceipt")

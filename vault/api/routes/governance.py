@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.governance.audit_log import read_audit
+from vault.governance.audit_log import AuditQuery, read_audit
 from vault.governance.processing_record import processing_record
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
 from vault.governance.views import AuditPage, ProcessingRecord
@@ -74,13 +74,11 @@ async def entries(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> AuditPage:
     """List audit entries, newest first; `before` takes the `next` of the previous page."""
-    page = await read_audit(
-        services,
-        caller,
+    query = AuditQuery(
         subject=None if subject is None else SubjectId(subject),
         principal=principal,
         action=action,
         before=None if before is None else EntryId(before),
         limit=limit,
     )
-    return AuditPage.of(page)
+    return AuditPage.of(await read_audit(services, caller, query))
