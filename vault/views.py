@@ -22,7 +22,7 @@ Moment = Annotated[
 """A point in time; written as RFC 3339 in UTC with microseconds."""
 
 T = TypeVar("T")
-Optional = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
+OmitIfNone = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 """A value that is left out of the answer, key and all, if there is none; give the field the default ``None``."""
 
 

@@ -46,6 +46,7 @@ async def append_events(
         NotFound: there is no such person, or no longer.
         Unavailable: an event is a denial, and the restore ledger does not answer.
     """
+    # The lock orders concurrent events of one person: each is applied to the state that the one before left.
     row = await locked_subject(connection, tenant, subject)
     if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
@@ -54,6 +55,7 @@ async def append_events(
         state = apply(state, event)
     await services.consents.add(connection, tenant, events)
     await set_standing(connection, tenant, subject, pack(state), restricted=stays_restricted(row, state))
+    # A failure of the restore ledger aborts the transaction: a restore must never forget a denial that was accepted.
     await record_denials(services, tenant, events)
     await mark_due(connection, tenant, [subject], services.clock.now())
     return state

@@ -210,7 +210,7 @@ async def issue_token(change: Change, requested: Event) -> ConfirmationToken:
         "tenant_id": change.caller.tenant,
         "event_id": requested.id,
         "subject_id": change.subject,
-        "token_hash": _digest(token),
+        "token_hash": _digest(token),  # a leak of the database confirms nothing
         "expires_at": expires_at,
         "used_at": None,
     }
@@ -229,6 +229,7 @@ async def find_open(
             CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=match[1])
         )
         row = (await connection.execute(statement)).one_or_none()
+    # An unknown id takes the same time as a wrong secret, so timing does not reveal which requests exist.
     is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
     if row is None or not is_token or row.used_at is not None or now >= row.expires_at:
         return None

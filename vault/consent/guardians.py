@@ -109,6 +109,7 @@ async def expire_childrens_consents(
         .where(SUBJECT.c.tenant_id == caller.tenant, SUBJECT.c.id.in_(born), SUBJECT.c.standing.is_not(None))
         .order_by(SUBJECT.c.id)
     )
+    # The rows are locked in the order of their ids, so that two writers cannot deadlock.
     for subject in (await connection.execute(statement.with_for_update())).scalars().all():
         await expire_childs_consents(services, caller, connection, subject, born[subject])
 

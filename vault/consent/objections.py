@@ -106,6 +106,7 @@ async def decide_objection(
         raise NotFound("this person has no such event", code="consent-event-not-found")
     name = objected.purpose
     async with changing(services, caller, "decide-objection", subject, purpose=name) as change:
+        # Checked under the row lock: of two decisions at the same time, the second finds nothing pending.
         if objected.final or change.purpose_state(name).objection != "pending":
             raise Conflict(
                 "this objection is not pending",

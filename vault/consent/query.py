@@ -65,6 +65,7 @@ async def consent_state(
         code=None if exists else SUBJECT_NOT_FOUND.code,
         subjects=() if row is None else (row.pseudonym,),
     )
+    # The entry comes before the answer: if the log cannot be written, nothing is disclosed.
     await services.audit_log.append(entry)
     if row is None or page is None:
         async with services.data.reading() as connection:
@@ -84,6 +85,7 @@ async def consent_state(
 
 
 async def _history(services: Services, caller: Caller, subject: SubjectId, events: list[Event]) -> list[ConsentEvent]:
+    # Without evidence no key is fetched; for the operator none is, because the command line shows no personal data.
     if caller.principal.id == OPERATOR or all(event.evidence is None for event in events):
         return [ConsentEvent.of(event, None if event.evidence is None else SEALED) for event in events]
     keys = await keys_of(services, caller, subject)

@@ -76,6 +76,7 @@ async def record_consent(
         )
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "record-consent", subject, purpose=statement.purpose) as change:
+        # A denial is always accepted: only an agreement depends on the age.
         if statement.is_yes:
             keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
             await _require_guardian(change, keys, statement)

@@ -111,6 +111,7 @@ class Change:
         """Append events, in this order."""
         versions = [version_of(event.evidence) for event in events if event.evidence]
         if versions:
+            # Key fencing: a concurrent erasure may have replaced the key that the evidence was sealed with.
             await require_current(self.services, self.connection, self.caller.tenant, {self.subject: min(versions)})
         self.state = await append_events(self.services, self.connection, self.caller.tenant, self.subject, events)
         self.events.extend(events)

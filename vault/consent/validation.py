@@ -242,6 +242,7 @@ def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: U
     """Seal the free text of an event under the person's key; None stays None."""
     if words is None:
         return None
+    # The associated data names the event, so that evidence moved to another event does not open.
     return keys.seal(FIELD, encode(words), record_aad(tenant, subject, COLLECTION, event))
 
 

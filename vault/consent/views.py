@@ -11,7 +11,7 @@ from pydantic import Field
 from vault.consent.event import By, Kind, Method, Source
 from vault.consent.state import Objection, State
 from vault.crypto.signing import as_jwk
-from vault.views import Moment, Optional, View
+from vault.views import Moment, OmitIfNone, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,10 +30,10 @@ class RecordedEvent(View):
 class ConfirmationToken(View):
     """What the person has to send back. The token is shown once: an answer that is repeated does not have it."""
 
-    token: Annotated[Optional[str], Field(repr=False)] = None
+    token: Annotated[OmitIfNone[str], Field(repr=False)] = None
     expires: Moment
     link: Annotated[
-        Optional[str],
+        OmitIfNone[str],
         Field(repr=False, description="To send to the person; only if the vault knows its own address."),
     ] = None
 
@@ -41,7 +41,7 @@ class ConfirmationToken(View):
 class RecordedConsent(RecordedEvent):
     """The event, the state after it, and of a double opt-in the token that confirms it."""
 
-    confirmation: Optional[ConfirmationToken] = None
+    confirmation: OmitIfNone[ConfirmationToken] = None
 
     def with_link(self, page: str) -> RecordedConsent:
         """Add the link of the page that confirms; ``page`` ends where the token goes."""
@@ -157,9 +157,9 @@ class ImportFault(View):
 class ImportedConsent(View):
     """The result for one item: its event, or what is wrong with it."""
 
-    id: Optional[UUID] = None
-    state: Annotated[Optional[str], Field(description="`written`, or `there` if it was imported before.")] = None
-    errors: Optional[list[ImportFault]] = None
+    id: OmitIfNone[UUID] = None
+    state: Annotated[OmitIfNone[str], Field(description="`written`, or `there` if it was imported before.")] = None
+    errors: OmitIfNone[list[ImportFault]] = None
 
 
 class ImportedConsents(View):

@@ -83,7 +83,7 @@ async def read_notice(services: Services, caller: Caller, digest: str) -> Notice
         NotFound: no notice of the caller's tenant ever had that digest.
         TooMany: the caller has used up its rate.
     """
-    await services.limits.take(caller.principal, "read", 1)
+    await services.limits.take(caller.principal, "read", 1)  # an unknown digest costs a query of the database
     active = services.policies.active(caller.tenant)
     text = await _text(services, active, caller.tenant, digest)
     await _record_read(services, caller, active)

@@ -164,6 +164,7 @@ def write_csv(record: ProcessingRecord) -> str:
 
 def safe(cell: str) -> str:
     """Prefix a cell with an apostrophe if a spreadsheet could run it as a formula."""
+    # Leading spaces do not keep a spreadsheet from running a formula.
     return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 

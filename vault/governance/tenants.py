@@ -152,4 +152,5 @@ async def _record_revocation(
 ) -> None:
     """Record a removed access in the audit log and, last before the commit, in the restore ledger."""
     entry = await _record(services, connection, tenant, action, target)
+    # Last, because the restore ledger is no part of the transaction: a line too many only repeats a removal.
     await note_access(services, tenant, AccessLine(entry, action, target, roles))

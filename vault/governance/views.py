@@ -11,7 +11,7 @@ from pydantic import Field, WithJsonSchema
 
 from vault.audit.entry import Action, Decision
 from vault.catalogue.model import CLEAR
-from vault.views import Moment, Optional, View
+from vault.views import Moment, OmitIfNone, View
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,9 +40,9 @@ class AuditEntry(View):
     at: Timestamp
     action: Action
     decision: Decision
-    principal: Optional[UUID] = None
-    principal_name: Optional[str] = None
-    purpose: Optional[str] = None
+    principal: OmitIfNone[UUID] = None
+    principal_name: OmitIfNone[str] = None
+    purpose: OmitIfNone[str] = None
     fields: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
     matched: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
     subjects: Annotated[
@@ -53,13 +53,13 @@ class AuditEntry(View):
         dict[str, str],
         Field(default_factory=dict, exclude_if=_is_empty, description="Codes of refusal, by field."),
     ]
-    code: Optional[str] = None
-    rule: Optional[str] = None
-    policy: Optional[str] = None
-    request: Optional[str] = None
-    reason: Annotated[Optional[str], Field(description="Sealed free text, in base64.")] = None
+    code: OmitIfNone[str] = None
+    rule: OmitIfNone[str] = None
+    policy: OmitIfNone[str] = None
+    request: OmitIfNone[str] = None
+    reason: Annotated[OmitIfNone[str], Field(description="Sealed free text, in base64.")] = None
     reasons: Annotated[tuple[str, ...], Field(exclude_if=_is_empty)] = ()
-    target: Optional[UUID] = None
+    target: OmitIfNone[UUID] = None
     count: Annotated[
         int, Field(exclude_if=lambda count: count == 1, description="Number of alike events; 1 is left out.")
     ] = 1

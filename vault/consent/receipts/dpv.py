@@ -67,6 +67,7 @@ _STATES: Final = {
 }
 _ENTITIES: Final = {
     "guardian": {"@type": "dpv:GuardianOfDataSubject"},
+    # A receipt goes to the person, so it names staff and apps by their controller, and not by their own names.
     "staff": {"@type": "dpv:DataController"},
     "app": {"@type": "dpv:DataController"},
 }
