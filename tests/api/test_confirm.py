@@ -162,9 +162,9 @@ async def test_a_malformed_form_gets_the_invalid_page(sqlite_node, content):
 async def test_concurrent_confirmations_record_one_event(node):
     subject, confirmation = await ask(node)
     answers = await asyncio.gather(*(node.post(None, CONFIRM, {"token": confirmation["token"]}) for _ in range(5)))
-    assert sorted(each.status_code for each in answers) == [200, 404, 404, 404, 404]
+    assert sorted(answer.status_code for answer in answers) == [200, 404, 404, 404, 404]
     history = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
-    assert [each["kind"] for each in history] == ["given", "requested"]
+    assert [event["kind"] for event in history] == ["given", "requested"]
 
 
 async def test_a_token_confirms_in_its_own_tenant(node):
@@ -193,8 +193,8 @@ async def test_wrong_tokens_are_rate_limited_and_their_entries_bounded(sqlite_no
     assert (await node.call(None, "GET", CONFIRM, params={"token": "x"})).status_code == 429
     clock.advance(seconds=60)
     problem(await node.post(None, CONFIRM, {"token": "x"}), 404, "confirmation-invalid")
-    tried = [each for each in await node.entries() if each.action == "confirm-consent"]
-    assert [(each.decision, each.code, each.count) for each in tried] == [
+    tried = [entry for entry in await node.entries() if entry.action == "confirm-consent"]
+    assert [(entry.decision, entry.code, entry.count) for entry in tried] == [
         ("denied", "confirmation-invalid", 1),
         ("denied", "confirmation-invalid", 1),
         ("denied", "confirmation-invalid", 1),
@@ -211,7 +211,7 @@ async def test_a_new_request_leaves_a_given_consent_in_force(node, clock):
     assert await marketing_state(node, subject) == "given"
     assert (await node.post(None, CONFIRM, {"token": asked.json()["confirmation"]["token"]})).status_code == 200
     history = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()["history"]
-    assert [each["kind"] for each in history] == ["renewed", "requested", "given"]
+    assert [event["kind"] for event in history] == ["renewed", "requested", "given"]
 
 
 async def test_an_old_link_does_not_undo_a_later_objection(node):

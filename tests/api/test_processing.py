@@ -23,11 +23,11 @@ async def test_the_default_format_is_json(node):
         "tenant", "controller", "generated_at", "policy_version", "period", "activities", "security", "findings", "audit",
     }  # fmt: skip
     assert record["period"] == {"since": "2025-03-05T12:00:00.000000Z", "until": "2026-03-05T12:00:00.000000Z"}
-    (orders,) = [each for each in record["activities"] if each["purpose"] == "order-fulfilment"]
+    (orders,) = [activity for activity in record["activities"] if activity["purpose"] == "order-fulfilment"]
     (reader,) = orders["use"]["readers"]
     assert reader["name"] == "fulfilment"
-    assert [each["field"] for each in reader["fields"]] == ["email"]
-    assert {"purpose-unused", "fields-unread"} <= {each["code"] for each in record["findings"]}
+    assert [field["field"] for field in reader["fields"]] == ["email"]
+    assert {"purpose-unused", "fields-unread"} <= {finding["code"] for finding in record["findings"]}
     assert record["audit"] == str((await node.entries())[-1].id)
     assert "ada@example.org" not in answer.text
 
@@ -49,7 +49,7 @@ async def test_the_requested_format_is_returned(sqlite_node, form, media_type, s
 async def test_the_csv_can_be_parsed(sqlite_node):
     answer = await sqlite_node.call("dpo", "GET", PATH, params={"format": "csv"})
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
-    assert {each["purpose"] for each in rows} >= {"order-fulfilment", "direct-marketing"}
+    assert {row["purpose"] for row in rows} >= {"order-fulfilment", "direct-marketing"}
     assert answer.headers["content-disposition"] == 'attachment; filename="processing-record.csv"'
 
 

@@ -55,7 +55,7 @@ async def receipt(node, subject, event, **how):
 async def trusted(node, role="analytics", tenant="default"):
     answer = await node.call(role, "GET", "/v1/signing-keys", tenant=tenant)
     assert answer.status_code == 200, answer.text
-    return {key_id(public_of_jwk(each)): each for each in answer.json()["keys"]}
+    return {key_id(public_of_jwk(key)): key for key in answer.json()["keys"]}
 
 
 def verified(answer, keys):
@@ -201,7 +201,7 @@ async def test_every_app_may_list_the_public_signing_keys(node):
 async def test_listing_signing_keys_is_audited(sqlite_node):
     async with sqlite_node.new_entries() as entries:
         await trusted(sqlite_node)
-    assert [(each.action, each.decision, each.principal_name) for each in entries] == [
+    assert [(entry.action, entry.decision, entry.principal_name) for entry in entries] == [
         ("read-policies", "allowed", "analytics")
     ]
 
@@ -220,10 +220,10 @@ async def test_signatures_of_a_retired_key_stay_valid(node):
     before = await receipt(node, subject, event)
     async with node.new_entries() as entries:
         await rotate_signing_key(node.services, TenantId("default"))
-    assert [each.action for each in entries] == ["rotate-keys"]
+    assert [entry.action for entry in entries] == ["rotate-keys"]
     after, keys = await receipt(node, subject, event), await trusted(node)
-    assert [each["status"] for each in keys.values()] == ["current", "retired"]
-    ids = [check_receipt(parse(each.content)).key_id for each in (after, before)]
+    assert [key["status"] for key in keys.values()] == ["current", "retired"]
+    ids = [check_receipt(parse(answer.content)).key_id for answer in (after, before)]
     assert ids == list(keys)
 
 

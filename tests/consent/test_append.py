@@ -36,7 +36,7 @@ async def found(node, subject):
 
 async def differences(node):
     steps = [step async for step in compare(node.services, DEFAULT_TENANT)]
-    return sum(step.people for step in steps), [each for step in steps for each in step.differences]
+    return sum(step.people for step in steps), [difference for step in steps for difference in step.differences]
 
 
 async def test_append_updates_the_state_on_the_subject_row(node):
@@ -108,7 +108,7 @@ async def test_a_row_that_differs_from_the_events_is_found_and_repaired(node):
     await node.set_state(people[3], "restricted")
     counted, wrong = await differences(node)
     assert counted == 4
-    assert {str(each.subject) for each in wrong} == set(people[1:])
+    assert {str(person.subject) for person in wrong} == set(people[1:])
     async with node.services.data.transaction() as connection:
         for each in wrong:
             await repair(node.services, connection, DEFAULT_TENANT, each.subject)

@@ -71,10 +71,10 @@ async def test_a_single_fault_is_reported(sqlite_node, changes, at, code):
     subject = await sqlite_node.create()
     whole = "invalid-value" if code in IN_ERRORS else code
     body = problem(await send(sqlite_node, subject, **changes), 422, whole)
-    assert [(each["at"], each["code"]) for each in body["errors"]] == [(at, code)]
+    assert [(fault["at"], fault["code"]) for fault in body["errors"]] == [(at, code)]
     assert await events(sqlite_node) == []
-    failed = [each for each in await sqlite_node.entries() if each.action == "record-consent"]
-    assert [(each.decision, each.code, str(each.id)) for each in failed] == [("failed", whole, body["audit"])]
+    failed = [entry for entry in await sqlite_node.entries() if entry.action == "record-consent"]
+    assert [(entry.decision, entry.code, str(entry.id)) for entry in failed] == [("failed", whole, body["audit"])]
 
 
 async def test_all_faults_are_reported_at_once_without_values(sqlite_node):
@@ -93,7 +93,7 @@ async def test_all_faults_are_reported_at_once_without_values(sqlite_node):
         occurred_at="2027-01-01T00:00:00Z",
     )
     body = problem(answer, 422, "unknown-purpose")
-    assert {each["at"] for each in body["errors"]} == {
+    assert {fault["at"] for fault in body["errors"]} == {
         "/purpose", "/decision", "/notice", "/method", "/by", "/channel", "/jurisdiction", "/evidence", "/occurred_at",
     }  # fmt: skip
     assert WORD[:10] not in answer.text
@@ -181,7 +181,7 @@ async def test_evidence_is_stored_sealed_and_opened_for_permitted_callers(node):
     assert WORD.encode() not in body
     found = await node.call("support", "GET", f"/v1/subjects/{subject}/consents")
     assert found.json()["history"][0]["evidence"] == f"{WORD} 7"
-    assert all(WORD not in str(each) for each in await node.entries())
+    assert all(WORD not in str(entry) for entry in await node.entries())
 
 
 async def test_evidence_moved_to_another_event_does_not_open(node):
@@ -225,7 +225,7 @@ async def test_history_pages_lead_to_the_next(node):
     for _ in range(3):
         params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
         page = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents", params=params)).json()
-        listed += [each["id"] for each in page["history"]]
+        listed += [event["id"] for event in page["history"]]
         cursor = page["next"]
     assert cursor is None
     assert listed == made[::-1]

@@ -16,7 +16,7 @@ GIVEN = {
 
 async def check(node, subjects, purposes=("direct-marketing",), role="marketing", **how):
     return await node.post(
-        role, CHECK, {"subjects": [str(each) for each in subjects], "purposes": list(purposes)}, **how
+        role, CHECK, {"subjects": [str(subject) for subject in subjects], "purposes": list(purposes)}, **how
     )
 
 
@@ -33,9 +33,9 @@ async def test_results_are_in_the_order_of_the_request(node):
     assert answer.status_code == 200, answer.text
     assert answer.json().keys() == {"results", "audit"}
     results = answer.json()["results"]
-    assert [each["subject"] for each in results] == asked
-    assert all(each.keys() == {"subject", "purposes"} for each in results)
-    assert [[each["purposes"][name] for name in purposes] for each in results] == [
+    assert [result["subject"] for result in results] == asked
+    assert all(result.keys() == {"subject", "purposes"} for result in results)
+    assert [[result["purposes"][name] for name in purposes] for result in results] == [
         [False, False, False, False],  # erased
         [True, True, True, True],
         [False, False, False, True],  # restricted, except for the exception
@@ -75,7 +75,7 @@ async def test_empty_and_oversized_checks_are_refused(sqlite_node, body, code):
 async def test_unknown_purposes_are_reported_by_position(sqlite_node):
     answer = await check(sqlite_node, [uuid4()], ["fun", "direct-marketing", "games"])
     body = problem(answer, 422, "unknown-purpose")
-    assert [each["at"] for each in body["errors"]] == ["/purposes/0", "/purposes/2"]
+    assert [fault["at"] for fault in body["errors"]] == ["/purposes/0", "/purposes/2"]
 
 
 async def test_a_denied_check_is_recorded_in_the_audit_log(sqlite_node):

@@ -55,7 +55,7 @@ def test_only_the_state_given_is_a_consent(state):
     assert code(ground(), consent_state(state=state)) == "consent-missing"
 
 
-@pytest.mark.parametrize("basis", [each for each in LegalBasis if each != LegalBasis.CONSENT])
+@pytest.mark.parametrize("basis", [basis for basis in LegalBasis if basis != LegalBasis.CONSENT])
 def test_a_withdrawal_does_not_stop_purposes_on_other_grounds(basis):
     assert code(ground(basis), consent_state(state="withdrawn")) is None
 
@@ -131,12 +131,12 @@ def test_the_refusal_names_the_rule_and_the_remedy():
 
 def test_shipped_purposes_on_consent_are_denied_without_it():
     purposes = PolicySet.from_folder(shipped_policies()).purposes
-    denied = {name for name, each in purposes.items() if refusal(Ground.of(each, ()), NOTHING, NOON) is not None}
+    denied = {name for name, purpose in purposes.items() if refusal(Ground.of(purpose, ()), NOTHING, NOON) is not None}
     assert denied == {"direct-marketing", "profiling", "loyalty-programme", "health-advice", "partner-advertising"}
-    assert denied == {name for name, each in purposes.items() if each.rests_on_consent}
+    assert denied == {name for name, purpose in purposes.items() if purpose.rests_on_consent}
 
 
 def test_shipped_interests_and_marketing_may_be_objected_to():
     purposes = PolicySet.from_folder(shipped_policies()).purposes
-    open_to = {name for name, each in purposes.items() if may_object(each)}
+    open_to = {name for name, purpose in purposes.items() if may_object(purpose)}
     assert open_to == {"fraud-prevention", "service-analytics", "direct-marketing", "partner-advertising"}

@@ -53,8 +53,8 @@ async def test_each_subject_of_a_batch_is_decided_by_its_own_state(node):
     await node.set_state(erased, "erased")
     body = {"subjects": [ada, charles, erased, str(new_id())], "fields": FIELDS, "purpose": P}
     results = (await node.post("marketing", "/v1/read", body)).json()["results"]
-    assert [set(each["fields"]) for each in results] == [set(FIELDS), set(), set(), set()]
-    told = [{refused["code"] for refused in each["denied"].values()} for each in results]
+    assert [set(result["fields"]) for result in results] == [set(FIELDS), set(), set(), set()]
+    told = [{refused["code"] for refused in result["denied"].values()} for result in results]
     assert told == [set(), {"consent-missing"}, {"consent-missing"}, {"consent-missing"}]
     (entry,) = [each for each in await node.entries() if each.action == "read"]
     assert entry.decision == "partly"

@@ -127,7 +127,7 @@ def test_a_merge_grants_nothing_that_either_subject_had_denied(mine, theirs):
     for purpose in PURPOSES:
         if denies(own, purpose) or denies(other, purpose):
             assert denies(after, purpose)
-        stands = (each.purposes.get(purpose, UNSAID).objection in STANDS for each in (own, other))
+        stands = (use.purposes.get(purpose, UNSAID).objection in STANDS for use in (own, other))
         assert not any(stands) or after.purposes[purpose].objection in STANDS
 
 

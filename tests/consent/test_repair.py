@@ -11,7 +11,11 @@ GIVEN = {
 
 
 async def differing(node):
-    return [str(each.subject) async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
+    return [
+        str(difference.subject)
+        async for step in compare(node.services, DEFAULT_TENANT)
+        for difference in step.differences
+    ]
 
 
 async def test_a_tampered_row_is_found_and_repaired(node):
@@ -22,12 +26,14 @@ async def test_a_tampered_row_is_found_and_repaired(node):
     given = (await node.sql("SELECT standing FROM subject WHERE standing IS NOT NULL ORDER BY id"))[0][0]
     await node.sql("UPDATE subject SET standing = :given, state = 'active'", given=bytes(given))
     assert await differing(node) == [two]
-    (subject,) = [each.subject async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
+    (subject,) = [
+        difference.subject async for step in compare(node.services, DEFAULT_TENANT) for difference in step.differences
+    ]
     async with node.new_entries() as made:
         await repair_state(node.services, DEFAULT_TENANT, subject)
     assert await differing(node) == []
     assert (await node.call("dpo", "GET", f"/v1/subjects/{two}")).json()["state"] == "restricted"
-    assert [(each.action, each.principal_name) for each in made] == [("record-consent", "command-line")]
+    assert [(entry.action, entry.principal_name) for entry in made] == [("record-consent", "command-line")]
     assert made[0].subjects == (await node.pseudonym(two),)
 
 
@@ -47,5 +53,5 @@ async def test_event_ids_are_ordered_even_if_clocks_go_back(node, monkeypatch):
             "support", f"/v1/subjects/{subject}/consents", {"purpose": "direct-marketing", "decision": decision}
         )
     found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
-    assert [each["kind"] for each in found["history"]] == ["refused", "withdrawn", "given"]
+    assert [event["kind"] for event in found["history"]] == ["refused", "withdrawn", "given"]
     assert await differing(node) == []

@@ -42,18 +42,18 @@ async def say(node, subject, body):
 
 async def kinds(node, subject):
     found = (await node.call("support", "GET", f"/v1/subjects/{subject}/consents")).json()
-    return [each["kind"] for each in found["history"]], found["consents"]["direct-marketing"]["state"]
+    return [event["kind"] for event in found["history"]], found["consents"]["direct-marketing"]["state"]
 
 
 async def consistent(node):
-    return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
+    return not [difference async for step in compare(node.services, DEFAULT_TENANT) for difference in step.differences]
 
 
 async def test_concurrent_events_are_ordered(nodes):
     subject = await nodes[0].create()
     said = [GIVEN, WITHDRAWN] * 6
     answers = await asyncio.gather(*(say(nodes[n % 2], subject, body) for n, body in enumerate(said)))
-    assert [each.status_code for each in answers] == [201] * 12
+    assert [answer.status_code for answer in answers] == [201] * 12
     history, state = await kinds(nodes[0], subject)
     assert len(history) == 12
     assert history[0] == state  # the latest counts
@@ -89,7 +89,7 @@ async def test_an_imported_birth_date_of_a_child_ends_its_consents(node, tmp_pat
     report = await bring_in(node, file, CHILDREN)
     assert report.total.refused == 0
     assert str(await subject_of(node, "0")) == people[0]
-    assert [(await kinds(node, each))[1] for each in people] == ["expired", "given", "none"]
+    assert [(await kinds(node, person))[1] for person in people] == ["expired", "given", "none"]
     assert await consistent(node)
 
 

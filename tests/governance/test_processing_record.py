@@ -24,11 +24,11 @@ async def make(node, role="dpo", **how):
 
 
 def activity(record, purpose):
-    return next(each for each in record.activities if each.purpose == purpose)
+    return next(activity for activity in record.activities if activity.purpose == purpose)
 
 
 def findings(record, code):
-    return {(each.purpose, each.principal): each for each in record.findings if each.code == code}
+    return {(finding.purpose, finding.principal): finding for finding in record.findings if finding.code == code}
 
 
 async def apply(node, **changed):
@@ -44,7 +44,7 @@ async def apply(node, **changed):
 async def test_every_purpose_has_what_article_30_requires(node):
     record = await make(node)
     policies = node.services.policies.active("default").policy_set
-    assert [each.purpose for each in record.activities] == list(policies.purposes)
+    assert [activity.purpose for activity in record.activities] == list(policies.purposes)
     orders = activity(record, "order-fulfilment")
     assert (orders.title, orders.legal_basis, orders.legal_article, orders.owner) == (
         "Deliver what was ordered",
@@ -56,7 +56,7 @@ async def test_every_purpose_has_what_article_30_requires(node):
     assert orders.roles == ("fulfilment", "sales")
     assert (orders.data_subjects, orders.transfers) == (("customers",), "none declared")
     assert (orders.retention.keep, orders.retention.since) == ("P3Y", "last-contact")
-    email = next(each for each in orders.data if "email" in each.fields)
+    email = next(category for category in orders.data if "email" in category.fields)
     assert email.category == policies.catalogue.field("email").category
     assert record.policy_version == policies.version
     assert len(record.security) > 5
@@ -65,11 +65,11 @@ async def test_every_purpose_has_what_article_30_requires(node):
 async def test_special_categories_have_their_condition(node):
     advice = activity(await make(node), "health-advice")
     assert (advice.special_condition, advice.special_article) == ("explicit-consent", "Art. 9(2)(a) GDPR")
-    assert {each.special for each in advice.data if "health_notes" in each.fields} == {True}
+    assert {category.special for category in advice.data if "health_notes" in category.fields} == {True}
 
 
 async def test_a_field_needed_in_some_views_only_is_named_with_them(node):
-    names = {name for each in activity(await make(node), "service-analytics").data for name in each.fields}
+    names = {name for field in activity(await make(node), "service-analytics").data for name in field.fields}
     assert {"birth_date.year", "birth_date.age_band", "email.domain"} <= names
     assert not names & {"birth_date", "email"}
 
@@ -275,7 +275,7 @@ async def test_token_readers_are_named_if_any_role_may_read_the_fields(node, fie
 async def test_every_finding_has_a_remedy(node):
     record = await make(node)
     assert record.findings
-    assert all(each.remedy and each.detail.endswith(".") for each in record.findings)
+    assert all(finding.remedy and finding.detail.endswith(".") for finding in record.findings)
 
 
 # ---- Permission and bad input -----------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ async def test_other_roles_are_denied(sqlite_node, role):
     async with sqlite_node.new_entries() as made:
         with pytest.raises(Denied):
             await make(sqlite_node, role)
-    assert [(each.action, each.decision) for each in made] == [("read-processing", "denied")]
+    assert [(entry.action, entry.decision) for entry in made] == [("read-processing", "denied")]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ async def test_a_start_that_is_not_in_the_past_is_refused(sqlite_node, since):
         with pytest.raises(InvalidInput) as refused:
             await make(sqlite_node, since=since)
     assert refused.value.code == "invalid-since"
-    assert [(each.action, each.decision, each.code) for each in made] == [
+    assert [(entry.action, entry.decision, entry.code) for entry in made] == [
         ("read-processing", "failed", "invalid-since")
     ]
 

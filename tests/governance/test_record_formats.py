@@ -57,7 +57,7 @@ def test_the_csv_has_a_row_for_each_purpose():
     record = make(read())
     found = rows(record)
     assert [each["purpose"] for each in found] == [each.purpose for each in record.activities]
-    orders = next(each for each in found if each["purpose"] == "order-fulfilment")
+    orders = next(row for row in found if row["purpose"] == "order-fulfilment")
     assert orders["recipients"] == "parcel services; payment services"
     assert orders["legal ground"] == "Art. 6(1)(b) GDPR, contract"
     assert orders["read by"] == "web-shop (1)"
@@ -84,7 +84,7 @@ def test_no_cell_is_a_formula(start):
 
 def test_policies_cannot_inject_a_formula():
     purposes = shipped()["purposes.toml"].replace('owner = "Finance"', "owner = \"=cmd|' /C calc'!A0\"")
-    owners = {each["owner"] for each in rows(make(purposes_toml=purposes))}
+    owners = {row["owner"] for row in rows(make(purposes_toml=purposes))}
     assert "'=cmd|' /C calc'!A0" in owners
 
 
@@ -102,7 +102,7 @@ def test_the_markdown_has_a_section_for_each_purpose_and_the_findings_last():
     record = make(read())
     text = page.write_markdown(record)
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-    assert headings == [each.title for each in record.activities] + ["Security measures", "Findings"]
+    assert headings == [activity.title for activity in record.activities] + ["Security measures", "Findings"]
     assert "| web-shop | unknown, not named | 1 | 1 | 2026-03-05 | 2026-03-05 | `email` |" in text
     assert "| Data protection officer | Data Protection Officer, dpo@retail.example |" in text
     assert "| Transfers to third countries | none declared |" in text

@@ -56,15 +56,15 @@ def test_order_and_chunks_do_not_change_the_counts(uses, data):
 def test_counts_agree_with_a_plain_loop(uses):
     found = counted(*uses)
     for purpose in ("a", "b"):
-        own = [each for each in uses if each.purpose == purpose]
-        read = [each for each in own if KINDS[each.action] != "write" and each.fields and each.people > 0]
+        own = [use for use in uses if use.purpose == purpose]
+        read = [use for use in own if KINDS[use.action] != "write" and use.fields and use.people > 0]
         assert (purpose in found) == bool(own)
         if not own:
             continue
-        assert sum(count.times for count in found[purpose].kinds.values()) == sum(each.count for each in own)
+        assert sum(count.times for count in found[purpose].kinds.values()) == sum(use.count for use in own)
         for field in ("x", "y", "z"):
             counts = [reading.fields[field] for reading in found[purpose].readers.values() if field in reading.fields]
-            naming = [each for each in read if field in each.fields]
+            naming = [use for use in read if field in use.fields]
             assert sum(each.times for each in counts) == sum(each.count for each in naming)
             assert sum(each.people for each in counts) == sum(each.count * each.people for each in naming)
             assert min([each.first for each in counts], default="") == min([each.at for each in naming], default="")

@@ -85,8 +85,10 @@ def test_every_key_of_a_receipt_is_defined_in_the_context(kind):
 def test_every_term_expands_to_an_absolute_iri(kind):
     things = [each for key, each in walk(expand(receipt(facts(event(kind))))) if key in {"@id", "@type"}]
     assert len(things) > 15
-    assert all(each.startswith(("https://w3id.org/dpv", "http://", "https://shop.example", "urn:")) for each in things)
-    assert not [each for each in things if each.split(":")[0] in CONTEXT]
+    assert all(
+        thing.startswith(("https://w3id.org/dpv", "http://", "https://shop.example", "urn:")) for thing in things
+    )
+    assert not [thing for thing in things if thing.split(":")[0] in CONTEXT]
 
 
 def walk(node):
