@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from vault.access.recording import SaveResponse
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep, cursor_of
 from vault.api.responses import PROBLEM, error_responses, json_response
 from vault.api.schemas import consent as bodies
 from vault.consent.objections import decide_objection, record_objection
@@ -110,7 +110,7 @@ async def state(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ConsentOverview:
     """Return the state of a person's consents by purpose, and the events that led to it, newest first."""
-    return await consent_state(services, caller, SubjectId(subject), before=_before(cursor), limit=limit)
+    return await consent_state(services, caller, SubjectId(subject), before=cursor_of(cursor), limit=limit)
 
 
 @router.post("/consents:check", operation_id="checkConsents")
@@ -184,15 +184,6 @@ def _token(body: bytes, *, is_form: bool) -> str:
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(max_length=LONGEST_TOKEN)]
-
-
-def _before(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(hex=cursor)
-    except ValueError:
-        detail = "Pass the previous page's `next` value unchanged."
-        fault = Fault("/cursor", "invalid-cursor", detail)
-        raise InvalidInput("Invalid cursor.", faults=[fault], code="invalid-cursor") from None
 
 
 NDJSON = "application/x-ndjson"
