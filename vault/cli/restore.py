@@ -155,7 +155,7 @@ class Plan(NamedTuple):
     folder: Path
     keys: Path | None = None
     ledger_copy: Path | None = None
-    settings: dict[str, str] = {}  # noqa: RUF012 - a named tuple's default; nobody changes it
+    settings: dict[str, str] = {}  # noqa: RUF012 - a default that is never changed
     without_ledger: str | None = None
 
 
@@ -174,7 +174,7 @@ async def restore_backup(plan: Plan, told: Told, *, clock: Clock | None = None) 
     target = _target(text, folder)
     await check(backup, target, without_ledger=order.without_ledger is not None, progress=told)
     with alone(folder, make=True):
-        require_new_folder(folder)  # nor has anybody else begun meanwhile
+        require_new_folder(folder)  # checked again under the lock
         write_order(folder, order)
         return await _go_on(folder, told, clock)
 

@@ -175,7 +175,7 @@ async def expire_batch(connection: AsyncConnection, tenant: TenantId, now: datet
 
 
 async def _delete_locked(connection: AsyncConnection, tenant: TenantId, condition: ColumnElement[bool]) -> int:
-    # The rows are locked before their chunks are deleted: whoever adds a chunk updates the row first, so that no chunk
+    # The rows are locked before their chunks are deleted: a writer of a chunk updates the row first, so no chunk
     # can be added in between and stay behind.
     packages = select(PACKAGE.c.id).where(PACKAGE.c.tenant_id == tenant, condition).order_by(PACKAGE.c.id)
     ids = list((await connection.execute(packages.with_for_update())).scalars())

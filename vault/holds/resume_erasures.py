@@ -67,7 +67,7 @@ class Rest(NamedTuple):
 async def free_rests(
     services: Services, connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> dict[SubjectId, Rest]:
-    """Return the subjects of whom a hold kept back values that no hold covers now, each with all that was kept back.
+    """Return the subjects with withheld values that no hold covers now, each with all of its withheld values.
 
     Args:
         connection: the open transaction, in which the subjects' rows are locked.
@@ -93,7 +93,7 @@ def scope_of(state: str, rest: Rest) -> Scope:
 async def _with_erasures(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
 ) -> list[SubjectId]:
-    """Return the subjects that have an erasure, or of whom a merged subject has one."""
+    """Return the subjects that have an erasure themselves or through a merged subject."""
     aliases = SUBJECT_ALIAS.c
     statement = select(aliases.alias_id, aliases.subject_id).where(
         aliases.tenant_id == tenant, aliases.subject_id.in_(subjects)

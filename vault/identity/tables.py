@@ -11,10 +11,10 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 
 class IdentityCodeRow(DataTable, table=True):
-    """A one-time code that was sent, or would have been if there were such a person; only its keyed digest is kept.
+    """A one-time code, sent or not; only its keyed digest is stored.
 
-    ``claim`` is a keyed digest of what was said of the identity: so many codes are sent for each, whoever it is.
-    ``contact`` names the field of the profile to whose value the code went.
+    ``claim`` is a keyed digest of the claimed identity, by which codes are limited, whether or not the claim matches a
+    person. ``contact`` names the profile field with the address of the letter.
     """
 
     __tablename__ = "identity_code"

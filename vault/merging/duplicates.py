@@ -136,11 +136,11 @@ def _exact(field: Field) -> Index | None:
 MOST_CANDIDATES = 50
 MOST_OPENED = 200
 MOST_LED_TO = 1_000
-"""People to whom one digest may lead; a value that more share tells nobody from anybody."""
+"""Most people with one digest; a value that more people share distinguishes no one."""
 
 
 class Candidate(NamedTuple):
-    """Somebody who might be the same person, how likely (0 to 99), and the names of the fields that say so."""
+    """A subject that might be the same person, the likelihood (0 to 99), and the names of the matching fields."""
 
     id: SubjectId
     score: int
@@ -264,7 +264,7 @@ def _values(
 
 STEPS = 256
 MOST_SHARING = 8
-"""People who may share a digest: what more share, such as the first letters of a name, proposes nobody."""
+"""Most people with one digest: a value that more share, such as the first letters of a name, proposes no one."""
 WHOLE = 32
 """Bytes of a digest that was not cut short."""
 AT_ONCE = 1_000

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SETTINGS = (
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",  # a commit is on the disk before anybody is told
+    "PRAGMA synchronous = FULL",  # a commit is on the disk before the response is sent
     "PRAGMA secure_delete = ON",  # what is deleted is overwritten
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",  # nothing spills into a temp file

@@ -100,9 +100,9 @@ async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects
 async def records_of_people(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], until: datetime | None = None
 ) -> dict[SubjectId, list[Any]]:
-    """Fetch people's records by person: all of them, or those due by a moment.
+    """Fetch the records of people, by person: all of them, or those due by a moment.
 
-    Of whom the profile is due, all records are: it stands for them.
+    If the profile of a person is due, all records of the person are.
     """
     mine = RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
     statement = select(RECORD).where(*mine)

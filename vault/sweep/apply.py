@@ -81,7 +81,7 @@ class _Transaction:
 async def apply_plans(
     services: Services, tenant: TenantId, run: UUID, evaluations: Sequence[Evaluation], save: SaveProgress
 ) -> None:
-    """Apply the plans for subjects of whom something has ended.
+    """Apply the plans for subjects with ended values.
 
     Args:
         run: the sweep.
@@ -258,7 +258,7 @@ async def _save_erasures(
 
 
 async def _only_review(transaction: _Transaction, plans: Sequence[SubjectPlan]) -> Counts:
-    """Open and close reviews of subjects of whom nothing is erased today, and put their records off."""
+    """Open and close reviews of subjects without an erasure today, and postpone their records."""
     await _update_reviews(transaction, plans)
     records = [record for plan in plans for record in plan.records]
     later = [_later(record.row, record.due) for record in records]

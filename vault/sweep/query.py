@@ -180,7 +180,7 @@ async def count_ends(
 async def _next(
     services: Services, tenant: TenantId, due_by: datetime | None, after: UUID, most: int
 ) -> tuple[list[SubjectId], frozenset[UUID]]:
-    """Pick the next subjects, and those of them of whom a review or a hold keeps values that are not due."""
+    """Return the next subjects, and those with values that are not due because a review or a hold keeps them."""
     if due_by is None:
         return await people_after(services.data, tenant, after=after, most=most), frozenset()
     async with services.data.reading() as connection:

@@ -37,7 +37,7 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
         of: how many subjects there were to evaluate when it began.
         people: subjects evaluated.
         records: records evaluated.
-        whole: subjects of whom nothing was left.
+        whole: subjects that were erased completely.
         waiting: subjects left alone until the next day, because a request or an erasure is under way.
         unreadable: subjects left alone because a value of theirs does not open.
         values: values by the counter of the action that was applied to them.
@@ -212,7 +212,7 @@ async def list_sweeps(
 
 
 async def kept_people(connection: AsyncConnection, tenant: TenantId, *, after: UUID, most: int) -> list[UUID]:
-    """Pick subjects of whom a review or a hold keeps values, by id, after one of them."""
+    """Return subjects with values that a review or a hold keeps, by id, after a given one."""
     parts = [
         select(table.c.subject_id).where(table.c.tenant_id == tenant, table.c.subject_id > after)
         for table in (RETENTION_REVIEW, HOLD_SUBJECT)

@@ -73,7 +73,7 @@ class SweepCounts(View):
     of: Annotated[int, Field(description="Subjects there were to evaluate when it began.")]
     people: int
     records: int
-    whole: Annotated[int, Field(description="Subjects of whom nothing was left.")]
+    whole: Annotated[int, Field(description="Subjects that were erased completely.")]
     waiting: Annotated[int, Field(description="Subjects left alone until the next day: a request of theirs is open.")]
     unreadable: Annotated[int, Field(description="Subjects left alone because a value of theirs does not open.")]
 

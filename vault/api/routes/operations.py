@@ -1,50 +1,60 @@
-"""For those who run the vault: is it alive, is it ready, how does it do, and what does a problem mean.
-
-The vault's durable jobs, for those who look after it.
-"""
+"""Liveness, readiness, metrics, the page of problem codes, and the durable jobs: for operators."""
 
 from __future__ import annotations
 
 import html
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.responses import error_responses, json_response
+from vault.api.responses import error_responses
 from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
 from vault.jobs.views import JobList, JobState
+from vault.views import View
 from vault.workflows import OPEN, list_jobs
 
 router = APIRouter(tags=["operating"])
 
 
-@router.get("/healthz")
-async def alive() -> Response:
-    """Tell that the process answers."""
-    return json_response({"status": "alive"})
+class Liveness(View):
+    """The process answers."""
+
+    status: Literal["alive"] = "alive"
 
 
-@router.get("/readyz", responses=error_responses(503))
-async def ready(request: Request) -> Response:
-    """Tell that both databases answer; 503 where one does not."""
+class Readiness(View):
+    """The process and its databases answer."""
+
+    status: Literal["ready"] = "ready"
+
+
+@router.get("/healthz", operation_id="checkLiveness")
+async def alive() -> Liveness:
+    """Answer if the process is alive."""
+    return Liveness()
+
+
+@router.get("/readyz", operation_id="checkReadiness", responses=error_responses(503))
+async def ready(request: Request) -> Readiness:
+    """Answer if all databases answer; 503 if one does not."""
     await request.app.state.ready()
-    return json_response({"status": "ready"})
+    return Readiness()
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", operation_id="readMetrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Figures in Prometheus' text format."""
+    """Return metrics in Prometheus' text format."""
     body = exposition(request.app.state.sizes, shared=os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
     return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.get("/problems", response_class=Response)
+@router.get("/problems", operation_id="listProblems", response_class=Response)
 async def problems() -> Response:
-    """Explain every problem code: the page to which a problem's `type` leads."""
+    """Explain every problem code. The `type` of a problem is a link to this page."""
     page = (
         '<!doctype html><html lang="en"><title>Problems</title><h1>Problems</h1>'
         f"{_listed(EXPLAINED)}<h2>In `errors`</h2>{_listed(IN_ERRORS)}</html>"

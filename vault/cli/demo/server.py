@@ -38,8 +38,8 @@ class Server:
         self._said: deque[str] = deque(maxlen=20)
 
     def __enter__(self) -> Self:
-        # Port 0 takes a free one, and the log names it: nobody can take it in between. A session of its own keeps
-        # Ctrl-C to us, so that it is always we who stop the server.
+        # Port 0 takes a free one, and the log names it, so no other process can take it in between. A session of its
+        # own keeps Ctrl-C from the server, so that the tour always stops it.
         command = [sys.executable, "-m", "vault.cli", "serve", "--vault", str(self._folder)]
         self._process = subprocess.Popen(  # noqa: S603 - our own command line
             [*command, "--host", "127.0.0.1", "--port", "0"],
@@ -91,7 +91,7 @@ class Server:
         raise self._does_not_start()
 
     def _listen_on(self) -> None:
-        """Keep reading: a server whose log nobody reads stops when the pipe is full."""
+        """Keep reading: a server stops when the pipe of its log is full."""
         for line in self._process.stderr or ():
             self._said.append(line)
 

@@ -1,12 +1,6 @@
-"""The chapter about backups: one is made while the server runs, and tried before anybody needs it.
+"""The chapters of the tour: backups, consent and objection, retention and holds, requests, the read itself.
 
-The chapters about what people say: yes, no more, not this, not now; and that the very next read minds it.
-
-The chapters about time: until when something is kept and why, what goes tomorrow, and what a lawsuit keeps back.
-
-The last chapters: she asks what is held about her, and somebody else wants to be forgotten.
-
-The chapters of the tour. Each insists on what it tells: where an answer is another, the tour fails.
+Each chapter checks what it claims: if a response differs, the tour fails.
 """
 
 from __future__ import annotations
@@ -76,12 +70,12 @@ async def _make_and_verify(folder: Path) -> tuple[BackupFolder, Verified]:
 
 
 def _silent(_what: str, _size: int) -> None:
-    """Nobody watches: it takes no second."""
+    """Show no progress: the step takes less than a second."""
 
 
 MARKETING = "direct-marketing"
-NOBODY = "00000000-0000-7000-8000-000000000009"
-"""An id that nobody has."""
+UNKNOWN = "00000000-0000-7000-8000-000000000009"
+"""An id that no subject has."""
 SOME = 3
 """Other customers who are checked together with Ada."""
 
@@ -97,21 +91,21 @@ def agrees(stage: Stage, ada: Star) -> None:
 
 def checked(stage: Stage, ada: Star) -> None:
     """Marketing asks about a whole list at once and learns yes or no."""
-    people = [ada.id, *ada.others[:SOME], NOBODY]
+    people = [ada.id, *ada.others[:SOME], UNKNOWN]
     answer = stage.ask("newsletter", "POST", "/v1/consents:check", {"subjects": people, "purposes": [MARKETING]})
     said = {each["subject"]: each["purposes"][MARKETING] for each in answer["results"]}
-    require(said == {each: each == ada.id for each in people}, "she may be written to, and nobody else")
+    require(said == {each: each == ada.id for each in people}, "she may be written to, and no one else")
 
 
 def receipt(stage: Stage, ada: Star) -> None:
-    """She gets a receipt that anybody can check without the vault."""
+    """She gets a receipt that can be verified without the vault."""
     event = _last_event(stage, ada)
     path = f"{_consents(ada)}/{event}/receipt"
     brief = ("dct:title", "cdv:kind", "dpv:isIndicatedAtTime", "dpv:hasIndicationMethod", "cdv:digest", "value")
     file = stage.ask("shop", "GET", path, brief=brief)
     require(check_receipt(file).sound, "the receipt is signed")
     require(ada.profile["email"] not in str(file), "no value of hers is on the receipt")
-    file["receipt"]["dpv:hasIdentifier"] = NOBODY
+    file["receipt"]["dpv:hasIdentifier"] = UNKNOWN
     require(not check_receipt(file).sound, "a receipt that was changed is found out")
 
 
@@ -216,12 +210,12 @@ def why(stage: Stage, ada: Star) -> None:
     idle = {each["purpose"] for each in kept["idle"]}
     require("direct-marketing" in idle, "marketing keeps nothing since she took her consent back")
     stage.ask(OFFICE, "GET", f"/v1/subjects/{ada.id}/relationship", brief=("state", "last_contact", "until"))
-    _birthday(stage, ada.id, ERASE)  # she objected to statistics: nobody needs the year of birth
+    _birthday(stage, ada.id, ERASE)  # she objected to statistics: the year of birth is no longer needed
     _birthday(stage, ada.others[-1], "profile.birth_date.year")
 
 
 def tomorrow(stage: Stage, _ada: Star) -> None:
-    """Otto ordered once, ten years ago. Nobody but the books reads that order any more, and they until tonight."""
+    """Otto ordered once, ten years ago. Only accounting may still read that order, until tonight."""
     otto = _otto(stage)
     _reads(stage, "warehouse", otto, "order-fulfilment", refused="retention-over")
     _reads(stage, BOOKS, otto, "accounting", refused=None)
@@ -363,7 +357,7 @@ def access(stage: Stage, ada: Star) -> None:
 
 
 def erasure(stage: Stage, _ada: Star) -> None:
-    """Grace wants to be forgotten: a preview with a verdict for each field, an approval, a certificate, and nobody."""
+    """Grace wants to be forgotten: a preview with a verdict for each field, an approval, a certificate, no trace."""
     grace = _grace(stage)
     body = {"kind": "erasure", "subject": grace, "channel": "web"}
     asked = stage.ask(PORTAL, "POST", "/v1/requests", body, status=201)
@@ -379,7 +373,7 @@ def erasure(stage: Stage, _ada: Star) -> None:
     certificate = stage.ask(PRIVACY_OFFICE, "GET", f"/v1/requests/{asked['id']}/certificate", brief=brief)
     _check_certificate(certificate)
     require(GRACE["email"] not in str(certificate), "no value of hers is on the certificate")
-    _find_nobody(stage, grace)
+    _find_no_one(stage, grace)
 
 
 def _grace(stage: Stage) -> str:
@@ -396,16 +390,16 @@ def _grace(stage: Stage) -> str:
     return grace
 
 
-def _find_nobody(stage: Stage, grace: str) -> None:
+def _find_no_one(stage: Stage, grace: str) -> None:
     body = {"subject": grace, "fields": ["name", "email.masked"], "purpose": "customer-support"}
     problem = stage.ask("helpdesk", "POST", "/v1/read", body, status=404)
     require(problem["code"] == "subject-not-found", "there is no such person any more")
     match = {"match": {"email": GRACE["email"]}, "fields": ["name"], "purpose": "customer-support"}
     found = stage.ask("helpdesk", "POST", "/v1/subjects:search", match)
-    require(found["results"] == [], "a search finds nobody")
+    require(found["results"] == [], "a search finds no one")
     again = {"profile": {"email": GRACE["email"]}, "purpose": "order-fulfilment", "source": "old-crm"}
     conflict = stage.ask("shop", "POST", "/v1/subjects", again, status=409)
-    require(conflict["code"] == "erased-before", "whoever was erased does not come back unnoticed")
+    require(conflict["code"] == "erased-before", "an erased person does not come back unnoticed")
 
 
 def _vouch(stage: Stage, request: str, level: str) -> None:
@@ -515,7 +509,7 @@ def _unknown_purpose(stage: Stage, ada: Star) -> None:
 def _wrong_key(stage: Stage, ada: Star) -> None:
     body = {"subject": ada.id, "fields": ["name"], "purpose": "customer-support"}
     problem = stage.ask("somebody", "POST", "/v1/read", body, status=401)
-    require(problem["code"] == "not-authenticated", "nobody is let in")
+    require(problem["code"] == "not-authenticated", "the call is refused")
 
 
 def _search(stage: Stage, ada: Star) -> None:
@@ -525,7 +519,7 @@ def _search(stage: Stage, ada: Star) -> None:
         "purpose": "customer-support",
     }
     found = stage.ask("helpdesk", "POST", "/v1/subjects:search", body)
-    require([each["subject"] for each in found["results"]] == [ada.id], "she and nobody else is found")
+    require([each["subject"] for each in found["results"]] == [ada.id], "only she is found")
     require(found["results"][0]["fields"]["name"] == ada.profile["name"], "the name is shown")
 
 
@@ -577,7 +571,7 @@ def _processing(stage: Stage, _ada: Star) -> None:
     readers = {each["name"] for each in activities["direct-marketing"]["use"]["readers"]}
     require(readers == {"newsletter"}, "of marketing's apps the newsletter read, and no other")
     unused = {each["purpose"] for each in record["findings"] if each["code"] == "purpose-unused"}
-    require("health-advice" in unused, "a purpose that nobody used is found")
+    require("health-advice" in unused, "an unused purpose is found")
     _show_findings(stage, record["findings"])
 
 
@@ -620,7 +614,7 @@ CHAPTERS = (
     ),
     Chapter(
         "Fulfilment reads name and address for its order",
-        "The same customer, another purpose: whoever sends the parcel needs the address, and no date of birth.",
+        "The same customer, another purpose: to send the parcel takes the address, and no date of birth.",
         _fulfilment,
     ),
     Chapter(
@@ -640,7 +634,7 @@ CHAPTERS = (
     ),
     Chapter(
         "She gets a receipt",
-        "ISO/IEC TS 27560, signed (Ed25519). Anybody checks it with `cdv verify`, without the vault. Shortened here.",
+        "ISO/IEC TS 27560, signed (Ed25519). `cdv verify` checks it without the vault. Shortened here.",
         receipt,
     ),
     Chapter(
@@ -650,26 +644,28 @@ CHAPTERS = (
     ),
     Chapter(
         "Analytics gets the year of birth, not the date",
-        "A purpose names the fields and views that it needs. What it does not name, nobody reads for it.",
+        "A purpose names the fields and views that it needs. What it does not name cannot be read for it.",
         _analytics,
     ),
     Chapter(
         "She objects to being counted",
-        "Statistics rest on a legitimate interest, so she may object (Art. 21). They stop until somebody has decided.",
+        "Statistics rest on a legitimate interest, so she may object (Art. 21). They stop until that is decided.",
         objects,
     ),
     Chapter(
         "A customer's data is restricted",
         "Another customer says that an address is wrong. Until that is settled the data is stored and not used "
-        "(Art. 18); and whoever lifts that must have told the customer before.",
+        "(Art. 18); and the customer must be informed before it is lifted.",
         restricts,
     ),
     Chapter(
-        "A purpose that nobody declared",
+        "An undeclared purpose",
         "Without a declared purpose there is no read; and the answer repeats nothing that came in.",
         _unknown_purpose,
     ),
-    Chapter("A wrong key", "Whoever is nobody learns nothing, not even whether the customer exists.", _wrong_key),
+    Chapter(
+        "A wrong key", "A caller without a valid key learns nothing, not even whether the customer exists.", _wrong_key
+    ),
     Chapter(
         "Support finds a customer by e-mail",
         "The store holds no readable e-mail. A keyed digest leads to her, and the match is checked after unsealing.",
@@ -677,7 +673,7 @@ CHAPTERS = (
     ),
     Chapter(
         "A field is erased",
-        "She wants her telephone number gone. If-Match makes sure that nobody else's change is overwritten.",
+        "She wants her telephone number gone. If-Match makes sure that no other change is overwritten.",
         _erased,
     ),
     Chapter(
@@ -700,7 +696,7 @@ CHAPTERS = (
         "Another customer wants to be forgotten",
         "Art. 17. A verdict for every field; what a law keeps is sealed under a new key, and every older key is "
         "destroyed: the rest is gone from backups too. She gets a certificate, which `cdv verify` checks. The next "
-        "read finds nobody, nor does a search; and an old list that brings her back is a conflict.",
+        "read finds no one, nor does a search; and an old list that brings her back is a conflict.",
         erasure,
     ),
     Chapter(
@@ -711,20 +707,20 @@ CHAPTERS = (
     ),
     Chapter(
         "What tomorrow's sweep takes",
-        "Otto ordered once, ten years ago. For the parcel nobody needs that any more, so it is not shown for it, sweep "
+        "Otto ordered once, ten years ago. The parcel no longer needs that, so it is not shown for it, sweep "
         "or no sweep; the law about books is over tonight. The preview counts what goes, and opens nothing.",
         tomorrow,
     ),
     Chapter(
         "A lawsuit comes between",
         "A legal hold stops every deletion, and at the same time narrows who reads what is held. Once it is lifted, "
-        "what has ended meanwhile goes by itself.",
+        "what has ended since is erased by itself.",
         held,
     ),
     Chapter(
         "A backup that was tried",
         "Made while the server runs, sealed under the root key, the key store apart. A trial restore counts every row "
-        "and opens the values. A real one lets nobody read before later erasures and withdrawals are done once more.",
+        "and opens the values. A real one allows no read before later erasures and withdrawals are repeated.",
         tried,
     ),
 )
