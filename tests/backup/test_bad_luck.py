@@ -202,12 +202,12 @@ async def test_whoever_stops_a_backup_leaves_nothing_and_no_crash(sqlite_place, 
         connection.commit()
     code = (
         "import asyncio, os, signal, sys; from pathlib import Path; from tests.vaults import Place\n"
-        "from tests.backup.backups import back_up; from vault.backup import snapshots\n"
-        "go_on, seen = snapshots.SqliteSnapshot._go_on, []\n"
+        "from tests.backup.backups import back_up; from vault.backup import snapshot\n"
+        "go_on, seen = snapshot.SqliteSnapshot._go_on, []\n"
         "def going_on(self, *how):\n"
         "    seen or (seen.append(1), os.kill(os.getpid(), signal.SIGINT))\n"
         "    go_on(self, *how)\n"
-        "snapshots.SqliteSnapshot._go_on, snapshots._PAGES = going_on, 16\n"
+        "snapshot.SqliteSnapshot._go_on, snapshot._PAGES = going_on, 16\n"
         "async def main():\n"
         "    async with Place(Path(sys.argv[1]), 'sqlite', {}, {}).node() as node:\n"
         "        await back_up(node, Path(sys.argv[2]))\n"
