@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, overload
 
 from sqlalchemy import make_url
 
@@ -18,19 +18,14 @@ from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
-from vault.consent.personal_data import ConsentData
 from vault.consent.store import ConsentEvents
 from vault.context import Services
 from vault.crypto import providers
 from vault.crypto.keyring import Keyring
 from vault.errors import Misconfigured, VaultError
-from vault.export.personal_data import ExportData
 from vault.governance.tenants import add_tenant, apply_policies
-from vault.holds.personal_data import HoldData
-from vault.identity.personal_data import IdentityData
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.runner import Jobs
-from vault.lifecycle.personal_data import LifecycleData
 from vault.lifecycle.restore_ledger import RestoreLedger
 from vault.messaging.http import Post
 from vault.messaging.mail import Mail
@@ -38,12 +33,7 @@ from vault.policy.policy_set import PolicySet
 from vault.policy.store import Policies
 from vault.principals.rate_limit import Limits
 from vault.principals.store import Principals
-from vault.recipients.personal_data import RecipientData
-from vault.records.personal_data import RecordData
-from vault.rectification.personal_data import RectificationData
-from vault.requests.personal_data import RequestData
 from vault.retention.clocks import ClockReader
-from vault.retention.personal_data import RetentionData
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 from vault.subjects.store import Subjects
@@ -60,21 +50,6 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
-PERSONAL_DATA: Final[tuple[PersonalData, ...]] = (
-    # A merge passes results from one to the next: dropped erasures and moved consents are needed by requests, and holds
-    # join the consent state. The records come last: their ids lead to the survivor once everything else has moved.
-    LifecycleData(),
-    ConsentData(),
-    RectificationData(),
-    RequestData(),
-    ExportData(),
-    IdentityData(),
-    HoldData(),
-    RetentionData(),
-    RecipientData(),
-    RecordData(),
-)
-"""The owners of personal data; a new table with a subject's id belongs to one of them."""
 
 
 class Vault:
@@ -294,7 +269,7 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
         principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
         limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
         subjects=Subjects(data),
-        personal_data=PERSONAL_DATA,
+        personal_data=_PersonalData(),
         clocks=ClockReader(data),
         consents=ConsentEvents(data),
         clock=clock,
@@ -337,6 +312,28 @@ class _RequestKinds(Mapping[str, "RequestKind"]):
 
     def __len__(self) -> int:
         return len(_request_kinds())
+
+
+class _PersonalData(Sequence["PersonalData"]):
+    """The owners of personal data, imported when they are first used, for the same reason."""
+
+    @overload
+    def __getitem__(self, index: int) -> PersonalData: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PersonalData]: ...
+
+    def __getitem__(self, index: int | slice) -> PersonalData | Sequence[PersonalData]:
+        return _owners()[index]
+
+    def __len__(self) -> int:
+        return len(_owners())
+
+
+def _owners() -> Sequence[PersonalData]:
+    from vault.personal_data import OWNERS
+
+    return OWNERS
 
 
 def _request_kinds() -> Mapping[str, RequestKind]:

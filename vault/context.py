@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vault.audit.log import AuditLog
     from vault.clock import Clock
@@ -40,7 +40,7 @@ class Services:
     principals: Principals
     limits: Limits
     subjects: Subjects
-    personal_data: tuple[PersonalData, ...]
+    personal_data: Sequence[PersonalData]
     clocks: ClockReader
     consents: ConsentEvents
     clock: Clock

@@ -86,7 +86,7 @@ def test_create_does_not_follow_a_link(path, tmp_path):
 
 
 def test_a_missing_folder_is_reported(tmp_path):
-    with pytest.raises(Misconfigured, match="cannot be made") as caught:
+    with pytest.raises(Misconfigured, match="cannot be created") as caught:
         FileRootKey.create(tmp_path / "none" / "root.key")
     assert caught.value.hint
 

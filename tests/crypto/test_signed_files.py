@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.crypto.signing import LARGEST, BadDocument, SigningKey, check, key_id, parse, sign, to_text
+from vault.crypto.signing import LARGEST, BadDocument, Signed, SigningKey, check, key_id, parse, sign, to_text
 
 KEY = SigningKey(bytes(range(32)))
 LABEL = "cdv-test-v1"
@@ -35,7 +35,7 @@ def test_a_signature_is_valid_for_any_layout_of_the_file(document):
     file = signed(document)
     for text in (json.dumps(file), json.dumps(file, indent=4, sort_keys=True, ensure_ascii=False)):
         read = check(parse(text.encode()), LABEL, "note")
-        assert read == (document, KEY.key_id, KEY.public, AT, True)
+        assert read == Signed(document, KEY.key_id, KEY.public, AT, sound=True)
 
 
 @settings(max_examples=400)

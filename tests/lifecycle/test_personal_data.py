@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 
 from tests.erasure.people import ask, certificate, run, somebody, state_of
-from vault.bootstrap import PERSONAL_DATA
 from vault.consent.event import Event
 from vault.consent.event import encode as encode_event
 from vault.consent.store import CONFIRMATION, EVENT
@@ -21,6 +20,7 @@ from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.tables import ERASURE
+from vault.personal_data import OWNERS
 from vault.recipients.tables import RECIPIENT_NOTICE
 from vault.rectification.tables import RECTIFICATION
 from vault.requests.model import Event as RequestEvent
@@ -44,7 +44,7 @@ def tables_with_a_subject():
 
 
 def test_every_table_with_a_subjects_id_has_exactly_one_owner():
-    owners = Counter(table.name for owner in PERSONAL_DATA for table in owner.tables)
+    owners = Counter(table.name for owner in OWNERS for table in owner.tables)
     assert {table.name: owners[table.name] for table in tables_with_a_subject()} == {
         table.name: 1 for table in tables_with_a_subject()
     }
@@ -52,7 +52,7 @@ def test_every_table_with_a_subjects_id_has_exactly_one_owner():
 
 
 def test_what_stays_is_owned():
-    for owner in PERSONAL_DATA:
+    for owner in OWNERS:
         assert set(owner.retained) <= set(owner.tables)
 
 
@@ -150,7 +150,7 @@ async def erased(node):
 
 
 def test_the_planted_rows_cover_every_owned_table():
-    assert rows(UUID(int=1), UUID(int=2), _now()).keys() | THEIR_OWN == set(owned_tables(PERSONAL_DATA))
+    assert rows(UUID(int=1), UUID(int=2), _now()).keys() | THEIR_OWN == set(owned_tables(OWNERS))
 
 
 def _now():
@@ -163,8 +163,8 @@ async def test_after_an_erasure_no_owner_has_anything_left(node):
     subject, request, _other = await erased(node)
     erasure = await erasure_of(node.services, DEFAULT_TENANT, request)
     assert await remains(node, erasure) == {}
-    for table in owned_tables(PERSONAL_DATA):
-        stays = any(table in owner.retained for owner in PERSONAL_DATA)
+    for table in owned_tables(OWNERS):
+        stays = any(table in owner.retained for owner in OWNERS)
         if "subject_id" in table.c and not stays:
             ((count,),) = await node.sql(f"SELECT count(*) FROM {table.name} WHERE subject_id = :id", id=subject)
             assert count == 0, table.name
@@ -247,5 +247,5 @@ async def test_files_are_cleaned_of_every_owned_table(node, monkeypatch):
     monkeypatch.setattr(Database, "scrub", noted)
     subject = await somebody(node)
     await run(node.services, await ask(node, subject))
-    assert cleaned == {table.name for table in owned_tables(PERSONAL_DATA)}
+    assert cleaned == {table.name for table in owned_tables(OWNERS)}
     assert {"subject_clock", "retention_review"} <= cleaned

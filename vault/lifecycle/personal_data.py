@@ -1,8 +1,8 @@
 """Personal data by capability: what an erasure, a sweep and a merge do with it, and what the final check counts.
 
 Each capability that keeps something about subjects implements :class:`PersonalData` in its own ``personal_data.py``.
-Bootstrap collects the implementations in ``services.personal_data``, and erasures, sweeps, merges and the check before
-a certificate loop over them. A test asks the schema: every table with a subject's id has exactly one owner.
+``vault.personal_data`` lists the implementations. Erasures, sweeps, merges and the check before a certificate loop over
+them, as ``services.personal_data``. A test asks the schema: every table with a subject's id has exactly one owner.
 """
 
 from __future__ import annotations
