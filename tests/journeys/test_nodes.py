@@ -32,7 +32,7 @@ class Ticks:
 
 def _hold(node) -> Ticks:
     ticks = Ticks()
-    node.services.principals._monotonic = node.services.principals._kept._monotonic = ticks
+    node.services.principals._monotonic = node.services.principals._cache._monotonic = ticks
     return ticks
 
 

@@ -136,7 +136,7 @@ async def test_all_waiting_callers_are_cancelled_when_the_loop_shuts_down():
     await batches.departed.wait()
     second = asyncio.create_task(_ask(batcher, 1))
     await asyncio.sleep(0)
-    batcher._pilot.cancel()
+    batcher._task.cancel()
     answers = await asyncio.gather(first, second, return_exceptions=True)
     assert all(isinstance(answer, asyncio.CancelledError) for answer in answers)
 
