@@ -93,7 +93,7 @@ async def test_an_upgrade_that_fails_leaves_nothing_behind(open_database):
     database = open_database()
     async with database.transaction() as connection:
         await connection.exec_driver_sql("CREATE TABLE audit_entry (mine INTEGER)")
-    with pytest.raises(Exception, match="did not take part"):
+    with pytest.raises(Exception, match="did not answer in time"):
         await upgrade(database, "data")
     async with database.reading() as connection:
         names = await connection.run_sync(lambda sync: inspect(sync).get_table_names())
