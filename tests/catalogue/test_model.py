@@ -14,7 +14,7 @@ CATALOGUE = PolicySet.load(shipped()).catalogue
 
 
 @pytest.mark.parametrize(
-    ("asked", "whole"),
+    ("name", "whole"),
     [
         ("email", "profile.email.clear"),
         ("profile.email", "profile.email.clear"),
@@ -32,7 +32,7 @@ def test_short_and_whole_names_mean_the_same_view(name, whole):
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "name",
     [
         "Email",
         "EMAIL",
