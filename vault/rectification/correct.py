@@ -187,5 +187,4 @@ RECTIFICATION: Final = RequestKind(
     grounds=(Ground("data-accurate", "the data is accurate and complete", "Art. 16 GDPR", "11 CCR § 7023(b)"),),
     # A new address could be used to take over the person's account.
     needs_fresh_identity=True,
-    details_hold_values=True,
 )

@@ -105,8 +105,6 @@ class RequestKind:
         completed_by_staff: whether a person carries it out, and its job only starts it.
         sends_letter: whether the end of its job is a letter that the request is completed. Other kinds write a letter
             of their own, or leave no address to write to.
-        details_hold_values: whether the details contain values of the person's data. They are then deleted with the
-            data, even if the request itself is kept.
     """
 
     name: KindName
@@ -122,7 +120,6 @@ class RequestKind:
     is_final: Callable[[PolicySet, Scope], bool] = _never
     completed_by_staff: bool = False
     sends_letter: bool = True
-    details_hold_values: bool = False
 
     def accepts(self, verification: Verification) -> bool:
         """Return whether a verification is good enough for this kind."""
