@@ -11,7 +11,7 @@ from vault.consent.event import Event
 from vault.consent.state import fold, pack, unpack
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 P = "direct-marketing"
 
@@ -30,7 +30,7 @@ async def append(node, subject, *events):
 
 
 async def found(node, subject):
-    (each,) = await node.services.subjects.find(Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
+    (each,) = await node.services.subjects.find(SubjectQuery(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True))
     return each
 
 

@@ -18,7 +18,7 @@ from vault.export.tables import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
 from vault.rectification.tables import RECTIFICATION
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 
 async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_node):
@@ -33,7 +33,7 @@ async def test_an_older_backup_does_not_open_with_the_present_key_store(sqlite_n
     urls = {f"{each}_url": f"sqlite:///{backup / name}" for each, name in _FILES.items()}
     async with Place(node.place.folder, "sqlite", urls, node.place.keys).node() as restored:
         (found,) = await restored.services.subjects.find(
-            Wanted(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True)
+            SubjectQuery(DEFAULT_TENANT, (SubjectId(UUID(subject)),), profile=True)
         )
         assert found.state == "active"
         assert found.profile is not None

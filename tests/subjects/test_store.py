@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, record_by_external
-from vault.subjects.store import MOST_RECORDS, Found, Row, Subjects, Wanted
+from vault.subjects.store import MOST_RECORDS, Row, StoredSubject, SubjectQuery, Subjects
 from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
@@ -68,16 +68,16 @@ async def test_a_subject_is_found_with_its_profile(store, database):
     ada = new_id()
     row = subject_row(ada)
     await add(store, database, subjects=[row], records=[record_row(ada, "profile", ada, revision=3)])
-    (found,) = await store.find(Wanted("ours", (ada,), profile=True))
-    assert found == Found(ada, row[2], "active", b"body", {})
-    (bare,) = await store.find(Wanted("ours", (ada,), profile=False))
+    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
+    assert found == StoredSubject(ada, row[2], "active", b"body", {})
+    (bare,) = await store.find(SubjectQuery("ours", (ada,), profile=False))
     assert bare.profile is None
 
 
 async def test_a_subject_without_a_profile_is_still_one(store, database):
     ada = new_id()
     await add(store, database, subjects=[subject_row(ada, state="erased")])
-    (found,) = await store.find(Wanted("ours", (ada,), profile=True))
+    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
     assert (found.profile, found.state) == (None, "erased")
 
 
@@ -85,9 +85,9 @@ async def test_subjects_come_in_the_order_asked_for_with_gaps_where_there_is_nob
     people = [new_id() for _ in range(4)]
     await add(store, database, subjects=[subject_row(each) for each in people[:3]])
     asked = (people[2], people[3], people[0], people[2])
-    found = await store.find(Wanted("ours", asked, profile=True))
+    found = await store.find(SubjectQuery("ours", asked, profile=True))
     assert [each and each.id for each in found] == [people[2], None, people[0], people[2]]
-    assert await store.find(Wanted("ours", (), profile=True)) == []
+    assert await store.find(SubjectQuery("ours", (), profile=True)) == []
 
 
 async def test_a_thousand_subjects_are_found_at_once(store, database):
@@ -98,7 +98,7 @@ async def test_a_thousand_subjects_are_found_at_once(store, database):
         subjects=[subject_row(each) for each in people],
         records=[record_row(each, "profile", each, body=each.bytes) for each in people],
     )
-    found = await store.find(Wanted("ours", tuple(reversed(people)), profile=True))
+    found = await store.find(SubjectQuery("ours", tuple(reversed(people)), profile=True))
     assert [each.profile for each in found] == [each.bytes for each in reversed(people)]
     assert database.fetches == 1
 
@@ -112,7 +112,7 @@ async def test_reads_of_one_moment_are_one_query_and_each_gets_its_own(store, da
         records=[record_row(each, "profile", each, body=each.bytes) for each in people],
     )
     asked = [*people, new_id(), people[0]]
-    answers = await asyncio.gather(*(store.find(Wanted("ours", (each,), profile=True)) for each in asked))
+    answers = await asyncio.gather(*(store.find(SubjectQuery("ours", (each,), profile=True)) for each in asked))
     assert [answer[0] and answer[0].profile for answer in answers] == [
         *(each.bytes for each in people),
         None,
@@ -126,10 +126,10 @@ async def test_reads_of_several_tenants_are_never_one_query(store, database):
     ours, theirs = new_id(), new_id()
     await add(store, database, subjects=[subject_row(ours), subject_row(theirs, tenant="theirs")])
     answers = await asyncio.gather(
-        store.find(Wanted("ours", (ours,), profile=True)),
-        store.find(Wanted("theirs", (theirs,), profile=True)),
-        store.find(Wanted("ours", (theirs,), profile=True)),
-        store.find(Wanted("theirs", (ours,), profile=True)),
+        store.find(SubjectQuery("ours", (ours,), profile=True)),
+        store.find(SubjectQuery("theirs", (theirs,), profile=True)),
+        store.find(SubjectQuery("ours", (theirs,), profile=True)),
+        store.find(SubjectQuery("theirs", (ours,), profile=True)),
     )
     assert [answer[0] and answer[0].id for answer in answers] == [ours, theirs, None, None]
     assert database.fetches == 2
@@ -150,7 +150,7 @@ async def test_the_same_ids_in_two_tenants_are_two_people(store, database):
             index=[(tenant, digest, same, same, 1)],
         )
     for tenant in ("ours", "theirs"):
-        (found,) = await store.find(Wanted(tenant, (same,), profile=True, many=("purchase",)))
+        (found,) = await store.find(SubjectQuery(tenant, (same,), profile=True, many=("purchase",)))
         assert found.profile == tenant.encode()
         assert [row.body for row in found.many["purchase"]] == [tenant.encode()]
         assert await store.by_digest(tenant, digest, most=10) == [(same, same)]
@@ -172,7 +172,7 @@ async def test_records_come_newest_first_and_only_the_collections_asked_for(stor
         subjects=[subject_row(ada), subject_row(bob)],
         records=[record_row(*each, body=each[2].bytes) for each in records],
     )
-    found = await store.find(Wanted("ours", (ada, bob), profile=False, many=("purchase", "offer")))
+    found = await store.find(SubjectQuery("ours", (ada, bob), profile=False, many=("purchase", "offer")))
     for each in found:
         expected = [record for who, kind, record in reversed(records) if (who, kind) == (each.id, "purchase")]
         assert [row.id for row in each.many["purchase"]] == expected
@@ -189,7 +189,7 @@ async def test_of_very_many_records_the_newest_come_and_one_more_that_tells_of_t
         subjects=[subject_row(ada)],
         records=[record_row(ada, "purchase", each) for each in records],
     )
-    (found,) = await store.find(Wanted("ours", (ada,), profile=False, many=("purchase",)))
+    (found,) = await store.find(SubjectQuery("ours", (ada,), profile=False, many=("purchase",)))
     assert [row.id for row in found.many["purchase"]] == records[::-1][: MOST_RECORDS + 1]
 
 
@@ -337,7 +337,7 @@ async def test_whole_rows_of_all_tables_go_in_together_or_not_at_all(store, data
             external=[("ours", b"x" * 32, ada, 1)],
             index=[("ours", b"y" * 32, ada, ada, 1)] * 2,
         )
-    assert await store.find(Wanted("ours", (ada,), profile=True)) == [None]
+    assert await store.find(SubjectQuery("ours", (ada,), profile=True)) == [None]
     assert await store.by_external("ours", [b"x" * 32]) == {}
     async with database.reading() as connection:
         assert (await connection.execute(select(RECORD))).all() == []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Action, Entry
     from vault.context import Caller, Services
     from vault.policy.decision import Decision
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 SUBJECT_NOT_FOUND = Refusal(
@@ -91,7 +91,7 @@ async def require_all(
     decision: Decision,
     action: Action,
     ground: Refusal | None = None,
-    found: Found | None = None,
+    found: StoredSubject | None = None,
 ) -> None:
     """Deny a whole write or search unless every field is granted and the legal ground holds.
 

@@ -25,7 +25,7 @@ from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record
 from vault.governance.record_formats import write_record
 from vault.ids import Pseudonym, SubjectId
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
@@ -113,7 +113,7 @@ class _Follower:
     async def _pseudonym(self) -> Pseudonym | None:
         if self._subject is None:
             return None
-        (row,) = await self._services.subjects.find(Wanted(self._tenant, (self._subject,), profile=False))
+        (row,) = await self._services.subjects.find(SubjectQuery(self._tenant, (self._subject,), profile=False))
         return Pseudonym(self._subject) if row is None else row.pseudonym
 
 

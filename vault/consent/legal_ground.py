@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 MAY_OBJECT: Final = frozenset({LegalBasis.LEGITIMATE_INTEREST, LegalBasis.PUBLIC_TASK})
@@ -151,7 +151,7 @@ def ground_refusal(decision: Decision) -> Refusal | None:
     return refusal(Ground.of(decision.purpose, ()), NOTHING, 0)
 
 
-def subject_refusal(row: Found | None, ground: Ground, now: int) -> Refusal | None:
+def subject_refusal(row: StoredSubject | None, ground: Ground, now: int) -> Refusal | None:
     """Steps 6 and 7: the subject exists and is not erased, and the legal ground holds for them now.
 
     Args:
@@ -178,7 +178,7 @@ def _not_found(ground: Ground) -> Refusal:
 
 
 def subject_refusals(
-    services: Services, caller: Caller, decision: Decision, rows: Sequence[Found | None]
+    services: Services, caller: Caller, decision: Decision, rows: Sequence[StoredSubject | None]
 ) -> list[Refusal | None]:
     """Steps 6 and 7 for the subjects of a decision: :func:`subject_refusal` of each, now."""
     now = services.clock.now()
@@ -188,8 +188,8 @@ def subject_refusals(
 
 
 async def require_ground(
-    services: Services, caller: Caller, decision: Decision, action: Action, row: Found | None
-) -> Found | None:
+    services: Services, caller: Caller, decision: Decision, action: Action, row: StoredSubject | None
+) -> StoredSubject | None:
     """Refuse a write about a person for whom the legal ground does not hold.
 
     Returns:

@@ -16,7 +16,7 @@ from vault.consent.validation import keys_of, open_words
 from vault.consent.views import ConsentCheckResult, ConsentCheckResults, ConsentEvent, ConsentOverview, PurposeConsent
 from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vault.consent.state import ConsentState, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 MOST = 200
@@ -53,7 +53,7 @@ async def consent_state(
         raise InvalidInput(f"a page has 1 to {MOST} events", code="invalid-page")
     await require_permission(services, caller, "vault:consents", "read", audit_action="read-consents")
     await services.limits.take(caller.principal, "read", 1)
-    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     exists = row is not None and row.state not in GONE
     page = await services.consents.history(caller.tenant, subject, before=before, limit=limit) if exists else None
     history = [] if page is None else await _history(services, caller, subject, page.events)
@@ -158,7 +158,7 @@ async def check_consents(
     grounds = _grounds(services, caller, subjects, purposes)
     if not services.limits.try_take(caller.principal, "read", len(subjects)):
         await services.limits.take(caller.principal, "read", len(subjects))
-    rows = await services.subjects.find(Wanted(caller.tenant, tuple(subjects), profile=False))
+    rows = await services.subjects.find(SubjectQuery(caller.tenant, tuple(subjects), profile=False))
     now = to_microseconds(services.clock.now())
     results = [
         ConsentCheckResult(subject=subject, purposes=_permitted(row, grounds, now))
@@ -200,5 +200,5 @@ def _grounds(
     }
 
 
-def _permitted(row: Found | None, grounds: dict[str, Ground | None], now: int) -> dict[str, bool]:
+def _permitted(row: StoredSubject | None, grounds: dict[str, Ground | None], now: int) -> dict[str, bool]:
     return {name: ground is not None and subject_refusal(row, ground, now) is None for name, ground in grounds.items()}

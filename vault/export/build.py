@@ -41,7 +41,7 @@ from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
 from vault.subjects.merged import still_there
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -220,7 +220,7 @@ async def _fresh_keys(services: Services, tenant: TenantId, subject: SubjectId) 
 
 async def _audit_entry(services: Services, tenant: TenantId, package: Package) -> Entry:
     """Create the audit entry. The manifest names its id; it is appended with the last chunk."""
-    (subject,) = await services.subjects.find(Wanted(tenant, (SubjectId(package.subject),), profile=False))
+    (subject,) = await services.subjects.find(SubjectQuery(tenant, (SubjectId(package.subject),), profile=False))
     return audit_entry(
         services,
         system_caller(tenant),

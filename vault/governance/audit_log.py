@@ -9,7 +9,7 @@ from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
 from vault.errors import InvalidInput
 from vault.ids import Pseudonym
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -49,7 +49,7 @@ async def read_audit(
     await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
     pseudonym = None
     if query.subject is not None:
-        (row,) = await services.subjects.find(Wanted(caller.tenant, (query.subject,), profile=False))
+        (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (query.subject,), profile=False))
         pseudonym = Pseudonym(query.subject) if row is None else row.pseudonym  # an unknown id matches no entry
     page = await services.audit_log.entries(
         caller.tenant,

@@ -26,7 +26,7 @@ from vault.subjects.blind_index import digests
 from vault.subjects.merged import locked_subjects
 from vault.subjects.record_body import coarser, pack, seal_values, unpack
 from vault.subjects.rows import EXTERNAL_IDS, external_digest, external_rows, record_rows, subject_row, unknown
-from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
 
@@ -152,7 +152,7 @@ async def _compare(
     context: ImportContext, known: dict[SubjectId, Draft], faults: list[LineFault]
 ) -> tuple[list[Change], int]:
     ids = tuple(known)
-    subjects = await context.services.subjects.find(Wanted(context.tenant, ids, profile=True))
+    subjects = await context.services.subjects.find(SubjectQuery(context.tenant, ids, profile=True))
     keys = await context.services.keyring.subject_keys(context.tenant, ids)
     changes: list[tuple[Change, dict[str, Any]]] = []
     unchanged = 0

@@ -22,7 +22,7 @@ from vault.storage.query import Query, any_of, native
 from vault.subjects.merged import still_there
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import external_digest, record_digest, record_rows
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 from vault.subjects.tables import RECORD, SUBJECT
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vault.imports.lines import Draft
     from vault.imports.task import ImportContext
     from vault.storage.database import Database
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RecordChunk:
         self,
         context: ImportContext,
         new: list[Owned],
-        people: dict[SubjectId, tuple[Found, SubjectKeys]],
+        people: dict[SubjectId, tuple[StoredSubject, SubjectKeys]],
         unchanged: int,
     ) -> None:
         self._context = context
@@ -124,7 +124,7 @@ async def classify(context: ImportContext, drafts: list[Draft], faults: list[Lin
 
 async def _find_owners(
     context: ImportContext, drafts: list[Draft], faults: list[LineFault]
-) -> tuple[list[Owned], dict[SubjectId, tuple[Found, SubjectKeys]]]:
+) -> tuple[list[Owned], dict[SubjectId, tuple[StoredSubject, SubjectKeys]]]:
     index_keys, collection = context.rows.index_keys, context.task.mapping.collection
     ids = dict.fromkeys(next(iter(draft.external_ids.items())) for draft in drafts)
     digests = {external_id: external_digest(index_keys, *external_id) for external_id in ids}
@@ -145,10 +145,10 @@ async def _find_owners(
 
 async def _fetch_subjects(
     context: ImportContext, ids: tuple[SubjectId, ...]
-) -> dict[SubjectId, tuple[Found, SubjectKeys]]:
+) -> dict[SubjectId, tuple[StoredSubject, SubjectKeys]]:
     if not ids:
         return {}
-    subjects = await context.services.subjects.find(Wanted(context.tenant, ids, profile=False))
+    subjects = await context.services.subjects.find(SubjectQuery(context.tenant, ids, profile=False))
     keys = await context.services.keyring.subject_keys(context.tenant, ids)
     return {
         subject.id: (subject, keys[subject.id])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.imports.mapping import FileMapping
     from vault.imports.reader import Reader
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class ImportContext:
         """Return the declared fields of the mapping."""
         return self.grant.declared
 
-    def refusal(self, subject: Found) -> Refusal | None:
+    def refusal(self, subject: StoredSubject) -> Refusal | None:
         """Return why nothing may be written about an existing subject (restriction or objection), if so."""
         return subject_refusal(subject, self.grant.ground, to_microseconds(self.services.clock.now()))
 

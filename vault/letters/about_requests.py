@@ -19,7 +19,7 @@ from vault.errors import Conflict
 from vault.jobs.workflow import Workflow
 from vault.letters.send import notify_person
 from vault.requests.store import find_request
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -136,7 +136,7 @@ async def _write(services: Services, caller: Caller, subject: SubjectId, lift_fr
 
 async def _is_restricted(services: Services, caller: Caller, subject: SubjectId) -> bool:
     """Check before a letter is sent; the transaction refuses an unknown or unrestricted person."""
-    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     return row is not None and unpack(row.standing).restricted_at is not None
 
 

@@ -11,7 +11,7 @@ from vault.lifecycle.key_fence import open_fenced
 from vault.retention.filter import over_values
 from vault.sensitive import Sensitive
 from vault.subjects.record_body import unpack
-from vault.subjects.store import PROFILE, Wanted
+from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
     from vault.catalogue.model import Field
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.subjects.record_body import Stored
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 EMAIL = "email"
 """The type of the fields with addresses for letters."""
@@ -48,7 +48,7 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
     Returns:
         None if the person does not exist, or has no address that may still be kept.
     """
-    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True))
+    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     if found is None or found.state not in THERE or found.profile is None or keys is None:
         return None
@@ -61,7 +61,7 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
 
 
 def _contact(
-    services: Services, tenant: TenantId, row: Found, keys: SubjectKeys, expired: frozenset[str]
+    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, expired: frozenset[str]
 ) -> Contact | None:
     values = unpack(row.profile or b"")
     now = to_microseconds(services.clock.now())

@@ -32,7 +32,7 @@ from vault.retention.filter import over_values
 from vault.retention.holds import held_by
 from vault.subjects.blind_index import search_digest
 from vault.subjects.record_body import unpack
-from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 LEAST = 60
@@ -158,7 +158,7 @@ class Duplicates(NamedTuple):
 class Known(NamedTuple):
     """A person with the traits by which people are told apart."""
 
-    found: Found
+    found: StoredSubject
     traits: list[Trait]
 
 
@@ -174,7 +174,7 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
     await services.limits.take(caller.principal, "search", 1)
     fields = comparable_fields(services.policies.active(caller.tenant).policy_set.catalogue)
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=True))
+    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=True))
     known = await load_known(services, caller.tenant, fields, [found])
     if found is None or found.state in GONE or (not known and found.state == "active"):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
@@ -186,7 +186,7 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
         services,
         caller.tenant,
         fields,
-        await services.subjects.find(Wanted(caller.tenant, tuple(likely), profile=True)),
+        await services.subjects.find(SubjectQuery(caller.tenant, tuple(likely), profile=True)),
     )
     compared = [Candidate(each, *compare(mine, other.traits)) for each, other in others.items()]
     proposed = sorted((each for each in compared if each.score >= LEAST), key=lambda each: (-each.score, each.id))
@@ -197,7 +197,7 @@ async def find_duplicates(services: Services, caller: Caller, subject: SubjectId
 
 
 async def load_known(
-    services: Services, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[Found | None]
+    services: Services, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[StoredSubject | None]
 ) -> dict[SubjectId, Known]:
     """Open the telling fields of people, of those that are neither erased nor restricted."""
     present = [each for each in people if each is not None and each.state == "active" and each.profile is not None]
@@ -213,7 +213,7 @@ async def load_known(
 
 
 async def log_comparison(
-    services: Services, caller: Caller, fields: Mapping[str, Field], people: Sequence[Found]
+    services: Services, caller: Caller, fields: Mapping[str, Field], people: Sequence[StoredSubject]
 ) -> UUID:
     """Write down by which fields which people were compared."""
     made = audit_entry(
@@ -248,7 +248,12 @@ async def _likely(
 
 
 def _values(
-    tenant: TenantId, found: Found, keys: SubjectKeys, fields: Mapping[str, Field], now: int, over: frozenset[str]
+    tenant: TenantId,
+    found: StoredSubject,
+    keys: SubjectKeys,
+    fields: Mapping[str, Field],
+    now: int,
+    over: frozenset[str],
 ) -> dict[str, object]:
     where = record_aad(tenant, found.id, PROFILE, found.id)
     body, standing = unpack(found.profile or b""), unpack_standing(found.standing)
@@ -300,7 +305,10 @@ async def _confirmed(services: Services, caller: Caller, likely: Sequence[tuple[
         part = likely[start : start + AT_ONCE // 2]
         people = tuple(dict.fromkeys(each for pair in part for each in pair))
         known = await load_known(
-            services, caller.tenant, fields, await services.subjects.find(Wanted(caller.tenant, people, profile=True))
+            services,
+            caller.tenant,
+            fields,
+            await services.subjects.find(SubjectQuery(caller.tenant, people, profile=True)),
         )
         if known:
             await log_comparison(services, caller, fields, [each.found for each in known.values()])

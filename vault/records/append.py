@@ -18,7 +18,7 @@ from vault.subjects.changes import record_by_external
 from vault.subjects.merged import still_there
 from vault.subjects.record_body import Origin, unpack
 from vault.subjects.rows import Maker, is_external_id, record_digest, record_rows
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 from vault.subjects.validation import check_moment, checked_source, fields_of, normalised, policy_names
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ async def append_record(
     await require_all(services, caller, decision, "append")
     values = normalised(known, fields, at="/fields")
     tenant = caller.tenant
-    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "append", found)
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     maker = Maker(tenant, await services.keyring.index_keys(tenant), origin.collected_at)

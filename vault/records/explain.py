@@ -19,7 +19,7 @@ from vault.context import Caller
 from vault.ids import RoleName
 from vault.records.views import DecisionExplanation, FieldDecision
 from vault.retention.filter import kept_back
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ async def _explain_for(
     if subject is None:
         return explain_rules(decision), ()
     explained = {asked: FieldDecision.of_verdict(verdict) for asked, verdict in decision.verdicts.items()}
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     (refusal,) = subject_refusals(services, caller, decision, [found])
     if refusal is not None:
         step = 6 if refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7

@@ -19,7 +19,7 @@ from vault.records.append import check_collection
 from vault.records.read_plan import Item, Items, Moment, plan_of
 from vault.records.render import show_row
 from vault.retention.filter import Body, gates
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vault.ids import RecordId, SubjectId
     from vault.policy.decision import Decision
     from vault.retention.filter import Gate
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 MOST = 200
 
@@ -92,7 +92,7 @@ async def list_records(
     await services.limits.take(caller.principal, "read", limit)
     decision = await decide(services, caller, "list", purpose, list(whole), verb="read")
     _require_one_collection(decision, collection)
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     refusal = subject_refusals(services, caller, decision, [found])[0] if decision.granted else None
     keys = None
     if decision.granted and refusal is None:
@@ -134,7 +134,7 @@ def _require_one_collection(decision: Decision, collection: str) -> None:
 class _PageQuery:
     """A page of one collection of one subject."""
 
-    found: Found
+    found: StoredSubject
     collection: str
     before: RecordId | None
     limit: int
@@ -192,7 +192,7 @@ def _show(
 
 
 async def _record(
-    services: Services, caller: Caller, decision: Decision, found: Found | None, refusal: Refusal | None
+    services: Services, caller: Caller, decision: Decision, found: StoredSubject | None, refusal: Refusal | None
 ) -> UUID:
     names = whole_names(decision)
     refused = dict(decision.refused)

@@ -27,7 +27,7 @@ from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.ids import SubjectId, new_id
 from vault.records.read_plan import Plan, plan_of
 from vault.records.render import SubjectAnswer, show_all
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.policy.decision import Decision
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 MOST_SUBJECTS = 1_000
 MOST_FIELDS = 200
@@ -107,11 +107,11 @@ async def read_fields(
 
 async def _show(
     read: _Read, *, retried: bool = False
-) -> tuple[Sequence[Found | None], Mapping[SubjectId, SubjectKeys], list[SubjectAnswer]]:
+) -> tuple[Sequence[StoredSubject | None], Mapping[SubjectId, SubjectKeys], list[SubjectAnswer]]:
     """Find the subjects and show what may be shown: steps 6, 7, 8 and the first half of 9."""
     services, plan, tenant = read.services, read.plan, read.caller.principal.tenant
     found = await services.subjects.find(
-        Wanted(tenant, tuple(read.subjects), plan.profile is not None, plan.collections)
+        SubjectQuery(tenant, tuple(read.subjects), plan.profile is not None, plan.collections)
     )
     refusals: Sequence[Refusal | None] = (  # 6 and 7; a caller whom the policies refuse learns nothing of any subject
         subject_refusals(services, read.caller, read.decision, found)
@@ -142,7 +142,7 @@ def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: st
 
 
 def _subjects_to_open(
-    found: Sequence[Found | None], refusals: Sequence[Refusal | None], *, all_keys: bool
+    found: Sequence[StoredSubject | None], refusals: Sequence[Refusal | None], *, all_keys: bool
 ) -> list[SubjectId]:
     """Return the subjects whose keys are needed: to show values or, with ``all_keys``, to seal the reason."""
     return [
@@ -164,7 +164,7 @@ async def _keys(services: Services, tenant: TenantId, subjects: list[SubjectId])
 
 async def _results(
     read: _Read,
-    found: Sequence[Found | None],
+    found: Sequence[StoredSubject | None],
     refusals: Sequence[Refusal | None],
     keys: Mapping[SubjectId, SubjectKeys],
 ) -> list[SubjectAnswer]:
@@ -202,7 +202,7 @@ def _also_refused(shown: SubjectAnswer, refused: Mapping[str, Refusal]) -> Subje
 def _entry(
     read: _Read,
     results: list[SubjectAnswer],
-    found: Sequence[Found | None],
+    found: Sequence[StoredSubject | None],
     keys: Mapping[SubjectId, SubjectKeys],
 ) -> Entry:
     decision, reason = read.decision, read.reason
@@ -256,7 +256,7 @@ def _is_shown(asked: str, result: SubjectAnswer) -> bool:
     return asked in result.values if isinstance(result.values, dict) else True
 
 
-async def _record_damage(read: _Read, found: Sequence[Found | None], error: CannotOpen) -> None:
+async def _record_damage(read: _Read, found: Sequence[StoredSubject | None], error: CannotOpen) -> None:
     """Record that a value does not open: the data or the keys are damaged, or were changed by others."""
     decision = read.decision
     await record_failure(
@@ -278,7 +278,7 @@ def _verdict(results: list[SubjectAnswer], incomplete: list[SubjectAnswer]) -> s
 
 
 def _seal_reason(
-    keys: Mapping[SubjectId, SubjectKeys], caller: Caller, subject: Found, entry_id: UUID, reason: str
+    keys: Mapping[SubjectId, SubjectKeys], caller: Caller, subject: StoredSubject, entry_id: UUID, reason: str
 ) -> bytes:
     """Seal the reason under the subject's key, so that the erasure of the subject erases it too."""
     subject_keys = keys.get(subject.id)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from vault.records.read_plan import Plan
     from vault.retention.filter import Gate, RecordGate
     from vault.subjects.record_body import Picked, Sealed
-    from vault.subjects.store import Found, Row
+    from vault.subjects.store import Row, StoredSubject
 
 
 NO_VALUE = Refusal(
@@ -52,7 +52,7 @@ GENERALISED = Refusal(
 
 
 def show_people(
-    plan: Plan, tenant: TenantId, people: Iterable[tuple[Found, SubjectKeys]], now: Moment
+    plan: Plan, tenant: TenantId, people: Iterable[tuple[StoredSubject, SubjectKeys]], now: Moment
 ) -> list[SubjectAnswer | None]:
     """Render the views of a plan for subjects of which no value can have expired or be held.
 
@@ -72,7 +72,9 @@ def show_people(
     return shown
 
 
-def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment) -> SubjectAnswer | None:
+def _show_one(
+    plan: Plan, tenant: TenantId, found: StoredSubject, keys: SubjectKeys, now: Moment
+) -> SubjectAnswer | None:
     if found.standing is not None and has_holds(found.standing):
         return None
     fields: dict[str, Any] = {}
@@ -82,7 +84,7 @@ def _show_one(plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now
 
 
 def show_through(
-    gate: Gate, plan: Plan, tenant: TenantId, found: Found, keys: SubjectKeys, now: Moment
+    gate: Gate, plan: Plan, tenant: TenantId, found: StoredSubject, keys: SubjectKeys, now: Moment
 ) -> SubjectAnswer:
     """Render the values of one subject that a gate lets through; otherwise as :func:`show_people`."""
     fields: dict[str, Any] = {}
@@ -94,7 +96,7 @@ def show_through(
 def _show_all(
     plan: Plan,
     tenant: TenantId,
-    found: Found,
+    found: StoredSubject,
     keys: SubjectKeys,
     now: Moment,
     fields: dict[str, Any],
@@ -227,7 +229,7 @@ def _without_expired(
 def _show_many(
     items: Items,
     tenant: TenantId,
-    found: Found,
+    found: StoredSubject,
     rows: list[Row],
     keys: SubjectKeys,
     now: Moment,
@@ -269,7 +271,7 @@ async def show_all(
     tenant: TenantId,
     purpose: Purpose,
     plan: Plan,
-    people: Sequence[tuple[Found, SubjectKeys]],
+    people: Sequence[tuple[StoredSubject, SubjectKeys]],
     moment: datetime,
 ) -> list[SubjectAnswer]:
     """Render the views of a plan for subjects, in their order.
@@ -291,7 +293,7 @@ async def _show_with_gates(
     tenant: TenantId,
     purpose: Purpose,
     plan: Plan,
-    people: Sequence[tuple[Found, SubjectKeys]],
+    people: Sequence[tuple[StoredSubject, SubjectKeys]],
     moment: datetime,
 ) -> list[SubjectAnswer]:
     bodies = [body for found, _keys in people for body in bodies_of(found)]
@@ -341,9 +343,9 @@ class ClearProfiles:
         self._items = items
         self._tenant = tenant
         self._now = now
-        self.others: list[tuple[int, Found, SubjectKeys]] = []
+        self.others: list[tuple[int, StoredSubject, SubjectKeys]] = []
 
-    def show(self, people: Iterable[tuple[Found, SubjectKeys]]) -> Iterator[SubjectAnswer]:
+    def show(self, people: Iterable[tuple[StoredSubject, SubjectKeys]]) -> Iterator[SubjectAnswer]:
         """Render subjects, in their order.
 
         Raises:
@@ -354,7 +356,7 @@ class ClearProfiles:
         return (SubjectAnswer(subject, Raw(template % tuple(values)), {}) for subject, values in opened)
 
     def _picked(
-        self, people: Iterable[tuple[Found, SubjectKeys]]
+        self, people: Iterable[tuple[StoredSubject, SubjectKeys]]
     ) -> Iterator[tuple[SubjectId, SubjectKeys, tuple[bytes, ...]]]:
         pick, lasts, now = self._items.picker.pick, self._items.lasts, self._now.microseconds
         for position, (found, keys) in enumerate(people):

@@ -23,7 +23,7 @@ from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
 from vault.subjects.blind_index import PREFIXES, matches, search_digest, tail_length
 from vault.subjects.record_body import open_body, unpack
-from vault.subjects.store import Wanted
+from vault.subjects.store import SubjectQuery
 from vault.subjects.validation import normalise
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vault.ids import RecordId, SubjectId
     from vault.policy.decision import Decision
     from vault.retention.filter import Gate
-    from vault.subjects.store import Found, Row
+    from vault.subjects.store import Row, StoredSubject
 
     Candidates = dict[SubjectId, list[RecordId]]
     # For one criterion: the subjects with its digest, each with the records that may have the value.
@@ -197,14 +197,16 @@ async def _candidates(search: _Search) -> tuple[list[Candidates], bool]:
     return [{subject: candidates[subject] for subject in common} for candidates in by_criterion], is_cut
 
 
-async def _verify(search: _Search, candidates: list[Candidates]) -> tuple[Mapping[SubjectId, SubjectKeys], list[Found]]:
+async def _verify(
+    search: _Search, candidates: list[Candidates]
+) -> tuple[Mapping[SubjectId, SubjectKeys], list[StoredSubject]]:
     """Open the matched fields and return the subjects that really match, by values that may still be shown."""
     services, caller, reading = search.services, search.caller, search.reading
     ids = tuple(candidates[0])
     if not ids:
         return {}, []
     many = plan_of(services, caller, reading).collections if reading is not None else ()
-    found = await services.subjects.find(Wanted(caller.tenant, ids, profile=True, many=many))
+    found = await services.subjects.find(SubjectQuery(caller.tenant, ids, profile=True, many=many))
     keys = await services.keyring.subject_keys(caller.tenant, list(ids))
     pairs = [(subject, record) for by_id in candidates for subject, records in by_id.items() for record in records]
     rows = await services.subjects.rows(caller.tenant, pairs)
@@ -253,7 +255,7 @@ class _Verification:
 
 
 async def _gates(
-    search: _Search, subjects: list[Found], rows: Mapping[tuple[SubjectId, RecordId], Row]
+    search: _Search, subjects: list[StoredSubject], rows: Mapping[tuple[SubjectId, RecordId], Row]
 ) -> Mapping[SubjectId, Gate]:
     """Fetch gates for the subjects whose values may be expired or held: such values must not match."""
     services, searching, tenant = search.services, search.searching, search.caller.tenant
@@ -273,7 +275,9 @@ async def _gates(
     return await gates(services, tenant, searching.purpose, list(gated.values()), bodies, search.moment)
 
 
-async def _show(search: _Search, matched: list[Found], keys: Mapping[SubjectId, SubjectKeys]) -> list[SubjectAnswer]:
+async def _show(
+    search: _Search, matched: list[StoredSubject], keys: Mapping[SubjectId, SubjectKeys]
+) -> list[SubjectAnswer]:
     """Show the requested fields of the subjects that match."""
     services, caller, reading = search.services, search.caller, search.reading
     if reading is None:
@@ -284,7 +288,7 @@ async def _show(search: _Search, matched: list[Found], keys: Mapping[SubjectId, 
     return [SubjectAnswer(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
 
 
-async def _record(search: _Search, matched: list[Found]) -> UUID:
+async def _record(search: _Search, matched: list[StoredSubject]) -> UUID:
     services, searching, reading = search.services, search.searching, search.reading
     names = whole_names(reading) if reading is not None else {}
     refused = dict(reading.refused) if reading is not None else {}

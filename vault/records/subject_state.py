@@ -9,7 +9,7 @@ from vault.access.recording import audited
 from vault.errors import NotFound, SubjectMerged
 from vault.records.views import SubjectState
 from vault.subjects.merged import merged_into
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from vault.context import Caller, Services
@@ -27,7 +27,7 @@ async def subject_state(services: Services, caller: Caller, subject: SubjectId) 
     """
     await require_permission(services, caller, "vault:subjects", "read", audit_action="read")
     await services.limits.take(caller.principal, "read", 1)
-    (found,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     revision = await services.subjects.profile_revision(caller.tenant, subject)
     exists = found is not None and found.state not in GONE and revision is not None
     into = None if exists or found is None else await _merged_into(services, caller, subject)

@@ -22,7 +22,7 @@ from vault.subjects.changes import add_external, change_index, change_record, lo
 from vault.subjects.merged import still_there
 from vault.subjects.record_body import Origin, coarser, happened_at, pack, seal_values, unpack
 from vault.subjects.rows import EXTERNAL_IDS, Maker, external_rows, unknown
-from vault.subjects.store import PROFILE, Wanted
+from vault.subjects.store import PROFILE, SubjectQuery
 from vault.subjects.validation import checked_source, fields_of, merged, normalised
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def change_profile(
 ) -> int:
     """Apply a patch whose fields are valid and granted. Returns the new revision."""
     tenant = caller.tenant
-    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     found = await require_ground(services, caller, decision, "update", found)
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     index_keys = await services.keyring.index_keys(tenant)

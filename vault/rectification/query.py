@@ -14,7 +14,7 @@ from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
 from vault.rectification.store import open_details, rectifications_of
 from vault.rectification.views import RectificationItem, RectificationPage
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from vault.context import Caller, Services
@@ -42,7 +42,7 @@ async def list_rectifications(
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} rectifications", code="invalid-page")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
-    (person,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (person,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     exists = person is not None and person.state not in GONE
     rows: list[Rectification] = []
     if exists:

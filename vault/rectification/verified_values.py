@@ -14,7 +14,7 @@ from vault.errors import NotFound
 from vault.ids import RecordId
 from vault.subjects.changes import change_record, locked_record, locked_subject
 from vault.subjects.record_body import pack, unpack
-from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import fields_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ async def verify_values(
     decision = await decide(services, caller, "verify-value", purpose, list(known), verb="write")
     await require_all(services, caller, decision, "verify-value")
     tenant = caller.tenant
-    (stored,) = await services.subjects.find(Wanted(tenant, (subject,), profile=False))
+    (stored,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
     await require_ground(services, caller, decision, "verify-value", stored)
     pseudonym = None if stored is None else stored.pseudonym
     async with writing(services, caller, "verify-value", decision, pseudonym, taken=None) as connection:

@@ -24,7 +24,7 @@ from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.requests.views import SubmittedRequest
 from vault.subjects.changes import locked_subject
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 from vault.subjects.validation import check_moment
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ async def _match(
     if subject is None or identity is not None:
         fault = Fault("/subject", "invalid-identity", "name the person by `subject`, or else by `identity`")
         raise InvalidInput("a request needs either `subject` or `identity`", faults=[fault], code="invalid-identity")
-    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     return Match(subject)

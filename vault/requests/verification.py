@@ -28,7 +28,7 @@ from vault.retention.filter import over_values
 from vault.subjects.blind_index import search_digest
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest
-from vault.subjects.store import GONE, PROFILE, Wanted
+from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import normalise
 
 if TYPE_CHECKING:
@@ -144,7 +144,11 @@ async def find_person(services: Services, tenant: TenantId, identity: Mapping[st
         candidates = await _by_external(services, tenant, identity[EXTERNAL_ID])
     else:
         raise _no_identity("an identity is an e-mail address, or ids in other systems", at="/identity")
-    rows = await services.subjects.find(Wanted(tenant, tuple(sorted(candidates)), profile=False)) if candidates else []
+    rows = (
+        await services.subjects.find(SubjectQuery(tenant, tuple(sorted(candidates)), profile=False))
+        if candidates
+        else []
+    )
     people = [row.id for row in rows if row is not None and row.state not in GONE]
     return Match(people[0]) if len(people) == 1 else Match(None, several=len(people) > 1)
 
@@ -194,7 +198,7 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
 
 async def _with_expired(services: Services, tenant: TenantId, people: set[SubjectId], name: str) -> set[SubjectId]:
     """Return the people whose value of a profile field is expired: it finds no one, even before the next sweep."""
-    rows = await services.subjects.find(Wanted(tenant, tuple(sorted(people)), profile=True)) if people else []
+    rows = await services.subjects.find(SubjectQuery(tenant, tuple(sorted(people)), profile=True)) if people else []
     expired = await over_values(services, tenant, rows)
     return {subject for subject, names in expired.items() if name in names}
 

@@ -19,7 +19,7 @@ from vault.retention.holds import blocking_hold, is_covered
 from vault.retention.review_store import fetch_kept_days
 from vault.retention.schedule import Schedule
 from vault.subjects.record_body import happened_at, open_body, unpack
-from vault.subjects.store import PROFILE, Wanted
+from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.subjects.record_body import Sealed, Stored
-    from vault.subjects.store import Found
+    from vault.subjects.store import StoredSubject
 
 
 RETENTION_OVER: Final = Refusal(
@@ -147,7 +147,7 @@ async def gates(
     services: Services,
     tenant: TenantId,
     purpose: Purpose,
-    people: Sequence[Found],
+    people: Sequence[StoredSubject],
     bodies: Iterable[Body],
     now: datetime,
 ) -> dict[SubjectId, Gate]:
@@ -183,7 +183,7 @@ async def gates(
     return found
 
 
-def bodies_of(found: Found) -> Iterator[Body]:
+def bodies_of(found: StoredSubject) -> Iterator[Body]:
     """Yield the fetched records of a subject."""
     if found.profile is not None:
         yield Body(found.id, PROFILE, found.id, found.profile)
@@ -235,7 +235,7 @@ async def _dates(services: Services, tenant: TenantId, bodies: Iterable[Body], *
 
 
 async def over_values(
-    services: Services, tenant: TenantId, people: Iterable[Found | None]
+    services: Services, tenant: TenantId, people: Iterable[StoredSubject | None]
 ) -> dict[SubjectId, frozenset[str]]:
     """Return the names of profile values that are over, whether or not a sweep has run yet.
 
@@ -278,7 +278,7 @@ async def kept_back(services: Services, tenant: TenantId, subject: SubjectId, de
         Unavailable: the database does not answer.
     """
     many = tuple(sorted({view.field.collection for _name, view in decision.granted} - {PROFILE}))
-    (found,) = await services.subjects.find(Wanted(tenant, (subject,), profile=True, many=many))
+    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True, many=many))
     if found is None:
         return {}
     bodies = list(bodies_of(found))

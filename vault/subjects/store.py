@@ -51,7 +51,7 @@ class Moments(NamedTuple):
     created_at: datetime
 
 
-class Found(msgspec.Struct, frozen=True, gc=False):
+class StoredSubject(msgspec.Struct, frozen=True, gc=False):
     """A subject with the body of its profile and the records of the requested collections."""
 
     id: SubjectId
@@ -62,7 +62,7 @@ class Found(msgspec.Struct, frozen=True, gc=False):
     standing: bytes | None = None
 
 
-class Wanted(NamedTuple):
+class SubjectQuery(NamedTuple):
     """A query for subjects of one tenant, with their profiles and the records of some collections."""
 
     tenant: TenantId
@@ -168,9 +168,9 @@ class Subjects:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._batcher: Batcher[Wanted, Found | None] = Batcher(self._find_together)
+        self._batcher: Batcher[SubjectQuery, StoredSubject | None] = Batcher(self._find_together)
 
-    async def find(self, wanted: Wanted) -> list[Found | None]:
+    async def find(self, wanted: SubjectQuery) -> list[StoredSubject | None]:
         """Return subjects in the order of the query; None for one that the tenant does not have."""
         if len(wanted.subjects) == 1:
             return [await self._batcher.submit(wanted)]
@@ -268,17 +268,17 @@ class Subjects:
         await self._database.bulk(connection, EXTERNAL_REF, external)
         await self._database.bulk(connection, BLIND_INDEX, index)
 
-    async def _find_together(self, waiting: list[Wanted]) -> list[Found | None]:
+    async def _find_together(self, waiting: list[SubjectQuery]) -> list[StoredSubject | None]:
         groups: dict[tuple[TenantId, bool, tuple[str, ...]], set[SubjectId]] = defaultdict(set)
         for wanted in waiting:
             groups[wanted.tenant, wanted.profile, wanted.many].add(wanted.subjects[0])
         found = {
-            (tenant, profile, many): await self._fetch(Wanted(tenant, tuple(subjects), profile, many))
+            (tenant, profile, many): await self._fetch(SubjectQuery(tenant, tuple(subjects), profile, many))
             for (tenant, profile, many), subjects in groups.items()
         }
         return [found[wanted.tenant, wanted.profile, wanted.many].get(wanted.subjects[0].int) for wanted in waiting]
 
-    async def _fetch(self, wanted: Wanted) -> dict[int, Found]:
+    async def _fetch(self, wanted: SubjectQuery) -> dict[int, StoredSubject]:
         """Fetch subjects by their ids as integers, which are hashed and compared ten times as fast as UUIDs."""
         rows = await self._database.fetch(
             _PROFILES if wanted.profile else _SUBJECTS, tenant=wanted.tenant, subjects=list(wanted.subjects)
@@ -290,14 +290,16 @@ class Subjects:
             else:
                 people.append(row)
         found = {
-            (number := row[0].int): Found(row[0], row[1], row[2], bodies.get(number), _lists(wanted.many), row[3])
+            (number := row[0].int): StoredSubject(
+                row[0], row[1], row[2], bodies.get(number), _lists(wanted.many), row[3]
+            )
             for row in people
         }
         if found and wanted.many:
             await self._add_many(found, wanted.tenant, wanted.many)
         return found
 
-    async def _add_many(self, found: dict[int, Found], tenant: TenantId, names: tuple[str, ...]) -> None:
+    async def _add_many(self, found: dict[int, StoredSubject], tenant: TenantId, names: tuple[str, ...]) -> None:
         rows = await self._database.fetch(
             _NEWEST, tenant=tenant, subjects=[subject.id for subject in found.values()], collections=list(names)
         )

@@ -17,7 +17,7 @@ from vault.consent.receipts.model import EVENT_TEXTS, Facts, PurposeFacts
 from vault.consent.views import SignedReceipt, SigningKeys
 from vault.crypto.signing import BadDocument, check, sign
 from vault.errors import NotFound
-from vault.subjects.store import GONE, Wanted
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ async def read_receipt(
         services, caller, "vault:consents", "record" if records else "read", audit_action="read-receipt"
     )
     await services.limits.take(caller.principal, "read", 1)
-    (row,) = await services.subjects.find(Wanted(caller.tenant, (subject,), profile=False))
+    (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     if row is None or row.state in GONE:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     try:
