@@ -6,7 +6,7 @@ import json
 from datetime import date
 
 from tests.export.customer import files_of
-from tests.retention.ended import Desk, generalised, policies
+from tests.retention.ended import Desk, policies
 from vault.catalogue.model import Scope
 from vault.consent.state import Held
 
@@ -48,7 +48,7 @@ async def test_expired_values_under_a_hold_or_a_review_are_included(sqlite_node,
 async def test_generalised_values_are_included_as_they_are_stored(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock)
     ada = await desk.person()
-    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(ada, "birth_date", "year", b"1985")
     desk.on(OVER)
     _data, values, keeps = await told(desk, ada)
     assert values == {"birth_date.year": 1985}
@@ -58,7 +58,7 @@ async def test_generalised_values_are_included_as_they_are_stored(sqlite_node, c
 async def test_generalised_values_belong_to_their_field_for_portability_and_scope(sqlite_node, clock):
     desk = await Desk.at(sqlite_node, clock)
     ada = await desk.person()
-    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(ada, "birth_date", "year", b"1985")
     _data, values, _keeps = await told(desk, ada, "portability")
     assert values["birth_date.year"] == 1985
     for scope in (Scope(fields=("profile.birth_date",)), Scope(purposes=("service-analytics",))):

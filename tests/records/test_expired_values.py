@@ -9,7 +9,7 @@ import pytest
 
 from tests.imports.files import PEOPLE, bring_in, write_csv
 from tests.rectification.submitting import carry_out
-from tests.retention.ended import START, Desk, generalised
+from tests.retention.ended import START, Desk
 from tests.vaults import ADA
 from vault.ids import DEFAULT_TENANT
 from vault.letters.contact import find_contact
@@ -83,7 +83,7 @@ async def test_people_are_not_compared_by_what_is_over(desk):
 @pytest.mark.parametrize("change", [None, "1990-01-02"])
 async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in_anew(desk, change):
     ada = await desk.person()
-    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(ada, "birth_date", "year", b"1985")
     how = {"purpose": "order-fulfilment", "revision": 1}
     await patch_profile(desk.services, desk.callers["sales"], ada, {"birth_date": change}, **how)
     assert {each for each in await profile_of(desk, ada) if each.startswith("birth_date")} == (
@@ -96,7 +96,7 @@ async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in
 async def test_a_correction_takes_the_place_of_a_coarser_view(sqlite_desk):
     desk = sqlite_desk
     ada = await desk.person()
-    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(ada, "birth_date", "year", b"1985")
     done = await carry_out(desk.node, ada, "rectification", changes={"birth_date": "1990-01-02"})
     assert done.state == "completed"
     assert "birth_date.year" not in await profile_of(desk, ada)
@@ -111,7 +111,7 @@ async def test_an_import_takes_the_place_of_a_coarser_view(sqlite_desk, tmp_path
         external_ids={"shop": "1"},
         purpose="order-fulfilment",
     )
-    await desk.reseal(made.id, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(made.id, "birth_date", "year", b"1985")
     file = write_csv(tmp_path / "people.csv", "no,name,mail,born", "1,Ada,ada@example.org,1990-01-02")
     await bring_in(desk.node, file, PEOPLE.replace('email = "mail"', 'email = "mail"\nbirth_date = "born"'))
     assert {each for each in await profile_of(desk, made.id) if each.startswith("birth_date")} == {"birth_date"}

@@ -7,7 +7,7 @@ from datetime import date
 import msgspec
 import pytest
 
-from tests.retention.ended import KEPT, START, Desk, at, generalised, policies
+from tests.retention.ended import KEPT, START, Desk, at, policies
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.retention import clocks as clock_reader
 from vault.retention.review_store import NewReview, decide_review, open_reviews, reviews_in
@@ -138,7 +138,7 @@ async def test_a_batch_tells_the_fresh_from_the_old_and_fetches_their_clocks_at_
 
 async def test_what_was_generalised_is_shown_as_that_view_alone(desk):
     ada = await desk.person()
-    await desk.reseal(ada, generalised("birth_date", "year", b"1985"))
+    await desk.generalise(ada, "birth_date", "year", b"1985")
     assert await desk.read("analytics", "service-analytics", ["birth_date.year"], ada) == (
         {"birth_date.year": 1985},
         {},

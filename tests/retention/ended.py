@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from tests.policy.folders import shipped
 from tests.support import FixedClock
@@ -22,9 +22,10 @@ from vault.records.explain import explain
 from vault.records.list import list_records
 from vault.records.read import read_fields
 from vault.records.search import find_subjects
+from vault.subjects.blind_index import digests
 from vault.subjects.record_body import Stored, unpack
 from vault.subjects.record_body import pack as pack_body
-from vault.subjects.tables import RECORD, SUBJECT
+from vault.subjects.tables import BLIND_INDEX, RECORD, SUBJECT
 
 KEPT = {
     "order-fulfilment": 'keep = "P3Y"\nsince = "last-contact"\nat_end = { birth_date = "birth_date.year" }',
@@ -121,6 +122,20 @@ class Desk:
             body = change(unpack(row.body), lambda name, plain: keys.seal(name, plain, where))
             packed = body if isinstance(body, bytes) else pack_body(body, row.occurred_at)
             await connection.execute(update(RECORD).where(RECORD.c.id == row.id).values(body=packed))
+
+    async def generalise(self, subject, field: str, view: str, plain: bytes) -> None:
+        """Put a view in the place of a value of ADA's, and take the value off the index, as a sweep does.
+
+        The value's digest must not stay: with the 12 bits of a date of birth, that of a later value may be equal.
+        """
+        await self.reseal(subject, generalised(field, view, plain))
+        index_keys = await self.services.keyring.index_keys(DEFAULT_TENANT)
+        declared = (
+            self.services.policies.active(DEFAULT_TENANT).policy_set.catalogue.collections["profile"].fields[field]
+        )
+        stale = BLIND_INDEX.c.digest.in_(digests(index_keys, declared, ADA[field]))
+        async with self.services.data.transaction() as connection:
+            await connection.execute(delete(BLIND_INDEX).where(BLIND_INDEX.c.subject_id == subject, stale))
 
 
 def generalised(field: str, view: str, plain: bytes):
