@@ -45,15 +45,6 @@ if TYPE_CHECKING:
 PAGE: Final = 200
 
 
-class Pending(NamedTuple):
-    """A job that should exist: the name of its workflow, and what it works on."""
-
-    workflow: str
-    tenant: TenantId
-    id: UUID
-    run: int
-
-
 REQUEST_KINDS: Final[Mapping[str, RequestKind]] = MappingProxyType(
     {
         kind.name: kind
@@ -89,19 +80,19 @@ REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {
 """The jobs that work on a request: its own, named after its kind; letters about it; an erasure resumed after a hold."""
 
 
-async def pending(services: Services) -> list[Pending]:
+async def pending(services: Services) -> list[Work]:
     """Return the jobs that should exist, in all tenants: of requests, and of erasures that a hold has stopped."""
-    jobs: list[Pending] = []
+    jobs: list[Work] = []
     for tenant in await services.keyring.tenants():
         after: tuple[str, UUID] | None = None
         while True:
             async with services.data.reading() as connection:
                 page = await list_requests(connection, tenant, states=UNDER_WAY, after=after, limit=PAGE)
-            jobs += [Pending(request.kind, tenant, request.id, request.run) for request in page if _needs_job(request)]
+            jobs += [Work(request.kind, tenant, request.id, request.run) for request in page if _needs_job(request)]
             if len(page) < PAGE:
                 break
             after = (page[-1].due.on.isoformat(), page[-1].id)
-    return [*jobs, *(Pending(*resume) for resume in await pending_resumes(services))]
+    return [*jobs, *await pending_resumes(services)]
 
 
 def _needs_job(request: Request) -> bool:

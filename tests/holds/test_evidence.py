@@ -185,3 +185,19 @@ async def test_repeated_write_keeps_source_and_date_of_a_held_value(node, clock)
     await lift(node, hold)
     assert (await node.patch("support", subject, same, "customer-support", '"2"')).status_code == 200
     assert (await origin("phone"))[0] == "support"
+
+
+async def test_ended_value_is_swept_after_the_hold_is_lifted(node, clock):
+    subject = await node.create({"name": "Ada", "email": ADA["email"]})
+    hold = await hold_of(node, subject, fields=["email"])
+    clock.advance(days=365 * 4)
+    await swept(node)
+    shown = await node.read("dpo", subject, ["email", "name"], "legal-claims")
+    assert shown.json()["fields"] == {"email": ADA["email"]}
+    refused = await node.read("sales", subject, ["email"], "order-fulfilment")
+    assert refused.json()["denied"]["email"]["code"] == "held"
+    assert (await swept(node)).whole == 0
+    await lift(node, hold)
+    assert (await swept(node)).whole == 1  # on the same day
+    assert await state_of(node, subject) == "erased"
+    problem(await node.read("dpo", subject, ["email"], "legal-claims"), 404, "subject-not-found")

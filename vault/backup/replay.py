@@ -46,7 +46,7 @@ from vault.erasure import verify as prove
 from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
 from vault.errors import Misconfigured, NotFound
-from vault.holds import restore_lines as holds_lines
+from vault.holds.manage import HoldLine, replay_hold
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
 from vault.lifecycle.erasures import (
@@ -491,13 +491,13 @@ async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: 
     Raises:
         Unavailable: the database does not answer.
     """
-    line = holds_lines.read_line(body)
+    line = msgspec.json.decode(body, type=HoldLine)
 
     def all_of(people: Iterable[UUID]) -> tuple[UUID, ...]:
         return tuple(dict.fromkeys(other for each in people for other in joined.of(tenant, each)))
 
     line = replace(line, added=all_of(line.added), removed=all_of(line.removed))
-    await holds_lines.replay_hold(services, tenant, msgspec.json.encode(line))
+    await replay_hold(services, tenant, line)
 
 
 PER_MINUTE: Final = 10**9

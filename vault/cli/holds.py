@@ -13,8 +13,16 @@ from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.errors import InvalidInput
-from vault.holds.manage import HoldChanges, HoldDraft, change_hold, lift_hold, place_hold
-from vault.holds.query import MOST, list_holds, show_hold
+from vault.holds.manage import (
+    PAGE_LIMIT,
+    HoldChanges,
+    HoldDraft,
+    change_hold,
+    lift_hold,
+    list_holds,
+    place_hold,
+    show_hold,
+)
 from vault.ids import SubjectId
 
 if TYPE_CHECKING:
@@ -100,7 +108,7 @@ async def place(
         subjects=people,
         review_on=review.date(),
         also_for=also_for or (),
-        names=field or ("*",),
+        fields=field or ("*",),
         since=_day(since),
         until=_day(until),
     )
@@ -168,7 +176,7 @@ async def list_(
 ) -> None:
     """List holds, by their review date."""
     which: Any = "due" if due else "all" if everything else "active"
-    page = await list_holds(session.services, session.caller, which=which, limit=MOST)
+    page = await list_holds(session.services, session.caller, which=which, limit=PAGE_LIMIT)
     if session.as_json:
         emit([hold.as_json() for hold in page.holds])
         return

@@ -1,7 +1,8 @@
-"""Place, change and lift legal holds. Each is one transaction, with its audit entry and its line in the restore ledger.
+"""Place, change, lift and show legal holds, and replay changes of holds after a restore.
 
 The input is checked before the transaction begins. A transaction locks the row of the hold first, and then the rows of
-subjects by id: one lock order for all, so that two transactions cannot deadlock.
+subjects by id: one lock order for all, so that two transactions cannot deadlock. Each change has its audit entry, and a
+line in the restore ledger that is written before the change commits.
 """
 
 from __future__ import annotations
@@ -9,48 +10,54 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
 
+import msgspec
 from msgspec.structs import replace
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.model import UnknownName
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
-from vault.holds.restore_lines import log_hold
 from vault.holds.resume_erasures import release
-from vault.holds.views import Hold
-from vault.ids import new_id
-from vault.retention.holds import (
-    LegalHold,
-    add_hold,
-    add_subjects,
-    find_hold,
-    put_marks,
-    save_hold,
-    subjects_of,
-    subjects_with_waiting_erasure,
-)
+from vault.holds.views import Hold, HoldDetails, HoldPage
+from vault.ids import SubjectId, new_id
+from vault.retention import holds as store
+from vault.retention.holds import LegalHold
 from vault.subjects.merged import locked_subjects
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
-    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.recording import SaveResponse
     from vault.audit.entry import Action
-    from vault.catalogue.model import Catalogue, Purpose
+    from vault.catalogue.model import Catalogue
     from vault.context import Caller, Services
-    from vault.ids import SubjectId
+    from vault.ids import TenantId
+    from vault.lifecycle.restore_ledger import Kind
     from vault.policy.policy_set import PolicySet
 
 
 RESOURCE: Final = "vault:holds"
-IN_ONE_ENTRY: Final = 1_000
-"""Subjects that one audit entry lists."""
+AT_ONCE: Final = 1_000
+"""Subjects in one audit entry, and in one line of the restore ledger."""
+PAGE_LIMIT: Final = 200
+Which = Literal["active", "due", "lifted", "all"]
+
+
+class HoldLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line of the restore ledger: a hold after one change, and the subjects that the change added or removed."""
+
+    hold: LegalHold
+    added: tuple[UUID, ...] = ()
+    removed: tuple[UUID, ...] = ()
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +69,25 @@ class _Change:
     connection: AsyncConnection
     action: Action
 
-    async def audit(self, hold: LegalHold, rows: Mapping[SubjectId, Any]) -> None:
-        """Append the audit entries of the change, with the subjects that it is about."""
+    async def record(
+        self,
+        hold: LegalHold,
+        rows: Mapping[SubjectId, Any],
+        *,
+        added: Sequence[SubjectId] = (),
+        removed: Sequence[SubjectId] = (),
+    ) -> None:
+        """Append the audit entries of the change, and then its lines in the restore ledger.
+
+        Args:
+            hold: the hold after the change.
+            rows: the rows of the subjects that the change is about.
+            added: subjects that the hold covers from now on.
+            removed: subjects that it no longer covers.
+
+        Raises:
+            Unavailable: the ledger does not answer; then the change must not commit.
+        """
         pseudonyms = [row.pseudonym for row in rows.values()]
         entries = [
             audit_entry(
@@ -72,13 +96,22 @@ class _Change:
                 action=self.action,
                 decision="allowed",
                 purpose=hold.purpose,
-                subjects=tuple(pseudonyms[start : start + IN_ONE_ENTRY]),
+                subjects=tuple(pseudonyms[start : start + AT_ONCE]),
                 target=hold.id,
                 policy=self.services.policies.active(self.caller.tenant).version,
             )
-            for start in range(0, max(len(pseudonyms), 1), IN_ONE_ENTRY)
+            for start in range(0, max(len(pseudonyms), 1), AT_ONCE)
         ]
         await self.services.audit_log.append_in(self.connection, entries)
+        lines = [
+            HoldLine(hold, tuple(added[start : start + AT_ONCE]), tuple(removed[start : start + AT_ONCE]))
+            for start in range(0, max(len(added), len(removed), 1), AT_ONCE)
+        ]
+        kind: Kind = "hold-lifted" if hold.state == "lifted" else "hold"
+        # Last, because the restore ledger is no part of the transaction.
+        await self.services.restore_ledger.add(
+            self.caller.tenant, kind, self.services.clock.now(), [(None, _encode(line)) for line in lines]
+        )
 
 
 @audited("place-hold")
@@ -99,14 +132,14 @@ async def place_hold(
     """
     await require_permission(services, caller, RESOURCE, "manage", audit_action="place-hold")
     now, policy_set = services.clock.now(), services.policies.active(caller.tenant).policy_set
-    checked = check_draft(policy_set, draft, now.date())
+    checked = _check_draft(policy_set, draft, now.date())
     hold = LegalHold(
         id=new_id(),
         matter=checked.matter,
         owner=checked.owner,
         purpose=checked.purpose,
         also_for=tuple(checked.also_for),
-        names=tuple(checked.names),
+        fields=tuple(checked.fields),
         since=checked.since,
         until=checked.until,
         review_on=checked.review_on,
@@ -114,17 +147,16 @@ async def place_hold(
         placed_at=now,
         placed_by=caller.principal.id,
     )
-    view = Hold.of(hold)
+    view = Hold.model_validate(hold)
     async with services.data.transaction() as connection:
         change = _Change(services, caller, connection, "place-hold")
         rows = await _lock_existing(change, draft.subjects, at="/subjects")
-        await add_hold(connection, caller.tenant, hold)
-        await add_subjects(connection, caller.tenant, hold.id, list(rows))
-        await put_marks(connection, caller.tenant, rows, hold)
-        await change.audit(hold, rows)
+        await store.add_hold(connection, caller.tenant, hold)
+        await store.add_subjects(connection, caller.tenant, hold.id, list(rows))
+        await store.put_marks(connection, caller.tenant, rows, hold)
         if on_commit is not None:
             await on_commit(connection, view)
-        await log_hold(services, caller.tenant, hold, added=list(rows))
+        await change.record(hold, rows, added=list(rows))
     return view
 
 
@@ -143,7 +175,7 @@ async def change_hold(services: Services, caller: Caller, hold_id: UUID, changes
     """
     await require_permission(services, caller, RESOURCE, "manage", audit_action="change-hold")
     policy_set = services.policies.active(caller.tenant).policy_set
-    check_changes(policy_set, changes, services.clock.now().date())
+    _check_changes(policy_set, changes, services.clock.now().date())
     async with services.data.transaction() as connection:
         change = _Change(services, caller, connection, "change-hold")
         before, subjects = await _lock_active(change, hold_id)
@@ -151,17 +183,16 @@ async def change_hold(services: Services, caller: Caller, hold_id: UUID, changes
         removed = sorted({*changes.remove} & {*subjects})
         after = _changed(before, changes, people=len(subjects) + len(added) - len(removed))
         await _require_at_rest(change, hold_id, added)
-        rows = await _lock_subjects(change, hold_id, subjects, changes.add)
+        rows = await _lock_covered(change, hold_id, subjects, changes.add)
         released = {subject: rows[subject] for subject in removed if subject in rows}
         covered = {subject: row for subject, row in rows.items() if subject not in released}
-        await add_subjects(connection, caller.tenant, hold_id, added)
+        await store.add_subjects(connection, caller.tenant, hold_id, added)
         marked = covered if after.also_for != before.also_for else {subject: rows[subject] for subject in added}
-        await put_marks(connection, caller.tenant, marked, after)
+        await store.put_marks(connection, caller.tenant, marked, after)
         await release(services, connection, caller.tenant, hold_id, released)
-        await save_hold(connection, caller.tenant, after)
-        await change.audit(after, {**marked, **released})
-        await log_hold(services, caller.tenant, after, added=added, removed=removed)
-    return Hold.of(after)
+        await store.save_hold(connection, caller.tenant, after)
+        await change.record(after, {**marked, **released}, added=added, removed=removed)
+    return Hold.model_validate(after)
 
 
 @audited("lift-hold")
@@ -180,46 +211,35 @@ async def lift_hold(services: Services, caller: Caller, hold_id: UUID, *, reason
         Unavailable: a database does not answer, or two of its subjects were merged at this moment.
     """
     await require_permission(services, caller, RESOURCE, "manage", audit_action="lift-hold")
-    check_reason(reason)
+    _require_valid(_check_reference("/reason", reason))
     async with services.data.transaction() as connection:
         change = _Change(services, caller, connection, "lift-hold")
         before, subjects = await _lock_active(change, hold_id)
-        rows = await _lock_subjects(change, hold_id, subjects, [])
+        rows = await _lock_covered(change, hold_id, subjects)
         await release(services, connection, caller.tenant, hold_id, rows)
         lifted = replace(
-            before, state="lifted", lifted_at=services.clock.now(), lifted_by=caller.principal.id, because=reason
+            before, state="lifted", lifted_at=services.clock.now(), lifted_by=caller.principal.id, reason=reason
         )
-        await save_hold(connection, caller.tenant, lifted)
-        await change.audit(lifted, rows)
-        await log_hold(services, caller.tenant, lifted, removed=subjects)
-    return Hold.of(lifted)
-
-
-def hold_not_found() -> NotFound:
-    """Return the error for a hold that does not exist."""
-    return NotFound("there is no such hold", code="hold-not-found", hint="`cdv holds list --all` lists them")
+        await store.save_hold(connection, caller.tenant, lifted)
+        await change.record(lifted, rows, removed=subjects)
+    return Hold.model_validate(lifted)
 
 
 async def _lock_active(change: _Change, hold_id: UUID) -> tuple[LegalHold, list[SubjectId]]:
     """Lock an active hold, and return it with the subjects that it covers."""
-    hold = await find_hold(change.connection, change.caller.tenant, hold_id, lock=True)
-    if hold is None:
-        raise hold_not_found()
+    hold = await _find(change.connection, change.caller.tenant, hold_id, lock=True)
     if hold.state == "lifted":
         raise Conflict("the hold is lifted already", code="hold-lifted", hint="place another one")
-    return hold, await subjects_of(change.connection, change.caller.tenant, hold_id)
+    return hold, await store.subjects_of(change.connection, change.caller.tenant, hold_id)
 
 
-async def _lock_subjects(
-    change: _Change, hold_id: UUID, covered: Sequence[SubjectId], added: Sequence[SubjectId]
+async def _lock_covered(
+    change: _Change, hold_id: UUID, covered: Sequence[SubjectId], added: Sequence[SubjectId] = ()
 ) -> dict[SubjectId, Any]:
     """Lock the rows of all subjects that a hold covers or is to cover, in the order of their ids."""
-    if added:
-        rows = await _lock_existing(change, added, at="/add", also=covered)
-    else:
-        rows = await locked_subjects(change.connection, change.caller.tenant, covered)
+    rows = await _lock_existing(change, added, at="/add", also=covered)
     # A merge that committed in between replaced one of these subjects by another one, whose row is not locked.
-    if await subjects_of(change.connection, change.caller.tenant, hold_id) != list(covered):
+    if await store.subjects_of(change.connection, change.caller.tenant, hold_id) != list(covered):
         raise Unavailable("some of these subjects were merged at this moment; repeat the call")
     return rows
 
@@ -240,7 +260,7 @@ async def _lock_existing(
 
 async def _require_at_rest(change: _Change, hold_id: UUID, added: Sequence[SubjectId]) -> None:
     """Refuse to cover subjects again while an erasure continues that the hold has released."""
-    if await subjects_with_waiting_erasure(change.connection, change.caller.tenant, hold_id, added):
+    if await store.subjects_with_waiting_erasure(change.connection, change.caller.tenant, hold_id, added):
         raise Conflict(
             "the erasure of one of these subjects continues, because the hold released it",
             code="erasure-under-way",
@@ -253,7 +273,7 @@ def _changed(before: LegalHold, changes: HoldChanges, *, people: int) -> LegalHo
         raise Conflict(
             f"a hold covers 1 to {MOST_PEOPLE} subjects", code="hold-size", hint="lift it, or place another one"
         )
-    also = before.also_for if changes.also_for is None else also_for(changes.also_for, before.purpose)
+    also = before.also_for if changes.also_for is None else _further(changes.also_for, before.purpose)
     return replace(
         before,
         owner=before.owner if changes.owner is None else changes.owner,
@@ -265,8 +285,8 @@ def _changed(before: LegalHold, changes: HoldChanges, *, people: int) -> LegalHo
 
 MOST_PEOPLE: Final = 10_000
 MOST_NAMES: Final = 200
-LONGEST: Final = 80
 _REFERENCE: Final = re.compile(r"[!-~](?:[ -~]{0,78}[!-~])?")
+_UNKNOWN_PURPOSE: Final = ("unknown-purpose", "the policies declare no such purpose")
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +300,7 @@ class HoldDraft:
         subjects: the subjects that it covers, 1 to 10,000.
         review_on: when to check whether it is still needed.
         also_for: purposes that may go on using what it covers.
-        names: fields and collections that it covers; ``*`` is everything.
+        fields: fields and collections that it covers; ``*`` is everything.
         since: the first day of the records that it covers.
         until: the last such day.
     """
@@ -291,7 +311,7 @@ class HoldDraft:
     subjects: Sequence[SubjectId]
     review_on: date
     also_for: Sequence[str] = ()
-    names: Sequence[str] = ("*",)
+    fields: Sequence[str] = ("*",)
     since: date | None = None
     until: date | None = None
 
@@ -307,21 +327,18 @@ class HoldChanges:
     remove: Sequence[SubjectId] = ()
 
 
-def check_draft(policy_set: PolicySet, draft: HoldDraft, today: date) -> HoldDraft:
-    """Check a draft, and return it with canonical names of its fields, and each subject and purpose once.
-
-    Raises:
-        InvalidInput: with all faults.
-    """
-    faults = [*_reference("/matter", draft.matter), *_reference("/owner", draft.owner)]
-    faults += _purposes(policy_set.purposes, "/purpose", [draft.purpose], indexed=False)
-    faults += _purposes(policy_set.purposes, "/also_for", draft.also_for)
-    faults += _review("/review_on", draft.review_on, today)
+def _check_draft(policy_set: PolicySet, draft: HoldDraft, today: date) -> HoldDraft:
+    """Check a draft, and return it with canonical names of its fields, and each subject and purpose once."""
+    faults = [*_check_reference("/matter", draft.matter), *_check_reference("/owner", draft.owner)]
+    if draft.purpose not in policy_set.purposes:
+        faults.append(Fault("/purpose", *_UNKNOWN_PURPOSE))
+    faults += _check_further(policy_set, draft.also_for)
+    faults += _check_review(draft.review_on, today)
     if draft.since is not None and draft.until is not None and draft.until < draft.since:
         faults.append(Fault("/until", "invalid-value", "a day that is not before `since`"))
     if not draft.subjects or len(set(draft.subjects)) > MOST_PEOPLE:
         faults.append(Fault("/subjects", "invalid-value", f"name 1 to {MOST_PEOPLE} subjects"))
-    names = [_canonical(policy_set.catalogue, name) for name in draft.names]
+    names = [_canonical(policy_set.catalogue, name) for name in draft.fields]
     if not names or len(names) > MOST_NAMES:
         faults.append(Fault("/fields", "invalid-value", f"name 1 to {MOST_NAMES} fields or collections, or `*`"))
     faults += [
@@ -329,63 +346,48 @@ def check_draft(policy_set: PolicySet, draft: HoldDraft, today: date) -> HoldDra
         for position, name in enumerate(names)
         if name is None
     ]
-    require(faults)
+    _require_valid(faults)
     declared = tuple(dict.fromkeys(name for name in names if name is not None))
-    also = also_for(draft.also_for, draft.purpose)
-    return replace_fields(draft, names=declared, also_for=also, subjects=sorted(set(draft.subjects)))
+    also_for = _further(draft.also_for, draft.purpose)
+    return replace_fields(draft, fields=declared, also_for=also_for, subjects=sorted(set(draft.subjects)))
 
 
-def check_changes(policy_set: PolicySet, changes: HoldChanges, today: date) -> None:
-    """Check changes.
-
-    Raises:
-        InvalidInput: with all faults.
-    """
-    faults = [] if changes.owner is None else _reference("/owner", changes.owner)
+def _check_changes(policy_set: PolicySet, changes: HoldChanges, today: date) -> None:
+    faults = [] if changes.owner is None else _check_reference("/owner", changes.owner)
     if changes.review_on is not None:
-        faults += _review("/review_on", changes.review_on, today)
-    faults += _purposes(policy_set.purposes, "/also_for", changes.also_for or ())
+        faults += _check_review(changes.review_on, today)
+    faults += _check_further(policy_set, changes.also_for or ())
     if set(changes.add) & set(changes.remove):
         faults.append(Fault("/remove", "invalid-value", "a subject cannot be added and removed at once"))
-    require(faults)
+    _require_valid(faults)
 
 
-def check_reason(reason: str) -> None:
-    """Check the reason for lifting a hold.
-
-    Raises:
-        InvalidInput: it is not a reference.
-    """
-    require(_reference("/reason", reason))
-
-
-def also_for(purposes: Sequence[str], purpose: str) -> tuple[str, ...]:
+def _further(purposes: Sequence[str], purpose: str) -> tuple[str, ...]:
     """Return the purposes that may go on as they are stored: sorted, each once, without the hold's own."""
     return tuple(sorted(set(purposes) - {purpose}))
 
 
-def require(faults: Collection[Fault]) -> None:
-    """Raise ``InvalidInput`` if there are faults."""
+def _require_valid(faults: list[Fault]) -> None:
     if faults:
-        raise InvalidInput("the hold is invalid", faults=list(faults), code="invalid-hold")
+        raise InvalidInput("the hold is invalid", faults=faults, code="invalid-hold")
 
 
-def _reference(at: str, text: str) -> list[Fault]:
+def _check_reference(at: str, text: str) -> list[Fault]:
     if _REFERENCE.fullmatch(text):
         return []
-    detail = f"a reference of 1 to {LONGEST} printable ASCII characters, such as a file number; no name of a person"
+    detail = "a reference of 1 to 80 printable ASCII characters, such as a file number; no name of a person"
     return [Fault(at, "invalid-reference", detail)]
 
 
-def _review(at: str, day: date, today: date) -> list[Fault]:
-    return [] if day > today else [Fault(at, "invalid-value", "a day in the future")]
+def _check_review(day: date, today: date) -> list[Fault]:
+    return [] if day > today else [Fault("/review_on", "invalid-value", "a day in the future")]
 
 
-def _purposes(known: Mapping[str, Purpose], at: str, names: Sequence[str], *, indexed: bool = True) -> list[Fault]:
+def _check_further(policy_set: PolicySet, names: Sequence[str]) -> list[Fault]:
     return [
-        Fault(f"{at}/{position}" if indexed else at, "unknown-purpose", "the policies declare no such purpose")
+        Fault(f"/also_for/{position}", *_UNKNOWN_PURPOSE)
         for position, name in enumerate(names)
-        if name not in known
+        if name not in policy_set.purposes
     ]
 
 
@@ -399,3 +401,90 @@ def _canonical(catalogue: Catalogue, name: str) -> str | None:
         return catalogue.field(name).whole
     except UnknownName:
         return None
+
+
+@audited("read-holds")
+async def list_holds(
+    services: Services, caller: Caller, *, which: Which = "active", after: UUID | None = None, limit: int = 50
+) -> HoldPage:
+    """List holds, the next due for review first.
+
+    Args:
+        which: active holds; those of them whose review is due; lifted holds; or all.
+        after: the last hold of the previous page.
+        limit: 1 to 200.
+
+    Raises:
+        Denied: the caller may not see holds.
+        InvalidInput: the limit is not within 1 to 200.
+        NotFound: there is no hold with the id ``after``.
+    """
+    if not 1 <= limit <= PAGE_LIMIT:
+        raise InvalidInput(f"a page has 1 to {PAGE_LIMIT} holds", code="invalid-page")
+    await require_permission(services, caller, RESOURCE, "read", audit_action="read-holds")
+    states: Mapping[Which, tuple[store.State, ...]] = {"lifted": ("lifted",), "all": ("active", "lifted")}
+    async with services.data.reading() as connection:
+        holds = await store.list_holds(
+            connection,
+            caller.tenant,
+            states=states.get(which, ("active",)),
+            due_by=services.clock.now().date() if which == "due" else None,
+            after=None if after is None else await _find(connection, caller.tenant, after),
+            limit=limit + 1,
+        )
+    await services.audit_log.append(audit_entry(services, caller, action="read-holds", decision="allowed"))
+    cursor = holds[limit - 1].id if len(holds) > limit else None
+    return HoldPage(holds=[Hold.model_validate(hold) for hold in holds[:limit]], next=cursor)
+
+
+@audited("read-holds")
+async def show_hold(services: Services, caller: Caller, hold_id: UUID) -> HoldDetails:
+    """Show a hold and the subjects that it covers.
+
+    Raises:
+        Denied: the caller may not see holds.
+        NotFound: there is no such hold.
+    """
+    await require_permission(services, caller, RESOURCE, "read", audit_action="read-holds")
+    async with services.data.reading() as connection:
+        hold = await _find(connection, caller.tenant, hold_id)
+        subjects = await store.subjects_of(connection, caller.tenant, hold_id)
+    entry = audit_entry(services, caller, action="read-holds", decision="allowed", target=hold_id)
+    await services.audit_log.append(entry)
+    return HoldDetails(**dict(Hold.model_validate(hold)), subjects=subjects)
+
+
+async def _find(connection: AsyncConnection, tenant: TenantId, hold_id: UUID, *, lock: bool = False) -> LegalHold:
+    hold = await store.find_hold(connection, tenant, hold_id, lock=lock)
+    if hold is None:
+        raise NotFound("there is no such hold", code="hold-not-found", hint="`cdv holds list --all` lists them")
+    return hold
+
+
+async def replay_hold(services: Services, tenant: TenantId, line: HoldLine) -> None:
+    """Apply a line of the restore ledger to a restored database; applying it again changes nothing.
+
+    Nothing is written to the ledger, which has the line.
+    """
+    async with services.data.transaction() as connection:
+        before = await store.find_hold(connection, tenant, line.hold.id, lock=True)
+        if before is None:
+            await store.add_hold(connection, tenant, line.hold)
+        elif before.state == "lifted":
+            return
+        else:
+            await store.save_hold(connection, tenant, line.hold)
+        covered = await store.subjects_of(connection, tenant, line.hold.id)
+        lifted = line.hold.state == "lifted"
+        removed = covered if lifted else sorted({*map(SubjectId, line.removed)} & {*covered})
+        rows = await locked_subjects(connection, tenant, removed)
+        await release(services, connection, tenant, line.hold.id, rows)
+        if lifted:
+            return
+        remaining = sorted({*covered, *map(SubjectId, line.added)} - {*removed})
+        rows = await locked_subjects(connection, tenant, remaining)
+        new = [subject for subject in rows if subject not in covered]
+        # An erasure that continued after a release has left a row.
+        await store.remove_subjects(connection, tenant, line.hold.id, new)
+        await store.add_subjects(connection, tenant, line.hold.id, new)
+        await store.put_marks(connection, tenant, rows, line.hold)

@@ -13,13 +13,13 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.catalogue.model import Scope
 from vault.consent.state import unpack as unpack_standing
-from vault.erasure import verify as prove
+from vault.erasure import verify
 from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
 from vault.erasure.start import EVERYTHING
 from vault.erasure.verdict import HELD, decide, without_later_values
 from vault.ids import SubjectId, new_id
-from vault.jobs.workflow import Workflow
+from vault.jobs.workflow import Work, Workflow
 from vault.lifecycle.erasures import Erasure, Facts, add_erasure, erasures_of, find_erasure
 from vault.lifecycle.tables import ERASURE
 from vault.retention.clocks import NO_CLOCKS, clocks_in
@@ -38,7 +38,7 @@ from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.tables import SUBJECT_ALIAS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
+    from vault.lifecycle.erasures import State
 
 
 AT_ONCE = 500
@@ -111,13 +112,9 @@ async def _rest_of(connection: AsyncConnection, tenant: TenantId, subject: Subje
         SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.subject_id == subject
     )
     people = [subject, *(await connection.execute(aliases)).scalars()]
-    return _sum([erasure for one in people for erasure in await erasures_of(connection, tenant, one)])
-
-
-def _sum(erasures: Iterable[Erasure]) -> Rest:
     fields: dict[str, datetime] = {}
     of: dict[UUID, None] = {}
-    for erasure in erasures:
+    for erasure in [erasure for one in people for erasure in await erasures_of(connection, tenant, one)]:
         held = [line.field for line in erasure.facts.lines if line.ground == HELD]
         for name in held:
             # If this erasure continues an earlier one, values collected after the earlier one were never to be erased.
@@ -162,15 +159,6 @@ SOON: Final = 5.0
 """Seconds until the next attempt, if another erasure of the same subject is under way."""
 
 
-class Waiting(NamedTuple):
-    """An erasure that needs a job; the attributes are those of :class:`vault.workflows.Pending`."""
-
-    workflow: str
-    tenant: TenantId
-    id: UUID
-    run: int = 0
-
-
 async def release(
     services: Services, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, Any]
 ) -> None:
@@ -186,16 +174,16 @@ async def release(
     await set_waiting_erasures(connection, tenant, hold, {subject: new_id() for subject in free})
 
 
-async def pending_resumes(services: Services) -> list[Waiting]:
+async def pending_resumes(services: Services) -> list[Work]:
     """List the erasures of all tenants that are to continue."""
-    pending: list[Waiting] = []
+    pending: list[Work] = []
     for tenant in await services.keyring.tenants():
         async with services.data.reading() as connection:
-            pending += [Waiting(NAME, tenant, erasure) for erasure in await list_waiting_erasures(connection, tenant)]
+            pending += [Work(NAME, tenant, erasure) for erasure in await list_waiting_erasures(connection, tenant)]
     return pending
 
 
-async def begin(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def begin(services: Services, tenant: TenantId, erasure: UUID) -> float | None:
     """Start the erasure, once no other of the same subject is under way; nothing is done if nothing is left."""
     try:
         async with services.data.transaction() as connection:
@@ -204,57 +192,47 @@ async def begin(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
         return SOON
 
 
-async def take(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
+async def take(services: Services, tenant: TenantId, erasure: UUID) -> float | None:
     """Erase values. If a wider erasure replaced this one, it is started again, if anything is left for it."""
     stored = await _find(services, tenant, erasure)
     if stored is None:
-        again: float | None = await begin(services, tenant, erasure)
-        return SOON if again is None and await _find(services, tenant, erasure) is not None else again
+        seconds = await begin(services, tenant, erasure)
+        return SOON if seconds is None and await _find(services, tenant, erasure) is not None else seconds
     if stored.state == "begun":
         await execute_erasure(services, tenant, stored)
     return None
 
 
-async def destroy(services: Any, tenant: TenantId, erasure: UUID) -> None:
-    """Destroy the keys of what has gone."""
-    stored = await _find(services, tenant, erasure)
-    if stored is not None and stored.state == "taken":
-        await prove.destroy_keys(services, tenant, stored)
+def _when(state: State, act: Callable[[Services, TenantId, Erasure], Awaitable[float | None]]) -> Step:
+    """Return the step that acts on an erasure in a state."""
+
+    async def step(services: Services, tenant: TenantId, erasure: UUID) -> float | None:
+        stored = await _find(services, tenant, erasure)
+        return await act(services, tenant, stored) if stored is not None and stored.state == state else None
+
+    return step
 
 
-async def scrub(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
-    """Clean the databases' files."""
-    stored = await _find(services, tenant, erasure)
-    return await prove.scrub(services, tenant, stored) if stored is not None and stored.state == "destroyed" else None
-
-
-async def check(services: Any, tenant: TenantId, erasure: UUID) -> float | None:
-    """Check that nothing is left."""
-    stored = await _find(services, tenant, erasure)
-    if stored is None or stored.state != "scrubbed":
-        return None
-    return await prove.check_remains(services, tenant, stored)
-
-
-async def attest(services: Any, tenant: TenantId, erasure: UUID) -> None:
+async def attest(services: Services, tenant: TenantId, erasure: UUID) -> None:
     """Sign the certificate, and delete the row of the erasure."""
-    stored = await _find(services, tenant, erasure)
-    if stored is not None and stored.state == "checked":
-        await certify(services, tenant, stored)
+    await _when("checked", certify)(services, tenant, erasure)
     async with services.data.transaction() as connection:
         await remove_waiting_erasure(connection, tenant, erasure)
 
 
-RESUME_STEPS: Final[tuple[tuple[str, Step], ...]] = (
-    ("begin", begin),
-    ("take-away", take),
-    ("destroy-keys", destroy),
-    ("scrub", scrub),
-    ("check", check),
-    ("certify", attest),
+RESUME: Final = Workflow(
+    NAME,
+    (
+        ("begin", begin),
+        ("take-away", take),
+        ("destroy-keys", _when("taken", verify.destroy_keys)),
+        ("scrub", _when("destroyed", verify.scrub)),
+        ("check", _when("scrubbed", verify.check_remains)),
+        ("certify", attest),
+    ),
 )
 """The steps of an erasure on request; see :mod:`vault.erasure.workflow`."""
-RESUME: Final = Workflow(NAME, RESUME_STEPS)
+RESUME_STEPS: Final = RESUME.steps
 
 
 async def _begin(services: Services, connection: AsyncConnection, tenant: TenantId, erasure: UUID) -> float | None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field
 
 from vault.views import Moment, View
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from vault.ids import SubjectId
-    from vault.retention.holds import LegalHold
 
 
 class Hold(View):
@@ -35,36 +29,11 @@ class Hold(View):
     lifted_at: Moment | None
     reason: Annotated[str | None, Field(description="Why it was lifted.")]
 
-    @classmethod
-    def of(cls, hold: LegalHold) -> Self:
-        """Return the view of a stored hold."""
-        return cls(
-            id=hold.id,
-            state=hold.state,
-            matter=hold.matter,
-            owner=hold.owner,
-            purpose=hold.purpose,
-            also_for=hold.also_for,
-            fields=hold.names,
-            since=hold.since,
-            until=hold.until,
-            review_on=hold.review_on,
-            people=hold.people,
-            placed_at=hold.placed_at,
-            lifted_at=hold.lifted_at,
-            reason=hold.because,
-        )
-
 
 class HoldDetails(Hold):
     """A legal hold and the subjects that it covers; a lifted hold covers none."""
 
     subjects: list[UUID]
-
-    @classmethod
-    def with_subjects(cls, hold: LegalHold, subjects: Sequence[SubjectId]) -> Self:
-        """Return the view of a stored hold with its subjects."""
-        return cls(**dict(Hold.of(hold)), subjects=list(subjects))
 
 
 class HoldPage(View):

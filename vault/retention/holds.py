@@ -76,7 +76,7 @@ AT_ONCE = 500
 def mark_for(hold: LegalHold) -> Held:
     """Return the mark of a hold."""
     since, until = _day(hold.since), _day(hold.until)
-    return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.names, since, until)
+    return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.fields, since, until)
 
 
 def with_mark(standing: ConsentState, mark: Held) -> ConsentState:
@@ -194,7 +194,7 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         owner: who is responsible for it, as a reference too.
         purpose: the purpose for which what it covers is used.
         also_for: further purposes that may use what it covers.
-        names: canonical names of the fields that it covers; ``*`` is everything.
+        fields: canonical names of the fields that it covers; ``*`` is everything.
         since: the first day of the records that it covers; None for all earlier ones.
         until: the last such day.
         review_on: the day on which to check whether it is still needed.
@@ -203,7 +203,7 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         placed_by: the principal who placed it.
         lifted_at: when it was lifted.
         lifted_by: the principal who lifted it.
-        because: why it was lifted, as a reference.
+        reason: why it was lifted, as a reference.
     """
 
     id: UUID
@@ -212,7 +212,7 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str
     purpose: str
     also_for: tuple[str, ...] = ()
-    names: tuple[str, ...] = ("*",)
+    fields: tuple[str, ...] = msgspec.field(default=("*",), name="names")
     since: date | None = None
     until: date | None = None
     review_on: date
@@ -221,7 +221,7 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     placed_by: UUID
     lifted_at: datetime | None = None
     lifted_by: UUID | None = None
-    because: str | None = None
+    reason: str | None = msgspec.field(default=None, name="because")
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode

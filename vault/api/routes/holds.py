@@ -11,8 +11,17 @@ from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, respo
 from vault.api.responses import error_responses
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas.holds import HoldChange, HoldLifting, NewHold
-from vault.holds.manage import HoldChanges, HoldDraft, change_hold, lift_hold, place_hold
-from vault.holds.query import MOST, Which, list_holds, show_hold
+from vault.holds.manage import (
+    PAGE_LIMIT,
+    HoldChanges,
+    HoldDraft,
+    Which,
+    change_hold,
+    lift_hold,
+    list_holds,
+    place_hold,
+    show_hold,
+)
 from vault.holds.views import Hold, HoldDetails, HoldPage
 from vault.ids import SubjectId
 
@@ -40,7 +49,7 @@ async def place(
         subjects=[SubjectId(subject) for subject in body.subjects],
         review_on=body.review_on,
         also_for=body.also_for,
-        names=body.fields,
+        fields=body.fields,
         since=body.since,
         until=body.until,
     )
@@ -62,7 +71,7 @@ async def index(
         str, Query(pattern="^(active|lifted|all)$", description="`active`, `lifted` or `all`.")
     ] = "active",
     after: Annotated[UUID | None, Query(description="`next` of the previous page.")] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT)] = 50,
 ) -> HoldPage:
     """List holds, the next due for review first."""
     which: Which = "due" if due else "lifted" if state == "lifted" else "all" if state == "all" else "active"
