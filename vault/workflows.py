@@ -26,9 +26,9 @@ from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients
 from vault.rectification.correct import RECTIFICATION
 from vault.requests.consent_changes import OBJECTION, RESTRICTION, WITHDRAWAL
-from vault.requests.execution import complete_request, expire_requests, guarded, start_request
+from vault.requests.decide import expire_requests, finish_request, guarded, start_request
+from vault.requests.kind import REVIEW
 from vault.requests.model import UNDER_WAY
-from vault.requests.review import REVIEW
 from vault.requests.store import list_requests
 from vault.sweep.workflow import SWEEP, begin_sweeps, pending_sweeps
 
@@ -69,7 +69,7 @@ def _request_workflow(kind: RequestKind) -> Workflow:
         return Workflow(kind.name, (("start", start_request),))
     steps = tuple((name, guarded(step)) for name, step in kind.steps)
     letter = (("tell", tell_completed),) if kind.sends_letter else ()
-    return Workflow(kind.name, (("start", start_request), *steps, ("complete", complete_request), *letter))
+    return Workflow(kind.name, (("start", start_request), *steps, ("complete", finish_request), *letter))
 
 
 REQUEST_WORKFLOWS: Final[Mapping[str, Workflow]] = {

@@ -11,7 +11,7 @@ from tests.export.made_up import with_package
 from tests.recipients.telling import one_notice
 from tests.vaults import ADA
 from vault.identity.sessions import add_session
-from vault.requests.execution import start_request
+from vault.requests.decide import start_request
 from vault.retention.review_store import NewReview, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}

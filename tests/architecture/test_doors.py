@@ -14,7 +14,7 @@ SEALING = {
     "vault.backup.verify",
     "vault.records.update",
     "vault.imports.consents",  # for types only
-    "vault.consent.guardians",
+    "vault.consent.expiry",
     "vault.consent.validation",
     "vault.consent.record",  # for types only
     "vault.consent.restrictions",  # for types only
@@ -30,7 +30,7 @@ SEALING = {
     "vault.records.search",
     "vault.imports.profiles",
     "vault.imports.records",
-    "vault.letters.contact",
+    "vault.letters.send",
     "vault.records.list",
     "vault.merging.duplicates",
     "vault.merging.reseal",
@@ -57,7 +57,7 @@ UNSEALING = {
     "vault.records.append",  # is what came in again what is there already?
     "vault.backup.verify",  # whether a backup's values open with its keys; nobody sees them
     "vault.records.update",  # the old value, for the index that led to it
-    "vault.consent.guardians",  # is this a child? nobody sees the date
+    "vault.consent.expiry",  # is this a child? nobody sees the date
     "vault.consent.validation",
     "vault.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
@@ -67,7 +67,7 @@ UNSEALING = {
     "vault.records.search",  # what a digest led to is checked
     "vault.imports.profiles",
     "vault.imports.records",
-    "vault.letters.contact",  # where a letter goes, and its language; nobody sees either
+    "vault.letters.send",  # where a letter goes, and its language; nobody sees either
     "vault.merging.duplicates",  # what a digest led to is checked; nobody sees the value
     "vault.merging.reseal",  # and seals it again under the key of the one who stays
     "vault.export.store",  # a package on its way out, which is on the log before its first byte leaves

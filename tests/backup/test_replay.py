@@ -11,7 +11,7 @@ from tests.backup.restores import bring_back, bring_back_closed, ledger_lines, l
 from tests.erasure.people import LATELY, certificate, erase, keys_of, rows_of, somebody, state_of
 from tests.vaults import ADA, OTHER, problem
 from vault.catalogue.model import Scope
-from vault.consent.append import compare
+from vault.consent.store import compare
 from vault.ids import DEFAULT_TENANT
 
 BOB = {**ADA, "name": "Bob Babbage", "email": "bob@example.org", "phone": "+442079460777"}

@@ -10,8 +10,7 @@ from sqlalchemy import update
 
 from tests.bench.ground import fill, postgres, server, vault_folder, wrk
 from vault.bootstrap import open_vault
-from vault.consent.event import Event
-from vault.consent.state import fold, pack
+from vault.consent.model import Event, fold, pack
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
 from vault.subjects.tables import SUBJECT

@@ -10,8 +10,8 @@ import pytest
 
 from tests.policy.folders import shipped
 from vault.bootstrap import open_vault, shipped_policies
-from vault.consent.append import append_events
-from vault.consent.event import Event
+from vault.consent.model import Event
+from vault.consent.store import append_events
 from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName, new_id
 from vault.principals.principal import Principal

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from vault.bootstrap import shipped_policies
 from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import to_microseconds
-from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import RESTRICTED, Ground, may_object, refusal
-from vault.consent.state import NOTHING, ConsentState, PurposeState
+from vault.consent.model import EXPLICIT, NOTHING, ConsentState, PurposeState
 from vault.policy.policy_set import PolicySet
 
 NOON = to_microseconds(datetime(2026, 11, 22, 12, tzinfo=UTC))

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from tests.vaults import problem
 from vault.bootstrap import apply_folders
-from vault.consent.append import append_events
-from vault.consent.event import Event
+from vault.consent.model import Event
+from vault.consent.store import append_events
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
 
 FIELDS = ["name", "email"]

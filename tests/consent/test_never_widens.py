@@ -13,9 +13,8 @@ from uuid import UUID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vault.consent.event import Event
+from vault.consent.model import NOTHING, UNSAID, Event, apply, fold, pack, unpack
 from vault.consent.personal_data import moving_events
-from vault.consent.state import NOTHING, UNSAID, apply, fold, pack, unpack
 from vault.ids import new_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.append import compare, repair_state
+from vault.consent.store import compare, repair_state
 from vault.ids import DEFAULT_TENANT
 
 GIVEN = {

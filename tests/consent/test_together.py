@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from tests.imports.files import bring_in, subject_of, write_csv
-from vault.consent.append import compare
+from vault.consent.store import compare
 from vault.ids import DEFAULT_TENANT
 from vault.subjects.changes import locked_subject
 from vault.subjects.tables import RECORD

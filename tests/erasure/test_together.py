@@ -17,7 +17,7 @@ from vault.erasure.start import begin_erasure, erasure_of
 from vault.erasure.workflow import ERASURE_STEPS
 from vault.errors import Conflict, Unavailable
 from vault.ids import DEFAULT_TENANT
-from vault.requests.execution import hand_back
+from vault.requests.decide import hand_back
 
 
 async def test_of_two_concurrent_erasures_one_runs_and_the_other_joins(node):

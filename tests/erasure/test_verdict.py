@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from vault.bootstrap import shipped_policies
-from vault.consent.state import NOTHING
+from vault.consent.model import NOTHING
 from vault.erasure.verdict import RecordValues, purposes_kept_for, summarize, verdicts
 from vault.lifecycle.erasures import Claim
 from vault.policy.policy_set import PolicySet

@@ -8,7 +8,7 @@ from datetime import date
 from tests.export.customer import files_of
 from tests.retention.ended import Desk, policies
 from vault.catalogue.model import Scope
-from vault.consent.state import Held
+from vault.consent.model import Held
 
 REVIEWED = '[limit.phones]\nmost = "P1Y"\nsince = "collected"\nfields = ["phone"]\nreason = "r"\nthen = "review"\n'
 OVER = date(2029, 3, 6)

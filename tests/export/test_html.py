@@ -14,7 +14,7 @@ import pytest
 
 from tests.export.customer import PROFILE, buy, files_of, somebody
 from vault.catalogue.model import Article9, LegalBasis
-from vault.consent import event as events
+from vault.consent import model as events
 from vault.export import html as page_module
 from vault.export.html import MOST, Diagram, value_lines
 from vault.export.schema import InUse, RecipientSummary

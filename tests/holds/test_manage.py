@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from tests.holds.holding import HOLDS, REVIEW, ask_for_hold, hold_of, ledger_lines, lift
 from tests.vaults import OTHER, problem
-from vault.consent.state import unpack
+from vault.consent.model import unpack
 from vault.errors import Unavailable
 from vault.subjects.merged import locked_subjects
 from vault.subjects.tables import SUBJECT

@@ -14,9 +14,8 @@ import pytest
 from tests.vaults import ADA
 from vault.catalogue.controller import Contact, Controller
 from vault.ids import SubjectId, new_id
-from vault.letters import templates as words
-from vault.letters.send import notify_person
-from vault.letters.templates import LANGUAGES, language_of, letter_names, sender_of, write
+from vault.letters import send as words
+from vault.letters.send import LANGUAGES, language_of, letter_names, notify_person, sender_of, write
 from vault.requests.model import Extension, Regime
 from vault.workflows import REQUEST_KINDS
 

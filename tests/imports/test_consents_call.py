@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import FixedClock
 from tests.vaults import OTHER, problem
-from vault.consent.append import compare
+from vault.consent.store import compare
 
 START = FixedClock().now()
 WHEN = "2020-05-04T03:02:01Z"

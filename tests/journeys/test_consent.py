@@ -9,10 +9,10 @@ import pytest
 from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.bootstrap import apply_folders
-from vault.consent.append import compare
-from vault.consent.event import decode
 from vault.consent.expiry import expire_lapsed
+from vault.consent.model import decode
 from vault.consent.receipts.issue import check_receipt
+from vault.consent.store import compare
 
 MARKETING = {"purpose": "direct-marketing", "notice": "marketing@3", "method": "checkbox", "channel": "web"}
 READ = (["email"], "direct-marketing")

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from tests.erasure.people import ask, certificate, run, somebody, state_of
-from vault.consent.event import Event
-from vault.consent.event import encode as encode_event
+from vault.consent.model import Event
+from vault.consent.model import encode as encode_event
 from vault.consent.store import CONFIRMATION, EVENT
 from vault.erasure import verify
 from vault.erasure.start import erasure_of
@@ -24,8 +24,8 @@ from vault.personal_data import OWNERS
 from vault.recipients.tables import RECIPIENT_NOTICE
 from vault.rectification.tables import RECTIFICATION
 from vault.requests.model import Event as RequestEvent
+from vault.requests.store import REQUEST, REQUEST_EVENT
 from vault.requests.store import _encode as encode_request_event
-from vault.requests.tables import REQUEST, REQUEST_EVENT
 from vault.retention.tables import HOLD_SUBJECT, RETENTION_REVIEW, SUBJECT_CLOCK
 from vault.storage.columns import DataTable
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from vault.consent.event import Event
+from vault.consent.model import Event, apply, fold
 from vault.consent.personal_data import moving_events
-from vault.consent.state import apply, fold
 from vault.ids import new_id
 
 WHO = UUID(int=1)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.imports.test_consents_call import YES, bring
 from tests.merging.test_merge import merge
-from vault.consent.append import compare
-from vault.consent.state import fold, unpack
+from vault.consent.model import fold, unpack
+from vault.consent.store import compare
 from vault.ids import SubjectId
 
 GIVEN = {key: value for key, value in YES.items() if key != "occurred_at"}

@@ -25,7 +25,7 @@ from vault.catalogue.model import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.merging.duplicates import find_pairs
 from vault.recipients.store import list_notices
-from vault.requests.execution import hand_back, start_request
+from vault.requests.decide import hand_back, start_request
 from vault.requests.store import find_request
 from vault.requests.transaction import DETAILS, request_aad
 

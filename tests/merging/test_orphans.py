@@ -6,7 +6,7 @@ from uuid import UUID
 
 from tests.merging.test_merge import buy, merge, purchases, read
 from tests.merging.test_merge_consents import say
-from vault.consent.event import decode
+from vault.consent.model import decode
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen
 from vault.ids import SubjectId

@@ -12,7 +12,7 @@ from tests.rectification.submitting import carry_out
 from tests.retention.ended import START, Desk
 from tests.vaults import ADA
 from vault.ids import DEFAULT_TENANT
-from vault.letters.contact import find_contact
+from vault.letters.send import find_contact
 from vault.merging.duplicates import find_duplicates
 from vault.records.create import create_subject
 from vault.records.update import patch_profile

@@ -8,7 +8,7 @@ import pytest
 
 from tests.retention.ended import START, Desk, at
 from tests.vaults import problem
-from vault.consent.state import Held
+from vault.consent.model import Held
 from vault.errors import Denied
 
 HELD, OVER = "held", "retention-over"

@@ -6,11 +6,17 @@ import pytest
 
 from tests.rectification.submitting import approve, ask, carry_out, consents, moves, notices, run, state, verify
 from tests.vaults import problem
-from vault.consent.append import compare
+from vault.consent.store import compare
 from vault.ids import DEFAULT_TENANT
 from vault.requests.consent_changes import uphold, withdraw
-from vault.requests.decide import approve_request, cancel_request, reject_request, reopen_request
-from vault.requests.execution import hand_back, start_request
+from vault.requests.decide import (
+    approve_request,
+    cancel_request,
+    hand_back,
+    reject_request,
+    reopen_request,
+    start_request,
+)
 
 GIVEN = {"purpose": "direct-marketing", "decision": "given", "notice": "marketing@3", "method": "checkbox"}
 FRAUD = "fraud-prevention"

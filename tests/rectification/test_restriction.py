@@ -139,8 +139,7 @@ async def test_a_step_that_is_run_again_restricts_once(node):
 
 
 async def test_two_workers_of_one_job_restrict_once(node):
-    from vault.requests.decide import approve_request
-    from vault.requests.execution import start_request
+    from vault.requests.decide import approve_request, start_request
 
     subject = await node.create()
     request = await ask(node, subject, "restriction", ground="claims")

@@ -23,7 +23,7 @@ from tests.requests.submitting import (
 from tests.vaults import problem
 from vault.access.callers import system_caller
 from vault.errors import Unavailable, VaultError
-from vault.requests.execution import expire_requests, guarded, start_request
+from vault.requests.decide import expire_requests, guarded, start_request
 from vault.requests.model import Verification
 from vault.requests.transaction import changing_request
 from vault.requests.verification import verify_request

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from tests.policy.folders import shipped
 from tests.support import FixedClock
 from tests.vaults import ADA
-from vault.consent.state import ConsentState, pack
+from vault.consent.model import ConsentState, pack
 from vault.crypto.seal import record_aad as sealed_at
 from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT, SubjectId

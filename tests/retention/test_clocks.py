@@ -14,7 +14,7 @@ from tests.rectification.submitting import carry_out
 from tests.vaults import ADA
 from vault.catalogue.model import Scope
 from vault.clock import to_microseconds
-from vault.consent.append import repair
+from vault.consent.store import repair
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId
 from vault.retention.clocks import Clocks, at_day, clocks_of, join_clocks, move_clocks
 from vault.subjects.changes import locked_record

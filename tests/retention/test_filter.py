@@ -14,7 +14,7 @@ from tests.retention.ended import policies
 from vault.catalogue.model import CLEAR
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import may_object, purpose_ground
-from vault.consent.state import ConsentState, PurposeState
+from vault.consent.model import ConsentState, PurposeState
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import ends_of, schedule_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault.consent.state import ConsentState, Held, purposes_of
+from vault.consent.model import ConsentState, Held, purposes_of
 from vault.retention.holds import blocking_hold, held_by
 
 BOOKS = Held(b"a" * 16, "legal-claims", ("accounting",), ("purchase.*", "profile.email"), 100, 200)

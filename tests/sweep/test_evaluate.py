@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.clock import to_microseconds
-from vault.consent.state import ConsentState, Held, PurposeState, pack
+from vault.consent.model import ConsentState, Held, PurposeState, pack
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import day_of, ends_of, values_of

@@ -26,7 +26,7 @@ from tests.sweep.people import (
     unpaced,
     write_to,
 )
-from vault.consent.state import ConsentState, Held, pack
+from vault.consent.model import ConsentState, Held, pack
 from vault.subjects.blind_index import digests
 from vault.sweep import apply
 from vault.sweep.query import sweep

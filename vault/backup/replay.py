@@ -40,8 +40,8 @@ from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.backup.gate import close_all, waiting, waiting_in
 from vault.catalogue.model import Scope
-from vault.consent.append import read_denial, stays_restricted
-from vault.consent.state import fold, pack, unpack
+from vault.consent.model import fold, pack, unpack
+from vault.consent.store import read_denial, stays_restricted
 from vault.erasure import verify as prove
 from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
@@ -79,7 +79,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.backup.gate import Restore
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.context import Services
     from vault.lifecycle.restore_ledger import Tombstone
     from vault.lifecycle.restore_lines import AccessLine, ErasureLine

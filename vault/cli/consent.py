@@ -19,14 +19,13 @@ from vault.cli.options import future_moment, past_moment
 from vault.cli.output import emit, note, show_table
 from vault.cli.progress import counter
 from vault.cli.session import Opener, Session
-from vault.consent.append import compare, repair_state
 from vault.consent.expiry import expire_lapsed
-from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import read_receipt
 from vault.consent.record import record_consent
-from vault.consent.restrictions import lift_restriction
+from vault.consent.restrictions import decide_objection, lift_restriction, record_objection
 from vault.consent.restrictions import restrict as restrict_subject
+from vault.consent.store import compare, repair_state
 from vault.consent.validation import ConsentStatement
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping

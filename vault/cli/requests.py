@@ -26,11 +26,11 @@ from vault.requests.decide import (
     approve_request,
     cancel_request,
     complete_request,
+    expire_requests,
     extend_request,
     reject_request,
     reopen_request,
 )
-from vault.requests.execution import expire_requests
 from vault.requests.model import OPEN, Regime
 from vault.requests.query import Urgency, list_of_requests, show_request
 from vault.requests.store import find_request

@@ -20,7 +20,7 @@ from sqlalchemy import insert, select, update
 
 from vault.access.sign_in import RateWindow
 from vault.clock import to_microseconds
-from vault.consent.guardians import birth_date, needs_guardian
+from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.store import CONFIRMATION
 from vault.consent.transaction import changing
 from vault.consent.views import ConfirmationToken, RecordedEvent
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.consent.transaction import Change
     from vault.context import Services
 

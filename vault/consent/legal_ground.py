@@ -11,8 +11,7 @@ from msgspec.structs import replace
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_all
 from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import LAST, to_microseconds
-from vault.consent.event import EXPLICIT
-from vault.consent.state import NOTHING, UNSAID, purposes_of, unpack
+from vault.consent.model import EXPLICIT, NOTHING, UNSAID, purposes_of, unpack
 from vault.errors import Refusal
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.catalogue.model import Purpose
-    from vault.consent.state import ConsentState, PurposeState
+    from vault.consent.model import ConsentState, PurposeState
     from vault.context import Caller, Services
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, select, update
 
-from vault.consent.event import OBJECTION, YES, Event, decode, encode
-from vault.consent.guardians import expire_childs_consents
-from vault.consent.state import NOTHING, UNSAID, apply, fold, unpack
+from vault.consent.expiry import expire_childs_consents
+from vault.consent.model import NOTHING, OBJECTION, UNSAID, YES, Event, apply, decode, encode, fold, unpack
 from vault.consent.store import CONFIRMATION, EVENT
 from vault.consent.transaction import Change
 from vault.consent.validation import COLLECTION, FIELD, open_words, seal_words
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import ConsentState, PurposeState
+    from vault.consent.model import ConsentState, PurposeState
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
     from vault.lifecycle.personal_data import ErasureContext, MergeContext

@@ -10,7 +10,7 @@ from vault.access.callers import OPERATOR
 from vault.access.recording import audited
 from vault.clock import from_microseconds, to_microseconds
 from vault.consent.legal_ground import is_consented, purpose_ground, subject_refusal
-from vault.consent.state import UNSAID, unpack
+from vault.consent.model import UNSAID, unpack
 from vault.consent.transaction import missing
 from vault.consent.validation import keys_of, open_words
 from vault.consent.views import ConsentCheckResult, ConsentCheckResults, ConsentEvent, ConsentOverview, PurposeConsent
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from vault.consent.event import Event
     from vault.consent.legal_ground import Ground
-    from vault.consent.state import ConsentState, PurposeState
+    from vault.consent.model import ConsentState, Event, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId
     from vault.subjects.store import StoredSubject

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.double_opt_in import issue_token
-from vault.consent.event import NO
-from vault.consent.guardians import birth_date, needs_guardian
+from vault.consent.expiry import birth_date, needs_guardian
+from vault.consent.model import NO
 from vault.consent.store import EVENT
 from vault.consent.transaction import Change, changing
 from vault.consent.validation import SKEW, check, ends_at, keys_of, seal_words
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.access.recording import SaveResponse
-    from vault.consent.event import Event, Kind
+    from vault.consent.model import Event, Kind
     from vault.consent.validation import CheckedStatement, ConsentStatement
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys

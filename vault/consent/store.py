@@ -1,29 +1,36 @@
-"""The tables of events and of open double opt-ins, and the queries on events.
+"""Consent events in storage: tables, queries, appending, and repair of the state on the subjects' rows.
 
-Events are only ever added, by :func:`vault.consent.append.append_events`: it updates the state on the subject's row in
-the same transaction.
+Events are only ever added, by :func:`append_events`: it updates the state on the subject's row in the same transaction.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID  # noqa: TC003 - as above
 
+from msgspec.structs import replace
 from sqlalchemy import LargeBinary, String, select
 
-from vault.consent.event import decode, encode
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
+from vault.access.callers import operator_caller
+from vault.clock import to_microseconds
+from vault.consent.model import apply, decode, encode, fold, pack, unpack
 from vault.errors import NotFound
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
+from vault.subjects.changes import locked_subject, mark_due, set_standing
+from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
+    from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.event import Event
+    from vault.consent.model import ConsentState, Event
+    from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.storage.database import Database
 
@@ -136,3 +143,161 @@ class ConfirmationRow(DataTable, table=True):
 
 EVENT = table_of(ConsentEventRow)
 CONFIRMATION = table_of(ConfirmationRow)
+
+
+PAGE: Final = 500
+DENIALS: Final = frozenset({"refused", "withdrawn", "objected", "objection-upheld", "restricted"})
+"""Kinds of events that a restore must not undo. A consent that expires does so again without its event."""
+
+
+async def append_events(
+    services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId, events: Sequence[Event]
+) -> ConsentState:
+    """Append events of one person, in this order; the person's row is locked until the transaction ends.
+
+    Returns:
+        the state after them.
+
+    Raises:
+        NotFound: there is no such person, or no longer.
+        Unavailable: an event is a denial, and the restore ledger does not answer.
+    """
+    # The lock orders concurrent events of one person: each is applied to the state that the one before left.
+    row = await locked_subject(connection, tenant, subject)
+    if row is None or row.state in GONE:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    state = unpack(row.standing)
+    for event in events:
+        state = apply(state, event)
+    await services.consents.add(connection, tenant, events)
+    await set_standing(connection, tenant, subject, pack(state), restricted=stays_restricted(row, state))
+    # A failure of the restore ledger aborts the transaction: a restore must never forget a denial that was accepted.
+    await record_denials(services, tenant, events)
+    await mark_due(connection, tenant, [subject], services.clock.now())
+    return state
+
+
+def stays_restricted(row: Row[tuple[object, ...]], state: ConsentState) -> bool:
+    """Return whether a person is restricted: by an event, or because the row was restricted without an event.
+
+    Args:
+        row: the person's row before the events.
+        state: the state after them.
+    """
+    without_event = row.state == "restricted" and unpack(row.standing).restricted_at is None
+    return without_event or state.restricted_at is not None
+
+
+async def record_denials(services: Services, tenant: TenantId, events: Iterable[Event]) -> None:
+    """Write denials, objections and restrictions to the restore ledger; call it in the transaction that adds them.
+
+    Raises:
+        Unavailable: the restore ledger does not answer; the events must not be added then.
+    """
+    lines = [(event.subject, encode(_for_restore(event))) for event in events if event.kind in DENIALS]
+    await services.restore_ledger.add(tenant, "consent", services.clock.now(), lines)
+
+
+def read_denial(body: bytes) -> Event:
+    """Decode an event of the restore ledger."""
+    return decode(body)
+
+
+def _for_restore(event: Event) -> Event:
+    """Remove the evidence, whose key a restored vault may not have, and what the state does not depend on."""
+    return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A person whose row does not have the state that follows from the events."""
+
+    subject: SubjectId
+    by_events: ConsentState
+    on_row: ConsentState
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One page of a comparison: how many people were checked, and the differences."""
+
+    people: int
+    differences: list[Difference]
+
+
+async def compare(services: Services, tenant: TenantId) -> AsyncIterator[Comparison]:
+    """Fold the events of every person again and compare with the rows, a page of people at a time."""
+    after: SubjectId | None = None
+    while True:
+        async with services.data.reading() as connection:
+            rows = await services.subjects.standings(connection, tenant, after=after, limit=PAGE)
+            if not rows:
+                return
+            events = await services.consents.events_of(connection, tenant, [row.id for row in rows])
+        differences = [_difference(row, events.get(row.id, [])) for row in rows]
+        yield Comparison(len(rows), [difference for difference in differences if difference is not None])
+        after = rows[-1].id
+
+
+def _difference(row: Row[tuple[object, ...]], events: Sequence[Event]) -> Difference | None:
+    if row.state in GONE:
+        return None  # the events that remain are proof only; no state follows from them
+    by_events, on_row = fold(events), replace(unpack(row.standing), holds=())
+    restricted = row.state == "restricted"
+    if by_events == on_row and restricted == (by_events.restricted_at is not None):
+        return None
+    return Difference(row.id, by_events, on_row)
+
+
+async def repair_state(services: Services, tenant: TenantId, subject: SubjectId) -> None:
+    """Repair one person's state from the events, in a transaction of its own, with an audit entry."""
+    async with services.data.transaction() as connection:
+        row = await locked_subject(connection, tenant, subject)
+        if row is None:
+            return
+        await repair(services, connection, tenant, subject)
+        entry = audit_entry(
+            services,
+            operator_caller(tenant),
+            action="record-consent",
+            decision="allowed",
+            subjects=(row.pseudonym,),
+        )
+        await services.audit_log.append_in(connection, [entry])
+
+
+async def repair(services: Services, connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
+    """Write the state that follows from the events to a person's row."""
+    row = await locked_subject(connection, tenant, subject)
+    if row is None or row.state in GONE:
+        return
+    events = (await services.consents.events_of(connection, tenant, [subject])).get(subject, [])
+    state = replace(fold(events), holds=unpack(row.standing).holds)
+    await set_standing(connection, tenant, subject, pack(state), restricted=state.restricted_at is not None)
+    await mark_due(connection, tenant, [subject], services.clock.now())
+
+
+async def count_by_notice(services: Services, tenant: TenantId, purpose: str) -> Counter[str]:
+    """Count the people whose consent to a purpose is in force, by the version of the notice that they agreed to."""
+    now = to_microseconds(services.clock.now())
+    people: Counter[str] = Counter()
+    async for rows in pages_with_state(services, tenant):
+        for row in rows:
+            current = unpack(row.standing).purposes.get(purpose)
+            if current is None or current.state != "given" or current.notice is None:
+                continue
+            if current.valid_until is None or now < current.valid_until:
+                people[current.notice] += 1
+    return people
+
+
+async def pages_with_state(services: Services, tenant: TenantId) -> AsyncIterator[list[Row[tuple[object, ...]]]]:
+    """Go through the ids, states and consent states of all people with at least one event, a page at a time."""
+    after: SubjectId | None = None
+    while True:
+        async with services.data.reading() as connection:
+            rows = await services.subjects.standings(connection, tenant, after=after, limit=PAGE, said=True)
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].id

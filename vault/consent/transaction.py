@@ -11,10 +11,8 @@ from sqlalchemy import select
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.recording import record_failure
 from vault.clock import MICROSECOND, from_microseconds
-from vault.consent.append import append_events
-from vault.consent.event import Event
-from vault.consent.state import UNSAID, unpack
-from vault.consent.store import EVENT
+from vault.consent.model import UNSAID, Event, unpack
+from vault.consent.store import EVENT, append_events
 from vault.crypto.seal import version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
@@ -31,8 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action, Entry
-    from vault.consent.event import By, Kind
-    from vault.consent.state import ConsentState, PurposeState
+    from vault.consent.model import By, ConsentState, Kind, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId
 
@@ -94,7 +91,7 @@ class Change:
         return max(self.now, from_microseconds(last) + MICROSECOND)
 
     def event(self, kind: Kind, *, by: By, occurred_at: datetime | None = None, **facts: Any) -> Event:
-        """Build an event of now; see :class:`vault.consent.event.Event` for the facts."""
+        """Build an event of now; see :class:`vault.consent.model.Event` for the facts."""
         return Event(
             id=facts.pop("id", None) or self.new_id(),
             subject=self.subject,

@@ -15,7 +15,7 @@ from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
 from vault.catalogue.types import decode, encode
 from vault.clock import to_microseconds
-from vault.consent.event import EXPLICIT, YES, By, Method
+from vault.consent.model import EXPLICIT, YES, By, Method
 from vault.consent.transaction import missing
 from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId

@@ -8,15 +8,14 @@ from uuid import UUID
 from msgspec.structs import asdict
 from pydantic import Field
 
-from vault.consent.event import By, Kind, Method, Source
-from vault.consent.state import Objection, State
+from vault.consent.model import By, Kind, Method, Objection, Source, State
 from vault.crypto.signing import as_jwk
 from vault.views import Moment, OmitIfNone, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.crypto.signing import PublicKey
 
 

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.callers import system_caller
 from vault.catalogue.types import decode
-from vault.consent.state import ConsentState
-from vault.consent.state import pack as pack_standing
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import ConsentState
+from vault.consent.model import pack as pack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.crypto.seal import record_aad
 from vault.erasure.claims import claims_of
 from vault.erasure.engine import SubjectErasure, erase_subjects

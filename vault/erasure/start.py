@@ -15,7 +15,7 @@ from vault.access.callers import system_caller
 from vault.catalogue.model import HOME, LegalBasis, Scope, UnknownName, covers
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import purpose_ground, refusal
-from vault.consent.state import ConsentState
+from vault.consent.model import ConsentState
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure

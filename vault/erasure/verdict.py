@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vault.catalogue.model import covers
 from vault.clock import from_microseconds, to_microseconds
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.erasure.start import in_scope
 from vault.lifecycle.erasures import Line
 from vault.retention.clocks import NO_CLOCKS
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Scope
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.lifecycle.erasures import Claim
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks

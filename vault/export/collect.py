@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.export.schema import Correction

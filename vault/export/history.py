@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.export.schema import InUse
     from vault.export.survey import RetainedValues, Survey
     from vault.policy.policy_set import PolicySet

@@ -16,7 +16,7 @@ from sqlalchemy import and_, or_, select
 
 from vault.catalogue.retention_actions import Effect, action_of
 from vault.clock import from_microseconds, rfc3339, to_microseconds
-from vault.consent.state import unpack as unpack_consent_state
+from vault.consent.model import unpack as unpack_consent_state
 from vault.export.schema import RetentionEnd
 from vault.ids import SubjectId
 from vault.retention.clocks import NO_CLOCKS, clocks_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.context import Services
     from vault.ids import TenantId
     from vault.retention.clocks import Clocks

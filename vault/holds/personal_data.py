@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vault.consent.state import unpack
+from vault.consent.model import unpack
 from vault.lifecycle.personal_data import RetainedData
 from vault.retention.holds import held, held_by, join_marks, move_people
 from vault.retention.tables import HOLD_SUBJECT

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from vault.catalogue.model import Scope
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.erasure import verify
 from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure

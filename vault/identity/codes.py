@@ -29,8 +29,7 @@ from vault.catalogue.types import TYPES, ValueProblem, index_text
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
-from vault.letters.contact import EMAIL, THERE, find_contact
-from vault.letters.send import send_letter
+from vault.letters.send import EMAIL, THERE, find_contact, send_letter
 from vault.sensitive import Sensitive
 from vault.subjects.changes import locked_subject
 from vault.subjects.rows import checked_external_ids
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.crypto.derive import TokenKey
-    from vault.letters.contact import Contact
+    from vault.letters.send import Contact
 
 
 Intent = Literal["request", "session"]

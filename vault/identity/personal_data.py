@@ -8,7 +8,7 @@ from sqlalchemy import delete, or_, select, update
 
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.lifecycle.personal_data import count_rows, rows_of
-from vault.requests.tables import REQUEST
+from vault.requests.store import REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

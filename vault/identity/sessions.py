@@ -28,9 +28,9 @@ from vault.identity.codes import CodeRequest, claim_digest, code_invalid, forget
 from vault.identity.tables import SUBJECT_SESSION
 from vault.identity.views import OpenedSession
 from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
-from vault.letters.contact import THERE
+from vault.letters.send import THERE
 from vault.principals.principal import Principal
-from vault.requests.tables import REQUEST
+from vault.requests.store import REQUEST
 from vault.requests.verification import find_person
 from vault.subjects.changes import locked_subject
 from vault.subjects.tables import SUBJECT

@@ -1,4 +1,4 @@
-"""Definitions carried out of vault.requests.tables."""
+"""Definitions carried out of vault.requests.store."""
 
 from __future__ import annotations
 

@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.catalogue.model import Article9
 from vault.clock import to_microseconds
-from vault.consent.append import record_denials, stays_restricted
-from vault.consent.event import EXPLICIT, YES, Method
-from vault.consent.guardians import birth_date, needs_guardian
+from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.legal_ground import may_object
-from vault.consent.state import apply, pack
+from vault.consent.model import EXPLICIT, YES, Method, apply, pack
+from vault.consent.store import record_denials, stays_restricted
 from vault.consent.transaction import Change
 from vault.consent.validation import ends_at, seal_words, word_faults
 from vault.errors import Fault
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.consent.validation import ConsentStatement
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys

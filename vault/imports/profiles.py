@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, delete, select, update
 
 from vault.catalogue.types import decode, encode
-from vault.consent.guardians import BIRTH_DATE, expire_childrens_consents
-from vault.consent.state import unpack as unpack_consent_state
+from vault.consent.expiry import BIRTH_DATE, expire_childrens_consents
+from vault.consent.model import unpack as unpack_consent_state
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym
     from vault.imports.lines import Draft

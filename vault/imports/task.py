@@ -14,7 +14,7 @@ from vault.access.callers import operator_caller
 from vault.catalogue.toml_document import did_you_mean
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
-from vault.consent.state import NOTHING
+from vault.consent.model import NOTHING
 from vault.errors import Denied, Fault, InvalidInput, Refusal
 from vault.imports.lines import LineParser, needed_columns
 from vault.imports.readers import open_reader

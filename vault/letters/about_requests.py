@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
+from vault.consent.model import unpack
 from vault.consent.restrictions import require_restricted, require_words
-from vault.consent.state import unpack
 from vault.consent.transaction import changing
 from vault.consent.validation import keys_of, seal_words
 from vault.consent.views import LiftAnnouncement

@@ -1,23 +1,193 @@
-"""Send letters to data subjects. A letter that cannot be sent never fails the operation that it reports."""
+"""Letters to data subjects: their texts in all supported languages, the address, and sending.
+
+A letter goes to an address that the vault already stores, never to one from the current call. A letter that cannot be
+sent never fails the operation that it reports.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+import tomllib
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from vault import logs
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
+from vault.catalogue.controller import Controller
+from vault.catalogue.types import decode
+from vault.clock import to_microseconds
+from vault.crypto.seal import record_aad
 from vault.errors import VaultError
 from vault.ids import SubjectId
-from vault.letters.contact import find_contact
-from vault.letters.templates import language_of, require, sender_of, write
+from vault.lifecycle.key_fence import open_fenced
 from vault.messaging.mail import Letter, MailFailed, MailNotConfigured
+from vault.retention.filter import over_values
+from vault.sensitive import Sensitive
+from vault.subjects.record_body import unpack
+from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vault.catalogue.model import Field
     from vault.context import Services
+    from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, TenantId
-    from vault.letters.contact import Contact
+    from vault.subjects.record_body import Stored
+    from vault.subjects.store import StoredSubject
+
+
+LANGUAGES: Final = ("en", "de", "fr")
+MAIN: Final = "en"
+_FOLDER: Final = Path(__file__).parent / "texts"
+_UNNAMED: Final = "Customer Data Vault"
+
+
+class Text(NamedTuple):
+    """The text of a letter."""
+
+    language: str
+    subject: str
+    body: str
+
+
+def language_of(*preferred: str | None) -> str:
+    """Return the first supported language (``de-AT`` counts as ``de``), or English."""
+    for language in preferred:
+        main = (language or "").partition("-")[0].lower()
+        if main in LANGUAGES:
+            return main
+    return MAIN
+
+
+def letter_names() -> list[str]:
+    """List the names of the letters."""
+    return sorted(_texts(MAIN)["letters"])
+
+
+def require(name: str, codes: Mapping[str, Any]) -> None:
+    """Check that a letter can be written.
+
+    Raises:
+        KeyError: the letter does not exist, or a code is missing.
+    """
+    write(name, MAIN, Controller(), codes)
+
+
+def write(name: str, language: str, controller: Controller, codes: Mapping[str, Any]) -> Text:
+    """Write a letter.
+
+    Args:
+        name: the name of the letter.
+        language: one of ``LANGUAGES``.
+        controller: the sender.
+        codes: the content: ids, dates, and codes that are written in words (``kind``, ``reason``).
+
+    Raises:
+        KeyError: the letter does not exist, or a code is missing.
+    """
+    texts = _texts(language)
+    letter = texts["letters"][name]
+    words = {key: _in_words(texts, key, value) for key, value in codes.items()}
+    fixed = {
+        "controller": controller.name or _UNNAMED,
+        "contact": _office(controller) or controller.url or "-",
+        "place": controller.url or controller.name or _UNNAMED,
+    }
+    body = f"{letter['body']}\n{texts['end']}".strip("\n") + "\n"
+    return Text(language, letter["subject"], body.format_map({**words, **fixed}))
+
+
+def sender_of(controller: Controller) -> str:
+    """Return the default sender: the data protection officer, otherwise the controller."""
+    return _office(controller)
+
+
+def _office(controller: Controller) -> str:
+    return controller.email if controller.dpo is None else controller.dpo.email
+
+
+def _in_words(texts: dict[str, Any], key: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        value = value.date()
+    if isinstance(value, date):
+        return str(texts["date"]).format(day=value.day, month=texts["months"][value.month - 1], year=value.year)
+    return str(texts.get(f"{key}s", {}).get(str(value), value))
+
+
+@cache
+def _texts(language: str) -> dict[str, Any]:
+    return tomllib.loads((_FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+EMAIL = "email"
+"""The type of the fields with addresses for letters."""
+LANGUAGE = "language"
+THERE = frozenset({"active", "restricted"})
+"""States of a person who can exercise rights. An erased or retained person cannot be reached."""
+
+
+class Contact(NamedTuple):
+    """How a person is reached.
+
+    Attributes:
+        field: name of the profile's field that holds the address.
+        language: the language of the profile, or None.
+    """
+
+    pseudonym: Pseudonym
+    field: str
+    address: Sensitive[str]
+    language: str | None
+
+
+async def find_contact(services: Services, tenant: TenantId, subject: SubjectId) -> Contact | None:
+    """Return the first e-mail address of a person, in the order of the catalogue. It is never shown.
+
+    Returns:
+        None if the person does not exist, or has no address that may still be kept.
+    """
+    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
+    keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
+    if found is None or found.state not in THERE or found.profile is None or keys is None:
+        return None
+    row, expired = found, (await over_values(services, tenant, [found])).get(subject, frozenset())
+
+    def contact(current: SubjectKeys) -> Contact | None:
+        return _contact(services, tenant, row, current, expired)
+
+    return await open_fenced(services, tenant, subject, keys, contact)
+
+
+def _contact(
+    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, expired: frozenset[str]
+) -> Contact | None:
+    values = unpack(row.profile or b"")
+    now = to_microseconds(services.clock.now())
+    aad = record_aad(tenant, row.id, PROFILE, row.id)
+
+    def value(name: str) -> str | None:
+        stored: Stored | None = values.get(name)
+        if stored is None or name in expired or (stored.expires_at is not None and stored.expires_at <= now):
+            return None
+        text = decode(keys.open(name, stored.sealed, aad))
+        return text if isinstance(text, str) else None
+
+    for field in contact_fields(services, tenant):
+        address = value(field.name)
+        if address:
+            return Contact(row.pseudonym, field.name, Sensitive(address), value(LANGUAGE))
+    return None
+
+
+def contact_fields(services: Services, tenant: TenantId) -> list[Field]:
+    """List the profile's fields that hold e-mail addresses."""
+    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
+    return [] if profile is None else [field for field in profile.fields.values() if field.type == EMAIL]
+
 
 Outcome = Literal["sent", "mail-not-configured", "no-contact", "mail-failed"]
 

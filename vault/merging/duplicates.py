@@ -24,7 +24,7 @@ from vault.access.recording import audited
 from vault.catalogue.types import TYPES, decode, index_text
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import RESTRICTED
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.crypto.seal import record_aad
 from vault.errors import Denied, NotFound
 from vault.ids import SubjectId

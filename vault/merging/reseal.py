@@ -12,7 +12,7 @@ import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.catalogue.types import decode, encode
-from vault.consent.guardians import BIRTH_DATE
+from vault.consent.expiry import BIRTH_DATE
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId

@@ -12,7 +12,7 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, r
 from vault.access.recording import audited
 from vault.clock import rfc3339
 from vault.consent.legal_ground import subject_refusals
-from vault.consent.state import has_holds
+from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.records.append import check_collection

@@ -15,7 +15,7 @@ from msgspec import Raw
 from msgspec.structs import astuple
 
 from vault.catalogue.types import decode, show
-from vault.consent.state import has_holds
+from vault.consent.model import has_holds
 from vault.crypto.seal import open_profiles, record_aad
 from vault.errors import Refusal
 from vault.ids import SubjectId

@@ -13,7 +13,7 @@ from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import subject_refusals
-from vault.consent.state import has_holds
+from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.records.read import MOST_FIELDS

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all
 from vault.access.recording import WriteResult, audited, writing
 from vault.catalogue.types import decode, encode
-from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
+from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.legal_ground import require_ground
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, NotFound, RevisionRequired, StaleRevision
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from vault.access.recording import SaveResponse
     from vault.catalogue.model import Field
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.callers import system_caller
-from vault.consent.guardians import BIRTH_DATE, expire_childs_consents
+from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, NotFound
 from vault.ids import RecordId

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.access.callers import system_caller
-from vault.consent.event import NO
 from vault.consent.legal_ground import may_object
+from vault.consent.model import NO
 from vault.consent.record import is_asked_again
 from vault.consent.restrictions import RestrictionGround, restrict_in
 from vault.consent.transaction import Change, missing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.catalogue.model import Scope
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.context import Services
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet

@@ -169,3 +169,11 @@ def _text_faults(text: object, *, at: str) -> list[Fault]:
         return [Fault(at, "wrong-type", "words, in one line")]
     fault = words_fault(text, at=at, code="invalid-words")
     return [] if fault is None else [fault]
+
+
+REVIEW: Final = RequestKind(
+    name="review",
+    texts=("reason", "statement"),
+    grounds=(Ground("no-automated-decision", "nothing was decided by automated means alone", "Art. 22(1) GDPR", ""),),
+    completed_by_staff=True,
+)

@@ -18,6 +18,8 @@ from vault.ids import SubjectId
 from vault.lifecycle.personal_data import is_stale
 from vault.requests.model import OPEN
 from vault.requests.store import (
+    REQUEST,
+    REQUEST_EVENT,
     StoredRequest,
     events_by_request,
     events_of,
@@ -27,7 +29,6 @@ from vault.requests.store import (
     save_details,
     save_request,
 )
-from vault.requests.tables import REQUEST, REQUEST_EVENT
 from vault.requests.transaction import COLLECTION, DETAILS, RequestChange
 
 if TYPE_CHECKING:

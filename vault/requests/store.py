@@ -1,16 +1,18 @@
-"""Read and write the rows of requests and their events."""
+"""The tables of requests and their events, and the statements on them. The rows contain no value that is not sealed."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Index, Integer, LargeBinary, String, and_, bindparam, func, insert, or_, select, update
 
 from vault.requests.model import OPEN, UNVERIFIED, Event, Request, decode, encode
-from vault.requests.tables import REQUEST, REQUEST_EVENT
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -21,6 +23,45 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import SubjectId, TenantId
+
+
+class RequestRow(DataTable, table=True):
+    """One request: its body, the columns by which it is looked for, and what was written about it, sealed."""
+
+    __tablename__ = "rights_request"
+    __table_args__ = (
+        Index("ix_rights_request_subject", "tenant_id", "subject_id"),
+        Index("ix_rights_request_due", "tenant_id", "state", "due_on"),
+    )
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    subject_id: UUID | None = column(Id, nullable=True)
+    kind: str = column(String(16))
+    state: str = column(String(16))
+    regime: str = column(String(8))
+    received_at: datetime = column(Moment)
+    due_on: str = column(String(10))
+    revision: int = column(Integer)
+    body: bytes = column(LargeBinary)
+    details: bytes | None = column(LargeBinary, nullable=True)
+
+
+class RequestEventRow(DataTable, table=True):
+    """One move of a request. Rows are only ever added."""
+
+    __tablename__ = "request_event"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    request_id: UUID = column(Id, primary_key=True)
+    number: int = column(Integer, primary_key=True, autoincrement=False)
+    at: datetime = column(Moment)
+    body: bytes = column(LargeBinary)
+
+
+REQUEST = table_of(RequestRow)
+REQUEST_EVENT = table_of(RequestEventRow)
+
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _events = msgspec.json.Decoder(Event)

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from vault.catalogue.model import HOME
 from vault.catalogue.retention_actions import ERASE, REVIEW, Effect, action_of, is_view, views_in
 from vault.clock import EPOCH
-from vault.consent.event import EXPLICIT
 from vault.consent.legal_ground import purpose_ground
-from vault.consent.state import UNSAID
+from vault.consent.model import EXPLICIT, UNSAID
 from vault.retention.clocks import anchor, relationship, relationship_ended
 from vault.retention.schedule import DAY, Schedule, day_after, ending_of, period_of
 from vault.subjects.record_body import happened_at
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from vault.catalogue.model import Purpose
     from vault.catalogue.retention import Limit, Period, Relationship, Since
-    from vault.consent.state import ConsentState, PurposeState
+    from vault.consent.model import ConsentState, PurposeState
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.schedule import Term

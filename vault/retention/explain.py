@@ -13,7 +13,7 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_p
 from vault.access.recording import audited
 from vault.catalogue.model import HOME, UnknownName
 from vault.catalogue.retention_actions import action_of
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.consent.transaction import missing
 from vault.errors import InvalidInput
 from vault.retention.clocks import NO_CLOCKS, clocks_in
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.model import Catalogue
-    from vault.consent.state import ConsentState, Held
+    from vault.consent.model import ConsentState, Held
     from vault.context import Caller, Services
     from vault.errors import NotFound
     from vault.ids import SubjectId, TenantId

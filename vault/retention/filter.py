@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, LegalBasis
 from vault.clock import to_microseconds
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.errors import Refusal
 from vault.retention.ends import Ends, SubjectFacts, day_of, ends_of, value_of, values_of
 from vault.retention.holds import blocking_hold, is_covered
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import FieldView, Purpose
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.policy.decision import Decision

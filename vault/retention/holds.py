@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from vault.catalogue.model import HOME, covers
-from vault.consent.state import NOTHING, Held, pack, unpack
+from vault.consent.model import NOTHING, Held, pack, unpack
 from vault.errors import Conflict
 from vault.ids import SubjectId
 from vault.retention.ends import day_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.ids import TenantId
 
 

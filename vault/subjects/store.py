@@ -32,7 +32,7 @@ MOST_RECORDS = 100
 State = Literal["active", "restricted", "erased", "retained"]
 GONE: Final = frozenset({"erased", "retained"})
 """States of erased subjects. Of a retained one, a law requires that some data is kept, for the purposes in ``kept_for``
-of :class:`vault.consent.state.ConsentState`. For all other purposes it does not exist."""
+of :class:`vault.consent.model.ConsentState`. For all other purposes it does not exist."""
 
 
 class Row(NamedTuple):

@@ -13,7 +13,7 @@ from vault.storage.columns import DataTable, Id, Moment, column, table_of
 class SubjectRow(DataTable, table=True):
     """A subject without values: its state, and its pseudonym in the audit log.
 
-    ``standing`` is its consent state: consents, objections, restrictions and holds; see :mod:`vault.consent.state`.
+    ``standing`` is its consent state: consents, objections, restrictions and holds; see :mod:`vault.consent.model`.
     """
 
     __tablename__ = "subject"

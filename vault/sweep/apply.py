@@ -20,16 +20,15 @@ from sqlalchemy import select
 from vault import logs
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
-from vault.consent.state import ConsentState
-from vault.consent.state import pack as pack_standing
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import ConsentState
+from vault.consent.model import pack as pack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.erasure.engine import SubjectErasure, erase_subjects
 from vault.erasure.reseal import RecordResealer, RetainedRecord
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasures, being_erased, end_sweep_erasures
 from vault.requests.model import OPEN
-from vault.requests.store import locked_requests_of
-from vault.requests.tables import REQUEST
+from vault.requests.store import REQUEST, locked_requests_of
 from vault.retention.review_store import close_reviews, open_reviews
 from vault.subjects.due import PutOff, put_off, put_off_people
 from vault.subjects.merged import locked_subjects

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vault.catalogue.retention_actions import ACTIONS, ERASE, Effect, RetentionAction, action_of
-from vault.consent.state import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_standing
 from vault.ids import RecordId, SubjectId
 from vault.lifecycle.erasures import Line
 from vault.retention.clocks import NO_CLOCKS, Clocks, at_day, clocks_in
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.consent.state import ConsentState
+    from vault.consent.model import ConsentState
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.ends import Ending, Ends, Value

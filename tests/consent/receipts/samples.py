@@ -10,7 +10,7 @@ from uuid import UUID
 
 import vault
 from vault.catalogue.controller import Contact, Controller
-from vault.consent.event import OBJECTION, RESTRICTION, Event, Kind
+from vault.consent.model import OBJECTION, RESTRICTION, Event, Kind
 from vault.consent.receipts.model import Facts, PurposeFacts
 from vault.crypto.signing import SigningKey
 from vault.policy.policy_set import PolicySet

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.consent.receipts.samples import AT, FORMS, KEY, KINDS, PERSON, RECORDER, SUBJECT, event, facts
-from vault.consent.event import RESTRICTION, By, Method, Source
+from vault.consent.model import RESTRICTION, By, Method, Source
 from vault.consent.receipts.issue import check_receipt, read_contents, signed_receipt
 from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import BadDocument, SigningKey, parse

@@ -15,11 +15,10 @@ from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
 from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep, cursor_of
 from vault.api.responses import PROBLEM, error_responses, json_response
 from vault.api.schemas import consent as bodies
-from vault.consent.objections import decide_objection, record_objection
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
 from vault.consent.record import record_consent, record_signal
-from vault.consent.restrictions import lift_restriction, restrict
+from vault.consent.restrictions import decide_objection, lift_restriction, record_objection, restrict
 from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
 from vault.consent.views import (
     ConsentCheckResults,

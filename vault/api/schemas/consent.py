@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from vault.api.schemas.subjects import Body, Purpose
-from vault.consent.event import By, Method
+from vault.consent.model import By, Method
 from vault.consent.validation import Decision
 
 Reason = Annotated[str, Field(max_length=500, description="One line; sealed under the person's own key.")]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from vault.clock import rfc3339
-from vault.consent.event import CONSENT, EXPLICIT, OBJECTION
+from vault.consent.model import CONSENT, EXPLICIT, OBJECTION
 from vault.consent.receipts.model import ReceiptContents, is_yes, plain
 from vault.crypto.signing import BadDocument
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.controller import Controller
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.consent.receipts.model import Facts, PurposeFacts
 
 

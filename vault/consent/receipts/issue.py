@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.consent.receipts.model import ReceiptContents
     from vault.context import Caller, Services
     from vault.crypto.signing import Signed, SigningKey

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.retention import Since
-from vault.consent.event import CONSENT, YES
+from vault.consent.model import CONSENT, YES
 from vault.ids import is_slug
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vault.catalogue.controller import Controller
     from vault.catalogue.model import Catalogue, Field, Purpose
     from vault.catalogue.retention import Rule
-    from vault.consent.event import Event
+    from vault.consent.model import Event
     from vault.ids import Pseudonym
 
 EVENT_TEXTS: Final = {

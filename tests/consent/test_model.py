@@ -8,8 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.consent.event import CONSENT, OBJECTION, RESTRICTION, Event, decode, encode
-from vault.consent.state import NOTHING, ConsentState, apply, fold, pack, unpack
+from vault.consent.model import (
+    CONSENT,
+    NOTHING,
+    OBJECTION,
+    RESTRICTION,
+    ConsentState,
+    Event,
+    apply,
+    decode,
+    encode,
+    fold,
+    pack,
+    unpack,
+)
 from vault.ids import new_id
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

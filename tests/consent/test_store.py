@@ -6,9 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from vault.consent.append import append_events, compare, count_by_notice, repair
-from vault.consent.event import Event
-from vault.consent.state import fold, pack, unpack
+from vault.consent.model import Event, fold, pack, unpack
+from vault.consent.store import append_events, compare, count_by_notice, repair
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
 from vault.subjects.store import SubjectQuery
