@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vault.consent.personal_data import ConsentData
-from vault.export.personal_data import ExportData
+from vault.export.store import ExportData
 from vault.holds.personal_data import HoldData
-from vault.identity.personal_data import IdentityData
+from vault.identity.tables import IdentityData
 from vault.lifecycle.personal_data import LifecycleData
-from vault.recipients.personal_data import RecipientData
+from vault.recipients.store import RecipientData
 from vault.records.personal_data import RecordData
-from vault.rectification.personal_data import RectificationData
+from vault.rectification.store import RectificationData
 from vault.requests.personal_data import RequestData
 from vault.retention.personal_data import RetentionData
 

@@ -15,7 +15,7 @@ from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
 from vault.erasure.kind import ERASURE
 from vault.errors import InvalidInput, VaultError
-from vault.export.kinds import ACCESS, PORTABILITY
+from vault.export.build import ACCESS, PORTABILITY
 from vault.export.store import expire_packages
 from vault.holds.resume_erasures import RESUME, pending_resumes
 from vault.identity.sessions import forget_identity

@@ -16,7 +16,7 @@ from vault.bootstrap import open_vault
 from vault.crypto import age
 from vault.export import build
 from vault.export.build import build_package
-from vault.export.tables import PACKAGE
+from vault.export.store import PACKAGE
 from vault.ids import SubjectId, new_id
 from vault.subjects.tables import SUBJECT
 

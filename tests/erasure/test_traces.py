@@ -14,10 +14,10 @@ from vault.erasure import verify as prove
 from vault.erasure.start import erasure_of
 from vault.erasure.workflow import KeyEviction
 from vault.errors import CannotOpen
-from vault.export.tables import PACKAGE, PACKAGE_CHUNK
+from vault.export.store import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, SubjectId, new_id
-from vault.rectification.tables import RECTIFICATION
+from vault.rectification.store import RECTIFICATION
 from vault.subjects.store import SubjectQuery
 
 

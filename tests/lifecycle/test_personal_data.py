@@ -15,14 +15,14 @@ from vault.consent.store import CONFIRMATION, EVENT
 from vault.erasure import verify
 from vault.erasure.start import erasure_of
 from vault.errors import Conflict
-from vault.export.tables import PACKAGE, PACKAGE_CHUNK
+from vault.export.store import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, new_id
 from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.tables import ERASURE
 from vault.personal_data import OWNERS
-from vault.recipients.tables import RECIPIENT_NOTICE
-from vault.rectification.tables import RECTIFICATION
+from vault.recipients.store import RECIPIENT_NOTICE
+from vault.rectification.store import RECTIFICATION
 from vault.requests.model import Event as RequestEvent
 from vault.requests.store import REQUEST, REQUEST_EVENT
 from vault.requests.store import _encode as encode_request_event

@@ -270,7 +270,7 @@ async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_t
 
 
 async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch):
-    from vault.identity.personal_data import IdentityData
+    from vault.identity.tables import IdentityData
 
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)

@@ -16,14 +16,13 @@ from vault.cli.progress import bytes_bar
 from vault.cli.session import Opener, Session
 from vault.crypto.age import decrypt
 from vault.errors import InvalidInput
-from vault.export.download import PAGE, list_all_packages, open_package
+from vault.export.download import PAGE, list_all_packages, open_package, send_package
 from vault.export.store import expire_packages
-from vault.export.transfer import send_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vault.export.views import PackageSummary
+    from vault.export.download import PackageSummary
 
 REQUEST = "0199aabb-0000-7000-8000-000000000007"
 

@@ -12,8 +12,8 @@ from vault.cli.command import command, make_group
 from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.ids import SubjectId
-from vault.rectification.disputes import dispute as note_dispute
-from vault.rectification.disputes import resolve_dispute
+from vault.rectification.accuracy import dispute as note_dispute
+from vault.rectification.accuracy import resolve_dispute
 from vault.rectification.query import list_rectifications
 
 SUBJECT = "0199aabb-0000-7000-8000-000000000001"

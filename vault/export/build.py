@@ -1,4 +1,4 @@
-"""Build a package in a job: write the ZIP, seal it in chunks, and notify the subject.
+"""Build the package that answers a request: write the ZIP, seal it in chunks, and notify the subject.
 
 No plaintext is written to disk. Each build has a package row of its own, which ties it together: a new attempt deletes
 the rows of earlier ones, and so does an erasure. A build that finds its row deleted stops.
@@ -37,6 +37,7 @@ from vault.export.store import (
 from vault.export.verify import ManifestHeader, signed_manifest
 from vault.ids import SubjectId, new_id
 from vault.letters.send import notify_person
+from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
@@ -274,3 +275,36 @@ PACKAGE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
     ("announce-package", announce_package),
 )
 """The steps of access and portability between starting and completing a request."""
+
+
+ACCESS: Final = RequestKind(
+    name="access",
+    steps=PACKAGE_STEPS,
+    texts=None,
+    grounds=(
+        Ground("no-data", "nothing is held about the person", "Art. 15(1) GDPR", "Cal. Civ. Code § 1798.100"),
+        Ground(
+            "rights-of-others",
+            "a copy would harm the rights and freedoms of others",
+            "Art. 15(4) GDPR",
+            "Cal. Civ. Code § 1798.145(k)",
+        ),
+    ),
+    sends_letter=False,
+)
+PORTABILITY: Final = RequestKind(
+    name="portability",
+    steps=PACKAGE_STEPS,
+    texts=None,
+    grounds=(
+        Ground("not-portable", "the data rests neither on consent nor on a contract", "Art. 20(1) GDPR", ""),
+        Ground("public-task", "the data serves a task in the public interest", "Art. 20(3) GDPR", ""),
+        Ground(
+            "rights-of-others",
+            "handing the data over would harm the rights and freedoms of others",
+            "Art. 20(4) GDPR",
+            "Cal. Civ. Code § 1798.145(k)",
+        ),
+    ),
+    sends_letter=False,
+)

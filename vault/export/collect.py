@@ -13,8 +13,15 @@ from vault.catalogue.model import CLEAR
 from vault.clock import from_microseconds, rfc3339
 from vault.errors import NotFound
 from vault.export.descriptions import PolicyDescriptions
-from vault.export.disclosures import RecipientNames, recipients
-from vault.export.history import aliases, consent_history, corrections, merged_pseudonyms, request_history
+from vault.export.history import (
+    RecipientNames,
+    aliases,
+    consent_history,
+    corrections,
+    merged_pseudonyms,
+    recipients,
+    request_history,
+)
 from vault.export.schema import FORMAT, PORTABILITY, AnsweredRequest, PackageHead, Person, Right
 from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
 from vault.export.survey import RetainedValues, survey

@@ -1,29 +1,143 @@
 """The files of an access or portability package (Arts. 15 and 20 GDPR).
 
 ``index.html`` and ``README.txt`` are for people, ``data.json`` and the CSV tables for machines. ``data.json`` is
-written record by record; ``data.schema.json`` describes it.
+written record by record; ``data.schema.json`` describes it. No value in a CSV table (RFC 4180) can be interpreted as a
+formula by a spreadsheet.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import re
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from vault.catalogue.collections import NAME
+from vault.catalogue.types import TYPES
 from vault.export.collect import gather
-from vault.export.csv_tables import accesses_table, collection_table, table_paths
-from vault.export.disclosures import accesses
+from vault.export.history import accesses
 from vault.export.html import html_page
 from vault.export.records import records
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from vault.context import Services
     from vault.export.collect import Content
+    from vault.export.schema import Access, FieldDescription, PackageRecord
     from vault.ids import SubjectId, TenantId
     from vault.requests.model import Request
+
+
+ROWS_AT_A_TIME: Final = 200
+BOM: Final = b"\xef\xbb\xbf"
+"""Without it, spreadsheets read UTF-8 as a legacy encoding."""
+DEVICES: Final = re.compile(r"con|prn|aux|nul|(?:com|lpt)\d")
+"""Reserved file names on Windows."""
+
+_NUMBER: Final = re.compile(r"-?\d{1,300}(?:\.\d{1,300})?", re.ASCII)
+_STARTS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20\u2212\ufe62\ufe63\ufe66\ufe6b"
+"""Characters that begin a formula: = + - @, and their full-width and small forms, which spreadsheets fold."""
+_UNSEEN: Final = r"[\s\x00-\x20\x7f-\xa0\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff'\"]*"
+"""Characters that spreadsheets ignore in front of a formula."""
+_FORMULA: Final = re.compile(rf"(\A|[;|\t\r\n])(?={_UNSEEN}[{_STARTS}])|\A(?=[\t\r\n])")
+"""The beginning of a formula: at the start of a value, or after a character that a reader may take for a separator."""
+
+
+def table_paths(collections: Iterable[str]) -> dict[str, str]:
+    """Return the path of each collection's table: its name, or its number if the name is not valid for a file."""
+    return {name: f"csv/{_file(name, number)}.csv" for number, name in enumerate(collections, 1)}
+
+
+def _file(name: str, number: int) -> str:
+    if not NAME.fullmatch(name):
+        return f"collection-{number}"
+    return f"{name}_" if DEVICES.fullmatch(name) else name
+
+
+def escape_formula(value: str) -> str:
+    """Put an apostrophe before what a spreadsheet could interpret as a formula, except plain numbers."""
+    return value if _NUMBER.fullmatch(value) else _FORMULA.sub(r"\1'", value)
+
+
+async def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:
+    """Write the records of a collection, one per row, newest first.
+
+    Raises:
+        CannotOpen: a value does not open as part of its record.
+    """
+    fields = content.texts.fields(content.head, collection)
+    yield BOM + _rows([("record", "occurred_at", "recorded_at", *_columns(fields), "source", "kept_until")])
+    buffer: list[Sequence[str]] = []
+    async for record in records(content, collection):
+        buffer.append(_row(record, fields))
+        if len(buffer) >= ROWS_AT_A_TIME:
+            yield _rows(buffer)
+            buffer = []
+    yield _rows(buffer)
+
+
+async def accesses_table(content: Content) -> AsyncIterator[bytes]:
+    """Write the disclosures, one per row, oldest first."""
+    yield BOM + _rows([("at", "recipient", "kind", "action", "purpose", "fields")])
+    buffer: list[Sequence[str]] = []
+    async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names):
+        buffer.append(_access(access))
+        if len(buffer) >= ROWS_AT_A_TIME:
+            yield _rows(buffer)
+            buffer = []
+    yield _rows(buffer)
+
+
+def _access(access: Access) -> Sequence[str]:
+    return (access.at, access.recipient, access.kind, access.action, access.purpose or "", " ".join(access.fields))
+
+
+def _columns(fields: list[FieldDescription]) -> Iterator[str]:
+    for field in fields:
+        parts = _parts(field)
+        yield from (f"{field.name}.{part}" for part in parts) if parts else (field.name,)
+
+
+def _parts(field: FieldDescription) -> tuple[str, ...]:
+    """Return the parts of a field's values that have their own columns; masked values may lack them."""
+    field_type = None if field.others else TYPES.get(field.type)
+    return () if field_type is None else field_type.parts
+
+
+def _row(record: PackageRecord, fields: list[FieldDescription]) -> list[str]:
+    sources = dict.fromkeys(origin.source or "" for origin in record.origins)
+    ends = [origin.keep.until for origin in record.origins]
+    until = "" if None in ends else max(map(str, ends), default="")  # a row is kept until its last value is deleted
+    values = [cell for field in fields for cell in _cells(record, field)]
+    return [record.id, record.occurred_at or "", record.recorded_at, *values, " ".join(sources), until]
+
+
+def _cells(record: PackageRecord, field: FieldDescription) -> Iterator[str]:
+    raw = record.values.get(field.name)
+    value = None if raw is None else msgspec.json.decode(raw)
+    parts = _parts(field)
+    if parts:
+        given = value if isinstance(value, dict) else {}
+        yield from (_text(given.get(part)) for part in parts)
+    else:
+        yield _text(value)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writerows([escape_formula(cell) for cell in row] for row in rows)
+    return out.getvalue().encode()
 
 
 async def package_entries(
@@ -44,13 +158,14 @@ async def package_entries(
 
 def entries(content: Content) -> list[tuple[str, AsyncIterator[bytes]]]:
     """List the files of a package, the page for people first. Their contents are generated when they are read."""
+    tables = table_paths(content.head.collections)
     files = [
-        ("index.html", html_page(content)),
+        ("index.html", html_page(content, tables)),
         ("README.txt", _single(content.texts.readme(access=not content.portable).replace("\n", "\r\n").encode())),
         ("data.json", data_file(content)),
         (SCHEMA, _single(schema())),
     ]
-    files += [(path, collection_table(content, name)) for name, path in table_paths(content.head.collections).items()]
+    files += [(path, collection_table(content, name)) for name, path in tables.items()]
     if not content.portable:
         files.append(("accesses.csv", accesses_table(content)))
     return files

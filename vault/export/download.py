@@ -1,24 +1,31 @@
-"""Download a package. The disclosure is recorded before the first byte; the chunks are opened one by one."""
+"""Hand a package out: for download, or to another controller (Art. 20(2) GDPR).
+
+The disclosure is recorded before the first byte leaves; the chunks are opened one by one.
+"""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from pydantic import Field
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited, record_failure
 from vault.crypto.age import begin
 from vault.errors import Conflict, Gone, NotFound, VaultError
 from vault.export.build import PACKAGED
-from vault.export.store import find_chunk, find_package, list_packages, open_chunk, package_aad
-from vault.export.views import PackageSummary
+from vault.export.store import PackageState, find_chunk, find_package, list_packages, open_chunk, package_aad
 from vault.ids import SubjectId
+from vault.messaging.http import NotPosted
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request, pseudonym_of
+from vault.views import Moment, View
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from uuid import UUID
 
     from vault.audit.entry import Action
     from vault.context import Caller, Services
@@ -26,6 +33,43 @@ if TYPE_CHECKING:
     from vault.export.store import Package
     from vault.ids import TenantId
     from vault.requests.model import Request
+
+
+class PackageSummary(View):
+    """A package, without its content."""
+
+    id: UUID
+    request: UUID = Field(description="The request that it answers.")
+    kind: str
+    state: PackageState
+    size: int = Field(description="Bytes of the ZIP.")
+    sha256: str | None = Field(description="Of the ZIP, in hexadecimal; null until it is ready.")
+    created_at: Moment
+    expires_at: Moment
+
+    @classmethod
+    def of(cls, package: Package) -> PackageSummary:
+        """Return the summary of a package."""
+        return cls(
+            id=package.id,
+            request=package.request,
+            kind=package.facts.kind,
+            state=package.state,
+            size=package.size,
+            sha256=None if package.digest is None else package.digest.hex(),
+            created_at=package.created_at,
+            expires_at=package.expires_at,
+        )
+
+
+class SentPackage(View):
+    """A package that was sent to another controller, and the answer to it."""
+
+    size: int = Field(description="Bytes of the ZIP.")
+    sha256: str = Field(description="Of the ZIP, in hexadecimal.")
+    status: int = Field(description="The HTTP status of the answer, 200 to 299.")
+    audit: UUID = Field(description="The audit entry that was written before the first byte was sent.")
+
 
 ANSWERED: Final = frozenset({"in_progress", "completed"})
 """States of a request in which its package is handed out; not if it was reopened, withdrawn or rejected."""
@@ -211,3 +255,63 @@ def _not_ready() -> Conflict:
 
 def _gone() -> Gone:
     return Gone("the package is no longer available", code="package-expired", hint="reopen the request for a new one")
+
+
+TIMEOUT: Final = 300.0
+"""Seconds for the whole transfer. The client of the API may give up earlier."""
+
+
+@audited("send-package")
+async def send_package(services: Services, caller: Caller, request: UUID, url: str) -> SentPackage:
+    """Send the package of a portability request to another controller, as one POST of the ZIP.
+
+    The disclosure is recorded before the first byte is sent. A failed transfer is recorded by an entry of its own.
+
+    Args:
+        request: of portability, verified and answered.
+        url: of the other controller: https, unless this vault allows private addresses.
+
+    Raises:
+        Denied: the caller may not read packages.
+        InvalidInput: the URL is invalid.
+        NotFound, Gone, CannotOpen: as with a download.
+        Conflict: the package is not ready, the request is of another kind, or the other side did not accept it.
+    """
+    await require_permission(services, caller, "vault:packages", "read", audit_action="send-package")
+    await services.limits.take(caller.principal, "read", 1)
+    services.post.check(url)
+    ready = await find_ready_package(services, caller, request, "send-package")
+    digest = ready.package.digest
+    if ready.request.kind != "portability" or ready.request.verification is None or digest is None:
+        raise Conflict(
+            "only a portability package can be sent to another controller (Art. 20(2) GDPR)", code="not-portable"
+        )
+    audit = await record_disclosure(services, caller, ready, "send-package")
+    try:
+        status = await _post(services, caller, ready, url, digest)
+    except Conflict as error:
+        await record_failure(services, caller, "send-package", error, target=request, subjects=(ready.pseudonym,))
+        raise
+    return SentPackage(size=ready.package.size, sha256=digest.hex(), status=status, audit=audit)
+
+
+async def _post(services: Services, caller: Caller, ready: ReadyPackage, url: str, digest: bytes) -> int:
+    package = ready.package
+    headers = {
+        "Content-Type": ZIP,
+        "Content-Length": str(package.size),
+        "Content-Disposition": f'attachment; filename="{package.facts.kind}-{package.request}.zip"',
+        "Content-Digest": f"sha-256=:{b64encode(digest).decode()}:",  # RFC 9530
+        "Idempotency-Key": f'"{package.id}"',
+    }
+    try:
+        posted = await services.post.send(url, open_chunks(services, caller.tenant, ready), headers, timeout=TIMEOUT)
+    except NotPosted as error:
+        raise _not_accepted(error.detail) from None
+    if not posted.taken:
+        raise _not_accepted("the other side did not accept the package")
+    return posted.status
+
+
+def _not_accepted(detail: str) -> Conflict:
+    return Conflict(detail, code="transfer-failed", hint="ask the other controller, and send it again")

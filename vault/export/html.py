@@ -17,12 +17,11 @@ import msgspec
 from markupsafe import Markup
 
 from vault.catalogue.types import TYPES
-from vault.export.csv_tables import table_paths
 from vault.export.records import records
 from vault.export.translations import DASH
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from jinja2 import Environment
 
@@ -106,8 +105,11 @@ def _style() -> tuple[Markup, str]:
     return Markup(css), f"sha256-{digest}"  # noqa: S704 - our own file
 
 
-async def html_page(content: Content) -> AsyncIterator[bytes]:
+async def html_page(content: Content, tables: Mapping[str, str]) -> AsyncIterator[bytes]:
     """Write the page.
+
+    Args:
+        tables: the path of each collection's CSV table.
 
     Raises:
         CannotOpen: a value does not open as part of its record.
@@ -115,7 +117,7 @@ async def html_page(content: Content) -> AsyncIterator[bytes]:
     template = _environment(asynchronous=True).get_template("page.html")
     buffer: list[str] = []
     size = 0
-    async for piece in template.generate_async(**_context(content)):
+    async for piece in template.generate_async(**_context(content), files=tables):
         buffer.append(piece)
         size += len(piece)
         if size >= PIECE:
@@ -142,7 +144,6 @@ def _context(content: Content) -> dict[str, object]:
         "sections": (*ALWAYS, *(ON_ACCESS if access else ()), "package"),
         "masked": any(field.others for field in head.fields.values()),
         "flow": Diagram.of(head, texts),
-        "files": table_paths(head.collections),
         "most": MOST_SHOWN,
         "purpose_titles": content.titles,
         "dash": DASH,

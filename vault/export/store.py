@@ -1,7 +1,9 @@
-"""Store packages: rows with facts, and the ZIP in chunks that are sealed under the subject's data key.
+"""Packages: their tables and rows, and the ZIP in chunks that are sealed under the subject's data key.
 
 The associated data of a chunk names the subject and the package; its field names its number and whether it is the last.
 A chunk that is cut off, moved or taken from another package therefore does not open.
+
+As personal data, packages hold copies of values, so every erasure deletes them.
 """
 
 from __future__ import annotations
@@ -11,20 +13,61 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import and_, delete, insert, select, update
+from sqlalchemy import Index, Integer, LargeBinary, String, and_, delete, insert, select, update
 
 from vault.crypto.seal import record_aad
-from vault.export.tables import PACKAGE, PACKAGE_CHUNK
+from vault.lifecycle.personal_data import count_rows
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
-    from sqlalchemy import ColumnElement, Row, Update
+    from sqlalchemy import ColumnElement, Row, Table, Update
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
+    from vault.lifecycle.erasures import Erasure
+    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+
+
+class PackageRow(DataTable, table=True):
+    """A package for a subject. Its content is stored in ``package_chunk``."""
+
+    __tablename__ = "package"
+    __table_args__ = (
+        Index("ix_package_subject", "tenant_id", "subject_id"),
+        Index("ix_package_request", "tenant_id", "request_id"),
+        Index("ix_package_expires", "tenant_id", "state", "expires_at"),
+    )
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID = column(Id)
+    subject_id: UUID = column(Id)
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
+    expires_at: datetime = column(Moment)
+    size: int = column(Integer)
+    chunks: int = column(Integer)
+    digest: bytes | None = column(LargeBinary(32), nullable=True)
+    body: bytes = column(LargeBinary)
+
+
+class PackageChunkRow(DataTable, table=True):
+    """A chunk of a package, sealed under the subject's data key."""
+
+    __tablename__ = "package_chunk"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    package_id: UUID = column(Id, primary_key=True)
+    number: int = column(Integer, primary_key=True, autoincrement=False)
+    body: bytes = column(LargeBinary)
+
+
+PACKAGE = table_of(PackageRow)
+PACKAGE_CHUNK = table_of(PackageChunkRow)
 
 
 PackageState = Literal["building", "ready", "expired"]
@@ -271,3 +314,26 @@ async def split_chunks(stream: AsyncIterable[bytes], size: int = CHUNK_BYTES) ->
 
 def _field(number: int, *, last: bool) -> str:
     return f"{'last' if last else 'chunk'}:{number}"
+
+
+class ExportData:
+    """Packages for access requests, finished or not."""
+
+    tables: tuple[Table, ...] = (PACKAGE, PACKAGE_CHUNK)
+    retained: tuple[Table, ...] = ()
+
+    async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
+        """Delete them."""
+        await drop_packages(erasing.connection, erasing.tenant, subjects)
+
+    async def reseal(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
+        """Delete them too: each holds all values as they were."""
+        await drop_packages(erasing.connection, erasing.tenant, subjects)
+
+    async def move(self, merge: MergeContext) -> None:
+        """Delete the duplicate's; the request can be reopened."""
+        await drop_packages(merge.connection, merge.tenant, [merge.duplicate])
+
+    async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
+        """Count packages."""
+        return await count_rows(connection, tenant, erasure, PACKAGE, older="created_at")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -44,24 +44,17 @@ if TYPE_CHECKING:
     from vault.letters.send import Contact
 
 
-Intent = Literal["request", "session"]
-
 DIGITS: Final = 8
 LIFE: Final = timedelta(minutes=10)
 MOST_ATTEMPTS: Final = 5
 SHORT: Final = (timedelta(minutes=15), 3)
 LONG: Final = (timedelta(days=1), 10)
 """Spans, and how many codes one claim or one person gets within each."""
+SPACES: Final = " -\u00a0\u2009\u202f"
+"""Characters between the digits that a person may type."""
 _NOBODY: Final = UUID(int=0)
 _LABEL: Final = "identity-code"
 _CODE = IDENTITY_CODE.c
-
-
-class Issued(NamedTuple):
-    """A code that was requested; whether one is sent, only the person learns."""
-
-    id: UUID
-    expires_at: datetime
 
 
 class Spent(NamedTuple):
@@ -88,17 +81,17 @@ async def issue(
     services: Services,
     connection: AsyncConnection,
     tenant: TenantId,
-    intent: Intent,
-    *,
     claim: bytes,
     request: UUID | None = None,
-) -> Issued:
-    """Store, in the caller's transaction, that a code was requested. It has no digits yet: see :func:`fill`.
+) -> tuple[UUID, datetime]:
+    """Store, in the caller's transaction, that a code was requested. It has no digits before it is sent.
 
     Args:
-        intent: what the code is for.
         claim: a digest of the claimed identity, by which codes are counted.
-        request: which request it verifies.
+        request: which request it verifies; None: it opens a session.
+
+    Returns:
+        the code's id, and when it expires.
 
     Raises:
         TooMany: the limit for this claim is reached, whether or not there is such a person.
@@ -113,67 +106,37 @@ async def issue(
             first=True,
             hint="Use the newest code, or wait for the time in `Retry-After`.",
         )
-    made = Issued(new_id(), now + LIFE)
+    code, expires_at = new_id(), now + LIFE
     row = {
         "tenant_id": tenant,
-        "id": made.id,
+        "id": code,
         "subject_id": None,
         "request_id": request,
-        "intent": intent,
+        "intent": _intent(request),
         "claim": claim,
         "digest": secrets.token_bytes(32),
         "created_at": now,
-        "expires_at": made.expires_at,
+        "expires_at": expires_at,
         "attempts": 0,
         "used_at": None,
         "contact": None,
     }
     await connection.execute(insert(IDENTITY_CODE), [row])
-    return made
-
-
-async def fill(
-    services: Services,
-    connection: AsyncConnection,
-    tenant: TenantId,
-    tokens: TokenKey,
-    code: UUID,
-    *,
-    subject: SubjectId,
-    contact: str,
-) -> Sensitive[str] | None:
-    """Make the requested code for the person, whose row is locked.
-
-    Returns:
-        the code; None if the limit for the person is reached. The requester learns nothing by that: no letter is sent.
-    """
-    now = services.clock.now()
-    where = (_CODE.tenant_id == tenant, _CODE.id == code, _CODE.subject_id.is_(None), _CODE.expires_at > now)
-    asked: Any = (await connection.execute(select(IDENTITY_CODE).where(*where).with_for_update())).one_or_none()
-    if asked is None or await _wait(connection, tenant, _CODE.subject_id == subject, now) is not None:
-        return None
-    digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
-    digest = _digest(tokens, code, asked.intent, subject, asked.request_id, digits)
-    filled = update(IDENTITY_CODE).where(*where).values(subject_id=subject, contact=contact, digest=digest)
-    await connection.execute(filled)
-    return Sensitive(digits)
+    return code, expires_at
 
 
 async def spend(
     services: Services,
     tenants: Sequence[TenantId],
     code: UUID,
-    intent: Intent,
     typed: str,
-    *,
     request: UUID | None = None,
 ) -> Spent | None:
     """Try a code.
 
     Args:
         tenants: in which it may have been made; at least one.
-        intent: what it must have been made for.
-        request: the request that it must have been made for.
+        request: the request that it must have been made for; None: for a session.
 
     Returns:
         None if it is wrong, for any reason.
@@ -182,7 +145,7 @@ async def spend(
     live = (
         _CODE.tenant_id.in_(tenants),
         _CODE.id == code,
-        _CODE.intent == intent,
+        _CODE.intent == _intent(request),
         _CODE.used_at.is_(None),
         _CODE.expires_at > services.clock.now(),
         _CODE.attempts < MOST_ATTEMPTS,
@@ -191,9 +154,11 @@ async def spend(
     async with services.data.transaction() as connection:
         row: Any = (await connection.execute(counted)).one_or_none()
     tenant = TenantId(tenants[0] if row is None else row.tenant_id)
-    subject, kept = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
+    # An unknown code is compared with random bytes, so that it takes as long as a known one.
+    subject, stored = (None, secrets.token_bytes(32)) if row is None else (row.subject_id, bytes(row.digest))
+    digits = "".join(character for character in typed if character not in SPACES)
     tokens = await services.keyring.token_key(tenant)
-    right = hmac.compare_digest(_digest(tokens, code, intent, subject, request, _digits(typed)), kept)
+    right = hmac.compare_digest(_digest(tokens, code, subject, request, digits), stored)
     if row is None or not right or subject is None:
         return None
     return Spent(tenant, code, SubjectId(subject), request, row.contact, row.created_at)
@@ -245,17 +210,14 @@ async def _serialise(services: Services, connection: AsyncConnection, claim: byt
         await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
-def _digest(
-    tokens: TokenKey, code: UUID, intent: str, subject: UUID | None, request: UUID | None, digits: str
-) -> bytes:
+def _intent(request: UUID | None) -> str:
+    return "session" if request is None else "request"
+
+
+def _digest(tokens: TokenKey, code: UUID, subject: UUID | None, request: UUID | None, digits: str) -> bytes:
     """Digest a code with what it is bound to: parts of fixed length, except the intent, which ends with a zero byte."""
     bound = code.bytes + (subject or _NOBODY).bytes + (request or _NOBODY).bytes
-    return tokens.digest(_LABEL, intent.encode() + b"\0" + bound + digits.encode("utf-8", "surrogatepass"))
-
-
-def _digits(typed: str) -> str:
-    """Remove spaces and hyphens from what a person typed."""
-    return "".join(character for character in typed if character not in " -\u00a0\u2009\u202f")
+    return tokens.digest(_LABEL, _intent(request).encode() + b"\0" + bound + digits.encode("utf-8", "surrogatepass"))
 
 
 CODE = "code"
@@ -272,50 +234,64 @@ class CodeRequest(NamedTuple):
     language: str | None = None
 
 
-async def send_code_to(services: Services, wanted: CodeRequest, subject: SubjectId | None) -> None:
+async def send_code_to(services: Services, request: CodeRequest, subject: SubjectId | None) -> None:
     """Make a code for a person and send it; without a person, do nothing.
 
     The result is in the audit log with the person's pseudonym, so that attempts to impersonate a person are visible.
     """
-    contact = None if subject is None else await find_contact(services, wanted.tenant, subject)
+    contact = None if subject is None else await find_contact(services, request.tenant, subject)
     if subject is None or contact is None:
         return
-    code = await _fill(services, wanted, subject, contact)
-    if code is None:
-        await _note(services, wanted, contact, NOT_SENT)
-        return
-    digits = code.reveal()
-    codes = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
-    try:
-        await send_letter(services, wanted.tenant, contact, CODE, codes, wanted.language)
-    except VaultError as error:
-        await _note(services, wanted, contact, error.code)
-        return
-    await _note(services, wanted, contact, None)
-
-
-async def _fill(services: Services, wanted: CodeRequest, subject: SubjectId, contact: Contact) -> Sensitive[str] | None:
-    tokens = await services.keyring.token_key(wanted.tenant)
-    async with services.data.transaction() as connection:
-        row = await locked_subject(connection, wanted.tenant, subject)
-        if row is None or row.state not in THERE:
-            return None
-        return await fill(
-            services, connection, wanted.tenant, tokens, wanted.code, subject=subject, contact=contact.field
-        )
-
-
-async def _note(services: Services, wanted: CodeRequest, contact: Contact, failed: str | None) -> None:
+    code = await _make_code(services, request, subject, contact)
+    failure: str | None = NOT_SENT
+    if code is not None:
+        digits = code.reveal()
+        values = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
+        try:
+            await send_letter(services, request.tenant, contact, CODE, values, request.language)
+            failure = None
+        except VaultError as error:
+            failure = error.code
     entry = audit_entry(
         services,
-        system_caller(wanted.tenant),
+        system_caller(request.tenant),
         action="send-code",
-        decision="allowed" if failed is None else "failed",
-        code=failed,
+        decision="allowed" if failure is None else "failed",
+        code=failure,
         subjects=(contact.pseudonym,),
-        target=wanted.code,
+        target=request.code,
     )
     await services.audit_log.append(entry)
+
+
+async def _make_code(
+    services: Services, request: CodeRequest, subject: SubjectId, contact: Contact
+) -> Sensitive[str] | None:
+    """Give the requested code its digits.
+
+    Returns:
+        the digits; None if the person's limit is reached. No letter is sent then, so the requester learns nothing.
+    """
+    tokens = await services.keyring.token_key(request.tenant)
+    async with services.data.transaction() as connection:
+        row = await locked_subject(connection, request.tenant, subject)
+        if row is None or row.state not in THERE:
+            return None
+        now = services.clock.now()
+        empty = (
+            _CODE.tenant_id == request.tenant,
+            _CODE.id == request.code,
+            _CODE.subject_id.is_(None),
+            _CODE.expires_at > now,
+        )
+        code: Any = (await connection.execute(select(IDENTITY_CODE).where(*empty).with_for_update())).one_or_none()
+        if code is None or await _wait(connection, request.tenant, _CODE.subject_id == subject, now) is not None:
+            return None
+        digits = f"{secrets.randbelow(10**DIGITS):0{DIGITS}}"
+        digest = _digest(tokens, code.id, subject, code.request_id, digits)
+        values = {"subject_id": subject, "contact": contact.field, "digest": digest}
+        await connection.execute(update(IDENTITY_CODE).where(*empty).values(values))
+    return Sensitive(digits)
 
 
 EXTERNAL_ID = "external_id"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import data_subject_caller
@@ -10,13 +12,13 @@ from vault.access.recording import record_failure
 from vault.errors import Denied, NotFound, TooMany, VaultError
 from vault.export.download import open_package
 from vault.identity.sessions import one_at_a_time, require_pace
-from vault.identity.views import MyRequest, MyRequestEvent, MyRequestList, MyRequestWithHistory
 from vault.requests.decide import cancel_request
-from vault.requests.model import Verification
+from vault.requests.model import Level, Move, State, Verification
 from vault.requests.store import events_of, find_request, list_requests
 from vault.requests.transaction import changing_request, no_request
 from vault.requests.verification import start_approved, verify
-from vault.requests.views import status_fields
+from vault.requests.views import RequestStatus, status_fields
+from vault.views import Moment, View
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,6 +31,33 @@ if TYPE_CHECKING:
 
 MOST = 200
 """Requests shown to a person; the limit for a day keeps people below it."""
+
+
+class MyRequestEvent(View):
+    """One event of a person's own request, without who of the staff did it and what they noted."""
+
+    at: Moment
+    move: Move
+    state: State
+    code: str | None
+
+
+class MyRequest(RequestStatus):
+    """A person's own request, without what staff did and noted."""
+
+    verified: Annotated[Level | None, Field(description="How fresh the person's proof of identity was, if any.")]
+
+
+class MyRequestWithHistory(MyRequest):
+    """A person's own request, and what has happened to it."""
+
+    history: list[MyRequestEvent]
+
+
+class MyRequestList(View):
+    """A person's own requests, newest first."""
+
+    requests: list[MyRequest]
 
 
 class FreshSessionNeeded(Denied):

@@ -14,9 +14,10 @@ import secrets
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from uuid import UUID
 
+from pydantic import Field
 from sqlalchemy import and_, delete, insert, select, update
 
 from vault.access.authorization import audit_entry
@@ -26,7 +27,6 @@ from vault.access.sign_in import RateWindow
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import CodeRequest, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
 from vault.identity.tables import SUBJECT_SESSION
-from vault.identity.views import OpenedSession
 from vault.ids import DEFAULT_TENANT, PrincipalId, Pseudonym, SubjectId, TenantId, new_id
 from vault.letters.send import THERE
 from vault.principals.principal import Principal
@@ -34,6 +34,7 @@ from vault.requests.store import REQUEST
 from vault.requests.verification import find_person
 from vault.subjects.changes import locked_subject
 from vault.subjects.tables import SUBJECT
+from vault.views import Moment, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.context import Services
-    from vault.identity.codes import Issued, Spent
+    from vault.identity.codes import Spent
 
 
 LIFE: Final = timedelta(minutes=30)
@@ -52,6 +53,21 @@ _SHAPE: Final = re.compile(r"cdvs_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw
 _NOBODY: Final = hashlib.sha256(secrets.token_bytes(32)).digest()
 """The digest of an unknown token: unknown tokens are compared with it, so that they take as long as known ones."""
 _SESSION = SUBJECT_SESSION.c
+
+
+class SessionCode(View):
+    """A one-time code for signing in was requested. Whether one was sent, only the person learns."""
+
+    session: UUID
+    expires_at: Moment
+
+
+class OpenedSession(View):
+    """A session. Its token is in this answer only."""
+
+    token: Annotated[str, Field(repr=False, examples=["cdvs_…"])]
+    expires_at: Moment
+    fresh_until: Annotated[Moment, Field(description="Until then erasures, corrections and downloads are possible.")]
 
 
 class Session(NamedTuple):
@@ -152,7 +168,9 @@ class People:
         self._services = services
         self._asked, self._tried, self._shown = (RateWindow(services.clock) for _ in range(3))
 
-    async def ask(self, tenant: TenantId, identity: Mapping[str, Any], language: str | None, request_id: str) -> Issued:
+    async def ask(
+        self, tenant: TenantId, identity: Mapping[str, Any], language: str | None, request_id: str
+    ) -> SessionCode:
         """Send a code to the claimed person. The result is the same whether or not there is such a person.
 
         Raises:
@@ -165,12 +183,12 @@ class People:
             self._asked.count_attempt(MOST_A_MINUTE)
             self._services.policies.active(tenant)
             self._services.mail.require()
-            issued = await self._issue(tenant, identity, request_id)
+            code = await self._issue(tenant, identity, request_id)
         except VaultError as error:
             await self._refuse(self._asked, "send-code", error, request_id)
             raise
-        self._services.mail.soon(self._send(CodeRequest(tenant, issued.id, language), identity))
-        return issued
+        self._services.mail.soon(self._send(CodeRequest(tenant, code.session, language), identity))
+        return code
 
     async def enter(self, code: UUID, typed: str, request_id: str) -> OpenedSession:
         """Open a session with a code.
@@ -182,7 +200,7 @@ class People:
         try:
             self._tried.count_attempt(MOST_A_MINUTE)
             tenants = self._tenants()
-            spent = await spend(self._services, tenants, code, "session", typed) if tenants else None
+            spent = await spend(self._services, tenants, code, typed) if tenants else None
             if spent is None:
                 raise code_invalid()
             return await self._open(spent, request_id)
@@ -229,20 +247,20 @@ class People:
             )
             await services.audit_log.append_in(connection, [entry])
 
-    async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> Issued:
+    async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> SessionCode:
         services = self._services
         claim = claim_digest(await services.keyring.token_key(tenant), identity)
         async with services.data.transaction() as connection:
-            issued = await issue(services, connection, tenant, "session", claim=claim)
+            code, expires_at = await issue(services, connection, tenant, claim)
             entry = audit_entry(
                 services,
                 data_subject_caller(tenant, request_id),
                 action="send-code",
                 decision="allowed",
-                target=issued.id,
+                target=code,
             )
             await services.audit_log.append_in(connection, [entry])
-        return issued
+        return SessionCode(session=code, expires_at=expires_at)
 
     async def _send(self, wanted: CodeRequest, identity: Mapping[str, Any]) -> None:
         match = await find_person(self._services, wanted.tenant, identity)

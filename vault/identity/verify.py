@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import record_failure
@@ -10,23 +12,43 @@ from vault.consent.validation import words_fault
 from vault.errors import Conflict, InvalidInput, VaultError
 from vault.identity.codes import CodeRequest, code_invalid, issue, send_code_to, spend, use
 from vault.ids import SubjectId
-from vault.requests.model import Verification, after
+from vault.requests.model import Level, Request, State, Verification, after
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request, require_own_or
 from vault.requests.verification import start_approved, verify
 from vault.subjects.store import pseudonym_of
+from vault.views import Moment, View
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from vault.audit.entry import Action
     from vault.context import Caller, Services
-    from vault.identity.codes import Issued
-    from vault.requests.model import How, Level, Move, Request
+    from vault.requests.model import Move, Request
 
 REQUESTS = "vault:requests"
 VOIDS_CODES: Final[frozenset[Move]] = frozenset({"ask-identity", "reopen"})
 """Moves that make earlier codes void."""
+
+
+class SentCode(View):
+    """A one-time code was requested. Whether one was sent, only the person learns."""
+
+    code_id: UUID
+    expires_at: Moment
+
+
+class VerifiedRequest(View):
+    """A request after its verification."""
+
+    id: UUID
+    state: State
+    due: date
+    level: Level | None
+
+    @classmethod
+    def of(cls, request: Request) -> VerifiedRequest:
+        """Return the view of a request that was just verified."""
+        level = None if request.verification is None else request.verification.level
+        return cls(id=request.id, state=request.state, due=request.due.on, level=level)
 
 
 class NobodyToVerify(Conflict):
@@ -41,7 +63,7 @@ class NobodyToVerify(Conflict):
         )
 
 
-async def send_code(services: Services, caller: Caller, request_id: UUID) -> Issued:
+async def send_code(services: Services, caller: Caller, request_id: UUID) -> SentCode:
     """Send a one-time code to the person of a request, at a contact that the vault holds already.
 
     The result, and the steps before it, are the same if there is no such person.
@@ -63,7 +85,7 @@ async def send_code(services: Services, caller: Caller, request_id: UUID) -> Iss
         async with services.data.transaction() as connection:
             pseudonym = await pseudonym_of(connection, caller.tenant, request.subject or request.id)
             claim = tokens.digest("identity-request", request.id.bytes)
-            issued = await issue(services, connection, caller.tenant, "request", claim=claim, request=request.id)
+            code, expires_at = await issue(services, connection, caller.tenant, claim, request.id)
             entry = audit_entry(
                 services,
                 caller,
@@ -78,8 +100,8 @@ async def send_code(services: Services, caller: Caller, request_id: UUID) -> Iss
         await record_failure(services, caller, "send-code", error, target=request.id, subjects=subjects)
         raise
     subject = None if request.subject is None else SubjectId(request.subject)
-    services.mail.soon(send_code_to(services, CodeRequest(caller.tenant, issued.id, request.language), subject))
-    return issued
+    services.mail.soon(send_code_to(services, CodeRequest(caller.tenant, code, request.language), subject))
+    return SentCode(code_id=code, expires_at=expires_at)
 
 
 async def verify_by_code(services: Services, caller: Caller, request_id: UUID, code_id: UUID, typed: str) -> Request:
@@ -95,7 +117,7 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
     try:
         after(request.state, "verify")
         await services.limits.take(caller.principal, "search", 1)
-        spent = await spend(services, [caller.tenant], code_id, "request", typed, request=request.id)
+        spent = await spend(services, [caller.tenant], code_id, typed, request.id)
         if spent is None or spent.subject != request.subject:
             raise code_invalid()
     except VaultError as error:
@@ -132,7 +154,8 @@ async def vouch(
     """
     await require_permission(services, caller, REQUESTS, "vouch", audit_action="verify-identity")
     await require_own_or(services, caller, request_id, "read", audit_action="verify-identity")
-    return await _verify(services, caller, request_id, "vouched", level, evidence)
+    verification = Verification("vouched", level, services.clock.now(), by=caller.principal.id)
+    return await _verify(services, caller, request_id, verification, evidence)
 
 
 async def note_evidence(services: Services, caller: Caller, request_id: UUID, evidence: str) -> Request:
@@ -146,24 +169,25 @@ async def note_evidence(services: Services, caller: Caller, request_id: UUID, ev
         NotFound, NobodyToVerify, WrongState: as with :func:`vouch`.
     """
     await require_permission(services, caller, REQUESTS, "decide", audit_action="verify-identity")
-    return await _verify(services, caller, request_id, "staff", "fresh", evidence)
+    verification = Verification("staff", "fresh", services.clock.now(), by=caller.principal.id)
+    return await _verify(services, caller, request_id, verification, evidence)
 
 
 async def _verify(
-    services: Services, caller: Caller, request_id: UUID, how: How, level: Level, evidence: str | None
+    services: Services, caller: Caller, request_id: UUID, verification: Verification, evidence: str | None
 ) -> Request:
-    at = "/vouch/evidence" if how == "vouched" else "/evidence"
+    is_vouched = verification.how == "vouched"
+    at = "/vouch/evidence" if is_vouched else "/evidence"
     fault = words_fault(evidence, at=at, code="invalid-evidence")
     if fault is not None:
         wrong = InvalidInput("the evidence is invalid", faults=[fault], code=fault.code)
         await record_failure(services, caller, "verify-identity", wrong)
         raise wrong
     async with changing_request(services, caller, request_id, action="verify-identity") as change:
-        if how == "vouched" and change.request.recorder != caller.principal.id:
+        if is_vouched and change.request.recorder != caller.principal.id:
             raise no_request()  # even an app that may read all requests knows only who is signed in with itself
         if change.request.subject is None or change.keys is None or change.pseudonym is None:
             raise NobodyToVerify
-        verification = Verification(how, level, change.now, by=caller.principal.id)
         await verify(services, change, verification, note=evidence)
     await start_approved(services, caller.tenant, change.request)
     return change.request

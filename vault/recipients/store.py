@@ -1,23 +1,78 @@
-"""Read and write the rows of notices to apps and of their webhooks."""
+"""Notices to apps and webhooks: their tables and rows, and what an erasure and a merge do with them."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass, fields
+from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Index, Integer, LargeBinary, String, insert, or_, select, update
 
-from vault.recipients.tables import RECIPIENT_NOTICE, WEBHOOK
+from vault.lifecycle.personal_data import RetainedData
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import TenantId
+
+
+class RecipientNoticeRow(DataTable, table=True):
+    """What an app that read something is to be told: ids and names of fields, and whether it has acknowledged."""
+
+    __tablename__ = "recipient_notice"
+    __table_args__ = (
+        Index("ix_recipient_notice_principal", "tenant_id", "principal_id", "state"),
+        Index("ix_recipient_notice_subject", "tenant_id", "subject_id"),
+        Index("ix_recipient_notice_next", "state", "next_at"),
+    )
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    principal_id: UUID = column(Id)
+    subject_id: UUID = column(Id)
+    request_id: UUID | None = column(Id, nullable=True)
+    kind: str = column(String(32))
+    state: str = column(String(16))
+    created_at: datetime = column(Moment)
+    round: int = column(Integer)
+    attempts: int = column(Integer)
+    next_at: datetime | None = column(Moment, nullable=True)
+    last_status: int | None = column(Integer, nullable=True)
+    last_code: str | None = column(String(32), nullable=True)
+    delivered_at: datetime | None = column(Moment, nullable=True)
+    acknowledged_at: datetime | None = column(Moment, nullable=True)
+    acknowledged_by: UUID | None = column(Id, nullable=True)
+    chased_at: datetime | None = column(Moment, nullable=True)
+    chases: int = column(Integer)
+    body: bytes = column(LargeBinary)
+
+
+class WebhookRow(DataTable, table=True):
+    """Where an app wants its notices sent; secrets are derived and not kept."""
+
+    __tablename__ = "webhook"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    principal_id: UUID = column(Id, primary_key=True)
+    url: str = column(String(2000))
+    state: str = column(String(16))
+    secret_version: int = column(Integer)
+    previous_until: datetime | None = column(Moment, nullable=True)
+    created_at: datetime = column(Moment)
+    updated_at: datetime = column(Moment)
+    why: str | None = column(String(32), nullable=True)
+
+
+RECIPIENT_NOTICE = table_of(RecipientNoticeRow)
+
+
+WEBHOOK = table_of(WebhookRow)
 
 
 NoticeKind = Literal[
@@ -281,3 +336,13 @@ def _webhook(row: Any) -> StoredWebhook:
 
 def _values(webhook: StoredWebhook) -> dict[str, Any]:
     return dict(zip((column.name for column in _COLUMNS), astuple(webhook), strict=True))
+
+
+class RecipientData(RetainedData):
+    """Notices of corrections, erasures and restrictions (Art. 19 GDPR).
+
+    Recipients have to learn of an erasure after it happened. After a merge they go on to know the subject by the
+    duplicate's id.
+    """
+
+    tables: tuple[Table, ...] = (RECIPIENT_NOTICE,)

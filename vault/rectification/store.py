@@ -1,26 +1,56 @@
-"""Read and write the rows of rectifications, and seal what belongs to them under the person's own key."""
+"""Corrections, disputes and statements: their table and rows, and what belongs to them, sealed under the person's key.
+
+As personal data they go with the values: an erasure deletes those of erased values, and a merge seals the duplicate's
+again.
+"""
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from uuid import UUID  # noqa: TC003 - as above
 
 import msgspec
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import LargeBinary, String, bindparam, delete, insert, select, update
 
 from vault.crypto.seal import record_aad
 from vault.ids import new_id
-from vault.rectification.tables import RECTIFICATION
+from vault.lifecycle.personal_data import count_rows, rows_of
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-    from uuid import UUID
 
+    from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.seal import SubjectKeys
     from vault.ids import PrincipalId, SubjectId, TenantId
+    from vault.lifecycle.erasures import Erasure
+    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+
+
+class RectificationRow(DataTable, table=True):
+    """A value that was corrected or is disputed; before and after lie in ``details``, sealed."""
+
+    __tablename__ = "rectification"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID | None = column(Id, nullable=True)
+    collection: str = column(String(64))
+    record_id: UUID = column(Id)
+    field: str = column(String(64))
+    state: str = column(String(16))
+    at: datetime = column(Moment)
+    closed_at: datetime | None = column(Moment, nullable=True)
+    by_id: UUID | None = column(Id, nullable=True)
+    details: bytes | None = column(LargeBinary, nullable=True)
+
+
+RECTIFICATION = table_of(RectificationRow)
 
 
 State = Literal["corrected", "stated", "disputed", "upheld", "refused"]
@@ -197,3 +227,57 @@ def open_details(
     aad = record_aad(tenant, subject, COLLECTION, rectification.id)
     opened: dict[str, Any] = msgspec.json.decode(keys.open(DETAILS, rectification.details, aad))
     return opened
+
+
+_THIS = RECTIFICATION.c.subject_id == bindparam("of"), RECTIFICATION.c.id == bindparam("this")
+
+
+class RectificationData:
+    """Values that were corrected or are disputed."""
+
+    tables: tuple[Table, ...] = (RECTIFICATION,)
+    retained: tuple[Table, ...] = ()
+
+    async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
+        """Delete them."""
+        await erasing.connection.execute(delete(RECTIFICATION).where(*rows_of(RECTIFICATION, erasing.tenant, subjects)))
+
+    async def reseal(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
+        """Delete those of erased values, and seal the others again."""
+        statement = select(RECTIFICATION).where(*rows_of(RECTIFICATION, erasing.tenant, subjects))
+        erased, resealed = [], []
+        for row in (await erasing.connection.execute(statement)).all():
+            this = {"of": row.subject_id, "this": row.id}
+            if erasing.is_erased(row.subject_id, row.collection, row.record_id, row.field):
+                erased.append(this)
+            elif row.details is not None:
+                details = erasing.resealers[row.subject_id].reseal(COLLECTION, row.id, DETAILS, row.details)
+                resealed.append({**this, "sealed": details})
+        of_tenant = RECTIFICATION.c.tenant_id == erasing.tenant
+        if erased:
+            await erasing.connection.execute(delete(RECTIFICATION).where(of_tenant, *_THIS), erased)
+        if resealed:
+            change = update(RECTIFICATION).where(of_tenant, *_THIS).values(details=bindparam("sealed"))
+            await erasing.connection.execute(change, resealed)
+
+    async def move(self, merge: MergeContext) -> None:
+        """Seal the duplicate's under the survivor's key."""
+        moved = await rectifications_of(merge.connection, merge.tenant, merge.duplicate)
+        await merge.connection.execute(
+            delete(RECTIFICATION).where(*rows_of(RECTIFICATION, merge.tenant, [merge.duplicate]))
+        )
+        rows = [_moved(merge, rectification) for rectification in moved]
+        await add_rectifications(merge.connection, merge.tenant, merge.survivor, rows)
+
+    async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
+        """Count them all."""
+        return await count_rows(connection, tenant, erasure, RECTIFICATION)
+
+
+def _moved(merge: MergeContext, rectification: Rectification) -> Rectification:
+    """Keep the id and the details; a value of the duplicate's profile is one of the survivor's profile now."""
+    details = rectification.details
+    if details is not None:
+        details = merge.resealer.reseal(COLLECTION, rectification.id, DETAILS, details)
+    record = merge.survivor if rectification.record == merge.duplicate else rectification.record
+    return rectification._replace(record=record, details=details)

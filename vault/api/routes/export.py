@@ -10,9 +10,7 @@ from fastapi import APIRouter, Response
 from vault.api.dependencies import CallerDep, ServicesDep
 from vault.api.responses import error_responses, file_response
 from vault.api.schemas.export import DownloadPackage, SendPackage
-from vault.export.download import AGE, ZIP, open_package
-from vault.export.transfer import send_package
-from vault.export.views import SentPackage
+from vault.export.download import AGE, ZIP, SentPackage, open_package, send_package
 
 router = APIRouter(prefix="/v1", tags=["requests"])
 

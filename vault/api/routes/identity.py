@@ -10,8 +10,7 @@ from vault.api.dependencies import CallerDep, ServicesDep
 from vault.api.responses import error_responses, json_response
 from vault.api.schemas import identity as bodies
 from vault.errors import Fault, InvalidInput
-from vault.identity.verify import note_evidence, send_code, verify_by_code, vouch
-from vault.identity.views import SentCode, VerifiedRequest
+from vault.identity.verify import SentCode, VerifiedRequest, note_evidence, send_code, verify_by_code, vouch
 
 router = APIRouter(prefix="/v1", tags=["requests"])
 
@@ -31,8 +30,7 @@ async def verify(
     """
     given = body.model_dump(exclude_none=True)
     if given.keys() == {"send_code"}:
-        issued = await send_code(services, caller, request)
-        return json_response(SentCode(code_id=issued.id, expires_at=issued.expires_at), 202)
+        return json_response(await send_code(services, caller, request), 202)
     if body.code_id is not None and body.code is not None and len(given) == 2:
         verified = await verify_by_code(services, caller, request, body.code_id, body.code)
     elif body.vouch is not None and len(given) == 1:

@@ -18,9 +18,18 @@ from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import identity as bodies
 from vault.export.download import AGE, ZIP
 from vault.http.problems import request_id
-from vault.identity.self_service import cancel_mine, fetch_mine, my_request, my_requests, verification_of, verify_mine
-from vault.identity.sessions import Session, require_room
-from vault.identity.views import MyRequest, MyRequestList, MyRequestWithHistory, OpenedSession, SessionCode
+from vault.identity.self_service import (
+    MyRequest,
+    MyRequestList,
+    MyRequestWithHistory,
+    cancel_mine,
+    fetch_mine,
+    my_request,
+    my_requests,
+    verification_of,
+    verify_mine,
+)
+from vault.identity.sessions import OpenedSession, Session, SessionCode, require_room
 from vault.ids import TenantId
 from vault.requests.submit import Submission, submit_request
 from vault.requests.views import SubmittedRequest
@@ -56,8 +65,7 @@ Me = Annotated[Session, Depends(person)]
 async def request_code(call: Request, body: bodies.SignIn) -> SessionCode:
     """Send a code to a contact of the person that the vault holds. The answer does not reveal whether there is one."""
     identity = body.identity.model_dump(exclude_none=True)
-    issued = await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
-    return SessionCode(session=issued.id, expires_at=issued.expires_at)
+    return await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
 
 
 @router.post("/sessions:verify", status_code=201, openapi_extra=OPEN, operation_id="openSession")

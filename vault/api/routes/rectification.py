@@ -13,11 +13,9 @@ from vault.api.responses import error_responses
 from vault.api.routes.subjects import IdempotencyKey
 from vault.api.schemas import rectification as bodies
 from vault.ids import SubjectId
-from vault.rectification.disputes import dispute as note_dispute
-from vault.rectification.disputes import resolve_dispute
-from vault.rectification.query import list_rectifications
-from vault.rectification.verified_values import verify_values
-from vault.rectification.views import DecidedDispute, Disputes, RectificationPage
+from vault.rectification.accuracy import dispute as note_dispute
+from vault.rectification.accuracy import resolve_dispute, verify_values
+from vault.rectification.query import DecidedDispute, Disputes, RectificationPage, list_rectifications
 from vault.views import View
 
 router = APIRouter(prefix="/v1/subjects/{subject}", tags=["rectification"])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.export.customer import PURCHASE, buy, files_of, somebody
-from vault.export.csv_tables import escape_formula, table_paths
+from vault.export.contents import escape_formula, table_paths
 
 FORMULAS = [
     "=1+1",

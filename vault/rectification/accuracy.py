@@ -1,17 +1,26 @@
-"""Disputes about the accuracy of values (Arts. 16 and 18(1)(a) GDPR): note and decide them."""
+"""Accuracy of values: disputes, which staff note and decide (Arts. 16 and 18(1)(a) GDPR), and checks (Art. 5(1)(d)).
+
+A check sets ``verified_at``, which packages show.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from vault.access.authorization import audit_entry, require_permission
-from vault.access.recording import audited
+from msgspec.structs import replace
+
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, require_all, require_permission
+from vault.access.recording import WriteResult, audited, writing
+from vault.clock import to_microseconds
+from vault.consent.legal_ground import require_ground
 from vault.consent.restrictions import require_words, restrict_in
 from vault.consent.transaction import changing
 from vault.consent.validation import keys_of
 from vault.errors import Conflict, InvalidInput, NotFound
+from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
-from vault.rectification.details import disputed_fields
+from vault.rectification.correct import disputed_fields
+from vault.rectification.query import DecidedDispute, Disputes
 from vault.rectification.store import (
     Sealer,
     add_rectifications,
@@ -20,7 +29,10 @@ from vault.rectification.store import (
     open_details,
     seal_details,
 )
-from vault.rectification.views import DecidedDispute, Disputes
+from vault.subjects.changes import change_record, locked_record, locked_subject
+from vault.subjects.record_body import pack, unpack
+from vault.subjects.store import GONE, PROFILE, SubjectQuery
+from vault.subjects.validation import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +43,7 @@ if TYPE_CHECKING:
     from vault.consent.transaction import Change
     from vault.context import Caller, Services
     from vault.ids import SubjectId
+
 
 Verdict = Literal["upheld", "refused"]
 
@@ -134,3 +147,55 @@ def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | No
         target=target,
         policy=change.services.policies.active(change.caller.tenant).version,
     )
+
+
+@audited("verify-value")
+async def verify_values(
+    services: Services,
+    caller: Caller,
+    subject: SubjectId,
+    *,
+    fields: Sequence[str],
+    purpose: str,
+    on_commit: SaveResponse | None = None,
+) -> WriteResult:
+    """Note that values of a profile were checked now. It needs the permission to write the fields.
+
+    Fields without a value are ignored. The answer does not reveal which: only who may read a field may know whether it
+    has a value.
+
+    Args:
+        fields: names of fields of the profile.
+        on_commit: called in the transaction with the result; saves the response under an idempotency key.
+
+    Raises:
+        InvalidInput: an unknown field or purpose.
+        Denied: a field may not be written for this purpose.
+        NotFound: there is no such subject.
+    """
+    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
+    named = dict.fromkeys(name.removeprefix(f"{PROFILE}.") for name in fields)
+    known = fields_of(catalogue, PROFILE, named, at="/fields")
+    decision = await decide(services, caller, "verify-value", purpose, list(known), verb="write")
+    await require_all(services, caller, decision, "verify-value")
+    tenant = caller.tenant
+    (stored,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
+    await require_ground(services, caller, decision, "verify-value", stored)
+    pseudonym = None if stored is None else stored.pseudonym
+    async with writing(services, caller, "verify-value", decision, pseudonym, taken=None) as connection:
+        person = await locked_subject(connection, tenant, subject)
+        row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
+        if stored is None or person is None or person.state in GONE or row is None:
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        now = services.clock.now()
+        moment = to_microseconds(now)
+        body = {
+            name: replace(stored, verified_at=moment) if name in known else stored
+            for name, stored in unpack(row.body).items()
+        }
+        changed = pack(body, row.occurred_at)
+        await change_record(connection, row, body=changed, revision=row.revision + 1, updated_at=now, due_at=now)
+        written = WriteResult(id=subject, revision=row.revision + 1, created=False)
+        if on_commit is not None:
+            await on_commit(connection, written)
+    return written
