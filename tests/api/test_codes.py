@@ -53,7 +53,7 @@ ELSEWHERE = (
     "catalogue/toml_document",
     "catalogue/purposes",
     "catalogue/retention_actions",
-    "governance/record_findings",
+    "governance/record_facts",
     "storage/migrations",
 )
 """Codes of import lines and findings are explained where they are shown."""

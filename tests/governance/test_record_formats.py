@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from tests.policy.folders import shipped
 from vault.audit.usage import Use
-from vault.governance import record_formats as page
-from vault.governance import record_formats as sheet
+from vault.governance import record_formats
 from vault.governance.processing_record import build
-from vault.governance.record_facts import Facts, grants_of
-from vault.governance.usage import Tally
+from vault.governance.record_facts import Facts, Tally, grants_of
 from vault.ids import TenantId, new_id
 from vault.policy.policy_set import PolicySet
 
@@ -50,7 +48,7 @@ def make(*uses, **files):
 
 
 def rows(record):
-    return list(csv.DictReader(io.StringIO(sheet.write_csv(record), newline="")))
+    return list(csv.DictReader(io.StringIO(record_formats.write_csv(record), newline="")))
 
 
 def test_the_csv_has_a_row_for_each_purpose():
@@ -79,7 +77,7 @@ def test_an_undeclared_purpose_has_a_row_for_its_findings():
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r", "\n=", " =", "\uff1d"])
 def test_no_cell_is_a_formula(start):
     bad = f"{start}HYPERLINK(1)"
-    assert sheet.safe(bad) == "'" + bad
+    assert record_formats.safe(bad) == "'" + bad
 
 
 def test_policies_cannot_inject_a_formula():
@@ -90,8 +88,8 @@ def test_policies_cannot_inject_a_formula():
 
 @given(st.text())
 def test_no_cell_begins_like_a_formula(text):
-    cell = sheet.safe(text)
-    assert not cell.lstrip(" ").startswith(sheet.FORMULA)
+    cell = record_formats.safe(text)
+    assert not cell.lstrip(" ").startswith(record_formats.FORMULA)
     assert cell.removeprefix("'") == text.removeprefix("'")
     out = io.StringIO(newline="")
     csv.writer(out, quoting=csv.QUOTE_ALL).writerow([cell])
@@ -100,7 +98,7 @@ def test_no_cell_begins_like_a_formula(text):
 
 def test_the_markdown_has_a_section_for_each_purpose_and_the_findings_last():
     record = make(read())
-    text = page.write_markdown(record)
+    text = record_formats.write_markdown(record)
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert headings == [activity.title for activity in record.activities] + ["Security measures", "Findings"]
     assert "| web-shop | unknown, not named | 1 | 1 | 2026-03-05 | 2026-03-05 | `email` |" in text
@@ -110,7 +108,7 @@ def test_the_markdown_has_a_section_for_each_purpose_and_the_findings_last():
 
 def test_every_markdown_table_row_has_all_cells():
     purposes = shipped()["purposes.toml"].replace('owner = "Finance"', 'owner = "Finance | <b>Books</b> [x](y)"')
-    text = page.write_markdown(make(read(), purposes_toml=purposes))
+    text = record_formats.write_markdown(make(read(), purposes_toml=purposes))
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
     assert r"Finance \| \<b\>Books\</b\> \[x\](y)" in text
@@ -120,5 +118,5 @@ def test_a_policy_folder_without_a_controller_has_a_finding():
     record = make(controller_toml=None)
     assert record.controller is None
     assert record.findings[0].code == "controller-unstated"
-    assert "| Controller | not stated |" in page.write_markdown(record)
+    assert "| Controller | not stated |" in record_formats.write_markdown(record)
     assert rows(record)[-1]["findings"].startswith("The policies do not name the controller")

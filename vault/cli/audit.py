@@ -20,9 +20,9 @@ from vault.cli.output import note
 from vault.cli.progress import time_bar
 from vault.cli.session import Opener, Session
 from vault.errors import Misconfigured
-from vault.governance.audit_log import MOST, AuditQuery, read_audit
 from vault.governance.processing_record import YEAR
 from vault.governance.processing_record import processing_record as make_record
+from vault.governance.query import PAGE_LIMIT, AuditQuery, read_audit
 from vault.governance.record_formats import write_record
 from vault.ids import Pseudonym, SubjectId
 from vault.subjects.store import SubjectQuery
@@ -60,7 +60,7 @@ async def tail(
     """Show the latest audit entries, the newest last. The reading itself is recorded too."""
     subject_id = None if subject is None else SubjectId(subject)
     _check_action(action)
-    query = AuditQuery(subject=subject_id, action=action, limit=MOST if follow else lines)
+    query = AuditQuery(subject=subject_id, action=action, limit=PAGE_LIMIT if follow else lines)
     page = await read_audit(session.services, session.caller, query)
     for entry in reversed(page.entries[:lines]):
         _print(entry, as_json=session.as_json)

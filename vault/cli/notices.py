@@ -15,7 +15,7 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.consent.expiry import ask_again
 from vault.errors import NotFound
-from vault.governance.policies import notice_list
+from vault.governance.query import notice_list
 from vault.policy.policy_set import PolicySet
 
 if TYPE_CHECKING:

@@ -15,9 +15,7 @@ from vault.access.recording import audited
 from vault.catalogue.model import CLEAR, Article9, LegalBasis
 from vault.clock import rfc3339
 from vault.errors import Fault, InvalidInput
-from vault.governance.record_facts import Facts, grants_of
-from vault.governance.record_findings import find
-from vault.governance.usage import Count, Tally, Usage
+from vault.governance.record_facts import Count, Facts, Tally, Usage, find, grants_of
 from vault.governance.views import (
     ControllerDetails,
     DataCategory,
@@ -36,18 +34,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Purpose
-    from vault.catalogue.retention import Period, Rule
+    from vault.catalogue.retention import Rule
     from vault.context import Caller, Services
-    from vault.governance.usage import Reading
-    from vault.principals.principal import Principal
+    from vault.governance.record_facts import Reading
 
 
 YEAR = timedelta(days=365)
 """How far back the log is read by default: policies are reviewed once a year."""
-
-
-def _no_progress(_entries: int, _reached: str) -> None:
-    pass
 
 
 @audited("read-processing")
@@ -56,13 +49,11 @@ async def processing_record(
     caller: Caller,
     *,
     since: datetime | None = None,
-    watch: Callable[[int, str], None] = _no_progress,
+    watch: Callable[[int, str], None] | None = None,
 ) -> ProcessingRecord:
     """Build the record of the caller's tenant.
 
     Args:
-        services: the open vault.
-        caller: the caller; it needs ``read`` on ``vault:processing``.
         since: start of the period of the audit log; 365 days back by default.
         watch: called with the number of entries read so far, and the time of the last of them (RFC 3339).
 
@@ -75,12 +66,19 @@ async def processing_record(
     begin = _checked(since, until)
     await require_permission(services, caller, "vault:processing", "read", audit_action="read-processing")
     active = services.policies.active(caller.tenant)
-    tally = await _tally(services, caller, begin, until, watch)
+    tally = Tally()
+    async for uses in services.audit_log.uses(caller.tenant, begin, until):
+        tally.add(uses)
+        if watch is not None:
+            watch(tally.uses, uses[-1].at)
+        await asyncio.sleep(0)  # a chunk takes some milliseconds; other tasks run in between
+    async with services.data.reading() as connection:
+        principals = await services.principals.list_principals(connection, caller.tenant)
     facts = Facts(
         tenant=caller.tenant,
         policy_set=active.policy_set,
         grants=await asyncio.to_thread(grants_of, active.policy_set, caller.tenant, until.date()),
-        principals=await _principals(services, caller),
+        principals={str(principal.id): principal for principal in principals},
         usage=tally.by_purpose(),
         since=begin,
         until=until,
@@ -89,23 +87,6 @@ async def processing_record(
     record = await asyncio.to_thread(build, facts, entry.id)
     await services.audit_log.append(entry)
     return record
-
-
-async def _tally(
-    services: Services, caller: Caller, since: datetime, until: datetime, watch: Callable[[int, str], None]
-) -> Tally:
-    tally = Tally()
-    async for uses in services.audit_log.uses(caller.tenant, since, until):
-        tally.add(uses)
-        watch(tally.uses, uses[-1].at)
-        await asyncio.sleep(0)  # a chunk takes some milliseconds; other tasks run in between
-    return tally
-
-
-async def _principals(services: Services, caller: Caller) -> dict[str, Principal]:
-    async with services.data.reading() as connection:
-        principals = await services.principals.list_principals(connection, caller.tenant)
-    return {str(principal.id): principal for principal in principals}
 
 
 def _checked(since: datetime | None, now: datetime) -> datetime:
@@ -209,18 +190,11 @@ def _needed(field: Field, purpose: Purpose) -> list[str]:
 
 def _retention(rule: Rule) -> RetentionPeriod:
     return RetentionPeriod(
-        keep=_iso(rule.keep),
+        keep=str(rule.keep),
         since=rule.since.value,
         reason=rule.reason,
-        fields={short(name): _iso(span) for name, span in rule.fields.items()},
+        fields={short(name): str(period) for name, period in rule.fields.items()},
     )
-
-
-def _iso(span: Period) -> str:
-    """Write a period as ISO 8601 does, in whole years, months and days."""
-    years, months = divmod(span.months, 12)
-    parts = ((years, "Y"), (months, "M"), (span.days, "D"))
-    return "P" + "".join(f"{count}{unit}" for count, unit in parts if count)
 
 
 def _use(facts: Facts, purpose: Purpose, usage: Usage) -> PurposeUse:

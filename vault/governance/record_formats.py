@@ -40,10 +40,10 @@ def write_markdown(record: ProcessingRecord) -> str:
 
 
 def _controller_table(record: ProcessingRecord) -> str:
-    rows = [("Controller", describe_controller(record.controller))]
+    rows = [("Controller", _describe_controller(record.controller))]
     if record.controller is not None:
-        rows += [("Data protection officer", describe_contact(record.controller.dpo))]
-        rows += [("Representative", describe_contact(record.controller.representative))]
+        rows += [("Data protection officer", _describe_contact(record.controller.dpo))]
+        rows += [("Representative", _describe_contact(record.controller.representative))]
     return _table(("", ""), ((name, plain(text)) for name, text in rows))
 
 
@@ -63,16 +63,16 @@ def _activity(activity: ProcessingActivity) -> Iterator[str]:
 
 def _declared(activity: ProcessingActivity) -> Iterator[tuple[str, ...]]:
     rows = (
-        ("Legal ground", describe_ground(activity)),
-        ("Special categories", describe_condition(activity)),
+        ("Legal ground", _describe_ground(activity)),
+        ("Special categories", _describe_condition(activity)),
         ("Owner", activity.owner),
         ("In force", _in_force(activity)),
         ("People concerned", ", ".join(activity.data_subjects)),
         ("Recipients", ", ".join(activity.recipients) or "none outside"),
         ("Recipients within, by role", ", ".join(activity.roles) or "none"),
         ("Transfers to third countries", activity.transfers),
-        ("Retained", describe_retention(activity.retention)),
-        ("Used in the period", describe_use(activity.use)),
+        ("Retained", _describe_retention(activity.retention)),
+        ("Used in the period", _describe_use(activity.use)),
     )
     yield from ((plain(name), plain(text)) for name, text in rows)
     for category in activity.data:
@@ -152,13 +152,15 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", *"\uff1d\uff0b\uff0d\uff20")
 def write_csv(record: ProcessingRecord) -> str:
     """Write the record as CSV, for a register in a spreadsheet."""
     out = io.StringIO(newline="")
-    writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
-    writer.writerow(HEADINGS)
-    for activity in record.activities:
-        writer.writerow(map(safe, _row(record, activity)))
-    declared = {activity.purpose for activity in record.activities}
-    for purpose in sorted({finding.purpose for finding in record.findings} - declared):
-        writer.writerow(map(safe, _undeclared(record, purpose)))
+    writer = csv.DictWriter(out, HEADINGS, restval="", quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+    writer.writeheader()
+    rows = {activity.purpose: _cells(activity) for activity in record.activities}
+    # Purposes that are no longer declared but were used, and the whole record, have findings only.
+    for purpose in sorted({finding.purpose for finding in record.findings} - rows.keys()):
+        rows[purpose] = {"purpose": purpose}
+    for purpose, cells in rows.items():
+        row = {**_record_cells(record), **cells, "findings": _findings_cell(record, purpose)}
+        writer.writerow({heading: safe(cell) for heading, cell in row.items()})
     return out.getvalue()
 
 
@@ -168,53 +170,39 @@ def safe(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(FORMULA) else cell
 
 
-def _row(record: ProcessingRecord, activity: ProcessingActivity) -> list[str]:
-    use = activity.use
-    return [
-        *_controller_cells(record),
-        activity.purpose,
-        activity.title,
-        activity.description,
-        "yes" if activity.in_force else "no",
-        describe_ground(activity),
-        describe_condition(activity),
-        activity.owner,
-        _joined(activity.data_subjects),
-        _joined(category.category for category in activity.data),
-        _joined(name for category in activity.data for name in category.fields),
-        _joined(activity.recipients),
-        _joined(activity.roles),
-        activity.transfers,
-        describe_retention(activity.retention),
-        describe_use(use),
-        _joined(f"{reader.name} ({reader.reads})" for reader in use.readers),
-        _joined(sorted({field.field for reader in use.readers for field in reader.fields})),
-        _findings_cell(record, activity.purpose),
-        *_common_cells(record),
-    ]
+def _cells(activity: ProcessingActivity) -> dict[str, str]:
+    readers = activity.use.readers
+    return {
+        "purpose": activity.purpose,
+        "title": activity.title,
+        "description": activity.description,
+        "in force": "yes" if activity.in_force else "no",
+        "legal ground": _describe_ground(activity),
+        "special categories": _describe_condition(activity),
+        "owner": activity.owner,
+        "people concerned": _joined(activity.data_subjects),
+        "categories of data": _joined(category.category for category in activity.data),
+        "fields": _joined(name for category in activity.data for name in category.fields),
+        "recipients": _joined(activity.recipients),
+        "roles": _joined(activity.roles),
+        "transfers": activity.transfers,
+        "retention": _describe_retention(activity.retention),
+        "use in the period": _describe_use(activity.use),
+        "read by": _joined(f"{reader.name} ({reader.reads})" for reader in readers),
+        "fields read": _joined(sorted({field.field for reader in readers for field in reader.fields})),
+    }
 
 
-def _undeclared(record: ProcessingRecord, purpose: str) -> list[str]:
-    """Return the row of a purpose that is no longer declared but was used, or of the findings on the whole record."""
-    blank = [""] * (HEADINGS.index("findings") - HEADINGS.index("title"))
-    return [
-        *_controller_cells(record),
-        purpose,
-        *blank,
-        _findings_cell(record, purpose),
-        *_common_cells(record),
-    ]
-
-
-def _controller_cells(record: ProcessingRecord) -> list[str]:
+def _record_cells(record: ProcessingRecord) -> dict[str, str]:
     controller = record.controller
-    contacts = (None, None) if controller is None else (controller.dpo, controller.representative)
-    return [describe_controller(controller), *map(describe_contact, contacts)]
-
-
-def _common_cells(record: ProcessingRecord) -> list[str]:
-    period = record.period
-    return [f"{period.since[:10]} to {period.until[:10]}", record.policy_version, " ".join(record.security)]
+    return {
+        "controller": _describe_controller(controller),
+        "data protection officer": _describe_contact(None if controller is None else controller.dpo),
+        "representative": _describe_contact(None if controller is None else controller.representative),
+        "period": f"{record.period.since[:10]} to {record.period.until[:10]}",
+        "policy version": record.policy_version,
+        "security measures": " ".join(record.security),
+    }
 
 
 def _findings_cell(record: ProcessingRecord, purpose: str) -> str:
@@ -236,8 +224,7 @@ _STARTS: Mapping[str, str] = {
 }
 
 
-def describe_controller(controller: ControllerDetails | None) -> str:
-    """Return the name and address of the controller."""
+def _describe_controller(controller: ControllerDetails | None) -> str:
     if controller is None:
         return "not stated"
     return _comma_separated(
@@ -245,8 +232,7 @@ def describe_controller(controller: ControllerDetails | None) -> str:
     )
 
 
-def describe_contact(contact: ControllerContact | None) -> str:
-    """Return the name and address of a contact."""
+def _describe_contact(contact: ControllerContact | None) -> str:
     if contact is None:
         return "none stated"
     return _comma_separated(contact.name, contact.email, contact.phone, contact.address)
@@ -256,8 +242,7 @@ def _comma_separated(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def describe_retention(retention: RetentionPeriod | None) -> str:
-    """Return how long data is retained and why."""
+def _describe_retention(retention: RetentionPeriod | None) -> str:
     if retention is None:
         return "no period is declared"
     start = f"after {_STARTS[retention.since]}"
@@ -266,26 +251,19 @@ def describe_retention(retention: RetentionPeriod | None) -> str:
     return f"{_span(retention.keep)} {start}{others}: {retention.reason}"
 
 
-def describe_ground(activity: ProcessingActivity) -> str:
-    """Return the legal ground of a purpose, with the law, the interest or the notice that it names."""
-    named = [
-        ("", activity.law),
-        ("", activity.interest),
-        ("notice ", activity.notice),
-    ]
+def _describe_ground(activity: ProcessingActivity) -> str:
+    named = (("", activity.law), ("", activity.interest), ("notice ", activity.notice))
     details = [f"{prefix}{text}" for prefix, text in named if text is not None]
     return f"{activity.legal_article}, {activity.legal_basis}" + (f": {'; '.join(details)}" if details else "")
 
 
-def describe_condition(activity: ProcessingActivity) -> str:
-    """Return the condition under which special categories are used."""
+def _describe_condition(activity: ProcessingActivity) -> str:
     if activity.special_condition is None:
         return "no special categories"
     return f"{activity.special_article}, {activity.special_condition}"
 
 
-def describe_use(use: PurposeUse) -> str:
-    """Return how often a purpose was used."""
+def _describe_use(use: PurposeUse) -> str:
     if use.first is None:
         return "not used"
     counts = [(use.reads, "read", "reads"), (use.searches, "search", "searches"), (use.writes, "write", "writes")]

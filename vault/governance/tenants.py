@@ -1,11 +1,13 @@
 """Tenants, apps and their keys, and policies: the operations of the operator at the command line.
 
-They ask for no permission, because the operator can read the root key; all are recorded in the audit log.
+They ask for no permission, because the operator can read the root key. All are recorded in the audit log. A removed
+access is written to the restore ledger too, last before the commit, because the ledger is no part of the transaction: a
+line too many only repeats a removal.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
@@ -99,7 +101,8 @@ async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
     """
     async with services.data.transaction() as connection:
         await services.principals.revoke_key(connection, tenant, key)
-        await _record_revocation(services, connection, tenant, "revoke-key", key)
+        entry = await _record(services, connection, tenant, "revoke-key", key)
+        await note_access(services, tenant, AccessLine(entry, "revoke-key", key))
 
 
 async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
@@ -115,10 +118,9 @@ async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iter
         given = tuple(map(RoleName, roles))
         await services.principals.set_roles(connection, tenant, principal.id, given)
         removed = tuple(role for role in principal.roles if role not in given)
+        entry = await _record(services, connection, tenant, "set-roles", principal.id)
         if removed:
-            await _record_revocation(services, connection, tenant, "set-roles", principal.id, removed)
-        else:
-            await _record(services, connection, tenant, "set-roles", principal.id)
+            await note_access(services, tenant, AccessLine(entry, "set-roles", principal.id, removed))
 
 
 async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
@@ -131,7 +133,8 @@ async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
     async with services.data.transaction() as connection:
         principal = await services.principals.find(connection, tenant, name)
         await services.principals.disable(connection, tenant, principal.id)
-        await _record_revocation(services, connection, tenant, "disable-principal", principal.id)
+        entry = await _record(services, connection, tenant, "disable-principal", principal.id)
+        await note_access(services, tenant, AccessLine(entry, "disable-principal", principal.id))
 
 
 async def _record(
@@ -140,17 +143,3 @@ async def _record(
     entry = audit_entry(services, operator_caller(tenant), action=action, decision="allowed", target=target)
     await services.audit_log.append_in(connection, [entry])
     return entry.id
-
-
-async def _record_revocation(
-    services: Services,
-    connection: AsyncConnection,
-    tenant: TenantId,
-    action: Literal["revoke-key", "disable-principal", "set-roles"],
-    target: UUID,
-    roles: tuple[RoleName, ...] = (),
-) -> None:
-    """Record a removed access in the audit log and, last before the commit, in the restore ledger."""
-    entry = await _record(services, connection, tenant, action, target)
-    # Last, because the restore ledger is no part of the transaction: a line too many only repeats a removal.
-    await note_access(services, tenant, AccessLine(entry, action, target, roles))

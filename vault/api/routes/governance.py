@@ -9,8 +9,8 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.governance.audit_log import AuditQuery, read_audit
 from vault.governance.processing_record import processing_record
+from vault.governance.query import AuditQuery, read_audit
 from vault.governance.record_formats import FORMS, MEDIA_TYPES, Form, write_record
 from vault.governance.views import AuditPage, ProcessingRecord
 from vault.ids import EntryId, SubjectId

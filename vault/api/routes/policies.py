@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from vault.api.dependencies import CallerDep, ServicesDep
 from vault.api.schemas import subjects as bodies
-from vault.governance.policies import list_notices, read_notice, read_policies
+from vault.governance.query import list_notices, read_notice, read_policies
 from vault.governance.views import CatalogueView, NoticeList, PurposeList
 from vault.ids import SubjectId
 from vault.records.explain import explain

@@ -1,28 +1,78 @@
-"""Show the policies and notices in force to every principal of the tenant; they contain no personal data."""
+"""Read the audit log, and the policies and notices in force. Each reading is recorded in the audit log."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from vault.access.authorization import audit_entry
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
-from vault.errors import NotFound
+from vault.errors import InvalidInput, NotFound
 from vault.governance.views import NoticeList, NoticeTranslation, NoticeVersion
+from vault.ids import Pseudonym
+from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from vault.audit.log import Page
     from vault.context import Caller, Services
-    from vault.ids import TenantId
+    from vault.ids import EntryId, SubjectId
     from vault.policy.store import ActivePolicy
+
+PAGE_LIMIT: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which entries to list; ``before`` is the id that the page ends before, ``limit`` is 1 to 500."""
+
+    subject: SubjectId | None = None
+    principal: UUID | None = None
+    action: str | None = None
+    before: EntryId | None = None
+    limit: int = 50
+
+
+@audited("read-audit")
+async def read_audit(services: Services, caller: Caller, query: AuditQuery) -> Page:
+    """List audit entries of the caller's tenant, newest first, without the entry of this reading.
+
+    Raises:
+        Denied: the caller may not read the log.
+        InvalidInput: the limit is out of 1 to 500.
+    """
+    if not 1 <= query.limit <= PAGE_LIMIT:
+        raise InvalidInput(f"a page has 1 to {PAGE_LIMIT} entries", code="invalid-page")
+    await require_permission(services, caller, "vault:audit", "read", audit_action="read-audit")
+    pseudonym = None
+    if query.subject is not None:
+        (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (query.subject,), profile=False))
+        pseudonym = Pseudonym(query.subject) if row is None else row.pseudonym  # an unknown id matches no entry
+    page = await services.audit_log.entries(
+        caller.tenant,
+        subject=pseudonym,
+        principal=query.principal,
+        action=query.action,
+        before=query.before,
+        limit=query.limit,
+    )
+    entry = audit_entry(
+        services,
+        caller,
+        action="read-audit",
+        decision="allowed",
+        subjects=() if pseudonym is None or pseudonym == query.subject else (pseudonym,),
+    )
+    await services.audit_log.append(entry)
+    return page
 
 
 @audited("read-policies")
 async def read_policies(services: Services, caller: Caller) -> ActivePolicy:
-    """Return the policies in force for the caller's tenant.
-
-    Every principal of the tenant may see them: an app needs to know what it can ask for, and staff why a request was
-    denied.
-    """
+    """Return the policies in force for the caller's tenant."""
+    # Every principal may see them: an app needs to know what it can ask for, and staff why a request was denied. They
+    # contain no personal data.
     active = services.policies.active(caller.tenant)
     await _record_read(services, caller, active)
     return active
@@ -33,7 +83,6 @@ class NoticeText:
     """The text of a notice: the whole file."""
 
     digest: str
-    notice: str
     language: str
     body: bytes
 
@@ -85,20 +134,16 @@ async def read_notice(services: Services, caller: Caller, digest: str) -> Notice
     """
     await services.limits.take(caller.principal, "read", 1)  # an unknown digest costs a query of the database
     active = services.policies.active(caller.tenant)
-    text = await _text(services, active, caller.tenant, digest)
-    await _record_read(services, caller, active)
-    return text
-
-
-async def _text(services: Services, active: ActivePolicy, tenant: TenantId, digest: str) -> NoticeText:
     policies = active.policy_set
     notice = policies.notices.by_digest(digest)
     if notice is not None:
-        return NoticeText(digest, notice.id, notice.language, policies.files[notice.file].encode())
-    stored = await services.policies.notice_text(tenant, digest)
-    if stored is None:
+        text = NoticeText(digest, notice.language, policies.files[notice.file].encode())
+    elif (stored := await services.policies.notice_text(caller.tenant, digest)) is not None:
+        text = NoticeText(digest, stored.language, stored.body)
+    else:
         raise NotFound("no notice has this hash", code="notice-not-found", hint="GET /v1/notices lists those in force")
-    return NoticeText(stored.digest, stored.notice, stored.language, stored.body)
+    await _record_read(services, caller, active)
+    return text
 
 
 async def _record_read(services: Services, caller: Caller, active: ActivePolicy) -> None:

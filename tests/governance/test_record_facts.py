@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.audit.usage import KINDS, Use
-from vault.governance import usage as tally
-from vault.governance.usage import Count, Tally
+from vault.governance import record_facts
+from vault.governance.record_facts import Count, Tally
 
 SHOP = "01a201ab-0d4b-7828-b9af-02e78890e8b4"
 
@@ -72,7 +72,7 @@ def test_counts_agree_with_a_plain_loop(uses):
 
 
 def test_memory_is_bounded_with_many_patterns(monkeypatch):
-    monkeypatch.setattr(tally, "MOST_PATTERNS", 2)
+    monkeypatch.setattr(record_facts, "MOST_PATTERNS", 2)
     counts = Tally()
     counts.add([use(fields=(f"profile.f{number}.clear",)) for number in range(5)])
     assert counts._patterns == {}
