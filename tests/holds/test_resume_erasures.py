@@ -26,7 +26,7 @@ from vault.catalogue.model import Scope
 from vault.erasure.start import erasure_of
 from vault.holds.resume_erasures import NAME, SOON, begin, pending_resumes
 from vault.ids import DEFAULT_TENANT
-from vault.merging.merge import merge_subjects
+from vault.merging.merge import MergeRequest, merge_subjects
 from vault.workflows import pending_work, work_off
 
 
@@ -205,9 +205,8 @@ async def test_kept_back_values_are_erased_after_a_merge(node):
     duplicate, survivor = await somebody(node, profile={"name": "A. L."}), await node.create({"email": ADA["email"]})
     hold = await hold_of(node, duplicate, fields=["name"])
     await erase(node, duplicate, scope=Scope(fields=("profile.name",)), state="completed")
-    await merge_subjects(
-        node.services, await node.caller("dpo"), survivor=UUID(survivor), duplicate=UUID(duplicate), evidence="ticket 1"
-    )
+    merge = MergeRequest(UUID(survivor), UUID(duplicate), "ticket 1")
+    await merge_subjects(node.services, await node.caller("dpo"), merge)
     assert (await node.read("dpo", survivor, ["name"], "legal-claims")).json()["fields"] == {"name": "A. L."}
     await lift(node, hold)
     assert len(await go_on(node)) == 1

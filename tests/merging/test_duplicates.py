@@ -123,7 +123,7 @@ async def test_all_pairs_of_a_tenant_are_found_in_steps(node):
     assert len(steps) == STEPS
     pairs = {frozenset((str(pair.one), str(pair.other))): pair.matched for step in steps for pair in step}
     assert set(pairs) == {frozenset((one, other)), frozenset((third, fourth))}
-    assert pairs[frozenset((third, fourth))] == ("phone",)
+    assert pairs[frozenset((third, fourth))] == ["phone"]
     assert len([pair for step in steps for pair in step]) == 2
 
 

@@ -74,10 +74,10 @@ async def test_people_are_not_compared_by_what_is_over(desk):
     desk.on(DELIVERED)
     again = await desk.person(name="A. L.")
     dpo = desk.callers["dpo"]
-    assert {each.id for each in (await find_duplicates(desk.services, dpo, again)).candidates} == {ada, twin}
+    assert {each.id for each in (await find_duplicates(desk.services, dpo, again)).results} == {ada, twin}
     desk.on(next_day(DELIVERED))
-    assert (await find_duplicates(desk.services, dpo, again)).candidates == []
-    assert (await find_duplicates(desk.services, dpo, ada)).candidates == []
+    assert (await find_duplicates(desk.services, dpo, again)).results == []
+    assert (await find_duplicates(desk.services, dpo, ada)).results == []
 
 
 @pytest.mark.parametrize("change", [None, "1990-01-02"])

@@ -12,7 +12,7 @@ from tests.vaults import problem, without_ids
 from vault.access.callers import data_subject_caller
 from vault.errors import Denied
 from vault.ids import SubjectId
-from vault.merging.merge import merge_authorized
+from vault.merging.merge import MergeRequest, merge_authorized
 from vault.requests.model import Verification
 from vault.requests.submit import Submission, submit_request
 
@@ -243,9 +243,8 @@ async def test_who_was_merged_is_found_under_their_new_id(node):
     ada = await node.create(external_ids={"shop": "1"})
     other = await node.create({"name": "A. Lovelace", "email": "al@example.org"}, external_ids={"shop": "2"})
     caller = await node.caller("dpo")
-    await merge_authorized(
-        node.services, caller, survivor=SubjectId(UUID(ada)), duplicate=SubjectId(UUID(other)), evidence="both hers"
-    )
+    merge = MergeRequest(SubjectId(UUID(ada)), SubjectId(UUID(other)), "both hers")
+    await merge_authorized(node.services, caller, merge)
     made = await submit(node, kind="access", identity={"external_id": {"shop": "2"}})
     assert (await show(node, made.json()["id"]))["subject"] == ada
 

@@ -16,7 +16,7 @@ from vault.cli.output import emit, note, show_table
 from vault.cli.session import Session
 from vault.ids import SubjectId
 from vault.merging.duplicates import STEPS, find_pairs
-from vault.merging.merge import merge_authorized
+from vault.merging.merge import MergeRequest, merge_authorized
 
 if TYPE_CHECKING:
     from vault.merging.duplicates import Pair
@@ -45,15 +45,10 @@ async def merge(
     ],
 ) -> None:
     """Merge two subjects that are one person; irreversible. Run it again to complete an interrupted merge."""
-    merged = await merge_authorized(
-        session.services,
-        session.caller,
-        survivor=SubjectId(survivor),
-        duplicate=SubjectId(duplicate),
-        evidence=evidence,
-    )
+    request = MergeRequest(SubjectId(survivor), SubjectId(duplicate), evidence)
+    merged = await merge_authorized(session.services, session.caller, request)
     if session.as_json:
-        emit(merged._asdict())
+        emit({**merged.as_json(), "created": merged.created})
         return
     if not merged.created:
         note("They were merged already; the keys of the second are destroyed.")

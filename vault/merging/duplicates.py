@@ -1,14 +1,10 @@
-"""Propose who might be the same person: digests lead to candidates, and unsealing tells the false ones.
+"""Propose subjects that may be the same person: digests lead to candidates, and opened values exclude the wrong ones.
 
-What is told are ids, names of fields and a score: never a value, and nothing of who is restricted or erased. What is
-over, or under a legal hold, is not compared.
-
-How much two entries look like one person: by values that few people share. Pure; no value leaves it.
+Results are ids, names of fields and a score. They contain no value, and no restricted or erased subject. Values that
+are over or under a legal hold are not compared.
 
 A score of 100 would be certainty, which no comparison gives: a family shares a telephone, and twins a date of birth.
-So a score proposes, and a person decides.
-
-Propose who might be one among all people of a tenant: by digests that few share, a 256th of the index at a time.
+A score only proposes; a person decides.
 """
 
 from __future__ import annotations
@@ -28,6 +24,7 @@ from vault.consent.model import unpack as unpack_standing
 from vault.crypto.seal import record_aad
 from vault.errors import Denied, NotFound
 from vault.ids import SubjectId
+from vault.merging.views import DuplicateCandidate, DuplicateCandidates
 from vault.retention.filter import over_values
 from vault.retention.holds import held_by
 from vault.subjects.blind_index import search_digest
@@ -36,304 +33,254 @@ from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
     from vault.catalogue.types import Match
     from vault.context import Caller, Services
-    from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.subjects.store import StoredSubject
 
-
 LEAST = 60
-"""The score from which on a pair is proposed: a shared name or date of birth alone is not enough, both together are."""
+"""The score from which on subjects are proposed. A shared name or birth date alone is not enough, both together are."""
+MOST_CANDIDATES = 50
+MOST_OPENED = 200
+MOST_PER_DIGEST = 1_000
+"""Most subjects that are fetched for a digest. A value that more of them share distinguishes no one."""
+STEPS = 256
+"""Parts of the index in a search for all pairs: one for each first byte of a digest."""
+MOST_SHARING = 8
+"""Most subjects with a digest in a search for all pairs. Values that more share, such as first letters, are ignored."""
+WHOLE = 32
+"""Bytes of a digest that is not truncated."""
+PAIRS_AT_ONCE = 500
 
 
-class Trait(NamedTuple):
-    """A value by which people are compared: its field, what sharing it says, and its folded text."""
+class TraitField(NamedTuple):
+    """A field whose values tell people apart. Fields of one group are compared with each other."""
 
     field: Field
     match: Match
+    exact: Index
+    group: str
+
+
+class Trait(NamedTuple):
+    """A value by which people are compared, as the text of its index."""
+
+    source: TraitField
     text: str
 
-    @property
-    def group(self) -> str:
-        """Name the group of fields that are compared with each other."""
-        return _group(self.field, self.match)
 
+class KnownSubject(NamedTuple):
+    """A subject with its traits."""
 
-class Likeness(NamedTuple):
-    """How alike two entries are: a score of 0 to 99, and the names of the fields that match."""
-
-    score: int
-    matched: tuple[str, ...]
-
-
-def comparable_fields(catalogue: Catalogue) -> dict[str, Field]:
-    """List the fields of the profile that help to tell people apart: those with an index of whole values."""
-    return {
-        name: field
-        for name, field in catalogue.collections[PROFILE].fields.items()
-        if _exact(field) is not None and _match(field) is not None
-    }
-
-
-def traits(fields: Mapping[str, Field], values: Mapping[str, Any]) -> list[Trait]:
-    """Read the traits of a person out of the values of :func:`comparable_fields`."""
-    found = []
-    for name, value in values.items():
-        field = fields[name]
-        match = _match(field)
-        if match is not None:
-            found.append(Trait(field, match, index_text(field.type, value)))
-    return found
-
-
-def lookups(index_keys: IndexKeys, fields: Mapping[str, Field], trait: Trait) -> list[bytes]:
-    """List the digests under which others with the same value are found, in every field of the group."""
-    return [
-        search_digest(index_keys, field, index, trait.text)
-        for field in fields.values()
-        if (match := _match(field)) is not None
-        and _group(field, match) == trait.group
-        and (index := _exact(field)) is not None
-    ]
-
-
-def compare(mine: Iterable[Trait], theirs: Iterable[Trait]) -> Likeness:
-    """Compare two people."""
-    others = {(trait.group, trait.text) for trait in theirs}
-    shared = [trait for trait in mine if (trait.group, trait.text) in others]
-    return Likeness(score(shared), tuple(dict.fromkeys(trait.field.name for trait in shared)))
-
-
-def score(shared: Iterable[Trait]) -> int:
-    """Put weights together as independent hints; a value counts once, and so does the name, however it is kept."""
-    weights = {
-        (trait.match.kind or trait.group, "" if trait.match.kind else trait.text): trait.match.weight
-        for trait in shared
-    }
-    return min(99, round(100 * (1 - prod(1 - weight / 100 for weight in weights.values()))))
-
-
-def _match(field: Field) -> Match | None:
-    match = TYPES[field.type].match
-    return match if match is not None and match.applies(field.category) else None
-
-
-def _group(field: Field, match: Match) -> str:
-    return f"{match.kind}:{field.name}" if match.kind else field.type
-
-
-def _exact(field: Field) -> Index | None:
-    return next((index for index in field.indexes if index.kind == "exact"), None)
-
-
-MOST_CANDIDATES = 50
-MOST_OPENED = 200
-MOST_LED_TO = 1_000
-"""Most people with one digest; a value that more people share distinguishes no one."""
-
-
-class Candidate(NamedTuple):
-    """A subject that might be the same person, the likelihood (0 to 99), and the names of the matching fields."""
-
-    id: SubjectId
-    score: int
-    matched: tuple[str, ...]
-
-
-class Duplicates(NamedTuple):
-    """Who might be the same person, the likeliest first; ``more`` says that there may be others."""
-
-    candidates: list[Candidate]
-    more: bool
-    audit: UUID
-
-
-class Known(NamedTuple):
-    """A person with the traits by which people are told apart."""
-
-    found: StoredSubject
+    stored: StoredSubject
     traits: list[Trait]
 
 
-@audited("find-duplicates")
-async def find_duplicates(services: Services, caller: Caller, subject: SubjectId) -> Duplicates:
-    """Propose who might be the same person as one.
-
-    Raises:
-        Denied: no role of the caller's may merge, or this person's data is restricted: it is stored and not compared.
-        NotFound: there is no such person.
-        TooMany: the principal has searched too often.
-    """
-    await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
-    await services.limits.take(caller.principal, "search", 1)
-    fields = comparable_fields(services.policies.active(caller.tenant).policy_set.catalogue)
-    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=True))
-    known = await load_known(services, caller.tenant, fields, [found])
-    if found is None or found.state in GONE or (not known and found.state == "active"):
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    if found.state == "restricted":
-        raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
-    mine = known[subject].traits
-    likely, is_cut = await _likely(services, caller.tenant, fields, subject, mine)
-    others = await load_known(
-        services,
-        caller.tenant,
-        fields,
-        await services.subjects.find(SubjectQuery(caller.tenant, tuple(likely), profile=True)),
-    )
-    compared = [Candidate(each, *compare(mine, other.traits)) for each, other in others.items()]
-    proposed = sorted((each for each in compared if each.score >= LEAST), key=lambda each: (-each.score, each.id))
-    candidates = proposed[:MOST_CANDIDATES]
-    whom = [found, *(others[each.id].found for each in candidates)]
-    audit = await log_comparison(services, caller, fields, whom)
-    return Duplicates(candidates, is_cut or len(proposed) > MOST_CANDIDATES, audit)
-
-
-async def load_known(
-    services: Services, tenant: TenantId, fields: Mapping[str, Field], people: Sequence[StoredSubject | None]
-) -> dict[SubjectId, Known]:
-    """Open the telling fields of people, of those that are neither erased nor restricted."""
-    present = [each for each in people if each is not None and each.state == "active" and each.profile is not None]
-    keys = await services.keyring.subject_keys(tenant, [each.id for each in present])
-    now, over = to_microseconds(services.clock.now()), await over_values(services, tenant, present)
-    return {
-        each.id: Known(
-            each, traits(fields, _values(tenant, each, keys[each.id], fields, now, over.get(each.id, frozenset())))
-        )
-        for each in present
-        if each.id in keys
-    }
-
-
-async def log_comparison(
-    services: Services, caller: Caller, fields: Mapping[str, Field], people: Sequence[StoredSubject]
-) -> UUID:
-    """Write down by which fields which people were compared."""
-    made = audit_entry(
-        services,
-        caller,
-        action="find-duplicates",
-        decision="allowed",
-        matched=tuple(f"{field.whole}.clear" for field in fields.values()),
-        subjects=tuple(each.pseudonym for each in people),
-        policy=services.policies.active(caller.tenant).version,
-    )
-    await services.audit_log.append(made)
-    return made.id
-
-
-async def _likely(
-    services: Services, tenant: TenantId, fields: Mapping[str, Field], subject: SubjectId, mine: list[Trait]
-) -> tuple[list[SubjectId], bool]:
-    """Let the digests lead to people, and keep those who would be proposed if every digest told the truth."""
-    index_keys = await services.keyring.index_keys(tenant)
-    hints: dict[SubjectId, list[Trait]] = {}
-    is_cut = False
-    for trait in mine:
-        for digest in lookups(index_keys, fields, trait):
-            rows = await services.subjects.by_digest(tenant, digest, most=MOST_LED_TO + 1)
-            is_cut = is_cut or len(rows) > MOST_LED_TO
-            for other in {person for person, _record in rows} - {subject}:
-                hints.setdefault(other, []).append(trait)
-    scores = {other: score(shared) for other, shared in hints.items()}
-    likely = sorted((other for other in scores if scores[other] >= LEAST), key=lambda other: (-scores[other], other))
-    return likely[:MOST_OPENED], is_cut or len(likely) > MOST_OPENED
-
-
-def _values(
-    tenant: TenantId,
-    found: StoredSubject,
-    keys: SubjectKeys,
-    fields: Mapping[str, Field],
-    now: int,
-    over: frozenset[str],
-) -> dict[str, object]:
-    where = record_aad(tenant, found.id, PROFILE, found.id)
-    body, standing = unpack(found.profile or b""), unpack_standing(found.standing)
-    return {
-        name: decode(keys.open(name, stored.sealed, where))
-        for name, stored in body.items()
-        if name in fields
-        and name not in over
-        and (stored.expires_at is None or stored.expires_at > now)
-        and held_by(standing, fields[name].whole, 0) is None  # of a profile the day does not matter
-    }
-
-
-STEPS = 256
-MOST_SHARING = 8
-"""Most people with one digest: a value that more share, such as the first letters of a name, proposes no one."""
-WHOLE = 32
-"""Bytes of a digest that was not cut short."""
-AT_ONCE = 1_000
-
-
 class Pair(NamedTuple):
-    """Two who might be one, how likely (0 to 99), and the names of the fields that say so."""
+    """Two subjects that may be the same person: a score of 0 to 99, and the names of the matching fields."""
 
     one: SubjectId
     other: SubjectId
     score: int
-    matched: tuple[str, ...]
+    matched: list[str]
+
+
+def trait_fields(catalogue: Catalogue) -> dict[str, TraitField]:
+    """List the fields of the profile that tell people apart: those with an index of whole values."""
+    fields = {}
+    for name, field in catalogue.collections[PROFILE].fields.items():
+        match = TYPES[field.type].match
+        exact = next((index for index in field.indexes if index.kind == "exact"), None)
+        if match is not None and exact is not None and match.applies(field.category):
+            group = f"{match.kind}:{field.name}" if match.kind else field.type
+            fields[name] = TraitField(field, match, exact, group)
+    return fields
+
+
+def compare(traits: Iterable[Trait], others: Iterable[Trait]) -> tuple[int, list[str]]:
+    """Compare two subjects: returns the score, and the names of the first one's fields that match."""
+    values = {(other.source.group, other.text) for other in others}
+    shared = [trait for trait in traits if (trait.source.group, trait.text) in values]
+    return score(shared), list(dict.fromkeys(trait.source.field.name for trait in shared))
+
+
+def score(shared: Iterable[Trait]) -> int:
+    """Combine shared values as independent hints. A value counts once, and so does the name in whatever fields."""
+    weights = {
+        (match.kind or group, "" if match.kind else text): match.weight
+        for (_field, match, _exact, group), text in shared
+    }
+    return min(99, round(100 * (1 - prod(1 - weight / 100 for weight in weights.values()))))
+
+
+@audited("find-duplicates")
+async def find_duplicates(services: Services, caller: Caller, subject: SubjectId) -> DuplicateCandidates:
+    """Propose subjects that may be the same person as this one.
+
+    Raises:
+        Denied: no role of the caller may merge, or the subject is restricted: its data may not be compared.
+        NotFound: the subject does not exist.
+        TooMany: the principal has searched too often.
+    """
+    await require_permission(services, caller, "vault:subjects", "merge", audit_action="find-duplicates")
+    await services.limits.take(caller.principal, "search", 1)
+    comparison = _Comparison(services, caller)
+    (stored,) = await comparison.fetch([subject])
+    known = await comparison.open([stored])
+    if stored is None or stored.state in GONE or (not known and stored.state == "active"):
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    if stored.state == "restricted":
+        raise Denied(RESTRICTED.detail, code=RESTRICTED.code)
+    traits = known[subject].traits
+    likely, is_cut = await comparison.candidates(subject, traits)
+    others = await comparison.open(await comparison.fetch(likely))
+    scored = [(other, *compare(traits, others[other].traits)) for other in others]
+    proposed = sorted(
+        (
+            DuplicateCandidate(id=other, score=points, matched=matched)
+            for other, points, matched in scored
+            if points >= LEAST
+        ),
+        key=lambda candidate: (-candidate.score, candidate.id),
+    )
+    results = proposed[:MOST_CANDIDATES]
+    audit = await comparison.record([stored, *(others[SubjectId(result.id)].stored for result in results)])
+    return DuplicateCandidates(results=results, more=is_cut or len(proposed) > MOST_CANDIDATES, audit=audit)
 
 
 async def find_pairs(services: Services, caller: Caller) -> AsyncGenerator[list[Pair]]:
-    """Go through a tenant's index and yield, step by step, the pairs that were found; there are :data:`STEPS`.
+    """Search a tenant's whole index for pairs, a part at a time; yields the pairs of each of the :data:`STEPS` parts.
 
     Raises:
         Unavailable: a database does not answer.
     """
-    seen: set[tuple[SubjectId, SubjectId]] = set()
+    comparison = _Comparison(services, caller)
+    compared: set[tuple[SubjectId, SubjectId]] = set()
     for step in range(STEPS):
-        rows = await _shared(services, caller.tenant, step)
-        likely = set(_pairs(rows)) - seen
-        seen |= likely
-        yield await _confirmed(services, caller, sorted(likely))
+        rows = await _shared_digests(services, caller.tenant, step)
+        likely = set(_pairs(rows)) - compared
+        compared |= likely
+        yield await _confirmed(comparison, sorted(likely))
 
 
-async def _confirmed(services: Services, caller: Caller, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
-    fields = comparable_fields(services.policies.active(caller.tenant).policy_set.catalogue)
-    found: list[Pair] = []
-    for start in range(0, len(likely), AT_ONCE // 2):
-        part = likely[start : start + AT_ONCE // 2]
-        people = tuple(dict.fromkeys(each for pair in part for each in pair))
-        known = await load_known(
-            services,
-            caller.tenant,
-            fields,
-            await services.subjects.find(SubjectQuery(caller.tenant, people, profile=True)),
+class _Comparison:
+    """Opens what can be compared of a tenant's subjects, and records whose data was compared."""
+
+    def __init__(self, services: Services, caller: Caller) -> None:
+        self._services = services
+        self._caller = caller
+        self._fields = trait_fields(services.policies.active(caller.tenant).policy_set.catalogue)
+
+    async def fetch(self, subjects: Sequence[SubjectId]) -> list[StoredSubject | None]:
+        """Fetch subjects with their profiles."""
+        return await self._services.subjects.find(SubjectQuery(self._caller.tenant, tuple(subjects), profile=True))
+
+    async def open(self, subjects: Iterable[StoredSubject | None]) -> dict[SubjectId, KnownSubject]:
+        """Open the traits of those subjects that are neither erased nor restricted."""
+        services, tenant = self._services, self._caller.tenant
+        active = [
+            subject for subject in subjects if subject is not None and subject.state == "active" and subject.profile
+        ]
+        keys = await services.keyring.subject_keys(tenant, [subject.id for subject in active])
+        over = await over_values(services, tenant, active)
+        return {
+            subject.id: KnownSubject(
+                subject, self._traits(subject, keys[subject.id], over.get(subject.id, frozenset()))
+            )
+            for subject in active
+            if subject.id in keys
+        }
+
+    def _traits(self, subject: StoredSubject, keys: SubjectKeys, over: frozenset[str]) -> list[Trait]:
+        aad = record_aad(self._caller.tenant, subject.id, PROFILE, subject.id)
+        standing, now = unpack_standing(subject.standing), to_microseconds(self._services.clock.now())
+        traits = []
+        for name, stored in unpack(subject.profile or b"").items():
+            source = self._fields.get(name)
+            if (
+                source is not None
+                and name not in over
+                and (stored.expires_at is None or stored.expires_at > now)
+                and held_by(standing, source.field.whole, 0) is None  # the day does not matter for a profile
+            ):
+                value = decode(keys.open(name, stored.sealed, aad))
+                traits.append(Trait(source, index_text(source.field.type, value)))
+        return traits
+
+    async def candidates(self, subject: SubjectId, traits: list[Trait]) -> tuple[list[SubjectId], bool]:
+        """Find by digest the subjects that would be proposed if equal digests always meant equal values.
+
+        Returns:
+            the likeliest subjects, and whether there may be others.
+        """
+        services, tenant = self._services, self._caller.tenant
+        index_keys = await services.keyring.index_keys(tenant)
+        hints: dict[SubjectId, list[Trait]] = {}
+        is_cut = False
+        for trait in traits:
+            for source in self._fields.values():
+                if source.group != trait.source.group:
+                    continue
+                digest = search_digest(index_keys, source.field, source.exact, trait.text)
+                rows = await services.subjects.by_digest(tenant, digest, most=MOST_PER_DIGEST + 1)
+                is_cut = is_cut or len(rows) > MOST_PER_DIGEST
+                for other in {other for other, _record in rows} - {subject}:
+                    hints.setdefault(other, []).append(trait)
+        scores = {other: score(shared) for other, shared in hints.items()}
+        likely = sorted(
+            (other for other in scores if scores[other] >= LEAST), key=lambda other: (-scores[other], other)
         )
+        return likely[:MOST_OPENED], is_cut or len(likely) > MOST_OPENED
+
+    async def record(self, subjects: Iterable[StoredSubject]) -> UUID:
+        """Write to the audit log whose data was compared, and by which fields."""
+        entry = audit_entry(
+            self._services,
+            self._caller,
+            action="find-duplicates",
+            decision="allowed",
+            matched=tuple(f"{source.field.whole}.clear" for source in self._fields.values()),
+            subjects=tuple(subject.pseudonym for subject in subjects),
+            policy=self._services.policies.active(self._caller.tenant).version,
+        )
+        await self._services.audit_log.append(entry)
+        return entry.id
+
+
+async def _confirmed(comparison: _Comparison, likely: Sequence[tuple[SubjectId, SubjectId]]) -> list[Pair]:
+    confirmed: list[Pair] = []
+    for start in range(0, len(likely), PAIRS_AT_ONCE):
+        part = likely[start : start + PAIRS_AT_ONCE]
+        subjects = list(dict.fromkeys(subject for pair in part for subject in pair))
+        known = await comparison.open(await comparison.fetch(subjects))
         if known:
-            await log_comparison(services, caller, fields, [each.found for each in known.values()])
+            await comparison.record(subject.stored for subject in known.values())
         pairs = [
             Pair(one, other, *compare(known[one].traits, known[other].traits))
             for one, other in part
             if one in known and other in known
         ]
-        found += [pair for pair in pairs if pair.score >= LEAST]
-    return found
+        confirmed += [pair for pair in pairs if pair.score >= LEAST]
+    return confirmed
 
 
-async def _shared(services: Services, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
-    """Fetch a part of the index: digests that are whole and that two to a few people share."""
-    it = BLIND_INDEX.c
-    here = [it.tenant_id == tenant, it.digest >= bytes([step]), func.length(it.digest) == WHOLE]
+async def _shared_digests(services: Services, tenant: TenantId, step: int) -> list[tuple[bytes, SubjectId]]:
+    """Fetch the untruncated digests of a part of the index that two to :data:`MOST_SHARING` subjects share."""
+    index = BLIND_INDEX.c
+    part = [index.tenant_id == tenant, index.digest >= bytes([step]), func.length(index.digest) == WHOLE]
     if step + 1 < STEPS:
-        here.append(it.digest < bytes([step + 1]))
-    people = func.count(it.subject_id.distinct())
-    few = select(it.digest).where(*here).group_by(it.digest).having(people.between(2, MOST_SHARING))
-    statement = (
-        select(it.digest, it.subject_id).where(*here, it.digest.in_(few)).distinct().order_by(it.digest, it.subject_id)
-    )
+        part.append(index.digest < bytes([step + 1]))
+    sharing = func.count(index.subject_id.distinct())
+    shared = select(index.digest).where(*part).group_by(index.digest).having(sharing.between(2, MOST_SHARING))
+    statement = select(index.digest, index.subject_id).where(*part, index.digest.in_(shared)).distinct()
     async with services.data.reading() as connection:
-        return [(row[0], SubjectId(row[1])) for row in (await connection.execute(statement)).all()]
+        rows = await connection.execute(statement.order_by(index.digest, index.subject_id))
+        return [(digest, SubjectId(subject)) for digest, subject in rows.all()]
 
 
 def _pairs(rows: Sequence[tuple[bytes, SubjectId]]) -> Iterator[tuple[SubjectId, SubjectId]]:

@@ -11,7 +11,7 @@ Data and keys are in two databases. A crash at any point loses nothing:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
@@ -24,6 +24,7 @@ from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
 from vault.lifecycle.restore_lines import note_merge
 from vault.merging.reseal import RecordMove, move_records
+from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, notify_recipients
 from vault.requests.store import locked_requests_of, request_ids_of
 from vault.subjects.changes import mark_due
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
-    from vault.merging.reseal import MovedRecords
+    from vault.merging.reseal import AnyRow
     from vault.requests.store import StoredRequest
 
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
@@ -51,44 +52,37 @@ FINISHED_ALONG = 100
 """So many of the last duplicates have their keys destroyed again, in case a crash prevented it."""
 
 
-class Merged(NamedTuple):
-    """The result of a merge.
+class MergeRequest(NamedTuple):
+    """Which subjects to merge.
 
     Attributes:
-        id: the survivor.
-        records: how many records moved, without the profile.
-        same: records that both had, with the same id in another system and the same values; one of each stays.
-        apart: records that moved without their id in another system, which a record of the survivor has.
-        conflicts: names of the profile's fields of which both had a value; the survivor's stays.
-        consents: how many consent events moved.
-        created: whether the merge happened now; false if the two were merged already.
+        survivor: the subject that stays.
+        duplicate: the subject whose id will lead to the survivor.
+        evidence: why they are the same person; stored sealed in the audit log.
     """
 
-    id: SubjectId
-    records: int = 0
-    same: int = 0
-    apart: int = 0
-    conflicts: tuple[str, ...] = ()
-    consents: int = 0
-    created: bool = False
+    survivor: SubjectId
+    duplicate: SubjectId
+    evidence: str
+
+    def check(self) -> None:
+        """Raise InvalidInput if the two ids are the same, or the evidence is empty or too long."""
+        if self.survivor == self.duplicate:
+            fault = Fault("/duplicate", "same-subject", "name two different ids")
+            raise InvalidInput("a person cannot be merged with themselves", faults=[fault], code="same-subject")
+        if not self.evidence.strip() or len(self.evidence) > LONGEST_EVIDENCE:
+            detail = f"say why they are the same person, in 1 to {LONGEST_EVIDENCE} characters"
+            fault = Fault("/evidence", "invalid-evidence", detail)
+            raise InvalidInput("a merge needs to be accounted for", faults=[fault], code="invalid-evidence")
 
 
 @audited("merge")
 async def merge_subjects(
-    services: Services,
-    caller: Caller,
-    *,
-    survivor: SubjectId,
-    duplicate: SubjectId,
-    evidence: str,
-    on_commit: SaveResponse | None = None,
-) -> Merged:
+    services: Services, caller: Caller, request: MergeRequest, on_commit: SaveResponse | None = None
+) -> MergeResult:
     """Merge two subjects that are the same person. A caller decides that; the vault never merges by itself.
 
     Args:
-        survivor: the subject that stays.
-        duplicate: the subject whose id will lead to the survivor.
-        evidence: why they are the same person; stored sealed in the audit log.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
@@ -99,57 +93,46 @@ async def merge_subjects(
         Unavailable: a database did not answer; repeating the call begins or completes the merge.
     """
     await require_permission(services, caller, "vault:subjects", "merge", audit_action="merge")
-    return await merge_authorized(
-        services, caller, survivor=survivor, duplicate=duplicate, evidence=evidence, on_commit=on_commit
-    )
+    return await merge_authorized(services, caller, request, on_commit)
 
 
 async def merge_authorized(
-    services: Services,
-    caller: Caller,
-    *,
-    survivor: SubjectId,
-    duplicate: SubjectId,
-    evidence: str,
-    on_commit: SaveResponse | None = None,
-) -> Merged:
+    services: Services, caller: Caller, request: MergeRequest, on_commit: SaveResponse | None = None
+) -> MergeResult:
     """Merge for a caller whose permission is checked already; raises what :func:`merge_subjects` raises."""
-    _check_form(survivor, duplicate, evidence)
-    tenant = caller.tenant
-    keys = await services.keyring.subject_keys(tenant, [survivor, duplicate])
+    request.check()
+    tenant, both = caller.tenant, [request.survivor, request.duplicate]
+    keys = await services.keyring.subject_keys(tenant, both)
     index_keys = await services.keyring.index_keys(tenant)
+    reverify: list[tuple[UUID, int]] = []
     async with services.data.transaction() as connection:
-        requests = await locked_requests_of(connection, tenant, [survivor, duplicate])
-        rows = await locked_subjects(connection, tenant, [survivor, duplicate])
-        reverify: list[tuple[UUID, int]] = []
-        if await merged_into(connection, tenant, duplicate) == survivor:
-            result = Merged(survivor)
+        requests = await locked_requests_of(connection, tenant, both)
+        rows = await locked_subjects(connection, tenant, both)
+        if await merged_into(connection, tenant, request.duplicate) == request.survivor:
+            result = MergeResult(
+                id=request.survivor, records=0, same=0, apart=0, conflicts=[], consents=0, created=False
+            )
         else:
             keys = await current_keys(services, connection, tenant, keys)
-            survivor_row, duplicate_row = [
-                await _present(connection, tenant, rows, keys, subject) for subject in (survivor, duplicate)
-            ]
-            source, target = KeyHolder(duplicate, keys[duplicate]), KeyHolder(survivor, keys[survivor])
-            merge = MergeContext(
-                services, caller, connection, Resealer(tenant, source, target), survivor_row, duplicate_row,
-                entry=new_id(), now=services.clock.now(),
-            )  # fmt: skip
+            target_row, source_row = [await _present(connection, tenant, rows, keys, subject) for subject in both]
+            target, source = [KeyHolder(subject, keys[subject]) for subject in both]
+            resealer, now = Resealer(tenant, source, target), services.clock.now()
+            merge = MergeContext(services, caller, connection, resealer, target_row, source_row, new_id(), now)
             await require_at_rest(merge, requests)
-            result = await _merge(merge, index_keys, evidence)
+            result = await _merge(merge, index_keys, request.evidence)
             reverify = merge.reverify
         if on_commit is not None:
             await on_commit(connection, result)
-    for request, revision in reverify:
-        await services.jobs.start("tell-identity", tenant, request, run=revision)
-    await finish_merges(services, tenant, duplicate)
+    for unverified, revision in reverify:
+        await services.jobs.start("tell-identity", tenant, unverified, run=revision)
+    await finish_merges(services, tenant, request.duplicate)
     return result
 
 
 async def finish_merges(services: Services, tenant: TenantId, *duplicates: SubjectId) -> int:
     """Destroy the keys of duplicates: of these, and of those merged last, in case a crash prevented it.
 
-    Returns:
-        how many keys were destroyed.
+    Returns the number of destroyed keys.
 
     Raises:
         Unavailable: the key store does not answer.
@@ -159,21 +142,21 @@ async def finish_merges(services: Services, tenant: TenantId, *duplicates: Subje
 
 
 async def require_at_rest(merge: MergeContext, requests: Sequence[StoredRequest]) -> None:
-    """Go on only if no request of either subject is being carried out.
+    """Require that no request of either subject is being carried out.
 
     Raises:
         Conflict: one is. An erasure above all must not lose the subject it is about.
-        Unavailable: a request came in between the locks; it is not among ``requests``.
+        Unavailable: a request was submitted between the locks; it is not among ``requests``.
     """
     connection, both = merge.connection, (merge.survivor, merge.duplicate)
-    if await request_ids_of(connection, merge.tenant, both) - {kept.request.id for kept in requests}:
+    if await request_ids_of(connection, merge.tenant, both) - {stored.request.id for stored in requests}:
         raise Unavailable("a request of one of the two came in at this moment", hint="send it again")
     erasures = [erasure for subject in both for erasure in await erasures_of(connection, merge.tenant, subject)]
     # An erasure without a request, by a sweep or after a hold, has no request that could begin it again.
     half_erased = any(
         erasure.finished_at is None and (erasure.state != "begun" or erasure.request is None) for erasure in erasures
     )
-    if half_erased or any(kept.request.state in UNDER_WAY for kept in requests):
+    if half_erased or any(stored.request.state in UNDER_WAY for stored in requests):
         raise Conflict(
             "a request of one of the two is being carried out",
             code="request-under-way",
@@ -181,68 +164,60 @@ async def require_at_rest(merge: MergeContext, requests: Sequence[StoredRequest]
         )
 
 
-async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> Merged:
+async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> MergeResult:
     services, connection, tenant = merge.services, merge.connection, merge.tenant
     catalogue = services.policies.active(tenant).policy_set.catalogue
     moved = await move_records(merge, RecordMove(merge.resealer, index_keys, catalogue))
-    merge.birth_date, merge.conflicts = moved.profile.birth_date, moved.profile.conflicts
+    profile = moved.profile
+    merge.birth_date, merge.conflicts = profile.birth_date, profile.conflicts
     for owner in services.personal_data:
         await owner.move(merge)
     await mark_due(connection, tenant, [merge.survivor], merge.now)
     await note_merge(services, tenant, survivor=merge.survivor, duplicate=merge.duplicate)
     if (merge.survivor_row.state == "restricted") != (merge.duplicate_row.state == "restricted"):
-        await _notify_restricted(merge)
-    await _write_audit_entry(merge, moved, evidence)
-    return Merged(
-        merge.survivor,
-        moved.records,
-        moved.same,
-        moved.apart,
-        tuple(moved.profile.conflicts),
-        len(merge.events),
-        created=True,
-    )
-
-
-async def _notify_restricted(merge: MergeContext) -> None:
-    """Notify recipients of either subject's data that it is restricted now (Art. 19); only one of the two was."""
-    await notify_recipients(
-        merge.services,
-        merge.connection,
-        merge.tenant,
-        merge.survivor,
-        merge.survivor_row.pseudonym,
-        kind="subject.restricted",
-        fields=EVERYTHING,
-        request=None,
-    )
-
-
-async def _write_audit_entry(merge: MergeContext, moved: MovedRecords, evidence: str) -> None:
-    """Write that the two are one: the entry names both pseudonyms, so that it is found from either."""
-    aad = record_aad(merge.tenant, merge.survivor, "audit", merge.entry)
-    sealed = merge.resealer.target.keys.seal("reason", encode(evidence), aad)
+        # Recipients of the data of the one that was not restricted have to know that it is now (Art. 19).
+        await notify_recipients(
+            services,
+            connection,
+            tenant,
+            merge.survivor,
+            merge.survivor_row.pseudonym,
+            kind="subject.restricted",
+            fields=EVERYTHING,
+            request=None,
+        )
+    aad = record_aad(tenant, merge.survivor, "audit", merge.entry)
     entry = audit_entry(
-        merge.services,
+        services,
         merge.caller,
         id=merge.entry,
         action="merge",
         decision="allowed",
+        # Both pseudonyms, so that the entry is found from either.
         subjects=(merge.survivor_row.pseudonym, merge.duplicate_row.pseudonym),
-        fields=tuple(f"profile.{view_name(name)}" for name in (*moved.profile.taken, *moved.profile.conflicts)),
-        reasons=(sealed, b""),
-        policy=merge.services.policies.active(merge.tenant).version,
+        fields=tuple(f"profile.{view_name(name)}" for name in (*profile.taken, *profile.conflicts)),
+        reasons=(merge.resealer.target.keys.seal("reason", encode(evidence), aad), b""),
+        policy=services.policies.active(tenant).version,
     )
-    await merge.services.audit_log.append_in(merge.connection, [entry])
+    await services.audit_log.append_in(connection, [entry])
+    return MergeResult(
+        id=merge.survivor,
+        records=moved.records,
+        same=moved.same,
+        apart=moved.apart,
+        conflicts=list(profile.conflicts),
+        consents=len(merge.events),
+        created=True,
+    )
 
 
 async def _present(
     connection: AsyncConnection,
     tenant: TenantId,
-    rows: Mapping[SubjectId, Any],
+    rows: Mapping[SubjectId, AnyRow],
     keys: Mapping[SubjectId, SubjectKeys],
     subject: SubjectId,
-) -> Any:
+) -> AnyRow:
     row = rows.get(subject)
     if row is not None and row.state not in GONE and subject in keys:
         return row
@@ -250,13 +225,3 @@ async def _present(
     if into is not None:
         raise SubjectMerged(into)
     raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-
-
-def _check_form(survivor: SubjectId, duplicate: SubjectId, evidence: str) -> None:
-    if survivor == duplicate:
-        fault = Fault("/duplicate", "same-subject", "name two different ids")
-        raise InvalidInput("a person cannot be merged with themselves", faults=[fault], code="same-subject")
-    if not evidence.strip() or len(evidence) > LONGEST_EVIDENCE:
-        detail = f"say why they are the same person, in 1 to {LONGEST_EVIDENCE} characters"
-        fault = Fault("/evidence", "invalid-evidence", detail)
-        raise InvalidInput("a merge needs to be accounted for", faults=[fault], code="invalid-evidence")

@@ -1,12 +1,12 @@
-"""The duplicate's records, opened and sealed again for the survivor, each at its new place.
+"""Move the duplicate's records: open their values and seal them again for the survivor.
 
-Nothing leaves here but sealed values, digests and names of fields.
+Only sealed values, digests and names of fields leave this module.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -27,50 +27,51 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Row
+
     from vault.catalogue.model import Catalogue, Field
+    from vault.catalogue.types import JsonValue
     from vault.crypto.derive import IndexKeys
     from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
     from vault.subjects.record_body import Stored
 
+    AnyRow = Row[*tuple[object, ...]]
+
 
 @dataclass(frozen=True, slots=True)
 class RecordMove:
-    """What moving records needs: the keys of both subjects, those of the index, and the fields."""
+    """Opens, seals and digests values of the records that move."""
 
     resealer: Resealer
     index_keys: IndexKeys
     catalogue: Catalogue
 
-    def open(self, holder: KeyHolder, row: Any) -> dict[str, bytes]:
-        """Open all values of one of the two subjects' records.
-
-        Raises:
-            CannotOpen: one does not open.
-        """
+    def open(self, holder: KeyHolder, row: AnyRow) -> dict[str, bytes]:
+        """Open all values of a record of one of the two subjects; raises CannotOpen."""
         aad = record_aad(self.resealer.tenant, holder.id, row.collection, row.id)
         return {name: holder.keys.open(name, stored.sealed, aad) for name, stored in unpack(row.body).items()}
 
     def seal(self, collection: str, record: RecordId, name: str, origin: Stored, value: bytes) -> Stored:
-        """Seal a value for the survivor; its origin and times stay."""
+        """Seal a value for the survivor, with its previous origin and times."""
         target = self.resealer.target
         aad = record_aad(self.resealer.tenant, target.id, collection, record)
         return msgspec.structs.replace(origin, sealed=target.keys.seal(name, value, aad))
 
     def digests(self, field: Field | None, value: bytes) -> list[bytes]:
-        """List the digests of a value; none of a field that the catalogue no longer has, whose value stays."""
+        """List the digests of a value. A field that the catalogue no longer has is kept without digests."""
         return [] if field is None else digests(self.index_keys, field, decode(value))
 
 
 @dataclass(frozen=True, slots=True)
 class MergedProfile:
-    """The survivor's profile as it becomes.
+    """The survivor's profile after the merge.
 
     Attributes:
         body: the packed values.
         taken: names of the fields that came from the duplicate.
         conflicts: names of the fields of which both had a value; the survivor's stays.
-        added_digests: of the values that were taken.
-        birth_date: of both now, for the check whether a child's consents stand; None if there is none.
+        added_digests: digests of the values that came from the duplicate.
+        birth_date: the resulting one, for the check of a child's consents; None if there is none.
     """
 
     body: bytes
@@ -82,7 +83,7 @@ class MergedProfile:
 
 @dataclass(frozen=True, slots=True)
 class MovedRecords:
-    """What moved; see :class:`vault.merging.merge.Merged` for the counts."""
+    """What moved; :class:`vault.merging.views.MergeResult` explains the counts."""
 
     records: int
     same: int
@@ -91,7 +92,7 @@ class MovedRecords:
 
 
 async def move_records(merge: MergeContext, move: RecordMove) -> MovedRecords:
-    """Write the duplicate's records under the survivor's id and key; the old rows are still there afterwards.
+    """Write the duplicate's records under the survivor's id and key. The old rows are not deleted here.
 
     Raises:
         NotFound: one of the two has no profile.
@@ -99,31 +100,38 @@ async def move_records(merge: MergeContext, move: RecordMove) -> MovedRecords:
     """
     connection, tenant = merge.connection, merge.tenant
     rows = await all_records(connection, tenant, merge.duplicate)
-    theirs = next((row for row in rows if row.collection == PROFILE), None)
-    mine = await locked_record(connection, tenant, merge.survivor, PROFILE, RecordId(merge.survivor))
-    if theirs is None or mine is None:
+    duplicates = next((row for row in rows if row.collection == PROFILE), None)
+    survivors = await locked_record(connection, tenant, merge.survivor, PROFILE, RecordId(merge.survivor))
+    if duplicates is None or survivors is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    profile = await _merge_profiles(merge, move, mine, theirs)
+    profile = await _merge_profiles(merge, move, survivors, duplicates)
     external = [row.external_digest for row in rows if row.external_digest is not None]
     existing = await records_by_external(connection, tenant, merge.survivor, external)
     moved: list[Rows] = []
     same = apart = 0
     for row in rows:
-        if row is theirs:
+        if row is duplicates:
             continue
         twin = existing.get((row.collection, row.external_digest))
-        if twin is not None and is_same(move, twin, row):
+        if twin is not None and _is_same(move, twin, row):
             same += 1
             continue
         apart += twin is not None
-        moved.append(moved_rows(move, row, row.external_digest if twin is None else None, merge.now))
-    index = [row for rows_ in moved for row in rows_.leads]
-    await merge.services.subjects.add(connection, records=[rows_.record for rows_ in moved], index=index)
+        moved.append(_moved_rows(move, row, row.external_digest if twin is None else None, merge.now))
+    index = [lead for record in moved for lead in record.leads]
+    await merge.services.subjects.add(connection, records=[record.record for record in moved], index=index)
     return MovedRecords(len(moved), same, apart, profile)
 
 
-def moved_rows(move: RecordMove, row: Any, external_digest: bytes | None, now: datetime) -> Rows:
-    """Make the rows of a record at its new place: the same id, values, origins and times."""
+def _is_same(move: RecordMove, survivors: AnyRow, duplicates: AnyRow) -> bool:
+    """Return whether two records have the same fields with the same values, and happened at the same time."""
+    return survivors.occurred_at == duplicates.occurred_at and (
+        move.open(move.resealer.target, survivors) == move.open(move.resealer.source, duplicates)
+    )
+
+
+def _moved_rows(move: RecordMove, row: AnyRow, external_digest: bytes | None, now: datetime) -> Rows:
+    """Return the rows of a moved record: the same id, values, origins and times."""
     collection = move.catalogue.collections.get(row.collection)
     fields = {} if collection is None else collection.fields
     values = move.open(move.resealer.source, row)
@@ -134,52 +142,24 @@ def moved_rows(move: RecordMove, row: Any, external_digest: bytes | None, now: d
         row.tenant_id, survivor, row.collection, row.id, row.revision, row.created_at, row.updated_at,
         row.occurred_at, now, external_digest, pack(sealed, row.occurred_at),
     )  # fmt: skip
-    found = {digest for name, value in values.items() for digest in move.digests(fields.get(name), value)}
-    return Rows(record, [(row.tenant_id, digest, survivor, row.id, version) for digest in sorted(found)])
+    index = {digest for name, value in values.items() for digest in move.digests(fields.get(name), value)}
+    return Rows(record, [(row.tenant_id, digest, survivor, row.id, version) for digest in sorted(index)])
 
 
-def is_same(move: RecordMove, mine: Any, theirs: Any) -> bool:
-    """Tell whether both subjects have the same record: the same fields with the same values, at the same moment."""
-    return mine.occurred_at == theirs.occurred_at and (
-        move.open(move.resealer.target, mine) == move.open(move.resealer.source, theirs)
-    )
-
-
-def merged_profile(move: RecordMove, mine: Any, theirs: Any) -> MergedProfile:
-    """Take over what the survivor's profile lacks; where both have a value, the survivor's stays."""
-    have, other = move.open(move.resealer.target, mine), move.open(move.resealer.source, theirs)
-    body, origins = unpack(mine.body), unpack(theirs.body)
-    fields = move.catalogue.collections[PROFILE].fields
-    taken = [name for name in other if name not in have]
-    for name in taken:
-        body[name] = move.seal(PROFILE, mine.id, name, origins[name], other[name])
-    conflicts = [name for name in other if name in have and other[name] != have[name]]
-    if EXTERNAL_IDS in conflicts:
-        conflicts.remove(EXTERNAL_IDS)
-        both = encode(united(_external_ids(have), _external_ids(other)))
-        body[EXTERNAL_IDS] = move.seal(PROFILE, mine.id, EXTERNAL_IDS, body[EXTERNAL_IDS], both)
-    birth_date = have.get(BIRTH_DATE) or other.get(BIRTH_DATE)
-    return MergedProfile(
-        pack(body, None),
-        taken,
-        conflicts,
-        frozenset(digest for name in taken for digest in move.digests(fields.get(name), other[name])),
-        None if birth_date is None else decode(birth_date),
-    )
-
-
-async def _merge_profiles(merge: MergeContext, move: RecordMove, mine: Any, theirs: Any) -> MergedProfile:
-    profile = merged_profile(move, mine, theirs)
-    if profile.body != mine.body:
-        now = merge.now
+async def _merge_profiles(
+    merge: MergeContext, move: RecordMove, survivors: AnyRow, duplicates: AnyRow
+) -> MergedProfile:
+    profile = _merged_profile(move, survivors, duplicates)
+    if profile.body != survivors.body:
+        revision, now = survivors.revision + 1, merge.now
         await change_record(
-            merge.connection, mine, body=profile.body, revision=mine.revision + 1, updated_at=now, due_at=now
+            merge.connection, survivors, body=profile.body, revision=revision, updated_at=now, due_at=now
         )
     await change_index(
         merge.connection,
         merge.tenant,
         merge.survivor,
-        mine.id,
+        survivors.id,
         gone=(),
         come=profile.added_digests,
         version=move.index_keys.version,
@@ -187,6 +167,29 @@ async def _merge_profiles(merge: MergeContext, move: RecordMove, mine: Any, thei
     return profile
 
 
-def _external_ids(values: dict[str, bytes]) -> dict[str, Any]:
+def _merged_profile(move: RecordMove, survivors: AnyRow, duplicates: AnyRow) -> MergedProfile:
+    """Add the values that the survivor's profile lacks. Where both have a value, the survivor's stays."""
+    values, others = move.open(move.resealer.target, survivors), move.open(move.resealer.source, duplicates)
+    body, origins = unpack(survivors.body), unpack(duplicates.body)
+    fields = move.catalogue.collections[PROFILE].fields
+    taken = [name for name in others if name not in values]
+    for name in taken:
+        body[name] = move.seal(PROFILE, survivors.id, name, origins[name], others[name])
+    conflicts = [name for name in others if name in values and others[name] != values[name]]
+    if EXTERNAL_IDS in conflicts:
+        conflicts.remove(EXTERNAL_IDS)
+        ids = encode(united(_external_ids(values), _external_ids(others)))
+        body[EXTERNAL_IDS] = move.seal(PROFILE, survivors.id, EXTERNAL_IDS, body[EXTERNAL_IDS], ids)
+    birth_date = values.get(BIRTH_DATE) or others.get(BIRTH_DATE)
+    return MergedProfile(
+        pack(body, None),
+        taken,
+        conflicts,
+        frozenset(digest for name in taken for digest in move.digests(fields.get(name), others[name])),
+        None if birth_date is None else decode(birth_date),
+    )
+
+
+def _external_ids(values: dict[str, bytes]) -> dict[str, JsonValue]:
     ids = decode(values[EXTERNAL_IDS])
     return ids if isinstance(ids, dict) else {}

@@ -23,8 +23,8 @@ from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
 from vault.merging.duplicates import find_duplicates
-from vault.merging.merge import Merged, finish_merges, merge_subjects
-from vault.merging.views import DuplicateCandidate, DuplicateCandidates, MergeResult
+from vault.merging.merge import MergeRequest, finish_merges, merge_subjects
+from vault.merging.views import DuplicateCandidates, MergeResult
 from vault.records.append import append_record
 from vault.records.create import create_subject, upsert_subject
 from vault.records.list import list_records
@@ -248,16 +248,10 @@ async def merge(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Merge two entries of one person. The same call again completes a merge that was interrupted (200)."""
+    merge_request = MergeRequest(SubjectId(body.survivor), SubjectId(body.duplicate), body.evidence)
 
-    async def run(on_commit: SaveResponse | None) -> Merged:
-        return await merge_subjects(
-            services,
-            caller,
-            survivor=SubjectId(body.survivor),
-            duplicate=SubjectId(body.duplicate),
-            evidence=body.evidence,
-            on_commit=on_commit,
-        )
+    async def run(on_commit: SaveResponse | None) -> MergeResult:
+        return await merge_subjects(services, caller, merge_request, on_commit)
 
     response = await respond_once(services, caller, request, idempotency_key, "merge", run, _merge_response)
     if REPLAYED in response.headers:  # the stored response was saved before the duplicate's keys were destroyed
@@ -265,13 +259,11 @@ async def merge(
     return response
 
 
-def _merge_response(merged: Merged) -> StoredResponse:
-    return StoredResponse(201 if merged.created else 200, MergeResult.model_validate(merged))
+def _merge_response(merged: MergeResult) -> StoredResponse:
+    return StoredResponse(201 if merged.created else 200, merged)
 
 
 @router.post("/subjects/{subject}:duplicates", operation_id="findDuplicates")
 async def duplicates(subject: UUID, services: ServicesDep, caller: CallerDep) -> DuplicateCandidates:
     """Propose subjects that may be the same person, with a score and the names of the matching fields, and no value."""
-    found = await find_duplicates(services, caller, SubjectId(subject))
-    results = [DuplicateCandidate.model_validate(candidate) for candidate in found.candidates]
-    return DuplicateCandidates(results=results, more=found.more, audit=found.audit)
+    return await find_duplicates(services, caller, SubjectId(subject))
