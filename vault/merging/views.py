@@ -5,30 +5,25 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from vault.views import View
 
 
 class MergeResult(View):
-    """The result of a merge: the surviving subject, and the numbers of records and consent events that moved to it.
+    """The result of a merge: the surviving subject, and the numbers of records and consent events that moved to it."""
 
-    Attributes:
-        records: how many records moved, without the profile.
-        same: records that both had, with the same id in another system and the same values; one of each stays.
-        apart: records that moved without their id in another system, which a record of the survivor has.
-        conflicts: names of the profile's fields of which both had a value; the survivor's stays.
-        created: whether the merge happened now, and not in an earlier call. The API tells it by the status.
-    """
+    model_config = ConfigDict(extra="ignore")
 
     id: UUID
-    records: int
-    same: int
-    apart: int
-    conflicts: list[str]
+    records: int  # without the profile
+    same: int  # both had the record, with the same id in another system and the same values; one of each stays
+    apart: int  # moved without their id in another system, which a record of the survivor has
+    conflicts: list[str]  # fields of the profile of which both had a value; the survivor's stays
     consents: int
     created: Annotated[SkipJsonSchema[bool], Field(exclude=True)]
+    """Whether the merge happened now, and not in an earlier call. The API tells it by the status."""
 
 
 class DuplicateCandidate(View):
