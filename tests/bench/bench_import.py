@@ -26,8 +26,9 @@ from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.imports.run import ImportRequest, import_file
 from vault.principals.principal import Principal
 from vault.records.create import upsert_subject
+from vault.records.update import ProfileInput
 from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
 
 PURPOSE = "subject-rights"
 WANTED = 6_000
@@ -87,7 +88,9 @@ async def sealed_and_copied(folder, settings, start: int, count: int) -> float:
             people = {SubjectId(new_id()): number for number in range(first, first + 2_000)}
             keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, people)
             rows = [
-                record_rows(maker, keys[each], each, "profile", RecordId(each), fields, profile(number), origin)
+                record_rows(
+                    maker, keys[each], NewRecord(each, "profile", RecordId(each), fields, profile(number), origin)
+                )
                 for each, number in people.items()
             ]
             async with services.data.transaction() as connection:
@@ -110,9 +113,8 @@ async def one_by_one(folder, settings, start: int, count: int) -> float:
         caller = Caller(principal, "bench")
         began = time.perf_counter()
         for number in range(start, start + count):
-            await upsert_subject(
-                vault.services, caller, profile=profile(number), external_ids={"one": str(number)}, purpose=PURPOSE
-            )
+            customer = ProfileInput(profile(number), PURPOSE, external_ids={"one": str(number)})
+            await upsert_subject(vault.services, caller, customer)
         return count / (time.perf_counter() - began)
 
 

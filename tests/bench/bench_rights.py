@@ -38,6 +38,7 @@ from vault.records.list import list_records
 from vault.records.read import read_fields
 from vault.requests.decide import approve_request
 from vault.requests.submit import Submission, submit_request
+from vault.subjects.store import PageQuery
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 from vault.workflows import REQUEST_WORKFLOWS
 
@@ -96,9 +97,8 @@ async def read_all(services, subject: SubjectId) -> tuple[float, int]:
     began = time.perf_counter()
     await read_fields(services, caller, subjects=[subject], fields=PROFILE, purpose=PURPOSE)
     while True:
-        page = await list_records(
-            services, caller, subject, "purchase", fields=PURCHASE, purpose=PURPOSE, before=cursor, limit=100
-        )
+        query = PageQuery(subject, "purchase", cursor, 100)
+        page = await list_records(services, caller, query, fields=PURCHASE, purpose=PURPOSE)
         count += len(page.records)
         cursor = page.next
         if cursor is None:

@@ -20,7 +20,7 @@ from vault.bootstrap import open_vault
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.retention.clocks import move_clocks
 from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
 from vault.sweep.query import sweep
 from vault.sweep.run import MOST, Pace
 
@@ -56,13 +56,11 @@ async def fill(services, people: int) -> None:
         rows: list[Any] = []
         for number, each in enumerate(subjects, start):
             own = keys[each]
-            rows.append(record_rows(maker, own, each, "profile", RecordId(each), profile, person(number), origin))
+            customer = NewRecord(each, "profile", RecordId(each), profile, person(number), origin)
+            rows.append(record_rows(maker, own, customer))
             for order in range(PURCHASES):
-                record = RecordId(new_id())
-                value = purchase(order)
-                rows.append(
-                    record_rows(maker, own, each, "purchase", record, bought, value, origin, occurred_at=moment)
-                )
+                bought_now = NewRecord(each, "purchase", RecordId(new_id()), bought, purchase(order), origin, moment)
+                rows.append(record_rows(maker, own, bought_now))
         external = [row for n, s in enumerate(subjects, start) for row in external_rows(maker, s, {"shop": str(n)})]
         async with services.data.transaction() as connection:
             await services.subjects.add(

@@ -22,7 +22,7 @@ from vault.bootstrap import init_vault, open_vault
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, external_rows, record_rows, subject_row
+from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
 from vault.subjects.tables import RECORD
 from vault.sweep.store import finish_sweep
 from vault.sweep.workflow import lay_down
@@ -116,7 +116,7 @@ async def fill(folder, settings, count: int, *, chunk: int = 2000) -> list[str]:
             subjects = [SubjectId(new_id()) for _ in range(min(chunk, count - start))]
             keys = await services.keyring.new_subject_keys(DEFAULT_TENANT, subjects)
             rows = [
-                record_rows(maker, keys[s], s, "profile", RecordId(s), fields, person(start + n), origin)
+                record_rows(maker, keys[s], NewRecord(s, "profile", RecordId(s), fields, person(start + n), origin))
                 for n, s in enumerate(subjects)
             ]
             async with services.data.transaction() as connection:

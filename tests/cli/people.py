@@ -11,6 +11,7 @@ from vault.bootstrap import open_vault
 from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT
 from vault.records.create import create_subject
+from vault.records.update import ProfileInput
 
 
 def person_in(folder: Path, external_ids: dict[str, str] | None = None, **profile: str) -> str:
@@ -28,8 +29,10 @@ def people_in(
         async with open_vault(folder, **({} if clock is None else {"clock": clock})) as vault:
             caller = operator_caller(DEFAULT_TENANT)
             sales = replace(caller, principal=replace(caller.principal, roles=("sales",)))
-            how = {"external_ids": external_ids or {}, "purpose": "order-fulfilment"}
-            made = [await create_subject(vault.services, sales, profile=profile, **how) for profile in profiles]
+            inputs = [
+                ProfileInput(profile, "order-fulfilment", external_ids=external_ids or {}) for profile in profiles
+            ]
+            made = [await create_subject(vault.services, sales, profile) for profile in inputs]
             return [str(each.id) for each in made]
 
     return asyncio.run(make())

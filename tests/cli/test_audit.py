@@ -17,6 +17,7 @@ from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
 from vault.records.create import create_subject
 from vault.records.read import read_fields
+from vault.records.update import ProfileInput
 
 
 def entries(text):
@@ -32,9 +33,7 @@ def make_and_read(folder):
             principal, _ = await add_app(services, DEFAULT_TENANT, "web-shop", ["sales"])
             caller = Caller(principal, "test")
             made = [
-                await create_subject(
-                    services, caller, profile={"name": name}, external_ids={}, purpose="order-fulfilment"
-                )
+                await create_subject(services, caller, ProfileInput({"name": name}, "order-fulfilment"))
                 for name in ("Ada Winter", "Grace Sommer")
             ]
             await read_fields(services, caller, subjects=[made[0].id], fields=["name"], purpose="order-fulfilment")

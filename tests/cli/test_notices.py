@@ -16,6 +16,7 @@ from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName, new_id
 from vault.principals.principal import Principal
 from vault.records.create import create_subject
+from vault.records.update import ProfileInput
 
 MARKETING = shipped()["notices/marketing@3.md"]
 SELLER = Caller(Principal(PrincipalId(uuid4()), DEFAULT_TENANT, "shop", "app", (RoleName("sales"),)), "test")
@@ -41,9 +42,8 @@ def consent(folder, *said):
         async with open_vault(folder) as vault:
             services, now = vault.services, vault.services.clock.now()
             for kind, notice in said:
-                person = await create_subject(
-                    services, SELLER, profile={"name": "Somebody"}, external_ids={}, purpose="order-fulfilment"
-                )
+                profile = ProfileInput({"name": "Somebody"}, "order-fulfilment")
+                person = await create_subject(services, SELLER, profile)
                 event = Event(
                     id=new_id(), subject=person.id, kind=kind, by="subject", purpose="direct-marketing", notice=notice,
                     method="checkbox", occurred_at=now, recorded_at=now,

@@ -10,7 +10,7 @@ from vault.export.collect import gather
 from vault.export.contents import entries
 from vault.ids import new_id
 from vault.subjects.record_body import Origin
-from vault.subjects.rows import Maker, record_rows
+from vault.subjects.rows import Maker, NewRecord, record_rows
 
 PROFILE = {
     "name": "Ada Lovelace",
@@ -81,7 +81,8 @@ async def buy(node, subject, purchases, *, source="shop", tenant="default", **fi
     for number in range(purchases):
         values = PURCHASE | {"order": f"A-{number}"} | fields
         at = now - timedelta(hours=number)
-        rows.append(record_rows(maker, keys, subject, "purchase", new_id(), declared, values, origin, occurred_at=at))
+        record = NewRecord(subject, "purchase", new_id(), declared, values, origin, at)
+        rows.append(record_rows(maker, keys, record))
     async with services.data.transaction() as connection:
         await services.subjects.add(
             connection,

@@ -56,7 +56,7 @@ async def keys_of(node, subject):
 
 @pytest.mark.parametrize(
     ("module", "step"),
-    [("reseal", "all_records"), ("records", "take_away"), ("records", "lead_to"), ("consents", "move")],
+    [("reseal", "records_of"), ("records", "take_away"), ("records", "lead_to"), ("consents", "move")],
 )
 async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
     from vault.consent.personal_data import ConsentData

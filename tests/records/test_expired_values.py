@@ -15,7 +15,7 @@ from vault.ids import DEFAULT_TENANT
 from vault.letters.send import find_contact
 from vault.merging.duplicates import find_duplicates
 from vault.records.create import create_subject
-from vault.records.update import patch_profile
+from vault.records.update import ProfileInput, patch_profile
 from vault.requests.verification import find_person
 from vault.subjects.record_body import unpack
 
@@ -46,8 +46,8 @@ async def profile_of(desk, subject) -> set[str]:
 
 
 async def test_nobody_signs_in_or_is_written_to_by_an_address_that_is_over(desk):
-    how = {"profile": ADA, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}
-    ada = (await create_subject(desk.services, desk.callers["sales"], **how)).id
+    profile = ProfileInput(ADA, "order-fulfilment", external_ids={"shop": "4711"})
+    ada = (await create_subject(desk.services, desk.callers["sales"], profile)).id
     desk.on(DELIVERED, 23)
     for claim in CLAIMS:
         assert (await find_person(desk.services, DEFAULT_TENANT, claim)).subject == ada
@@ -84,8 +84,8 @@ async def test_people_are_not_compared_by_what_is_over(desk):
 async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in_anew(desk, change):
     ada = await desk.person()
     await desk.generalise(ada, "birth_date", "year", b"1985")
-    how = {"purpose": "order-fulfilment", "revision": 1}
-    await patch_profile(desk.services, desk.callers["sales"], ada, {"birth_date": change}, **how)
+    patch = ProfileInput({"birth_date": change}, "order-fulfilment")
+    await patch_profile(desk.services, desk.callers["sales"], ada, patch, revision=1)
     assert {each for each in await profile_of(desk, ada) if each.startswith("birth_date")} == (
         {"birth_date"} if change else set()
     )
@@ -104,13 +104,9 @@ async def test_a_correction_takes_the_place_of_a_coarser_view(sqlite_desk):
 
 async def test_an_import_takes_the_place_of_a_coarser_view(sqlite_desk, tmp_path):
     desk = sqlite_desk
-    made = await create_subject(
-        desk.services,
-        desk.callers["sales"],
-        profile={"name": "Ada", "birth_date": "1985-12-10"},
-        external_ids={"shop": "1"},
-        purpose="order-fulfilment",
-    )
+    values = {"name": "Ada", "birth_date": "1985-12-10"}
+    profile = ProfileInput(values, "order-fulfilment", external_ids={"shop": "1"})
+    made = await create_subject(desk.services, desk.callers["sales"], profile)
     await desk.generalise(made.id, "birth_date", "year", b"1985")
     file = write_csv(tmp_path / "people.csv", "no,name,mail,born", "1,Ada,ada@example.org,1990-01-02")
     await bring_in(desk.node, file, PEOPLE.replace('email = "mail"', 'email = "mail"\nbirth_date = "born"'))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.vaults import problem
 from vault.records import search as find_subjects
-from vault.subjects.blind_index import digests
+from vault.subjects.rows import digests
 
 SEARCH = "/v1/subjects:search"
 

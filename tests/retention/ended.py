@@ -16,15 +16,17 @@ from vault.crypto.seal import record_aad as sealed_at
 from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.policy.policy_set import PolicySet
-from vault.records.append import append_record
+from vault.records.append import RecordInput, append_record
 from vault.records.create import create_subject
 from vault.records.explain import explain
 from vault.records.list import list_records
 from vault.records.read import read_fields
 from vault.records.search import find_subjects
-from vault.subjects.blind_index import digests
+from vault.records.update import ProfileInput
 from vault.subjects.record_body import Stored, unpack
 from vault.subjects.record_body import pack as pack_body
+from vault.subjects.rows import digests
+from vault.subjects.store import PageQuery
 from vault.subjects.tables import BLIND_INDEX, RECORD, SUBJECT
 
 KEPT = {
@@ -78,13 +80,13 @@ class Desk:
         self.clock.advance(seconds=(at(day, hour, minute) - self.clock.now()).total_seconds())
 
     async def person(self, **more) -> SubjectId:
-        how = {"profile": ADA | more, "external_ids": {}, "purpose": "order-fulfilment"}
-        return (await create_subject(self.services, self.callers["sales"], **how)).id
+        profile = ProfileInput(ADA | more, "order-fulfilment")
+        return (await create_subject(self.services, self.callers["sales"], profile)).id
 
     async def bought(self, subject, day: date, order: str = "A-1", **more) -> None:
         fields = {"order": order, "amount": "1.00", "currency": "EUR"}
-        how = {"fields": fields, "purpose": "order-fulfilment", "occurred_at": at(day, 9), **more}
-        await append_record(self.services, self.callers["sales"], subject, "purchase", **how)
+        record = RecordInput("purchase", fields, "order-fulfilment", **{"occurred_at": at(day, 9), **more})
+        await append_record(self.services, self.callers["sales"], subject, record)
 
     async def read(self, role, purpose, fields, *subjects):
         """What one person, or each of several, is shown and refused."""
@@ -95,7 +97,8 @@ class Desk:
 
     async def list(self, role, purpose, fields, subject):
         how = {"fields": fields, "purpose": purpose}
-        page = await list_records(self.services, self.callers[role], subject, "purchase", **how)
+        query = PageQuery(subject, "purchase")
+        page = await list_records(self.services, self.callers[role], query, **how)
         return [({k: plain(v) for k, v in each.fields.items()}, codes(each.denied)) for each in page.records]
 
     async def find(self, role, purpose, match, fields=()):

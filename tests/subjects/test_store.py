@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import select
@@ -12,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.ids import new_id, random_id
 from vault.storage.database import Database
 from vault.subjects.changes import add_external, change_index, change_record, locked_record, record_by_external
-from vault.subjects.store import MOST_RECORDS, Row, StoredSubject, SubjectQuery, Subjects
+from vault.subjects.store import MOST_RECORDS, PageQuery, Row, StoredSubject, SubjectQuery, Subjects
 from vault.subjects.tables import BLIND_INDEX, RECORD, SubjectRow
 
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
@@ -156,7 +157,7 @@ async def test_the_same_ids_in_two_tenants_are_two_people(store, database):
         assert await store.by_digest(tenant, digest, most=10) == [(same, same)]
         assert (await store.rows(tenant, [(same, record)]))[same, record].body == tenant.encode()
         async with database.reading() as connection:
-            (listed,) = await store.page(connection, tenant, same, "purchase", before=None, limit=10)
+            (listed,) = await store.page(connection, tenant, PageQuery(same, "purchase"))
             kept = await record_by_external(connection, tenant, same, "purchase", digest)
         assert listed.body == kept.body == tenant.encode()
     assert await store.by_digest("nobody", digest, most=10) == []
@@ -204,7 +205,7 @@ async def test_pages_of_a_collection_have_no_gap_and_no_repeat(store, database):
     )
     seen, before = [], None
     async with database.reading() as connection:
-        while page := await store.page(connection, "ours", ada, "purchase", before=before, limit=3):
+        while page := await store.page(connection, "ours", PageQuery(ada, "purchase", before, 3)):
             seen += [row.id for row in page]
             before = seen[-1]
     assert seen == records[::-1]
@@ -266,7 +267,7 @@ async def test_a_record_is_changed_where_it_lies_and_nowhere_else(store, databas
         assert await locked_record(connection, "ours", ada, "complaint", one) is None
         assert await locked_record(connection, "theirs", ada, "purchase", one) is None
     async with database.reading() as connection:
-        rows = await store.page(connection, "ours", ada, "purchase", before=None, limit=9)
+        rows = await store.page(connection, "ours", PageQuery(ada, "purchase"))
     assert [(row.id, row.revision, row.body) for row in rows] == [(other, 1, b"body"), (one, 2, b"new")]
 
 
@@ -308,6 +309,7 @@ async def test_there_cannot_be_two_profiles(store, database):
 
 async def test_an_index_is_changed_by_what_is_gone_and_what_has_come(store, database):
     ada, bob, record = new_id(), new_id(), new_id()
+    row = SimpleNamespace(tenant_id="ours", subject_id=ada, id=record)
     a, b, c = (letter * 32 for letter in (b"a", b"b", b"c"))
     await add(
         store,
@@ -315,14 +317,14 @@ async def test_an_index_is_changed_by_what_is_gone_and_what_has_come(store, data
         index=[("ours", a, ada, record, 1), ("ours", b, ada, record, 1), ("ours", a, bob, record, 1)],
     )
     async with database.transaction() as connection:
-        await change_index(connection, "ours", ada, record, gone=[a, b], come=[b, c, c], version=2)
+        await change_index(connection, row, gone=[a, b], come=[b, c, c], version=2)
     async with database.reading() as connection:
         rows = await connection.execute(select(BLIND_INDEX))
         left = {(row.digest, row.subject_id, row.version) for row in rows}
     assert left == {(b, ada, 1), (c, ada, 2), (a, bob, 1)}
     async with database.transaction() as connection:
-        await change_index(connection, "ours", ada, record, gone=[], come=[], version=2)
-        await change_index(connection, "ours", ada, record, gone=(each for each in (b, c)), come=[], version=2)
+        await change_index(connection, row, gone=[], come=[], version=2)
+        await change_index(connection, row, gone=(each for each in (b, c)), come=[], version=2)
     assert await store.by_digest("ours", b, most=9) == await store.by_digest("ours", c, most=9) == []
 
 

@@ -27,7 +27,7 @@ from tests.sweep.people import (
     write_to,
 )
 from vault.consent.model import ConsentState, Held, pack
-from vault.subjects.blind_index import digests
+from vault.subjects.rows import digests
 from vault.sweep import apply
 from vault.sweep.query import sweep
 from vault.sweep.run import run_sweep

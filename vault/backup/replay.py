@@ -63,8 +63,7 @@ from vault.lifecycle.erasures import (
 from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_lines import Joined, read_access, read_erasure, read_merge
 from vault.requests.store import locked_requests_of
-from vault.subjects.changes import locked_subject, mark_due, person, set_standing
-from vault.subjects.merged import locked_subjects
+from vault.subjects.changes import locked_subject, locked_subjects, mark_due, person, set_standing
 from vault.subjects.store import GONE
 from vault.sweep.apply import end_erasures
 from vault.sweep.query import sweep

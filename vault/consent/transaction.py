@@ -17,8 +17,7 @@ from vault.crypto.seal import version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
-from vault.subjects.changes import locked_subject
-from vault.subjects.merged import merged_into
+from vault.subjects.changes import locked_subject, merged_into
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from vault.catalogue.types import decode, encode, show
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
-from vault.subjects.blind_index import digests
 from vault.subjects.record_body import pack, unpack
+from vault.subjects.rows import digests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

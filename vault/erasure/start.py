@@ -21,8 +21,7 @@ from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.requests.store import find_request, open_requests_of
 from vault.requests.transaction import changing_request, no_request
-from vault.subjects.changes import locked_subject
-from vault.subjects.merged import merged_into
+from vault.subjects.changes import locked_subject, merged_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -41,7 +41,7 @@ from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
-from vault.subjects.merged import still_there
+from vault.subjects.changes import still_there
 from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:

@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.export.schema import Correction
-    from vault.export.survey import AnyRow, Survey
+    from vault.export.survey import Survey
     from vault.export.translations import Texts
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Request
+    from vault.storage.columns import AnyRow
 
 
 @dataclass(frozen=True, slots=True)

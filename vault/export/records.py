@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vault.export.collect import Content
     from vault.export.schema import RetentionEnd
-    from vault.export.survey import AnyRow
+    from vault.storage.columns import AnyRow
     from vault.subjects.record_body import Stored
 
 NULL = msgspec.Raw(b"null")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, or_, select
 
@@ -24,13 +24,12 @@ from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
 from vault.retention.review_store import reviews_in
 from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.store import PageQuery
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from datetime import datetime
-
-    from sqlalchemy import Row
 
     from vault.consent.model import ConsentState
     from vault.context import Services
@@ -38,10 +37,8 @@ if TYPE_CHECKING:
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Ends, Value
     from vault.retention.review_store import Place, Review
+    from vault.storage.columns import AnyRow
     from vault.subjects.record_body import Stored
-
-    AnyRow = Row[*tuple[Any, ...]]
-    """A row of a table: a subject's, or a record's."""
 
 
 ROWS_AT_A_TIME: Final = 250
@@ -138,9 +135,8 @@ async def newest_first(
     before = None
     while True:
         async with services.data.reading() as connection:
-            rows = await services.subjects.page(
-                connection, tenant, subject, collection, before=before, limit=ROWS_AT_A_TIME
-            )
+            query = PageQuery(subject, collection, before, ROWS_AT_A_TIME)
+            rows = await services.subjects.page(connection, tenant, query)
         for row in rows:
             if row.created_at <= until:
                 yield row

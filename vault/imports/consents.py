@@ -25,8 +25,7 @@ from vault.consent.validation import ends_at, seal_words, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
-from vault.subjects.changes import mark_due, set_standing
-from vault.subjects.merged import locked_subjects
+from vault.subjects.changes import locked_subjects, mark_due, set_standing
 from vault.subjects.rows import composed, external_digest, is_external_id
 from vault.subjects.store import GONE
 

@@ -22,10 +22,18 @@ from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
 from vault.retention.holds import require_not_held
-from vault.subjects.blind_index import digests
-from vault.subjects.merged import locked_subjects
+from vault.subjects.changes import locked_subjects
 from vault.subjects.record_body import coarser, pack, seal_values, unpack
-from vault.subjects.rows import EXTERNAL_IDS, external_digest, external_rows, record_rows, subject_row, unknown
+from vault.subjects.rows import (
+    EXTERNAL_IDS,
+    NewRecord,
+    digests,
+    external_digest,
+    external_rows,
+    record_rows,
+    subject_row,
+    unknown,
+)
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD
 from vault.subjects.validation import merged, normalise
@@ -78,16 +86,8 @@ class ProfileChunk:
         )
         rows = self._rows
         for draft, subject in self._new:
-            record, index = record_rows(
-                context.rows,
-                keys[subject],
-                subject,
-                PROFILE,
-                RecordId(subject),
-                context.fields,
-                _values(draft),
-                context.origin,
-            )
+            profile = NewRecord(subject, PROFILE, RecordId(subject), context.fields, _values(draft), context.origin)
+            record, index = record_rows(context.rows, keys[subject], profile)
             rows.subjects.append(subject_row(context.rows, subject))
             rows.records.append(record)
             rows.external.extend(external_rows(context.rows, subject, draft.external_ids))

@@ -19,9 +19,9 @@ from vault.lifecycle.key_fence import require_current
 from vault.retention.clocks import Newest
 from vault.storage.columns import Id
 from vault.storage.query import Query, any_of, native
-from vault.subjects.merged import still_there
+from vault.subjects.changes import still_there
 from vault.subjects.record_body import unpack
-from vault.subjects.rows import external_digest, record_digest, record_rows
+from vault.subjects.rows import NewRecord, external_digest, record_digest, record_rows
 from vault.subjects.store import GONE, SubjectQuery
 from vault.subjects.tables import RECORD, SUBJECT
 
@@ -71,18 +71,17 @@ class RecordChunk:
         context, collection = self._context, self._context.task.mapping.collection
         for owned in self._new:
             subject, draft = owned.subject, owned.draft
-            record, index = record_rows(
-                context.rows,
-                self._people[subject][1],
+            new = NewRecord(
                 subject,
                 collection,
                 RecordId(new_id()),
                 context.fields,
                 draft.values,
                 context.origin,
-                occurred_at=draft.occurred_at,
-                external_digest=owned.digest,
+                draft.occurred_at,
+                owned.digest,
             )
+            record, index = record_rows(context.rows, self._people[subject][1], new)
             self._rows.append(record)
             self._index.extend(index)
             self._newest.add(subject, collection, draft.occurred_at)

@@ -27,8 +27,7 @@ from vault.merging.reseal import RecordMove, move_records
 from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, notify_recipients
 from vault.requests.store import locked_requests_of, request_ids_of
-from vault.subjects.changes import mark_due
-from vault.subjects.merged import locked_subjects, merged_into, newest_aliases
+from vault.subjects.changes import locked_subjects, mark_due, merged_into, newest_aliases
 from vault.subjects.record_body import view_name
 from vault.subjects.store import GONE
 
@@ -43,8 +42,8 @@ if TYPE_CHECKING:
     from vault.crypto.derive import IndexKeys
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
-    from vault.merging.reseal import AnyRow
     from vault.requests.store import StoredRequest
+    from vault.storage.columns import AnyRow
 
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 LONGEST_EVIDENCE = 500

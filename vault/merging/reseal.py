@@ -16,26 +16,21 @@ from vault.consent.expiry import BIRTH_DATE
 from vault.crypto.seal import record_aad
 from vault.errors import NotFound
 from vault.ids import RecordId
-from vault.subjects.blind_index import digests
-from vault.subjects.changes import change_index, change_record, locked_record
-from vault.subjects.merged import all_records, records_by_external
+from vault.subjects.changes import change_index, change_record, locked_record, records_by_external, records_of
 from vault.subjects.record_body import pack, unpack
-from vault.subjects.rows import EXTERNAL_IDS, Rows, united
+from vault.subjects.rows import EXTERNAL_IDS, Rows, digests, united
 from vault.subjects.store import PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row
-
     from vault.catalogue.model import Catalogue, Field
     from vault.catalogue.types import JsonValue
     from vault.crypto.derive import IndexKeys
     from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
+    from vault.storage.columns import AnyRow
     from vault.subjects.record_body import Stored
-
-    AnyRow = Row[*tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +94,7 @@ async def move_records(merge: MergeContext, move: RecordMove) -> MovedRecords:
         CannotOpen: a value does not open; then nothing is moved.
     """
     connection, tenant = merge.connection, merge.tenant
-    rows = await all_records(connection, tenant, merge.duplicate)
+    rows = await records_of(connection, tenant, merge.duplicate, lock=True)
     duplicates = next((row for row in rows if row.collection == PROFILE), None)
     survivors = await locked_record(connection, tenant, merge.survivor, PROFILE, RecordId(merge.survivor))
     if duplicates is None or survivors is None:
@@ -156,13 +151,7 @@ async def _merge_profiles(
             merge.connection, survivors, body=profile.body, revision=revision, updated_at=now, due_at=now
         )
     await change_index(
-        merge.connection,
-        merge.tenant,
-        merge.survivor,
-        survivors.id,
-        gone=(),
-        come=profile.added_digests,
-        version=move.index_keys.version,
+        merge.connection, survivors, gone=(), come=profile.added_digests, version=move.index_keys.version
     )
     return profile
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
@@ -13,11 +13,12 @@ from vault.consent.legal_ground import ground_refusal
 from vault.errors import Conflict, InvalidInput, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.tombstones import require_no_tombstone
-from vault.records.update import change_profile
+from vault.records.update import Patch, ProfileChange, change_profile
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import (
     EXTERNAL_IDS,
     Maker,
+    NewRecord,
     checked_external_ids,
     external_digest,
     external_rows,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 
     from vault.access.recording import SaveResponse
     from vault.catalogue.model import Field
+    from vault.catalogue.types import JsonValue
     from vault.context import Caller, Services
     from vault.policy.decision import Decision
+    from vault.records.update import ProfileInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +45,20 @@ class _NewProfile:
 
     decision: Decision
     fields: dict[str, Field]
-    values: dict[str, Any]
+    values: dict[str, JsonValue]
     external_ids: dict[str, str]
     origin: Origin
+    returning: bool
 
 
 @audited("create")
 async def create_subject(
-    services: Services,
-    caller: Caller,
-    *,
-    profile: Mapping[str, Any],
-    external_ids: Mapping[str, Any],
-    purpose: str,
-    source: str | None = None,
-    returning: bool = False,
-    on_commit: SaveResponse | None = None,
+    services: Services, caller: Caller, profile: ProfileInput, on_commit: SaveResponse | None = None
 ) -> WriteResult:
     """Create a customer with a profile.
 
     Args:
-        caller: the caller.
-        profile: values by field.
-        external_ids: the customer's ids in other systems.
-        purpose: name of the purpose.
-        source: where the values come from; the caller's name by default.
-        returning: whether the person was erased earlier and has come back by their own choice.
+        profile: the values and the customer's ids in other systems.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
     Raises:
@@ -76,26 +67,18 @@ async def create_subject(
         Conflict: an external id belongs to another subject, or to a person who was erased.
     """
     await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
-    new = await _validate(services, caller, profile, external_ids, purpose, source)
+    new = await _validate(services, caller, profile)
     taken = Conflict(
         "an external id belongs to another subject",
         code="external-id-taken",
         hint="use :upsert to update that subject",
     )
-    return await _create(services, caller, new, on_commit, taken, returning=returning)
+    return await _create(services, caller, new, on_commit, taken)
 
 
 @audited("create")
 async def upsert_subject(
-    services: Services,
-    caller: Caller,
-    *,
-    profile: Mapping[str, Any],
-    external_ids: Mapping[str, Any],
-    purpose: str,
-    source: str | None = None,
-    returning: bool = False,
-    on_commit: SaveResponse | None = None,
+    services: Services, caller: Caller, profile: ProfileInput, on_commit: SaveResponse | None = None
 ) -> WriteResult:
     """Create a customer, or update the one with any of the external ids.
 
@@ -105,80 +88,55 @@ async def upsert_subject(
         Conflict: the external ids belong to two subjects, or to a person who was erased and is not ``returning``.
     """
     await require_permission(services, caller, "vault:subjects", "create", audit_action="create")
-    if not external_ids:
+    if not profile.external_ids:
         raise InvalidInput("an upsert needs at least one external id", code="no-external-id")
-    new = await _validate(services, caller, profile, external_ids, purpose, source)
+    new = await _validate(services, caller, profile)
     subject = await _find(services, caller, new.external_ids)
     if subject is None:
         try:
-            return await _create(services, caller, new, on_commit, taken=None, returning=returning)
+            return await _create(services, caller, new, on_commit, taken=None)
         except IntegrityError:  # a concurrent call has created the subject: update it
             subject = await _find(services, caller, new.external_ids)
         if subject is None:
             raise Conflict("another call is writing the same subject now", code="in-flight", hint="send it again")
-    values = {**{name: profile[name] for name in new.fields if name in profile}, EXTERNAL_IDS: new.external_ids}
-    revision = await change_profile(
-        services,
-        caller,
-        subject,
-        values,
-        new.fields,
-        new.decision,
-        new.origin,
-        expected=None,
-        on_commit=on_commit,
-        returning=returning,
-    )
+    patch = Patch({**profile.values, EXTERNAL_IDS: new.external_ids}, new.fields, new.origin)
+    change = ProfileChange(new.decision, patch, new.returning)
+    revision = await change_profile(services, caller, subject, change, on_commit)
     return WriteResult(id=subject, revision=revision, created=False)
 
 
-async def _validate(
-    services: Services,
-    caller: Caller,
-    profile: Mapping[str, Any],
-    external_ids: Mapping[str, Any],
-    purpose: str,
-    source: str | None,
-) -> _NewProfile:
+async def _validate(services: Services, caller: Caller, profile: ProfileInput) -> _NewProfile:
     catalogue = services.policies.active(caller.tenant).policy_set.catalogue
-    fields = fields_of(catalogue, PROFILE, profile, at="/profile")
-    origin_source = checked_source(source, fallback=caller.principal.name)
-    ids = checked_external_ids(external_ids)
+    fields = fields_of(catalogue, PROFILE, profile.values, at="/profile")
+    source = checked_source(profile.source, fallback=caller.principal.name)
+    ids = checked_external_ids(profile.external_ids)
     if ids:
         fields[EXTERNAL_IDS] = catalogue.field(EXTERNAL_IDS)
-    decision = await decide(services, caller, "create", purpose, list(fields), verb="write")
+    decision = await decide(services, caller, "create", profile.purpose, list(fields), verb="write")
     await require_all(services, caller, decision, "create")
-    values = normalised(fields, profile, at="/profile")
-    return _NewProfile(decision, fields, values, ids, Origin(origin_source, services.clock.now(), purpose))
+    values = normalised(fields, profile.values, at="/profile")
+    if ids:
+        values[EXTERNAL_IDS] = dict(ids)
+    origin = Origin(source, services.clock.now(), profile.purpose)
+    return _NewProfile(decision, fields, values, ids, origin, profile.returning)
 
 
 async def _create(
-    services: Services,
-    caller: Caller,
-    new: _NewProfile,
-    on_commit: SaveResponse | None,
-    taken: Conflict | None,
-    *,
-    returning: bool,
+    services: Services, caller: Caller, new: _NewProfile, on_commit: SaveResponse | None, taken: Conflict | None
 ) -> WriteResult:
     await require_all(services, caller, new.decision, "create", ground_refusal(new.decision))
     tenant, subject = caller.tenant, SubjectId(new_id())
     maker = Maker(tenant, await services.keyring.index_keys(tenant), services.clock.now())
-    values = {**new.values, EXTERNAL_IDS: new.external_ids} if new.external_ids else new.values
     keys = (await services.keyring.new_subject_keys(tenant, [subject]))[subject]
-    record, index = record_rows(maker, keys, subject, PROFILE, RecordId(subject), new.fields, values, new.origin)
+    profile = NewRecord(subject, PROFILE, RecordId(subject), new.fields, new.values, new.origin)
+    record, index = record_rows(maker, keys, profile)
     row = subject_row(maker, subject)
+    external = external_rows(maker, subject, new.external_ids)
     written = WriteResult(id=subject, revision=1, created=True)
     try:
         async with writing(services, caller, "create", new.decision, row[2], taken=taken) as connection:
-            await services.subjects.add(
-                connection,
-                subjects=[row],
-                records=[record],
-                external=external_rows(maker, subject, new.external_ids),
-                index=index,
-            )
-            await require_no_tombstone(services, connection, tenant, new.fields, values, returning=returning)
+            await services.subjects.add(connection, subjects=[row], records=[record], external=external, index=index)
+            await require_no_tombstone(services, connection, tenant, new.fields, new.values, returning=new.returning)
             if on_commit is not None:
                 await on_commit(connection, written)
     except Unavailable:

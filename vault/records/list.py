@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -16,21 +16,20 @@ from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
 from vault.records.append import check_collection
-from vault.records.read_plan import Item, Items, Moment, plan_of
-from vault.records.render import show_row
+from vault.records.render import Item, Items, Renderer, plan_of
 from vault.retention.filter import Body, gates
 from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
-    from vault.ids import RecordId, SubjectId
+    from vault.ids import RecordId
     from vault.policy.decision import Decision
     from vault.retention.filter import Gate
-    from vault.subjects.store import StoredSubject
+    from vault.storage.columns import AnyRow
+    from vault.subjects.store import PageQuery, StoredSubject
 
 MOST = 200
 
@@ -42,7 +41,7 @@ class ListedRecord(msgspec.Struct, frozen=True, gc=False):
     revision: int
     occurred_at: str | None
     created_at: str
-    fields: dict[str, Any]
+    fields: dict[str, object]
     denied: dict[str, Refusal]
 
 
@@ -59,24 +58,31 @@ class ListAnswer:
     audit: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """One page to list: what the policies decide about its fields, and of whom.
+
+    ``names`` has the name in the request by the whole name of each field.
+    """
+
+    services: Services
+    caller: Caller
+    query: PageQuery
+    decision: Decision
+    names: dict[str, str]
+    subject: StoredSubject | None
+
+
 @audited("list")
 async def list_records(
-    services: Services,
-    caller: Caller,
-    subject: SubjectId,
-    collection: str,
-    *,
-    fields: Sequence[str],
-    purpose: str,
-    before: RecordId | None = None,
-    limit: int = 50,
+    services: Services, caller: Caller, query: PageQuery, *, fields: Sequence[str], purpose: str
 ) -> ListAnswer:
     """List records.
 
     Args:
+        query: of 1 to 200 records.
         fields: names within the collection (``amount``) or whole names (``purchase.amount``).
-        before: the page starts after this record.
-        limit: 1 to 200 records.
+        purpose: name of the purpose.
 
     Raises:
         InvalidInput: the collection, a field, the purpose or the limit is invalid.
@@ -84,35 +90,36 @@ async def list_records(
         NotFound: there is no such subject.
         TooMany, Unavailable: as in every operation.
     """
-    catalogue = services.policies.active(caller.tenant).policy_set.catalogue
-    check_collection(catalogue, collection)
-    whole = _whole_names(collection, fields)
-    if not 1 <= limit <= MOST or not fields or len(whole) != len(fields):
+    subject, collection, limit = query.subject, query.collection, query.limit
+    check_collection(services.policies.active(caller.tenant).policy_set.catalogue, collection)
+    names = {name if name.startswith(f"{collection}.") else f"{collection}.{name}": name for name in fields}
+    if not 1 <= limit <= MOST or not fields or len(names) != len(fields):
         raise InvalidInput(f"a page has 1 to {MOST} records and names each field once", code="invalid-page")
     await services.limits.take(caller.principal, "read", limit)
-    decision = await decide(services, caller, "list", purpose, list(whole), verb="read")
-    _require_one_collection(decision, collection)
+    decision = await decide(services, caller, "list", purpose, list(names), verb="read")
+    if any(view.field.collection != collection for view in decision.views.values()):
+        raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
     (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     refusal = subject_refusals(services, caller, decision, [found])[0] if decision.granted else None
     keys = None
     if decision.granted and refusal is None:
         keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
         refusal = SUBJECT_NOT_FOUND if keys is None else None  # being erased: the key is destroyed before the row
-    denied = {whole[asked]: refused for asked, refused in decision.refused.items()}
-    rows: list[Any] = []
+    denied = {names[asked]: refused for asked, refused in decision.refused.items()}
+    listing = _Listing(services, caller, query, decision, names, found)
+    rows: list[AnyRow] = []
+    records: list[ListedRecord] = []
     if keys is not None and found is not None:
-        query = _PageQuery(found, collection, before, limit)
         try:
-            rows, records = await _page(services, caller, query, decision, whole, keys)
+            rows, records = await _page(listing, found, keys)
         except CannotOpen:
             # A partial erasure may have resealed the values since this key was cached: fetch both once more.
             services.keyring.evict(caller.tenant, subject)
             keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject, keys)
-            rows, records = await _page(services, caller, query, decision, whole, keys)
+            rows, records = await _page(listing, found, keys)
     else:
-        denied |= {whole[asked]: refusal for asked, _view in decision.granted if refusal is not None}
-        records = []
-    audit = await _record(services, caller, decision, found, refusal)
+        denied |= {names[asked]: refusal for asked, _view in decision.granted if refusal is not None}
+    audit = await _record(listing, refusal)
     if not rows and (refusal is not None or not decision.granted):
         if refusal is SUBJECT_NOT_FOUND:
             raise NotFound(refusal.detail, code=refusal.code, audit=str(audit))
@@ -120,87 +127,48 @@ async def list_records(
     return ListAnswer(records, denied, rows[limit - 1].id if len(rows) > limit else None, audit)
 
 
-def _whole_names(collection: str, fields: Sequence[str]) -> dict[str, str]:
-    """Map the whole name of each field to the name in the request."""
-    return {name if name.startswith(f"{collection}.") else f"{collection}.{name}": name for name in fields}
-
-
-def _require_one_collection(decision: Decision, collection: str) -> None:
-    if any(view.field.collection != collection for view in decision.views.values()):
-        raise InvalidInput("all fields of a list belong to its collection", code="unknown-field")
-
-
-@dataclass(frozen=True, slots=True)
-class _PageQuery:
-    """A page of one collection of one subject."""
-
-    found: StoredSubject
-    collection: str
-    before: RecordId | None
-    limit: int
-
-
-async def _page(
-    services: Services, caller: Caller, query: _PageQuery, decision: Decision, whole: dict[str, str], keys: SubjectKeys
-) -> tuple[list[Any], list[ListedRecord]]:
-    """Fetch a page and one record more, which shows that there is a next page; render the page."""
+async def _page(listing: _Listing, found: StoredSubject, keys: SubjectKeys) -> tuple[list[AnyRow], list[ListedRecord]]:
+    """Fetch a page with one record more, and render the page."""
+    services, query, decision, tenant = listing.services, listing.query, listing.decision, listing.caller.tenant
     async with services.data.reading() as connection:
-        rows = await services.subjects.page(
-            connection, caller.tenant, query.found.id, query.collection, before=query.before, limit=query.limit + 1
-        )
-    shown = rows[: query.limit]
-    items, moment = _items(services, caller, decision, whole), services.clock.now()
-    listed = None
-    if not has_holds(query.found.standing):
-        listed = _show(caller, query, shown, items, moment, keys)
-    if listed is None:
-        bodies = [Body(query.found.id, query.collection, row.id, row.body) for row in shown]
-        filters = await gates(services, caller.tenant, decision.purpose, [query.found], bodies, moment)
-        listed = _show(caller, query, shown, items, moment, keys, filters[query.found.id])
-    return rows, listed or []
+        rows = await services.subjects.page(connection, tenant, query._replace(limit=query.limit + 1))
+    moment = services.clock.now()
+    renderer = Renderer(tenant, moment)
+    ((_collection, granted),) = plan_of(services, listing.caller, decision).many
+    items = Items.of(  # under the names of the request
+        [Item(listing.names[item.asked], item.field, item.type, item.view) for item in granted.views], granted.lasting
+    )
+
+    def show(gate: Gate | None) -> list[ListedRecord] | None:
+        """Render the records; None if there is no gate and one has to decide."""
+        records = []
+        for row in rows[: query.limit]:
+            aad = record_aad(tenant, found.id, query.collection, row.id)
+            record_gate = None if gate is None else gate.before(query.collection, row.id)
+            shown = renderer.show_record(items, aad, row.body, keys, record_gate)
+            if shown is None:
+                return None
+            occurred_at = None if row.occurred_at is None else rfc3339(row.occurred_at)
+            records.append(ListedRecord(row.id, row.revision, occurred_at, rfc3339(row.created_at), *shown))
+        return records
+
+    records = None if has_holds(found.standing) else show(None)
+    if records is None:
+        bodies = [Body(found.id, query.collection, row.id, row.body) for row in rows[: query.limit]]
+        gate = (await gates(services, tenant, decision.purpose, [found], bodies, moment))[found.id]
+        records = show(gate)
+    return rows, records or []
 
 
-def _items(services: Services, caller: Caller, decision: Decision, whole: dict[str, str]) -> Items:
-    """Return the views to show, under the names of the request."""
-    ((_collection, items),) = plan_of(services, caller, decision).many
-    renamed = [Item(whole[item.asked], item.field, item.type, item.view) for item in items.each]
-    return Items.of(renamed, items.lasting)
-
-
-def _show(
-    caller: Caller,
-    query: _PageQuery,
-    rows: Sequence[Any],
-    items: Items,
-    moment: datetime,
-    keys: SubjectKeys,
-    gate: Gate | None = None,
-) -> list[ListedRecord] | None:
-    """Render records. Returns None if a value may have expired: then a filter has to decide."""
-    now = Moment.of(moment)
-    listed = []
-    for row in rows:
-        shown: dict[str, Any] = {}
-        missing: dict[str, Refusal] = {}
-        aad = record_aad(caller.tenant, query.found.id, query.collection, row.id)
-        record_gate = None if gate is None else gate.before(query.collection, row.id)
-        if not show_row(items, aad, row.body, keys, now, shown, missing, record_gate):
-            return None
-        occurred_at = None if row.occurred_at is None else rfc3339(row.occurred_at)
-        listed.append(ListedRecord(row.id, row.revision, occurred_at, rfc3339(row.created_at), shown, missing))
-    return listed
-
-
-async def _record(
-    services: Services, caller: Caller, decision: Decision, found: StoredSubject | None, refusal: Refusal | None
-) -> UUID:
+async def _record(listing: _Listing, refusal: Refusal | None) -> UUID:
+    services, decision, found = listing.services, listing.decision, listing.subject
     names = whole_names(decision)
     refused = dict(decision.refused)
     if refusal is not None:
         refused |= {asked: refusal for asked, _view in decision.granted}
     entry = audit_entry(
         services,
-        caller,
+        listing.caller,
         action="list",
         decision="allowed" if not refused else "partly" if len(refused) < len(names) else "denied",
         purpose=decision.purpose.name,

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, insert, select, update
 
 from vault.lifecycle.personal_data import count_rows, rows_of
-from vault.subjects.merged import lead_to, take_away
 from vault.subjects.store import GONE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
@@ -49,9 +48,8 @@ class RecordData:
 
     async def move(self, merge: MergeContext) -> None:
         """Delete the duplicate's records, and let its ids lead to the survivor."""
-        connection, tenant = merge.connection, merge.tenant
-        await take_away(connection, tenant, merge.duplicate)
-        await lead_to(connection, tenant, old=merge.duplicate, new=merge.survivor, entry=merge.entry, now=merge.now)
+        await take_away(merge)
+        await lead_to(merge)
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count what leads to the subject, and records where none was kept; also the row of a subject that is back."""
@@ -62,3 +60,22 @@ class RecordData:
         statement = select(func.count()).select_from(SUBJECT).where(*living)
         count: int = (await connection.execute(statement)).scalar_one()
         return found + count
+
+
+async def take_away(merge: MergeContext) -> None:
+    """Delete the duplicate's records and blind index. Its bare row stays: the pseudonym is in the audit log."""
+    connection, tenant, duplicate = merge.connection, merge.tenant, merge.duplicate
+    for table in (RECORD, BLIND_INDEX):
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant, table.c.subject_id == duplicate))
+    is_duplicate = SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == duplicate
+    await connection.execute(update(SUBJECT).where(*is_duplicate).values(state="erased", standing=None))
+
+
+async def lead_to(merge: MergeContext) -> None:
+    """Redirect the duplicate to the survivor: other systems' ids, earlier aliases, and the id itself."""
+    connection, tenant, survivor = merge.connection, merge.tenant, merge.survivor
+    for table in (EXTERNAL_REF, SUBJECT_ALIAS):
+        is_duplicate = table.c.tenant_id == tenant, table.c.subject_id == merge.duplicate
+        await connection.execute(update(table).where(*is_duplicate).values(subject_id=survivor))
+    alias = {"alias_id": merge.duplicate, "subject_id": survivor, "entry_id": merge.entry, "created_at": merge.now}
+    await connection.execute(insert(SUBJECT_ALIAS), [{"tenant_id": tenant, **alias}])

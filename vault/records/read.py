@@ -18,15 +18,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, refused_codes, whole_names
+from vault.access.authorization import (
+    SUBJECT_NOT_FOUND,
+    audit_entry,
+    decide,
+    refused_codes,
+    require_permission,
+    whole_names,
+)
 from vault.access.recording import audited, record_failure
 from vault.catalogue.types import encode
 from vault.consent.legal_ground import subject_refusals
 from vault.crypto.seal import record_aad
-from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
+from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal, SubjectMerged
 from vault.ids import SubjectId, new_id
-from vault.records.read_plan import Plan, plan_of
-from vault.records.render import SubjectAnswer, show_all
+from vault.records.render import SubjectAnswer, plan_of, show_all
+from vault.records.views import SubjectState
+from vault.subjects.changes import merged_into
 from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
@@ -38,12 +46,12 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.policy.decision import Decision
+    from vault.records.render import Plan
     from vault.subjects.store import StoredSubject
 
 MOST_SUBJECTS = 1_000
 MOST_FIELDS = 200
 LONGEST_REASON = 500
-NOTHING = Plan(None, ())
 
 
 @dataclass(slots=True)
@@ -95,8 +103,7 @@ async def read_fields(
     if not services.limits.try_take(caller.principal, "read", len(subjects)):
         await services.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(services, caller, "read", purpose, fields, verb="read")  # 2-5
-    plan = plan_of(services, caller, decision) if decision.granted else NOTHING
-    read = _Read(services, caller, decision, plan, subjects, reason)
+    read = _Read(services, caller, decision, plan_of(services, caller, decision), subjects, reason)
     found, keys, results = await _show(read)  # 6-9a
     entry = _entry(read, results, found, keys)
     await services.audit_log.append(entry)  # 9b: durable before the answer is sent
@@ -170,7 +177,7 @@ async def _results(
 ) -> list[SubjectAnswer]:
     """Show the subjects that may be shown, and say why the others may not."""
     services, decision, subjects = read.services, read.decision, read.subjects
-    if read.plan is NOTHING:
+    if not decision.granted:
         return [SubjectAnswer(subject, {}, dict(decision.refused)) for subject in subjects]
     tenant, moment = read.caller.principal.tenant, services.clock.now()
     to_show = [
@@ -180,23 +187,21 @@ async def _results(
         else (subject, subject_keys)
         for subject, refusal in zip(found, refusals, strict=True)
     ]
-    shown = await show_all(services, tenant, decision.purpose, read.plan, [pair for pair in to_show if pair], moment)
+    shown = await show_all(services, tenant, read.plan, [pair for pair in to_show if pair], moment)
     if len(shown) == len(subjects) and not decision.refused:
         return shown  # the common case
     answers = iter(shown)
-    return [
-        _denied(decision, subject, refusal) if pair is None else _also_refused(next(answers), decision.refused)
-        for subject, pair, refusal in zip(subjects, to_show, refusals, strict=True)
-    ]
-
-
-def _denied(decision: Decision, subject: SubjectId, refusal: Refusal | None) -> SubjectAnswer:
-    denied = dict.fromkeys((asked for asked, _view in decision.granted), refusal or SUBJECT_NOT_FOUND)
-    return SubjectAnswer(subject, {}, {**denied, **decision.refused})
-
-
-def _also_refused(shown: SubjectAnswer, refused: Mapping[str, Refusal]) -> SubjectAnswer:
-    return SubjectAnswer(shown.subject, shown.values, {**shown.denied, **refused}) if refused else shown
+    granted = [asked for asked, _view in decision.granted]
+    results = []
+    for subject, pair, refusal in zip(subjects, to_show, refusals, strict=True):
+        if pair is None:
+            answer = SubjectAnswer(subject, {}, dict.fromkeys(granted, refusal or SUBJECT_NOT_FOUND))
+        else:
+            answer = next(answers)
+        if decision.refused:
+            answer = SubjectAnswer(subject, answer.values, {**answer.denied, **decision.refused})
+        results.append(answer)
+    return results
 
 
 def _entry(
@@ -213,15 +218,25 @@ def _entry(
     incomplete = [result for result in results if result.denied]  # empty for most batches
     empty = {result.subject for result in incomplete if not result.values}
     withheld = empty if len(results) > 1 else ()
-    sealed = (
-        [] if reason is None else [_seal_reason(keys, read.caller, subject, entry_id, reason) for subject in subjects]
-    )
+    sealed: list[bytes] = []
+    if reason is not None:  # sealed under each subject's own key, so that the erasure of the subject erases it too
+        tenant, plain = read.caller.principal.tenant, encode(reason)
+        sealed = [
+            # An erased subject has no key: the reason is not stored.
+            subject_keys.seal("reason", plain, record_aad(tenant, subject.id, "audit", entry_id))
+            if (subject_keys := keys.get(subject.id)) is not None
+            else b""
+            for subject in subjects
+        ]
+    reasons: dict[str, Any] = {}
+    if any(sealed):
+        reasons = {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
     return audit_entry(
         read.services,
         read.caller,
         id=entry_id,
         action="read",
-        decision=_verdict(results, incomplete),
+        decision="allowed" if not incomplete else "partly" if any(result.values for result in results) else "denied",
         purpose=decision.purpose.name,
         fields=tuple([names[asked] for asked in shown]),
         refused=refused_codes(decision, refused) if refused else {},
@@ -229,7 +244,7 @@ def _entry(
         policy=decision.policy_version,
         subjects=tuple([subject.pseudonym for subject in subjects]),
         withheld=tuple([subject.pseudonym for subject in subjects if subject.id in withheld]) if withheld else (),
-        **_reasons(sealed),
+        **reasons,
     )
 
 
@@ -271,30 +286,6 @@ async def _record_damage(read: _Read, found: Sequence[StoredSubject | None], err
     )
 
 
-def _verdict(results: list[SubjectAnswer], incomplete: list[SubjectAnswer]) -> str:
-    if not incomplete:
-        return "allowed"
-    return "partly" if any(result.values for result in results) else "denied"
-
-
-def _seal_reason(
-    keys: Mapping[SubjectId, SubjectKeys], caller: Caller, subject: StoredSubject, entry_id: UUID, reason: str
-) -> bytes:
-    """Seal the reason under the subject's key, so that the erasure of the subject erases it too."""
-    subject_keys = keys.get(subject.id)
-    if subject_keys is None:
-        return b""  # an erased subject has no key: the reason is not stored
-    return subject_keys.seal(
-        "reason", encode(reason), record_aad(caller.principal.tenant, subject.id, "audit", entry_id)
-    )
-
-
-def _reasons(sealed: list[bytes]) -> dict[str, Any]:
-    if not any(sealed):
-        return {}
-    return {"reason": sealed[0]} if len(sealed) == 1 else {"reasons": tuple(sealed)}
-
-
 def _raise_if_nothing_is_shown(result: SubjectAnswer, audit: str) -> None:
     """Turn an answer without a value into an error, unless the subject just has none of the values."""
     refusals = result.denied.values()
@@ -303,3 +294,37 @@ def _raise_if_nothing_is_shown(result: SubjectAnswer, audit: str) -> None:
     if all(refusal is SUBJECT_NOT_FOUND for refusal in refusals):
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=audit)
     raise Denied("none of the fields may be read in this way", denied=result.denied, audit=audit)
+
+
+@audited("read")
+async def subject_state(services: Services, caller: Caller, subject: SubjectId) -> SubjectState:
+    """Return a subject's state and the revision of its profile (for ``If-Match``).
+
+    Raises:
+        Denied: the caller may not see subjects.
+        NotFound: there is no such subject, or it is erased.
+        SubjectMerged: it was merged into another.
+    """
+    await require_permission(services, caller, "vault:subjects", "read", audit_action="read")
+    await services.limits.take(caller.principal, "read", 1)
+    (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
+    revision = await services.subjects.profile_revision(caller.tenant, subject)
+    exists = found is not None and found.state not in GONE and revision is not None
+    into = None
+    if found is not None and not exists:
+        async with services.data.reading() as connection:
+            into = await merged_into(connection, caller.tenant, subject)
+    entry = audit_entry(
+        services,
+        caller,
+        action="read",
+        decision="allowed" if exists else "denied",
+        code=None if exists else SUBJECT_NOT_FOUND.code if into is None else SubjectMerged.code,
+        subjects=() if found is None else (found.pseudonym,),
+    )
+    await services.audit_log.append(entry)
+    if into is not None:
+        raise SubjectMerged(into, audit=str(entry.id))
+    if found is None or revision is None or not exists:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code, audit=str(entry.id))
+    return SubjectState(id=found.id, state=found.state, revision=revision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -17,12 +17,11 @@ from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.records.read import MOST_FIELDS
-from vault.records.read_plan import plan_of
-from vault.records.render import SubjectAnswer, show_all
+from vault.records.render import SubjectAnswer, plan_of, show_all
 from vault.retention.ends import schedule_of
 from vault.retention.filter import Body, gates
-from vault.subjects.blind_index import PREFIXES, matches, search_digest, tail_length
 from vault.subjects.record_body import open_body, unpack
+from vault.subjects.rows import PREFIXES, matches, search_digest, tail_length
 from vault.subjects.store import SubjectQuery
 from vault.subjects.validation import normalise
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field, Index
+    from vault.catalogue.types import JsonValue
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId
@@ -72,7 +72,7 @@ async def find_subjects(
     services: Services,
     caller: Caller,
     *,
-    match: Mapping[str, Any],
+    match: Mapping[str, JsonValue],
     fields: Sequence[str],
     purpose: str,
     limit: int = 20,
@@ -132,7 +132,7 @@ class _Search:
     moment: datetime
 
 
-def parse_criteria(catalogue: Catalogue, match: Mapping[str, Any]) -> list[Criterion]:
+def parse_criteria(catalogue: Catalogue, match: Mapping[str, JsonValue]) -> list[Criterion]:
     """Parse the criteria of a search, by the indexes that the catalogue declares.
 
     Raises:
@@ -143,7 +143,7 @@ def parse_criteria(catalogue: Catalogue, match: Mapping[str, Any]) -> list[Crite
     return [_criterion(catalogue.field(name), name, condition) for name, condition in match.items()]
 
 
-def _criterion(field: Field, asked: str, condition: object) -> Criterion:
+def _criterion(field: Field, asked: str, condition: JsonValue) -> Criterion:
     kind, value = "exact", condition
     if isinstance(condition, dict) and len(condition) == 1:
         ((kind, value),) = condition.items()
@@ -159,7 +159,7 @@ def _criterion(field: Field, asked: str, condition: object) -> Criterion:
     return Criterion(asked, field, index, _text(field, kind, value, at))
 
 
-def _text(field: Field, kind: str, value: Any, at: str) -> str:
+def _text(field: Field, kind: str, value: JsonValue, at: str) -> str:
     try:
         if kind == "exact":
             return index_text(field.type, normalise(field, value))
@@ -284,8 +284,8 @@ async def _show(
         return [SubjectAnswer(subject.id, {}, {}) for subject in matched]
     plan = plan_of(services, caller, reading)
     pairs = [(subject, keys[subject.id]) for subject in matched]
-    shown = await show_all(services, caller.tenant, reading.purpose, plan, pairs, search.moment)
-    return [SubjectAnswer(each.subject, each.values, {**each.denied, **reading.refused}) for each in shown]
+    answers = await show_all(services, caller.tenant, plan, pairs, search.moment)
+    return [SubjectAnswer(answer.subject, answer.values, {**answer.denied, **reading.refused}) for answer in answers]
 
 
 async def _record(search: _Search, matched: list[StoredSubject]) -> UUID:

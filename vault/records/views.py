@@ -6,7 +6,7 @@ that the operations return. Their views here describe them in the OpenAPI docume
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from pydantic import Field
@@ -17,7 +17,7 @@ from vault.views import Moment, View
 if TYPE_CHECKING:
     from vault.policy.decision import Verdict
 
-Values = Annotated[dict[str, Any], Field(description="Values by the name that was asked for.")]
+Values = Annotated[dict[str, object], Field(description="Values by the name that was asked for.")]
 Denied = Annotated[dict[str, Refusal], Field(description="Why the other fields are not shown, by name.")]
 Audit = Annotated[UUID, Field(description="The id of the audit entry.")]
 

@@ -27,7 +27,7 @@ from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId
 from vault.recipients.outbox import notify_recipients
-from vault.records.update import write_values
+from vault.records.update import LockedRecord, Patch, write_values
 from vault.rectification.store import Sealer, add_rectifications
 from vault.requests.consent_changes import lock_consents
 from vault.requests.kind import Ground, RequestKind
@@ -242,17 +242,9 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
         raise NotFound("there is no such record", code="record-not-found", hint="it may have been deleted since")
     origin = Origin(SOURCE, change.now, PURPOSE, verified_at=change.now)
     try:
-        before, after = await write_values(
-            change.connection,
-            context.maker,
-            context.keys,
-            row,
-            correction.patch,
-            fields,
-            origin,
-            context.consents.state,
-            corrects=True,
-        )
+        target = LockedRecord(row, context.keys, context.consents.state)
+        patch = Patch(correction.patch, fields, origin)
+        before, after = await write_values(change.connection, context.maker, target, patch, corrects=True)
     except IntegrityError:
         raise Conflict("an external id belongs to another person already", code="external-id-taken") from None
     if correction.collection == PROFILE and BIRTH_DATE in after:

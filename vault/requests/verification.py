@@ -25,9 +25,8 @@ from vault.requests.kind import kind_of
 from vault.requests.model import Approval
 from vault.requests.transaction import changing_request
 from vault.retention.filter import over_values
-from vault.subjects.blind_index import search_digest
 from vault.subjects.record_body import unpack
-from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest
+from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import normalise
 

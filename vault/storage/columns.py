@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
@@ -83,6 +83,9 @@ class Moment(TypeDecorator[datetime]):
         """Read."""
         return value if value is None or dialect.name == "postgresql" else from_microseconds(value)
 
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+"""A row of a query; its columns are attributes."""
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -1,13 +1,13 @@
-"""Read, lock and change the rows of one subject. Every function runs in the transaction of the caller."""
+"""Read, lock and change the rows of subjects. Every function runs in the transaction of the caller."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from vault.ids import SubjectId, random_id
-from vault.subjects.store import PROFILE
+from vault.subjects.store import GONE, PROFILE
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -18,13 +18,58 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import RecordId, TenantId
+    from vault.storage.columns import AnyRow
+    from vault.storage.database import Database
     from vault.subjects.store import State
 
+MOST_AT_ONCE: Final = 1_000
+"""Ids in one statement."""
 
-async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Any | None:
+
+async def locked_subject(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
     """Fetch and lock a subject's row; None if there is none."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     return (await connection.execute(statement.with_for_update())).one_or_none()
+
+
+async def locked_subjects(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> dict[SubjectId, AnyRow]:
+    """Fetch and lock the rows of subjects, in the order of their ids, so that concurrent calls do not deadlock."""
+    rows = {}
+    for start in range(0, len(subjects), MOST_AT_ONCE):
+        statement = (
+            select(SUBJECT)
+            .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]))
+            .order_by(SUBJECT.c.id)
+            .with_for_update()
+        )
+        rows.update({SubjectId(row.id): row for row in (await connection.execute(statement)).all()})
+    return rows
+
+
+async def still_there(
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+) -> frozenset[SubjectId]:
+    """Return the subjects that exist, and lock them against erasure and merges until the transaction ends.
+
+    Every write to a subject calls this in its transaction. Otherwise it could add data right after the subject was
+    erased or merged, sealed under a key that is destroyed.
+    """
+    existing: set[SubjectId] = set()
+    for start in range(0, len(subjects), MOST_AT_ONCE):
+        statement = (
+            select(SUBJECT.c.id)
+            .where(
+                SUBJECT.c.tenant_id == tenant,
+                SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]),
+                SUBJECT.c.state.not_in(sorted(GONE)),
+            )
+            .order_by(SUBJECT.c.id)
+            .with_for_update(read=True, key_share=True)
+        )
+        existing.update((await connection.execute(statement)).scalars())
+    return frozenset(existing)
 
 
 async def set_standing(
@@ -57,7 +102,7 @@ async def mark_due(connection: AsyncConnection, tenant: TenantId, subjects: Sequ
 
 async def locked_record(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, record: RecordId
-) -> Any | None:
+) -> AnyRow | None:
     """Fetch and lock a record; None if there is none."""
     statement = select(RECORD).where(
         RECORD.c.tenant_id == tenant,
@@ -70,7 +115,7 @@ async def locked_record(
 
 async def record_by_external(
     connection: AsyncConnection, tenant: TenantId, subject: SubjectId, collection: str, digest: bytes | None
-) -> Any | None:
+) -> AnyRow | None:
     """Fetch the record with another system's id; None if there is none."""
     if digest is None:
         return None
@@ -83,7 +128,23 @@ async def record_by_external(
     return (await connection.execute(statement)).one_or_none()
 
 
-async def change_record(connection: AsyncConnection, row: Any, **changes: Any) -> None:
+async def records_by_external(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, digests: Sequence[bytes]
+) -> dict[tuple[str, bytes], AnyRow]:
+    """Fetch a subject's records with other systems' ids, by collection and digest."""
+    records = {}
+    for start in range(0, len(digests), MOST_AT_ONCE):
+        statement = select(RECORD).where(
+            RECORD.c.tenant_id == tenant,
+            RECORD.c.subject_id == subject,
+            RECORD.c.external_digest.in_(digests[start : start + MOST_AT_ONCE]),
+        )
+        for row in (await connection.execute(statement)).all():
+            records[row.collection, row.external_digest] = row
+    return records
+
+
+async def change_record(connection: AsyncConnection, row: AnyRow, **changes: object) -> None:
     """Update columns of a record."""
     await connection.execute(
         update(RECORD)
@@ -98,50 +159,65 @@ async def change_record(connection: AsyncConnection, row: Any, **changes: Any) -
 
 
 async def change_index(
-    connection: AsyncConnection,
-    tenant: TenantId,
-    subject: SubjectId,
-    record: RecordId,
-    *,
-    gone: Iterable[bytes],
-    come: Iterable[bytes],
-    version: int,
+    connection: AsyncConnection, row: AnyRow, *, gone: Iterable[bytes], come: Iterable[bytes], version: int
 ) -> None:
     """Replace digests in the blind index of a record."""
     old, new = set(gone), set(come)
     if old - new:
         await connection.execute(
             delete(BLIND_INDEX).where(
-                BLIND_INDEX.c.tenant_id == tenant,
-                BLIND_INDEX.c.subject_id == subject,
-                BLIND_INDEX.c.record_id == record,
+                BLIND_INDEX.c.tenant_id == row.tenant_id,
+                BLIND_INDEX.c.subject_id == row.subject_id,
+                BLIND_INDEX.c.record_id == row.id,
                 BLIND_INDEX.c.digest.in_(old - new),
             )
         )
-    rows = [
-        {"tenant_id": tenant, "digest": digest, "subject_id": subject, "record_id": record, "version": version}
-        for digest in new - old
-    ]
+    key = {"tenant_id": row.tenant_id, "subject_id": row.subject_id, "record_id": row.id, "version": version}
+    rows = [{**key, "digest": digest} for digest in new - old]
     if rows:
         await connection.execute(insert(BLIND_INDEX), rows)
 
 
-async def add_external(connection: AsyncConnection, rows: Sequence[tuple[Any, ...]]) -> None:
+async def add_external(connection: AsyncConnection, rows: Sequence[tuple[object, ...]]) -> None:
     """Insert references from other systems' ids to a subject."""
     names = [column.name for column in EXTERNAL_REF.columns]
     await connection.execute(insert(EXTERNAL_REF), [dict(zip(names, row, strict=True)) for row in rows])
 
 
-async def person(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Any | None:
+async def person(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
     """Fetch a subject's row without a lock; None if there is none."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
     return (await connection.execute(statement)).one_or_none()
 
 
-async def records_of(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> list[Any]:
-    """Fetch every record of a subject without a lock: by collection, the oldest first."""
+async def records_of(
+    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, *, lock: bool = False
+) -> list[AnyRow]:
+    """Fetch every record of a subject: by collection, the oldest first. With ``lock`` they are locked."""
     statement = select(RECORD).where(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject)
-    return list((await connection.execute(statement.order_by(RECORD.c.collection, RECORD.c.id))).all())
+    statement = statement.order_by(RECORD.c.collection, RECORD.c.id)
+    return list((await connection.execute(statement.with_for_update() if lock else statement)).all())
+
+
+async def merged_into(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> SubjectId | None:
+    """Return the subject into which this one was merged, or None."""
+    statement = select(SUBJECT_ALIAS.c.subject_id).where(
+        SUBJECT_ALIAS.c.tenant_id == tenant, SUBJECT_ALIAS.c.alias_id == subject
+    )
+    survivor = (await connection.execute(statement)).scalar_one_or_none()
+    return None if survivor is None else SubjectId(survivor)
+
+
+async def newest_aliases(database: Database, tenant: TenantId, *, most: int) -> list[SubjectId]:
+    """Return the subjects that were merged most recently."""
+    statement = (
+        select(SUBJECT_ALIAS.c.alias_id)
+        .where(SUBJECT_ALIAS.c.tenant_id == tenant)
+        .order_by(SUBJECT_ALIAS.c.created_at.desc())
+        .limit(most)
+    )
+    async with database.reading() as connection:
+        return [SubjectId(alias) for alias in (await connection.execute(statement)).scalars()]
 
 
 async def aliases_of(
@@ -167,5 +243,7 @@ async def close_subjects(
     ]
     if rows:
         statement = update(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == bindparam("of"))
-        changes: dict[str, Any] = {name: bindparam(f"{name}_") for name in ("state", "standing", "pseudonym")}
-        await connection.execute(statement.values(changes), rows)
+        statement = statement.values(
+            state=bindparam("state_"), standing=bindparam("standing_"), pseudonym=bindparam("pseudonym_")
+        )
+        await connection.execute(statement, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import ARRAY, Integer, String, bindparam, func, or_, select, update
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import RecordId, TenantId
+    from vault.storage.columns import AnyRow
     from vault.storage.database import Database
 
 DUE_AT_ONCE: Final = 4_000
@@ -91,7 +92,7 @@ async def count_people(database: Database, tenant: TenantId, until: datetime | N
     return count
 
 
-async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[Any]:
+async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> list[AnyRow]:
     """Fetch the rows of subjects, in the order of their ids."""
     statement = select(SUBJECT).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(subjects))
     return list((await connection.execute(statement.order_by(SUBJECT.c.id))).all())
@@ -99,7 +100,7 @@ async def rows_of_people(connection: AsyncConnection, tenant: TenantId, subjects
 
 async def records_of_people(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], until: datetime | None = None
-) -> dict[SubjectId, list[Any]]:
+) -> dict[SubjectId, list[AnyRow]]:
     """Fetch the records of people, by person: all of them, or those due by a moment.
 
     If the profile of a person is due, all records of the person are.
@@ -115,7 +116,7 @@ async def records_of_people(
             profile.c.due_at <= until,
         )
         statement = statement.where(or_(RECORD.c.due_at <= until, RECORD.c.subject_id.in_(whole)))
-    found: dict[SubjectId, list[Any]] = {subject: [] for subject in subjects}
+    found: dict[SubjectId, list[AnyRow]] = {subject: [] for subject in subjects}
     for row in (await connection.execute(statement.order_by(RECORD.c.collection, RECORD.c.id))).all():
         found[SubjectId(row.subject_id)].append(row)
     return found
@@ -173,22 +174,23 @@ async def count_records(
     return {row[0]: row[1] for row in (await connection.execute(statement.group_by(RECORD.c.subject_id))).all()}
 
 
-def _columns(rows: Iterable[PutOff]) -> dict[str, list[Any]]:
+def _columns(rows: Iterable[PutOff]) -> dict[str, list[object]]:
     names = ("subjects", "collections", "records", "revisions", "seen", "due")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
 
 
-def _listed(name: str, kind: Any) -> Any:
-    return func.unnest(bindparam(name, type_=ARRAY(kind)))
-
-
 _looked = select(
-    _listed("subjects", Id()).label("subject_id"),
-    _listed("collections", String()).label("collection"),
-    _listed("records", Id()).label("id"),
-    _listed("revisions", Integer()).label("revision"),
-    _listed("seen", Moment()).label("seen"),
-    _listed("due", Moment()).label("due"),
+    *(
+        func.unnest(bindparam(parameter, type_=ARRAY(kind))).label(name)
+        for parameter, name, kind in (
+            ("subjects", "subject_id", Id()),
+            ("collections", "collection", String()),
+            ("records", "id", Id()),
+            ("revisions", "revision", Integer()),
+            ("seen", "seen", Moment()),
+            ("due", "due", Moment()),
+        )
+    )
 ).subquery("looked")
 _PUT_OFF: Final = (
     update(RECORD)

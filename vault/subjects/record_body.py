@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.crypto.seal import SubjectKeys
+    from vault.storage.columns import AnyRow
+    from vault.subjects.store import Moments
 
 
 class Stored(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -145,7 +147,7 @@ def unpack(packed: bytes) -> dict[str, Stored]:
         raise CannotOpen from None
 
 
-def happened_at(row: Any, body: Mapping[str, Stored]) -> int:
+def happened_at(row: AnyRow | Moments, body: Mapping[str, Stored]) -> int:
     """Return the start of a record's retention time, in microseconds since 1970.
 
     It is when the record happened or, if that is unknown, when the first of its values was collected.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 from sqlalchemy import bindparam, cast, func, null, select, union_all
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import RecordId, TenantId
+    from vault.storage.columns import AnyRow
     from vault.storage.database import Database
 
 
@@ -69,6 +70,15 @@ class SubjectQuery(NamedTuple):
     subjects: tuple[SubjectId, ...]
     profile: bool
     many: tuple[str, ...] = ()
+
+
+class PageQuery(NamedTuple):
+    """A page of a subject's records of one collection, newest first: at most ``limit``, older than ``before``."""
+
+    subject: SubjectId
+    collection: str
+    before: RecordId | None = None
+    limit: int = 50
 
 
 _SUBJECTS = Query(
@@ -210,17 +220,9 @@ class Subjects:
         )
         return {(row[0], row[1]): Moments(row[2], row[3]) for row in rows}
 
-    async def page(
-        self,
-        connection: AsyncConnection,
-        tenant: TenantId,
-        subject: SubjectId,
-        collection: str,
-        *,
-        before: RecordId | None,
-        limit: int,
-    ) -> list[Any]:
-        """List a collection's records, newest first."""
+    async def page(self, connection: AsyncConnection, tenant: TenantId, query: PageQuery) -> list[AnyRow]:
+        """Fetch a page of records."""
+        subject, collection, before, limit = query
         statement = (
             select(RECORD.c.id, RECORD.c.revision, RECORD.c.occurred_at, RECORD.c.created_at, RECORD.c.body)
             .where(RECORD.c.tenant_id == tenant, RECORD.c.subject_id == subject, RECORD.c.collection == collection)
@@ -239,7 +241,7 @@ class Subjects:
         after: SubjectId | None,
         limit: int,
         said: bool = False,
-    ) -> list[Any]:
+    ) -> list[AnyRow]:
         """Return subjects' ids, states and consent states, by id; with ``said`` only those with a consent state."""
         statement = (
             select(SUBJECT.c.id, SUBJECT.c.state, SUBJECT.c.standing)
@@ -257,10 +259,10 @@ class Subjects:
         self,
         connection: AsyncConnection,
         *,
-        subjects: Sequence[tuple[Any, ...]] = (),
-        records: Sequence[tuple[Any, ...]] = (),
-        external: Sequence[tuple[Any, ...]] = (),
-        index: Sequence[tuple[Any, ...]] = (),
+        subjects: Sequence[tuple[object, ...]] = (),
+        records: Sequence[tuple[object, ...]] = (),
+        external: Sequence[tuple[object, ...]] = (),
+        index: Sequence[tuple[object, ...]] = (),
     ) -> None:
         """Insert any number of whole rows."""
         await self._database.bulk(connection, SUBJECT, subjects)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vault.catalogue.types import TYPES, ValueProblem, encode
+from vault.catalogue.types import TYPES, ValueProblem
 from vault.clock import to_microseconds
 from vault.errors import Fault, InvalidInput
 from vault.subjects.store import PROFILE
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vault.catalogue.model import Catalogue, Field
+    from vault.catalogue.types import JsonValue
 
 LONGEST_SOURCE = 64
 DEEPEST = 64
 """Levels of a merge patch; the deepest type has 32."""
 
 
-def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *, at: str) -> dict[str, Field]:
+def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, object], *, at: str) -> dict[str, Field]:
     """Look up the fields that a body names, by their names within the collection.
 
     Raises:
@@ -44,7 +45,7 @@ def fields_of(catalogue: Catalogue, collection: str, given: Mapping[str, Any], *
     return {name: declared[name] for name in given}
 
 
-def normalised(fields: Mapping[str, Field], given: Mapping[str, Any], *, at: str) -> dict[str, Any]:
+def normalised(fields: Mapping[str, Field], given: Mapping[str, object], *, at: str) -> dict[str, JsonValue]:
     """Normalise values, each by its field's type.
 
     Raises:
@@ -61,7 +62,7 @@ def normalised(fields: Mapping[str, Field], given: Mapping[str, Any], *, at: str
     return values
 
 
-def normalise(field: Field, value: Any) -> Any:
+def normalise(field: Field, value: object) -> JsonValue:
     """Normalise one value.
 
     Raises:
@@ -70,17 +71,12 @@ def normalise(field: Field, value: Any) -> Any:
     return TYPES[field.type].normalise(value, field.options)
 
 
-def encoded(values: Mapping[str, Any]) -> dict[str, bytes]:
-    """Encode values as the canonical bytes to seal."""
-    return {name: encode(value) for name, value in values.items()}
-
-
 def policy_names(collection: str, fields: Mapping[str, Field]) -> list[str]:
     """Return the names of fields in the policies: ``email`` for the profile, else ``purchase.amount``."""
     return list(fields) if collection == PROFILE else [field.whole for field in fields.values()]
 
 
-def merged(old: Any, patch: Any, *, depth: int = DEEPEST) -> Any:
+def merged(old: object, patch: object, *, depth: int = DEEPEST) -> object:
     """Apply a JSON merge patch (RFC 7396 §2).
 
     Raises:

@@ -30,8 +30,8 @@ from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasur
 from vault.requests.model import OPEN
 from vault.requests.store import REQUEST, locked_requests_of
 from vault.retention.review_store import close_reviews, open_reviews
+from vault.subjects.changes import locked_subjects
 from vault.subjects.due import PutOff, put_off, put_off_people
-from vault.subjects.merged import locked_subjects
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
 from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, next_midnight

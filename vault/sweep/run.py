@@ -29,6 +29,7 @@ from vault.ids import SubjectId, random_id
 from vault.lifecycle.erasures import unfinished_sweep_erasures
 from vault.lifecycle.personal_data import owned_tables
 from vault.retention.review_store import close_reviews
+from vault.subjects.changes import locked_subjects
 from vault.subjects.due import (
     PutOff,
     count_people,
@@ -39,7 +40,6 @@ from vault.subjects.due import (
     put_off,
     rows_of_people,
 )
-from vault.subjects.merged import locked_subjects
 from vault.sweep.apply import apply_plans, end_erasures, put_off_unreadable
 from vault.sweep.evaluate import Evaluation, evaluate, load_subjects
 from vault.sweep.safeguard import PoliciesChanged, confirmed, log_held_up, most_of

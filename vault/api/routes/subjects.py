@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,13 +26,14 @@ from vault.ids import RecordId, SubjectId
 from vault.merging.duplicates import find_duplicates
 from vault.merging.merge import MergeRequest, finish_merges, merge_subjects
 from vault.merging.views import DuplicateCandidates, MergeResult
-from vault.records.append import append_record
+from vault.records.append import RecordInput, append_record
 from vault.records.create import create_subject, upsert_subject
 from vault.records.list import list_records
+from vault.records.read import subject_state
 from vault.records.search import find_subjects
-from vault.records.subject_state import subject_state
-from vault.records.update import patch_profile
+from vault.records.update import ProfileInput, patch_profile
 from vault.records.views import RecordPage, SearchResult, SubjectState
+from vault.subjects.store import PageQuery
 
 router = APIRouter(prefix="/v1", tags=["customers"])
 
@@ -55,19 +57,7 @@ async def create(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a customer."""
-
-    async def run(on_commit: SaveResponse | None) -> WriteResult:
-        return await create_subject(
-            services,
-            caller,
-            profile=body.profile,
-            external_ids=body.external_ids,
-            purpose=body.purpose,
-            source=body.source,
-            returning=body.returning,
-            on_commit=on_commit,
-        )
-
+    run = partial(create_subject, services, caller, _profile_input(body))
     return await respond_once(services, caller, request, idempotency_key, "create", run)
 
 
@@ -85,20 +75,12 @@ async def upsert(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Create a customer (201), or update the one with any of the external ids (200)."""
-
-    async def run(on_commit: SaveResponse | None) -> WriteResult:
-        return await upsert_subject(
-            services,
-            caller,
-            profile=body.profile,
-            external_ids=body.external_ids,
-            purpose=body.purpose,
-            source=body.source,
-            returning=body.returning,
-            on_commit=on_commit,
-        )
-
+    run = partial(upsert_subject, services, caller, _profile_input(body))
     return await respond_once(services, caller, request, idempotency_key, "create", run)
+
+
+def _profile_input(body: bodies.NewSubject) -> ProfileInput:
+    return ProfileInput(body.profile, body.purpose, body.source, body.external_ids, body.returning)
 
 
 @router.post("/subjects:search", operation_id="searchSubjects", response_model=SearchResult)
@@ -148,16 +130,8 @@ async def patch(
     if purpose is None:
         fault = Fault("/purpose", "missing", "This part is missing.")
         raise InvalidInput("A change needs a purpose.", faults=[fault], code="invalid-body")
-    revision = await patch_profile(
-        services,
-        caller,
-        SubjectId(subject),
-        changes,
-        purpose=purpose,
-        revision=revision_of(if_match),
-        source=source,
-        returning=returning,
-    )
+    profile = ProfileInput(changes, purpose, source, returning=returning)
+    revision = await patch_profile(services, caller, SubjectId(subject), profile, revision=revision_of(if_match))
     response.headers["ETag"] = f'"{revision}"'
     return WriteResult(id=subject, revision=revision, created=False)
 
@@ -181,16 +155,8 @@ async def read(
 ) -> Response:
     """List a collection's records, newest first; fields are named within it (`amount`) or whole."""
     before = cursor_of(body.cursor)
-    page = await list_records(
-        services,
-        caller,
-        SubjectId(subject),
-        collection,
-        fields=body.fields,
-        purpose=body.purpose,
-        before=None if before is None else RecordId(before),
-        limit=body.limit,
-    )
+    query = PageQuery(SubjectId(subject), collection, None if before is None else RecordId(before), body.limit)
+    page = await list_records(services, caller, query, fields=body.fields, purpose=body.purpose)
     requested = sum(len(record.fields) + len(record.denied) for record in page.records)
     count_shown(requested, [record.denied for record in page.records])
     next_page = None if page.next is None else page.next.hex
@@ -214,22 +180,10 @@ async def append(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Append a record; the same external id with the same values is the same record (200)."""
-
-    async def run(on_commit: SaveResponse | None) -> WriteResult:
-        return await append_record(
-            services,
-            caller,
-            SubjectId(subject),
-            collection,
-            fields=body.fields,
-            purpose=body.purpose,
-            external_id=body.external_id,
-            occurred_at=body.occurred_at,
-            expires_at=body.expires_at,
-            source=body.source,
-            on_commit=on_commit,
-        )
-
+    new = RecordInput(
+        collection, body.fields, body.purpose, body.external_id, body.occurred_at, body.expires_at, body.source
+    )
+    run = partial(append_record, services, caller, SubjectId(subject), new)
     return await respond_once(services, caller, request, idempotency_key, "append", run)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vault.catalogue.model import Field, Index, Sensitivity
 from vault.catalogue.types import index_text
 from vault.crypto.derive import IndexKeys
-from vault.subjects.blind_index import PREFIXES, digests, matches, search_digest, tail_length
+from vault.subjects.rows import PREFIXES, digests, matches, search_digest, tail_length
 
 KEYS = IndexKeys(bytes(32))
 EXACT, PREFIX, TAIL = Index("exact"), Index("prefix"), Index("last_4")
