@@ -60,7 +60,7 @@ class ListAnswer:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """One page to list: what the policies decide about its fields, and of whom.
+    """One page to list, with its subject and the decision about its fields.
 
     ``names`` has the name in the request by the whole name of each field.
     """
