@@ -70,7 +70,7 @@ async def imported(folder, settings, path: Path) -> float:
     opener = partial(open_vault, folder, **settings, database_timeout=30)
     async with opener() as vault:
         report = await import_file(vault.services, opener, ImportRequest(path, purpose=PURPOSE, processes=2))
-    if report.total.refused:
+    if report.refused:
         raise RuntimeError(str(report.codes))
     return report.lines / report.seconds
 

@@ -93,7 +93,7 @@ async def bring_in(node, path, mapping: str | None = PEOPLE, *, watcher=None, te
 
 
 def counts(report):
-    return report.total[:4]
+    return report.created, report.updated, report.unchanged, report.refused
 
 
 async def rows_of(node) -> dict[str, int]:

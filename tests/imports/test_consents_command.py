@@ -179,6 +179,6 @@ async def test_an_import_of_profiles_does_not_change_consents(sqlite_node, tmp_p
     )
     file = write_csv(tmp_path / "a.csv", "no,name,lang,standing,state,consent", "1,Eve,de,x,active,given")
     report = await import_file(sqlite_node.services, None, ImportRequest(file, mapping, processes=1))
-    assert report.total.updated == 1
+    assert report.updated == 1
     assert await sqlite_node.sql("SELECT state, standing FROM subject") == before
     assert (await sqlite_node.read("marketing", subject, ["name"], "direct-marketing")).status_code == 403

@@ -85,7 +85,8 @@ def test_times_without_a_zone_are_in_the_zone_of_the_mapping(raw, wanted):
     text = '[record]\nexternal_id = "x"\noccurred_at = "at"\ntime_zone = "Europe/Berlin"\n'
     text = f'collection = "purchase"\n[subject]\nsystem = "shop"\nid = "no"\n[fields]\namount = "a"\n{text}'
     record = parse_mapping(text).record
-    assert build_time_getter(record, lambda name: lambda row: row[name], frozenset())({"at": raw}) == wanted
+    get = build_time_getter(record.occurred_at, record.time_zone, lambda name: lambda row: row[name], frozenset())
+    assert get({"at": raw}) == wanted
 
 
 def test_the_columns_of_every_kind_of_cell_are_found():

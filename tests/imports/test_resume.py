@@ -12,7 +12,7 @@ import pytest
 
 from tests.imports.files import PEOPLE, PURCHASES, Faults, bring_in, counts, people_csv, rows_of, write_csv
 from vault.errors import Unavailable
-from vault.imports import chunk as chunk_module
+from vault.imports import workers
 
 CHILD = """
 import asyncio, sys
@@ -91,7 +91,7 @@ async def test_a_resumed_import_does_not_duplicate_records(sqlite_place, clock, 
 async def test_refused_lines_of_the_first_attempt_are_reported_again(sqlite_node, tmp_path, monkeypatch):
     rows = [f"{n},Person {n},{'wrong' if n % 10 == 0 else f'p{n}@example.org'}" for n in range(60)]
     path = write_csv(tmp_path / "a.csv", "no,name,mail", *rows)
-    real, calls = chunk_module.mark_done, []
+    real, calls = workers.mark_done, []
 
     async def third_time_gone(*arguments):
         calls.append(arguments)
@@ -99,13 +99,13 @@ async def test_refused_lines_of_the_first_attempt_are_reported_again(sqlite_node
             raise Unavailable("the database is gone")
         await real(*arguments)
 
-    monkeypatch.setattr(chunk_module, "mark_done", third_time_gone)
-    monkeypatch.setattr(chunk_module, "PAUSE", 0)
+    monkeypatch.setattr(workers, "mark_done", third_time_gone)
+    monkeypatch.setattr(workers, "PAUSE", 0)
     with pytest.raises(Unavailable) as error:
         await bring_in(sqlite_node, path, chunk_lines=10)
     assert "resumes where it stopped" in error.value.hint
     assert (await sqlite_node.entries())[-1].decision == "failed"
-    monkeypatch.setattr(chunk_module, "mark_done", real)
+    monkeypatch.setattr(workers, "mark_done", real)
     watcher = Faults()
     report = await bring_in(sqlite_node, path, chunk_lines=10, watcher=watcher)
     assert report.resumed

@@ -94,7 +94,7 @@ async def test_an_import_reports_erased_subjects_and_imports_the_others(node, er
     file.write_text("\n".join(lines), encoding="utf-8")
     watcher = Faults()
     report = await bring_in(node, file, watcher=watcher)
-    assert (report.total.created, report.total.updated) == (2, 0)
+    assert (report.created, report.updated) == (2, 0)
     assert [(fault.line, fault.code) for fault in watcher.faults] == [
         (2, "erased-before"),
         (4, "erased-before"),

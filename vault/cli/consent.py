@@ -29,7 +29,6 @@ from vault.consent.store import compare, repair_state
 from vault.consent.validation import ConsentStatement
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
-from vault.imports.views import ConsentImportSummary
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
@@ -340,7 +339,7 @@ async def import_consents(
         with ImportProgress(file, "consents", errors, quiet=session.as_json) as progress:
             report = await import_consents_file(session.services, replace(consents, tenant=session.tenant), progress)
     if opener.as_json:
-        emit(ConsentImportSummary.of(report).as_json())
+        emit(report.as_json())
     else:
         would = "would be " if report.dry_run else ""
         counts = f"{report.written:,} {would}written, {report.there:,} there already, {report.refused:,} refused"

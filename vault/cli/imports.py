@@ -33,14 +33,12 @@ from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
 from vault.imports.mapping import read_mapping
 from vault.imports.run import ImportRequest, Watcher, import_file
-from vault.imports.views import ImportSummary
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from vault.imports.consent_files import ConsentReport
     from vault.imports.lines import LineFault
-    from vault.imports.run import ImportReport
+    from vault.imports.views import ConsentImportSummary, ImportSummary
 
 DATASETS = ("completejourney",)
 IMPORT_TIMEOUT = 30.0
@@ -105,9 +103,9 @@ async def import_(
         )
         reports = {"": await _import(opener, request, errors)}
     if opener.as_json:
-        summaries = {name: ImportSummary.of(report).as_json() for name, report in reports.items()}
+        summaries = {name: report.as_json() for name, report in reports.items()}
         emit(summaries.get("", summaries))
-    if any(report.total.refused for report in reports.values()):
+    if any(report.refused for report in reports.values()):
         raise typer.Exit(FAILED)
 
 
@@ -123,7 +121,7 @@ def _check_dataset(name: str, *, dry_run: bool, others: tuple[object, ...]) -> N
 
 async def _import_dataset(
     opener: Opener, errors: Path | None, processes: int | None, purchases: int | None
-) -> dict[str, ImportReport]:
+) -> dict[str, ImportSummary]:
     reports = {}
     with tempfile.TemporaryDirectory(prefix="cdv-import-") as folder:
         for part in prepare(Path(folder), purchases=purchases):
@@ -133,19 +131,21 @@ async def _import_dataset(
     return reports
 
 
-async def _import(opener: Opener, request: ImportRequest, errors: Path | None, *, title: str = "") -> ImportReport:
+async def _import(opener: Opener, request: ImportRequest, errors: Path | None, *, title: str = "") -> ImportSummary:
     for_workers = partial(open_vault, opener.folder, **opener.settings)
     async with opener.session() as session:
         with ImportProgress(request.path, title, errors, quiet=opener.as_json) as progress:
             request = replace(request, tenant=session.tenant)
             report = await import_file(session.services, for_workers, request, progress)
-    total, would = report.total, "would be " if report.dry_run else ""
-    counts = f"{total.created:,} {would}created, {total.updated:,} {would}updated, {total.unchanged:,} unchanged"
-    show_outcome(report, f"{counts}, {total.refused:,} refused", title, quiet=opener.as_json)
+    would = "would be " if report.dry_run else ""
+    counts = f"{report.created:,} {would}created, {report.updated:,} {would}updated, {report.unchanged:,} unchanged"
+    show_outcome(report, f"{counts}, {report.refused:,} refused", title, quiet=opener.as_json)
     return report
 
 
-def show_outcome(report: ImportReport | ConsentReport, counts: str, title: str = "", *, quiet: bool = False) -> None:
+def show_outcome(
+    report: ImportSummary | ConsentImportSummary, counts: str, title: str = "", *, quiet: bool = False
+) -> None:
     """Print the result of an import on standard error, so that standard output has only the JSON."""
     if not quiet:
         rate = report.lines / report.seconds if report.seconds else 0.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault.errors import Misconfigured
 from vault.imports.mapping import read_mapping
-from vault.imports.parquet import load_pyarrow
+from vault.imports.readers import load_pyarrow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

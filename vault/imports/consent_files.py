@@ -38,9 +38,10 @@ from vault.errors import Fault, InvalidInput
 from vault.ids import DEFAULT_TENANT, SubjectId, is_slug
 from vault.imports.consents import MOST, ConsentItem, check_batch, import_batch
 from vault.imports.lines import LineFault, build_getter, build_time_getter, columns_of_all
-from vault.imports.mapping import CellSpec, FileForm, FileMapping, RecordCells, is_zone, mapping_text
+from vault.imports.mapping import CellSpec, FileForm, FileMapping, is_zone, mapping_text
 from vault.imports.readers import JsonlReader, open_reader
 from vault.imports.run import Watcher
+from vault.imports.views import ConsentImportSummary
 from vault.subjects.rows import is_external_id
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.imports.consents import BatchResult
-    from vault.imports.lines import Getter
-    from vault.imports.reader import Line, Reader
+    from vault.imports.readers import Line, Reader, Row
 
 
 MOMENTS = frozenset({"occurred_at", "valid_until"})
@@ -77,12 +77,10 @@ class ConsentLineParser:
             for name, spec in mapping.columns.items()
             if name not in MOMENTS
         }
-        self._moments: dict[str, Getter] = {}
-        for name in MOMENTS & mapping.columns.keys():
-            cells = RecordCells("-", occurred_at=mapping.columns[name], time_zone=mapping.time_zone)
-            moment = build_time_getter(cells, reader.locate, missing)
-            if moment is not None:
-                self._moments[name] = moment
+        self._moments = {
+            name: build_time_getter(mapping.columns[name], mapping.time_zone, reader.locate, missing)
+            for name in MOMENTS & mapping.columns.keys()
+        }
 
     def read(self, line: Line) -> ConsentItem | list[LineFault]:
         """Parse a line; returns its faults if there are any."""
@@ -106,7 +104,7 @@ class ConsentLineParser:
         statement.update(moments)
         return ConsentItem(subject, external, ConsentStatement(**statement))
 
-    def _text(self, number: int, row: Any, name: str, faults: list[LineFault]) -> str | None:
+    def _text(self, number: int, row: Row, name: str, faults: list[LineFault]) -> str | None:
         try:
             raw = self._texts[name](row)
         except ValueProblem as problem:
@@ -119,14 +117,13 @@ class ConsentLineParser:
         faults.append(LineFault(number, "wrong-type", name, "must be a text"))
         return None
 
-    def _moment(self, number: int, row: Any, name: str, faults: list[LineFault]) -> datetime | None:
+    def _moment(self, number: int, row: Row, name: str, faults: list[LineFault]) -> datetime | None:
         try:
-            moment: datetime | None = self._moments[name](row)
+            return self._moments[name](row)
         except (ValueProblem, OverflowError):
             detail = "must be a date or time in the format of the mapping"
             faults.append(LineFault(number, "bad-format", name, detail))
             return None
-        return moment
 
     def _subject(
         self, number: int, texts: dict[str, str | None], faults: list[LineFault]
@@ -150,11 +147,6 @@ class ConsentLineParser:
         return None, None
 
 
-def needed_by(mapping: ConsentMapping) -> set[str]:
-    """Return all columns that a mapping needs."""
-    return columns_of_all(mapping.columns.values())
-
-
 COLUMNS: Final = (
     "subject", "system", "external_id", "purpose", "decision", "notice", "language", "channel", "method", "by",
     "evidence", "jurisdiction", "occurred_at", "valid_until",
@@ -170,11 +162,6 @@ class ConsentMapping(msgspec.Struct, forbid_unknown_fields=True, frozen=True, om
     source: str | None = None
     system: str | None = None
     time_zone: str = "UTC"
-
-    @property
-    def as_file(self) -> FileMapping:
-        """Return the mapping for the readers of files."""
-        return FileMapping(file=self.file)
 
 
 def read_consent_mapping(path: Path) -> ConsentMapping:
@@ -256,22 +243,9 @@ class ConsentFile:
     dry_run: bool = False
 
 
-@dataclass(slots=True)
-class ConsentReport:
-    """The result of an import: lines by their result, and faults by their code."""
-
-    dry_run: bool
-    lines: int = 0
-    written: int = 0
-    there: int = 0
-    refused: int = 0
-    codes: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-
 async def import_consents_file(
     services: Services, request: ConsentFile, watcher: Watcher | None = None
-) -> ConsentReport:
+) -> ConsentImportSummary:
     """Import a file of consents, as the operator.
 
     Args:
@@ -283,21 +257,22 @@ async def import_consents_file(
         Unavailable: a database does not answer. Completed batches stay, and the same command completes the import.
     """
     watcher, started = watcher or Watcher(), time.monotonic()
-    caller, report = operator_caller(request.tenant), ConsentReport(request.dry_run)
     source = checked_import_source(request.source or request.mapping.source)
     mapping = msgspec.structs.replace(request.mapping, system=request.system or request.mapping.system)
-    reader = open_reader(mapping.as_file, request.path)
+    reader = open_reader(FileMapping(file=mapping.file), request.path)
     mapping = with_columns_of(mapping, COLUMNS if isinstance(reader, JsonlReader) else reader.columns)
+    needed = columns_of_all(mapping.columns.values())
     if not isinstance(reader, JsonlReader):
-        reader = open_reader(mapping.as_file, request.path, needed_by(mapping))
+        reader = open_reader(FileMapping(file=mapping.file), request.path, needed)
     parser = ConsentLineParser(mapping, reader)
     watcher.began(sum(1 for _line in reader.scan(set())), resumed=False)
-    batch = _FileBatch(services, caller, source, report, watcher)
-    for located in reader.scan(needed_by(mapping)):
+    batch = _FileBatch(services, request, source, watcher)
+    for located in reader.scan(needed):
         await batch.add(located.line.number, parser.read(located.line))
     await batch.flush()
-    report.seconds = time.monotonic() - started
-    return report
+    counts, codes = batch.counts, dict(batch.codes)
+    seconds = round(time.monotonic() - started, 3)
+    return ConsentImportSummary(dry_run=request.dry_run, **counts, codes=codes, seconds=seconds)
 
 
 def checked_import_source(source: str | None) -> str:
@@ -316,22 +291,22 @@ def checked_import_source(source: str | None) -> str:
 
 
 class _FileBatch:
-    """Collects the statements of a file, and imports them in batches of :data:`MOST`."""
+    """Collects the statements of a file, imports them in batches of :data:`MOST`, and counts the lines."""
 
-    def __init__(
-        self, services: Services, caller: Caller, source: str, report: ConsentReport, watcher: Watcher
-    ) -> None:
+    def __init__(self, services: Services, request: ConsentFile, source: str, watcher: Watcher) -> None:
         self._services = services
-        self._caller = caller
+        self._caller = operator_caller(request.tenant)
+        self._import = check_batch if request.dry_run else import_batch
         self._source = source
-        self._report = report
         self._watcher = watcher
         self._lines: list[int] = []
         self._items: list[ConsentItem] = []
+        self.counts = {"lines": 0, "written": 0, "there": 0, "refused": 0}
+        self.codes: Counter[str] = Counter()
 
     async def add(self, line: int, parsed: ConsentItem | list[LineFault]) -> None:
         """Add a parsed line."""
-        self._report.lines += 1
+        self.counts["lines"] += 1
         if isinstance(parsed, list):
             self._refuse(parsed)
             return
@@ -344,27 +319,23 @@ class _FileBatch:
         """Import the statements that were added."""
         if not self._items:
             return
-        run = check_batch if self._report.dry_run else import_batch
-        batch = await run(self._services, self._caller, self._items, self._source)
+        batch = await self._import(self._services, self._caller, self._items, self._source)
         for line, result in zip(self._lines, batch.results, strict=True):
             if result.faults:
-                self._refuse([_line_fault(line, fault) for fault in result.faults])
+                self._refuse(
+                    [LineFault(line, fault.code, fault.at.removeprefix("/"), fault.detail) for fault in result.faults]
+                )
                 continue
-            self._report.written += result.is_new
-            self._report.there += not result.is_new
+            self.counts["written" if result.is_new else "there"] += 1
             self._watcher.advanced(1)
         self._lines, self._items = [], []
 
     def _refuse(self, faults: list[LineFault]) -> None:
-        self._report.refused += 1
-        self._report.codes.update(fault.code for fault in faults)
+        self.counts["refused"] += 1
         for fault in faults:
+            self.codes[fault.code] += 1
             self._watcher.refused(fault)
         self._watcher.advanced(1)
-
-
-def _line_fault(line: int, fault: Fault) -> LineFault:
-    return LineFault(line, fault.code, fault.at.removeprefix("/"), fault.detail)
 
 
 @audited("import-consents")

@@ -6,10 +6,11 @@ The cells of a mapping are compiled into functions once per file, which are then
 from __future__ import annotations
 
 import string
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from vault.catalogue.model import Field
-    from vault.imports.mapping import Cell, CellSpec, FileMapping, RecordCells
-    from vault.imports.reader import Line, Reader
+    from vault.catalogue.types import JsonValue
+    from vault.imports.mapping import Cell, CellSpec, FileMapping
+    from vault.imports.readers import Getter, Line, Reader, Row
 
-    Row = Any
-    Getter = Callable[[Row], Any]
     Locate = Callable[[str], Getter]
+    TimeGetter = Callable[[Row], datetime | None]
 
 
 DUPLICATE = "duplicate-in-file"
@@ -58,7 +59,7 @@ class Draft:
     external_ids: dict[str, str]
     record: str | None
     occurred_at: datetime | None
-    values: dict[str, Any]
+    values: dict[str, JsonValue]
 
 
 class LineParser:
@@ -83,19 +84,20 @@ class LineParser:
             subject_ids = {mapping.subject.system: mapping.subject.id}
         self.identifying: list[CellSpec] = list(subject_ids.values())
         self._subject_ids = [(system, get(spec)) for system, spec in subject_ids.items()]
-        self._record = None
-        self._moment = None
-        if mapping.record is not None:
-            self.identifying.append(mapping.record.external_id)
-            self._record = get(mapping.record.external_id)
-            self._moment = build_time_getter(mapping.record, reader.locate, missing)
+        self._record: Getter | None = None
+        self._moment: TimeGetter | None = None
+        if (record := mapping.record) is not None:
+            self.identifying.append(record.external_id)
+            self._record = get(record.external_id)
+            if record.occurred_at is not None:
+                self._moment = build_time_getter(record.occurred_at, record.time_zone, reader.locate, missing)
         self._fields = [
             (name, get(spec), TYPES[fields[name].type].read_cell, fields[name].options)
             for name, spec in mapping.fields.items()
         ]
         self._many = mapping.many
 
-    def ids(self, row: Any) -> list[str]:
+    def ids(self, row: Row) -> list[str]:
         """List the keys of a line: lines that share one are duplicates."""
         values = [(system, get(row)) for system, get in self._subject_ids]
         subjects = [system + SEPARATOR + str(value).strip() for system, value in values if value is not None]
@@ -119,7 +121,7 @@ class LineParser:
                 if draft is not None:
                     yield draft
 
-    def _draft(self, line: int, row: Any, faults: list[LineFault]) -> Draft | None:
+    def _draft(self, line: int, row: Row, faults: list[LineFault]) -> Draft | None:
         before = len(faults)
         ids = {}
         for system, get in self._subject_ids:
@@ -138,7 +140,7 @@ class LineParser:
             return None
         return Draft(line, ids, record, moment, values)
 
-    def _record_part(self, line: int, row: Any, faults: list[LineFault]) -> tuple[str | None, datetime | None]:
+    def _record_part(self, line: int, row: Row, faults: list[LineFault]) -> tuple[str | None, datetime | None]:
         if self._record is None:
             return None, None
         record, moment = None, None
@@ -153,8 +155,8 @@ class LineParser:
             faults.append(LineFault(line, problem.code, "occurred_at" if record else "record", problem.detail))
         return record, moment
 
-    def _values(self, line: int, row: Any, faults: list[LineFault]) -> dict[str, Any]:
-        values: dict[str, Any] = {}
+    def _values(self, line: int, row: Row, faults: list[LineFault]) -> dict[str, JsonValue]:
+        values: dict[str, JsonValue] = {}
         before = len(faults)
         for name, get, read_cell, options in self._fields:
             try:
@@ -168,7 +170,7 @@ class LineParser:
         return values
 
     @staticmethod
-    def _checked_id(line: int, raw: Any, field: str, faults: list[LineFault]) -> str:
+    def _checked_id(line: int, raw: object, field: str, faults: list[LineFault]) -> str:
         text = composed(raw.strip()) if isinstance(raw, str) else str(raw) if raw.__class__ is int else ""
         if not is_external_id(text):
             detail = "an external id is a text of 1 to 200 printable characters"
@@ -200,19 +202,16 @@ def build_getter(spec: CellSpec, locate: Locate, missing: frozenset[str]) -> Get
     return get
 
 
-def build_time_getter(record: RecordCells, locate: Locate, missing: frozenset[str]) -> Getter | None:
-    """Compile the cell of a record's time into a function that returns an aware UTC time; None if there is no cell."""
-    if record.occurred_at is None:
-        return None
-    cell, zone = as_cell(record.occurred_at), ZoneInfo(record.time_zone)
+def build_time_getter(spec: CellSpec, time_zone: str, locate: Locate, missing: frozenset[str]) -> TimeGetter:
+    """Compile the cell of a time into a function that returns an aware UTC time, or None."""
+    cell, zone = as_cell(spec), ZoneInfo(time_zone)
     get = _base_getter(cell, locate, missing)
-    date_format = cell.date_format
 
     def moment(row: Row) -> datetime | None:
         raw = get(row)
         if raw is None:
             return None
-        time = _moment(raw, date_format)
+        time = _moment(raw, cell.date_format)
         return (time if time.tzinfo is not None else time.replace(tzinfo=zone)).astimezone(UTC)
 
     return moment
@@ -240,7 +239,7 @@ def _base_getter(cell: Cell, locate: Locate, missing: frozenset[str]) -> Getter:
 
 
 def _present(get: Getter, missing: frozenset[str]) -> Getter:
-    def value(row: Row) -> Any:
+    def value(row: Row) -> object:
         raw = get(row)
         if raw.__class__ is str:
             return None if raw in missing or not raw or raw.isspace() else raw
@@ -249,7 +248,7 @@ def _present(get: Getter, missing: frozenset[str]) -> Getter:
     return value
 
 
-def to_json_value(raw: Any) -> Any:
+def to_json_value(raw: object) -> object:
     """Convert values that only some formats have (dates, decimals) to JSON values."""
     if isinstance(raw, datetime) and raw.tzinfo is None and raw.time() == MIDNIGHT:
         return raw.date().isoformat()  # Parquet files may store dates as times
@@ -286,7 +285,7 @@ def _composed(parts: dict[str, CellSpec], locate: Locate, missing: frozenset[str
     getters = [(name, build_getter(part, locate, missing)) for name, part in parts.items()]
     variable = [name for name, part in parts.items() if columns_of(part)]
 
-    def value(row: Row) -> dict[str, Any] | None:
+    def value(row: Row) -> dict[str, object] | None:
         members = {name: raw for name, get in getters if (raw := get(row)) is not None}
         return members if not variable or any(name in members for name in variable) else None
 
@@ -296,7 +295,7 @@ def _composed(parts: dict[str, CellSpec], locate: Locate, missing: frozenset[str
 def _translated(get: Getter, cell: Cell) -> Getter:
     meanings, otherwise = cell.values or {}, cell.otherwise
 
-    def value(row: Row) -> Any:
+    def value(row: Row) -> object:
         raw = get(row)
         if raw is None:
             return None
@@ -318,18 +317,17 @@ def _dated(get: Getter, date_format: str) -> Getter:
     return value
 
 
-def _moment(raw: Any, date_format: str | None) -> datetime:
-    try:
-        if date_format:
-            return datetime.strptime(raw, date_format)  # noqa: DTZ007 - the caller sets the zone
-        return datetime.fromisoformat(raw)
-    except (ValueError, TypeError):
-        pass
+def _moment(raw: object, date_format: str | None) -> datetime:
+    if isinstance(raw, str):
+        with suppress(ValueError):
+            if date_format:
+                return datetime.strptime(raw, date_format)  # noqa: DTZ007 - the caller sets the zone
+            return datetime.fromisoformat(raw)
     raise ValueProblem("bad-format", "must be a date or time in the format of the mapping")
 
 
 def _with_decimal_point(get: Getter) -> Getter:
-    def value(row: Row) -> Any:
+    def value(row: Row) -> object:
         raw = get(row)
         return raw.replace(".", "").replace(",", ".") if raw.__class__ is str else raw
 

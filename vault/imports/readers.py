@@ -1,31 +1,82 @@
-"""Readers of CSV and JSONL files.
+"""Readers of CSV, JSONL and Parquet files.
 
-A survey reads a file once and finds the positions of its chunks. Any process can then read any chunk by itself.
+A survey reads a file once and finds the positions of its chunks. Any process can then read any chunk by itself. Parquet
+files need pyarrow, which the extra ``parquet`` installs.
 """
 
 from __future__ import annotations
 
 import csv
+from importlib import import_module
+from itertools import pairwise
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import msgspec
 
-from vault.errors import InvalidInput
+from vault.errors import InvalidInput, Misconfigured
 from vault.imports.mapping import format_of
-from vault.imports.parquet import ParquetReader
-from vault.imports.reader import Line, LocatedLine, Reader, Span, position_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+    from types import ModuleType
+
+    import pyarrow as pa
 
     from vault.imports.mapping import FileForm, FileMapping
+
+    Row = Any
+    """A line's cells. Only the reader that made a row knows its type."""
+    Getter = Callable[[Row], object]
+    """Gets a value from a row."""
 
 BOM = b"\xef\xbb\xbf"
 LONGEST_CELL = 4 * 1024 * 1024
 LINES_LOOKED_AT = 100
 """The first lines of a JSONL file, from which its columns are inferred if no mapping names them."""
+ROWS_AT_ONCE = 8_192
+"""Rows of a Parquet file that are decoded together: a few MB."""
+
+
+class Span(NamedTuple):
+    """The position of a chunk: start and end (bytes, or rows of a Parquet file), and the number of the first line."""
+
+    start: int
+    end: int
+    line: int
+
+
+class Line(NamedTuple):
+    """A line with its number. ``row`` is None if the line is malformed."""
+
+    number: int
+    row: Row
+
+
+class LocatedLine(NamedTuple):
+    """A line, with its start and end in the file."""
+
+    line: Line
+    start: int
+    end: int
+
+
+class Reader(Protocol):
+    """A reader of one file."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """Return the names of the columns."""
+
+    def locate(self, column: str) -> Getter:
+        """Return a function that gets a column's value from a row; raises InvalidInput for an unknown column."""
+
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:
+        """Iterate over all lines; other columns than these may be left empty."""
+
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the lines of a chunk."""
 
 
 def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = None) -> Reader:
@@ -53,7 +104,48 @@ def open_reader(mapping: FileMapping, path: Path, columns: set[str] | None = Non
         ) from None
 
 
-class CsvReader:
+def position_of(column: str, columns: Sequence[str]) -> int:
+    """Return the position of a column.
+
+    Raises:
+        InvalidInput: the file has no column of this name.
+    """
+    if column not in columns:
+        raise InvalidInput(
+            f"the mapping names the column `{column}`, which the file does not have",
+            code="unknown-column",
+            hint="names of columns count letter by letter; look at the file's first line",
+        )
+    return columns.index(column)
+
+
+class _LineReader:
+    """The common part of CSV and JSONL readers. ``_first``: position and number of the first line after a header."""
+
+    _path: Path
+    _first = (0, 1)
+
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:  # noqa: ARG002 - a line has all its columns
+        """Iterate over all lines."""
+        start, number = self._first
+        with self._path.open("rb") as file:
+            file.seek(start)
+            yield from self._lines(file, start, number)
+
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the lines of a chunk."""
+        with self._path.open("rb") as file:
+            file.seek(span.start)
+            for line, _start, end in self._lines(file, span.start, span.line):
+                yield line
+                if end >= span.end:
+                    return
+
+    def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
+        raise NotImplementedError
+
+
+class CsvReader(_LineReader):
     """A CSV file (RFC 4180) with any delimiter. The first line contains the names of the columns."""
 
     def __init__(self, path: Path, form: FileForm) -> None:
@@ -74,25 +166,9 @@ class CsvReader:
                 hint="a CSV file begins with a line of column names",
             )
 
-    def locate(self, column: str) -> Callable[[Any], Any]:
+    def locate(self, column: str) -> Getter:
         """Return a function that gets the cell of a column."""
         return itemgetter(position_of(column, self.columns))
-
-    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:  # noqa: ARG002 - a line has all its columns
-        """Iterate over all lines."""
-        start, number = self._first
-        with self._path.open("rb") as file:
-            file.seek(start)
-            yield from self._lines(file, start, number)
-
-    def read(self, span: Span) -> Iterator[Line]:
-        """Iterate over the lines of a chunk."""
-        with self._path.open("rb") as file:
-            file.seek(span.start)
-            for line, _start, end in self._lines(file, span.start, span.line):
-                yield line
-                if end >= span.end:
-                    return
 
     def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
         width = len(self.columns)
@@ -126,12 +202,12 @@ class CsvReader:
             yield row, position, number + rows.line_num
 
 
-class JsonlReader:
+class JsonlReader(_LineReader):
     """A JSONL file, with one JSON object per line. Columns are names, or dotted paths into nested objects."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._decode = msgspec.json.Decoder(dict[str, Any]).decode
+        self._decode = msgspec.json.Decoder(dict[str, object]).decode
         names: dict[str, None] = {}
         for seen, (line, _start, _end) in enumerate(self.scan(set())):
             if seen == LINES_LOOKED_AT:
@@ -139,47 +215,118 @@ class JsonlReader:
             names.update(dict.fromkeys(_names(line.row or {})))
         self.columns = list(names)
 
-    def locate(self, column: str) -> Callable[[Any], Any]:
+    def locate(self, column: str) -> Getter:
         """Return a function that gets the value of a name or path; None if a line does not have it."""
         path = column.split(".")
 
-        def value(row: dict[str, Any]) -> Any:
+        def value(row: dict[str, object]) -> object:
             if column in row:
                 return row[column]
-            member: Any = row
+            member: object = row
             for name in path:
                 member = member.get(name) if isinstance(member, dict) else None
             return member
 
         return value
 
-    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:  # noqa: ARG002 - a line has all its columns
-        """Iterate over all lines."""
-        with self._path.open("rb") as file:
-            yield from self._lines(file, 0, 1)
-
-    def read(self, span: Span) -> Iterator[Line]:
-        """Iterate over the lines of a chunk."""
-        with self._path.open("rb") as file:
-            file.seek(span.start)
-            for line, _start, end in self._lines(file, span.start, span.line):
-                yield line
-                if end >= span.end:
-                    return
-
-    def _lines(self, file: BinaryIO, position: int, number: int) -> Iterator[LocatedLine]:
+    def _lines(self, file: BinaryIO, start: int, number: int) -> Iterator[LocatedLine]:
         for raw in file:
-            start, position = position, position + len(raw)
+            end = start + len(raw)
             text = raw.removeprefix(BOM).strip()
             if text:
-                yield LocatedLine(Line(number, self._row(text)), start, position)
-            number += 1
+                yield LocatedLine(Line(number, self._row(text)), start, end)
+            start, number = end, number + 1
 
-    def _row(self, text: bytes) -> dict[str, Any] | None:
+    def _row(self, text: bytes) -> dict[str, object] | None:
         try:
             return self._decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+
+
+def load_pyarrow() -> ModuleType:
+    """Import pyarrow.
+
+    Raises:
+        Misconfigured: it is not installed.
+    """
+    try:
+        import_module("pyarrow.parquet")
+        return import_module("pyarrow")
+    except ImportError:
+        raise Misconfigured(
+            "Parquet files need a library that is not installed", hint="pip install 'customer-data-vault[parquet]'"
+        ) from None
+
+
+class ParquetReader:
+    """A Parquet file. Its rows are numbered from 1.
+
+    Chunks are mostly read in order, so the last decoded batch is kept and decoding continues after it.
+    """
+
+    def __init__(self, path: Path, columns: set[str] | None = None) -> None:
+        self._pa = load_pyarrow()
+        try:
+            self._file = self._pa.parquet.ParquetFile(path, memory_map=True)
+        except (self._pa.ArrowInvalid, self._pa.ArrowNotImplementedError):
+            raise InvalidInput("the file is no Parquet file", code="not-parquet") from None
+        present = self._file.schema_arrow.names
+        self.columns = present if columns is None else [name for name in present if name in columns]
+        metadata = self._file.metadata
+        self._groups = [0]
+        for index in range(metadata.num_row_groups):
+            self._groups.append(self._groups[-1] + metadata.row_group(index).num_rows)
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+        self._batch: pa.RecordBatch = None  # until the first read
+        self._batch_start = 0
+
+    def locate(self, column: str) -> Getter:
+        """Return a function that gets the cell of a column."""
+        return itemgetter(position_of(column, self.columns))
+
+    def scan(self, columns: set[str]) -> Iterator[LocatedLine]:
+        """Iterate over all rows; other columns than these are empty."""
+        names = [name for name in self.columns if name in columns]
+        number = 0
+        for batch in self._file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
+            for row in self._rows_of(batch, names):
+                number += 1
+                yield LocatedLine(Line(number, row), number - 1, number)
+
+    def read(self, span: Span) -> Iterator[Line]:
+        """Iterate over the rows of a chunk."""
+        start = span.start
+        if self._batch is None or start < self._batch_start:
+            self._open_at(start)
+        while start < span.end:
+            while start >= self._batch_start + self._batch.num_rows:
+                self._batch_start += self._batch.num_rows
+                self._batch = next(self._batches)
+            part = self._batch.slice(start - self._batch_start, span.end - start)
+            for row in self._rows_of(part, self.columns):
+                start += 1
+                yield Line(start, row)
+
+    def _open_at(self, start: int) -> None:
+        group = next(i for i, (low, high) in enumerate(pairwise(self._groups)) if low <= start < high)
+        groups = list(range(group, len(self._groups) - 1))
+        self._batches = self._file.iter_batches(batch_size=ROWS_AT_ONCE, row_groups=groups, columns=list(self.columns))
+        self._batch_start, self._batch = self._groups[group], next(self._batches)
+
+    def _rows_of(self, batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[object, ...]]:
+        empty = [None] * batch.num_rows
+        values = [self._values(batch.column(name)) if name in columns else empty for name in self.columns]
+        return zip(*values, strict=True) if values else iter([()] * batch.num_rows)
+
+    def _values(self, column: pa.Array) -> list[object]:
+        """Convert a column to Python values. Nanoseconds are truncated, because Python's times do not have them."""
+        if self._pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            column = column.cast(self._pa.timestamp("us", tz=column.type.tz), safe=False)
+        if self._pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        values: list[object] = column.to_pylist()
+        return values
 
 
 def _delimiter(head: str) -> str:
@@ -187,7 +334,7 @@ def _delimiter(head: str) -> str:
     return max(",;\t|", key=head.count)
 
 
-def _names(row: dict[str, Any]) -> Iterator[str]:
+def _names(row: dict[str, object]) -> Iterator[str]:
     """List the columns of a JSON line. The members of ``external_ids`` are columns of their own."""
     for name, value in row.items():
         if name == "external_ids" and isinstance(value, dict):

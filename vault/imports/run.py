@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +20,7 @@ from vault.imports.readers import open_reader
 from vault.imports.store import Outcome, begin_run, finish_run, outcomes
 from vault.imports.survey import survey_file
 from vault.imports.task import ImportTask, open_import
+from vault.imports.views import ImportSummary
 from vault.imports.workers import Workers, apply_in_process
 from vault.subjects.validation import checked_source
 
@@ -70,27 +71,9 @@ class Watcher:
         """Receive what is wrong with a line."""
 
 
-@dataclass(slots=True)
-class ImportReport:
-    """The result of an import. ``total.refused`` counts lines, duplicates too; ``codes`` counts faults by code."""
-
-    dry_run: bool
-    lines: int
-    resumed: bool = False
-    total: Outcome = field(default_factory=Outcome)
-    codes: Counter[str] = field(default_factory=Counter)
-    processes: int = 1
-    seconds: float = 0.0
-
-    @property
-    def duplicates(self) -> int:
-        """Return the number of lines that repeat the external id of an earlier line."""
-        return self.codes[DUPLICATE]
-
-
 async def import_file(
     services: Services, opener: Opener, request: ImportRequest, watcher: Watcher | None = None
-) -> ImportReport:
+) -> ImportSummary:
     """Import a file, as the operator.
 
     Args:
@@ -113,34 +96,44 @@ async def import_file(
         context = await open_import(services, replace(task, run=run.id, started_at=run.started_at))
         async with services.data.reading() as connection:
             earlier = await outcomes(connection, task.tenant, run.id)
+    total, codes = Outcome(), Counter[str]()
+
+    def add(chunk: Chunk, outcome: Outcome) -> None:
+        nonlocal total
+        total += outcome
+        for fault in outcome.faults:
+            codes[fault.code] += 1
+            watcher.refused(fault)
+        watcher.advanced(chunk.lines)
+
     with ExitStack() as stack:
         workers = _workers(services, opener, context.task, request.processes)
         if workers is not None:
             stack.callback(workers.close)
         file = survey_file(context.reader, context.parser, size, watcher.surveying)
-        report = ImportReport(
-            request.dry_run, file.lines, resumed, processes=1 if workers is None else workers.processes
-        )
         watcher.began(file.lines, resumed=resumed)
         for chunk in file.chunks:
             if chunk.number in earlier:
-                _add(report, watcher, chunk, earlier[chunk.number])
+                add(chunk, earlier[chunk.number])
         left = [chunk for chunk in file.chunks if chunk.number not in earlier]
         async with aclosing(apply_in_process(context, left) if workers is None else workers.apply(left)) as completed:
             async for chunk, outcome in completed:
-                _add(report, watcher, chunk, outcome)
+                add(chunk, outcome)
     if context.task.run is not None:
-        await finish_run(services.data, task.tenant, context.task.run, report.total, now=services.clock.now())
-    report.seconds = time.monotonic() - started
-    return report
-
-
-def _add(report: ImportReport, watcher: Watcher, chunk: Chunk, outcome: Outcome) -> None:
-    report.total += outcome
-    report.codes.update(fault.code for fault in outcome.faults)
-    for fault in outcome.faults:
-        watcher.refused(fault)
-    watcher.advanced(chunk.lines)
+        await finish_run(services.data, task.tenant, context.task.run, total, now=services.clock.now())
+    return ImportSummary(
+        dry_run=request.dry_run,
+        lines=file.lines,
+        created=total.created,
+        updated=total.updated,
+        unchanged=total.unchanged,
+        refused=total.refused,
+        duplicates=codes[DUPLICATE],
+        codes=dict(codes),
+        resumed=resumed,
+        processes=1 if workers is None else workers.processes,
+        seconds=round(time.monotonic() - started, 3),
+    )
 
 
 def _task(services: Services, request: ImportRequest) -> ImportTask:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from vault.catalogue.types import ValueProblem
 from vault.imports.lines import columns_of_all
-from vault.imports.reader import Span
+from vault.imports.readers import Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from vault.imports.lines import LineParser
-    from vault.imports.reader import Line, Reader
+    from vault.imports.readers import Line, Reader
 
 DIGEST = 16
 BUCKETS = 64

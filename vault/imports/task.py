@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.imports.mapping import FileMapping
-    from vault.imports.reader import Reader
+    from vault.imports.readers import Reader
     from vault.subjects.store import StoredSubject
 
 

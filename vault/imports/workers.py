@@ -1,7 +1,8 @@
-"""Import chunks in several processes. Sealing is CPU work, and Python runs on one processor per process.
+"""Import chunks of lines, in this process or in several.
 
-Each process opens the vault for itself. Only the positions of chunks and their outcomes are sent between processes, and
-no value, key or driver error.
+Each chunk is checked, sealed and written in one transaction, with the audit entry and a mark. Sealing is CPU work, and
+Python runs on one processor per process; so each process opens the vault for itself. Only the positions of chunks and
+their outcomes are sent between processes, and no value, key or driver error.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from dataclasses import dataclass
 from multiprocessing import util
 from typing import TYPE_CHECKING
 
-from vault.errors import Unavailable, VaultError
-from vault.imports.chunk import apply_chunk
+from sqlalchemy.exc import IntegrityError
+
+from vault.access.authorization import audit_entry
+from vault.errors import Conflict, Unavailable, VaultError
+from vault.imports import profiles, records
+from vault.imports.store import find_outcome, mark_done
 from vault.imports.task import open_import
 from vault.logs import describe_error
 
@@ -29,7 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from typing import Protocol
 
+    from vault.audit.entry import Entry
     from vault.context import Services
+    from vault.ids import Pseudonym
+    from vault.imports.lines import LineFault
     from vault.imports.store import Outcome
     from vault.imports.survey import Chunk
     from vault.imports.task import ImportContext, ImportTask
@@ -42,6 +50,10 @@ if TYPE_CHECKING:
     Opener = Callable[[], AbstractAsyncContextManager[OpenVault]]
     """Opens the vault. It is sent to other processes, so it must be picklable."""
 
+ATTEMPTS = 4
+PAUSE = 0.25
+"""Seconds before the second attempt; doubled before each further one."""
+RESUMES = "it resumes where it stopped"
 AHEAD = 2
 """Chunks in progress for each process: one that it works on, and one that waits for it."""
 COLLECT_AFTER = 100_000
@@ -56,6 +68,85 @@ class Failure:
     detail: str
     code: str
     hint: str | None
+
+
+async def apply_chunk(context: ImportContext, chunk: Chunk) -> Outcome:
+    """Import a chunk, unless its mark shows that it was imported.
+
+    Raises:
+        Unavailable: a database did not answer, in all attempts.
+        Conflict: other writers changed the same subjects, in all attempts.
+    """
+    run, pause, attempt = context.task.run, PAUSE, 1
+    while True:
+        try:
+            return await _attempt(context, chunk)
+        except (IntegrityError, Unavailable) as error:
+            if attempt == ATTEMPTS:
+                raise await _record_failure(context, error) from None
+        await asyncio.sleep(pause)
+        pause, attempt = pause * 2, attempt + 1
+        # The answer to a commit may have been lost, or another process may have imported the chunk.
+        earlier = None if run is None else await find_outcome(context.services.data, context.tenant, run, chunk.number)
+        if earlier is not None:
+            return earlier
+
+
+async def _attempt(context: ImportContext, chunk: Chunk) -> Outcome:
+    faults: list[LineFault] = []
+    drafts = list(context.parser.drafts(context.reader.read(chunk.span), chunk.duplicates, faults))
+    classify = records.classify if context.task.mapping.many else profiles.classify
+    batch = await classify(context, drafts, faults)
+    faults.sort()
+    outcome = batch.outcome._replace(refused=len({fault.line for fault in faults}), faults=faults)
+    run = context.task.run
+    if run is None:
+        return outcome
+    await batch.seal()
+    try:
+        async with context.services.data.transaction() as connection:
+            pseudonyms = await batch.write(connection)
+            if pseudonyms:
+                entry = _entry(context, "allowed", subjects=pseudonyms)
+                await context.services.audit_log.append_in(connection, [entry])
+            await mark_done(connection, context.tenant, run, chunk.number, outcome)
+    except IntegrityError:
+        # Only now is it certain that nothing was committed, and the new keys may be destroyed. After a lost answer to a
+        # commit they may be in use; an unused key does no harm.
+        await batch.discard()
+        raise
+    return outcome
+
+
+async def _record_failure(context: ImportContext, error: IntegrityError | Unavailable) -> Conflict | Unavailable:
+    """Record that a chunk could not be imported, and return the error with a hint how to continue."""
+    result: Conflict | Unavailable
+    if isinstance(error, Unavailable):
+        result = Unavailable(error.detail, code=error.code, hint=f"run the same command again: {RESUMES}")
+    else:
+        result = Conflict(
+            "other writers keep changing the same people at this moment",
+            code="import-collides",
+            hint=f"run the same command again when they are done: {RESUMES}",
+        )
+    with suppress(Unavailable):  # nothing was changed, so an entry that is missing hides nothing
+        await context.services.audit_log.append(_entry(context, "failed", code=result.code))
+    return result
+
+
+def _entry(context: ImportContext, decision: str, code: str | None = None, subjects: Iterable[Pseudonym] = ()) -> Entry:
+    return audit_entry(
+        context.services,
+        context.caller,
+        action="import",
+        decision=decision,
+        code=code,
+        purpose=context.task.purpose,
+        fields=context.grant.names,
+        subjects=tuple(subjects),
+        policy=context.grant.policy,
+        target=context.task.run,
+    )
 
 
 async def apply_in_process(
@@ -118,7 +209,7 @@ def _outcome(future: asyncio.Future[Outcome | Failure]) -> Outcome:
         raise Unavailable(
             "a process of the import ended before its work was done",
             code="import-stopped",
-            hint="check whether memory has run out; run the same command again: it resumes where it stopped",
+            hint=f"check whether memory has run out; run the same command again: {RESUMES}",
         ) from None
     if isinstance(result, Failure):
         raise result.kind(result.detail, code=result.code, hint=result.hint)
