@@ -5,48 +5,46 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 
 from vault import logs
 from vault import settings as settings_module
-from vault.audit.log import AuditLog
 from vault.backup.gate import require_open, require_replayed, require_whole
-from vault.backup.postgres_tools import PostgresTools
 from vault.clock import Clock
-from vault.consent.store import ConsentEvents
 from vault.context import Services
 from vault.crypto import providers
 from vault.crypto.keyring import Keyring
 from vault.errors import Misconfigured, VaultError
-from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
-from vault.jobs.runner import Jobs
-from vault.lifecycle.restore_ledger import RestoreLedger
-from vault.messaging.http import Post
-from vault.messaging.mail import Mail
-from vault.policy.policy_set import PolicySet
-from vault.policy.store import Policies
-from vault.principals.rate_limit import Limits
-from vault.principals.store import Principals
-from vault.retention.clocks import ClockReader
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
-from vault.subjects.store import Subjects
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+    from vault.audit.log import AuditLog
+    from vault.backup.postgres_tools import PostgresTools
+    from vault.consent.store import ConsentEvents
     from vault.crypto.providers import KeyProvider
+    from vault.jobs.runner import Jobs
     from vault.lifecycle.personal_data import PersonalData
+    from vault.lifecycle.restore_ledger import RestoreLedger
+    from vault.messaging.http import Post
+    from vault.messaging.mail import Mail
+    from vault.policy.store import Policies
     from vault.principals.oidc import TokenVerifier
+    from vault.principals.rate_limit import Limits
+    from vault.principals.store import Principals
     from vault.requests.kind import RequestKind
+    from vault.retention.clocks import ClockReader
     from vault.settings import Settings
     from vault.storage.migrate import Which
+    from vault.subjects.store import Subjects
 
 log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
@@ -58,9 +56,10 @@ class Vault:
     Use :func:`open_vault`; it closes what it opened.
     """
 
-    def __init__(self, settings: Settings, services: Services, keys: Database, tombstones: Database) -> None:
+    def __init__(self, settings: Settings, services: _Services, keys: Database, tombstones: Database) -> None:
         self.settings = settings
-        self.services = services
+        self.services: Services = services
+        self._close_services = services.close
         self._keys = keys
         self._tombstones = tombstones
         self._jobs: list[asyncio.Task[None]] = []
@@ -95,7 +94,7 @@ class Vault:
         for job in self._jobs:
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        await self.services.mail.close()
+        await self._close_services()
         await self.services.data.close()
         await self._keys.close()
         await self._tombstones.close()
@@ -103,7 +102,7 @@ class Vault:
 
 @asynccontextmanager
 async def open_vault(
-    folder: Path, *, clock: Clock | None = None, replaying: bool = False, **overrides: Any
+    folder: Path, *, clock: Clock | None = None, replaying: bool = False, policies: bool = True, **overrides: Any
 ) -> AsyncIterator[Vault]:
     """Open the vault in a folder.
 
@@ -111,6 +110,7 @@ async def open_vault(
         folder: made by :func:`init_vault`.
         clock: by default the real time.
         replaying: open a restored vault that is not replayed yet.
+        policies: load the policies that are in force. Without them, every decision is refused.
         overrides: settings that take precedence over the environment and the folder's file.
 
     Raises:
@@ -126,7 +126,8 @@ async def open_vault(
         if not replaying:
             await require_replayed(vault.services.data)
             vault.services.data.admit(require_open)
-        await vault.services.policies.refresh()
+        if policies:
+            await vault.services.policies.refresh()
         yield vault
     finally:
         await vault.close()
@@ -147,6 +148,9 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
         try:
             await vault.services.keyring.check_root()
             if DEFAULT_TENANT not in await vault.services.keyring.tenants():
+                from vault.governance.tenants import add_tenant
+                from vault.policy.policy_set import PolicySet
+
                 made_keys = True
                 await add_tenant(vault.services, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
         finally:
@@ -179,6 +183,8 @@ def databases_of(settings: Settings) -> dict[Which, str]:
 
 def postgres_tools(settings: Settings) -> PostgresTools:
     """Return PostgreSQL's programs for backups. They are looked up when they are needed."""
+    from vault.backup.postgres_tools import PostgresTools
+
     return PostgresTools(settings.pg_tools, os.environ)
 
 
@@ -191,6 +197,9 @@ async def apply_folders(vault: Vault) -> dict[str, bool]:
     Raises:
         PolicyInvalid: a folder has mistakes; it is not applied.
     """
+    from vault.governance.tenants import apply_policies
+    from vault.policy.policy_set import PolicySet
+
     changed = {}
     for tenant in await vault.services.keyring.tenants():
         folder = policy_folder(vault.settings, tenant)
@@ -259,26 +268,104 @@ def _wire(settings: Settings, clock: Clock) -> Vault:
     keys = Database(settings.keys_url, timeout=timeout, size=size)
     tombstones = Database(settings.tombstones_url, timeout=timeout, size=2)
     keyring = Keyring(keys, provider_of(settings), clock, most=settings.keys_kept, max_age=settings.keys_kept_seconds)
-    verifiers = [_verifier(issuer, clock) for issuer in settings.oidc]
-    services = Services(
-        data=data,
-        keyring=keyring,
-        audit_log=AuditLog(data, clock, deadline=settings.audit_deadline),
-        restore_ledger=RestoreLedger(tombstones),
-        policies=Policies(data, clock),
-        principals=Principals(data, clock, verifiers, max_age=settings.principals_kept_seconds),
-        limits=Limits(data, clock, reads=settings.reads_per_minute, searches=settings.searches_per_minute),
-        subjects=Subjects(data),
-        personal_data=_PersonalData(),
-        clocks=ClockReader(data),
-        consents=ConsentEvents(data),
-        clock=clock,
-        jobs=Jobs(settings.jobs_url, takeover=settings.jobs_takeover_seconds),
-        mail=Mail(settings.smtp_url, settings.mail_from),
-        post=Post(private=settings.webhooks_to_private_addresses),
-        request_kinds=_RequestKinds(),
+    return Vault(
+        settings, _Services(_Makers(settings, clock, data, tombstones), data, keyring, clock), keys, tombstones
     )
-    return Vault(settings, services, keys, tombstones)
+
+
+class _Services(Services):
+    """Services that are made when they are first used, so that a command imports only what it needs."""
+
+    def __init__(self, makers: _Makers, data: Database, keyring: Keyring, clock: Clock) -> None:
+        vars(self).update(_makers=makers, data=data, keyring=keyring, clock=clock)
+
+    def __getattr__(self, name: str) -> object:  # for what is not in the instance's dictionary yet
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return vars(self).setdefault(name, getattr(self._makers, name)())
+
+    async def close(self) -> None:
+        """Close what was made and is to be closed; the databases are the vault's to close."""
+        mail: Mail | None = vars(self).get("mail")
+        if mail is not None:
+            await mail.close()
+
+
+@dataclass(frozen=True)
+class _Makers:
+    """Makes each of the services that a command may do without: the method has the service's name."""
+
+    settings: Settings
+    clock: Clock
+    data: Database
+    tombstones: Database
+
+    def audit_log(self) -> AuditLog:
+        from vault.audit.log import AuditLog
+
+        return AuditLog(self.data, self.clock, deadline=self.settings.audit_deadline)
+
+    def restore_ledger(self) -> RestoreLedger:
+        from vault.lifecycle.restore_ledger import RestoreLedger
+
+        return RestoreLedger(self.tombstones)
+
+    def policies(self) -> Policies:
+        from vault.policy.store import Policies
+
+        return Policies(self.data, self.clock)
+
+    def principals(self) -> Principals:
+        from vault.principals.store import Principals
+
+        verifiers = [_verifier(issuer, self.clock) for issuer in self.settings.oidc]
+        return Principals(self.data, self.clock, verifiers, max_age=self.settings.principals_kept_seconds)
+
+    def limits(self) -> Limits:
+        from vault.principals.rate_limit import Limits
+
+        per_minute = {"reads": self.settings.reads_per_minute, "searches": self.settings.searches_per_minute}
+        return Limits(self.data, self.clock, **per_minute)
+
+    def subjects(self) -> Subjects:
+        from vault.subjects.store import Subjects
+
+        return Subjects(self.data)
+
+    def personal_data(self) -> Sequence[PersonalData]:
+        from vault.personal_data import OWNERS
+
+        return OWNERS
+
+    def clocks(self) -> ClockReader:
+        from vault.retention.clocks import ClockReader
+
+        return ClockReader(self.data)
+
+    def consents(self) -> ConsentEvents:
+        from vault.consent.store import ConsentEvents
+
+        return ConsentEvents(self.data)
+
+    def jobs(self) -> Jobs:
+        from vault.jobs.runner import Jobs
+
+        return Jobs(self.settings.jobs_url, takeover=self.settings.jobs_takeover_seconds)
+
+    def mail(self) -> Mail:
+        from vault.messaging.mail import Mail
+
+        return Mail(self.settings.smtp_url, self.settings.mail_from)
+
+    def post(self) -> Post:
+        from vault.messaging.http import Post
+
+        return Post(private=self.settings.webhooks_to_private_addresses)
+
+    def request_kinds(self) -> Mapping[str, RequestKind]:
+        from vault.workflows import REQUEST_KINDS
+
+        return REQUEST_KINDS
 
 
 def provider_of(settings: Settings) -> KeyProvider:
@@ -295,51 +382,6 @@ def _verifier(given: settings_module.Oidc, clock: Clock) -> TokenVerifier:
 
     issuer = OidcIssuer(given.issuer, given.audience, given.jwks, given.roles_claim, given.roles, given.tenant)
     return TokenVerifier(issuer, clock)
-
-
-class _RequestKinds(Mapping[str, "RequestKind"]):
-    """The kinds of requests by name.
-
-    They are imported when they are first used: with them come the capabilities that carry them out, which most commands
-    do without.
-    """
-
-    def __getitem__(self, name: str) -> RequestKind:
-        return _request_kinds()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_request_kinds())
-
-    def __len__(self) -> int:
-        return len(_request_kinds())
-
-
-class _PersonalData(Sequence["PersonalData"]):
-    """The owners of personal data, imported when they are first used, for the same reason."""
-
-    @overload
-    def __getitem__(self, index: int) -> PersonalData: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[PersonalData]: ...
-
-    def __getitem__(self, index: int | slice) -> PersonalData | Sequence[PersonalData]:
-        return _owners()[index]
-
-    def __len__(self) -> int:
-        return len(_owners())
-
-
-def _owners() -> Sequence[PersonalData]:
-    from vault.personal_data import OWNERS
-
-    return OWNERS
-
-
-def _request_kinds() -> Mapping[str, RequestKind]:
-    from vault.workflows import REQUEST_KINDS
-
-    return REQUEST_KINDS
 
 
 async def _check_versions(vault: Vault) -> None:

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from vault.subjects.store import Subjects
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Services:
-    """The services of one vault."""
+    """The services of one vault. It has no slots, so that each service can be made when it is first used."""
 
     data: Database
     keyring: Keyring

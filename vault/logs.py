@@ -11,10 +11,9 @@ import logging
 import math
 import re
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
-
-import structlog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -137,22 +136,38 @@ class _Lines:
     def leveled(self, _logger: object, method: str, event: Event) -> Event:
         """Drop events below the level."""
         if logging.getLevelNamesMapping().get(method.upper(), logging.ERROR) < self.level:
-            raise structlog.DropEvent
+            from structlog import DropEvent
+
+            raise DropEvent
         return event
 
 
 _LINES: Final = _Lines()
-# Passed to every logger explicitly, so that global structlog settings cannot change what a line may contain. Its
-# defaults would print local variables with an exception.
-_BOUND: Final = structlog.make_filtering_bound_logger(logging.DEBUG)  # the level is checked below
-_PROCESSORS: Final[list[Any]] = [
-    _LINES.leveled,
-    structlog.contextvars.merge_contextvars,
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    allow_listed,
-    structlog.processors.JSONRenderer(sort_keys=True),
-]
+
+
+@cache
+def _bound_logger() -> Any:
+    import structlog  # with the first line: it imports rich, which takes a tenth of a second
+
+    # Passed explicitly, so that global structlog settings cannot change what a line may contain. Its defaults would
+    # print local variables with an exception.
+    processors: list[Any] = [
+        _LINES.leveled,
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        allow_listed,
+        structlog.processors.JSONRenderer(sort_keys=True),
+    ]
+    every_level = structlog.make_filtering_bound_logger(logging.DEBUG)  # ``leveled`` checks the level
+    return structlog.wrap_logger(_LINES, processors=processors, wrapper_class=every_level)
+
+
+class _Logger:
+    """The logger that modules hold; each call is structlog's own."""
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(_bound_logger(), method)
 
 
 def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
@@ -182,4 +197,4 @@ def take_over(library: str) -> None:
 
 def get_logger() -> Any:
     """Return the logger; :data:`ALLOWED` lists the keys that it may write."""
-    return structlog.wrap_logger(_LINES, processors=_PROCESSORS, wrapper_class=_BOUND)
+    return _Logger()

@@ -29,7 +29,7 @@ OmitIfNone = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 class View(BaseModel):
     """An answer, or a part of one: immutable, and without fields that its class does not declare."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, defer_build=True)
 
     def as_json(self) -> dict[str, Any]:
         """Return the view as JSON values: what a route sends and the command line prints."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import asyncpg
 import msgspec
 from sqlalchemy import select, update
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    import asyncpg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.storage.database import Database
@@ -127,6 +127,8 @@ async def require_open(connection: asyncpg.Connection) -> None:
     Raises:
         Unavailable: it is one of these.
     """
+    import asyncpg
+
     try:
         is_open = await connection.fetchval(_IS_OPEN)
     except asyncpg.UndefinedTableError:

@@ -15,14 +15,11 @@ from vault.cli.options import App, future_moment
 from vault.cli.output import emit, note, show_table, warn
 from vault.cli.session import Session, VaultSession
 from vault.clock import Clock
-from vault.consent.receipts.issue import rotate_signing_key
-from vault.consent.views import SigningKeys
 from vault.errors import Conflict, InvalidInput
 from vault.governance.tenants import add_app, add_tenant, disable_app, issue_key, revoke_key, set_roles
 from vault.governance.views import ApiKey, NewApiKey
 from vault.governance.views import App as AppView
 from vault.ids import KeyId, TenantId, is_slug
-from vault.policy.policy_set import PolicySet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +59,7 @@ async def add(
     _show_key(issued, app=name, as_json=session.as_json)
 
 
-@command(group, "cdv apps list --json", name="list")
+@command(group, "cdv apps list --json", name="list", policies=False)
 async def list_apps(session: Session) -> None:
     """List the apps of a tenant with their roles."""
     async with session.services.data.reading() as connection:
@@ -177,7 +174,11 @@ async def signing(
     Old keys stay in the list, so that older signatures can be verified. Publish the list.
     """
     if new:
+        from vault.consent.receipts.issue import rotate_signing_key
+
         await rotate_signing_key(session.services, session.tenant)
+    from vault.consent.views import SigningKeys
+
     keys = SigningKeys.of(await session.services.keyring.public_keys(session.tenant))
     if session.as_json:
         emit(keys.as_json())
@@ -223,6 +224,8 @@ async def _add_tenant(vault: Vault, name: str) -> Path:
     if copied:
         shutil.copytree(shipped_policies(), folder)
     try:
+        from vault.policy.policy_set import PolicySet
+
         await add_tenant(vault.services, TenantId(name), PolicySet.from_folder(folder))
     except Exception:
         if copied:

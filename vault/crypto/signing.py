@@ -31,7 +31,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import rfc8785
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from vault.clock import rfc3339
 from vault.crypto.primitive import Secret
@@ -69,7 +68,7 @@ class SigningKey(Secret):
 
     def __init__(self, secret: bytes, *, version: int = 1) -> None:
         self._private = Ed25519PrivateKey.from_private_bytes(secret)
-        self.public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.public = self._private.public_key().public_bytes_raw()
         self.key_id = key_id(self.public)
         self.version = version
 

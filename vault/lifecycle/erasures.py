@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import delete, func, insert, not_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalogue.model import Scope
 from vault.lifecycle.tables import ERASURE, TOMBSTONE
+from vault.storage.query import insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -250,13 +250,12 @@ async def add_tombstones(
     connection: AsyncConnection, tenant: TenantId, erasure: UUID, digests: dict[bytes, str], now: datetime
 ) -> None:
     """Add tombstones, by digest with its kind; existing ones stay."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {"tenant_id": tenant, "digest": digest, "kind": kind, "erasure_id": erasure, "created_at": now}
         for digest, kind in sorted(digests.items())  # in order, so that two erasures cannot wait in a ring
     ]
     if rows:
-        await connection.execute(dialect.insert(TOMBSTONE).on_conflict_do_nothing(), rows)
+        await connection.execute(insert_into(TOMBSTONE, connection.dialect.name).on_conflict_do_nothing(), rows)
 
 
 async def any_tombstone(connection: AsyncConnection, tenant: TenantId) -> bool:

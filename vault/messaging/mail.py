@@ -22,8 +22,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import email_validator
-
 from vault import logs
 from vault.errors import Conflict, Misconfigured, Unavailable
 
@@ -272,6 +270,8 @@ def _ascii_domain(address: str) -> str:
     domain = address.rpartition("@")[2]
     if domain.isascii():
         return domain
+    import email_validator  # slow to import, and few domains need it
+
     encoded: str | None = email_validator.validate_email(f"a@{domain}", check_deliverability=False).ascii_domain
     if not encoded:
         raise ValueError("no domain")

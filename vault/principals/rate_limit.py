@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from sqlalchemy import delete
-from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.errors import InvalidInput, TooMany
 from vault.principals.store import RateWindowRow
 from vault.storage.columns import table_of
+from vault.storage.query import insert_into
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -118,7 +118,6 @@ class Limits:
         self, connection: AsyncConnection, principal: Principal, kind: RateKind, start: int, requested: int
     ) -> int:
         """Add to the use of a window and return the sum, in one statement, so that no two nodes see the same sum."""
-        insert = sqlite.insert if self._database.dialect == "sqlite" else postgresql.insert
         row = {
             "tenant_id": principal.tenant,
             "principal_id": principal.id,
@@ -126,7 +125,7 @@ class Limits:
             "window_start": start,
             "used": requested,
         }
-        statement = insert(_table).values(row)
+        statement = insert_into(_table, self._database.dialect).values(row)
         summed = statement.on_conflict_do_update(
             index_elements=list(_table.primary_key), set_={"used": _table.c.used + statement.excluded.used}
         ).returning(_table.c.used)

@@ -13,12 +13,11 @@ from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from sqlalchemy import bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.catalogue.retention import CONTACTS, Relationship, Since
 from vault.retention.tables import SUBJECT_CLOCK
 from vault.storage.batcher import Batcher
-from vault.storage.query import Query, any_of
+from vault.storage.query import Query, any_of, insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -201,12 +200,11 @@ async def move_clocks(
     """Move clocks forward, by subject and kind (``record:purchase``, ``event:contract-ended``); none goes back."""
     if not moments:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [
         {"tenant_id": tenant, "subject_id": subject, "kind": kind, "at": at}
         for (subject, kind), at in sorted(moments.items(), key=lambda each: (each[0][0].bytes, each[0][1]))
     ]  # in one order, so that two writers cannot deadlock
-    statement = dialect.insert(SUBJECT_CLOCK)
+    statement = insert_into(SUBJECT_CLOCK, connection.dialect.name)
     newer = statement.excluded.at > SUBJECT_CLOCK.c.at
     keys = ["tenant_id", "subject_id", "kind"]
     statement = statement.on_conflict_do_update(index_elements=keys, set_={"at": statement.excluded.at}, where=newer)

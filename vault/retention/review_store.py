@@ -11,11 +11,10 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import bindparam, delete, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from vault.ids import RecordId, SubjectId, new_id
 from vault.retention.tables import RETENTION_REVIEW
-from vault.storage.query import Query, any_of
+from vault.storage.query import Query, any_of, insert_into
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -142,10 +141,9 @@ async def open_reviews(
     A review that is already open or decided is not changed, unless it kept its value until a day that has passed:
     then it is opened again.
     """
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     rows = [_row(tenant, each, now) for each in sorted(reviews, key=lambda each: (str(each.place), each.field))]
     for start in range(0, len(rows), AT_ONCE):
-        statement = dialect.insert(_T).values(rows[start : start + AT_ONCE])
+        statement = insert_into(_T, connection.dialect.name).values(rows[start : start + AT_ONCE])
         reopened = {
             name: statement.excluded[name] for name in ("kind", "state", "ended_on", "keep_until", "created_at")
         }

@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Row
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ARRAY, TIMESTAMP, BigInteger, Column, LargeBinary, MetaData, Row, Uuid
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
+from sqlmodel.main import SQLModelConfig
 
 from vault.clock import from_microseconds, to_microseconds
 
@@ -26,7 +26,7 @@ class Id(TypeDecorator[UUID]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the database's type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+            return dialect.type_descriptor(Uuid(native_uuid=True))
         return dialect.type_descriptor(LargeBinary(16))
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
@@ -47,7 +47,7 @@ class Ids(TypeDecorator[list[UUID]]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the database's type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.ARRAY(postgresql.UUID(as_uuid=True)))
+            return dialect.type_descriptor(ARRAY(Uuid(native_uuid=True)))
         return dialect.type_descriptor(LargeBinary())
 
     def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
@@ -69,7 +69,7 @@ class Moment(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Choose the database's type."""
         if dialect.name == "postgresql":
-            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+            return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(BigInteger())
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
@@ -97,18 +97,21 @@ NAMING = {
 class DataTable(SQLModel):
     """Base of the tables in the main database. A table is never a request body: SQLModel does not validate tables."""
 
+    model_config = SQLModelConfig(defer_build=True)
     metadata = MetaData(naming_convention=NAMING)
 
 
 class KeyTable(SQLModel):
     """Base of the tables in the key store, which has backups of its own that are kept for a shorter time."""
 
+    model_config = SQLModelConfig(defer_build=True)
     metadata = MetaData(naming_convention=NAMING)
 
 
 class LedgerTable(SQLModel):
     """Base of the tables in the ledger of tombstones, which lists what a restore must not undo."""
 
+    model_config = SQLModelConfig(defer_build=True)
     metadata = MetaData(naming_convention=NAMING)
 
 

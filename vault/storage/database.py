@@ -6,7 +6,6 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import asyncpg
 from sqlalchemy import event, make_url
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import URL
@@ -14,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
-from vault.storage.postgres_driver import SERVER_SETTINGS, PostgresLane
 from vault.storage.query import native
 from vault.storage.scrub import RawFiles, cut_log, files_of, vacuum
 from vault.storage.sqlite_driver import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
@@ -23,11 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
+    import asyncpg
     from sqlalchemy import Table
     from sqlalchemy.engine import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from vault.storage.postgres_driver import Admit
+    from vault.storage.postgres_driver import Admit, PostgresLane
     from vault.storage.query import Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -192,6 +191,8 @@ class Database:
     def _make_lane(self, size: int) -> PostgresLane | SqliteLane:
         if self._file is not None:
             return SqliteLane(self._file, timeout=self.timeout, writer=self._writer)
+        from vault.storage.postgres_driver import PostgresLane  # the driver is slow to import
+
         return PostgresLane(self._libpq_url, timeout=self.timeout, size=size, admit=self._admitted)
 
     @property
@@ -200,9 +201,9 @@ class Database:
 
     async def _connect_postgres(self) -> asyncpg.Connection:
         """Connect as the hot path does, so that both understand the same URLs (``?sslmode=…``)."""
-        connection = await asyncpg.connect(
-            self._libpq_url, timeout=self.timeout, command_timeout=self.timeout, server_settings=SERVER_SETTINGS
-        )
+        from vault.storage.postgres_driver import connect
+
+        connection = await connect(self._libpq_url, self.timeout)
         try:
             await self._admitted(connection)
         except BaseException:

@@ -8,10 +8,10 @@ error occurs: the class and the SQLSTATE stay.
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 from sqlalchemy import exc as sa_exc
 
 from vault.errors import Unavailable
@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import ExceptionContext
 
-DRIVER_FAILURES: Final[tuple[type[BaseException], ...]] = (
-    OSError,
-    TimeoutError,
-    sqlite3.Error,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-)
-_INTEGRITY: Final = (sqlite3.IntegrityError, asyncpg.IntegrityConstraintViolationError)
-_FAILURES: Final[tuple[type[BaseException], ...]] = (sa_exc.DBAPIError, sa_exc.TimeoutError, *DRIVER_FAILURES)
-_TALKATIVE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError)
+Errors = tuple[type[BaseException], ...]
+
 _WORDS: Final = ("message", "detail", "hint", "query", "context", "internal_query")
+
+
+def driver_failures() -> Errors:
+    """Return the classes of errors by which the drivers report a failure of the database."""
+    return (OSError, TimeoutError, sqlite3.Error, *_asyncpg("PostgresError", "InterfaceError", "InternalClientError"))
+
+
+def _all_failures() -> Errors:
+    return (sa_exc.DBAPIError, sa_exc.TimeoutError, *driver_failures())
+
+
+def _integrity_errors() -> Errors:
+    return (sqlite3.IntegrityError, *_asyncpg("IntegrityConstraintViolationError"))
+
+
+def _asyncpg(*names: str) -> Errors:
+    # Only a process that uses PostgreSQL imports the driver, which is slow; before that, none of its errors is raised.
+    driver = sys.modules.get("asyncpg")
+    return tuple(getattr(driver, name) for name in names) if driver is not None else ()
 
 
 @contextmanager
@@ -42,11 +52,11 @@ def translated() -> Iterator[None]:
         yield
     except sa_exc.IntegrityError:
         raise
-    except _INTEGRITY as error:
+    except _integrity_errors() as error:
         hush(error)
         raise sa_exc.IntegrityError(None, None, error) from None
-    except _FAILURES as error:
-        if isinstance(error, _TALKATIVE):
+    except _all_failures() as error:
+        if isinstance(error, _asyncpg("PostgresError", "InterfaceError")):
             hush(error)
         raise unavailable(error) from error
 

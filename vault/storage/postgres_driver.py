@@ -12,7 +12,7 @@ import asyncpg
 from sqlalchemy.dialects import postgresql
 
 from vault.storage.columns import Ids
-from vault.storage.failures import DRIVER_FAILURES
+from vault.storage.failures import driver_failures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -33,6 +33,13 @@ _LANE_SETTINGS = SERVER_SETTINGS | {
 
 
 FEW = 8
+
+
+async def connect(url: str, patience: float, command_timeout: float | None = None) -> asyncpg.Connection:
+    """Open a connection that is not of the hot path; a command may take ``patience`` seconds too, by default."""
+    return await asyncpg.connect(
+        url, timeout=patience, command_timeout=command_timeout or patience, server_settings=SERVER_SETTINGS
+    )
 
 
 class PostgresLane:
@@ -80,7 +87,7 @@ class PostgresLane:
             pool, self._pool = self._pool, None
             try:
                 await asyncio.wait_for(pool.close(), self._timeout)
-            except DRIVER_FAILURES:
+            except driver_failures():
                 pool.terminate()
 
     @asynccontextmanager

@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from functools import lru_cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, LargeBinary, String, bindparam
-from sqlalchemy.dialects.postgresql import asyncpg as postgresql
-from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -24,7 +23,8 @@ from vault.storage.columns import Id, Moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import CompoundSelect, Select
+    from sqlalchemy import CompoundSelect, Select, Table
+    from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
     from sqlalchemy.sql.compiler import SQLCompiler
 
 _PLAIN = (String, Integer, BigInteger, LargeBinary, Boolean)
@@ -66,6 +66,15 @@ def native(value: Any) -> Any:
     if isinstance(value, datetime):
         return to_microseconds(value)
     return value
+
+
+def insert_into(table: Table, dialect: str) -> PostgresqlInsert:
+    """Return an ``insert`` for a database; it has ``on_conflict_do_nothing`` and ``on_conflict_do_update``.
+
+    SQLite's insert is a class of its own with the same methods.
+    """
+    insert: PostgresqlInsert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    return insert
 
 
 class Query:
@@ -117,11 +126,15 @@ class Query:
 
     @lru_cache  # noqa: B019 - queries are created at import and live as long as the process
     def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+        from sqlalchemy.dialects.postgresql import asyncpg as postgresql  # slow to import, and one database is in use
+
         compiled = self.statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
         return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
 
     @lru_cache  # noqa: B019 - as above
     def _sqlite(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+        from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
+
         compiled = self.statement.compile(dialect=sqlite.dialect())
         return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
 

@@ -12,10 +12,6 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
-from vault.storage.postgres_driver import SERVER_SETTINGS
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,9 +35,9 @@ def cut_log(file: SqliteFile, timeout: float) -> bool:
 
 async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
     """Vacuum tables of PostgreSQL and their indexes, outside of any transaction."""
-    connection = await asyncpg.connect(
-        url, timeout=patience, command_timeout=VACUUM_SECONDS, server_settings=SERVER_SETTINGS
-    )
+    from vault.storage.postgres_driver import connect
+
+    connection = await connect(url, patience, command_timeout=VACUUM_SECONDS)
     try:
         names = ", ".join(f'"{name}"' for name in tables)
         await connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {names}")
