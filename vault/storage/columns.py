@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import ARRAY, TIMESTAMP, BigInteger, Column, LargeBinary, MetaData, Row, Uuid
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import Field, SQLModel
-from sqlmodel.main import SQLModelConfig
 
 from vault.clock import from_microseconds, to_microseconds
 
@@ -97,21 +96,21 @@ NAMING = {
 class DataTable(SQLModel):
     """Base of the tables in the main database. A table is never a request body: SQLModel does not validate tables."""
 
-    model_config = SQLModelConfig(defer_build=True)
+    model_config = {"defer_build": True}
     metadata = MetaData(naming_convention=NAMING)
 
 
 class KeyTable(SQLModel):
     """Base of the tables in the key store, which has backups of its own that are kept for a shorter time."""
 
-    model_config = SQLModelConfig(defer_build=True)
+    model_config = {"defer_build": True}
     metadata = MetaData(naming_convention=NAMING)
 
 
 class LedgerTable(SQLModel):
     """Base of the tables in the ledger of tombstones, which lists what a restore must not undo."""
 
-    model_config = SQLModelConfig(defer_build=True)
+    model_config = {"defer_build": True}
     metadata = MetaData(naming_convention=NAMING)
 
 
