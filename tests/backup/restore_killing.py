@@ -14,11 +14,11 @@ from pathlib import Path
 from tests.backup.backups import quietly
 from tests.jobs.killing import _Points, _watch_named, in_a_process
 from tests.support import FixedClock
-from vault.cli.restore import Plan, restore_backup
+from vault.cli.backup import Plan, restore_backup
 from vault.storage.database import Database
 
 WATCHED = (
-    "vault.cli.restore:continue_restore",
+    "vault.cli.backup:continue_restore",
     "vault.backup.restore:_bring_folder",
     "vault.backup.restore:bring_back",
     "vault.backup.restore:bring_back_closed",

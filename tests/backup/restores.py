@@ -17,7 +17,7 @@ from tests.vaults import Place
 from vault.backup import restore as steps
 from vault.backup.gate import NotReplayed
 from vault.backup.location import find_backup
-from vault.cli.restore import Plan, continue_restore, restore_backup
+from vault.cli.backup import Plan, continue_restore, restore_backup
 from vault.lifecycle.tables import TOMBSTONE_LEDGER
 
 __all__ = ["NotReplayed", "somewhere"]
@@ -68,10 +68,10 @@ async def bring_back_closed(backup, lost: Place, new: Place, clock) -> None:
 
 async def begin(asked: Plan, clock):
     """Check all that can be wrong, and lay the order down."""
-    from vault.cli import restore
+    from vault.cli.backup import _target
 
     text = steps.adapted("", asked.settings)
-    target = restore._target(text, asked.folder)
+    target = _target(text, asked.folder)
     backup = find_backup(asked.backup, target.provider)
     text = steps.adapted(steps.settings_in(backup, target.provider), asked.settings)
     await steps.check(backup, target, without_ledger=False, progress=quietly)

@@ -18,7 +18,7 @@ from vault.backup.manifest import NAME, write_manifest
 from vault.backup.restore import LedgerMissing
 from vault.bootstrap import init_vault, open_vault
 from vault.catalogue.model import Scope
-from vault.cli.restore import restore_backup
+from vault.cli.backup import restore_backup
 from vault.crypto.backup_stream import BackupDamaged, NotABackup
 from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured

@@ -12,7 +12,7 @@ from tests.jobs.killing import every
 from tests.vaults import ADA
 from vault.bootstrap import open_vault
 from vault.catalogue.model import Scope
-from vault.cli.restore import restore_backup
+from vault.cli.backup import restore_backup
 from vault.errors import VaultError
 
 YES = {

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import FixedClock
 from vault.bootstrap import open_vault
-from vault.cli.options import parse_expiry
+from vault.cli.options import parse_moment
 from vault.cli.session import run
 from vault.errors import NotAuthenticated
 
@@ -134,7 +134,7 @@ NOW = FixedClock().now()
     ],
 )
 def test_the_end_of_a_key_is_written_in_three_ways(typed, meant):
-    assert parse_expiry(typed, NOW) == meant
+    assert parse_moment(typed, NOW, forward=True) == meant
 
 
 @pytest.mark.parametrize("typed", ["soon", "0d", "-3d", "2027-02-30", "2027-01-31T12:00:00", ""])

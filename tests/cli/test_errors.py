@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from vault.cli.errors import Commands
+from vault.cli.output import Commands
 from vault.errors import Fault, InvalidInput, NotFound
 
 failing = typer.Typer(cls=Commands, pretty_exceptions_enable=False)

@@ -14,7 +14,7 @@ HEAVY = {
     "alembic", "asyncpg", "casbin", "cryptography", "faker", "fastapi", "httpx", "phonenumbers", "pydantic", "rich",
     "sqlalchemy", "sqlmodel", "starlette", "structlog", "uvicorn",
 }  # fmt: skip
-LIGHT = {f"vault.cli.{name}" for name in ("command", "errors", "lazy", "options", "output", "session")}
+LIGHT = {f"vault.cli.{name}" for name in ("command", "lazy", "options", "output", "session")}
 """Modules of the command line that hold no commands."""
 
 

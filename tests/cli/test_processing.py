@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from tests.cli.test_audit import make_and_read
-from vault.cli.options import parse_since
+from vault.cli.options import parse_moment
 
 NOW = datetime(2026, 3, 5, 12, 0, tzinfo=UTC)
 
@@ -104,10 +104,10 @@ def test_a_file_that_cannot_be_written(in_vault, tmp_path):
     ],
 )
 def test_when_a_period_begins(typed, meant):
-    assert parse_since(typed, NOW) == meant
+    assert parse_moment(typed, NOW, forward=False) == meant
 
 
 @pytest.mark.parametrize("typed", ["99999999d", "0001-01-01T00:00:00+14:00", "31.01.2026", "-1d", ""])
 def test_when_no_period_begins(typed):
     with pytest.raises(typer.BadParameter):
-        parse_since(typed, NOW)
+        parse_moment(typed, NOW, forward=False)

@@ -23,7 +23,7 @@ COMMANDS = {
         "Show in 15 seconds what the vault does, with real HTTP requests and generated customers.",
     ),
     "restore": (
-        "restore",
+        "backup",
         "Restore a backup to an empty location, then replay the erasures, withdrawals, restrictions and holds since.",
     ),
     "import": ("imports", "Import customers or their records from a file."),
@@ -44,11 +44,11 @@ COMMANDS = {
     "subjects": ("subjects:group", "Duplicate customers: find and merge them."),
     "policy": ("policy:group", "Policies: check a folder, apply it, explain its decisions."),
     "notices": (
-        "notices:group",
+        "policy:notices_group",
         "Privacy notices: list, show and compare versions, and count the people who must be asked again.",
     ),
     "jobs": (
-        "jobs:group",
+        "requests:jobs_group",
         "Background jobs for requests and notices: list them, show them, run them in the foreground.",
     ),
     "consent": (
@@ -60,7 +60,7 @@ COMMANDS = {
         "Requests of data subjects: submit, list by urgency, decide, execute.",
     ),
     "rectify": (
-        "rectify:group",
+        "subjects:rectify_group",
         "Corrections and disputes (Arts. 16 and 18 GDPR). Submit a correction itself by `cdv requests submit`.",
     ),
     "erasures": ("erasure:group", "Erasures: preview, progress, certificate, verification."),
@@ -69,7 +69,7 @@ COMMANDS = {
         "Retention: periods and their reasons, due values, sweeps, events, reviews.",
     ),
     "holds": (
-        "holds:group",
+        "erasure:holds_group",
         "Legal holds: protect evidence from deletion, and restrict the purposes for which it is read.",
     ),
     "audit": ("audit:group", "The audit log."),

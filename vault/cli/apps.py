@@ -11,8 +11,8 @@ import typer
 
 from vault.bootstrap import policy_folder, shipped_policies
 from vault.cli.command import command, make_group
-from vault.cli.options import App, future_moment
-from vault.cli.output import emit, note, show_table, warn
+from vault.cli.options import App, Names, future
+from vault.cli.output import emit, note, warn
 from vault.cli.session import Session, VaultSession
 from vault.clock import Clock
 from vault.errors import Conflict, InvalidInput
@@ -26,19 +26,10 @@ if TYPE_CHECKING:
 
     from vault.bootstrap import Vault
     from vault.context import Services
-    from vault.principals.principal import IssuedKey, Principal
+    from vault.principals.principal import IssuedKey
 
 
-Expires = Annotated[
-    datetime | None,
-    typer.Option(
-        "--expires",
-        metavar="WHEN",
-        parser=future_moment,
-        help="90d, 2027-01-31 or a time.",
-        show_default="in 365 days",
-    ),
-]
+Expires = Annotated[datetime | None, future(help="90d, 2027-01-31 or a time.", show_default="in 365 days")]
 
 group = make_group(
     "cdv apps add web-shop --role fulfilment",
@@ -50,7 +41,7 @@ group = make_group(
 async def add(
     session: Session,
     name: App,
-    role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="A role of policy.csv; may be repeated.")],
+    role: Annotated[list[str], typer.Option(metavar="ROLE", help="A role of policy.csv; may be repeated.")],
     expires: Expires = None,
 ) -> None:
     """Register an app and print its first API key, once."""
@@ -64,11 +55,10 @@ async def list_apps(session: Session) -> None:
     """List the apps of a tenant with their roles."""
     async with session.services.data.reading() as connection:
         apps = await session.services.principals.list_principals(connection, session.tenant)
-    if session.as_json:
-        emit([_view(app).as_json() for app in apps])
-        return
     rows = [(app.name, " ".join(app.roles), app.state, app.created_at) for app in apps]
-    show_table(("name", "roles", "state", "made"), rows, empty="there are no apps yet; add one by `cdv apps add`")
+    answer = [AppView.model_validate(app) for app in apps]
+    empty = "there are no apps yet; add one by `cdv apps add`"
+    session.show_table(answer, ("name", "roles", "state", "made"), rows, empty=empty)
 
 
 @command(group, "cdv apps disable web-shop", confirm="Disable the app with all of its keys?", json=False)
@@ -82,9 +72,7 @@ async def disable(session: Session, name: App) -> None:
 async def roles(
     session: Session,
     name: App,
-    role: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="The new roles; may be repeated.")
-    ] = None,
+    role: Annotated[Names, typer.Option(metavar="ROLE", help="The new roles; may be repeated.")] = None,
 ) -> None:
     """Show the roles of an app, or replace them."""
     if role:
@@ -93,7 +81,7 @@ async def roles(
     async with session.services.data.reading() as connection:
         app = await session.services.principals.find(connection, session.tenant, name)
     if session.as_json:
-        emit(_view(app).as_json())
+        emit(AppView.model_validate(app))
     else:
         typer.echo(" ".join(app.roles))
 
@@ -103,10 +91,6 @@ def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> 
     known = services.policies.active(tenant).policy_set.rules.roles
     if not known.issuperset(given):
         warn(f"some roles are not in the current policies, which have: {', '.join(sorted(known))}")
-
-
-def _view(app: Principal) -> AppView:
-    return AppView.model_validate(app)
 
 
 keys_group = make_group(
@@ -120,7 +104,7 @@ def _show_key(issued: IssuedKey, *, app: str, as_json: bool) -> None:
     """Print a new key; it cannot be shown again."""
     key = issued.key.reveal()
     if as_json:
-        emit(NewApiKey(id=issued.id, key=key, expires_at=issued.expires_at, app=app).as_json())
+        emit(NewApiKey(id=issued.id, key=key, expires_at=issued.expires_at, app=app))
         return
     typer.echo(key)
     note(f"This is the API key of {app}. It is not shown again: store it where only the app can read it.")
@@ -142,11 +126,8 @@ async def list_keys(session: Session, name: App) -> None:
         known = await session.services.principals.list_keys(connection, session.tenant, principal.id)
     now = Clock().now()
     keys = [ApiKey.of(key, now) for key in known]
-    if session.as_json:
-        emit([key.as_json() for key in keys])
-        return
     rows = [(key.id, key.state, key.created_at, key.expires_at) for key in keys]
-    show_table(("id", "state", "made", "ends"), rows, empty="the app has no keys")
+    session.show_table(keys, ("id", "state", "made", "ends"), rows, empty="the app has no keys")
 
 
 @command(
@@ -180,10 +161,8 @@ async def signing(
     from vault.consent.views import SigningKeys
 
     keys = SigningKeys.of(await session.services.keyring.public_keys(session.tenant))
-    if session.as_json:
-        emit(keys.as_json())
-        return
-    show_table(("key", "state"), [(key.kid, key.status) for key in keys.keys], empty="there is no key")
+    rows = [(key.kid, key.status) for key in keys.keys]
+    session.show_table(keys, ("key", "state"), rows, empty="there is no key")
 
 
 tenants_group = make_group(
@@ -198,20 +177,17 @@ async def add_one(
 ) -> None:
     """Add a tenant with a copy of the shipped policies, or with those that are in its folder already."""
     folder = await _add_tenant(session.vault, name)
-    if session.as_json:
-        emit({"tenant": name, "policies": str(folder)})
-    else:
-        note(f"The tenant is added. Its policies are in {folder}: edit them, then `cdv policy apply --tenant {name}`.")
+    session.show(
+        {"tenant": name, "policies": folder},
+        f"The tenant is added. Its policies are in {folder}: edit them, then `cdv policy apply --tenant {name}`.",
+    )
 
 
 @command(tenants_group, "cdv tenants list", name="list")
 async def list_tenants(session: VaultSession) -> None:
     """List the tenants."""
     names = sorted(await session.services.keyring.tenants())
-    if session.as_json:
-        emit(names)
-    else:
-        show_table(("name",), [(name,) for name in names], empty="there are no tenants")
+    session.show_table(names, ("name",), [(name,) for name in names], empty="there are no tenants")
 
 
 async def _add_tenant(vault: Vault, name: str) -> Path:

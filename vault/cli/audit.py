@@ -6,16 +6,15 @@ import asyncio
 import sys
 from collections import deque
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from uuid import UUID
 
 import typer
 
 from vault.audit.entry import Action, encode
 from vault.cli.command import TOP_LEVEL, command, make_group
-from vault.cli.options import past_moment
+from vault.cli.options import past
 from vault.cli.output import note
 from vault.cli.progress import time_bar
 from vault.cli.session import Opener, Session
@@ -29,9 +28,8 @@ from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
     from vault.audit.entry import Entry
-    from vault.context import Services
     from vault.governance.views import ProcessingRecord
-    from vault.ids import EntryId, TenantId
+    from vault.ids import EntryId
 
 
 SECONDS = 1.0
@@ -50,24 +48,21 @@ async def tail(
     session: Session,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, max=500, help="How many of the latest entries.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new entries until Ctrl-C.")] = False,
-    subject: Annotated[
-        UUID | None, typer.Option("--subject", metavar="ID", help="Only entries about this person.")
-    ] = None,
+    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only entries about this person.")] = None,
     action: Annotated[
-        str | None, typer.Option("--action", metavar="ACTION", help="Only entries of this action, such as read.")
+        str | None, typer.Option(metavar="ACTION", help="Only entries of this action, such as read.")
     ] = None,
 ) -> None:
     """Show the latest audit entries, the newest last. The reading itself is recorded too."""
+    if action is not None and action not in get_args(Action):
+        raise typer.BadParameter(f"the actions are {', '.join(get_args(Action))}", param_hint="'--action'")
     subject_id = None if subject is None else SubjectId(subject)
-    _check_action(action)
     query = AuditQuery(subject=subject_id, action=action, limit=PAGE_LIMIT if follow else lines)
     page = await read_audit(session.services, session.caller, query)
     for entry in reversed(page.entries[:lines]):
         _print(entry, as_json=session.as_json)
     if follow:
-        await _Follower(session.services, session.tenant, subject_id, action, page.entries).go_on(
-            as_json=session.as_json
-        )
+        await _Follower(session, query, page.entries).go_on()
 
 
 class _Follower:
@@ -76,23 +71,19 @@ class _Follower:
     The whole run is one reading, which is recorded with the first page: an entry for each fetch would fill the log.
     """
 
-    def __init__(
-        self, services: Services, tenant: TenantId, subject: SubjectId | None, action: str | None, known: list[Entry]
-    ) -> None:
-        self._services = services
-        self._tenant = tenant
-        self._subject = subject
-        self._action = action
+    def __init__(self, session: Session, query: AuditQuery, known: list[Entry]) -> None:
+        self._session = session
+        self._query = query
         self._known: deque[UUID] = deque((entry.id for entry in known), REMEMBERED)
         # Entries older than all known ones are not new, nor are those a minute older than the newest.
         self._since = max(known[-1].id.int, known[0].id.int - MINUTE) if known else 0
 
-    async def go_on(self, *, as_json: bool) -> None:
+    async def go_on(self) -> None:
         """Print until interrupted."""
         while True:
             for entry in reversed(await self._new()):
                 self._known.append(entry.id)
-                _print(entry, as_json=as_json)
+                _print(entry, as_json=self._session.as_json)
             await asyncio.sleep(SECONDS)
 
     async def _new(self) -> list[Entry]:
@@ -101,8 +92,8 @@ class _Follower:
         new: list[Entry] = []
         before: EntryId | None = None
         while True:
-            page = await self._services.audit_log.entries(
-                self._tenant, subject=pseudonym, action=self._action, before=before, limit=PAGE
+            page = await self._session.services.audit_log.entries(
+                self._session.tenant, subject=pseudonym, action=self._query.action, before=before, limit=PAGE
             )
             fresh = [entry for entry in page.entries if entry.id not in known and entry.id.int > self._since]
             new += fresh
@@ -111,15 +102,11 @@ class _Follower:
             before = page.next
 
     async def _pseudonym(self) -> Pseudonym | None:
-        if self._subject is None:
+        subject, session = self._query.subject, self._session
+        if subject is None:
             return None
-        (row,) = await self._services.subjects.find(SubjectQuery(self._tenant, (self._subject,), profile=False))
-        return Pseudonym(self._subject) if row is None else row.pseudonym
-
-
-def _check_action(action: str | None) -> None:
-    if action is not None and action not in get_args(Action):
-        raise typer.BadParameter(f"the actions are {', '.join(get_args(Action))}", param_hint="'--action'")
+        (row,) = await session.services.subjects.find(SubjectQuery(session.tenant, (subject,), profile=False))
+        return Pseudonym(subject) if row is None else row.pseudonym
 
 
 def _print(entry: Entry, *, as_json: bool) -> None:
@@ -148,12 +135,7 @@ def _particulars(entry: Entry) -> list[str]:
     return parts
 
 
-class Format(StrEnum):
-    """The formats of the record."""
-
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
+Format = Literal["json", "csv", "markdown"]
 
 
 @command(
@@ -169,21 +151,14 @@ async def processing_record(
         Format | None, typer.Option("--format", help="Format of the record.", show_default="markdown")
     ] = None,
     since: Annotated[
-        datetime | None,
-        typer.Option(
-            "--since",
-            metavar="WHEN",
-            parser=past_moment,
-            help="Start of the period: 90d, a day, or a time of RFC 3339.",
-            show_default="365d",
-        ),
+        datetime | None, past(help="Start of the period: 90d, a day, or a time of RFC 3339.", show_default="365d")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Write to a file.")] = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file.")] = None,
 ) -> None:
     """Write the record of processing activities: purposes, grounds and recipients, and the real use of data."""
-    if opener.as_json and form not in {None, Format.JSON}:
+    if opener.as_json and form not in {None, "json"}:
         raise typer.BadParameter("--json and another --format contradict each other", param_hint="'--format'")
-    chosen = Format.JSON if opener.as_json else form or Format.MARKDOWN
+    chosen: Format = "json" if opener.as_json else form or "markdown"
     async with opener.session() as session:
         now = session.services.clock.now()
         # The number of entries is not known beforehand; the part of the period that is covered is.
@@ -198,9 +173,9 @@ async def processing_record(
 
 
 def _write(record: ProcessingRecord, form: Format, output: Path | None) -> None:
-    written = write_record(record, form.value)
+    written = write_record(record, form)
     if output is None:
-        typer.echo(written.decode(), nl=form == Format.JSON)
+        typer.echo(written.decode(), nl=form == "json")
     else:
         try:
             output.write_bytes(written)

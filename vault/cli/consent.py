@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
@@ -13,29 +12,31 @@ from uuid import UUID
 import typer
 
 from vault.cli.command import command, make_group
-from vault.cli.errors import FAILED
-from vault.cli.imports import IMPORT_TIMEOUT, ImportProgress, show_outcome
-from vault.cli.options import future_moment, past_moment
-from vault.cli.output import emit, note, show_table
+from vault.cli.imports import IMPORT_TIMEOUT, DryRun, Errors, ImportProgress, show_outcome
+from vault.cli.options import SUBJECT, Reason, Subject, future, past
+from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import counter
 from vault.cli.session import Opener, Session
 from vault.consent.expiry import expire_lapsed
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import read_receipt
 from vault.consent.record import record_consent
-from vault.consent.restrictions import decide_objection, lift_restriction, record_objection
+from vault.consent.restrictions import (
+    Decided,
+    RestrictionGround,
+    decide_objection,
+    lift_restriction,
+    record_objection,
+)
 from vault.consent.restrictions import restrict as restrict_subject
 from vault.consent.store import compare, repair_state
-from vault.consent.validation import ConsentStatement
+from vault.consent.validation import ConsentStatement, Decision
 from vault.ids import SubjectId
 from vault.imports.consent_files import ConsentFile, ConsentMapping, import_consents_file, read_consent_mapping
 from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
     from vault.consent.views import RecordedEvent
-
-
-SUBJECT = "0199aabb-0000-7000-8000-000000000001"
 
 group = make_group(
     f"cdv consent show {SUBJECT}",
@@ -44,33 +45,8 @@ group = make_group(
 )
 
 
-class Decision(StrEnum):
-    """A person's decision."""
-
-    given = "given"
-    refused = "refused"
-    withdrawn = "withdrawn"
-    renewed = "renewed"
-
-
-class By(StrEnum):
-    """Who decided."""
-
-    subject = "subject"
-    guardian = "guardian"
-    staff = "staff"
-
-
-class Verdict(StrEnum):
-    """The decision on an objection."""
-
-    upheld = "upheld"
-    overruled = "overruled"
-
-
-Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")]
-Purpose = Annotated[str, typer.Option("--purpose", metavar="NAME", help="A purpose of purposes.toml.")]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")]
+Purpose = Annotated[str, typer.Option(metavar="NAME", help="A purpose of purposes.toml.")]
+OptionalReason = Annotated[str | None, typer.Option(metavar="TEXT", help="Why, in one line; sealed.")]
 
 
 @command(
@@ -83,55 +59,41 @@ async def record(
     session: Session,
     subject: Subject,
     purpose: Purpose,
-    decision: Annotated[Decision, typer.Option("--decision", help="The person's decision.")],
+    decision: Annotated[Decision, typer.Option(help="The person's decision.")],
     notice: Annotated[
-        str | None, typer.Option("--notice", metavar="NAME@N", help="The version that was shown; required to agree.")
+        str | None, typer.Option(metavar="NAME@N", help="The version that was shown; required to agree.")
     ] = None,
-    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="Language of the notice.")] = None,
+    language: Annotated[str | None, typer.Option(metavar="TAG", help="Language of the notice.")] = None,
     method: Annotated[
-        str | None, typer.Option("--method", metavar="WORD", help="How: form, oral, signature …; required to agree.")
+        str | None, typer.Option(metavar="WORD", help="How: form, oral, signature …; required to agree.")
     ] = None,
-    channel: Annotated[str | None, typer.Option("--channel", metavar="NAME", help="Where: store, phone …")] = None,
-    by: Annotated[By, typer.Option("--by", help="Who decided.")] = By.subject,
+    channel: Annotated[str | None, typer.Option(metavar="NAME", help="Where: store, phone …")] = None,
+    by: Annotated[Literal["subject", "guardian", "staff"], typer.Option(help="Who decided.")] = "subject",
     evidence: Annotated[
-        str | None, typer.Option("--evidence", metavar="TEXT", help="Where the proof is, in one line; sealed.")
+        str | None, typer.Option(metavar="TEXT", help="Where the proof is, in one line; sealed.")
     ] = None,
-    jurisdiction: Annotated[
-        str | None, typer.Option("--jurisdiction", metavar="CODE", help="The law that applies, such as IE.")
-    ] = None,
+    jurisdiction: Annotated[str | None, typer.Option(metavar="CODE", help="The law that applies, such as IE.")] = None,
     at: Annotated[
-        datetime | None,
-        typer.Option(
-            "--at",
-            metavar="WHEN",
-            parser=past_moment,
-            help="When the person decided: 3d ago, a day, a time.",
-            show_default="now",
-        ),
+        datetime | None, past(help="When the person decided: 3d ago, a day, a time.", show_default="now")
     ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(
-            "--until", metavar="WHEN", parser=future_moment, help="When an agreement expires: in 90d, a day, a time."
-        ),
-    ] = None,
+    until: Annotated[datetime | None, future(help="When an agreement expires: in 90d, a day, a time.")] = None,
 ) -> None:
     """Record a person's decision on a purpose that rests on consent, such as from a form or a call."""
     statement = ConsentStatement(
         purpose=purpose,
-        decision=decision.value,
+        decision=decision,
         notice=notice,
         language=language,
         channel=channel,
         method=method,
-        by=by.value,
+        by=by,
         evidence=evidence,
         jurisdiction=jurisdiction,
         occurred_at=at,
         valid_until=until,
     )
     recorded = await record_consent(session.services, session.caller, SubjectId(subject), statement)
-    _show_recorded(session, recorded)
+    session.show(recorded, _sentence(recorded))
     if recorded.confirmation is not None and not session.as_json:
         note("The person confirms it by this token, which is shown once:")
         typer.echo(recorded.confirmation.token)
@@ -158,31 +120,28 @@ async def show(session: Session, subject: Subject) -> None:
 async def check(
     session: Session,
     subject: Annotated[list[UUID], typer.Argument(metavar="SUBJECT...", help="Ids of people.")],
-    purpose: Annotated[list[str], typer.Option("--purpose", metavar="NAME", help="A purpose; may be repeated.")],
+    purpose: Annotated[list[str], typer.Option(metavar="NAME", help="A purpose; may be repeated.")],
 ) -> None:
     """Check for each person whether purposes may go on now; exit status 1 if one may not."""
     subjects = [SubjectId(id_) for id_ in subject]
     checked = await check_consents(session.services, session.caller, subjects=subjects, purposes=purpose)
-    if session.as_json:
-        emit([result.as_json() for result in checked.results])
-    else:
-        rows = [
-            (result.subject, name, "yes" if permitted else "no")
-            for result in checked.results
-            for name, permitted in result.purposes.items()
-        ]
-        show_table(("subject", "purpose", "may"), rows, empty="no subjects")
+    rows = (
+        (result.subject, name, "yes" if permitted else "no")
+        for result in checked.results
+        for name, permitted in result.purposes.items()
+    )
+    session.show_table(checked.results, ("subject", "purpose", "may"), rows, empty="no subjects")
     if not all(permitted for result in checked.results for permitted in result.purposes.values()):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command(group, f"cdv consent object {SUBJECT} --purpose fraud-prevention", name="object")
-async def object_(session: Session, subject: Subject, purpose: Purpose, reason: Reason = None) -> None:
+async def object_(session: Session, subject: Subject, purpose: Purpose, reason: OptionalReason = None) -> None:
     """Record that a person objects to a purpose (Art. 21); its use of the data stops at once."""
-    _show_recorded(
-        session,
-        await record_objection(session.services, session.caller, SubjectId(subject), purpose=purpose, reason=reason),
+    recorded = await record_objection(
+        session.services, session.caller, SubjectId(subject), purpose=purpose, reason=reason
     )
+    session.show(recorded, _sentence(recorded))
 
 
 @command(group, f"cdv consent decide {SUBJECT} {SUBJECT} --as overruled --reason 'fraud case 17, compelling'")
@@ -190,14 +149,14 @@ async def decide(
     session: Session,
     subject: Subject,
     event: Annotated[UUID, typer.Argument(metavar="EVENT", help="The objection's id.")],
-    verdict: Annotated[Verdict, typer.Option("--as", help="The decision.")],
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in one line; sealed.")],
+    verdict: Annotated[Decided, typer.Option("--as", help="The decision.")],
+    reason: Reason,
 ) -> None:
     """Decide a pending objection."""
     recorded = await decide_objection(
-        session.services, session.caller, SubjectId(subject), event, decision=verdict.value, reason=reason
+        session.services, session.caller, SubjectId(subject), event, decision=verdict, reason=reason
     )
-    _show_recorded(session, recorded)
+    session.show(recorded, _sentence(recorded))
 
 
 @command(group, "cdv consent verify", "cdv consent verify --repair")
@@ -227,7 +186,7 @@ async def verify(
             typer.echo(f"{subject}: the row differs from the events")
         note(f"{people:,} people, {len(wrong):,} of them wrong, {repaired:,} repaired")
     if len(wrong) > repaired:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 @command(group, "cdv consent expire")
@@ -239,33 +198,21 @@ async def expire(session: Session) -> None:
             people += step.people
             ended += step.ended
             advance(step.people)
-    if session.as_json:
-        emit({"people": people, "expired": ended})
-    else:
-        note(f"{people:,} people, {ended:,} consents ended")
-
-
-class Ground(StrEnum):
-    """Why data is restricted (Art. 18(1))."""
-
-    accuracy = "accuracy"
-    unlawful = "unlawful"
-    claims = "claims"
-    objection = "objection"
+    session.show({"people": people, "expired": ended}, f"{people:,} people, {ended:,} consents ended")
 
 
 @command(group, f"cdv consent restrict {SUBJECT} --ground accuracy")
 async def restrict(
     session: Session,
     subject: Subject,
-    ground: Annotated[Ground, typer.Option("--ground", help="Why (Art. 18(1)(a) to (d)).")],
-    reason: Reason = None,
+    ground: Annotated[RestrictionGround, typer.Option(help="Why (Art. 18(1)(a) to (d)).")],
+    reason: OptionalReason = None,
 ) -> None:
     """Restrict a person's data (Art. 18): it is stored and, except in the cases of Art. 18(2), not used."""
     recorded = await restrict_subject(
-        session.services, session.caller, SubjectId(subject), ground=ground.value, reason=reason
+        session.services, session.caller, SubjectId(subject), ground=ground, reason=reason
     )
-    _show_recorded(session, recorded)
+    session.show(recorded, _sentence(recorded))
 
 
 @command(group, f"cdv consent announce {SUBJECT}", f"cdv consent announce {SUBJECT} --told 'letter of 3 May'")
@@ -274,25 +221,22 @@ async def announce(
     subject: Subject,
     told: Annotated[
         str | None,
-        typer.Option(
-            "--told", metavar="TEXT", help="How the person was informed, if not by a letter from the vault; sealed."
-        ),
+        typer.Option(metavar="TEXT", help="How the person was informed, if not by a letter from the vault; sealed."),
     ] = None,
 ) -> None:
     """Inform the person, by letter, that a restriction will be lifted after the notice period (Art. 18(3))."""
     announced = await announce_lifting(session.services, session.caller, SubjectId(subject), told=told)
-    if session.as_json:
-        emit(announced.as_json())
-    else:
-        note(
-            f"Recorded as {announced.id}: the restriction can be lifted from {announced.lift_from:%Y-%m-%d %H:%M} UTC."
-        )
+    session.show(
+        announced,
+        f"Recorded as {announced.id}: the restriction can be lifted from {announced.lift_from:%Y-%m-%d %H:%M} UTC.",
+    )
 
 
 @command(group, f"cdv consent lift {SUBJECT} --reason 'address corrected'")
-async def lift(session: Session, subject: Subject, reason: Reason = None) -> None:
+async def lift(session: Session, subject: Subject, reason: OptionalReason = None) -> None:
     """Lift a restriction, once the person was informed and the notice period is over (Art. 18(3))."""
-    _show_recorded(session, await lift_restriction(session.services, session.caller, SubjectId(subject), reason=reason))
+    recorded = await lift_restriction(session.services, session.caller, SubjectId(subject), reason=reason)
+    session.show(recorded, _sentence(recorded))
 
 
 @command(
@@ -318,10 +262,8 @@ async def import_consents(
         Path | None,
         typer.Option(metavar="M.toml", help="Maps columns to fields; without it, columns have the names in the docs."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
-    errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
-    ] = None,
+    dry_run: DryRun = False,
+    errors: Errors = None,
 ) -> None:
     """Import consents, refusals, withdrawals and objections from a file.
 
@@ -356,7 +298,7 @@ async def import_consents(
 )
 async def print_receipt(
     session: Session,
-    subject: Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")],
+    subject: Subject,
     event: Annotated[UUID, typer.Argument(metavar="EVENT", help="Id of the event, as `cdv consent show` lists it.")],
     form: Annotated[
         Literal["dpv", "kantara"], typer.Option("--format", help="ISO/IEC TS 27560 as JSON-LD, or Kantara 1.1.")
@@ -367,8 +309,5 @@ async def print_receipt(
     typer.echo(json.dumps(receipt.as_json(), ensure_ascii=False, indent=2))
 
 
-def _show_recorded(session: Session, recorded: RecordedEvent) -> None:
-    if session.as_json:
-        emit(recorded.as_json())
-    else:
-        note(f"Recorded as {recorded.id}: {recorded.state} now.")
+def _sentence(recorded: RecordedEvent) -> str:
+    return f"Recorded as {recorded.id}: {recorded.state} now."

@@ -1,38 +1,52 @@
-"""``cdv erasures``: previews, progress, certificates and verification of erasures."""
+"""``cdv erasures``: previews, progress, certificates, verification. ``cdv holds``: legal holds, which stop erasures."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from vault.catalogue.model import Scope
 from vault.cli.command import command, make_group
-from vault.cli.errors import FAILED
-from vault.cli.output import emit, note, show_table
+from vault.cli.options import SUBJECT, Names, Request, day
+from vault.cli.output import FAILED, note
 from vault.cli.session import Session
 from vault.erasure.query import MAX_PAGE, check_again, list_erasures, preview_erasure, read_certificate
+from vault.errors import InvalidInput
+from vault.holds.manage import (
+    PAGE_LIMIT,
+    HoldChanges,
+    HoldDraft,
+    change_hold,
+    lift_hold,
+    list_holds,
+    place_hold,
+    show_hold,
+)
 from vault.ids import SubjectId
+
+if TYPE_CHECKING:
+    from vault.holds.manage import Which
+    from vault.holds.views import Hold
+
+HOLD = "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e"
+IDS_SHOWN = 20
 
 group = make_group("cdv erasures list")
 
-Names = list[str] | None
-RequestId = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 
-
-@command(group, "cdv erasures preview 0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1e", name="preview")
+@command(group, f"cdv erasures preview {HOLD}", name="preview")
 async def preview(
     session: Session,
     subject: Annotated[UUID, typer.Argument(metavar="ID", help="The person.")],
-    field: Annotated[Names, typer.Option("--field", metavar="NAME", help="Only this field; may be repeated.")] = None,
-    collection: Annotated[
-        Names, typer.Option("--collection", metavar="NAME", help="Only this collection; may be repeated.")
-    ] = None,
+    field: Annotated[Names, typer.Option(metavar="NAME", help="Only this field; may be repeated.")] = None,
+    collection: Annotated[Names, typer.Option(metavar="NAME", help="Only this collection; may be repeated.")] = None,
     purpose: Annotated[
-        Names, typer.Option("--purpose", metavar="NAME", help="Only what this purpose alone needs; may be repeated.")
+        Names, typer.Option(metavar="NAME", help="Only what this purpose alone needs; may be repeated.")
     ] = None,
 ) -> None:
     """Preview an erasure: for each field, whether it would be erased, or kept, on which ground and until when."""
@@ -43,53 +57,209 @@ async def preview(
     rows += [
         (line.field, line.records, f"kept: {line.ground}", line.article, line.purpose, line.until) for line in view.kept
     ]
-    if session.as_json:
-        emit({**view.as_json(), "verdicts": [dict(zip(names, row, strict=True)) for row in rows]})
-        return
-    show_table(names, rows, empty="nothing would be erased")
-    note(f"The person would be {view.becomes}.")
+    answer = {**view.as_json(), "verdicts": [dict(zip(names, row, strict=True)) for row in rows]}
+    then = f"The person would be {view.becomes}."
+    session.show_table(answer, names, rows, empty="nothing would be erased", then=then)
 
 
 @command(group, "cdv erasures list", "cdv erasures list --json", name="list")
-async def list_(session: Session) -> None:
+async def list_erased(session: Session) -> None:
     """List the latest erasures and their progress."""
     erasures = (await list_erasures(session.services, session.caller, limit=MAX_PAGE)).erasures
-    if session.as_json:
-        emit([erasure.as_json() for erasure in erasures])
-        return
-    rows = [
+    rows = (
         (erasure.request, erasure.subject, erasure.state, erasure.started_at, erasure.finished_at)
         for erasure in erasures
-    ]
-    show_table(("request", "person", "state", "began", "done"), rows, empty="no erasures")
+    )
+    session.show_table(erasures, ("request", "person", "state", "began", "done"), rows, empty="no erasures")
 
 
 @command(group, "cdv erasures certificate REQUEST --out certificate.json", name="certificate", json=False)
 async def certificate(
     session: Session,
-    request: RequestId,
+    request: Request,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="File to write to.", show_default="standard output")
+        Path | None, typer.Option(metavar="FILE", help="File to write to.", show_default="standard output")
     ] = None,
 ) -> None:
     """Write the signed certificate of an erasure, for the person; `cdv verify` checks it."""
     document = await read_certificate(session.services, session.caller, request)
-    written = json.dumps(document.as_json(), indent=2, ensure_ascii=False)
+    text = json.dumps(document.as_json(), indent=2, ensure_ascii=False)
     if out is None:
-        typer.echo(written)
+        typer.echo(text)
     else:
-        out.write_text(written + "\n", encoding="utf-8")
+        out.write_text(text + "\n", encoding="utf-8")
         note(f"written to {out}")
 
 
 @command(group, "cdv erasures check REQUEST", name="check")
-async def check(session: Session, request: RequestId) -> None:
+async def check(session: Session, request: Request) -> None:
     """Scan the databases again for remains of an erased person; exit status 1 if there are any."""
     result = await check_again(session.services, session.caller, request)
-    if session.as_json:
-        emit(result.as_json())
-    else:
-        note(f"scanned {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows")
-        note("nothing is left" if result.is_clean else f"found: {result.keys} keys, {result.wrong} rows")
+    session.show(
+        result,
+        f"scanned {result.files} files ({result.bytes:,} bytes) and {result.rows:,} rows",
+        "nothing is left" if result.is_clean else f"found: {result.keys} keys, {result.wrong} rows",
+    )
     if not result.is_clean:
         raise typer.Exit(FAILED)
+
+
+holds_group = make_group(
+    f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {SUBJECT}",
+    "cdv holds list --due",
+    f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11",
+)
+
+People = Annotated[
+    list[UUID] | None, typer.Option("--subject", metavar="ID", help="A person that it covers; may be repeated.")
+]
+PeopleFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects-from", metavar="FILE", help="A file with a person's id on each line.", exists=True, dir_okay=False
+    ),
+]
+HoldId = Annotated[UUID, typer.Argument(metavar="HOLD", help="The hold's id.")]
+
+
+@command(
+    holds_group,
+    f"cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subject {SUBJECT}",
+    "cdv holds place LG-2026-0815 --owner legal-dept --review 2027-03-01 --subjects-from ids.txt "
+    "--field 'purchase.*' --field email --since 2026-01-01 --until 2026-06-30 --also-for accounting",
+)
+async def place(
+    session: Session,
+    matter: Annotated[str, typer.Argument(metavar="MATTER", help="The matter, as a file number; not a person's name.")],
+    owner: Annotated[str, typer.Option(metavar="REF", help="Its owner, as a reference: a department, a staff number.")],
+    review: Annotated[datetime, day(help="When to review whether it is still needed.")],
+    subject: People = None,
+    subjects_from: PeopleFile = None,
+    purpose: Annotated[
+        str, typer.Option(metavar="NAME", help="Purpose for which the data may be read.")
+    ] = "legal-claims",
+    also_for: Annotated[
+        Names, typer.Option(metavar="NAME", help="Another purpose that is still allowed; may be repeated.")
+    ] = None,
+    field: Annotated[
+        Names,
+        typer.Option(
+            metavar="NAME", help="A field or collection that it covers; may be repeated.", show_default="everything"
+        ),
+    ] = None,
+    since: Annotated[datetime | None, day(help="The first day of the records it covers.")] = None,
+    until: Annotated[datetime | None, day(help="The last day of the records it covers.")] = None,
+) -> None:
+    """Place a hold: the data that it covers is not deleted, and only read for the hold's purposes."""
+    draft = HoldDraft(
+        matter=matter,
+        owner=owner,
+        purpose=purpose,
+        subjects=_people(subject, subjects_from),
+        review_on=review.date(),
+        also_for=also_for or (),
+        fields=field or ("*",),
+        since=_day(since),
+        until=_day(until),
+    )
+    placed = await place_hold(session.services, session.caller, draft)
+    session.show(placed, f"Placed as {placed.id}: {placed.people:,} people, to be reviewed on {placed.review_on}.")
+
+
+@command(
+    holds_group,
+    f"cdv holds change {HOLD} --review 2027-09-01",
+    f"cdv holds change {HOLD} --subject {SUBJECT} --also-for accounting",
+)
+async def change(
+    session: Session,
+    hold: HoldId,
+    owner: Annotated[str | None, typer.Option(metavar="REF", help="The new owner.")] = None,
+    review: Annotated[datetime | None, day(help="The new review date.")] = None,
+    also_for: Annotated[
+        Names, typer.Option(metavar="NAME", help="All further purposes that are allowed; may be repeated.")
+    ] = None,
+    subject: People = None,
+    subjects_from: PeopleFile = None,
+    remove: Annotated[
+        list[UUID] | None, typer.Option(metavar="ID", help="A person to remove; may be repeated.")
+    ] = None,
+) -> None:
+    """Change a hold's owner, review date, further purposes, or the people that it covers."""
+    changes = HoldChanges(
+        owner=owner,
+        review_on=_day(review),
+        also_for=also_for,
+        add=_people(subject, subjects_from),
+        remove=_people(remove, None),
+    )
+    changed = await change_hold(session.services, session.caller, hold, changes)
+    session.show(changed, f"Changed: {changed.people:,} people, to be reviewed on {changed.review_on}.")
+
+
+@command(holds_group, f"cdv holds lift {HOLD} --reason judgment-of-2027-02-11")
+async def lift(
+    session: Session,
+    hold: HoldId,
+    reason: Annotated[str, typer.Option(metavar="REF", help="The reason, as a reference; not a person's name.")],
+) -> None:
+    """Lift a hold. A running server, or `cdv jobs run`, resumes the erasures that waited for it."""
+    lifted = await lift_hold(session.services, session.caller, hold, reason=reason)
+    session.show(lifted, f"Lifted: {lifted.people:,} people are no longer covered by it.")
+
+
+@command(holds_group, "cdv holds list", "cdv holds list --due", "cdv holds list --all --json", name="list")
+async def list_all_holds(
+    session: Session,
+    due: Annotated[bool, typer.Option("--due", help="Only those that are due for review.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include lifted holds.")] = False,
+) -> None:
+    """List holds, by their review date."""
+    which: Which = "due" if due else "all" if everything else "active"
+    page = await list_holds(session.services, session.caller, which=which, limit=PAGE_LIMIT)
+    today = datetime.now(UTC).date()
+    session.show_table(
+        page.holds,
+        ("hold", "matter", "owner", "purpose", "people", "covers", "review", ""),
+        (_row(hold, today) for hold in page.holds),
+        empty="no hold is due for review" if due else "no holds",
+        then=None if page.next is None else "There are more; GET /v1/holds lists all.",
+    )
+
+
+@command(holds_group, f"cdv holds show {HOLD}")
+async def show(session: Session, hold: HoldId) -> None:
+    """Show a hold and the people that it covers."""
+    details = await show_hold(session.services, session.caller, hold)
+    values = {name: value for name, value in details if value and name != "subjects"}
+    rows = [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in values.items()]
+    shown = ", ".join(str(subject) for subject in details.subjects[:IDS_SHOWN])
+    more = len(details.subjects) - IDS_SHOWN
+    rows.append(("covers", shown + (f" and {more:,} more (--json lists all)" if more > 0 else "")))
+    session.show_table(details, ("", ""), rows, empty="")
+
+
+def _people(ids: list[UUID] | None, file: Path | None) -> list[SubjectId]:
+    """Return the people that the options name, and those in a file."""
+    people = [SubjectId(id_) for id_ in ids or ()]
+    if file is None:
+        return people
+    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if line.strip():
+            try:
+                people.append(SubjectId(UUID(line.strip())))
+            except ValueError:
+                raise InvalidInput(f"line {number} of the file is not a person's id", code="invalid-hold") from None
+    return people
+
+
+def _day(moment: datetime | None) -> date | None:
+    return None if moment is None else moment.date()
+
+
+def _row(hold: Hold, today: date) -> tuple[object, ...]:
+    state = "lifted" if hold.state == "lifted" else "DUE" if hold.review_on <= today else ""
+    covers = " ".join(hold.fields)
+    if hold.since is not None or hold.until is not None:
+        covers += f" of {hold.since or '…'} to {hold.until or '…'}"
+    return hold.id, hold.matter, hold.owner, hold.purpose, hold.people, covers, hold.review_on, state

@@ -6,12 +6,12 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
-from uuid import UUID
 
 import typer
 
 from vault.cli.command import command, make_group
-from vault.cli.output import emit, note, show_table
+from vault.cli.options import Request
+from vault.cli.output import note
 from vault.cli.progress import bytes_bar
 from vault.cli.session import Opener, Session
 from vault.crypto.age import decrypt
@@ -32,16 +32,12 @@ group = make_group(
     "cdv packages open access.zip.age",
 )
 
-Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
 To = Annotated[
     Path | None,
-    typer.Option(
-        "--to", metavar="FILE", help="File to write to.", show_default="the package's name, in the current folder"
-    ),
+    typer.Option(metavar="FILE", help="File to write to.", show_default="the package's name, in the current folder"),
 ]
 PassphraseFile = Annotated[
-    Path | None,
-    typer.Option("--passphrase-file", metavar="FILE", help="Read the passphrase from the first line, for scripts."),
+    Path | None, typer.Option(metavar="FILE", help="Read the passphrase from the first line, for scripts.")
 ]
 
 
@@ -55,14 +51,12 @@ async def list_all(session: Session) -> None:
         packages += page
         if len(page) < PAGE:
             break
-    if session.as_json:
-        emit([package.as_json() for package in packages])
-        return
     rows = [
-        [package.request, package.kind, package.state, f"{package.size:,}", package.created_at, package.expires_at]
+        (package.request, package.kind, package.state, f"{package.size:,}", package.created_at, package.expires_at)
         for package in packages
     ]
-    show_table(["request", "kind", "state", "bytes", "made", "until"], rows, empty="there are no packages")
+    headings = ("request", "kind", "state", "bytes", "made", "until")
+    session.show_table(packages, headings, rows, empty="there are no packages")
 
 
 @command(group, f"cdv packages download {REQUEST}", f"cdv packages download {REQUEST} --encrypt", json=False)
@@ -116,20 +110,14 @@ async def send(
 ) -> None:
     """Send a portability package to another controller at the person's request (Art. 20(2) GDPR)."""
     sent = await send_package(session.services, session.caller, request, url)
-    if session.as_json:
-        emit(sent.as_json())
-    else:
-        note(f"{sent.size:,} bytes were accepted (status {sent.status}); audit entry {sent.audit}")
+    session.show(sent, f"{sent.size:,} bytes were accepted (status {sent.status}); audit entry {sent.audit}")
 
 
 @command(group, "cdv packages expire")
 async def expire(session: Session) -> None:
     """Delete expired packages. They can no longer be downloaded even before."""
     count = await expire_packages(session.services, session.tenant)
-    if session.as_json:
-        emit({"expired": count})
-    else:
-        note(f"{count:,} packages deleted")
+    session.show({"expired": count}, f"{count:,} packages deleted")
 
 
 def _passphrase(file: Path | None, *, twice: bool = False) -> str:

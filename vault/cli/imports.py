@@ -26,8 +26,7 @@ from rich.text import Text
 
 from vault.bootstrap import open_vault
 from vault.cli.command import TOP_LEVEL, command
-from vault.cli.errors import FAILED
-from vault.cli.output import emit, note, warn
+from vault.cli.output import FAILED, emit, note, warn
 from vault.cli.session import Opener
 from vault.errors import Misconfigured
 from vault.imports.completejourney import prepare
@@ -43,7 +42,11 @@ if TYPE_CHECKING:
 DATASETS = ("completejourney",)
 IMPORT_TIMEOUT = 30.0
 """Seconds for one statement: a chunk takes longer than a request."""
-MODE = 0o600
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")]
+Errors = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
+]
 
 
 @command(
@@ -64,10 +67,8 @@ async def import_(
         Path | None,
         typer.Option(metavar="M.toml", help="Maps columns to fields; without it, columns are named like fields."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, count, write nothing.")] = False,
-    errors: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File for the refused lines: numbers and reasons, no values.")
-    ] = None,
+    dry_run: DryRun = False,
+    errors: Errors = None,
     purpose: Annotated[
         str | None, typer.Option(metavar="NAME", help="Purpose of the data; overrides the mapping's.")
     ] = None,
@@ -230,7 +231,7 @@ class ImportProgress(Watcher):
 def _create(path: Path) -> TextIO:
     """Create a file that only its owner can read: it says which lines have invalid values."""
     try:
-        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, MODE)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     except OSError as error:
         raise Misconfigured(
             f"the file for refused lines cannot be written: {error.strerror}", hint="name another by --errors"

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from typer.main import get_command_from_info, get_group
 
 from vault.cli.command import TOP_LEVEL
-from vault.cli.errors import Commands
+from vault.cli.output import Commands
 from vault.cli.session import without_collection
 
 if TYPE_CHECKING:

@@ -1,20 +1,23 @@
-"""``cdv policy``: check and apply policy folders, list applied versions, and explain decisions."""
+"""``cdv policy``: check and apply policy folders, and explain their decisions. ``cdv notices``: the privacy notices."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vault.bootstrap import apply_folders, policy_folder, read_settings
+from vault.catalogue.notices import compare
 from vault.catalogue.toml_document import did_you_mean
 from vault.cli.command import command, make_group
 from vault.cli.options import DEFAULT, HERE, Json, Tenant, VaultFolder
-from vault.cli.output import emit, note, show_table, warn
+from vault.cli.output import FAILED, emit, note, warn
 from vault.cli.session import Opener, Session, known_tenant, run
-from vault.errors import InvalidInput, Misconfigured, PolicyInvalid
+from vault.consent.expiry import ask_again
+from vault.errors import InvalidInput, Misconfigured, NotFound, PolicyInvalid
+from vault.governance.query import notice_list
 from vault.governance.tenants import apply_policies
 from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
 from vault.policy.decision import Decisions
@@ -23,7 +26,9 @@ from vault.records.explain import explain as explain_fields
 from vault.records.explain import explain_rules
 
 if TYPE_CHECKING:
-    from vault.records.views import FieldDecision
+    from collections.abc import Sequence
+
+    from vault.catalogue.notices import Changes, Notice, Piece
 
 group = make_group(
     "cdv policy check policies",
@@ -35,8 +40,7 @@ group = make_group(
 @command(group, "cdv policy check policies")
 def check(
     folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="[DIR]", help="A policy folder.", show_default="the vault's, or ./policies"),
+        Path | None, typer.Argument(metavar="[DIR]", help="A policy folder.", show_default="the vault's, or ./policies")
     ] = None,
     vault: VaultFolder = HERE,
     tenant: Tenant = DEFAULT,
@@ -48,9 +52,9 @@ def check(
         policy_set = PolicySet.from_folder(policies)
     except PolicyInvalid as error:
         _show_findings(policies, error, as_json=as_json)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED) from None
     if as_json:
-        emit(PolicyCheck(version=policy_set.version, findings=[]).as_json())
+        emit(PolicyCheck(version=policy_set.version, findings=[]))
     else:
         note(f"{policies}: no mistakes. {_counts(policy_set)}")
         note(f"version {policy_set.version}")
@@ -79,14 +83,11 @@ async def history(session: Session) -> None:
         PolicyChange(version=change.version, applied_at=change.applied_at, by=change.applied_by)
         for change in await session.services.policies.history(session.tenant)
     ]
-    if session.as_json:
-        emit([change.as_json() for change in changes])
-        return
-    rows = [
+    rows = (
         (change.applied_at, change.by, change.version, "in force" if number == 0 else "")
         for number, change in enumerate(changes)
-    ]
-    show_table(("applied", "by", "version", ""), rows, empty="no policies were applied yet")
+    )
+    session.show_table(changes, ("applied", "by", "version", ""), rows, empty="no policies were applied yet")
 
 
 def _default_folder(vault: Path, tenant: str) -> Path:
@@ -108,7 +109,7 @@ def _within(folder: Path) -> Path:
 def _show_findings(folder: Path, error: PolicyInvalid, *, as_json: bool) -> None:
     findings = [PolicyFinding.model_validate(finding) for finding in error.findings]
     if as_json:
-        emit(PolicyCheck(version=None, findings=findings).as_json())
+        emit(PolicyCheck(version=None, findings=findings))
         return
     for finding in findings:
         typer.echo(f"{folder / finding.file}:{finding.line}: {finding.message}")
@@ -132,26 +133,6 @@ async def _apply(opener: Opener, tenant: str | None) -> list[tuple[str, str, boo
         return [(known, policy_set.version, await apply_policies(services, known, policy_set))]
 
 
-class Action(StrEnum):
-    """An action on a field."""
-
-    read = "read"
-    write = "write"
-    search = "search"
-
-
-class _Question(NamedTuple):
-    roles: tuple[str, ...]
-    purpose: str
-    fields: tuple[str, ...]
-    action: str
-
-
-class _Answer(NamedTuple):
-    fields: dict[str, FieldDecision]
-    version: str
-
-
 @command(
     group,
     "cdv policy explain --role support --purpose customer-support email email.masked",
@@ -160,70 +141,206 @@ class _Answer(NamedTuple):
 async def explain(
     opener: Opener,
     field: Annotated[list[str], typer.Argument(metavar="FIELD...", help="Fields and views, such as email.masked.")],
-    role: Annotated[list[str], typer.Option("--role", metavar="ROLE", help="Role of the caller; may be repeated.")],
-    purpose: Annotated[str, typer.Option("--purpose", metavar="PURPOSE", help="The purpose.")],
-    action: Annotated[Action, typer.Option("--action", help="The action.")] = Action.read,
+    role: Annotated[list[str], typer.Option(metavar="ROLE", help="Role of the caller; may be repeated.")],
+    purpose: Annotated[str, typer.Option(metavar="PURPOSE", help="The purpose.")],
+    action: Annotated[Literal["read", "write", "search"], typer.Option(help="The action.")] = "read",
     policies: Annotated[
-        Path | None,
-        typer.Option("--policies", metavar="DIR", help="A policy folder to use instead of the current policies."),
+        Path | None, typer.Option(metavar="DIR", help="A policy folder to use instead of the current policies.")
     ] = None,
 ) -> None:
     """Explain whether fields may be read for a purpose: the step and rule that decide, and the remedy."""
-    question = _Question(tuple(sorted(set(role))), purpose, tuple(dict.fromkeys(field)), action.value)
+    roles, fields = tuple(sorted(set(role))), tuple(dict.fromkeys(field))
     if policies is None:
         async with opener.session() as session:
-            answer = await _ask_vault(session, question)
+            _check_names(session.services.policies.active(session.tenant).policy_set, roles, purpose, fields)
+            # The operation of the API: it is audited.
+            explanation = await explain_fields(
+                session.services, session.caller, fields=fields, purpose=purpose, action=action, roles=roles
+            )
+        decisions, version = explanation.fields, explanation.policy_version
     else:
-        answer = _ask_folder(policies, opener.tenant, question)
+        policy_set = PolicySet.from_folder(policies)
+        _check_names(policy_set, roles, purpose, fields)
+        decision = Decisions(policy_set, opener.tenant).decide_now(roles, purpose, fields, action)
+        decisions, version = explain_rules(decision), policy_set.version
     if opener.as_json:
-        explained = {asked: decision.as_json() for asked, decision in answer.fields.items()}
-        emit({"fields": explained, "policy_version": answer.version})
-    else:
-        _show(answer)
+        emit({"fields": decisions, "policy_version": version})
+        return
+    for name, verdict in decisions.items():
+        colour = typer.colors.GREEN if verdict.allowed else typer.colors.RED
+        word = typer.style("allowed" if verdict.allowed else "denied", fg=colour, bold=True)
+        typer.echo(f"{name}: {word} at step {verdict.step} ({verdict.code})")
+        typer.echo(f"    {verdict.detail}")
+        typer.echo(f"    rule: {verdict.rule}")
 
 
-async def _ask_vault(session: Session, question: _Question) -> _Answer:
-    """Explain by the current policies, with the operation of the API, which is audited."""
-    _check_names(session.services.policies.active(session.tenant).policy_set, question)
-    explanation = await explain_fields(
-        session.services,
-        session.caller,
-        fields=question.fields,
-        purpose=question.purpose,
-        action=question.action,
-        roles=question.roles,
-    )
-    return _Answer(explanation.fields, explanation.policy_version)
-
-
-def _ask_folder(folder: Path, tenant: str, question: _Question) -> _Answer:
-    """Explain by the policies in a folder, such as a draft in a pull request."""
-    policy_set = PolicySet.from_folder(folder)
-    _check_names(policy_set, question)
-    decisions = Decisions(policy_set, tenant)
-    decision = decisions.decide_now(question.roles, question.purpose, question.fields, question.action)
-    return _Answer(explain_rules(decision), policy_set.version)
-
-
-def _check_names(policy_set: PolicySet, question: _Question) -> None:
+def _check_names(policy_set: PolicySet, roles: Sequence[str], purpose: str, fields: Sequence[str]) -> None:
     """Check the names, and suggest similar ones; the operator may see all of them."""
-    purposes, catalogue, roles = policy_set.purposes, policy_set.catalogue, policy_set.rules.roles
-    if question.purpose not in purposes:
-        named = f"the purposes are {', '.join(sorted(purposes))}"
-        raise InvalidInput("there is no such purpose", hint=did_you_mean(question.purpose, purposes, named))
-    for number, name in enumerate(question.fields, start=1):
+    purposes, catalogue, known_roles = policy_set.purposes, policy_set.catalogue, policy_set.rules.roles
+    if purpose not in purposes:
+        names = f"the purposes are {', '.join(sorted(purposes))}"
+        raise InvalidInput("there is no such purpose", hint=did_you_mean(purpose, purposes, names))
+    for number, name in enumerate(fields, start=1):
         if name not in catalogue:
             known = [view.name.removeprefix("profile.").removesuffix(".clear") for view in catalogue.views()]
             hint = did_you_mean(name, known, "catalogue.toml declares the fields and their views")
             raise InvalidInput(f"number {number} of the fields does not exist", hint=hint)
-    if not roles.issuperset(question.roles):
-        warn(f"some roles are not in the policies, which have: {', '.join(sorted(roles))}")
+    if not known_roles.issuperset(roles):
+        warn(f"some roles are not in the policies, which have: {', '.join(sorted(known_roles))}")
 
 
-def _show(answer: _Answer) -> None:
-    for asked, each in answer.fields.items():
-        colour = typer.colors.GREEN if each.allowed else typer.colors.RED
-        word = typer.style("allowed" if each.allowed else "denied", fg=colour, bold=True)
-        typer.echo(f"{asked}: {word} at step {each.step} ({each.code})")
-        typer.echo(f"    {each.detail}")
-        typer.echo(f"    rule: {each.rule}")
+notices_group = make_group(
+    "cdv notices list --vault my-vault",
+    "cdv notices show marketing@3 --language de",
+    "cdv notices diff marketing@3 marketing@4 --policies policies",
+)
+
+Language = Annotated[str | None, typer.Option(metavar="LANG", help="Such as de.", show_default="the notice's main one")]
+
+
+@command(notices_group, "cdv notices list --vault my-vault", name="list")
+async def list_notices(session: Session) -> None:
+    """List the notices of the policies in force, and the purposes for which a consent to them counts."""
+    notices = notice_list(session.services, session.services.policies.active(session.tenant)).notices
+    answer = [
+        {
+            "notice": name,
+            **version.as_json(),
+            "languages": {key: text.digest for key, text in version.languages.items()},
+        }
+        for name, version in notices.items()
+    ]
+    rows = (
+        (
+            name,
+            "yes" if version.in_force else f"from {version.valid_from}",
+            "yes" if version.material else "no",
+            ", ".join(version.languages),
+            ", ".join(version.good_for) or "-",
+        )
+        for name, version in notices.items()
+    )
+    headings = ("notice", "in force", "material", "languages", "good for")
+    session.show_table(answer, headings, rows, empty="there are no notices")
+
+
+@command(notices_group, "cdv notices show marketing@3", "cdv notices show marketing@3 --language de")
+async def show(
+    session: Session,
+    notice: Annotated[str, typer.Argument(metavar="NOTICE", help="A version such as marketing@3, or a hash.")],
+    language: Language = None,
+) -> None:
+    """Show the text of a notice, also of one that is no longer in the policies."""
+    policies = session.services.policies.active(session.tenant).policy_set
+    parsed, file = await _find(session, policies, notice, language)
+    if session.as_json:
+        emit({**_reference(parsed), "text": file})
+    else:
+        typer.echo(file, nl=not file.endswith("\n"))
+
+
+@command(
+    notices_group,
+    "cdv notices diff marketing@2 marketing@3",
+    "cdv notices diff marketing@3 marketing@4 --policies policies",
+)
+async def diff(
+    session: Session,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A version such as marketing@2.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another version, such as marketing@3.")],
+    policies: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A policy folder with NEW that is not in force yet.")
+    ] = None,
+    language: Language = None,
+) -> None:
+    """Show the changes between two versions, word by word, and how many people must be asked again."""
+    services = session.services
+    active = services.policies.active(session.tenant).policy_set
+    policy_set = active if policies is None else PolicySet.from_folder(policies)
+    old_notice, _ = await _find(session, active, old, language)
+    new_notice, _ = await _find(session, policy_set, new, language)
+    changes, today = compare(old_notice, new_notice), services.clock.now().date()
+    since = max(today, new_notice.valid_from or today)
+    again = await ask_again(services, session.tenant, new_notice.name, policy_set, since)
+    if session.as_json:
+        emit(
+            {
+                "old": _reference(old_notice),
+                "new": _reference(new_notice),
+                "front": changes.front,
+                "paragraphs": [[piece._asdict() for piece in paragraph] for paragraph in changes.paragraphs],
+                "from": since,
+                "ask_again": [{**asdict(purpose), "total": purpose.total} for purpose in again],
+            }
+        )
+        return
+    _show_changes(old_notice, new_notice, changes)
+    for purpose in again:
+        typer.secho(f"{purpose.purpose}, from {since}: {purpose.total} to ask again", bold=True)
+        for notice, count in purpose.people.items():
+            typer.echo(f"    {count} agreed to {notice}")
+        typer.echo(f"    accepted from then on: {', '.join(purpose.accepted) or 'no version'}")
+    if not again:
+        typer.echo(f"No purpose uses {new_notice.name}.")
+
+
+async def _find(session: Session, policies: PolicySet, name: str, language: str | None) -> tuple[Notice, str]:
+    """Find a text in a policy folder, or else among those that were ever in force; also return the whole file.
+
+    Raises:
+        NotFound: there is no such version, or not in that language.
+    """
+    notices, stored = policies.notices, session.services.policies
+    languages = notices.languages(name)  # the first is the main one
+    notice = notices.by_digest(name) or next((text for tag, text in languages.items() if language in {None, tag}), None)
+    if notice is not None:
+        return notice, policies.files[notice.file]
+    by_digest = await stored.notice_text(session.tenant, name)
+    texts = await stored.notice_texts(session.tenant, name) if by_digest is None else [by_digest]
+    for text in texts:
+        parsed = text.parsed()
+        if parsed is not None and language in {None, text.language}:
+            return parsed, text.body.decode()
+    if texts or name in notices:
+        raise NotFound("the notice has no translation in that language", hint="`cdv notices list` names the languages")
+    raise NotFound("there is no such notice", hint=did_you_mean(name, notices, "`cdv notices list` names them"))
+
+
+def _reference(notice: Notice) -> dict[str, object]:
+    return {"notice": notice.id, "language": notice.language, "digest": notice.digest, "material": notice.material}
+
+
+def _show_changes(old: Notice, new: Notice, changes: Changes) -> None:
+    typer.secho(f"{old.id} ({old.language}) -> {new.id} ({new.language})", bold=True)
+    for key, (before, after) in changes.front.items():
+        typer.echo(f"{key}: {_removed(_value(before))} {_added(_value(after))}")
+    for paragraph in changes.paragraphs:
+        typer.echo()
+        typer.echo(" ".join(_piece(piece) for piece in paragraph))
+    if not changes.front and not changes.paragraphs:
+        note("The two texts are the same.")
+    typer.echo()
+    effect = (
+        "is material: consent must be asked for again" if new.material else "is not material: no one is asked again"
+    )
+    typer.echo(f"{new.id} {effect}.")
+
+
+def _piece(piece: Piece) -> str:
+    if piece.kind == "same":
+        return piece.text
+    return _removed(piece.text) if piece.kind == "out" else _added(piece.text)
+
+
+def _removed(text: str) -> str:
+    return typer.style(f"[-{text}-]", fg=typer.colors.RED)
+
+
+def _added(text: str) -> str:
+    return typer.style(f"{{+{text}+}}", fg=typer.colors.GREEN)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(value) if isinstance(value, tuple) else str(value if value is not None else "none")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
 from vault.cli.command import command, make_group
 from vault.cli.options import App
-from vault.cli.output import emit, note, show_table, warn
+from vault.cli.output import FAILED, emit, note, warn
 from vault.cli.session import Session
 from vault.clock import Clock
 from vault.errors import InvalidInput
@@ -41,15 +41,11 @@ async def list_(
     session: Session,
     everything: Annotated[bool, typer.Option("--all", help="Include acknowledged notices.")] = False,
     to: Annotated[str | None, typer.Option("--app", metavar="NAME", help="Only notices to this app.")] = None,
-    subject: Annotated[
-        UUID | None, typer.Option("--subject", metavar="ID", help="Only notices about this person.")
-    ] = None,
-    request: Annotated[
-        UUID | None, typer.Option("--request", metavar="ID", help="Only notices of this request.")
-    ] = None,
+    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only notices about this person.")] = None,
+    request: Annotated[UUID | None, typer.Option(metavar="ID", help="Only notices of this request.")] = None,
 ) -> None:
     """List notices to apps, the oldest first, with their delivery and acknowledgement."""
-    found = await list_sent(
+    page = await list_sent(
         session.services,
         session.caller,
         which="all" if everything else "open",
@@ -58,17 +54,17 @@ async def list_(
         request=request,
         limit=MOST,
     )
-    if session.as_json:
-        emit([notice.as_json() for notice in found.notices])
-        return
-    show_table(
+    then = f"These are the oldest {MOST}; `--app`, `--subject` and `--request` narrow it down."
+    session.show_table(
+        page.notices,
         ("notice", "app", "what", "state", "days", "tries", "last answer", "reminders"),
-        [_row(notice) for notice in found.notices],
-        empty="every app has acknowledged" if not everything else "no notices",
+        map(_row, page.notices),
+        empty="no notices" if everything else "every app has acknowledged",
+        then=None if page.next is None else then,
     )
-    if found.next is not None:
-        note(f"These are the oldest {MOST}; `--app`, `--subject` and `--request` narrow it down.")
-    _warn_of_unreachable(found.notices)
+    unreachable = sorted({notice.app for notice in page.notices if notice.state == "waiting"})
+    if unreachable and not session.as_json:
+        warn(f"notices cannot be posted to {', '.join(unreachable)}: no webhook, a disabled one, or a disabled app")
 
 
 @command(group, f"cdv recipients chase {NOTICE}", "cdv recipients chase --due")
@@ -85,7 +81,7 @@ async def chase(
         raise InvalidInput("name a notice, or use --due for all that are due")
     if notice is None:
         chased = await chase_recipients(session.services)
-        emit({"chased": chased}) if session.as_json else note(f"{chased:,} reminders are on their way.")
+        session.show({"chased": chased}, f"{chased:,} reminders are on their way.")
         return
     await chase_notice(session.services, session.caller, notice)
     # Posted here and now: the operator waits for it.
@@ -106,22 +102,13 @@ async def chase(
 async def acknowledge(session: Session, notice: Notice) -> None:
     """Acknowledge a notice on behalf of an app that cannot, once its operator has confirmed it."""
     acknowledged = await acknowledge_notice(session.services, session.caller, notice)
-    if session.as_json:
-        emit({"id": acknowledged.id, "state": acknowledged.state})
-    else:
-        note("Acknowledged.")
+    session.show({"id": acknowledged.id, "state": acknowledged.state}, "Acknowledged.")
 
 
-def _row(notice: SentNotice) -> tuple[Any, ...]:
+def _row(notice: SentNotice) -> tuple[object, ...]:
     days = (Clock().now() - notice.created_at).days
     last = " ".join(str(part) for part in (notice.last_status, notice.last_code) if part is not None)
     return (notice.id, notice.app, notice.kind, notice.state, days, notice.attempts, last, notice.chases or "")
-
-
-def _warn_of_unreachable(notices: list[SentNotice]) -> None:
-    unreachable = sorted({notice.app for notice in notices if notice.state == "waiting"})
-    if unreachable:
-        warn(f"notices cannot be posted to {', '.join(unreachable)}: no webhook, a disabled one, or a disabled app")
 
 
 webhooks_group = make_group(
@@ -135,14 +122,12 @@ webhooks_group = make_group(
 async def list_all_webhooks(session: Session) -> None:
     """List the webhooks of all apps."""
     webhooks = (await list_webhooks(session.services, session.caller)).webhooks
-    if session.as_json:
-        emit([_as_json(webhook) for webhook in webhooks])
-        return
     rows = [
         (webhook.app, webhook.url, webhook.state, webhook.why, webhook.secret_version, webhook.updated_at)
         for webhook in webhooks
     ]
-    show_table(("app", "url", "state", "why", "secret", "changed"), rows, empty="no app has a webhook")
+    headings = ("app", "url", "state", "why", "secret", "changed")
+    session.show_table([_as_json(webhook) for webhook in webhooks], headings, rows, empty="no app has a webhook")
 
 
 @command(webhooks_group, "cdv webhooks set crm https://crm.example.org/vault", name="set")
@@ -168,18 +153,18 @@ async def remove(session: Session, app: App) -> None:
     note("The webhook is removed.")
 
 
-@command(webhooks_group, "cdv webhooks test crm", name="test")
-async def trial(session: Session, app: App) -> None:
+@command(webhooks_group, "cdv webhooks test crm")
+async def test(session: Session, app: App) -> None:
     """Post a test event now; exit status 1 if the app does not accept it."""
-    tried = await try_webhook(session.services, session.caller, app=app)
+    trial = await try_webhook(session.services, session.caller, app=app)
     if session.as_json:
-        emit(tried.as_json())
-    elif tried.taken:
-        note(f"The app accepted it ({tried.status}).")
+        emit(trial)
+    elif trial.taken:
+        note(f"The app accepted it ({trial.status}).")
     else:
-        warn(f"the app did not accept it: {tried.code}" + ("" if tried.status is None else f" ({tried.status})"))
-    if not tried.taken:
-        raise typer.Exit(1)
+        warn(f"the app did not accept it: {trial.code}" + ("" if trial.status is None else f" ({trial.status})"))
+    if not trial.taken:
+        raise typer.Exit(FAILED)
 
 
 def _show_webhook(session: Session, webhook: WebhookWithKeys) -> None:
@@ -192,5 +177,5 @@ def _show_webhook(session: Session, webhook: WebhookWithKeys) -> None:
         typer.echo(webhook.secret)
 
 
-def _as_json(webhook: Webhook) -> dict[str, Any]:
+def _as_json(webhook: Webhook) -> dict[str, object]:
     return webhook.model_dump(mode="json", exclude={"previous_until", "created_at", "updated_at"})

@@ -1,22 +1,28 @@
-"""``cdv requests``: requests of data subjects. What they say is read from files, and never shown."""
+"""``cdv requests``: requests of data subjects. ``cdv jobs``: the background jobs that execute them.
+
+What a request says is read from files, and never shown.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
+from rich.console import Console
 
 from vault.catalogue.model import Scope
 from vault.catalogue.requests import KINDS, KindName
 from vault.cli.command import command, make_group
-from vault.cli.options import Yes, past_moment
-from vault.cli.output import emit, note, show_table
+from vault.cli.options import Names, Request, Yes, past
+from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.session import Opener, Session, VaultSession
+from vault.errors import NotFound
 from vault.identity.verify import note_evidence
 from vault.ids import SubjectId
 from vault.requests import decide
@@ -36,11 +42,16 @@ from vault.requests.query import Urgency, list_of_requests, show_request
 from vault.requests.store import find_request
 from vault.requests.submit import Submission, submit_request
 from vault.requests.views import RequestDetails
-from vault.workflows import REQUEST_WORKFLOWS
+from vault.workflows import OPEN as UNFINISHED
+from vault.workflows import REQUEST_WORKFLOWS, STATES, list_jobs, work_off
 
 if TYPE_CHECKING:
-    from vault.requests.model import Request as Decided
+    from collections.abc import Mapping
+
+    from vault.jobs.views import Job
+    from vault.requests.model import Request as StoredRequest
     from vault.requests.views import DataSubjectRequest
+    from vault.workflows import Ended
 
 REQUEST = "0199aabb-0000-7000-8000-000000000001"
 SUBJECT = "0199ccdd-0000-7000-8000-000000000001"
@@ -71,46 +82,24 @@ class Kind(StrEnum):
 async def submit(
     opener: Opener,
     kind: Annotated[KindName, typer.Argument(metavar="KIND", help="The kind of request.")],
-    subject: Annotated[UUID | None, typer.Option("--subject", metavar="ID", help="The person's id.")] = None,
+    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="The person's id.")] = None,
     email: Annotated[
         bool, typer.Option("--email", help="Ask for the person's e-mail address, or read it from standard input.")
     ] = False,
-    external_id: Annotated[
-        list[str] | None, typer.Option("--external-id", metavar="SYSTEM=ID", help="Or their id in another system.")
-    ] = None,
-    regime: Annotated[Regime, typer.Option("--regime", help="The law whose rules and deadlines apply.")] = "gdpr",
+    external_id: Annotated[Names, typer.Option(metavar="SYSTEM=ID", help="Or their id in another system.")] = None,
+    regime: Annotated[Regime, typer.Option(help="The law whose rules and deadlines apply.")] = "gdpr",
     jurisdiction: Annotated[
-        str | None,
-        typer.Option("--jurisdiction", metavar="CODE", help="The country or region for public holidays: DE, DE-BY."),
+        str | None, typer.Option(metavar="CODE", help="The country or region for public holidays: DE, DE-BY.")
     ] = None,
-    language: Annotated[str | None, typer.Option("--language", metavar="TAG", help="Language of the answer.")] = None,
-    channel: Annotated[
-        str | None, typer.Option("--channel", metavar="NAME", help="Channel by which it was received.")
-    ] = None,
-    received: Annotated[
-        datetime | None,
-        typer.Option(
-            "--received",
-            metavar="WHEN",
-            parser=past_moment,
-            help="When it was received: 3d ago, a day.",
-            show_default="now",
-        ),
-    ] = None,
-    purpose: Annotated[
-        list[str] | None, typer.Option("--purpose", metavar="NAME", help="About this purpose; may be repeated.")
-    ] = None,
-    collection: Annotated[
-        list[str] | None, typer.Option("--collection", metavar="NAME", help="About this collection; may be repeated.")
-    ] = None,
-    field: Annotated[
-        list[str] | None, typer.Option("--field", metavar="NAME", help="About this field; may be repeated.")
-    ] = None,
-    details: Annotated[
-        Path | None, typer.Option("--details", metavar="FILE", help="Details as a JSON file; sealed.")
-    ] = None,
+    language: Annotated[str | None, typer.Option(metavar="TAG", help="Language of the answer.")] = None,
+    channel: Annotated[str | None, typer.Option(metavar="NAME", help="Channel by which it was received.")] = None,
+    received: Annotated[datetime | None, past(help="When it was received: 3d ago, a day.", show_default="now")] = None,
+    purpose: Annotated[Names, typer.Option(metavar="NAME", help="About this purpose; may be repeated.")] = None,
+    collection: Annotated[Names, typer.Option(metavar="NAME", help="About this collection; may be repeated.")] = None,
+    field: Annotated[Names, typer.Option(metavar="NAME", help="About this field; may be repeated.")] = None,
+    details: Annotated[Path | None, typer.Option(metavar="FILE", help="Details as a JSON file; sealed.")] = None,
     follows: Annotated[
-        UUID | None, typer.Option("--follows", metavar="ID", help="An earlier request that this one follows.")
+        UUID | None, typer.Option(metavar="ID", help="An earlier request that this one follows.")
     ] = None,
 ) -> None:
     """Submit a request. It changes nothing before it is verified."""
@@ -146,16 +135,10 @@ async def submit(
 @command(group, "cdv requests list", "cdv requests list --due overdue --json", name="list")
 async def list_(
     session: Session,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", metavar="NAME", help="Only this state; may be repeated.")
-    ] = None,
-    kind: Annotated[list[Kind] | None, typer.Option("--kind", help="Only this kind; may be repeated.")] = None,
-    subject: Annotated[
-        UUID | None, typer.Option("--subject", metavar="ID", help="Only requests of this person.")
-    ] = None,
-    due: Annotated[
-        Urgency | None, typer.Option("--due", help="Only overdue requests, or those due within a week.")
-    ] = None,
+    state: Annotated[Names, typer.Option(metavar="NAME", help="Only this state; may be repeated.")] = None,
+    kind: Annotated[list[Kind] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
+    subject: Annotated[UUID | None, typer.Option(metavar="ID", help="Only requests of this person.")] = None,
+    due: Annotated[Urgency | None, typer.Option(help="Only overdue requests, or those due within a week.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Include closed requests.")] = False,
 ) -> None:
     """List open requests, the most urgent first, with the remaining days."""
@@ -176,66 +159,57 @@ async def list_(
         cursor = page.next
         if cursor is None:
             break
-    if session.as_json:
-        emit([request.as_json() for request in requests])
-        return
-    rows = [
+    rows = (
         (request.id, request.kind, request.state, request.due, _left(request), _marks(request)) for request in requests
-    ]
-    show_table(
-        ("request", "kind", "state", "due", "left", ""),
-        rows,
-        empty="no requests found",
     )
+    session.show_table(requests, ("request", "kind", "state", "due", "left", ""), rows, empty="no requests found")
 
 
 @command(group, f"cdv requests show {REQUEST}")
-async def show(
-    session: Session, request: Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
-) -> None:
+async def show(session: Session, request: Request) -> None:
     """Show a request with its history; notes and details stay sealed."""
-    found = await show_request(session.services, session.caller, request)
+    details = await show_request(session.services, session.caller, request)
     if session.as_json:
-        emit(found.as_json())
+        emit(details)
         return
-    assert isinstance(found, RequestDetails)  # noqa: S101 - the operator may read all of a request
-    verification = found.verification
-    about = [
-        ("kind", found.kind),
-        ("state", found.state),
-        ("person", found.subject),
-        ("received", found.received_at),
-        ("due", f"{found.due}, {_left(found) or 'suspended'}"),
-        ("by the rule", found.due_rule),
-        ("own deadline", found.internal_due),
-        ("verified", "no" if verification is None else f"{verification.how}, {verification.level}"),
-        ("result", found.ground or found.outcome),
-        ("package", found.package),
-    ]
-    show_table(("", ""), [row for row in about if row[1] is not None], empty="")
-    events = [(each.at, each.move, each.code, each.after, each.by_name) for each in found.history]
+    assert isinstance(details, RequestDetails)  # noqa: S101 - the operator may read all of a request
+    verification = details.verification
+    facts = {
+        "kind": details.kind,
+        "state": details.state,
+        "person": details.subject,
+        "received": details.received_at,
+        "due": f"{details.due}, {_left(details) or 'suspended'}",
+        "by the rule": details.due_rule,
+        "own deadline": details.internal_due,
+        "verified": "no" if verification is None else f"{verification.how}, {verification.level}",
+        "result": details.ground or details.outcome,
+        "package": details.package,
+    }
+    show_table(("", ""), [(name, fact) for name, fact in facts.items() if fact is not None], empty="")
+    events = [(event.at, event.move, event.code, event.after, event.by_name) for event in details.history]
     show_table(("at", "move", "why", "then", "by"), events, empty="no events")
 
 
-def _ask_identity(external_ids: list[str], *, email: bool) -> dict[str, Any] | None:
+def _ask_identity(external_ids: list[str], *, email: bool) -> Mapping[str, object] | None:
     if email:
         return {"email": typer.prompt("E-mail address", err=True)}
     if not external_ids:
         return None
-    pairs = [each.partition("=") for each in external_ids]
+    pairs = [typed.partition("=") for typed in external_ids]
     return {"external_id": {system: value for system, _, value in pairs}}
 
 
-def _read_details(path: Path | None) -> dict[str, Any] | None:
+def _read_details(path: Path | None) -> dict[str, object] | None:
     if path is None:
         return None
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        details = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        said = None
-    if not isinstance(said, dict):
+        details = None
+    if not isinstance(details, dict):
         raise typer.BadParameter("the file does not contain a JSON object", param_hint="'--details'")
-    return said
+    return details
 
 
 def _left(request: DataSubjectRequest) -> str:
@@ -257,8 +231,7 @@ def _marks(request: DataSubjectRequest) -> str:
     return ", ".join(name for name, is_so in marks.items() if is_so)
 
 
-Request = Annotated[UUID, typer.Argument(metavar="REQUEST", help="The request's id.")]
-Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, in one line; sealed.")]
+Note = Annotated[str | None, typer.Option(metavar="TEXT", help="Why, in one line; sealed.")]
 Later = Annotated[bool, typer.Option("--later", help="Leave the execution to a server or `cdv jobs run`.")]
 
 
@@ -266,7 +239,7 @@ Later = Annotated[bool, typer.Option("--later", help="Leave the execution to a s
 async def verify(
     session: Session,
     request: Request,
-    evidence: Annotated[str, typer.Option("--evidence", metavar="TEXT", help="The evidence, in one line; sealed.")],
+    evidence: Annotated[str, typer.Option(metavar="TEXT", help="The evidence, in one line; sealed.")],
     later: Later = False,
 ) -> None:
     """Record that you verified the requester's identity. Requests that need no approval are executed."""
@@ -291,7 +264,7 @@ async def approve(
 async def reject(
     session: Session,
     request: Request,
-    ground: Annotated[str, typer.Option("--ground", metavar="CODE", help="A legal ground; see the docs.")],
+    ground: Annotated[str, typer.Option(metavar="CODE", help="A legal ground; see the docs.")],
     note: Note = None,
 ) -> None:
     """Reject a request; the person is informed of the ground and the remedies."""
@@ -303,7 +276,7 @@ async def reject(
 async def extend(
     session: Session,
     request: Request,
-    reason: Annotated[Reason, typer.Option("--reason", help="The reason.")],
+    reason: Annotated[Reason, typer.Option(help="The reason.")],
     note: Note = None,
 ) -> None:
     """Extend the deadline, once and before it has passed; the person is informed."""
@@ -322,7 +295,7 @@ async def ask_identity(session: Session, request: Request, note: Note = None) ->
 async def complete(
     session: Session,
     request: Request,
-    outcome: Annotated[Outcome, typer.Option("--outcome", help="The outcome.")],
+    outcome: Annotated[Outcome, typer.Option(help="The outcome.")],
     note: Note = None,
 ) -> None:
     """Complete a review of an automated decision."""
@@ -348,30 +321,97 @@ async def reopen(session: Session, request: Request, note: Note = None) -> None:
 async def expire(session: VaultSession) -> None:
     """Expire requests of all tenants that were not verified in time; a running server does so periodically."""
     expired = await expire_requests(session.services)
-    if session.as_json:
-        emit({"expired": expired})
-    else:
-        note(f"{expired:,} requests expired")
+    session.show({"expired": expired}, f"{expired:,} requests expired")
 
 
-async def _carry_out(session: Session, decided: Decided, *, letter: str | None = None, later: bool = False) -> None:
+async def _carry_out(
+    session: Session, request: StoredRequest, *, letter: str | None = None, later: bool = False
+) -> None:
     """Execute an approved request, or send the letter of a decision, and print the state of the request."""
-    job = decided.kind if decided.state == "approved" and not later else letter
+    job = request.kind if request.state == "approved" and not later else letter
     wait = None
     if job is not None:
         wait = await session.services.jobs.run_in_foreground(
             session.services,
             REQUEST_WORKFLOWS[job],
             session.tenant,
-            decided.id,
+            request.id,
             watch=None if session.as_json else (lambda step: note(f"  {step} …")),
         )
         async with session.services.data.reading() as connection:
-            stored = await find_request(connection, session.tenant, decided.id)
-        decided = decided if stored is None else stored.request
-    if session.as_json:
-        emit({"id": decided.id, "state": decided.state, "due": str(decided.due.on), "waits": wait})
-        return
-    note(f"The request is {decided.state.replace('_', ' ')}; due on {decided.due.on}.")
+            stored = await find_request(connection, session.tenant, request.id)
+        request = request if stored is None else stored.request
+    sentences = [f"The request is {request.state.replace('_', ' ')}; due on {request.due.on}."]
     if wait is not None:
-        note("Its job is waiting; a running server, or `cdv jobs run`, continues it.")
+        sentences.append("Its job is waiting; a running server, or `cdv jobs run`, continues it.")
+    answer = {"id": request.id, "state": request.state, "due": str(request.due.on), "waits": wait}
+    session.show(answer, *sentences)
+
+
+jobs_group = make_group(
+    "cdv jobs list",
+    "cdv jobs show 0199aabb-…",
+    "cdv jobs run",
+)
+
+
+@command(jobs_group, "cdv jobs list", "cdv jobs list --all --limit 100 --json", name="list")
+async def list_of_jobs(
+    session: Session,
+    every: Annotated[bool, typer.Option("--all", help="Include finished jobs.")] = False,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Maximum number of jobs.")] = 50,
+) -> None:
+    """List unfinished jobs."""
+    states = STATES if every else UNFINISHED
+    jobs = (await list_jobs(session.services, session.caller, states=states, limit=limit)).jobs
+    hint = "A running server starts pending jobs within seconds; without one, run `cdv jobs run`."
+    _show_jobs(session, jobs, then=hint if any(job.state == "pending" for job in jobs) else None)
+
+
+@command(jobs_group, "cdv jobs show 0199aabb-…", name="show")
+async def show_job(
+    session: Session,
+    job: Annotated[UUID, typer.Argument(metavar="ID", help="Id of the request or notice.")],
+) -> None:
+    """Show all jobs for one request or notice."""
+    jobs = (await list_jobs(session.services, session.caller, states=STATES, of=job, limit=500)).jobs
+    if not jobs:
+        raise NotFound("no job found for this id", hint="`cdv jobs list --all` names them")
+    _show_jobs(session, jobs)
+
+
+@command(jobs_group, "cdv jobs run", "cdv jobs run --json", name="run")
+async def run_jobs(session: Session) -> None:
+    """Run pending jobs now, for a vault without a running server."""
+    console = Console(stderr=True, quiet=session.as_json or not sys.stderr.isatty())
+    with console.status("looking for pending jobs") as status:
+        ended = [
+            job
+            async for job in work_off(
+                session.services,
+                session.tenant,
+                watch=lambda work, step: status.update(f"{work.workflow} {work.id}: {step}"),
+            )
+        ]
+    answer = [{**job.work._asdict(), "goes_on_in": job.seconds, "code": job.code} for job in ended]
+    session.show(answer, *map(_end_of, ended), f"{len(ended)} jobs" if ended else "no pending jobs")
+    if any(job.code is not None for job in ended):
+        raise typer.Exit(FAILED)
+
+
+def _show_jobs(session: Session, jobs: list[Job], then: str | None = None) -> None:
+    headings = ("job", "id", "run", "state", "step", "attempts", "since", "goes on", "because of")
+    rows = (
+        (job.workflow, job.id, job.run, job.state, job.step, job.attempts, job.since, job.next_at, job.code)
+        for job in jobs
+    )
+    session.show_table(jobs, headings, rows, empty="no unfinished jobs", then=then)
+
+
+def _end_of(job: Ended) -> str:
+    name = f"{job.work.workflow} {job.work.id}"
+    if job.code is not None:
+        return f"{name} failed: {job.code}"
+    if job.seconds is not None:
+        return f"{name} goes on in {job.seconds:,.0f} seconds at the earliest"
+    return f"{name} is done"

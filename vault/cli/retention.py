@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import date, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
@@ -12,35 +11,25 @@ import typer
 
 from vault.catalogue.retention_actions import ACTIONS, RETAINING, action_of, describe
 from vault.cli.command import command, make_group
-from vault.cli.errors import FAILED
-from vault.cli.options import past_moment
-from vault.cli.output import emit, note, show_table
+from vault.cli.options import SUBJECT, Subject, past
+from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.progress import people_bar
 from vault.cli.session import Session
 from vault.ids import SubjectId
+from vault.retention.clocks import Event
 from vault.retention.events import record_event, show_relationship
 from vault.retention.explain import explain_retention
-from vault.retention.reviews import MOST, decide_review, list_reviews
+from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 from vault.sweep import query
-from vault.sweep.views import Sweep
+from vault.sweep.views import EndingValues, OverdueState, OverdueValues, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vault.retention.review_store import State
-    from vault.retention.reviews import Reason
-    from vault.retention.views import RetainedValue, RetentionGround, RetentionReview, SubjectRelationship
-    from vault.sweep.views import RetentionPreview, SweepDryRun
+    from vault.retention.views import RetainedValue, RetentionGround, RetentionReview
 
-
-SUBJECT = "0199aabb-0000-7000-8000-000000000001"
-
-group = make_group(
-    f"cdv retention why {SUBJECT} birth_date",
-)
-
-
-Subject = Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")]
+group = make_group(f"cdv retention why {SUBJECT} birth_date")
 
 WHY_WIDTH = 48
 """Characters of a bar."""
@@ -61,10 +50,10 @@ IDLE = {
 @command(group, f"cdv retention why {SUBJECT} birth_date", f"cdv retention why {SUBJECT} purchase.amount")
 async def why(
     session: Session,
-    subject: Annotated[UUID, typer.Argument(metavar="SUBJECT", help="The person's id.")],
+    subject: Subject,
     field: Annotated[str, typer.Argument(metavar="FIELD", help="A field, such as email or purchase.amount.")],
     record: Annotated[
-        UUID | None, typer.Option("--record", metavar="ID", help="Only this record.", show_default="all of them")
+        UUID | None, typer.Option(metavar="ID", help="Only this record.", show_default="all of them")
     ] = None,
 ) -> None:
     """Explain how long a person's field is kept, on which grounds, and what happens then; shows no values."""
@@ -74,31 +63,33 @@ async def why(
         return
     note(f"{explanation.field} of a {explanation.relationship}, on {explanation.today}")
     for value in explanation.values:
-        _show(value, explanation.today)
+        _show_value(value, explanation.today)
     if not explanation.values:
         note("There is no such value.")
     if explanation.more:
         note("There are older records; --record ID shows one of them.")
 
 
-def _show(value: RetainedValue, today: date) -> None:
+def _show_value(value: RetainedValue, today: date) -> None:
     form = "" if value.form is None else f" (generalised to {value.form})"
     came = f", collected {value.collected}" if value.collected else ""
     typer.echo(f"\nrecord {value.record}{form}: from {value.starts}{came}, source {value.source or 'unknown'}")
-    typer.echo(f"  until {_end(value.until)}, then {value.then}   by {value.by}   [{_state_of(value)}]")
+    states = STATES | {action.state: action.state_summary for action in RETAINING if action.state}
+    typer.echo(f"  until {_end(value.until)}, then {value.then}   by {value.by}   [{states[value.state]}]")
     if value.served_until != value.until:
         typer.echo(f"  shown until {_end(value.served_until)}")
     for line in picture(value, today):
         typer.echo(line)
     rows: list[tuple[object, ...]] = [
-        (_label(each, value), _counted(each), _end(each.until), each.least, _why(each)) for each in value.grounds
+        (_label(ground, value), _counted(ground), _end(ground.until), ground.least, _why(ground))
+        for ground in value.grounds
     ]
     rows += [
-        (f"limit {each.name}", f"{each.period} {each.since}", _end(each.until), None, each.reason)
-        for each in value.limits
+        (f"limit {limit.name}", f"{limit.period} {limit.since}", _end(limit.until), None, limit.reason)
+        for limit in value.limits
     ]
-    rows += [(each.purpose, IDLE[each.why], each.until, None, "does not keep it") for each in value.idle]
-    rows += [(f"hold {each.id}", "", "it is lifted", None, f"for {each.purpose}") for each in value.holds]
+    rows += [(idle.purpose, IDLE[idle.why], idle.until, None, "does not keep it") for idle in value.idle]
+    rows += [(f"hold {hold.id}", "", "it is lifted", None, f"for {hold.purpose}") for hold in value.holds]
     if value.review is not None:
         review = value.review
         rows.append(
@@ -107,46 +98,31 @@ def _show(value: RetainedValue, today: date) -> None:
     show_table(("ground", "counts", "until", "law: at least", "why"), rows, empty="  no ground to keep it")
 
 
-def _state_of(value: RetainedValue) -> str:
-    return (STATES | {action.state: action.state_summary for action in RETAINING if action.state})[value.state]
-
-
 def picture(value: RetainedValue, today: date) -> Iterator[str]:
     """Draw a bar for each ground, from the value's start to the ground's end, and mark today."""
-    ends = [*(each.until for each in value.grounds), *(each.until for each in value.limits), value.until]
-    known = [each for each in ends if each is not None]
-    first, last = min(value.starts, today), max([*known, value.starts, today])
-    scale = _Scale(first, last)
+    ends = [value.until, *(ground.until for ground in value.grounds), *(limit.until for limit in value.limits)]
+    first, last = min(value.starts, today), max([value.starts, today, *(end for end in ends if end is not None)])
+
+    def column(day: date) -> int:
+        position = (day - first).days * (WHY_WIDTH - 1) // max((last - first).days, 1)
+        return min(max(position, 0), WHY_WIDTH - 1)
+
+    def bar(name: str, end: date | None, mark: str) -> str:
+        start = column(value.starts)
+        stop = WHY_WIDTH - 1 if end is None else max(column(end), start)
+        return f"  {name[:23]:24}{' ' * start}{'=' * (stop - start)}{'>' if end is None else mark}"
+
     yield f"  {'':24}{first.year}{' ' * (WHY_WIDTH - 8)}{last.year}"
-    for each in value.grounds:
-        yield f"  {_label(each, value)[:23]:24}{scale.bar(value.starts, each.until, 'x' if each.lost else None)}"
+    for ground in value.grounds:
+        yield bar(_label(ground, value), ground.until, "x" if ground.lost else "=")
     for limit in value.limits:
-        yield f"  {('limit ' + limit.name)[:23]:24}{scale.bar(value.starts, limit.until, '|')}"
-    yield f"  {'today':24}{' ' * scale.at(today)}^ {today}"
-
-
-class _Scale:
-    """Maps days to columns."""
-
-    def __init__(self, first: date, last: date) -> None:
-        self._first = first.toordinal()
-        self._days = max(last.toordinal() - self._first, 1)
-
-    def at(self, day: date) -> int:
-        """Return the column of a day."""
-        return min(max((day.toordinal() - self._first) * (WHY_WIDTH - 1) // self._days, 0), WHY_WIDTH - 1)
-
-    def bar(self, start: date, end: date | None, mark: str | None) -> str:
-        """Draw a bar between two days; an arrow if there is no end yet."""
-        from_column = self.at(start)
-        to_column = WHY_WIDTH - 1 if end is None else max(self.at(end), from_column)
-        tip = ">" if end is None else (mark or "=")
-        return " " * from_column + "=" * (to_column - from_column) + tip
+        yield bar(f"limit {limit.name}", limit.until, "|")
+    yield f"  {'today':24}{' ' * column(today)}^ {today}"
 
 
 def _label(ground: RetentionGround, value: RetainedValue) -> str:
     """Return the name of a ground, with its views if it has several periods."""
-    if sum(each.ground == ground.ground for each in value.grounds) == 1:
+    if sum(other.ground == ground.ground for other in value.grounds) == 1:
         return ground.ground
     views = ", ".join(name.rpartition(".")[2] for name in ground.views)
     return f"{ground.ground} ({views})"
@@ -168,83 +144,41 @@ def _end(day: date | None) -> str:
     return "no end yet" if day is None else str(day)
 
 
-class What(StrEnum):
-    """What began or ended."""
-
-    contract_began = "contract-began"
-    contract_ended = "contract-ended"
-    claim_opened = "claim-opened"
-    claim_closed = "claim-closed"
-    relationship_ended = "relationship-ended"
-    relationship_resumed = "relationship-resumed"
-
-
 @command(group, f"cdv retention event {SUBJECT} contract-ended --on 2026-03-31")
 async def event(
     session: Session,
     subject: Subject,
-    what: Annotated[What, typer.Argument(metavar="EVENT", help="What began or ended.")],
-    on: Annotated[
-        datetime | None,
-        typer.Option(
-            "--on",
-            metavar="WHEN",
-            parser=past_moment,
-            help="The day, in UTC: 2026-03-31, or 3d ago.",
-            show_default="today",
-        ),
-    ] = None,
+    what: Annotated[Event, typer.Argument(metavar="EVENT", help="What began or ended.")],
+    on: Annotated[datetime | None, past(help="The day, in UTC: 2026-03-31, or 3d ago.", show_default="today")] = None,
 ) -> None:
     """Record an event that starts or stops retention periods; for several contracts or claims, the last end."""
     day = None if on is None else on.date()
-    recorded = await record_event(session.services, session.caller, SubjectId(subject), what.value, day)
-    if session.as_json:
-        emit(recorded.as_json())
-    elif recorded.moved:
-        note(f"{recorded.event} on {recorded.on}; the next sweep checks the person.")
+    recorded = await record_event(session.services, session.caller, SubjectId(subject), what, day)
+    if recorded.moved:
+        sentence = f"{recorded.event} on {recorded.on}; the next sweep checks the person."
     else:
-        note(f"No change: {recorded.event} is recorded for {recorded.on} already; an earlier day changes nothing.")
+        sentence = f"No change: {recorded.event} is recorded for {recorded.on} already; an earlier day changes nothing."
+    session.show(recorded, sentence)
 
 
-@command(group, f"cdv retention relationship {SUBJECT}")
-async def relationship(session: Session, subject: Subject) -> None:
+@command(group, f"cdv retention relationship {SUBJECT}", name="relationship")
+async def show_person(session: Session, subject: Subject) -> None:
     """Show a person's relationship, and the dates from which retention periods count."""
-    found = await show_relationship(session.services, session.caller, SubjectId(subject))
-    if session.as_json:
-        emit(found.as_json())
-        return
-    note(_sentence(found))
-    rows = [("newest record", name, day) for name, day in found.records.items()]
-    rows += [("event", name, day) for name, day in found.events.items()]
-    show_table(("clock", "of", "day"), rows, empty="no records or events yet")
-
-
-def _sentence(found: SubjectRelationship) -> str:
-    parts = [found.state.value, *(f"{what} running" for what in found.running)]
-    days = {"since": found.since, "last contact": found.last_contact, "without more contact until": found.until}
-    return ", ".join([*parts, *(f"{word} {day}" for word, day in days.items() if day is not None)])
+    relationship = await show_relationship(session.services, session.caller, SubjectId(subject))
+    if not session.as_json:
+        parts = [relationship.state.value, *(f"{what} running" for what in relationship.running)]
+        days = {
+            "since": relationship.since,
+            "last contact": relationship.last_contact,
+            "without more contact until": relationship.until,
+        }
+        note(", ".join([*parts, *(f"{word} {day}" for word, day in days.items() if day is not None)]))
+    rows = [("newest record", name, day) for name, day in relationship.records.items()]
+    rows += [("event", name, day) for name, day in relationship.events.items()]
+    session.show_table(relationship, ("clock", "of", "day"), rows, empty="no records or events yet")
 
 
 REVIEW = "0199aabb-0000-7000-8000-000000000001"
-
-
-class Which(StrEnum):
-    """The decision on a value."""
-
-    erase = "erase"
-    keep = "keep"
-
-
-class ReviewReason(StrEnum):
-    """Reasons to keep a value."""
-
-    claim = "claim"
-    dispute = "dispute"
-    ask_person = "ask-person"
-    other = "other"
-
-
-WHY: dict[ReviewReason, Reason] = {each: each.value for each in ReviewReason}
 
 
 @command(group, "cdv retention reviews", "cdv retention reviews --decided")
@@ -252,20 +186,20 @@ async def reviews(
     session: Session,
     decided: Annotated[bool, typer.Option("--decided", help="List decided reviews instead.")] = False,
     after: Annotated[
-        UUID | None,
-        typer.Option("--after", metavar="REVIEW", help="Start after this one.", show_default="from the first"),
+        UUID | None, typer.Option(metavar="REVIEW", help="Start after this one.", show_default="from the first")
     ] = None,
 ) -> None:
     """List expired values that need a decision, the oldest first."""
     states: tuple[State, ...] = ("keep", "erase") if decided else ("open",)
     page = await list_reviews(session.services, session.caller, states=states, after=after, limit=MOST)
-    if session.as_json:
-        emit(page.as_json())
-        return
-    rows = [(each.id, each.subject, each.field, each.ended_on, _state(each)) for each in page.reviews]
-    show_table(("review", "person", "field", "over since", "state"), rows, empty="no values need a decision")
-    if page.next is not None:
-        note(f"There are more: cdv retention reviews --after {page.next}")
+    rows = ((review.id, review.subject, review.field, review.ended_on, _state(review)) for review in page.reviews)
+    session.show_table(
+        page,
+        ("review", "person", "field", "over since", "state"),
+        rows,
+        empty="no values need a decision",
+        then=None if page.next is None else f"There are more: cdv retention reviews --after {page.next}",
+    )
 
 
 @command(
@@ -276,27 +210,21 @@ async def reviews(
 async def decide(
     session: Session,
     review: Annotated[UUID, typer.Argument(metavar="REVIEW", help="Id from `cdv retention reviews`.")],
-    decision: Annotated[Which, typer.Argument(metavar="erase|keep", help="The decision.")],
+    decision: Annotated[Decision, typer.Argument(metavar="erase|keep", help="The decision.")],
     until: Annotated[
         datetime | None,
-        typer.Option("--until", formats=["%Y-%m-%d"], help="With keep: the last day, in UTC.", show_default="none"),
+        typer.Option(formats=["%Y-%m-%d"], help="With keep: the last day, in UTC.", show_default="none"),
     ] = None,
-    reason: Annotated[
-        ReviewReason | None, typer.Option("--reason", help="With keep: why.", show_default="none")
-    ] = None,
+    reason: Annotated[Reason | None, typer.Option(help="With keep: why.", show_default="none")] = None,
 ) -> None:
     """Decide on an expired value: erase it with the next sweep, or keep it until a day."""
     day = None if until is None else until.date()
-    why = None if reason is None else WHY[reason]
-    decided = await decide_review(
-        session.services, session.caller, review, decision=decision.value, until=day, reason=why
-    )
-    if session.as_json:
-        emit(decided.as_json())
-    elif decided.state == "erase":
-        note(f"{decided.field} is erased by the next sweep, unless a law requires it or a hold covers it.")
+    decided = await decide_review(session.services, session.caller, review, decision=decision, until=day, reason=reason)
+    if decided.state == "erase":
+        sentence = f"{decided.field} is erased by the next sweep, unless a law requires it or a hold covers it."
     else:
-        note(f"{decided.field} is kept until {decided.keep_until}, and reviewed again then.")
+        sentence = f"{decided.field} is kept until {decided.keep_until}, and reviewed again then."
+    session.show(decided, sentence)
 
 
 def _state(review: RetentionReview) -> str:
@@ -307,26 +235,31 @@ def _state(review: RetentionReview) -> str:
     return action_of(review.kind).review_summary
 
 
-WIDTH = 40
-"""Of the longest bar."""
+BAR_WIDTH = 40
+"""Characters of the longest bar."""
 WEEK = 7
-
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")]
-Confirm = Annotated[
-    bool, typer.Option("--confirm", help="Sweep even if it affects more people than `most_percent` allows.")
-]
-Days = Annotated[int, typer.Option("--days", metavar="N", min=0, max=366, help="Number of days.")]
-FieldName = Annotated[str | None, typer.Option("--field", metavar="NAME", help="Only this field.")]
-Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=200, help="Maximum number of sweeps.")]
 
 
 @command(group, "cdv retention sweep --dry-run", "cdv retention sweep")
-async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confirm = False) -> None:
+async def sweep(
+    session: Session,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")] = False,
+    confirm: Annotated[
+        bool, typer.Option("--confirm", help="Sweep even if it affects more people than `most_percent` allows.")
+    ] = False,
+) -> None:
     """Delete expired values now, in the foreground; may be interrupted and started again."""
     if dry_run:
         with people_bar(quiet=session.as_json) as show:
-            found = await query.dry_run(session.services, session.caller, watch=lambda people: show(people, None))
-        _show_dry_run(found, as_json=session.as_json)
+            counted = await query.dry_run(session.services, session.caller, watch=lambda people: show(people, None))
+        rows = ((line.field, line.state, describe(line.then), line.values) for line in counted.would)
+        session.show_table(
+            counted,
+            ("field", "waits for", "then", "values"),
+            rows,
+            empty="nothing would be deleted",
+            then=f"{counted.people:,} people checked; nothing was changed",
+        )
         return
     with people_bar(quiet=session.as_json) as show:
         run = await query.sweep(
@@ -336,7 +269,7 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
         note("another process is sweeping now; `cdv retention sweeps` shows its progress")
         raise typer.Exit(FAILED)
     if session.as_json:
-        emit(Sweep.of(run).as_json())
+        emit(Sweep.of(run))
         if run.finished_at is None:
             raise typer.Exit(FAILED)
         return
@@ -357,54 +290,59 @@ async def sweep(session: Session, dry_run: DryRunOption = False, confirm: Confir
 
 
 @command(group, "cdv retention sweeps")
-async def sweeps(session: Session, limit: Limit = 20) -> None:
+async def sweeps(
+    session: Session,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=200, help="Maximum number of sweeps.")] = 20,
+) -> None:
     """List the latest sweeps with their progress and results."""
-    found = (await query.list_sweeps(session.services, session.caller, limit=limit)).sweeps
-    if session.as_json:
-        emit([run.as_json() for run in found])
-        return
-    heads = ("began", "over", "state", "people", *(action.heading for action in ACTIONS), "people gone")
-    rows = [
-        (run.started_at, "all" if run.kind == "all" else "due", run.state, _progress(run), *_done(run)) for run in found
-    ]
-    show_table(heads, rows, empty="no sweeps yet")
+    runs = (await query.list_sweeps(session.services, session.caller, limit=limit)).sweeps
+    headings = ("began", "over", "state", "people", *(action.heading for action in ACTIONS), "people gone")
+    rows = (
+        (
+            run.started_at,
+            "all" if run.kind == "all" else "due",
+            run.state,
+            _progress(run),
+            *(run.counts.of_action(action) for action in ACTIONS),
+            run.counts.whole,
+        )
+        for run in runs
+    )
+    session.show_table(runs, headings, rows, empty="no sweeps yet")
 
 
 @command(group, "cdv retention due", "cdv retention due --days 30 --field email")
-async def due(session: Session, days: Days = 90, field: FieldName = None) -> None:
+async def due(
+    session: Session,
+    days: Annotated[int, typer.Option(metavar="N", min=0, max=366, help="Number of days.")] = 90,
+    field: Annotated[str | None, typer.Option(metavar="NAME", help="Only this field.")] = None,
+) -> None:
     """Preview the values that expire in the next days, by day and field; opens and changes nothing."""
-    parts: list[RetentionPreview] = []
+    ending: Counter[tuple[date, str, str]] = Counter()
+    overdue: Counter[tuple[str, OverdueState, str]] = Counter()
+    people, after = 0, None
     with people_bar(quiet=session.as_json) as show:
-        while not parts or parts[-1].next is not None:
-            after = parts[-1].next if parts else None
-            parts.append(await query.preview(session.services, session.caller, days=days, field=field, after=after))
-            show(sum(part.people for part in parts), None)
-    ends, waiting = _summed(parts)
+        while True:
+            page = await query.preview(session.services, session.caller, days=days, field=field, after=after)
+            ending.update({(line.on, line.field, line.then): line.values for line in page.ends})
+            overdue.update({(line.field, line.state, line.then): line.values for line in page.waiting})
+            people, after = people + page.people, page.next
+            show(people, None)
+            if after is None:
+                break
+    ends = [EndingValues(on=on, field=f, then=then, values=n) for (on, f, then), n in sorted(ending.items())]
+    waiting = [OverdueValues(field=f, state=s, then=then, values=n) for (f, s, then), n in sorted(overdue.items())]
     if session.as_json:
-        ending = [{"on": on, "field": name, "then": then, "values": count} for (on, name, then), count in ends]
-        over = [{"field": name, "state": state, "then": then, "values": n} for (name, state, then), n in waiting]
-        first = parts[0]
-        emit({"today": first.today, "until": first.until, "ends": ending, "waiting": over})
+        emit({"today": page.today, "until": page.until, "ends": ends, "waiting": waiting})
         return
-    rows = [(on, name, describe(then), count) for (on, name, then), count in ends]
+    rows = [(line.on, line.field, describe(line.then), line.values) for line in ends]
     show_table(("goes on", "field", "then", "values"), rows, empty=f"nothing ends in the next {days} days")
-    for line in _calendar(parts[0].today, [(key[0], count) for key, count in ends]):
-        typer.echo(line)
+    for text in _calendar(page.today, [(line.on, line.values) for line in ends]):
+        typer.echo(text)
     if waiting:
         typer.echo("")
-        over_rows = [(name, state, describe(then), count) for (name, state, then), count in waiting]
-        show_table(("over already", "waits for", "then", "values"), over_rows, empty="")
-
-
-def _summed(
-    parts: list[RetentionPreview],
-) -> tuple[list[tuple[tuple[date, str, str], int]], list[tuple[tuple[str, str, str], int]]]:
-    ends: Counter[tuple[date, str, str]] = Counter()
-    waiting: Counter[tuple[str, str, str]] = Counter()
-    for part in parts:
-        ends.update({(each.on, each.field, each.then): each.values for each in part.ends})
-        waiting.update({(each.field, each.state, each.then): each.values for each in part.waiting})
-    return sorted(ends.items()), sorted(waiting.items())
+        overdue_rows = [(line.field, line.state, describe(line.then), line.values) for line in waiting]
+        show_table(("over already", "waits for", "then", "values"), overdue_rows, empty="")
 
 
 def _calendar(today: date, ends: list[tuple[date, int]]) -> list[str]:
@@ -420,23 +358,10 @@ def _calendar(today: date, ends: list[tuple[date, int]]) -> list[str]:
     at = min(*weeks, today - timedelta(days=today.weekday()))
     while at <= max(weeks):
         count = weeks.get(at, 0)
-        bar = "#" * max(1, round(WIDTH * count / most)) if count else ""
+        bar = "#" * max(1, round(BAR_WIDTH * count / most)) if count else ""
         lines.append(f"{at}  {bar} {count:,}".rstrip() if count else f"{at}  .")
         at += timedelta(days=WEEK)
     return lines
-
-
-def _show_dry_run(found: SweepDryRun, *, as_json: bool) -> None:
-    if as_json:
-        emit(found.as_json())
-        return
-    rows = [(each.field, each.state, describe(each.then), each.values) for each in found.would]
-    show_table(("field", "waits for", "then", "values"), rows, empty="nothing would be deleted")
-    note(f"{found.people:,} people checked; nothing was changed")
-
-
-def _done(run: Sweep) -> tuple[int, ...]:
-    return *(run.counts.of_action(action) for action in ACTIONS), run.counts.whole
 
 
 def _progress(run: Sweep) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +12,13 @@ from vault.backup.gate import waiting
 from vault.bootstrap import databases_of, init_vault, read_settings, upgrade_databases
 from vault.cli.command import TOP_LEVEL, command, make_group
 from vault.cli.options import HERE, Json, VaultFolder
-from vault.cli.output import emit, note, show_table
+from vault.cli.output import FAILED, emit, note, show_table
 from vault.cli.session import run, without_collection
 from vault.storage.database import Database
 from vault.storage.migrate import is_current
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from vault.backup.gate import Restore
 
 
 @command(TOP_LEVEL, "cdv init my-vault", name="init")
@@ -29,7 +29,7 @@ def init(
     """Create a vault in a folder: databases, a root key, settings, and a copy of the shipped policies to edit."""
     settings = run(init_vault(folder))
     if as_json:
-        emit({"vault": str(settings.vault), "policies": str(settings.policies)})
+        emit({"vault": settings.vault, "policies": settings.policies})
         return
     typer.echo(f"The vault is in {folder}:")
     if settings.root_key.startswith("file:"):
@@ -84,43 +84,37 @@ def status(vault: VaultFolder = HERE, as_json: Json = False) -> None:
 
     Exit status 1 also if the vault was restored from a backup and the restore ledger is not replayed yet.
     """
-    found = run(_status(vault))
-    waits = run(_restored(vault)) if all(current for _, _, current in found) else None
+    databases, restored = run(_status(vault))
+    current = all(is_up_to_date for _, _, is_up_to_date in databases)
     if as_json:
-        told: dict[str, Any] = {which: {"dialect": dialect, "current": current} for which, dialect, current in found}
-        emit(told if waits is None else {**told, "restored": {"backed_up_at": waits, "replayed": False}})
+        states: dict[str, object] = {which: {"dialect": kind, "current": state} for which, kind, state in databases}
+        if restored is not None:
+            states["restored"] = {"backed_up_at": restored.backed_up_at, "replayed": False}
+        emit(states)
     else:
-        rows = [(which, dialect, "current" if current else "to be upgraded") for which, dialect, current in found]
+        rows = [(which, kind, "current" if state else "to be upgraded") for which, kind, state in databases]
         show_table(("database", "kind", "state"), rows, empty="")
-    if not all(current for _, _, current in found):
-        if not as_json:
+        if not current:
             note("hint: run `cdv db upgrade`")
-        raise typer.Exit(1)
-    if waits is not None:
-        if not as_json:
-            note(f"restored from a backup of {waits:%Y-%m-%d %H:%M:%SZ} and not yet replayed: closed to readers")
+        if restored is not None:
+            moment = f"{restored.backed_up_at:%Y-%m-%d %H:%M:%SZ}"
+            note(f"restored from a backup of {moment} and not yet replayed: closed to readers")
             note("hint: run `cdv restore --continue`")
-        raise typer.Exit(1)
+    if not current or restored is not None:
+        raise typer.Exit(FAILED)
 
 
-async def _status(folder: Path) -> list[tuple[str, str, bool]]:
+async def _status(folder: Path) -> tuple[list[tuple[str, str, bool]], Restore | None]:
+    """Return name, dialect and currency of each database; and the restore that is not replayed yet, if there is one."""
     settings = read_settings(folder)
-    found: list[tuple[str, str, bool]] = []
+    databases: list[tuple[str, str, bool]] = []
+    restored = None
     for which, url in databases_of(settings).items():
         database = Database(url, timeout=settings.database_timeout)
         try:
-            found.append((which, database.dialect, await is_current(database, which)))
+            databases.append((which, database.dialect, await is_current(database, which)))
+            if which == "data" and databases[-1][2]:
+                restored = await waiting(database)
         finally:
             await database.close()
-    return found
-
-
-async def _restored(folder: Path) -> datetime | None:
-    """Return the time of the backup that was restored and is not replayed yet, if there is one."""
-    settings = read_settings(folder)
-    database = Database(settings.data_url, timeout=settings.database_timeout)
-    try:
-        restore = await waiting(database)
-    finally:
-        await database.close()
-    return None if restore is None else restore.backed_up_at
+    return databases, restored if all(current for _, _, current in databases) else None

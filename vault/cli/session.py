@@ -1,4 +1,4 @@
-"""Opens a vault for a command."""
+"""Opens a vault for a command, and prints the command's answer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from vault.cli.output import emit, note, show_table
 from vault.errors import NotFound
 from vault.ids import DEFAULT_TENANT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from vault.bootstrap import Vault
@@ -35,6 +36,31 @@ class VaultSession:
     def services(self) -> Services:
         """Return the services of the vault."""
         return self.vault.services
+
+    def show(self, answer: object, *sentences: str) -> None:
+        """Print an answer as JSON, or else sentences about it on standard error."""
+        if self.as_json:
+            emit(answer)
+        else:
+            for sentence in sentences:
+                note(sentence)
+
+    def show_table(
+        self,
+        answer: object,
+        headings: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        empty: str,
+        then: str | None = None,
+    ) -> None:
+        """Print an answer as JSON, or else as a table and a sentence after it; ``empty`` stands for no rows."""
+        if self.as_json:
+            emit(answer)
+            return
+        show_table(headings, rows, empty=empty)
+        if then is not None:
+            note(then)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +129,7 @@ def without_collection() -> Iterator[None]:
         gc.enable()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run(work: Coroutine[object, object, T]) -> T:
     """Run a coroutine; the vault logs warnings and errors on standard error."""
     from vault import logs
 

@@ -1,4 +1,4 @@
-"""``cdv subjects``: find and merge duplicate subjects."""
+"""``cdv subjects``: duplicate subjects. ``cdv rectify``: corrections and disputes. No values are shown."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from rich.console import Console
 from rich.progress import track
 
 from vault.cli.command import command, make_group
-from vault.cli.output import emit, note, show_table
+from vault.cli.options import SUBJECT, Reason, Subject
 from vault.cli.session import Session
 from vault.ids import SubjectId
 from vault.merging.duplicates import STEPS, find_pairs
 from vault.merging.merge import MergeRequest, merge_authorized
+from vault.rectification.accuracy import Verdict, resolve_dispute
+from vault.rectification.accuracy import dispute as record_dispute
+from vault.rectification.query import list_rectifications
 
 if TYPE_CHECKING:
     from vault.merging.duplicates import Pair
 
 TIMEOUT = 30.0
 """Seconds for one statement: a 256th of a large index is more work than a request."""
+DISPUTE = "0199aabb-0000-7000-8000-000000000002"
 
 group = make_group(
     "cdv subjects duplicates --limit 100",
@@ -47,19 +51,17 @@ async def merge(
     """Merge two subjects that are one person; irreversible. Run it again to complete an interrupted merge."""
     request = MergeRequest(SubjectId(survivor), SubjectId(duplicate), evidence)
     merged = await merge_authorized(session.services, session.caller, request)
-    if session.as_json:
-        emit({**merged.as_json(), "created": merged.created})
-        return
-    if not merged.created:
-        note("They were merged already; the keys of the second are destroyed.")
-        return
-    note(f"{merged.records} records and {merged.consents} consent events moved.")
-    if merged.same:
-        note(f"{merged.same} records were the same in both.")
-    if merged.apart:
-        note(f"{merged.apart} records moved without their external id, which another record has.")
-    if merged.conflicts:
-        note(f"Both had a value; the survivor's was kept: {', '.join(merged.conflicts)}.")
+    if merged.created:
+        sentences = [f"{merged.records} records and {merged.consents} consent events moved."]
+        if merged.same:
+            sentences.append(f"{merged.same} records were the same in both.")
+        if merged.apart:
+            sentences.append(f"{merged.apart} records moved without their external id, which another record has.")
+        if merged.conflicts:
+            sentences.append(f"Both had a value; the survivor's was kept: {', '.join(merged.conflicts)}.")
+    else:
+        sentences = ["They were merged already; the keys of the second are destroyed."]
+    session.show({**merged.as_json(), "created": merged.created}, *sentences)
 
 
 @command(group, "cdv subjects duplicates --limit 100 --json", database_timeout=TIMEOUT)
@@ -68,18 +70,74 @@ async def duplicates(
     limit: Annotated[int, typer.Option(metavar="N", min=1, max=100_000, help="Maximum number of pairs.")] = 1_000,
 ) -> None:
     """List likely duplicates: ids, a score, and the matching fields; no values."""
-    found: list[Pair] = []
+    pairs: list[Pair] = []
     console = Console(stderr=True, quiet=session.as_json or not sys.stderr.isatty())
     async with aclosing(find_pairs(session.services, session.caller)) as steps:
         for _step in track(range(STEPS), "comparing", console=console, transient=True):
-            found += await anext(steps)
-            if len(found) >= limit:
+            pairs += await anext(steps)
+            if len(pairs) >= limit:
                 break
-    del found[limit:]
-    if session.as_json:
-        emit([pair._asdict() for pair in found])
-        return
-    rows = [(pair.one, pair.other, pair.score, " ".join(pair.matched)) for pair in found]
-    show_table(("one", "other", "score", "matching"), rows, empty="no likely duplicates found")
-    if len(found) == limit:
-        note(f"There may be more than {limit:,} pairs; --limit shows more.")
+    del pairs[limit:]
+    rows = ((pair.one, pair.other, pair.score, " ".join(pair.matched)) for pair in pairs)
+    session.show_table(
+        [pair._asdict() for pair in pairs],
+        ("one", "other", "score", "matching"),
+        rows,
+        empty="no likely duplicates found",
+        then=f"There may be more than {limit:,} pairs; --limit shows more." if len(pairs) == limit else None,
+    )
+
+
+rectify_group = make_group(
+    f"cdv rectify list {SUBJECT}",
+    f"cdv rectify dispute {SUBJECT} --field address --statement 'never lived there'",
+)
+
+
+@command(rectify_group, f"cdv rectify list {SUBJECT}", name="list")
+async def list_rectified(
+    session: Session,
+    subject: Subject,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="COUNT", min=1, max=200, help="Maximum number of entries.")
+    ] = 50,
+) -> None:
+    """List corrections, statements and disputes, the oldest first: names of fields and dates."""
+    page = await list_rectifications(session.services, session.caller, SubjectId(subject), limit=limit)
+    names = [f"{row.collection}.{row.field}" for row in page.results]
+    # Unlike in the API, `field` includes the collection here.
+    answer = [{**row.as_json(), "field": name} for row, name in zip(page.results, names, strict=True)]
+    rows = [(row.at, name, row.state, row.closed_at, row.id) for row, name in zip(page.results, names, strict=True)]
+    headings = ("at", "field", "state", "decided", "id")
+    session.show_table(answer, headings, rows, empty="no corrections and no disputes")
+
+
+@command(rectify_group, f"cdv rectify dispute {SUBJECT} --field address --statement 'never lived there' --restrict")
+async def dispute(
+    session: Session,
+    subject: Subject,
+    field: Annotated[list[str], typer.Option(metavar="NAME", help="A field of the profile; may be repeated.")],
+    statement: Annotated[str, typer.Option(metavar="TEXT", help="The person's statement; sealed.")],
+    restrict: Annotated[bool, typer.Option("--restrict", help="Restrict the data until the decision.")] = False,
+) -> None:
+    """Record that a person disputes values (Arts. 16 and 18(1)(a))."""
+    disputed = await record_dispute(
+        session.services, session.caller, SubjectId(subject), fields=field, statement=statement, restrict=restrict
+    )
+    sentences = [f"{name} is disputed: {id_}" for name, id_ in disputed.disputes.items()]
+    session.show(disputed, *sentences, f"The person's data is {disputed.state}.")
+
+
+@command(rectify_group, f"cdv rectify resolve {SUBJECT} {DISPUTE} --as refused --reason 'shown by the contract'")
+async def resolve(
+    session: Session,
+    subject: Subject,
+    dispute: Annotated[UUID, typer.Argument(metavar="DISPUTE", help="The dispute's id.")],
+    verdict: Annotated[Verdict, typer.Option("--as", help="The decision.")],
+    reason: Reason,
+) -> None:
+    """Decide a dispute: upheld (the value is wrong and must be corrected) or refused (it is right)."""
+    resolved = await resolve_dispute(
+        session.services, session.caller, SubjectId(subject), dispute, verdict=verdict, reason=reason
+    )
+    session.show(resolved, f"{resolved.id} is {resolved.state}.")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Annotated, BinaryIO, NamedTuple
 
 import typer
 
 from vault.cli.command import TOP_LEVEL, command
-from vault.cli.errors import FAILED
-from vault.cli.output import emit
+from vault.cli.options import Names
+from vault.cli.output import FAILED, emit
 from vault.cli.session import Opener, known_tenant, run
 from vault.consent.receipts.issue import check_receipt, read_contents
 from vault.consent.receipts.model import EVENT_TEXTS
@@ -29,27 +29,6 @@ if TYPE_CHECKING:
     from vault.crypto.signing import Signed
 
 GIVEN = "by a key that you named"
-
-Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Signed files: receipts, packages, certificates.")]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option("--key", metavar="FILE", help="Keys to trust: what `cdv keys signing --json` or the API prints."),
-]
-KeyIds = Annotated[list[str] | None, typer.Option("--key-id", metavar="ID", help="Id of a key to trust.")]
-OwnVault = Annotated[
-    Path | None,
-    typer.Option(
-        "--vault",
-        metavar="DIR",
-        envvar="CDV_VAULT",
-        help="Trust the keys of this vault.",
-        show_default="none",
-    ),
-]
-OwnTenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Trust this tenant only.", show_default="all of them")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write a line of JSON per file, for scripts.")]
 
 
 class Checked(NamedTuple):
@@ -68,6 +47,21 @@ class Checked(NamedTuple):
         """Return whether the file is valid and signed by a trusted key."""
         return self.problem is None and self.trusted is not None
 
+    def as_json(self) -> dict[str, object]:
+        """Return the result for scripts."""
+        signed = self.signed
+        return {
+            "file": self.file,
+            "kind": self.kind,
+            "good": self.good,
+            "sound": signed is not None,
+            "trusted": self.trusted is not None,
+            "problem": self.problem,
+            "key": None if signed is None else signed.key_id,
+            "signed_at": None if signed is None else signed.signed_at,
+            "says": self.says,
+        }
+
 
 @command(
     TOP_LEVEL,
@@ -77,12 +71,22 @@ class Checked(NamedTuple):
     name="verify",
 )
 def verify(
-    files: Files,
-    key: KeyFile = None,
-    key_id: KeyIds = None,
-    vault: OwnVault = None,
-    tenant: OwnTenant = None,
-    as_json: AsJson = False,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE", help="Signed files: receipts, packages, certificates.")
+    ],
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keys to trust: what `cdv keys signing --json` or the API prints."),
+    ] = None,
+    key_id: Annotated[Names, typer.Option(metavar="ID", help="Id of a key to trust.")] = None,
+    vault: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", envvar="CDV_VAULT", help="Trust the keys of this vault.", show_default="none"),
+    ] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Trust this tenant only.", show_default="all of them")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON per file, for scripts.")] = False,
 ) -> None:
     """Verify signed files: their integrity, and the key that signed them. Exit status 1 unless all are valid.
 
@@ -95,12 +99,12 @@ def verify(
     if not trusted and vault is not None:
         trusted = run(_keys_of(vault, tenant))
     checked = [_check(file, trusted) for file in files]
-    for each in checked:
+    for result in checked:
         if as_json:
-            emit(_as_json(each))
+            emit(result.as_json())
         else:
-            _show(each, known=bool(trusted))
-    if not all(each.good for each in checked):
+            _show(result, known=bool(trusted))
+    if not all(result.good for result in checked):
         raise typer.Exit(FAILED)
 
 
@@ -127,46 +131,45 @@ def _check(path: Path, trusted: Mapping[str, str]) -> Checked:
     if not signed.sound:
         remedy = "it was changed after signing: get it again from its source"
         return bad("the signature is invalid", remedy, kind)
-    return Checked(str(path), kind, None, None, signed, trusted.get(signed.key_id), says)
+    printable = {name: _printable(text) for name, text in says.items() if text is not None}
+    return Checked(str(path), kind, None, None, signed, trusted.get(signed.key_id), printable)
 
 
-def _receipt(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
+def _receipt(file: Mapping[str, object]) -> tuple[Signed, Mapping[str, str | None]]:
     signed = check_receipt(file)
-    said = read_contents(signed.document)
-    says = {
-        "said": EVENT_TEXTS[said.kind],
-        "purpose": said.purpose,
-        "when": said.occurred_at,
-        "how": said.method,
-        "until": said.valid_until,
-        "notice": said.notice,
-        "person": said.person,
-        "controller": said.controller,
-        "receipt": said.receipt,
+    contents = read_contents(signed.document)
+    return signed, {
+        "said": EVENT_TEXTS[contents.kind],
+        "purpose": contents.purpose,
+        "when": contents.occurred_at,
+        "how": contents.method,
+        "until": contents.valid_until,
+        "notice": contents.notice,
+        "person": contents.person,
+        "controller": contents.controller,
+        "receipt": contents.receipt,
     }
-    return signed, {name: _printable(text) for name, text in says.items() if text is not None}
 
 
-def _certificate(file: Mapping[str, Any]) -> tuple[Signed, dict[str, str]]:
+def _certificate(file: Mapping[str, object]) -> tuple[Signed, Mapping[str, str | None]]:
     signed = check_certificate(file)
-    return signed, {name: _printable(text) for name, text in summary_of_certificate(signed.document).items()}
+    return signed, summary_of_certificate(signed.document)
 
 
-def _package(file: BinaryIO) -> tuple[Signed, dict[str, str]]:
+def _package(file: BinaryIO) -> tuple[Signed, Mapping[str, str | None]]:
     signed = check_archive(file)
-    said = signed.document
-    says = {
-        "answers": said["kind"],
-        "request": said["request"],
-        "made": said["created_at"],
-        "controller": said["controller"],
-        "files": str(len(said["entries"]) + 1),
-        "audit": said["audit"],
+    manifest = signed.document
+    return signed, {
+        "answers": manifest["kind"],
+        "request": manifest["request"],
+        "made": manifest["created_at"],
+        "controller": manifest["controller"],
+        "files": str(len(manifest["entries"]) + 1),
+        "audit": manifest["audit"],
     }
-    return signed, {name: _printable(text) for name, text in says.items()}
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any]], tuple[Signed, dict[str, str]]]] = {
+KINDS: dict[str, Callable[[Mapping[str, object]], tuple[Signed, Mapping[str, str | None]]]] = {
     "receipt": _receipt,
     "certificate": _certificate,
 }
@@ -197,21 +200,6 @@ def _show(checked: Checked, *, known: bool) -> None:
         typer.echo(f"hint: {remedy}", err=True)
 
 
-def _as_json(checked: Checked) -> dict[str, Any]:
-    signed = checked.signed
-    return {
-        "file": checked.file,
-        "kind": checked.kind,
-        "good": checked.good,
-        "sound": signed is not None,
-        "trusted": checked.trusted is not None,
-        "problem": checked.problem,
-        "key": None if signed is None else signed.key_id,
-        "signed_at": None if signed is None else signed.signed_at,
-        "says": checked.says,
-    }
-
-
 def _keys_in(path: Path) -> list[str]:
     """Read the ids of trusted keys (their thumbprints) from a JWK set or a single JWK (RFC 7517).
 
@@ -219,16 +207,13 @@ def _keys_in(path: Path) -> list[str]:
         InvalidInput: it contains no public key of this type.
     """
     try:
-        read = json.loads(path.read_bytes())
-        found = read.get("keys", [read])
-        names = [key_id(public_of_jwk(each)) for each in found]
+        document = json.loads(path.read_bytes())
+        names = [key_id(public_of_jwk(jwk)) for jwk in document.get("keys", [document])]
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         names = []
     if not names:
-        raise InvalidInput(
-            "the file named by --key holds no public keys",
-            hint="`cdv keys signing --json` and the API write such files",
-        )
+        hint = "`cdv keys signing --json` and the API write such files"
+        raise InvalidInput("the file named by --key holds no public keys", hint=hint)
     return names
 
 

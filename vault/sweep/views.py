@@ -28,11 +28,14 @@ class EndingValues(View):
     values: int
 
 
+OverdueState = Literal["next-sweep", "in-review", "held"]
+
+
 class OverdueValues(View):
     """How many values of a field are over and still there, or are held beyond their end."""
 
     field: str
-    state: Literal["next-sweep", "in-review", "held"]
+    state: OverdueState
     then: Then
     values: int
 
