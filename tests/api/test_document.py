@@ -7,9 +7,8 @@ import re
 import jsonschema_rs
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from vault.api.routes.read import ReadBody
-from vault.api.schemas.read import BatchReadRequest, ReadRequest
-from vault.api.schemas.subjects import NewSubject
+from vault.api.routes.read import BatchReadRequest, ReadBody, ReadRequest
+from vault.api.routes.subjects import NewSubject
 
 OPEN = {"/v1/consents:confirm", "/v1/me/sessions", "/v1/me/sessions:verify"}
 """Routes without sign-in: a token or a code from a letter is all that they take."""

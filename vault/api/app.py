@@ -10,26 +10,8 @@ from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
 from vault.access.sign_in import SignIns
-from vault.api.responses import EVERYWHERE, error_responses
-from vault.api.routes import (
-    consent,
-    erasure,
-    export,
-    governance,
-    holds,
-    identity,
-    me,
-    operations,
-    policies,
-    read,
-    recipients,
-    rectification,
-    requests,
-    retention,
-    subjects,
-    sweep,
-)
-from vault.api.schemas.read import BatchReadRequest, ReadRequest
+from vault.api.routes import consent, governance, me, read, recipients, requests, retention, rights, subjects
+from vault.api.schemas import EVERYWHERE, error_responses
 from vault.consent.double_opt_in import Confirmations
 from vault.http import problems
 from vault.http.metrics import Sizes
@@ -81,7 +63,7 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.sizes = Sizes({"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)})
     problems.install(app)
     # The hot route answers before FastAPI does. FastAPI needs to know its path too, to answer other methods with 405.
-    app.add_api_route(read.PATH, operations.alive, methods=["POST"], include_in_schema=False)
+    app.add_api_route(read.PATH, governance.alive, methods=["POST"], include_in_schema=False)
     app.openapi = _with_read(app.openapi)  # type: ignore[method-assign]
     return app
 
@@ -94,26 +76,21 @@ def _routes() -> list[BaseRoute]:
         subjects.router,
         subjects.records_router,
         consent.router,
-        consent.objections_router,
+        rights.router,
         requests.router,
-        erasure.router,
+        requests.erasure_router,
         retention.router,
-        retention.reviews_router,
-        sweep.router,
-        holds.router,
-        identity.router,
+        retention.holds_router,
         me.router,
-        export.router,
-        rectification.router,
-        policies.router,
-        policies.notices_router,
+        rights.rectification_router,
+        governance.policies_router,
         recipients.router,
-        governance.router,
+        governance.record_router,
         governance.audit_router,
-        operations.router,
-        operations.jobs_router,
+        governance.jobs_router,
     ):
-        router.include_router(routes, responses={} if routes is operations.router else error_responses(*EVERYWHERE))
+        router.include_router(routes, responses=error_responses(*EVERYWHERE))
+    router.include_router(governance.operating_router)  # it asks for no caller and needs no policies
     return router.routes
 
 
@@ -128,8 +105,8 @@ def _decisions(vault: Vault) -> dict[str, int]:
 def _schemas() -> dict[str, Any]:
     """Return the schemas that FastAPI does not collect: those of the hot route and of errors."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        (ReadRequest, "validation"),
-        (BatchReadRequest, "validation"),
+        (read.ReadRequest, "validation"),
+        (read.BatchReadRequest, "validation"),
         (ReadResult, "serialization"),
         (BatchReadResult, "serialization"),
         (problems.Problem, "serialization"),

@@ -1,15 +1,17 @@
-"""Dependencies of routes: the services of the open vault, the caller, and writes under an idempotency key."""
+"""What routes get and give: the open vault, the caller, writes under an idempotency key, responses."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
+from base64 import b64encode
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Concatenate, Final, NamedTuple, ParamSpec, TypeVar
 from uuid import UUID
 
 import msgspec
 from fastapi import Depends, Header, Request, Security
-from fastapi.security import HTTPBearer
-from starlette.responses import Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.responses import Response, StreamingResponse
 
 from vault.access.idempotency import Answered, begin
 from vault.context import Caller, Services
@@ -17,26 +19,40 @@ from vault.errors import Fault, InvalidInput
 from vault.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.recording import SaveResponse, WriteResult
     from vault.access.sign_in import SignIns
     from vault.audit.entry import Action
+    from vault.export.download import Download
 
 
+T = TypeVar("T")
+P = ParamSpec("P")
+ViewT = TypeVar("ViewT", bound=View)
+
+BEARER: Final = "bearer "
+REPLAYED: Final = "Idempotent-Replayed"
+"""The header of a response that was stored."""
+NO_REVISION: Final = 0
+_REVISION: Final = re.compile(r'"(\d{1,9})"')
 _described = HTTPBearer(
     auto_error=False,
     scheme_name="bearer",
     description="An API key (`cdv_…`) or a JWT of the company's OIDC issuer.",
 )
-_REVISION = re.compile(r'"(\d{1,9})"')
-BEARER = "bearer "
-NO_REVISION = 0
 
 
-async def signed_in(request: Request, _described: Annotated[Any, Security(_described)] = None) -> Caller:
+def bearer_of(request: Request) -> str | None:
+    """Return the bearer of a request, or None."""
+    header = request.headers.get("authorization", "")
+    return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
+
+
+async def signed_in(
+    request: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(_described)] = None
+) -> Caller:
     """Authenticate the caller. The second argument only describes the scheme in the OpenAPI document.
 
     Raises:
@@ -44,12 +60,6 @@ async def signed_in(request: Request, _described: Annotated[Any, Security(_descr
     """
     sign_ins: SignIns = request.app.state.sign_ins
     return await sign_ins.sign_in(bearer_of(request), request.scope["request_id"])
-
-
-def bearer_of(request: Request) -> str | None:
-    """Return the bearer of a request, or None."""
-    header = request.headers.get("authorization", "")
-    return header[len(BEARER) :].strip() if header[: len(BEARER)].lower() == BEARER else None
 
 
 def services_of(request: Request) -> Services:
@@ -95,10 +105,38 @@ def cursor_of(cursor: str | None) -> UUID | None:
         raise InvalidInput("The cursor is invalid.", faults=[fault], code="invalid-cursor") from None
 
 
-T = TypeVar("T")
+def encoded(body: object) -> bytes:
+    """Encode a view, a msgspec struct or JSON values; values of records in it are raw JSON, as they were sealed."""
+    return body.model_dump_json().encode() if isinstance(body, View) else msgspec.json.encode(body)
 
-REPLAYED: Final = "Idempotent-Replayed"
-"""The header of a response that was stored."""
+
+def json_response(body: object, status: int = 200) -> Response:
+    """Return a response, with an entity tag if the body is a view with a revision."""
+    return Response(encoded(body), status, _tag(getattr(body, "revision", None)), "application/json")
+
+
+def file_response(download: Download) -> StreamingResponse:
+    """Send a package as a file to save, which no cache may keep.
+
+    ``Content-Length`` is known before the first byte, so that a client notices a file that was cut off.
+    """
+    headers = {
+        "Content-Length": str(download.size),
+        "Content-Disposition": f'attachment; filename="{download.name}"',
+        "Cache-Control": "no-store",
+    }
+    if download.digest is not None:
+        headers["Content-Digest"] = f"sha-256=:{b64encode(download.digest).decode()}:"  # RFC 9530
+    return StreamingResponse(download.stream, headers=headers, media_type=download.media_type)
+
+
+def _tag(revision: object) -> dict[str, str]:
+    return {} if revision is None else {"ETag": f'"{revision}"'}
+
+
+IdempotencyKey = Annotated[
+    str | None, Header(max_length=200, description="Makes the call happen once, however often it is sent.")
+]
 
 
 class StoredResponse(NamedTuple):
@@ -106,94 +144,73 @@ class StoredResponse(NamedTuple):
 
     Attributes:
         status: the HTTP status.
-        body: a view, or JSON values.
-        kept: the part of the body that may be stored under an idempotency key; by default all of it.
+        body: the view that is sent.
+        kept: the view that is stored under the idempotency key, if not all of the body may be in a database.
     """
 
     status: int
-    body: View | dict[str, Any]
-    kept: View | dict[str, Any] | None = None
-
-    @property
-    def to_keep(self) -> bytes:
-        """Return the bytes to store: the body, or the part of it that may be in a database."""
-        return _encoded(self.body if self.kept is None else self.kept)
-
-
-def written_response(written: WriteResult) -> StoredResponse:
-    """Return the response to a write: 201 for something new, else 200."""
-    return StoredResponse(201 if written.created else 200, written)
-
-
-async def respond_once(
-    services: Services,
-    caller: Caller,
-    request: Request,
-    key: str | None,
-    action: Action,
-    run: Callable[[SaveResponse | None], Awaitable[T]],
-    respond: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
-) -> Response:
-    """Run a write. Under a key it runs once only, and each later call gets the response of the first."""
-    if key is None:
-        return _response(respond(await run(None)))
-    route = f"{request.method} {request.url.path}"
-    call = await begin(services, caller, key, route, await request.body(), action=action)
-    if isinstance(call, Answered):
-        body = msgspec.json.decode(call.answer)
-        headers = {**_tag(body), REPLAYED: "true"}
-        return Response(call.answer, call.status, headers, "application/json")
-
-    async def keep(connection: AsyncConnection, written: T) -> None:
-        response = respond(written)
-        await call.keep(connection, response.status, response.to_keep)
-
-    try:
-        return _response(respond(await run(keep)))
-    except BaseException:
-        await call.give_up()
-        raise
+    body: View
+    kept: View | None = None
 
 
 class IdempotentWrite:
-    """A write of a route: it happens once under its idempotency key, however often the call is sent."""
+    """A write of a route. Under an idempotency key it happens once, and each later call gets the first response."""
 
     def __init__(
-        self,
-        request: Request,
-        services: ServicesDep,
-        caller: CallerDep,
-        idempotency_key: Annotated[
-            str | None, Header(max_length=200, description="Makes the call happen once, however often it is sent.")
-        ] = None,
+        self, request: Request, services: ServicesDep, caller: CallerDep, idempotency_key: IdempotencyKey = None
     ) -> None:
         self.request = request
         self.services = services
         self.caller = caller
         self._key = idempotency_key
 
-    async def respond(
+    async def once(
         self,
         action: Action,
-        run: Callable[[SaveResponse | None], Awaitable[T]],
-        respond: Callable[[T], StoredResponse] = written_response,  # type: ignore[assignment]
+        operation: Callable[Concatenate[Services, Caller, P], Awaitable[ViewT]],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> Response:
-        """Run the write, or repeat the response of the first call; see :func:`respond_once`."""
-        return await respond_once(self.services, self.caller, self.request, self._key, action, run, respond)
+        """Run an operation, and respond with its view and the status that the route declares.
+
+        Args:
+            action: the action in the audit log, if the key is refused.
+            operation: takes ``on_commit`` as well. A view with the field ``created`` decides between 201 and 200.
+            args: the arguments after services and caller.
+            kwargs: the arguments by keyword.
+        """
+        declared = self.request.scope["route"].status_code or 200
+
+        def stored(view: ViewT) -> StoredResponse:
+            created: bool | None = getattr(view, "created", None)
+            return StoredResponse(declared if created is None else 201 if created else 200, view)
+
+        return await self.respond(action, partial(operation, self.services, self.caller, *args, **kwargs), stored)
+
+    async def respond(
+        self, action: Action, run: Callable[..., Awaitable[T]], respond: Callable[[T], StoredResponse]
+    ) -> Response:
+        """Run an operation that takes ``on_commit``, and turn its result into the response; see :meth:`once`."""
+        if self._key is None:
+            response = respond(await run(on_commit=None))
+            return json_response(response.body, response.status)
+        route = f"{self.request.method} {self.request.url.path}"
+        call = await begin(self.services, self.caller, self._key, route, await self.request.body(), action=action)
+        if isinstance(call, Answered):
+            body: Mapping[str, object] = msgspec.json.decode(call.answer)
+            headers = {**_tag(body.get("revision")), REPLAYED: "true"}
+            return Response(call.answer, call.status, headers, "application/json")
+
+        async def keep(connection: AsyncConnection, result: T) -> None:
+            response = respond(result)
+            await call.keep(connection, response.status, encoded(response.kept or response.body))
+
+        try:
+            response = respond(await run(on_commit=keep))
+        except BaseException:
+            await call.give_up()
+            raise
+        return json_response(response.body, response.status)
 
 
 WriteDep = Annotated[IdempotentWrite, Depends()]
-
-
-def _response(response: StoredResponse) -> Response:
-    return Response(_encoded(response.body), response.status, _tag(response.body), "application/json")
-
-
-def _encoded(body: View | dict[str, Any]) -> bytes:
-    return body.model_dump_json().encode() if isinstance(body, View) else msgspec.json.encode(body)
-
-
-def _tag(body: View | dict[str, Any]) -> dict[str, str]:
-    """Return the entity tag header, if the body has a revision."""
-    revision = getattr(body, "revision", None) if isinstance(body, View) else body.get("revision")
-    return {} if revision is None else {"ETag": f'"{revision}"'}

@@ -1,32 +1,31 @@
-"""Consents, their import, objections, restrictions, receipts, and the keys that receipts are signed by."""
+"""Consents, their import, double opt-in, receipts, and the keys that receipts are signed by."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
+from pydantic import AwareDatetime, Field, JsonValue
 
-from vault.access.recording import SaveResponse
 from vault.api.confirm_page import PATH, ask_page, done_page, invalid_page
-from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep, cursor_of
-from vault.api.responses import PROBLEM, error_responses, json_response
-from vault.api.schemas import consent as bodies
+from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep, cursor_of, json_response
+from vault.api.schemas import PROBLEM, TEXT, Body, Cursor, Limit, error_responses
+from vault.consent.model import By, Method
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import Format, read_receipt, signing_keys
 from vault.consent.record import record_consent, record_signal
-from vault.consent.restrictions import decide_objection, lift_restriction, record_objection, restrict
-from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement
+from vault.consent.validation import STATEMENT_FIELDS, ConsentStatement, Decision
 from vault.consent.views import (
     ConsentCheckResults,
     ConsentOverview,
     ImportedConsent,
     ImportedConsents,
     ImportFault,
-    LiftAnnouncement,
     RecordedConsent,
     RecordedEvent,
     SignalResult,
@@ -34,17 +33,15 @@ from vault.consent.views import (
     SigningKeys,
 )
 from vault.errors import Fault, InvalidInput, NotFound
-from vault.http.problems import MEDIA_TYPE, from_decoder, request_id
+from vault.http.problems import from_decoder, request_id
 from vault.ids import SubjectId
 from vault.imports.consent_files import import_consents
 from vault.imports.consents import MOST, ConsentItem, ItemResult
-from vault.letters.about_requests import announce_lifting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vault.consent.double_opt_in import Confirmations
-    from vault.views import View
 
 
 router = APIRouter(prefix="/v1", tags=["consents"])
@@ -53,19 +50,98 @@ Signal = Annotated[
     str | None,
     Header(alias="Sec-GPC", max_length=8, description="The browser's Global Privacy Control, passed on: `1`."),
 ]
-FORM = "application/x-www-form-urlencoded"
-LONGEST_TOKEN = 200
-PAGE = {"schema": {"type": "string"}}
-INVALID: dict[int | str, dict[str, Any]] = {
-    404: {
-        "description": "The token confirms nothing, or no longer",
-        "content": {MEDIA_TYPE: {"schema": PROBLEM}, "text/html": PAGE},
-    }
+FORM: Final = "application/x-www-form-urlencoded"
+NDJSON: Final = "application/x-ndjson"
+LONGEST_TOKEN: Final = 200
+INVALID: Final[dict[int | str, dict[str, object]]] = {
+    404: {"description": "The token confirms nothing, or no longer", "content": {**PROBLEM, "text/html": TEXT}}
 }
 
 
-def _created(view: View) -> StoredResponse:
-    return StoredResponse(201, view)
+def _enum(words: object) -> dict[str, JsonValue]:
+    """Describe a closed list of values; the operation checks them, so that it reports all faults at once."""
+    return {"enum": list(get_args(words))}
+
+
+class NewConsent(Body):
+    """What a person states about a purpose that rests on consent."""
+
+    purpose: Annotated[str, Field(max_length=64, description="A purpose of purposes.toml.")]
+    decision: Annotated[
+        str, Field(max_length=64, description="The person's decision.", json_schema_extra=_enum(Decision))
+    ]
+    notice: Annotated[
+        str | None,
+        Field(max_length=80, description="The version that was shown; required to agree.", examples=["marketing@3"]),
+    ] = None
+    language: Annotated[
+        str | None, Field(max_length=10, description="Language of the notice; its main one by default.")
+    ] = None
+    channel: Annotated[str | None, Field(max_length=64, description="Where the person decided.", examples=["web"])] = (
+        None
+    )
+    method: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="How the person indicated it; required to agree.",
+            examples=list(get_args(Method)),
+        ),
+    ] = None
+    by: Annotated[
+        str,
+        Field(
+            max_length=64,
+            description="Who decided: the person, a guardian, or staff or an app on their behalf.",
+            json_schema_extra=_enum(By),
+        ),
+    ] = "subject"
+    evidence: Annotated[
+        str | None,
+        Field(max_length=2000, description="Where the proof is: one line of up to 500 characters; sealed."),
+    ] = None
+    jurisdiction: Annotated[
+        str | None,
+        Field(max_length=10, description="The law that applies: ISO 3166.", examples=["IE", "US-CA"]),
+    ] = None
+    occurred_at: Annotated[AwareDatetime | None, Field(description="When the person decided; now by default.")] = None
+    valid_until: Annotated[AwareDatetime | None, Field(description="When an agreement expires.")] = None
+
+
+class ConsentCheck(Body):
+    """The people and purposes to check."""
+
+    subjects: Annotated[list[UUID], Field(min_length=1, max_length=1000)]
+    purposes: Annotated[list[Annotated[str, Field(max_length=64)]], Field(min_length=1, max_length=50)]
+
+
+class Token(Body):
+    """The token of a confirmation."""
+
+    token: Annotated[str, Field(max_length=LONGEST_TOKEN)]
+
+
+class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A statement that a person made elsewhere, as received."""
+
+    purpose: str
+    decision: str
+    occurred_at: datetime
+    subject: UUID | None = None
+    system: str | None = None
+    external_id: str | None = None
+    notice: str | None = None
+    language: str | None = None
+    channel: str | None = None
+    method: str | None = None
+    by: str = "subject"
+    evidence: str | None = None
+    jurisdiction: str | None = None
+    valid_until: datetime | None = None
+
+
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_item = msgspec.json.Decoder(Item)
 
 
 @router.post(
@@ -75,14 +151,10 @@ def _created(view: View) -> StoredResponse:
     response_model=RecordedConsent,
     responses=error_responses(409),
 )
-async def record(subject: UUID, body: bodies.NewConsent, write: WriteDep, sec_gpc: Signal = None) -> Response:
+async def record(subject: UUID, body: NewConsent, write: WriteDep, sec_gpc: Signal = None) -> Response:
     """Record a decision on a purpose: given, refused, withdrawn or renewed. `double-opt-in` waits for confirmation."""
     statement = ConsentStatement(**body.model_dump())
-
-    async def run(on_commit: SaveResponse | None) -> RecordedConsent:
-        return await record_consent(
-            write.services, write.caller, SubjectId(subject), statement, signal=_is_on(sec_gpc), on_commit=on_commit
-        )
+    run = partial(record_consent, write.services, write.caller, SubjectId(subject), statement, signal=_is_on(sec_gpc))
 
     def respond(recorded: RecordedConsent) -> StoredResponse:
         url = write.request.app.state.public_url
@@ -100,20 +172,20 @@ async def signal(subject: UUID, services: ServicesDep, caller: CallerDep, sec_gp
     return await record_signal(services, caller, SubjectId(subject))
 
 
+def _is_on(sec_gpc: str | None) -> bool:
+    return sec_gpc is not None and sec_gpc.strip() == "1"
+
+
 @router.get("/subjects/{subject}/consents", operation_id="readConsents")
 async def state(
-    subject: UUID,
-    services: ServicesDep,
-    caller: CallerDep,
-    cursor: Annotated[str | None, Query(max_length=64, description="`next` of the previous page.")] = None,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    subject: UUID, services: ServicesDep, caller: CallerDep, cursor: Cursor = None, limit: Limit = 50
 ) -> ConsentOverview:
     """Return the state of a person's consents by purpose, and the events that led to it, newest first."""
     return await consent_state(services, caller, SubjectId(subject), before=cursor_of(cursor), limit=limit)
 
 
 @router.post("/consents:check", operation_id="checkConsents")
-async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: CallerDep) -> ConsentCheckResults:
+async def check(body: ConsentCheck, services: ServicesDep, caller: CallerDep) -> ConsentCheckResults:
     """Check for up to 1,000 people whether purposes may go on now, without the reasons."""
     subjects = [SubjectId(subject) for subject in body.subjects]
     return await check_consents(services, caller, subjects=subjects, purposes=body.purposes)
@@ -123,12 +195,12 @@ async def check(body: bodies.ConsentCheck, services: ServicesDep, caller: Caller
     "/consents:confirm",
     operation_id="confirmConsent",
     response_model=RecordedEvent,
-    responses={200: {"content": {"text/html": PAGE}}, **INVALID},
+    responses={200: {"content": {"text/html": TEXT}}, **INVALID},
     openapi_extra={
         "security": [],
         "requestBody": {
             "required": True,
-            "content": {kind: {"schema": bodies.Token.model_json_schema()} for kind in ("application/json", FORM)},
+            "content": {kind: {"schema": Token.model_json_schema()} for kind in ("application/json", FORM)},
         },
     },
 )
@@ -153,7 +225,7 @@ async def confirm(request: Request) -> Response:
     "/consents:confirm",
     operation_id="showConfirmationPage",
     response_class=Response,
-    responses={200: {"content": {"text/html": PAGE}}, **INVALID},
+    responses={200: {"content": {"text/html": TEXT}}, **INVALID},
     openapi_extra={"security": []},
 )
 async def confirm_page(request: Request, token: Annotated[str, Query(max_length=LONGEST_TOKEN)]) -> Response:
@@ -167,48 +239,18 @@ def _invalid(request: Request) -> Response:
     return invalid_page(request.headers.get("accept-language", ""))
 
 
-def _is_on(sec_gpc: str | None) -> bool:
-    return sec_gpc is not None and sec_gpc.strip() == "1"
-
-
 def _token(body: bytes, *, is_form: bool) -> str:
     if is_form:
         fields = parse_qs(body[: 4 * LONGEST_TOKEN].decode("ascii", "replace"))
         return fields.get("token", [""])[0][:LONGEST_TOKEN]
     try:
-        return msgspec.json.decode(body, type=_Body).token
+        return msgspec.json.decode(body, type=_TokenBody).token
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise from_decoder(error) from None
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
+class _TokenBody(msgspec.Struct, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(max_length=LONGEST_TOKEN)]
-
-
-NDJSON = "application/x-ndjson"
-_array = msgspec.json.Decoder(list[msgspec.Raw])
-
-
-class Item(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """A statement that a person made elsewhere, as received."""
-
-    purpose: str
-    decision: str
-    occurred_at: datetime
-    subject: UUID | None = None
-    system: str | None = None
-    external_id: str | None = None
-    notice: str | None = None
-    language: str | None = None
-    channel: str | None = None
-    method: str | None = None
-    by: str = "subject"
-    evidence: str | None = None
-    jurisdiction: str | None = None
-    valid_until: datetime | None = None
-
-
-_item = msgspec.json.Decoder(Item)
 
 
 @router.post(
@@ -219,7 +261,7 @@ _item = msgspec.json.Decoder(Item)
             "required": True,
             "content": {
                 "application/json": {"schema": {"type": "array", "maxItems": MOST, "items": {"type": "object"}}},
-                NDJSON: {"schema": {"type": "string"}},
+                NDJSON: TEXT,
             },
         }
     },
@@ -251,7 +293,7 @@ async def import_(
 
 def _elements(body: bytes) -> Sequence[msgspec.Raw]:
     try:
-        return _array.decode(body)
+        return _items.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise from_decoder(error) from None
 
@@ -273,115 +315,6 @@ def _imported(result: ItemResult) -> ImportedConsent:
     if result.faults:
         return ImportedConsent(errors=[ImportFault.model_validate(fault) for fault in result.faults])
     return ImportedConsent(id=result.event, state="written" if result.is_new else "there")
-
-
-objections_router = APIRouter(prefix="/v1/subjects/{subject}", tags=["objections"])
-
-
-@objections_router.post(
-    "/objections",
-    status_code=201,
-    operation_id="recordObjection",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
-async def objections(subject: UUID, body: bodies.NewObjection, write: WriteDep) -> Response:
-    """Record that a person objects: final at once against direct marketing; otherwise pending, and use stops."""
-
-    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
-        return await record_objection(
-            write.services,
-            write.caller,
-            SubjectId(subject),
-            purpose=body.purpose,
-            reason=body.reason,
-            on_commit=on_commit,
-        )
-
-    return await write.respond("object", run, _created)
-
-
-@objections_router.post(
-    "/objections/{event}:decide",
-    status_code=201,
-    operation_id="decideObjection",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
-async def decide(subject: UUID, event: UUID, body: bodies.ObjectionDecision, write: WriteDep) -> Response:
-    """Decide an objection: upheld, use stays stopped; overruled, it may go on. The reason is recorded, sealed."""
-
-    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
-        return await decide_objection(
-            write.services,
-            write.caller,
-            SubjectId(subject),
-            event,
-            decision=body.decision,
-            reason=body.reason,
-            on_commit=on_commit,
-        )
-
-    return await write.respond("decide-objection", run, _created)
-
-
-@objections_router.post(
-    "/restriction",
-    status_code=201,
-    operation_id="restrictProcessing",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
-async def restriction(subject: UUID, body: bodies.NewRestriction, write: WriteDep) -> Response:
-    """Restrict a person's data: it is stored, and used only where an exception of Art. 18(2) applies."""
-
-    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
-        return await restrict(
-            write.services,
-            write.caller,
-            SubjectId(subject),
-            ground=body.ground,
-            reason=body.reason,
-            on_commit=on_commit,
-        )
-
-    return await write.respond("restrict", run, _created)
-
-
-@objections_router.post(
-    "/restriction:announce",
-    status_code=201,
-    operation_id="announceRestrictionLift",
-    response_model=LiftAnnouncement,
-    responses=error_responses(409),
-)
-async def announce(subject: UUID, body: bodies.AnnounceLift, write: WriteDep) -> Response:
-    """Inform the person, by letter, that the restriction will be lifted; or record how they were informed."""
-
-    async def run(on_commit: SaveResponse | None) -> LiftAnnouncement:
-        return await announce_lifting(
-            write.services, write.caller, SubjectId(subject), told=body.told, on_commit=on_commit
-        )
-
-    return await write.respond("lift-restriction", run, _created)
-
-
-@objections_router.post(
-    "/restriction:lift",
-    status_code=201,
-    operation_id="liftRestriction",
-    response_model=RecordedEvent,
-    responses=error_responses(409),
-)
-async def lift(subject: UUID, body: bodies.Lift, write: WriteDep) -> Response:
-    """Lift the restriction, once the person was informed and the notice period is over (Art. 18(3))."""
-
-    async def run(on_commit: SaveResponse | None) -> RecordedEvent:
-        return await lift_restriction(
-            write.services, write.caller, SubjectId(subject), reason=body.reason, on_commit=on_commit
-        )
-
-    return await write.respond("lift-restriction", run, _created)
 
 
 @router.get("/subjects/{subject}/consents/{event}/receipt", operation_id="readReceipt")

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response, Security
-from fastapi.security import HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import Field
 
 from vault.access.callers import data_subject_caller
 from vault.access.recording import SaveResponse
-from vault.api.dependencies import ServicesDep, bearer_of, respond_once
-from vault.api.responses import error_responses, file_response
-from vault.api.routes.requests import scope_of, submitted_response
-from vault.api.routes.subjects import IdempotencyKey
-from vault.api.schemas import identity as bodies
+from vault.api.dependencies import IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
+from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
+from vault.api.schemas import FILE, Body, error_responses
+from vault.catalogue.requests import KindName
+from vault.context import Caller, Services
 from vault.export.download import AGE, ZIP
 from vault.http.problems import request_id
 from vault.identity.self_service import (
@@ -39,15 +40,52 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/me", tags=["me"])
 
-CHANNEL = "self-service"
-OPEN: dict[str, Any] = {"security": []}
-FILE: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+CHANNEL: Final = "self-service"
+OPEN: Final[dict[str, object]] = {"security": []}
+Language = Annotated[str | None, Field(max_length=10, description="Of the letter.", examples=["de"])]
 _described = HTTPBearer(
     auto_error=False, scheme_name="session", description="The token of a person's own session (`cdvs_…`)."
 )
 
 
-async def person(call: Request, _described: Annotated[Any, Security(_described)] = None) -> Session:
+class SignIn(Body):
+    """A person who wants to sign in."""
+
+    identity: Identity
+    tenant: Annotated[str, Field(max_length=64, description="The controller, if the vault has several.")] = "default"
+    language: Language = None
+
+
+class Open(Body):
+    """The code from the letter."""
+
+    session: UUID
+    code: Code
+
+
+class MyNewRequest(Body):
+    """A person's own request."""
+
+    kind: KindName
+    regime: LegalRegime = "gdpr"
+    jurisdiction: Jurisdiction = None
+    language: Language = None
+    scope: Scope = Scope()
+    details: Annotated[
+        dict[str, object] | None, Field(max_length=50, description="As for `POST /v1/requests`; sealed.")
+    ] = None
+    follows: Annotated[UUID | None, Field(description="An earlier request that this one continues.")] = None
+
+
+class Passphrase(Body):
+    """The passphrase to which a package is encrypted."""
+
+    passphrase: Annotated[str, Field(max_length=2_000, examples=["correct horse battery staple"])]
+
+
+async def person(
+    call: Request, _described: Annotated[HTTPAuthorizationCredentials | None, Security(_described)] = None
+) -> Session:
     """Return the session of the person who calls.
 
     Raises:
@@ -62,14 +100,14 @@ Me = Annotated[Session, Depends(person)]
 @router.post(
     "/sessions", status_code=202, responses=error_responses(409), openapi_extra=OPEN, operation_id="requestSessionCode"
 )
-async def request_code(call: Request, body: bodies.SignIn) -> SessionCode:
+async def request_code(call: Request, body: SignIn) -> SessionCode:
     """Send a code to a contact of the person that the vault holds. The answer does not reveal whether there is one."""
     identity = body.identity.model_dump(exclude_none=True)
     return await _people(call).ask(TenantId(body.tenant), identity, body.language, request_id(call))
 
 
 @router.post("/sessions:verify", status_code=201, openapi_extra=OPEN, operation_id="openSession")
-async def open_session(call: Request, body: bodies.Open) -> OpenedSession:
+async def open_session(call: Request, body: Open) -> OpenedSession:
     """Open a session with the code. It lasts 30 minutes, and is fresh for the first ten."""
     return await _people(call).enter(body.session, body.code, request_id(call))
 
@@ -95,7 +133,7 @@ async def list_mine(call: Request, me: Me, services: ServicesDep) -> MyRequestLi
     operation_id="submitMyRequest",
 )
 async def submit(
-    call: Request, body: bodies.MyNewRequest, me: Me, services: ServicesDep, idempotency_key: IdempotencyKey = None
+    call: Request, body: MyNewRequest, me: Me, services: ServicesDep, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Submit a request, verified by the session. Erasure and rectification need a fresh session for that."""
     submission = Submission(
@@ -104,21 +142,24 @@ async def submit(
         jurisdiction=body.jurisdiction,
         language=body.language,
         channel=CHANNEL,
-        scope=scope_of(body.scope),
+        scope=body.scope.of_catalogue(),
         details=body.details,
         follows=body.follows,
     )
     caller = data_subject_caller(me.tenant, request_id(call))
     verification = verification_of(services, me)
+    # All data subjects share one principal, so the key is bound to the person.
+    key = idempotency_key and hashlib.sha256(me.subject.bytes + idempotency_key.encode()).hexdigest()
 
-    async def run(on_commit: SaveResponse | None) -> SubmittedRequest:
+    async def submit_if_room(
+        services: Services, caller: Caller, *, on_commit: SaveResponse | None = None
+    ) -> SubmittedRequest:
         await require_room(services, me, request_id(call))
         return await submit_request(
             services, caller, submission, subject=me.subject, verification=verification, on_commit=on_commit
         )
 
-    key = _key_of(me, idempotency_key)
-    return await respond_once(services, caller, call, key, "submit-request", run, submitted_response)
+    return await IdempotentWrite(call, services, caller, key).once("submit-request", submit_if_room)
 
 
 @router.get("/requests/{request}", operation_id="getMyRequest")
@@ -156,9 +197,7 @@ async def download(call: Request, request: UUID, me: Me, services: ServicesDep) 
     responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **error_responses(409, 410)},
     operation_id="downloadMyEncryptedPackage",
 )
-async def download_encrypted(
-    call: Request, request: UUID, body: bodies.Passphrase, me: Me, services: ServicesDep
-) -> Response:
+async def download_encrypted(call: Request, request: UUID, body: Passphrase, me: Me, services: ServicesDep) -> Response:
     """Download the package encrypted to a passphrase, as an `age` file; needs a fresh session."""
     package = await fetch_mine(services, me, request, request_id(call), passphrase=body.passphrase)
     return file_response(package)
@@ -167,8 +206,3 @@ async def download_encrypted(
 def _people(call: Request) -> People:
     people: People = call.app.state.people
     return people
-
-
-def _key_of(me: Session, key: str | None) -> str | None:
-    """Bind an idempotency key to the person: all data subjects share one principal."""
-    return hashlib.sha256(me.subject.bytes + key.encode()).hexdigest() if key else key

@@ -6,17 +6,19 @@ does. The OpenAPI document describes it by hand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
+from pydantic import ConfigDict, Field, JsonValue
 from starlette.requests import ClientDisconnect, Request
 
 from vault.api.dependencies import BEARER
+from vault.api.schemas import Body, Purpose
 from vault.errors import InvalidInput, VaultError
 from vault.http.metrics import count_shown
 from vault.http.problems import from_anything, from_decoder, from_vault_error
-from vault.records.read import read_fields
+from vault.records.read import LONGEST_REASON, MOST_FIELDS, MOST_SUBJECTS, read_fields
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,8 +31,44 @@ _BEARER: Final = BEARER.encode()
 _encode = msgspec.json.Encoder().encode
 
 
+EXAMPLE: JsonValue = {
+    "subject": "0199aaaa-aaaa-7aaa-8aaa-aaaaaaaaaaaa",
+    "fields": ["email", "birth_date.over_18"],
+    "purpose": "order-fulfilment",
+    "reason": "order 4711",
+}
+
+FieldsToRead = Annotated[
+    list[Annotated[str, Field(max_length=200)]],
+    Field(min_length=1, max_length=MOST_FIELDS, description="Names of fields and views, each once."),
+]
+Reason = Annotated[
+    str | None, Field(max_length=LONGEST_REASON, description="Free text for the audit log; it is stored sealed.")
+]
+
+
+class ReadRequest(Body):
+    """Fields of one subject to read for a purpose."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
+
+    subject: UUID
+    fields: FieldsToRead
+    purpose: Purpose
+    reason: Reason = None
+
+
+class BatchReadRequest(Body):
+    """Fields of several subjects to read for a purpose."""
+
+    subjects: Annotated[list[UUID], Field(min_length=1, max_length=MOST_SUBJECTS)]
+    fields: FieldsToRead
+    purpose: Purpose
+    reason: Reason = None
+
+
 class ReadBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The body: a :class:`~vault.api.schemas.read.ReadRequest` or a ``BatchReadRequest``."""
+    """The body: a :class:`ReadRequest` or a :class:`BatchReadRequest`."""
 
     fields: list[str]
     purpose: str

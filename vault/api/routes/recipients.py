@@ -6,10 +6,10 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep
-from vault.api.responses import error_responses
-from vault.api.schemas import recipients as bodies
+from vault.api.schemas import Body, PageId, error_responses
 from vault.recipients import notices, webhooks
 from vault.recipients.notices import MOST, Which
 from vault.recipients.views import AppNotice, AppNoticePage, SentNoticePage, WebhookList, WebhookTest, WebhookWithKeys
@@ -19,15 +19,30 @@ router = APIRouter(prefix="/v1", tags=["recipients"])
 App = Annotated[
     str | None, Query(max_length=64, description="The name of another app; needs the right to manage webhooks.")
 ]
-Open = Annotated[Which, Query(alias="which", description="Those that were not acknowledged, or all.")]
-After = Annotated[UUID | None, Query(description="`next` of the previous page.")]
-Limit = Annotated[int, Query(ge=1, le=MOST)]
+
+
+class NewWebhook(Body):
+    """The address of an app's webhook."""
+
+    url: Annotated[
+        str,
+        Field(max_length=2000, description="https, of a public address.", examples=["https://crm.example.org/vault"]),
+    ]
+
+
+class SentNoticeFilter(BaseModel):
+    """Which notices to list."""
+
+    which: Annotated[Which, Field(description="Those that were not acknowledged, or all.")] = "open"
+    app: Annotated[str | None, Field(max_length=64, description="Those to one app.")] = None
+    subject: Annotated[UUID | None, Field(description="Those about one person.")] = None
+    request: Annotated[UUID | None, Field(description="Those that one request led to.")] = None
+    after: Annotated[UUID | None, Field(description="`next` of the previous page.")] = None
+    limit: Annotated[int, Field(ge=1, le=MOST)] = 100
 
 
 @router.put("/webhook", responses=error_responses(409), operation_id="setWebhook")
-async def set_webhook(
-    body: bodies.NewWebhook, services: ServicesDep, caller: CallerDep, app: App = None
-) -> WebhookWithKeys:
+async def set_webhook(body: NewWebhook, services: ServicesDep, caller: CallerDep, app: App = None) -> WebhookWithKeys:
     """Set the address of the app's webhook. The first time, and after a removal, the answer contains the secret."""
     return await webhooks.set_webhook(services, caller, body.url, app=app)
 
@@ -65,7 +80,11 @@ async def list_webhooks(services: ServicesDep, caller: CallerDep) -> WebhookList
 
 @router.get("/notices:mine", operation_id="listMyNotices")
 async def list_mine(
-    services: ServicesDep, caller: CallerDep, which: Open = "open", after: After = None, limit: Limit = 100
+    services: ServicesDep,
+    caller: CallerDep,
+    which: Annotated[Which, Query(description="Those that were not acknowledged, or all.")] = "open",
+    after: PageId = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
 ) -> AppNoticePage:
     """List the notices to the calling app, the oldest first: the same that are posted to its webhook."""
     return await notices.my_notices(services, caller, which=which, after=after, limit=limit)
@@ -73,18 +92,18 @@ async def list_mine(
 
 @router.get("/notices:sent", operation_id="listSentNotices")
 async def list_sent(
-    services: ServicesDep,
-    caller: CallerDep,
-    which: Open = "open",
-    app: Annotated[str | None, Query(max_length=64, description="Those to one app.")] = None,
-    subject: Annotated[UUID | None, Query(description="Those about one person.")] = None,
-    request: Annotated[UUID | None, Query(description="Those that one request led to.")] = None,
-    after: After = None,
-    limit: Limit = 100,
+    query: Annotated[SentNoticeFilter, Query()], services: ServicesDep, caller: CallerDep
 ) -> SentNoticePage:
     """List the notices to all apps: whether each was delivered and acknowledged, and the reminders."""
     return await notices.list_sent(
-        services, caller, which=which, app=app, subject=subject, request=request, after=after, limit=limit
+        services,
+        caller,
+        which=query.which,
+        app=query.app,
+        subject=query.subject,
+        request=query.request,
+        after=query.after,
+        limit=query.limit,
     )
 
 

@@ -1,30 +1,29 @@
-"""Routes of subjects and their records: create, update, append, list, search, and merge two entries of one person."""
+"""Subjects and their records: create, update, append, list, search, and merge two entries of one person."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime, BaseModel, Field
 
-from vault.access.recording import SaveResponse, WriteResult
+from vault.access.recording import WriteResult
 from vault.api.dependencies import (
     REPLAYED,
     CallerDep,
     ServicesDep,
-    StoredResponse,
+    WriteDep,
     cursor_of,
-    respond_once,
+    json_response,
     revision_of,
 )
-from vault.api.responses import error_responses, json_response
-from vault.api.schemas import subjects as bodies
+from vault.api.schemas import Body, Purpose, error_responses
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
 from vault.ids import RecordId, SubjectId
+from vault.merging import merge as merging
 from vault.merging.duplicates import find_duplicates
-from vault.merging.merge import MergeRequest, finish_merges, merge_subjects
 from vault.merging.views import DuplicateCandidates, MergeResult
 from vault.records.append import RecordInput, append_record
 from vault.records.create import create_subject, upsert_subject
@@ -36,10 +35,81 @@ from vault.records.views import RecordPage, SearchResult, SubjectState
 from vault.subjects.store import PageQuery
 
 router = APIRouter(prefix="/v1", tags=["customers"])
+records_router = APIRouter(prefix="/v1", tags=["records"])
 
-IdempotencyKey = Annotated[
-    str | None, Header(max_length=200, description="Makes the call happen once, however often it is sent.")
+FieldNames = Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)]
+Source = Annotated[
+    str | None, Field(max_length=64, description="Where the values come from, such as a form.", examples=["web-order"])
 ]
+Returning = Annotated[
+    bool, Field(description="Whether a person who was erased earlier has come back by their own choice.")
+]
+
+
+class NewSubject(Body):
+    """A customer to create or, by external id, to update."""
+
+    profile: Annotated[dict[str, object], Field(examples=[{"name": "Ada Lovelace", "email": "ada@example.org"}])]
+    external_ids: dict[str, object] = Field({}, max_length=20, examples=[{"shop": "4711"}])
+    source: Source = None
+    purpose: Purpose
+    returning: Returning = False
+
+    def as_input(self) -> ProfileInput:
+        """Return the profile as the operations take it."""
+        return ProfileInput(self.profile, self.purpose, self.source, self.external_ids, self.returning)
+
+
+class SearchRequest(Body):
+    """Criteria of a search, and the fields to show of each match."""
+
+    match: Annotated[dict[str, Any], Field(min_length=1, max_length=5, examples=[{"email": "ada@example.org"}])]
+    fields: FieldNames = Field([])
+    purpose: Purpose
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+class ProfileChange(BaseModel):
+    """The query parameters of a change."""
+
+    purpose: Annotated[str | None, Field(max_length=64)] = None
+    source: Annotated[str | None, Field(max_length=64)] = None
+    returning: Returning = False
+
+
+class ListRequest(Body):
+    """Fields of a collection's records to show."""
+
+    fields: FieldNames
+    purpose: Purpose
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: Annotated[str | None, Field(max_length=64, description="`next` of the page before.")] = None
+
+
+class NewRecord(Body):
+    """A record to append."""
+
+    fields: Annotated[dict[str, object], Field(examples=[{"amount": "12.90", "currency": "EUR"}])]
+    external_id: Annotated[str | None, Field(max_length=200)] = None
+    occurred_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+    source: Source = None
+    purpose: Purpose
+
+
+class MergeRequest(Body):
+    """Two entries of one person, and how that is known."""
+
+    survivor: Annotated[UUID, Field(description="The id that stays.")]
+    duplicate: Annotated[UUID, Field(description="The id that will lead to the other.")]
+    evidence: Annotated[
+        str,
+        Field(
+            max_length=500,
+            description="Why they are the same person; stored sealed in the audit log.",
+            examples=["ticket 4711: the customer confirmed both accounts by telephone"],
+        ),
+    ]
 
 
 @router.post(
@@ -49,16 +119,9 @@ IdempotencyKey = Annotated[
     response_model=WriteResult,
     responses=error_responses(409),
 )
-async def create(
-    request: Request,
-    body: bodies.NewSubject,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def create(body: NewSubject, write: WriteDep) -> Response:
     """Create a customer."""
-    run = partial(create_subject, services, caller, _profile_input(body))
-    return await respond_once(services, caller, request, idempotency_key, "create", run)
+    return await write.once("create", create_subject, body.as_input())
 
 
 @router.post(
@@ -67,24 +130,13 @@ async def create(
     response_model=WriteResult,
     responses={201: {"model": WriteResult}, **error_responses(409)},
 )
-async def upsert(
-    request: Request,
-    body: bodies.NewSubject,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def upsert(body: NewSubject, write: WriteDep) -> Response:
     """Create a customer (201), or update the one with any of the external ids (200)."""
-    run = partial(upsert_subject, services, caller, _profile_input(body))
-    return await respond_once(services, caller, request, idempotency_key, "create", run)
-
-
-def _profile_input(body: bodies.NewSubject) -> ProfileInput:
-    return ProfileInput(body.profile, body.purpose, body.source, body.external_ids, body.returning)
+    return await write.once("create", upsert_subject, body.as_input())
 
 
 @router.post("/subjects:search", operation_id="searchSubjects", response_model=SearchResult)
-async def search(body: bodies.SearchRequest, services: ServicesDep, caller: CallerDep) -> Response:
+async def search(body: SearchRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """Find customers by encrypted fields: exact, `{"prefix": "Ad"}` or `{"last_4": "4711"}`, as the catalogue says."""
     answer = await find_subjects(
         services, caller, match=body.match, fields=body.fields, purpose=body.purpose, limit=body.limit
@@ -93,66 +145,53 @@ async def search(body: bodies.SearchRequest, services: ServicesDep, caller: Call
     return json_response(answer)
 
 
-@router.get("/subjects/{subject}", operation_id="getSubject")
-async def state(subject: UUID, response: Response, services: ServicesDep, caller: CallerDep) -> SubjectState:
+@router.get("/subjects/{subject}", operation_id="getSubject", response_model=SubjectState)
+async def state(subject: UUID, services: ServicesDep, caller: CallerDep) -> Response:
     """Show a customer's state and the revision of the profile, without a value."""
-    view = await subject_state(services, caller, SubjectId(subject))
-    response.headers["ETag"] = f'"{view.revision}"'
-    return view
+    return json_response(await subject_state(services, caller, SubjectId(subject)))
 
 
 @router.patch(
     "/subjects/{subject}/profile",
     operation_id="updateProfile",
+    response_model=WriteResult,
     responses=error_responses(409, 412, 428),
     openapi_extra={"requestBody": {"content": {"application/merge-patch+json": {"schema": {"type": "object"}}}}},
 )
 async def patch(
     subject: UUID,
-    patch: dict[str, Any],
-    response: Response,
+    patch: dict[str, object],
+    query: Annotated[ProfileChange, Query()],
     services: ServicesDep,
     caller: CallerDep,
-    purpose: Annotated[str | None, Query(max_length=64)] = None,
-    source: Annotated[str | None, Query(max_length=64)] = None,
-    returning: Annotated[
-        bool, Query(description="Whether a person who was erased earlier has come back by their own choice.")
-    ] = False,
     if_match: Annotated[str | None, Header(max_length=100)] = None,
-) -> WriteResult:
+) -> Response:
     """Change a profile by a JSON merge patch (RFC 7396); null removes a field.
 
     `purpose` and `source` are query parameters or, as in the other bodies, keys next to the fields.
     """
     changes = {name: value for name, value in patch.items() if name not in {"purpose", "source"}}
-    purpose = _stated("purpose", purpose, patch)
-    source = _stated("source", source, patch)
+    purpose = _text(patch, "purpose", query.purpose)
     if purpose is None:
         fault = Fault("/purpose", "missing", "This part is missing.")
         raise InvalidInput("A change needs a purpose.", faults=[fault], code="invalid-body")
-    profile = ProfileInput(changes, purpose, source, returning=returning)
+    profile = ProfileInput(changes, purpose, _text(patch, "source", query.source), returning=query.returning)
     revision = await patch_profile(services, caller, SubjectId(subject), profile, revision=revision_of(if_match))
-    response.headers["ETag"] = f'"{revision}"'
-    return WriteResult(id=subject, revision=revision, created=False)
+    return json_response(WriteResult(id=subject, revision=revision, created=False))
 
 
-def _stated(name: str, in_query: str | None, patch: dict[str, Any]) -> str | None:
-    stated = patch.get(name, in_query)
-    if stated is not None and not isinstance(stated, str):
-        fault = Fault(f"/{name}", "invalid-body", "This part does not have the form that the API describes.")
-        raise InvalidInput("The body is invalid.", faults=[fault], code="invalid-body")
-    return stated
-
-
-records_router = APIRouter(prefix="/v1", tags=["records"])
+def _text(patch: dict[str, object], key: str, default: str | None) -> str | None:
+    text = patch.get(key, default)
+    if text is None or isinstance(text, str):
+        return text
+    fault = Fault(f"/{key}", "invalid-body", "This part does not have the form that the API describes.")
+    raise InvalidInput("The body is invalid.", faults=[fault], code="invalid-body")
 
 
 @records_router.post(
     "/subjects/{subject}/records/{collection}:read", operation_id="listRecords", response_model=RecordPage
 )
-async def read(
-    subject: UUID, collection: str, body: bodies.ListRequest, services: ServicesDep, caller: CallerDep
-) -> Response:
+async def read(subject: UUID, collection: str, body: ListRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """List a collection's records, newest first; fields are named within it (`amount`) or whole."""
     before = cursor_of(body.cursor)
     query = PageQuery(SubjectId(subject), collection, None if before is None else RecordId(before), body.limit)
@@ -170,21 +209,9 @@ async def read(
     response_model=WriteResult,
     responses={200: {"model": WriteResult}, **error_responses(409)},
 )
-async def append(
-    request: Request,
-    subject: UUID,
-    collection: str,
-    body: bodies.NewRecord,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def append(subject: UUID, collection: str, body: NewRecord, write: WriteDep) -> Response:
     """Append a record; the same external id with the same values is the same record (200)."""
-    new = RecordInput(
-        collection, body.fields, body.purpose, body.external_id, body.occurred_at, body.expires_at, body.source
-    )
-    run = partial(append_record, services, caller, SubjectId(subject), new)
-    return await respond_once(services, caller, request, idempotency_key, "append", run)
+    return await write.once("append", append_record, SubjectId(subject), RecordInput(collection, **dict(body)))
 
 
 @router.post(
@@ -194,27 +221,13 @@ async def append(
     response_model=MergeResult,
     responses={200: {"model": MergeResult}, **error_responses(409)},
 )
-async def merge(
-    request: Request,
-    body: bodies.MergeRequest,
-    services: ServicesDep,
-    caller: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Response:
+async def merge(body: MergeRequest, write: WriteDep) -> Response:
     """Merge two entries of one person. The same call again completes a merge that was interrupted (200)."""
-    merge_request = MergeRequest(SubjectId(body.survivor), SubjectId(body.duplicate), body.evidence)
-
-    async def run(on_commit: SaveResponse | None) -> MergeResult:
-        return await merge_subjects(services, caller, merge_request, on_commit)
-
-    response = await respond_once(services, caller, request, idempotency_key, "merge", run, _merge_response)
+    request = merging.MergeRequest(SubjectId(body.survivor), SubjectId(body.duplicate), body.evidence)
+    response = await write.once("merge", merging.merge_subjects, request)
     if REPLAYED in response.headers:  # the stored response was saved before the duplicate's keys were destroyed
-        await finish_merges(services, caller.tenant)
+        await merging.finish_merges(write.services, write.caller.tenant)
     return response
-
-
-def _merge_response(merged: MergeResult) -> StoredResponse:
-    return StoredResponse(201 if merged.created else 200, merged)
 
 
 @router.post("/subjects/{subject}:duplicates", operation_id="findDuplicates")

@@ -1,0 +1,54 @@
+"""What routes share in the OpenAPI document: the base of request bodies, common parts, pages, files and errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import Query
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from vault.http.problems import MEDIA_TYPE
+
+JsonObject = dict[str, JsonValue]
+
+
+class Body(BaseModel):
+    """The base of all request bodies. Unknown keys are errors, so that a typo is noticed."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+Purpose = Annotated[str, Field(max_length=64, description="A purpose of purposes.toml.", examples=["order-fulfilment"])]
+Reason = Annotated[str, Field(max_length=500, description="One line; sealed under the person's own key.")]
+
+Cursor = Annotated[str | None, Query(max_length=64, description="`next` of the previous page.")]
+PageId = Annotated[UUID | None, Query(description="`next` of the previous page.")]
+"""The cursor of a list that is ordered by the ids of its entries."""
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+FILE: Final[dict[str, JsonValue]] = {"schema": {"type": "string", "format": "binary"}}
+TEXT: Final[dict[str, JsonValue]] = {"schema": {"type": "string"}}
+PROBLEM: Final[dict[str, JsonValue]] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+ERRORS: Final = {
+    401: "The caller is not authenticated",
+    403: "Denied by policy or legal ground",
+    404: "It does not exist, or the caller may not know that it does",
+    410: "It existed and was removed",
+    409: "It contradicts what is stored, or the same call is in progress",
+    412: "The record has changed since it was read",
+    413: "The body is too large",
+    422: "The request is invalid",
+    428: "The change does not state the revision on which it is based",
+    429: "Too many requests",
+    500: "Internal error, or a sealed value does not open",
+    503: "The audit log, a database or the key store does not answer",
+}
+EVERYWHERE: Final = (401, 403, 404, 413, 422, 429, 500, 503)
+"""Errors of every operation; 404 is one of them if no policies are in force."""
+
+
+def error_responses(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """Describe the errors of a route (RFC 9457)."""
+    return {status: {"description": ERRORS[status], "content": PROBLEM} for status in statuses}
