@@ -20,6 +20,7 @@ from vault.context import Services
 from vault.crypto import providers
 from vault.crypto.keyring import Keyring
 from vault.errors import Misconfigured, VaultError
+from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from vault.lifecycle.restore_ledger import RestoreLedger
     from vault.messaging.http import Post
     from vault.messaging.mail import Mail
+    from vault.policy.policy_set import PolicySet
     from vault.policy.store import Policies
     from vault.principals.oidc import TokenVerifier
     from vault.principals.rate_limit import Limits
@@ -148,11 +150,8 @@ async def init_vault(folder: Path, **overrides: Any) -> Settings:
         try:
             await vault.services.keyring.check_root()
             if DEFAULT_TENANT not in await vault.services.keyring.tenants():
-                from vault.governance.tenants import add_tenant
-                from vault.policy.policy_set import PolicySet
-
                 made_keys = True
-                await add_tenant(vault.services, DEFAULT_TENANT, PolicySet.from_folder(settings.policies))
+                await add_tenant(vault.services, DEFAULT_TENANT, _policy_set(settings.policies))
         finally:
             await vault.close()
     except BaseException:
@@ -197,15 +196,18 @@ async def apply_folders(vault: Vault) -> dict[str, bool]:
     Raises:
         PolicyInvalid: a folder has mistakes; it is not applied.
     """
-    from vault.governance.tenants import apply_policies
-    from vault.policy.policy_set import PolicySet
-
     changed = {}
     for tenant in await vault.services.keyring.tenants():
         folder = policy_folder(vault.settings, tenant)
         if folder.is_dir():
-            changed[str(tenant)] = await apply_policies(vault.services, tenant, PolicySet.from_folder(folder))
+            changed[str(tenant)] = await apply_policies(vault.services, tenant, _policy_set(folder))
     return changed
+
+
+def _policy_set(folder: Path) -> PolicySet:
+    from vault.policy.policy_set import PolicySet
+
+    return PolicySet.from_folder(folder)
 
 
 def policy_folder(settings: Settings, tenant: str) -> Path:

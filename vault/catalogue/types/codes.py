@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,14 @@ _MINOR_UNITS = {
 """Currencies with another number of digits after the point than two (ISO 4217, list one)."""
 
 
+_pycountry = partial(import_module, "pycountry")  # it takes half a second to import
+
+
 @cache
 def countries() -> Mapping[str, str]:
     """Map each case-folded alpha-2, alpha-3 and English name to the alpha-2 code (ISO 3166-1)."""
-    import pycountry
-
     codes = dict(_ALSO_COUNTRIES)
-    for country in pycountry.countries:
+    for country in _pycountry().countries:
         names = (getattr(country, key, None) for key in ("alpha_2", "alpha_3", "name", "common_name", "official_name"))
         codes.update({name.casefold(): country.alpha_2 for name in names if name})
     return MappingProxyType(codes)
@@ -34,10 +36,8 @@ def countries() -> Mapping[str, str]:
 @cache
 def languages() -> Mapping[str, str]:
     """Map each language code (ISO 639-1, -2, -3) to the one that BCP 47 wants: the shortest."""
-    import pycountry
-
     shortest_codes: dict[str, str] = {}
-    for language in pycountry.languages:
+    for language in _pycountry().languages:
         shortest = getattr(language, "alpha_2", None) or language.alpha_3
         codes = (language.alpha_3, getattr(language, "alpha_2", None), getattr(language, "bibliographic", None))
         shortest_codes.update({code: shortest for code in codes if code})
@@ -47,15 +47,11 @@ def languages() -> Mapping[str, str]:
 @cache
 def scripts() -> frozenset[str]:
     """Return the codes of scripts, such as ``Latn`` (ISO 15924)."""
-    import pycountry
-
-    return frozenset(script.alpha_4 for script in pycountry.scripts)
+    return frozenset(script.alpha_4 for script in _pycountry().scripts)
 
 
 @cache
 def currencies() -> Mapping[str, int]:
     """Map each currency to the digits after the point of its minor unit (ISO 4217)."""
-    import pycountry
-
     digits = {code: count for count, codes in _MINOR_UNITS.items() for code in codes.split()}
-    return MappingProxyType({code: digits.get(code, 2) for code in (unit.alpha_3 for unit in pycountry.currencies)})
+    return MappingProxyType({code: digits.get(code, 2) for code in (unit.alpha_3 for unit in _pycountry().currencies)})
