@@ -5,6 +5,7 @@ The one module that knows all capabilities that run jobs.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, get_args
 
@@ -29,7 +30,7 @@ from vault.requests.consent_changes import OBJECTION, RESTRICTION, WITHDRAWAL
 from vault.requests.decide import expire_requests, finish_request, guarded, start_request
 from vault.requests.kind import REVIEW
 from vault.requests.model import UNDER_WAY
-from vault.requests.store import list_requests
+from vault.requests.store import RequestQuery, list_requests
 from vault.sweep.workflow import SWEEP, begin_sweeps, pending_sweeps
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.ids import TenantId
     from vault.requests.kind import RequestKind
-    from vault.requests.model import Request
 
 
 PAGE: Final = 200
@@ -48,16 +48,7 @@ PAGE: Final = 200
 REQUEST_KINDS: Final[Mapping[str, RequestKind]] = MappingProxyType(
     {
         kind.name: kind
-        for kind in (
-            ACCESS,
-            PORTABILITY,
-            RECTIFICATION,
-            ERASURE,
-            RESTRICTION,
-            OBJECTION,
-            WITHDRAWAL,
-            REVIEW,
-        )
+        for kind in (ACCESS, PORTABILITY, RECTIFICATION, ERASURE, RESTRICTION, OBJECTION, WITHDRAWAL, REVIEW)
     }
 )
 """Every kind of request, by name."""
@@ -84,19 +75,19 @@ async def pending(services: Services) -> list[Work]:
     """Return the jobs that should exist, in all tenants: of requests, and of erasures that a hold has stopped."""
     jobs: list[Work] = []
     for tenant in await services.keyring.tenants():
-        after: tuple[str, UUID] | None = None
+        query = RequestQuery(states=UNDER_WAY, limit=PAGE)
         while True:
             async with services.data.reading() as connection:
-                page = await list_requests(connection, tenant, states=UNDER_WAY, after=after, limit=PAGE)
-            jobs += [Work(request.kind, tenant, request.id, request.run) for request in page if _needs_job(request)]
+                page = await list_requests(connection, tenant, query)
+            jobs += [
+                Work(request.kind, tenant, request.id, request.run)
+                for request in page
+                if not REQUEST_KINDS[request.kind].completed_by_staff or request.state == "approved"
+            ]
             if len(page) < PAGE:
                 break
-            after = (page[-1].due.on.isoformat(), page[-1].id)
+            query = replace(query, after=(page[-1].due.on.isoformat(), page[-1].id))
     return [*jobs, *await pending_resumes(services)]
-
-
-def _needs_job(request: Request) -> bool:
-    return not REQUEST_KINDS[request.kind].completed_by_staff or request.state == "approved"
 
 
 WORKFLOWS: Final[Mapping[str, Workflow]] = {**REQUEST_WORKFLOWS, NOTIFY.name: NOTIFY, SWEEP.name: SWEEP}

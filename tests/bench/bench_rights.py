@@ -82,7 +82,7 @@ async def large(services, most: int, enough: int = ENOUGH) -> list[SubjectId]:
 async def carried_out(services, kind: str, subject: SubjectId) -> float:
     """Take a request to where its job begins, and time the job."""
     console = operator_caller()
-    made = await submit_request(services, console, Submission(kind=kind), subject=subject)
+    made = await submit_request(services, console, Submission(kind=kind, subject=subject))
     await note_evidence(services, console, made.id, "seen in the shop")
     if kind == "erasure":
         await approve_request(services, console, made.id)

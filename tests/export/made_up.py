@@ -62,7 +62,7 @@ async def approved(node, subject, kind="access", *, tenant="default", state="in_
     )
     event = Event(number=1, at=now, move="receive", before=None, after=state)
     async with node.services.data.transaction() as connection:
-        await add_request(connection, TenantId(tenant), request, None, event)
+        await add_request(connection, TenantId(tenant), request, None, [event])
     return request.id
 
 

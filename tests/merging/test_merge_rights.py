@@ -322,17 +322,17 @@ async def test_a_verification_during_a_merge_has_to_be_repeated(node, monkeypatc
 async def test_a_request_that_comes_in_between_the_locks_is_not_left_behind(postgres_place, clock, monkeypatch):
     from vault.merging import merge as merging
 
-    lock = merging.locked_requests_of
+    lock = merging.requests_of
     async with postgres_place.node(clock) as node:
         mine, theirs = await two(node)
 
-        async def locked_too_early(*args):
-            found = await lock(*args)
-            monkeypatch.setattr(merging, "locked_requests_of", lock)
+        async def locked_too_early(*args, **how):
+            found = await lock(*args, **how)
+            monkeypatch.setattr(merging, "requests_of", lock)
             await submitted(node, "access", theirs)
             return found
 
-        monkeypatch.setattr(merging, "locked_requests_of", locked_too_early)
+        monkeypatch.setattr(merging, "requests_of", locked_too_early)
         problem(await merge(node, mine, theirs), 503, "unavailable")
         await merged(node, mine, theirs)
         assert (await requests_of(node, theirs), await requests_of(node, mine)) == (0, 1)

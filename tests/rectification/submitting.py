@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tests.requests.submitting import verify_request
 from vault.catalogue.model import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.requests.decide import approve_request
 from vault.requests.model import Verification
 from vault.requests.store import events_of, find_request
 from vault.requests.submit import Submission, submit_request
-from vault.requests.verification import verify_request
 from vault.workflows import REQUEST_WORKFLOWS
 
 
 async def ask(node, subject, kind, *, purposes=(), **details):
     """Submit a request as support does; returns its id."""
-    submission = Submission(kind, scope=Scope(purposes=tuple(purposes)), details=details or None, channel="phone")
-    support = await node.caller("support")
-    return (await submit_request(node.services, support, submission, subject=SubjectId(UUID(str(subject))))).id
+    person, scope = SubjectId(UUID(str(subject))), Scope(purposes=tuple(purposes))
+    submission = Submission(kind, person, scope=scope, details=details or None, channel="phone")
+    return (await submit_request(node.services, await node.caller("support"), submission)).id
 
 
 async def verify(node, request, level="fresh"):
     """Let the person show who they are; returns the request."""
     shown = Verification("staff", level, node.services.clock.now())
-    return await verify_request(node.services, await node.caller("dpo"), request, shown)
+    return await verify_request(node, await node.caller("dpo"), request, shown)
 
 
 async def approve(node, request):

@@ -11,6 +11,8 @@ from vault.context import Caller
 from vault.governance.tenants import add_app
 from vault.ids import TenantId
 from vault.requests.store import events_of, find_request
+from vault.requests.transaction import changing_request
+from vault.requests.verification import start_approved, verify
 from vault.workflows import REQUEST_WORKFLOWS, pending
 
 DEFAULT = TenantId("default")
@@ -40,6 +42,14 @@ async def moved(node, request, verb, role="dpo", **body):
 
 async def verified(node, request):
     return await moved(node, request, "verify", evidence="identity card seen at the counter")
+
+
+async def verify_request(node, caller, request, verification):
+    """Verify a request by a proof of identity of the given kind and level; returns the request."""
+    async with changing_request(node.services, caller, request, action="verify-identity") as change:
+        await verify(change, verification)
+    await start_approved(node.services, caller.tenant, change.request)
+    return change.request
 
 
 async def show(node, request, role="dpo"):

@@ -18,6 +18,7 @@ from tests.requests.submitting import (
     submit,
     submitted,
     verified,
+    verify_request,
     work_off,
 )
 from tests.vaults import problem
@@ -26,7 +27,6 @@ from vault.errors import Unavailable, VaultError
 from vault.requests.decide import expire_requests, guarded, start_request
 from vault.requests.model import Verification
 from vault.requests.transaction import changing_request
-from vault.requests.verification import verify_request
 from vault.workflows import REQUEST_WORKFLOWS, pending
 
 
@@ -56,11 +56,11 @@ async def test_what_cannot_be_undone_needs_a_fresh_verification(node, clock):
     for kind, details in (("erasure", {}), ("rectification", {"changes": {"name": "Ada"}})):
         request = await submitted(node, kind, await node.create(), details=details)
         with pytest.raises(VaultError) as refused:
-            await verify_request(node.services, caller, (await kept(node, request))[0].id, stale)
+            await verify_request(node, caller, (await kept(node, request))[0].id, stale)
         assert refused.value.code == "fresh-identity-needed"
         assert (await show(node, request))["state"] == "received"
     request = await submitted(node, "access", await node.create())
-    made = await verify_request(node.services, caller, (await kept(node, request))[0].id, stale)
+    made = await verify_request(node, caller, (await kept(node, request))[0].id, stale)
     assert (made.state, made.verification) == ("approved", stale)
 
 

@@ -208,23 +208,24 @@ async def test_a_person_submits_in_a_session_of_their_own(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = data_subject_caller(DEFAULT, "me-1")
     stale = Verification("session", "single", clock.now())
-    access = await submit_request(node.services, caller, Submission("access"), subject=subject, verification=stale)
+    access = await submit_request(node.services, caller, Submission("access", subject), verification=stale)
     assert access.state == "approved"
-    erasure = await submit_request(node.services, caller, Submission("erasure"), subject=subject, verification=stale)
+    erasure = await submit_request(node.services, caller, Submission("erasure", subject), verification=stale)
     assert erasure.state == "received"  # nothing that cannot be undone on a session that is not fresh
     fresh = Verification("session", "fresh", clock.now())
-    again = await submit_request(node.services, caller, Submission("erasure"), subject=subject, verification=fresh)
+    again = await submit_request(node.services, caller, Submission("erasure", subject), verification=fresh)
     assert (again.state, again.duplicate_of) == ("in_review", erasure.id)
-    for how in ({"subject": subject}, {"identity": {"email": "ada@example.org"}, "verification": fresh}):
+    claimed = Submission("access", identity={"email": "ada@example.org"})
+    for submission, verification in ((Submission("access", subject), None), (claimed, fresh)):
         with pytest.raises(Denied):
-            await submit_request(node.services, caller, Submission("access"), **how)
+            await submit_request(node.services, caller, submission, verification=verification)
 
 
 async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = await node.caller("support")
     fresh = Verification("session", "fresh", clock.now())
-    made = await submit_request(node.services, caller, Submission("access"), subject=subject, verification=fresh)
+    made = await submit_request(node.services, caller, Submission("access", subject), verification=fresh)
     assert made.state == "received"
 
 

@@ -62,7 +62,7 @@ from vault.lifecycle.erasures import (
 )
 from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_lines import Joined, read_access, read_erasure, read_merge
-from vault.requests.store import locked_requests_of
+from vault.requests.store import requests_of
 from vault.subjects.changes import locked_subject, locked_subjects, mark_due, person, set_standing
 from vault.subjects.store import GONE
 from vault.sweep.apply import end_erasures
@@ -403,7 +403,7 @@ async def _lay_down(
     """Record an erasure as it was; returns whether it is unfinished."""
     await _make_room(services, tenant, subject, erasure_id)
     async with services.data.transaction() as connection:
-        await locked_requests_of(connection, tenant, [subject])
+        await requests_of(connection, tenant, [subject], lock=True)
         row = await locked_subject(connection, tenant, subject)
         earlier = await find_erasure(connection, tenant, erasure_id, lock=True)
         if earlier is not None:

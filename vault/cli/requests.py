@@ -39,7 +39,7 @@ from vault.requests.decide import (
 )
 from vault.requests.model import OPEN, Regime
 from vault.requests.query import Urgency, list_of_requests, show_request
-from vault.requests.store import find_request
+from vault.requests.store import RequestQuery, find_request
 from vault.requests.submit import Submission, submit_request
 from vault.requests.views import RequestDetails
 from vault.workflows import OPEN as UNFINISHED
@@ -106,6 +106,8 @@ async def submit(
     identity = _ask_identity(external_id or [], email=email)
     submission = Submission(
         kind,
+        None if subject is None else SubjectId(subject),
+        identity,
         regime,
         jurisdiction,
         language,
@@ -116,13 +118,7 @@ async def submit(
         follows,
     )
     async with opener.session() as session:
-        submitted = await submit_request(
-            session.services,
-            session.caller,
-            submission,
-            subject=None if subject is None else SubjectId(subject),
-            identity=identity,
-        )
+        submitted = await submit_request(session.services, session.caller, submission)
     if opener.as_json:
         emit({"duplicate_of": None, **submitted.as_json()})
         return
@@ -144,17 +140,14 @@ async def list_(
     """List open requests, the most urgent first, with the remaining days."""
     requests: list[DataSubjectRequest] = []
     cursor = None
+    query = RequestQuery(
+        subject=None if subject is None else SubjectId(subject),
+        states=state or (() if every else OPEN),
+        kinds=[chosen.value for chosen in kind or ()],
+        limit=PAGE,
+    )
     while True:
-        page = await list_of_requests(
-            session.services,
-            session.caller,
-            subject=None if subject is None else SubjectId(subject),
-            states=state or (() if every else OPEN),
-            kinds=[chosen.value for chosen in kind or ()],
-            urgency=due,
-            cursor=cursor,
-            limit=PAGE,
-        )
+        page = await list_of_requests(session.services, session.caller, query, urgency=due, cursor=cursor)
         requests += page.requests
         cursor = page.next
         if cursor is None:

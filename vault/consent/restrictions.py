@@ -15,7 +15,7 @@ from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.legal_ground import may_object
 from vault.consent.transaction import changing
-from vault.consent.validation import keys_of, seal_words, words_fault
+from vault.consent.validation import keys_of, require_words, seal_words, words_fault
 from vault.consent.views import RecordedEvent
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.recipients.outbox import EVERYTHING, notify_recipients
@@ -136,17 +136,6 @@ def require_restricted(change: Change) -> None:
     """
     if change.state.restricted_at is None:
         raise Conflict("this person's data is not restricted", code="not-restricted")
-
-
-def require_words(reason: str | None, *, at: str = "/reason", code: str = "invalid-reason") -> None:
-    """Check a free text, if there is one.
-
-    Raises:
-        InvalidInput: it is invalid.
-    """
-    fault = words_fault(reason, at=at, code=code)
-    if fault is not None:
-        raise InvalidInput("invalid reason", faults=[fault], code=code)
 
 
 async def _announcement(change: Change) -> Event:

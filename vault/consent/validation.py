@@ -225,6 +225,17 @@ def words_fault(words: str | None, *, at: str, code: str) -> Fault | None:
     return Fault(at, code, f"1 to {LONGEST} characters in one line, without control characters")
 
 
+def require_words(reason: str | None, *, at: str = "/reason", code: str = "invalid-reason") -> None:
+    """Check a free text, if there is one.
+
+    Raises:
+        InvalidInput: it is invalid.
+    """
+    fault = words_fault(reason, at=at, code=code)
+    if fault is not None:
+        raise InvalidInput(f"invalid {at[1:]}", faults=[fault], code=code)
+
+
 async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> SubjectKeys:
     """Return a person's keys.
 

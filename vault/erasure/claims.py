@@ -17,6 +17,7 @@ from vault.catalogue.model import UnknownName
 from vault.consent.validation import words_fault
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.erasures import Claim
+from vault.requests.kind import kind_of
 from vault.requests.model import OPEN
 from vault.requests.transaction import DETAILS, changing_request, request_aad
 
@@ -62,7 +63,7 @@ async def keep_for_claims(
     async with changing_request(services, caller, request) as change:
         kept_from = change.request
         is_open = kept_from.state in OPEN and kept_from.state != UNDER_WAY
-        if kept_from.kind != "erasure" or not is_open or change.keys is None:
+        if not kind_of(change).erases or not is_open or change.keys is None:
             raise Conflict("this request is not an erasure from which fields can still be kept", code="wrong-state")
         details = change.opened_details()
         claims = [*details.get(CLAIMS, []), {"names": claim.names, "until": claim.until, "reason": reason}]

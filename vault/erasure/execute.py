@@ -29,7 +29,7 @@ from vault.lifecycle.erasures import add_tombstones, find_erasure, save_erasure
 from vault.lifecycle.restore_lines import note_erasure
 from vault.lifecycle.tombstones import EMAIL, digests_of
 from vault.recipients.outbox import EVERYTHING, notify_recipients
-from vault.requests.store import locked_requests_of, request_ids_of
+from vault.requests.store import request_ids_of, requests_of
 from vault.retention.clocks import NO_CLOCKS, clocks_in
 from vault.subjects.changes import aliases_of, locked_subject, records_of
 from vault.subjects.record_body import unpack, view_name
@@ -130,7 +130,7 @@ async def execute_erasure(
     )
     async with services.data.transaction() as connection:
         # Requests are locked before the subject's row (the global lock order), to avoid a deadlock.
-        requests = await locked_requests_of(connection, tenant, [subject])
+        requests = await requests_of(connection, tenant, [subject], lock=True)
         row = await locked_subject(connection, tenant, subject)
         current = await find_erasure(connection, tenant, erasure.id, lock=True)
         if current is None or current.state != "begun":

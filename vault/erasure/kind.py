@@ -9,6 +9,7 @@ from vault.requests.kind import Ground, RequestKind
 
 ERASURE: Final = RequestKind(
     name="erasure",
+    erases=True,
     steps=ERASURE_STEPS,
     # What staff keep from an erasure is in its details too (`vault.erasure.claims`); the requester cannot set it.
     texts=("reason", "statement"),

@@ -100,7 +100,7 @@ async def _scope_of(services: Services, caller: Caller, subject: SubjectId, requ
     """Return what a request asks to erase, and what staff keep from it."""
     async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
-    if kept is None or kept.request.subject != subject or kept.request.kind != "erasure":
+    if kept is None or kept.request.subject != subject or not services.request_kinds[kept.request.kind].erases:
         raise no_request()
     keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
     return kept.request.scope, claims_in(keys, caller.tenant, subject, request, kept.details)
@@ -147,7 +147,7 @@ async def read_certificate(services: Services, caller: Caller, request: UUID) ->
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
         kept = await find_request(connection, caller.tenant, request)
-        if kept is None or kept.request.kind != "erasure":
+        if kept is None or not services.request_kinds[kept.request.kind].erases:
             raise no_request()
         erasure_id = kept.request.erasure
         erasure = None if erasure_id is None else await store.find_erasure(connection, caller.tenant, erasure_id)

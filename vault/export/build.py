@@ -307,4 +307,5 @@ PORTABILITY: Final = RequestKind(
         ),
     ),
     sends_letter=False,
+    is_portable=True,
 )

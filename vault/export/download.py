@@ -21,7 +21,8 @@ from vault.export.store import PackageState, find_chunk, find_package, list_pack
 from vault.ids import SubjectId
 from vault.messaging.http import NotPosted
 from vault.requests.store import find_request
-from vault.requests.transaction import no_request, pseudonym_of
+from vault.requests.transaction import no_request
+from vault.subjects.store import pseudonym_of
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
@@ -282,7 +283,8 @@ async def send_package(services: Services, caller: Caller, request: UUID, url: s
     services.post.check(url)
     ready = await find_ready_package(services, caller, request, "send-package")
     digest = ready.package.digest
-    if ready.request.kind != "portability" or ready.request.verification is None or digest is None:
+    is_portable = services.request_kinds[ready.request.kind].is_portable
+    if not is_portable or ready.request.verification is None or digest is None:
         raise Conflict(
             "only a portability package can be sent to another controller (Art. 20(2) GDPR)", code="not-portable"
         )

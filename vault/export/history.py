@@ -17,7 +17,7 @@ from vault.clock import rfc3339
 from vault.consent.validation import open_words
 from vault.export.schema import Access, Alias, Correction, HistoryEvent, RecipientSummary, RequestSummary
 from vault.rectification.store import open_details, rectifications_of
-from vault.requests.store import list_requests
+from vault.requests.store import RequestQuery, list_requests
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _moment(moment: datetime | None) -> str | None:
 async def request_history(services: Services, tenant: TenantId, subject: SubjectId) -> tuple[RequestSummary, ...]:
     """List the subject's requests, newest first."""
     async with services.data.reading() as connection:
-        requests = await list_requests(connection, tenant, subject=subject, limit=MOST_REQUESTS)
+        requests = await list_requests(connection, tenant, RequestQuery(subject=subject, limit=MOST_REQUESTS))
     return tuple(map(_request, sorted(requests, key=lambda request: request.received_at, reverse=True)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -14,10 +14,10 @@ from vault.export.download import open_package
 from vault.identity.sessions import one_at_a_time, require_pace
 from vault.requests.decide import cancel_request
 from vault.requests.model import Level, Move, State, Verification
-from vault.requests.store import events_of, find_request, list_requests
+from vault.requests.store import RequestQuery, events_of, find_request, list_requests
 from vault.requests.transaction import changing_request, no_request
 from vault.requests.verification import start_approved, verify
-from vault.requests.views import RequestStatus, status_fields
+from vault.requests.views import RequestStatus
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.export.download import Download
     from vault.identity.sessions import Session
-    from vault.requests.model import Request
+    from vault.requests.model import Level, Request
 
 MOST = 200
 """Requests shown to a person; the limit for a day keeps people below it."""
@@ -85,7 +85,7 @@ async def my_requests(services: Services, session: Session, request_id: str) -> 
     """
     await require_pace(services, session, request_id, "read-requests")
     async with services.data.reading() as connection:
-        requests = await list_requests(connection, session.tenant, subject=session.subject, limit=MOST)
+        requests = await list_requests(connection, session.tenant, RequestQuery(subject=session.subject, limit=MOST))
     await _record(services, data_subject_caller(session.tenant, request_id), session)
     requests.sort(key=lambda request: request.id, reverse=True)
     return MyRequestList(requests=[_view(services, session, request) for request in requests])
@@ -106,7 +106,8 @@ async def my_request(services: Services, session: Session, request: UUID, reques
         raise await _refused(services, caller, session, "read-requests", no_request())
     await _record(services, caller, session, target=request)
     history = [MyRequestEvent(at=event.at, move=event.move, state=event.after, code=event.code) for event in events]
-    return MyRequestWithHistory(**_fields(services, session, stored.request), history=history)
+    verified = _level(stored.request)
+    return MyRequestWithHistory.of(services, session.tenant, stored.request, verified=verified, history=history)
 
 
 async def cancel_mine(services: Services, session: Session, request: UUID, request_id: str) -> MyRequest:
@@ -133,7 +134,7 @@ async def verify_mine(services: Services, session: Session, request: UUID, reque
     async with changing_request(services, caller, request, action="verify-identity") as change:
         if change.request.subject != session.subject:
             raise no_request()
-        await verify(services, change, verification_of(services, session))
+        await verify(change, verification_of(services, session))
     await start_approved(services, session.tenant, change.request)
     return _view(services, session, change.request)
 
@@ -162,12 +163,11 @@ async def fetch_mine(
 
 
 def _view(services: Services, session: Session, request: Request) -> MyRequest:
-    return MyRequest(**_fields(services, session, request))
+    return MyRequest.of(services, session.tenant, request, verified=_level(request))
 
 
-def _fields(services: Services, session: Session, request: Request) -> dict[str, Any]:
-    level = None if request.verification is None else request.verification.level
-    return {**status_fields(services, session.tenant, request), "verified": level}
+def _level(request: Request) -> Level | None:
+    return None if request.verification is None else request.verification.level
 
 
 async def _record(services: Services, caller: Caller, session: Session, *, target: UUID | None = None) -> None:

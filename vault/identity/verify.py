@@ -128,7 +128,7 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
             raise code_invalid()
         if any(event.move in VOIDS_CODES and event.at > spent.asked_at for event in change.history):
             raise code_invalid()
-        await verify(services, change, Verification("code", "fresh", change.now, contact=spent.contact))
+        await verify(change, Verification("code", "fresh", change.now, contact=spent.contact))
         # Last, for the global lock order request, person, code. If the code was used since, all is rolled back.
         if not await use(change.connection, spent, change.now):
             raise code_invalid()
@@ -188,7 +188,7 @@ async def _verify(
             raise no_request()  # even an app that may read all requests knows only who is signed in with itself
         if change.request.subject is None or change.keys is None or change.pseudonym is None:
             raise NobodyToVerify
-        await verify(services, change, verification, note=evidence)
+        await verify(change, verification, note=evidence)
     await start_approved(services, caller.tenant, change.request)
     return change.request
 

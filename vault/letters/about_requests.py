@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.model import unpack
-from vault.consent.restrictions import require_restricted, require_words
+from vault.consent.restrictions import require_restricted
 from vault.consent.transaction import changing
-from vault.consent.validation import keys_of, seal_words
+from vault.consent.validation import keys_of, require_words, seal_words
 from vault.consent.views import LiftAnnouncement
 from vault.errors import Conflict
 from vault.jobs.workflow import Workflow

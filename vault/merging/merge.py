@@ -26,7 +26,7 @@ from vault.lifecycle.restore_lines import note_merge
 from vault.merging.reseal import RecordMove, move_records
 from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, notify_recipients
-from vault.requests.store import locked_requests_of, request_ids_of
+from vault.requests.store import request_ids_of, requests_of
 from vault.subjects.changes import locked_subjects, mark_due, merged_into, newest_aliases
 from vault.subjects.record_body import view_name
 from vault.subjects.store import GONE
@@ -105,7 +105,7 @@ async def merge_authorized(
     index_keys = await services.keyring.index_keys(tenant)
     reverify: list[tuple[UUID, int]] = []
     async with services.data.transaction() as connection:
-        requests = await locked_requests_of(connection, tenant, both)
+        requests = await requests_of(connection, tenant, both, lock=True)
         rows = await locked_subjects(connection, tenant, both)
         if await merged_into(connection, tenant, request.duplicate) == request.survivor:
             result = MergeResult(

@@ -13,9 +13,9 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, r
 from vault.access.recording import WriteResult, audited, writing
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import require_ground
-from vault.consent.restrictions import require_words, restrict_in
+from vault.consent.restrictions import restrict_in
 from vault.consent.transaction import changing
-from vault.consent.validation import keys_of
+from vault.consent.validation import keys_of, require_words
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys

@@ -23,7 +23,7 @@ import calendar
 from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Regime, Request, Suspension
-    from vault.requests.transaction import RequestChange
 
 
 MONTHS: Final = 1
@@ -179,21 +178,12 @@ def default_jurisdiction(policy_set: PolicySet) -> str:
     return policy_set.requests.default_jurisdiction or policy_set.controller.country or NOWHERE
 
 
-def both_dues(
-    policy_set: PolicySet,
-    regime: Regime,
-    received_at: datetime,
-    jurisdiction: str,
-    *,
-    extended: bool = False,
-    suspensions: Sequence[Suspension] = (),
-) -> tuple[Due, Due]:
-    """Return the legal deadline, and the controller's own, earlier one."""
-    legal = due(regime, received_at, jurisdiction, extended=extended, suspensions=suspensions)
+def internal_due(policy_set: PolicySet, legal: Due, received_at: datetime, jurisdiction: str) -> Due:
+    """Return the controller's own deadline, earlier than the legal one; not before the day of receipt."""
     days = policy_set.requests.internal_days
     day = earlier_working_day(legal.on - timedelta(days=days), jurisdiction)
     day = max(day, local_date(received_at, jurisdiction))
-    return legal, Due(day, f"{days} days before the legal deadline, on a working day")
+    return Due(day, f"{days} days before the legal deadline, on a working day")
 
 
 def days_left(request: Request, now: datetime) -> int | None:
@@ -208,16 +198,10 @@ def is_suspended(request: Request) -> bool:
     return bool(request.suspensions) and request.suspensions[-1].until is None and request.state in OPEN
 
 
-def with_clock(change: RequestChange, **changes: Any) -> Request:
-    """Return a request with changes and the deadlines that follow from them."""
-    request = msgspec.structs.replace(change.request, **changes)
-    policy_set = change.services.policies.active(change.caller.tenant).policy_set
-    due, internal_due = both_dues(
-        policy_set,
-        request.regime,
-        request.received_at,
-        request.jurisdiction,
-        extended=request.extension is not None,
-        suspensions=request.suspensions,
-    )
-    return msgspec.structs.replace(request, due=due, internal_due=internal_due)
+def with_deadlines(policy_set: PolicySet, request: Request) -> Request:
+    """Return a request with the deadlines that follow from its receipt, extension and suspensions."""
+    received_at, jurisdiction = request.received_at, request.jurisdiction
+    is_extended = request.extension is not None
+    legal = due(request.regime, received_at, jurisdiction, extended=is_extended, suspensions=request.suspensions)
+    own = internal_due(policy_set, legal, received_at, jurisdiction)
+    return msgspec.structs.replace(request, due=legal, internal_due=own)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from vault import logs
 from vault.access.authorization import require_permission
 from vault.access.callers import system_caller
 from vault.access.recording import audited
 from vault.catalogue.requests import Approve
-from vault.consent.validation import words_fault
+from vault.consent.validation import require_words
 from vault.errors import Conflict, Fault, InvalidInput, Unavailable, VaultError
-from vault.requests.deadlines import local_date, with_clock
+from vault.requests.deadlines import local_date, with_deadlines
 from vault.requests.kind import kind_of
 from vault.requests.model import RUNNING, UNVERIFIED, Approval, Extension, Suspension, WrongState, after
 from vault.requests.store import find_request, waiting_since
@@ -22,13 +23,13 @@ from vault.requests.transaction import changing_request, no_request, require_own
 from vault.requests.verification import start_approved
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from datetime import datetime
     from uuid import UUID
 
     from vault.context import Caller, Services
     from vault.ids import SubjectId, TenantId
     from vault.jobs.workflow import Step
-    from vault.policy.policy_set import PolicySet
     from vault.requests.model import Request
     from vault.requests.transaction import RequestChange
 
@@ -36,6 +37,20 @@ if TYPE_CHECKING:
 Reason = Literal["complexity", "number"]
 Outcome = Literal["confirmed", "changed"]
 """How the review of an automated decision ends: the decision is confirmed, or was changed."""
+
+
+@asynccontextmanager
+async def _deciding(
+    services: Services, caller: Caller, request: UUID, note: str | None, *, letter: str | None = None
+) -> AsyncIterator[RequestChange]:
+    """Open the transaction of staff's decision on a request; afterwards, start the letter that informs the person."""
+    await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
+    require_words(note, at="/note", code="invalid-note")
+    async with changing_request(services, caller, request) as change:
+        yield change
+    if letter is not None:
+        # The revision makes each letter a job of its own.
+        await services.jobs.start(letter, caller.tenant, change.request.id, run=change.request.revision)
 
 
 @audited("move-request")
@@ -51,8 +66,7 @@ async def approve_request(services: Services, caller: Caller, request: UUID, *, 
         WrongState: the requester's identity is not verified, or the request is in another state.
         Conflict: dual approval is needed, and the caller submitted or already signed the request.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
+    async with _deciding(services, caller, request, note) as change:
         _require_verified(change)
         if _approval(change) == Approve.FOUR_EYES:
             _sign(change, note)
@@ -76,15 +90,17 @@ async def reject_request(
         InvalidInput: a request of this kind cannot be refused on this ground.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
-        _check_ground(change, ground)
+    async with _deciding(services, caller, request, note, letter="tell-rejected") as change:
+        kind = kind_of(change)
+        is_final = kind.is_final(change.policy_set, change.request.scope)
+        grounds = kind.refusal_grounds(change.request.regime, final=is_final)
+        if ground not in grounds:
+            fault = Fault("/ground", "unknown-ground", f"One of {', '.join(sorted(grounds))}.")
+            raise InvalidInput("such a request cannot be refused on this ground", faults=[fault], code="unknown-ground")
         after(change.request.state, "reject")
-        on_rejected = kind_of(change).on_rejected
-        if on_rejected is not None:
-            await on_rejected(change, note)
+        if kind.on_rejected is not None:
+            await kind.on_rejected(change, note)
         change.move("reject", code=ground, note=note, ground=ground)
-    await _send_letter(services, "tell-rejected", change.request, caller)
     return change.request
 
 
@@ -98,8 +114,7 @@ async def extend_request(
         Conflict: the deadline was extended before, or has passed.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
+    async with _deciding(services, caller, request, note, letter="tell-extended") as change:
         current = change.request
         if current.extension is not None:
             raise Conflict("the deadline was extended before; it can be extended only once", code="extended-already")
@@ -110,8 +125,9 @@ async def extend_request(
                 hint="answer the request now",
             )
         change.move("extend", code=reason, note=note)
-        change.request = with_clock(change, extension=Extension(change.now, reason))
-    await _send_letter(services, "tell-extended", change.request, caller)
+        change.request = with_deadlines(
+            change.policy_set, replace(change.request, extension=Extension(change.now, reason))
+        )
     return change.request
 
 
@@ -124,10 +140,11 @@ async def ask_identity(services: Services, caller: Caller, request: UUID, *, not
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
-        prompt = _is_prompt(change)
-        spans = change.request.suspensions
+    async with _deciding(services, caller, request, note, letter="tell-identity") as change:
+        current, spans = change.request, change.request.suspensions
+        waited = local_date(change.now, current.jurisdiction) - local_date(current.received_at, current.jurisdiction)
+        # Only a prompt question suspends the deadline, and under the CCPA none does.
+        prompt = current.regime == "gdpr" and waited.days <= change.policy_set.requests.question_days
         change.move(
             "ask-identity",
             code="in-time" if prompt else "too-late-for-the-clock",
@@ -136,7 +153,6 @@ async def ask_identity(services: Services, caller: Caller, request: UUID, *, not
             approvals=(),
             suspensions=(*spans, Suspension(change.now)) if prompt else spans,
         )
-    await _send_letter(services, "tell-identity", change.request, caller)
     return change.request
 
 
@@ -155,7 +171,7 @@ async def cancel_request(
         NotFound: there is no such request.
         WrongState: it is in progress or closed.
     """
-    _check_note(note)
+    require_words(note, at="/note", code="invalid-note")
     if of is None:
         await require_own_or(services, caller, request, "decide", audit_action="move-request")
     async with changing_request(services, caller, request) as change:
@@ -172,12 +188,11 @@ async def reopen_request(services: Services, caller: Caller, request: UUID, *, n
     Raises:
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
+    async with _deciding(services, caller, request, note) as change:
         closed_at = change.request.closed_at or change.now
         spans = change.request.suspensions
         if spans and spans[-1].until is None:
-            spans = (*spans[:-1], msgspec.structs.replace(spans[-1], until=closed_at))
+            spans = (*spans[:-1], replace(spans[-1], until=closed_at))
         change.move(
             "reopen",
             note=note,
@@ -188,7 +203,7 @@ async def reopen_request(services: Services, caller: Caller, request: UUID, *, n
             outcome=None,
             closed_at=None,
         )
-        change.request = with_clock(change, suspensions=spans)
+        change.request = with_deadlines(change.policy_set, replace(change.request, suspensions=spans))
     return change.request
 
 
@@ -202,8 +217,7 @@ async def complete_request(
         Conflict: the request is completed by its job, or needs dual approval first.
         Denied, NotFound, WrongState: as with :func:`approve_request`.
     """
-    await _may_decide(services, caller, note)
-    async with changing_request(services, caller, request) as change:
+    async with _deciding(services, caller, request, note, letter="tell-completed") as change:
         if not kind_of(change).completed_by_staff:
             raise Conflict(
                 "a request of this kind is completed by its job",
@@ -216,16 +230,11 @@ async def complete_request(
         if change.request.state == "approved":
             change.move("start")
         change.move("complete", code=outcome, note=note, outcome=outcome)
-    await _send_letter(services, "tell-completed", change.request, caller)
     return change.request
 
 
 def _approval(change: RequestChange) -> Approve:
-    return kind_of(change).approval(_policy_set(change), change.request.scope)
-
-
-def _policy_set(change: RequestChange) -> PolicySet:
-    return change.services.policies.active(change.caller.tenant).policy_set
+    return kind_of(change).approval(change.policy_set, change.request.scope)
 
 
 def _approve(change: RequestChange, note: str | None) -> None:
@@ -262,39 +271,6 @@ def _require_verified(change: RequestChange) -> None:
         raise WrongState("the requester's identity is not verified", hint="verify the request first")
 
 
-def _check_ground(change: RequestChange, ground: str) -> None:
-    kind, request = kind_of(change), change.request
-    final = kind.is_final(_policy_set(change), request.scope)
-    grounds = kind.refusal_grounds(request.regime, final=final)
-    if ground not in grounds:
-        fault = Fault("/ground", "unknown-ground", f"One of {', '.join(sorted(grounds))}.")
-        raise InvalidInput("such a request cannot be refused on this ground", faults=[fault], code="unknown-ground")
-
-
-def _is_prompt(change: RequestChange) -> bool:
-    """Return whether a question about identity is early enough to suspend the deadline; under CCPA it never is."""
-    request = change.request
-    days = _policy_set(change).requests.question_days
-    waited = local_date(change.now, request.jurisdiction) - local_date(request.received_at, request.jurisdiction)
-    return request.regime == "gdpr" and waited.days <= days
-
-
-async def _may_decide(services: Services, caller: Caller, note: str | None) -> None:
-    await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
-    _check_note(note)
-
-
-def _check_note(note: str | None) -> None:
-    fault = words_fault(note, at="/note", code="invalid-note")
-    if fault is not None:
-        raise InvalidInput("the note is invalid", faults=[fault], code="invalid-note")
-
-
-async def _send_letter(services: Services, letter: str, request: Request, caller: Caller) -> None:
-    """Start the job that informs the person. The revision makes each letter a job of its own."""
-    await services.jobs.start(letter, caller.tenant, request.id, run=request.revision)
-
-
 PAGE: Final = 200
 
 log = logs.get_logger()
@@ -321,8 +297,10 @@ def guarded(step: Step) -> Step:
     returns to review with the error's code. After a new approval another run begins.
     """
 
-    async def run(services: Any, tenant: TenantId, request: UUID) -> float | None:
-        if not await _is_running(services, tenant, request):
+    async def run(services: Services, tenant: TenantId, request: UUID) -> float | None:
+        async with services.data.reading() as connection:
+            stored = await find_request(connection, tenant, request)
+        if stored is None or stored.request.state != RUNNING:
             return None
         try:
             return await step(services, tenant, request)
@@ -342,26 +320,16 @@ async def hand_back(services: Services, tenant: TenantId, request: UUID, *, code
             change.move("hand-back", code=code, approvals=(), run=change.request.run + 1)
 
 
-async def _is_running(services: Services, tenant: TenantId, request: UUID) -> bool:
-    async with services.data.reading() as connection:
-        stored = await find_request(connection, tenant, request)
-    return stored is not None and stored.request.state == RUNNING
-
-
 async def expire_requests(services: Services) -> int:
     """Expire requests whose requester never verified their identity, in all tenants; return how many.
 
     The days in requests.toml count from the last event: a request that was reopened, or whose requester was asked for
     proof of identity, has all of them again.
     """
-    expired = 0
-    for tenant in await services.keyring.tenants():
-        expired += await expire_of(services, tenant)
-    return expired
+    return sum([await _expire_of(services, tenant) for tenant in await services.keyring.tenants()])
 
 
-async def expire_of(services: Services, tenant: TenantId) -> int:
-    """Expire the unverified requests of one tenant; return how many."""
+async def _expire_of(services: Services, tenant: TenantId) -> int:
     days = services.policies.active(tenant).policy_set.requests.unverified_days
     before = services.clock.now() - timedelta(days=days)
     expired = 0

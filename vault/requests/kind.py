@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.requests import DIRECT_MARKETING, Approve
 from vault.consent.validation import words_fault
@@ -74,14 +74,6 @@ GENERAL_GROUNDS: Final = (
 """Grounds on which a request of nearly any kind may be refused."""
 
 
-def _no_faults(_policy_set: PolicySet, _scope: Scope, _details: Mapping[str, Any]) -> list[Fault]:
-    return []
-
-
-def _never(_policy_set: PolicySet, _scope: Scope) -> bool:
-    return False
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RequestKind:
     """What is particular to one kind of request.
@@ -103,6 +95,8 @@ class RequestKind:
         is_final: whether a request leaves nothing to weigh: the rule for direct marketing then says who approves it,
             and it is refused for lack of identity only (Art. 21(3) GDPR).
         completed_by_staff: whether a person carries it out, and its job only starts it.
+        erases: whether it is carried out by an erasure, from which staff can keep fields.
+        is_portable: whether the package that answers it may be sent to another controller (Art. 20(2) GDPR).
         sends_letter: whether the end of its job is a letter that the request is completed. Other kinds write a letter
             of their own, or leave no address to write to.
     """
@@ -113,12 +107,14 @@ class RequestKind:
     general_grounds: tuple[Ground, ...] = GENERAL_GROUNDS
     texts: tuple[str, ...] | None = ("reason",)
     keys: tuple[str, ...] = ()
-    check: Callable[[PolicySet, Scope, Mapping[str, Any]], list[Fault]] = _no_faults
+    check: Callable[[PolicySet, Scope, Mapping[str, object]], list[Fault]] = lambda _policies, _scope, _details: []
     needs_fresh_identity: bool = False
     stop_at_once: Callable[[RequestChange], Awaitable[None]] | None = None
     on_rejected: Callable[[RequestChange, str | None], Awaitable[None]] | None = None
-    is_final: Callable[[PolicySet, Scope], bool] = _never
+    is_final: Callable[[PolicySet, Scope], bool] = lambda _policies, _scope: False
     completed_by_staff: bool = False
+    erases: bool = False
+    is_portable: bool = False
     sends_letter: bool = True
 
     def accepts(self, verification: Verification) -> bool:
@@ -139,7 +135,7 @@ class RequestKind:
         grounds = (IDENTITY,) if final else (*self.general_grounds, *self.grounds)
         return MappingProxyType({ground.code: ground for ground in grounds if ground.article(regime)})
 
-    def check_details(self, policy_set: PolicySet, scope: Scope, details: Mapping[str, Any]) -> None:
+    def check_details(self, policy_set: PolicySet, scope: Scope, details: Mapping[str, object]) -> None:
         """Check the details of a new request, before they are stored.
 
         Raises:
@@ -153,7 +149,11 @@ class RequestKind:
             if key not in self.texts and key not in self.keys
         ]
         for key in self.texts:
-            faults += _text_faults(details.get(key), at=f"/details/{key}")
+            text, at = details.get(key), f"/details/{key}"
+            if text is not None and not isinstance(text, str):
+                faults.append(Fault(at, "wrong-type", "words, in one line"))
+            elif fault := words_fault(text, at=at, code="invalid-words"):
+                faults.append(fault)
         faults += self.check(policy_set, scope, details)
         if faults:
             raise InvalidInput("the request cannot be carried out as it stands", faults=faults, code="invalid-details")
@@ -162,13 +162,6 @@ class RequestKind:
 def kind_of(change: RequestChange) -> RequestKind:
     """Return the kind of the request that is being changed."""
     return change.services.request_kinds[change.request.kind]
-
-
-def _text_faults(text: object, *, at: str) -> list[Fault]:
-    if text is not None and not isinstance(text, str):
-        return [Fault(at, "wrong-type", "words, in one line")]
-    fault = words_fault(text, at=at, code="invalid-words")
-    return [] if fault is None else [fault]
 
 
 REVIEW: Final = RequestKind(

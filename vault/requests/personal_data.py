@@ -20,10 +20,8 @@ from vault.requests.model import OPEN
 from vault.requests.store import (
     REQUEST,
     REQUEST_EVENT,
-    StoredRequest,
     events_by_request,
     events_of,
-    locked_requests_of,
     requests_of,
     rewrite_events,
     save_details,
@@ -59,27 +57,19 @@ class RequestData:
 
     async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Delete what was written about requests, except those that are carried out."""
-
-        def resealer_of(kept: StoredRequest) -> Resealer | None:
-            is_carried_out = kept.request.erasure in erasing.erasures
-            return _resealer(erasing, kept) if is_carried_out else None
-
-        await _rewrite(erasing, subjects, resealer_of, lambda _request: False)
+        await _rewrite(erasing, subjects, lambda request: request.erasure in erasing.erasures)
 
     async def reseal(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
-        """Seal again what was written about requests; what closed requests to rectify say goes, for it is values."""
-
-        def loses_details(request: Request) -> bool:
-            return request.kind == "rectification" and request.state not in OPEN
-
-        await _rewrite(erasing, subjects, lambda kept: _resealer(erasing, kept), loses_details)
+        """Seal again what was written about requests."""
+        # What a closed request to rectify says is values, and they may be among the erased ones: it is deleted.
+        await _rewrite(erasing, subjects, lambda _request: True, _is_closed_rectification)
 
     async def move(self, merge: MergeContext) -> None:
         """Assign the duplicate's requests to the survivor, and ask again for a proof of identity where one counted."""
         connection, tenant = merge.connection, merge.tenant
         pseudonym, keys = merge.survivor_row.pseudonym, merge.resealer.target.keys
         first: dict[tuple[KindName, Scope], UUID] = {}
-        for kept in await locked_requests_of(connection, tenant, [merge.survivor, merge.duplicate]):
+        for kept in await requests_of(connection, tenant, [merge.survivor, merge.duplicate], lock=True):
             request, details = _linked(kept.request, first), kept.details
             if request.subject == merge.duplicate:
                 request = _assigned(merge, request)
@@ -105,25 +95,29 @@ class RequestData:
         return sum(sealed is not None and is_stale(version_of(sealed), erasure) for sealed in (*details, *notes))
 
 
-def _resealer(erasing: ErasureContext, kept: StoredRequest) -> Resealer | None:
-    return None if kept.request.subject is None else erasing.resealers.get(SubjectId(kept.request.subject))
+def _is_closed_rectification(request: Request) -> bool:
+    return request.kind == "rectification" and request.state not in OPEN
 
 
 async def _rewrite(
     erasing: ErasureContext,
     subjects: Sequence[SubjectId],
-    resealer_of: Callable[[StoredRequest], Resealer | None],
-    loses_details: Callable[[Request], bool],
+    is_resealed: Callable[[Request], bool],
+    loses_details: Callable[[Request], bool] = lambda _request: False,
 ) -> None:
-    """Seal again what was written about the requests of subjects, or delete it where there is no resealer."""
+    """Seal again what was written about the requests of subjects, or delete it."""
     histories = await events_by_request(erasing.connection, erasing.tenant, subjects)
     details: list[tuple[UUID, bytes | None]] = []
     notes: list[tuple[UUID, Event]] = []
-    for kept in await locked_requests_of(erasing.connection, erasing.tenant, subjects):
-        request, resealer = kept.request, resealer_of(kept)
+    for kept in await requests_of(erasing.connection, erasing.tenant, subjects, lock=True):
+        request = kept.request
+        resealer = None
+        if request.subject is not None and is_resealed(request):
+            resealer = erasing.resealers.get(SubjectId(request.subject))
         if kept.details is not None:
-            stays = resealer is not None and not loses_details(request)
-            sealed = resealer.reseal(COLLECTION, request.id, DETAILS, kept.details) if resealer and stays else None
+            sealed = None
+            if resealer is not None and not loses_details(request):
+                sealed = resealer.reseal(COLLECTION, request.id, DETAILS, kept.details)
             details.append((request.id, sealed))
         notes += _resealed_notes(resealer, request.id, histories.get(request.id, ()))
     await save_details(erasing.connection, erasing.tenant, details)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
-
-import msgspec
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.callers import OPERATOR
@@ -15,28 +14,22 @@ from vault.errors import CannotOpen, Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.requests.deadlines import default_jurisdiction, local_date
 from vault.requests.model import OPEN
-from vault.requests.store import events_of, find_request, list_requests
-from vault.requests.transaction import DETAILS, no_request, request_aad, require_own_or
+from vault.requests.store import RequestQuery, events_of, find_request, list_requests
+from vault.requests.transaction import DETAILS, no_request, open_sealed, require_own_or
 from vault.requests.views import (
+    DataSubjectRequest,
     RequestDetails,
+    RequestEvent,
     RequestPage,
     SubmittersRequest,
-    event_view,
-    request_fields,
-    request_view,
-    status_fields,
 )
 from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from datetime import date
-
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
-    from vault.requests.model import Event, Request
+    from vault.requests.model import Event
     from vault.requests.store import StoredRequest
-    from vault.requests.views import RequestEvent
 
 MOST: Final = 200
 SOON: Final = timedelta(days=7)
@@ -50,22 +43,18 @@ Urgency = Literal["overdue", "soon"]
 async def list_of_requests(
     services: Services,
     caller: Caller,
+    query: RequestQuery,
     *,
-    subject: SubjectId | None = None,
-    states: Collection[str] = (),
-    kinds: Collection[str] = (),
     urgency: Urgency | None = None,
     cursor: str | None = None,
-    limit: int = 50,
 ) -> RequestPage:
     """List requests by their due date.
 
     Args:
-        states: only these; if empty, all.
-        kinds: only these; if empty, all.
-        urgency: only open requests whose deadline has passed or comes within a week; suspended ones are left out.
+        query: with a limit of 1 to 200.
+        urgency: only open requests whose deadline has passed or comes within a week; suspended ones are left out,
+            so that a page may have fewer requests although there are more.
         cursor: ``next`` of the previous page.
-        limit: 1 to 200. With ``urgency``, a page may have fewer requests although there are more.
 
     Raises:
         Denied: the caller may not read requests.
@@ -73,28 +62,22 @@ async def list_of_requests(
     """
     after = _position(cursor)
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
-    if not 1 <= limit <= MOST:
+    if not 1 <= query.limit <= MOST:
         fault = Fault("/limit", "out-of-range", f"1 to {MOST}")
         raise InvalidInput(f"a page has 1 to {MOST} requests", faults=[fault], code="invalid-page")
-    policy_set = services.policies.active(caller.tenant).policy_set
-    now = services.clock.now()
-    today = local_date(now, default_jurisdiction(policy_set))
-    # Closed requests are never urgent: if only closed states are asked for, no request matches.
-    wanted = (set(states or OPEN) & OPEN or {NO_STATE}) if urgency else set(states)
+    following = replace(query, after=after, limit=query.limit + 1)
+    if urgency is not None:
+        policy_set = services.policies.active(caller.tenant).policy_set
+        today = local_date(services.clock.now(), default_jurisdiction(policy_set))
+        # Closed requests are never urgent: if only closed states are asked for, no request matches.
+        states = set(query.states or OPEN) & OPEN or {NO_STATE}
+        end = today if urgency == "overdue" else today + SOON + timedelta(days=1)
+        following = replace(following, states=states, due_before=end)
     async with services.data.reading() as connection:
-        requests = await list_requests(
-            connection,
-            caller.tenant,
-            subject=subject,
-            states=wanted,
-            kinds=kinds,
-            due_before=_before(urgency, today),
-            after=after,
-            limit=limit + 1,
-        )
-        pseudonym = await pseudonym_of(connection, caller.tenant, subject)
-    views = [request_view(services, caller.tenant, request) for request in requests[:limit]]
-    last = views[-1] if len(requests) > limit else None
+        requests = await list_requests(connection, caller.tenant, following)
+        pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
+    views = [DataSubjectRequest.of(services, caller.tenant, request) for request in requests[: query.limit]]
+    last = views[-1] if len(requests) > query.limit else None
     return RequestPage(
         requests=[view for view in views if urgency is None or view.days_left is not None],
         next=None if last is None else f"{last.due.isoformat()}.{last.id.hex}",
@@ -119,13 +102,10 @@ async def show_request(services: Services, caller: Caller, request: UUID) -> Req
             raise no_request()
         events = await events_of(connection, caller.tenant, request)
         pseudonym = await pseudonym_of(connection, caller.tenant, stored.request.subject)
-    if not in_full:
-        fields = status_fields(services, caller.tenant, stored.request)
-        return SubmittersRequest(**fields, audit=await _record(services, caller, pseudonym, target=request))
-    details, history = await _opened(services, caller, stored, events)
-    fields = request_fields(services, caller.tenant, stored.request)
+    opened = await _opened(services, caller, stored, events) if in_full else {}
     audit = await _record(services, caller, pseudonym, target=request)
-    return RequestDetails(**fields, details=details, history=history, audit=audit)
+    view = RequestDetails if in_full else SubmittersRequest
+    return view.of(services, caller.tenant, stored.request, audit=audit, **opened)
 
 
 def _position(cursor: str | None) -> tuple[str, UUID] | None:
@@ -140,35 +120,25 @@ def _position(cursor: str | None) -> tuple[str, UUID] | None:
         raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None
 
 
-def _before(urgency: Urgency | None, today: date) -> date | None:
-    if urgency is None:
-        return None
-    return today if urgency == "overdue" else today + SOON + timedelta(days=1)
-
-
-async def _opened(
-    services: Services, caller: Caller, stored: StoredRequest, events: list[Event]
-) -> tuple[dict[str, Any] | None, list[RequestEvent]]:
+async def _opened(services: Services, caller: Caller, stored: StoredRequest, events: list[Event]) -> dict[str, object]:
     """Open the details and the notes of a request; at the command line they stay sealed."""
-    if caller.principal.id == OPERATOR:
-        return None, [event_view(event, None if event.note is None else SEALED) for event in events]
     request = stored.request
+    if caller.principal.id == OPERATOR:
+        history = [RequestEvent.of(event, None if event.note is None else SEALED) for event in events]
+        return {"details": None, "history": history}
     keys: SubjectKeys | None = None
     if request.subject is not None:
         subject = SubjectId(request.subject)
         keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
-    history = [event_view(event, _open(keys, caller, request, f"note:{event.number}", event.note)) for event in events]
-    return _open(keys, caller, request, DETAILS, stored.details), history
 
+    def opened(field: str, sealed: bytes | None) -> Any:
+        try:
+            return open_sealed(keys, caller.tenant, request, field, sealed)
+        except CannotOpen:  # an erasure destroyed the key
+            return None
 
-def _open(keys: SubjectKeys | None, caller: Caller, request: Request, field: str, sealed: bytes | None) -> Any:
-    """Open details or a note; return None if the key was destroyed by an erasure."""
-    if keys is None or sealed is None or request.subject is None:
-        return None
-    try:
-        return msgspec.json.decode(keys.open(field, sealed, request_aad(caller.tenant, request.subject, request.id)))
-    except CannotOpen:
-        return None
+    history = [RequestEvent.of(event, opened(f"note:{event.number}", event.note)) for event in events]
+    return {"details": opened(DETAILS, stored.details), "history": history}
 
 
 async def _record(services: Services, caller: Caller, pseudonym: UUID | None, target: UUID | None = None) -> UUID:

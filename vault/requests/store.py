@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from datetime import date, datetime
     from uuid import UUID
 
-    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import SubjectId, TenantId
@@ -75,13 +74,32 @@ class StoredRequest:
     details: bytes | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestQuery:
+    """Which requests to list.
+
+    Attributes:
+        states: only these; if empty, all.
+        kinds: only these; if empty, all.
+        due_before: only those with an earlier legal deadline.
+        after: due date and id of the last request of the previous page.
+    """
+
+    subject: SubjectId | None = None
+    states: Collection[str] = ()
+    kinds: Collection[str] = ()
+    due_before: date | None = None
+    after: tuple[str, UUID] | None = None
+    limit: int = 50
+
+
 async def add_request(
-    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, event: Event
+    connection: AsyncConnection, tenant: TenantId, request: Request, details: bytes | None, events: Sequence[Event]
 ) -> None:
-    """Insert a new request with its first event."""
+    """Insert a new request with its first events."""
     row = {"tenant_id": tenant, "id": request.id, **_columns(request), "details": details}
     await connection.execute(insert(REQUEST), [row])
-    await add_events(connection, tenant, request.id, [event])
+    await _add_events(connection, tenant, request.id, events)
 
 
 async def save_request(
@@ -93,11 +111,10 @@ async def save_request(
         .where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request.id)
         .values(**_columns(request), details=details)
     )
-    await add_events(connection, tenant, request.id, events)
+    await _add_events(connection, tenant, request.id, events)
 
 
-async def add_events(connection: AsyncConnection, tenant: TenantId, request: UUID, events: Sequence[Event]) -> None:
-    """Append to a request's history."""
+async def _add_events(connection: AsyncConnection, tenant: TenantId, request: UUID, events: Sequence[Event]) -> None:
     rows = [
         {"tenant_id": tenant, "request_id": request, "number": event.number, "at": event.at, "body": _encode(event)}
         for event in events
@@ -125,23 +142,26 @@ async def save_details(
         await connection.execute(statement.values(details=bindparam("sealed")), rows)
 
 
-async def locked_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> StoredRequest | None:
-    """Fetch a request for an update; None if it does not exist."""
-    return await _one(connection, _of(tenant, request).with_for_update())
-
-
-async def locked_requests_of(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> list[StoredRequest]:
-    """Fetch all requests of people for an update, in order of their ids, to avoid deadlock."""
-    return await _several(connection, _by_subject(tenant, subjects).with_for_update())
+async def find_request(
+    connection: AsyncConnection, tenant: TenantId, request: UUID, *, lock: bool = False
+) -> StoredRequest | None:
+    """Fetch a request, for an update if ``lock``; None if it does not exist."""
+    statement = select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else StoredRequest(decode(row.body), row.details)
 
 
 async def requests_of(
-    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
+    connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId], *, lock: bool = False
 ) -> list[StoredRequest]:
-    """Fetch all requests of people, without a lock."""
-    return await _several(connection, _by_subject(tenant, subjects))
+    """Fetch all requests of people, for an update if ``lock``: in order of their ids, to avoid deadlock."""
+    statement = (
+        select(REQUEST.c.body, REQUEST.c.details)
+        .where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
+        .order_by(REQUEST.c.id)
+    )
+    rows = await connection.execute(statement.with_for_update() if lock else statement)
+    return [StoredRequest(decode(row.body), row.details) for row in rows.all()]
 
 
 async def request_ids_of(
@@ -150,11 +170,6 @@ async def request_ids_of(
     """Return the ids of all requests of people."""
     statement = select(REQUEST.c.id).where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects))
     return frozenset((await connection.execute(statement)).scalars())
-
-
-async def find_request(connection: AsyncConnection, tenant: TenantId, request: UUID) -> StoredRequest | None:
-    """Fetch a request; None if it does not exist."""
-    return await _one(connection, _of(tenant, request))
 
 
 async def events_of(connection: AsyncConnection, tenant: TenantId, request: UUID) -> list[Event]:
@@ -191,38 +206,22 @@ async def open_requests_of(connection: AsyncConnection, tenant: TenantId, subjec
     return [decode(body) for body in (await connection.execute(statement)).scalars()]
 
 
-async def list_requests(
-    connection: AsyncConnection,
-    tenant: TenantId,
-    *,
-    subject: SubjectId | None = None,
-    states: Collection[str] = (),
-    kinds: Collection[str] = (),
-    due_before: date | None = None,
-    after: tuple[str, UUID] | None = None,
-    limit: int = 50,
-) -> list[Request]:
-    """Return requests by their due date, the most urgent first.
-
-    Args:
-        states: only these; if empty, all.
-        kinds: only these; if empty, all.
-        after: due date and id of the last request of the previous page.
-    """
+async def list_requests(connection: AsyncConnection, tenant: TenantId, query: RequestQuery) -> list[Request]:
+    """Return requests by their due date, the most urgent first."""
     statement = select(REQUEST.c.body).where(REQUEST.c.tenant_id == tenant)
-    if subject is not None:
-        statement = statement.where(REQUEST.c.subject_id == subject)
-    if states:
-        statement = statement.where(REQUEST.c.state.in_(sorted(states)))
-    if kinds:
-        statement = statement.where(REQUEST.c.kind.in_(sorted(kinds)))
-    if due_before is not None:
-        statement = statement.where(REQUEST.c.due_on < due_before.isoformat())
-    if after is not None:
-        day, last = after
+    if query.subject is not None:
+        statement = statement.where(REQUEST.c.subject_id == query.subject)
+    if query.states:
+        statement = statement.where(REQUEST.c.state.in_(sorted(query.states)))
+    if query.kinds:
+        statement = statement.where(REQUEST.c.kind.in_(sorted(query.kinds)))
+    if query.due_before is not None:
+        statement = statement.where(REQUEST.c.due_on < query.due_before.isoformat())
+    if query.after is not None:
+        day, last = query.after
         same_day = and_(REQUEST.c.due_on == day, REQUEST.c.id > last)
         statement = statement.where(or_(REQUEST.c.due_on > day, same_day))
-    bodies = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(limit))
+    bodies = await connection.execute(statement.order_by(REQUEST.c.due_on, REQUEST.c.id).limit(query.limit))
     return [decode(body) for body in bodies.scalars()]
 
 
@@ -242,25 +241,7 @@ async def waiting_since(connection: AsyncConnection, tenant: TenantId, before: d
     return list((await connection.execute(statement)).scalars())
 
 
-def _of(tenant: TenantId, request: UUID) -> Select[Any]:
-    return select(REQUEST.c.body, REQUEST.c.details).where(REQUEST.c.tenant_id == tenant, REQUEST.c.id == request)
-
-
-def _by_subject(tenant: TenantId, subjects: Sequence[SubjectId]) -> Any:
-    statement = select(REQUEST.c.body, REQUEST.c.details)
-    return statement.where(REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)).order_by(REQUEST.c.id)
-
-
-async def _several(connection: AsyncConnection, statement: Any) -> list[StoredRequest]:
-    return [StoredRequest(decode(row.body), row.details) for row in (await connection.execute(statement)).all()]
-
-
-async def _one(connection: AsyncConnection, statement: Any) -> StoredRequest | None:
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else StoredRequest(decode(row.body), row.details)
-
-
-def _columns(request: Request) -> dict[str, Any]:
+def _columns(request: Request) -> dict[str, object]:
     return {
         "subject_id": request.subject,
         "kind": request.kind,

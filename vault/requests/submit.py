@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,9 +17,9 @@ from vault.catalogue.notices import LANGUAGE
 from vault.errors import Denied, Fault, InvalidInput, NotFound
 from vault.ids import SubjectId, is_slug, new_id
 from vault.lifecycle.key_fence import current_keys
-from vault.requests.deadlines import both_dues, default_jurisdiction
+from vault.requests.deadlines import default_jurisdiction, due, internal_due
 from vault.requests.model import Request
-from vault.requests.store import add_events, add_request, find_request, open_requests_of
+from vault.requests.store import add_request, find_request, open_requests_of
 from vault.requests.transaction import RequestChange, no_request
 from vault.requests.verification import Match, find_person, start_approved, verify
 from vault.requests.views import SubmittedRequest
@@ -56,18 +56,22 @@ class Submission:
     """A request to submit.
 
     Attributes:
+        subject: the person's id.
+        identity: or else a claimed identity, see :func:`vault.requests.verification.find_person`.
         jurisdiction: whose public holidays count; None: as the policies say.
         received_at: when it reached the controller; None: now.
         follows: an earlier request of the same person that it continues.
     """
 
     kind: KindName
+    subject: SubjectId | None = None
+    identity: Mapping[str, object] | None = None
     regime: Regime = "gdpr"
     jurisdiction: str | None = None
     language: str | None = None
     channel: str | None = None
     scope: Scope = field(default_factory=Scope)
-    details: Mapping[str, Any] | None = None
+    details: Mapping[str, object] | None = None
     received_at: datetime | None = None
     follows: UUID | None = None
 
@@ -78,8 +82,6 @@ async def submit_request(
     caller: Caller,
     submission: Submission,
     *,
-    subject: SubjectId | None = None,
-    identity: Mapping[str, Any] | None = None,
     verification: Verification | None = None,
     on_commit: SaveResponse | None = None,
 ) -> SubmittedRequest:
@@ -90,8 +92,6 @@ async def submit_request(
 
     Args:
         caller: staff, an app, or the person in their own session.
-        subject: the person's id.
-        identity: or else a claimed identity, see :func:`vault.requests.verification.find_person`.
         verification: of the person in their own session. If the kind of request needs a fresher one, the request stays
             ``received``.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
@@ -106,64 +106,50 @@ async def submit_request(
         # An app that vouches does so afterwards, in an operation that is recorded.
         verification = None
         await require_permission(services, caller, "vault:requests", "submit", audit_action="submit-request")
-    elif verification is None or subject is None:
+    elif verification is None or submission.subject is None:
         raise Denied("a person submits requests in a session of their own", code="not-granted")
     kind = services.request_kinds[submission.kind]
     policy_set = services.policies.active(caller.tenant).policy_set
     _check(policy_set, submission, services.clock.now())
     kind.check_details(policy_set, submission.scope, submission.details or {})
     submission = replace(submission, scope=_canonical(policy_set.catalogue, submission.scope))
-    match = await _match(services, caller, subject, identity)
+    match = await _match(services, caller, submission)
     # Where no one matches, the same steps run for an id that belongs to no one, so that timing reveals nothing.
     person = match.subject or SubjectId(new_id())
     keys = await services.keyring.subject_keys(caller.tenant, [person])
     async with services.data.transaction() as connection:
-        pseudonym = await _locked(connection, caller, person)
-        if pseudonym is None and subject is not None:
+        # The lock makes two requests for the same thing see each other, and keeps an erasure from coming in between.
+        row = await locked_subject(connection, caller.tenant, person)
+        pseudonym = None if row is None or row.state in GONE else row.pseudonym
+        if pseudonym is None and submission.subject is not None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-        subject_keys = (
-            None if pseudonym is None else (await current_keys(services, connection, caller.tenant, keys)).get(person)
-        )
-        request = _request(policy_set, caller, submission, None if pseudonym is None else person, services.clock.now())
+        found = None if pseudonym is None else person
+        current = {} if found is None else await current_keys(services, connection, caller.tenant, keys)
+        request = _request(policy_set, caller, submission, found, services.clock.now())
         request = await _linked(connection, caller, request, person)
-        if submission.follows is not None and request.follows is None and identity is None:
+        if submission.follows is not None and request.follows is None and submission.identity is None:
             raise no_request()
-        change = RequestChange(services, caller, connection, request, None, [], pseudonym, subject_keys)
+        change = RequestChange(services, caller, connection, request, None, [], pseudonym, current.get(person))
         change.receive(code="several-people" if match.several else None)
         if submission.details:
-            change.set_details(dict(submission.details))
+            change.set_details(submission.details)
         if verification is not None and kind.accepts(verification):
-            await verify(services, change, verification)
+            await verify(change, verification)
         # A duplicate would reveal that a claimed identity is known, so only who named the person by id learns of it.
-        submitted = SubmittedRequest.of(change.request, with_duplicate=identity is None)
-        await add_request(connection, caller.tenant, change.request, change.details, change.events[0])
-        await add_events(connection, caller.tenant, request.id, change.events[1:])
+        submitted = SubmittedRequest.of(change.request, with_duplicate=submission.identity is None)
+        await add_request(connection, caller.tenant, change.request, change.details, change.events)
         await services.audit_log.append_in(connection, change.entries("submit-request"))
         if on_commit is not None:
             await on_commit(connection, submitted)
-    await _start_jobs(services, caller, change.request)
+    await start_approved(services, caller.tenant, change.request)
+    if change.request.duplicate_of is None:
+        # The letter informs the person, who can object if the request is not theirs.
+        await services.jobs.start("tell-received", caller.tenant, request.id, run=change.request.run)
     return submitted
 
 
-async def _locked(connection: AsyncConnection, caller: Caller, subject: SubjectId) -> UUID | None:
-    """Lock a person's row and return the pseudonym; None if there is no such person any more.
-
-    The lock makes two requests for the same thing see each other, and keeps an erasure from coming in between.
-    """
-    row = await locked_subject(connection, caller.tenant, subject)
-    return None if row is None or row.state in GONE else row.pseudonym
-
-
-async def _start_jobs(services: Services, caller: Caller, request: Request) -> None:
-    """Start an approved request, and the letter that informs the person, who can object if it is not theirs."""
-    await start_approved(services, caller.tenant, request)
-    if request.duplicate_of is None:
-        await services.jobs.start("tell-received", caller.tenant, request.id, run=request.run)
-
-
-async def _match(
-    services: Services, caller: Caller, subject: SubjectId | None, identity: Mapping[str, Any] | None
-) -> Match:
+async def _match(services: Services, caller: Caller, submission: Submission) -> Match:
+    subject, identity = submission.subject, submission.identity
     if identity is not None and subject is None:
         await services.limits.take(caller.principal, "search", 1)
         return await find_person(services, caller.tenant, identity)
@@ -181,7 +167,7 @@ def _request(
 ) -> Request:
     received = submission.received_at or now
     jurisdiction = submission.jurisdiction or default_jurisdiction(policy_set)
-    due, internal_due = both_dues(policy_set, submission.regime, received, jurisdiction)
+    legal = due(submission.regime, received, jurisdiction)
     return Request(
         id=new_id(),
         subject=subject,
@@ -190,8 +176,8 @@ def _request(
         regime=submission.regime,
         jurisdiction=jurisdiction,
         received_at=received,
-        due=due,
-        internal_due=internal_due,
+        due=legal,
+        internal_due=internal_due(policy_set, legal, received, jurisdiction),
         language=policy_set.requests.language(submission.language),
         recorder=caller.principal.id,
         channel=submission.channel,
@@ -216,7 +202,14 @@ async def _linked(connection: AsyncConnection, caller: Caller, request: Request,
 
 def _check(policy_set: PolicySet, submission: Submission, now: datetime) -> None:
     """Check everything except the person and the details."""
-    faults = _form_faults(submission) + _scope_faults(policy_set, submission.scope)
+    faults = _form_faults(submission)
+    try:
+        if len(msgspec.json.encode(submission.details or {})) > MOST_DETAILS:
+            faults.append(Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON"))
+    except (UnicodeEncodeError, RecursionError):
+        detail = "not JSON: it has half of a surrogate pair, or is nested too deeply"
+        faults.append(Fault("/details", "bad-format", detail))
+    faults += _scope_faults(policy_set, submission.scope)
     if faults:
         raise InvalidInput("the request is invalid", faults=faults, code=faults[0].code)
     received_at = submission.received_at
@@ -235,16 +228,7 @@ def _form_faults(submission: Submission) -> list[Fault]:
         faults.append(Fault("/language", "unknown-language", "A language tag, such as en or de-AT."))
     if submission.channel is not None and not is_slug(submission.channel):
         faults.append(Fault("/channel", "invalid-channel", "1 to 64 of a-z, 0-9, - and _, such as web or phone."))
-    faults += _details_faults(submission.details or {})
     return faults
-
-
-def _details_faults(details: Mapping[str, Any]) -> list[Fault]:
-    try:
-        size = len(msgspec.json.encode(details))
-    except (UnicodeEncodeError, RecursionError):
-        return [Fault("/details", "bad-format", "not JSON: it has half of a surrogate pair, or is nested too deeply")]
-    return [Fault("/details", "too-long", f"at most {MOST_DETAILS // 1024} KiB of JSON")] if size > MOST_DETAILS else []
 
 
 def _scope_faults(policy_set: PolicySet, scope: Scope) -> list[Fault]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,11 +16,11 @@ from vault.errors import NotFound, Unavailable, VaultError
 from vault.ids import SubjectId
 from vault.lifecycle.key_fence import current_keys
 from vault.requests.model import CLOSED, RUNNING, Event, after
-from vault.requests.store import events_of, find_request, locked_request, save_request
+from vault.requests.store import events_of, find_request, save_request
 from vault.subjects.store import is_erased, pseudonym_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -29,10 +30,9 @@ if TYPE_CHECKING:
     from vault.context import Caller, Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
+    from vault.policy.policy_set import PolicySet
     from vault.requests.model import Move, Request, State
 
-
-__all__ = ["DETAILS", "RequestChange", "changing_request", "no_request", "pseudonym_of", "request_aad"]
 
 COLLECTION = "request"
 DETAILS = "details"
@@ -48,31 +48,47 @@ def request_aad(tenant: TenantId, subject: UUID, request: UUID) -> bytes:
     return record_aad(tenant, subject, COLLECTION, request)
 
 
-class RequestChange:
-    """An open transaction on one request."""
+def open_sealed(keys: SubjectKeys | None, tenant: TenantId, request: Request, field: str, sealed: bytes | None) -> Any:
+    """Open details or a note of a request: a JSON value; None if there is none, or the person's keys are destroyed.
 
-    def __init__(
-        self,
-        services: Services,
-        caller: Caller,
-        connection: AsyncConnection,
-        request: Request,
-        details: bytes | None,
-        history: list[Event],
-        pseudonym: UUID | None,
-        keys: SubjectKeys | None,
-    ) -> None:
-        self.services = services
-        self.caller = caller
-        self.connection = connection
-        self.request = request
-        self.details = details
-        self.history = history
-        self.pseudonym = pseudonym
-        self.keys = keys
-        self.now: datetime = services.clock.now()
-        self.events: list[Event] = []
-        self._movers: list[Caller] = []
+    Raises:
+        CannotOpen: it was not sealed with these keys, or not for this place.
+    """
+    if sealed is None or keys is None or request.subject is None:
+        return None
+    return msgspec.json.decode(keys.open(field, sealed, request_aad(tenant, request.subject, request.id)))
+
+
+@dataclass(eq=False)
+class RequestChange:
+    """An open transaction on one request.
+
+    Attributes:
+        details: sealed.
+        history: the events before this change.
+        keys: of the person; None if there is no such person, or the keys are destroyed.
+        events: the new events.
+    """
+
+    services: Services
+    caller: Caller
+    connection: AsyncConnection
+    request: Request
+    details: bytes | None
+    history: list[Event]
+    pseudonym: UUID | None
+    keys: SubjectKeys | None
+    now: datetime = field(init=False)
+    events: list[Event] = field(init=False, default_factory=list)
+    _movers: list[Caller] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.now = self.services.clock.now()
+
+    @property
+    def policy_set(self) -> PolicySet:
+        """The policies in force."""
+        return self.services.policies.active(self.caller.tenant).policy_set
 
     @property
     def is_running(self) -> bool:
@@ -115,14 +131,14 @@ class RequestChange:
         self.request = msgspec.structs.replace(
             self.request, **{"state": state, "revision": self.request.revision + 1, **closed, **changes}
         )
-        self._add_event(move, before, code, note, by or self.caller)
+        self._add_event(move, before, by or self.caller, code, note)
         return self.request
 
     def receive(self, *, code: str | None = None) -> None:
         """Add the first event of a new request."""
-        self._add_event("receive", None, code, None, self.caller)
+        self._add_event("receive", None, self.caller, code, None)
 
-    def _add_event(self, move: Move, before: State | None, code: str | None, note: str | None, mover: Caller) -> None:
+    def _add_event(self, move: Move, before: State | None, mover: Caller, code: str | None, note: str | None) -> None:
         number = len(self.history) + len(self.events) + 1
         event = Event(
             number=number,
@@ -145,18 +161,11 @@ class RequestChange:
         aad = request_aad(self.caller.tenant, self.request.subject, self.request.id)
         return self.keys.seal(field, msgspec.json.encode(words), aad)
 
-    def open(self, field: str, sealed: bytes | None) -> Any:
-        """Open a sealed text or details; return None if there is none, or the person's keys are destroyed."""
-        if sealed is None or self.keys is None or self.request.subject is None:
-            return None
-        aad = request_aad(self.caller.tenant, self.request.subject, self.request.id)
-        return msgspec.json.decode(self.keys.open(field, sealed, aad))
-
     def opened_details(self) -> dict[str, Any]:
-        """Return the opened details; empty if there are none."""
-        return self.open(DETAILS, self.details) or {}
+        """Return the opened details; empty if there are none, or the person's keys are destroyed."""
+        return open_sealed(self.keys, self.caller.tenant, self.request, DETAILS, self.details) or {}
 
-    def set_details(self, details: dict[str, Any]) -> None:
+    def set_details(self, details: Mapping[str, object]) -> None:
         """Seal new details, which replace the old ones."""
         self.details = self.seal(DETAILS, details)
 
@@ -171,7 +180,7 @@ class RequestChange:
                 code=event.move,
                 subjects=() if self.pseudonym is None else (self.pseudonym,),
                 target=self.request.id,
-                policy=self.services.policies.active(self.caller.tenant).version,
+                policy=self.policy_set.version,
             )
             for mover, event in zip(self._movers, self.events, strict=True)
         ]
@@ -196,7 +205,7 @@ async def changing_request(
     pseudonym: UUID | None = None
     try:
         async with services.data.transaction() as connection:
-            stored = await locked_request(connection, caller.tenant, request)
+            stored = await find_request(connection, caller.tenant, request, lock=True)
             if stored is None:
                 raise no_request()
             if stored.request.subject != subject:  # a merge happened since, so these keys are another subject's
@@ -207,11 +216,10 @@ async def changing_request(
             if keys is not None and subject is not None:
                 keys = (await current_keys(services, connection, caller.tenant, {subject: keys}))[subject]
             history = await events_of(connection, caller.tenant, request)
-            change = RequestChange(
-                services, caller, connection, stored.request, stored.details, history, pseudonym, keys
-            )
+            request_before, details = stored.request, stored.details
+            change = RequestChange(services, caller, connection, request_before, details, history, pseudonym, keys)
             yield change
-            if change.events or change.details != stored.details or change.request != stored.request:
+            if change.events or (change.request, change.details) != (request_before, details):
                 await save_request(connection, caller.tenant, change.request, change.details, change.events)
             await services.audit_log.append_in(connection, change.entries(action))
     except VaultError as error:
@@ -239,17 +247,13 @@ async def require_own_or(services: Services, caller: Caller, request: UUID, verb
     Raises:
         Denied: neither is so. The denial is recorded in the audit log first.
     """
-    decisions = services.policies.active(caller.tenant).decisions
-    roles = caller.principal.roles
-    if not decisions.may(roles, RESOURCE, verb).granted and decisions.may(roles, RESOURCE, "submit").granted:
+    decisions, principal = services.policies.active(caller.tenant).decisions, caller.principal
+    may_submit = decisions.may(principal.roles, RESOURCE, "submit").granted
+    if may_submit and not decisions.may(principal.roles, RESOURCE, verb).granted:
         async with services.data.reading() as connection:
             stored = await find_request(connection, caller.tenant, request)
-        if stored is not None and _is_own(caller, stored.request):
+        # All data subjects share one principal, so a request of one is not another's.
+        if principal.id != THE_PERSON and stored is not None and stored.request.recorder == principal.id:
             return False
     await require_permission(services, caller, RESOURCE, verb, audit_action=audit_action)
     return True
-
-
-def _is_own(caller: Caller, request: Request) -> bool:
-    """Return whether the caller submitted a request; the principal that all data subjects share owns none."""
-    return request.recorder == caller.principal.id and caller.principal.id != THE_PERSON

@@ -8,10 +8,9 @@ unverified request to one that can be approved.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from vault.access.callers import system_caller
 from vault.catalogue.requests import Approve
@@ -20,10 +19,9 @@ from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
-from vault.requests.deadlines import with_clock
+from vault.requests.deadlines import with_deadlines
 from vault.requests.kind import kind_of
 from vault.requests.model import Approval
-from vault.requests.transaction import changing_request
 from vault.retention.filter import over_values
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import EXTERNAL_IDS, checked_external_ids, external_digest, search_digest
@@ -32,15 +30,13 @@ from vault.subjects.validation import normalise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, Index
-    from vault.context import Caller, Services
+    from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import RecordId, SubjectId, TenantId
     from vault.requests.model import Request, Verification
     from vault.requests.transaction import RequestChange
-    from vault.subjects.store import Row
 
 
 class NotFreshEnough(Conflict):
@@ -49,9 +45,7 @@ class NotFreshEnough(Conflict):
     code = "fresh-identity-needed"
 
 
-async def verify(
-    services: Services, change: RequestChange, verification: Verification, *, note: str | None = None
-) -> None:
+async def verify(change: RequestChange, verification: Verification, *, note: str | None = None) -> None:
     """Make a request verified, stop at once what it stops, and approve it if the rules approve it automatically.
 
     Call it within the transaction on the request, and call :func:`start_approved` after it.
@@ -70,29 +64,16 @@ async def verify(
             hint="ask for a one-time code, or sign in again and send the request at once",
         )
     before = change.request.state
-    policy_set = services.policies.active(change.caller.tenant).policy_set
     change.move("verify", code=verification.how, note=note, verification=verification)
-    _end_suspension(change)
+    spans = change.request.suspensions
+    if spans and spans[-1].until is None:  # the question about identity is answered, and the period continues
+        ended = replace(spans[-1], until=change.now)
+        change.request = with_deadlines(change.policy_set, replace(change.request, suspensions=(*spans[:-1], ended)))
     if kind.stop_at_once is not None and not change.is_carried_out:
         await kind.stop_at_once(change)
-    if before != "in_review" and kind.approval(policy_set, change.request.scope) == Approve.AUTOMATIC:
+    if before != "in_review" and kind.approval(change.policy_set, change.request.scope) == Approve.AUTOMATIC:
         approvals = (*change.request.approvals, Approval(change.now))
         change.move("approve", code="by-rule", by=system_caller(change.caller.tenant), approvals=approvals)
-
-
-async def verify_request(
-    services: Services, caller: Caller, request: UUID, verification: Verification, *, note: str | None = None
-) -> Request:
-    """Make a request verified in a transaction of its own, and start its job if it is approved by that.
-
-    Raises:
-        NotFound: there is no such request.
-        NotFreshEnough, WrongState: as with :func:`verify`.
-    """
-    async with changing_request(services, caller, request, action="verify-identity") as change:
-        await verify(services, change, verification, note=note)
-    await start_approved(services, caller.tenant, change.request)
-    return change.request
 
 
 async def start_approved(services: Services, tenant: TenantId, request: Request) -> None:
@@ -102,15 +83,6 @@ async def start_approved(services: Services, tenant: TenantId, request: Request)
     """
     if request.state == "approved":
         await services.jobs.start(request.kind, tenant, request.id, run=request.run)
-
-
-def _end_suspension(change: RequestChange) -> None:
-    """Let the period continue: the question about identity is answered."""
-    spans = change.request.suspensions
-    if not spans or spans[-1].until is not None:
-        return
-    ended = msgspec.structs.replace(spans[-1], until=change.now)
-    change.request = with_clock(change, suspensions=(*spans[:-1], ended))
 
 
 EMAIL = "email"
@@ -126,7 +98,7 @@ class Match(NamedTuple):
     several: bool = False
 
 
-async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, Any]) -> Match:
+async def find_person(services: Services, tenant: TenantId, identity: Mapping[str, object]) -> Match:
     """Find the person by an e-mail address, or by ids in other systems.
 
     The caller must not let the claimant see the result.
@@ -137,22 +109,20 @@ async def find_person(services: Services, tenant: TenantId, identity: Mapping[st
     Raises:
         InvalidInput: it is neither, or a value is invalid.
     """
+    external_ids = identity.get(EXTERNAL_ID)
     if set(identity) == {EMAIL}:
         candidates = await _by_email(services, tenant, identity[EMAIL])
-    elif set(identity) == {EXTERNAL_ID} and isinstance(identity[EXTERNAL_ID], dict) and identity[EXTERNAL_ID]:
-        candidates = await _by_external(services, tenant, identity[EXTERNAL_ID])
+    elif set(identity) == {EXTERNAL_ID} and isinstance(external_ids, dict) and external_ids:
+        candidates = await _by_external(services, tenant, external_ids)
     else:
         raise _no_identity("an identity is an e-mail address, or ids in other systems", at="/identity")
-    rows = (
-        await services.subjects.find(SubjectQuery(tenant, tuple(sorted(candidates)), profile=False))
-        if candidates
-        else []
-    )
+    query = SubjectQuery(tenant, tuple(sorted(candidates)), profile=False)
+    rows = await services.subjects.find(query) if candidates else []
     people = [row.id for row in rows if row is not None and row.state not in GONE]
     return Match(people[0]) if len(people) == 1 else Match(None, several=len(people) > 1)
 
 
-async def _by_external(services: Services, tenant: TenantId, given: Mapping[str, Any]) -> set[SubjectId]:
+async def _by_external(services: Services, tenant: TenantId, given: Mapping[str, object]) -> set[SubjectId]:
     """Find subjects by external ids, all of which must belong to the same person."""
     ids = checked_external_ids(given)
     keys = await services.keyring.index_keys(tenant)
@@ -164,7 +134,7 @@ async def _by_external(services: Services, tenant: TenantId, given: Mapping[str,
     return people if len(people) > 1 or len(holders) == len(set(digests)) else set()
 
 
-async def _by_email(services: Services, tenant: TenantId, given: Any) -> set[SubjectId]:
+async def _by_email(services: Services, tenant: TenantId, given: object) -> set[SubjectId]:
     """Search every field of the profile that holds an e-mail address and has an exact index."""
     people: set[SubjectId] = set()
     for field, index in _email_fields(services.policies.active(tenant).policy_set.catalogue):
@@ -188,10 +158,18 @@ async def _holders(services: Services, tenant: TenantId, field: Field, index: In
     holders = set()
     for subject, record in at:
         row = rows.get((subject, record))
-        if subject in keys and row is not None:
-            has = partial(_has, tenant=tenant, subject=subject, row=row, field=field, text=text, now=now)
-            if await open_fenced(services, tenant, subject, keys[subject], has):
-                holders.add(subject)
+        stored = None if row is None else unpack(row.body).get(field.name)
+        if row is None or stored is None or subject not in keys:
+            continue
+        if stored.expires_at is not None and stored.expires_at <= now:
+            continue
+        sealed, aad = stored.sealed, record_aad(tenant, subject, row.collection, row.id)
+
+        def has_text(current: SubjectKeys, sealed: bytes = sealed, aad: bytes = aad) -> bool:
+            return index_text(field.type, decode(current.open(field.name, sealed, aad))) == text
+
+        if await open_fenced(services, tenant, subject, keys[subject], has_text):
+            holders.add(subject)
     return holders - await _with_expired(services, tenant, holders, field.name)
 
 
@@ -200,14 +178,6 @@ async def _with_expired(services: Services, tenant: TenantId, people: set[Subjec
     rows = await services.subjects.find(SubjectQuery(tenant, tuple(sorted(people)), profile=True)) if people else []
     expired = await over_values(services, tenant, rows)
     return {subject for subject, names in expired.items() if name in names}
-
-
-def _has(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, row: Row, field: Field, text: str, now: int) -> bool:
-    stored = unpack(row.body).get(field.name)
-    if stored is None or (stored.expires_at is not None and stored.expires_at <= now):
-        return False
-    value = decode(keys.open(field.name, stored.sealed, record_aad(tenant, subject, row.collection, row.id)))
-    return index_text(field.type, value) == text
 
 
 def _email_fields(catalogue: Catalogue) -> list[tuple[Field, Index]]:

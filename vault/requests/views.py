@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
@@ -13,18 +13,13 @@ from vault.catalogue.requests import Approve, KindName
 from vault.governance.views import SupervisoryAuthority
 from vault.requests.deadlines import days_left, is_suspended
 from vault.requests.model import How, Level, Move, Regime, Request, State
-from vault.views import Moment, View
+from vault.views import Moment, OmitIfNone, View
 
 if TYPE_CHECKING:
-    from vault.catalogue.model import Scope
     from vault.context import Services
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Event
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class SubmittedRequest(View):
@@ -36,9 +31,8 @@ class SubmittedRequest(View):
     due_rule: str
     internal_due: Annotated[date, Field(description="The controller's own, earlier deadline.")]
     duplicate_of: Annotated[
-        UUID | None,
+        OmitIfNone[UUID],
         Field(
-            exclude_if=_is_none,
             description="An open request of the same person for the same thing. Only if the person was named by id: to "
             "others it would reveal that the person is known.",
         ),
@@ -95,6 +89,11 @@ class RequestEvent(View):
     code: str | None
     note: str | None
 
+    @classmethod
+    def of(cls, event: Event, note: str | None) -> RequestEvent:
+        """Show an event with its opened note."""
+        return cls(**{**msgspec.structs.asdict(event), "note": note})
+
 
 class RequestStatus(View):
     """The state of a request, without the person and what staff know about it."""
@@ -117,7 +116,25 @@ class RequestStatus(View):
     ground: Annotated[str | None, Field(description="Of a rejection.")]
     outcome: str | None
     closed_at: Moment | None
-    remedies: Annotated[Remedies | None, Field(exclude_if=_is_none, description="Of a rejected request.")] = None
+    remedies: Annotated[OmitIfNone[Remedies], Field(description="Of a rejected request.")] = None
+
+    @classmethod
+    def of(cls, services: Services, tenant: TenantId, request: Request, **more: object) -> Self:
+        """Show a request; ``more`` are the fields that a subclass adds."""
+        policy_set = services.policies.active(tenant).policy_set
+        # A view shows the attributes of the request that it declares, and no others.
+        declared = {name: getattr(request, name) for name in request.__struct_fields__ if name in cls.model_fields}
+        computed = {
+            "due": request.due.on,
+            "due_rule": request.due.rule,
+            "internal_due": request.internal_due.on,
+            "days_left": days_left(request, services.clock.now()),
+            "suspended": is_suspended(request),
+            "extended": request.extension is not None,
+            "scope": msgspec.structs.asdict(request.scope),
+            "remedies": remedies_of(policy_set, request.regime) if request.state == "rejected" else None,
+        }
+        return cls.model_validate(declared | computed | more)
 
 
 class SubmittersRequest(RequestStatus):
@@ -142,6 +159,14 @@ class DataSubjectRequest(RequestStatus):
     results: Annotated[list[UUID], Field(description="What it changed: consent events, rectifications.")]
     run: Annotated[int, Field(description="How often it was reopened or handed back.")]
 
+    @classmethod
+    def of(cls, services: Services, tenant: TenantId, request: Request, **more: object) -> Self:
+        """Show a request; ``more`` are the fields that a subclass adds."""
+        policy_set = services.policies.active(tenant).policy_set
+        approval = services.request_kinds[request.kind].approval(policy_set, request.scope)
+        verified = request.verification is not None
+        return super().of(services, tenant, request, verified=verified, approval=approval, **more)
+
 
 class RequestDetails(DataSubjectRequest):
     """A request with its history and what was written about it."""
@@ -165,73 +190,4 @@ def remedies_of(policy_set: PolicySet, regime: Regime) -> Remedies:
         complaint = "Cal. Civ. Code § 1798.199.45: California Privacy Protection Agency"
         return Remedies(complaint=complaint, authority=None, court="none of its own")
     authority = policy_set.controller.authority
-    return Remedies(
-        complaint="Art. 77 GDPR",
-        authority=None if authority is None else SupervisoryAuthority.model_validate(authority),
-        court="Art. 79 GDPR",
-    )
-
-
-def status_fields(services: Services, tenant: TenantId, request: Request) -> dict[str, Any]:
-    """Return the fields of :class:`RequestStatus`."""
-    policy_set = services.policies.active(tenant).policy_set
-    return {
-        "id": request.id,
-        "kind": request.kind,
-        "state": request.state,
-        "regime": request.regime,
-        "jurisdiction": request.jurisdiction,
-        "received_at": request.received_at,
-        "due": request.due.on,
-        "due_rule": request.due.rule,
-        "internal_due": request.internal_due.on,
-        "days_left": days_left(request, services.clock.now()),
-        "suspended": is_suspended(request),
-        "extended": request.extension is not None,
-        "language": request.language,
-        "channel": request.channel,
-        "scope": _scope(request.scope),
-        "ground": request.ground,
-        "outcome": request.outcome,
-        "closed_at": request.closed_at,
-        "remedies": remedies_of(policy_set, request.regime) if request.state == "rejected" else None,
-    }
-
-
-def request_fields(services: Services, tenant: TenantId, request: Request) -> dict[str, Any]:
-    """Return the fields of :class:`RequestView`."""
-    policy_set = services.policies.active(tenant).policy_set
-    verification = request.verification
-    return status_fields(services, tenant, request) | {
-        "subject": request.subject,
-        "recorder": request.recorder,
-        "verified": verification is not None,
-        "verification": None if verification is None else IdentityVerification.model_validate(verification),
-        "approvals": [RequestApproval.model_validate(approval) for approval in request.approvals],
-        "approval": services.request_kinds[request.kind].approval(policy_set, request.scope),
-        "duplicate_of": request.duplicate_of,
-        "follows": request.follows,
-        "package": request.package,
-        "erasure": request.erasure,
-        "results": list(request.results),
-        "run": request.run,
-    }
-
-
-def status_view(services: Services, tenant: TenantId, request: Request) -> RequestStatus:
-    """Return the view of a request without the person and what staff know about it."""
-    return RequestStatus(**status_fields(services, tenant, request))
-
-
-def request_view(services: Services, tenant: TenantId, request: Request) -> DataSubjectRequest:
-    """Return the view of a request."""
-    return DataSubjectRequest(**request_fields(services, tenant, request))
-
-
-def event_view(event: Event, note: str | None) -> RequestEvent:
-    """Return the view of an event, with its opened note."""
-    return RequestEvent(**{**msgspec.structs.asdict(event), "note": note})
-
-
-def _scope(scope: Scope) -> dict[str, list[str]]:
-    return {name: list(names) for name, names in msgspec.structs.asdict(scope).items()}
+    return Remedies.model_validate({"complaint": "Art. 77 GDPR", "authority": authority, "court": "Art. 79 GDPR"})

@@ -28,7 +28,7 @@ from vault.erasure.reseal import RecordResealer, RetainedRecord
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasures, being_erased, end_sweep_erasures
 from vault.requests.model import OPEN
-from vault.requests.store import REQUEST, locked_requests_of
+from vault.requests.store import REQUEST, requests_of
 from vault.retention.review_store import close_reviews, open_reviews
 from vault.subjects.changes import locked_subjects
 from vault.subjects.due import PutOff, put_off, put_off_people
@@ -100,7 +100,7 @@ async def apply_plans(
     index_keys = await services.keyring.index_keys(tenant)
     async with services.data.transaction() as connection:
         # Requests are locked before the subjects' rows (the global lock order), to avoid a deadlock.
-        requests = await locked_requests_of(connection, tenant, subjects)
+        requests = await requests_of(connection, tenant, subjects, lock=True)
         rows = await locked_subjects(connection, tenant, subjects)
         policy_set = services.policies.active(tenant).policy_set
         await check_policies(services, connection, tenant, {each.policy_set.version for each in evaluations})

@@ -138,6 +138,7 @@ async def submit(
     """Submit a request, verified by the session. Erasure and rectification need a fresh session for that."""
     submission = Submission(
         kind=body.kind,
+        subject=me.subject,
         regime=body.regime,
         jurisdiction=body.jurisdiction,
         language=body.language,
@@ -155,9 +156,7 @@ async def submit(
         services: Services, caller: Caller, *, on_commit: SaveResponse | None = None
     ) -> SubmittedRequest:
         await require_room(services, me, request_id(call))
-        return await submit_request(
-            services, caller, submission, subject=me.subject, verification=verification, on_commit=on_commit
-        )
+        return await submit_request(services, caller, submission, verification=verification, on_commit=on_commit)
 
     return await IdempotentWrite(call, services, caller, key).once("submit-request", submit_if_room)
 

@@ -26,6 +26,7 @@ from vault.requests.decide import Outcome
 from vault.requests.decide import Reason as ExtensionReason
 from vault.requests.model import Level, Regime, State
 from vault.requests.query import Urgency, list_of_requests, show_request
+from vault.requests.store import RequestQuery
 from vault.requests.submit import Submission, submit_request
 from vault.requests.views import (
     DataSubjectRequest,
@@ -34,8 +35,6 @@ from vault.requests.views import (
     RequestStatus,
     SubmittedRequest,
     SubmittersRequest,
-    request_view,
-    status_view,
 )
 
 router = APIRouter(prefix="/v1/requests", tags=["requests"])
@@ -207,6 +206,8 @@ async def submit(body: NewRequest, write: WriteDep) -> Response:
     """Submit a request. It has no effect before it is verified; the answer does not reveal whether a person exists."""
     submission = Submission(
         kind=body.kind,
+        subject=None if body.subject is None else SubjectId(body.subject),
+        identity=None if body.identity is None else body.identity.model_dump(exclude_none=True),
         regime=body.regime,
         jurisdiction=body.jurisdiction,
         language=body.language,
@@ -216,28 +217,15 @@ async def submit(body: NewRequest, write: WriteDep) -> Response:
         received_at=body.received_at,
         follows=body.follows,
     )
-    return await write.once(
-        "submit-request",
-        submit_request,
-        submission,
-        subject=None if body.subject is None else SubjectId(body.subject),
-        identity=None if body.identity is None else body.identity.model_dump(exclude_none=True),
-    )
+    return await write.once("submit-request", submit_request, submission)
 
 
 @router.get("", operation_id="listRequests")
 async def list_all(query: Annotated[RequestFilter, Query()], services: ServicesDep, caller: CallerDep) -> RequestPage:
     """List requests, the most urgent first."""
-    return await list_of_requests(
-        services,
-        caller,
-        subject=None if query.subject is None else SubjectId(query.subject),
-        states=query.state,
-        kinds=query.kind,
-        urgency=query.due,
-        cursor=query.cursor,
-        limit=query.limit,
-    )
+    person = None if query.subject is None else SubjectId(query.subject)
+    stored = RequestQuery(subject=person, states=query.state, kinds=query.kind, limit=query.limit)
+    return await list_of_requests(services, caller, stored, urgency=query.due, cursor=query.cursor)
 
 
 @router.get("/{request}", operation_id="getRequest")
@@ -276,14 +264,14 @@ async def verify(request: UUID, body: Verify, services: ServicesDep, caller: Cal
 async def approve(request: UUID, body: Decision, services: ServicesDep, caller: CallerDep) -> DataSubjectRequest:
     """Approve a verified request and start its job. With dual approval, the first approval only signs it."""
     approved = await decide.approve_request(services, caller, request, note=body.note)
-    return request_view(services, caller.tenant, approved)
+    return DataSubjectRequest.of(services, caller.tenant, approved)
 
 
 @router.post("/{request}:reject", responses=error_responses(409), operation_id="rejectRequest")
 async def reject(request: UUID, body: Rejection, services: ServicesDep, caller: CallerDep) -> DataSubjectRequest:
     """Reject a request on a legal ground. The person is informed; the answer contains the remedies."""
     rejected = await decide.reject_request(services, caller, request, ground=body.ground, note=body.note)
-    return request_view(services, caller.tenant, rejected)
+    return DataSubjectRequest.of(services, caller.tenant, rejected)
 
 
 @router.post("/{request}:extend", responses=error_responses(409), operation_id="extendRequest")
@@ -292,14 +280,14 @@ async def extend(
 ) -> DataSubjectRequest:
     """Extend the deadline, once and before it has passed. The person is informed."""
     extended = await decide.extend_request(services, caller, request, reason=body.reason, note=body.note)
-    return request_view(services, caller.tenant, extended)
+    return DataSubjectRequest.of(services, caller.tenant, extended)
 
 
 @router.post("/{request}:cancel", responses=error_responses(409), operation_id="cancelRequest")
 async def cancel(request: UUID, body: Decision, services: ServicesDep, caller: CallerDep) -> RequestStatus:
     """Cancel a request that is not in progress: staff any, an app one that it submitted."""
     cancelled = await decide.cancel_request(services, caller, request, note=body.note)
-    return status_view(services, caller.tenant, cancelled)
+    return RequestStatus.of(services, caller.tenant, cancelled)
 
 
 @router.post("/{request}:complete", responses=error_responses(409), operation_id="completeRequest")
@@ -308,21 +296,21 @@ async def complete(
 ) -> DataSubjectRequest:
     """Complete the review of an automated decision, which a person carries out."""
     completed = await decide.complete_request(services, caller, request, outcome=body.outcome, note=body.note)
-    return request_view(services, caller.tenant, completed)
+    return DataSubjectRequest.of(services, caller.tenant, completed)
 
 
 @router.post("/{request}:reopen", responses=error_responses(409), operation_id="reopenRequest")
 async def reopen(request: UUID, body: Decision, services: ServicesDep, caller: CallerDep) -> DataSubjectRequest:
     """Reopen a closed request. It is unverified again; its history and deadline stay."""
     reopened = await decide.reopen_request(services, caller, request, note=body.note)
-    return request_view(services, caller.tenant, reopened)
+    return DataSubjectRequest.of(services, caller.tenant, reopened)
 
 
 @router.post("/{request}:ask-identity", responses=error_responses(409), operation_id="requestProofOfIdentity")
 async def ask_identity(request: UUID, body: Decision, services: ServicesDep, caller: CallerDep) -> DataSubjectRequest:
     """Request proof of identity. If asked in time, the deadline is suspended."""
     asked = await decide.ask_identity(services, caller, request, note=body.note)
-    return request_view(services, caller.tenant, asked)
+    return DataSubjectRequest.of(services, caller.tenant, asked)
 
 
 @router.get(
