@@ -20,8 +20,7 @@ from vault.export.build import ACCESS, PORTABILITY
 from vault.export.store import expire_packages
 from vault.holds.resume_erasures import RESUME, pending_resumes
 from vault.identity.sessions import forget_identity
-from vault.jobs.views import Job, JobList, JobState
-from vault.jobs.workflow import Plan, Sweep, Work, Workflow
+from vault.jobs.workflow import Job, JobList, JobState, Plan, Sweep, Work, Workflow
 from vault.letters.about_requests import LETTERS, tell_completed
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients

@@ -151,7 +151,7 @@ def test_keys_of_people_are_made_and_held_in_crypto_alone():
 
 
 def test_what_is_internal_to_crypto_stays_there():
-    for part in ("primitive", "wrap", "cache", "key_store", "tenant_keys"):
+    for part in ("primitive", "key_store", "tenant_keys"):
         outside = {name for name in importers(f"vault.crypto.{part}") if not inside(name, "vault.crypto")}
         assert outside == set(), part
 

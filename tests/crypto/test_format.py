@@ -12,10 +12,9 @@ import pytest
 from tests.crypto import second_decoder
 from tests.crypto.support import VECTORS, fixed_random, subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
-from vault.crypto.primitive import FORMAT
+from vault.crypto.primitive import FORMAT, WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.crypto.seal import record_aad
-from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 
 
 def each_vector(kind):

@@ -15,11 +15,10 @@ from tests.crypto.support import subject_keys
 from vault.crypto.derive import IndexKeys, TokenKey
 from vault.crypto.key_store import Tenants
 from vault.crypto.keyring import Keyring
-from vault.crypto.primitive import Secret
+from vault.crypto.primitive import Secret, WrappingKey
 from vault.crypto.providers import EnvironmentRootKey, FileRootKey
 from vault.crypto.signing import SigningKey
 from vault.crypto.tenant_keys import KINDS, TenantKeys
-from vault.crypto.wrap import WrappingKey
 
 KEY = b"A canary that sings if shown: 32"
 MODULES = [
@@ -79,8 +78,7 @@ def test_no_function_takes_a_nonce_an_iv_or_randomness_from_its_caller():
         for name, function in _functions(module):
             seen += 1
             taken = set(inspect.signature(function).parameters)
-            allowed = {"key"} if module.__name__ == "vault.crypto.cache" else set()  # a dict's key
-            assert not taken & (forbidden - allowed), name
+            assert not taken & forbidden, name
     assert seen > 40
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.audit.usage import KINDS, Use
+from vault.audit.entry import KINDS, Use
 from vault.governance import record_facts
 from vault.governance.record_facts import Count, Tally
 

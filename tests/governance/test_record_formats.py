@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.policy.folders import shipped
-from vault.audit.usage import Use
+from vault.audit.entry import Use
 from vault.governance import record_formats
 from vault.governance.processing_record import build
 from vault.governance.record_facts import Facts, Tally, grants_of

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from tests.jobs.steps import plan
 from vault import logs
 from vault.bootstrap import open_vault
-from vault.jobs import engine, store
+from vault.jobs import store
+from vault.jobs import worker as job_worker
 
 TAKEOVER = 1
 PATIENCE = 60.0
@@ -31,7 +32,7 @@ def worker(place, *pending):
 
 def _work(place, pending):
     logs.configure("warning")
-    engine.POLL_SECONDS = store.FIRST_REST = 0.05
+    job_worker.POLL_SECONDS = store.FIRST_REST = 0.05
     asyncio.run(_tend(place, pending))
 
 

@@ -62,7 +62,7 @@ async def test_of_somebody_twice_in_a_batch_both_answers_are_whole(desk):
 async def test_values_of_several_key_versions_are_shown_together(desk):
     profile, answer = whole(1)
     person = await desk.person(**profile)
-    await desk.services.keyring.renew_subject_keys("default", person)
+    await desk.services.keyring.renew_many("default", [person])
     await desk.reseal(person, _resealed("email", b'"new@example.org"'))
     other, its = whole(2)
     assert await shown(desk, [await desk.person(**other), person]) == [

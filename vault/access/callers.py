@@ -1,4 +1,7 @@
-"""Callers that are neither an app nor staff: the vault's jobs, data subjects, and the operator at the command line."""
+"""Callers: authenticated principals, and those that are neither an app nor staff.
+
+Step 1 of every operation authenticates the caller. Failed attempts are recorded, at a bounded rate.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,18 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from vault.context import Caller
+from vault.errors import NotAuthenticated, TooMany
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName
 from vault.principals.principal import Principal
 
 if TYPE_CHECKING:
+    from vault.clock import Clock
+    from vault.context import Services
     from vault.ids import TenantId
 
 
+MOST_ENTRIES: Final = 60
+"""Audit entries for refusals within a minute; the next entry has the number of those that were not recorded."""
 JOBS: Final = UUID("00000000-0000-7000-8000-000000000003")
 """The principal of jobs and of approvals by rule in the audit log."""
 THE_PERSON: Final = UUID("00000000-0000-7000-8000-000000000004")
@@ -37,3 +45,98 @@ def operator_caller(tenant: TenantId = DEFAULT_TENANT) -> Caller:
     """Return the caller of the command line."""
     principal = Principal(PrincipalId(OPERATOR), tenant, "command-line", "staff", (RoleName("operator"),))
     return Caller(principal, "command-line")
+
+
+class SignIns:
+    """Authenticates callers by their bearers.
+
+    A failed attempt has no known tenant, so its entry is in the default tenant's log. After 60 entries within a minute
+    further failures are counted only, and the next entry has their number.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._minute = RateWindow(services.clock)
+
+    async def sign_in(self, bearer: str | None, request_id: str) -> Caller:
+        """Return the caller of a bearer.
+
+        Raises:
+            NotAuthenticated: the bearer is missing or unknown.
+            Unavailable: it cannot be verified, or a failure cannot be recorded.
+        """
+        if bearer is not None:
+            kept = self._services.principals.cached(bearer)
+            if kept is not None:
+                return Caller(kept, request_id)
+        try:
+            return Caller(await self._authenticate(bearer), request_id)
+        except NotAuthenticated as error:
+            await self._record(request_id, error)
+            raise
+
+    async def _authenticate(self, bearer: str | None) -> Principal:
+        if bearer is None:
+            raise NotAuthenticated(
+                "the request needs an API key or a token", hint="send it as `Authorization: Bearer …`"
+            )
+        return await self._services.principals.authenticate(bearer)
+
+    async def _record(self, request_id: str, error: NotAuthenticated) -> None:
+        count = self._minute.refused()
+        if count is None:
+            return
+        entry = self._services.audit_log.entry(
+            tenant=DEFAULT_TENANT,
+            action="sign-in",
+            decision="denied",
+            code=error.code,
+            request=request_id,
+            count=count,
+        )
+        await self._services.audit_log.append(entry)
+
+
+class RateWindow:
+    """Bounds the attempts of unauthenticated callers, and the audit entries that they cause.
+
+    Args:
+        clock: the source of the time.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minute = -1
+        self._attempts = self._written = self._uncounted = 0
+
+    def count_attempt(self, most: int) -> None:
+        """Count one attempt.
+
+        Raises:
+            TooMany: there were ``most`` within this minute.
+        """
+        self._roll()
+        self._attempts += 1
+        if self._attempts > most:
+            raise TooMany("too many attempts at once", retry_after=60, first=False, hint="Try again in a minute.")
+
+    def refused(self, most: int = MOST_ENTRIES) -> int | None:
+        """Count one refusal.
+
+        Returns:
+            the number of refusals for the entry to write now; None if ``most`` entries were written within this
+            minute, so that the next entry has to include this refusal.
+        """
+        self._roll()
+        self._uncounted += 1
+        if self._written >= most:
+            return None
+        self._written += 1
+        count, self._uncounted = self._uncounted, 0
+        return count
+
+    def _roll(self) -> None:
+        minute = int(self._clock.now().timestamp() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._attempts = self._written = 0

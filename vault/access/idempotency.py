@@ -7,10 +7,10 @@ stored as keyed digests only. Stored responses have ids and revisions, and no va
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID  # noqa: TC003 - as above
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID  # noqa: TC003 - SQLModel reads the annotations
 
-from sqlalchemy import LargeBinary, SmallInteger, delete, insert, select, update
+from sqlalchemy import LargeBinary, SmallInteger, String, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vault.access.recording import record_failure
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action
     from vault.context import Caller, Services
-
-from sqlalchemy import String
 
 KEPT_FOR = timedelta(hours=24)
 IN_FLIGHT_FOR = timedelta(seconds=60)
@@ -58,22 +56,19 @@ class Answered(NamedTuple):
 class Once:
     """One call under an idempotency key, begun by :func:`begin`."""
 
-    def __init__(self, services: Services, tenant: str, principal: UUID, key_digest: bytes) -> None:
+    def __init__(self, services: Services, caller: Caller, key_digest: bytes) -> None:
         self._services = services
-        self._where = (
-            CALL.c.tenant_id == tenant,
-            CALL.c.principal_id == principal,
-            CALL.c.key_digest == key_digest,
-        )
+        self.row = {"tenant_id": caller.tenant, "principal_id": caller.principal.id, "key_digest": key_digest}
+        self.where = [CALL.c[name] == value for name, value in self.row.items()]
 
     async def keep(self, connection: AsyncConnection, status: int, answer: bytes) -> None:
         """Store the response, in the transaction of the write."""
-        await connection.execute(update(CALL).where(*self._where).values(status=status, answer=answer))
+        await connection.execute(update(CALL).where(*self.where).values(status=status, answer=answer))
 
     async def give_up(self) -> None:
         """Release the key: the call failed and changed nothing, so it can be repeated."""
         async with self._services.data.transaction() as connection:
-            await connection.execute(delete(CALL).where(*self._where, CALL.c.status.is_(None)))
+            await connection.execute(delete(CALL).where(*self.where, CALL.c.status.is_(None)))
 
 
 async def begin(
@@ -105,19 +100,14 @@ async def _begin(services: Services, caller: Caller, key: str, route: str, body:
     tokens = await services.keyring.token_key(caller.tenant)
     key_digest = tokens.digest("idempotency-key", key.encode())
     call_digest = tokens.digest("idempotency-call", route.encode() + b"\0" + body)
-    once = Once(services, caller.tenant, caller.principal.id, key_digest)
+    once = Once(services, caller, key_digest)
     now = services.clock.now()
-    row = {
-        "tenant_id": caller.tenant,
-        "principal_id": caller.principal.id,
-        "key_digest": key_digest,
-        "call_digest": call_digest,
-        "started_at": now,
-    }
+    died = CALL.c.status.is_(None) & (CALL.c.started_at < now - IN_FLIGHT_FOR)
+    stale = delete(CALL).where(*once.where, died | (CALL.c.started_at < now - KEPT_FOR))
     try:
         async with services.data.transaction() as connection:
-            await connection.execute(_stale(once, now))
-            await connection.execute(insert(CALL), [row])
+            await connection.execute(stale)
+            await connection.execute(insert(CALL), [{**once.row, "call_digest": call_digest, "started_at": now}])
     except IntegrityError:
         return await _existing(services, once, call_digest)
     return once
@@ -130,14 +120,9 @@ async def forget_old(services: Services) -> int:
     return deleted.rowcount
 
 
-def _stale(once: Once, now: datetime) -> Any:
-    died = CALL.c.status.is_(None) & (CALL.c.started_at < now - IN_FLIGHT_FOR)
-    return delete(CALL).where(*once._where, died | (CALL.c.started_at < now - KEPT_FOR))  # noqa: SLF001 - its own module
-
-
 async def _existing(services: Services, once: Once, call_digest: bytes) -> Answered:
     async with services.data.reading() as connection:
-        statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*once._where)  # noqa: SLF001 - as above
+        statement = select(CALL.c.call_digest, CALL.c.status, CALL.c.answer).where(*once.where)
         row = (await connection.execute(statement)).one_or_none()
     if row is not None and row.call_digest != call_digest:
         raise InvalidInput(

@@ -22,13 +22,13 @@ from vault.views import View
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from vault.audit.entry import Action, Entry
+    from vault.audit.entry import Action
     from vault.context import Caller, Services
     from vault.ids import Pseudonym
     from vault.policy.decision import Decision
 
 
-Operation = TypeVar("Operation", bound="Callable[..., Coroutine[Any, Any, Any]]")
+Operation = TypeVar("Operation", bound="Callable[..., Coroutine[object, object, object]]")
 
 
 async def record_failure(services: Services, caller: Caller, action: Action, error: Exception, **facts: object) -> None:
@@ -40,21 +40,18 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
         error: the cause; its ``audit`` is set to the id of the entry.
         facts: more for the entry: fields, subjects, purpose, policy.
     """
-    if not _is_recorded(error) or getattr(error, "audit", None) is not None:
+    if getattr(error, "audit", None) is not None:
+        return
+    if isinstance(error, Unavailable):
+        return  # without a database there is no log either
+    if isinstance(error, TooMany) and not error.first:
+        # The first refusal of a minute shows who enumerates. A refusal must not cost more than the refused request.
         return
     code = error.code if isinstance(error, VaultError) else "internal-error"
-    made = audit_entry(services, caller, **{"action": action, "decision": "failed", "code": code, **facts})
-    await services.audit_log.append(made)
+    entry = audit_entry(services, caller, **{"action": action, "decision": "failed", "code": code, **facts})
+    await services.audit_log.append(entry)
     if isinstance(error, VaultError):
-        error.audit = str(made.id)
-
-
-def _is_recorded(error: Exception) -> bool:
-    """Return whether a failure gets an audit entry."""
-    if isinstance(error, TooMany):
-        # The first refusal of a minute shows who enumerates. A refusal must not cost more than the refused request.
-        return error.first
-    return not isinstance(error, Unavailable)  # without a database there is no log either
+        error.audit = str(entry.id)
 
 
 def audited(action: Action) -> Callable[[Operation], Operation]:
@@ -66,7 +63,7 @@ def audited(action: Action) -> Callable[[Operation], Operation]:
 
     def recorded(operation: Operation) -> Operation:
         @wraps(operation)
-        async def run(services: Services, caller: Caller, *args: Any, **kwargs: Any) -> Any:
+        async def run(services: Services, caller: Caller, *args: object, **kwargs: object) -> object:
             try:
                 return await operation(services, caller, *args, **kwargs)
             except Exception as error:
@@ -91,25 +88,6 @@ SaveResponse = Callable[[AsyncConnection, Any], Awaitable[None]]
 """Called with the open transaction and the result of the write; see :mod:`vault.access.idempotency`."""
 
 
-def write_entry(
-    services: Services, caller: Caller, action: Action, granted: Decision, pseudonym: Pseudonym | None, **facts: object
-) -> Entry:
-    """Make the audit entry of a write that the policies grant."""
-    return audit_entry(
-        services,
-        caller,
-        **{
-            "action": action,
-            "decision": "allowed",
-            "purpose": granted.purpose.name,
-            "fields": tuple(view.name for view in granted.views.values()),
-            "subjects": () if pseudonym is None else (pseudonym,),
-            "policy": granted.policy_version,
-            **facts,
-        },
-    )
-
-
 @asynccontextmanager
 async def writing(
     services: Services,
@@ -132,37 +110,22 @@ async def writing(
             for an operation that then updates instead.
         facts: more for the entry.
     """
+    granted = {
+        "purpose": decision.purpose.name,
+        "fields": tuple(view.name for view in decision.views.values()),
+        "subjects": () if pseudonym is None else (pseudonym,),
+        "policy": decision.policy_version,
+    }
     try:
         async with services.data.transaction() as connection:
             yield connection
-            await services.audit_log.append_in(
-                connection, [write_entry(services, caller, action, decision, pseudonym, **facts)]
-            )
+            entry = audit_entry(services, caller, action=action, decision="allowed", **granted, **facts)
+            await services.audit_log.append_in(connection, [entry])
     except IntegrityError:
         if taken is None:
             raise
-        await _record_failed_write(services, caller, action, decision, pseudonym, taken)
+        await record_failure(services, caller, action, taken, **granted)
         raise taken from None
     except VaultError as error:
-        await _record_failed_write(services, caller, action, decision, pseudonym, error)
+        await record_failure(services, caller, action, error, **granted)
         raise
-
-
-async def _record_failed_write(
-    services: Services,
-    caller: Caller,
-    action: Action,
-    decision: Decision,
-    pseudonym: Pseudonym | None,
-    error: VaultError,
-) -> None:
-    await record_failure(
-        services,
-        caller,
-        action,
-        error,
-        purpose=decision.purpose.name,
-        fields=tuple(view.name for view in decision.views.values()),
-        subjects=() if pseudonym is None else (pseudonym,),
-        policy=decision.policy_version,
-    )

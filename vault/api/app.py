@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI
 from pydantic.json_schema import models_json_schema
 
-from vault.access.sign_in import SignIns
+from vault.access.callers import SignIns
 from vault.api.routes import consent, governance, me, read, recipients, requests, retention, rights, subjects
 from vault.api.schemas import EVERYWHERE, error_responses
 from vault.consent.double_opt_in import Confirmations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.access.sign_in import SignIns
+    from vault.access.callers import SignIns
     from vault.audit.entry import Action
     from vault.export.download import Download
 

@@ -12,9 +12,8 @@ from uuid import UUID
 from sqlalchemy import literal, select
 from sqlalchemy.exc import IntegrityError
 
-from vault.audit.entry import Entry, checked, decode, leaf_hash
+from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_before, leaf_hash, use_of
 from vault.audit.tables import BATCH, ENTRY, SUBJECT
-from vault.audit.usage import KINDS, disclosure_of, id_before, use_of
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.audit.usage import Disclosure, Use
+    from vault.audit.entry import Disclosure, Use
     from vault.clock import Clock
     from vault.ids import Pseudonym, TenantId
     from vault.storage.database import Database
@@ -68,12 +67,12 @@ class _Rows(NamedTuple):
     def _at(self) -> tuple[TenantId, EntryId]:
         return self.entry[0], self.entry[1]
 
-    def alone(self) -> list[tuple[Any, ...]]:
+    def alone(self) -> list[tuple[object, ...]]:
         """Return a row for each subject."""
         tenant, entry = self._at
         return [(tenant, pseudonym, entry) for pseudonym in self.subjects]
 
-    def together(self) -> tuple[Any, ...]:
+    def together(self) -> tuple[object, ...]:
         """Return one row for all subjects."""
         return (*self._at, self.subjects)
 
@@ -209,7 +208,7 @@ class AuditLog:
                 await self._database.append(self._tables(part))
         return [None] * len(waiting)
 
-    def _tables(self, rows: list[_Rows]) -> dict[Table, list[tuple[Any, ...]]]:
+    def _tables(self, rows: list[_Rows]) -> dict[Table, list[tuple[object, ...]]]:
         most = FEW if self._database.dialect == "postgresql" else MOST_IN_FLIGHT
         return {
             ENTRY: [row.entry for row in rows],

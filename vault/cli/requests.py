@@ -48,7 +48,7 @@ from vault.workflows import REQUEST_WORKFLOWS, STATES, list_jobs, work_off
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.jobs.views import Job
+    from vault.jobs.workflow import Job
     from vault.requests.model import Request as StoredRequest
     from vault.requests.views import DataSubjectRequest
     from vault.workflows import Ended

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from sqlalchemy import insert, select, update
 
-from vault.access.sign_in import RateWindow
+from vault.access.callers import RateWindow
 from vault.clock import to_microseconds
 from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.store import CONFIRMATION

@@ -30,8 +30,7 @@ from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from vault.crypto.primitive import TAG, Secret
-from vault.crypto.stream import PIECE, Pieces, open_pieces
+from vault.crypto.primitive import PIECE, TAG, Pieces, Secret, open_pieces
 from vault.errors import InvalidInput
 
 if TYPE_CHECKING:

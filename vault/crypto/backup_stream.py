@@ -34,8 +34,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import derive
-from vault.crypto.primitive import KEY, TAG, Secret, frame
-from vault.crypto.stream import PIECE, Pieces, open_pieces
+from vault.crypto.primitive import KEY, PIECE, TAG, Pieces, Secret, frame, open_pieces
 from vault.errors import CannotOpen, InvalidInput, Misconfigured
 
 if TYPE_CHECKING:

@@ -77,7 +77,10 @@ class IndexKeys(Secret):
         if not _LEAST_BITS <= bits <= FULL:
             raise ValueError("a digest has 8 to 256 bits")
         whole = self._keys.hmac(index, value.encode())
-        return whole if bits == FULL else _first_bits(whole, bits)
+        if bits == FULL:
+            return whole
+        size, surplus = (bits + 7) // 8, -bits % 8
+        return whole[: size - 1] + bytes((whole[size - 1] >> surplus << surplus,))
 
 
 class TokenKey(Secret):
@@ -97,8 +100,3 @@ class TokenKey(Secret):
     def digest(self, label: str, data: bytes) -> bytes:
         """Return the 32-byte HMAC-SHA-256 of data under the label's own key. Compare by ``hmac.compare_digest``."""
         return self._keys.hmac(label, data)
-
-
-def _first_bits(digest: bytes, bits: int) -> bytes:
-    size, surplus = (bits + 7) // 8, -bits % 8
-    return digest[: size - 1] + bytes((digest[size - 1] >> surplus << surplus,))

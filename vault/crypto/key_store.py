@@ -1,26 +1,27 @@
-"""Reads and writes the rows of the key store, and caches the opened keys and secrets of tenants."""
+"""Reads, writes and scans the rows of the key store, and caches the opened keys and secrets of tenants."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+import os
+from collections import OrderedDict, defaultdict
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from sqlalchemy import bindparam, delete, exc, select
 
-from vault.crypto.cache import AgedCache
 from vault.crypto.primitive import Secret
 from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
-from vault.crypto.tenant_keys import SIGNING, new_secret, new_tenant, open_tenant, require_root
+from vault.crypto.tenant_keys import SIGNING, WRAPPED, new_secret, new_tenant, open_tenant, require_root
 from vault.errors import CannotOpen, Conflict, InvalidInput, NotFound, Unavailable, VaultError
 from vault.ids import TenantId, is_slug
 from vault.storage.batcher import Batcher
 from vault.storage.query import Query, any_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -35,11 +36,17 @@ if TYPE_CHECKING:
 
 
 Item = TypeVar("Item")
+Key = TypeVar("Key", bound="Hashable")
+Value = TypeVar("Value")
 
 MOST_AT_ONCE: Final = 8_192
 """Ids in one statement: SQLite takes 32,766 parameters at the most."""
 TURN: Final = 512
 """Keys that are made or opened before the event loop runs: about 3 ms."""
+MOST: Final = 1_000
+"""Tenants whose opened keys are cached."""
+A_PIECE: Final = 16 * 1024 * 1024
+"""Bytes of a file that are scanned at a time."""
 
 _TENANT_KEYS: Final = Query(
     select(TENANT_KEY.c.version, TENANT_KEY.c.root_reference, TENANT_KEY.c.wrapped).where(
@@ -165,8 +172,123 @@ def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-MOST: Final = 1_000
-"""Tenants whose opened keys are cached."""
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """The result of a scan: a person's destroyed keys that were found, and the number and size of the scanned files."""
+
+    keys: int
+    files: int
+    bytes: int
+
+
+async def look_for(
+    database: Database, owner: TenantKeys, subject: SubjectId, *, kept: int | None, newest: int
+) -> Remains:
+    """Scan for a person's keys other than the kept one; see :meth:`vault.crypto.keyring.Keyring.remains`."""
+    rows = (await load_data_keys(database, owner.name, [subject])).get(subject, [])
+    keys = sum(row[0] != kept for row in rows)
+    destroyed = [version for version in range(1, newest + 1) if version != kept]
+    files = database.files()
+    size = 0
+    for file in files:
+        size += file.stat().st_size
+        keys += await asyncio.to_thread(_keys_in_file, owner, subject, database.raw(file), destroyed)
+    return Remains(keys, len(files), size)
+
+
+def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versions: list[int]) -> int:
+    """Scan a file piece by piece. Pieces overlap by less than a key, so that none is missed or counted twice."""
+    found = at = 0
+    before = b""
+    while piece := os.pread(descriptor, A_PIECE, at):
+        at += len(piece)
+        data = before + piece
+        found += owner.data_keys_in(subject, data, versions)
+        before = data[-(WRAPPED - 1) :]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The start of a load. The age of its entries counts from here, and an eviction since then voids it."""
+
+    evictions: int
+    expires: float
+
+
+class AgedCache(Generic[Key, Value]):
+    """A cache bounded in number and in age.
+
+    An entry lives for ``max_age`` even if it is used often, because another node may have destroyed the key. So the
+    oldest entry is also the next to expire, and the order of insertion serves both bounds.
+
+    Args:
+        most: entries at the most.
+        max_age: seconds that an entry may be used for.
+        monotonic: a clock in seconds that never goes back.
+    """
+
+    def __init__(self, *, most: int, max_age: float, monotonic: Callable[[], float]) -> None:
+        self._entries: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
+        self._most = most
+        self._max_age = max_age
+        self._monotonic = monotonic
+        self._evictions = 0
+        self.hits = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, name: Key) -> Value | None:
+        """Return an entry that has not expired, or None."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        if entry[1] <= self._monotonic():
+            del self._entries[name]
+            return None
+        self.hits += 1
+        return entry[0]
+
+    def get_all(self, names: Sequence[Key]) -> list[Value | None]:
+        """Return many entries like :meth:`get`, with None for missing ones."""
+        now = self._monotonic()
+        entries = self._entries
+        values = [None if (entry := entries.get(name)) is None or entry[1] <= now else entry[0] for name in names]
+        self.hits += len(values) - values.count(None)
+        return values
+
+    def mark(self) -> Mark:
+        """Return the mark for a load that begins now."""
+        return Mark(self._evictions, self._monotonic() + self._max_age)
+
+    def keep(self, loaded: Mapping[Key, Value], since: Mark) -> None:
+        """Add the result of a load, unless an entry was evicted since it began."""
+        # Without this check, a load that overlaps with a destruction would bring the destroyed key back into memory.
+        if since.evictions != self._evictions:
+            return
+        for name, value in loaded.items():
+            self._entries.pop(name, None)  # so that it is added at the end
+            self._entries[name] = (value, since.expires)
+        self._shrink()
+
+    def evict(self, name: Key) -> None:
+        """Drop an entry, and void every load in progress."""
+        self._evictions += 1
+        self._entries.pop(name, None)
+
+    def clear(self) -> None:
+        """Drop all entries, and void every load in progress."""
+        self._evictions += 1
+        self._entries.clear()
+
+    def _shrink(self) -> None:
+        now = self._monotonic()
+        while self._entries:
+            _value, expires = next(iter(self._entries.values()))
+            if len(self._entries) <= self._most and expires > now:
+                return
+            self._entries.popitem(last=False)
 
 
 class Tenants(Secret):

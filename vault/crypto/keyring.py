@@ -9,15 +9,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from vault.crypto.cache import AgedCache
-from vault.crypto.key_scan import look_for
 from vault.crypto.key_store import (
+    AgedCache,
     Tenants,
     delete_data_keys,
     delete_older_keys,
     in_turns,
     load_data_keys,
     locked_data_keys,
+    look_for,
     renewed,
 )
 from vault.crypto.primitive import Secret
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from vault.clock import Clock
     from vault.crypto.derive import IndexKeys, TokenKey
-    from vault.crypto.key_scan import Remains
+    from vault.crypto.key_store import Remains
     from vault.crypto.providers import KeyProvider
     from vault.crypto.seal import SubjectKeys
     from vault.crypto.signing import PublicKey, SigningKey
@@ -193,17 +193,6 @@ class Keyring(Secret):
             # After the commit, so that no load in progress brings a key back; and also if the commit's answer is lost.
             for subject in subjects:
                 self.evict(tenant, subject)
-
-    async def renew_subject_keys(self, tenant: TenantId, subject: SubjectId) -> SubjectKeys | None:
-        """Make a further version of one person's data key; None if they have no keys.
-
-        Raises:
-            CannotOpen: one of their keys does not open.
-        """
-        renewed_keys = await self.renew_many(tenant, [subject])
-        if subject in renewed_keys and renewed_keys[subject] is None:
-            raise CannotOpen
-        return renewed_keys.get(subject)
 
     async def renew_many(self, tenant: TenantId, ids: Iterable[SubjectId]) -> Opened:
         """Make a further version of people's data keys, which seals from now on; durable before it returns.

@@ -6,7 +6,22 @@ Format version 1, frozen; vectors in ``tests/crypto/vectors/format-1.json``::
     lp(x)   = length of x in bytes (2 bytes, big-endian) | x
 
 No function here takes a nonce: each seal draws its own 96 random bits (NIST SP 800-38D §8.2.2), which holds for 2^32
-seals under one key (§8.3); a person has a few hundred values, a tenant some million keys.
+seals under one key (§8.3); a person has a few hundred values, a tenant some million keys. Only :class:`Pieces` counts.
+
+Keys are sealed under keys in the same format, each kind under a label of its own::
+
+    root key    seals  tenant key     AAD = lp("cdv:tenant-key") lp(tenant) lp(version, 2 bytes)
+    root key    seals  tenant secret  AAD = lp("cdv:tenant-secret") lp(tenant) lp(kind) lp(version, 2 bytes)
+    tenant key  seals  data key       AAD = lp("cdv:data-key") lp(tenant) lp(subject, 16 bytes)
+                                            lp(tenant-key version, 2 bytes) lp(data-key version, 2 bytes)
+
+The key version in the head is the tenant key's version; for the root key it is 0, because a root key is told by its
+reference. A label has a colon, which no tenant's name has, so a wrapped key never passes for a value. Keys are 32
+bytes and are not padded.
+
+STREAM is a long message as pieces of 64 KiB, each sealed under a counted nonce that also marks the last piece. It
+detects pieces that were cut off, repeated or swapped (Hoang, Reyhanitabar, Rogaway, Vizár 2015; the payload of
+age-encryption.org/v1). The nonces start at 0 each time, so the key of a cipher must seal one file only.
 
 Also the base class of objects that hold key material.
 """
@@ -18,15 +33,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.errors import CannotOpen
 
 Owner = TypeVar("Owner")
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from uuid import UUID
 
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
     Cipher = tuple[bytes, AESGCM, "Ends"]
     SealedRow = tuple[Owner, Cipher, Mapping[bytes, Cipher], bytes, Collection[bytes]]
@@ -38,6 +55,8 @@ NONCE: Final = 12
 TAG: Final = 16
 KEY: Final = 32
 PADDING: Final = b" "
+PIECE: Final = 64 * 1024
+"""Bytes of plaintext in a piece of a stream."""
 _START: Final = HEAD + NONCE
 _HEAD: Final = slice(0, HEAD)  # constants: a slice written out is built again on each use
 _NONCE: Final = slice(HEAD, _START)
@@ -167,3 +186,107 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         # A pickle would carry the key into a file, a queue or another process.
         raise TypeError("key material is not to be pickled or copied")
+
+
+def tenant_key_context(tenant: str, version: int) -> bytes:
+    """Return the associated data of a wrapped tenant key."""
+    return frame(b"cdv:tenant-key", tenant.encode(), _two(version))
+
+
+def tenant_secret_context(tenant: str, kind: str, version: int) -> bytes:
+    """Return the associated data of a wrapped secret of a tenant."""
+    return frame(b"cdv:tenant-secret", tenant.encode(), kind.encode(), _two(version))
+
+
+def data_key_context(tenant: str, subject: UUID, tenant_key_version: int, version: int) -> bytes:
+    """Return the associated data of a wrapped data key."""
+    return frame(b"cdv:data-key", tenant.encode(), subject.bytes, _two(tenant_key_version), _two(version))
+
+
+class WrappingKey(Secret):
+    """A key whose only work is to seal other keys: a tenant key, or a root key that lies at hand.
+
+    Args:
+        material: 32 bytes.
+        version: the tenant key's, 1 to 65,535; 0 for a root key.
+    """
+
+    __slots__ = ("_cipher", "_head")
+
+    def __init__(self, material: bytes, version: int = 0) -> None:
+        self._cipher = AESGCM(material)
+        self._head = head(version)
+
+    def wrap(self, plaintext: bytes, context: bytes) -> bytes:
+        """Seal a key, bound to the context that says which key it is."""
+        return encrypt(self._cipher, self._head, plaintext, context)
+
+    def unwrap(self, wrapped: bytes, context: bytes) -> bytes:
+        """Open what :meth:`wrap` sealed.
+
+        Raises:
+            CannotOpen: for whatever reason.
+        """
+        if wrapped[:3] != self._head:
+            raise CannotOpen
+        return decrypt(self._cipher, wrapped, context)
+
+
+def _two(version: int) -> bytes:
+    return version.to_bytes(2, "big")
+
+
+class Pieces(Secret):
+    """Seals a message that arrives in chunks of any size. Used once.
+
+    Args:
+        cipher: its key must seal nothing else.
+    """
+
+    __slots__ = ("_cipher", "_number", "_waiting")
+
+    def __init__(self, cipher: AESGCM | ChaCha20Poly1305) -> None:
+        self._cipher = cipher
+        self._waiting = bytearray()
+        self._number = 0
+
+    def add(self, chunk: bytes) -> Iterator[bytes]:
+        """Add a chunk; yields the pieces that are full."""
+        self._waiting += chunk
+        while len(self._waiting) > PIECE:  # the last piece is marked, so one is always held back
+            yield self._cipher.encrypt(_nonce(self._number, last=False), bytes(self._waiting[:PIECE]), None)
+            del self._waiting[:PIECE]
+            self._number += 1
+
+    def end(self) -> bytes:
+        """Seal the last piece."""
+        return self._cipher.encrypt(_nonce(self._number, last=True), bytes(self._waiting), None)
+
+
+def open_pieces(
+    read: Callable[[], bytes], cipher: AESGCM | ChaCha20Poly1305, damaged: Callable[[], Exception]
+) -> Iterator[bytes]:
+    """Open the pieces. Each is authentic; only the last one proves that none is missing.
+
+    Args:
+        read: returns the next sealed piece; empty at the end.
+        cipher: of the key.
+        damaged: returns the error for a piece that is missing or was changed.
+    """
+    number, piece = 0, read()
+    while True:
+        after = read()
+        try:
+            opened = cipher.decrypt(_nonce(number, last=not after), piece, None)
+        except (InvalidTag, ValueError):  # ValueError: too short for a tag
+            raise damaged() from None
+        if number and not opened:  # only an empty file ends in an empty piece
+            raise damaged()
+        yield opened
+        if not after:
+            return
+        number, piece = number + 1, after
+
+
+def _nonce(number: int, *, last: bool) -> bytes:
+    return number.to_bytes(11, "big") + (b"\x01" if last else b"\x00")

@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vault.crypto.derive import derive
-from vault.crypto.primitive import KEY, Secret, frame
-from vault.crypto.wrap import WrappingKey
+from vault.crypto.primitive import KEY, Secret, WrappingKey, frame
 from vault.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -238,7 +237,11 @@ def _write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        _sync_folder(path.parent)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name of a new file is durable only once its folder is
+        finally:
+            os.close(folder)
     except OSError as error:
         path.unlink(missing_ok=True)  # half a key is worse than none
         raise Misconfigured(
@@ -246,26 +249,12 @@ def _write(path: Path, content: bytes) -> None:
         ) from None
 
 
-def _sync_folder(folder: Path) -> None:
-    # The name of a new file is durable only once its folder is.
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _open_file(path: str, folder: Path) -> KeyProvider:
-    return FileRootKey(folder / path)
-
-
-def _create_file(path: str, folder: Path) -> KeyProvider:
-    return FileRootKey.create(folder / path)
-
-
-def _open_environment(variable: str, _folder: Path) -> KeyProvider:
-    return EnvironmentRootKey(variable)
-
-
-register("file", Scheme("file:PATH", _open_file, _create_file))
-register("env", Scheme("env:VARIABLE", _open_environment))
+register(
+    "file",
+    Scheme(
+        "file:PATH",
+        open=lambda path, folder: FileRootKey(folder / path),
+        create=lambda path, folder: FileRootKey.create(folder / path),
+    ),
+)
+register("env", Scheme("env:VARIABLE", open=lambda variable, _folder: EnvironmentRootKey(variable)))

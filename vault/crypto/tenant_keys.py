@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vault.crypto.derive import IndexKeys, TokenKey
-from vault.crypto.primitive import KEY, Secret, head
+from vault.crypto.primitive import (
+    KEY,
+    Secret,
+    WrappingKey,
+    data_key_context,
+    head,
+    tenant_key_context,
+    tenant_secret_context,
+)
 from vault.crypto.seal import SubjectKeys
 from vault.crypto.signing import PublicKey, SigningKey
-from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.errors import CannotOpen, Misconfigured
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     """Returns the title of a version of a notice, in the language of the package."""
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from vault.audit.usage import Disclosure
+    from vault.audit.entry import Disclosure
 
 
 EVENTS_AT_A_TIME: Final = 200

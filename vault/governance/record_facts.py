@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vault.audit.usage import KINDS
+from vault.audit.entry import KINDS
 from vault.governance.views import ProcessingFinding
 from vault.ids import RoleName
 from vault.policy.decision import rule_out
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date, datetime
 
-    from vault.audit.usage import Kind, Use
+    from vault.audit.entry import Kind, Use
     from vault.catalogue.model import Purpose
     from vault.ids import FieldName, TenantId
     from vault.policy.policy_set import PolicySet

@@ -21,9 +21,8 @@ from pydantic import Field
 from sqlalchemy import and_, delete, insert, select, update
 
 from vault.access.authorization import audit_entry
-from vault.access.callers import data_subject_caller
+from vault.access.callers import RateWindow, data_subject_caller
 from vault.access.recording import record_failure
-from vault.access.sign_in import RateWindow
 from vault.errors import NotAuthenticated, TooMany, Unavailable, VaultError
 from vault.identity.codes import CodeRequest, claim_digest, code_invalid, forget_codes, issue, send_code_to, spend, use
 from vault.identity.tables import SUBJECT_SESSION

@@ -300,7 +300,8 @@ async def _write(context: ImportContext, connection: AsyncConnection, rows: _Cha
     if rows.removed_digests:
         await connection.execute(_UNINDEX, rows.removed_digests)
     await context.services.data.bulk(connection, BLIND_INDEX, rows.added_digests)
-    await context.services.data.bulk(connection, EXTERNAL_REF, sorted(rows.external, key=lambda row: bytes(row[1])))
+    external = sorted(rows.external, key=lambda row: bytes(row[1]))
+    await context.services.data.bulk(connection, EXTERNAL_REF, external)
 
 
 _UPDATE = (

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
     from vault.ids import TenantId
     from vault.jobs.store import JobStore
-    from vault.jobs.views import Job, JobState
     from vault.jobs.worker import JobWorker
-    from vault.jobs.workflow import Plan, Workflow
+    from vault.jobs.workflow import Job, JobState, Plan, Workflow
 
 log = logs.get_logger()
 
@@ -118,24 +117,22 @@ class Jobs:
             Unavailable: the database of jobs does not answer.
         """
 
-        def query(store: JobStore) -> list[Job]:
-            return store.jobs(workflows, tenant, states=states, of=of, limit=limit)
+        def query() -> list[Job]:
+            if not self._database.exists:
+                return []
+            from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-        return await asyncio.to_thread(self._query, query)
+            from vault.jobs.store import JobStore
 
-    def _query(self, query: Callable[[JobStore], list[Job]]) -> list[Job]:
-        if not self._database.exists:
-            return []
-        from sqlalchemy.exc import DBAPIError, ProgrammingError
+            engine = self._database.connect()
+            try:
+                store = JobStore(engine, self._database.schema)
+                return store.jobs(workflows, tenant, states=states, of=of, limit=limit)
+            except DBAPIError as error:
+                if isinstance(error, ProgrammingError) or "no such table" in str(error.orig):
+                    return []  # no job was ever started
+                raise Unavailable("the database of jobs does not answer", hint="try again in a moment") from None
+            finally:
+                engine.dispose()
 
-        from vault.jobs.store import JobStore
-
-        engine = self._database.connect()
-        try:
-            return query(JobStore(engine, self._database.schema))
-        except DBAPIError as error:
-            if isinstance(error, ProgrammingError) or "no such table" in str(error.orig):
-                return []  # no job was ever started
-            raise Unavailable("the database of jobs does not answer", hint="try again in a moment") from None
-        finally:
-            engine.dispose()
+        return await asyncio.to_thread(query)

@@ -15,8 +15,7 @@ from uuid import UUID
 from dbos import DBOSClient, Serializer
 
 from vault.ids import TenantId
-from vault.jobs.views import Job
-from vault.jobs.workflow import Work
+from vault.jobs.workflow import Job, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from dbos import WorkflowStatus
     from sqlalchemy import Engine
 
-    from vault.jobs.views import JobState
-    from vault.jobs.workflow import Workflow
+    from vault.jobs.workflow import JobState, Workflow
 
 
 DONE: Final = "done"
@@ -218,7 +216,8 @@ class JobStore:
         tasks = [(status, task) for status in attempts if (task := _task_of(status)) is not None]
         # Only the last attempt stands for the job: leave out those that have a successor.
         successors = [task.next().key for _status, task in tasks]
-        existing = {status.workflow_id for status in self._with_ids(successors)}
+        later = self._list(workflow_ids=successors, load_input=False, load_output=False) if successors else []
+        existing = {status.workflow_id for status in later}
         return [self._job(status, task, workflows) for status, task in tasks if task.next().key not in existing]
 
     def attempts(self, work: Work) -> list[Task]:
@@ -280,9 +279,6 @@ class JobStore:
         steps = self._client.list_workflow_steps(status.workflow_id)
         succeeded = {step["function_name"] for step in steps if step["error"] is None}
         return next((name for name in names[begin:] if name not in succeeded), None)
-
-    def _with_ids(self, ids: list[str]) -> list[WorkflowStatus]:
-        return self._list(workflow_ids=ids, load_input=False, load_output=False) if ids else []
 
     def _list(self, **filters: Any) -> list[WorkflowStatus]:
         return self._client.list_workflows(**filters)

@@ -1,13 +1,19 @@
-"""Workflows: named sequences of idempotent steps. A step receives a tenant and an id, and looks up everything else."""
+"""Workflows, which are named sequences of idempotent steps, and the answers about their jobs.
+
+A step receives a tenant and an id, and looks up everything else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+from pydantic import Field
+
 from vault.ids import TenantId
+from vault.views import Moment, View
 
 Step = Callable[[Any, TenantId, UUID], Awaitable[float | None]]
 """``await step(services, tenant, id)``. A step is idempotent. It returns None when it is done, and otherwise the number
@@ -57,3 +63,30 @@ class Plan:
     workflows: Mapping[str, Workflow]
     pending: Callable[[], Awaitable[Sequence[Work]]]
     sweeps: Mapping[str, Sweep]
+
+
+JobState = Literal["pending", "waiting", "running", "done", "failed"]
+
+
+class Job(View):
+    """A durable job, by its last attempt. It contains names, ids and times only."""
+
+    workflow: str = Field(description="What it does: the kind of a request, or `notify`.")
+    tenant: str
+    id: UUID = Field(description="What it works on: a request or a notice.")
+    run: int = Field(description="Increases when the request is reopened or the notice is sent again.")
+    state: JobState = Field(
+        description="`pending`: not started yet; `waiting`: continues later; `failed`: starts again by itself."
+    )
+    step: str | None = Field(description="The current step; if the job has ended, the last one.")
+    attempts: int = Field(description="How often the current step was tried.")
+    since: Moment | None = Field(description="When the last attempt was started or scheduled.")
+    next_at: Moment | None = Field(description="When the job continues, if it waits for a certain time.")
+    code: str | None = Field(description="Why it could not continue: the code of a problem.")
+
+
+class JobList(View):
+    """Jobs, newest first."""
+
+    jobs: list[Job]
+    audit: UUID

@@ -11,6 +11,7 @@ import asyncio
 import re
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
@@ -97,6 +98,7 @@ class Post:
         """
         secure = checked_url(url, private=self._private) == "https"
         backend = Pinned(private=self._private, secure=secure)
+        all_headers = {"User-Agent": AGENT, **headers}
         try:
             async with (
                 asyncio.timeout(timeout),
@@ -105,7 +107,10 @@ class Post:
                 pool.stream(
                     method,
                     url,
-                    headers=_encoded({"User-Agent": AGENT, **headers}),
+                    headers=[
+                        (name.encode("ascii"), value.encode("ascii"))
+                        for name, value in {"User-Agent": AGENT, **headers}.items()
+                    ],
                     content=body,
                     extensions={"timeout": {"connect": CONNECT_TIMEOUT, "read": timeout, "write": timeout}},
                 ) as response,
@@ -128,10 +133,6 @@ class Post:
         if self._tls is None:
             self._tls = httpcore.default_ssl_context()
         return self._tls
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
 async def _discard_body(response: httpcore.Response) -> None:
@@ -212,18 +213,10 @@ def _fault(url: str, *, private: bool) -> str | None:
         return "The URL must begin with https://."
     if "@" in parts.netloc:
         return "The URL must have no user and no password."
-    literal = _literal(host)
-    if literal is not None:
-        return None if may_connect(literal, private=private) else "This address is not allowed."
+    with suppress(ValueError):
+        return None if may_connect(ip_address(host), private=private) else "This address is not allowed."
     valid = len(host) <= LONGEST_HOST and all(map(_LABEL.fullmatch, host.removesuffix(".").split(".")))
     return None if valid else "The host name is invalid."
-
-
-def _literal(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host)
-    except ValueError:
-        return None
 
 
 def may_connect(address: IPv4Address | IPv6Address, *, private: bool) -> bool:

@@ -13,7 +13,7 @@ import ipaddress
 import re
 import ssl
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
@@ -138,9 +138,18 @@ class Mail:
         failed: MailFailed | None = None
         async with self._slots:
             try:
-                await aiosmtplib.send(message, **self._connection(sender))
+                await aiosmtplib.send(
+                    message,
+                    **asdict(self._relay),
+                    tls_context=self._context,
+                    # The greeting names the sender's domain, so that it does not disclose this machine's name.
+                    local_hostname=_ascii_domain(sender),
+                    timeout=TIMEOUT,
+                )
             except (aiosmtplib.SMTPException, OSError, ValueError) as error:  # TimeoutError is an OSError
-                _log_failure(error)
+                code = getattr(error, "code", None)
+                status = {"status": code} if isinstance(code, int) else {}
+                log.warning("a letter was not sent", exc_info=error, **status)
                 failed = MailFailed(final=_is_final(error))
         if failed is not None:  # outside the handler, so that the relay's answer is not in its context
             raise failed
@@ -169,23 +178,6 @@ class Mail:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _connection(self, sender: str) -> dict[str, Any]:
-        relay = self._relay
-        if relay is None:  # pragma: no cover - send() checks this first
-            raise MailNotConfigured
-        return {
-            "hostname": relay.host,
-            "port": relay.port,
-            "username": relay.user,
-            "password": relay.password,
-            "use_tls": relay.use_tls,
-            "start_tls": relay.start_tls,
-            "tls_context": self._context,
-            # The greeting names the sender's domain, so that it does not disclose this machine's name.
-            "local_hostname": _ascii_domain(sender),
-            "timeout": TIMEOUT,
-        }
-
     @cached_property
     def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -195,13 +187,14 @@ class Mail:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class _Relay:
-    host: str
+    """The arguments of aiosmtplib. ``start_tls`` is True if it is required, None if it is used where offered."""
+
+    hostname: str
     port: int
-    user: str | None
+    username: str | None
     password: str | None
     use_tls: bool
     start_tls: bool | None
-    """True: required; None: if the relay offers it."""
 
 
 def _relay(url: str) -> _Relay:
@@ -285,15 +278,6 @@ def _is_final(error: Exception) -> bool:
     if isinstance(error, SMTPRecipientsRefused):
         return all(recipient.code in _FINAL for recipient in error.recipients)
     return getattr(error, "code", None) in _FINAL and not isinstance(error, SMTPAuthenticationError)
-
-
-def _log_failure(error: Exception) -> None:
-    """Log that a letter was not sent, with the status of the relay's answer if there is one."""
-    code = getattr(error, "code", None)
-    if isinstance(code, int):
-        log.warning("a letter was not sent", exc_info=error, status=code)
-    else:
-        log.warning("a letter was not sent", exc_info=error)
 
 
 async def _logged(work: Coroutine[Any, Any, None]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.audit.usage import Disclosure
+    from vault.audit.entry import Disclosure
     from vault.context import Services
     from vault.ids import SubjectId, TenantId
     from vault.recipients.store import NoticeKind

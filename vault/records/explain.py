@@ -58,10 +58,14 @@ async def explain(
     if roles is not None:
         await require_permission(services, caller, "vault:decisions", "explain", audit_action="explain")
     await services.limits.take(caller.principal, "read", 1)
-    asking = caller if roles is None else _in_roles(caller, roles)
+    asking = caller
+    if roles is not None:
+        in_roles = replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles})))
+        asking = Caller(in_roles, caller.request_id)
+        decisions = services.policies.active(caller.tenant).decisions
+        if not decisions.may(caller.principal.roles, "vault:subjects", "read").granted:
+            subject = None  # the caller must not learn about a subject through roles that it does not have
     decision = await decide(services, asking, "explain", purpose, fields, verb=action)
-    if roles is not None and not _may_see_subjects(services, caller):
-        subject = None  # the caller must not learn about a subject through roles that it does not have
     explained, subjects = await _explain_for(services, caller, decision, subject)
     names = whole_names(decision)
     entry = audit_entry(
@@ -90,15 +94,6 @@ def _refuse_granted(decision: Decision, refusal: Refusal, step: int) -> dict[str
     return dict.fromkeys((asked for asked, _view in decision.granted), FieldDecision.of_refusal(refusal, step))
 
 
-def _may_see_subjects(services: Services, caller: Caller) -> bool:
-    decisions = services.policies.active(caller.tenant).decisions
-    return decisions.may(caller.principal.roles, "vault:subjects", "read").granted
-
-
-def _in_roles(caller: Caller, roles: Sequence[str]) -> Caller:
-    return Caller(replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles}))), caller.request_id)
-
-
 async def _explain_for(
     services: Services, caller: Caller, decision: Decision, subject: SubjectId | None
 ) -> tuple[dict[str, FieldDecision], tuple[UUID, ...]]:
@@ -113,5 +108,5 @@ async def _explain_for(
         explained |= _refuse_granted(decision, refusal, step)
     elif decision.granted and decision.action in READING:
         withheld = await kept_back(services, caller.tenant, subject, decision)
-        explained |= {asked: FieldDecision.of_refusal(each, 8) for asked, each in withheld.items()}
+        explained |= {asked: FieldDecision.of_refusal(refusal, 8) for asked, refusal in withheld.items()}
     return explained, () if found is None else (found.pseudonym,)

@@ -99,7 +99,12 @@ async def read_fields(
         TooMany: the principal's rate limit is reached.
         Unavailable: a service does not answer, such as the audit log; nothing is shown.
     """
-    _check_form(subjects, fields, reason)
+    if not 1 <= len(subjects) <= MOST_SUBJECTS:
+        raise InvalidInput(f"a read names 1 to {MOST_SUBJECTS:,} subjects", code="too-many-subjects")
+    if not 1 <= len(fields) <= MOST_FIELDS or len(set(fields)) != len(fields):
+        raise InvalidInput(f"a read names 1 to {MOST_FIELDS} fields, each once", code="invalid-fields")
+    if reason is not None and len(reason) > LONGEST_REASON:
+        raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
     if not services.limits.try_take(caller.principal, "read", len(subjects)):
         await services.limits.take(caller.principal, "read", len(subjects))
     decision = await decide(services, caller, "read", purpose, fields, verb="read")  # 2-5
@@ -125,7 +130,12 @@ async def _show(
         if read.decision.granted
         else [SUBJECT_NOT_FOUND] * len(found)
     )
-    keys = await _keys(services, tenant, _subjects_to_open(found, refusals, all_keys=read.reason is not None))
+    to_open = [  # keys are needed to show values, and to seal the reason
+        subject.id
+        for subject, refusal in zip(found, refusals, strict=True)
+        if subject is not None and (refusal is None or (read.reason is not None and subject.state not in GONE))
+    ]
+    keys = await _keys(services, tenant, to_open)
     try:
         results = await _results(read, found, refusals, keys)  # 8 and 9a
         return found, keys, results  # noqa: TRY300 - only the line above can raise
@@ -137,26 +147,6 @@ async def _show(
     for subject in read.subjects:
         services.keyring.evict(tenant, subject)
     return await _show(read, retried=True)
-
-
-def _check_form(subjects: Sequence[SubjectId], fields: Sequence[str], reason: str | None) -> None:
-    if not 1 <= len(subjects) <= MOST_SUBJECTS:
-        raise InvalidInput(f"a read names 1 to {MOST_SUBJECTS:,} subjects", code="too-many-subjects")
-    if not 1 <= len(fields) <= MOST_FIELDS or len(set(fields)) != len(fields):
-        raise InvalidInput(f"a read names 1 to {MOST_FIELDS} fields, each once", code="invalid-fields")
-    if reason is not None and len(reason) > LONGEST_REASON:
-        raise InvalidInput(f"a reason has at most {LONGEST_REASON} characters", code="invalid-reason")
-
-
-def _subjects_to_open(
-    found: Sequence[StoredSubject | None], refusals: Sequence[Refusal | None], *, all_keys: bool
-) -> list[SubjectId]:
-    """Return the subjects whose keys are needed: to show values or, with ``all_keys``, to seal the reason."""
-    return [
-        subject.id
-        for subject, refusal in zip(found, refusals, strict=True)
-        if subject is not None and (refusal is None or (all_keys and subject.state not in GONE))
-    ]
 
 
 async def _keys(services: Services, tenant: TenantId, subjects: list[SubjectId]) -> Mapping[SubjectId, SubjectKeys]:

@@ -28,7 +28,7 @@ class Id(TypeDecorator[UUID]):
             return dialect.type_descriptor(Uuid(native_uuid=True))
         return dialect.type_descriptor(LargeBinary(16))
 
-    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | bytes | None:
         """Write."""
         return value if value is None or dialect.name == "postgresql" else value.bytes
 
@@ -49,7 +49,7 @@ class Ids(TypeDecorator[list[UUID]]):
             return dialect.type_descriptor(ARRAY(Uuid(native_uuid=True)))
         return dialect.type_descriptor(LargeBinary())
 
-    def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: list[UUID] | None, dialect: Dialect) -> list[UUID] | None:
         """Convert for the driver; refuse on SQLite."""
         if value is not None and dialect.name != "postgresql":
             raise TypeError("arrays of ids exist on PostgreSQL only")
@@ -71,7 +71,7 @@ class Moment(TypeDecorator[datetime]):
             return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(BigInteger())
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | int | None:
         """Convert for the driver; refuse a naive datetime, because its instant is undefined."""
         if value is None:
             return None

@@ -14,8 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from vault.errors import Misconfigured
 from vault.storage.failures import hush, hush_engine, translated
 from vault.storage.query import native
-from vault.storage.scrub import RawFiles, cut_log, files_of, vacuum
-from vault.storage.sqlite_driver import READER_PATIENCE, SETTINGS, SqliteFile, SqliteLane, insert_text
+from vault.storage.sqlite_driver import (
+    READER_PATIENCE,
+    SETTINGS,
+    RawFiles,
+    SqliteFile,
+    SqliteLane,
+    cut_log,
+    files_of,
+    insert_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from vault.storage.postgres_driver import Admit, PostgresLane
-    from vault.storage.query import Query
+    from vault.storage.query import Fetched, Query
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 
@@ -87,17 +95,17 @@ class Database:
             async with self._connected(writes=False) as connection:
                 yield connection
 
-    async def fetch(self, query: Query, **values: Any) -> list[tuple[Any, ...]]:
+    async def fetch(self, query: Query, **values: object) -> Fetched:
         """Run a hot query and return its rows."""
         with translated():
             return await self._lane.fetch(query, values)
 
-    async def append(self, batch: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
+    async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
         """Insert whole rows (all columns, in the table's order) into several tables by one durable commit."""
         with translated():
             await self._lane.append(batch)
 
-    async def bulk(self, connection: AsyncConnection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    async def bulk(self, connection: AsyncConnection, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
         """Insert many whole rows inside a transaction: ``COPY`` on PostgreSQL, one prepared statement on SQLite."""
         if not rows:
             return
@@ -124,6 +132,8 @@ class Database:
         """
         with translated():
             if self._file is None:
+                from vault.storage.postgres_driver import vacuum
+
                 await vacuum(self._libpq_url, [table.name for table in tables], patience=self.timeout)
                 return True
             async with asyncio.timeout(self.timeout):

@@ -1,4 +1,4 @@
-"""The hot path on PostgreSQL: bare asyncpg."""
+"""The hot path on PostgreSQL: bare asyncpg; and the vacuum, without which the database keeps deleted rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import asyncpg
 from sqlalchemy.dialects import postgresql
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from sqlalchemy import Table
+    from sqlalchemy.types import TypeEngine
 
-    from vault.storage.query import Query
+    from vault.storage.query import Fetched, Query
 
 Admit = Callable[[asyncpg.Connection], Awaitable[None]]
 SERVER_SETTINGS = {"application_name": "customer-data-vault", "jit": "off"}
-
-
 _LANE_SETTINGS = SERVER_SETTINGS | {
     # Every statement of the hot path looks rows up by an index. A plan that was made while a table was small, or before
     # its rows were counted, would go on reading all of it for as long as the connection lives.
     "enable_seqscan": "off",
 }
-
-
+VACUUM_SECONDS: Final = 1_800.0
+"""A vacuum of a large table takes minutes; only the job waits for it."""
 FEW = 8
 
 
@@ -60,17 +59,17 @@ class PostgresLane:
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
-    async def fetch(self, query: Query, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def fetch(self, query: Query, values: Mapping[str, object]) -> Fetched:
         """Run a select."""
         text, arguments = query.for_postgresql(values)
         async with self._connection() as connection:
-            rows: list[tuple[Any, ...]] = await connection.fetch(text, *arguments)
+            rows: Fetched = await connection.fetch(text, *arguments)
             return rows
 
-    async def append(self, batch: Mapping[Table, Sequence[tuple[Any, ...]]]) -> None:
+    async def append(self, batch: Mapping[Table, Sequence[tuple[object, ...]]]) -> None:
         """Insert rows into several tables by one statement: one round trip, one commit."""
         shapes: list[Shape] = []
-        arguments: list[Any] = []
+        arguments: list[object] = []
         for table, rows in batch.items():
             if rows:
                 shape, values = _row_by_row(table, rows) if _has_array(table) else _column_by_column(table, rows)
@@ -141,7 +140,7 @@ class Shape(NamedTuple):
         return len(self.sames) or self.rows * len(self.table.columns)
 
 
-def _column_by_column(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[Shape, list[Any]]:
+def _column_by_column(table: Table, rows: Sequence[tuple[object, ...]]) -> tuple[Shape, list[object]]:
     columns = list(zip(*rows, strict=True))
     sames = tuple(map(_is_same, columns))
     return Shape(table, sames), [
@@ -149,7 +148,7 @@ def _column_by_column(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[Sh
     ]
 
 
-def _row_by_row(table: Table, rows: Sequence[tuple[Any, ...]]) -> tuple[Shape, list[Any]]:
+def _row_by_row(table: Table, rows: Sequence[tuple[object, ...]]) -> tuple[Shape, list[object]]:
     return Shape(table, rows=len(rows)), [value for row in rows for value in row]
 
 
@@ -158,7 +157,7 @@ def _has_array(table: Table) -> bool:
     return any(isinstance(column.type, Ids) for column in table.columns)
 
 
-def _is_same(column: tuple[Any, ...]) -> bool:
+def _is_same(column: tuple[object, ...]) -> bool:
     """Tell whether a column of many rows holds one and the same thing, which then need not travel as an array."""
     first = column[0]
     return len(column) >= FEW and all(value is first for value in column)
@@ -206,5 +205,15 @@ def _insert_arrays(shape: Shape, before: int) -> str:
     )
 
 
-def _postgres_type(kind: Any) -> str:
+def _postgres_type(kind: TypeEngine[Any]) -> str:
     return str(kind.compile(dialect=postgresql.dialect())).partition("(")[0]  # type: ignore[no-untyped-call]
+
+
+async def vacuum(url: str, tables: Sequence[str], *, patience: float) -> None:
+    """Vacuum tables of PostgreSQL and their indexes, outside of any transaction."""
+    connection = await connect(url, patience, command_timeout=VACUUM_SECONDS)
+    try:
+        names = ", ".join(f'"{name}"' for name in tables)
+        await connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {names}")
+    finally:
+        await connection.close(timeout=patience)

@@ -10,7 +10,7 @@ import re
 from datetime import datetime
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Integer, LargeBinary, String, bindparam
@@ -21,12 +21,16 @@ from vault.clock import from_microseconds, to_microseconds
 from vault.storage.columns import Id, Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from sqlalchemy import CompoundSelect, Select, Table
+    from sqlalchemy import Table
     from sqlalchemy.dialects.postgresql import Insert as PostgresqlInsert
     from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.sql.selectable import SelectBase
+    from sqlalchemy.types import TypeEngine
 
+Fetched: TypeAlias = list[tuple[Any, ...]]
+"""Rows of a hot query, each with the values of the selected columns."""
 _PLAIN = (String, Integer, BigInteger, LargeBinary, Boolean)
 _MANY = re.compile(r"/\*many\*/\?/\*many\*/")
 
@@ -38,28 +42,28 @@ class _AnyOf(ColumnElement[bool]):
     type = Boolean()
     _is_implicitly_boolean = True  # otherwise SQLAlchemy compares it with 1 on SQLite, which then uses no index
 
-    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+    def __init__(self, column: ColumnElement[object], name: str) -> None:
         self.column = column
         self.values = bindparam(name, type_=ARRAY(column.type))
         self.name = name
 
 
 @compiles(_AnyOf, "postgresql")
-def _any_array(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+def _any_array(element: _AnyOf, compiler: SQLCompiler, **kw: object) -> str:
     return f"{compiler.process(element.column, **kw)} = ANY ({compiler.process(element.values, **kw)})"
 
 
 @compiles(_AnyOf, "sqlite")
-def _any_list(element: _AnyOf, compiler: SQLCompiler, **kw: Any) -> str:
+def _any_list(element: _AnyOf, compiler: SQLCompiler, **kw: object) -> str:
     return f"{compiler.process(element.column, **kw)} IN (/*many*/{compiler.process(element.values, **kw)}/*many*/)"
 
 
-def any_of(column: Any, name: str) -> ColumnElement[bool]:
+def any_of(column: ColumnElement[object], name: str) -> ColumnElement[bool]:
     """Return the condition that a column equals one of the values of the list parameter ``name``."""
     return _AnyOf(column, name)
 
 
-def native(value: Any) -> Any:
+def native(value: object) -> object:
     """Convert a value for SQLite's driver."""
     if isinstance(value, UUID):
         return value.bytes
@@ -87,20 +91,20 @@ class Query:
         TypeError: the bare drivers do not return a selected column's type as it is.
     """
 
-    def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
+    def __init__(self, statement: SelectBase) -> None:
         self.statement = statement
         self._readers = [_reader(column.type) for column in statement.selected_columns]
         self._plain = not any(self._readers)
 
-    def for_postgresql(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    def for_postgresql(self, values: Mapping[str, object]) -> tuple[str, list[object]]:
         """Return the text and the positional arguments for asyncpg."""
         text, names, constants = self._postgresql()
         return text, [values[name] if name in values else constants[name] for name in names]
 
-    def for_sqlite(self, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    def for_sqlite(self, values: Mapping[str, object]) -> tuple[str, list[object]]:
         """Return the text and the positional arguments for ``sqlite3``; lists are expanded."""
         text, names, constants = self._sqlite()
-        arguments: list[Any] = []
+        arguments: list[object] = []
         sizes = []
         for name in names:
             value = values[name] if name in values else constants[name]
@@ -112,7 +116,7 @@ class Query:
                 arguments.append(native(value))
         return _spread(text, tuple(sizes)) if sizes else text, arguments
 
-    def read_sqlite(self, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    def read_sqlite(self, rows: Fetched) -> Fetched:
         """Convert rows of SQLite to the values that PostgreSQL's driver returns."""
         if self._plain:
             return rows
@@ -125,26 +129,26 @@ class Query:
         ]
 
     @lru_cache  # noqa: B019 - queries are created at import and live as long as the process
-    def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    def _postgresql(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
         from sqlalchemy.dialects.postgresql import asyncpg as postgresql  # slow to import, and one database is in use
 
         compiled = self.statement.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
         return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
 
     @lru_cache  # noqa: B019 - as above
-    def _sqlite(self) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    def _sqlite(self) -> tuple[str, tuple[str, ...], dict[str, object]]:
         from sqlalchemy.dialects.sqlite import aiosqlite as sqlite
 
         compiled = self.statement.compile(dialect=sqlite.dialect())
         return str(compiled), tuple(compiled.positiontup or ()), _constants(compiled)
 
 
-def _constants(compiled: SQLCompiler) -> dict[str, Any]:
+def _constants(compiled: SQLCompiler) -> dict[str, object]:
     """Return the literal values of the statement, by the names that SQLAlchemy gave them."""
     return {name: bind.value for name, bind in compiled.binds.items() if bind.value is not None}
 
 
-def _reader(kind: Any) -> Callable[[Any], Any] | None:
+def _reader(kind: TypeEngine[Any]) -> Callable[[Any], object] | None:
     if isinstance(kind, Id):
         return lambda value: UUID(bytes=value)
     if isinstance(kind, Moment):
@@ -156,7 +160,7 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
     raise TypeError(f"a hot query cannot select a column of type {kind!r}")
 
 
-def _rounded(values: Sequence[Any]) -> list[Any]:
+def _rounded(values: Sequence[object]) -> list[object]:
     """Repeat the last value up to a power of two, so that SQLite keeps few prepared statements."""
     if not values:
         return [None]  # IN (NULL) matches nothing

@@ -1,4 +1,9 @@
-"""The hot path on SQLite: bare ``sqlite3``; and the one file that the engine opens as well."""
+"""The hot path on SQLite: bare ``sqlite3``; and the one file that the engine opens as well.
+
+SQLite overwrites deleted data (``secure_delete``). Its write-ahead log keeps older copies until it is checkpointed and
+truncated (:func:`cut_log`). Neither this nor a vacuum of PostgreSQL reaches copies elsewhere, such as backups and
+archived logs: only the destruction of the keys helps there.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from vault.storage.query import native
@@ -18,9 +24,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Table
 
-    from vault.storage.query import Query
+    from vault.storage.query import Fetched, Query
 
-    Batch = Mapping[Table, Sequence[tuple[Any, ...]]]
+    Batch = Mapping[Table, Sequence[tuple[object, ...]]]
 
 SETTINGS = (
     "PRAGMA journal_mode = WAL",
@@ -29,6 +35,7 @@ SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",  # nothing spills into a temp file
 )
+_SUFFIXES: Final = ("", "-wal", "-journal")
 READER_PATIENCE = 0.05
 """Seconds that a read may wait for a lock, inline on the event loop; in WAL mode it hardly ever has to."""
 
@@ -88,7 +95,7 @@ class SqliteLane:
         self._writing: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-append")
 
-    async def fetch(self, query: Query, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    async def fetch(self, query: Query, values: Mapping[str, object]) -> Fetched:
         """Run a select."""
         text, arguments = query.for_sqlite(values)
         self._file.check()
@@ -143,3 +150,51 @@ def insert_text(table: Table) -> str:
     names = ", ".join(f'"{column.name}"' for column in table.columns)
     marks = ", ".join("?" * len(table.columns))
     return f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608 - names of our own tables
+
+
+def cut_log(file: SqliteFile, timeout: float) -> bool:
+    """Checkpoint and truncate SQLite's write-ahead log. Returns false if a reader still needs a part of it."""
+    connection = file.open(timeout=timeout)
+    try:
+        busy, _pages, _written = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+    return not busy
+
+
+def files_of(path: str) -> list[Path]:
+    """List the existing files of an SQLite database."""
+    return [file for file in (Path(path + suffix) for suffix in _SUFFIXES) if file.is_file()]
+
+
+class RawFiles:
+    """Files that stay open once they are opened.
+
+    Closing one would release every lock of this process on the file, including SQLite's (POSIX ``fcntl`` locks,
+    sqlite.org/howtocorrupt.html §2.2). Another process that closes the database would then delete the log while this
+    one still writes to it.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[int, int], int] = {}
+        self._lock = Lock()
+
+    def descriptor(self, path: Path) -> int:
+        """Return a file's descriptor, for ``os.pread``. The caller must not close it.
+
+        Raises:
+            OSError: the file does not exist.
+        """
+        with self._lock:
+            stat = path.stat()
+            identity = (stat.st_dev, stat.st_ino)
+            if identity not in self._open:
+                self._open[identity] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            return self._open[identity]
+
+    def close(self) -> None:
+        """Close all files, once the database itself is closed."""
+        with self._lock:
+            while self._open:
+                _identity, descriptor = self._open.popitem()
+                os.close(descriptor)

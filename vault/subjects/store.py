@@ -166,10 +166,6 @@ _BY_EXTERNAL = Query(
 _NONE: Mapping[str, list[Row]] = {}
 
 
-def _lists(names: tuple[str, ...]) -> Mapping[str, list[Row]]:
-    return {name: [] for name in names} if names else _NONE
-
-
 class Subjects:
     """The subjects of all tenants in one database.
 
@@ -180,12 +176,12 @@ class Subjects:
         self._database = database
         self._batcher: Batcher[SubjectQuery, StoredSubject | None] = Batcher(self._find_together)
 
-    async def find(self, wanted: SubjectQuery) -> list[StoredSubject | None]:
+    async def find(self, query: SubjectQuery) -> list[StoredSubject | None]:
         """Return subjects in the order of the query; None for one that the tenant does not have."""
-        if len(wanted.subjects) == 1:
-            return [await self._batcher.submit(wanted)]
-        found = await self._fetch(wanted)
-        return [found.get(subject.int) for subject in wanted.subjects]
+        if len(query.subjects) == 1:
+            return [await self._batcher.submit(query)]
+        found = await self._fetch(query)
+        return [found.get(subject.int) for subject in query.subjects]
 
     async def profile_revision(self, tenant: TenantId, subject: SubjectId) -> int | None:
         """Return the revision of a subject's profile; None if there is no profile."""
@@ -270,21 +266,21 @@ class Subjects:
         await self._database.bulk(connection, EXTERNAL_REF, external)
         await self._database.bulk(connection, BLIND_INDEX, index)
 
-    async def _find_together(self, waiting: list[SubjectQuery]) -> list[StoredSubject | None]:
+    async def _find_together(self, queries: list[SubjectQuery]) -> list[StoredSubject | None]:
+        """Find the single subjects of several queries: those of one tenant with the same parts by one query."""
         groups: dict[tuple[TenantId, bool, tuple[str, ...]], set[SubjectId]] = defaultdict(set)
-        for wanted in waiting:
-            groups[wanted.tenant, wanted.profile, wanted.many].add(wanted.subjects[0])
+        for tenant, (subject,), profile, many in queries:
+            groups[tenant, profile, many].add(subject)
         found = {
             (tenant, profile, many): await self._fetch(SubjectQuery(tenant, tuple(subjects), profile, many))
             for (tenant, profile, many), subjects in groups.items()
         }
-        return [found[wanted.tenant, wanted.profile, wanted.many].get(wanted.subjects[0].int) for wanted in waiting]
+        return [found[tenant, profile, many].get(subject.int) for tenant, (subject,), profile, many in queries]
 
-    async def _fetch(self, wanted: SubjectQuery) -> dict[int, StoredSubject]:
+    async def _fetch(self, query: SubjectQuery) -> dict[int, StoredSubject]:
         """Fetch subjects by their ids as integers, which are hashed and compared ten times as fast as UUIDs."""
-        rows = await self._database.fetch(
-            _PROFILES if wanted.profile else _SUBJECTS, tenant=wanted.tenant, subjects=list(wanted.subjects)
-        )
+        tenant, subjects, profile, many = query
+        rows = await self._database.fetch(_PROFILES if profile else _SUBJECTS, tenant=tenant, subjects=list(subjects))
         bodies, people = {}, []
         for row in rows:
             if row[1] is None:
@@ -292,21 +288,18 @@ class Subjects:
             else:
                 people.append(row)
         found = {
-            (number := row[0].int): StoredSubject(
-                row[0], row[1], row[2], bodies.get(number), _lists(wanted.many), row[3]
+            (number := subject.int): StoredSubject(
+                subject, pseudonym, state, bodies.get(number), {name: [] for name in many} if many else _NONE, standing
             )
-            for row in people
+            for subject, pseudonym, state, standing in people
         }
-        if found and wanted.many:
-            await self._add_many(found, wanted.tenant, wanted.many)
+        if found and many:
+            records = await self._database.fetch(
+                _NEWEST, tenant=tenant, subjects=[subject.id for subject in found.values()], collections=list(many)
+            )
+            for subject, collection, record, revision, body in records:
+                found[subject.int].many[collection].append(Row(collection, record, revision, body))
         return found
-
-    async def _add_many(self, found: dict[int, StoredSubject], tenant: TenantId, names: tuple[str, ...]) -> None:
-        rows = await self._database.fetch(
-            _NEWEST, tenant=tenant, subjects=[subject.id for subject in found.values()], collections=list(names)
-        )
-        for subject, collection, record, revision, body in rows:
-            found[subject.int].many[collection].append(Row(collection, record, revision, body))
 
 
 async def pseudonym_of(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> UUID | None:

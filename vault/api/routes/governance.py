@@ -20,7 +20,7 @@ from vault.governance.views import AuditPage, CatalogueView, NoticeList, Process
 from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
 from vault.ids import EntryId, SubjectId
-from vault.jobs.views import JobList, JobState
+from vault.jobs.workflow import JobList, JobState
 from vault.records.explain import explain
 from vault.records.views import DecisionExplanation
 from vault.views import View

@@ -23,7 +23,7 @@ from vault.records.read import LONGEST_REASON, MOST_FIELDS, MOST_SUBJECTS, read_
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from vault.access.sign_in import SignIns
+    from vault.access.callers import SignIns
     from vault.context import Caller, Services
 
 PATH: Final = "/v1/read"

@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vault.jobs.database import JobDatabase
-from vault.jobs.leases import Leases
+from vault.jobs.database import JobDatabase, Leases
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from vault.storage.database import Database
-from vault.storage.scrub import RawFiles
+from vault.storage.sqlite_driver import RawFiles
 
 VISIT = """
 import sqlite3, sys

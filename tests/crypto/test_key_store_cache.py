@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault.crypto.cache import AgedCache
+from vault.crypto.key_store import AgedCache
 
 
 class Time:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.crypto import second_decoder
 from tests.crypto.support import ids, names, subject_keys, versions
+from vault.crypto.primitive import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.crypto.seal import record_aad
-from vault.crypto.wrap import WrappingKey, data_key_context, tenant_key_context, tenant_secret_context
 from vault.errors import CannotOpen
 
 KEY = b"\x07" * 32
