@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from vault.crypto import age, stream
+from vault.crypto import age
 from vault.crypto.age import NotAge, WrongPassphrase, begin, decrypt
 from vault.errors import InvalidInput
 

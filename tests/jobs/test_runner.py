@@ -15,7 +15,7 @@ import pytest
 
 from tests.jobs.steps import ALL, WORKFLOWS, done, plan, prepare
 from vault.ids import DEFAULT_TENANT, TenantId
-from vault.jobs import engine, store
+from vault.jobs import store, worker
 from vault.jobs.runner import Jobs
 from vault.jobs.workflow import Sweep, Work
 
@@ -139,7 +139,7 @@ async def test_a_failed_job_has_an_error_code_and_is_started_again_while_it_is_p
         await until(tried)
         codes = {each.workflow: each.code for each in await found(jobs)}
         assert codes == {"refused": "subject-there", "broken": "internal-error"}
-    await until(lambda: not engine._instance.locked())
+    await until(lambda: not worker._instance.locked())
     assert {each.step for each in await found(jobs, of=refused.id)} <= {"first", "refused"}
     for name in ("jobs.sqlite", "jobs.sqlite-wal"):
         file = sqlite_node.place.folder / name
@@ -149,7 +149,7 @@ async def test_a_failed_job_has_an_error_code_and_is_started_again_while_it_is_p
 
 async def test_a_job_that_waits_is_listed_as_waiting_and_occupies_no_worker(sqlite_node, jobs):
     await prepare(sqlite_node.services)
-    some = [uuid4() for _ in range(engine.CONCURRENCY + 1)]
+    some = [uuid4() for _ in range(worker.CONCURRENCY + 1)]
     async with tended(jobs, sqlite_node.services):
         for job in some:
             await jobs.start("later", DEFAULT_TENANT, job)

@@ -107,10 +107,7 @@ class Post:
                 pool.stream(
                     method,
                     url,
-                    headers=[
-                        (name.encode("ascii"), value.encode("ascii"))
-                        for name, value in {"User-Agent": AGENT, **headers}.items()
-                    ],
+                    headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in all_headers.items()],
                     content=body,
                     extensions={"timeout": {"connect": CONNECT_TIMEOUT, "read": timeout, "write": timeout}},
                 ) as response,
