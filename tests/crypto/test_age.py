@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from vault.crypto import age
+from vault.crypto import age, primitive
 from vault.crypto.age import NotAge, WrongPassphrase, begin, decrypt
 from vault.errors import InvalidInput
 
@@ -53,7 +53,7 @@ async def test_an_encrypted_file_opens_and_has_the_predicted_size(size):
 
 
 def test_the_published_header_opens():
-    payload = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE).encrypt(stream._nonce(0, last=True), b"age", None)
+    payload = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE).encrypt(primitive._nonce(0, last=True), b"age", None)
     assert opened(VECTOR + VECTOR_NONCE + payload, "password") == b"age"
 
 
@@ -112,8 +112,8 @@ async def test_cut_off_moved_or_changed_pieces_are_refused():
 
 async def test_an_empty_last_piece_is_refused_unless_the_file_is_empty():
     cipher = age._payload_cipher(VECTOR_FILE_KEY, VECTOR_NONCE)
-    whole = cipher.encrypt(stream._nonce(0, last=False), bytes(age.PIECE), None)
-    empty = cipher.encrypt(stream._nonce(1, last=True), b"", None)
+    whole = cipher.encrypt(primitive._nonce(0, last=False), bytes(age.PIECE), None)
+    empty = cipher.encrypt(primitive._nonce(1, last=True), b"", None)
     with pytest.raises(NotAge):
         opened(VECTOR + VECTOR_NONCE + whole + empty, "password")
 

@@ -25,9 +25,9 @@ PATIENCE = 60.0
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    monkeypatch.setattr(engine, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(engine, "NAP_SECONDS", 0.01)
-    monkeypatch.setattr(engine, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(worker, "NAP_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(store, "FIRST_REST", 0.05)
     monkeypatch.setattr("dbos._workflow_commands._BACKGROUND_JOBS_INTERVAL_SEC", 0.05)
 
@@ -209,8 +209,6 @@ async def test_a_sweep_runs_in_one_process_and_again_after_its_interval(sqlite_n
 async def test_a_stopping_process_cancels_a_long_step_and_another_process_completes_the_job(
     sqlite_node, jobs, monkeypatch
 ):
-    from vault.jobs import worker
-
     monkeypatch.setattr(worker, "GRACE_SECONDS", 0.05)
     await prepare(sqlite_node.services)
     job, other = uuid4(), Jobs(f"sqlite:///{sqlite_node.place.folder / 'jobs.sqlite'}", takeover=1)
