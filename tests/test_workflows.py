@@ -8,7 +8,7 @@ import pytest
 
 from tests.vaults import problem
 from vault import workflows as room
-from vault.catalogue.requests import KINDS
+from vault.catalogue.company import KINDS
 from vault.errors import Conflict
 from vault.ids import DEFAULT_TENANT
 from vault.jobs.workflow import Workflow

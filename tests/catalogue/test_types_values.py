@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.catalogue.types import TYPES, ValueProblem, codes
+from vault.catalogue.types import TYPES, ValueProblem, numeric
 
 
 def normalised(name, value, options):
@@ -163,8 +163,8 @@ def test_decimals_keep_their_number(number):
 
 
 def test_every_currency_has_its_minor_unit():
-    units = codes.currencies()
+    units = numeric.currencies()
     assert units["EUR"] == 2
     assert units["JPY"] == 0
     assert units["TND"] == 3
-    assert set(" ".join(codes._MINOR_UNITS.values()).split()) <= set(units)
+    assert set(" ".join(numeric._MINOR_UNITS.values()).split()) <= set(units)

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from tests.vaults import ADA
-from vault.catalogue.controller import Contact, Controller
+from vault.catalogue.company import Contact, Controller
 from vault.ids import SubjectId, new_id
 from vault.letters import send as words
 from vault.letters.send import LANGUAGES, language_of, letter_names, notify_person, sender_of, write

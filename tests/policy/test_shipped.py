@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.folders import SHIPPED, shipped
-from vault.catalogue.collections import SPECIAL, within
-from vault.catalogue.consent import AGES, OTHER_AGE
+from vault.catalogue.collections import SPECIAL
+from vault.catalogue.company import AGES, OTHER_AGE
+from vault.catalogue.model import is_within
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
 
@@ -88,7 +89,7 @@ def test_special_categories_are_marked_restricted_and_have_no_index():
         "profile.health_notes", "health_note.topic", "health_note.body", "political_view.leaning", "political_view.source",
     }  # fmt: skip
     assert all(field.sensitivity == "restricted" and not field.indexes for field in special)
-    assert all(within(field.category, SPECIAL) for field in special)
+    assert all(is_within(field.category, *SPECIAL) for field in special)
 
 
 @pytest.mark.parametrize(

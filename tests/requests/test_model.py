@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from vault.catalogue.requests import KINDS
+from vault.catalogue.company import KINDS
 from vault.requests.model import CLOSED, OPEN, STATES, TABLE, WrongState, after
 from vault.requests.model import Move as Moves
 

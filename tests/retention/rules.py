@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from tests.policy.folders import shipped
-from vault.catalogue.retention import PERIOD, Period, Retention, Rule, Since
+from vault.catalogue.retention import Period, Retention, Rule, Since, read_period
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Ends, SubjectFacts, Value
@@ -26,8 +26,7 @@ def text(number: int | None) -> str | None:
 
 
 def span(iso: str) -> Period:
-    years, months, days = (int(part or 0) for part in PERIOD.fullmatch(iso).groups())
-    return Period(years * 12 + months, days)
+    return read_period(iso) or Period(0, 0)
 
 
 def rule(purpose: str, keep: str, since: Since = Since.COLLECTED, **more) -> Rule:

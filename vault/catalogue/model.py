@@ -106,6 +106,7 @@ __all__ = [
     "Sensitivity",
     "UnknownName",
     "covers",
+    "is_within",
 ]
 
 CLEAR = "clear"
@@ -199,6 +200,11 @@ def covers(wanted: str, granted: str) -> bool:
     if granted.endswith(".*"):
         return wanted.startswith(granted[:-1])
     return wanted == granted or wanted.startswith(granted + ".")
+
+
+def is_within(category: str, *above: str) -> bool:
+    """Return whether a category is one of others, or is below one."""
+    return any(category == other or category.startswith(other + ".") for other in above)
 
 
 class Catalogue:

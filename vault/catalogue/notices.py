@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from vault.catalogue.purposes import NOTICE
 from vault.catalogue.toml_document import Document, did_you_mean
@@ -93,9 +93,8 @@ def load_notice(file: str, text: str, findings: Findings) -> NoticeFile:
     """Read one notice: TOML front matter between two lines of ``+++``, then the text in Markdown."""
     front, body, last = _split(text)
     if front is None:
-        findings.add(
-            file, 1, "no-front-matter", "the notice has no front matter", f"begin with {FENCE}, TOML, and {FENCE}"
-        )
+        remedy = f"begin with {FENCE}, TOML, and {FENCE}"
+        findings.add(file, 1, "no-front-matter", "the notice has no front matter", remedy)
         return NoticeFile(file, None, None)
     document = Document(file, front, findings, first=2)
     if not document.sound:
@@ -105,11 +104,11 @@ def load_notice(file: str, text: str, findings: Findings) -> NoticeFile:
     notice = Notice(
         id=_id(table, stem),
         title=table.text("title", most=200),
-        purposes=table.texts("purposes"),
+        purposes=tuple(table.texts("purposes")),
         language=_language(table, suffix),
         valid_from=table.day("valid_from"),
         body=body.strip(),
-        digest=digest_of(text),
+        digest=f"sha256:{hashlib.sha256(text.encode()).hexdigest()}",
         material=table.flag("material", default=True),
         translated=suffix is not None,
     )
@@ -119,11 +118,6 @@ def load_notice(file: str, text: str, findings: Findings) -> NoticeFile:
     if not notice.body:
         document.note(last, "empty-notice", "the notice has no text", "write what people agree to")
     return NoticeFile(file, notice, document)
-
-
-def digest_of(text: str) -> str:
-    """Hash a notice's file: ``sha256:`` and 64 hexadecimal digits."""
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _split(text: str) -> tuple[str | None, str, int]:
@@ -185,36 +179,28 @@ def check_notices(
 
 def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
     """Find versions without a main language, duplicate languages, and languages that contradict each other."""
-    read = [(file, file.notice) for file in files if file.notice is not None]
-    main = next((file for file in read if not file[1].translated), None)
+    texts = [(file.notice, file.document) for file in files if file.notice is not None and file.document is not None]
+    main = next((notice for notice, _document in texts if not notice.translated), None)
     if main is None:
-        if len(read) == len(files):
+        if len(texts) == len(files):
             message = f"{files[0].id} has translations only"
             remedy = f"call the file of the default language {files[0].id}.md"
             findings.add(files[0].file, 1, "no-main-language", message, remedy)
         return
-    languages = {main[1].language}
-    for file, notice in read:
-        if file is main[0]:
+    languages = {main.language}
+    for notice, document in texts:
+        if notice is main:
             continue
         if notice.language in languages:
-            message = f"{file.id} is there in `{notice.language}` already"
-            _fault(file, "language", "duplicate", message, "keep one of the two files")
+            message = f"{notice.id} is there in `{notice.language}` already"
+            document.fault(("language",), "duplicate", message, "keep one of the two files")
         languages.add(notice.language)
-        _check_alike(file, notice, main[1])
-
-
-def _check_alike(file: NoticeFile, notice: Notice, main: Notice) -> None:
-    for key in ALIKE:
-        value, expected = getattr(notice, key), getattr(main, key)
-        if (set(value) != set(expected)) if key == "purposes" else value != expected:
-            message = f"`{key}` is not what the notice in `{main.language}` says"
-            _fault(file, key, "languages-differ", message, f"say the same as {main.file}, or make both a new version")
-
-
-def _fault(file: NoticeFile, key: str, code: str, message: str, remedy: str) -> None:
-    if file.document is not None:
-        file.document.fault((key,), code, message, remedy)
+        for key in ALIKE:
+            value, expected = getattr(notice, key), getattr(main, key)
+            if (set(value) != set(expected)) if key == "purposes" else value != expected:
+                message = f"`{key}` is not what the notice in `{main.language}` says"
+                remedy = f"say the same as {main.file}, or make both a new version"
+                document.fault((key,), "languages-differ", message, remedy)
 
 
 def _check_named(document: Document, purpose: Purpose, versions: Mapping[str, Sequence[NoticeFile]]) -> None:
@@ -266,7 +252,7 @@ class Piece(NamedTuple):
 class Changes:
     """What changed: keys of the front matter with their old and new values, and the paragraphs that differ."""
 
-    front: dict[str, tuple[Any, Any]]
+    front: dict[str, tuple[object, object]]
     paragraphs: list[list[Piece]]
 
 
@@ -339,10 +325,6 @@ class Notices(Mapping[str, Notice]):
     def __len__(self) -> int:
         return len(self._main)
 
-    def version(self, notice: str) -> Notice | None:
-        """Return a version by ``name@version``, in its main language."""
-        return self._main.get(notice)
-
     def languages(self, notice: str) -> Mapping[str, Notice]:
         """Return a version's texts by language, the main one first; empty if there is no such version."""
         return self._languages.get(notice, MappingProxyType({}))
@@ -386,18 +368,14 @@ class Notices(Mapping[str, Notice]):
         return min((start for start in starts if start > day), default=None)
 
     def _walk(self, purpose: str, wanted: str, day: date) -> Iterator[str]:
-        current = self.current(wanted.partition("@")[0], day)
-        if current is None or number_of(current) < number_of(wanted):
+        name, _, least = wanted.partition("@")
+        current = self.current(name, day)
+        if current is None or self._main[current].version < int(least):
             return
-        for number in range(number_of(current), 0, -1):
-            notice = self._main.get(f"{self._main[current].name}@{number}")
+        for number in range(self._main[current].version, 0, -1):
+            notice = self._main.get(f"{name}@{number}")
             if notice is None or not notice.in_force(day) or purpose not in notice.purposes:
                 return
             yield notice.id
             if notice.material:
                 return
-
-
-def number_of(notice: str) -> int:
-    """Return the version in ``name@version``."""
-    return int(notice.partition("@")[2])

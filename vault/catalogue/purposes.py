@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vault.catalogue.collections import within
-from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers
-from vault.catalogue.toml_document import did_you_mean
-from vault.catalogue.types.codes import countries
-from vault.ids import FieldName, PurposeName, is_slug
+from vault.catalogue.model import CLEAR, HOME, Article9, Article18, LegalBasis, Purpose, UnknownName, covers, is_within
+from vault.catalogue.toml_document import Form, did_you_mean
+from vault.catalogue.types.places import countries
+from vault.ids import PurposeName, is_slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from vault.catalogue.model import Catalogue, Field
-    from vault.catalogue.toml_document import Document, Table
+    from vault.catalogue.toml_document import Document, Path, Table
 
 NOTICE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?@[1-9][0-9]{0,5}")
+
+_NOTICE = Form(NOTICE.fullmatch, "names no version", "write `name@version`")
 
 DIRECT = (
     "user.account.username",
@@ -65,7 +66,7 @@ def check_needed(document: Document, catalogue: Catalogue, purposes: Iterable[Pu
 
 def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
     if not is_slug(name):
-        table.fault(None, "wrong-name", f"{table.where} has an invalid name", "use a-z, 0-9, - and _")
+        table.fault((), "wrong-name", f"{table.where} has an invalid name", "use a-z, 0-9, - and _")
     basis = table.choice("legal_basis", LegalBasis)
     needs = _needs(table, catalogue)
     purpose = Purpose(
@@ -75,14 +76,14 @@ def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
         legal_basis=basis or LegalBasis.CONSENT,
         article9=table.choice("article9", Article9, required=False),
         owner=table.text("owner", most=120),
-        recipients=table.texts("recipients"),
+        recipients=tuple(table.texts("recipients")),
         needs=tuple(needs),
         views=catalogue.covered(needs) if catalogue else frozenset(),
         valid_from=table.day("valid_from"),
         valid_until=table.day("valid_until"),
         minimised=table.flag("minimised"),
         collects=table.flag("collects", default=True),
-        notice=_notice(table),
+        notice=table.optional("notice", most=80, form=_NOTICE),
         law=table.optional("law"),
         interest=table.optional("interest"),
         direct_marketing=table.flag("direct_marketing"),
@@ -108,73 +109,66 @@ def _needs(table: Table, catalogue: Catalogue | None) -> dict[str, int]:
     """Return the canonical names that a purpose needs, each with its index in the list."""
     names = table.texts("needs")
     if not names and not isinstance(table.data.get("needs"), list):
-        table.fault(None, "missing-key", f"{table.where} has no `needs`", "list the fields that it needs")
+        table.missing("needs", "list the fields that it needs")
     elif not names:
         table.fault("needs", "wrong-value", f"`needs` of {table.where} is empty", "list the fields that it needs")
     needs: dict[str, int] = {}
-    for name in names if catalogue else ():
-        number = table.data["needs"].index(name)
-        canonical = _canonical(name, table, (*table.path, "needs", number), catalogue)
+    for name, number in names.items() if catalogue else ():
+        if name == "*":
+            remedy = "name the fields, or whole collections: `profile.*`"
+            table.fault(("needs", number), "too-wide", f"{table.where} needs `*`", remedy)
+            continue
+        canonical = read_name(table, ("needs", number), name, catalogue)
         if canonical in needs:
             message = f"`{name}` of {table.where} is named before in other words"
-            table.document.fault((*table.path, "needs", number), "duplicate", message, "keep one")
+            table.fault(("needs", number), "duplicate", message, "keep one")
         elif canonical:
             needs[canonical] = number
     return needs
 
 
-def _canonical(name: str, table: Table, at: tuple[str | int, ...], catalogue: Catalogue | None) -> str | None:
+def read_name(table: Table, at: str | Path, name: str, catalogue: Catalogue | None) -> str | None:
+    """Return the canonical form of a name in a table; None, and a finding, if the catalogue does not declare it."""
     if catalogue is None:
-        return None
-    if name == "*":
-        table.document.fault(
-            at, "too-wide", f"{table.where} needs `*`", "name the fields, or whole collections: `profile.*`"
-        )
         return None
     try:
         return catalogue.canonical(name)
     except UnknownName:
-        message = f"{table.where} needs `{name[:80]}`, which the catalogue does not declare"
-        table.document.fault(at, "unknown-field", message, unknown_remedy(name, catalogue))
+        message = f"{table.where} names `{name[:80]}`, which the catalogue does not declare"
+        table.fault(at, "unknown-field", message, unknown_remedy(name, catalogue))
         return None
+
+
+def check_declared(name: str, table: Table, purposes: Mapping[str, Purpose] | None) -> None:
+    """Find a table about a purpose that does not exist; ``None`` if purposes.toml could not be read."""
+    if purposes is not None and name not in purposes:
+        remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
+        table.fault((), "unknown-purpose", f"{table.where} is about an unknown purpose", remedy)
 
 
 def unknown_remedy(name: str, catalogue: Catalogue) -> str:
     """Return the remedy for a name that the catalogue does not have."""
-    field = _field_of(name, catalogue)
-    if field is not None:
-        views = ", ".join(sorted(field.views)) or "none but `clear`"
-        return f"add the view to [field.{field.whole}] in catalogue.toml, or use one of its views: {views}"
-    known = [declared.name if declared.collection == HOME else declared.whole for declared in catalogue.fields()]
-    return did_you_mean(name, known, "declare it in catalogue.toml, or take it out")
-
-
-def _field_of(name: str, catalogue: Catalogue) -> Field | None:
     try:
-        return catalogue.field(name.rpartition(".")[0])
+        field = catalogue.field(name.rpartition(".")[0])
     except UnknownName:
-        return None
-
-
-def _notice(table: Table) -> str | None:
-    notice = table.optional("notice", most=80)
-    if notice and not NOTICE.fullmatch(notice):
-        table.fault("notice", "wrong-value", f"`notice` of {table.where} names no version", "write `name@version`")
-    return notice
+        known = [declared.name if declared.collection == HOME else declared.whole for declared in catalogue.fields()]
+        return did_you_mean(name, known, "declare it in catalogue.toml, or take it out")
+    views = ", ".join(sorted(field.views)) or "none but `clear`"
+    return f"add the view to [field.{field.whole}] in catalogue.toml, or use one of its views: {views}"
 
 
 def _check_ground(purpose: Purpose, table: Table) -> None:
-    required = {
-        LegalBasis.LEGAL_OBLIGATION: ("law", purpose.law, "the law that obliges (Art. 6(3)): `law = …`"),
-        LegalBasis.LEGITIMATE_INTEREST: (
+    for basis, key, value, remedy in (
+        (LegalBasis.LEGAL_OBLIGATION, "law", purpose.law, "the law that obliges (Art. 6(3)): `law = …`"),
+        (
+            LegalBasis.LEGITIMATE_INTEREST,
             "interest",
             purpose.interest,
-            "which interest (Art. 13(1)(d)): `interest = …`",
+            "the interest (Art. 13(1)(d)): `interest = …`",
         ),
-    }
-    for basis, (key, value, remedy) in required.items():
-        if purpose.legal_basis == basis and value is None and key not in table.data:
-            table.fault(None, "missing-key", f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
+    ):
+        if purpose.legal_basis == basis and key not in table.data:
+            table.fault((), "missing-key", f"{table.where} rests on {basis} and has no `{key}`", f"add {remedy}")
         elif purpose.legal_basis != basis and value is not None:
             message = f"{table.where} has `{key}` and does not rest on {basis}"
             table.fault(key, "wrong-value", message, "take it out, or change `legal_basis`")
@@ -185,7 +179,7 @@ def _check_consent(purpose: Purpose, table: Table) -> None:
     if purpose.rests_on_consent:
         if "notice" not in table.data:
             remedy = "add the text that people agree to (Art. 7): `notice = name@1`"
-            table.fault(None, "consent-without-notice", f"{table.where} rests on consent and has no `notice`", remedy)
+            table.fault((), "consent-without-notice", f"{table.where} rests on consent and has no `notice`", remedy)
         return
     if purpose.notice is not None:
         message = f"{table.where} has `notice` and does not rest on consent"
@@ -221,33 +215,31 @@ def _check_decision(purpose: Purpose, table: Table) -> None:
     for key, text in (("logic", purpose.logic), ("consequences", purpose.consequences)):
         if purpose.automated_decision and text is None and key not in table.data:
             message = f"{table.where} decides by machine and has no `{key}`"
-            table.fault(
-                "automated_decision", "missing-key", message, f"add `{key} = …` in words that people understand"
-            )
+            remedy = f"add `{key} = …` in words that people understand"
+            table.fault("automated_decision", "missing-key", message, remedy)
 
 
 def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Mapping[str, int]) -> None:
     for name, number in needs.items():
-        at = (*table.path, "needs", number)
         fields = [field for field in catalogue.fields() if _touches(field, name)]
         special = [field.whole for field in fields if field.special]
         if special and purpose.article9 is None:
             message = f"{table.where} needs {_list(special)}, of a special category, without a condition of Art. 9(2)"
-            table.document.fault(
-                at, "special-without-condition", message, "add `article9 = …`, or take the field out of `needs`"
-            )
-        clear = [field.whole for field in fields if within(field.category, DIRECT) and _clear(field, name)]
+            remedy = "add `article9 = …`, or take the field out of `needs`"
+            table.fault(("needs", number), "special-without-condition", message, remedy)
+        clear = [
+            field.whole
+            for field in fields
+            if is_within(field.category, *DIRECT) and covers(f"{field.whole}.{CLEAR}", name)
+        ]
         if purpose.minimised and clear:
             message = f"{table.where} is minimised and needs {_list(clear)} in clear, which singles people out"
-            table.document.fault(at, "minimised-needs-clear", message, "name a coarser view, such as `birth_date.year`")
+            remedy = "name a coarser view, such as `birth_date.year`"
+            table.fault(("needs", number), "minimised-needs-clear", message, remedy)
 
 
 def _touches(field: Field, name: str) -> bool:
     return any(covers(f"{field.whole}.{view}", name) for view in (CLEAR, *field.views))
-
-
-def _clear(field: Field, name: str) -> bool:
-    return covers(FieldName(f"{field.whole}.{CLEAR}"), name)
 
 
 def _list(names: list[str]) -> str:

@@ -15,15 +15,15 @@ from datetime import date, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from vault.catalogue.model import CLEAR, HOME, LegalBasis, UnknownName, covers
-from vault.catalogue.purposes import unknown_remedy
+from vault.catalogue.model import HOME, LegalBasis, UnknownName, covers, is_within
+from vault.catalogue.purposes import check_declared, read_name
 from vault.catalogue.retention_actions import ERASE, REVIEW, InvalidAction, is_view, read_action, select_hint
-from vault.catalogue.toml_document import did_you_mean
+from vault.catalogue.toml_document import Form, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
-    from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
+    from vault.catalogue.model import Catalogue, FieldView, Purpose
     from vault.catalogue.toml_document import Document, Path, Table
 
 
@@ -184,14 +184,19 @@ class Retention:
     most_percent: int = 10
 
 
-PERIOD: Final = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?")
+_PERIOD: Final = re.compile(r"P(?=\d)(?:(\d{1,3})Y)?(?:(\d{1,4})M)?(?:(\d{1,5})D)?")
 
 
-def is_within(category: str, above: str) -> bool:
-    """Return whether a category is another one, or is below it."""
-    return category == above or category.startswith(above + ".")
+def read_period(text: str) -> Period | None:
+    """Read a duration of ISO 8601 in years, months and days; None if it is none, or is empty."""
+    match = _PERIOD.fullmatch(text)
+    years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    return Period(years * 12 + months, days) if years or months or days else None
 
 
+DURATION: Final = Form(read_period, "is not a duration", "write P3Y, P6M, P30D or P1Y6M")
+NO_TIME: Final = Period(0, 0)
+"""Read in place of a period that is missing or wrong."""
 MOST_A_MINUTE: Final = 10_000_000
 DEFAULTS: Final = Retention()
 
@@ -211,8 +216,8 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
         limits,
         draws,
         frozenset(_collections(relationship, "customer_by", catalogue)) or DEFAULTS.customer_by,
-        _optional_period(relationship, "inactive"),
-        _optional_period(unclaimed, "keep") or DEFAULTS.unclaimed,
+        _period(relationship, "inactive"),
+        _period(unclaimed, "keep") or DEFAULTS.unclaimed,
         sweep.number("per_minute", least=1, most=MOST_A_MINUTE) or DEFAULTS.per_minute,
         sweep.number("most_percent", least=1, most=100) or DEFAULTS.most_percent,
     )
@@ -222,21 +227,19 @@ def load_retention(document: Document, catalogue: Catalogue | None, purposes: Ma
 
 
 def _rule(name: str, table: Table, catalogue: Catalogue | None, purposes: Mapping[str, Purpose]) -> Rule:
-    if purposes and name not in purposes:
-        remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
-        table.fault(None, "unknown-purpose", f"{table.where} is about an unknown purpose", remedy)
+    check_declared(name, table, purposes or None)
     rule = Rule(
         name,
-        _period(table, "keep", table.text("keep", most=20)),
+        _required_period(table, "keep"),
         table.choice("since", Since) or Since.COLLECTED,
         table.text("reason"),
         _fields(table.table("fields"), catalogue),
         _collections(table, "brought_by", catalogue),
         _categories(table.table("categories"), catalogue),
-        _optional_period(table, "least"),
+        _period(table, "least"),
         table.optional("article"),
         _by_relationship(table.table("by_relationship")),
-        _then(table, "then", table.optional("then") or ERASE, catalogue),
+        _then(table, "then", catalogue),
         _at_end(table.table("at_end"), catalogue),
     )
     table.finish()
@@ -244,44 +247,48 @@ def _rule(name: str, table: Table, catalogue: Catalogue | None, purposes: Mappin
 
 
 def _limit(name: str, table: Table, catalogue: Catalogue | None) -> Limit:
-    fields, categories = table.texts("fields"), table.texts("categories")
+    fields, categories = table.texts("fields"), tuple(table.texts("categories"))
+    names = (read_name(table, ("fields", number), written, catalogue) for written, number in fields.items())
     limit = Limit(
         name,
-        _period(table, "most", table.text("most", most=20)),
+        _required_period(table, "most"),
         table.choice("since", Since) or Since.COLLECTED,
         table.text("reason"),
-        tuple(
-            canonical for number, name in enumerate(fields) if (canonical := _canonical(table, name, catalogue, number))
-        ),
+        tuple(canonical for canonical in names if canonical is not None),
         categories,
-        table.texts("sources"),
+        tuple(table.texts("sources")),
         table.optional("article"),
-        _then(table, "then", table.optional("then") or ERASE, catalogue),
+        _then(table, "then", catalogue),
     )
     for category in categories:
         _check_category(table, "categories", category, catalogue)
     if not (fields or categories or limit.sources):
-        table.fault(None, "missing-key", f"{table.where} limits nothing", "name `fields`, `categories` or `sources`")
+        table.fault((), "missing-key", f"{table.where} limits nothing", "name `fields`, `categories` or `sources`")
     table.finish()
     return limit
 
 
+def _required_period(table: Table, key: str) -> Period:
+    return read_period(table.text(key, most=20, form=DURATION)) or NO_TIME
+
+
+def _period(table: Table, key: str) -> Period | None:
+    return read_period(table.optional(key, most=20, form=DURATION) or "")
+
+
+def _periods(table: Table) -> dict[str, Period]:
+    return {name: _period(table, name) or NO_TIME for name in table.data}
+
+
 def _fields(table: Table, catalogue: Catalogue | None) -> dict[str, Period]:
-    periods: dict[str, Period] = {}
-    for name in table.data:
-        period = _period(table, name, table.optional(name, most=20) or "")
-        canonical = _canonical(table, name, catalogue, name)
-        if canonical is not None:
-            periods[canonical] = period
-    return periods
+    names = {name: read_name(table, name, name, catalogue) for name in table.data}
+    return {canonical: period for name, period in _periods(table).items() if (canonical := names[name]) is not None}
 
 
 def _categories(table: Table, catalogue: Catalogue | None) -> dict[str, Period]:
-    periods = {}
     for name in table.data:
-        periods[name] = _period(table, name, table.optional(name, most=20) or "")
         _check_category(table, name, name, catalogue)
-    return periods
+    return _periods(table)
 
 
 def _check_category(table: Table, key: str, name: str, catalogue: Catalogue | None) -> None:
@@ -291,77 +298,44 @@ def _check_category(table: Table, key: str, name: str, catalogue: Catalogue | No
 
 
 def _by_relationship(table: Table) -> dict[Relationship, Period]:
-    periods = {}
-    for name in table.data:
-        period = _period(table, name, table.optional(name, most=20) or "")
-        try:
-            periods[Relationship(name)] = period
-        except ValueError:
-            remedy = did_you_mean(name, [relationship.value for relationship in Relationship], "take it out")
+    periods, known = _periods(table), list(Relationship)
+    for name in periods:
+        if name not in known:
+            remedy = did_you_mean(name, known, "take it out")
             table.fault(name, "wrong-value", f"`{name[:80]}` is not a relationship", remedy)
-    return periods
+    return {Relationship(name): period for name, period in periods.items() if name in known}
 
 
 def _at_end(table: Table, catalogue: Catalogue | None) -> dict[str, str]:
     endings = {}
     for name in table.data:
-        canonical = _canonical(table, name, catalogue, name)
-        ending = _then(table, name, table.optional(name) or ERASE, catalogue, of=canonical)
+        canonical = read_name(table, name, name, catalogue)
+        ending = _then(table, name, catalogue, of=canonical)
         if canonical is not None:
             endings[canonical] = ending
     return endings
 
 
-def _then(table: Table, key: str, text: str, catalogue: Catalogue | None, *, of: str | None = None) -> str:
+def _then(table: Table, key: str, catalogue: Catalogue | None, *, of: str | None = None) -> str:
     """Read the action at an end; a view has to be one of the field whose value it replaces."""
+    text = table.optional(key) or ERASE
     if catalogue is None:
         return text
     try:
         return read_action(text, catalogue, of)
     except InvalidAction as error:
-        table.fault(key, "wrong-value", f"`{key[:80]}` of {table.where} {error}", select_hint())
+        table.wrong(key, str(error), select_hint())
         return REVIEW
 
 
 def _collections(table: Table, key: str, catalogue: Catalogue | None) -> tuple[str, ...]:
     names = table.texts(key)
-    for number, name in enumerate(names):
+    for name, number in names.items():
         if catalogue is not None and (name == HOME or name not in catalogue.collections):
             message = f"{table.where} names `{name[:80]}`, which is not a collection of records"
-            many = [collection for collection in catalogue.collections if collection != HOME]
-            at = (*table.path, key, number)
-            table.document.fault(at, "unknown-collection", message, did_you_mean(name, many, "take it out"))
+            remedy = did_you_mean(name, catalogue.collections.keys() - {HOME}, "take it out")
+            table.fault((key, number), "unknown-collection", message, remedy)
     return tuple(names)
-
-
-def _canonical(table: Table, name: str, catalogue: Catalogue | None, key: str | int) -> str | None:
-    if catalogue is None:
-        return None
-    try:
-        return catalogue.canonical(name)
-    except UnknownName:
-        message = f"{table.where} names `{name[:80]}`, which the catalogue does not declare"
-        table.fault(
-            key if isinstance(key, str) else "fields", "unknown-field", message, unknown_remedy(name, catalogue)
-        )
-        return None
-
-
-def _optional_period(table: Table, key: str) -> Period | None:
-    text = table.optional(key, most=20)
-    return None if text is None else _period(table, key, text)
-
-
-def _period(table: Table, key: str, text: str) -> Period:
-    match = PERIOD.fullmatch(text)
-    if match:
-        years, months, days = (int(part or 0) for part in match.groups())
-        if years * 12 + months or days:
-            return Period(years * 12 + months, days)
-    if text:
-        message = f"`{key[:80]}` of {table.where} is not a duration"
-        table.fault(key, "wrong-value", message, "write P3Y, P6M, P30D or P1Y6M")
-    return Period(0, 0)
 
 
 STARTS: Final = tuple(date(year, month, day) for year in range(2000, 2008) for month in range(1, 13) for day in (1, 28))
@@ -412,10 +386,10 @@ def _check_rule(document: Document, catalogue: Catalogue, purpose: Purpose, rule
     for key, names in (("fields", rule.fields), ("at_end", rule.at_end)):
         for written in _written(document, (*at, key)):
             canonical = _canonical_or_none(catalogue, written) or written
-            if canonical in names and not any(covers(str(each.name), canonical) for each in needed):
+            if canonical in names and not any(covers(view.name, canonical) for view in needed):
                 _not_needed(document, (*at, key, written), purpose, written)
     for category in rule.categories:
-        if not any(is_within(each.field.category, category) for each in needed):
+        if not any(is_within(view.field.category, category) for view in needed):
             _not_needed(document, (*at, "categories", category), purpose, category)
     _check_least(document, rule, needed, at)
 
@@ -444,14 +418,16 @@ def _check_least(document: Document, rule: Rule, needed: Iterable[FieldView], at
 def _check_limit(document: Document, catalogue: Catalogue, limit: Limit, retention: Retention) -> None:
     at: Path = ("limit", limit.name)
     for number, name in enumerate(_written(document, (*at, "fields"))):
-        if (canonical := _canonical_or_none(catalogue, name)) is not None and _is_view(canonical, catalogue):
+        if _is_view(catalogue, name):
             message = f"`{name[:80]}` in [limit.{limit.name}] is a view, and a limit is about the value"
             document.fault((*at, "fields", number), "no-effect", message, "name the field")
+    if limit.since != Since.DRAW_HELD:
+        return
     for number, name in enumerate(limit.sources):
-        if limit.since == Since.DRAW_HELD and name not in retention.draws:
+        if name not in retention.draws:
             message = f"[limit.{limit.name}] counts from the draw of `{name[:80]}`, of which nothing is said"
             document.fault((*at, "sources", number), "unknown-source", message, f"add `[source.{name[:80]}]`")
-    if limit.since == Since.DRAW_HELD and not limit.sources:
+    if not limit.sources:
         message = f"[limit.{limit.name}] counts from a draw, and names no source that has one"
         document.fault((*at, "since"), "unknown-source", message, "name `sources`, or count from something else")
 
@@ -469,28 +445,19 @@ def _check_against_laws(
         purpose = purposes.get(name)
         if purpose is None or purpose.legal_basis != LegalBasis.LEGAL_OBLIGATION or not purpose.collects:
             continue
-        for limited in _limited_fields(catalogue, purpose, limit):
-            if _is_comparable(rule, limit, limited) and any(
-                ends_sooner(limit.most, each) for each in _leasts(rule, limited)
-            ):
-                message = f"[limit.{limit.name}] ends `{limited.field.whole}` before [purpose.{name}] may let it go"
+        views = {view.rpartition(".")[0]: catalogue.view(view) for view in sorted(purpose.views)}
+        for view in views.values():
+            if not limit.fits(view.field.whole, view.field.category):
+                continue
+            # Nothing counts from before the day of a record, so there the limit never counts from a later day.
+            is_comparable = rule.since == limit.since or (
+                view.field.collection != HOME and limit.since == Since.COLLECTED
+            )
+            least = rule.periods(view) if rule.least is None else (rule.least,)
+            if is_comparable and any(ends_sooner(limit.most, period) for period in least):
+                message = f"[limit.{limit.name}] ends `{view.field.whole}` before [purpose.{name}] may let it go"
                 remedy = "take the field out of the limit, or lengthen it: what a law demands is kept"
                 document.fault(("limit", limit.name, "most"), "contradiction", message, remedy)
-
-
-def _limited_fields(catalogue: Catalogue, purpose: Purpose, limit: Limit) -> Iterator[FieldView]:
-    views = {name.rpartition(".")[0]: catalogue.view(name) for name in sorted(purpose.views)}
-    return (view for view in views.values() if limit.fits(view.field.whole, view.field.category))
-
-
-def _is_comparable(rule: Rule, limit: Limit, view: FieldView) -> bool:
-    """Return whether a limit never counts from a later day than a law. Nothing counts from before a record's day."""
-    of_a_record = view.field.collection != HOME
-    return rule.since == limit.since or (of_a_record and limit.since == Since.COLLECTED)
-
-
-def _leasts(rule: Rule, view: FieldView) -> tuple[Period, ...]:
-    return rule.periods(view) if rule.least is None else (rule.least,)
 
 
 def _check_views(
@@ -499,10 +466,9 @@ def _check_views(
     """Report a view that takes a value's place and that no purpose needs for longer than the value is kept."""
     for name, rule in retention.rules.items():
         for written in _written(document, ("purpose", name, "at_end")):
-            canonical = _canonical_or_none(catalogue, written)
-            view = rule.at_end.get(canonical or "", "")
+            view = rule.at_end.get(_canonical_or_none(catalogue, written) or "", "")
             at: Path = ("purpose", name, "at_end", written)
-            if canonical is not None and _is_view(canonical, catalogue):
+            if _is_view(catalogue, written):
                 message = f"`{written[:80]}` in `at_end` of [purpose.{name}] is a view, and what ends is the value"
                 document.fault(at, "no-effect", message, "name the field")
             elif view and is_view(view) and not _is_enough(catalogue, purposes, retention, view):
@@ -519,14 +485,10 @@ def _is_enough(catalogue: Catalogue, purposes: Mapping[str, Purpose], retention:
         if rule is None or not purpose.collects or view not in purpose.views:
             continue
         periods = rule.periods(catalogue.view(view))
-        alike = [each for each in _views_of(catalogue, field) if purpose.covers(each) and rule.periods(each) == periods]
-        if len(alike) == 1:
+        others = [catalogue.view(other) for other in catalogue.covered([field.whole]) & purpose.views]
+        if [other.name for other in others if rule.periods(other) == periods] == [view]:
             return True
     return False
-
-
-def _views_of(catalogue: Catalogue, field: Field) -> list[FieldView]:
-    return [catalogue.view(f"{field.whole}.{view}") for view in (CLEAR, *sorted(field.views))]
 
 
 def _check_sources(document: Document, retention: Retention) -> None:
@@ -564,5 +526,6 @@ def _canonical_or_none(catalogue: Catalogue, name: str) -> str | None:
         return None
 
 
-def _is_view(canonical: str, catalogue: Catalogue) -> bool:
-    return canonical in catalogue and canonical not in {field.whole for field in catalogue.fields()}
+def _is_view(catalogue: Catalogue, written: str) -> bool:
+    """Return whether a name is that of a view: its canonical form has the collection, the field and the view."""
+    return (_canonical_or_none(catalogue, written) or "").count(".") == 2

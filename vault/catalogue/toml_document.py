@@ -14,10 +14,10 @@ from datetime import date, datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -36,9 +36,9 @@ class Document:
         self.findings = findings
         self.first = first
         self.sound = True
-        self.data: dict[str, Any] = self._parse()
+        self.data: dict[str, object] = self._parse()
 
-    def _parse(self) -> dict[str, Any]:
+    def _parse(self) -> dict[str, object]:
         try:
             return tomllib.loads(self.text)
         except tomllib.TOMLDecodeError as error:
@@ -57,27 +57,41 @@ class Document:
     def _lines(self) -> Lines:
         return Lines(self.text)
 
-    def line(self, path: Path) -> int:
-        """Return the line of a path in the file, or of the nearest table around it."""
-        return self.first + self._lines.of(path) - 1
-
     def note(self, line: int, code: str, message: str, remedy: str) -> None:
         """Add a mistake on a line."""
         self.findings.add(self.file, line, code, message, remedy)
 
     def fault(self, path: Path, code: str, message: str, remedy: str) -> None:
-        """Add a mistake at a path."""
-        self.note(self.line(path), code, message, remedy)
+        """Add a mistake at a path, or at the nearest table around it."""
+        self.note(self.first + self._lines.of(path) - 1, code, message, remedy)
 
     def root(self) -> Table:
         """Return the table of the whole file."""
         return Table(self, (), self.data)
 
 
-class Table:
-    """One table. Each method reads a key, and :meth:`finish` reports the keys that were not read."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form that a text must have.
 
-    def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
+    Attributes:
+        fits: returns something true for a text of that form.
+        complaint: what is wrong with any other text, after its name: "is no e-mail address".
+        remedy: what to write instead.
+    """
+
+    fits: Callable[[str], object]
+    complaint: str
+    remedy: str
+
+
+class Table:
+    """One table. Each method reads a key, and :meth:`finish` reports the keys that were not read.
+
+    A value of the wrong type is reported and read as missing. No message repeats such a value.
+    """
+
+    def __init__(self, document: Document, path: Path, data: dict[str, object]) -> None:
         self.document = document
         self.path = path
         self.data = data
@@ -88,116 +102,107 @@ class Table:
         """Return the table's name for messages."""
         return "[" + ".".join(map(str, self.path)) + "]" if self.path else "the file"
 
-    def fault(self, key: str | int | None, code: str, message: str, remedy: str) -> None:
-        """Add a mistake at one of the keys, or at the table itself."""
-        self.document.fault(self.path if key is None else (*self.path, key), code, message, remedy)
+    def fault(self, at: str | Path, code: str, message: str, remedy: str) -> None:
+        """Add a mistake at a key or a path below the table; the empty path is the table itself."""
+        below = (at,) if isinstance(at, str) else at
+        self.document.fault((*self.path, *below), code, message, remedy)
 
-    def take(self, key: str) -> Any:
+    def wrong(self, key: str, complaint: str, remedy: str) -> None:
+        """Add the mistake that the value of a key is wrong."""
+        self.fault(key, "wrong-value", f"`{key[:80]}` of {self.where} {complaint}", remedy)
+
+    def missing(self, key: str, remedy: str) -> None:
+        """Add the mistake that a key is missing."""
+        self.fault((), "missing-key", f"{self.where} has no `{key}`", remedy)
+
+    def take(self, key: str) -> object:
         """Return the value of a key, or ``None``."""
         self._known.add(key)
         return self.data.get(key)
 
-    def text(self, key: str, *, most: int = 1000) -> str:
+    def text(self, key: str, *, most: int = 1000, form: Form | None = None) -> str:
         """Return a required text; the empty text if it is missing."""
         if key not in self.data:
             self._known.add(key)
-            self.fault(None, "missing-key", f"{self.where} has no `{key}`", f'add `{key} = "…"`')
-            return ""
-        return self.optional(key, most=most) or ""
+            self.missing(key, f'add `{key} = "…"`')
+        return self.optional(key, most=most, form=form) or ""
 
-    def optional(self, key: str, *, most: int = 1000) -> str | None:
-        """Return an optional text."""
+    def optional(self, key: str, *, most: int = 1000, form: Form | None = None) -> str | None:
+        """Return an optional text of at most some characters; one of another form is reported and returned."""
         value = self.take(key)
         if value is None:
             return None
         if not isinstance(value, str) or not value.strip() or len(value) > most:
-            remedy = f"write a text in quotes, 1 to {most} characters"
-            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not such a text", remedy)
+            self.wrong(key, "is not such a text", f"write a text in quotes, 1 to {most} characters")
             return None
+        if form is not None and not form.fits(value):
+            self.wrong(key, form.complaint, form.remedy)
         return value
 
     def flag(self, key: str, *, default: bool = False) -> bool:
         """Return a boolean."""
         value = self.take(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a boolean", "write true or false")
-            return default
-        return value
+        if isinstance(value, bool):
+            return value
+        if value is not None:
+            self.wrong(key, "is not a boolean", "write true or false")
+        return default
 
     def number(self, key: str, *, least: int, most: int) -> int | None:
         """Return an optional whole number."""
         value = self.take(key)
-        if value is None:
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            remedy = f"write a whole number from {least} to {most}"
-            self.fault(key, "wrong-value", f"`{key[:80]}` of {self.where} is out of range", remedy)
-            return None
-        return value
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+            return value
+        self.wrong(key, "is out of range", f"write a whole number from {least} to {most}")
+        return None
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of texts. Duplicates and values that are no text are reported and left out."""
+    def day(self, key: str) -> date | None:
+        """Return an optional day."""
         value = self.take(key)
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a list", 'write `["…", "…"]`')
-            return ()
-        kept: dict[str, None] = {}
-        for i, text in enumerate(value):
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        self.wrong(key, "is not a day", "write it without quotes: 2026-03-05")
+        return None
+
+    def texts(self, key: str) -> dict[str, int]:
+        """Return a list of texts, each with its index. Duplicates and values that are no text are left out."""
+        values = self.take(key)
+        if not isinstance(values, list):
+            if values is not None:
+                self.wrong(key, "is not a list", 'write `["…", "…"]`')
+            return {}
+        texts: dict[str, int] = {}
+        for index, text in enumerate(values):
             if not isinstance(text, str) or not text:
-                self.document.fault(
-                    (*self.path, key, i), "wrong-value", f"`{key}` of {self.where} lists no text", "write it in quotes"
-                )
-            elif text in kept:
-                self.document.fault(
-                    (*self.path, key, i), "duplicate", f"`{key}` of {self.where} lists `{text}` twice", "keep one"
-                )
+                message = f"`{key}` of {self.where} lists no text"
+                self.fault((key, index), "wrong-value", message, "write it in quotes")
+            elif text in texts:
+                self.fault((key, index), "duplicate", f"`{key}` of {self.where} lists `{text}` twice", "keep one")
             else:
-                kept[text] = None
-        return tuple(kept)
+                texts[text] = index
+        return texts
 
     def choice(self, key: str, enum: type[Choice], *, required: bool = True) -> Choice | None:
         """Return a member of an enumeration."""
         value = self.text(key) if required else self.optional(key)
         return self._member(value, key, (key,), enum) if value else None
 
-    def choices(self, key: str, choices: type[Choice]) -> tuple[Choice, ...]:
+    def choices(self, key: str, enum: type[Choice]) -> tuple[Choice, ...]:
         """Return several members of an enumeration."""
-        values = self.texts(key)
-        members = (self._member(value, key, (key, self.data[key].index(value)), choices) for value in values)
+        members = (self._member(value, key, (key, index), enum) for value, index in self.texts(key).items())
         return tuple(member for member in members if member is not None)
 
     def _member(self, value: str, key: str, at: Path, enum: type[Choice]) -> Choice | None:
         try:
             return enum(value)
         except ValueError:
-            remedy = did_you_mean(value, [str(choice) for choice in enum], "write one of " + ", ".join(enum))
-            self.document.fault(
-                (*self.path, *at), "wrong-value", f"`{key}` of {self.where} cannot be `{value[:80]}`", remedy
-            )
+            remedy = did_you_mean(value, enum, "write one of " + ", ".join(enum))
+            self.fault(at, "wrong-value", f"`{key}` of {self.where} cannot be `{value[:80]}`", remedy)
             return None
 
-    def day(self, key: str) -> date | None:
-        """Return an optional day."""
-        value = self.take(key)
-        if value is None:
-            return None
-        if not isinstance(value, date) or isinstance(value, datetime):
-            self.fault(
-                key, "wrong-value", f"`{key}` of {self.where} is not a day", "write it without quotes: 2026-03-05"
-            )
-            return None
-        return value
-
-    def tables(self, *, but: Iterable[str] = ()) -> Iterator[tuple[str, Table]]:
+    def tables(self) -> Iterator[tuple[str, Table]]:
         """Yield the tables inside this one; any other value in it is a mistake."""
-        left_out = set(but)
         for key, value in self.data.items():
-            if key in left_out:
-                continue
             self._known.add(key)
             if isinstance(value, dict):
                 yield key, Table(self.document, (*self.path, key), value)
@@ -208,15 +213,14 @@ class Table:
         """Return an optional table."""
         value = self.take(key)
         if value is not None and not isinstance(value, dict):
-            self.fault(key, "wrong-value", f"`{key}` of {self.where} is not a table", "write `{ … = … }`")
+            self.wrong(key, "is not a table", "write `{ … = … }`")
         return Table(self.document, (*self.path, key), value if isinstance(value, dict) else {})
 
     def finish(self) -> None:
         """Report unknown keys: a mistyped key must not be ignored."""
-        for key in self.data:
-            if key not in self._known:
-                remedy = did_you_mean(key, self._known, "take it out; known are " + ", ".join(sorted(self._known)))
-                self.fault(key, "unknown-key", f"{self.where} has an unknown key `{key[:80]}`", remedy)
+        for key in self.data.keys() - self._known:
+            remedy = did_you_mean(key, self._known, "take it out; known are " + ", ".join(sorted(self._known)))
+            self.fault(key, "unknown-key", f"{self.where} has an unknown key `{key[:80]}`", remedy)
 
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -238,55 +242,44 @@ class Lines:
     def __init__(self, text: str) -> None:
         self._text = text
         self._at = 0
-        self._found: dict[Path, int] = {(): 1}
+        self._starts: dict[Path, int] = {(): 0}
         self._tables: dict[Path, int] = {}
         self._here: Path = ()
-        self._line = 1
-        self._counted = 0
-        self._scan()
-
-    def of(self, path: Path) -> int:
-        """Return the line of a path, or of the nearest table around it."""
-        while path not in self._found:
-            path = path[:-1]
-        return self._found[path]
-
-    def _scan(self) -> None:
         self._skip(_BLANK)
-        while self._at < len(self._text):
-            if self._text[self._at] == "[":
+        while self._at < len(text):
+            if text[self._at] == "[":
                 self._header()
             else:
                 self._pair(self._here)
             self._skip(_BLANK)
 
-    def _header(self) -> None:
-        line, many = self._now(), self._text.startswith("[[", self._at)
-        self._at += 2 if many else 1
-        path = self._inside(self._keys())
-        if many:
-            number = self._tables[path] = self._tables.get(path, -1) + 1
-            self._note(path, line)
-            path = (*path, number)
-        self._here = path
-        for length in range(1, len(path) + 1):
-            self._note(path[:length], line)
-        self._at += 2 if many else 1
+    def of(self, path: Path) -> int:
+        """Return the line of a path, or of the nearest table around it."""
+        while path not in self._starts:
+            path = path[:-1]
+        return self._text.count("\n", 0, self._starts[path]) + 1
 
-    def _inside(self, keys: Path) -> Path:
-        """A header that passes through an array of tables means its latest table."""
+    def _header(self) -> None:
+        start, many = self._at, self._text.startswith("[[", self._at)
+        self._at += 2 if many else 1
+        keys = self._keys()
+        self._at += 2 if many else 1
         path: Path = ()
-        for i, key in enumerate(keys):
+        for key in keys[:-1]:
             path = (*path, key)
-            if i < len(keys) - 1 and path in self._tables:
+            if path in self._tables:  # a header that passes through an array of tables means its latest table
                 path = (*path, self._tables[path])
-        return path
+        path = (*path, keys[-1])
+        if many:
+            self._tables[path] = self._tables.get(path, -1) + 1
+            path = (*path, self._tables[path])
+        self._here = path
+        self._note(path, start)
 
     def _pair(self, table: Path) -> None:
-        line = self._now()
+        start = self._at
         path = (*table, *self._keys())
-        for length in range(len(table) + 1, len(path) + 1):
-            self._note(path[:length], line)
+        self._note(path, start)
         self._at += 1  # the sign "="
         self._skip(_SPACE)
         self._value(path)
@@ -317,7 +310,7 @@ class Lines:
         self._at += 1
         number = 0
         while not self._closed("]"):
-            self._note((*path, number), self._now())
+            self._note((*path, number), self._at)
             self._value((*path, number))
             number += 1
 
@@ -344,14 +337,10 @@ class Lines:
         self._at = match.end()
         return match[0]
 
-    def _now(self) -> int:
-        """Return the current line. It counts on from the last call, as the scan only moves forward."""
-        self._line += self._text.count("\n", self._counted, self._at)
-        self._counted = self._at
-        return self._line
-
-    def _note(self, path: Path, line: int) -> None:
-        self._found.setdefault(path, line)
+    def _note(self, path: Path, start: int) -> None:
+        """Note where a path starts, and the tables around it that have no start yet."""
+        for length in range(1, len(path) + 1):
+            self._starts.setdefault(path[:length], start)
 
 
 FOLDER = "policies"

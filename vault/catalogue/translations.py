@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from vault.catalogue.purposes import check_declared
 from vault.catalogue.toml_document import did_you_mean
 
 if TYPE_CHECKING:
@@ -97,19 +98,17 @@ def _fields(tables: Table, catalogue: Catalogue | None) -> dict[str, str]:
         declared = None if catalogue is None else catalogue.collections.get(collection)
         if catalogue is not None and declared is None:
             remedy = did_you_mean(collection, catalogue.collections, "take it out")
-            table.fault(None, "unknown-collection", f"`{collection[:80]}` is no collection", remedy)
+            table.fault((), "unknown-collection", f"`{collection[:80]}` is no collection", remedy)
             continue
-        own_titles = _texts(table, None if declared is None else declared.fields)
-        titles |= {f"{collection}.{name}": title for name, title in own_titles.items()}
+        texts = _texts(table, None if declared is None else declared.fields)
+        titles |= {f"{collection}.{name}": title for name, title in texts.items()}
     return titles
 
 
 def _purposes(tables: Table, purposes: Mapping[str, Purpose] | None) -> dict[str, dict[str, str]]:
     translations: dict[str, dict[str, str]] = {}
     for name, table in tables.tables():
-        if purposes is not None and name not in purposes:
-            remedy = did_you_mean(name, purposes, "take it out, or declare it in purposes.toml")
-            table.fault(None, "unknown-purpose", f"{table.where} is about an unknown purpose", remedy)
+        check_declared(name, table, purposes)
         texts = {text: table.optional(text) for text in TEXTS}
         translations[name] = {text: translation for text, translation in texts.items() if translation is not None}
         table.finish()

@@ -71,15 +71,14 @@ def parse_period(typed: str | Period) -> Period:
     Raises:
         BadParameter: invalid, or zero.
     """
-    from vault.catalogue.retention import PERIOD, Period
+    from vault.catalogue.retention import Period, read_period
 
     if isinstance(typed, Period):  # an option's default, which goes through the parser too
         return typed
-    match = PERIOD.fullmatch(typed)
-    years, months, days = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    if years + months + days == 0:
+    period = read_period(typed)
+    if period is None:
         raise typer.BadParameter("write P3Y, P6M, P30D or P1Y6M")
-    return Period(years * 12 + months, days)
+    return period
 
 
 past = partial(typer.Option, metavar="WHEN", parser=lambda typed: parse_moment(typed, Clock().now(), forward=False))

@@ -16,8 +16,8 @@ from uuid import UUID
 import typer
 from rich.console import Console
 
+from vault.catalogue.company import KINDS, KindName
 from vault.catalogue.model import Scope
-from vault.catalogue.requests import KINDS, KindName
 from vault.cli.command import command, make_group
 from vault.cli.options import Names, Request, Yes, past
 from vault.cli.output import FAILED, emit, note, show_table

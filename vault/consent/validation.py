@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from vault.catalogue.consent import is_jurisdiction
+from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
 from vault.catalogue.types import decode, encode

@@ -17,7 +17,7 @@ from vault.lifecycle.erasures import find_erasure, save_erasure
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.catalogue.controller import Controller
+    from vault.catalogue.company import Controller
     from vault.context import Services
     from vault.crypto.signing import Signed
     from vault.ids import TenantId

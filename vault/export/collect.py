@@ -203,7 +203,7 @@ async def _add_access_facts(content: Content, policy_set: PolicySet, description
 
     def notice_title(version: str) -> str | None:
         notices = policy_set.notices
-        text = notices.languages(version).get(content.texts.language) or notices.version(version)
+        text = notices.languages(version).get(content.texts.language) or notices.get(version)
         return None if text is None else text.title
 
     head = replace(

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from vault.catalogue.controller import Controller
+from vault.catalogue.company import Controller
 
 FORMAT: Final = "cdv-package-1"
 PORTABILITY: Final = "portability"

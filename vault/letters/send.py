@@ -16,7 +16,7 @@ from uuid import UUID
 from vault import logs
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
-from vault.catalogue.controller import Controller
+from vault.catalogue.company import Controller
 from vault.catalogue.types import decode
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vault.catalogue.collections import load_catalogue
-from vault.catalogue.consent import ConsentRules, load_consent
-from vault.catalogue.controller import Controller, load_controller
+from vault.catalogue.company import ConsentRules, Controller, RequestRules, load_consent, load_controller, load_requests
 from vault.catalogue.notices import Notices, check_notices, load_notice
 from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
-from vault.catalogue.requests import RequestRules, load_requests
 from vault.catalogue.retention import Retention, check_retention, load_retention
 from vault.catalogue.toml_document import Document, Finding, Findings
 from vault.catalogue.translations import NO_WORDS, WORDS, Words, load_words

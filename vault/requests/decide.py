@@ -12,7 +12,7 @@ from vault import logs
 from vault.access.authorization import require_permission
 from vault.access.callers import system_caller
 from vault.access.recording import audited
-from vault.catalogue.requests import Approve
+from vault.catalogue.company import Approve
 from vault.consent.validation import require_words
 from vault.errors import Conflict, Fault, InvalidInput, Unavailable, VaultError
 from vault.requests.deadlines import local_date, with_deadlines

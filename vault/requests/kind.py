@@ -1,7 +1,7 @@
 """Kinds of request: one record for each, with everything in which it differs from the others.
 
 A capability declares the kinds that it carries out, and ``vault.workflows`` collects them. Operations find the record
-of a request in ``services.request_kinds``. The names are in :mod:`vault.catalogue.requests`.
+of a request in ``services.request_kinds``. The names are in :mod:`vault.catalogue.company`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from vault.catalogue.requests import DIRECT_MARKETING, Approve
+from vault.catalogue.company import DIRECT_MARKETING, Approve
 from vault.consent.validation import words_fault
 from vault.errors import Fault, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from vault.catalogue.company import KindName
     from vault.catalogue.model import Scope
-    from vault.catalogue.requests import KindName
     from vault.jobs.workflow import Step
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Regime, Verification

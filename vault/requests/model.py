@@ -21,8 +21,8 @@ from uuid import UUID
 
 import msgspec
 
+from vault.catalogue.company import KindName
 from vault.catalogue.model import Scope
-from vault.catalogue.requests import KindName
 from vault.errors import Conflict
 
 if TYPE_CHECKING:

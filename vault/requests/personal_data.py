@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.catalogue.company import KindName
     from vault.catalogue.model import Scope
-    from vault.catalogue.requests import KindName
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
     from vault.lifecycle.personal_data import ErasureContext, MergeContext, Resealer

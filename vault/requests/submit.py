@@ -11,7 +11,7 @@ import msgspec
 from vault.access.authorization import SUBJECT_NOT_FOUND, require_permission
 from vault.access.callers import THE_PERSON
 from vault.access.recording import audited
-from vault.catalogue.consent import is_jurisdiction
+from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Scope, UnknownName
 from vault.catalogue.notices import LANGUAGE
 from vault.errors import Denied, Fault, InvalidInput, NotFound
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.access.recording import SaveResponse
+    from vault.catalogue.company import KindName
     from vault.catalogue.model import Catalogue
-    from vault.catalogue.requests import KindName
     from vault.context import Caller, Services
     from vault.policy.policy_set import PolicySet
     from vault.requests.model import Regime, Verification

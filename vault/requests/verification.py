@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from vault.access.callers import system_caller
-from vault.catalogue.requests import Approve
+from vault.catalogue.company import Approve
 from vault.catalogue.types import ValueProblem, decode, index_text
 from vault.clock import to_microseconds
 from vault.crypto.seal import record_aad

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from pydantic import Field
 
-from vault.catalogue.requests import Approve, KindName
+from vault.catalogue.company import Approve, KindName
 from vault.governance.views import SupervisoryAuthority
 from vault.requests.deadlines import days_left, is_suspended
 from vault.requests.model import How, Level, Move, Regime, Request, State

@@ -9,7 +9,7 @@ from typing import get_args
 from uuid import UUID
 
 import vault
-from vault.catalogue.controller import Contact, Controller
+from vault.catalogue.company import Contact, Controller
 from vault.consent.model import OBJECTION, RESTRICTION, Event, Kind
 from vault.consent.receipts.model import Facts, PurposeFacts
 from vault.crypto.signing import SigningKey

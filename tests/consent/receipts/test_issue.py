@@ -112,7 +112,7 @@ def test_a_receipt_of_another_key_is_valid_by_that_key_only():
 
 @each_form
 def test_a_receipt_without_controller_details_is_complete(form):
-    from vault.catalogue.controller import Controller
+    from vault.catalogue.company import Controller
 
     said = verified(written(file_of(facts(event(jurisdiction=None), controller=Controller()), form)))
     assert said.controller == "default"

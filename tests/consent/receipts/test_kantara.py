@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.consent.receipts.samples import KINDS, PERSON, event, facts
-from vault.catalogue.controller import Controller
+from vault.catalogue.company import Controller
 from vault.consent.receipts.kantara import receipt
 
 MANDATORY = {

@@ -15,7 +15,7 @@ from vault.access.recording import SaveResponse
 from vault.api.dependencies import IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
 from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
 from vault.api.schemas import FILE, Body, error_responses
-from vault.catalogue.requests import KindName
+from vault.catalogue.company import KindName
 from vault.context import Caller, Services
 from vault.export.download import AGE, ZIP
 from vault.http.problems import request_id

@@ -11,8 +11,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from vault.api.dependencies import CallerDep, ServicesDep, WriteDep, file_response, json_response
 from vault.api.schemas import FILE, Body, Limit, PageId, error_responses
+from vault.catalogue.company import KindName
 from vault.catalogue.model import Scope as CatalogueScope
-from vault.catalogue.requests import KindName
 from vault.erasure.claims import keep_for_claims
 from vault.erasure.query import list_erasures, preview_erasure, read_certificate
 from vault.erasure.views import ErasureCertificate, ErasureList, ErasurePreview, KeptForClaims

@@ -13,20 +13,20 @@ from vault.catalogue.types.base import (
     Match,
     Option,
     ValueProblem,
-    has_view,
+    decode,
+    encode,
+    is_one_of,
     parameter,
 )
-from vault.catalogue.types.contact import EMAIL, PHONE
 from vault.catalogue.types.dates import DATE
-from vault.catalogue.types.encoding import decode, encode
-from vault.catalogue.types.identifiers import IBAN, NATIONAL_ID
+from vault.catalogue.types.identifiers import EMAIL, IBAN, NATIONAL_ID, PHONE
 from vault.catalogue.types.numeric import CURRENCY, DECIMAL, INTEGER, MONEY
 from vault.catalogue.types.places import ADDRESS, COUNTRY, LANGUAGE
 from vault.catalogue.types.plain import BOOLEAN, ENUMERATION, JSON
 from vault.catalogue.types.text import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import date
     from typing import Any
 
@@ -39,10 +39,9 @@ __all__ = [
     "Option",
     "ValueProblem",
     "decode",
-    "describe_views",
     "encode",
-    "has_view",
     "index_text",
+    "is_one_of",
     "parameter",
     "show",
 ]
@@ -83,16 +82,9 @@ def show(field_type: str, view: str, value: JsonValue, today: date) -> JsonValue
     return shows(value, today, number)
 
 
-def describe_views() -> Iterator[tuple[str, str, str]]:
-    """Yield (type, view, what it shows), in the order of the docs."""
-    for field_type in TYPES.values():
-        for name, view in field_type.views.items():
-            yield field_type.name, name, view.description
-
-
 @lru_cache(maxsize=4096)
 def _resolve(field_type: str, view: str) -> tuple[Callable[[Any, date, int], JsonValue], int]:
-    if field_type not in TYPES or not has_view(TYPES[field_type], view):
+    if field_type not in TYPES or not is_one_of(view, TYPES[field_type].views):
         raise ValueError("the type has no such view")
     generic, number = parameter(view)
     return TYPES[field_type].views[generic].show, number

@@ -1,21 +1,248 @@
-"""Bank accounts and national identity numbers, checked by python-stdnum."""
+"""E-mail addresses, phone numbers, bank accounts and national identity numbers.
+
+Libraries validate them, with a fast path for plain e-mail addresses and phone numbers.
+"""
 
 from __future__ import annotations
 
 import importlib
 import re
+import unicodedata
 from functools import cache
 from typing import TYPE_CHECKING
 
+import email_validator
+import phonenumbers
+from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
+
 from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View, digits_as_text
-from vault.catalogue.types.masks import LAST, MASK, last, masked_tail
-from vault.catalogue.types.text import folded, line_of
+from vault.catalogue.types.text import LAST, MASK, folded, last, line_of, masked_tail, masked_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
 
     from vault.catalogue.types.base import Options
+
+EMAIL_LENGTH = 254
+"""Octets of an address: RFC 3696, errata 1690."""
+PHONE_INPUT = 64
+"""Characters of a written phone number, punctuation included."""
+
+_ATOM = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_PLAIN_EMAIL = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@((?:{_LABEL}\.)+[A-Za-z]{{2,63}})")
+_MAILBOXES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
+_RESERVED = tuple(email_validator.SPECIAL_USE_DOMAIN_NAMES)
+_RESERVED_ENDS = tuple(f".{name}" for name in _RESERVED)
+
+_PLAIN_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+_WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-/\u2010-\u2015\u2212]*")
+
+
+def email(value: object, _options: Options) -> str:
+    """Return an address with its domain in lower case (Unicode, IDNA 2008) and its local part as given.
+
+    The DNS is not queried. The fast path accepts only addresses that email-validator accepts and writes the same way
+    (the tests compare them); it spares an import the slow library.
+
+    Raises:
+        ValueProblem: it is no address that mail could be sent to (RFC 5321, 6531).
+    """
+    text = value.strip() if isinstance(value, str) and len(value) <= EMAIL_LENGTH else line_of(value, EMAIL_LENGTH)
+    return plain_email(text) or _any_email(line_of(text, EMAIL_LENGTH))
+
+
+def plain_email(text: str) -> str | None:
+    """Normalise an address that is plain ASCII, or return None if the library must decide."""
+    match = _PLAIN_EMAIL.fullmatch(text) if len(text) <= EMAIL_LENGTH else None
+    if match is None:
+        return None
+    local, domain = match[1], match[2].lower()
+    if "--" in domain or domain.endswith(_RESERVED_ENDS) or domain in _RESERVED or local.lower() in _MAILBOXES:
+        return None
+    return f"{local}@{domain}"
+
+
+def _any_email(text: str) -> str:
+    try:
+        address = email_validator.validate_email(text, check_deliverability=False).normalized
+    except (email_validator.EmailNotValidError, UnicodeError):
+        address = ""
+    if not address:  # raised out here, so that the library's message, which repeats the address, is not in its context
+        raise ValueProblem("bad-format", "must be an e-mail address such as name@example.org")
+    return address
+
+
+def phone(value: object, options: Options) -> str:
+    """Return a phone number in E.164 (``+33612345678``); ``region`` is the country of national numbers.
+
+    The number must be possible, not assigned: numbering plans change faster than the library on a server.
+
+    Raises:
+        ValueProblem: it is no phone number, has an extension or letters, or is national and no region is known.
+    """
+    if isinstance(value, str) and plain_phone(value):
+        return value
+    text = _western(line_of(value, PHONE_INPUT))
+    text = text[4:] if text[:4].lower() == "tel:" else text
+    if not _WRITTEN_PHONE.fullmatch(text.strip()):
+        raise ValueProblem(
+            "bad-format", "must be a phone number in digits, such as +33 6 12 34 56 78, without extension"
+        )
+    return _any_phone(text.strip(), options.get("region"))
+
+
+def _western(text: str) -> str:
+    """Write the digits of all scripts as 0-9, and remove invisible characters."""
+    if text.isascii():
+        return text
+    seen = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in seen)
+
+
+def plain_phone(text: str) -> bool:
+    """Return whether a text is the E.164 form of a possible number already, so that the library is not needed.
+
+    True only if nothing can be stripped from the number: it starts neither with a zero nor with a trunk or carrier
+    prefix of its country.
+    """
+    if not _PLAIN_PHONE.fullmatch(text):
+        return False
+    for end in (2, 3, 4):
+        plan = _plan(text[1:end])
+        if plan is not None:
+            lengths, prefix = plan
+            return len(text) - end in lengths and text[end] != "0" and (prefix is None or not prefix.match(text, end))
+    return False
+
+
+@cache
+def _plan(code: str) -> tuple[frozenset[int], re.Pattern[str] | None] | None:
+    """Return the possible lengths and the trunk prefix of a calling code, of which there are at most 999."""
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(int(code))
+    if regions is None:
+        return None
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region_or_calling_code(int(code), regions[0])
+    if metadata is None or metadata.general_desc is None:
+        return None
+    lengths = frozenset(metadata.general_desc.possible_length)
+    prefix = metadata.national_prefix_for_parsing
+    return lengths - set(metadata.general_desc.possible_length_local_only), re.compile(prefix) if prefix else None
+
+
+def _any_phone(text: str, region: str | None) -> str:
+    if region is None and text.startswith("00"):  # the prefix that ITU-T E.123 recommends for international calls
+        text = f"+{text[2:]}"
+    try:
+        number = phonenumbers.parse(text, region)
+    except phonenumbers.NumberParseException as error:
+        number, national = None, error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
+    if number is None and national and not text.startswith("+"):
+        raise ValueProblem("ambiguous", "must start with + and the country's calling code")
+    possible = phonenumbers.ValidationResult.IS_POSSIBLE
+    if number is not None and phonenumbers.is_possible_number_with_reason(number) == possible:
+        formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        if plain_phone(formatted) or _is_settled(formatted):
+            return formatted
+    raise ValueProblem("bad-format", "must be a possible phone number, with all its digits")
+
+
+def _is_settled(formatted: str) -> bool:
+    """Return whether the library reads its own E.164 form as the same number.
+
+    It strips one more zero each time from a run of zeros after the calling code, as if that were a trunk prefix. Such a
+    number has no single form, so a blind index could not find it.
+    """
+    try:
+        again = phonenumbers.parse(formatted)
+    except phonenumbers.NumberParseException:
+        return False
+    return bool(phonenumbers.format_number(again, phonenumbers.PhoneNumberFormat.E164) == formatted)
+
+
+def _region(setting: object) -> str | None:
+    known = isinstance(setting, str) and setting in phonenumbers.SUPPORTED_REGIONS
+    return None if known else "must be the ISO 3166-1 code of a country with phone numbers, such as FR"
+
+
+def masked_email(value: str, today: date, _n: int = 0) -> str:
+    """Show the first letter of the local part, a mask and the domain."""
+    local, at, domain = value.rpartition("@")
+    return f"{masked_text(local, today)}@{domain}" if at and domain else MASK
+
+
+def email_domain(value: str, _today: date, _n: int = 0) -> str:
+    """Show the part after the last @; empty if there is none."""
+    _, at, domain = value.rpartition("@")
+    return domain if at else ""
+
+
+def masked_phone(value: str, today: date, _n: int = 0) -> str:
+    """Show a mask and the last two digits."""
+    return MASK + last_digits(value, today, 2)
+
+
+def last_digits(value: str, today: date, n: int) -> str:
+    """Show the last n digits if at least as many of the national number stay hidden, else nothing."""
+    # The calling code does not count as hidden: anyone can guess it.
+    return last(value.removeprefix(calling_code(value, today) or value[:4]), today, n)
+
+
+def calling_code(value: str, _today: date, _n: int = 0) -> str:
+    """Show the country's calling code with its plus sign."""
+    for end in (2, 3, 4):
+        digits = value[1:end]
+        if digits.isascii() and digits.isdigit() and int(digits) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE:
+            return value[:end]
+    return ""
+
+
+def phone_country(value: str, _today: date, _n: int = 0) -> str | None:
+    """Show the country whose numbering plan has the number; null if there is none or it is not known."""
+    try:
+        region = phonenumbers.region_code_for_number(phonenumbers.parse(value))
+    except phonenumbers.NumberParseException:
+        return None
+    return region if isinstance(region, str) and region.isalpha() else None
+
+
+def _digits(text: str) -> str:
+    return "".join(letter for letter in folded(text) if letter in "0123456789")
+
+
+EMAIL = FieldType(
+    name="email",
+    title="an e-mail address, its domain in lower case (RFC 5321, 6531)",
+    normalise=email,
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_email, "the first letter of the local part (if it has more), five dots and the domain"),
+        "domain": View(email_domain, "what follows the @"),
+    },
+    indexes=frozenset({"exact", "prefix"}),
+    fold=folded,
+    match=Match(85),
+)
+PHONE = FieldType(
+    name="phone",
+    title="a phone number in E.164, such as +33612345678",
+    normalise=phone,
+    views={
+        **EVERY_TYPE,
+        "masked": View(masked_phone, "five dots and the last two digits"),
+        "country": View(phone_country, "ISO 3166-1 code of the country of the number; null if that is not known"),
+        "calling_code": View(calling_code, "the country's calling code, such as +33"),
+        "last_n": View(
+            last_digits, "the last n digits, or an empty text unless at least n more of the national number stay hidden"
+        ),
+    },
+    options={"region": Option("country whose national numbers may be written without +", _region)},
+    indexes=frozenset({"exact", "last_n"}),
+    fold=_digits,
+    from_file=digits_as_text(phone),
+    match=Match(75),
+)
 
 NATIONAL_IDS = {
     "AR": "dni", "AT": "vnr", "AU": "tfn", "BE": "nn", "BG": "egn", "BR": "cpf", "CA": "sin", "CH": "ssn", "CL": "rut",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from decimal import ROUND_HALF_EVEN, Decimal
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types import codes
 from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, View, part, whole_number
 from vault.catalogue.types.text import line_of
 
@@ -25,6 +27,22 @@ MONEY_PARTS = ("amount", "currency")
 _PLAIN = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,64})(?:\.(?P<fraction>[0-9]{1,400}))?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _WITH_CURRENCY = re.compile(r"(?:(?P<before>[A-Za-z]{3}) *)?(?P<amount>[^A-Za-z ]+)(?: *(?P<after>[A-Za-z]{3}))?")
+
+_MINOR_UNITS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
+"""Currencies with another number of digits after the point than two (ISO 4217, list one)."""
+
+
+@cache
+def currencies() -> Mapping[str, int]:
+    """Map each currency to the digits after the point of its minor unit (ISO 4217), by pycountry."""
+    digits = {code: count for count, codes in _MINOR_UNITS.items() for code in codes.split()}
+    return MappingProxyType(
+        {code: digits.get(code, 2) for code in (unit.alpha_3 for unit in import_module("pycountry").currencies)}
+    )
 
 
 def integer(value: object, options: Options) -> int:
@@ -66,7 +84,7 @@ def currency(value: object, _options: Options) -> str:
         ValueProblem: no currency has that code.
     """
     code = line_of(value, 16).upper()
-    if code not in codes.currencies():
+    if code not in currencies():
         raise ValueProblem("unknown-code", "must be a currency's ISO 4217 code, such as EUR")
     return code
 
@@ -89,7 +107,7 @@ def money(value: object, options: Options) -> JsonValue:
         raise ValueProblem("out-of-range", "must be in the currency of its field")
     text = _written(amount, None)
     whole, _, fraction = text.partition(".")
-    fraction = fraction.rstrip("0").ljust(codes.currencies()[unit], "0")
+    fraction = fraction.rstrip("0").ljust(currencies()[unit], "0")
     return {"amount": f"{whole}.{fraction}" if fraction else whole, "currency": unit}
 
 
@@ -149,7 +167,7 @@ def _is_number(setting: object) -> str | None:
 
 
 def _is_currency(setting: object) -> str | None:
-    known = isinstance(setting, str) and setting in codes.currencies()
+    known = isinstance(setting, str) and setting in currencies()
     return None if known else "must be a currency's ISO 4217 code, such as EUR"
 
 

@@ -1,14 +1,15 @@
-"""Countries, languages and postal addresses."""
+"""Countries, languages and postal addresses. The code lists come from pycountry, which is loaded on first use."""
 
 from __future__ import annotations
 
 import re
+from functools import cache, partial
+from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types import codes
 from vault.catalogue.types.base import EVERY_TYPE, FieldType, Option, ValueProblem, View, part
-from vault.catalogue.types.masks import MASK
-from vault.catalogue.types.text import line_of
+from vault.catalogue.types.text import MASK, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,14 +29,48 @@ _LANGUAGE = re.compile(
 )
 
 
+_ALSO_COUNTRIES = {"uk": "GB", "xk": "XK", "xkx": "XK", "kosovo": "XK"}
+"""In wide use in addition to ISO 3166-1: the reserved code UK, and the code that the EU and CLDR give Kosovo."""
+
+
+_pycountry = partial(import_module, "pycountry")  # it takes half a second to import
+
+
+@cache
+def countries() -> Mapping[str, str]:
+    """Map each case-folded alpha-2, alpha-3 and English name to the alpha-2 code (ISO 3166-1)."""
+    codes = dict(_ALSO_COUNTRIES)
+    for country in _pycountry().countries:
+        names = (getattr(country, key, None) for key in ("alpha_2", "alpha_3", "name", "common_name", "official_name"))
+        codes.update({name.casefold(): country.alpha_2 for name in names if name})
+    return MappingProxyType(codes)
+
+
+@cache
+def languages() -> Mapping[str, str]:
+    """Map each language code (ISO 639-1, -2, -3) to the one that BCP 47 wants: the shortest."""
+    shortest_codes: dict[str, str] = {}
+    for language in _pycountry().languages:
+        shortest = getattr(language, "alpha_2", None) or language.alpha_3
+        codes = (language.alpha_3, getattr(language, "alpha_2", None), getattr(language, "bibliographic", None))
+        shortest_codes.update({code: shortest for code in codes if code})
+    return MappingProxyType(shortest_codes)
+
+
+@cache
+def scripts() -> frozenset[str]:
+    """Return the codes of scripts, such as ``Latn`` (ISO 15924)."""
+    return frozenset(script.alpha_4 for script in _pycountry().scripts)
+
+
 def country(value: object, _options: Options) -> str:
     """Return a country's ISO 3166-1 alpha-2 code; alpha-3 codes and English names are understood too.
 
     Raises:
         ValueProblem: no country has that code or name.
     """
-    code = codes.countries().get(value.casefold()) if isinstance(value, str) and len(value) <= PART_LENGTH else None
-    code = code or codes.countries().get(line_of(value, PART_LENGTH).casefold())
+    code = countries().get(value.casefold()) if isinstance(value, str) and len(value) <= PART_LENGTH else None
+    code = code or countries().get(line_of(value, PART_LENGTH).casefold())
     if code is None:
         raise ValueProblem("unknown-code", "must be a country's ISO 3166-1 code, such as FR")
     return code
@@ -50,10 +85,10 @@ def language(value: object, _options: Options) -> str:
     match = _LANGUAGE.fullmatch(line_of(value, 64).replace("_", "-").lower())
     if match is None:
         raise ValueProblem("bad-format", "must be a language tag of BCP 47, such as de or de-AT")
-    base = codes.languages().get(match["language"])
+    base = languages().get(match["language"])
     script = match["script"].title() if match["script"] else ""
     region = (match["region"] or "").upper()
-    known = (script in codes.scripts() or not script) and (region.isdigit() or not region or _is_country(region))
+    known = (script in scripts() or not script) and (region.isdigit() or not region or _is_country(region))
     if base is None or not known:
         raise ValueProblem("unknown-code", "must be a language, script and region that ISO 639, 15924 and 3166 list")
     return "-".join(subtag for subtag in (base, script, region) if subtag) + match["variants"]
@@ -99,7 +134,7 @@ def _postal_code(value: object) -> str:
 
 
 def _is_country(code: str) -> bool:
-    return codes.countries().get(code.casefold()) == code
+    return countries().get(code.casefold()) == code
 
 
 def _country_option(setting: object) -> str | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
-from vault.catalogue.types.base import FieldType, Option, ValueProblem, digits_as_text, whole_number
-from vault.catalogue.types.encoding import encode
+from vault.catalogue.types.base import FieldType, Option, ValueProblem, digits_as_text, encode, whole_number
 from vault.catalogue.types.numeric import MOST_INTEGER
 from vault.catalogue.types.text import line_of, storable
 

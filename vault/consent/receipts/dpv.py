@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from vault.catalogue.controller import Controller
+    from vault.catalogue.company import Controller
     from vault.consent.model import Event
     from vault.consent.receipts.model import Facts, PurposeFacts
 

@@ -122,7 +122,7 @@ def _facts(
     seen = next((event for event in reversed(events) if event.notice is not None), None)
     text = None
     if seen is not None and seen.notice is not None:
-        text = policy_set.notices.by_digest(seen.notice_digest or "") or policy_set.notices.version(seen.notice)
+        text = policy_set.notices.by_digest(seen.notice_digest or "") or policy_set.notices.get(seen.notice)
     purpose_facts = None
     if purpose is not None:
         purpose_facts = PurposeFacts.of(purpose, policy_set.catalogue, policy_set.retention.get(purpose.name))

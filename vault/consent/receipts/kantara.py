@@ -19,7 +19,7 @@ from vault.crypto.signing import BadDocument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vault.catalogue.controller import Controller
+    from vault.catalogue.company import Controller
     from vault.consent.receipts.model import Facts, PurposeFacts
 
 VERSION: Final = "KI-CR-v1.1.0"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from vault.catalogue.controller import Controller
+    from vault.catalogue.company import Controller
     from vault.catalogue.model import Catalogue, Field, Purpose
     from vault.catalogue.retention import Rule
     from vault.consent.model import Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.policy.folders import at, changed, only, shipped
-from vault.catalogue.controller import Contact
+from vault.catalogue.company import Contact
 from vault.policy.policy_set import PolicySet
 
 FILE = "controller.toml"

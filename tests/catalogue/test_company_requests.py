@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.catalogue.requests import APPROVAL_RULES, SAFEST, Approve, RequestRules, load_requests
+from vault.catalogue.company import APPROVAL_RULES, SAFEST, Approve, RequestRules, load_requests
 from vault.catalogue.toml_document import Document, Findings
 
 SHIPPED = Path(__file__).parents[2] / "policies" / "requests.toml"

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from tests.policy.folders import at, changed, only, shipped
-from vault.catalogue.consent import AGES, ConsentRules, is_jurisdiction
+from vault.catalogue.company import AGES, ConsentRules, is_jurisdiction
 from vault.policy.policy_set import PolicySet
 
 FILE = "consent.toml"

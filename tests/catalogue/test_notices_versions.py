@@ -145,7 +145,7 @@ def test_one_version_has_texts_in_several_languages():
     notices = Notices([german, english])
 
     assert list(notices) == ["marketing@3"]
-    assert notices["marketing@3"] is notices.version("marketing@3") is english
+    assert notices["marketing@3"] is notices.get("marketing@3") is english
     assert dict(notices.languages("marketing@3")) == {"en": english, "de": german}
     assert notices.by_digest("sha256:3de") is german
     assert (english.file, german.file) == ("notices/marketing@3.md", "notices/marketing@3.de.md")
@@ -155,7 +155,7 @@ def test_one_version_has_texts_in_several_languages():
 def test_unknown_versions_are_none():
     notices = Notices([version(3)])
 
-    assert notices.version("marketing@4") is None
+    assert notices.get("marketing@4") is None
     assert notices.languages("marketing@4") == {}
     assert notices.by_digest("sha256:0") is None
     assert notices.current("other", TODAY) is None

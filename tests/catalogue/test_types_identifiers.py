@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vault.catalogue.types import TYPES, ValueProblem
-from vault.catalogue.types.contact import _any_phone, plain_email, plain_phone
+from vault.catalogue.types.identifiers import _any_phone, plain_email, plain_phone
 
 EMAIL, PHONE = TYPES["email"].normalise, TYPES["phone"].normalise
 
