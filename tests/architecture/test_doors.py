@@ -40,7 +40,6 @@ SEALING = {
     "vault.export.download",  # for types only
     "vault.export.collect",  # for types only
     "vault.export.records",
-    "vault.export.history",  # for types only
     "vault.records.read",
     "vault.rectification.correct",  # for types only
     "vault.rectification.store",

@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import tracemalloc
+from collections import Counter
 from datetime import timedelta
 from uuid import UUID
 
 import jsonschema
+import msgspec
 import pytest
 
 from tests.export.customer import PROFILE, RECORDS, buy, content_of, files_of, somebody
 from tests.export.made_up import DEFAULT, approved, request_of
 from tests.support import FixedClock
+from vault import personal_data
 from vault.access import authorization as decide
 from vault.access.callers import THE_PERSON, data_subject_caller
 from vault.catalogue.model import Scope
@@ -24,7 +27,9 @@ from vault.export.build import build_package
 from vault.export.contents import data_file, package_entries, schema
 from vault.export.download import open_package
 from vault.export.records import records
+from vault.export.schema import OWNED_SECTIONS
 from vault.ids import RecordId, SubjectId, new_id
+from vault.lifecycle.personal_data import ExportContext, RetainedData
 from vault.rectification.store import Sealer, add_rectifications
 from vault.subjects.record_body import Origin, pack, seal_values
 
@@ -248,6 +253,38 @@ async def test_disclosures_of_a_merged_entry_are_listed(node):
 
     assert [each["id"] for each in data["person"]["aliases"]] == [double]
     assert [each["recipient"] for each in data["recipients"]] == ["sales"]
+
+
+class Card(msgspec.Struct):
+    number: str
+    points: int
+
+
+class LoyaltyData(RetainedData):
+    """An owner of personal data that the package does not know."""
+
+    async def export(self, package):
+        return {"loyalty-cards": [Card(f"card of {package.subject}", 4711)]}
+
+
+async def test_what_a_new_owner_exports_is_in_an_access_package(node, monkeypatch):
+    monkeypatch.setattr(personal_data, "OWNERS", (*personal_data.OWNERS, LoyaltyData()))
+    subject = await somebody(node)
+    files = await files_of(node, subject)
+
+    assert read(files)["more"] == {"loyalty-cards": [{"number": f"card of {subject}", "points": 4711}]}
+    page = files["index.html"].decode()
+    assert "<h3>loyalty cards</h3>" in page
+    assert f"number: card of {subject}<br>points: 4711" in page
+
+
+async def test_every_section_that_an_owner_exports_is_filled_by_it_alone(node):
+    subject = await somebody(node)
+    keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
+    package = ExportContext(node.services, DEFAULT, subject, keys, "en", lambda _field: True, lambda _field: False)
+    sections = Counter([name for owner in node.services.personal_data for name in await owner.export(package)])
+
+    assert sections == Counter(OWNED_SECTIONS)
 
 
 async def test_corrections_have_details_unless_they_are_about_other_people(node):

@@ -13,11 +13,13 @@ A merge only narrows what may be done with the data:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, select, update
 
+from vault.clock import rfc3339
 from vault.consent.expiry import expire_childs_consents
 from vault.consent.model import NOTHING, OBJECTION, UNSAID, YES, Event, apply, decode, encode, fold, unpack
 from vault.consent.store import CONFIRMATION, EVENT
@@ -36,9 +38,30 @@ if TYPE_CHECKING:
     from vault.consent.model import ConsentState, PurposeState
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
+EVENTS_AT_A_TIME: Final = 200
 DENIED = frozenset({"refused", "withdrawn"})
+
+
+class HistoryEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A consent, objection or restriction, or a change to one."""
+
+    id: str
+    at: str
+    recorded_at: str
+    kind: str
+    by: str
+    purpose: str | None = None
+    notice: str | None = None
+    notice_title: str | None = None
+    language: str | None = None
+    method: str | None = None
+    channel: str | None = None
+    source: str | None = None
+    valid_until: str | None = None
+    ground: str | None = None
+    words: str | None = None
 
 
 class ConsentData:
@@ -81,11 +104,48 @@ class ConsentData:
         for table in (EVENT, CONFIRMATION):
             await connection.execute(delete(table).where(*rows_of(table, tenant, [merge.duplicate])))
 
+    async def export(self, package: ExportContext) -> Sections:
+        """List every consent, objection and restriction, newest first, with the subject's own words opened."""
+        notices = package.services.policies.active(package.tenant).policy_set.notices
+        events: list[HistoryEvent] = []
+        before, is_last = None, False
+        while not is_last:
+            page = await package.services.consents.history(
+                package.tenant, package.subject, before=before, limit=EVENTS_AT_A_TIME
+            )
+            for event in page.events:
+                version = event.notice or ""
+                text = notices.languages(version).get(package.language) or notices.get(version)
+                words = open_words(package.keys, package.tenant, event)
+                events.append(_history_event(event, None if text is None else text.title, words))
+            before, is_last = page.next, page.next is None
+        return {"history": events}
+
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count pending double opt-ins, and events that say more than the bare proof."""
         events = await _events(connection, tenant, [SubjectId(erasure.subject)])
         wrong = sum(_is_left(event, erasure) for _subject, event in events)
         return wrong + await count_rows(connection, tenant, erasure, CONFIRMATION)
+
+
+def _history_event(event: Event, notice_title: str | None, words: str | None) -> HistoryEvent:
+    return HistoryEvent(
+        id=str(event.id),
+        at=rfc3339(event.occurred_at),
+        recorded_at=rfc3339(event.recorded_at),
+        kind=event.kind,
+        by=event.by,
+        purpose=event.purpose,
+        notice=event.notice,
+        notice_title=notice_title,
+        language=event.language,
+        method=event.method,
+        channel=event.channel,
+        source=event.source,
+        valid_until=None if event.valid_until is None else rfc3339(event.valid_until),
+        ground=event.ground,
+        words=words,
+    )
 
 
 def bare(event: Event) -> Event:

@@ -13,19 +13,12 @@ from vault.catalogue.model import CLEAR
 from vault.clock import from_microseconds, rfc3339
 from vault.errors import NotFound
 from vault.export.descriptions import PolicyDescriptions
-from vault.export.history import (
-    RecipientNames,
-    aliases,
-    consent_history,
-    corrections,
-    merged_pseudonyms,
-    recipients,
-    request_history,
-)
-from vault.export.schema import FORMAT, PORTABILITY, AnsweredRequest, PackageHead, Person, Right
+from vault.export.disclosures import RecipientNames, aliases, merged_pseudonyms, recipients
+from vault.export.schema import FORMAT, OWNED_SECTIONS, PORTABILITY, AnsweredRequest, PackageHead, Person, Right
 from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
 from vault.export.survey import RetainedValues, survey
 from vault.export.translations import texts_in
+from vault.lifecycle.personal_data import ExportContext
 from vault.subjects.tables import SUBJECT
 
 if TYPE_CHECKING:
@@ -35,7 +28,7 @@ if TYPE_CHECKING:
     from vault.consent.model import ConsentState
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
-    from vault.export.schema import Correction
+    from vault.export.schema import Items
     from vault.export.survey import Survey
     from vault.export.translations import Texts
     from vault.ids import Pseudonym, SubjectId, TenantId
@@ -108,7 +101,7 @@ async def gather(services: Services, tenant: TenantId, subject: SubjectId, reque
         titles={name: words.purpose(name, "title", purpose.title) for name, purpose in policy_set.purposes.items()},
         head=_head(policy_set, descriptions, request, data, texts.language),
     )
-    return content if content.portable else await _add_access_facts(content, policy_set, descriptions)
+    return content if content.portable else await _add_access_facts(content, descriptions)
 
 
 async def fields_shown(services: Services, tenant: TenantId, subject: SubjectId, request: Request) -> tuple[str, ...]:
@@ -196,35 +189,32 @@ def _head(
     )
 
 
-async def _add_access_facts(content: Content, policy_set: PolicySet, descriptions: PolicyDescriptions) -> Content:
-    """Add what only an access package contains: recipients, history, conclusions, requests, corrections and rights."""
-    services, tenant, subject, keys = content.services, content.tenant, content.subject, content.keys
+async def _add_access_facts(content: Content, descriptions: PolicyDescriptions) -> Content:
+    """Add what only an access package contains: recipients, conclusions, rights, and what each owner exports."""
+    services, tenant, subject, selection = content.services, content.tenant, content.subject, content.selection
     recipient_sums, times = await recipients(services, tenant, content.pseudonyms, content.names)
-
-    def notice_title(version: str) -> str | None:
-        notices = policy_set.notices
-        text = notices.languages(version).get(content.texts.language) or notices.get(version)
-        return None if text is None else text.title
+    package = ExportContext(
+        services=services,
+        tenant=tenant,
+        subject=subject,
+        keys=content.keys,
+        language=content.texts.language,
+        is_requested=selection.is_requested,
+        is_about_others=lambda field: mask_of(selection.field(field)) is not None,
+    )
+    sections: dict[str, Items] = {}
+    for owner in services.personal_data:
+        for name, items in (await owner.export(package)).items():
+            sections[name] = (*sections.get(name, ()), *items)
 
     head = replace(
         content.head,
         person=replace(content.head.person, aliases=await aliases(services, tenant, subject)),
         counts={**content.head.counts, "accesses": times},
         recipients=recipient_sums,
-        history=await consent_history(services, tenant, subject, keys, notice_title),
         inferred=descriptions.inferred(),
-        requests=await request_history(services, tenant, subject),
-        corrections=tuple(
-            _without_others(content.selection, correction)
-            for correction in await corrections(services, tenant, subject, keys)
-            if content.selection.is_requested(correction.field)
-        ),
+        **{name: sections.pop(name, ()) for name in OWNED_SECTIONS},
+        more=sections,
         rights=tuple(Right(article=article, title=title, text=text) for article, title, text in content.texts.rights),
     )
     return dataclasses.replace(content, head=head)
-
-
-def _without_others(selection: Selection, correction: Correction) -> Correction:
-    """Leave out the details of a correction of a value about other people (Art. 15(4))."""
-    about_others = mask_of(selection.field(correction.field)) is not None
-    return replace(correction, details=None) if about_others else correction

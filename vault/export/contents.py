@@ -18,7 +18,7 @@ import msgspec
 from vault.catalogue.collections import NAME
 from vault.catalogue.types import TYPES
 from vault.export.collect import gather
-from vault.export.history import accesses
+from vault.export.disclosures import accesses
 from vault.export.html import html_page
 from vault.export.records import records
 

@@ -150,6 +150,10 @@ def _context(content: Content) -> dict[str, object]:
         "records": lambda collection: _shown(content, collection),
         "rows": lambda record: _rows(content, record),
         "batches": lambda collection, fields: _batches(content, collection, fields),
+        "more": [
+            (section, [value_lines(texts, "json", msgspec.to_builtins(item)) for item in items])
+            for section, items in head.more.items()
+        ],
         "plain": lambda value: value_lines(texts, "json", value),
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -10,6 +10,7 @@ from vault.catalogue.company import Controller
 
 FORMAT: Final = "cdv-package-1"
 PORTABILITY: Final = "portability"
+Items = tuple[msgspec.Struct, ...]
 PackageKind = Literal["access", "portability"]
 InUse = Literal["in-use", "consent-missing", "objected", "restricted", "not-in-force"]
 
@@ -139,57 +140,12 @@ class RecipientSummary(msgspec.Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...]
 
 
-class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A consent, objection or restriction, or a change to one."""
-
-    id: str
-    at: str
-    recorded_at: str
-    kind: str
-    by: str
-    purpose: str | None = None
-    notice: str | None = None
-    notice_title: str | None = None
-    language: str | None = None
-    method: str | None = None
-    channel: str | None = None
-    source: str | None = None
-    valid_until: str | None = None
-    ground: str | None = None
-    words: str | None = None
-
-
 class InferredField(msgspec.Struct, frozen=True, kw_only=True):
     """A field with values that were concluded and not collected, and the sources of these values."""
 
     field: str
     values: int
     sources: tuple[str, ...]
-
-
-class RequestSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request of the subject, and its outcome."""
-
-    id: str
-    kind: str
-    state: str
-    received_at: str
-    due: str
-    closed_at: str | None = None
-    ground: str | None = None
-    outcome: str | None = None
-
-
-class Correction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A value that was corrected or is disputed. ``details`` contains the values before and after."""
-
-    id: str
-    field: str
-    record: str
-    state: str
-    at: str
-    closed_at: str | None = None
-    details: dict[str, Any] | None = None
 
 
 class Right(msgspec.Struct, frozen=True, kw_only=True):
@@ -203,7 +159,8 @@ class Right(msgspec.Struct, frozen=True, kw_only=True):
 class PackageHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """data.json without the records and the single disclosures, which are streamed after it.
 
-    The fields with a default value are left out of a portability package.
+    The fields with a default value are left out of a portability package. Owners of personal data fill the last four
+    (:meth:`vault.lifecycle.personal_data.PersonalData.export`); ``more`` holds the sections that have no field here.
     """
 
     format: str
@@ -221,11 +178,16 @@ class PackageHead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     purposes: tuple[PurposeDescription, ...]
     sources: tuple[SourceSummary, ...]
     recipients: tuple[RecipientSummary, ...] = ()
-    history: tuple[HistoryEvent, ...] = ()
     inferred: tuple[InferredField, ...] = ()
-    requests: tuple[RequestSummary, ...] = ()
-    corrections: tuple[Correction, ...] = ()
     rights: tuple[Right, ...] = ()
+    history: Items = ()
+    requests: Items = ()
+    corrections: Items = ()
+    more: dict[str, Items] = {}
+
+
+OWNED_SECTIONS: Final = ("history", "requests", "corrections")
+"""Sections of the head that owners of personal data fill."""
 
 
 class RetentionEnd(msgspec.Struct, frozen=True):

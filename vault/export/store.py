@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
 
 class PackageRow(DataTable, table=True):
@@ -333,6 +333,10 @@ class ExportData:
     async def move(self, merge: MergeContext) -> None:
         """Delete the duplicate's; the request can be reopened."""
         await drop_packages(merge.connection, merge.tenant, [merge.duplicate])
+
+    async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's
+        """Return nothing: packages are copies."""
+        return {}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count packages."""

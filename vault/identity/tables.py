@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
 
 class IdentityCodeRow(DataTable, table=True):
@@ -99,6 +99,10 @@ class IdentityData:
         await merge.connection.execute(delete(SUBJECT_SESSION).where(*rows_of(SUBJECT_SESSION, merge.tenant, both)))
         unused = (*rows_of(IDENTITY_CODE, merge.tenant, both), IDENTITY_CODE.c.used_at.is_(None))
         await merge.connection.execute(update(IDENTITY_CODE).where(*unused).values(used_at=merge.now))
+
+    async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's
+        """Return nothing: codes and tokens are digests, which last for minutes."""
+        return {}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count sessions and codes."""

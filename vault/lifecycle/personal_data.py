@@ -1,8 +1,8 @@
-"""Personal data by capability: what an erasure, a sweep and a merge do with it, and what the final check counts.
+"""Personal data by capability: what an erasure, a sweep, a merge and an access package do with it.
 
-Each capability that keeps something about subjects implements :class:`PersonalData` in its own ``personal_data.py``.
-``vault.personal_data`` lists the implementations. Erasures, sweeps, merges and the check before a certificate loop over
-them, as ``services.personal_data``. A test asks the schema: every table with a subject's id has exactly one owner.
+Each capability that keeps something about subjects implements :class:`PersonalData`, and ``vault.personal_data`` lists
+the implementations. Erasures, sweeps, merges, access packages and the check before a certificate loop over them, as
+``services.personal_data``. A test asks the schema: every table with a subject's id has exactly one owner.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from msgspec import Struct
     from sqlalchemy import ColumnElement, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
 
+    Sections = Mapping[str, Sequence[Struct]]
     IsErased = Callable[[UUID, str, UUID, str], bool]
     """Tells whether a value is erased: by subject, collection, record and name in the record's body."""
 
@@ -136,6 +138,27 @@ class MergeContext:
         return self.resealer.source.id
 
 
+@dataclass(frozen=True, slots=True)
+class ExportContext:
+    """An access package that is being built (Art. 15 GDPR).
+
+    Attributes:
+        keys: the subject's data keys.
+        language: of the package's texts: ``en``, ``de`` or ``fr``.
+        is_requested: tells whether a field is in the scope of the request.
+        is_about_others: tells whether values of a field are about other people, to whom a package must do no harm
+            (Art. 15(4)).
+    """
+
+    services: Services
+    tenant: TenantId
+    subject: SubjectId
+    keys: SubjectKeys
+    language: str
+    is_requested: Callable[[str], bool]
+    is_about_others: Callable[[str], bool]
+
+
 class PersonalData(Protocol):
     """What one capability keeps about subjects.
 
@@ -169,6 +192,15 @@ class PersonalData(Protocol):
         Raises:
             CannotOpen: a value does not open.
             Conflict: a hold covers a value that would be lost.
+        """
+
+    async def export(self, package: ExportContext) -> Sections:
+        """Return what an access package contains besides the records: lists of items, by their key in data.json.
+
+        A key that the package does not know is shown under ``more``.
+
+        Raises:
+            CannotOpen: a sealed value does not open.
         """
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
@@ -229,9 +261,13 @@ class RetainedData:
     async def move(self, merge: MergeContext) -> None:
         """Keep everything under the duplicate's id."""
 
+    async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's, as those below
+        """Return nothing: the rows hold no value of the subject's."""
+        return {}
+
     async def remains(
         self,
-        connection: AsyncConnection,  # noqa: ARG002 - the protocol's, as the next two
+        connection: AsyncConnection,  # noqa: ARG002
         tenant: TenantId,  # noqa: ARG002
         erasure: Erasure,  # noqa: ARG002
     ) -> int:

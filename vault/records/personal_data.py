@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
 
 class RecordData:
@@ -50,6 +50,10 @@ class RecordData:
         """Delete the duplicate's records, and let its ids lead to the survivor."""
         await take_away(merge)
         await lead_to(merge)
+
+    async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's
+        """Return nothing: the package streams the records itself, with the subject's row and aliases."""
+        return {}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count what leads to the subject, and records where none was kept; also the row of a subject that is back."""

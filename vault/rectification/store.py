@@ -13,6 +13,7 @@ from uuid import UUID  # noqa: TC003 - as above
 import msgspec
 from sqlalchemy import LargeBinary, String, bindparam, delete, insert, select, update
 
+from vault.clock import rfc3339
 from vault.crypto.seal import record_aad
 from vault.ids import new_id
 from vault.lifecycle.personal_data import count_rows, rows_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import PrincipalId, SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
 
 class RectificationRow(DataTable, table=True):
@@ -232,6 +233,18 @@ def open_details(
 _THIS = RECTIFICATION.c.subject_id == bindparam("of"), RECTIFICATION.c.id == bindparam("this")
 
 
+class CorrectionSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A value that was corrected or is disputed. ``details`` contains the values before and after."""
+
+    id: str
+    field: str
+    record: str
+    state: str
+    at: str
+    closed_at: str | None = None
+    details: dict[str, Any] | None = None
+
+
 class RectificationData:
     """Values that were corrected or are disputed."""
 
@@ -268,6 +281,27 @@ class RectificationData:
         )
         rows = [_moved(merge, rectification) for rectification in moved]
         await add_rectifications(merge.connection, merge.tenant, merge.survivor, rows)
+
+    async def export(self, package: ExportContext) -> Sections:
+        """List corrected and disputed values, with the values before and after and the subject's statements."""
+        async with package.services.data.reading() as connection:
+            rectifications = await rectifications_of(connection, package.tenant, package.subject)
+        summaries = [
+            CorrectionSummary(
+                id=str(rectification.id),
+                field=rectification.whole,
+                record=str(rectification.record),
+                state=rectification.state,
+                at=rfc3339(rectification.at),
+                closed_at=None if rectification.closed_at is None else rfc3339(rectification.closed_at),
+                details=None
+                if package.is_about_others(rectification.whole)
+                else open_details(package.keys, package.tenant, package.subject, rectification),
+            )
+            for rectification in rectifications
+            if package.is_requested(rectification.whole)
+        ]
+        return {"corrections": summaries}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count them all."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from vault.clock import rfc3339
 from vault.crypto.seal import version_of
 from vault.ids import SubjectId
 from vault.lifecycle.personal_data import is_stale
@@ -20,8 +22,10 @@ from vault.requests.model import OPEN
 from vault.requests.store import (
     REQUEST,
     REQUEST_EVENT,
+    RequestQuery,
     events_by_request,
     events_of,
+    list_requests,
     requests_of,
     rewrite_events,
     save_details,
@@ -40,13 +44,28 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Scope
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext, Resealer
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Resealer, Sections
     from vault.requests.model import Event, Request
 
+MOST_REQUESTS: Final = 1_000
+"""Requests of one subject that a package lists."""
 VERIFIED: Final = "in_review"
 """The one state in which a request is verified and not yet approved."""
 MERGED: Final = "merged"
 """Code in a request's history: a merge asks again for a proof of identity."""
+
+
+class RequestSummary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request of the subject, and its outcome."""
+
+    id: str
+    kind: str
+    state: str
+    received_at: str
+    due: str
+    closed_at: str | None = None
+    ground: str | None = None
+    outcome: str | None = None
 
 
 class RequestData:
@@ -85,6 +104,26 @@ class RequestData:
             if change.request != kept.request:
                 await save_request(connection, tenant, change.request, change.details, change.events)
             await merge.services.audit_log.append_in(connection, change.entries("move-request"))
+
+    async def export(self, package: ExportContext) -> Sections:
+        """List the subject's requests, newest first."""
+        async with package.services.data.reading() as connection:
+            query = RequestQuery(subject=package.subject, limit=MOST_REQUESTS)
+            requests = await list_requests(connection, package.tenant, query)
+        summaries = [
+            RequestSummary(
+                id=str(request.id),
+                kind=request.kind,
+                state=request.state,
+                received_at=rfc3339(request.received_at),
+                due=request.due.on.isoformat(),
+                closed_at=None if request.closed_at is None else rfc3339(request.closed_at),
+                ground=request.ground,
+                outcome=request.outcome,
+            )
+            for request in sorted(requests, key=lambda request: request.received_at, reverse=True)
+        ]
+        return {"requests": summaries}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count what was written about requests under a data key that the erasure destroyed."""

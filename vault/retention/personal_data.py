@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from vault.ids import SubjectId, TenantId
     from vault.lifecycle.erasures import Erasure
-    from vault.lifecycle.personal_data import ErasureContext, MergeContext
+    from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Sections
 
 
 class RetentionData:
@@ -38,6 +38,10 @@ class RetentionData:
         """Move them to the survivor."""
         await join_clocks(merge.connection, merge.tenant, of=merge.duplicate, to=merge.survivor)
         await move_reviews(merge.connection, merge.tenant, of=merge.duplicate, to=merge.survivor)
+
+    async def export(self, package: ExportContext) -> Sections:  # noqa: ARG002 - the protocol's
+        """Return nothing: the package gives the end of each value's retention with the value."""
+        return {}
 
     async def remains(self, connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> int:
         """Count clocks and reviews."""
