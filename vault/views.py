@@ -8,7 +8,7 @@ an answer cannot differ from the OpenAPI document.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
@@ -30,6 +30,12 @@ class View(BaseModel):
     """An answer, or a part of one: immutable, and without fields that its class does not declare."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True, defer_build=True)
+
+    @classmethod
+    def from_object(cls, source: object, **values: object) -> Self:
+        """Return a view with the attributes of an object that have the names of its fields, and with these values."""
+        names = cls.model_fields.keys() - values.keys()
+        return cls.model_validate({name: getattr(source, name) for name in names} | values)
 
     def as_json(self) -> dict[str, Any]:
         """Return the view as JSON values: what a route sends and the command line prints."""

@@ -24,7 +24,7 @@ from tests.vaults import ADA, problem
 from vault.catalogue.model import Scope
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.merging.duplicates import find_pairs
-from vault.recipients.store import list_notices
+from vault.recipients.store import NoticeQuery, list_notices
 from vault.requests.decide import hand_back, start_request
 from vault.requests.store import find_request
 from vault.requests.transaction import DETAILS, request_aad
@@ -254,7 +254,7 @@ async def test_apps_keep_the_notice_under_the_id_they_know_and_hear_of_the_other
 
 async def notices(node):
     async with node.services.data.reading() as connection:
-        return await list_notices(connection, DEFAULT_TENANT)
+        return await list_notices(connection, DEFAULT_TENANT, NoticeQuery())
 
 
 async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_than_it(node, clock):

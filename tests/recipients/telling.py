@@ -7,7 +7,7 @@ from uuid import UUID
 from vault.ids import SubjectId, TenantId
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.outbox import EVERYTHING, notify_recipients
-from vault.recipients.store import list_notices
+from vault.recipients.store import NoticeQuery, list_notices
 
 DEFAULT = TenantId("default")
 
@@ -30,7 +30,7 @@ async def tell(node, subject, *, kind="subject.erased", fields=EVERYTHING, reque
 
 async def notices(node, tenant=DEFAULT, **which):
     async with node.services.data.reading() as connection:
-        return await list_notices(connection, tenant, **which)
+        return await list_notices(connection, tenant, NoticeQuery(**which))
 
 
 async def told(node, **which):

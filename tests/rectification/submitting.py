@@ -63,10 +63,10 @@ async def moves(node, request):
 
 async def notices(node, request):
     """Return what was told to apps because of a request: kind, and names of fields."""
-    from vault.recipients.store import list_notices
+    from vault.recipients.store import NoticeQuery, list_notices
 
     async with node.services.data.reading() as connection:
-        found = await list_notices(connection, DEFAULT_TENANT, request=request, limit=100)
+        found = await list_notices(connection, DEFAULT_TENANT, NoticeQuery(request=request))
     return {(each.kind, each.fields) for each in found}
 
 

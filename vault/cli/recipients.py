@@ -17,7 +17,7 @@ from vault.recipients.delivery import NOTIFY
 from vault.recipients.notices import acknowledge as acknowledge_notice
 from vault.recipients.notices import chase as chase_notice
 from vault.recipients.notices import chase_recipients, list_sent, no_notice
-from vault.recipients.store import find_notice
+from vault.recipients.store import OPEN, NoticeQuery, find_notice
 from vault.recipients.webhooks import list_webhooks, remove_webhook, rotate_secret, set_webhook, try_webhook
 
 if TYPE_CHECKING:
@@ -45,15 +45,8 @@ async def list_(
     request: Annotated[UUID | None, typer.Option(metavar="ID", help="Only notices of this request.")] = None,
 ) -> None:
     """List notices to apps, the oldest first, with their delivery and acknowledgement."""
-    page = await list_sent(
-        session.services,
-        session.caller,
-        which="all" if everything else "open",
-        app=to,
-        subject=subject,
-        request=request,
-        limit=MOST,
-    )
+    query = NoticeQuery(subject=subject, request=request, states=() if everything else OPEN, limit=MOST)
+    page = await list_sent(session.services, session.caller, query, app=to)
     then = f"These are the oldest {MOST}; `--app`, `--subject` and `--request` narrow it down."
     session.show_table(
         page.notices,

@@ -21,7 +21,7 @@ import secrets as randomness
 from base64 import b64encode
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -29,10 +29,10 @@ from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
 from vault.clock import rfc3339
 from vault.errors import InvalidInput, NotFound
-from vault.ids import PrincipalId, TenantId
+from vault.ids import PrincipalId, TenantId, new_id
 from vault.jobs.workflow import Workflow
 from vault.messaging.http import NotPosted
-from vault.recipients.store import due_notices, find_webhook, locked_notice, locked_webhook, save_notice, save_webhook
+from vault.recipients.store import due_notices, find_notice, find_webhook, save_notice, save_webhook
 from vault.sensitive import Sensitive
 from vault.subjects.store import pseudonym_of
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.crypto.signing import SigningKey
-    from vault.messaging.http import Posted
     from vault.recipients.store import RecipientNotice, StoredWebhook
 
 
@@ -72,7 +71,7 @@ class _Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class Outcome:
     """The result of a try: the status of the answer, and why it failed."""
 
     status: int | None
@@ -81,6 +80,7 @@ class _Outcome:
 
     @property
     def taken(self) -> bool:
+        """Return whether the receiver accepted the message."""
         return self.code is None
 
 
@@ -99,7 +99,7 @@ async def deliver(services: Services, tenant: TenantId, notice: UUID) -> float |
     begun = await _begin(services, tenant, notice)
     if not isinstance(begun, _Trial):
         return begun
-    outcome = await _post(services, tenant, begun)
+    outcome = await post_message(services, tenant, begun.webhook, *notice_message(begun.notice))
     return await _record(services, tenant, begun, outcome)
 
 
@@ -117,7 +117,7 @@ async def _begin(services: Services, tenant: TenantId, notice: UUID) -> _Trial |
     """Begin the next try, or return the seconds until it is due."""
     now = services.clock.now()
     async with services.data.transaction() as connection:
-        stored = await locked_notice(connection, tenant, notice)
+        stored = await find_notice(connection, tenant, notice, lock=True)
         if stored is None or stored.state != "pending" or stored.next_at is None:
             return None
         if stored.next_at > now:
@@ -152,35 +152,35 @@ async def _unreachable(
     return None if app.state == "active" else "app-disabled"
 
 
-async def _post(services: Services, tenant: TenantId, trial: _Trial) -> _Outcome:
+async def post_message(services: Services, tenant: TenantId, webhook: StoredWebhook, id: str, body: bytes) -> Outcome:  # noqa: A002
+    """Sign a message, post it once, and return the outcome: anything but 2xx is a failure.
+
+    Args:
+        id: of the message, which names every try of it.
+    """
     now = services.clock.now()
-    by = secrets_of(await services.keyring.token_key(tenant), trial.webhook, now)
-    message = notice_message(trial.notice, by, await services.keyring.signing_key(tenant), now)
+    secrets = secrets_of(await services.keyring.token_key(tenant), webhook, now)
+    headers = signed_headers(id, body, secrets, await services.keyring.signing_key(tenant), now)
     try:
-        return outcome_of(await services.post.send(trial.webhook.url, message.body, message.headers))
-    except (
-        NotPosted,
-        InvalidInput,
-    ) as error:  # The address was valid when it was set; the settings have changed since.
-        return _Outcome(None, error.code)
-
-
-def outcome_of(posted: Posted) -> _Outcome:
-    """Return the outcome of an answer: anything but 2xx is a failure; redirects are never followed."""
+        posted = await services.post.send(webhook.url, body, headers)
+    except NotPosted as error:
+        return Outcome(None, error.code)
+    except InvalidInput as error:  # the address was valid when it was set; the settings have changed since
+        return Outcome(None, error.code)
     if posted.taken:
-        return _Outcome(posted.status, None)
+        return Outcome(posted.status, None)
     if posted.status == GONE:
-        return _Outcome(posted.status, "webhook-gone")
-    code = "redirected" if 300 <= posted.status < 400 else "refused"
-    return _Outcome(posted.status, code, posted.retry_after)
+        return Outcome(posted.status, "webhook-gone")
+    code = "redirected" if 300 <= posted.status < 400 else "refused"  # redirects are never followed
+    return Outcome(posted.status, code, posted.retry_after)
 
 
-async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: _Outcome) -> float | None:
+async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: Outcome) -> float | None:
     now = services.clock.now()
     async with services.data.transaction() as connection:
         if outcome.status == GONE and not await _disable(services, connection, tenant, trial.webhook):
             outcome = replace(outcome, status=None)  # The app has set another address since: try that one.
-        stored = await locked_notice(connection, tenant, trial.notice.id)
+        stored = await find_notice(connection, tenant, trial.notice.id, lock=True)
         if stored is None or (stored.round, stored.attempts) != (trial.notice.round, trial.notice.attempts):
             return None  # Another process has started a new try since.
         notice = _after_try(stored, outcome, now)
@@ -192,7 +192,7 @@ async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: 
     return None if notice.next_at is None else (notice.next_at - now).total_seconds()
 
 
-def _after_try(notice: RecipientNotice, outcome: _Outcome, now: datetime) -> RecipientNotice:
+def _after_try(notice: RecipientNotice, outcome: Outcome, now: datetime) -> RecipientNotice:
     """Return a notice after a try; one that was acknowledged since stays acknowledged."""
     tried = replace(notice, last_status=outcome.status, last_code=outcome.code, next_at=None)
     if outcome.taken:
@@ -216,7 +216,7 @@ def _delay(attempts: int, retry_after: int | None) -> float:
 
 async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: StoredWebhook) -> bool:
     """Disable a webhook whose address is gone; return whether it is still the app's address."""
-    webhook = await locked_webhook(connection, tenant, tried.principal)
+    webhook = await find_webhook(connection, tenant, tried.principal, lock=True)
     if webhook is None or webhook.url != tried.url:
         return False
     if webhook.state != "active":
@@ -236,7 +236,7 @@ async def _disable(services: Services, connection: AsyncConnection, tenant: Tena
 
 
 async def _entry(
-    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: _Outcome
+    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: Outcome
 ) -> Entry:
     pseudonym = await pseudonym_of(connection, tenant, notice.subject)
     return audit_entry(
@@ -258,14 +258,6 @@ TEST: Final = "webhook.test"
 _encode = msgspec.json.Encoder(order="sorted", uuid_format="canonical").encode
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A signed message to post."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
 def secret_of(tokens: TokenKey, principal: UUID, version: int) -> bytes:
     """Derive a version of the secret of an app's webhook: 32 bytes. It is not stored."""
     return tokens.digest("webhook-secret", principal.bytes + version.to_bytes(4, "big"))
@@ -283,15 +275,15 @@ def shown_public(key: SigningKey) -> str:
 
 def secrets_of(tokens: TokenKey, webhook: StoredWebhook, now: datetime) -> list[bytes]:
     """Return the secrets that sign: the current one, and for a while after a rotation the previous one."""
-    versions = [webhook.version]
-    if webhook.previous_until is not None and now < webhook.previous_until and webhook.version > 1:
-        versions.append(webhook.version - 1)
+    versions = [webhook.secret_version]
+    if webhook.previous_until is not None and now < webhook.previous_until and webhook.secret_version > 1:
+        versions.append(webhook.secret_version - 1)
     return [secret_of(tokens, webhook.principal, version) for version in versions]
 
 
-def notice_message(notice: RecipientNotice, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:
-    """Return the message of a notice: ids and names of fields, no values."""
-    data: dict[str, Any] = {
+def notice_message(notice: RecipientNotice) -> tuple[str, bytes]:
+    """Return the id and the body of a notice's message: ids and names of fields, no values."""
+    data: dict[str, object] = {
         "notice": notice.id,
         "subject": notice.subject,
         "fields": notice.fields,
@@ -302,30 +294,25 @@ def notice_message(notice: RecipientNotice, secrets: Sequence[bytes], key: Signi
         data["former"] = notice.former
     if notice.chases:
         data["reminder"] = notice.chases
-    body = _encode({"type": notice.kind, "timestamp": rfc3339(notice.created_at), "data": data})
-    return _signed(message_id(notice), body, secrets, key, now)
+    # Receivers ignore an id that they have seen, so a reminder needs its own.
+    id_ = f"msg_{notice.id.hex}" + (f"_{notice.round}" if notice.round else "")
+    return id_, _encode({"type": notice.kind, "timestamp": rfc3339(notice.created_at), "data": data})
 
 
-def message_id(notice: RecipientNotice) -> str:
-    """Return the id of a message. Receivers ignore an id that they have seen, so a reminder needs its own."""
-    return f"msg_{notice.id.hex}" + (f"_{notice.round}" if notice.round else "")
+def ping_message(now: datetime) -> tuple[str, bytes]:
+    """Return the id and the body of a message without content, for a test of the receiver."""
+    return f"msg_{new_id().hex}", _encode({"type": TEST, "timestamp": rfc3339(now), "data": {}})
 
 
-def ping_message(id: UUID, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:  # noqa: A002
-    """Return a message without content, for a test of the receiver."""
-    body = _encode({"type": TEST, "timestamp": rfc3339(now), "data": {}})
-    return _signed(f"msg_{id.hex}", body, secrets, key, now)
-
-
-def _signed(name: str, body: bytes, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> Message:
+def signed_headers(id: str, body: bytes, secrets: Sequence[bytes], key: SigningKey, now: datetime) -> dict[str, str]:  # noqa: A002
+    """Return the headers of a message, with its signatures."""
     timestamp = str(int(now.timestamp()))
-    content = f"{name}.{timestamp}.".encode() + body
+    content = f"{id}.{timestamp}.".encode() + body
     signatures = [f"v1,{b64encode(hmac.digest(secret, content, 'sha256')).decode()}" for secret in secrets]
     signatures.append(f"v1a,{b64encode(key.sign(content)).decode()}")
-    headers = {
+    return {
         "content-type": "application/json",
-        "webhook-id": name,
+        "webhook-id": id,
         "webhook-timestamp": timestamp,
         "webhook-signature": " ".join(signatures),
     }
-    return Message(body, headers)

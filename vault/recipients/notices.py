@@ -16,9 +16,10 @@ from vault.errors import Conflict, InvalidInput, NotFound
 from vault.recipients.delivery import NOTIFY
 from vault.recipients.store import (
     OPEN,
+    NoticeQuery,
+    find_notice,
     find_webhook,
     list_webhooks,
-    locked_notice,
     notices_to_chase,
     retry_notices,
     save_notice,
@@ -58,14 +59,14 @@ async def my_notices(
     """
     _check(limit)
     await services.limits.take(caller.principal, "read", 1)
-    states = OPEN if which == "open" else ()
+    query = NoticeQuery(
+        principal=caller.principal.id, states=OPEN if which == "open" else (), after=after, limit=limit + 1
+    )
     async with services.data.reading() as connection:
-        notices = await fetch_notices(
-            connection, caller.tenant, principal=caller.principal.id, states=states, after=after, limit=limit + 1
-        )
+        notices = await fetch_notices(connection, caller.tenant, query)
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     return AppNoticePage(
-        notices=[AppNotice.of(notice) for notice in notices[:limit]],
+        notices=[AppNotice.from_object(notice) for notice in notices[:limit]],
         next=notices[limit - 1].id if len(notices) > limit else None,
     )
 
@@ -74,38 +75,29 @@ async def my_notices(
 async def list_sent(
     services: Services,
     caller: Caller,
+    query: NoticeQuery,
     *,
-    which: Which = "open",
     app: str | None = None,
-    subject: UUID | None = None,
-    request: UUID | None = None,
-    after: UUID | None = None,
-    limit: int = 100,
 ) -> SentNoticePage:
     """List the notices to all apps, the oldest first, with their delivery.
+
+    Args:
+        app: the name of an app; None: all apps.
 
     Raises:
         Denied: the caller may not read them.
         InvalidInput: the limit is out of 1 to 500.
         NotFound: there is no such app.
     """
-    _check(limit)
+    _check(query.limit)
     await require_permission(services, caller, "vault:notices", "read", audit_action="read-notices")
     async with services.data.reading() as connection:
         principals = await services.principals.list_principals(connection, caller.tenant)
         recipient = None if app is None else (await services.principals.find(connection, caller.tenant, app)).id
-        notices = await fetch_notices(
-            connection,
-            caller.tenant,
-            principal=recipient,
-            subject=subject,
-            request=request,
-            states=OPEN if which == "open" else (),
-            after=after,
-            limit=limit + 1,
-        )
+        page = replace(query, principal=recipient, limit=query.limit + 1)
+        notices = await fetch_notices(connection, caller.tenant, page)
         webhooks = {webhook.principal: webhook.state for webhook in await list_webhooks(connection, caller.tenant)}
-        pseudonym = await pseudonym_of(connection, caller.tenant, subject)
+        pseudonym = await pseudonym_of(connection, caller.tenant, query.subject)
     entry = audit_entry(
         services,
         caller,
@@ -117,10 +109,10 @@ async def list_sent(
     names: dict[UUID, str] = {principal.id: principal.name for principal in principals}
     return SentNoticePage(
         notices=[
-            SentNotice.with_delivery(notice, names.get(notice.principal, ""), webhooks.get(notice.principal))
-            for notice in notices[:limit]
+            SentNotice.from_object(notice, app=names.get(notice.principal, ""), webhook=webhooks.get(notice.principal))
+            for notice in notices[: query.limit]
         ],
-        next=notices[limit - 1].id if len(notices) > limit else None,
+        next=notices[query.limit - 1].id if len(notices) > query.limit else None,
     )
 
 
@@ -135,7 +127,7 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
         NotFound: there is no such notice, or it is another app's.
     """
     async with services.data.transaction() as connection:
-        stored = await locked_notice(connection, caller.tenant, notice)
+        stored = await find_notice(connection, caller.tenant, notice, lock=True)
         is_own = stored is not None and stored.principal == caller.principal.id
         if stored is None or not (is_own or _may_chase(services, caller)):
             raise no_notice()
@@ -148,18 +140,8 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
                 acknowledged_by=caller.principal.id,
             )
             await save_notice(connection, caller.tenant, stored)
-        pseudonym = await pseudonym_of(connection, caller.tenant, stored.subject)
-        entry = audit_entry(
-            services,
-            caller,
-            action="acknowledge-notice",
-            decision="allowed",
-            code=None if is_own else "on-behalf",
-            subjects=() if pseudonym is None else (pseudonym,),
-            target=notice,
-        )
-        await services.audit_log.append_in(connection, [entry])
-    return AppNotice.of(stored)
+        await _audit(services, connection, caller, stored, None if is_own else "on-behalf")
+    return AppNotice.from_object(stored)
 
 
 def _may_chase(services: Services, caller: Caller) -> bool:
@@ -207,36 +189,38 @@ async def chase(services: Services, caller: Caller, notice: UUID) -> AppNotice:
     """
     await require_permission(services, caller, "vault:notices", "chase", audit_action="send-notice")
     async with services.data.transaction() as connection:
-        stored = await locked_notice(connection, caller.tenant, notice)
+        stored = await find_notice(connection, caller.tenant, notice, lock=True)
         if stored is None:
             raise no_notice()
         if stored.state == "acknowledged":
             raise Conflict("the app has acknowledged this notice", code="notice-acknowledged")
-        await _require_webhook(connection, caller, stored)
+        webhook = await find_webhook(connection, caller.tenant, stored.principal)
+        if webhook is None or webhook.state != "active":
+            raise Conflict(
+                "the app has no webhook to which a reminder could go",
+                code="no-webhook",
+                hint="ask who runs the app, and acknowledge the notice on their behalf",
+            )
         chased = await _again(services, connection, caller.tenant, stored)
-        pseudonym = await pseudonym_of(connection, caller.tenant, stored.subject)
-        entry = audit_entry(
-            services,
-            caller,
-            action="send-notice",
-            decision="allowed",
-            code="chased",
-            subjects=() if pseudonym is None else (pseudonym,),
-            target=notice,
-        )
-        await services.audit_log.append_in(connection, [entry])
+        await _audit(services, connection, caller, chased, "chased")
     await services.jobs.start(NOTIFY.name, caller.tenant, notice, run=chased.round)
-    return AppNotice.of(chased)
+    return AppNotice.from_object(chased)
 
 
-async def _require_webhook(connection: AsyncConnection, caller: Caller, notice: RecipientNotice) -> None:
-    webhook = await find_webhook(connection, caller.tenant, notice.principal)
-    if webhook is None or webhook.state != "active":
-        raise Conflict(
-            "the app has no webhook to which a reminder could go",
-            code="no-webhook",
-            hint="ask who runs the app, and acknowledge the notice on their behalf",
-        )
+async def _audit(
+    services: Services, connection: AsyncConnection, caller: Caller, notice: RecipientNotice, code: str | None
+) -> None:
+    pseudonym = await pseudonym_of(connection, caller.tenant, notice.subject)
+    entry = audit_entry(
+        services,
+        caller,
+        action="send-notice" if code == "chased" else "acknowledge-notice",
+        decision="allowed",
+        code=code,
+        subjects=() if pseudonym is None else (pseudonym,),
+        target=notice.id,
+    )
+    await services.audit_log.append_in(connection, [entry])
 
 
 async def _chase_tenant(services: Services, tenant: TenantId) -> int:
@@ -252,7 +236,7 @@ async def _chase_tenant(services: Services, tenant: TenantId) -> int:
                 connection, tenant, made_before=now - FIRST, chased_before=now - AGAIN, limit=AT_ONCE
             )
             for notice in due:
-                stored = await locked_notice(connection, tenant, notice)
+                stored = await find_notice(connection, tenant, notice, lock=True)
                 if stored is not None and stored.state in {"delivered", "failed"}:
                     await _again(services, connection, tenant, stored)
                     done += 1

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from vault.catalogue.model import HOME, covers
 from vault.ids import Pseudonym, new_id
 from vault.principals.store import PrincipalRow
-from vault.recipients.store import RecipientNotice, add_notices, list_notices
+from vault.recipients.store import NoticeQuery, RecipientNotice, add_notices, list_notices
 from vault.storage.columns import table_of
 from vault.subjects.tables import SUBJECT, SUBJECT_ALIAS
 
@@ -137,7 +137,8 @@ async def _notified(
 ) -> dict[UUID, set[str]]:
     """Return the fields of which each app was notified for this request."""
     notified: dict[UUID, set[str]] = {}
-    for notice in await list_notices(connection, tenant, subject=subject, request=request, limit=MOST):
+    query = NoticeQuery(subject=subject, request=request, limit=MOST)
+    for notice in await list_notices(connection, tenant, query):
         if notice.kind == kind:
             notified.setdefault(notice.principal, set()).update(notice.fields)
     return notified

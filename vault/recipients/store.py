@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RecipientNoticeRow(DataTable, table=True):
-    """What an app that read something is to be told: ids and names of fields, and whether it has acknowledged."""
+    """A notice to an app that was shown data: ids and names of fields, and whether the app has acknowledged it."""
 
     __tablename__ = "recipient_notice"
     __table_args__ = (
@@ -54,7 +54,7 @@ class RecipientNoticeRow(DataTable, table=True):
 
 
 class WebhookRow(DataTable, table=True):
-    """Where an app wants its notices sent; secrets are derived and not kept."""
+    """Where an app wants its notices sent. Secrets are derived, and not stored."""
 
     __tablename__ = "webhook"
 
@@ -70,10 +70,7 @@ class WebhookRow(DataTable, table=True):
 
 
 RECIPIENT_NOTICE = table_of(RecipientNoticeRow)
-
-
 WEBHOOK = table_of(WebhookRow)
-
 
 NoticeKind = Literal[
     "subject.erased",
@@ -160,49 +157,57 @@ async def save_notice(connection: AsyncConnection, tenant: TenantId, notice: Rec
     )
 
 
-async def find_notice(connection: AsyncConnection, tenant: TenantId, notice: UUID) -> RecipientNotice | None:
-    """Fetch a notice; None if it does not exist."""
+async def find_notice(
+    connection: AsyncConnection, tenant: TenantId, notice: UUID, *, lock: bool = False
+) -> RecipientNotice | None:
+    """Fetch a notice; None if it does not exist.
+
+    Args:
+        lock: for an update.
+    """
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant, N.id == notice)
-    return _notice_or_none((await connection.execute(statement)).one_or_none())
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else _notice(row)
 
 
-async def locked_notice(connection: AsyncConnection, tenant: TenantId, notice: UUID) -> RecipientNotice | None:
-    """Fetch a notice for an update; None if it does not exist."""
-    statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant, N.id == notice).with_for_update()
-    return _notice_or_none((await connection.execute(statement)).one_or_none())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeQuery:
+    """Which notices to list: those to an app, about a person, of a request, or in some states; None or empty: all.
+
+    Attributes:
+        after: the last one of the page before.
+    """
+
+    principal: UUID | None = None
+    subject: UUID | None = None
+    request: UUID | None = None
+    states: Collection[str] = ()
+    after: UUID | None = None
+    limit: int = 100
 
 
-async def list_notices(
-    connection: AsyncConnection,
-    tenant: TenantId,
-    *,
-    principal: UUID | None = None,
-    subject: UUID | None = None,
-    request: UUID | None = None,
-    states: Collection[str] = (),
-    after: UUID | None = None,
-    limit: int = 100,
-) -> list[RecipientNotice]:
-    """Return notices, the oldest first: to an app, about a person, of a request, in some states."""
+async def list_notices(connection: AsyncConnection, tenant: TenantId, query: NoticeQuery) -> list[RecipientNotice]:
+    """Return notices, the oldest first."""
     statement = select(RECIPIENT_NOTICE).where(N.tenant_id == tenant)
-    if principal is not None:
-        statement = statement.where(N.principal_id == principal)
-    if subject is not None:
-        statement = statement.where(N.subject_id == subject)
-    if request is not None:
-        statement = statement.where(N.request_id == request)
-    if states:
-        statement = statement.where(N.state.in_(sorted(states)))
-    if after is not None:
-        statement = statement.where(N.id > after)
-    return [_notice(row) for row in await connection.execute(statement.order_by(N.id).limit(limit))]
+    for column_, value in (
+        (N.principal_id, query.principal),
+        (N.subject_id, query.subject),
+        (N.request_id, query.request),
+    ):
+        if value is not None:
+            statement = statement.where(column_ == value)
+    if query.states:
+        statement = statement.where(N.state.in_(sorted(query.states)))
+    if query.after is not None:
+        statement = statement.where(N.id > query.after)
+    return [_notice(row) for row in await connection.execute(statement.order_by(N.id).limit(query.limit))]
 
 
 async def due_notices(connection: AsyncConnection, now: datetime, *, limit: int) -> list[tuple[str, UUID, int]]:
     """Return the notices of all tenants whose next try is due, the longest overdue first: tenant, id and round."""
     statement = select(N.tenant_id, N.id, N.round).where(N.state == "pending", N.next_at <= now)
-    found = await connection.execute(statement.order_by(N.next_at).limit(limit))
-    return [(row.tenant_id, row.id, row.round) for row in found]
+    rows = await connection.execute(statement.order_by(N.next_at).limit(limit))
+    return [(row.tenant_id, row.id, row.round) for row in rows]
 
 
 async def retry_notices(
@@ -255,10 +260,6 @@ def _notice(row: Any) -> RecipientNotice:
     )
 
 
-def _notice_or_none(row: Any) -> RecipientNotice | None:
-    return None if row is None else _notice(row)
-
-
 WebhookState = Literal["active", "disabled", "removed"]
 """``disabled``: the receiver answered 410 Gone; ``removed``: by the app."""
 
@@ -273,7 +274,7 @@ class StoredWebhook:
     """An app's webhook.
 
     Attributes:
-        version: of the secret; a replaced secret is never used again.
+        secret_version: a replaced secret is never used again.
         previous_until: until when the previous secret signs as well.
         why: why it is disabled.
     """
@@ -281,21 +282,24 @@ class StoredWebhook:
     principal: UUID
     url: str
     state: WebhookState
-    version: int
+    secret_version: int
     previous_until: datetime | None
     created_at: datetime
     updated_at: datetime
     why: str | None = None
 
 
-async def find_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> StoredWebhook | None:
-    """Fetch an app's webhook, also a removed one; None if it never had one."""
-    return await _one(connection, _of(tenant, principal))
+async def find_webhook(
+    connection: AsyncConnection, tenant: TenantId, principal: UUID, *, lock: bool = False
+) -> StoredWebhook | None:
+    """Fetch an app's webhook, also a removed one; None if it never had one.
 
-
-async def locked_webhook(connection: AsyncConnection, tenant: TenantId, principal: UUID) -> StoredWebhook | None:
-    """Fetch an app's webhook for an update."""
-    return await _one(connection, _of(tenant, principal).with_for_update())
+    Args:
+        lock: for an update.
+    """
+    statement = select(*_COLUMNS).where(W.tenant_id == tenant, W.principal_id == principal)
+    row = (await connection.execute(statement.with_for_update() if lock else statement)).one_or_none()
+    return None if row is None else _webhook(row)
 
 
 async def list_webhooks(connection: AsyncConnection, tenant: TenantId) -> list[StoredWebhook]:
@@ -310,23 +314,16 @@ async def add_webhook(connection: AsyncConnection, tenant: TenantId, webhook: St
     Raises:
         sqlalchemy.exc.IntegrityError: the app has a webhook already.
     """
-    await connection.execute(insert(WEBHOOK), [{"tenant_id": tenant, **_values(webhook)}])
+    await connection.execute(insert(WEBHOOK), [{"tenant_id": tenant, **_webhook_columns(webhook)}])
 
 
 async def save_webhook(connection: AsyncConnection, tenant: TenantId, webhook: StoredWebhook) -> None:
     """Update a locked webhook."""
     await connection.execute(
-        update(WEBHOOK).where(W.tenant_id == tenant, W.principal_id == webhook.principal).values(**_values(webhook))
+        update(WEBHOOK)
+        .where(W.tenant_id == tenant, W.principal_id == webhook.principal)
+        .values(**_webhook_columns(webhook))
     )
-
-
-def _of(tenant: TenantId, principal: UUID) -> Any:
-    return select(*_COLUMNS).where(W.tenant_id == tenant, W.principal_id == principal)
-
-
-async def _one(connection: AsyncConnection, statement: Any) -> StoredWebhook | None:
-    row = (await connection.execute(statement)).one_or_none()
-    return None if row is None else _webhook(row)
 
 
 def _webhook(row: Any) -> StoredWebhook:
@@ -334,7 +331,7 @@ def _webhook(row: Any) -> StoredWebhook:
     return StoredWebhook(UUID(bytes=principal.bytes), *rest)
 
 
-def _values(webhook: StoredWebhook) -> dict[str, Any]:
+def _webhook_columns(webhook: StoredWebhook) -> dict[str, Any]:
     return dict(zip((column.name for column in _COLUMNS), astuple(webhook), strict=True))
 
 

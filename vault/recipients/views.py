@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 
 from vault.recipients.store import NoticeKind, NoticeState, WebhookState
-from vault.views import Moment, View
-
-if TYPE_CHECKING:
-    from vault.recipients.store import RecipientNotice, StoredWebhook
-
-
-def _is_none(value: object) -> bool:
-    return value is None
+from vault.views import Moment, OmitIfNone, View
 
 
 class Webhook(View):
@@ -30,20 +23,6 @@ class Webhook(View):
     updated_at: Moment
     why: Annotated[str | None, Field(description="Why it is disabled.")]
 
-    @classmethod
-    def of(cls, app: str, webhook: StoredWebhook) -> Webhook:
-        """Return the view of an app's webhook."""
-        return cls(
-            app=app,
-            url=webhook.url,
-            state=webhook.state,
-            secret_version=webhook.version,
-            previous_until=webhook.previous_until,
-            created_at=webhook.created_at,
-            updated_at=webhook.updated_at,
-            why=webhook.why,
-        )
-
 
 class WebhookWithKeys(Webhook):
     """An app's webhook, with what its receiver needs to check signatures."""
@@ -52,10 +31,8 @@ class WebhookWithKeys(Webhook):
         str, Field(description="The key for `v1a` signatures, `whpk_…`: the same for all apps of a tenant.")
     ]
     secret: Annotated[
-        str | None,
-        Field(
-            exclude_if=_is_none, repr=False, description="The key for `v1` signatures, `whsec_…`; only when it is new."
-        ),
+        OmitIfNone[str],
+        Field(repr=False, description="The key for `v1` signatures, `whsec_…`; only when it is new."),
     ] = None
 
 
@@ -86,21 +63,6 @@ class AppNotice(View):
     created_at: Moment
     acknowledged_at: Moment | None
 
-    @classmethod
-    def of(cls, notice: RecipientNotice) -> AppNotice:
-        """Return the view of a notice, as its app sees it."""
-        return cls(
-            id=notice.id,
-            kind=notice.kind,
-            subject=notice.subject,
-            former=list(notice.former),
-            fields=list(notice.fields),
-            request=notice.request,
-            state=notice.state,
-            created_at=notice.created_at,
-            acknowledged_at=notice.acknowledged_at,
-        )
-
 
 class AppNoticePage(View):
     """Some notices to the calling app, the oldest first."""
@@ -124,25 +86,6 @@ class SentNotice(AppNotice):
     acknowledged_by: UUID | None
     chases: Annotated[int, Field(description="How often the app was reminded.")]
     chased_at: Moment | None
-
-    @classmethod
-    def with_delivery(cls, notice: RecipientNotice, app: str, webhook: WebhookState | None) -> SentNotice:
-        """Return the view of a notice, as staff see it."""
-        return cls(
-            **dict(AppNotice.of(notice)),
-            app=app,
-            principal=notice.principal,
-            webhook=webhook,
-            round=notice.round,
-            attempts=notice.attempts,
-            next_at=notice.next_at,
-            last_status=notice.last_status,
-            last_code=notice.last_code,
-            delivered_at=notice.delivered_at,
-            acknowledged_by=notice.acknowledged_by,
-            chases=notice.chases,
-            chased_at=notice.chased_at,
-        )
 
 
 class SentNoticePage(View):

@@ -1,4 +1,12 @@
-"""An app's webhook, to which its notices are sent, and its secret: set, show, rotate, remove, test."""
+"""An app's webhook, to which its notices are sent, and its secret: set, show, rotate, remove, test.
+
+An app manages its own webhook; a caller with the permission to manage webhooks names another app. Each operation on
+one webhook raises:
+
+- NotFound: there is no such app, or it has no webhook.
+- InvalidInput: the caller is no app and names none.
+- Denied: the caller names an app, and may not manage webhooks.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +18,9 @@ from sqlalchemy.exc import IntegrityError
 
 from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
-from vault.errors import Conflict, InvalidInput, NotFound, VaultError
-from vault.ids import new_id
-from vault.messaging.http import NotPosted
-from vault.recipients.delivery import outcome_of, ping_message, secrets_of, shown_public, shown_secret
-from vault.recipients.store import StoredWebhook, add_webhook, find_webhook, locked_webhook, retry_notices, save_webhook
+from vault.errors import Conflict, InvalidInput, NotFound
+from vault.recipients.delivery import ping_message, post_message, shown_public, shown_secret
+from vault.recipients.store import StoredWebhook, add_webhook, find_webhook, retry_notices, save_webhook
 from vault.recipients.store import list_webhooks as fetch_webhooks
 from vault.recipients.views import Webhook, WebhookList, WebhookTest, WebhookWithKeys
 
@@ -43,9 +49,8 @@ async def set_webhook(services: Services, caller: Caller, url: str, *, app: str 
         app: the name of another app; if None, the caller.
 
     Raises:
-        InvalidInput: the address is invalid, or the caller is no app and names none.
-        NotFound: there is no such app.
-        Denied: the caller may not manage others' webhooks.
+        InvalidInput: the address is invalid.
+        Conflict: another call is setting this webhook.
     """
     await _require_right(services, caller, app, "set-webhook")
     services.post.check(url)
@@ -53,7 +58,7 @@ async def set_webhook(services: Services, caller: Caller, url: str, *, app: str 
         async with services.data.transaction() as connection:
             principal = await _principal(services, connection, caller, app)
             now = services.clock.now()
-            stored = await locked_webhook(connection, caller.tenant, principal.id)
+            stored = await find_webhook(connection, caller.tenant, principal.id, lock=True)
             webhook, is_new = _with_url(stored, principal, url, now)
             await (add_webhook if stored is None else save_webhook)(connection, caller.tenant, webhook)
             await retry_notices(connection, caller.tenant, principal.id, now)
@@ -72,24 +77,20 @@ def _with_url(
     changed = replace(stored, url=url, state="active", updated_at=now, why=None)
     if stored.state != "removed":
         return changed, False
-    return replace(changed, version=stored.version + 1, previous_until=None, created_at=now), True
+    return replace(changed, secret_version=stored.secret_version + 1, previous_until=None, created_at=now), True
 
 
 @audited("set-webhook")
 async def rotate_secret(services: Services, caller: Caller, *, app: str | None = None) -> WebhookWithKeys:
-    """Give an app's webhook a new secret. For a day both secrets sign, so that the receiver can change over.
-
-    Raises:
-        NotFound: there is no such app, or it has no webhook.
-        InvalidInput: the caller is no app and names none.
-        Denied: the caller may not manage others' webhooks.
-    """
+    """Give an app's webhook a new secret. For a day both secrets sign, so that the receiver can change over."""
     await _require_right(services, caller, app, "set-webhook")
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
         now = services.clock.now()
-        stored = _require_webhook(await locked_webhook(connection, caller.tenant, principal.id))
-        webhook = replace(stored, version=stored.version + 1, previous_until=now + OVERLAP, updated_at=now)
+        stored = _require_webhook(await find_webhook(connection, caller.tenant, principal.id, lock=True))
+        webhook = replace(
+            stored, secret_version=stored.secret_version + 1, previous_until=now + OVERLAP, updated_at=now
+        )
         await save_webhook(connection, caller.tenant, webhook)
         await _audit(services, connection, caller, principal, "secret-rotated")
     return await _view(services, caller, principal, webhook, with_secret=True)
@@ -97,17 +98,11 @@ async def rotate_secret(services: Services, caller: Caller, *, app: str | None =
 
 @audited("set-webhook")
 async def remove_webhook(services: Services, caller: Caller, *, app: str | None = None) -> None:
-    """Remove an app's webhook. Its notices wait until it fetches them.
-
-    Raises:
-        NotFound: there is no such app, or it has no webhook.
-        InvalidInput: the caller is no app and names none.
-        Denied: the caller may not manage others' webhooks.
-    """
+    """Remove an app's webhook. Its notices wait until it fetches them."""
     await _require_right(services, caller, app, "set-webhook")
     async with services.data.transaction() as connection:
         principal = await _principal(services, connection, caller, app)
-        stored = _require_webhook(await locked_webhook(connection, caller.tenant, principal.id))
+        stored = _require_webhook(await find_webhook(connection, caller.tenant, principal.id, lock=True))
         removed = replace(
             stored, url="", state="removed", updated_at=services.clock.now(), previous_until=None, why=None
         )
@@ -120,9 +115,6 @@ async def read_webhook(services: Services, caller: Caller, *, app: str | None = 
     """Show an app's webhook, without its secret.
 
     Raises:
-        NotFound: there is no such app, or it has no webhook.
-        InvalidInput: the caller is no app and names none.
-        Denied: the caller may not manage others' webhooks.
         TooMany: the caller has used up its rate.
     """
     await services.limits.take(caller.principal, "read", 1)
@@ -138,22 +130,13 @@ async def try_webhook(services: Services, caller: Caller, *, app: str | None = N
     """Post an event without content to an app's webhook, and return the result.
 
     Raises:
-        NotFound: there is no such app, or it has no webhook.
-        InvalidInput: the caller is no app and names none.
-        Denied: the caller may not manage others' webhooks.
         TooMany: the caller has used up its rate.
     """
     await services.limits.take(caller.principal, "search", 1)  # Each test posts to an address of the app's choice.
     await _require_right(services, caller, app, "send-notice")
     principal, webhook = await _find(services, caller, app)
-    now = services.clock.now()
-    by = secrets_of(await services.keyring.token_key(caller.tenant), webhook, now)
-    message = ping_message(new_id(), by, await services.keyring.signing_key(caller.tenant), now)
-    try:
-        outcome = outcome_of(await services.post.send(webhook.url, message.body, message.headers))
-        result = WebhookTest(taken=outcome.taken, status=outcome.status, code=outcome.code)
-    except (NotPosted, InvalidInput) as error:
-        result = WebhookTest(taken=False, status=None, code=error.code)
+    message = ping_message(services.clock.now())
+    result = WebhookTest.from_object(await post_message(services, caller.tenant, webhook, *message))
     entry = audit_entry(
         services,
         caller,
@@ -180,7 +163,11 @@ async def list_webhooks(services: Services, caller: Caller) -> WebhookList:
     await services.audit_log.append(audit_entry(services, caller, action="read-notices", decision="allowed"))
     names: dict[UUID, str] = {principal.id: principal.name for principal in principals}
     return WebhookList(
-        webhooks=[Webhook.of(names[webhook.principal], webhook) for webhook in webhooks if webhook.principal in names]
+        webhooks=[
+            Webhook.from_object(webhook, app=names[webhook.principal])
+            for webhook in webhooks
+            if webhook.principal in names
+        ]
     )
 
 
@@ -208,13 +195,8 @@ async def _find(services: Services, caller: Caller, app: str | None) -> tuple[Pr
 
 def _require_webhook(stored: StoredWebhook | None) -> StoredWebhook:
     if stored is None or stored.state == "removed":
-        raise no_webhook()
+        raise NotFound("the app has no webhook", code="no-webhook", hint="set one with PUT /v1/webhook")
     return stored
-
-
-def no_webhook() -> VaultError:
-    """Return the error for an app that has no webhook."""
-    return NotFound("the app has no webhook", code="no-webhook", hint="set one with PUT /v1/webhook")
 
 
 async def _view(
@@ -222,8 +204,8 @@ async def _view(
 ) -> WebhookWithKeys:
     public = shown_public(await services.keyring.signing_key(caller.tenant))
     tokens = await services.keyring.token_key(caller.tenant)
-    secret = shown_secret(tokens, webhook.principal, webhook.version).reveal() if with_secret else None
-    return WebhookWithKeys(**dict(Webhook.of(principal.name, webhook)), public_key=public, secret=secret)
+    secret = shown_secret(tokens, webhook.principal, webhook.secret_version).reveal() if with_secret else None
+    return WebhookWithKeys.from_object(webhook, app=principal.name, public_key=public, secret=secret)
 
 
 async def _audit(

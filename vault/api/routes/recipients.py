@@ -12,6 +12,7 @@ from vault.api.dependencies import CallerDep, ServicesDep
 from vault.api.schemas import Body, PageId, error_responses
 from vault.recipients import notices, webhooks
 from vault.recipients.notices import MOST, Which
+from vault.recipients.store import OPEN, NoticeQuery
 from vault.recipients.views import AppNotice, AppNoticePage, SentNoticePage, WebhookList, WebhookTest, WebhookWithKeys
 
 router = APIRouter(prefix="/v1", tags=["recipients"])
@@ -95,16 +96,14 @@ async def list_sent(
     query: Annotated[SentNoticeFilter, Query()], services: ServicesDep, caller: CallerDep
 ) -> SentNoticePage:
     """List the notices to all apps: whether each was delivered and acknowledged, and the reminders."""
-    return await notices.list_sent(
-        services,
-        caller,
-        which=query.which,
-        app=query.app,
+    selection = NoticeQuery(
         subject=query.subject,
         request=query.request,
+        states=OPEN if query.which == "open" else (),
         after=query.after,
         limit=query.limit,
     )
+    return await notices.list_sent(services, caller, selection, app=query.app)
 
 
 @router.post("/notices/{notice}:acknowledge", operation_id="acknowledgeNotice")
