@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from tests.vaults import ADA, OTHER, problem
 from vault.identity import sessions as sign_in
 from vault.identity.codes import forget_codes
-from vault.identity.sessions import forget_sessions
+from vault.identity.sessions import forget_identity
 
 SESSIONS, OPEN, END, MINE = "/v1/me/sessions", "/v1/me/sessions:verify", "/v1/me/session", "/v1/me/requests"
 BY_MAIL = {"identity": {"email": "ada@example.org"}}
@@ -387,8 +387,9 @@ async def test_the_letter_is_in_the_language_that_was_asked_for(sqlite_mailing, 
 async def test_what_is_over_is_forgotten(mailing, inbox, clock):
     await mailing.create()
     await signed_in(mailing, inbox)
-    assert (await forget_codes(mailing.services), await forget_sessions(mailing.services)) == (0, 0)
+    assert await forget_identity(mailing.services) == 0
     clock.advance(minutes=30)
-    assert (await forget_codes(mailing.services), await forget_sessions(mailing.services)) == (0, 1)
+    assert await forget_codes(mailing.services) == 0
+    assert await forget_identity(mailing.services) == 1
     clock.advance(days=1)
-    assert await forget_codes(mailing.services) == 1
+    assert await forget_identity(mailing.services) == 1

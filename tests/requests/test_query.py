@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -19,6 +18,7 @@ from tests.requests.submitting import (
     work_off,
 )
 from tests.vaults import problem
+from vault.access.callers import data_subject_caller
 from vault.errors import NotFound
 from vault.identity.self_service import my_request
 from vault.identity.sessions import Session
@@ -90,14 +90,14 @@ async def test_a_person_sees_their_own_requests_only(node):
     now = node.services.clock.now()
 
     def session(person):
-        return Session("default", uuid4(), SubjectId(UUID(person)), uuid4(), now, now + timedelta(minutes=30))
+        return Session(data_subject_caller("default", "me-1"), uuid4(), SubjectId(UUID(person)), uuid4(), now)
 
-    seen = await my_request(node.services, session(ada), request, "me-1")
+    seen = await my_request(node.services, session(ada), request)
     assert seen.id == request
     assert not seen.as_json().keys() & {"details", "subject", "recorder"}
     assert {key for event in seen.history for key in event.as_json()} == {"at", "move", "state", "code"}
     with pytest.raises(NotFound):
-        await my_request(node.services, session(eve), request, "me-1")
+        await my_request(node.services, session(eve), request)
 
 
 async def test_looking_is_on_the_log(node):

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from vault.access.authorization import audit_entry
-from vault.access.callers import data_subject_caller
-from vault.access.recording import record_failure
-from vault.errors import Denied, NotFound, TooMany, VaultError
+from vault.errors import Denied, TooMany
 from vault.export.download import open_package
-from vault.identity.sessions import one_at_a_time, require_pace
+from vault.identity.sessions import one_at_a_time, refused, require_pace
 from vault.requests.decide import cancel_request
 from vault.requests.model import Level, Move, State, Verification
 from vault.requests.store import RequestQuery, events_of, find_request, list_requests
@@ -23,8 +21,7 @@ from vault.views import Moment, View
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.audit.entry import Action
-    from vault.context import Caller, Services
+    from vault.context import Services
     from vault.export.download import Download
     from vault.identity.sessions import Session
     from vault.requests.model import Level, Request
@@ -77,61 +74,58 @@ def verification_of(services: Services, session: Session) -> Verification:
     return Verification("session", "fresh" if session.is_fresh(now) else "single", now)
 
 
-async def my_requests(services: Services, session: Session, request_id: str) -> MyRequestList:
+async def my_requests(services: Services, session: Session) -> MyRequestList:
     """List a person's requests, newest first.
 
     Raises:
         TooMany: the person has made too many calls in this minute. All functions here raise it.
     """
-    await require_pace(services, session, request_id, "read-requests")
+    await require_pace(services, session, "read-requests")
     async with services.data.reading() as connection:
         requests = await list_requests(connection, session.tenant, RequestQuery(subject=session.subject, limit=MOST))
-    await _record(services, data_subject_caller(session.tenant, request_id), session)
+    await _record(services, session)
     requests.sort(key=lambda request: request.id, reverse=True)
     return MyRequestList(requests=[_view(services, session, request) for request in requests])
 
 
-async def my_request(services: Services, session: Session, request: UUID, request_id: str) -> MyRequestWithHistory:
+async def my_request(services: Services, session: Session, request: UUID) -> MyRequestWithHistory:
     """Show one of a person's requests and its history.
 
     Raises:
         NotFound: the person has no such request.
     """
-    await require_pace(services, session, request_id, "read-requests")
-    caller = data_subject_caller(session.tenant, request_id)
+    await require_pace(services, session, "read-requests")
     async with services.data.reading() as connection:
         stored = await find_request(connection, session.tenant, request)
         events = await events_of(connection, session.tenant, request)
     if stored is None or stored.request.subject != session.subject:
-        raise await _refused(services, caller, session, "read-requests", no_request())
-    await _record(services, caller, session, target=request)
+        raise await refused(services, session, "read-requests", no_request())
+    await _record(services, session, target=request)
     history = [MyRequestEvent(at=event.at, move=event.move, state=event.after, code=event.code) for event in events]
     verified = _level(stored.request)
     return MyRequestWithHistory.of(services, session.tenant, stored.request, verified=verified, history=history)
 
 
-async def cancel_mine(services: Services, session: Session, request: UUID, request_id: str) -> MyRequest:
+async def cancel_mine(services: Services, session: Session, request: UUID) -> MyRequest:
     """Cancel one of a person's requests.
 
     Raises:
         NotFound: the person has no such request.
         WrongState: it is in progress or closed.
     """
-    await require_pace(services, session, request_id, "move-request")
-    caller = data_subject_caller(session.tenant, request_id)
-    return _view(services, session, await cancel_request(services, caller, request, of=session.subject))
+    await require_pace(services, session, "move-request")
+    return _view(services, session, await cancel_request(services, session.caller, request, of=session.subject))
 
 
-async def verify_mine(services: Services, session: Session, request: UUID, request_id: str) -> MyRequest:
+async def verify_mine(services: Services, session: Session, request: UUID) -> MyRequest:
     """Verify one of a person's requests by their session, if it was submitted in one that was not fresh enough.
 
     Raises:
         NotFound: the person has no such request.
         NotFreshEnough, WrongState: as with :func:`vault.requests.verification.verify`.
     """
-    await require_pace(services, session, request_id, "verify-identity")
-    caller = data_subject_caller(session.tenant, request_id)
-    async with changing_request(services, caller, request, action="verify-identity") as change:
+    await require_pace(services, session, "verify-identity")
+    async with changing_request(services, session.caller, request, action="verify-identity") as change:
         if change.request.subject != session.subject:
             raise no_request()
         await verify(change, verification_of(services, session))
@@ -139,9 +133,7 @@ async def verify_mine(services: Services, session: Session, request: UUID, reque
     return _view(services, session, change.request)
 
 
-async def fetch_mine(
-    services: Services, session: Session, request: UUID, request_id: str, *, passphrase: str | None = None
-) -> Download:
+async def fetch_mine(services: Services, session: Session, request: UUID, *, passphrase: str | None = None) -> Download:
     """Open the package that answers one of a person's requests, for download.
 
     Raises:
@@ -149,17 +141,16 @@ async def fetch_mine(
         TooMany: another package of the person is being encrypted.
         NotFound, Conflict, Gone, InvalidInput: as with :func:`vault.export.download.open_package`.
     """
-    await require_pace(services, session, request_id, "download-package")
-    caller = data_subject_caller(session.tenant, request_id)
+    await require_pace(services, session, "download-package")
     if not session.is_fresh(services.clock.now()):
-        raise await _refused(services, caller, session, "download-package", FreshSessionNeeded())
+        raise await refused(services, session, "download-package", FreshSessionNeeded())
     if passphrase is None:
-        return await open_package(services, caller, request, person=session.subject)
+        return await open_package(services, session.caller, request, person=session.subject)
     try:
         with one_at_a_time(session):
-            return await open_package(services, caller, request, person=session.subject, passphrase=passphrase)
+            return await open_package(services, session.caller, request, person=session.subject, passphrase=passphrase)
     except TooMany as error:
-        raise await _refused(services, caller, session, "download-package", error) from None
+        raise await refused(services, session, "download-package", error) from None
 
 
 def _view(services: Services, session: Session, request: Request) -> MyRequest:
@@ -170,20 +161,13 @@ def _level(request: Request) -> Level | None:
     return None if request.verification is None else request.verification.level
 
 
-async def _record(services: Services, caller: Caller, session: Session, *, target: UUID | None = None) -> None:
+async def _record(services: Services, session: Session, *, target: UUID | None = None) -> None:
     entry = audit_entry(
         services,
-        caller,
+        session.caller,
         action="read-requests",
         decision="allowed",
         subjects=(session.pseudonym,),
         target=target,
     )
     await services.audit_log.append(entry)
-
-
-async def _refused(
-    services: Services, caller: Caller, session: Session, action: Action, error: NotFound | Denied | TooMany
-) -> VaultError:
-    await record_failure(services, caller, action, error, subjects=(session.pseudonym,))
-    return error

@@ -12,9 +12,10 @@ import hmac
 import re
 import secrets
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import Field
@@ -36,12 +37,12 @@ from vault.subjects.tables import SUBJECT
 from vault.views import Moment, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.audit.entry import Action
-    from vault.context import Services
+    from vault.context import Caller, Services
     from vault.identity.codes import Spent
 
 
@@ -50,7 +51,7 @@ FRESH: Final = timedelta(minutes=10)
 """How long after signing in a person may do what cannot be undone, and download packages."""
 _SHAPE: Final = re.compile(r"cdvs_([0-9a-f]{32})_[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _NOBODY: Final = hashlib.sha256(secrets.token_bytes(32)).digest()
-"""The digest of an unknown token: unknown tokens are compared with it, so that they take as long as known ones."""
+"""The digest of an unknown token."""
 _SESSION = SUBJECT_SESSION.c
 
 
@@ -69,15 +70,20 @@ class OpenedSession(View):
     fresh_until: Annotated[Moment, Field(description="Until then erasures, corrections and downloads are possible.")]
 
 
-class Session(NamedTuple):
-    """The session of a signed-in person."""
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The session of a signed-in person, and the caller that they are in this request."""
 
-    tenant: TenantId
+    caller: Caller
     id: UUID
     subject: SubjectId
     pseudonym: Pseudonym
     authenticated_at: datetime
-    expires_at: datetime
+
+    @property
+    def tenant(self) -> TenantId:
+        """Return the person's tenant."""
+        return self.caller.tenant
 
     def is_fresh(self, now: datetime) -> bool:
         """Return whether the person signed in within the last minutes."""
@@ -104,46 +110,6 @@ async def add_session(
     await connection.execute(insert(SUBJECT_SESSION), [row])
     # The token is in this answer only: its digest is stored.
     return session, OpenedSession(token=token, expires_at=now + LIFE, fresh_until=now + FRESH)
-
-
-async def find_session(
-    connection: AsyncConnection, tenants: Sequence[TenantId], token: str, now: datetime
-) -> Session | None:
-    """Return the session of a token; None if it is unknown, ended or expired, or the person does not exist any more."""
-    shaped = _SHAPE.fullmatch(token)
-    row: Any = None
-    if shaped is not None:
-        whose = and_(SUBJECT.c.tenant_id == _SESSION.tenant_id, SUBJECT.c.id == _SESSION.subject_id)
-        statement = (
-            select(SUBJECT_SESSION, SUBJECT.c.pseudonym, SUBJECT.c.state)
-            .join(SUBJECT, whose)
-            .where(_SESSION.tenant_id.in_(tenants), _SESSION.id == UUID(hex=shaped[1]))
-        )
-        row = (await connection.execute(statement)).one_or_none()
-    right = hmac.compare_digest(_digest(token), _NOBODY if row is None else bytes(row.token_hash))
-    if row is None or not right or row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
-        return None
-    return Session(
-        TenantId(row.tenant_id),
-        row.id,
-        SubjectId(row.subject_id),
-        Pseudonym(row.pseudonym),
-        row.authenticated_at,
-        row.expires_at,
-    )
-
-
-async def end(connection: AsyncConnection, session: Session, now: datetime) -> None:
-    """End a session."""
-    this = (_SESSION.tenant_id == session.tenant, _SESSION.id == session.id)
-    await connection.execute(update(SUBJECT_SESSION).where(*this, _SESSION.ended_at.is_(None)).values(ended_at=now))
-
-
-async def forget_sessions(services: Services) -> int:
-    """Delete expired sessions; return how many."""
-    async with services.data.transaction() as connection:
-        over = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= services.clock.now())
-        return (await connection.execute(over)).rowcount
 
 
 def _digest(token: str) -> bytes:
@@ -214,13 +180,9 @@ class People:
             NotAuthenticated: there is no token, or it is not valid: one error for all reasons.
             TooMany: the limit of unknown tokens for the minute is reached.
         """
-        now = self._services.clock.now()
-        found = None
-        if bearer is not None:
-            async with self._services.data.reading() as connection:
-                found = await find_session(connection, self._tenants(), bearer, now)
-        if found is not None:
-            return found
+        session = None if bearer is None else await self._find_session(bearer, request_id)
+        if session is not None:
+            return session
         error: VaultError = NotAuthenticated(
             "the bearer is not accepted", hint="Sign in: POST /v1/me/sessions, and then send `Authorization: Bearer …`"
         )
@@ -231,20 +193,42 @@ class People:
         await self._refuse(self._shown, "sign-in", error, request_id)
         raise error
 
-    async def sign_out(self, session: Session, request_id: str) -> None:
+    async def sign_out(self, session: Session) -> None:
         """End a session."""
         services = self._services
+        this = _SESSION.tenant_id == session.tenant, _SESSION.id == session.id, _SESSION.ended_at.is_(None)
         async with services.data.transaction() as connection:
-            await end(connection, session, services.clock.now())
+            await connection.execute(update(SUBJECT_SESSION).where(*this).values(ended_at=services.clock.now()))
             entry = audit_entry(
                 services,
-                data_subject_caller(session.tenant, request_id),
+                session.caller,
                 action="end-session",
                 decision="allowed",
                 subjects=(session.pseudonym,),
                 target=session.id,
             )
             await services.audit_log.append_in(connection, [entry])
+
+    async def _find_session(self, token: str, request_id: str) -> Session | None:
+        """Return the session of a token; None if it is unknown, ended or expired, or the person does not exist now."""
+        now = self._services.clock.now()
+        shaped = _SHAPE.fullmatch(token)
+        row: Any = None
+        if shaped is not None:
+            whose = and_(SUBJECT.c.tenant_id == _SESSION.tenant_id, SUBJECT.c.id == _SESSION.subject_id)
+            statement = (
+                select(SUBJECT_SESSION, SUBJECT.c.pseudonym, SUBJECT.c.state)
+                .join(SUBJECT, whose)
+                .where(_SESSION.tenant_id.in_(self._tenants()), _SESSION.id == UUID(hex=shaped[1]))
+            )
+            async with self._services.data.reading() as connection:
+                row = (await connection.execute(statement)).one_or_none()
+        # An unknown token is compared with random bytes, so that it takes as long as a known one.
+        right = hmac.compare_digest(_digest(token), _NOBODY if row is None else bytes(row.token_hash))
+        if row is None or not right or row.ended_at is not None or now >= row.expires_at or row.state not in THERE:
+            return None
+        caller = data_subject_caller(TenantId(row.tenant_id), request_id)
+        return Session(caller, row.id, SubjectId(row.subject_id), Pseudonym(row.pseudonym), row.authenticated_at)
 
     async def _issue(self, tenant: TenantId, identity: Mapping[str, Any], request_id: str) -> SessionCode:
         services = self._services
@@ -311,7 +295,7 @@ DAY: Final = timedelta(days=1)
 _encrypting: Final[set[UUID]] = set()
 
 
-async def require_pace(services: Services, session: Session, request_id: str, action: Action) -> None:
+async def require_pace(services: Services, session: Session, action: Action) -> None:
     """Count one call of a person against the rate of searches.
 
     Raises:
@@ -322,28 +306,44 @@ async def require_pace(services: Services, session: Session, request_id: str, ac
     try:
         await services.limits.take(person, "search", 1)
     except VaultError as error:
-        await _note(services, session, request_id, action, error)
-        raise
+        raise await refused(services, session, action, error) from None
 
 
-async def require_room(services: Services, session: Session, request_id: str) -> None:
+async def require_room(services: Services, session: Session) -> None:
     """Require that a person has not reached the limit of requests within a day.
 
     Raises:
         TooMany: they have, or have exceeded the rate.
     """
-    await require_pace(services, session, request_id, "submit-request")
+    await require_pace(services, session, "submit-request")
     now = services.clock.now()
-    earlier = await _oldest_counted(services, session, now)
-    if earlier is not None:
+    statement = (
+        select(REQUEST.c.received_at)
+        .where(
+            REQUEST.c.tenant_id == session.tenant,
+            REQUEST.c.subject_id == session.subject,
+            REQUEST.c.received_at > now - DAY,
+        )
+        .order_by(REQUEST.c.received_at.desc())
+        .offset(MOST_A_DAY - 1)
+        .limit(1)
+    )
+    async with services.data.reading() as connection:
+        oldest: datetime | None = (await connection.execute(statement)).scalar_one_or_none()
+    if oldest is not None:
         error = TooMany(
             f"limit of {MOST_A_DAY} requests per person per day reached",
-            retry_after=ceil((earlier + DAY - now).total_seconds()),
+            retry_after=ceil((oldest + DAY - now).total_seconds()),
             first=True,
             hint="Wait for the time in `Retry-After`; your earlier requests are being processed.",
         )
-        await _note(services, session, request_id, "submit-request", error)
-        raise error
+        raise await refused(services, session, "submit-request", error)
+
+
+async def refused(services: Services, session: Session, action: Action, error: VaultError) -> VaultError:
+    """Record that a person was refused something; return the error, to be raised."""
+    await record_failure(services, session.caller, action, error, subjects=(session.pseudonym,))
+    return error
 
 
 @contextmanager
@@ -362,29 +362,9 @@ def one_at_a_time(session: Session) -> Iterator[None]:
         _encrypting.discard(session.subject)
 
 
-async def _oldest_counted(services: Services, session: Session, now: datetime) -> datetime | None:
-    """Return when the oldest request that counts was received, if the limit is reached; else None."""
-    statement = (
-        select(REQUEST.c.received_at)
-        .where(
-            REQUEST.c.tenant_id == session.tenant,
-            REQUEST.c.subject_id == session.subject,
-            REQUEST.c.received_at > now - DAY,
-        )
-        .order_by(REQUEST.c.received_at.desc())
-        .offset(MOST_A_DAY - 1)
-        .limit(1)
-    )
-    async with services.data.reading() as connection:
-        found: datetime | None = (await connection.execute(statement)).scalar_one_or_none()
-    return found
-
-
-async def _note(services: Services, session: Session, request_id: str, action: Action, error: VaultError) -> None:
-    caller = data_subject_caller(session.tenant, request_id)
-    await record_failure(services, caller, action, error, subjects=(session.pseudonym,))
-
-
 async def forget_identity(services: Services) -> int:
     """Delete codes that no limit counts any more, and expired sessions; return how many."""
-    return await forget_codes(services) + await forget_sessions(services)
+    async with services.data.transaction() as connection:
+        expired = delete(SUBJECT_SESSION).where(_SESSION.expires_at <= services.clock.now())
+        sessions = (await connection.execute(expired)).rowcount
+    return sessions + await forget_codes(services)

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Depends, Request, Response, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Field
 
-from vault.access.callers import data_subject_caller
 from vault.access.recording import SaveResponse
 from vault.api.dependencies import IdempotencyKey, IdempotentWrite, ServicesDep, bearer_of, file_response
 from vault.api.routes.requests import Code, Identity, Jurisdiction, LegalRegime, Scope
@@ -115,14 +114,14 @@ async def open_session(call: Request, body: Open) -> OpenedSession:
 @router.delete("/session", status_code=204, operation_id="closeSession")
 async def close(call: Request, me: Me) -> Response:
     """Sign out."""
-    await _people(call).sign_out(me, request_id(call))
+    await _people(call).sign_out(me)
     return Response(status_code=204)
 
 
 @router.get("/requests", operation_id="listMyRequests")
-async def list_mine(call: Request, me: Me, services: ServicesDep) -> MyRequestList:
+async def list_mine(me: Me, services: ServicesDep) -> MyRequestList:
     """List the person's own requests, newest first."""
-    return await my_requests(services, me, request_id(call))
+    return await my_requests(services, me)
 
 
 @router.post(
@@ -147,7 +146,6 @@ async def submit(
         details=body.details,
         follows=body.follows,
     )
-    caller = data_subject_caller(me.tenant, request_id(call))
     verification = verification_of(services, me)
     # All data subjects share one principal, so the key is bound to the person.
     key = idempotency_key and hashlib.sha256(me.subject.bytes + idempotency_key.encode()).hexdigest()
@@ -155,28 +153,28 @@ async def submit(
     async def submit_if_room(
         services: Services, caller: Caller, *, on_commit: SaveResponse | None = None
     ) -> SubmittedRequest:
-        await require_room(services, me, request_id(call))
+        await require_room(services, me)
         return await submit_request(services, caller, submission, verification=verification, on_commit=on_commit)
 
-    return await IdempotentWrite(call, services, caller, key).once("submit-request", submit_if_room)
+    return await IdempotentWrite(call, services, me.caller, key).once("submit-request", submit_if_room)
 
 
 @router.get("/requests/{request}", operation_id="getMyRequest")
-async def show(call: Request, request: UUID, me: Me, services: ServicesDep) -> MyRequestWithHistory:
+async def show(request: UUID, me: Me, services: ServicesDep) -> MyRequestWithHistory:
     """Show one of the person's own requests, and what has happened to it."""
-    return await my_request(services, me, request, request_id(call))
+    return await my_request(services, me, request)
 
 
 @router.post("/requests/{request}:cancel", responses=error_responses(409), operation_id="cancelMyRequest")
-async def cancel(call: Request, request: UUID, me: Me, services: ServicesDep) -> MyRequest:
+async def cancel(request: UUID, me: Me, services: ServicesDep) -> MyRequest:
     """Cancel one of the person's own requests, before it is in progress."""
-    return await cancel_mine(services, me, request, request_id(call))
+    return await cancel_mine(services, me, request)
 
 
 @router.post("/requests/{request}:verify", responses=error_responses(409), operation_id="verifyMyRequest")
-async def verify(call: Request, request: UUID, me: Me, services: ServicesDep) -> MyRequest:
+async def verify(request: UUID, me: Me, services: ServicesDep) -> MyRequest:
     """Verify one of the person's own requests by this session, if it needed a fresher one than it was submitted in."""
-    return await verify_mine(services, me, request, request_id(call))
+    return await verify_mine(services, me, request)
 
 
 @router.get(
@@ -185,9 +183,9 @@ async def verify(call: Request, request: UUID, me: Me, services: ServicesDep) ->
     responses={200: {"description": "The package", "content": {ZIP: FILE}}, **error_responses(409, 410)},
     operation_id="downloadMyPackage",
 )
-async def download(call: Request, request: UUID, me: Me, services: ServicesDep) -> Response:
+async def download(request: UUID, me: Me, services: ServicesDep) -> Response:
     """Download the package that answers one of the person's own requests; needs a fresh session."""
-    return file_response(await fetch_mine(services, me, request, request_id(call)))
+    return file_response(await fetch_mine(services, me, request))
 
 
 @router.post(
@@ -196,9 +194,9 @@ async def download(call: Request, request: UUID, me: Me, services: ServicesDep) 
     responses={200: {"description": "The package, encrypted", "content": {AGE: FILE}}, **error_responses(409, 410)},
     operation_id="downloadMyEncryptedPackage",
 )
-async def download_encrypted(call: Request, request: UUID, body: Passphrase, me: Me, services: ServicesDep) -> Response:
+async def download_encrypted(request: UUID, body: Passphrase, me: Me, services: ServicesDep) -> Response:
     """Download the package encrypted to a passphrase, as an `age` file; needs a fresh session."""
-    package = await fetch_mine(services, me, request, request_id(call), passphrase=body.passphrase)
+    package = await fetch_mine(services, me, request, passphrase=body.passphrase)
     return file_response(package)
 
 
