@@ -6,8 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from vault.backup.location import find_backup, places
-from vault.backup.make import Source, make_backup
+from vault.backup.make import make_backup
+from vault.backup.manifest import VaultParts, find_backup, places
 from vault.backup.postgres_tools import PostgresTools
 from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, provider_of
@@ -32,9 +32,9 @@ def provider(node):
     return provider_of(node.vault.settings)
 
 
-def source(node) -> Source:
+def source(node) -> VaultParts:
     settings = node.vault.settings
-    return Source(databases_of(settings), settings.vault, provider(node), tools())
+    return VaultParts(settings.vault, databases_of(settings), provider(node), tools())
 
 
 async def back_up(node, to, *, keys=None, ledger=None, progress=quietly, **replaced):
@@ -48,5 +48,4 @@ async def back_up(node, to, *, keys=None, ledger=None, progress=quietly, **repla
 async def verified(node, backup, *, sample=1000, **how):
     """Try a restore of a backup into a temporary place."""
     found = find_backup(backup.folder, how.pop("provider", provider(node)), **how)
-    servers = databases_of(node.vault.settings)
-    return await verify_backup(node.services, found, provider(node), tools(), servers, sample=sample, progress=quietly)
+    return await verify_backup(node.services, found, source(node), sample=sample, progress=quietly)

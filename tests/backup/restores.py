@@ -16,7 +16,7 @@ from tests.backup.backups import PG_TOOLS, quietly
 from tests.vaults import Place
 from vault.backup import restore as steps
 from vault.backup.gate import NotReplayed
-from vault.backup.location import find_backup
+from vault.backup.manifest import find_backup
 from vault.cli.backup import Plan, continue_restore, restore_backup
 from vault.lifecycle.tables import TOMBSTONE_LEDGER
 

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from tests.backup.backups import MONTH, quietly, tools
-from vault.backup.location import places
-from vault.backup.make import Source, make_backup
+from vault.backup.make import make_backup
+from vault.backup.manifest import VaultParts, places
 from vault.bootstrap import databases_of, provider_of, read_settings
 
 
@@ -25,5 +25,5 @@ MAKE = _Makes()
 
 async def _make(task, services, _tenant, _id):
     settings = read_settings(Path(task["folder"]), **task["urls"])
-    source = Source(databases_of(settings), settings.vault, provider_of(settings), tools())
+    source = VaultParts(settings.vault, databases_of(settings), provider_of(settings), tools())
     await make_backup(services, source, places(Path(task["to"])), keys_for=MONTH, progress=quietly)

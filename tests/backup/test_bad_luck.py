@@ -23,7 +23,7 @@ from tests.backup.backups import MONTH, PG_TOOLS, back_up, provider, source, ver
 from tests.backup.test_prune import thin_out
 from vault.backup import load
 from vault.backup.load import temporary_database
-from vault.backup.location import places
+from vault.backup.manifest import places
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, without_password
 from vault.backup.prune import prune
 from vault.backup.sealed_file import is_being_made, open_part

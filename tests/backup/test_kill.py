@@ -8,7 +8,7 @@ import json
 from tests.backup.backups import back_up, provider, verified
 from tests.jobs.killing import Killable, every
 from tests.vaults import ADA
-from vault.backup.location import find_all, places
+from vault.backup.manifest import find_all, places
 from vault.backup.prune import prune
 from vault.backup.sealed_file import open_backup
 from vault.catalogue.retention import Period

@@ -21,8 +21,7 @@ from tests.erasure.people import ask, erase, run
 from tests.support import FixedClock
 from tests.vaults import ADA
 from vault.backup import snapshot as snapshots
-from vault.backup.location import find_all, find_backup, places
-from vault.backup.manifest import KINDS
+from vault.backup.manifest import KINDS, find_all, find_backup, places
 from vault.backup.postgres_tools import PostgresTools, ToolFailed, password_of, without_password
 from vault.backup.snapshot import DatabaseDamaged
 from vault.catalogue.model import Scope

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.backup.backups import back_up, provider, verified
-from vault.backup.location import find_all, places
+from vault.backup.manifest import find_all, places
 from vault.backup.prune import prune
 from vault.catalogue.retention import Period
 from vault.crypto.backup_stream import NotABackup

@@ -198,10 +198,10 @@ async def test_the_row_that_keeps_a_vault_shut_lies_in_the_file_itself(sqlite_pl
         backup = await back_up(node, tmp_path / "b")
     new = await somewhere(place)
 
-    def looks(path, table, row):
+    def looks(path, row):
         with closing(sqlite3.connect(path)) as looking:
             looking.execute("SELECT count(*) FROM subject").fetchone()
-            insert(path, table, row)
+            insert(path, row)
 
     insert = bringing._insert
     with pytest.MonkeyPatch.context() as patched:

@@ -10,10 +10,10 @@ import tempfile
 import asyncpg
 import pytest
 
-from tests.backup.backups import back_up, provider, quietly, source, tools, verified
+from tests.backup.backups import back_up, provider, quietly, source, verified
 from tests.vaults import ADA
 from vault.backup.load import load_database
-from vault.backup.location import find_backup
+from vault.backup.manifest import find_backup
 from vault.backup.sealed_file import open_part, seal_file
 from vault.backup.snapshot import DatabaseDamaged
 from vault.backup.verify import verify_backup
@@ -157,7 +157,12 @@ async def test_rows_that_are_missing_are_told_by_table(node, to, tmp_path, temp)
     files = {**backup.manifest.files, "ledger": type(facts)(**{**as_dict(facts), "rows": {**facts.rows, "lost": 3}})}
     wrong = backup._replace(manifest=type(backup.manifest)(**{**as_dict(backup.manifest), "files": files}))
     with pytest.raises(DatabaseDamaged, match="lost has 0 of 3"):
-        await load_database(wrong, "ledger", provider(node), f"sqlite:///{tmp_path / 'l.sqlite'}", tools())
+        await load_database(wrong, "ledger", at(node, f"sqlite:///{tmp_path / 'l.sqlite'}"))
+
+
+def at(node, url):
+    """Return the parts of the node's vault with one URL for all databases."""
+    return source(node)._replace(urls=dict.fromkeys(("data", "keys", "ledger"), url))
 
 
 def as_dict(struct):
@@ -186,9 +191,7 @@ async def test_what_is_no_database_is_told_and_postgresql_stays_empty(postgres_p
         found = found._replace(manifest=type(found.manifest)(**{**as_dict(found.manifest), "files": files}))
         there = await databases(node)
         with pytest.raises(Misconfigured, match="pg_restore failed"):
-            await verify_backup(
-                node.services, found, provider(node), tools(), source(node).urls, sample=10, progress=quietly
-            )
+            await verify_backup(node.services, found, source(node), sample=10, progress=quietly)
         assert await databases(node) == there
 
 
@@ -201,17 +204,16 @@ def sealing_of(node, backup):
 async def test_a_backup_of_postgresql_needs_a_server_to_be_tried_on(postgres_place, clock, to, temp):
     async with postgres_place.node(clock) as node:
         backup = await back_up(node, to)
-        urls = dict.fromkeys(source(node).urls, "sqlite:///nowhere")
         with pytest.raises(Misconfigured, match="no server to try the restore on"):
-            await verify_backup(node.services, backup, provider(node), tools(), urls, progress=quietly)
+            await verify_backup(node.services, backup, at(node, "sqlite:///nowhere"), progress=quietly)
 
 
 async def test_a_place_where_something_is_stays_as_it_is(node, to, tmp_path):
     await people(node, 1)
     backup = await back_up(node, to)
     with pytest.raises(Misconfigured, match="is not empty; nothing was touched"):
-        await load_database(backup, "data", provider(node), node.place.urls["database_url"], tools())
+        await load_database(backup, "data", at(node, node.place.urls["database_url"]))
     other = "postgresql://nobody@localhost:1/x" if node.place.dialect == "sqlite" else f"sqlite:///{tmp_path / 'x'}"
     with pytest.raises(Misconfigured, match="the other kind"):
-        await load_database(backup, "data", provider(node), other, tools())
+        await load_database(backup, "data", at(node, other))
     assert (await node.sql("SELECT count(*) FROM subject")) == [(1,)]

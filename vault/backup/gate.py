@@ -1,29 +1,45 @@
-"""The gate of a restored vault: it does not open before the ledger of tombstones has been replayed into it.
+"""The gate of a restored vault: it does not open until the ledger of tombstones has been replayed into it.
 
-A backup holds people who were erased since, and consents that were withdrawn since. A row in the restored database,
-written by the very transaction or file that brings the data, says that this has yet to be made good.
+A backup contains subjects who were erased since, and consents that were withdrawn since. A row in the restored database
+marks it as not replayed. The transaction or the file that brings the data contains this row.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID  # noqa: TC003 - SQLModel reads the annotations
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import LargeBinary, select, update
 
-from vault.backup.tables import RESTORE
 from vault.clock import rfc3339
 from vault.errors import Misconfigured, Unavailable
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from uuid import UUID
 
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.storage.database import Database
+
+
+class RestoreRow(DataTable, table=True):
+    """A restore of this database from a backup. While ``replayed_at`` is empty, the vault does not open for readers."""
+
+    __tablename__ = "restore"
+
+    id: UUID = column(Id, primary_key=True)
+    backup_id: UUID = column(Id)
+    backed_up_at: datetime = column(Moment)
+    restored_at: datetime = column(Moment)
+    replayed_at: datetime | None = column(Moment, nullable=True)
+    body: bytes = column(LargeBinary)
+
+
+RESTORE = table_of(RestoreRow)
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,7 +53,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Restore(NamedTuple):
-    """A restore: which backup, of when, and when it was brought in."""
+    """A restore: of which backup, and when."""
 
     id: UUID
     backup: UUID
@@ -47,13 +63,12 @@ class Restore(NamedTuple):
 
 
 class NotReplayed(Misconfigured):
-    """The vault was restored, and what happened since the backup has yet to be made good."""
+    """The vault was restored, and the ledger has not been replayed yet."""
 
     code = "not-replayed"
 
 
 _facts = msgspec.json.Decoder(Facts)
-TABLE: Final = "restore"
 ORDER: Final = "restoring.json"
 """A file in the folder of a vault while it is being restored."""
 _IS_OPEN: Final = (
@@ -62,8 +77,8 @@ _IS_OPEN: Final = (
 CONTINUE: Final = "run `cdv restore --continue`"
 
 
-def row_of(restore: Restore) -> dict[str, Any]:
-    """Write a restore that is not replayed as a row of :data:`TABLE`, by column."""
+def row_of(restore: Restore) -> dict[str, object]:
+    """Return the row of a restore that is not replayed, by column."""
     return {
         "id": restore.id,
         "backup_id": restore.backup,
@@ -81,7 +96,7 @@ async def waiting(database: Database) -> Restore | None:
 
 
 async def waiting_in(connection: AsyncConnection) -> Restore | None:
-    """Return the same within a transaction."""
+    """Return the restore that is not replayed yet, within a transaction."""
     statement = select(RESTORE).where(RESTORE.c.replayed_at.is_(None)).order_by(RESTORE.c.restored_at).limit(1)
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
@@ -90,7 +105,7 @@ async def waiting_in(connection: AsyncConnection) -> Restore | None:
 
 
 async def close_all(connection: AsyncConnection, now: datetime) -> None:
-    """Write down that what had to be replayed is; earlier restores that lay in the backup are made good with it."""
+    """Mark all restores as replayed: this one, and earlier ones whose rows were in the backup."""
     await connection.execute(update(RESTORE).where(RESTORE.c.replayed_at.is_(None)).values(replayed_at=now))
 
 
@@ -122,10 +137,10 @@ async def require_replayed(database: Database) -> None:
 async def require_open(connection: asyncpg.Connection) -> None:
     """Refuse a new connection to a main database that is empty, or restored and not replayed.
 
-    A node that ran on the database that was lost goes on, and finds another one under its name.
+    A node may still run that was connected to the lost database; it then finds another one at the same URL.
 
     Raises:
-        Unavailable: it is one of these.
+        Unavailable: the database is empty or not replayed.
     """
     import asyncpg
 
@@ -138,5 +153,5 @@ async def require_open(connection: asyncpg.Connection) -> None:
 
 
 def described(moment: datetime) -> str:
-    """Write a moment to the second."""
+    """Format a time to the second."""
     return rfc3339(moment.astimezone(UTC).replace(microsecond=0)).replace(".000000", "")

@@ -25,13 +25,22 @@ import shutil
 import tarfile
 from contextlib import suppress
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.access.recording import record_failure
-from vault.backup.location import ENDING, PART, BackupFolder, name_of
-from vault.backup.manifest import DATABASES, NAME, FileFacts, Manifest, write_manifest
+from vault.backup.manifest import (
+    DATABASES,
+    ENDING,
+    NAME,
+    PART,
+    BackupFolder,
+    FileFacts,
+    Manifest,
+    name_of,
+    write_manifest,
+)
 from vault.backup.sealed_file import Sealing, being_made, cannot_write, publish, seal_file, sync_folder, write_file
 from vault.backup.snapshot import pinned
 from vault.errors import Misconfigured
@@ -42,38 +51,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from vault.backup.location import Locations
-    from vault.backup.manifest import Kind
-    from vault.backup.postgres_tools import PostgresTools
+    from vault.backup.manifest import Kind, Locations, VaultParts
     from vault.backup.sealed_file import Written
     from vault.backup.snapshot import Contents, Snapshot
     from vault.catalogue.retention import Period
     from vault.context import Services
-    from vault.crypto.providers import KeyProvider
     from vault.storage.migrate import Which
 
 
 _MODE: Final = 0o700
 
 
-class Source(NamedTuple):
-    """What a backup is made of, and by what.
-
-    Attributes:
-        urls: of the databases ``data``, ``keys`` and ``ledger``.
-        folder: the vault's.
-        provider: holds the root key.
-        tools: PostgreSQL's programs.
-    """
-
-    urls: Mapping[Which, str]
-    folder: Path
-    provider: KeyProvider
-    tools: PostgresTools
-
-
 async def make_backup(
-    services: Services, source: Source, where: Locations, *, keys_for: Period, progress: Callable[[str, int], None]
+    services: Services, source: VaultParts, where: Locations, *, keys_for: Period, progress: Callable[[str, int], None]
 ) -> BackupFolder:
     """Make a backup.
 
@@ -96,7 +86,7 @@ async def make_backup(
 
 
 async def _make(
-    services: Services, source: Source, where: Locations, keys_for: Period, progress: Callable[[str, int], None]
+    services: Services, source: VaultParts, where: Locations, keys_for: Period, progress: Callable[[str, int], None]
 ) -> BackupFolder:
     sealing = Sealing(source.provider, new_id(), services.clock.now())  # before the picture is taken
     work = _Work(where, name_of(sealing.id, sealing.created_at))
@@ -175,7 +165,7 @@ class _Work:
 
     def write_manifest(self, content: bytes) -> None:
         """Write the manifest and give the other files of the data their names, inside the unnamed folder."""
-        write_file(self.scratch / NAME, content)
+        write_file(self.scratch / NAME, [content])
         for kind in ("data", "folder"):
             final = self.scratch / f"{kind}{ENDING}"
             publish(final.with_name(final.name + PART), final)

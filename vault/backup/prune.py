@@ -10,9 +10,8 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.backup.location import ENDING, OURS, PART, find_all, has_manifest, listed
 from vault.backup.make import note_backup
-from vault.backup.manifest import KINDS, NAME
+from vault.backup.manifest import ENDING, KINDS, NAME, OURS, PART, find_all, has_manifest, listed
 from vault.backup.sealed_file import cannot_delete, is_being_made, sync_folder
 from vault.errors import InvalidInput, Misconfigured
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from vault.backup.location import BackupFolder, Locations
+    from vault.backup.manifest import BackupFolder, Locations
     from vault.catalogue.retention import Period
     from vault.context import Services
     from vault.crypto.providers import KeyProvider

@@ -23,18 +23,18 @@ import tarfile
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import msgspec
 from sqlalchemy import func, select
 
-from vault.backup.gate import ORDER, TABLE, Facts, Restore, row_of
-from vault.backup.load import bring_back, bring_back_closed, is_back, require_alone, require_empty, sqlite_path
-from vault.backup.location import find_backup
+from vault.backup.gate import ORDER, Facts, Restore
+from vault.backup.load import bring_back, bring_back_closed, is_back, require_alone, require_empty
 from vault.backup.make import FOLDER
-from vault.backup.manifest import DATABASES
+from vault.backup.manifest import DATABASES, find_backup
 from vault.backup.sealed_file import check_files, open_part, publish, sync_folder, write_file
+from vault.backup.snapshot import sqlite_path
 from vault.errors import InvalidInput, Misconfigured, Unavailable
 from vault.ids import new_id
 from vault.lifecycle.tables import TOMBSTONE_LEDGER
@@ -44,9 +44,7 @@ from vault.storage.migrate import is_current, knows
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from vault.backup.location import BackupFolder
-    from vault.backup.manifest import Kind
-    from vault.backup.postgres_tools import PostgresTools
+    from vault.backup.manifest import BackupFolder, Kind, VaultParts
     from vault.crypto.providers import KeyProvider
     from vault.storage.migrate import Which
 
@@ -86,17 +84,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     without_ledger: str | None = None
 
     def opened(self, provider: KeyProvider) -> BackupFolder:
-        """Find the backup; raises what :func:`vault.backup.location.find_backup` raises."""
+        """Find the backup; raises what :func:`vault.backup.manifest.find_backup` raises."""
         return find_backup(Path(self.backup), provider, keys=Path(self.keys), ledger=Path(self.ledger))
-
-
-class Target(NamedTuple):
-    """Where a backup is brought: the new folder, the URLs of the three databases, and what opens and fills them."""
-
-    folder: Path
-    urls: Mapping[Which, str]
-    provider: KeyProvider
-    tools: PostgresTools
 
 
 def new_order(backup: BackupFolder, settings: str, now: datetime, *, without_ledger: str | None) -> Order:
@@ -162,7 +151,7 @@ def adapted(settings: str, changes: Mapping[str, str]) -> str:
 
 
 async def check(
-    backup: BackupFolder, target: Target, *, without_ledger: bool, progress: Callable[[str, int], None]
+    backup: BackupFolder, target: VaultParts, *, without_ledger: bool, progress: Callable[[str, int], None]
 ) -> None:
     """Find all that can be wrong, before anything is touched.
 
@@ -182,7 +171,7 @@ async def check(
     restored: list[Kind] = ["folder", *_databases(without_ledger=without_ledger)]
     await asyncio.to_thread(check_files, backup, target.provider, progress, restored)
     for kind in _databases(without_ledger=without_ledger):
-        await require_empty(kind, backup.manifest.files[kind].dialect, target.urls[kind], target.tools)
+        await require_empty(backup, kind, target.urls[kind], target.tools)
     await require_alone(target.urls["data"])
     if not without_ledger:
         await require_ledger(backup, target.urls["ledger"])
@@ -220,7 +209,7 @@ def write_order(folder: Path, order: Order) -> None:
     """
     part = folder / f"{ORDER}.part"
     part.unlink(missing_ok=True)
-    write_file(part, msgspec.json.encode(order))
+    write_file(part, [msgspec.json.encode(order)])
     publish(part, folder / ORDER)
 
 
@@ -240,7 +229,7 @@ def read_order(folder: Path) -> Order | None:
         ) from None
 
 
-async def carry_out(order: Order, target: Target, progress: Callable[[str, int], None]) -> None:
+async def carry_out(order: Order, target: VaultParts, progress: Callable[[str, int], None]) -> None:
     """Bring everything back that is not back yet; done again it goes on where it ended.
 
     Raises:
@@ -250,14 +239,13 @@ async def carry_out(order: Order, target: Target, progress: Callable[[str, int],
     await asyncio.to_thread(_bring_folder, backup, target, order)
     for kind in _databases(without_ledger=order.without_ledger is not None):
         if kind != "data" and not await is_back(target.urls[kind]):
-            await bring_back(backup, kind, target.provider, target.urls[kind], target.tools)
+            await bring_back(backup, kind, target)
             progress(f"restored {kind}", backup.manifest.files[kind].size)
     if not await is_back(target.urls["data"]):
         manifest = backup.manifest
         facts = Facts(without_ledger=order.without_ledger)
-        row = row_of(Restore(order.id, manifest.id, manifest.created_at, order.restored_at, facts))
-        url = target.urls["data"]
-        await bring_back_closed(backup, target.provider, url, target.tools, table=TABLE, row=row)
+        restore = Restore(order.id, manifest.id, manifest.created_at, order.restored_at, facts)
+        await bring_back_closed(backup, target, restore)
         progress("restored data", manifest.files["data"].size)
     (target.folder / ORDER).unlink()
     sync_folder(target.folder)
@@ -278,7 +266,7 @@ def _require_known(backup: BackupFolder) -> None:
             )
 
 
-def _bring_folder(backup: BackupFolder, target: Target, order: Order) -> None:
+def _bring_folder(backup: BackupFolder, target: VaultParts, order: Order) -> None:
     """Bring settings and policies back; they are small, so they are simply written again."""
     folder = target.folder
     for name in FOLDER[1:]:
@@ -288,7 +276,7 @@ def _bring_folder(backup: BackupFolder, target: Target, order: Order) -> None:
         members = [each for each in tar.getmembers() if each.name != SETTINGS]
         tar.extractall(folder, members=members, filter="data")
     (folder / SETTINGS).unlink(missing_ok=True)
-    write_file(folder / SETTINGS, order.settings.encode())
+    write_file(folder / SETTINGS, [order.settings.encode()])
     for url in target.urls.values():
         path = sqlite_path(url)
         if path is not None:

@@ -8,7 +8,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from vault.backup.location import PART
+from vault.backup.manifest import PART
 from vault.clock import rfc3339
 from vault.crypto.backup_stream import BackupDamaged, NotABackup, begin, open_stream
 from vault.errors import Misconfigured
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from vault.backup.location import BackupFolder
-    from vault.backup.manifest import Kind
+    from vault.backup.manifest import BackupFolder, Kind
     from vault.crypto.backup_stream import Opener
     from vault.crypto.providers import KeyProvider
 
@@ -63,7 +62,7 @@ def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes],
     sealer = begin(sealing.provider, kind, str(sealing.id), rfc3339(sealing.created_at))
     part = path.with_name(path.name + PART)
     digest, size = hashlib.sha256(), 0
-    with writing(part) as opened:
+    with _writing(part) as opened:
         for piece in sealer.seal(chunks):
             _write_all(opened, piece)
             digest.update(piece)
@@ -73,15 +72,16 @@ def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes],
     return Written(part, size, digest.hexdigest())
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a small file that only its owner can read; durable before it returns, but for its name."""
-    with writing(path) as opened:
-        _write_all(opened, content)
+def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write a new file that only its owner can read. Its content is durable at the return, its name is not."""
+    with _writing(path) as opened:
+        for chunk in chunks:
+            _write_all(opened, chunk)
         os.fsync(opened)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[int]:
+def _writing(path: Path) -> Iterator[int]:
     """Make a new file that only its owner can read; raises ``Misconfigured`` where it cannot be written."""
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), _MODE)

@@ -1,9 +1,9 @@
-"""One picture of a database, held while it is copied: on SQLite a read transaction, on PostgreSQL an exported snapshot.
+"""Snapshots of databases, held while they are copied: on SQLite a read transaction, on PostgreSQL an exported snapshot.
 
 Readers and writers continue. Only while the snapshots of data and keys are taken, for some milliseconds, erasures and
 writes wait (see docs/decisions).
 
-The content of a database, read through connections of its own: its revision, its row counts, and whether it is intact.
+The content of a database is read through connections of its own: the revision, row counts, and whether it is intact.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sqlite3
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from urllib.parse import quote
@@ -37,40 +38,170 @@ _PAUSE: Final = 0.25
 _CHUNK: Final = 1024 * 1024
 _PAGES: Final = 2048
 VERSION: Final = "alembic_version"
+PATIENCE: Final = 30.0
+"""Seconds for SQLite's one writer to let us in."""
+FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_TABLES: Final = """
+SELECT c.relname FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
+AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1
+"""
+
+
+class DatabaseDamaged(VaultError):
+    """A database has a damaged page, or does not contain what it should."""
+
+    code = "database-damaged"
+
+
+class Contents(NamedTuple):
+    """The content of a database: the revision of its tables, and the number of rows by table."""
+
+    revision: str
+    rows: dict[str, int]
+
+
+def connect_sqlite(path: Path) -> sqlite3.Connection:
+    """Open an existing SQLite database, without implicit transactions.
+
+    Raises:
+        Unavailable: it does not exist, or cannot be read.
+    """
+    try:
+        return sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?mode=rw",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+    except sqlite3.Error as error:
+        raise unavailable(error) from None
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Connect to a PostgreSQL database, and close the connection at the end; raises what the driver raises."""
+    connection = await connect_postgres(url)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def connect_postgres(url: str) -> asyncpg.Connection:
+    """Connect to a PostgreSQL database; raises what the driver raises."""
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return await asyncpg.connect(plain, timeout=10, server_settings={"application_name": "cdv backup", "jit": "off"})
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Translate failures of PostgreSQL and of the network; raises ``Unavailable``."""
+    try:
+        yield
+    except FAILURES as error:
+        raise unavailable(error) from None
+
+
+def sqlite_path(url: str) -> Path | None:
+    """Return the path of an SQLite database; None for another database."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def contents_of_sqlite(connection: sqlite3.Connection, check: str) -> Contents:
+    """Check an SQLite database and count its rows.
+
+    Args:
+        check: ``quick_check`` or ``integrity_check``.
+
+    Raises:
+        DatabaseDamaged: a page is damaged.
+    """
+    with reading_sqlite():
+        if connection.execute(f"PRAGMA {check}(1)").fetchone() != ("ok",):
+            raise _damaged()
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        rows = {
+            name: int(connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0])  # noqa: S608 - our own names
+            for (name,) in sorted(names.fetchall())
+        }
+        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return Contents(str(revision[0]), rows)
+
+
+async def contents_of_postgres(connection: asyncpg.Connection) -> Contents:
+    """Count the rows of a PostgreSQL database."""
+    names = await tables_of_postgres(connection)
+    rows = {name: await connection.fetchval(f'SELECT count(*) FROM public."{name}"') for name in names}  # noqa: S608
+    return Contents(await connection.fetchval("SELECT version_num FROM public.alembic_version"), rows)
+
+
+async def tables_of_postgres(connection: asyncpg.Connection) -> list[str]:
+    """List the tables of the vault: it may read all of its own, so an unreadable table belongs to another program."""
+    return [row[0] for row in await connection.fetch(_TABLES)]
+
+
+@contextmanager
+def reading_sqlite(copy: Path | None = None) -> Iterator[None]:
+    """Translate errors of SQLite: damage is distinguished from transient failures.
+
+    Args:
+        copy: the file being written; a full disk is reported for it.
+    """
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if copy is not None and error.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(copy)) from None
+        raise unavailable(error) from None
+    except sqlite3.DatabaseError:  # "malformed", "not a database"
+        raise _damaged() from None
+
+
+def _damaged() -> DatabaseDamaged:
+    return DatabaseDamaged(
+        "a page of the database is damaged",
+        hint="restore the newest backup that `cdv backup verify` accepts, and have the disk looked at",
+    )
+
+
+def unavailable(error: BaseException) -> Unavailable:
+    """Return the error for a database that did not answer, with the kind of failure."""
+    return Unavailable(
+        f"a database did not take part ({type(error).__name__})",
+        hint="try again; if it lasts, look at the database's log and disk space",
+    )
 
 
 class Snapshot(Protocol):
-    """One picture of a database."""
+    """A snapshot of a database."""
 
     dialect: str
     tools: str
 
     async def contents(self) -> Contents:
-        """Count the rows that are in it."""
+        """Count the rows."""
 
     def chunks(self, scratch: Path) -> Iterator[bytes]:
-        """Copy it; ``scratch`` is where a file may be made that loses its name at once."""
+        """Copy the database. A file may be created at ``scratch``; it is unlinked at once."""
 
     async def close(self) -> None:
-        """Let it go."""
+        """Release the snapshot."""
 
 
 class SqliteSnapshot:
-    """A read transaction in WAL mode: what is committed later is not in it.
-
-    Args:
-        path: of the database.
+    """A read transaction in WAL mode, which does not see later commits.
 
     Raises:
-        Unavailable: it is not there or locked.
-        DatabaseDamaged: it is no database.
+        Unavailable: the database does not exist or is locked.
+        DatabaseDamaged: the file is not a database.
     """
 
     dialect = "sqlite"
     tools = f"SQLite {sqlite3.sqlite_version}"
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, path: Path) -> None:
         self._closed = False
         self._busy = threading.Lock()
         self._connection = connect_sqlite(path)
@@ -84,11 +215,16 @@ class SqliteSnapshot:
             raise
 
     async def contents(self) -> Contents:
-        """Count the rows, after a look whether the pages are in order."""
-        return await asyncio.to_thread(self._contents)
+        """Check the pages and count the rows."""
+
+        def contents() -> Contents:
+            with self._busy:
+                return contents_of_sqlite(self._connection, "quick_check")
+
+        return await asyncio.to_thread(contents)
 
     def chunks(self, scratch: Path) -> Iterator[bytes]:
-        """Copy the pages into a file without a name, and read it."""
+        """Copy the pages into an unlinked file, and read it."""
         opened = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             with closing(sqlite3.connect(scratch, check_same_thread=False)) as copy:
@@ -108,88 +244,73 @@ class SqliteSnapshot:
         """Release the snapshot. Threads that count or copy it stop first, because SQLite would crash otherwise."""
         self._closed = True
         self._connection.interrupt()
-        await asyncio.to_thread(self._close)
 
-    def _close(self) -> None:
-        with self._busy:
-            self._connection.close()
+        def close() -> None:
+            with self._busy:
+                self._connection.close()
+
+        await asyncio.to_thread(close)
 
     def _go_on(self, _status: int, _left: int, _all: int) -> None:
         if self._closed:
             raise sqlite3.OperationalError("interrupted")
 
-    def _contents(self) -> Contents:
-        with self._busy:
-            return contents_of_sqlite(self._connection, "quick_check")
 
-
+@dataclass(slots=True)
 class PostgresSnapshot:
     """An exported snapshot: ``pg_dump`` sees what this transaction sees.
 
-    Args:
-        url: of the database.
-        connection: in a transaction that is repeatable read and has exported its snapshot.
-        snapshot: its name.
-        tables: which are copied.
-        tools: PostgreSQL's programs.
-        version: which ``pg_dump`` it is.
+    Attributes:
+        connection: in a transaction that is repeatable read and has exported the snapshot.
+        name: of the snapshot.
+        tables: those that are copied.
+        programs: PostgreSQL's programs.
+        tools: the version of ``pg_dump``.
     """
 
-    dialect = "postgresql"
-
-    def __init__(
-        self,
-        url: str,
-        connection: asyncpg.Connection,
-        snapshot: str,
-        tables: Sequence[str],
-        tools: PostgresTools,
-        version: str,
-    ) -> None:
-        self._url = url
-        self._connection = connection
-        self._snapshot = snapshot
-        self._tables = tables
-        self._tools = tools
-        self.tools = version
+    url: str
+    connection: asyncpg.Connection
+    name: str
+    tables: Sequence[str]
+    programs: PostgresTools
+    tools: str
+    dialect: str = "postgresql"
 
     @classmethod
-    async def take(cls, url: str, tools: PostgresTools) -> PostgresSnapshot:
-        """Take a picture; raises ``ToolFailed`` where there is no ``pg_dump`` for this server.
+    async def take(cls, url: str, programs: PostgresTools) -> PostgresSnapshot:
+        """Take a snapshot; raises ``ToolFailed`` if there is no ``pg_dump`` for this server.
 
         Raises:
-            Misconfigured: the vault's tables do not lie where they can be brought back to.
+            Misconfigured: the vault's tables are in another schema than the one to which backups are restored.
         """
         connection = await connect_postgres(url)
         try:
-            version = tools.require("pg_dump", connection.get_server_version().major)
+            tools = programs.require("pg_dump", connection.get_server_version().major)
             await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
             await connection.execute("SET LOCAL statement_timeout = 0")
-            snapshot = await connection.fetchval("SELECT pg_export_snapshot()")
-            tables = await _tables(connection)
+            name = await connection.fetchval("SELECT pg_export_snapshot()")
+            tables = await _require_tables(connection)
         except BaseException:
             connection.terminate()
             raise
-        return cls(url, connection, snapshot, tables, tools, version)
+        return cls(url, connection, name, tables, programs, tools)
 
     async def contents(self) -> Contents:
         """Count the rows."""
-        try:
-            return await contents_of_postgres(self._connection)
-        except FAILURES as error:
-            raise unavailable(error) from None
+        with answering():
+            return await contents_of_postgres(self.connection)
 
-    def chunks(self, scratch: Path) -> Iterator[bytes]:  # noqa: ARG002 - nothing of it touches the disk
-        """Let ``pg_dump`` write it."""
-        return self._tools.dump(self._url, self._snapshot, self._tables)
+    def chunks(self, scratch: Path) -> Iterator[bytes]:  # noqa: ARG002 - nothing is written to the disk
+        """Copy the database by ``pg_dump``."""
+        return self.programs.dump(self.url, self.name, self.tables)
 
     async def close(self) -> None:
-        """Let the picture go."""
-        await self._connection.close(timeout=5)
+        """Release the snapshot."""
+        await self.connection.close(timeout=5)
 
 
-async def _tables(connection: asyncpg.Connection) -> list[str]:
+async def _require_tables(connection: asyncpg.Connection) -> list[str]:
     tables = await tables_of_postgres(connection)
     if VERSION not in tables:
         raise Misconfigured(
@@ -201,15 +322,15 @@ async def _tables(connection: asyncpg.Connection) -> list[str]:
 
 @asynccontextmanager
 async def pinned(urls: Mapping[Which, str], tools: PostgresTools) -> AsyncIterator[dict[Which, Snapshot]]:
-    """Take one picture of data, keys and ledger that belong together, and hold them.
+    """Take snapshots of data, keys and ledger that belong together, and hold them.
 
     1. No erasure, merge or reseal commits while the snapshots of data and keys are taken.
-    2. Data first, keys after it: keys are durable before what they seal, so every value has its key in the picture.
+    2. First the data, then the keys: keys are durable before what they seal, so the key of every value is included.
     3. The ledger last: its lines are durable before the changes that they record, so none is missing.
 
     Raises:
-        Unavailable: a database does not answer, or its writers did not let us in.
-        DatabaseDamaged, ToolFailed: it cannot be copied.
+        Unavailable: a database does not answer, or could not be locked because of constant writes.
+        DatabaseDamaged, ToolFailed: a database cannot be copied.
     """
     async with AsyncExitStack() as stack:
         held: dict[Which, Snapshot] = {}
@@ -236,50 +357,29 @@ async def pinned(urls: Mapping[Which, str], tools: PostgresTools) -> AsyncIterat
 
 
 async def _reach(url: str, tools: PostgresTools) -> None:
-    if make_url(url).get_backend_name() == "sqlite":
-        return
-    connection = await connect_postgres(url)
-    try:
-        await asyncio.to_thread(tools.require, "pg_dump", connection.get_server_version().major)
-    finally:
-        await connection.close(timeout=5)
+    if sqlite_path(url) is None:
+        async with connected(url) as connection:
+            await asyncio.to_thread(tools.require, "pg_dump", connection.get_server_version().major)
 
 
 async def _pin(url: str, tools: PostgresTools) -> Snapshot:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return await asyncio.to_thread(SqliteSnapshot, parsed.database or "")
-    return await PostgresSnapshot.take(url, tools)
+    path = sqlite_path(url)
+    return await PostgresSnapshot.take(url, tools) if path is None else await asyncio.to_thread(SqliteSnapshot, path)
 
 
 @asynccontextmanager
 async def _still(url: str) -> AsyncIterator[None]:
     """Block commits of erasures, merges and reseals: all of them write to subjects or erasures."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        connection = await asyncio.to_thread(_only_writer, parsed.database or "")
-        try:
+    path = sqlite_path(url)
+    if path is None:
+        async with connected(url) as postgres:
+            await _lock(postgres)
             yield
-        finally:
-            connection.close()
         return
-    postgres = await connect_postgres(url)
-    try:
-        await _lock(postgres)
-        yield
-    finally:
-        await postgres.close(timeout=5)
-
-
-def _only_writer(path: str) -> sqlite3.Connection:
-    connection = connect_sqlite(path)
-    try:
+    with closing(connect_sqlite(path)) as connection:
         with reading_sqlite():
-            connection.execute("BEGIN IMMEDIATE")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+            await asyncio.to_thread(connection.execute, "BEGIN IMMEDIATE")
+        yield
 
 
 async def _lock(connection: asyncpg.Connection) -> None:
@@ -297,118 +397,4 @@ async def _lock(connection: asyncpg.Connection) -> None:
     raise Unavailable(
         f"subjects are written all the time: no free moment was found in {ATTEMPTS} attempts",
         hint="try again when the import or vacuum that is running has ended",
-    )
-
-
-PATIENCE: Final = 30.0
-"""Seconds for SQLite's one writer to let us in."""
-FAILURES: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
-_TABLES: Final = """
-SELECT c.relname FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace
-AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1
-"""
-
-
-class DatabaseDamaged(VaultError):
-    """A database's file has a damaged page."""
-
-    code = "database-damaged"
-
-
-class Contents(NamedTuple):
-    """What a database holds: the revision of its tables, and rows in each."""
-
-    revision: str
-    rows: dict[str, int]
-
-
-def connect_sqlite(path: str) -> sqlite3.Connection:
-    """Open an SQLite database that is there; its transactions begin where we say so.
-
-    Raises:
-        Unavailable: it is not there, or cannot be read.
-    """
-    try:
-        return sqlite3.connect(
-            f"file:{quote(str(Path(path).absolute()))}?mode=rw",
-            uri=True,
-            timeout=PATIENCE,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-    except sqlite3.Error as error:
-        raise unavailable(error) from None
-
-
-async def connect_postgres(url: str) -> asyncpg.Connection:
-    """Connect to a PostgreSQL database; raises what the driver raises."""
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    return await asyncpg.connect(plain, timeout=10, server_settings={"application_name": "cdv backup", "jit": "off"})
-
-
-def contents_of_sqlite(connection: sqlite3.Connection, check: str) -> Contents:
-    """Check an SQLite database and count its rows.
-
-    Args:
-        connection: open on it.
-        check: ``quick_check`` or ``integrity_check``.
-
-    Raises:
-        DatabaseDamaged: a page is damaged.
-    """
-    with reading_sqlite():
-        if connection.execute(f"PRAGMA {check}(1)").fetchone() != ("ok",):
-            raise damaged()
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-        rows = {name: _count(connection, name) for (name,) in sorted(names.fetchall())}
-        revision = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    return Contents(str(revision[0]), rows)
-
-
-async def contents_of_postgres(connection: asyncpg.Connection) -> Contents:
-    """Count the rows of a PostgreSQL database."""
-    names = await tables_of_postgres(connection)
-    rows = {name: await connection.fetchval(f'SELECT count(*) FROM public."{name}"') for name in names}  # noqa: S608
-    return Contents(await connection.fetchval("SELECT version_num FROM public.alembic_version"), rows)
-
-
-async def tables_of_postgres(connection: asyncpg.Connection) -> list[str]:
-    """List the tables of the vault: it may read all of its own, so an unreadable table belongs to another program."""
-    return [row[0] for row in await connection.fetch(_TABLES)]
-
-
-def damaged() -> DatabaseDamaged:
-    """Make the error for a damaged page."""
-    return DatabaseDamaged(
-        "a page of the database is damaged",
-        hint="restore the newest backup that `cdv backup verify` accepts, and have the disk looked at",
-    )
-
-
-@contextmanager
-def reading_sqlite(copy: Path | None = None) -> Iterator[None]:
-    """Translate errors of SQLite: damage is distinguished from transient failures.
-
-    Args:
-        copy: the file being written; a full disk is reported for it.
-    """
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if copy is not None and error.sqlite_errorcode in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE}:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(copy)) from None
-        raise unavailable(error) from None
-    except sqlite3.DatabaseError:  # "malformed", "not a database"
-        raise damaged() from None
-
-
-def _count(connection: sqlite3.Connection, table: str) -> int:
-    return int(connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0])  # noqa: S608 - our own names
-
-
-def unavailable(error: BaseException) -> Unavailable:
-    """Say that a database did not answer, and by what kind of failure."""
-    return Unavailable(
-        f"a database did not take part ({type(error).__name__})",
-        hint="try again; if it lasts, look at the database's log and disk space",
     )

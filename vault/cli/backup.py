@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from vault.backup.location import ENDING, PART, find_all, find_backup, places
-from vault.backup.make import Source, make_backup
+from vault.backup.make import make_backup
+from vault.backup.manifest import ENDING, PART, VaultParts, find_all, find_backup, places
 from vault.backup.prune import prune as prune_backups
 from vault.backup.replay import replay
 from vault.backup.restore import (
-    Target,
     adapted,
     alone,
     carry_out,
@@ -40,7 +39,7 @@ from vault.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from vault.backup.location import BackupFolder
+    from vault.backup.manifest import BackupFolder
     from vault.backup.replay import Replayed
 
     Progress = Callable[[str, int], None]
@@ -65,7 +64,7 @@ async def make(
 ) -> None:
     """Back up data, key store and ledger, also while the vault is in use. Keep a copy of the root key elsewhere."""
     settings = session.vault.settings
-    source = Source(databases_of(settings), settings.vault, provider_of(settings), postgres_tools(settings))
+    source = VaultParts(settings.vault, databases_of(settings), provider_of(settings), postgres_tools(settings))
     where = places(to, keys=keys_to, ledger=ledger_to)
     with transfers(in_bytes=True) as show:
         backup = await make_backup(session.services, source, where, keys_for=keep_keys, progress=show)
@@ -134,9 +133,9 @@ async def verify(
     found = find_backup(backup, provider, keys=keys, ledger=ledger)
     urls = databases_of(settings)
     servers = urls if into is None else dict.fromkeys(urls, into)
+    parts = VaultParts(settings.vault, servers, provider, postgres_tools(settings))
     with transfers(in_bytes=True) as show:
-        tools = postgres_tools(settings)
-        verified = await verify_backup(session.services, found, provider, tools, servers, sample=sample, progress=show)
+        verified = await verify_backup(session.services, found, parts, sample=sample, progress=show)
     people = verified.sample
     if session.as_json:
         emit({"id": found.manifest.id, "rows": verified.rows, "sample": people._asdict()})
@@ -349,11 +348,11 @@ async def _go_on(folder: Path, progress: Progress, clock: Clock | None) -> Repla
         return await replay(vault.services, progress)
 
 
-def _target(text: str, folder: Path) -> Target:
+def _target(text: str, folder: Path) -> VaultParts:
     """Describe a new vault in a folder, by the text of its settings."""
     with tempfile.TemporaryDirectory(prefix="cdv-restore-") as scratch:
         file = Path(scratch) / "cdv.toml"
         file.touch(mode=0o600)
         file.write_text(text, encoding="utf-8")
         settings = read_settings(Path(scratch)).model_copy(update={"vault": folder})
-    return Target(folder, databases_of(settings), provider_of(settings), postgres_tools(settings))
+    return VaultParts(folder, databases_of(settings), provider_of(settings), postgres_tools(settings))

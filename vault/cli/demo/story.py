@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from vault.backup.location import places
-from vault.backup.make import Source, make_backup
+from vault.backup.make import make_backup
+from vault.backup.manifest import VaultParts, places
 from vault.backup.verify import verify_backup
 from vault.bootstrap import databases_of, postgres_tools, provider_of
 from vault.catalogue.retention import Period
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from vault.backup.location import BackupFolder
+    from vault.backup.manifest import BackupFolder
     from vault.backup.verify import Verified
     from vault.cli.demo.customers import Star
     from vault.cli.demo.stage import Stage
@@ -62,11 +62,10 @@ def tried(stage: Stage, ada: Star) -> None:
 async def _make_and_verify(folder: Path) -> tuple[BackupFolder, Verified]:
     async with Opener(folder).vault() as session:
         services, settings = session.services, session.vault.settings
-        urls, provider, tools = databases_of(settings), provider_of(settings), postgres_tools(settings)
-        source = Source(urls, settings.vault, provider, tools)
+        parts = VaultParts(settings.vault, databases_of(settings), provider_of(settings), postgres_tools(settings))
         where = places(settings.vault / "backups")
-        backup = await make_backup(services, source, where, keys_for=parse_period(KEYS_FOR), progress=_silent)
-        return backup, await verify_backup(services, backup, provider, tools, urls, sample=10_000, progress=_silent)
+        backup = await make_backup(services, parts, where, keys_for=parse_period(KEYS_FOR), progress=_silent)
+        return backup, await verify_backup(services, backup, parts, sample=10_000, progress=_silent)
 
 
 def _silent(_what: str, _size: int) -> None:
