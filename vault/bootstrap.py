@@ -335,7 +335,7 @@ class _Makers:
         return Subjects(self.data)
 
     def personal_data(self) -> Sequence[PersonalData]:
-        from vault.personal_data import OWNERS
+        from vault.workflows import OWNERS
 
         return OWNERS
 

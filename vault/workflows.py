@@ -1,6 +1,6 @@
-"""Every durable job and periodic task, by name, and the kinds of request.
+"""The registries of capabilities: durable jobs and periodic tasks, kinds of requests, and owners of personal data.
 
-The one module that knows all capabilities that run jobs.
+The one module that knows all capabilities.
 """
 
 from __future__ import annotations
@@ -14,22 +14,31 @@ from vault.access.callers import system_caller
 from vault.access.idempotency import forget_old
 from vault.access.recording import audited
 from vault.consent.expiry import expire_lapsed
-from vault.erasure.kind import ERASURE
+from vault.consent.personal_data import ConsentData
+from vault.erasure.workflow import ERASURE
 from vault.errors import InvalidInput, VaultError
 from vault.export.build import ACCESS, PORTABILITY
-from vault.export.store import expire_packages
+from vault.export.store import ExportData, expire_packages
+from vault.holds.personal_data import HoldData
 from vault.holds.resume_erasures import RESUME, pending_resumes
 from vault.identity.sessions import forget_identity
+from vault.identity.tables import IdentityData
 from vault.jobs.workflow import Job, JobList, JobState, Plan, Sweep, Work, Workflow
 from vault.letters.about_requests import LETTERS, tell_completed
+from vault.lifecycle.personal_data import LifecycleData
 from vault.recipients.delivery import NOTIFY, pending_notices
 from vault.recipients.notices import chase_recipients
+from vault.recipients.store import RecipientData
+from vault.records.personal_data import RecordData
 from vault.rectification.correct import RECTIFICATION
+from vault.rectification.store import RectificationData
 from vault.requests.consent_changes import OBJECTION, RESTRICTION, WITHDRAWAL
 from vault.requests.decide import expire_requests, finish_request, guarded, start_request
 from vault.requests.kind import REVIEW
 from vault.requests.model import UNDER_WAY
+from vault.requests.personal_data import RequestData
 from vault.requests.store import RequestQuery, list_requests
+from vault.retention.personal_data import RetentionData
 from vault.sweep.workflow import SWEEP, begin_sweeps, pending_sweeps
 
 if TYPE_CHECKING:
@@ -38,6 +47,7 @@ if TYPE_CHECKING:
 
     from vault.context import Caller, Services
     from vault.ids import TenantId
+    from vault.lifecycle.personal_data import PersonalData
     from vault.requests.kind import RequestKind
 
 
@@ -51,6 +61,21 @@ REQUEST_KINDS: Final[Mapping[str, RequestKind]] = MappingProxyType(
     }
 )
 """Every kind of request, by name."""
+OWNERS: Final[tuple[PersonalData, ...]] = (
+    # A merge passes results from one to the next: dropped erasures and moved consents are needed by requests, and holds
+    # join the consent state. The records come last: their ids lead to the survivor once everything else has moved.
+    LifecycleData(),
+    ConsentData(),
+    RectificationData(),
+    RequestData(),
+    ExportData(),
+    IdentityData(),
+    HoldData(),
+    RetentionData(),
+    RecipientData(),
+    RecordData(),
+)
+"""The owners of personal data; a new table with a subject's id belongs to one of them."""
 
 
 def _request_workflow(kind: RequestKind) -> Workflow:

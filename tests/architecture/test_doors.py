@@ -19,9 +19,9 @@ SEALING = {
     "vault.consent.record",  # for types only
     "vault.consent.restrictions",  # for types only
     "vault.consent.transaction",  # to tell by which version of a key something was sealed
-    "vault.erasure.claims",  # for types only
+    "vault.erasure.start",  # for types only
     "vault.erasure.verify",
-    "vault.erasure.reseal",
+    "vault.erasure.engine",
     "vault.erasure.execute",
     "vault.lifecycle.key_fence",  # for types only
     "vault.lifecycle.personal_data",
@@ -58,9 +58,9 @@ UNSEALING = {
     "vault.records.update",  # the old value, for the index that led to it
     "vault.consent.expiry",  # is this a child? nobody sees the date
     "vault.consent.validation",
-    "vault.erasure.claims",  # what staff keep from an erasure; names and days, and nobody sees the reason
+    "vault.erasure.start",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
-    "vault.erasure.reseal",  # and seals it again under the one key that stays; or a view of it in its place
+    "vault.erasure.engine",  # and seals it again under the one key that stays; or a view of it in its place
     "vault.lifecycle.personal_data",  # and seals it again, after an erasure or for the one who stays after a merge
     "vault.erasure.execute",  # ids and addresses, for their tombstones
     "vault.records.search",  # what a digest led to is checked

@@ -18,7 +18,7 @@ from vault.backup import restore as steps
 from vault.backup.gate import NotReplayed
 from vault.backup.manifest import find_backup
 from vault.cli.backup import Plan, continue_restore, restore_backup
-from vault.lifecycle.tables import TOMBSTONE_LEDGER
+from vault.lifecycle.restore_ledger import TOMBSTONE_LEDGER
 
 __all__ = ["NotReplayed", "somewhere"]
 

@@ -23,7 +23,7 @@ from vault.crypto.backup_stream import BackupDamaged, NotABackup
 from vault.crypto.providers import FileRootKey
 from vault.errors import InvalidInput, Misconfigured
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.lifecycle.restore_lines import ErasureLine
+from vault.lifecycle.restore_ledger import ErasureLine
 
 
 async def found_by(node, match):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.erasure.people import LATELY, ask, erase, run, somebody, state_of
 from tests.vaults import ADA, problem
 from vault.crypto.signing import key_id
-from vault.erasure.certificate import check_certificate
+from vault.erasure.verify import check_certificate
 
 
 def by_field(lines):

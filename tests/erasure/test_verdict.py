@@ -10,8 +10,8 @@ import pytest
 
 from vault.bootstrap import shipped_policies
 from vault.consent.model import NOTHING
-from vault.erasure.verdict import RecordValues, purposes_kept_for, summarize, verdicts
-from vault.lifecycle.erasures import Claim
+from vault.erasure.verdict import purposes_kept_for, summarize, verdicts
+from vault.lifecycle.erasures import LegalClaim
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Value, ends_of
@@ -29,31 +29,31 @@ def day(text: str) -> int:
     return date.fromisoformat(text).toordinal()
 
 
-def profile(*fields: str, purpose="order-fulfilment", on="2025-01-10") -> RecordValues:
-    values = {each: Value(f"profile.{each}", day(on), purpose, None, day(on)) for each in fields}
-    return RecordValues("profile", PROFILE, values)
+def profile(*fields: str, purpose="order-fulfilment", on="2025-01-10"):
+    values = {name: Value(f"profile.{name}", day(on), purpose, None, day(on)) for name in fields}
+    return ("profile", PROFILE), values
 
 
-def record(collection: str, on: str, *fields: str, number=2) -> RecordValues:
+def record(collection: str, on: str, *fields: str, number=2):
     collected = day("2026-03-01")
-    values = {each: Value(f"{collection}.{each}", day(on), "order-fulfilment", None, collected) for each in fields}
-    return RecordValues(collection, UUID(int=number), values)
+    values = {name: Value(f"{collection}.{name}", day(on), "order-fulfilment", None, collected) for name in fields}
+    return (collection, UUID(int=number)), values
 
 
-def found_of(policies, *items, claims=(), scope=lambda _whole: True, events=(), today=TODAY):
+def verdicts_on(policies, *items, claims=(), scope=lambda _whole: True, events=(), today=TODAY):
     newest: dict[str, int] = {}
-    for item in items:
-        for value in item.values.values():
-            newest[item.collection] = max(newest.get(item.collection, 0), value.start)
+    for (collection, _record), values in items:
+        for value in values.values():
+            newest[collection] = max(newest.get(collection, 0), value.start)
     clocks = Clocks(newest, {name: day(on) for name, on in events})
     now = datetime(today.year, today.month, today.day, 12, tzinfo=UTC)
-    return verdicts(ends_of(policies, NOTHING, clocks, now), items, scope, claims, today)
+    return verdicts(ends_of(policies, NOTHING, clocks, now), dict(items), scope, claims, today)
 
 
 def kept(policies, *items, **how):
     return {
         f"{collection}.{field}": {(keep.purpose or keep.ground, str(keep.until)) for keep in keeps}
-        for (collection, _record), fields in found_of(policies, *items, **how).items()
+        for (collection, _record), fields in verdicts_on(policies, *items, **how).items()
         for field, keeps in fields.items()
         if keeps
     }
@@ -129,7 +129,10 @@ def test_what_the_catalogue_does_not_know_any_more_goes(policies):
 
 def test_claims_keep_what_they_name_until_their_day(policies):
     items = profile("phone", "email"), record("complaint", "2010-01-10", "body", "subject")
-    claims = [Claim(("profile.phone", "complaint.*"), date(2028, 12, 31)), Claim(("profile.email",), date(2026, 3, 4))]
+    claims = [
+        LegalClaim(("profile.phone", "complaint.*"), date(2028, 12, 31)),
+        LegalClaim(("profile.email",), date(2026, 3, 4)),
+    ]
     assert kept(policies, *items, claims=claims) == {
         "profile.phone": {("legal-claims", "2028-12-31")},
         "complaint.body": {("legal-claims", "2028-12-31")},
@@ -139,7 +142,7 @@ def test_claims_keep_what_they_name_until_their_day(policies):
 
 def test_what_is_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
     items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
-    found = found_of(policies, *items, scope=lambda whole: whole.startswith("profile."))
+    found = verdicts_on(policies, *items, scope=lambda whole: whole.startswith("profile."))
     assert found.keys() == {("profile", PROFILE)}
     assert purposes_kept_for(found) == ("accounting",)
     told = {(line.field, line.ground, line.article, line.purpose, line.records) for line in summarize(found)}

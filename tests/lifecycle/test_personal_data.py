@@ -18,9 +18,8 @@ from vault.errors import Conflict
 from vault.export.store import PACKAGE, PACKAGE_CHUNK
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, new_id
+from vault.lifecycle.erasures import ERASURE
 from vault.lifecycle.personal_data import owned_tables
-from vault.lifecycle.tables import ERASURE
-from vault.personal_data import OWNERS
 from vault.recipients.store import RECIPIENT_NOTICE
 from vault.rectification.store import RECTIFICATION
 from vault.requests.model import Event as RequestEvent
@@ -29,6 +28,7 @@ from vault.requests.store import _encode as encode_request_event
 from vault.retention.tables import HOLD_SUBJECT, RETENTION_REVIEW, SUBJECT_CLOCK
 from vault.storage.columns import DataTable
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
+from vault.workflows import OWNERS
 
 SUBJECT_COLUMNS = {"subject_id", "subject", "alias_id", "alias", "survivor_id", "survivor", "duplicate_id", "duplicate"}
 RAW = bytes(32)

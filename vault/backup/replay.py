@@ -43,7 +43,6 @@ from vault.catalogue.model import Scope
 from vault.consent.model import fold, pack, unpack
 from vault.consent.store import read_denial, stays_restricted
 from vault.erasure import verify as prove
-from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
 from vault.errors import Misconfigured, NotFound
 from vault.holds.manage import HoldLine, replay_hold
@@ -51,17 +50,16 @@ from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
 from vault.lifecycle.erasures import (
     RETENTION,
-    Claim,
     Erasure,
     Facts,
     add_erasure,
-    add_tombstones,
     drop_erasure,
     erasures_of,
     find_erasure,
 )
 from vault.lifecycle.personal_data import owned_tables
-from vault.lifecycle.restore_lines import Joined, read_access, read_erasure, read_merge
+from vault.lifecycle.restore_ledger import Joined, read_access, read_erasure, read_merge
+from vault.lifecycle.tombstones import add_tombstones
 from vault.requests.store import requests_of
 from vault.subjects.changes import locked_subject, locked_subjects, mark_due, person, set_standing
 from vault.subjects.store import GONE
@@ -80,8 +78,7 @@ if TYPE_CHECKING:
     from vault.backup.gate import Restore
     from vault.consent.model import Event
     from vault.context import Services
-    from vault.lifecycle.restore_ledger import Tombstone
-    from vault.lifecycle.restore_lines import AccessLine, ErasureLine
+    from vault.lifecycle.restore_ledger import AccessLine, ErasureLine, Tombstone
 
 
 OVERLAP: Final = timedelta(days=1)
@@ -442,8 +439,7 @@ async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: Er
     erasure = await _find(services, tenant, erasure_id)
     if erasure is not None and erasure.state == "begun":
         try:
-            claims = [Claim(*each) for each in line.claims]
-            await execute_erasure(services, tenant, erasure, replayed=claims, gone=line.gone)
+            await execute_erasure(services, tenant, erasure, replayed=line.claims, gone=line.gone)
         except NotFound:  # the person no longer exists
             async with services.data.transaction() as connection:
                 await drop_erasure(connection, tenant, erasure_id)
@@ -454,16 +450,9 @@ async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: Er
 
 async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> None:
     """Bring an erasure that has taken away to its end."""
-    while (erasure := await _find(services, tenant, erasure_id)) is not None and erasure.state not in {"begun", LAST}:
-        seconds = None
-        if erasure.state == "taken":
-            await prove.destroy_keys(services, tenant, erasure)
-        elif erasure.state == "destroyed":
-            seconds = await prove.scrub(services, tenant, erasure)
-        elif erasure.state == "scrubbed":
-            seconds = await prove.check_remains(services, tenant, erasure)
-        else:
-            await certify(services, tenant, erasure)
+    steps = {state: step for _name, state, step in prove.PROOF}
+    while (erasure := await _find(services, tenant, erasure_id)) is not None and erasure.state in steps:
+        seconds = await steps[erasure.state](services, tenant, erasure)
         if seconds is not None:
             await asyncio.sleep(seconds)
 

@@ -37,7 +37,7 @@ from vault.backup.sealed_file import check_files, open_part, publish, sync_folde
 from vault.backup.snapshot import sqlite_path
 from vault.errors import InvalidInput, Misconfigured, Unavailable
 from vault.ids import new_id
-from vault.lifecycle.tables import TOMBSTONE_LEDGER
+from vault.lifecycle.restore_ledger import TOMBSTONE_LEDGER
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, knows
 

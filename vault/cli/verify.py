@@ -18,8 +18,8 @@ from vault.cli.session import Opener, known_tenant, run
 from vault.consent.receipts.issue import check_receipt, read_contents
 from vault.consent.receipts.model import EVENT_TEXTS
 from vault.crypto.signing import LARGEST, BadDocument, key_id, parse, public_of_jwk
-from vault.erasure.certificate import check_certificate
-from vault.erasure.certificate import summary_of as summary_of_certificate
+from vault.erasure.verify import check_certificate
+from vault.erasure.verify import summary_of as summary_of_certificate
 from vault.errors import InvalidInput
 from vault.export.verify import check_archive
 

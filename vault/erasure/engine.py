@@ -16,25 +16,52 @@ after the commit.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vault.erasure.reseal import RecordResealer, ResealedRows, RetainedRecord
+from msgspec.structs import replace
+
+from vault.catalogue.types import decode, encode, show
+from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen
 from vault.ids import SubjectId
-from vault.lifecycle.personal_data import ErasureContext, Resealer
+from vault.lifecycle.personal_data import Resealer
 from vault.subjects.changes import aliases_of, close_subjects
+from vault.subjects.record_body import pack
+from vault.subjects.rows import digests
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
+    from vault.catalogue.model import Catalogue, Field
     from vault.context import Services
-    from vault.ids import TenantId
-    from vault.lifecycle.personal_data import IsErased
+    from vault.crypto.derive import IndexKeys
+    from vault.crypto.seal import SubjectKeys
+    from vault.lifecycle.personal_data import ErasureContext
+    from vault.subjects.record_body import Stored
     from vault.subjects.store import State
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedRecord:
+    """What stays of one record.
+
+    Attributes:
+        row: the record's, as it was.
+        values: those that stay as they are, by their names in the body.
+        due: when a sweep looks at the record next.
+        generalised: values of which only a view stays, with the whole name of the view; they are not in ``values``.
+        stays_empty: whether the record stays without any value.
+    """
+
+    row: Any
+    values: Mapping[str, Stored]
+    due: datetime
+    generalised: Mapping[str, tuple[Stored, str]] = field(default_factory=dict)
+    stays_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +72,16 @@ class SubjectErasure:
         row: the subject's, locked.
         retained: what stays of its records.
         is_whole: whether everything else goes too; else the subject goes on.
-        retained_standing: of a subject that is erased as a whole, the packed consent state if something stays.
-        erased_standing: the same if nothing stays.
+        retained_state: of a subject that is erased as a whole, the packed consent state if something stays.
+        erased_state: the same if nothing stays.
         loses_external_ids: of a subject that goes on, whether its ids in other systems are erased.
     """
 
     row: Any
     retained: Sequence[RetainedRecord]
     is_whole: bool
-    retained_standing: bytes | None = None
-    erased_standing: bytes | None = None
+    retained_state: bytes | None = None
+    erased_state: bytes | None = None
     loses_external_ids: bool = False
 
     @property
@@ -76,41 +103,95 @@ class ErasedSubject:
     aliases: tuple[UUID, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RecordResealer:
+    """Makes the new rows of records, sealed with the newest data key of their subjects.
+
+    Attributes:
+        now: when the records change.
+        records: whole rows of records.
+        index: whole rows of the index that leads to them.
+    """
+
+    catalogue: Catalogue
+    index_keys: IndexKeys
+    now: datetime
+    records: list[tuple[Any, ...]] = field(default_factory=list)
+    index: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, keys: SubjectKeys, retained: Sequence[RetainedRecord], *, is_indexed: bool) -> None:
+        """Add the rows of one subject.
+
+        Args:
+            keys: the subject's, the newest of which seals.
+            is_indexed: whether the index leads to the subject. It does not if only a law keeps something of it.
+
+        Raises:
+            CannotOpen: a value that stays does not open.
+        """
+        for record in retained:
+            row = record.row
+            collection = self.catalogue.collections.get(row.collection)
+            fields: Mapping[str, Field] = {} if collection is None else collection.fields
+            body = self._reseal(keys, record, fields, is_indexed=is_indexed)
+            if body or record.stays_empty:
+                external_digest = row.external_digest if is_indexed else None
+                self.records.append((
+                    row.tenant_id, row.subject_id, row.collection, row.id, row.revision + 1, row.created_at, self.now,
+                    row.occurred_at, record.due, external_digest, pack(body, row.occurred_at),
+                ))  # fmt: skip
+
+    def _reseal(
+        self, keys: SubjectKeys, record: RetainedRecord, fields: Mapping[str, Field], *, is_indexed: bool
+    ) -> dict[str, Stored]:
+        row, body = record.row, {}
+        aad = record_aad(row.tenant_id, row.subject_id, row.collection, row.id)
+        for name, stored in record.values.items():
+            plain = keys.open(name, stored.sealed, aad)
+            body[name] = replace(stored, sealed=keys.seal(name, plain, aad))
+            if is_indexed and name in fields and fields[name].indexes:
+                self.index.extend(
+                    (row.tenant_id, digest, row.subject_id, row.id, self.index_keys.version)
+                    for digest in digests(self.index_keys, fields[name], decode(plain))
+                )
+        for name, (stored, view) in record.generalised.items():
+            view_name = view.rpartition(".")[2]
+            value = decode(keys.open(name, stored.sealed, aad))
+            shown = show(fields[name].type, view_name, value, self.now.date())
+            if shown is not None:  # a view may show nothing of a value
+                form = f"{name}.{view_name}"
+                body[form] = replace(stored, sealed=keys.seal(form, encode(shown), aad))
+        return body
+
+
 async def erase_subjects(
-    services: Services,
-    connection: AsyncConnection,
-    tenant: TenantId,
-    subjects: Sequence[SubjectErasure],
-    resealer: RecordResealer,
-    is_erased: IsErased,
-    *,
-    erasures: Collection[UUID] = (),
+    services: Services, erasing: ErasureContext, subjects: Sequence[SubjectErasure], resealer: RecordResealer
 ) -> dict[SubjectId, ErasedSubject]:
     """Erase subjects, each as a whole or in part.
 
     Args:
-        is_erased: which values of subjects that go on are erased.
-        erasures: see :class:`vault.lifecycle.personal_data.ErasureContext`.
+        erasing: the transaction, still without resealers and unlinked subjects.
 
     Raises:
         CannotOpen: a value that stays does not open, or a subject that goes on has no data key.
     """
-    resealers, rows = await _reseal(services, tenant, subjects, resealer)
+    connection, tenant = erasing.connection, erasing.tenant
+    resealers = await _reseal(services, erasing, subjects, resealer)
     whole = [erasure.subject for erasure in subjects if erasure.is_whole]
     partial = [erasure.subject for erasure in subjects if not erasure.is_whole]
     unlinked = frozenset(erasure.subject for erasure in subjects if erasure.loses_external_ids)
     aliases = await aliases_of(connection, tenant, whole) if whole else {}
-    erasing = ErasureContext(connection, tenant, resealers, is_erased, unlinked, erasures)
+    erasing = dataclasses.replace(erasing, resealers=resealers, unlinked=unlinked)
     for owner in services.personal_data:
         if whole:
             await owner.erase(erasing, whole)
         if partial:
             await owner.reseal(erasing, partial)
-    await services.subjects.add(connection, records=rows.records, index=list(dict.fromkeys(rows.index)))
+    await services.subjects.add(connection, records=resealer.records, index=list(dict.fromkeys(resealer.index)))
     closings: dict[SubjectId, tuple[State, bytes | None]] = {
-        erasure.subject: ("retained", erasure.retained_standing)
+        erasure.subject: ("retained", erasure.retained_state)
         if erasure.subject in resealers
-        else ("erased", erasure.erased_standing)
+        else ("erased", erasure.erased_state)
         for erasure in subjects
         if erasure.is_whole
     }
@@ -125,20 +206,20 @@ async def erase_subjects(
 
 
 async def _reseal(
-    services: Services, tenant: TenantId, subjects: Sequence[SubjectErasure], resealer: RecordResealer
-) -> tuple[dict[SubjectId, Resealer], ResealedRows]:
+    services: Services, erasing: ErasureContext, subjects: Sequence[SubjectErasure], resealer: RecordResealer
+) -> dict[SubjectId, Resealer]:
+    """Seal what stays of the records; returns the resealers of the subjects of which something stays."""
     staying = [erasure for erasure in subjects if erasure.retained or not erasure.is_whole]
-    keys = await services.keyring.renew_many(tenant, [erasure.subject for erasure in staying]) if staying else {}
+    subject_ids = [erasure.subject for erasure in staying]
+    keys = await services.keyring.renew_many(erasing.tenant, subject_ids) if staying else {}
     resealers: dict[SubjectId, Resealer] = {}
-    rows = ResealedRows()
     for erasure in staying:
         renewed = keys.get(erasure.subject)
         if renewed is None:
             if erasure.is_whole and erasure.subject not in keys:
                 continue  # the subject has lost all keys: nothing of it opens any more, so nothing can stay
             raise CannotOpen
-        is_indexed = not erasure.is_whole and erasure.row.state != "retained"
-        resealer.add(rows, renewed, erasure.retained, is_indexed=is_indexed)
-        resealers[erasure.subject] = Resealer.renewed(tenant, erasure.subject, renewed)
+        resealer.add(renewed, erasure.retained, is_indexed=not erasure.is_whole and erasure.row.state != "retained")
+        resealers[erasure.subject] = Resealer.renewed(erasing.tenant, erasure.subject, renewed)
         await asyncio.sleep(0)  # a large batch must not keep other requests of this process waiting
-    return resealers, rows
+    return resealers

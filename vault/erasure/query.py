@@ -8,9 +8,8 @@ import msgspec
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
-from vault.erasure.claims import claims_in
-from vault.erasure.start import EVERYTHING, checked_scope, erasure_of
-from vault.erasure.verdict import decide, summarize
+from vault.erasure.start import claims_in, erasure_of
+from vault.erasure.verdict import EVERYTHING, SubjectData, checked_scope, decide, keeps_any, summarize
 from vault.erasure.verify import scan
 from vault.erasure.views import (
     ErasedField,
@@ -25,18 +24,17 @@ from vault.errors import Conflict, InvalidInput, NotFound
 from vault.lifecycle import erasures as store
 from vault.requests.store import find_request
 from vault.requests.transaction import no_request
-from vault.retention.clocks import NO_CLOCKS, clocks_in
+from vault.retention.clocks import clocks_of_one
 from vault.subjects.changes import person, records_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from uuid import UUID
 
-    from vault.catalogue.model import Purpose, Scope
+    from vault.catalogue.model import Scope
     from vault.context import Caller, Services
-    from vault.erasure.verdict import Verdicts
     from vault.ids import SubjectId
-    from vault.lifecycle.erasures import Claim, Line
+    from vault.lifecycle.erasures import LegalClaim, Line
+    from vault.policy.policy_set import PolicySet
 
 MAX_PAGE = 200
 
@@ -59,17 +57,17 @@ async def preview_erasure(
     await require_permission(services, caller, "vault:requests", "read", audit_action="preview-erasure")
     await services.limits.take(caller.principal, "read", 1)
     policy_set = services.policies.active(caller.tenant).policy_set
-    claims: list[Claim] = []
+    claims: list[LegalClaim] = []
     if request is not None:
         scope, claims = await _scope_of(services, caller, subject, request)
     scope = checked_scope(policy_set, scope)
     async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
-        records = [] if row is None else await records_of(connection, caller.tenant, subject)
-        clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
-    if row is None or row.state == "erased":
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    verdicts = decide(policy_set, row, records, scope, claims, services.clock.now(), clocks)
+        if row is None or row.state == "erased":
+            raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+        records = await records_of(connection, caller.tenant, subject)
+        data = SubjectData(row, records, await clocks_of_one(connection, caller.tenant, subject))
+    verdicts = decide(policy_set, data, scope, claims, services.clock.now())
     entry = audit_entry(
         services,
         caller,
@@ -83,34 +81,29 @@ async def preview_erasure(
     summary = summarize(verdicts)
     return ErasurePreview(
         subject=subject,
-        becomes=_state_after(row.state, scope, verdicts),
+        becomes=row.state if scope != EVERYTHING else "retained" if keeps_any(verdicts) else "erased",
         erased=[ErasedField(field=line.field, records=line.records) for line in summary if line.ground is None],
-        kept=[_kept_field(line, policy_set.purposes) for line in summary if line.ground is not None],
+        kept=[_kept_field(line, policy_set) for line in summary if line.ground is not None],
         audit=entry.id,
     )
 
 
-def _kept_field(line: Line, purposes: Mapping[str, Purpose]) -> KeptField:
-    purpose = purposes.get(line.purpose or "")
+def _kept_field(line: Line, policy_set: PolicySet) -> KeptField:
+    purpose = policy_set.purposes.get(line.purpose or "")
     law = None if purpose is None else purpose.law
     return KeptField.model_validate({**msgspec.structs.asdict(line), "law": law})
 
 
-async def _scope_of(services: Services, caller: Caller, subject: SubjectId, request: UUID) -> tuple[Scope, list[Claim]]:
+async def _scope_of(
+    services: Services, caller: Caller, subject: SubjectId, request: UUID
+) -> tuple[Scope, list[LegalClaim]]:
     """Return what a request asks to erase, and what staff keep from it."""
     async with services.data.reading() as connection:
-        kept = await find_request(connection, caller.tenant, request)
-    if kept is None or kept.request.subject != subject or not services.request_kinds[kept.request.kind].erases:
+        stored = await find_request(connection, caller.tenant, request)
+    if stored is None or stored.request.subject != subject or not services.request_kinds[stored.request.kind].erases:
         raise no_request()
     keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
-    return kept.request.scope, claims_in(keys, caller.tenant, subject, request, kept.details)
-
-
-def _state_after(state: str, scope: Scope, verdicts: Verdicts) -> str:
-    if scope != EVERYTHING:
-        return state
-    keeps = any(verdict for fields in verdicts.values() for verdict in fields.values())
-    return "retained" if keeps else "erased"
+    return stored.request.scope, claims_in(keys, caller.tenant, stored)
 
 
 @audited("read-requests")
@@ -146,10 +139,10 @@ async def read_certificate(services: Services, caller: Caller, request: UUID) ->
     """
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
     async with services.data.reading() as connection:
-        kept = await find_request(connection, caller.tenant, request)
-        if kept is None or not services.request_kinds[kept.request.kind].erases:
+        stored = await find_request(connection, caller.tenant, request)
+        if stored is None or not services.request_kinds[stored.request.kind].erases:
             raise no_request()
-        erasure_id = kept.request.erasure
+        erasure_id = stored.request.erasure
         erasure = None if erasure_id is None else await store.find_erasure(connection, caller.tenant, erasure_id)
     if erasure is None or erasure.certificate is None:
         raise Conflict(

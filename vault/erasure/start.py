@@ -1,39 +1,52 @@
-"""The beginning of an erasure: one row, however many requests and jobs arrive at once; and its scope.
+"""The beginning of an erasure, and what staff keep from it.
 
-A scope is everything, or named fields, collections and purposes.
+However many requests and jobs arrive at once, an erasure has one row. What staff keep because of open legal claims
+(Art. 17(3)(e) GDPR) is stored in the request's details, sealed under the subject's key, for the reason is about the
+subject. The fields and the day are in the certificate too.
 """
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 
-from vault.access.authorization import SUBJECT_NOT_FOUND
+from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import system_caller
-from vault.catalogue.model import HOME, LegalBasis, Scope, UnknownName, covers
-from vault.clock import to_microseconds
-from vault.consent.legal_ground import purpose_ground, refusal
-from vault.consent.model import ConsentState
+from vault.access.recording import audited
+from vault.catalogue.model import UnknownName
+from vault.consent.validation import words_fault
+from vault.erasure.verdict import checked_scope
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
 from vault.ids import SubjectId, new_id
-from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
+from vault.lifecycle.erasures import (
+    RETENTION,
+    Erasure,
+    Facts,
+    LegalClaim,
+    add_erasure,
+    drop_erasure,
+    erasures_of,
+    find_erasure,
+)
+from vault.requests.kind import kind_of
+from vault.requests.model import OPEN
 from vault.requests.store import find_request, open_requests_of
-from vault.requests.transaction import changing_request, no_request
+from vault.requests.transaction import DETAILS, changing_request, no_request, request_aad
 from vault.subjects.changes import locked_subject, merged_into
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
-
-    from vault.catalogue.model import Catalogue, Purpose
-    from vault.context import Services
+    from vault.catalogue.model import Catalogue
+    from vault.context import Caller, Services
+    from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
-    from vault.policy.policy_set import PolicySet
+    from vault.requests.store import StoredRequest
     from vault.requests.transaction import RequestChange
 
 
@@ -41,6 +54,9 @@ SOON: Final = 1.0
 """Seconds until the next attempt of a request that waits for another erasure of the same subject."""
 UNDER_WAY: Final = frozenset({"approved", "in_progress"})
 """States in which a request has a job."""
+CLAIMS: Final = "claims"
+"""The key in a request's details."""
+MOST: Final = 50
 
 
 async def begin_erasure(services: Services, tenant: TenantId, request: UUID) -> float | None:
@@ -71,10 +87,10 @@ async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Era
         Unavailable: the erasure was given up, and has yet to begin again.
     """
     async with services.data.reading() as connection:
-        kept = await find_request(connection, tenant, request)
-        if kept is None or kept.request.erasure is None:
+        stored = await find_request(connection, tenant, request)
+        if stored is None or stored.request.erasure is None:
             raise no_request()
-        erasure = await find_erasure(connection, tenant, kept.request.erasure)
+        erasure = await find_erasure(connection, tenant, stored.request.erasure)
     if erasure is None:
         raise Unavailable("the erasure has not begun yet")
     return erasure
@@ -82,11 +98,13 @@ async def erasure_of(services: Services, tenant: TenantId, request: UUID) -> Era
 
 async def _begin(change: RequestChange) -> float | None:
     tenant, connection, request = change.caller.tenant, change.connection, change.request
-    if request.erasure is not None and await _is_of_this_run(change):
+    if request.erasure is not None and await _is_of_this_run(change, request.erasure):
         return None
-    policy_set = change.services.policies.active(tenant).policy_set
-    scope = checked_scope(policy_set, request.scope)
-    subject = await _current_subject(connection, tenant, request.subject)
+    scope = checked_scope(change.services.policies.active(tenant).policy_set, request.scope)
+    if request.subject is None:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    # The subject may have been merged into another one since the request was made.
+    subject = await merged_into(connection, tenant, SubjectId(request.subject)) or SubjectId(request.subject)
     row = await locked_subject(connection, tenant, subject)
     if row is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
@@ -95,26 +113,38 @@ async def _begin(change: RequestChange) -> float | None:
     if under_way is not None and under_way.facts.cause == RETENTION:
         return SOON  # a sweep erases what has ended, and not what was requested
     if under_way is not None and under_way.facts.scope != scope and not under_way.is_whole:
-        if under_way.request is None or await _is_carried_out(connection, tenant, subject, under_way):
+        if under_way.request is None or await _is_carried_out(change, subject, under_way):
             return SOON
-        await _give_up(connection, tenant, under_way)
+        await _give_up(change, under_way)
         under_way = None
     whole = next((erasure for erasure in earlier if erasure.is_whole), None)
     joined = under_way or (whole if row.state == "erased" else None)
     if joined is None:
-        joined = _new(change, subject, scope)
+        joined = Erasure(
+            id=new_id(), request=request.id, subject=subject, state="begun", started_at=change.now,
+            changed_at=change.now, facts=Facts(scope=scope),
+        )  # fmt: skip
         await add_erasure(connection, tenant, joined)
     change.request = replace(request, erasure=joined.id)
     return None
 
 
-async def _is_carried_out(connection: AsyncConnection, tenant: TenantId, subject: SubjectId, erasure: Erasure) -> bool:
+async def _is_of_this_run(change: RequestChange, erasure_id: UUID) -> bool:
+    """Tell whether the request's erasure belongs to this run, and not to one before the request was reopened."""
+    erasure = await find_erasure(change.connection, change.caller.tenant, erasure_id)
+    if erasure is None or erasure.finished_at is None:
+        return erasure is not None
+    reopened = [event.at for event in change.history if event.move == "reopen"]
+    return not reopened or erasure.started_at >= max(reopened)
+
+
+async def _is_carried_out(change: RequestChange, subject: SubjectId, erasure: Erasure) -> bool:
     """Tell whether a request still carries an erasure out: it may have been returned to staff, or rejected."""
-    requests = await open_requests_of(connection, tenant, subject)
+    requests = await open_requests_of(change.connection, change.caller.tenant, subject)
     return any(request.erasure == erasure.id and request.state in UNDER_WAY for request in requests)
 
 
-async def _give_up(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
+async def _give_up(change: RequestChange, erasure: Erasure) -> None:
     """Drop an erasure in favour of another one of the same subject. Approved again, its request begins its own.
 
     Raises:
@@ -126,106 +156,89 @@ async def _give_up(connection: AsyncConnection, tenant: TenantId, erasure: Erasu
             code="request-under-way",
             hint="approve the request of the earlier one again",
         )
-    await drop_erasure(connection, tenant, erasure.id)
+    await drop_erasure(change.connection, change.caller.tenant, erasure.id)
 
 
-async def _is_of_this_run(change: RequestChange) -> bool:
-    """Tell whether the request's erasure belongs to this run, and not to one before the request was reopened."""
-    if change.request.erasure is None:
-        return False
-    erasure = await find_erasure(change.connection, change.caller.tenant, change.request.erasure)
-    if erasure is None or erasure.finished_at is None:
-        return erasure is not None
-    reopened = [event.at for event in change.history if event.move == "reopen"]
-    return not reopened or erasure.started_at >= max(reopened)
+@audited("move-request")
+async def keep_for_claims(services: Services, caller: Caller, request: UUID, claim: LegalClaim, reason: str) -> None:
+    """Keep fields or whole collections from the erasure that a request asks for.
 
-
-def _new(change: RequestChange, subject: SubjectId, scope: Scope) -> Erasure:
-    return Erasure(
-        id=new_id(),
-        request=change.request.id,
-        subject=subject,
-        state="begun",
-        started_at=change.now,
-        changed_at=change.now,
-        facts=Facts(scope=scope),
-    )
-
-
-async def _current_subject(connection: AsyncConnection, tenant: TenantId, subject: UUID | None) -> SubjectId:
-    """Return the subject of a request; the survivor, if it was merged since."""
-    if subject is None:
-        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
-    return await merged_into(connection, tenant, SubjectId(subject)) or SubjectId(subject)
-
-
-EVERYTHING = Scope()
-
-
-def checked_scope(policy_set: PolicySet, scope: Scope) -> Scope:
-    """Return a scope with the canonical names of its fields.
+    Args:
+        request: for erasure, open, and not being carried out.
+        claim: what is kept: fields (``iban``, ``complaint.body``) and collections (``complaint.*``).
+        reason: which claims; sealed.
 
     Raises:
-        InvalidInput: a field, collection or purpose is unknown. The fault gives its position, and not the name.
+        Denied: the caller may not decide requests.
+        NotFound: there is no such request.
+        InvalidInput: a name is unknown, the day is over, or the reason is missing.
+        Conflict: the request is not for erasure, or it is too late.
     """
-    catalogue = policy_set.catalogue
-    faults = _unknown("fields", [_canonical(catalogue, name) is not None for name in scope.fields])
-    faults += _unknown("collections", [name in catalogue.collections for name in scope.collections])
-    faults += _unknown("purposes", [name in policy_set.purposes for name in scope.purposes])
+    await require_permission(services, caller, "vault:requests", "decide", audit_action="move-request")
+    active = services.policies.active(caller.tenant)
+    claim = _checked(active.policy_set.catalogue, claim, reason, services.clock.now().date())
+    async with changing_request(services, caller, request) as change:
+        is_open = change.request.state in OPEN and change.request.state != "in_progress"
+        if not kind_of(change).erases or not is_open or change.keys is None:
+            raise Conflict("this request is not an erasure from which fields can still be kept", code="wrong-state")
+        details = change.opened_details()
+        claims = [*details.get(CLAIMS, []), {"names": claim.names, "until": claim.until, "reason": reason}]
+        if len(claims) > MOST:
+            raise Conflict(f"a request has at most {MOST} grounds of this kind", code="too-many-grounds")
+        change.set_details({**details, CLAIMS: claims})
+        entry = audit_entry(
+            services,
+            caller,
+            action="move-request",
+            decision="allowed",
+            code="keep",
+            subjects=() if change.pseudonym is None else (change.pseudonym,),
+            target=request,
+            policy=active.version,
+        )
+        await services.audit_log.append_in(change.connection, [entry])
+
+
+def _checked(catalogue: Catalogue, claim: LegalClaim, reason: str, today: date) -> LegalClaim:
+    """Return a claim with canonical names."""
+    faults = []
+    canonical = []
+    for position, name in enumerate(claim.names):
+        try:
+            canonical.append(catalogue.canonical(name))
+        except UnknownName:
+            faults.append(Fault(f"/names/{position}", "unknown-field", "the catalogue does not declare this name"))
+    if not claim.names or "*" in claim.names:
+        faults.append(Fault("/names", "missing", "name the fields or collections that the claims concern"))
+    if claim.until <= today:
+        faults.append(Fault("/until", "invalid-value", "use a day in the future"))
+    words = words_fault(reason, at="/reason", code="invalid-words")
+    if words is not None:
+        faults.append(words)
     if faults:
-        raise InvalidInput("the scope contains unknown names", faults=faults, code="unknown-scope")
-    fields = [name for field in scope.fields if (name := _canonical(catalogue, field)) is not None]
-    return Scope(tuple(fields), scope.collections, scope.purposes)
+        raise InvalidInput("the legal-claims ground is invalid", faults=faults, code="invalid-grounds")
+    return LegalClaim(tuple(canonical), claim.until)
 
 
-def in_scope(policy_set: PolicySet, scope: Scope, standing: ConsentState, now: datetime) -> Callable[[str], bool]:
-    """Return a test whether a field, by its whole name, is in the scope of an erasure.
+def claims_in(keys: SubjectKeys | None, tenant: TenantId, stored: StoredRequest) -> list[LegalClaim]:
+    """Read the claims in a request's details; there are none without details, or without keys to open them.
 
-    If the scope names purposes, a field is in scope if one of them needs it and no other purpose needs it that still
-    applies to this subject. Legal obligations do not count here: whether one keeps the field is for the verdict.
+    Raises:
+        CannotOpen: the details do not open, so that it is unknown what is to be kept.
     """
-    if scope == EVERYTHING:
-        return lambda _whole: True
-    catalogue = policy_set.catalogue
-    names = [name if "." in name else f"{HOME}.{name}" for name in scope.fields]
-    names += [f"{collection}.*" for collection in scope.collections]
-    given = [policy_set.purposes[name] for name in scope.purposes if name in policy_set.purposes]
-    others = [
-        purpose
-        for name, purpose in policy_set.purposes.items()
-        if name not in scope.purposes and _applies(policy_set, purpose, standing, now)
-    ]
-    left = {field.whole for field in catalogue.fields()} & (_needed(given) - _needed(others))
-    return lambda whole: whole in left or any(covers(whole, name) for name in names)
+    subject = stored.request.subject
+    if keys is None or stored.details is None or subject is None:
+        return []
+    aad = request_aad(tenant, subject, stored.request.id)
+    details = msgspec.json.decode(keys.open(DETAILS, stored.details, aad))
+    return [LegalClaim(tuple(claim["names"]), date.fromisoformat(claim["until"])) for claim in details.get(CLAIMS, ())]
 
 
-def widened(scope: Scope, fields: Sequence[str]) -> Scope:
-    """Return a scope with further fields, given by their whole names."""
-    return replace(scope, fields=tuple(dict.fromkeys([*scope.fields, *fields])))
-
-
-def _applies(policy_set: PolicySet, purpose: Purpose, standing: ConsentState, now: datetime) -> bool:
-    """Tell whether a purpose applies to a subject. A restriction suspends its use, and not its need."""
-    if not purpose.collects or purpose.legal_basis == LegalBasis.LEGAL_OBLIGATION or not purpose.in_force(now.date()):
-        return False
-    ground = purpose_ground(policy_set, purpose, now.date())
-    return refusal(ground, ConsentState(standing.purposes), to_microseconds(now)) is None
-
-
-def _needed(purposes: list[Purpose]) -> set[str]:
-    return {name.rpartition(".")[0] for purpose in purposes for name in purpose.views}
-
-
-def _canonical(catalogue: Catalogue, name: str) -> str | None:
-    try:
-        return catalogue.field(name).whole
-    except UnknownName:
-        return None
-
-
-def _unknown(part: str, known: list[bool]) -> list[Fault]:
+def claims_of(
+    tenant: TenantId, requests: Sequence[StoredRequest], erasure: Erasure, keys: SubjectKeys | None
+) -> list[LegalClaim]:
+    """Read the claims in all requests that an erasure carries out; raises what :func:`claims_in` raises."""
+    erasures = {erasure.id, *erasure.facts.resumes}
     return [
-        Fault(f"/scope/{part}/{position}", f"unknown-{part[:-1]}", "the policies do not declare this name")
-        for position, is_known in enumerate(known)
-        if not is_known
+        claim for stored in requests if stored.request.erasure in erasures for claim in claims_in(keys, tenant, stored)
     ]

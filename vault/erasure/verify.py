@@ -1,12 +1,19 @@
-"""After the data is deleted: destroy its keys, clean the databases' files, and verify that nothing remains."""
+"""The proof of an erasure, after the data is deleted.
+
+Its keys are destroyed, the databases' files are cleaned, and it is verified that nothing remains. Then a certificate is
+signed, which anyone can check without a vault. It names fields and days, and contains no value.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
+from vault.clock import rfc3339
 from vault.crypto.seal import record_aad
+from vault.crypto.signing import BadDocument, check, sign
 from vault.erasure.views import ErasureCheck
 from vault.errors import CannotOpen, Conflict
 from vault.ids import SubjectId
@@ -16,17 +23,25 @@ from vault.subjects.changes import records_of
 from vault.subjects.record_body import unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
     from uuid import UUID
 
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
+    from vault.crypto.signing import Signed
     from vault.ids import TenantId
-    from vault.lifecycle.erasures import Erasure, State
+    from vault.lifecycle.erasures import Erasure, Line, State
+    from vault.policy.policy_set import PolicySet
+
+    Proof = Callable[[Services, TenantId, Erasure], Awaitable[float | None]]
 
 SOON: Final = 0.2
 """Seconds until the next attempt to clean the files, if a reader was in the way."""
 MAX_CHECKS: Final = 50
 """After so many checks that found something, staff have to find out what is wrong."""
+LABEL: Final = "cdv-erasure-v1"
+KIND: Final = "certificate"
+"""The document's name in its signed file."""
 
 
 class NotProven(Conflict):
@@ -68,14 +83,14 @@ async def check_remains(services: Services, tenant: TenantId, erasure: Erasure) 
     Raises:
         NotProven: something was found too often.
     """
-    found = await scan(services, tenant, erasure)
-    if not found.is_clean:
+    result = await scan(services, tenant, erasure)
+    if not result.is_clean:
         await _count_check(services, tenant, erasure)
         await services.keyring.scrub()
         await services.data.scrub(owned_tables(services.personal_data))
         return SOON
-    result = CheckResult(services.clock.now(), found.files, found.bytes, found.rows)
-    await advance(services, tenant, erasure.id, "scrubbed", "checked", look=result)
+    look = CheckResult(services.clock.now(), result.files, result.bytes, result.rows)
+    await advance(services, tenant, erasure.id, "scrubbed", "checked", look=look)
     return None
 
 
@@ -144,3 +159,103 @@ def _unreadable(tenant: TenantId, keys: SubjectKeys | None, row: Any) -> int:
         except CannotOpen:
             wrong += 1
     return wrong
+
+
+def check_certificate(file: Mapping[str, Any]) -> Signed:
+    """Check the form of a certificate's file, and the signature by the key that it carries.
+
+    Raises:
+        BadDocument: the form is invalid; see :func:`vault.crypto.signing.check`.
+    """
+    return check(file, LABEL, KIND)
+
+
+def summary_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """Summarize a certificate as a few lines of text.
+
+    Raises:
+        BadDocument: it is not a certificate of an erasure.
+    """
+    try:
+        kept = [f"{line['field']} ({line['article']}) until {line['until']}" for line in document["kept"]]
+        summary = {
+            "person": document["subject"],
+            "controller": document["controller"]["name"],
+            "when": document["erased_at"],
+            "erased": ", ".join(line["field"] for line in document["erased"]) or "nothing",
+            "kept": ", ".join(kept) or "nothing",
+            "keys": f"{document['keys_destroyed']} destroyed",
+            "audit": document["audit_entry"],
+        }
+    except (KeyError, TypeError):
+        raise BadDocument("parts of the certificate are missing or invalid") from None
+    if not all(isinstance(text, str) for text in summary.values()):
+        raise BadDocument("parts of the certificate are missing or invalid")
+    return summary
+
+
+async def certify(services: Services, tenant: TenantId, erasure: Erasure) -> None:
+    """Sign the certificate and end the erasure, in one transaction: there is exactly one certificate."""
+    signer = await services.keyring.signing_key(tenant)
+    policy_set = services.policies.active(tenant).policy_set
+    async with services.data.transaction() as connection:
+        current = await find_erasure(connection, tenant, erasure.id, lock=True)
+        if current is None or current.state != "checked":
+            return
+        now = services.clock.now()
+        file = sign(signer, LABEL, KIND, document(policy_set, tenant, current), now)
+        done = replace(current, state="done", changed_at=now, finished_at=now, certificate=msgspec.json.encode(file))
+        await save_erasure(connection, tenant, done)
+
+
+def document(policy_set: PolicySet, tenant: TenantId, erasure: Erasure) -> dict[str, Any]:
+    """Return the contents of a certificate."""
+    facts, check_result, controller = erasure.facts, erasure.facts.look, policy_set.controller
+    stated = {"name": controller.name, "address": controller.address, "email": controller.email}
+    return {
+        "controller": {part: text for part, text in stated.items() if text} if controller.stated else {"name": tenant},
+        "erasure": str(erasure.id),
+        "request": None if erasure.request is None else str(erasure.request),
+        "subject": str(erasure.subject),
+        "scope": "everything" if erasure.is_whole else {
+            "fields": list(facts.scope.fields),
+            "collections": list(facts.scope.collections),
+            "purposes": list(facts.scope.purposes),
+        },
+        "erased_at": None if facts.erased_at is None else rfc3339(facts.erased_at),
+        "erased": [{"field": line.field, "records": line.records} for line in facts.lines if line.ground is None],
+        "kept": [_kept(policy_set, line) for line in facts.lines if line.ground is not None],
+        "keys_destroyed": facts.keys,
+        "recipients_told": facts.told,
+        "check": None if check_result is None else {
+            "at": rfc3339(check_result.at),
+            "files": check_result.files,
+            "bytes": check_result.bytes,
+            "rows": check_result.rows,
+            "found": 0,
+        },
+        "audit_entry": None if facts.entry is None else str(facts.entry),
+        "policy": policy_set.version,
+    }  # fmt: skip
+
+
+def _kept(policy_set: PolicySet, line: Line) -> dict[str, Any]:
+    kept: dict[str, Any] = {"field": line.field, "records": line.records, "ground": line.ground}
+    kept |= {"article": line.article, "until": None if line.until is None else line.until.isoformat()}
+    purpose = None if line.purpose is None else policy_set.purposes.get(line.purpose)
+    if line.purpose is not None:
+        kept["purpose"] = line.purpose
+    if purpose is not None and purpose.law is not None:
+        kept["law"] = purpose.law
+    return kept
+
+
+PROOF: Final[tuple[tuple[str, State, Proof], ...]] = (
+    ("destroy-keys", "taken", destroy_keys),
+    ("scrub", "destroyed", scrub),
+    ("check", "scrubbed", check_remains),
+    ("certify", "checked", certify),
+)
+"""The steps of the proof: the name of each, the state in which an erasure needs it, and what is done.
+
+A function returns the seconds until it is to be called again, or None when it is done."""

@@ -1,4 +1,6 @@
-"""The steps of an erasure, in order. A process may die in any of them: repeated, each step takes effect once.
+"""The request for erasure, and the steps that carry it out, in order.
+
+A process may die in any of them: repeated, each step takes effect once.
 
 1. ``begin``: one row for the erasure, however many requests there are.
 2. ``take-away``: one transaction deletes what goes, reseals what stays, and notifies recipients.
@@ -13,30 +15,27 @@ Keys that other nodes have destroyed are evicted from this node's memory within 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from vault.erasure import verify
-from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
 from vault.erasure.start import SOON, begin_erasure, erasure_of
+from vault.erasure.verify import PROOF
 from vault.errors import Unavailable
 from vault.ids import SubjectId, TenantId
 from vault.lifecycle.erasures import changed_since
+from vault.requests.kind import Ground, RequestKind
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
     from vault.context import Services
+    from vault.erasure.verify import Proof
     from vault.jobs.workflow import Step
+    from vault.lifecycle.erasures import State
 
 
-async def begin(services: Any, tenant: TenantId, request: UUID) -> float | None:
-    """Begin the erasure, or join one that is under way."""
-    return await begin_erasure(services, tenant, request)
-
-
-async def take(services: Any, tenant: TenantId, request: UUID) -> float | None:
+async def take_away(services: Services, tenant: TenantId, request: UUID) -> float | None:
     """Execute the erasure; one that was given up in the meantime begins again."""
     try:
         erasure = await erasure_of(services, tenant, request)
@@ -47,42 +46,42 @@ async def take(services: Any, tenant: TenantId, request: UUID) -> float | None:
     return None
 
 
-async def destroy(services: Any, tenant: TenantId, request: UUID) -> None:
-    """Destroy the keys of what was deleted."""
-    erasure = await erasure_of(services, tenant, request)
-    if erasure.state == "taken":
-        await verify.destroy_keys(services, tenant, erasure)
+def _proof_step(state: State, prove: Proof) -> Step:
+    async def step(services: Services, tenant: TenantId, request: UUID) -> float | None:
+        erasure = await erasure_of(services, tenant, request)
+        return await prove(services, tenant, erasure) if erasure.state == state else None
 
-
-async def scrub(services: Any, tenant: TenantId, request: UUID) -> float | None:
-    """Clean the databases' files."""
-    erasure = await erasure_of(services, tenant, request)
-    return await verify.scrub(services, tenant, erasure) if erasure.state == "destroyed" else None
-
-
-async def check(services: Any, tenant: TenantId, request: UUID) -> float | None:
-    """Verify that nothing remains."""
-    erasure = await erasure_of(services, tenant, request)
-    return await verify.check_remains(services, tenant, erasure) if erasure.state == "scrubbed" else None
-
-
-async def attest(services: Any, tenant: TenantId, request: UUID) -> None:
-    """Sign the certificate."""
-    erasure = await erasure_of(services, tenant, request)
-    if erasure.state == "checked":
-        await certify(services, tenant, erasure)
+    return step
 
 
 ERASURE_STEPS: Final[tuple[tuple[str, Step], ...]] = (
-    ("begin", begin),
-    ("take-away", take),
-    ("destroy-keys", destroy),
-    ("scrub", scrub),
-    ("check", check),
-    ("certify", attest),
+    ("begin", begin_erasure),
+    ("take-away", take_away),
+    *((name, _proof_step(state, prove)) for name, state, prove in PROOF),
 )
-
-
+ERASURE: Final = RequestKind(
+    name="erasure",
+    steps=ERASURE_STEPS,
+    # What staff keep from an erasure is in its details too (`vault.erasure.start`); the requester cannot set it.
+    texts=("reason", "statement"),
+    grounds=(
+        Ground("no-ground", "none of the grounds for erasure applies", "Art. 17(1) GDPR", ""),
+        Ground("freedom-of-expression", "for freedom of expression and information", "Art. 17(3)(a) GDPR",
+               "Cal. Civ. Code § 1798.105(d)(4)"),
+        Ground("legal-obligation", "a law obliges to keep the data", "Art. 17(3)(b) GDPR",
+               "Cal. Civ. Code § 1798.105(d)(8)"),
+        Ground("public-health", "for reasons of public interest in public health", "Art. 17(3)(c) GDPR", ""),
+        Ground("archiving", "for archiving in the public interest, research or statistics", "Art. 17(3)(d) GDPR",
+               "Cal. Civ. Code § 1798.105(d)(6)"),
+        Ground("legal-claims", "for legal claims", "Art. 17(3)(e) GDPR", "Cal. Civ. Code § 1798.145(a)"),
+        Ground("contract-under-way", "to perform the contract with the person", "",
+               "Cal. Civ. Code § 1798.105(d)(1)"),
+    ),
+    needs_fresh_identity=True,
+    erases=True,
+    sends_letter=False,  # No address is left to write to.
+)  # fmt: skip
+"""The request for erasure (Art. 17 GDPR; Cal. Civ. Code § 1798.105)."""
 POLL_SECONDS: Final = 2.0
 LOOK_BACK: Final = timedelta(minutes=2)
 """Longer than the clocks of two nodes differ, and than a key is cached."""
@@ -108,7 +107,7 @@ class KeyEviction:
             if self._seen.get((tenant, subject)) != moment:
                 self._seen[tenant, subject] = moment
                 evicted += 1
-                for each in (subject, *facts.aliases):
-                    self._services.keyring.evict(TenantId(tenant), SubjectId(each))
+                for erased in (subject, *facts.aliases):
+                    self._services.keyring.evict(TenantId(tenant), SubjectId(erased))
         self._seen = {key: moment for key, moment in self._seen.items() if moment >= since}
         return evicted

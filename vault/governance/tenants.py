@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.ids import RoleName
-from vault.lifecycle.restore_lines import AccessLine, note_access
+from vault.lifecycle.restore_ledger import AccessLine, add_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +102,7 @@ async def revoke_key(services: Services, tenant: TenantId, key: KeyId) -> None:
     async with services.data.transaction() as connection:
         await services.principals.revoke_key(connection, tenant, key)
         entry = await _record(services, connection, tenant, "revoke-key", key)
-        await note_access(services, tenant, AccessLine(entry, "revoke-key", key))
+        await add_line(services, tenant, None, AccessLine(entry, "revoke-key", key))
 
 
 async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iterable[str]) -> None:
@@ -120,7 +120,7 @@ async def set_roles(services: Services, tenant: TenantId, name: str, roles: Iter
         removed = tuple(role for role in principal.roles if role not in given)
         entry = await _record(services, connection, tenant, "set-roles", principal.id)
         if removed:
-            await note_access(services, tenant, AccessLine(entry, "set-roles", principal.id, removed))
+            await add_line(services, tenant, None, AccessLine(entry, "set-roles", principal.id, removed))
 
 
 async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
@@ -134,7 +134,7 @@ async def disable_app(services: Services, tenant: TenantId, name: str) -> None:
         principal = await services.principals.find(connection, tenant, name)
         await services.principals.disable(connection, tenant, principal.id)
         entry = await _record(services, connection, tenant, "disable-principal", principal.id)
-        await note_access(services, tenant, AccessLine(entry, "disable-principal", principal.id))
+        await add_line(services, tenant, None, AccessLine(entry, "disable-principal", principal.id))
 
 
 async def _record(

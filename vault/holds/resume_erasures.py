@@ -14,15 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from vault.catalogue.model import Scope
 from vault.consent.model import unpack as unpack_standing
 from vault.erasure import verify
-from vault.erasure.certificate import certify
 from vault.erasure.execute import execute_erasure
-from vault.erasure.start import EVERYTHING
-from vault.erasure.verdict import HELD, decide, without_later_values
+from vault.erasure.verdict import EVERYTHING, HELD, SubjectData, decide, without_later_values
 from vault.ids import SubjectId, new_id
 from vault.jobs.workflow import Work, Workflow
-from vault.lifecycle.erasures import Erasure, Facts, add_erasure, erasures_of, find_erasure
-from vault.lifecycle.tables import ERASURE
-from vault.retention.clocks import NO_CLOCKS, clocks_in
+from vault.lifecycle.erasures import ERASURE, Erasure, Facts, add_erasure, erasures_of, find_erasure
+from vault.retention.clocks import clocks_of_one
 from vault.retention.ends import day_of
 from vault.retention.holds import (
     held_by,
@@ -136,8 +133,8 @@ async def _is_free(
     if row.state == "retained":
         return any(_is_endless(row, record) for record in records)
     policy_set = services.policies.active(tenant).policy_set
-    clocks = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
-    verdicts = decide(policy_set, row, records, scope_of(row.state, rest), (), services.clock.now(), clocks)
+    data = SubjectData(row, records, await clocks_of_one(connection, tenant, subject))
+    verdicts = decide(policy_set, data, scope_of(row.state, rest), (), services.clock.now())
     older = without_later_values(verdicts, records, rest.fields)
     return any(verdict == () for fields in older.values() for verdict in fields.values())
 
@@ -215,7 +212,7 @@ def _when(state: State, act: Callable[[Services, TenantId, Erasure], Awaitable[f
 
 async def attest(services: Services, tenant: TenantId, erasure: UUID) -> None:
     """Sign the certificate, and delete the row of the erasure."""
-    await _when("checked", certify)(services, tenant, erasure)
+    await _when("checked", verify.certify)(services, tenant, erasure)
     async with services.data.transaction() as connection:
         await remove_waiting_erasure(connection, tenant, erasure)
 

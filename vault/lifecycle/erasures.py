@@ -1,21 +1,19 @@
-"""Erasures and tombstones in the database: ids, names, codes and times, and no value of a subject."""
+"""The register of erasures in the database: ids, names, codes and times, and no value of a subject."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, func, insert, not_, select, update
+from sqlalchemy import Column, Index, Integer, LargeBinary, String, delete, func, insert, not_, select, update
 
 from vault.catalogue.model import Scope
-from vault.lifecycle.tables import ERASURE, TOMBSTONE
-from vault.storage.query import insert_into
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,9 +21,46 @@ if TYPE_CHECKING:
 
 State = Literal["begun", "taken", "destroyed", "scrubbed", "checked", "done"]
 AT_ONCE: Final = 1_000
-"""Ids or digests in one statement."""
+"""Ids in one statement."""
 RETENTION: Final = "retention"
 """The cause of an erasure by a sweep, which has no request and no certificate."""
+
+
+class ErasureRow(DataTable, table=True):
+    """An erasure: its state, what it erased and kept, and the certificate at its end.
+
+    ``key_version`` is the version of the data key under which the rest was resealed. A writer with an older one has
+    missed the erasure, and must not seal with it.
+    """
+
+    __tablename__ = "erasure"
+    __table_args__ = (
+        Index("ix_erasure_subject", "tenant_id", "subject_id"),
+        Index("ix_erasure_changed", "changed_at"),
+        Index(
+            "uq_erasure_open",
+            "tenant_id",
+            "subject_id",
+            unique=True,
+            sqlite_where=Column("finished_at").is_(None),
+            postgresql_where=Column("finished_at").is_(None),
+        ),
+    )
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    request_id: UUID | None = column(Id, nullable=True)
+    subject_id: UUID = column(Id)
+    state: str = column(String(16))
+    started_at: datetime = column(Moment)
+    changed_at: datetime = column(Moment)
+    finished_at: datetime | None = column(Moment, nullable=True)
+    key_version: int | None = column(Integer, nullable=True)
+    body: bytes = column(LargeBinary)
+    certificate: bytes | None = column(LargeBinary, nullable=True)
+
+
+ERASURE = table_of(ErasureRow)
 _SWEPT: Final = ERASURE.c.request_id.is_(None) & ERASURE.c.certificate.is_(None) & ERASURE.c.finished_at.is_not(None)
 
 
@@ -118,8 +153,7 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         return self.facts.scope == Scope() and self.facts.cause != RETENTION
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class LegalClaim(msgspec.Struct, frozen=True, array_like=True):
     """What staff keep for legal claims: canonical names of fields and collections (``complaint.*``), until when."""
 
     names: tuple[str, ...]
@@ -145,9 +179,11 @@ async def add_sweep_erasures(connection: AsyncConnection, tenant: TenantId, eras
     Raises:
         sqlalchemy.exc.IntegrityError: for one of the people there is another under way.
     """
-    of = ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_([each.subject for each in erasures])
-    await connection.execute(delete(ERASURE).where(*of, _SWEPT))
-    rows = [{"tenant_id": tenant, "id": each.id, **_columns(each)} for each in erasures]
+    subjects = [erasure.subject for erasure in erasures]
+    await connection.execute(
+        delete(ERASURE).where(ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), _SWEPT)
+    )
+    rows = [{"tenant_id": tenant, "id": erasure.id, **_columns(erasure)} for erasure in erasures]
     if rows:
         await connection.execute(insert(ERASURE), rows)
 
@@ -156,8 +192,8 @@ async def end_sweep_erasures(
     connection: AsyncConnection, tenant: TenantId, erasures: Sequence[UUID], now: datetime
 ) -> None:
     """Finish erasures by a sweep: their keys are destroyed."""
-    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
-    await connection.execute(update(ERASURE).where(*mine).values(state="done", finished_at=now, changed_at=now))
+    taken = (ERASURE.c.tenant_id == tenant, ERASURE.c.id.in_(erasures), ERASURE.c.state == "taken")
+    await connection.execute(update(ERASURE).where(*taken).values(state="done", finished_at=now, changed_at=now))
 
 
 async def unfinished_sweep_erasures(connection: AsyncConnection, tenant: TenantId, limit: int) -> list[Erasure]:
@@ -168,14 +204,16 @@ async def unfinished_sweep_erasures(connection: AsyncConnection, tenant: TenantI
         ERASURE.c.request_id.is_(None),
         ERASURE.c.state == "taken",
     )
-    found = [_read(row) for row in (await connection.execute(statement.limit(limit))).all()]
-    return [each for each in found if each.facts.cause == RETENTION]
+    erasures = [_read(row) for row in (await connection.execute(statement.limit(limit))).all()]
+    return [erasure for erasure in erasures if erasure.facts.cause == RETENTION]
 
 
 async def being_erased(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> frozenset[UUID]:
     """Select the subjects with an unfinished erasure."""
-    mine = (ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), ERASURE.c.finished_at.is_(None))
-    return frozenset((await connection.execute(select(ERASURE.c.subject_id).where(*mine))).scalars())
+    statement = select(ERASURE.c.subject_id).where(
+        ERASURE.c.tenant_id == tenant, ERASURE.c.subject_id.in_(subjects), ERASURE.c.finished_at.is_(None)
+    )
+    return frozenset((await connection.execute(statement)).scalars())
 
 
 async def save_erasure(connection: AsyncConnection, tenant: TenantId, erasure: Erasure) -> None:
@@ -231,7 +269,7 @@ async def changed_since(connection: AsyncConnection, moment: datetime) -> list[t
 
 async def key_versions(connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]) -> dict[UUID, int]:
     """Return the version of the data key since a subject's last erasure; most subjects never had one."""
-    found: dict[UUID, int] = {}
+    versions: dict[UUID, int] = {}
     for start in range(0, len(subjects), AT_ONCE):
         statement = (
             select(ERASURE.c.subject_id, func.max(ERASURE.c.key_version))
@@ -242,44 +280,8 @@ async def key_versions(connection: AsyncConnection, tenant: TenantId, subjects: 
             )
             .group_by(ERASURE.c.subject_id)
         )
-        found.update({UUID(bytes=row[0].bytes): row[1] for row in (await connection.execute(statement)).all()})
-    return found
-
-
-async def add_tombstones(
-    connection: AsyncConnection, tenant: TenantId, erasure: UUID, digests: dict[bytes, str], now: datetime
-) -> None:
-    """Add tombstones, by digest with its kind; existing ones stay."""
-    rows = [
-        {"tenant_id": tenant, "digest": digest, "kind": kind, "erasure_id": erasure, "created_at": now}
-        for digest, kind in sorted(digests.items())  # in order, so that two erasures cannot wait in a ring
-    ]
-    if rows:
-        await connection.execute(insert_into(TOMBSTONE, connection.dialect.name).on_conflict_do_nothing(), rows)
-
-
-async def any_tombstone(connection: AsyncConnection, tenant: TenantId) -> bool:
-    """Tell whether a tenant has any tombstone; without one, a write need not check further."""
-    statement = select(TOMBSTONE.c.digest).where(TOMBSTONE.c.tenant_id == tenant).limit(1)
-    return (await connection.execute(statement)).first() is not None
-
-
-async def tombstones_among(connection: AsyncConnection, tenant: TenantId, digests: Sequence[bytes]) -> frozenset[bytes]:
-    """Select the digests that have a tombstone."""
-    found: set[bytes] = set()
-    for start in range(0, len(digests), AT_ONCE):
-        statement = select(TOMBSTONE.c.digest).where(
-            TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(digests[start : start + AT_ONCE])
-        )
-        found.update((await connection.execute(statement)).scalars())
-    return frozenset(found)
-
-
-async def remove_tombstones(connection: AsyncConnection, tenant: TenantId, digests: Collection[bytes]) -> None:
-    """Remove the tombstones of a person who returns voluntarily."""
-    await connection.execute(
-        delete(TOMBSTONE).where(TOMBSTONE.c.tenant_id == tenant, TOMBSTONE.c.digest.in_(sorted(digests)))
-    )
+        versions.update({UUID(bytes=row[0].bytes): row[1] for row in (await connection.execute(statement)).all()})
+    return versions
 
 
 def _columns(erasure: Erasure) -> dict[str, Any]:

@@ -26,25 +26,22 @@ T = TypeVar("T")
 async def current_keys(
     services: Services, connection: AsyncConnection, tenant: TenantId, keys: Mapping[SubjectId, SubjectKeys]
 ) -> dict[SubjectId, SubjectKeys]:
-    """Return the keys to seal with: those given, or newer ones if an erasure came in between.
+    """Return the keys to seal with: those fetched before the transaction, or newer ones if an erasure came in between.
 
     Call it in the transaction of the write, once the subjects' rows, or the request's, are locked. An erasure locks
     them too, so it has either not begun, or published its new key.
 
-    Args:
-        keys: fetched before the transaction.
-
     Raises:
         Unavailable: the key store does not show the new key yet.
     """
-    found = await key_versions(connection, tenant, list(keys))
-    old = [subject for subject, own in keys.items() if own.current_version < found.get(subject, 0)]
+    required = await key_versions(connection, tenant, list(keys))
+    old = [subject for subject, cached in keys.items() if cached.current_version < required.get(subject, 0)]
     if not old:
         return dict(keys)
     for subject in old:
         services.keyring.evict(tenant, subject)
     newer = await services.keyring.subject_keys(tenant, old)
-    if any(subject not in newer or newer[subject].current_version < found[subject] for subject in old):
+    if any(subject not in newer or newer[subject].current_version < required[subject] for subject in old):
         raise _too_old()
     return {**keys, **newer}
 
@@ -61,8 +58,8 @@ async def require_current(
     Raises:
         Unavailable: one is too old. It is evicted, so that a repeated call finds the new one.
     """
-    found = await key_versions(connection, tenant, list(versions))
-    old = [subject for subject, version in versions.items() if version < found.get(subject, 0)]
+    required = await key_versions(connection, tenant, list(versions))
+    old = [subject for subject, version in versions.items() if version < required.get(subject, 0)]
     for subject in old:
         services.keyring.evict(tenant, subject)
     if old:

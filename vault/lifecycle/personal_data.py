@@ -1,6 +1,6 @@
 """Personal data by capability: what an erasure, a sweep, a merge and an access package do with it.
 
-Each capability that keeps something about subjects implements :class:`PersonalData`, and ``vault.personal_data`` lists
+Each capability that keeps something about subjects implements :class:`PersonalData`, and ``vault.workflows`` lists
 the implementations. Erasures, sweeps, merges, access packages and the check before a certificate loop over them, as
 ``services.personal_data``. A test asks the schema: every table with a subject's id has exactly one owner.
 """
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sqlalchemy import delete, func, select
 
 from vault.crypto.seal import record_aad
-from vault.lifecycle.erasures import erasures_of
-from vault.lifecycle.tables import ERASURE
+from vault.lifecycle.erasures import ERASURE, erasures_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -78,8 +77,8 @@ class ErasureContext:
     Attributes:
         connection: the open transaction.
         tenant: the tenant of all subjects.
-        resealers: one for each subject of which something stays.
         is_erased: which values are erased of subjects that go on.
+        resealers: one for each subject of which something stays.
         unlinked: subjects whose ids in other systems are erased.
         erasures: ids of the erasures that are carried out, and of those that they resume. What was written about their
             requests stays for as long as the subject has a data key.
@@ -87,8 +86,8 @@ class ErasureContext:
 
     connection: AsyncConnection
     tenant: TenantId
-    resealers: Mapping[SubjectId, Resealer]
     is_erased: IsErased
+    resealers: Mapping[SubjectId, Resealer] = field(default_factory=dict)
     unlinked: Collection[SubjectId] = ()
     erasures: Collection[UUID] = ()
 

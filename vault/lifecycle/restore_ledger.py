@@ -1,31 +1,53 @@
 """The restore ledger: what a restore from a backup must not undo, in a database of its own.
 
-An erasure, a restriction or a denial of consent is written here within its transaction, before that commits. It is then
-in two places, and a backup of one is completed from the other. A line whose transaction did not commit (the process
-died between the two) is at worst something that the person asked for. Lines contain ids, names of purposes and fields,
-and keyed digests, and no value of a person.
+An erasure, a restriction or a denial of consent is written here within its transaction, before that commits: if the
+ledger does not answer, nothing happens. It is then in two places, and a backup of one is completed from the other. A
+line whose transaction did not commit (the process died between the two) is at worst something that the person asked
+for. Lines contain ids, names of purposes and fields, days and keyed digests, and no value or word of a person.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import func, select
+import msgspec
+from sqlalchemy import Index, LargeBinary, String, func, select
 
-from vault.ids import DEFAULT_TENANT, TenantId, new_id
-from vault.lifecycle.tables import TOMBSTONE_LEDGER
+from vault.catalogue.model import Scope
+from vault.ids import DEFAULT_TENANT, RoleName, TenantId, new_id
+from vault.lifecycle.erasures import LegalClaim
+from vault.storage.columns import Id, LedgerTable, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
-    from uuid import UUID
 
+    from vault.context import Services
     from vault.storage.database import Database
 
 Kind = Literal["erasure", "consent", "merge", "hold", "hold-lifted", "access", "backup"]
 """What was done. ``consent`` is a consent event that denies, objects or restricts; ``access`` is a revoked key, a
 disabled principal or a removed role; ``backup`` marks a backup, by which a restore recognises the current ledger."""
 PAGE: Final = 500
+
+
+class LedgerRow(LedgerTable, table=True):
+    """One thing that a restore must not undo."""
+
+    __tablename__ = "tombstone_ledger"
+    __table_args__ = (Index("ix_tombstone_ledger_at", "at"),)
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    at: datetime = column(Moment)
+    kind: str = column(String(16))
+    subject_id: UUID | None = column(Id, nullable=True)
+    body: bytes = column(LargeBinary)
+
+
+TOMBSTONE_LEDGER = table_of(LedgerRow)
 
 
 class Tombstone(NamedTuple):
@@ -100,3 +122,95 @@ class RestoreLedger:
             statement = statement.where(later)
         async with self._database.reading() as connection:
             return (await connection.execute(statement)).all()
+
+
+class ErasureLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An erasure that was executed.
+
+    Attributes:
+        erasure: its id, which is on the certificate.
+        request: that it carried out; None if there was none.
+        scope: what was to be erased; empty: everything.
+        started_at: when it began.
+        aliases: subjects that had been merged into this one.
+        tombstones: hexadecimal digests of the subject's ids and addresses, with the kind of each.
+        claims: what staff kept for legal claims.
+        gone: for an erasure in part, the erased fields. They may follow from policies that a backup does not have.
+        cause: why it began without a request.
+        rests: for an erasure in part with a cause, until when the erased values were collected, by field.
+        resumes: the erasures that a hold had stopped, and that it continued.
+    """
+
+    erasure: UUID
+    request: UUID | None
+    scope: Scope
+    started_at: datetime
+    aliases: tuple[UUID, ...] = ()
+    tombstones: dict[str, str] = {}
+    claims: tuple[LegalClaim, ...] = ()
+    gone: tuple[str, ...] = ()
+    cause: str | None = None
+    rests: dict[str, datetime] = {}
+    resumes: tuple[UUID, ...] = ()
+
+    def digests(self) -> dict[bytes, str]:
+        """Return the tombstones."""
+        return {bytes.fromhex(digest): kind for digest, kind in self.tombstones.items()}
+
+
+class MergeLine(msgspec.Struct, frozen=True):
+    """A merge: lines about the survivor apply to the duplicate too, which is a separate subject in an older backup."""
+
+    duplicate: UUID
+
+
+class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An access that was revoked.
+
+    Attributes:
+        entry: the audit entry of the same transaction: a backup that contains it contains the revocation.
+        action: what was done.
+        target: the key or the principal.
+        roles: that were removed.
+    """
+
+    entry: UUID
+    action: Literal["revoke-key", "disable-principal", "set-roles"]
+    target: UUID
+    roles: tuple[RoleName, ...] = ()
+
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+read_erasure = msgspec.json.Decoder(ErasureLine).decode
+read_merge = msgspec.json.Decoder(MergeLine).decode
+read_access = msgspec.json.Decoder(AccessLine).decode
+_KINDS: Final[dict[type[msgspec.Struct], Kind]] = {ErasureLine: "erasure", MergeLine: "merge", AccessLine: "access"}
+
+
+async def add_line(
+    services: Services, tenant: TenantId, subject: UUID | None, line: ErasureLine | MergeLine | AccessLine
+) -> None:
+    """Add a line; call it last in the transaction of what it records.
+
+    Raises:
+        Unavailable: the ledger does not answer; the transaction must not commit.
+    """
+    await services.restore_ledger.add(tenant, _KINDS[type(line)], services.clock.now(), [(subject, _encode(line))])
+
+
+class Joined:
+    """Merges since a backup; in the backup the subjects are still separate."""
+
+    def __init__(self) -> None:
+        self._into: defaultdict[tuple[TenantId, UUID], list[UUID]] = defaultdict(list)
+
+    def add(self, tenant: TenantId, survivor: UUID, duplicate: UUID) -> None:
+        """Add a merge."""
+        self._into[tenant, survivor].append(duplicate)
+
+    def of(self, tenant: TenantId, subject: UUID) -> list[UUID]:
+        """Return a subject and all subjects that were merged into it, directly or through another one."""
+        joined = [subject]
+        for member in joined:
+            joined.extend(other for other in self._into.get((tenant, member), ()) if other not in joined)
+        return joined

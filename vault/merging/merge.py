@@ -22,7 +22,7 @@ from vault.ids import new_id
 from vault.lifecycle.erasures import erasures_of
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
-from vault.lifecycle.restore_lines import note_merge
+from vault.lifecycle.restore_ledger import MergeLine, add_line
 from vault.merging.reseal import RecordMove, move_records
 from vault.merging.views import MergeResult
 from vault.recipients.outbox import EVERYTHING, notify_recipients
@@ -172,7 +172,7 @@ async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> M
     for owner in services.personal_data:
         await owner.move(merge)
     await mark_due(connection, tenant, [merge.survivor], merge.now)
-    await note_merge(services, tenant, survivor=merge.survivor, duplicate=merge.duplicate)
+    await add_line(services, tenant, merge.survivor, MergeLine(merge.duplicate))
     if (merge.survivor_row.state == "restricted") != (merge.duplicate_row.state == "restricted"):
         # Recipients of the data of the one that was not restricted have to know that it is now (Art. 19).
         await notify_recipients(

@@ -194,6 +194,11 @@ async def clocks_in(
     return _read([tuple(row) for row in rows.all()])
 
 
+async def clocks_of_one(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> Clocks:
+    """Fetch one subject's clocks within a transaction."""
+    return (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS)
+
+
 async def move_clocks(
     connection: AsyncConnection, tenant: TenantId, moments: Mapping[tuple[SubjectId, str], datetime]
 ) -> None:

@@ -21,12 +21,12 @@ from vault import logs
 from vault.access.authorization import audit_entry
 from vault.access.callers import system_caller
 from vault.consent.model import ConsentState
-from vault.consent.model import pack as pack_standing
-from vault.consent.model import unpack as unpack_standing
-from vault.erasure.engine import SubjectErasure, erase_subjects
-from vault.erasure.reseal import RecordResealer, RetainedRecord
+from vault.consent.model import pack as pack_state
+from vault.consent.model import unpack as unpack_state
+from vault.erasure.engine import RecordResealer, RetainedRecord, SubjectErasure, erase_subjects
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasures, being_erased, end_sweep_erasures
+from vault.lifecycle.personal_data import ErasureContext
 from vault.requests.model import OPEN
 from vault.requests.store import REQUEST, requests_of
 from vault.retention.review_store import close_reviews, open_reviews
@@ -190,11 +190,9 @@ async def _erase(
     }
     erased = await erase_subjects(
         transaction.services,
-        transaction.connection,
-        transaction.tenant,
+        ErasureContext(transaction.connection, transaction.tenant, lambda *value: value in values),
         [_erasure_of(plan) for plan in erasing],
         RecordResealer(transaction.policy_set.catalogue, index_keys, transaction.now),
-        lambda *value: value in values,
     )
     await _update_reviews(transaction, [plan for plan in erasing if not plan.is_over])
     return await _save_erasures(transaction, erasing, erased), count_actions(erasing)
@@ -204,8 +202,8 @@ def _erasure_of(plan: SubjectPlan) -> SubjectErasure:
     """Return the erasure that carries a plan out. The profile of a subject that goes on stays, even without a value."""
     if plan.is_over:
         # A hold outlives the erasure, with its mark on the subject's row.
-        standing = pack_standing(ConsentState(holds=unpack_standing(plan.row.standing).holds))
-        return SubjectErasure(plan.row, (), is_whole=True, erased_standing=standing)
+        state = pack_state(ConsentState(holds=unpack_state(plan.row.standing).holds))
+        return SubjectErasure(plan.row, (), is_whole=True, erased_state=state)
     retained = []
     for record in plan.records:
         deleted = frozenset(record.deleted)

@@ -13,14 +13,15 @@ from vault.api.dependencies import CallerDep, ServicesDep, WriteDep, file_respon
 from vault.api.schemas import FILE, Body, Limit, PageId, error_responses
 from vault.catalogue.company import KindName
 from vault.catalogue.model import Scope as CatalogueScope
-from vault.erasure.claims import keep_for_claims
 from vault.erasure.query import list_erasures, preview_erasure, read_certificate
+from vault.erasure.start import keep_for_claims
 from vault.erasure.views import ErasureCertificate, ErasureList, ErasurePreview, KeptForClaims
 from vault.errors import Fault, InvalidInput
 from vault.export.download import AGE, ZIP, SentPackage, open_package, send_package
 from vault.identity.verify import SentCode, VerifiedRequest, note_evidence, send_code, verify_by_code
 from vault.identity.verify import vouch as vouch_for
 from vault.ids import SubjectId
+from vault.lifecycle.erasures import LegalClaim
 from vault.requests import decide
 from vault.requests.decide import Outcome
 from vault.requests.decide import Reason as ExtensionReason
@@ -364,7 +365,8 @@ async def preview_part(subject: UUID, body: PreviewErasure, services: ServicesDe
 )
 async def keep(request: UUID, body: KeepForClaims, services: ServicesDep, caller: CallerDep) -> KeptForClaims:
     """Keep fields or collections from the erasure that a request asks for, because of open legal claims."""
-    await keep_for_claims(services, caller, request, names=body.names, until=body.until, reason=body.reason)
+    claim = LegalClaim(tuple(body.names), body.until)
+    await keep_for_claims(services, caller, request, claim, body.reason)
     return KeptForClaims(request=request)
 
 

@@ -27,7 +27,7 @@ from vault.cli.options import parse_period
 from vault.cli.session import Opener, run
 from vault.clock import Clock
 from vault.consent.receipts.issue import check_receipt
-from vault.erasure.certificate import check_certificate
+from vault.erasure.verify import check_certificate
 from vault.export.verify import check_archive
 from vault.policy.rules import short
 
