@@ -15,10 +15,8 @@ SEALING = {
     "vault.records.update",
     "vault.imports.consents",  # for types only
     "vault.consent.expiry",
-    "vault.consent.validation",
     "vault.consent.record",  # for types only
-    "vault.consent.restrictions",  # for types only
-    "vault.consent.transaction",  # to tell by which version of a key something was sealed
+    "vault.consent.transaction",
     "vault.erasure.start",  # for types only
     "vault.erasure.verify",
     "vault.erasure.engine",
@@ -57,7 +55,7 @@ UNSEALING = {
     "vault.backup.verify",  # whether a backup's values open with its keys; nobody sees them
     "vault.records.update",  # the old value, for the index that led to it
     "vault.consent.expiry",  # is this a child? nobody sees the date
-    "vault.consent.validation",
+    "vault.consent.transaction",
     "vault.erasure.start",  # what staff keep from an erasure; names and days, and nobody sees the reason
     "vault.erasure.verify",  # whether what stayed still opens; nobody sees it
     "vault.erasure.engine",  # and seals it again under the one key that stays; or a view of it in its place

@@ -15,7 +15,7 @@ from tests.vaults import ADA
 from vault.catalogue.company import Contact, Controller
 from vault.ids import SubjectId, new_id
 from vault.letters import send as words
-from vault.letters.send import LANGUAGES, language_of, letter_names, notify_person, sender_of, write
+from vault.letters.send import LANGUAGES, LetterContent, language_of, notify_person, sender_of, write
 from vault.requests.model import Extension, Regime
 from vault.workflows import REQUEST_KINDS
 
@@ -67,7 +67,7 @@ def test_every_kind_reason_and_ground_is_told_in_words(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("name", letter_names())
+@pytest.mark.parametrize("name", sorted(words._texts("en")["letters"]))
 def test_letters_are_whole(language, name):
     text = write(name, language, SHOP, CODES)
     assert text.language == language
@@ -127,9 +127,8 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
     request = new_id()
     async with sqlite_mailing.new_entries() as made:
-        outcome = await notify_person(
-            sqlite_mailing.services, "default", subject, "request-received", id=request, **RECEIVED
-        )
+        content = LetterContent("request-received", {"id": request, **RECEIVED})
+        outcome = await notify_person(sqlite_mailing.services, "default", subject, content)
     assert outcome == "sent"
     letter = inbox.last()
     assert (letter.sender, letter.recipients) == ("dpo@retail.example", ["ada@example.org"])
@@ -144,32 +143,33 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
 
 async def test_the_language_of_the_request_goes_before_that_of_the_profile(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
-    how = {"language": "fr", "kind": "access", "id": new_id()}
-    assert await notify_person(sqlite_mailing.services, "default", subject, "request-completed", **how) == "sent"
+    content = LetterContent("request-completed", {"kind": "access", "id": new_id()}, "fr")
+    assert await notify_person(sqlite_mailing.services, "default", subject, content) == "sent"
     assert inbox.last().message["Content-Language"] == "fr"
 
 
 async def test_the_second_address_serves_where_there_is_no_first(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create_fully(email_secondary="ada@work.example"))
-    how = {"kind": "access", "id": new_id()}
-    assert await notify_person(sqlite_mailing.services, "default", subject, "request-completed", **how) == "sent"
+    content = LetterContent("request-completed", {"kind": "access", "id": new_id()})
+    assert await notify_person(sqlite_mailing.services, "default", subject, content) == "sent"
     assert inbox.last().recipients == ["ada@work.example"]
 
 
 async def test_whoever_cannot_be_reached_is_no_error(sqlite_mailing, inbox):
-    node, how = sqlite_mailing, {"kind": "access", "id": new_id()}
+    node, content = sqlite_mailing, LetterContent("request-completed", {"kind": "access", "id": new_id()})
     nameless = person(await node.create({"name": "Nobody"}))
     erased = person(await node.create())
     await node.set_state(erased, "erased")
     for subject in (None, SubjectId(uuid4()), nameless, erased):
-        assert await notify_person(node.services, "default", subject, "request-completed", **how) == "no-contact"
+        assert await notify_person(node.services, "default", subject, content) == "no-contact"
     assert inbox.letters == []
 
 
 async def test_a_vault_without_mail_goes_on(sqlite_node):
     subject = person(await sqlite_node.create())
     async with sqlite_node.new_entries() as made:
-        told = await notify_person(sqlite_node.services, "default", subject, "restriction-lifting", on=date(2026, 4, 1))
+        content = LetterContent("restriction-lifting", {"on": date(2026, 4, 1)})
+        told = await notify_person(sqlite_node.services, "default", subject, content)
     assert told == "mail-not-configured"
     assert made == []
 
@@ -178,7 +178,7 @@ async def test_a_relay_that_refuses_is_on_record(sqlite_mailing, inbox):
     inbox.refuse = "550 no such user"
     subject = person(await sqlite_mailing.create())
     async with sqlite_mailing.new_entries() as made:
-        how = {"kind": "access", "id": new_id(), "until": date(2026, 4, 1)}
-        assert await notify_person(sqlite_mailing.services, "default", subject, "package-ready", **how) == "mail-failed"
+        content = LetterContent("package-ready", {"kind": "access", "id": new_id(), "until": date(2026, 4, 1)})
+        assert await notify_person(sqlite_mailing.services, "default", subject, content) == "mail-failed"
     (entry,) = made
     assert (entry.action, entry.decision, entry.code) == ("send-notice", "failed", "mail-failed")

@@ -40,8 +40,9 @@ from vault.access.authorization import audit_entry
 from vault.access.callers import operator_caller
 from vault.backup.gate import close_all, waiting, waiting_in
 from vault.catalogue.model import Scope
+from vault.consent.model import decode as decode_event
 from vault.consent.model import fold, pack, unpack
-from vault.consent.store import read_denial, stays_restricted
+from vault.consent.store import stays_restricted
 from vault.erasure import verify as prove
 from vault.erasure.execute import execute_erasure
 from vault.errors import Misconfigured, NotFound
@@ -196,7 +197,7 @@ async def _denied(services: Services, joined: Joined, said: list[Tombstone]) -> 
     if not said:
         return 0
     events = [
-        (SubjectId(each), read_denial(line.body))
+        (SubjectId(each), decode_event(line.body))
         for line in said
         if line.subject is not None
         for each in joined.of(line.tenant, line.subject)

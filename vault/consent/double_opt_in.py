@@ -125,7 +125,10 @@ class Confirmations:
 
 async def _confirm(services: Services, caller: Caller, confirmation: OpenConfirmation) -> RecordedEvent:
     tenant, subject = confirmation.tenant, confirmation.subject
-    requested = await _requested(services, confirmation)
+    try:
+        requested: Event | None = await services.consents.event(tenant, subject, confirmation.event)
+    except NotFound:  # the person was merged into another since
+        requested = None
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
     async with changing(services, caller, "confirm-consent", subject) as change:
         if requested is None or requested.purpose is None or keys is None or _is_superseded(change, requested):
@@ -154,14 +157,6 @@ async def _confirm(services: Services, caller: Caller, confirmation: OpenConfirm
         )
         await change.append(event)
         return RecordedEvent(id=event.id, state=change.purpose_state(requested.purpose).state)
-
-
-async def _requested(services: Services, confirmation: OpenConfirmation) -> Event | None:
-    """Fetch the event that asked for the consent; None if the person was merged into another since."""
-    try:
-        return await services.consents.event(confirmation.tenant, confirmation.subject, confirmation.event)
-    except NotFound:
-        return None
 
 
 def _is_superseded(change: Change, requested: Event) -> bool:
@@ -204,8 +199,7 @@ async def issue_token(change: Change, requested: Event) -> ConfirmationToken:
     """Issue the token of a request, in the transaction that records the request."""
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cdvc_{requested.id.hex}_{secret}"
-    rules = change.services.policies.active(change.caller.tenant).policy_set.consent
-    expires_at = change.now + rules.confirm
+    expires_at = change.now + change.policy_set.consent.confirm
     row = {
         "tenant_id": change.caller.tenant,
         "event_id": requested.id,

@@ -27,7 +27,6 @@ from vault.subjects.tables import RECORD, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
-    from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -74,18 +73,14 @@ async def _expire(services: Services, caller: Caller, subject: SubjectId) -> int
                         purpose=name,
                         notice=consent.notice,
                         answers=UUID(bytes=consent.event),
-                        occurred_at=_ended(consent),
+                        # At its end, and later than all events before.
+                        occurred_at=from_microseconds(max(consent.valid_until or 0, consent.since + 1)),
                     )
                     for name, consent in expired.items()
                 ]
             )
             await services.audit_log.append_in(connection, change.entries("record-consent"))
         return len(expired)
-
-
-def _ended(consent: PurposeState) -> datetime:
-    """Return when a consent expired: at its end, and later than all events before."""
-    return from_microseconds(max(consent.valid_until or 0, consent.since + 1))
 
 
 def _expired(state: ConsentState, now: int) -> dict[str, PurposeState]:
@@ -115,11 +110,8 @@ async def ask_again(services: Services, tenant: TenantId, name: str, policies: P
     """Count, for each purpose that uses a notice, the people whose consent no longer counts on a day.
 
     Args:
-        services: the open vault.
-        tenant: the tenant.
-        name: name of the notice, without a version.
-        policies: the policies of that day, in force already or not.
-        day: the day.
+        name: of the notice, without a version.
+        policies: of that day, in force already or not.
     """
     purposes = []
     for purpose in policies.purposes.values():
@@ -134,7 +126,6 @@ async def ask_again(services: Services, tenant: TenantId, name: str, policies: P
 
 BIRTH_DATE = "birth_date"
 """The profile field that the age follows from; without it in the catalogue, no one counts as a child."""
-_OPEN = frozenset({"given", "pending"})
 
 
 async def birth_date(change: Change, keys: SubjectKeys) -> date | None:
@@ -157,8 +148,7 @@ def needs_guardian(change: Change, born: date | None, jurisdiction: str | None) 
     """Return whether a guardian has to consent for the person today."""
     if born is None:
         return False
-    rules = change.services.policies.active(change.caller.tenant).policy_set.consent
-    return rules.needs_guardian(born, change.now.date(), jurisdiction)
+    return change.policy_set.consent.needs_guardian(born, change.now.date(), jurisdiction)
 
 
 async def expire_childs_consents(
@@ -167,11 +157,8 @@ async def expire_childs_consents(
     """Expire the consents of a person who turns out to be a child, except those that a guardian gave.
 
     Args:
-        services: the open vault.
-        caller: the caller that writes the date.
         connection: the transaction that writes the date of birth. A consent recorded at the same time waits for the
             person's row, and then sees the new date.
-        subject: the person.
         born: the date of birth as stored (``YYYY-MM-DD``); None if it was deleted.
     """
     day = _day(born)
@@ -183,12 +170,11 @@ async def expire_childs_consents(
     doubtful = {
         name: UUID(bytes=current.event)
         for name, current in change.state.purposes.items()
-        if current.state in _OPEN and current.by != "guardian"
+        if current.state in {"given", "pending"} and current.by != "guardian"
     }
     if not doubtful:
         return
-    events = (await services.consents.events_of(connection, caller.tenant, [subject])).get(subject, [])
-    law = {event.id: event.jurisdiction for event in events}
+    law = {event.id: event.jurisdiction for event in await change.history()}
     ended = [
         change.event(
             "expired",

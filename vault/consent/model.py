@@ -116,6 +116,11 @@ class Event(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     policy: str | None = None
 
 
+def bare(event: Event) -> Event:
+    """Reduce an event to the proof that it was, for which purpose, by which text and when."""
+    return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)
+
+
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder(Event)
 

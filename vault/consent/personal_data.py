@@ -21,16 +21,15 @@ from sqlalchemy import bindparam, delete, select, update
 
 from vault.clock import rfc3339
 from vault.consent.expiry import expire_childs_consents
-from vault.consent.model import NOTHING, OBJECTION, UNSAID, YES, Event, apply, decode, encode, fold, unpack
+from vault.consent.model import NOTHING, OBJECTION, UNSAID, YES, Event, apply, bare, decode, encode, fold, unpack
 from vault.consent.store import CONFIRMATION, EVENT
-from vault.consent.transaction import Change
-from vault.consent.validation import COLLECTION, FIELD, open_words, seal_words
+from vault.consent.transaction import COLLECTION, FIELD, Change, open_words, seal_words
 from vault.crypto.seal import version_of
 from vault.ids import SubjectId, new_id
 from vault.lifecycle.personal_data import count_rows, is_stale, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sqlalchemy import Table
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -148,11 +147,6 @@ def _history_event(event: Event, notice_title: str | None, words: str | None) ->
     )
 
 
-def bare(event: Event) -> Event:
-    """Reduce an event to the proof that it was, for which purpose, by which text and when."""
-    return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)
-
-
 def moving_events(own: ConsentState, events: Sequence[Event]) -> list[Event]:
     """Choose which of the duplicate's events move.
 
@@ -167,7 +161,8 @@ def moving_events(own: ConsentState, events: Sequence[Event]) -> list[Event]:
     duplicate = fold(events)
     chosen = [moving for purpose, said in duplicate.purposes.items() for moving in _about(purpose, said, events)]
     if duplicate.restricted_at is not None:
-        chosen += [_Moving(event, narrows=True) for event in _standing_restrictions(events)]
+        restrictions = _standing(events, frozenset({"restricted"}), lambda state: state.restricted_at is not None)
+        chosen += [_Moving(event, narrows=True) for event in restrictions]
     state, copies = own, []
     for event, narrows in chosen:
         copy = replace(event, origin="merged", answers=event.id)
@@ -192,33 +187,26 @@ def _about(purpose: str, said: PurposeState, events: Sequence[Event]) -> Iterato
         for event in sorted(earlier, key=lambda event: event.occurred_at):
             yield _Moving(event, narrows=False)
         yield _Moving(last, narrows=said.state in DENIED)
-    for event in _standing_objections(purpose, about):
+    # The events of an objection that was overruled or withdrawn before do not count.
+    objections = _standing(
+        about, OBJECTION, lambda state: state.purposes.get(purpose, UNSAID).objection in {"pending", "upheld"}
+    )
+    for event in objections:
         if event is not last:
             yield _Moving(event, narrows=True)
 
 
-def _standing_objections(purpose: str, events: Sequence[Event]) -> list[Event]:
-    """List the events of an objection that stands; those of one that was overruled or withdrawn before do not count."""
+def _standing(
+    events: Sequence[Event], kinds: frozenset[str], is_standing: Callable[[ConsentState], bool]
+) -> list[Event]:
+    """List the events of these kinds since the state was last one in which they do not count."""
     standing: list[Event] = []
     state = NOTHING
     for event in events:
         state = apply(state, event)
-        if state.purposes.get(purpose, UNSAID).objection not in {"pending", "upheld"}:
+        if not is_standing(state):
             standing = []
-        elif event.kind in OBJECTION:
-            standing.append(event)
-    return standing
-
-
-def _standing_restrictions(events: Sequence[Event]) -> list[Event]:
-    """List the restrictions since the last one was lifted."""
-    standing: list[Event] = []
-    state = NOTHING
-    for event in events:
-        state = apply(state, event)
-        if state.restricted_at is None:
-            standing = []
-        elif event.kind == "restricted":
+        elif event.kind in kinds:
             standing.append(event)
     return standing
 

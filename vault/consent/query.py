@@ -11,8 +11,7 @@ from vault.access.recording import audited
 from vault.clock import from_microseconds, to_microseconds
 from vault.consent.legal_ground import is_consented, purpose_ground, subject_refusal
 from vault.consent.model import UNSAID, unpack
-from vault.consent.transaction import missing
-from vault.consent.validation import keys_of, open_words
+from vault.consent.transaction import keys_of, missing, open_words
 from vault.consent.views import ConsentCheckResult, ConsentCheckResults, ConsentEvent, ConsentOverview, PurposeConsent
 from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced

@@ -16,8 +16,8 @@ from vault.consent.double_opt_in import issue_token
 from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.model import NO
 from vault.consent.store import EVENT
-from vault.consent.transaction import Change, changing
-from vault.consent.validation import SKEW, check, ends_at, keys_of, seal_words
+from vault.consent.transaction import Change, changing, keys_of
+from vault.consent.validation import SKEW, check, ends_at
 from vault.consent.views import RecordedConsent, SignalResult
 from vault.errors import Conflict, Fault, InvalidInput
 from vault.lifecycle.key_fence import current_keys
@@ -51,9 +51,6 @@ async def record_consent(
     An agreement by double opt-in stays pending until the person sends back the token.
 
     Args:
-        services: the open vault.
-        caller: the caller that records it.
-        subject: the person.
         statement: the decision, how it was indicated, and the version of the notice.
         signal: whether the person's browser sent ``Sec-GPC: 1``; the signal is recorded first.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
@@ -75,15 +72,13 @@ async def record_consent(
             hint="the signal is recorded; ask the person, and send their answer without `Sec-GPC`",
         )
     keys = await keys_of(services, caller, subject)
-    async with changing(services, caller, "record-consent", subject, purpose=statement.purpose) as change:
+    async with changing(services, caller, "record-consent", subject, keys=keys, purpose=statement.purpose) as change:
         # A denial is always accepted: only an agreement depends on the age.
         if statement.is_yes:
             keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
+            change.keys = keys
             await _require_guardian(change, keys, statement)
-        recorded = await _record(change, keys, checked)
-        if on_commit is not None:
-            await on_commit(change.connection, recorded)
-    return recorded
+        return await change.answer(await _record(change, checked), on_commit)
 
 
 async def _require_guardian(change: Change, keys: SubjectKeys, statement: ConsentStatement) -> None:
@@ -96,21 +91,19 @@ async def _require_guardian(change: Change, keys: SubjectKeys, statement: Consen
     )
 
 
-async def _record(change: Change, keys: SubjectKeys, checked: CheckedStatement) -> RecordedConsent:
-    event = _event(change, keys, checked)
+async def _record(change: Change, checked: CheckedStatement) -> RecordedConsent:
+    event = _event(change, checked)
     await change.append(event)
     if event.kind == "requested":
         return RecordedConsent(id=event.id, state="pending", confirmation=await issue_token(change, event))
     return RecordedConsent(id=event.id, state=change.purpose_state(checked.statement.purpose).state)
 
 
-def _event(change: Change, keys: SubjectKeys, checked: CheckedStatement) -> Event:
-    statement, text, event = checked.statement, checked.text, change.new_id()
+def _event(change: Change, checked: CheckedStatement) -> Event:
+    statement, text = checked.statement, checked.text
     at = _moment(change, statement)
-    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     return change.event(
         _kind(change, statement),
-        id=event,
         by=statement.by,  # type: ignore[arg-type]
         occurred_at=at,
         purpose=statement.purpose,
@@ -119,9 +112,9 @@ def _event(change: Change, keys: SubjectKeys, checked: CheckedStatement) -> Even
         language=statement.language if text is None else text.language,
         channel=statement.channel,
         method=statement.method,
-        evidence=seal_words(keys, change.caller.tenant, change.subject, event, statement.evidence),
+        words=statement.evidence,
         jurisdiction=statement.jurisdiction,
-        valid_until=ends_at(policy_set, statement, at),
+        valid_until=ends_at(change.policy_set, statement, at),
     )
 
 
@@ -185,5 +178,4 @@ async def is_asked_again(change: Change, purpose: str) -> bool:
 
 
 def _selling(change: Change) -> list[str]:
-    purposes = change.services.policies.active(change.caller.tenant).policy_set.purposes
-    return [purpose.name for purpose in purposes.values() if purpose.sale_or_share]
+    return [purpose.name for purpose in change.policy_set.purposes.values() if purpose.sale_or_share]

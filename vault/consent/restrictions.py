@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.legal_ground import may_object
-from vault.consent.transaction import changing
-from vault.consent.validation import keys_of, require_words, seal_words, words_fault
+from vault.consent.transaction import changing, keys_of
+from vault.consent.validation import require_words, words_fault
 from vault.consent.views import RecordedEvent
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
-from vault.recipients.outbox import EVERYTHING, notify_recipients
+from vault.recipients.outbox import EVERYTHING
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from vault.consent.model import By, Event, Kind
     from vault.consent.transaction import Change
     from vault.context import Caller, Services
-    from vault.crypto.seal import SubjectKeys
     from vault.ids import SubjectId
-    from vault.recipients.store import NoticeKind
 
 
 RestrictionGround = Literal["accuracy", "unlawful", "claims", "objection"]
@@ -57,12 +55,9 @@ async def restrict(
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="restrict")
     require_words(reason)
     keys = await keys_of(services, caller, subject)
-    async with changing(services, caller, "restrict", subject) as change:
-        event = await restrict_in(change, keys, ground, reason)
-        recorded = RecordedEvent(id=event.id, state="restricted")
-        if on_commit is not None:
-            await on_commit(change.connection, recorded)
-    return recorded
+    async with changing(services, caller, "restrict", subject, keys=keys) as change:
+        event = await restrict_in(change, ground, reason)
+        return await change.answer(RecordedEvent(id=event.id, state="restricted"), on_commit)
 
 
 @audited("lift-restriction")
@@ -84,31 +79,22 @@ async def lift_restriction(
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(reason)
     keys = await keys_of(services, caller, subject)
-    async with changing(services, caller, "lift-restriction", subject) as change:
+    async with changing(services, caller, "lift-restriction", subject, keys=keys) as change:
         require_restricted(change)
         announced = await _announcement(change)
-        event = change.new_id()
-        sealed = seal_words(keys, caller.tenant, subject, event, reason)
-        lifted = change.event("restriction-lifted", id=event, by="staff", evidence=sealed, answers=announced.id)
+        lifted = change.event("restriction-lifted", by="staff", words=reason, answers=announced.id)
         await change.append(lifted)
-        await _notify_recipients(change, "subject.restriction-lifted")
+        await change.notify_recipients("subject.restriction-lifted", EVERYTHING, None)
         state = "active" if change.state.restricted_at is None else "restricted"
-        recorded = RecordedEvent(id=event, state=state)
-        if on_commit is not None:
-            await on_commit(change.connection, recorded)
-    return recorded
+        return await change.answer(RecordedEvent(id=lifted.id, state=state), on_commit)
 
 
-async def restrict_in(
-    change: Change, keys: SubjectKeys | None, ground: str | None, reason: str | None, *, request: UUID | None = None
-) -> Event:
+async def restrict_in(change: Change, ground: str | None, reason: str | None, *, request: UUID | None = None) -> Event:
     """Restrict a person's data in an open transaction, and notify the recipients who have read it (Art. 19).
 
     Args:
-        change: the person's locked row.
-        keys: the keys to seal the reason with; without them, no reason is stored.
         ground: one of :data:`RestrictionGround`.
-        reason: why, in one line.
+        reason: why, in one line; sealed.
         request: the request of the person that asked for it, if there is one.
 
     Raises:
@@ -117,14 +103,12 @@ async def restrict_in(
     if ground not in get_args(RestrictionGround):
         detail = f"One of {', '.join(get_args(RestrictionGround))} (Art. 18(1)(a) to (d))."
         raise InvalidInput("a restriction needs a ground", faults=[Fault("/ground", "unknown-code", detail)])
-    event = change.new_id()
-    sealed = None if keys is None else seal_words(keys, change.caller.tenant, change.subject, event, reason)
     by: By = "staff" if request is None else "subject"
-    restricted = change.event("restricted", id=event, by=by, evidence=sealed, ground=ground)
+    restricted = change.event("restricted", by=by, words=reason, ground=ground)
     was_free = change.state.restricted_at is None
     await change.append(restricted)
     if was_free:
-        await _notify_recipients(change, "subject.restricted", request)
+        await change.notify_recipients("subject.restricted", EVERYTHING, request)
     return restricted
 
 
@@ -140,10 +124,8 @@ def require_restricted(change: Change) -> None:
 
 async def _announcement(change: Change) -> Event:
     """Return the announcement that permits the lifting: later than every restriction, with its notice period over."""
-    tenant, subject = change.caller.tenant, change.subject
-    events = (await change.services.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
     announced = None
-    for event in events:
+    for event in await change.history():
         if event.kind == "restricted":
             announced = None  # it announced the end of an earlier restriction
         elif event.kind == "lift-announced" and event.origin == "recorded":
@@ -163,19 +145,6 @@ async def _announcement(change: Change) -> Event:
     return announced
 
 
-async def _notify_recipients(change: Change, kind: NoticeKind, request: UUID | None = None) -> None:
-    await notify_recipients(
-        change.services,
-        change.connection,
-        change.caller.tenant,
-        change.subject,
-        change.pseudonym,
-        kind=kind,
-        fields=EVERYTHING,
-        request=request,
-    )
-
-
 Decided = Literal["upheld", "overruled"]
 
 
@@ -192,10 +161,6 @@ async def record_objection(
     """Record that a person objects to a purpose.
 
     Args:
-        services: the open vault.
-        caller: the caller that records it.
-        subject: the person who objects.
-        purpose: the purpose objected to.
         reason: the grounds of the person's particular situation, in their words; sealed.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
@@ -206,23 +171,18 @@ async def record_objection(
     await require_permission(services, caller, "vault:consents", "record", audit_action="object")
     policy = _checked(services, caller, purpose, reason)
     keys = await keys_of(services, caller, subject)
-    async with changing(services, caller, "object", subject, purpose=purpose) as change:
-        event = change.new_id()
-        await change.append(
-            change.event(
-                "objected",
-                id=event,
-                by="subject",
-                purpose=purpose,
-                evidence=seal_words(keys, caller.tenant, subject, event, reason),
-                final=policy.direct_marketing,
-                occurred_at=change.next_moment(purpose),
-            )
+    async with changing(services, caller, "object", subject, keys=keys, purpose=purpose) as change:
+        event = change.event(
+            "objected",
+            by="subject",
+            purpose=purpose,
+            words=reason,
+            final=policy.direct_marketing,
+            occurred_at=change.next_moment(purpose),
         )
-        recorded = RecordedEvent(id=event, state=change.purpose_state(purpose).objection)
-        if on_commit is not None:
-            await on_commit(change.connection, recorded)
-    return recorded
+        await change.append(event)
+        recorded = RecordedEvent(id=event.id, state=change.purpose_state(purpose).objection)
+        return await change.answer(recorded, on_commit)
 
 
 @audited("decide-objection")
@@ -239,8 +199,6 @@ async def decide_objection(
     """Decide a pending objection: upheld, use stays stopped; overruled, it may go on.
 
     Args:
-        services: the open vault.
-        caller: the caller that decides.
         subject: the person who objected.
         event: id of the objection.
         decision: ``upheld`` or ``overruled``.
@@ -259,7 +217,7 @@ async def decide_objection(
     if objected.kind != "objected" or objected.purpose is None:
         raise NotFound("this person has no such event", code="consent-event-not-found")
     name = objected.purpose
-    async with changing(services, caller, "decide-objection", subject, purpose=name) as change:
+    async with changing(services, caller, "decide-objection", subject, keys=keys, purpose=name) as change:
         # Checked under the row lock: of two decisions at the same time, the second finds nothing pending.
         if objected.final or change.purpose_state(name).objection != "pending":
             raise Conflict(
@@ -267,22 +225,18 @@ async def decide_objection(
                 code="objection-decided",
                 hint="it was decided or withdrawn, or it is final because it is to direct marketing",
             )
-        ruling = change.new_id()
         kind: Kind = "objection-upheld" if decision == "upheld" else "objection-overruled"
-        sealed = seal_words(keys, caller.tenant, subject, ruling, reason)
         at = change.next_moment(name)
-        await change.append(
-            change.event(kind, id=ruling, by="staff", purpose=name, evidence=sealed, answers=event, occurred_at=at)
-        )
-        recorded = RecordedEvent(id=ruling, state=change.purpose_state(name).objection)
-        if on_commit is not None:
-            await on_commit(change.connection, recorded)
-    return recorded
+        ruling = change.event(kind, by="staff", purpose=name, words=reason, answers=event, occurred_at=at)
+        await change.append(ruling)
+        recorded = RecordedEvent(id=ruling.id, state=change.purpose_state(name).objection)
+        return await change.answer(recorded, on_commit)
 
 
 def _checked(services: Services, caller: Caller, purpose: str, reason: str | None) -> Purpose:
     known = services.policies.active(caller.tenant).policy_set.purposes.get(purpose)
-    faults = [fault for fault in (words_fault(reason, at="/reason", code="invalid-reason"),) if fault]
+    fault = words_fault(reason, at="/reason", code="invalid-reason")
+    faults = [] if fault is None else [fault]
     if known is None:
         detail = "There is no such purpose; GET /v1/purposes lists them."
         faults.append(Fault("/purpose", "unknown-purpose", detail))

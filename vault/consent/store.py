@@ -17,7 +17,7 @@ from sqlalchemy import LargeBinary, String, select
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.callers import operator_caller
 from vault.clock import to_microseconds
-from vault.consent.model import apply, decode, encode, fold, pack, unpack
+from vault.consent.model import apply, bare, decode, encode, fold, pack, unpack
 from vault.errors import NotFound
 from vault.storage.columns import DataTable, Id, Moment, column, table_of
 from vault.subjects.changes import locked_subject, mark_due, set_standing
@@ -194,18 +194,9 @@ async def record_denials(services: Services, tenant: TenantId, events: Iterable[
     Raises:
         Unavailable: the restore ledger does not answer; the events must not be added then.
     """
-    lines = [(event.subject, encode(_for_restore(event))) for event in events if event.kind in DENIALS]
+    # Bare: a restored vault may not have the key of the evidence, and the state does not depend on the rest.
+    lines = [(event.subject, encode(bare(event))) for event in events if event.kind in DENIALS]
     await services.restore_ledger.add(tenant, "consent", services.clock.now(), lines)
-
-
-def read_denial(body: bytes) -> Event:
-    """Decode an event of the restore ledger."""
-    return decode(body)
-
-
-def _for_restore(event: Event) -> Event:
-    """Remove the evidence, whose key a restored vault may not have, and what the state does not depend on."""
-    return replace(event, evidence=None, channel=None, language=None, jurisdiction=None)
 
 
 @dataclass(frozen=True, slots=True)

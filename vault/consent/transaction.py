@@ -3,61 +3,78 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
 
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry
 from vault.access.recording import record_failure
+from vault.catalogue.types import decode, encode
 from vault.clock import MICROSECOND, from_microseconds
 from vault.consent.model import UNSAID, Event, unpack
 from vault.consent.store import EVENT, append_events
-from vault.crypto.seal import version_of
+from vault.crypto.seal import record_aad, version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
+from vault.recipients.outbox import notify_recipients
 from vault.subjects.changes import locked_subject, merged_into
 from vault.subjects.store import GONE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from datetime import datetime
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.access.recording import SaveResponse
     from vault.audit.entry import Action, Entry
     from vault.consent.model import By, ConsentState, Kind, PurposeState
     from vault.context import Caller, Services
-    from vault.ids import SubjectId
+    from vault.crypto.seal import SubjectKeys
+    from vault.ids import SubjectId, TenantId
+    from vault.policy.policy_set import PolicySet
+    from vault.recipients.store import NoticeKind
+    from vault.views import View
+
+ViewT = TypeVar("ViewT", bound="View")
 
 
+@dataclass(eq=False)
 class Change:
-    """A person whose row is locked, and the events that are appended."""
+    """A person whose row is locked, and the events that are appended.
 
-    def __init__(
-        self,
-        services: Services,
-        caller: Caller,
-        connection: AsyncConnection,
-        row: Row[tuple[object, ...]],
-        last: UUID | None,
-    ) -> None:
-        self.services = services
-        self.caller = caller
-        self.connection = connection
-        self.row = row
-        self.subject: SubjectId = row.id
-        self.pseudonym = Pseudonym(row.pseudonym)
-        self.state: ConsentState = unpack(row.standing)
-        self.now = services.clock.now()
-        self.events: list[Event] = []
-        self._last = last
+    Attributes:
+        last: the id of the person's last event.
+        keys: to seal the free text of events with; without them, no text is stored.
+        events: that were appended.
+    """
+
+    services: Services
+    caller: Caller
+    connection: AsyncConnection
+    row: Row[tuple[object, ...]]
+    last: UUID | None
+    keys: SubjectKeys | None = None
+    events: list[Event] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.subject: SubjectId = self.row.id
+        self.pseudonym = Pseudonym(self.row.pseudonym)
+        self.state: ConsentState = unpack(self.row.standing)
+        self.now = self.services.clock.now()
 
     @classmethod
     async def lock(
-        cls, services: Services, caller: Caller, connection: AsyncConnection, subject: SubjectId
+        cls,
+        services: Services,
+        caller: Caller,
+        connection: AsyncConnection,
+        subject: SubjectId,
+        keys: SubjectKeys | None = None,
     ) -> Change | None:
         """Lock a person's row until the transaction ends; None if there is no such person, or no longer."""
         row = await locked_subject(connection, caller.tenant, subject)
@@ -69,14 +86,24 @@ class Change:
             .order_by(EVENT.c.id.desc())
             .limit(1)
         )
-        return cls(services, caller, connection, row, (await connection.execute(newest)).scalar_one_or_none())
+        return cls(services, caller, connection, row, (await connection.execute(newest)).scalar_one_or_none(), keys)
+
+    @property
+    def policy_set(self) -> PolicySet:
+        """The policies in force."""
+        return self.services.policies.active(self.caller.tenant).policy_set
+
+    async def history(self) -> list[Event]:
+        """Return all events of the person, in their order."""
+        tenant, subject = self.caller.tenant, self.subject
+        return (await self.services.consents.events_of(self.connection, tenant, [subject])).get(subject, [])
 
     def new_id(self) -> UUID:
         """Return an id for the next event, greater than all ids of the person's events."""
         candidate = new_id()
         # Events are folded in the order of their ids, and another node's clock may have been ahead of this one's.
-        self._last = candidate if self._last is None else max(candidate, UUID(int=self._last.int + 1))
-        return self._last
+        self.last = candidate if self.last is None else max(candidate, UUID(int=self.last.int + 1))
+        return self.last
 
     def purpose_state(self, purpose: str) -> PurposeState:
         """Return the state of a purpose."""
@@ -89,17 +116,27 @@ class Change:
         # Nodes' clocks differ a little, and two clicks may fall into one microsecond: the order of arrival decides.
         return max(self.now, from_microseconds(last) + MICROSECOND)
 
-    def event(self, kind: Kind, *, by: By, occurred_at: datetime | None = None, **facts: Any) -> Event:
-        """Build an event of now; see :class:`vault.consent.model.Event` for the facts."""
+    def event(
+        self, kind: Kind, *, by: By, occurred_at: datetime | None = None, words: str | None = None, **facts: Any
+    ) -> Event:
+        """Build an event of now.
+
+        Args:
+            words: free text about it, which is sealed.
+            facts: see :class:`vault.consent.model.Event`.
+        """
+        event = facts.pop("id", None) or self.new_id()
+        if words is not None and self.keys is not None:
+            facts["evidence"] = seal_words(self.keys, self.caller.tenant, self.subject, event, words)
         return Event(
-            id=facts.pop("id", None) or self.new_id(),
+            id=event,
             subject=self.subject,
             kind=kind,
             by=by,
             occurred_at=occurred_at or self.now,
             recorded_at=self.now,
             recorder=self.caller.principal.id,
-            policy=self.services.policies.active(self.caller.tenant).version,
+            policy=self.policy_set.version,
             **facts,
         )
 
@@ -113,6 +150,25 @@ class Change:
         self.events.extend(events)
         return self.state
 
+    async def notify_recipients(self, kind: NoticeKind, fields: Collection[str], request: UUID | None) -> None:
+        """Notify the apps that were shown these fields (Art. 19), for they may still use them."""
+        await notify_recipients(
+            self.services,
+            self.connection,
+            self.caller.tenant,
+            self.subject,
+            self.pseudonym,
+            kind=kind,
+            fields=fields,
+            request=request,
+        )
+
+    async def answer(self, view: ViewT, on_commit: SaveResponse | None) -> ViewT:
+        """Return the answer of the operation, after saving the response under an idempotency key if there is one."""
+        if on_commit is not None:
+            await on_commit(self.connection, view)
+        return view
+
     def entries(self, action: Action) -> list[Entry]:
         """Build the audit entries: one for each event, and one if there were none."""
         targets: list[tuple[str | None, UUID | None]] = [(event.purpose, event.id) for event in self.events]
@@ -125,7 +181,7 @@ class Change:
                 purpose=purpose,
                 subjects=(self.pseudonym,),
                 target=target,
-                policy=self.services.policies.active(self.caller.tenant).version,
+                policy=self.policy_set.version,
             )
             for purpose, target in targets or [(None, None)]
         ]
@@ -145,6 +201,42 @@ async def missing(services: Services, caller: Caller, connection: AsyncConnectio
     return NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
 
 
+COLLECTION = "consent"
+FIELD = "evidence"
+
+
+async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> SubjectKeys:
+    """Return a person's keys.
+
+    Raises:
+        NotFound: there is no such person, or no longer.
+    """
+    keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
+    if keys is None:
+        async with services.data.reading() as connection:
+            raise await missing(services, caller, connection, subject)
+    return keys
+
+
+def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: UUID, words: str | None) -> bytes | None:
+    """Seal the free text of an event under the person's key; None stays None."""
+    if words is None:
+        return None
+    # The associated data names the event, so that evidence moved to another event does not open.
+    return keys.seal(FIELD, encode(words), record_aad(tenant, subject, COLLECTION, event))
+
+
+def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
+    """Open the free text of an event; None if it has none.
+
+    Raises:
+        CannotOpen: the text was not sealed for this event.
+    """
+    if event.evidence is None:
+        return None
+    return str(decode(keys.open(FIELD, event.evidence, record_aad(tenant, event.subject, COLLECTION, event.id))))
+
+
 @asynccontextmanager
 async def changing(
     services: Services,
@@ -152,16 +244,15 @@ async def changing(
     action: Action,
     subject: SubjectId,
     *,
+    keys: SubjectKeys | None = None,
     purpose: str | None = None,
     silent: bool = False,
 ) -> AsyncIterator[Change]:
     """Open the transaction; its audit entries are part of it, and a failure is recorded in the audit log too.
 
     Args:
-        services: the open vault.
-        caller: the caller that records the events.
         action: the action in the audit log.
-        subject: the person.
+        keys: to seal the free text of events with.
         purpose: the purpose in the audit entry of a failure.
         silent: write no audit entry if no event was appended.
 
@@ -171,7 +262,7 @@ async def changing(
     pseudonym: Pseudonym | None = None
     try:
         async with services.data.transaction() as connection:
-            change = await Change.lock(services, caller, connection, subject)
+            change = await Change.lock(services, caller, connection, subject, keys)
             if change is None:
                 raise await missing(services, caller, connection, subject)
             pseudonym = change.pseudonym

@@ -1,4 +1,4 @@
-"""Check statements about consent against the policies, and seal the free text of an event.
+"""Check statements about consent against the policies.
 
 The checks are pure. They report all faults at once, and no fault contains a value.
 """
@@ -13,23 +13,14 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from vault.catalogue.company import is_jurisdiction
 from vault.catalogue.model import Article9
 from vault.catalogue.notices import LANGUAGE
-from vault.catalogue.types import decode, encode
 from vault.clock import to_microseconds
 from vault.consent.model import EXPLICIT, YES, By, Method
-from vault.consent.transaction import missing
-from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import is_slug
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from vault.catalogue.model import Purpose
     from vault.catalogue.notices import Notice
-    from vault.consent.model import Event
-    from vault.context import Caller, Services
-    from vault.crypto.seal import SubjectKeys
-    from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
 
 
@@ -208,8 +199,6 @@ def _moment(moment: datetime | None, at: str, faults: list[Fault]) -> datetime |
     return moment
 
 
-COLLECTION = "consent"
-FIELD = "evidence"
 LONGEST = 500
 _REFUSED = frozenset({"Cc", "Cs"})
 """Unicode categories of control characters (line breaks among them) and lone surrogates."""
@@ -234,35 +223,3 @@ def require_words(reason: str | None, *, at: str = "/reason", code: str = "inval
     fault = words_fault(reason, at=at, code=code)
     if fault is not None:
         raise InvalidInput(f"invalid {at[1:]}", faults=[fault], code=code)
-
-
-async def keys_of(services: Services, caller: Caller, subject: SubjectId) -> SubjectKeys:
-    """Return a person's keys.
-
-    Raises:
-        NotFound: there is no such person, or no longer.
-    """
-    keys = (await services.keyring.subject_keys(caller.tenant, [subject])).get(subject)
-    if keys is None:
-        async with services.data.reading() as connection:
-            raise await missing(services, caller, connection, subject)
-    return keys
-
-
-def seal_words(keys: SubjectKeys, tenant: TenantId, subject: SubjectId, event: UUID, words: str | None) -> bytes | None:
-    """Seal the free text of an event under the person's key; None stays None."""
-    if words is None:
-        return None
-    # The associated data names the event, so that evidence moved to another event does not open.
-    return keys.seal(FIELD, encode(words), record_aad(tenant, subject, COLLECTION, event))
-
-
-def open_words(keys: SubjectKeys, tenant: TenantId, event: Event) -> str | None:
-    """Open the free text of an event; None if it has none.
-
-    Raises:
-        CannotOpen: the text was not sealed for this event.
-    """
-    if event.evidence is None:
-        return None
-    return str(decode(keys.open(FIELD, event.evidence, record_aad(tenant, event.subject, COLLECTION, event.id))))

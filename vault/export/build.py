@@ -36,7 +36,7 @@ from vault.export.store import (
 )
 from vault.export.verify import ManifestHeader, signed_manifest
 from vault.ids import SubjectId, new_id
-from vault.letters.send import notify_person
+from vault.letters.send import LetterContent, notify_person
 from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
@@ -254,16 +254,8 @@ async def announce_package(services: Services, tenant: TenantId, request_id: UUI
     package = await _current_package(services, tenant, request)
     if package is None or package.state != "ready" or package.facts.announced_at is not None:
         return None
-    await notify_person(
-        services,
-        tenant,
-        request.subject,
-        "package-ready",
-        language=request.language,
-        kind=request.kind,
-        id=request.id,
-        until=package.expires_at.date(),
-    )
+    codes = {"kind": request.kind, "id": request.id, "until": package.expires_at.date()}
+    await notify_person(services, tenant, request.subject, LetterContent("package-ready", codes, request.language))
     facts = msgspec.structs.replace(package.facts, announced_at=services.clock.now())
     async with services.data.transaction() as connection:
         await set_facts(connection, tenant, package.id, facts)

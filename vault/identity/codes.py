@@ -29,7 +29,7 @@ from vault.catalogue.types import TYPES, ValueProblem, index_text
 from vault.errors import Fault, InvalidInput, NotFound, TooMany, VaultError
 from vault.identity.tables import IDENTITY_CODE
 from vault.ids import SubjectId, TenantId, new_id
-from vault.letters.send import EMAIL, THERE, find_contact, send_letter
+from vault.letters.send import EMAIL, THERE, LetterContent, find_contact, send_letter
 from vault.sensitive import Sensitive
 from vault.subjects.changes import locked_subject
 from vault.subjects.rows import checked_external_ids
@@ -248,7 +248,7 @@ async def send_code_to(services: Services, request: CodeRequest, subject: Subjec
         digits = code.reveal()
         values = {"code": f"{digits[:4]} {digits[4:]}", "minutes": int(LIFE.total_seconds() // 60)}
         try:
-            await send_letter(services, request.tenant, contact, CODE, values, request.language)
+            await send_letter(services, request.tenant, contact, LetterContent(CODE, values, request.language))
             failure = None
         except VaultError as error:
             failure = error.code

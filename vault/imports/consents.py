@@ -20,8 +20,8 @@ from vault.consent.expiry import birth_date, needs_guardian
 from vault.consent.legal_ground import may_object
 from vault.consent.model import EXPLICIT, YES, Method, apply, pack
 from vault.consent.store import record_denials, stays_restricted
-from vault.consent.transaction import Change
-from vault.consent.validation import ends_at, seal_words, word_faults
+from vault.consent.transaction import Change, seal_words
+from vault.consent.validation import ends_at, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys

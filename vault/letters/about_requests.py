@@ -6,18 +6,18 @@ Each letter about a request is a job of its own. The job starts after the change
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from vault.access.authorization import require_permission
 from vault.access.recording import audited
 from vault.consent.model import unpack
 from vault.consent.restrictions import require_restricted
-from vault.consent.transaction import changing
-from vault.consent.validation import keys_of, require_words, seal_words
+from vault.consent.transaction import changing, keys_of
+from vault.consent.validation import require_words
 from vault.consent.views import LiftAnnouncement
 from vault.errors import Conflict
 from vault.jobs.workflow import Workflow
-from vault.letters.send import notify_person
+from vault.letters.send import LetterContent, notify_person
 from vault.requests.store import find_request
 from vault.subjects.store import SubjectQuery
 
@@ -33,10 +33,7 @@ if TYPE_CHECKING:
     from vault.requests.model import Request
 
 
-_Codes = dict[str, Any]
-
-
-def _letter(name: str, codes: Callable[[Request], _Codes], *, state: str | None = None) -> Step:
+def _letter(name: str, codes: Callable[[Request], dict[str, object]], *, state: str | None = None) -> Step:
     """Return the step that sends a letter, if the request is still in the given state."""
 
     async def send(services: Services, tenant: TenantId, request_id: UUID) -> None:
@@ -46,7 +43,7 @@ def _letter(name: str, codes: Callable[[Request], _Codes], *, state: str | None 
         if request is None or request.subject is None or request.state != (state or request.state):
             return
         facts = {"kind": request.kind, "id": request.id, **codes(request)}
-        await notify_person(services, tenant, request.subject, name, language=request.language, **facts)
+        await notify_person(services, tenant, request.subject, LetterContent(name, facts, request.language))
 
     return send
 
@@ -73,8 +70,6 @@ LETTERS: Final[Mapping[str, Workflow]] = {
     }.items()
 }
 """A job for each letter, by the name under which it is started."""
-
-LETTER = "restriction-lifting"
 
 
 @audited("lift-restriction")
@@ -103,43 +98,27 @@ async def announce_lifting(
     await require_permission(services, caller, "vault:restrictions", "manage", audit_action="lift-restriction")
     require_words(told, at="/told", code="invalid-evidence")
     keys = await keys_of(services, caller, subject)
-    lift_from = _lift_from(services, caller)
-    if told is None and await _is_restricted(services, caller, subject):
-        await _write(services, caller, subject, lift_from)
-    async with changing(services, caller, "lift-restriction", subject) as change:
+    days = services.policies.active(caller.tenant).policy_set.requests.restriction_notice_days
+    lift_from = services.clock.now() + timedelta(days=days)
+    if told is None:
+        (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
+        # No letter is sent in vain: the transaction refuses a person who is unknown or not restricted.
+        if row is not None and unpack(row.standing).restricted_at is not None:
+            await _write(services, caller, subject, lift_from)
+    async with changing(services, caller, "lift-restriction", subject, keys=keys) as change:
         require_restricted(change)
-        event = change.new_id()
-        announcement = change.event(
-            "lift-announced",
-            id=event,
-            by="staff",
-            evidence=seal_words(keys, caller.tenant, subject, event, told),
-            channel="mail" if told is None else "other",
-            valid_until=lift_from,
-        )
-        await change.append(announcement)
-        announced = LiftAnnouncement(id=event, lift_from=lift_from)
-        if on_commit is not None:
-            await on_commit(change.connection, announced)
-    return announced
+        channel = "mail" if told is None else "other"
+        event = change.event("lift-announced", by="staff", words=told, channel=channel, valid_until=lift_from)
+        await change.append(event)
+        return await change.answer(LiftAnnouncement(id=event.id, lift_from=lift_from), on_commit)
 
 
 async def _write(services: Services, caller: Caller, subject: SubjectId, lift_from: datetime) -> None:
-    outcome = await notify_person(services, caller.tenant, subject, LETTER, on=lift_from.date())
+    content = LetterContent("restriction-lifting", {"on": lift_from.date()})
+    outcome = await notify_person(services, caller.tenant, subject, content)
     if outcome != "sent":
         raise Conflict(
             "no letter could be sent to this person",
             code="person-not-told",
             hint="inform the person in another way, and say how in `told`",
         )
-
-
-async def _is_restricted(services: Services, caller: Caller, subject: SubjectId) -> bool:
-    """Check before a letter is sent; the transaction refuses an unknown or unrestricted person."""
-    (row,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
-    return row is not None and unpack(row.standing).restricted_at is not None
-
-
-def _lift_from(services: Services, caller: Caller) -> datetime:
-    days = services.policies.active(caller.tenant).policy_set.requests.restriction_notice_days
-    return services.clock.now() + timedelta(days=days)

@@ -11,7 +11,6 @@ from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
-from uuid import UUID
 
 from vault import logs
 from vault.access.authorization import audit_entry
@@ -31,13 +30,11 @@ from vault.subjects.store import PROFILE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from uuid import UUID
 
-    from vault.catalogue.model import Field
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, TenantId
-    from vault.subjects.record_body import Stored
-    from vault.subjects.store import StoredSubject
 
 
 LANGUAGES: Final = ("en", "de", "fr")
@@ -63,12 +60,7 @@ def language_of(*preferred: str | None) -> str:
     return MAIN
 
 
-def letter_names() -> list[str]:
-    """List the names of the letters."""
-    return sorted(_texts(MAIN)["letters"])
-
-
-def require(name: str, codes: Mapping[str, Any]) -> None:
+def require(name: str, codes: Mapping[str, object]) -> None:
     """Check that a letter can be written.
 
     Raises:
@@ -77,7 +69,7 @@ def require(name: str, codes: Mapping[str, Any]) -> None:
     write(name, MAIN, Controller(), codes)
 
 
-def write(name: str, language: str, controller: Controller, codes: Mapping[str, Any]) -> Text:
+def write(name: str, language: str, controller: Controller, codes: Mapping[str, object]) -> Text:
     """Write a letter.
 
     Args:
@@ -110,7 +102,7 @@ def _office(controller: Controller) -> str:
     return controller.email if controller.dpo is None else controller.dpo.email
 
 
-def _in_words(texts: dict[str, Any], key: str, value: Any) -> str:
+def _in_words(texts: dict[str, Any], key: str, value: object) -> str:
     if isinstance(value, datetime):
         value = value.date()
     if isinstance(value, date):
@@ -150,43 +142,47 @@ async def find_contact(services: Services, tenant: TenantId, subject: SubjectId)
     Returns:
         None if the person does not exist, or has no address that may still be kept.
     """
-    (found,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
+    (row,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=True))
     keys = (await services.keyring.subject_keys(tenant, [subject])).get(subject)
-    if found is None or found.state not in THERE or found.profile is None or keys is None:
+    if row is None or row.state not in THERE or row.profile is None or keys is None:
         return None
-    row, expired = found, (await over_values(services, tenant, [found])).get(subject, frozenset())
+    expired = (await over_values(services, tenant, [row])).get(subject, frozenset())
+    values, pseudonym = unpack(row.profile), row.pseudonym
+    now, aad = to_microseconds(services.clock.now()), record_aad(tenant, row.id, PROFILE, row.id)
+    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
+    addresses = [] if profile is None else [field.name for field in profile.fields.values() if field.type == EMAIL]
+
+    def value(current: SubjectKeys, name: str) -> str | None:
+        stored = values.get(name)
+        if stored is None or name in expired or (stored.expires_at is not None and stored.expires_at <= now):
+            return None
+        text = decode(current.open(name, stored.sealed, aad))
+        return text if isinstance(text, str) else None
 
     def contact(current: SubjectKeys) -> Contact | None:
-        return _contact(services, tenant, row, current, expired)
+        for name in addresses:
+            address = value(current, name)
+            if address:
+                return Contact(pseudonym, name, Sensitive(address), value(current, LANGUAGE))
+        return None
 
     return await open_fenced(services, tenant, subject, keys, contact)
 
 
-def _contact(
-    services: Services, tenant: TenantId, row: StoredSubject, keys: SubjectKeys, expired: frozenset[str]
-) -> Contact | None:
-    values = unpack(row.profile or b"")
-    now = to_microseconds(services.clock.now())
-    aad = record_aad(tenant, row.id, PROFILE, row.id)
+class LetterContent(NamedTuple):
+    """What a letter says.
 
-    def value(name: str) -> str | None:
-        stored: Stored | None = values.get(name)
-        if stored is None or name in expired or (stored.expires_at is not None and stored.expires_at <= now):
-            return None
-        text = decode(keys.open(name, stored.sealed, aad))
-        return text if isinstance(text, str) else None
+    Attributes:
+        name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
+            ``request-extended`` (kind, id, due, reason), ``request-rejected`` (kind, id, ground),
+            ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on).
+        codes: ids, dates and codes, never a value.
+        language: of the request; by default that of the profile.
+    """
 
-    for field in contact_fields(services, tenant):
-        address = value(field.name)
-        if address:
-            return Contact(row.pseudonym, field.name, Sensitive(address), value(LANGUAGE))
-    return None
-
-
-def contact_fields(services: Services, tenant: TenantId) -> list[Field]:
-    """List the profile's fields that hold e-mail addresses."""
-    profile = services.policies.active(tenant).policy_set.catalogue.collections.get(PROFILE)
-    return [] if profile is None else [field for field in profile.fields.values() if field.type == EMAIL]
+    name: str
+    codes: Mapping[str, object]
+    language: str | None = None
 
 
 Outcome = Literal["sent", "mail-not-configured", "no-contact", "mail-failed"]
@@ -194,16 +190,7 @@ Outcome = Literal["sent", "mail-not-configured", "no-contact", "mail-failed"]
 log = logs.get_logger()
 
 
-async def notify_person(
-    services: Services,
-    tenant: TenantId,
-    subject: UUID | None,
-    letter_name: str,
-    *,
-    language: str | None = None,
-    target: UUID | None = None,
-    **codes: Any,
-) -> Outcome:
+async def notify_person(services: Services, tenant: TenantId, subject: UUID | None, content: LetterContent) -> Outcome:
     """Send a letter to a person, if possible. A failure is no error: what the letter reports has already happened.
 
     It must not be called within a transaction: it queries both databases and waits for the mail relay. The audit log
@@ -211,12 +198,7 @@ async def notify_person(
 
     Args:
         subject: the recipient; None sends nothing.
-        letter_name: a letter of ``texts/``: ``request-received`` (kind, id, due), ``request-identity`` (kind, id),
-            ``request-extended`` (kind, id, due, reason), ``request-rejected`` (kind, id, ground),
-            ``request-completed`` (kind, id), ``package-ready`` (kind, id, until), ``restriction-lifting`` (on).
-        language: the language of the request; by default that of the profile.
-        target: the request, for the audit entry; ``id`` of the codes by default.
-        codes: the content: ids, dates and codes, never a value.
+        content: its ``id``, if it has one, is the target of the audit entry.
 
     Raises:
         KeyError: the letter does not exist, or a code is missing (a programming error).
@@ -224,41 +206,34 @@ async def notify_person(
     Returns:
         ``sent`` once the relay has accepted it; otherwise the reason.
     """
-    require(letter_name, codes)
+    require(content.name, content.codes)
     if not services.mail.configured:
         return _unsent("mail-not-configured", tenant)
-    if target is None and isinstance(codes.get("id"), UUID):
-        target = codes["id"]
     try:
         contact = None if subject is None else await find_contact(services, tenant, SubjectId(subject))
         if contact is None:
             return _unsent("no-contact", tenant)
-        outcome = await _send(services, tenant, contact, letter_name, language, codes)
-        await _note(services, tenant, contact.pseudonym, outcome, target)
+        outcome: Outcome = "sent"
+        try:
+            await send_letter(services, tenant, contact, content)
+        except MailNotConfigured:
+            outcome = "mail-not-configured"
+        except MailFailed:
+            outcome = "mail-failed"
+        entry = audit_entry(
+            services,
+            system_caller(tenant),
+            action="send-notice",
+            decision="allowed" if outcome == "sent" else "failed",
+            code=None if outcome == "sent" else outcome,
+            subjects=(contact.pseudonym,),
+            target=content.codes.get("id"),
+        )
+        await services.audit_log.append(entry)
     except VaultError as error:
         log.warning("a letter was not sent", code=error.code, tenant=tenant, exc_info=error)
         return "mail-failed"
     return outcome
-
-
-async def send_letter(
-    services: Services,
-    tenant: TenantId,
-    contact: Contact,
-    letter_name: str,
-    codes: dict[str, Any],
-    language: str | None,
-) -> None:
-    """Write and send one letter.
-
-    Raises:
-        MailNotConfigured: there is no relay, or no sender address.
-        MailFailed: the relay did not accept it.
-    """
-    controller = services.policies.active(tenant).policy_set.controller
-    text = write(letter_name, language_of(language, contact.language), controller, codes)
-    to = contact.address.reveal()
-    await services.mail.send(Letter(to, text.subject, text.body, sender_of(controller), text.language))
 
 
 def _unsent(why: Outcome, tenant: TenantId) -> Outcome:
@@ -266,28 +241,14 @@ def _unsent(why: Outcome, tenant: TenantId) -> Outcome:
     return why
 
 
-async def _send(
-    services: Services, tenant: TenantId, contact: Contact, name: str, language: str | None, codes: dict[str, Any]
-) -> Outcome:
-    try:
-        await send_letter(services, tenant, contact, name, codes, language)
-    except MailNotConfigured:
-        return "mail-not-configured"
-    except MailFailed:
-        return "mail-failed"
-    return "sent"
+async def send_letter(services: Services, tenant: TenantId, contact: Contact, content: LetterContent) -> None:
+    """Write and send one letter.
 
-
-async def _note(
-    services: Services, tenant: TenantId, pseudonym: Pseudonym, outcome: Outcome, target: UUID | None
-) -> None:
-    entry = audit_entry(
-        services,
-        system_caller(tenant),
-        action="send-notice",
-        decision="allowed" if outcome == "sent" else "failed",
-        code=None if outcome == "sent" else outcome,
-        subjects=(pseudonym,),
-        target=target,
-    )
-    await services.audit_log.append(entry)
+    Raises:
+        MailNotConfigured: there is no relay, or no sender address.
+        MailFailed: the relay did not accept it.
+    """
+    controller = services.policies.active(tenant).policy_set.controller
+    text = write(content.name, language_of(content.language, contact.language), controller, content.codes)
+    to = contact.address.reveal()
+    await services.mail.send(Letter(to, text.subject, text.body, sender_of(controller), text.language))

@@ -14,8 +14,8 @@ from vault.access.recording import WriteResult, audited, writing
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import require_ground
 from vault.consent.restrictions import restrict_in
-from vault.consent.transaction import changing
-from vault.consent.validation import keys_of, require_words
+from vault.consent.transaction import changing, keys_of
+from vault.consent.validation import require_words
 from vault.errors import Conflict, InvalidInput, NotFound
 from vault.ids import RecordId
 from vault.lifecycle.key_fence import current_keys
@@ -81,7 +81,7 @@ async def dispute(
         rows = [sealer.said("disputed", statement, name) for name in names]
         await add_rectifications(change.connection, caller.tenant, subject, rows)
         if restrict:
-            await restrict_in(change, keys, "accuracy", None)
+            await restrict_in(change, "accuracy", None)
         await services.audit_log.append_in(change.connection, [_entry(change, names, rows[0].id)])
         disputed = Disputes(
             disputes={row.field: row.id for row in rows},

@@ -266,7 +266,7 @@ async def _add_statements(context: _Context, details: dict[str, Any]) -> list[Re
         names = disputed_fields(catalogue, details.get("fields") or ())
         rows += [context.sealer.said("disputed", details["dispute"], name) for name in names]
         if details.get("restrict"):
-            await restrict_in(context.consents, context.keys, "accuracy", None, request=context.change.request.id)
+            await restrict_in(context.consents, "accuracy", None, request=context.change.request.id)
     return rows
 
 

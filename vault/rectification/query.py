@@ -10,8 +10,7 @@ from pydantic import Field
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import OPERATOR
 from vault.access.recording import audited
-from vault.consent.transaction import missing
-from vault.consent.validation import keys_of
+from vault.consent.transaction import keys_of, missing
 from vault.errors import Fault, InvalidInput
 from vault.lifecycle.key_fence import open_fenced
 from vault.rectification.store import State, open_details, rectifications_of

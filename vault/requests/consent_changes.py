@@ -7,7 +7,7 @@ that the request and the consent events agree. The person's row is locked after 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
 from vault.access.authorization import SUBJECT_NOT_FOUND
 from vault.access.callers import system_caller
@@ -16,10 +16,8 @@ from vault.consent.model import NO
 from vault.consent.record import is_asked_again
 from vault.consent.restrictions import RestrictionGround, restrict_in
 from vault.consent.transaction import Change, missing
-from vault.consent.validation import seal_words
 from vault.errors import Fault, NotFound
 from vault.ids import SubjectId
-from vault.recipients.outbox import notify_recipients
 from vault.requests.kind import IDENTITY, Ground, RequestKind
 from vault.requests.transaction import changing_request
 
@@ -46,7 +44,7 @@ async def lock_consents(change: RequestChange) -> Change:
     if change.request.subject is None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     subject = SubjectId(change.request.subject)
-    consents = await Change.lock(change.services, change.caller, change.connection, subject)
+    consents = await Change.lock(change.services, change.caller, change.connection, subject, change.keys)
     if consents is None:
         raise await missing(change.services, change.caller, change.connection, subject)
     return consents
@@ -71,21 +69,19 @@ async def object_at_once(change: RequestChange) -> None:
         NotFound: the person does not exist any more.
     """
     consents = await lock_consents(change)
-    policy_set = change.services.policies.active(change.caller.tenant).policy_set
+    policy_set = change.policy_set
     reason = change.opened_details().get("reason")
     pending = await _pending_objections(change, consents)
     for name in objection_purposes(policy_set, change.request.scope):
         if name in pending or consents.purpose_state(name).objection == "upheld":
             continue
-        event = consents.new_id()
         await consents.append(
             consents.event(
                 "objected",
-                id=event,
                 by="subject",
                 purpose=name,
                 channel=change.request.channel,
-                evidence=_sealed(change, consents, event, reason),
+                words=reason,
                 final=policy_set.purposes[name].direct_marketing,
                 occurred_at=consents.next_moment(name),
             )
@@ -101,9 +97,8 @@ async def withdraw_at_once(change: RequestChange) -> None:
         NotFound: the person does not exist any more.
     """
     consents = await lock_consents(change)
-    policy_set = change.services.policies.active(change.caller.tenant).policy_set
     for name in change.request.scope.purposes or sorted(consents.state.purposes):
-        purpose = policy_set.purposes.get(name)
+        purpose = change.policy_set.purposes.get(name)
         if purpose is None or not (purpose.rests_on_consent or consents.purpose_state(name).state != "none"):
             continue
         if consents.purpose_state(name).state in NO and not await is_asked_again(consents, name):
@@ -135,14 +130,13 @@ async def decide_objections(change: RequestChange, *, upheld: bool, reason: str 
         return
     consents = await lock_consents(change)
     for objection in (await _pending_objections(change, consents)).values():
-        event, name = consents.new_id(), str(objection.purpose)
+        name = str(objection.purpose)
         await consents.append(
             consents.event(
                 "objection-upheld" if upheld else "objection-overruled",
-                id=event,
                 by="staff",
                 purpose=name,
-                evidence=_sealed(change, consents, event, reason),
+                words=reason,
                 answers=objection.id,
                 occurred_at=consents.next_moment(name),
             )
@@ -156,13 +150,13 @@ async def overrule(change: RequestChange, reason: str | None) -> None:
     await decide_objections(change, upheld=False, reason=reason)
 
 
-async def restrict(services: Any, tenant: TenantId, request: UUID) -> None:
+async def restrict(services: Services, tenant: TenantId, request: UUID) -> None:
     """Restrict the person's data (Art. 18(1))."""
     async with changing_request(services, system_caller(tenant), request, action="restrict") as change:
         if change.is_due:
             details = change.opened_details()
             consents = await lock_consents(change)
-            await restrict_in(consents, change.keys, details.get("ground"), details.get("reason"), request=request)
+            await restrict_in(consents, details.get("ground"), details.get("reason"), request=request)
             await _save(change, consents, "restrict")
 
 
@@ -191,10 +185,9 @@ async def _save(change: RequestChange, consents: Change, action: Action) -> None
 
 async def _pending_objections(change: RequestChange, consents: Change) -> dict[str, Event]:
     """Return this request's undecided objections, by purpose."""
-    tenant, subject = change.caller.tenant, consents.subject
-    events = (await change.services.consents.events_of(change.connection, tenant, [subject])).get(subject, [])
+    results = change.request.results
     by_purpose = {
-        str(event.purpose): event for event in events if event.id in change.request.results and not event.final
+        str(event.purpose): event for event in await consents.history() if event.id in results and not event.final
     }
     return {
         name: event
@@ -203,38 +196,23 @@ async def _pending_objections(change: RequestChange, consents: Change) -> dict[s
     }
 
 
-def _sealed(change: RequestChange, consents: Change, event: UUID, words: str | None) -> bytes | None:
-    if change.keys is None:
-        return None
-    return seal_words(change.keys, change.caller.tenant, consents.subject, event, words)
-
-
 async def _notify_recipients(change: RequestChange, consents: Change, kind: NoticeKind) -> None:
     """Notify the apps that were shown fields of these purposes, for they may still use them."""
-    purposes = change.services.policies.active(change.caller.tenant).policy_set.purposes
+    purposes = change.policy_set.purposes
     stopped = {str(event.purpose) for event in consents.events} & purposes.keys()
     fields = {view.rpartition(".")[0] for name in stopped for view in purposes[name].views}
     if fields:
-        await notify_recipients(
-            change.services,
-            change.connection,
-            change.caller.tenant,
-            consents.subject,
-            consents.pseudonym,
-            kind=kind,
-            fields=sorted(fields),
-            request=change.request.id,
-        )
+        await consents.notify_recipients(kind, sorted(fields), change.request.id)
 
 
-def _restriction_faults(_policy_set: PolicySet, _scope: Scope, details: Mapping[str, Any]) -> list[Fault]:
+def _restriction_faults(_policy_set: PolicySet, _scope: Scope, details: Mapping[str, object]) -> list[Fault]:
     if details.get("ground") in get_args(RestrictionGround):
         return []
     detail = f"One of {', '.join(get_args(RestrictionGround))} (Art. 18(1)(a) to (d))."
     return [Fault("/details/ground", "unknown-code", detail)]
 
 
-def _objection_faults(policy_set: PolicySet, scope: Scope, _details: Mapping[str, Any]) -> list[Fault]:
+def _objection_faults(policy_set: PolicySet, scope: Scope, _details: Mapping[str, object]) -> list[Fault]:
     allowed = objection_purposes(policy_set, scope)
     faults = _purpose_faults(policy_set, scope)
     if not faults and (not allowed or any(name not in allowed for name in scope.purposes)):
@@ -243,7 +221,7 @@ def _objection_faults(policy_set: PolicySet, scope: Scope, _details: Mapping[str
     return faults
 
 
-def _withdrawal_faults(policy_set: PolicySet, scope: Scope, _details: Mapping[str, Any]) -> list[Fault]:
+def _withdrawal_faults(policy_set: PolicySet, scope: Scope, _details: Mapping[str, object]) -> list[Fault]:
     faults = _purpose_faults(policy_set, scope)
     if not faults and any(not policy_set.purposes[name].rests_on_consent for name in scope.purposes):
         detail = "This purpose does not rest on consent, so there is none to take back."

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import field
 
 from vault.clock import rfc3339
 from vault.consent.model import CONSENT, EXPLICIT, OBJECTION
@@ -290,65 +291,44 @@ def read_contents(document: Mapping[str, object]) -> ReceiptContents:
     )
 
 
-class _Event(
-    msgspec.Struct,
-    rename={
-        "id": "@id",
-        "kind": "cdv:kind",
-        "occurred_at": "dpv:isIndicatedAtTime",
-        "method": "dpv:hasIndicationMethod",
-        "valid_until": "dct:valid",
-    },
-):
-    id: str
-    kind: str
-    occurred_at: str
-    method: str | None = None
-    valid_until: str | None = None
+class _Event(msgspec.Struct):
+    id: str = field(name="@id")
+    kind: str = field(name="cdv:kind")
+    occurred_at: str = field(name="dpv:isIndicatedAtTime")
+    method: str | None = field(name="dpv:hasIndicationMethod", default=None)
+    valid_until: str | None = field(name="dct:valid", default=None)
 
 
-class _Named(msgspec.Struct, rename={"name": "dpv:hasName"}):
-    name: str
+class _Controller(msgspec.Struct):
+    name: str = field(name="dpv:hasName")
 
 
-class _Person(msgspec.Struct, rename={"identifier": "dpv:hasIdentifier"}):
-    identifier: str
+class _Person(msgspec.Struct):
+    identifier: str = field(name="dpv:hasIdentifier")
 
 
-class _Notice(msgspec.Struct, rename={"identifier": "dct:identifier"}):
-    identifier: str
+class _Notice(msgspec.Struct):
+    identifier: str = field(name="dct:identifier")
 
 
-class _Purpose(msgspec.Struct, rename={"title": "dct:title"}):
-    title: str
+class _Purpose(msgspec.Struct):
+    title: str = field(name="dct:title")
 
 
-class _Process(msgspec.Struct, rename={"purpose": "dpv:hasPurpose"}):
-    purpose: _Purpose | None = None
+class _Process(msgspec.Struct):
+    purpose: _Purpose | None = field(name="dpv:hasPurpose", default=None)
 
 
-class _Record(
-    msgspec.Struct,
-    rename={
-        "person": "dpv:hasDataSubject",
-        "controller": "dpv:hasDataController",
-        "process": "dpv:hasProcess",
-        "notice": "dpv:hasNotice",
-        "consent": "dpv:hasConsentStatus",
-        "right": "dpv:hasStatus",
-    },
-):
-    person: _Person
-    controller: _Named
-    process: _Process
-    notice: _Notice | None = None
-    consent: list[_Event] = []
-    right: list[_Event] = []
+class _Record(msgspec.Struct):
+    person: _Person = field(name="dpv:hasDataSubject")
+    controller: _Controller = field(name="dpv:hasDataController")
+    process: _Process = field(name="dpv:hasProcess")
+    notice: _Notice | None = field(name="dpv:hasNotice", default=None)
+    consent: list[_Event] = field(name="dpv:hasConsentStatus", default_factory=list)
+    right: list[_Event] = field(name="dpv:hasStatus", default_factory=list)
 
 
-class _Receipt(
-    msgspec.Struct, rename={"id": "@id", "identifier": "dpv:hasIdentifier", "record": "dpv:hasRecordOfActivity"}
-):
-    id: str
-    identifier: str
-    record: _Record
+class _Receipt(msgspec.Struct):
+    id: str = field(name="@id")
+    identifier: str = field(name="dpv:hasIdentifier")
+    record: _Record = field(name="dpv:hasRecordOfActivity")
