@@ -1,4 +1,4 @@
-"""`cdv demo` is the real thing from end to end, and leaves nothing behind."""
+"""`cdv demo`: the whole tour in a process of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vault.cli.demo.customers import LOCALES, MadeUp
+from vault.cli.demo.customers import LOCALES, Generator
 from vault.cli.demo.stage import _in_brief
 from vault.cli.demo.story import CHAPTERS
 
@@ -45,7 +45,7 @@ def left_behind(tmp_path):
     return [*processes, *tmp_path.iterdir()]
 
 
-def test_the_tour_ends_by_itself_and_leaves_nothing_behind(begin, tmp_path):
+def test_tour_ends_and_leaves_nothing_behind(begin, tmp_path):
     with begin("--subjects", "200") as tour:
         out, complaints = tour.communicate(timeout=120)
     assert (tour.returncode, complaints) == (0, "")
@@ -63,7 +63,7 @@ def test_the_tour_ends_by_itself_and_leaves_nothing_behind(begin, tmp_path):
     assert left_behind(tmp_path) == []
 
 
-def test_whoever_stays_can_try_it_until_ctrl_c(begin, tmp_path):
+def test_served_demo_answers_the_printed_requests_until_ctrl_c(begin, tmp_path):
     with begin("--serve", "--subjects", "3", "--seed", "7") as tour:
         tried = []
         for line in tour.stdout:
@@ -83,7 +83,7 @@ def test_whoever_stays_can_try_it_until_ctrl_c(begin, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_in_the_middle_takes_the_server_along(begin, tmp_path, number):
+def test_signal_during_the_tour_stops_the_server(begin, tmp_path, number):
     with begin("--subjects", "5000") as tour:
         for line in tour.stdout:
             if "served at" in line:
@@ -94,21 +94,21 @@ def test_a_signal_in_the_middle_takes_the_server_along(begin, tmp_path, number):
     assert left_behind(tmp_path) == []
 
 
-def test_the_same_seed_makes_the_same_customers():
-    assert MadeUp(7, NOW).customers(40) == MadeUp(7, NOW).customers(40)
-    assert MadeUp(7, NOW).customers(40) != MadeUp(8, NOW).customers(40)
+def test_same_seed_generates_the_same_customers():
+    assert Generator(7, NOW).customers(40) == Generator(7, NOW).customers(40)
+    assert Generator(7, NOW).customers(40) != Generator(8, NOW).customers(40)
 
 
-def test_customers_come_from_many_countries_with_all_kinds_of_records():
-    made = MadeUp(1, NOW).customers(200)
-    assert {each.profile["address"]["country"] for each in made} == {locale[3:] for locale in LOCALES}
-    assert len({each.profile["email"] for each in made}) == len(made)
-    assert all(each.purchases for each in made)
-    assert sum(len(each.interactions) for each in made) > 100
-    assert 10 < sum(len(each.complaints) for each in made) < 60
+def test_customers_have_many_countries_and_all_kinds_of_records():
+    customers = Generator(1, NOW).customers(200)
+    assert {customer.profile["address"]["country"] for customer in customers} == {locale[3:] for locale in LOCALES}
+    assert len({customer.profile["email"] for customer in customers}) == len(customers)
+    assert all(customer.purchases for customer in customers)
+    assert sum(len(customer.interactions) for customer in customers) > 100
+    assert 10 < sum(len(customer.complaints) for customer in customers) < 60
 
 
-def test_of_a_long_answer_some_keys_are_shown_and_that_there_is_more():
+def test_brief_answer_shows_some_keys_and_an_ellipsis():
     answer = {"id": 1, "proof": {"value": 2, "other": 3}, "list": [{"value": 4}, {"other": 5}], "none": {"other": 6}}
     assert _in_brief(answer, ("value",)) == {
         "proof": {"value": 2, "…": "…"},

@@ -1,6 +1,6 @@
-"""Bring the made-up customers in, through the same door as any app.
+"""Generated customers, who do not exist: names from Faker, telephone numbers reserved for fiction where possible.
 
-Customers who do not exist: names from Faker, telephones from ranges kept for fiction where a country has one.
+They are created over the API, as by any app.
 """
 
 from __future__ import annotations
@@ -9,54 +9,49 @@ import asyncio
 import random
 import re
 import unicodedata
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 from faker import Faker
 
-from vault.cli.demo.server import DemoFailed
+from vault.cli.demo.stage import DemoFailed
 from vault.clock import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-
-AT_ONCE = 16
-"""Requests under way at the same time: the audit log commits for all of them together."""
+CONCURRENCY = 16
+"""Requests at the same time: the audit log commits for all of them together."""
 SOURCE = "demo"
 
 
-async def fill(
-    url: str, keys: Mapping[str, str], customers: Sequence[Customer], told: Callable[[int], None]
+async def create_customers(
+    url: str, keys: Mapping[str, str], customers: Sequence[Customer], progress: Callable[[], None]
 ) -> list[str]:
-    """Create customers with all of their records.
+    """Create customers with all of their records, and return their ids in order.
 
     Args:
-        url: of the server.
-        keys: of the apps, by name.
-        customers: whom.
-        told: called with the number of customers after each.
-
-    Returns:
-        their ids, in order.
+        url: the server.
+        keys: the API keys of the apps by name.
+        customers: the customers to create.
+        progress: called after each.
 
     Raises:
-        DemoFailed: one was not taken.
+        DemoFailed: one was refused.
     """
-    places = asyncio.Semaphore(AT_ONCE)
-    limits = httpx.Limits(max_connections=AT_ONCE)
+    limit = asyncio.Semaphore(CONCURRENCY)
+    limits = httpx.Limits(max_connections=CONCURRENCY)
     async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
 
-        async def one(customer: Customer) -> str:
-            async with places:
+        async def create(customer: Customer) -> str:
+            async with limit:
                 subject = await _create(client, keys, customer)
-                told(1)
+                progress()
                 return subject
 
-        return list(await asyncio.gather(*map(one, customers)))
+        return list(await asyncio.gather(*map(create, customers)))
 
 
 async def _create(client: httpx.AsyncClient, keys: Mapping[str, str], customer: Customer) -> str:
@@ -76,7 +71,7 @@ async def _create(client: httpx.AsyncClient, keys: Mapping[str, str], customer: 
 async def _post(client: httpx.AsyncClient, key: str, path: str, body: Fields) -> str:
     answer = await client.post(path, json={**body, "source": SOURCE}, headers={"Authorization": f"Bearer {key}"})
     if answer.status_code != httpx.codes.CREATED:
-        raise DemoFailed(f"the vault does not take a customer: {answer.status_code}", hint=answer.text[:500])
+        raise DemoFailed(f"a customer is refused: {answer.status_code}", hint=answer.text[:500])
     return str(answer.json()["id"])
 
 
@@ -94,7 +89,7 @@ LOCALES = {
     "sv_SE": "+467017406##",
     "el_GR": "+30690000####",
 }
-"""Where customers live, and what their telephone numbers look like."""
+"""The locales of customers, and the form of their telephone numbers."""
 
 GOODS = (
     ("kitchen", "Electric kettle", "39.90"),
@@ -120,8 +115,7 @@ COMPLAINTS = (
 STATES = ("open", "in_progress", "resolved")
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(NamedTuple):
     """One customer: bodies for the API, without their purposes."""
 
     profile: Fields
@@ -132,25 +126,20 @@ class Customer:
 
 
 class Star(NamedTuple):
-    """The customer about whom the tour tells; ``others`` are the ids of the rest."""
+    """The customer in the tour; ``others`` are the ids of the rest."""
 
     id: str
     customer: Customer
     others: list[str]
 
     @property
-    def profile(self) -> dict[str, Any]:
-        """Return what was stored."""
+    def profile(self) -> Fields:
+        """Return the values that were stored."""
         return self.customer.profile
 
 
-class MadeUp:
-    """Makes customers up, the same ones for the same seed.
-
-    Args:
-        seed: any number.
-        now: purchases and calls lie in the two years before it.
-    """
+class Generator:
+    """Generates customers, the same ones for the same seed; their records are of the two years before ``now``."""
 
     def __init__(self, seed: int, now: datetime) -> None:
         self._random = random.Random(seed)  # noqa: S311 - nothing here is a secret
@@ -160,7 +149,7 @@ class MadeUp:
             faker.seed_instance(seed * len(LOCALES) + number)
 
     def customers(self, count: int) -> list[Customer]:
-        """Make customers; the first is always Ada, about whom the tour tells."""
+        """Generate customers; the first is always Ada, the customer in the tour."""
         return [self._ada(), *(self._anyone(number) for number in range(2, count + 1))]
 
     def _ada(self) -> Customer:
@@ -204,8 +193,8 @@ class MadeUp:
             "birth_date": faker.date_of_birth(minimum_age=16, maximum_age=90).isoformat(),
         }
         purchases = [
-            self._purchase(f"order-{number}-{each}", self._random.choice(GOODS))
-            for each in range(self._random.randrange(1, 4))
+            self._purchase(f"order-{number}-{order}", self._random.choice(GOODS))
+            for order in range(self._random.randrange(1, 4))
         ]
         calls = [self._call() for _ in range(self._random.randrange(3))]
         complaints = [self._complaint(purchases[0])] if self._random.random() < 0.15 else []
