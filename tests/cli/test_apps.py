@@ -1,7 +1,8 @@
-"""Apps and their keys, from the first key to the last."""
+"""Apps, their keys, and tenants at the command line."""
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -26,7 +27,7 @@ def who(folder, key):
     return run(ask())
 
 
-def test_the_key_of_a_new_app_is_shown_once_and_works(in_vault, vault_folder):
+def test_key_of_a_new_app_is_shown_once(in_vault, vault_folder):
     result = in_vault("apps", "add", "web-shop", "--role", "fulfilment")
     key = result.stdout.strip()
     assert key.startswith("cdv_")
@@ -35,7 +36,7 @@ def test_the_key_of_a_new_app_is_shown_once_and_works(in_vault, vault_folder):
     assert key not in in_vault.ok("keys", "list", "web-shop")
 
 
-def test_scripts_get_the_key_as_json(in_vault, vault_folder):
+def test_new_key_as_json(in_vault, vault_folder):
     made = in_vault.json("apps", "add", "web-shop", "--role", "sales", "--expires", "90d")
     assert made.keys() >= {"id", "key", "expires_at"}
     assert who(vault_folder, made["key"]) == "web-shop"
@@ -53,7 +54,7 @@ def test_apps_are_listed_with_their_roles(in_vault):
     assert line.startswith("web-shop  fulfilment sales  active")
 
 
-def test_a_role_that_no_policy_knows_is_pointed_out(in_vault):
+def test_unknown_role_causes_a_warning(in_vault):
     result = in_vault("apps", "add", "web-shop", "--role", "fullfilment")
     assert result.exit_code == 0
     assert "warning: some roles are not in the current policies" in result.stderr
@@ -67,27 +68,27 @@ def test_roles_are_shown_and_changed(in_vault):
     assert in_vault.json("apps", "roles", "web-shop")["roles"] == ["finance", "support"]
 
 
-def test_a_name_is_given_once(in_vault):
+def test_name_of_an_app_is_unique(in_vault):
     in_vault.ok("apps", "add", "web-shop", "--role", "sales")
     result = in_vault("apps", "add", "web-shop", "--role", "sales")
     assert result.exit_code == 1
     assert "error: the tenant has a principal of this name already\nhint: " in result.stderr
 
 
-def test_a_bad_name_is_told_by_its_place(in_vault):
+def test_invalid_name_is_reported_with_its_path(in_vault):
     result = in_vault("apps", "add", "Web Shop", "--role", "sales")
     assert result.exit_code == 1
     assert "/name: a name has 1 to 64" in result.stderr
 
 
-def test_a_disabled_app_is_shut_out(in_vault, vault_folder):
+def test_key_of_a_disabled_app_is_rejected(in_vault, vault_folder):
     key = in_vault.json("apps", "add", "web-shop", "--role", "sales")["key"]
     in_vault.ok("apps", "disable", "web-shop", "--yes")
     assert who(vault_folder, key) is None
     assert in_vault.json("apps", "list")[0]["state"] == "disabled"
 
 
-def test_nothing_is_disabled_or_revoked_without_a_yes(in_vault, vault_folder):
+def test_disable_and_revoke_need_confirmation(in_vault, vault_folder):
     made = in_vault.json("apps", "add", "web-shop", "--role", "sales")
     for command in (("apps", "disable", "web-shop"), ("keys", "revoke", made["id"])):
         for typed in ("n\n", ""):
@@ -97,7 +98,7 @@ def test_nothing_is_disabled_or_revoked_without_a_yes(in_vault, vault_folder):
     assert who(vault_folder, made["key"]) == "web-shop"
 
 
-def test_keys_are_changed_without_a_pause(in_vault, vault_folder):
+def test_keys_rotate_without_downtime(in_vault, vault_folder):
     first = in_vault.json("apps", "add", "web-shop", "--role", "sales")
     second = in_vault.json("keys", "issue", "web-shop")
     assert who(vault_folder, first["key"]) == who(vault_folder, second["key"]) == "web-shop"
@@ -110,12 +111,12 @@ def test_keys_are_changed_without_a_pause(in_vault, vault_folder):
 @pytest.mark.parametrize(
     "command", [("keys", "issue", "nobody"), ("keys", "list", "nobody"), ("apps", "disable", "nobody", "--yes")]
 )
-def test_an_app_that_is_not_there(in_vault, command):
+def test_unknown_app(in_vault, command):
     result = in_vault(*command)
     assert (result.exit_code, result.stderr) == (1, "error: there is no such principal\n")
 
 
-def test_a_key_that_is_not_there(in_vault):
+def test_unknown_key(in_vault):
     result = in_vault("keys", "revoke", "0199f3a2-7c1e-7b52-9d0c-2f4e6a8b0c1d", "--yes")
     assert (result.exit_code, result.stderr) == (1, "error: there is no such API key\n")
     assert in_vault("keys", "revoke", "seven", "--yes").exit_code == 2
@@ -133,18 +134,77 @@ NOW = FixedClock().now()
         ("2027-01-31T12:00:00Z", datetime(2027, 1, 31, 12, tzinfo=UTC)),
     ],
 )
-def test_the_end_of_a_key_is_written_in_three_ways(typed, meant):
+def test_expiry_has_three_formats(typed, meant):
     assert parse_moment(typed, NOW, forward=True) == meant
 
 
 @pytest.mark.parametrize("typed", ["soon", "0d", "-3d", "2027-02-30", "2027-01-31T12:00:00", ""])
-def test_an_end_that_nobody_understands_is_a_usage_error(in_vault, typed):
+def test_invalid_expiry_is_a_usage_error(in_vault, typed):
     result = in_vault("apps", "add", "web-shop", "--role", "sales", f"--expires={typed}")
     assert result.exit_code == 2
     assert "write days from now (90d)" in result.stderr
 
 
-def test_an_end_in_the_past_is_refused(in_vault):
+def test_expiry_in_the_past_is_refused(in_vault):
     result = in_vault("apps", "add", "web-shop", "--role", "sales", "--expires", "2020-01-01")
     assert result.exit_code == 1
     assert in_vault.json("apps", "list") == []
+
+
+def test_new_tenant_gets_the_shipped_policies(in_vault, vault_folder):
+    made = in_vault.json("tenants", "add", "brand-two")
+    folder = vault_folder / "tenants" / "brand-two" / "policies"
+    assert made == {"tenant": "brand-two", "policies": str(folder)}
+    assert (folder / "policy.csv").read_text() == (vault_folder / "policies" / "policy.csv").read_text()
+    assert in_vault.json("tenants", "list") == ["brand-two", "default"]
+    assert len(in_vault.json("policy", "history", "--tenant", "brand-two")) == 1
+
+
+def test_new_tenant_uses_existing_policies(in_vault, vault_folder):
+    folder = vault_folder / "tenants" / "brand-two" / "policies"
+    shutil.copytree(vault_folder / "policies", folder)
+    with (folder / "policy.csv").open("a") as file:
+        file.write("p, night-shift, *, email.masked, read, customer-support, allow\n")
+    in_vault.ok("tenants", "add", "brand-two")
+    own = in_vault.json("policy", "history", "--tenant", "brand-two")[0]["version"]
+    assert own == in_vault.json("policy", "check", folder)["version"]
+    assert own != in_vault.json("policy", "history")[0]["version"]
+
+
+def test_apps_belong_to_one_tenant(in_vault):
+    in_vault.ok("tenants", "add", "brand-two")
+    in_vault.ok("apps", "add", "web-shop", "--role", "sales", "--tenant", "brand-two")
+    assert in_vault.json("apps", "list") == []
+    assert [app["name"] for app in in_vault.json("apps", "list", "--tenant", "brand-two")] == ["web-shop"]
+
+
+@pytest.mark.parametrize("name", ["../../etc", "Brand Two", "", "a/b", "."])
+def test_tenant_name_must_not_be_a_path(in_vault, vault_folder, name):
+    result = in_vault("tenants", "add", name)
+    assert result.exit_code == 1
+    assert "error: the name of a tenant" in result.stderr
+    assert not (vault_folder / "tenants").exists()
+
+
+def test_tenant_name_is_unique(in_vault, vault_folder):
+    in_vault.ok("tenants", "add", "brand-two")
+    result = in_vault("tenants", "add", "brand-two")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (1, "error: a tenant with this name exists")
+    assert (vault_folder / "tenants" / "brand-two" / "policies" / "policy.csv").is_file()
+
+
+def test_invalid_policies_create_no_tenant(in_vault, vault_folder):
+    folder = vault_folder / "tenants" / "brand-two" / "policies"
+    shutil.copytree(vault_folder / "policies", folder)
+    (folder / "policy.csv").write_text("p, support, *, shoe_size, read, customer-support, allow\n")
+    result = in_vault("tenants", "add", "brand-two")
+    assert result.exit_code == 1
+    assert "policy.csv:1:" in result.stderr
+    assert in_vault.json("tenants", "list") == ["default"]
+    assert (folder / "policy.csv").is_file()
+
+
+def test_unknown_tenant(in_vault):
+    result = in_vault("apps", "add", "web-shop", "--role", "sales", "--tenant", "brand-nine")
+    assert result.exit_code == 1
+    assert "error: there is no such tenant\nhint: list them by `cdv tenants list`" in result.stderr

@@ -1,4 +1,4 @@
-"""Consents at the command line."""
+"""Consents, receipts and signing keys at the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from tests.cli.people import person_in
+from tests.cli.test_audit import make_and_read
 from vault.bootstrap import open_vault
+from vault.consent.receipts.issue import check_receipt, read_contents
+from vault.crypto.signing import key_id, parse, public_of_jwk
 
 MARKETING = ("--purpose", "direct-marketing")
 YES = ("--decision", "given", "--notice", "marketing@3", "--method", "form")
@@ -29,7 +32,7 @@ def sql(folder, statement):
     asyncio.run(run())
 
 
-def test_what_is_recorded_is_shown_without_its_evidence(in_vault, subject):
+def test_recorded_consent_is_shown_without_evidence(in_vault, subject):
     said = in_vault.json("consent", "record", subject, *MARKETING, *YES, "--evidence", "form 4711", "--at", "2d")
     assert said["state"] == "given"
     shown = in_vault("consent", "show", subject)
@@ -46,7 +49,7 @@ def test_what_is_recorded_is_shown_without_its_evidence(in_vault, subject):
     assert in_vault.json("consent", "show", subject)["consents"]["direct-marketing"]["state"] == "withdrawn"
 
 
-def test_the_check_says_yes_and_no_by_its_status(in_vault, subject):
+def test_consent_check_sets_the_exit_status(in_vault, subject):
     assert in_vault("consent", "check", subject, *MARKETING).exit_code == 1
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     assert in_vault("consent", "check", subject, *MARKETING).exit_code == 0
@@ -59,7 +62,7 @@ def test_the_check_says_yes_and_no_by_its_status(in_vault, subject):
     ]
 
 
-def test_a_double_opt_in_prints_its_token_once(in_vault, subject):
+def test_double_opt_in_prints_its_token(in_vault, subject):
     asked = in_vault("consent", "record", subject, *MARKETING, *YES[:-1], "double-opt-in")
     assert asked.exit_code == 0
     assert asked.stdout.startswith("cdvc_")
@@ -80,7 +83,7 @@ def test_objections_and_restrictions(in_vault, subject):
     assert "can be lifted from" in in_vault("consent", "announce", subject, "--told", "letter of today").stderr
 
 
-def test_mistakes_are_told_by_place(in_vault, subject):
+def test_invalid_consent_is_reported_by_field(in_vault, subject):
     wrong = in_vault("consent", "record", subject, *MARKETING, "--decision", "given", "--channel", "A B")
     assert wrong.exit_code == 1
     assert "error:" in wrong.stderr
@@ -89,7 +92,7 @@ def test_mistakes_are_told_by_place(in_vault, subject):
     assert "no such person" in in_vault("consent", "show", uuid4()).stderr
 
 
-def test_it_is_all_on_the_log(in_vault, subject):
+def test_consent_commands_are_audited(in_vault, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     in_vault.ok("consent", "show", subject)
     lines = in_vault.ok("audit", "tail", "-n", "2", "--json").splitlines()
@@ -99,13 +102,13 @@ def test_it_is_all_on_the_log(in_vault, subject):
     }
 
 
-def test_expire_completes_the_ledger(in_vault, subject):
+def test_consent_expire_counts_people(in_vault, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     assert in_vault.json("consent", "expire") == {"people": 1, "expired": 0}
     assert "1 people, 0 consents ended" in in_vault("consent", "expire").stderr
 
 
-def test_verify_finds_and_repairs_a_row_that_lies(in_vault, vault_folder, subject):
+def test_consent_verify_repairs_a_wrong_row(in_vault, vault_folder, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, "--decision", "withdrawn")
     assert in_vault.json("consent", "verify") == {"people": 1, "differences": [], "repaired": 0}
     sql(vault_folder, "UPDATE subject SET standing = NULL, state = 'restricted'")
@@ -118,3 +121,54 @@ def test_verify_finds_and_repairs_a_row_that_lies(in_vault, vault_folder, subjec
     assert "repaired from the events" in mended.stderr
     assert in_vault("consent", "verify").exit_code == 0
     assert in_vault.json("consent", "show", subject)["consents"]["direct-marketing"]["state"] == "withdrawn"
+
+
+AGREEMENT = ("--purpose", "direct-marketing", "--decision", "given", "--notice", "marketing@3", "--method", "form")
+
+
+def record_event(cdv):
+    """Record a consent; returns the ids of person and event."""
+    subject = make_and_read(cdv.folder)
+    return subject, cdv.json("consent", "record", subject, *AGREEMENT)["id"]
+
+
+def record_and_print(cdv):
+    return json.loads(cdv.ok("consent", "receipt", *record_event(cdv)))
+
+
+@pytest.mark.parametrize("form", ["dpv", "kantara"])
+def test_receipt_is_printed(in_vault, form):
+    ids = record_event(in_vault)
+    text = in_vault.ok("consent", "receipt", *ids, "--format", form)
+    signed = check_receipt(parse(text.encode()))
+    assert signed.sound
+    assert read_contents(signed.document).kind == "given"
+    assert "\n  " in text, "people may read it"
+    assert "Ada" not in text
+
+
+def test_receipt_is_audited(in_vault):
+    in_vault.ok("consent", "receipt", *record_event(in_vault))
+    entry = json.loads(in_vault.ok("audit", "tail", "-n", "1", "--json"))
+    assert (entry["action"], entry["principal_name"]) == ("read-receipt", "command-line")
+
+
+def test_receipt_of_an_unknown_event(in_vault):
+    subject, _event = record_event(in_vault)
+    result = in_vault("consent", "receipt", subject, subject)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: this person has no such event")
+
+
+def test_signing_keys_are_printed(in_vault):
+    (key,) = in_vault.json("keys", "signing")["keys"]
+    assert key["kid"] == key_id(public_of_jwk(key))
+    assert in_vault.ok("keys", "signing").split() == ["KEY", "STATE", key["kid"], "current"]
+
+
+def test_rotated_signing_key_stays_on_the_list(in_vault):
+    (old,) = in_vault.json("keys", "signing")["keys"]
+    new, retired = in_vault.json("keys", "signing", "--new")["keys"]
+    assert (new["status"], retired) == ("current", {**old, "status": "retired"})
+    last = json.loads(in_vault.ok("audit", "tail", "-n", "1", "--json"))
+    assert last["action"] == "rotate-keys"

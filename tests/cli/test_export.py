@@ -75,13 +75,13 @@ def request_id(packaged):
     return packaged[1]
 
 
-def test_a_list_tells_what_there_is_and_no_value(in_vault, request_id):
+def test_packages_are_listed(in_vault, request_id):
     (one,) = in_vault.json("packages", "list")
     assert (one["request"], one["kind"], one["state"]) == (str(request_id), "access", "ready")
     assert str(request_id) in in_vault.ok("packages", "list")
 
 
-def test_a_package_that_was_fetched_is_the_owners_alone_and_good(in_vault, request_id, tmp_path):
+def test_downloaded_package_is_private_and_verified(in_vault, request_id, tmp_path):
     in_vault.ok("packages", "download", request_id, "--to", tmp_path / "a.zip")
     path = tmp_path / "a.zip"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -91,7 +91,7 @@ def test_a_package_that_was_fetched_is_the_owners_alone_and_good(in_vault, reque
     assert not (tmp_path / "a.zip.part").exists()
 
 
-def test_no_file_is_ever_written_over(in_vault, request_id, tmp_path):
+def test_existing_file_is_not_overwritten(in_vault, request_id, tmp_path):
     path = tmp_path / "a.zip"
     path.write_bytes(b"mine")
     result = in_vault("packages", "download", request_id, "--to", path)
@@ -100,7 +100,7 @@ def test_no_file_is_ever_written_over(in_vault, request_id, tmp_path):
     assert path.read_bytes() == b"mine"
 
 
-def test_what_was_encrypted_is_opened_without_a_vault(in_vault, cdv, request_id, tmp_path):
+def test_encrypted_package_is_opened_without_a_vault(in_vault, cdv, request_id, tmp_path):
     in_vault.ok("packages", "download", request_id, "--encrypt", typed=f"{PASSPHRASE}\n{PASSPHRASE}\n")
     file = tmp_path / f"access-{request_id}.zip.age"
     assert file.read_bytes().startswith(b"age-encryption.org/v1\n")
@@ -109,14 +109,14 @@ def test_what_was_encrypted_is_opened_without_a_vault(in_vault, cdv, request_id,
     assert zipfile.ZipFile(opened).testzip() is None
 
 
-def test_a_passphrase_may_come_from_a_file(in_vault, request_id, tmp_path):
+def test_passphrase_from_a_file(in_vault, request_id, tmp_path):
     (tmp_path / "secret").write_text(f"{PASSPHRASE}\nmore\n", encoding="utf-8")
     how = ("--to", tmp_path / "a.age", "--passphrase-file", tmp_path / "secret")
     in_vault.ok("packages", "download", request_id, *how)
     assert b"".join(age.decrypt(io.BytesIO((tmp_path / "a.age").read_bytes()), PASSPHRASE)).startswith(b"PK")
 
 
-def test_a_wrong_passphrase_and_a_damaged_file_leave_nothing(in_vault, cdv, request_id, tmp_path):
+def test_failed_decryption_leaves_no_file(in_vault, cdv, request_id, tmp_path):
     in_vault.ok("packages", "download", request_id, "--encrypt", typed=f"{PASSPHRASE}\n{PASSPHRASE}\n")
     file = tmp_path / f"access-{request_id}.zip.age"
     assert "not the one" in cdv("packages", "open", file, typed="another passphrase\n").stderr
@@ -125,12 +125,12 @@ def test_a_wrong_passphrase_and_a_damaged_file_leave_nothing(in_vault, cdv, requ
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("access")] == [file.name]
 
 
-def test_a_file_that_is_not_there_is_told(cdv, tmp_path):
+def test_missing_encrypted_file(cdv, tmp_path):
     result = cdv("packages", "open", tmp_path / "nothing.age", typed="x\n")
     assert (result.exit_code, "cannot be read" in result.stderr) == (1, True)
 
 
-def test_a_package_that_was_changed_is_not_good(in_vault, cdv, request_id, tmp_path):
+def test_changed_package_is_not_good(in_vault, cdv, request_id, tmp_path):
     path = tmp_path / "a.zip"
     in_vault.ok("packages", "download", request_id, "--to", path)
     data = bytearray(path.read_bytes())
@@ -142,7 +142,7 @@ def test_a_package_that_was_changed_is_not_good(in_vault, cdv, request_id, tmp_p
     assert "Traceback" not in result.output
 
 
-def test_what_is_not_over_stays_and_what_is_over_goes(in_vault, request_id):
+def test_only_expired_packages_are_deleted(in_vault, request_id):
     assert in_vault.json("packages", "expire") == {"expired": 0}
     asyncio.run(_a_month_later(in_vault.folder))
     assert in_vault.json("packages", "expire") == {"expired": 1}
@@ -150,7 +150,7 @@ def test_what_is_not_over_stays_and_what_is_over_goes(in_vault, request_id):
     assert "no longer available" in in_vault("packages", "download", request_id).stderr
 
 
-def test_an_access_package_is_sent_to_nobody(in_vault, request_id):
+def test_access_package_cannot_be_sent(in_vault, request_id):
     result = in_vault("packages", "send", request_id, "https://other.example.org/inbox")
     assert result.exit_code == 1
     assert "only a portability package" in result.stderr

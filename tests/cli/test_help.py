@@ -34,11 +34,11 @@ def test_every_command_has_help_with_an_example(cdv, path):
 
 
 @pytest.mark.parametrize("path", [(), ("apps",), ("policy",)], ids=" ".join)
-def test_a_group_without_a_command_shows_its_help(cdv, path):
+def test_group_without_a_command_shows_its_help(cdv, path):
     assert "Commands" in cdv.ok(*path)
 
 
-def test_the_commands_that_are_promised_are_there():
+def test_documented_commands_exist():
     assert {
         ("init",), ("serve",), ("demo",), ("apps", "add"), ("apps", "list"), ("apps", "disable"), ("apps", "roles"),
         ("keys", "issue"), ("keys", "revoke"), ("keys", "list"), ("keys", "signing"), ("consent", "receipt"), ("verify",), ("tenants", "add"), ("tenants", "list"),
@@ -50,28 +50,28 @@ def test_the_commands_that_are_promised_are_there():
     } <= set(commands())  # fmt: skip
 
 
-def test_the_version_is_told(cdv):
+def test_version(cdv):
     assert cdv.ok("--version").startswith("cdv 0.")
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_the_short_help_in_the_table_is_the_beginning_of_the_help(name):
+def test_short_help_in_the_table_begins_the_help(name):
     command = typer.main.get_command(app).commands[name]
     assert " ".join(command.help.split("\n\n")[0].split()) == COMMANDS[name][1]
 
 
-def test_starting_loads_nothing_heavy():
+def test_start_imports_no_large_library():
     code = "import sys, vault.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
 
 
-def test_the_list_of_commands_imports_none_of_their_modules():
+def test_list_of_commands_imports_no_command():
     assert not (HEAVY - {"rich"}) & loaded_by("--help")
     assert not any(name.startswith("vault.cli.") for name in modules_loaded_by("--help") - LIGHT)
 
 
-def test_a_command_imports_only_its_own_module():
+def test_command_imports_only_its_own_module():
     loaded = {name for name in modules_loaded_by("keys", "list", "--help") if name.startswith("vault.cli.")}
     assert loaded - LIGHT == {"vault.cli.apps"}
 
@@ -83,7 +83,7 @@ NOT_FOR_A_LIST = {
 }  # fmt: skip
 
 
-def test_a_list_of_apps_loads_neither_the_server_nor_what_other_commands_need(made_vault):
+def test_list_of_apps_imports_only_what_it_needs(made_vault):
     loaded = modules_loaded_by("apps", "list", "--vault", str(made_vault))
     assert "sqlalchemy" in loaded, "the command has run"
     assert not NOT_FOR_A_LIST & {name.partition(".")[0] for name in loaded}

@@ -1,12 +1,22 @@
-"""Policies: checked with and without a vault, applied, looked back on, explained."""
+"""Policies and notices at the command line."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+from uuid import uuid4
 
 import pytest
 
-from vault.bootstrap import shipped_policies
+from tests.policy.folders import shipped
+from vault.bootstrap import open_vault, shipped_policies
+from vault.consent.model import Event
+from vault.consent.store import append_events
+from vault.context import Caller
+from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName, new_id
+from vault.principals.principal import Principal
+from vault.records.create import create_subject
+from vault.records.update import ProfileInput
 
 BAD_RULE = "p, support, *, shoe_size, read, customer-support, allow\n"
 GOOD_RULE = "p, support, *, salutation, write, customer-support, deny\n"
@@ -25,14 +35,14 @@ def add_rule(folder, rule):
     return text.count("\n") + 1
 
 
-def test_a_sound_folder_is_checked_without_a_vault(cdv, draft):
+def test_valid_folder_is_checked_without_a_vault(cdv, draft):
     result = cdv("policy", "check", draft)
     assert result.exit_code == 0
     assert "no mistakes" in result.stderr
     assert cdv.json("policy", "check", draft)["findings"] == []
 
 
-def test_every_mistake_is_told_with_file_line_and_remedy(cdv, draft):
+def test_mistakes_have_file_line_and_remedy(cdv, draft):
     first = add_rule(draft, BAD_RULE)
     second = add_rule(draft, "p, support\n")
     result = cdv("policy", "check", draft)
@@ -44,7 +54,7 @@ def test_every_mistake_is_told_with_file_line_and_remedy(cdv, draft):
     assert result.stderr == "error: the policies have 2 mistakes\n"
 
 
-def test_scripts_get_the_mistakes_as_json(cdv, draft):
+def test_mistakes_as_json(cdv, draft):
     import json
 
     line = add_rule(draft, BAD_RULE)
@@ -56,7 +66,7 @@ def test_scripts_get_the_mistakes_as_json(cdv, draft):
     assert finding["remedy"]
 
 
-def test_without_a_name_the_folder_at_hand_is_checked(cdv, draft, in_vault, vault_folder, monkeypatch):
+def test_default_policy_folder(cdv, draft, in_vault, vault_folder, monkeypatch):
     assert cdv("policy", "check").exit_code == 1
     draft.rename(draft.parent / "policies")
     assert "policies: no mistakes" in cdv("policy", "check").stderr
@@ -64,13 +74,13 @@ def test_without_a_name_the_folder_at_hand_is_checked(cdv, draft, in_vault, vaul
     assert f"{vault_folder}/policies: no mistakes" in cdv("policy", "check", vault_folder).stderr
 
 
-def test_a_folder_that_is_not_there(cdv):
+def test_missing_policy_folder(cdv):
     result = cdv("policy", "check", "nowhere")
     assert result.exit_code == 1
     assert "there is no such folder" in result.stdout
 
 
-def test_a_changed_folder_is_applied_and_is_in_the_history(in_vault, vault_folder):
+def test_changed_policies_are_applied_and_in_the_history(in_vault, vault_folder):
     assert in_vault.json("policy", "apply")[0]["changed"] is False
     before = in_vault.json("policy", "history")
     add_rule(vault_folder / "policies", GOOD_RULE)
@@ -81,7 +91,7 @@ def test_a_changed_folder_is_applied_and_is_in_the_history(in_vault, vault_folde
     assert "in force" in in_vault.ok("policy", "history").splitlines()[1]
 
 
-def test_a_folder_with_mistakes_changes_nothing(in_vault, vault_folder):
+def test_invalid_policies_are_not_applied(in_vault, vault_folder):
     before = in_vault.json("policy", "history")
     line = add_rule(vault_folder / "policies", BAD_RULE)
     result = in_vault("policy", "apply")
@@ -91,7 +101,7 @@ def test_a_folder_with_mistakes_changes_nothing(in_vault, vault_folder):
     assert in_vault.json("policy", "history") == before
 
 
-def test_one_tenant_is_applied_or_all_of_them(in_vault, vault_folder):
+def test_policies_of_one_tenant_or_of_all(in_vault, vault_folder):
     in_vault.ok("tenants", "add", "brand-two")
     add_rule(vault_folder / "policies", GOOD_RULE)
     add_rule(vault_folder / "tenants" / "brand-two" / "policies", GOOD_RULE)
@@ -104,7 +114,7 @@ def test_one_tenant_is_applied_or_all_of_them(in_vault, vault_folder):
 QUESTION = ("policy", "explain", "--role", "support", "--purpose", "customer-support")
 
 
-def test_explaining_tells_step_rule_and_remedy(in_vault):
+def test_explanation_has_step_rule_and_remedy(in_vault):
     told = in_vault.json(*QUESTION, "email.masked", "email", "health_notes")["fields"]
     assert (told["email.masked"]["allowed"], told["email.masked"]["step"]) == (True, 5)
     assert "p, support, *, email.masked, read, customer-support, allow" in told["email.masked"]["rule"]
@@ -113,14 +123,14 @@ def test_explaining_tells_step_rule_and_remedy(in_vault):
     assert (told["health_notes"]["code"], told["health_notes"]["step"]) == ("purpose-excludes-field", 3)
 
 
-def test_explaining_is_readable(in_vault):
+def test_explanation_as_text(in_vault):
     text = in_vault.ok(*QUESTION, "email.masked", "email")
     assert "email.masked: allowed at step 5 (granted)" in text
     assert "email: denied at step 5 (not-granted)" in text
     assert "rule: policy.csv:" in text
 
 
-def test_consent_is_what_marketing_lacks_in_both_ways_of_asking(in_vault, draft):
+def test_explanations_by_vault_and_folder_are_equal(in_vault, draft):
     question = ("policy", "explain", "--role", "marketing", "--purpose", "direct-marketing", "email", "birth_date")
     told = in_vault.json(*question)
     assert (told["fields"]["email"]["code"], told["fields"]["email"]["step"]) == ("consent-missing", 7)
@@ -128,19 +138,19 @@ def test_consent_is_what_marketing_lacks_in_both_ways_of_asking(in_vault, draft)
     assert in_vault.json(*question, "--policies", draft) == told
 
 
-def test_a_draft_is_explained_without_a_vault(cdv, draft):
+def test_draft_is_explained_without_a_vault(cdv, draft):
     add_rule(draft, "p, support, *, email, read, customer-support, allow\n")
     told = cdv.json(*QUESTION, "email", "--policies", draft)
     assert told["fields"]["email"]["allowed"] is True
 
 
-def test_writing_and_searching_are_explained_too(in_vault):
+def test_explanation_of_other_actions(in_vault):
     assert in_vault.json(*QUESTION, "email", "--action", "search")["fields"]["email"]["allowed"] is True
     assert in_vault.json(*QUESTION, "iban", "--action", "write")["fields"]["iban"]["allowed"] is False
     assert in_vault(*QUESTION, "email", "--action", "eat").exit_code == 2
 
 
-def test_what_does_not_exist_leads_to_what_does(in_vault):
+def test_explanation_suggests_similar_names(in_vault):
     field = in_vault(*QUESTION, "name", "emial")
     assert field.exit_code == 1
     assert "error: number 2 of the fields does not exist\nhint: did you mean `email`?" in field.stderr
@@ -151,6 +161,146 @@ def test_what_does_not_exist_leads_to_what_does(in_vault):
     assert "warning: some roles are not in the policies" in role.stderr
 
 
-def test_explaining_from_what_is_in_force_is_on_the_audit_log(in_vault):
+def test_explanation_is_audited(in_vault):
     in_vault.ok(*QUESTION, "email.masked")
     assert "explain" in in_vault.ok("audit", "tail", "--action", "explain")
+
+
+MARKETING = shipped()["notices/marketing@3.md"]
+SELLER = Caller(Principal(PrincipalId(uuid4()), DEFAULT_TENANT, "shop", "app", (RoleName("sales"),)), "test")
+
+
+def newer(number=4, *, front="", old="once", new="twice"):
+    text = MARKETING.replace("marketing@3", f"marketing@{number}").replace(old, new)
+    return text.replace('language = "en"\n', f'language = "en"\n{front}')
+
+
+@pytest.fixture
+def newer_policies(tmp_path):
+    """A policy folder that is in force nowhere, with a newer version of a notice."""
+    folder = shutil.copytree(shipped_policies(), tmp_path / "draft")
+    (folder / "notices" / "marketing@4.md").write_text(newer())
+    return folder
+
+
+def consent(folder, *said):
+    """Let somebody new say something about direct marketing for each (kind, notice)."""
+
+    async def write():
+        async with open_vault(folder) as vault:
+            services, now = vault.services, vault.services.clock.now()
+            for kind, notice in said:
+                profile = ProfileInput({"name": "Somebody"}, "order-fulfilment")
+                person = await create_subject(services, SELLER, profile)
+                event = Event(
+                    id=new_id(), subject=person.id, kind=kind, by="subject", purpose="direct-marketing", notice=notice,
+                    method="checkbox", occurred_at=now, recorded_at=now,
+                )  # fmt: skip
+                async with services.data.transaction() as connection:
+                    await append_events(services, connection, DEFAULT_TENANT, person.id, [event])
+
+    asyncio.run(write())
+
+
+def test_notices_are_listed_with_their_purposes(in_vault):
+    lines = in_vault.ok("notices", "list").splitlines()
+    assert lines[0].split("  ")[0] == "NOTICE"
+    (marketing,) = [line.split("  ") for line in lines if line.startswith("marketing@3")]
+    assert [cell.strip() for cell in marketing if cell] == ["marketing@3", "yes", "yes", "en, de", "direct-marketing"]
+
+    (as_data,) = [each for each in in_vault.json("notices", "list") if each["notice"] == "marketing@3"]
+    assert as_data["good_for"] == ["direct-marketing"]
+    assert as_data["languages"].keys() == {"en", "de"}
+
+
+def test_notice_is_shown_verbatim(in_vault):
+    assert in_vault.ok("notices", "show", "marketing@3") == MARKETING
+    german = in_vault.json("notices", "show", "marketing@3", "--language", "de")
+    assert german["text"] == shipped()["notices/marketing@3.de.md"]
+    assert in_vault.ok("notices", "show", german["digest"]) == german["text"]
+
+
+def test_removed_notice_is_still_shown_and_compared(in_vault, vault_folder):
+    file = vault_folder / "policies" / "notices" / "marketing@4.md"
+    file.write_text(newer())
+    in_vault.ok("policy", "apply")
+    file.unlink()
+    in_vault.ok("policy", "apply")
+
+    assert "marketing@4" not in in_vault.ok("notices", "list")
+    assert in_vault.ok("notices", "show", "marketing@4") == newer()
+    assert "{+twice+}" in in_vault.ok("notices", "diff", "marketing@3", "marketing@4")
+
+
+def test_unknown_notice_suggests_a_similar_one(in_vault):
+    wrong = in_vault("notices", "show", "marketing@33")
+    assert wrong.exit_code == 1
+    assert "error: there is no such notice\nhint: did you mean `marketing@3`?" in wrong.stderr
+    language = in_vault("notices", "show", "marketing@3", "--language", "fr")
+    assert "error: the notice has no translation in that language" in language.stderr
+
+
+def test_notices_are_compared_word_by_word(in_vault, newer_policies):
+    text = in_vault.ok("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)
+    assert "about [-once-] {+twice+} a week." in text
+    assert "May we write to you?" not in text
+    same = in_vault("notices", "diff", "marketing@3", "marketing@3")
+    assert "The two texts are the same" in same.stderr
+
+
+def test_front_matter_of_notices_is_compared(in_vault, newer_policies):
+    (newer_policies / "notices" / "marketing@4.md").write_text(
+        newer(front="material = false\n", old="2026-01-01", new="2099-05-01")
+    )
+    compared = in_vault.json("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)
+    assert compared["front"] == {"material": [True, False], "valid_from": ["2026-01-01", "2099-05-01"]}
+    assert compared["paragraphs"] == []
+    assert compared["from"] == "2099-05-01"
+
+
+def test_material_change_counts_people_to_ask_again(in_vault, vault_folder, newer_policies):
+    consent(
+        vault_folder,
+        ("given", "marketing@3"),
+        ("given", "marketing@3"),
+        ("given", "marketing@2"),
+        ("given", "marketing@4"),
+        ("withdrawn", "marketing@3"),
+        ("refused", "marketing@3"),
+    )
+    command = ("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)
+    (again,) = in_vault.json(*command)["ask_again"]
+    assert again == {
+        "purpose": "direct-marketing",
+        "accepted": ["marketing@4"],
+        "people": {"marketing@2": 1, "marketing@3": 2},
+        "total": 3,
+    }
+    text = in_vault.ok(*command)
+    assert "marketing@4 is material: consent must be asked for again." in text
+    assert ": 3 to ask again" in text
+    assert "2 agreed to marketing@3" in text
+
+
+def test_immaterial_change_keeps_current_consents(in_vault, vault_folder, newer_policies):
+    consent(vault_folder, ("given", "marketing@3"), ("given", "marketing@2"))
+    (newer_policies / "notices" / "marketing@4.md").write_text(newer(front="material = false\n"))
+    (again,) = in_vault.json("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)["ask_again"]
+    assert again["accepted"] == ["marketing@3", "marketing@4"]
+    assert again["people"] == {"marketing@2": 1}
+
+
+def test_invalid_policies_are_not_compared(in_vault, newer_policies):
+    (newer_policies / "notices" / "marketing@4.md").write_text("Nothing but words.")
+    result = in_vault("notices", "diff", "marketing@3", "marketing@4", "--policies", newer_policies)
+    assert result.exit_code == 1
+    assert "marketing@4.md:1: the notice has no front matter" in result.stderr
+
+
+def test_changed_text_of_a_notice_needs_a_new_version(in_vault, vault_folder):
+    file = vault_folder / "policies" / "notices" / "marketing@3.md"
+    file.write_text(MARKETING + "\nAnd more.\n")
+    result = in_vault("policy", "apply")
+    assert result.exit_code == 1
+    assert "notices/marketing@3.md:1: marketing@3 has been in force with another text" in result.stderr
+    assert "marketing@4" in result.stderr

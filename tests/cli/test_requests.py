@@ -1,12 +1,16 @@
-"""Requests at the command line: taken in, listed, decided, and carried out in the foreground."""
+"""Requests and jobs at the command line."""
 
 from __future__ import annotations
 
 import json
+from uuid import uuid4
 
 import pytest
 
 from tests.cli.people import person_in
+from vault import workflows
+from vault.errors import Conflict
+from vault.jobs.workflow import Workflow
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def subject(vault_folder, in_vault):
     return person_in(vault_folder, {"shop": "4711"}, name="Ada", email="ada@example.org")
 
 
-def test_a_withdrawal_from_the_letter_to_the_end(in_vault, subject):
+def test_withdrawal_is_submitted_verified_and_completed(in_vault, subject):
     made = in_vault("requests", "submit", "withdrawal", "--subject", subject, "--channel", "letter", "--received", "3d")
     request = made.stdout.strip()
     assert "Due on" in made.stderr
@@ -57,7 +61,7 @@ def test_staff_approve_reject_extend_and_reopen(in_vault, subject):
     assert {each["note"] for each in found["history"]} == {None, "sealed"}
 
 
-def test_people_are_named_by_what_the_vault_holds(in_vault, subject, tmp_path):
+def test_person_is_found_by_external_id_and_email(in_vault, subject, tmp_path):
     by_shop = in_vault.json("requests", "submit", "access", "--external-id", "shop=4711")
     assert in_vault.json("requests", "show", by_shop["id"])["subject"] == subject
     by_mail = in_vault("requests", "submit", "access", "--email", "--json", typed="ada@example.org\n")
@@ -72,7 +76,7 @@ def test_people_are_named_by_what_the_vault_holds(in_vault, subject, tmp_path):
     assert in_vault("requests", "submit", "access").exit_code == 1
 
 
-def test_an_approval_at_the_command_line_is_one_pair_of_eyes(in_vault, vault_folder, subject):
+def test_dual_approval_needs_two_others(in_vault, vault_folder, subject):
     path = vault_folder / "policies" / "requests.toml"
     path.write_text(path.read_text().replace('erasure = "review"', 'erasure = "four-eyes"'))
     in_vault.ok("policy", "apply")
@@ -81,9 +85,77 @@ def test_an_approval_at_the_command_line_is_one_pair_of_eyes(in_vault, vault_fol
     assert "needs the approval of two others" in in_vault("requests", "approve", request, "--yes").stderr
 
 
-def test_expire_says_how_many(in_vault, subject):
+def test_requests_expire_counts(in_vault, subject):
     in_vault.ok("requests", "submit", "access", "--subject", subject, "--received", "30d")
     assert in_vault.json("requests", "expire") == {"expired": 0}
     assert "0 requests expired" in in_vault("requests", "expire").stderr
     assert len(in_vault.json("requests", "list", "--due", "soon")) == 1
     assert in_vault.json("requests", "list", "--kind", "erasure") == []
+
+
+JOB = uuid4()
+
+
+async def _ends(services, tenant, job):
+    return None
+
+
+async def _waits(services, tenant, job):
+    return 3600.0
+
+
+async def _fails(services, tenant, job):
+    raise Conflict("Ada is there already", code="subject-there")
+
+
+@pytest.fixture
+def pending(monkeypatch):
+    found = []
+
+    async def ask(services):
+        return list(found)
+
+    monkeypatch.setattr(workflows, "pending", ask)
+    steps = {"ends": _ends, "waits": _waits, "fails": _fails}
+    monkeypatch.setattr(workflows, "WORKFLOWS", {name: Workflow(name, (("go", step),)) for name, step in steps.items()})
+    return found
+
+
+def test_vault_without_jobs(in_vault):
+    assert in_vault.json("jobs", "list") == []
+    result = in_vault("jobs", "list")
+    assert "no unfinished jobs" in result.stderr
+    assert "no pending jobs" in in_vault("jobs", "run").stderr
+
+
+def test_pending_jobs_are_listed_with_a_hint(in_vault, pending):
+    pending.append(("ends", "default", JOB, 0))
+    result = in_vault("jobs", "list")
+    assert f"ends  {JOB}  0    pending  go" in result.stdout
+    assert "run `cdv jobs run`" in result.stderr
+    (told,) = in_vault.json("jobs", "show", JOB)
+    assert (told["workflow"], told["id"], told["state"], told["since"]) == ("ends", str(JOB), "pending", None)
+
+
+def test_unknown_job(in_vault, pending):
+    result = in_vault("jobs", "show", uuid4())
+    assert result.exit_code == 1
+    assert "no job found for this id" in result.stderr
+    assert "hint:" in result.stderr
+
+
+def test_jobs_run_executes_pending_jobs(in_vault, pending):
+    pending += [("ends", "default", JOB, 0), ("waits", "default", JOB, 0)]
+    result = in_vault("jobs", "run")
+    assert result.exit_code == 0
+    assert f"ends {JOB} is done" in result.stderr
+    assert f"waits {JOB} goes on in 3,600 seconds" in result.stderr
+    assert [each["goes_on_in"] for each in in_vault.json("jobs", "run")] == [None, 3600.0]
+
+
+def test_failed_job_is_reported_by_its_code(in_vault, pending):
+    pending.append(("fails", "default", JOB, 0))
+    result = in_vault("jobs", "run")
+    assert result.exit_code == 1
+    assert f"fails {JOB} failed: subject-there" in result.stderr
+    assert "Ada" not in result.output

@@ -33,7 +33,7 @@ def jwk_of(key):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_receipt_is_good_by_a_key_that_is_named(cdv, write, form):
+def test_receipt_is_good_by_a_trusted_key(cdv, write, form):
     path = write("receipt.json", signed_receipt(KEY, facts(), form))
     said = cdv.ok("verify", path, "--key-id", KEY.key_id)
     for word in (
@@ -48,11 +48,11 @@ def test_a_receipt_is_good_by_a_key_that_is_named(cdv, write, form):
 
 
 @pytest.mark.parametrize("of", [lambda key: key, lambda key: {"keys": [jwk_of(OTHER), key]}], ids=["one", "set"])
-def test_a_file_of_keys_names_them(cdv, receipt, write, of):
+def test_trusted_keys_from_a_file(cdv, receipt, write, of):
     cdv.ok("verify", receipt, "--key", write("keys.json", of(jwk_of(KEY))))
 
 
-def test_a_sound_receipt_of_nobody_knows_who_is_not_good(cdv, receipt):
+def test_valid_signature_of_an_unknown_key_is_not_good(cdv, receipt):
     result = cdv("verify", receipt)
     assert result.exit_code == 1
     assert "error:" in result.stderr
@@ -62,19 +62,19 @@ def test_a_sound_receipt_of_nobody_knows_who_is_not_good(cdv, receipt):
 
 
 @pytest.mark.parametrize("by", ["--key", "--key-id"])
-def test_another_key_than_the_ones_named_is_not_good(cdv, receipt, write, by):
+def test_untrusted_key_is_not_good(cdv, receipt, write, by):
     result = cdv("verify", receipt, by, OTHER.key_id if by == "--key-id" else write("keys.json", jwk_of(OTHER)))
     assert result.exit_code == 1
     assert "signed by an untrusted key" in result.stderr
     assert "good:" not in result.stdout
 
 
-def test_a_name_that_a_file_of_keys_gives_to_a_key_does_not_count(cdv, receipt, write):
+def test_key_id_in_a_key_file_is_recomputed(cdv, receipt, write):
     false = {**jwk_of(OTHER), "kid": KEY.key_id}
     assert cdv("verify", receipt, "--key", write("keys.json", {"keys": [false]})).exit_code == 1
 
 
-def test_a_changed_receipt_does_not_hold_and_says_nothing(cdv, receipt):
+def test_changed_receipt_shows_no_statements(cdv, receipt):
     receipt.write_text(receipt.read_text().replace("direct-marketing", "direct-marketinG"))
     result = cdv("verify", receipt, "--key-id", KEY.key_id)
     assert result.exit_code == 1
@@ -82,7 +82,7 @@ def test_a_changed_receipt_does_not_hold_and_says_nothing(cdv, receipt):
     assert "The person consented" not in result.stdout
 
 
-def test_one_bad_file_among_good_ones_is_told(cdv, receipt, write):
+def test_one_bad_file_among_good_ones(cdv, receipt, write):
     bad = write("bad.json", {})
     result = cdv("verify", receipt, bad, "--key-id", KEY.key_id)
     assert result.exit_code == 1
@@ -95,7 +95,7 @@ def test_one_bad_file_among_good_ones_is_told(cdv, receipt, write):
     [b"", b"\x00\xff", b"[]", b'{"receipt": 1}', b'{"receipt": {}, "signature": {}}', b'{"receipt":{},"receipt":{}}', b" " * (LARGEST + 2)],
     ids=["empty", "binary", "a list", "no signature", "an empty one", "a key twice", "too large"],
 )  # fmt: skip
-def test_what_is_no_signed_file_is_told_without_a_traceback(cdv, write, content):
+def test_unsigned_file_is_reported_without_a_traceback(cdv, write, content):
     result = cdv("verify", write("odd.json", content), "--key-id", KEY.key_id)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: ")
@@ -103,7 +103,7 @@ def test_what_is_no_signed_file_is_told_without_a_traceback(cdv, write, content)
     assert "Traceback" not in result.stderr
 
 
-def test_a_file_that_is_not_there_is_told(cdv):
+def test_missing_signed_file(cdv):
     result = cdv("verify", "nowhere.json")
     assert result.exit_code == 1
     assert "cannot be read" in result.stderr
@@ -113,14 +113,14 @@ def test_a_file_that_is_not_there_is_told(cdv):
     "content",
     [b"", b"[]", b"{}", b'{"keys": []}', b'{"keys": [{"kty": "RSA"}]}', b'{"keys": 3}', b'{"kty":"OKP","crv":"Ed25519","x":"AA"}'],
 )  # fmt: skip
-def test_a_file_without_keys_is_told(cdv, receipt, write, content):
+def test_key_file_without_keys(cdv, receipt, write, content):
     result = cdv("verify", receipt, "--key", write("keys.json", content))
     assert result.exit_code == 1
     assert "holds no public keys" in result.stderr
     assert "hint: `cdv keys signing --json`" in result.stderr
 
 
-def test_scripts_get_a_line_for_each_file(cdv, receipt, write):
+def test_verify_prints_a_line_of_json_per_file(cdv, receipt, write):
     bad = write("bad.json", b"{}")
     result = cdv("verify", receipt, bad, "--key-id", KEY.key_id, "--json")
     assert result.exit_code == 1
@@ -137,14 +137,14 @@ def test_scripts_get_a_line_for_each_file(cdv, receipt, write):
     assert result.stderr == ""
 
 
-def test_scripts_learn_that_a_sound_file_is_not_trusted(cdv, receipt):
+def test_untrusted_file_as_json(cdv, receipt):
     result = cdv("verify", receipt, "--json")
     assert result.exit_code == 1
     told = json.loads(result.stdout)
     assert (told["good"], told["sound"], told["trusted"]) == (False, True, False)
 
 
-def test_a_strangers_words_cannot_paint_the_terminal(cdv, write):
+def test_control_characters_are_replaced(cdv, write):
     evil = facts(event(purpose="x"), purpose=facts().purpose.unknown("x\x1b[2J\x1b[1;31m good: unchanged\n  good"))
     path = write("receipt.json", signed_receipt(OTHER, evil, "dpv"))
     result = cdv("verify", path)
@@ -153,9 +153,9 @@ def test_a_strangers_words_cannot_paint_the_terminal(cdv, write):
     assert not any(line.strip().startswith("good") for line in result.stdout.splitlines())
 
 
-def test_the_vault_that_signed_knows_its_keys(in_vault, receipt, write):
+def test_vault_trusts_its_own_keys(in_vault, receipt, write):
     assert in_vault("verify", receipt).exit_code == 1
-    from tests.cli.test_receipts import record_and_print
+    from tests.cli.test_consent import record_and_print
 
     path = write("own.json", record_and_print(in_vault))
     assert "signed by this vault, for its tenant default" in in_vault.ok("verify", path)
@@ -166,14 +166,14 @@ def test_the_vault_that_signed_knows_its_keys(in_vault, receipt, write):
     assert in_vault("verify", path, "--tenant", "nobody").exit_code == 1
 
 
-def test_keys_that_are_named_go_before_the_vaults_own(in_vault, write):
-    from tests.cli.test_receipts import record_and_print
+def test_named_keys_replace_the_vaults_own(in_vault, write):
+    from tests.cli.test_consent import record_and_print
 
     path = write("own.json", record_and_print(in_vault))
     assert in_vault("verify", path, "--key-id", KEY.key_id).exit_code == 1
 
 
-def test_no_vault_and_no_key_are_needed_to_say_so(cdv, receipt, monkeypatch):
+def test_verify_needs_no_vault_and_no_network(cdv, receipt, monkeypatch):
     monkeypatch.setattr("socket.socket", None)
     monkeypatch.setattr("vault.bootstrap.open_vault", None)
     cdv.ok("verify", receipt, "--key-id", KEY.key_id)

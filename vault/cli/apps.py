@@ -86,10 +86,10 @@ async def roles(
         typer.echo(" ".join(app.roles))
 
 
-def _warn_of_unknown(services: Services, tenant: TenantId, given: list[str]) -> None:
+def _warn_of_unknown(services: Services, tenant: TenantId, roles: list[str]) -> None:
     """Warn of roles that the policies do not have: they may be granted beforehand, but are often typing errors."""
     known = services.policies.active(tenant).policy_set.rules.roles
-    if not known.issuperset(given):
+    if not known.issuperset(roles):
         warn(f"some roles are not in the current policies, which have: {', '.join(sorted(known))}")
 
 

@@ -83,9 +83,9 @@ def list_backups(
 ) -> None:
     """List the backups in a folder, the newest first, and whether their key stores still exist."""
     provider = provider_of(read_settings(vault))
-    found, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
+    backups, unknown = find_all(places(to, keys=keys_to, ledger=ledger_to), provider)
     if as_json:
-        emit([_as_json(backup) for backup in found])
+        emit([_as_json(backup) for backup in backups])
     else:
         rows = [
             (
@@ -95,7 +95,7 @@ def list_backups(
                 f"{_size(backup):,}",
                 "there" if backup.keys.is_file() else "gone",
             )
-            for backup in found
+            for backup in backups
         ]
         show_table(("backup", "made", "rows", "bytes", "key store"), rows, empty="there is no backup")
     for folder in unknown:
@@ -130,15 +130,15 @@ async def verify(
     """Restore a backup to a temporary location, count all rows, and open a sample of values."""
     settings = session.vault.settings
     provider = provider_of(settings)
-    found = find_backup(backup, provider, keys=keys, ledger=ledger)
+    stored = find_backup(backup, provider, keys=keys, ledger=ledger)
     urls = databases_of(settings)
     servers = urls if into is None else dict.fromkeys(urls, into)
     parts = VaultParts(settings.vault, servers, provider, postgres_tools(settings))
     with transfers(in_bytes=True) as show:
-        verified = await verify_backup(session.services, found, parts, sample=sample, progress=show)
+        verified = await verify_backup(session.services, stored, parts, sample=sample, progress=show)
     people = verified.sample
     if session.as_json:
-        emit({"id": found.manifest.id, "rows": verified.rows, "sample": people._asdict()})
+        emit({"id": stored.manifest.id, "rows": verified.rows, "sample": people._asdict()})
         return
     rows = [(kind, table, f"{count:,}") for kind, tables in verified.rows.items() for table, count in tables.items()]
     show_table(("database", "table", "rows"), rows, empty="there is no table")
