@@ -186,7 +186,7 @@ async def test_a_late_refresh_never_restores_an_older_version(policies):
     old = policies.active("default").id
     await policies.apply("default", SECOND, "ada")
 
-    assert policies._swap("default", old, FIRST) is False
+    assert policies.activate("default", old, FIRST) is False
     assert policies.active("default").version == SECOND.version
 
 

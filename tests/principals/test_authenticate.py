@@ -1,4 +1,3 @@
-import time
 from datetime import timedelta
 
 import pytest
@@ -164,11 +163,10 @@ async def test_without_the_database_no_one_is_authenticated(database, principals
         await principals.authenticate(issued.key.reveal())
 
 
-async def test_a_cache_hit_takes_microseconds(principals, issued):
+async def test_a_cached_bearer_is_known_without_the_database(database, principals, shop, issued):
     bearer = issued.key.reveal()
     await principals.authenticate(bearer)
-    started = time.perf_counter()
-    for _ in range(20_000):
-        principals.cached(bearer)
-    seconds_a_call = (time.perf_counter() - started) / 20_000
-    assert seconds_a_call < 20e-6  # measured 0.8 µs; the bound only says that no database is asked
+    async with database.transaction() as connection:
+        await connection.exec_driver_sql("ALTER TABLE api_key RENAME TO gone")
+    assert principals.cached(bearer) == shop
+    assert await principals.authenticate(bearer) == shop

@@ -56,7 +56,7 @@ async def apply_policies(services: Services, tenant: TenantId, policy_set: Polic
                 services, caller, action="apply-policies", decision="allowed", policy=policy_set.version
             )
             await services.audit_log.append_in(connection, [entry])
-    services.policies.activate(tenant, applied, policy_set)
+    services.policies.activate(tenant, applied.id, policy_set)
     return applied.changed
 
 

@@ -7,7 +7,7 @@ import itertools
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.requests import Request
 
@@ -160,6 +160,5 @@ def _counted(receive: Receive, largest: int) -> Receive:
 
 def _route(scope: Scope) -> str:
     """Return the template of the route and never the path, which can have any content."""
-    template: str | None = scope.get("route_template")
-    route: Any = scope.get("route")
-    return template or getattr(route, "path", None) or "unmatched"
+    template: str | None = scope.get("route_template") or getattr(scope.get("route"), "path", None)
+    return template or "unmatched"

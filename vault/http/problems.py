@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,7 @@ from vault.http.metrics import count_denied
 from vault.views import View
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fastapi import FastAPI
     from starlette.requests import Request
@@ -74,32 +74,23 @@ class Problem(View):
     request_id: str | None = None
 
 
-def problem(
+def _response(
     request: Request,
     status: HTTPStatus,
     code: str,
     detail: str,
     *,
-    hint: str | None = None,
-    denied: Any = None,
-    faults: Sequence[Fault] = (),
-    audit: str | None = None,
-    merged_into: object = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: object,
 ) -> Response:
-    """Return the response of an error; ``type`` is the address of the page that explains its code."""
-    body = Problem(
-        type=f"/problems#{code}",
-        title=TITLES.get(status, status.phrase),
-        status=int(status),
-        code=code,
-        detail=detail,
-        hint=hint,
-        denied=denied,
-        errors=list(faults) or None,
-        audit=audit,
-        merged_into=merged_into,
-        request_id=request_id(request),
+    """Return the response of an error; ``type`` is the address of the page that explains its code.
+
+    Args:
+        members: more members of the :class:`Problem`.
+    """
+    common = {"type": f"/problems#{code}", "title": TITLES.get(status, status.phrase), "status": int(status)}
+    body = Problem.model_validate(
+        {**common, "code": code, "detail": detail, "request_id": request_id(request), **members}
     )
     request.scope["problem_code"] = code
     return Response(body.model_dump_json(exclude_none=True), int(status), headers, MEDIA_TYPE)
@@ -119,43 +110,42 @@ async def from_vault_error(request: Request, error: Exception) -> Response:
         log.error("a request failed", code=error.code, request_id=request_id(request), exc_info=error)
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return _internal_error(request, error.code, error.audit)
-    denied = getattr(error, "denied", None) or None
+    denied: Mapping[str, Refusal] | None = getattr(error, "denied", None) or None
     if denied is not None:
         count_denied(denied)
-    return problem(
+    return _response(
         request,
         status,
         error.code,
         error.detail,
+        headers=_headers(error),
         hint=error.hint,
         denied=denied,
-        faults=getattr(error, "faults", ()),
+        errors=getattr(error, "faults", None) or None,
         audit=error.audit,
         merged_into=getattr(error, "merged_into", None),
-        headers=_headers(error),
     )
 
 
 async def from_framework(request: Request, error: Exception) -> Response:
     """Answer errors of the framework: an unknown path or method, or a body that it cannot read."""
     if isinstance(error.__cause__, errors.VaultError):
-        return await from_vault_error(
-            request, error.__cause__
-        )  # an error of the vault that was raised while the body was read
+        return await from_vault_error(request, error.__cause__)  # it was raised while the body was read
     status = HTTPStatus(getattr(error, "status_code", 500))
     if status is HTTPStatus.BAD_REQUEST:  # not UTF-8, nested too deep, or a number too long
-        return await from_vault_error(request, _not_json())
+        return await from_vault_error(request, from_decoder(error))
     code = status.phrase.lower().replace(" ", "-")
-    headers = dict(getattr(error, "headers", None) or {})
-    return problem(request, status, code, TITLES.get(status, status.phrase) + ".", headers=headers)
+    headers = getattr(error, "headers", None)
+    return _response(request, status, code, TITLES.get(status, status.phrase) + ".", headers=headers)
 
 
 async def from_validation(request: Request, error: Exception) -> Response:
     """Answer an invalid body by the place and kind of each fault; FastAPI's own answer would repeat the input."""
-    details: list[Any] = error.errors() if hasattr(error, "errors") else []
+    details: Sequence[Mapping[str, object]] = error.errors() if hasattr(error, "errors") else []
     faults = [_fault(detail) for detail in details[:50]]
+    code = "invalid-json" if any(fault.code == "invalid-json" for fault in faults) else "invalid-body"
     message = "The request does not have the form that the API describes."
-    return problem(request, HTTPStatus.UNPROCESSABLE_ENTITY, _code(faults), message, faults=faults)
+    return _response(request, HTTPStatus.UNPROCESSABLE_ENTITY, code, message, errors=faults or None)
 
 
 async def from_anything(request: Request, error: Exception) -> Response:
@@ -188,11 +178,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, from_anything)
 
 
-def _not_json() -> errors.InvalidInput:
-    fault = Fault("", "invalid-json", "This part is not valid JSON.")
-    return errors.InvalidInput("The body is not valid JSON.", faults=[fault], code="invalid-json")
-
-
 def _headers(error: errors.VaultError) -> dict[str, str] | None:
     if isinstance(error, errors.NotAuthenticated):
         return {"WWW-Authenticate": 'Bearer realm="customer-data-vault"'}
@@ -205,16 +190,13 @@ def _headers(error: errors.VaultError) -> dict[str, str] | None:
 
 def _internal_error(request: Request, code: str, audit: str | None = None) -> Response:
     detail = "An internal error occurred, and nothing was shown. The log has it under this request id."
-    return problem(request, HTTPStatus.INTERNAL_SERVER_ERROR, code, detail, audit=audit)
+    return _response(request, HTTPStatus.INTERNAL_SERVER_ERROR, code, detail, audit=audit)
 
 
-def _code(faults: list[Fault]) -> str:
-    return "invalid-json" if any(fault.code == "invalid-json" for fault in faults) else "invalid-body"
-
-
-def _fault(detail: dict[str, Any]) -> Fault:
-    kind = str(detail.get("type", "invalid"))
-    place = list(detail.get("loc", ()))[1:]
+def _fault(detail: Mapping[str, object]) -> Fault:
+    """Describe one of FastAPI's errors, ``{"type": …, "loc": ("body", …)}``."""
+    kind, location = detail["type"], detail["loc"]
+    place = location[1:] if isinstance(location, tuple) else ()
     if kind == "json_invalid":
         return Fault("", "invalid-json", "The body is not valid JSON.")
     if kind == "extra_forbidden":
@@ -225,6 +207,6 @@ def _fault(detail: dict[str, Any]) -> Fault:
     return Fault(_pointer(place), code, f"This part {message}.")
 
 
-def _pointer(place: list[Any]) -> str:
+def _pointer(place: Sequence[object]) -> str:
     """Return a JSON pointer with only positions and keys of the API's schema."""
     return "".join(f"/{step}" for step in place if isinstance(step, int) or re.fullmatch(r"[a-z_]{1,40}", str(step)))

@@ -29,7 +29,7 @@ from vault.storage.query import Query
 if TYPE_CHECKING:
     from datetime import date
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import ColumnElement, Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.catalogue.notices import Notice
@@ -104,8 +104,6 @@ class Applied:
     """An applied version. ``changed`` is false if it was in force already."""
 
     id: UUID
-    version: PolicyVersion
-    previous: PolicyVersion | None
     changed: bool
 
 
@@ -155,7 +153,7 @@ class Policies:
         """
         async with self._database.transaction() as connection:
             applied = await self.record(connection, tenant, policy_set, by)
-        self.activate(tenant, applied, policy_set)
+        self.activate(tenant, applied.id, policy_set)
         return applied.changed
 
     async def record(self, connection: AsyncConnection, tenant: str, policy_set: PolicySet, by: str) -> Applied:
@@ -168,12 +166,11 @@ class Policies:
         """
         if self._database.dialect == "postgresql":
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        newest = select(_VERSION.id, _VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id))
-        before = (await connection.execute(newest.limit(1))).first()
+        before = await _newest(connection, tenant)
         # Even for the version in force: it may have been applied by a program that did not store notices.
-        await keep(connection, tenant, policy_set, self._clock.now())
+        await _keep(connection, tenant, policy_set, self._clock.now())
         if before is not None and before.version == policy_set.version:
-            return Applied(before.id, policy_set.version, PolicyVersion(before.version), changed=False)
+            return Applied(before.id, changed=False)
         # A node whose clock is behind must not file its version before the one that it replaces.
         number = new_id() if before is None else max(new_id(), UUID(int=before.id.int + 1))
         await connection.execute(
@@ -186,12 +183,7 @@ class Policies:
                 applied_by=by,
             )
         )
-        previous = PolicyVersion(before.version) if before else None
-        return Applied(number, policy_set.version, previous, changed=True)
-
-    def activate(self, tenant: str, applied: Applied, policy_set: PolicySet) -> None:
-        """Put a recorded version in force, unless a later one is in force already."""
-        self._swap(tenant, applied.id, policy_set)
+        return Applied(number, changed=True)
 
     async def refresh(self) -> tuple[TenantId, ...]:
         """Load what other nodes applied; returns the tenants whose policies changed."""
@@ -205,9 +197,8 @@ class Policies:
 
     async def is_newest(self, connection: AsyncConnection, tenant: str) -> bool:
         """Return, within a transaction, whether the version in force here is the last one that any node applied."""
-        newest = select(_VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id)).limit(1)
-        version = (await connection.execute(newest)).scalar_one_or_none()
-        return version is None or version == self.active(tenant).version
+        newest = await _newest(connection, tenant)
+        return newest is None or newest.version == self.active(tenant).version
 
     async def history(self, tenant: str, *, most: int = 100) -> list[Change]:
         """List the versions that were applied for a tenant, the latest first."""
@@ -244,17 +235,21 @@ class Policies:
     async def notice_text(self, tenant: str, digest: str) -> KeptNotice | None:
         """Return a notice of any version of a tenant's policies, by the hash of its text."""
         async with self._database.reading() as connection:
-            return await kept_by_digest(connection, tenant, digest)
+            notices = await _kept(connection, tenant, _TEXT.digest == digest)
+        return notices[0] if notices else None
 
     async def notice_texts(self, tenant: str, notice: str) -> list[KeptNotice]:
-        """List the texts of a ``name@version``, even if it is no longer in the folder, the latest first."""
+        """List the texts of a ``name@version``, even if it is no longer in the folder, the latest first.
+
+        There is one for each language, or more if a text changed before the version came into force.
+        """
         async with self._database.reading() as connection:
-            return await kept_by_version(connection, tenant, notice)
+            return await _kept(connection, tenant, _TEXT.notice == notice)
 
     async def _follow(self, tenant: str, number: UUID, version: str) -> bool:
         active = self._active.get(tenant)
         if active is not None and active.version == version:
-            return self._swap(tenant, number, active.policy_set)
+            return self.activate(tenant, number, active.policy_set)
         rows = await self._database.fetch(FILES, tenant=tenant, id=number)
         policy_set = await asyncio.to_thread(_load, rows[0][0]) if rows else None
         if policy_set is None or policy_set.version != version:
@@ -263,10 +258,10 @@ class Policies:
                 "a stored policy does not load; the one before stays in force", tenant=tenant, version=version
             )
             return False
-        return self._swap(tenant, number, policy_set)
+        return self.activate(tenant, number, policy_set)
 
-    def _swap(self, tenant: str, number: UUID, policy_set: PolicySet) -> bool:
-        """Replace the policies in force. Returns whether they differ."""
+    def activate(self, tenant: str, number: UUID, policy_set: PolicySet) -> bool:
+        """Put a recorded version in force, unless a later one is in force already. Returns whether anything changed."""
         active = self._active.get(tenant)
         if active is not None and active.id > number:
             return False
@@ -276,6 +271,12 @@ class Policies:
         self._active[tenant] = ActivePolicy(number, decisions.policy_set, decisions)
         self._broken.pop(tenant, None)
         return not same
+
+
+async def _newest(connection: AsyncConnection, tenant: str) -> Row[UUID, str] | None:
+    """Return the id and the version of the last policies that any node applied."""
+    query = select(_VERSION.id, _VERSION.version).where(_VERSION.tenant_id == tenant).order_by(desc(_VERSION.id))
+    return (await connection.execute(query.limit(1))).first()
 
 
 @functools.lru_cache(maxsize=8)
@@ -305,21 +306,7 @@ class KeptNotice:
         return load_notice(f"notices/{self.notice}.md", self.body.decode(), Findings()).notice
 
 
-async def kept_by_digest(connection: AsyncConnection, tenant: str, digest: str) -> KeptNotice | None:
-    """Return the text that has a hash."""
-    notices = await _kept(connection, tenant, _TEXT.digest == digest)
-    return notices[0] if notices else None
-
-
-async def kept_by_version(connection: AsyncConnection, tenant: str, notice: str) -> list[KeptNotice]:
-    """List the texts of one ``name@version``, the latest first.
-
-    There is one for each language, or more if a text changed before the version came into force.
-    """
-    return await _kept(connection, tenant, _TEXT.notice == notice)
-
-
-async def keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet, now: datetime) -> None:
+async def _keep(connection: AsyncConnection, tenant: str, policy_set: PolicySet, now: datetime) -> None:
     """Store the notices of a folder that is about to come into force, each text once.
 
     Raises:

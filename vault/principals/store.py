@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import (
-    datetime,
-    timedelta,
-)
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -52,7 +49,6 @@ if TYPE_CHECKING:
 
     from vault.clock import Clock
     from vault.principals.oidc import TokenVerifier
-    from vault.principals.principal import State
     from vault.storage.database import Database
 
 
@@ -113,224 +109,6 @@ SHOWN = (_p.id, _p.tenant_id, _p.name, _p.kind, _p.roles, _p.state, _p.created_a
 """The columns of a principal, as :func:`to_principal` reads them."""
 
 
-class Register:
-    """Principals and keys of all tenants. Every method takes a tenant and sees no other.
-
-    The methods take the connection of an open transaction, so that the caller can add the audit entry in the same one.
-
-    Args:
-        clock: for times of creation and expiry.
-        cache: the verified bearers of this node; every change evicts those that it concerns.
-    """
-
-    def __init__(self, clock: Clock, cache: BearerCache) -> None:
-        self._clock = clock
-        self._cache = cache
-
-    async def add_app(
-        self, connection: AsyncConnection, tenant: TenantId, name: str, roles: Iterable[str]
-    ) -> Principal:
-        """Register an app.
-
-        Raises:
-            Conflict: the tenant has a principal of this name already.
-            InvalidInput: the name or a role is not a slug.
-        """
-        principal = Principal(
-            id=PrincipalId(new_id()),
-            tenant=tenant,
-            name=checked_name(name),
-            kind="app",
-            roles=checked_roles(roles),
-            created_at=self._clock.now(),
-        )
-        row = {
-            "tenant_id": tenant,
-            "id": principal.id,
-            "name": principal.name,
-            "kind": principal.kind,
-            "roles": " ".join(principal.roles),
-            "state": principal.state,
-            "created_at": principal.created_at,
-        }
-        try:
-            await connection.execute(insert(PRINCIPAL).values(row))
-        except IntegrityError as exc:
-            raise Conflict(
-                "the tenant has a principal of this name already", code="name-taken", hint="Choose another name."
-            ) from exc
-        return principal
-
-    async def issue_key(
-        self,
-        connection: AsyncConnection,
-        tenant: TenantId,
-        principal: PrincipalId,
-        *,
-        expires_at: datetime | None = None,
-    ) -> IssuedKey:
-        """Make a new API key for a principal. Its other keys stay valid, so that apps can switch over.
-
-        Args:
-            connection: of an open transaction.
-            tenant: the principal's.
-            principal: the owner of the key.
-            expires_at: by default 365 days from now.
-
-        Raises:
-            NotFound: the tenant has no such principal.
-            Conflict: the principal is disabled.
-            InvalidInput: the expiry is past, or has no time zone.
-        """
-        now = self._clock.now()
-        ends = _checked_expiry(expires_at, now)
-        if (await self.get(connection, tenant, principal)).state != "active":
-            raise Conflict("the principal is disabled", code="principal-disabled")
-        key_id = KeyId(new_id())
-        key = make_key(key_id)
-        row = {
-            "id": key_id,
-            "tenant_id": tenant,
-            "principal_id": principal,
-            "digest": digest(key.reveal()),
-            "created_at": now,
-            "expires_at": ends,
-            "revoked_at": None,
-        }
-        await connection.execute(insert(API_KEY).values(row))
-        return IssuedKey(id=key_id, principal=principal, key=key, expires_at=ends)
-
-    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> bool:
-        """Revoke a key now. Revoking it again changes nothing, not even the time.
-
-        Returns:
-            True, or False if it was revoked before.
-
-        Raises:
-            NotFound: the tenant has no such key.
-        """
-        is_the_key = (_k.tenant_id == tenant, _k.id == key)
-        changed = await connection.execute(
-            update(API_KEY).where(*is_the_key, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
-        )
-        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*is_the_key))).first() is None:
-            raise NotFound("there is no such API key")
-        self._cache.forget(key)
-        return changed.rowcount > 0
-
-    async def set_roles(
-        self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, roles: Iterable[str]
-    ) -> None:
-        """Replace the roles of a principal.
-
-        Raises:
-            NotFound: the tenant has no such principal.
-            InvalidInput: a role is not a slug.
-        """
-        await self._change(connection, tenant, principal, roles=" ".join(checked_roles(roles)))
-
-    async def disable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
-        """Refuse all keys of a principal until it is enabled again.
-
-        Raises:
-            NotFound: the tenant has no such principal.
-        """
-        await self._set_state(connection, tenant, principal, "disabled")
-
-    async def enable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
-        """Accept the keys of a disabled principal again, except revoked and expired ones.
-
-        Raises:
-            NotFound: the tenant has no such principal.
-        """
-        await self._set_state(connection, tenant, principal, "active")
-
-    async def get(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> Principal:
-        """Return one principal.
-
-        Raises:
-            NotFound: the tenant has no principal with this id.
-        """
-        return await self._one(connection, tenant, _p.id == principal)
-
-    async def find(self, connection: AsyncConnection, tenant: TenantId, name: str) -> Principal:
-        """Return the principal with this name.
-
-        Raises:
-            NotFound: the tenant has no principal of this name.
-        """
-        return await self._one(connection, tenant, _p.name == name)
-
-    async def list_principals(self, connection: AsyncConnection, tenant: TenantId) -> list[Principal]:
-        """Return all principals of a tenant by name, the disabled ones too."""
-        rows = await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant).order_by(_p.name))
-        return [to_principal(row) for row in rows]
-
-    async def list_keys(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> list[KeyInfo]:
-        """Return all keys that a principal ever had, the oldest first.
-
-        Raises:
-            NotFound: the tenant has no such principal.
-        """
-        await self.get(connection, tenant, principal)
-        rows = await connection.execute(
-            select(_k.id, _k.principal_id, _k.created_at, _k.expires_at, _k.revoked_at)
-            .where(_k.tenant_id == tenant, _k.principal_id == principal)
-            .order_by(_k.id)
-        )
-        return [KeyInfo(*row) for row in rows]
-
-    async def _one(self, connection: AsyncConnection, tenant: TenantId, is_it: ColumnElement[bool]) -> Principal:
-        row = (await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant, is_it))).first()
-        if row is None:
-            raise _no_principal()
-        return to_principal(row)
-
-    async def _set_state(
-        self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, state: State
-    ) -> None:
-        await self._change(connection, tenant, principal, state=state)
-
-    async def _change(
-        self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, **values: str
-    ) -> None:
-        changed = await connection.execute(
-            update(PRINCIPAL).where(_p.tenant_id == tenant, _p.id == principal).values(values)
-        )
-        if changed.rowcount == 0:
-            raise _no_principal()
-        self._cache.forget(principal)
-
-
-def to_principal(row: Any) -> Principal:
-    """Read a row of the columns :data:`SHOWN`."""
-    identity, tenant, name, kind, roles, state, created_at = row
-    return Principal(
-        id=PrincipalId(UUID(bytes=identity.bytes)),  # asyncpg's own UUID class is slower as a dictionary key
-        tenant=TenantId(tenant),
-        name=name,
-        kind=kind,
-        roles=tuple(RoleName(role) for role in roles.split()),
-        state=state,
-        created_at=created_at,
-    )
-
-
-def _checked_expiry(expires_at: datetime | None, now: datetime) -> datetime:
-    if expires_at is None:
-        return now + KEY_LIFETIME
-    if expires_at.tzinfo is None or expires_at <= now:
-        fault = Fault("/expires_at", "invalid-expiry", "the expiry must lie in the future and have a time zone")
-        raise InvalidInput("the expiry of the key is not valid", faults=[fault])
-    return expires_at
-
-
-def _no_principal() -> NotFound:
-    return NotFound("there is no such principal")
-
-
-__all__ = ["IssuedKey", "KeyInfo", "Principal", "Principals"]
-
 LONGEST_BEARER = 16 * 1024
 """Characters; longer bearers are refused unread."""
 
@@ -341,10 +119,13 @@ _BY_KEY = Query(
 )
 
 
-class Principals(Register):
-    """The register of principals, and their authentication.
+class Principals:
+    """The register of principals and keys of all tenants, and their authentication.
 
-    A change takes effect on this node with its commit, and on every other node ``max_age`` seconds later at the latest.
+    The methods of the register take a tenant and see no other. They take the connection of an open transaction, so that
+    the caller can add the audit entry in the same one, and raise ``NotFound`` for a principal or key that the tenant
+    does not have. A change takes effect on this node with its commit, and on every other node ``max_age`` seconds later
+    at the latest.
 
     Args:
         database: the main database.
@@ -368,8 +149,9 @@ class Principals(Register):
         most: int = 10_000,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(clock, BearerCache(monotonic, max_age=max_age, most=most))
         self._database = database
+        self._clock = clock
+        self._cache = BearerCache(monotonic, max_age=max_age, most=most)
         self._verifiers = {verifier.issuer: verifier for verifier in verifiers}
         self._monotonic = monotonic
         if len(self._verifiers) < len(verifiers):
@@ -426,6 +208,173 @@ class Principals(Register):
         verified = await verifier.verify(bearer)
         self._cache.put(presented, verified.principal, since=since, lifetime=verified.lifetime, depends_on=frozenset())
         return verified.principal
+
+    async def add_app(
+        self, connection: AsyncConnection, tenant: TenantId, name: str, roles: Iterable[str]
+    ) -> Principal:
+        """Register an app.
+
+        Raises:
+            Conflict: the tenant has a principal of this name already.
+            InvalidInput: the name or a role is not a slug.
+        """
+        principal = Principal(
+            id=PrincipalId(new_id()),
+            tenant=tenant,
+            name=checked_name(name),
+            kind="app",
+            roles=checked_roles(roles),
+            created_at=self._clock.now(),
+        )
+        row = {
+            "tenant_id": tenant,
+            "id": principal.id,
+            "name": principal.name,
+            "kind": principal.kind,
+            "roles": " ".join(principal.roles),
+            "state": principal.state,
+            "created_at": principal.created_at,
+        }
+        try:
+            await connection.execute(insert(PRINCIPAL).values(row))
+        except IntegrityError as exc:
+            raise Conflict(
+                "the tenant has a principal of this name already", code="name-taken", hint="Choose another name."
+            ) from exc
+        return principal
+
+    async def issue_key(
+        self,
+        connection: AsyncConnection,
+        tenant: TenantId,
+        principal: PrincipalId,
+        *,
+        expires_at: datetime | None = None,
+    ) -> IssuedKey:
+        """Make a new API key for a principal. Its other keys stay valid, so that apps can switch over.
+
+        Args:
+            connection: of an open transaction.
+            tenant: the principal's.
+            principal: the owner of the key.
+            expires_at: by default 365 days from now.
+
+        Raises:
+            Conflict: the principal is disabled.
+            InvalidInput: the expiry is past, or has no time zone.
+        """
+        now = self._clock.now()
+        ends = _checked_expiry(expires_at, now)
+        if (await self.get(connection, tenant, principal)).state != "active":
+            raise Conflict("the principal is disabled", code="principal-disabled")
+        key_id = KeyId(new_id())
+        key = make_key(key_id)
+        row = {
+            "id": key_id,
+            "tenant_id": tenant,
+            "principal_id": principal,
+            "digest": digest(key.reveal()),
+            "created_at": now,
+            "expires_at": ends,
+            "revoked_at": None,
+        }
+        await connection.execute(insert(API_KEY).values(row))
+        return IssuedKey(id=key_id, principal=principal, key=key, expires_at=ends)
+
+    async def revoke_key(self, connection: AsyncConnection, tenant: TenantId, key: KeyId) -> bool:
+        """Revoke a key now. Revoking it again changes nothing, not even the time.
+
+        Returns:
+            True, or False if it was revoked before.
+        """
+        is_the_key = (_k.tenant_id == tenant, _k.id == key)
+        changed = await connection.execute(
+            update(API_KEY).where(*is_the_key, _k.revoked_at.is_(None)).values(revoked_at=self._clock.now())
+        )
+        if changed.rowcount == 0 and (await connection.execute(select(_k.id).where(*is_the_key))).first() is None:
+            raise NotFound("there is no such API key")
+        self._cache.forget(key)
+        return changed.rowcount > 0
+
+    async def set_roles(
+        self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, roles: Iterable[str]
+    ) -> None:
+        """Replace the roles of a principal.
+
+        Raises:
+            InvalidInput: a role is not a slug.
+        """
+        await self._change(connection, tenant, principal, roles=" ".join(checked_roles(roles)))
+
+    async def disable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
+        """Refuse all keys of a principal until it is enabled again."""
+        await self._change(connection, tenant, principal, state="disabled")
+
+    async def enable(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> None:
+        """Accept the keys of a disabled principal again, except revoked and expired ones."""
+        await self._change(connection, tenant, principal, state="active")
+
+    async def get(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> Principal:
+        """Return one principal."""
+        return await self._one(connection, tenant, _p.id == principal)
+
+    async def find(self, connection: AsyncConnection, tenant: TenantId, name: str) -> Principal:
+        """Return the principal with this name."""
+        return await self._one(connection, tenant, _p.name == name)
+
+    async def list_principals(self, connection: AsyncConnection, tenant: TenantId) -> list[Principal]:
+        """Return all principals of a tenant by name, the disabled ones too."""
+        rows = await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant).order_by(_p.name))
+        return [to_principal(row) for row in rows]
+
+    async def list_keys(self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId) -> list[KeyInfo]:
+        """Return all keys that a principal ever had, the oldest first."""
+        await self.get(connection, tenant, principal)
+        rows = await connection.execute(
+            select(_k.id, _k.principal_id, _k.created_at, _k.expires_at, _k.revoked_at)
+            .where(_k.tenant_id == tenant, _k.principal_id == principal)
+            .order_by(_k.id)
+        )
+        return [KeyInfo(*row) for row in rows]
+
+    async def _one(self, connection: AsyncConnection, tenant: TenantId, is_it: ColumnElement[bool]) -> Principal:
+        row = (await connection.execute(select(*SHOWN).where(_p.tenant_id == tenant, is_it))).first()
+        if row is None:
+            raise NotFound("there is no such principal")
+        return to_principal(row)
+
+    async def _change(
+        self, connection: AsyncConnection, tenant: TenantId, principal: PrincipalId, **values: str
+    ) -> None:
+        changed = await connection.execute(
+            update(PRINCIPAL).where(_p.tenant_id == tenant, _p.id == principal).values(values)
+        )
+        if changed.rowcount == 0:
+            raise NotFound("there is no such principal")
+        self._cache.forget(principal)
+
+
+def to_principal(row: Any) -> Principal:
+    """Read a row of the columns :data:`SHOWN`."""
+    identity, tenant, name, kind, roles, state, created_at = row
+    return Principal(
+        id=PrincipalId(UUID(bytes=identity.bytes)),  # asyncpg's own UUID class is slower as a dictionary key
+        tenant=TenantId(tenant),
+        name=name,
+        kind=kind,
+        roles=tuple(RoleName(role) for role in roles.split()),
+        state=state,
+        created_at=created_at,
+    )
+
+
+def _checked_expiry(expires_at: datetime | None, now: datetime) -> datetime:
+    if expires_at is None:
+        return now + KEY_LIFETIME
+    if expires_at.tzinfo is None or expires_at <= now:
+        fault = Fault("/expires_at", "invalid-expiry", "the expiry must lie in the future and have a time zone")
+        raise InvalidInput("the expiry of the key is not valid", faults=[fault])
+    return expires_at
 
 
 # Seconds for which a changed principal or key is not cached: longer than any transaction may take, so that what was
