@@ -71,7 +71,7 @@ def test_short_and_whole_names_mean_the_same_view(name, whole):
         "email" * 20_000,
     ],
 )
-def test_a_name_written_in_any_other_way_is_unknown_and_not_repeated(name):
+def test_other_spelling_of_a_name_is_unknown_and_not_echoed(name):
     with pytest.raises(UnknownName) as caught:
         CATALOGUE.view(name)
 
@@ -140,7 +140,7 @@ def test_covered_agrees_with_covers():
         assert CATALOGUE.covered([name]) == {view.name for view in CATALOGUE.views() if covers(view.name, name)}
 
 
-def test_an_empty_catalogue_knows_nothing():
+def test_empty_catalogue_has_no_views():
     assert list(Catalogue([]).views()) == []
     assert Catalogue([]).covered(["*"]) == frozenset()
 

@@ -142,7 +142,7 @@ def test_a_duplicate_language_is_refused():
     assert only(files) == ("notices/marketing@3.en.md:5", "duplicate")
 
 
-def test_translations_of_nothing_are_refused():
+def test_translation_without_a_main_language_is_refused():
     files = shipped()
     files["notices/marketing@2.de.md"] = files[GERMAN].replace("marketing@3", "marketing@2")
 

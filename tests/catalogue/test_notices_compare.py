@@ -32,7 +32,7 @@ def test_rewrapped_lines_are_no_change():
     assert changed("# Offers\n\n\nMay we write\nto you once   a week?\n \nYou can say\nno.").paragraphs == []
 
 
-def test_a_word_that_changed_is_shown_among_those_that_did_not():
+def test_changed_word_is_shown_among_unchanged_words():
     (paragraph,) = changed(OLD.body.replace("once", "twice")).paragraphs
 
     assert paragraph == [

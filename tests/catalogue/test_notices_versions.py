@@ -62,12 +62,12 @@ def test_no_version_is_accepted_before_that_of_the_purpose_is_in_force():
     assert good() == set()
 
 
-def test_a_missing_version_ends_the_walk():
+def test_no_version_before_a_missing_one_is_accepted():
     assert good(version(1), version(3, material=False)) == {3}
     assert good(version(2), version(3), version(5, material=False)) == {5}
 
 
-def test_a_version_about_something_else_ends_the_walk():
+def test_no_version_before_one_about_another_purpose_is_accepted():
     assert good(version(1), version(2, purposes=("profiling",), material=False), version(3, material=False)) == {3}
     assert good(version(3), version(4, purposes=("profiling",))) == set()
 
@@ -76,7 +76,7 @@ def test_a_purpose_without_a_notice_accepts_none():
     assert Notices([version(3)]).accepted(replace(MARKETING, notice=None), TODAY) == frozenset()
 
 
-def test_names_do_not_mix():
+def test_versions_of_other_notices_are_not_accepted():
     other = replace(version(9), id="marketing-partners@9", digest="sha256:9")
 
     assert good(version(3), other) == {3}
@@ -95,7 +95,7 @@ def chains(draw):
 
 
 @given(chains(), st.integers(1, 6))
-def test_a_version_is_accepted_if_and_only_if_an_unbroken_chain_of_unmaterial_versions_leads_to_it(chain, asked):
+def test_version_is_accepted_only_through_an_unbroken_chain_of_immaterial_versions(chain, asked):
     there = {each.version: each for each in chain}
     newest = max((each.version for each in chain if each.in_force(TODAY)), default=0)
 

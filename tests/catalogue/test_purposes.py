@@ -24,7 +24,7 @@ def test_a_purpose_is_read_as_declared():
     assert purpose.valid_from is None
 
 
-def test_days_bound_a_purpose():
+def test_purpose_has_first_and_last_day():
     files = changed(FILE, "[accounting]", "[accounting]\nvalid_from = 2026-01-01\nvalid_until = 2027-12-31")
     purpose = PolicySet.load(files).purposes["accounting"]
 
@@ -153,7 +153,7 @@ def test_the_remedy_for_an_unknown_view_lists_the_views_of_the_field():
     assert "over_16, over_18" in finding.remedy
 
 
-def test_the_purpose_of_answering_people_justifies_no_field():
+def test_purpose_that_collects_nothing_justifies_no_field():
     files = changed(FILE, "collects = false", "collects = true")
     files["retention.toml"] = files["retention.toml"].replace(
         'most = "P1Y"', 'most = "P3Y"'

@@ -85,7 +85,7 @@ def test_a_mistake_is_refused_on_its_line(old, new, passage, code):
     assert int(place.rpartition(":")[2]) in lines
 
 
-def test_an_unknown_beginning_is_refused():
+def test_unknown_start_of_a_period_is_refused():
     files = changed(FILE, 'since = "last-contact"', 'since = "forever"')
     (finding,) = findings_of(files)
 

@@ -116,7 +116,7 @@ def test_a_collecting_purpose_without_a_period_is_refused():
     assert "profiling" in finding.message
 
 
-def test_a_limit_that_counts_from_something_else_than_the_law_is_for_run_time():
+def test_limit_with_another_start_than_the_law_is_accepted():
     """Which of the two ends first depends on the person; the law wins."""
     PolicySet.load(
         changed(
@@ -140,7 +140,7 @@ def test_law_on_a_record_never_counts_from_before_its_day():
         assert {each.code for each in findings_of(files)} == {"contradiction"}, since
 
 
-def test_a_limit_on_a_source_is_for_run_time_too():
+def test_limit_on_a_source_is_accepted():
     PolicySet.load(
         changed(FILE, 'categories = ["user.government_id"]', 'fields = ["iban"]\nsources = ["sweepstake-spring"]')
     )

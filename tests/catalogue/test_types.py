@@ -147,7 +147,7 @@ def test_types_with_few_values_have_no_index():
 
 
 @pytest.mark.parametrize(("name", "options"), CASES)
-def test_good_options_pass(name, options):
+def test_valid_options_pass(name, options):
     assert TYPES[name].check_options(options) == []
 
 
@@ -201,7 +201,7 @@ def test_equal_values_have_equal_bytes():
         ("date", "1990-07-14", "1990-07-14"),
     ],
 )
-def test_index_text(name, value, text):
+def test_index_text_is_folded(name, value, text):
     assert index_text(name, value) == text
 
 

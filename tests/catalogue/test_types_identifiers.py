@@ -102,7 +102,7 @@ def test_possible_numbers_in_e164_are_unchanged(text, region):
 
 
 @pytest.mark.parametrize("code", ["+33612345678", "+12025550143", "+4915123456789", "+447911123456", "+390612345678"])
-def test_common_numbers(code):
+def test_common_phone_numbers_are_normalised(code):
     assert PHONE(code, {}) == code
 
 

@@ -144,7 +144,7 @@ def test_invalid_values_are_refused_with_their_code(name, value, options, code):
     assert caught.value.code == code
 
 
-def test_deep_json_ends_at_its_depth_and_not_at_the_stack():
+def test_too_deep_json_is_refused_without_recursion_error():
     value = []
     for _ in range(100_000):
         value = [value]

@@ -59,7 +59,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize(("name", "view"), [(name, view) for name, kind in TYPES.items() for view in kind.views])
-def test_every_view_of_every_type_gives_json_and_leaves_the_value_alone(name, view):
+def test_every_view_returns_json_and_does_not_change_the_value(name, view):
     before = encode(SAMPLES[name])
     shown = show(name, view.replace("_n", "_2") if view in PARAMETERS else view, SAMPLES[name], TODAY)
     assert encode(shown)
@@ -168,7 +168,7 @@ def test_every_view_of_every_type_gives_json_and_leaves_the_value_alone(name, vi
         ("national_id", "last_4", "131052-308T", "308T"),
     ],
 )  # fmt: skip
-def test_known_answers(name, view, value, shown):
+def test_views_show_known_answers(name, view, value, shown):
     assert show(name, view, value, TODAY) == shown
 
 
@@ -192,7 +192,7 @@ def test_known_answers(name, view, value, shown):
         ("9999-12-31", "2026-11-22", None, False, None),
     ],
 )
-def test_ages(born, today, age, adult, band):
+def test_age_is_counted_in_completed_years(born, today, age, adult, band):
     day = date.fromisoformat(today)
     assert show("date", "age", born, day) == age
     assert show("date", "over_18", born, day) is adult
@@ -201,7 +201,7 @@ def test_ages(born, today, age, adult, band):
 
 @settings(max_examples=300, deadline=None)
 @given(st.dates(), st.dates(), st.integers(1, 120))
-def test_over_n_agrees_with_the_age_and_never_becomes_false_again(born, today, number):
+def test_over_n_agrees_with_the_age_and_stays_true(born, today, number):
     value = born.isoformat()
     age = show("date", "age", value, today)
     over = show("date", f"over_{number}", value, today)
@@ -235,7 +235,7 @@ def test_no_view_of_a_text_shows_all_of_it_or_changes_text_direction(raw):
 
 @settings(max_examples=300, deadline=None)
 @given(st.text("abc1", min_size=1, max_size=40))
-def test_what_stays_hidden_is_at_least_as_much_as_what_is_shown(value):
+def test_hidden_part_is_at_least_as_long_as_the_shown_part(value):
     for number in (1, 2, 4, 8):
         shown = show("text", f"last_{number}", value, TODAY)
         assert shown == (value[-number:] if len(value) >= 2 * number else "")

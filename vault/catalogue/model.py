@@ -188,7 +188,7 @@ class Collection:
     description: str = ""
 
 
-def covers(wanted: str, granted: str) -> bool:
+def covers(name: str, granted: str) -> bool:
     """Return whether a canonical name of a policy covers the whole name of a view.
 
     ``*`` is every field, ``purchase.*`` a collection, ``profile.email`` a field with all its views, and
@@ -196,10 +196,10 @@ def covers(wanted: str, granted: str) -> bool:
     """
     if granted == "*":
         # A rule about people's data must not grant access to the vault itself by accident.
-        return ":" not in wanted
+        return ":" not in name
     if granted.endswith(".*"):
-        return wanted.startswith(granted[:-1])
-    return wanted == granted or wanted.startswith(granted + ".")
+        return name.startswith(granted[:-1])
+    return name == granted or name.startswith(granted + ".")
 
 
 def is_within(category: str, *above: str) -> bool:

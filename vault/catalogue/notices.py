@@ -205,26 +205,26 @@ def _check_languages(files: Sequence[NoticeFile], findings: Findings) -> None:
 
 def _check_named(document: Document, purpose: Purpose, versions: Mapping[str, Sequence[NoticeFile]]) -> None:
     """Find a version that a purpose names and that does not exist, or that does not mention the purpose."""
-    name, wanted = purpose.name, purpose.notice or ""
-    if wanted not in versions:
-        remedy = did_you_mean(wanted, versions, f"write notices/{wanted}.md")
-        message = f"[{name}] names the notice `{wanted}`, which is not there"
+    name, required = purpose.name, purpose.notice or ""
+    if required not in versions:
+        remedy = did_you_mean(required, versions, f"write notices/{required}.md")
+        message = f"[{name}] names the notice `{required}`, which is not there"
         document.fault((name, "notice"), "consent-without-notice", message, remedy)
         return
-    notices = [file.notice for file in versions[wanted]]
+    notices = [file.notice for file in versions[required]]
     if all(notice is not None and name not in notice.purposes for notice in notices):
-        message = f"[{name}] names the notice `{wanted}`, which does not mention this purpose"
-        document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {wanted}.md")
+        message = f"[{name}] names the notice `{required}`, which does not mention this purpose"
+        document.fault((name, "notice"), "notice-of-another", message, f"add it to `purposes` of {required}.md")
 
 
 def _check_newer(document: Document, purpose: Purpose, notices: Iterable[Notice]) -> None:
     """Find newer versions that leave a purpose out: once one is in force, all consents to the purpose are invalid."""
-    name, wanted = purpose.name, purpose.notice or ""
-    notice_name, _, number = wanted.partition("@")
+    name, required = purpose.name, purpose.notice or ""
+    notice_name, _, number = required.partition("@")
     for notice in notices:
         newer = notice.name == notice_name and NOTICE.fullmatch(notice.id) and notice.version > int(number)
         if newer and not notice.translated and name not in notice.purposes:
-            message = f"[{name}] names the notice `{wanted}`, and the newer {notice.id} leaves this purpose out"
+            message = f"[{name}] names the notice `{required}`, and the newer {notice.id} leaves this purpose out"
             remedy = f"add it to `purposes` of {notice.id}.md, or give one of the two a notice of another name"
             document.fault((name, "notice"), "notice-of-another", message, remedy)
 
@@ -367,8 +367,8 @@ class Notices(Mapping[str, Notice]):
         starts = [notice.valid_from for notice in self.versions(name) if notice.valid_from is not None]
         return min((start for start in starts if start > day), default=None)
 
-    def _walk(self, purpose: str, wanted: str, day: date) -> Iterator[str]:
-        name, _, least = wanted.partition("@")
+    def _walk(self, purpose: str, required: str, day: date) -> Iterator[str]:
+        name, _, least = required.partition("@")
         current = self.current(name, day)
         if current is None or self._main[current].version < int(least):
             return

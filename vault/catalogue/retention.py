@@ -120,8 +120,8 @@ class Rule:
 
     def periods(self, shown: FieldView) -> tuple[Period, ...]:
         """Return all periods that the field may have, for any relationship."""
-        own = self._own_period(shown)
-        return (own,) if own is not None else (self.keep, *self.by_relationship.values())
+        period = self._own_period(shown)
+        return (self.keep, *self.by_relationship.values()) if period is None else (period,)
 
     def ending(self, whole: str) -> str:
         """Return what happens to a field (by its whole name) at the end of this rule."""

@@ -111,7 +111,7 @@ async def _rest_of(connection: AsyncConnection, tenant: TenantId, subject: Subje
     people = [subject, *(await connection.execute(aliases)).scalars()]
     fields: dict[str, datetime] = {}
     of: dict[UUID, None] = {}
-    for erasure in [erasure for one in people for erasure in await erasures_of(connection, tenant, one)]:
+    for erasure in [erasure for person_id in people for erasure in await erasures_of(connection, tenant, person_id)]:
         held = [line.field for line in erasure.facts.lines if line.ground == HELD]
         for name in held:
             # If this erasure continues an earlier one, values collected after the earlier one were never to be erased.

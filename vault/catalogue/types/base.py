@@ -74,18 +74,10 @@ class View:
     description: str
 
 
-def _clear(value: JsonValue, _today: date, _n: int) -> JsonValue:
-    return value
-
-
-def _present(_value: JsonValue, _today: date, _n: int) -> bool:
-    return True
-
-
 EVERY_TYPE: Mapping[str, View] = MappingProxyType(
     {
-        "clear": View(_clear, "the value itself"),
-        "present": View(_present, "true: that there is a value, not what it is"),
+        "clear": View(lambda value, _today, _n: value, "the value itself"),
+        "present": View(lambda _value, _today, _n: True, "true: that there is a value, not what it is"),
     }
 )
 """The views that every type has."""
@@ -105,14 +97,6 @@ class Match:
     weight: int
     applies: Callable[[str], bool] = lambda _category: True
     kind: str = ""
-
-
-def _agree(_options: Options) -> str | None:
-    return None
-
-
-def _any_lines(_value: Any, _write_day: Callable[[str], str]) -> list[str] | None:
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +129,13 @@ class FieldType:
     normalise: Normaliser
     views: Mapping[str, View] = field(default_factory=lambda: EVERY_TYPE)
     options: Mapping[str, Option] = field(default_factory=dict)
-    agree: Callable[[Options], str | None] = _agree
+    agree: Callable[[Options], str | None] = lambda _options: None
     indexes: frozenset[str] = frozenset()
     fold: Callable[[str], str] | None = None
     from_file: Normaliser | None = None
     parts: tuple[str, ...] = ()
     match: Match | None = None
-    lines: Callable[[Any, Callable[[str], str]], list[str] | None] = _any_lines
+    lines: Callable[[Any, Callable[[str], str]], list[str] | None] = lambda _value, _write_day: None
     wide: bool = False
 
     def __post_init__(self) -> None:

@@ -65,14 +65,12 @@ def _in_order(options: Options) -> str | None:
 
 
 def age(value: str, today: date, _n: int = 0) -> int | None:
-    """Count the completed years of life; null for a date that is still to come.
-
-    A year is completed on the birthday itself. A person born on 29 February completes it on 1 March in a common year:
-    the later of the two days that laws know, so that no one comes of age here before they do elsewhere.
-    """
+    """Count the completed years of life; null for a date that is still to come."""
     born = date.fromisoformat(value)
     if born > today:
         return None
+    # A person born on 29 February completes a year on 1 March in a common year: the later of the two days that laws
+    # know, so that no one comes of age here before they do elsewhere.
     return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
 
 
@@ -83,35 +81,17 @@ def over(value: str, today: date, n: int) -> bool:
 
 
 def age_band(value: str, today: date, _n: int = 0) -> str | None:
-    """Show the age as ``0-17``, ``18-29``, ``30-39`` and so on to ``80-89``, ``90+``; null for a date to come.
-
-    Minors are one band: a band must not reveal how old a child is.
-    """
+    """Show the age as ``0-17``, ``18-29``, ``30-39`` and so on to ``80-89``, ``90+``; null for a date to come."""
     years = age(value, today)
     if years is None:
         return None
-    if years < ADULT:
+    if years < ADULT:  # one band, which must not reveal how old a child is
         return f"0-{ADULT - 1}"
     if years >= OLDEST_BAND:
         return f"{OLDEST_BAND}+"
     if years < 30:
         return f"{ADULT}-29"
     return f"{years // 10 * 10}-{years // 10 * 10 + 9}"
-
-
-def year(value: str, _today: date, _n: int = 0) -> int:
-    """Show the year."""
-    return int(value[:4])
-
-
-def month(value: str, _today: date, _n: int = 0) -> str:
-    """Show year and month, as ``1990-07``."""
-    return value[:7]
-
-
-def month_day(value: str, _today: date, _n: int = 0) -> str:
-    """Show month and day without the year, as ``07-14``: for birthday greetings."""
-    return value[5:]
 
 
 def _lines(value: object, write_day: Callable[[str], str]) -> list[str] | None:
@@ -124,9 +104,10 @@ DATE = FieldType(
     normalise=calendar_date,
     views={
         **EVERY_TYPE,
-        "year": View(year, "the year, as a number"),
-        "month": View(month, "year and month, such as 1990-07"),
-        "month_day": View(month_day, "month and day without the year, such as 07-14"),
+        "year": View(lambda value, _today, _n: int(value[:4]), "the year, as a number"),
+        "month": View(lambda value, _today, _n: value[:7], "year and month, such as 1990-07"),
+        # for birthday greetings
+        "month_day": View(lambda value, _today, _n: value[5:], "month and day without the year, such as 07-14"),
         "age": View(age, "completed years; 29 February completes them on 1 March; null for a date to come"),
         "age_band": View(age_band, "0-17, 18-29, 30-39 and so on to 80-89, 90+; null for a date to come"),
         "over_n": View(over, "whether n years are completed; 29 February completes them on 1 March"),

@@ -43,13 +43,12 @@ _WRITTEN_PHONE = re.compile(r"\+?[0-9 ().\-/\u2010-\u2015\u2212]*[0-9][0-9 ().\-
 def email(value: object, _options: Options) -> str:
     """Return an address with its domain in lower case (Unicode, IDNA 2008) and its local part as given.
 
-    The DNS is not queried. The fast path accepts only addresses that email-validator accepts and writes the same way
-    (the tests compare them); it spares an import the slow library.
-
     Raises:
         ValueProblem: it is no address that mail could be sent to (RFC 5321, 6531).
     """
     text = value.strip() if isinstance(value, str) and len(value) <= EMAIL_LENGTH else line_of(value, EMAIL_LENGTH)
+    # The fast path spares an import the slow library. It accepts only addresses that email-validator accepts and writes
+    # the same way, which the tests compare.
     return plain_email(text) or _any_email(line_of(text, EMAIL_LENGTH))
 
 
@@ -66,6 +65,7 @@ def plain_email(text: str) -> str | None:
 
 def _any_email(text: str) -> str:
     try:
+        # The DNS is not queried.
         address = email_validator.validate_email(text, check_deliverability=False).normalized
     except (email_validator.EmailNotValidError, UnicodeError):
         address = ""
@@ -76,8 +76,6 @@ def _any_email(text: str) -> str:
 
 def phone(value: object, options: Options) -> str:
     """Return a phone number in E.164 (``+33612345678``); ``region`` is the country of national numbers.
-
-    The number must be possible, not assigned: numbering plans change faster than the library on a server.
 
     Raises:
         ValueProblem: it is no phone number, has an extension or letters, or is national and no region is known.
@@ -140,6 +138,7 @@ def _any_phone(text: str, region: str | None) -> str:
         number, national = None, error.error_type == phonenumbers.NumberParseException.INVALID_COUNTRY_CODE
     if number is None and national and not text.startswith("+"):
         raise ValueProblem("ambiguous", "must start with + and the country's calling code")
+    # Possible, not assigned: numbering plans change faster than the library on a server.
     possible = phonenumbers.ValidationResult.IS_POSSIBLE
     if number is not None and phonenumbers.is_possible_number_with_reason(number) == possible:
         formatted = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
@@ -149,11 +148,9 @@ def _any_phone(text: str, region: str | None) -> str:
 
 
 def _is_settled(formatted: str) -> bool:
-    """Return whether the library reads its own E.164 form as the same number.
-
-    It strips one more zero each time from a run of zeros after the calling code, as if that were a trunk prefix. Such a
-    number has no single form, so a blind index could not find it.
-    """
+    """Return whether the library reads its own E.164 form as the same number."""
+    # It strips one more zero each time from a run of zeros after the calling code, as if that were a trunk prefix. Such
+    # a number has no single form, so a blind index could not find it.
     try:
         again = phonenumbers.parse(formatted)
     except phonenumbers.NumberParseException:
@@ -170,17 +167,6 @@ def masked_email(value: str, today: date, _n: int = 0) -> str:
     """Show the first letter of the local part, a mask and the domain."""
     local, at, domain = value.rpartition("@")
     return f"{masked_text(local, today)}@{domain}" if at and domain else MASK
-
-
-def email_domain(value: str, _today: date, _n: int = 0) -> str:
-    """Show the part after the last @; empty if there is none."""
-    _, at, domain = value.rpartition("@")
-    return domain if at else ""
-
-
-def masked_phone(value: str, today: date, _n: int = 0) -> str:
-    """Show a mask and the last two digits."""
-    return MASK + last_digits(value, today, 2)
 
 
 def last_digits(value: str, today: date, n: int) -> str:
@@ -218,7 +204,9 @@ EMAIL = FieldType(
     views={
         **EVERY_TYPE,
         "masked": View(masked_email, "the first letter of the local part (if it has more), five dots and the domain"),
-        "domain": View(email_domain, "what follows the @"),
+        "domain": View(
+            lambda value, _today, _n: value.rpartition("@")[2] if "@" in value else "", "what follows the @"
+        ),
     },
     indexes=frozenset({"exact", "prefix"}),
     fold=folded,
@@ -230,7 +218,9 @@ PHONE = FieldType(
     normalise=phone,
     views={
         **EVERY_TYPE,
-        "masked": View(masked_phone, "five dots and the last two digits"),
+        "masked": View(
+            lambda value, today, _n: MASK + last_digits(value, today, 2), "five dots and the last two digits"
+        ),
         "country": View(phone_country, "ISO 3166-1 code of the country of the number; null if that is not known"),
         "calling_code": View(calling_code, "the country's calling code, such as +33"),
         "last_n": View(
@@ -314,21 +304,6 @@ def _has_numbers(setting: object) -> str | None:
     return None if known else f"must be one of the countries whose numbers are known: {', '.join(NATIONAL_IDS)}"
 
 
-def masked_iban(value: str, today: date, _n: int = 0) -> str:
-    """Show the country, a mask and the last four characters."""
-    return value[:2] + MASK + last_of_account(value, today, 4)
-
-
-def last_of_account(value: str, today: date, n: int) -> str:
-    """Show the last n characters of an IBAN if at least as many after its check digits stay hidden, else nothing."""
-    return last(value[4:], today, n)
-
-
-def two_letters(value: str, _today: date, _n: int = 0) -> str:
-    """Show the first two characters: the country of an IBAN."""
-    return value[:2]
-
-
 def _capitals(text: str) -> str:
     return "".join(letter for letter in folded(text) if letter.isalnum()).upper()
 
@@ -339,10 +314,13 @@ IBAN = FieldType(
     normalise=iban,
     views={
         **EVERY_TYPE,
-        "masked": View(masked_iban, "the country, five dots and the last four characters"),
-        "country": View(two_letters, "ISO 3166-1 code of the account's country"),
+        "masked": View(
+            lambda value, today, _n: value[:2] + MASK + last(value[4:], today, 4),
+            "the country, five dots and the last four characters",
+        ),
+        "country": View(lambda value, _today, _n: value[:2], "ISO 3166-1 code of the account's country"),
         "last_n": View(
-            last_of_account,
+            lambda value, today, n: last(value[4:], today, n),
             "the last n characters, or an empty text unless at least n more stay hidden after country and check digits",
         ),
     },

@@ -184,16 +184,6 @@ def rounded(value: str, _today: date, _n: int = 0) -> str:
     return format(abs(shown) if shown == 0 else shown, ".0f")
 
 
-def rounded_integer(value: int, today: date, _n: int = 0) -> int:
-    """Show one significant digit: 1234 is 1000."""
-    return int(rounded(str(value), today))
-
-
-def rounded_money(value: Mapping[str, str], today: date, _n: int = 0) -> dict[str, str]:
-    """Show the amount by one significant digit of its whole part, and the currency."""
-    return {"amount": rounded(value["amount"], today), "currency": value["currency"]}
-
-
 def _money_lines(value: object, _write_day: Callable[[str], str]) -> list[str] | None:
     if not isinstance(value, dict):
         return None
@@ -204,7 +194,12 @@ INTEGER = FieldType(
     name="integer",
     title="a whole number, at most 2^53 - 1 either way",
     normalise=integer,
-    views={**EVERY_TYPE, "rounded": View(rounded_integer, "one significant digit: 1234 is 1000")},
+    views={
+        **EVERY_TYPE,
+        "rounded": View(
+            lambda value, today, _n: int(rounded(str(value), today)), "one significant digit: 1234 is 1000"
+        ),
+    },
     options={
         "min": Option("least number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
         "max": Option("greatest number that is taken", whole_number(-MOST_INTEGER, MOST_INTEGER)),
@@ -232,7 +227,10 @@ MONEY = FieldType(
     normalise=money,
     views={
         **EVERY_TYPE,
-        "rounded": View(rounded_money, "the amount by one significant digit of its whole part, and the currency"),
+        "rounded": View(
+            lambda value, today, _n: {**value, "amount": rounded(value["amount"], today)},
+            "the amount by one significant digit of its whole part, and the currency",
+        ),
         "currency": View(part("currency"), "ISO 4217 code of the currency"),
     },
     options={"currency": Option("the one currency of the field, by its ISO 4217 code", _is_currency)},

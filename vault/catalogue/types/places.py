@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 ADDRESS_PARTS = ("street", "line2", "postal_code", "city", "region", "country")
 """Parts of an address: ``street`` with the house number; ``line2`` for floor, building or care-of."""
 PART_LENGTH = 200
-_LOCATING = frozenset({"street", "postal_code", "city"})
+_LOCATING = ("street", "postal_code", "city")
+_MASKED_PARTS = dict.fromkeys(_LOCATING, MASK)
 
 _POSTAL_CODE = re.compile(r"[A-Z0-9](?:[A-Z0-9 -]{0,14}[A-Z0-9])?")
 _LANGUAGE = re.compile(
@@ -109,7 +110,7 @@ def address(value: object, options: Options) -> JsonValue:
         given = value.get(name)
         if given is not None and not (isinstance(given, str) and (not given or given.isspace())):
             parts[name] = _part(name, given)
-    if not _LOCATING & parts.keys():
+    if not parts.keys() & _LOCATING:
         raise ValueProblem("missing-part", "must have at least a street, a postal code or a city")
     if "country" in options:
         parts.setdefault("country", options["country"])
@@ -143,16 +144,6 @@ def _country_option(setting: object) -> str | None:
     )
 
 
-def language_base(value: str, _today: date, _n: int = 0) -> str:
-    """Show the language without its script, region and variants."""
-    return value.partition("-")[0]
-
-
-def masked_address(value: Mapping[str, str], _today: date, _n: int = 0) -> dict[str, str | None]:
-    """Show the country, with masks for street, postal code and city, even if they are missing."""
-    return {"street": MASK, "postal_code": MASK, "city": MASK, "country": value.get("country")}
-
-
 def postal_area(value: Mapping[str, str], _today: date, _n: int = 0) -> str | None:
     """Show the first half of the postal code, at most three characters."""
     code = re.sub("[^A-Z0-9]", "", value.get("postal_code", ""))
@@ -172,7 +163,12 @@ LANGUAGE = FieldType(
     name="language",
     title="a language tag of BCP 47, such as de-AT",
     normalise=language,
-    views={**EVERY_TYPE, "base": View(language_base, "the language without script, region and variants")},
+    views={
+        **EVERY_TYPE,
+        "base": View(
+            lambda value, _today, _n: value.partition("-")[0], "the language without script, region and variants"
+        ),
+    },
 )
 ADDRESS = FieldType(
     name="address",
@@ -180,7 +176,10 @@ ADDRESS = FieldType(
     normalise=address,
     views={
         **EVERY_TYPE,
-        "masked": View(masked_address, "the country; street, postal code and city as five dots, there or not"),
+        "masked": View(
+            lambda value, _today, _n: {**_MASKED_PARTS, "country": value.get("country")},
+            "the country; street, postal code and city as five dots, there or not",
+        ),
         "city": View(part("city"), "the city; null if there is none"),
         "region": View(part("region"), "the region; null if there is none"),
         "country": View(part("country"), "ISO 3166-1 code of the country; null if there is none"),

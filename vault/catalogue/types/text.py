@@ -212,11 +212,6 @@ _WORD_BREAK = re.compile(r"[\s\-\u2010-\u2015]+")
 _MOST_INITIALS = 4
 
 
-def first_letter(value: str, _today: date, _n: int = 0) -> str:
-    """Show the first letter, digit or symbol with all its accents; empty if there is none."""
-    return next(readable(value), "")
-
-
 def initials(value: str, _today: date, _n: int = 0) -> str:
     """Show the first letters of the first four words."""
     letters = (next(readable(word), "") for word in _WORD_BREAK.split(value, maxsplit=64))
@@ -230,7 +225,9 @@ TEXT = FieldType(
     views={
         **EVERY_TYPE,
         "masked": View(masked_text, "the first letter and five dots; of a single letter only the dots"),
-        "first_letter": View(first_letter, "the first letter, digit or symbol, with its accents"),
+        "first_letter": View(
+            lambda value, _today, _n: next(readable(value), ""), "the first letter, digit or symbol, with its accents"
+        ),
         "initials": View(initials, "the first letter of each of the first four words"),
         "first_n": FIRST,
         "last_n": LAST,
