@@ -25,7 +25,7 @@ from tests.recycling import Recycled
 from tests.support import FixedClock
 from vault.api.app import create_app
 from vault.audit.entry import decode
-from vault.audit.tables import ENTRY
+from vault.audit.log import ENTRY
 from vault.bootstrap import init_vault, open_vault
 from vault.context import Caller
 from vault.governance.tenants import add_app, add_tenant

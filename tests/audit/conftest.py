@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault.audit.log import AuditLog
-from vault.audit.tables import AuditEntry
+from vault.audit.log import AuditEntry, AuditLog
 from vault.storage.database import Database
 
 

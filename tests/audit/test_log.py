@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy import select, text
 
 from vault.audit.entry import EntryRefused
-from vault.audit.log import FEW, SUBJECTS_A_COMMIT, AuditLog
-from vault.audit.tables import ENTRY
+from vault.audit.log import ENTRY, FEW, SUBJECTS_A_COMMIT, AuditLog
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id
 from vault.storage.database import Database

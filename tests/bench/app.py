@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from vault.access.authorization import audit_entry
 from vault.api.dependencies import CallerDep, ServicesDep
 from vault.audit.entry import encode, leaf_hash
-from vault.audit.tables import AuditEntry, AuditSubject
+from vault.audit.log import AuditEntry, AuditSubject
 from vault.bootstrap import default_folder
 from vault.catalogue.model import covers
 from vault.catalogue.types import decode

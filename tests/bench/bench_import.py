@@ -25,8 +25,7 @@ from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, RecordId, SubjectId, new_id
 from vault.imports.run import ImportRequest, import_file
 from vault.principals.principal import Principal
-from vault.records.create import upsert_subject
-from vault.records.update import ProfileInput
+from vault.records.write import ProfileInput, upsert_subject
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import Maker, NewRecord, external_rows, record_rows, subject_row
 

@@ -10,8 +10,7 @@ from vault.access.callers import operator_caller
 from vault.bootstrap import open_vault
 from vault.clock import Clock
 from vault.ids import DEFAULT_TENANT
-from vault.records.create import create_subject
-from vault.records.update import ProfileInput
+from vault.records.write import ProfileInput, create_subject
 
 
 def person_in(folder: Path, external_ids: dict[str, str] | None = None, **profile: str) -> str:

@@ -20,9 +20,8 @@ from vault.cli.session import run
 from vault.context import Caller
 from vault.governance.tenants import add_app
 from vault.ids import DEFAULT_TENANT
-from vault.records.create import create_subject
 from vault.records.read import read_fields
-from vault.records.update import ProfileInput
+from vault.records.write import ProfileInput, create_subject
 
 
 def entries(text):

@@ -15,8 +15,7 @@ from vault.consent.store import append_events
 from vault.context import Caller
 from vault.ids import DEFAULT_TENANT, PrincipalId, RoleName, new_id
 from vault.principals.principal import Principal
-from vault.records.create import create_subject
-from vault.records.update import ProfileInput
+from vault.records.write import ProfileInput, create_subject
 
 BAD_RULE = "p, support, *, shoe_size, read, customer-support, allow\n"
 GOOD_RULE = "p, support, *, salutation, write, customer-support, deny\n"

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, exc, func, select, update
 
+from vault.crypto.key_store import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.keyring import FEW, Keyring
 from vault.crypto.primitive import WrappingKey, data_key_context, tenant_key_context
 from vault.crypto.providers import FileRootKey
 from vault.crypto.seal import record_aad
-from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.errors import CannotOpen, Conflict, InvalidInput, Misconfigured, NotFound, Unavailable
 from vault.ids import new_id
 from vault.storage.columns import KeyTable

@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from tests.crypto.test_keyring import change, database, keyring, open_keyring, root, time
+from vault.crypto.key_store import TENANT_SECRET
 from vault.crypto.signing import verify_signature
-from vault.crypto.tables import TENANT_SECRET
 from vault.errors import CannotOpen, NotFound
 
 __all__ = ["database", "keyring", "open_keyring", "root", "time"]

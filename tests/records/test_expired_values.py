@@ -14,8 +14,7 @@ from tests.vaults import ADA
 from vault.ids import DEFAULT_TENANT
 from vault.letters.send import find_contact
 from vault.merging.duplicates import find_duplicates
-from vault.records.create import create_subject
-from vault.records.update import ProfileInput, patch_profile
+from vault.records.write import ProfileInput, create_subject, patch_profile
 from vault.requests.verification import find_person
 from vault.subjects.record_body import unpack
 

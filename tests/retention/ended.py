@@ -16,13 +16,10 @@ from vault.crypto.seal import record_aad as sealed_at
 from vault.governance.tenants import apply_policies
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.policy.policy_set import PolicySet
-from vault.records.append import RecordInput, append_record
-from vault.records.create import create_subject
-from vault.records.explain import explain
 from vault.records.list import list_records
-from vault.records.read import read_fields
+from vault.records.read import explain, read_fields
 from vault.records.search import find_subjects
-from vault.records.update import ProfileInput
+from vault.records.write import ProfileInput, RecordInput, append_record, create_subject
 from vault.subjects.record_body import Stored, unpack
 from vault.subjects.record_body import pack as pack_body
 from vault.subjects.rows import digests

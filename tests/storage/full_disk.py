@@ -15,8 +15,7 @@ from sqlalchemy import func, select
 
 from tests.storage.conftest import make_tables
 from tests.storage.tables import ALL, THING, thing
-from vault.audit.log import AuditLog
-from vault.audit.tables import ENTRY, AuditEntry
+from vault.audit.log import ENTRY, AuditEntry, AuditLog
 from vault.clock import Clock
 from vault.errors import Unavailable
 from vault.ids import new_id, random_id

@@ -6,19 +6,19 @@ The log fails closed: a call that cannot be recorded is refused.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import literal, select
+from sqlalchemy import Index, LargeBinary, String, literal, select
 from sqlalchemy.exc import IntegrityError
 
 from vault.audit.entry import KINDS, Entry, checked, decode, disclosure_of, id_before, leaf_hash, use_of
-from vault.audit.tables import BATCH, ENTRY, SUBJECT
 from vault.clock import rfc3339
 from vault.errors import Unavailable
 from vault.ids import EntryId, new_id
 from vault.storage.batcher import Batcher
-from vault.storage.columns import Ids
+from vault.storage.columns import DataTable, Id, Ids, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -31,6 +31,53 @@ if TYPE_CHECKING:
     from vault.clock import Clock
     from vault.ids import Pseudonym, TenantId
     from vault.storage.database import Database
+
+
+class AuditEntry(DataTable, table=True):
+    """One entry: its canonical bytes, and the few columns by which people look for it."""
+
+    __tablename__ = "audit_entry"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    at: datetime = column(Moment)
+    principal_id: UUID | None = column(Id, nullable=True)
+    action: str = column(String(32))
+    decision: str = column(String(16))
+    body: bytes = column(LargeBinary)
+    leaf: bytes = column(LargeBinary(32))
+
+
+class AuditSubject(DataTable, table=True):
+    """Leads from a pseudonym to its entries; on SQLite to batches too."""
+
+    __tablename__ = "audit_subject"
+    tenant_id: str = column(String(64), primary_key=True)
+    pseudonym: UUID = column(Id, primary_key=True)
+    entry_id: UUID = column(Id, primary_key=True)
+
+
+class AuditBatch(DataTable, table=True):
+    """Leads from pseudonyms to the entry of a batch: one row instead of a thousand. PostgreSQL only."""
+
+    __tablename__ = "audit_batch"
+    __table_args__ = (
+        Index(
+            "ix_audit_batch_pseudonyms",
+            "pseudonyms",
+            postgresql_using="gin",
+            postgresql_with={"gin_pending_list_limit": 1024},
+        ),
+    )
+    tenant_id: str = column(String(64), primary_key=True)
+    entry_id: UUID = column(Id, primary_key=True)
+    pseudonyms: list[UUID] = column(Ids)
+
+
+ENTRY = table_of(AuditEntry)
+SUBJECT = table_of(AuditSubject)
+BATCH = table_of(AuditBatch)
+
 
 FEW = 8
 """An entry of more subjects than this is a batch: on PostgreSQL it gets one row in an inverted index."""

@@ -22,8 +22,8 @@ from vault.governance.tenants import apply_policies
 from vault.governance.views import PolicyChange, PolicyCheck, PolicyFinding
 from vault.policy.decision import Decisions
 from vault.policy.policy_set import PolicySet
-from vault.records.explain import explain as explain_fields
-from vault.records.explain import explain_rules
+from vault.records.read import explain as explain_fields
+from vault.records.read import explain_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,17 +7,19 @@ import os
 from collections import OrderedDict, defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from uuid import UUID  # noqa: TC003 - as above
 
-from sqlalchemy import bindparam, delete, exc, select
+from sqlalchemy import Integer, LargeBinary, String, bindparam, delete, exc, select
 
 from vault.crypto.primitive import Secret
-from vault.crypto.tables import DATA_KEY, TENANT_KEY, TENANT_SECRET
 from vault.crypto.tenant_keys import SIGNING, WRAPPED, new_secret, new_tenant, open_tenant, require_root
 from vault.errors import CannotOpen, Conflict, InvalidInput, NotFound, Unavailable, VaultError
 from vault.ids import TenantId, is_slug
 from vault.storage.batcher import Batcher
+from vault.storage.columns import Id, KeyTable, Moment, column, table_of
 from vault.storage.query import Query, any_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,49 @@ if TYPE_CHECKING:
     from vault.crypto.tenant_keys import DataKeyTuple, TenantKeys, WrappedDataKey
     from vault.ids import SubjectId
     from vault.storage.database import Database
+
+
+class TenantKeyRow(KeyTable, table=True):
+    """A tenant's key, wrapped by the root key; it wraps the data keys of the tenant's subjects."""
+
+    __tablename__ = "tenant_key"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    root_reference: str = column(String(255))
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
+
+
+class TenantSecretRow(KeyTable, table=True):
+    """A tenant's secret for digests or signatures (kind ``index``, ``token``, ``audit`` or ``signing``), wrapped."""
+
+    __tablename__ = "tenant_secret"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    kind: str = column(String(16), primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    root_reference: str = column(String(255))
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
+
+
+class DataKeyRow(KeyTable, table=True):
+    """One version of a subject's data key, wrapped by the tenant key. Without this row its values are unreadable."""
+
+    __tablename__ = "data_key"
+
+    tenant_id: str = column(String(64), primary_key=True)
+    subject_id: UUID = column(Id, primary_key=True)
+    version: int = column(Integer, primary_key=True, autoincrement=False)
+    tenant_key_version: int = column(Integer)
+    wrapped: bytes = column(LargeBinary)
+    created_at: datetime = column(Moment)
+
+
+TENANT_KEY = table_of(TenantKeyRow)
+TENANT_SECRET = table_of(TenantSecretRow)
+DATA_KEY = table_of(DataKeyRow)
 
 
 Item = TypeVar("Item")

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from vault.crypto.key_store import (
+    DATA_KEY,
     AgedCache,
     Tenants,
     delete_data_keys,
@@ -21,7 +22,6 @@ from vault.crypto.key_store import (
     renewed,
 )
 from vault.crypto.primitive import Secret
-from vault.crypto.tables import DATA_KEY
 from vault.errors import CannotOpen, VaultError
 from vault.storage.batcher import Batcher
 

@@ -15,8 +15,8 @@ from vault.consent.legal_ground import subject_refusals
 from vault.consent.model import has_holds
 from vault.crypto.seal import record_aad
 from vault.errors import CannotOpen, Denied, InvalidInput, NotFound, Refusal
-from vault.records.append import check_collection
 from vault.records.render import Item, Items, Renderer, plan_of
+from vault.records.write import check_collection
 from vault.retention.filter import Body, gates
 from vault.subjects.store import SubjectQuery
 

@@ -27,7 +27,7 @@ from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId
 from vault.recipients.outbox import notify_recipients
-from vault.records.update import LockedRecord, Patch, write_values
+from vault.records.write import LockedRecord, Patch, write_values
 from vault.rectification.store import Sealer, add_rectifications
 from vault.requests.consent_changes import lock_consents
 from vault.requests.kind import Ground, RequestKind

@@ -21,7 +21,7 @@ from vault.http.metrics import exposition
 from vault.http.problem_codes import EXPLAINED, IN_ERRORS
 from vault.ids import EntryId, SubjectId
 from vault.jobs.workflow import JobList, JobState
-from vault.records.explain import explain
+from vault.records.read import explain
 from vault.records.views import DecisionExplanation
 from vault.views import View
 from vault.workflows import OPEN, list_jobs

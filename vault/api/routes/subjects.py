@@ -25,13 +25,11 @@ from vault.ids import RecordId, SubjectId
 from vault.merging import merge as merging
 from vault.merging.duplicates import find_duplicates
 from vault.merging.views import DuplicateCandidates, MergeResult
-from vault.records.append import RecordInput, append_record
-from vault.records.create import create_subject, upsert_subject
 from vault.records.list import list_records
 from vault.records.read import subject_state
 from vault.records.search import find_subjects
-from vault.records.update import ProfileInput, patch_profile
 from vault.records.views import RecordPage, SearchResult, SubjectState
+from vault.records.write import ProfileInput, RecordInput, append_record, create_subject, patch_profile, upsert_subject
 from vault.subjects.store import PageQuery
 
 router = APIRouter(prefix="/v1", tags=["customers"])
