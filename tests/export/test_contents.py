@@ -290,11 +290,11 @@ async def test_every_section_that_an_owner_exports_is_filled_by_it_alone(node):
 async def test_corrections_have_details_unless_they_are_about_other_people(node):
     subject = await somebody(node, records={"family_member": RECORDS["family_member"]}, purchases=0)
     keys = (await node.services.keyring.subject_keys(DEFAULT, [subject]))[subject]
-    sealer = Sealer(keys, DEFAULT, subject, at=node.services.clock.now(), by=THE_PERSON)
+    sealer = Sealer(keys=keys, tenant=DEFAULT, subject=subject, at=node.services.clock.now(), by=THE_PERSON)
     made = [
-        sealer.corrected("profile", subject, "name", "Ada Byron", "Ada Lovelace"),
-        sealer.said("disputed", "I never said so", "income_band"),
-        sealer.corrected("family_member", new_id(), "name", "Byron Kong", "Byron King"),
+        sealer.correction("profile", subject, "name", "Ada Byron", "Ada Lovelace"),
+        sealer.statement("disputed", "I never said so", "income_band"),
+        sealer.correction("family_member", new_id(), "name", "Byron Kong", "Byron King"),
     ]
     async with node.services.data.transaction() as connection:
         await add_rectifications(connection, DEFAULT, subject, made)

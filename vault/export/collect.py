@@ -14,7 +14,7 @@ from vault.clock import from_microseconds, rfc3339
 from vault.errors import NotFound
 from vault.export.descriptions import PolicyDescriptions
 from vault.export.disclosures import RecipientNames, aliases, merged_pseudonyms, recipients
-from vault.export.schema import FORMAT, OWNED_SECTIONS, PORTABILITY, AnsweredRequest, PackageHead, Person, Right
+from vault.export.schema import FORMAT, OWNED_SECTIONS, PORTABILITY, AnsweredRequest, PackageHead, Person
 from vault.export.selection import WITHHELD, Grounds, Selection, mask_of
 from vault.export.survey import RetainedValues, survey
 from vault.export.translations import texts_in
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from vault.consent.model import ConsentState
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
     from vault.export.schema import Items
@@ -131,7 +130,9 @@ class _SelectedData:
 async def _select(
     services: Services, tenant: TenantId, subject: SubjectId, request: Request, now: datetime
 ) -> _SelectedData:
-    row = await _row(services, tenant, subject)
+    statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
+    async with services.data.reading() as connection:
+        row = (await connection.execute(statement)).one_or_none()
     if row is None or row.state == "erased":
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     policy_set = services.policies.active(tenant).policy_set
@@ -143,26 +144,10 @@ async def _select(
     return _SelectedData(row, retained, counted, grounds, selection)
 
 
-async def _row(services: Services, tenant: TenantId, subject: SubjectId) -> AnyRow | None:
-    statement = SUBJECT.select().where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    async with services.data.reading() as connection:
-        row: AnyRow | None = (await connection.execute(statement)).one_or_none()
-    return row
-
-
-def _person(row: AnyRow, consent_state: ConsentState) -> Person:
-    restricted = consent_state.restricted_at
-    return Person(
-        id=str(row.id),
-        since=rfc3339(row.created_at),
-        restricted_since=None if restricted is None else rfc3339(from_microseconds(restricted)),
-    )
-
-
 def _head(
     policy_set: PolicySet, descriptions: PolicyDescriptions, request: Request, data: _SelectedData, language: str
 ) -> PackageHead:
-    collections = descriptions.collections()
+    collections, restricted = descriptions.collections(), data.retained.consent_state.restricted_at
     return PackageHead(
         format=FORMAT,
         kind=PORTABILITY if request.kind == PORTABILITY else "access",
@@ -175,7 +160,11 @@ def _head(
             received_at=rfc3339(request.received_at),
         ),
         controller=policy_set.controller if policy_set.controller.stated else None,
-        person=_person(data.row, data.retained.consent_state),
+        person=Person(
+            id=str(data.row.id),
+            since=rfc3339(data.row.created_at),
+            restricted_since=None if restricted is None else rfc3339(from_microseconds(restricted)),
+        ),
         policies=policy_set.version,
         counts={
             "values": descriptions.values,
@@ -215,6 +204,6 @@ async def _add_access_facts(content: Content, descriptions: PolicyDescriptions) 
         inferred=descriptions.inferred(),
         **{name: sections.pop(name, ()) for name in OWNED_SECTIONS},
         more=sections,
-        rights=tuple(Right(article=article, title=title, text=text) for article, title, text in content.texts.rights),
+        rights=content.texts.rights,
     )
     return dataclasses.replace(content, head=head)

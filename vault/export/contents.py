@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from vault.context import Services
     from vault.export.collect import Content
-    from vault.export.schema import Access, FieldDescription, PackageRecord
+    from vault.export.schema import FieldDescription, PackageRecord
     from vault.ids import SubjectId, TenantId
     from vault.requests.model import Request
 
@@ -49,13 +49,11 @@ _FORMULA: Final = re.compile(rf"(\A|[;|\t\r\n])(?={_UNSEEN}[{_STARTS}])|\A(?=[\t
 
 def table_paths(collections: Iterable[str]) -> dict[str, str]:
     """Return the path of each collection's table: its name, or its number if the name is not valid for a file."""
-    return {name: f"csv/{_file(name, number)}.csv" for number, name in enumerate(collections, 1)}
-
-
-def _file(name: str, number: int) -> str:
-    if not NAME.fullmatch(name):
-        return f"collection-{number}"
-    return f"{name}_" if DEVICES.fullmatch(name) else name
+    paths = {}
+    for number, name in enumerate(collections, 1):
+        file = f"{name}_" if DEVICES.fullmatch(name) else name
+        paths[name] = f"csv/{file if NAME.fullmatch(name) else f'collection-{number}'}.csv"
+    return paths
 
 
 def escape_formula(value: str) -> str:
@@ -63,37 +61,35 @@ def escape_formula(value: str) -> str:
     return value if _NUMBER.fullmatch(value) else _FORMULA.sub(r"\1'", value)
 
 
-async def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:
+def collection_table(content: Content, collection: str) -> AsyncIterator[bytes]:
     """Write the records of a collection, one per row, newest first.
 
     Raises:
         CannotOpen: a value does not open as part of its record.
     """
     fields = content.texts.fields(content.head, collection)
-    yield BOM + _rows([("record", "occurred_at", "recorded_at", *_columns(fields), "source", "kept_until")])
-    buffer: list[Sequence[str]] = []
-    async for record in records(content, collection):
-        buffer.append(_row(record, fields))
-        if len(buffer) >= ROWS_AT_A_TIME:
-            yield _rows(buffer)
-            buffer = []
-    yield _rows(buffer)
+    columns = ("record", "occurred_at", "recorded_at", *_columns(fields), "source", "kept_until")
+    return _table(columns, (_row(record, fields) async for record in records(content, collection)))
 
 
-async def accesses_table(content: Content) -> AsyncIterator[bytes]:
+def accesses_table(content: Content) -> AsyncIterator[bytes]:
     """Write the disclosures, one per row, oldest first."""
-    yield BOM + _rows([("at", "recipient", "kind", "action", "purpose", "fields")])
+    rows = (
+        (access.at, access.recipient, access.kind, access.action, access.purpose or "", " ".join(access.fields))
+        async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names)
+    )
+    return _table(("at", "recipient", "kind", "action", "purpose", "fields"), rows)
+
+
+async def _table(columns: Sequence[str], rows: AsyncIterator[Sequence[str]]) -> AsyncIterator[bytes]:
+    yield BOM + _rows([columns])
     buffer: list[Sequence[str]] = []
-    async for access in accesses(content.services, content.tenant, content.pseudonyms, content.names):
-        buffer.append(_access(access))
+    async for row in rows:
+        buffer.append(row)
         if len(buffer) >= ROWS_AT_A_TIME:
             yield _rows(buffer)
             buffer = []
     yield _rows(buffer)
-
-
-def _access(access: Access) -> Sequence[str]:
-    return (access.at, access.recipient, access.kind, access.action, access.purpose or "", " ".join(access.fields))
 
 
 def _columns(fields: list[FieldDescription]) -> Iterator[str]:

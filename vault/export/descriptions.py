@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.model import Article9, LegalBasis
@@ -85,30 +86,25 @@ class PolicyDescriptions:
     def _field(self, whole: str) -> FieldDescription:
         field = self._selection.field(whole)
         collection, _, name = whole.partition(".")
+        description = partial(FieldDescription, collection=collection, name=name, values=self._counts[whole])
         if field is None:
-            return FieldDescription(
+            return description(
                 title=name,
-                collection=collection,
-                name=name,
                 type=UNDECLARED,
                 category=UNDECLARED,
                 special=False,
                 origin=UNDECLARED,
                 others=False,
                 purposes=(),
-                values=self._counts[whole],
             )
-        return FieldDescription(
+        return description(
             title=self._words.field(field),
-            collection=collection,
-            name=name,
             type=field.type,
             category=field.category,
             special=field.special,
             origin=field.origin.value,
             others=field.others,
             purposes=tuple(purpose.name for purpose in self._grounds.needing(field)),
-            values=self._counts[whole],
         )
 
     def categories(self) -> tuple[DataCategory, ...]:
@@ -124,11 +120,13 @@ class PolicyDescriptions:
     def purposes(self) -> tuple[PurposeDescription, ...]:
         """Describe the purposes that need these fields, those in use first."""
         purposes = [self._purpose(purpose) for purpose in self._policy_set.purposes.values()]
-        relevant = [purpose for purpose in purposes if purpose.fields and self._is_relevant(purpose)]
+        relevant = [
+            purpose
+            for purpose in purposes
+            if purpose.fields
+            and (not self._selection.portable or (purpose.state == "in-use" and purpose.legal_basis in PORTABLE))
+        ]
         return tuple(sorted(relevant, key=lambda purpose: (purpose.state != "in-use", not purpose.collects)))
-
-    def _is_relevant(self, purpose: PurposeDescription) -> bool:
-        return not self._selection.portable or (purpose.state == "in-use" and purpose.legal_basis in PORTABLE)
 
     def _purpose(self, purpose: Purpose) -> PurposeDescription:
         basis, condition, words = purpose.legal_basis, purpose.article9, self._words
@@ -148,7 +146,9 @@ class PolicyDescriptions:
             else f"Art. 9(2)({LETTERS[list(Article9).index(condition)]}) GDPR",
             owner=words.other(purpose.owner),
             collects=purpose.collects,
-            fields=tuple(whole for whole in self._ordered_fields() if _needs(purpose, whole)),
+            fields=tuple(
+                whole for whole in self._ordered_fields() if any(view.startswith(f"{whole}.") for view in purpose.views)
+            ),
             recipients=tuple(map(words.other, purpose.recipients)),
             retention=self._retention(purpose),
             automated_decision=purpose.automated_decision,
@@ -202,10 +202,6 @@ class PolicyDescriptions:
             )
             for whole, by_source in sorted(counts.items())
         )
-
-
-def _needs(purpose: Purpose, whole: str) -> bool:
-    return any(view.startswith(f"{whole}.") for view in purpose.views)
 
 
 def iso_duration(period: Period) -> str:

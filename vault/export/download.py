@@ -48,20 +48,6 @@ class PackageSummary(View):
     created_at: Moment
     expires_at: Moment
 
-    @classmethod
-    def of(cls, package: Package) -> PackageSummary:
-        """Return the summary of a package."""
-        return cls(
-            id=package.id,
-            request=package.request,
-            kind=package.facts.kind,
-            state=package.state,
-            size=package.size,
-            sha256=None if package.digest is None else package.digest.hex(),
-            created_at=package.created_at,
-            expires_at=package.expires_at,
-        )
-
 
 class SentPackage(View):
     """A package that was sent to another controller, and the answer to it."""
@@ -159,7 +145,12 @@ async def list_all_packages(services: Services, caller: Caller, *, after: UUID |
     async with services.data.reading() as connection:
         packages = await list_packages(connection, caller.tenant, after=after, limit=PAGE)
     await services.audit_log.append(audit_entry(services, caller, action="read-requests", decision="allowed"))
-    return [PackageSummary.of(package) for package in packages]
+    return [
+        PackageSummary.from_object(
+            package, kind=package.facts.kind, sha256=None if package.digest is None else package.digest.hex()
+        )
+        for package in packages
+    ]
 
 
 async def find_ready_package(

@@ -188,22 +188,18 @@ def _rows(content: Content, record: PackageRecord) -> list[ProfileRow]:
     head, texts = content.head, content.texts
     collecting = {purpose.name for purpose in head.purposes if purpose.collects}
     origins = {name: origin for origin in record.origins for name in origin.fields}
-    values = [(field, record.values[field.name]) for field in _profile(head) if field.name in record.values]
+    fields = [field for field in texts.fields(head, "profile") if field.name in record.values]
     return [
         ProfileRow(
             field.title,
             field.special,
-            value_lines(texts, field.type, msgspec.json.decode(value)),
+            value_lines(texts, field.type, msgspec.json.decode(record.values[field.name])),
             field.name in record.masked,
             origins[field.name],
             [content.titles[name] for name in field.purposes if name in collecting],
         )
-        for field, value in values
+        for field in fields
     ]
-
-
-def _profile(head: PackageHead) -> list[FieldDescription]:
-    return [field for field in head.fields.values() if field.collection == "profile"]
 
 
 async def _batches(content: Content, collection: str, fields: list[FieldDescription]) -> AsyncIterator[Markup]:
@@ -295,15 +291,14 @@ def _boxes(counts: Counter[str], texts: Texts) -> list[Box]:
         more = (texts("flow_more", count=texts.number(len(rest))), sum(count for _name, count in rest))
         ordered = [*ordered[: MOST - 1], more]
     most = max((count for _name, count in ordered), default=1)
-    return [Box(_short(name), texts.number(count), _width(count, most)) for name, count in ordered]
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-
-
-def _width(count: int, most: int) -> float:
-    return round(THIN + (THICK - THIN) * count / most, 1)
+    return [
+        Box(
+            label=name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…",
+            number=texts.number(count),
+            width=round(THIN + (THICK - THIN) * count / most, 1),
+        )
+        for name, count in ordered
+    ]
 
 
 MOST_LINES: Final = 400

@@ -150,9 +150,7 @@ class Selection:
         scope: what the subject asked for; empty: everything.
     """
 
-    def __init__(
-        self, catalogue: Catalogue, grounds: Grounds | None, *, portable: bool, scope: Scope = EVERYTHING
-    ) -> None:
+    def __init__(self, catalogue: Catalogue, grounds: Grounds, *, portable: bool, scope: Scope) -> None:
         self._fields = {field.whole: field for field in catalogue.fields()}
         self._grounds = grounds
         self._scope = scope
@@ -172,7 +170,7 @@ class Selection:
         field = self._fields.get(_without_view(whole))
         if field is None or field.origin not in _HANDED_OVER or is_inferred(field, source):
             return False
-        return self._grounds is not None and self._grounds.is_portable(field)
+        return self._grounds.is_portable(field)
 
     def is_requested(self, whole: str) -> bool:
         """Return whether a field is in the scope of the request: by its name, its collection or a purpose."""
@@ -187,7 +185,7 @@ class Selection:
         if _without_view(whole) in self._scope.fields or whole.partition(".")[0] in self._scope.collections:
             return True
         field = self._fields.get(_without_view(whole))
-        return field is not None and self._grounds is not None and self._grounds.is_for(field, self._scope.purposes)
+        return field is not None and self._grounds.is_for(field, self._scope.purposes)
 
 
 def _without_view(whole: str) -> str:

@@ -116,6 +116,8 @@ class Package(msgspec.Struct, frozen=True, kw_only=True):
     facts: PackageFacts
 
 
+_RENAMED: Final = {"request": "request_id", "subject": "subject_id", "facts": "body"}
+"""Attributes whose columns have another name."""
 _encode = msgspec.json.Encoder(order="sorted").encode
 _facts = msgspec.json.Decoder(PackageFacts)
 
@@ -138,19 +140,8 @@ async def drop_package(connection: AsyncConnection, tenant: TenantId, package: U
 
 async def add_package(connection: AsyncConnection, tenant: TenantId, package: Package) -> None:
     """Insert the row of a new package, without chunks."""
-    row = {
-        "tenant_id": tenant,
-        "id": package.id,
-        "request_id": package.request,
-        "subject_id": package.subject,
-        "state": package.state,
-        "created_at": package.created_at,
-        "expires_at": package.expires_at,
-        "size": package.size,
-        "chunks": package.chunks,
-        "digest": package.digest,
-        "body": _encode(package.facts),
-    }
+    columns = {_RENAMED.get(name, name): value for name, value in msgspec.structs.asdict(package).items()}
+    row = {**columns, "tenant_id": tenant, "body": _encode(package.facts)}
     await connection.execute(insert(PACKAGE), [row])
 
 
@@ -238,18 +229,8 @@ def _chunks_of(tenant: TenantId, packages: Sequence[UUID]) -> ColumnElement[bool
 
 
 def _package(row: Row[Any]) -> Package:
-    return Package(
-        id=row.id,
-        request=row.request_id,
-        subject=row.subject_id,
-        state=row.state,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        size=row.size,
-        chunks=row.chunks,
-        digest=row.digest,
-        facts=_facts.decode(row.body),
-    )
+    values = {name: getattr(row, _RENAMED.get(name, name)) for name in Package.__struct_fields__}
+    return Package(**{**values, "facts": _facts.decode(row.body)})
 
 
 async def expire_packages(services: Services, tenant: TenantId | None = None) -> int:

@@ -9,8 +9,11 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from vault.catalogue.model import CLEAR, HOME
 from vault.catalogue.types import parameter
+from vault.export.schema import Right
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,9 +41,9 @@ class Texts:
         return self._page[key].format(**values) if values else self._page[key]
 
     @property
-    def rights(self) -> list[tuple[str, str, str]]:
-        """Return the rights of data subjects: article, title, sentence."""
-        return [(right["article"], right["title"], right["text"]) for right in self._texts["rights"]]
+    def rights(self) -> tuple[Right, ...]:
+        """Return the rights of data subjects."""
+        return msgspec.convert(self._texts["rights"], tuple[Right, ...])
 
     def readme(self, *, access: bool) -> str:
         """Return the text of README.txt."""

@@ -77,8 +77,8 @@ async def dispute(
     keys = await keys_of(services, caller, subject)
     async with changing(services, caller, "restrict", subject, silent=True) as change:
         keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
-        sealer = Sealer(keys, caller.tenant, subject, at=change.now, by=caller.principal.id)
-        rows = [sealer.said("disputed", statement, name) for name in names]
+        sealer = Sealer(keys=keys, tenant=caller.tenant, subject=subject, at=change.now, by=caller.principal.id)
+        rows = [sealer.statement("disputed", statement, name) for name in names]
         await add_rectifications(change.connection, caller.tenant, subject, rows)
         if restrict:
             await restrict_in(change, "accuracy", None)

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from vault.catalogue.model import Catalogue, Scope
     from vault.consent.transaction import Change
     from vault.crypto.derive import IndexKeys
-    from vault.crypto.seal import SubjectKeys
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.rectification.store import Rectification
@@ -183,7 +182,6 @@ class _Context:
 
     change: RequestChange
     consents: Change
-    keys: SubjectKeys
     sealer: Sealer
     maker: Maker
 
@@ -210,8 +208,8 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
         raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
     tenant, request = change.caller.tenant, change.request
     by = change.caller.principal.id
-    sealer = Sealer(change.keys, tenant, consents.subject, at=change.now, by=by, request=request.id)
-    context = _Context(change, consents, change.keys, sealer, Maker(tenant, index_keys, change.now))
+    sealer = Sealer(keys=change.keys, tenant=tenant, subject=consents.subject, at=change.now, by=by, request=request.id)
+    context = _Context(change, consents, sealer, Maker(tenant, index_keys, change.now))
     details = change.opened_details()
     rectifications = [row for correction in corrections_of(details) for row in await _correct(context, correction)]
     corrected = list(dict.fromkeys(row.whole for row in rectifications))
@@ -242,7 +240,7 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
         raise NotFound("there is no such record", code="record-not-found", hint="it may have been deleted since")
     origin = Origin(SOURCE, change.now, PURPOSE, verified_at=change.now)
     try:
-        target = LockedRecord(row, context.keys, context.consents.state)
+        target = LockedRecord(row, context.sealer.keys, context.consents.state)
         patch = Patch(correction.patch, fields, origin)
         before, after = await write_values(change.connection, context.maker, target, patch, corrects=True)
     except IntegrityError:
@@ -250,7 +248,7 @@ async def _correct(context: _Context, correction: Correction) -> list[Rectificat
     if correction.collection == PROFILE and BIRTH_DATE in after:
         await expire_childs_consents(change.services, change.caller, change.connection, subject, after[BIRTH_DATE])
     return [
-        context.sealer.corrected(correction.collection, record, name, before.get(name), after.get(name))
+        context.sealer.correction(correction.collection, record, name, before.get(name), after.get(name))
         for name in correction.patch
         if before.get(name) != after.get(name)
     ]
@@ -260,11 +258,11 @@ async def _add_statements(context: _Context, details: dict[str, Any]) -> list[Re
     """Note what the person disputes or states; restrict the data if the dispute asks for it."""
     rows = []
     if details.get("statement"):
-        rows.append(context.sealer.said("stated", details["statement"]))
+        rows.append(context.sealer.statement("stated", details["statement"]))
     if details.get("dispute"):
         catalogue = context.change.services.policies.active(context.change.caller.tenant).policy_set.catalogue
         names = disputed_fields(catalogue, details.get("fields") or ())
-        rows += [context.sealer.said("disputed", details["dispute"], name) for name in names]
+        rows += [context.sealer.statement("disputed", details["dispute"], name) for name in names]
         if details.get("restrict"):
             await restrict_in(context.consents, "accuracy", None, request=context.change.request.id)
     return rows

@@ -51,22 +51,6 @@ class RectificationItem(View):
     statement: str | None
     reason: str | None
 
-    @classmethod
-    def of(cls, row: Rectification, statement: str | None, reason: str | None) -> RectificationItem:
-        """Return the view of a rectification, with the opened words."""
-        return cls(
-            id=row.id,
-            request=row.request,
-            collection=row.collection,
-            record=row.record,
-            field=row.field,
-            state=row.state,
-            at=row.at,
-            closed_at=row.closed_at,
-            statement=statement,
-            reason=reason,
-        )
-
 
 class RectificationPage(View):
     """Some rectifications, the oldest first."""
@@ -93,7 +77,11 @@ async def list_rectifications(
         Denied: the caller may not read requests.
         NotFound: there is no such subject.
     """
-    after = _position(cursor)
+    try:
+        after = None if cursor is None else UUID(hex=cursor)
+    except ValueError:
+        fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
+        raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None
     if not 1 <= limit <= MOST:
         raise InvalidInput(f"a page has 1 to {MOST} rectifications", code="invalid-page")
     await require_permission(services, caller, "vault:requests", "read", audit_action="read-requests")
@@ -125,26 +113,19 @@ async def _opened(
     services: Services, caller: Caller, subject: SubjectId, rows: list[Rectification]
 ) -> list[RectificationItem]:
     """Return the views of rectifications. Only words are opened; former values stay sealed."""
-    with_words = [row for row in rows if row.state != "corrected" and row.details is not None]
-    if caller.principal.id == OPERATOR or not with_words:
-        return [RectificationItem.of(row, None, None) for row in rows]
-    keys = await keys_of(services, caller, subject)
-    words = await open_fenced(
-        services,
-        caller.tenant,
-        subject,
-        keys,
-        lambda current: {row.id: open_details(current, caller.tenant, subject, row) for row in with_words},
-    )
+    words: dict[UUID, dict[str, object]] = {}
+    sealed = [row for row in rows if row.state != "corrected" and row.details is not None]
+    if sealed and caller.principal.id != OPERATOR:
+        words = await open_fenced(
+            services,
+            caller.tenant,
+            subject,
+            await keys_of(services, caller, subject),
+            lambda current: {row.id: open_details(current, caller.tenant, subject, row) for row in sealed},
+        )
     return [
-        RectificationItem.of(row, words.get(row.id, {}).get("statement"), words.get(row.id, {}).get("reason"))
+        RectificationItem.from_object(
+            row, statement=words.get(row.id, {}).get("statement"), reason=words.get(row.id, {}).get("reason")
+        )
         for row in rows
     ]
-
-
-def _position(cursor: str | None) -> UUID | None:
-    try:
-        return None if cursor is None else UUID(hex=cursor)
-    except ValueError:
-        fault = Fault("/cursor", "invalid-cursor", "Pass the previous page's `next` value unchanged.")
-        raise InvalidInput("invalid cursor", faults=[fault], code="invalid-cursor") from None

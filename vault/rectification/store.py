@@ -6,6 +6,7 @@ again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime  # noqa: TC003 - SQLModel reads the annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID  # noqa: TC003 - as above
@@ -23,7 +24,7 @@ from vault.subjects.store import PROFILE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Table
+    from sqlalchemy import Select, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.crypto.seal import SubjectKeys
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class RectificationRow(DataTable, table=True):
-    """A value that was corrected or is disputed; before and after lie in ``details``, sealed."""
+    """A value that was corrected or is disputed; ``details`` are sealed."""
 
     __tablename__ = "rectification"
 
@@ -155,14 +156,7 @@ async def change_rectification(
     )
 
 
-async def drop_rectifications(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> None:
-    """Delete all rectifications of a person."""
-    await connection.execute(
-        delete(RECTIFICATION).where(RECTIFICATION.c.tenant_id == tenant, RECTIFICATION.c.subject_id == subject)
-    )
-
-
-def _select() -> Any:
+def _select() -> Select[tuple[Any, ...]]:
     return select(*(RECTIFICATION.c[name] for name in _COLUMNS))
 
 
@@ -170,46 +164,35 @@ COLLECTION = "rectification"
 DETAILS = "details"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sealer:
     """Makes rectifications of one person, at one moment, by one caller."""
 
-    def __init__(
-        self,
-        keys: SubjectKeys,
-        tenant: TenantId,
-        subject: SubjectId,
-        *,
-        at: datetime,
-        by: PrincipalId,
-        request: UUID | None = None,
-    ) -> None:
-        self._keys = keys
-        self._tenant = tenant
-        self._subject = subject
-        self._at = at
-        self._by = by
-        self._request = request
+    keys: SubjectKeys
+    tenant: TenantId
+    subject: SubjectId
+    at: datetime
+    by: PrincipalId
+    request: UUID | None = None
 
-    def corrected(self, collection: str, record: UUID, field: str, before: Any, after: Any) -> Rectification:
+    def correction(self, collection: str, record: UUID, field: str, before: object, after: object) -> Rectification:
         """Return a correction; a missing value is null."""
         return self._rectification("corrected", collection, record, field, {"before": before, "after": after})
 
-    def said(self, state: State, statement: str, field: str = EVERYTHING) -> Rectification:
+    def statement(self, state: State, statement: str, field: str = EVERYTHING) -> Rectification:
         """Return a statement of the person, or the dispute of a field of the profile."""
-        return self._rectification(state, PROFILE, self._subject, field, {"statement": statement})
+        return self._rectification(state, PROFILE, self.subject, field, {"statement": statement})
 
     def _rectification(
-        self, state: State, collection: str, record: UUID, field: str, details: dict[str, Any]
+        self, state: State, collection: str, record: UUID, field: str, details: dict[str, object]
     ) -> Rectification:
-        rectification = new_id()
-        sealed = seal_details(self._keys, self._tenant, self._subject, rectification, details)
-        return Rectification(
-            rectification, self._request, collection, record, field, state, self._at, by=self._by, details=sealed
-        )
+        id_ = new_id()
+        sealed = seal_details(self.keys, self.tenant, self.subject, id_, details)
+        return Rectification(id_, self.request, collection, record, field, state, self.at, by=self.by, details=sealed)
 
 
 def seal_details(
-    keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: UUID, details: dict[str, Any]
+    keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: UUID, details: dict[str, object]
 ) -> bytes:
     """Seal the details of a rectification: ``{"before", "after"}``, or ``{"statement", "reason"}``."""
     return keys.seal(DETAILS, msgspec.json.encode(details), record_aad(tenant, subject, COLLECTION, rectification))
@@ -217,7 +200,7 @@ def seal_details(
 
 def open_details(
     keys: SubjectKeys, tenant: TenantId, subject: SubjectId, rectification: Rectification
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Open the details of a rectification; empty if there are none.
 
     Raises:
@@ -226,7 +209,7 @@ def open_details(
     if rectification.details is None:
         return {}
     aad = record_aad(tenant, subject, COLLECTION, rectification.id)
-    opened: dict[str, Any] = msgspec.json.decode(keys.open(DETAILS, rectification.details, aad))
+    opened: dict[str, object] = msgspec.json.decode(keys.open(DETAILS, rectification.details, aad))
     return opened
 
 
@@ -242,7 +225,7 @@ class CorrectionSummary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults
     state: str
     at: str
     closed_at: str | None = None
-    details: dict[str, Any] | None = None
+    details: dict[str, object] | None = None
 
 
 class RectificationData:
