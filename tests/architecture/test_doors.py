@@ -38,7 +38,6 @@ SEALING = {
     "vault.export.collect",  # for types only
     "vault.export.records",
     "vault.records.read",
-    "vault.rectification.correct",  # for types only
     "vault.rectification.store",
     "vault.requests.transaction",
     "vault.requests.query",  # for types only

@@ -55,7 +55,7 @@ def test_every_language_says_all_that_english_says(language):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_kind_reason_and_ground_is_told_in_words(language):
+def test_every_kind_reason_and_ground_has_a_text(language):
     told = texts(language)
     assert set(told["kinds"]) == set(REQUEST_KINDS)
     assert set(told["reasons"]) == set(get_args(Extension.__annotations__["reason"].removeprefix("Literal")) or
@@ -68,7 +68,7 @@ def test_every_kind_reason_and_ground_is_told_in_words(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", sorted(words._texts("en")["letters"]))
-def test_letters_are_whole(language, name):
+def test_letters_have_every_part(language, name):
     text = write(name, language, SHOP, CODES)
     assert text.language == language
     assert not re.search(r"[{}]", text.subject + text.body)
@@ -86,7 +86,7 @@ def test_dates_are_written_as_people_write_them():
     assert "19. März 2026" in write("package-ready", "de", SHOP, CODES).body
 
 
-def test_what_a_letter_lacks_is_a_mistake_of_whoever_sends_it():
+def test_a_missing_placeholder_is_an_error_of_the_sender():
     with pytest.raises(KeyError):
         words.require("request-received", {"id": "1"})
     with pytest.raises(KeyError):
@@ -102,13 +102,13 @@ def test_the_language_is_the_first_that_is_known(wanted, chosen):
     assert language_of(*wanted) == chosen
 
 
-def test_the_officer_writes_else_the_controller():
+def test_a_letter_is_signed_by_the_officer_or_else_the_controller():
     assert sender_of(SHOP) == "dpo@retail.example"
     assert sender_of(Controller(email="privacy@retail.example")) == "privacy@retail.example"
     assert sender_of(Controller()) == ""
 
 
-def test_a_controller_who_is_not_stated_is_no_obstacle():
+def test_a_letter_is_written_without_a_stated_controller():
     assert "Customer Data Vault" in write("request-completed", "en", Controller(), CODES).body
 
 
@@ -141,21 +141,21 @@ async def test_a_person_is_written_to_in_their_language(sqlite_mailing, inbox):
     assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
 
 
-async def test_the_language_of_the_request_goes_before_that_of_the_profile(sqlite_mailing, inbox):
+async def test_the_language_of_the_request_has_precedence_over_that_of_the_profile(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create({**ADA, "language": "de"}))
     content = LetterContent("request-completed", {"kind": "access", "id": new_id()}, "fr")
     assert await notify_person(sqlite_mailing.services, "default", subject, content) == "sent"
     assert inbox.last().message["Content-Language"] == "fr"
 
 
-async def test_the_second_address_serves_where_there_is_no_first(sqlite_mailing, inbox):
+async def test_the_second_address_is_used_if_there_is_no_first(sqlite_mailing, inbox):
     subject = person(await sqlite_mailing.create_fully(email_secondary="ada@work.example"))
     content = LetterContent("request-completed", {"kind": "access", "id": new_id()})
     assert await notify_person(sqlite_mailing.services, "default", subject, content) == "sent"
     assert inbox.last().recipients == ["ada@work.example"]
 
 
-async def test_whoever_cannot_be_reached_is_no_error(sqlite_mailing, inbox):
+async def test_a_person_without_an_address_is_no_error(sqlite_mailing, inbox):
     node, content = sqlite_mailing, LetterContent("request-completed", {"kind": "access", "id": new_id()})
     nameless = person(await node.create({"name": "Nobody"}))
     erased = person(await node.create())
@@ -165,7 +165,7 @@ async def test_whoever_cannot_be_reached_is_no_error(sqlite_mailing, inbox):
     assert inbox.letters == []
 
 
-async def test_a_vault_without_mail_goes_on(sqlite_node):
+async def test_a_vault_without_mail_works(sqlite_node):
     subject = person(await sqlite_node.create())
     async with sqlite_node.new_entries() as made:
         content = LetterContent("restriction-lifting", {"on": date(2026, 4, 1)})
@@ -174,7 +174,7 @@ async def test_a_vault_without_mail_goes_on(sqlite_node):
     assert made == []
 
 
-async def test_a_relay_that_refuses_is_on_record(sqlite_mailing, inbox):
+async def test_a_refusal_of_the_relay_is_recorded(sqlite_mailing, inbox):
     inbox.refuse = "550 no such user"
     subject = person(await sqlite_mailing.create())
     async with sqlite_mailing.new_entries() as made:

@@ -37,7 +37,7 @@ async def test_a_letter_arrives_as_it_was_written(inbox):
     assert got.body == LETTER.body
 
 
-async def test_letters_of_any_language_arrive_whole(inbox):
+async def test_letters_of_any_language_arrive_unchanged(inbox):
     body = "Für Zoë: à bientôt, čau, 你好\n" + "x" * 2_000 + "\n.\n.."
     await mail_to(inbox).send(Letter("ada@example.org", "Prüfung: čau 你好", body))
     assert inbox.last().message["Subject"] == "Prüfung: čau 你好"
@@ -45,7 +45,7 @@ async def test_letters_of_any_language_arrive_whole(inbox):
     assert max(map(len, inbox.last().raw.splitlines())) < 998  # RFC 5322 §2.1.1
 
 
-async def test_who_writes_is_said_by_the_letter_where_the_settings_do_not(inbox):
+async def test_the_letter_names_the_sender_if_the_settings_do_not(inbox):
     letter = Letter("ada@example.org", "One", "1", sender="dpo@other.example")
     await mail_to(inbox, "").send(letter)
     await mail_to(inbox).send(letter)
@@ -63,7 +63,7 @@ async def test_without_a_relay_or_a_sender_nothing_is_sent(inbox):
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r", "\x00", "\x0b", "\x85", "\u2028"])
-async def test_no_header_and_no_recipient_comes_in_from_within(inbox, end):
+async def test_no_header_or_recipient_can_be_injected(inbox, end):
     more = f"{end}Bcc: mallory@example.org"
     for letter in (
         Letter(f"ada@example.org{more}", "One", "1"),
@@ -89,7 +89,7 @@ async def test_no_header_and_no_recipient_comes_in_from_within(inbox, end):
         "ada.=?utf-8?q?=0d=0aBcc:eve?=",
     ],
 )
-async def test_an_address_that_unfolds_to_something_else_is_not_written_to(inbox, local):
+async def test_an_address_that_normalises_to_another_is_refused(inbox, local):
     """Encoded words (RFC 2047) are atoms of an address by RFC 5322, and mail libraries decode them all the same."""
     for letter in (
         Letter(f"{local}@example.org", "One", "1", FROM),
@@ -101,7 +101,7 @@ async def test_an_address_that_unfolds_to_something_else_is_not_written_to(inbox
     assert inbox.letters == []
 
 
-async def test_every_other_sign_of_an_address_arrives_as_it_is(inbox):
+async def test_other_characters_of_an_address_are_kept(inbox):
     address = "a!#$%&'*+/=?^_`{|}~-x@example.org"
     await mail_to(inbox).send(Letter(address.replace("=?", "?="), "One", "1"))
     (got,) = inbox.letters
@@ -113,13 +113,13 @@ async def test_every_other_sign_of_an_address_arrives_as_it_is(inbox):
     ["", "ada", "@example.org", "ada@", "a@b@c", "ada@example.org,mallory@example.org", "<ada@example.org>",
      "ada mallory@example.org", "ada@example.org>", '"ada"@example.org', "ada@example.org;x", "(c)ada@example.org"],
 )  # fmt: skip
-async def test_what_is_no_address_is_not_written_to(inbox, address):
+async def test_an_invalid_address_is_refused(inbox, address):
     with pytest.raises(MailFailed):
         await mail_to(inbox).send(Letter(address, "One", "1"))
     assert inbox.letters == []
 
 
-async def test_a_body_ends_no_letter_and_begins_none(inbox):
+async def test_a_body_cannot_end_a_letter_or_begin_another(inbox):
     body = "one\r\n.\r\nMAIL FROM:<mallory@example.org>\r\nRCPT TO:<eve@example.org>\r\nDATA\r\nBcc: eve@example.org"
     await mail_to(inbox).send(Letter("ada@example.org", "One", body))
     (got,) = inbox.letters
@@ -127,23 +127,23 @@ async def test_a_body_ends_no_letter_and_begins_none(inbox):
     assert "Bcc" not in got.message
 
 
-async def test_a_domain_in_other_letters_is_written_as_idna_2008_has_it(inbox):
+async def test_an_international_domain_is_encoded_by_idna_2008(inbox):
     await mail_to(inbox).send(Letter("ada@straße.example", "One", "1"))
     assert inbox.last().recipients == ["ada@xn--strae-oqa.example"]  # IDNA 2003 would write to strasse.example
     assert not any("SMTPUTF8" in each for each in inbox.last().options)
 
 
-async def test_a_name_in_other_letters_asks_the_relay_for_them(inbox):
+async def test_an_international_local_part_requires_smtputf8(inbox):
     await mail_to(inbox).send(Letter("dörte@example.org", "One", "1"))
     assert inbox.last().recipients == ["dörte@example.org"]
 
 
-async def test_a_relay_that_cannot_take_such_a_name_refuses_it(inbox):
+async def test_a_relay_without_smtputf8_is_refused_an_international_local_part(inbox):
     with relay(Inbox(), enable_SMTPUTF8=False) as old, pytest.raises(MailFailed):
         await mail_to(old).send(Letter("dörte@example.org", "One", "1"))
 
 
-async def test_tls_is_spoken_with_relays_whose_certificate_is_known(tmp_path, monkeypatch):
+async def test_tls_requires_a_trusted_certificate_of_the_relay(tmp_path, monkeypatch):
     certificate, context = make_certificate(tmp_path, "localhost")
     port = free_port()
     with relay(Inbox(), hostname="localhost", port=port, ssl_context=context) as inbox:
@@ -176,7 +176,7 @@ async def test_a_password_is_sent_over_tls_alone(tmp_path, monkeypatch):
     assert all(over_tls for over_tls, _login, _password in seen)
 
 
-async def test_whoever_keeps_back_the_offer_of_tls_gets_no_letter(inbox, monkeypatch):
+async def test_a_relay_that_does_not_offer_tls_gets_no_letter(inbox, monkeypatch):
     """A relay elsewhere, or somebody on the line, that does not offer STARTTLS: here by a name that is not this host."""
     monkeypatch.setattr("vault.messaging.mail._is_local", lambda _host: False)
     with pytest.raises(MailFailed):
@@ -191,13 +191,13 @@ async def test_whoever_keeps_back_the_offer_of_tls_gets_no_letter(inbox, monkeyp
     ["smtp://", "http://relay.example", "smtp://relay.example/path", "smtp://relay.example:port",
      "smtp://relay.example?starttls=never", "smtp://relay.example?x", "smtp://user:secret@relay.example?starttls=optional"],
 )  # fmt: skip
-def test_a_url_that_names_no_relay_is_told_without_its_password(url):
+def test_the_error_for_an_invalid_relay_url_omits_the_password(url):
     with pytest.raises(Misconfigured) as refused:
         Mail(url, FROM)
     assert "secret" not in f"{refused.value} {refused.value.hint}"
 
 
-async def test_what_the_relay_says_stays_out_of_errors_and_logs(inbox):
+async def test_answers_of_the_relay_are_not_in_errors_or_logs(inbox):
     lines = io.StringIO()
     logs.configure("debug", stream=lines)
     try:
@@ -222,11 +222,11 @@ async def test_what_the_relay_says_stays_out_of_errors_and_logs(inbox):
     assert "1234" not in str([{**each, "timestamp": None} for each in said])  # whose digits may be any
 
 
-def test_a_letter_shows_nothing_of_itself():
+def test_the_repr_of_a_letter_shows_no_content():
     assert repr(LETTER) == str(LETTER) == f"{LETTER}" == "Letter([sensitive])"
 
 
-async def test_what_is_sent_soon_is_sent_before_the_end(inbox):
+async def test_background_letters_are_sent_before_shutdown(inbox):
     mail = mail_to(inbox)
     for _ in range(3):
         mail.soon(mail.send(LETTER))
@@ -235,7 +235,7 @@ async def test_what_is_sent_soon_is_sent_before_the_end(inbox):
     assert len(inbox.letters) == 3
 
 
-async def test_what_does_not_end_is_given_up_at_the_end():
+async def test_a_letter_that_does_not_end_is_given_up_at_shutdown():
     mail = Mail("smtp://127.0.0.1:1", FROM)
     never = asyncio.Event()
     ended = []
@@ -251,7 +251,7 @@ async def test_what_does_not_end_is_given_up_at_the_end():
     assert ended == [True]
 
 
-async def test_letters_that_wait_are_bounded(inbox, monkeypatch):
+async def test_waiting_letters_are_limited(inbox, monkeypatch):
     monkeypatch.setattr("vault.messaging.mail.MOST_WAITING", 2)
     mail = mail_to(inbox)
     for _ in range(5):
@@ -260,7 +260,7 @@ async def test_letters_that_wait_are_bounded(inbox, monkeypatch):
     assert len(inbox.letters) == 2
 
 
-async def test_a_failure_after_the_answer_is_on_the_log():
+async def test_a_failure_after_the_response_is_logged():
     lines = io.StringIO()
     logs.configure("info", stream=lines)
     try:

@@ -60,7 +60,7 @@ async def test_a_person_signs_in_and_out(mailing, inbox):
     ]
 
 
-async def test_nothing_of_a_code_or_token_lies_anywhere(sqlite_mailing, inbox):
+async def test_codes_and_tokens_are_stored_nowhere(sqlite_mailing, inbox):
     await sqlite_mailing.create()
     headers = await signed_in(sqlite_mailing, inbox)
     code, token = inbox.last().code, headers["Authorization"].removeprefix("Bearer ")
@@ -72,7 +72,7 @@ async def test_nothing_of_a_code_or_token_lies_anywhere(sqlite_mailing, inbox):
     assert all(code not in str(each) and token not in str(each) for each in await sqlite_mailing.entries())
 
 
-async def test_a_code_is_typed_as_people_type(sqlite_mailing, inbox):
+async def test_spaces_and_hyphens_in_a_typed_code_are_ignored(sqlite_mailing, inbox):
     await sqlite_mailing.create()
     session = await ask(sqlite_mailing)
     code = inbox.last().code
@@ -83,7 +83,7 @@ async def test_a_code_is_typed_as_people_type(sqlite_mailing, inbox):
 # ---- The same for everybody ------------------------------------------------------------------------------------------
 
 
-async def test_the_answer_is_the_same_whoever_there_is(sqlite_mailing, inbox):
+async def test_the_answer_is_the_same_for_known_and_unknown_people(sqlite_mailing, inbox):
     await sqlite_mailing.create(external_ids={"shop": "4711"})
     await sqlite_mailing.create({"name": "No Address"}, external_ids={"shop": "4712"})
     for _ in range(2):
@@ -104,7 +104,7 @@ async def test_the_answer_is_the_same_whoever_there_is(sqlite_mailing, inbox):
     assert letters == [1, 1, 1, 1, 1]
 
 
-async def test_the_same_is_done_before_the_answer_whoever_there_is(sqlite_mailing, monkeypatch):
+async def test_the_work_before_the_answer_is_the_same_for_known_and_unknown_people(sqlite_mailing, monkeypatch):
     """Whatever depends on the person comes after the answer: nothing of it can be seen in the time that it takes."""
     node = sqlite_mailing
     await node.create()
@@ -125,7 +125,7 @@ async def test_the_same_is_done_before_the_answer_whoever_there_is(sqlite_mailin
     assert seen == [0, 0]
 
 
-async def test_a_code_for_nobody_opens_nothing(sqlite_mailing):
+async def test_a_code_for_an_unknown_person_opens_no_session(sqlite_mailing):
     session = await ask(sqlite_mailing, {"identity": {"email": "nobody@example.org"}})
     problem(await enter(sqlite_mailing, session, "00000000"), 404, "code-invalid")
     ((attempts,),) = await sqlite_mailing.sql("SELECT attempts FROM identity_code")
@@ -148,7 +148,7 @@ async def test_every_wrong_code_gets_one_answer(sqlite_mailing, inbox, clock):
     assert all(each == told[0] for each in told)
 
 
-async def test_a_claim_without_its_form(sqlite_mailing):
+async def test_an_invalid_claim_is_refused(sqlite_mailing):
     for body, code in (
         ({"identity": {}}, "invalid-identity"),
         ({"identity": {"email": "lovelace"}}, "invalid-identity"),
@@ -164,11 +164,11 @@ async def test_a_claim_without_its_form(sqlite_mailing):
         assert "lovelace" not in answer.text  # no letters that an id could contain
 
 
-async def test_a_tenant_that_is_none(sqlite_mailing):
+async def test_an_unknown_tenant_is_refused(sqlite_mailing):
     problem(await sqlite_mailing.post(None, SESSIONS, {**BY_MAIL, "tenant": "nobody"}), 404, "no-policies")
 
 
-async def test_a_vault_without_mail_says_so_to_everybody(sqlite_node):
+async def test_a_vault_without_mail_sends_no_codes(sqlite_node):
     await sqlite_node.create()
     for address in ("ada@example.org", "nobody@example.org"):
         answer = await sqlite_node.post(None, SESSIONS, {"identity": {"email": address}})
@@ -187,7 +187,7 @@ async def test_after_five_attempts_the_right_code_is_wrong(sqlite_mailing, inbox
     problem(await enter(sqlite_mailing, session, code), 404, "code-invalid")
 
 
-async def test_guesses_at_the_same_moment_are_counted_too(mailing, inbox):
+async def test_concurrent_guesses_are_counted(mailing, inbox):
     await mailing.create()
     session = await ask(mailing)
     code = inbox.last().code
@@ -199,7 +199,7 @@ async def test_guesses_at_the_same_moment_are_counted_too(mailing, inbox):
     problem(await enter(mailing, session, code), 404, "code-invalid")
 
 
-async def test_a_code_that_comes_twice_at_the_same_moment_opens_once(mailing, inbox):
+async def test_concurrent_uses_of_a_code_open_one_session(mailing, inbox):
     await mailing.create()
     session = await ask(mailing)
     answers = await asyncio.gather(*(enter(mailing, session, inbox.last().code) for _ in range(4)))
@@ -207,7 +207,7 @@ async def test_a_code_that_comes_twice_at_the_same_moment_opens_once(mailing, in
     assert len(await mailing.sql("SELECT id FROM subject_session")) == 1
 
 
-async def test_a_code_fits_its_own_row_person_and_purpose_alone(mailing, inbox):
+async def test_a_code_is_bound_to_its_row_person_and_purpose(mailing, inbox):
     """Whoever can write into the database moves no code to another row, person or purpose."""
     ada = await mailing.create()
     eve = await mailing.create({"name": "Eve", "email": "eve@example.org"})
@@ -230,7 +230,7 @@ async def test_a_code_fits_its_own_row_person_and_purpose_alone(mailing, inbox):
 # ---- Flooding --------------------------------------------------------------------------------------------------------
 
 
-async def test_nobodys_mailbox_is_flooded(mailing, inbox, clock):
+async def test_codes_per_quarter_of_an_hour_are_limited(mailing, inbox, clock):
     await mailing.create()
     for address in (
         "ada@example.org",
@@ -247,7 +247,7 @@ async def test_nobodys_mailbox_is_flooded(mailing, inbox, clock):
     assert len(inbox.letters) == 4
 
 
-async def test_nobody_gets_more_than_ten_a_day(sqlite_mailing, inbox, clock):
+async def test_codes_per_day_are_limited_to_ten(sqlite_mailing, inbox, clock):
     await sqlite_mailing.create()
     for _ in range(10):
         await ask(sqlite_mailing)
@@ -258,14 +258,14 @@ async def test_nobody_gets_more_than_ten_a_day(sqlite_mailing, inbox, clock):
     assert len(inbox.letters) == 10
 
 
-async def test_for_those_who_do_not_exist_the_limit_is_the_same(sqlite_mailing):
+async def test_the_limit_is_the_same_for_unknown_people(sqlite_mailing):
     body = {"identity": {"email": "nobody@example.org"}}
     for _ in range(3):
         await ask(sqlite_mailing, body)
     problem(await sqlite_mailing.post(None, SESSIONS, body), 429, "rate-limited")
 
 
-async def test_whoever_asks_at_the_same_moment_gets_no_more(mailing, inbox):
+async def test_concurrent_requests_for_codes_are_limited(mailing, inbox):
     await mailing.create()
     answers = await asyncio.gather(*(mailing.post(None, SESSIONS, BY_MAIL) for _ in range(8)))
     await mailing.services.mail.settled()
@@ -273,7 +273,7 @@ async def test_whoever_asks_at_the_same_moment_gets_no_more(mailing, inbox):
     assert len(inbox.letters) == 3
 
 
-async def test_other_words_for_the_same_person_bring_no_more_letters_and_tell_nothing(sqlite_mailing, inbox):
+async def test_other_identifiers_of_the_same_person_share_the_limit_and_reveal_nothing(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create(external_ids={"shop": "4711", "erp": "9"})
     for body in (BY_MAIL, BY_NUMBER, {"identity": {"external_id": {"erp": "9"}}}):
         await ask(sqlite_mailing, body)
@@ -285,7 +285,7 @@ async def test_other_words_for_the_same_person_bring_no_more_letters_and_tell_no
     assert entry.subjects == (await sqlite_mailing.pseudonym(subject),)
 
 
-async def test_strangers_flood_neither_the_log_nor_the_database(sqlite_mailing, clock, monkeypatch):
+async def test_unauthenticated_calls_flood_neither_the_log_nor_the_database(sqlite_mailing, clock, monkeypatch):
     node = sqlite_mailing
     monkeypatch.setattr(sign_in, "MOST_A_MINUTE", 8)
     monkeypatch.setattr(sign_in, "MOST_ENTRIES_A_MINUTE", 3)
@@ -308,7 +308,7 @@ async def test_strangers_flood_neither_the_log_nor_the_database(sqlite_mailing, 
 # ---- The session -----------------------------------------------------------------------------------------------------
 
 
-async def test_a_session_ends_by_itself(sqlite_mailing, inbox, clock):
+async def test_a_session_expires(sqlite_mailing, inbox, clock):
     await sqlite_mailing.create()
     headers = await signed_in(sqlite_mailing, inbox)
     clock.advance(minutes=29, seconds=59)
@@ -329,7 +329,7 @@ async def test_every_wrong_token_gets_one_answer(sqlite_mailing, inbox):
     assert (await mine(node, headers)).status_code == 200
 
 
-async def test_a_persons_token_opens_no_other_door(sqlite_mailing, inbox):
+async def test_a_session_token_is_not_accepted_by_other_routes(sqlite_mailing, inbox):
     await sqlite_mailing.create()
     headers = await signed_in(sqlite_mailing, inbox)
     for method, path, body in (
@@ -340,7 +340,7 @@ async def test_a_persons_token_opens_no_other_door(sqlite_mailing, inbox):
         problem(await sqlite_mailing.call(None, method, path, body, headers=headers), 401, "not-authenticated")
 
 
-async def test_whoever_is_erased_is_signed_out(sqlite_mailing, inbox):
+async def test_an_erased_person_is_signed_out(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create()
     headers = await signed_in(sqlite_mailing, inbox)
     late = await ask(sqlite_mailing)
@@ -355,7 +355,7 @@ async def test_a_restricted_person_has_all_rights(sqlite_mailing, inbox):
     assert (await mine(sqlite_mailing, await signed_in(sqlite_mailing, inbox))).status_code == 200
 
 
-async def test_the_same_address_is_another_person_with_another_controller(sqlite_mailing, inbox):
+async def test_the_same_address_is_another_person_in_another_tenant(sqlite_mailing, inbox):
     await sqlite_mailing.create()
     subject = await sqlite_mailing.create(tenant=OTHER)
     headers = await signed_in(sqlite_mailing, inbox, {**BY_MAIL, "tenant": OTHER})
@@ -365,7 +365,7 @@ async def test_the_same_address_is_another_person_with_another_controller(sqlite
     assert (entry.tenant, entry.subjects) == (OTHER, (await sqlite_mailing.pseudonym(subject),))
 
 
-async def test_a_letter_that_does_not_go_out_is_on_record(sqlite_mailing, inbox):
+async def test_a_letter_that_cannot_be_sent_is_recorded(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create()
     inbox.refuse = "550 no such user"
     async with sqlite_mailing.new_entries() as made:
@@ -384,7 +384,7 @@ async def test_the_letter_is_in_the_language_that_was_asked_for(sqlite_mailing, 
     assert "10 Minuten" in inbox.last().body
 
 
-async def test_what_is_over_is_forgotten(mailing, inbox, clock):
+async def test_expired_codes_and_sessions_are_deleted(mailing, inbox, clock):
     await mailing.create()
     await signed_in(mailing, inbox)
     assert await forget_identity(mailing.services) == 0

@@ -75,7 +75,7 @@ async def test_a_code_verifies_and_access_is_approved_by_rule(mailing, portal, i
 
 @on_sqlite
 @pytest.mark.parametrize("kind", ["erasure", "rectification"])
-async def test_what_cannot_be_undone_waits_for_staff_after_a_fresh_code(mailing, portal, inbox, kind):
+async def test_an_erasure_waits_for_staff_after_a_fresh_code(mailing, portal, inbox, kind):
     subject = await mailing.create()
     details = {"details": {"changes": {"name": "Ada King"}}} if kind == "rectification" else {}
     request = await submit(mailing, kind=kind, subject=subject, **details)
@@ -123,7 +123,7 @@ async def test_the_limit_is_the_same_whether_or_not_there_is_such_a_person(maili
 
 
 @on_sqlite
-async def test_a_request_of_nobody_is_verified_by_nobody(mailing, portal):
+async def test_a_request_without_a_matching_person_cannot_be_verified(mailing, portal):
     request = await submit(mailing, identity=NOBODY)
     for role, body in ((portal, {"vouch": {"level": "fresh"}}), ("dpo", {"evidence": "passport seen"})):
         problem(await verify(mailing, role, request, body), 409, "nobody-to-verify")
@@ -131,7 +131,7 @@ async def test_a_request_of_nobody_is_verified_by_nobody(mailing, portal):
 
 
 @on_sqlite
-async def test_without_mail_only_this_way_is_closed(node, portal):
+async def test_without_mail_the_other_ways_of_verification_work(node, portal):
     subject = await node.create()
     request = await submit(node, subject=subject)
     problem(await verify(node, portal, request, {"send_code": True}), 409, "mail-not-configured")
@@ -163,7 +163,7 @@ async def test_a_code_is_tried_five_times_and_used_once(mailing, portal, inbox):
 
 
 @on_sqlite
-async def test_a_wrong_guess_is_on_record_with_the_person(mailing, portal, inbox):
+async def test_a_wrong_guess_is_recorded_with_the_person(mailing, portal, inbox):
     subject = await mailing.create()
     request = await submit(mailing)
     code_id = await send(mailing, request)
@@ -207,7 +207,7 @@ async def test_a_code_for_a_session_verifies_no_request(mailing, portal, inbox):
 
 
 @on_sqlite
-async def test_a_code_is_too_old_after_ten_minutes(place, portal, clock, inbox):
+async def test_a_code_expires_after_ten_minutes(place, portal, clock, inbox):
     async with place.node(clock, smtp_url=f"smtp://127.0.0.1:{inbox.port}") as node:
         await node.create()
         request = await submit(node)
@@ -218,7 +218,7 @@ async def test_a_code_is_too_old_after_ten_minutes(place, portal, clock, inbox):
 
 @on_sqlite
 @pytest.mark.parametrize("moves", [("cancel", "reopen"), ("ask-identity",)])
-async def test_a_code_of_before_the_question_was_asked_anew_answers_nothing(mailing, portal, inbox, clock, moves):
+async def test_a_code_from_before_a_renewed_question_is_void(mailing, portal, inbox, clock, moves):
     await mailing.create()
     request = await submit(mailing)
     code = {"code_id": await send(mailing, request), "code": inbox.last().code}
@@ -232,7 +232,7 @@ async def test_a_code_of_before_the_question_was_asked_anew_answers_nothing(mail
 
 
 @on_sqlite
-async def test_another_apps_request_is_none_of_an_apps_business(mailing, portal, inbox):
+async def test_a_request_of_another_app_is_not_found(mailing, portal, inbox):
     await mailing.create()
     request = await submit(mailing)
     code = {"code_id": await send(mailing, request), "code": inbox.last().code}
@@ -245,7 +245,7 @@ async def test_another_apps_request_is_none_of_an_apps_business(mailing, portal,
 
 
 @on_sqlite
-async def test_letters_go_to_the_contact_that_is_held_and_to_no_other(mailing, portal, inbox):
+async def test_codes_are_sent_to_the_stored_contact_only(mailing, portal, inbox):
     """Somebody who knows Ada's number in the shop, and nothing of her mailbox."""
     await mailing.create(external_ids={"shop": "4711"})
     request = await submit(mailing, identity={"external_id": {"shop": "4711"}})
@@ -258,7 +258,7 @@ async def test_letters_go_to_the_contact_that_is_held_and_to_no_other(mailing, p
 # ---- Apps that vouch, staff with evidence ----------------------------------------------------------------------------
 
 
-async def test_an_app_vouches_for_who_is_signed_in_there(node, portal):
+async def test_an_app_vouches_for_a_person_signed_in_there(node, portal):
     subject = await node.create()
     access = await submit(node, subject=subject)
     answer = await verify(node, portal, access, {"vouch": {"level": "single", "evidence": "signed in with a passkey"}})
@@ -275,7 +275,7 @@ async def test_an_app_vouches_for_who_is_signed_in_there(node, portal):
 
 
 @on_sqlite
-async def test_an_app_vouches_for_nothing_that_another_brought_in(node, portal, place):
+async def test_an_app_cannot_vouch_for_a_request_of_another_app(node, portal, place):
     """Whoever else may see all requests does not know who is signed in elsewhere."""
     _, issued = await add_app(node.services, "default", "busy", ["self-service", "dpo"])
     place.keys["default", "busy"] = issued.key.reveal()
@@ -289,7 +289,7 @@ async def test_an_app_vouches_for_nothing_that_another_brought_in(node, portal, 
 
 
 @on_sqlite
-async def test_only_those_who_may_vouch_or_decide_do(node, portal):
+async def test_vouching_and_evidence_need_their_permissions(node, portal):
     subject = await node.create()
     request = await submit(node, subject=subject)
     for role, body in (
@@ -303,7 +303,7 @@ async def test_only_those_who_may_vouch_or_decide_do(node, portal):
     assert (await shown(node, request))["state"] == "received"
 
 
-async def test_staff_note_what_they_saw_and_it_is_sealed(node, portal):
+async def test_evidence_of_staff_is_sealed(node, portal):
     subject = await node.create()
     request = await submit(node, "dpo", subject=subject)
     words = "identity card seen at the counter"
@@ -315,7 +315,7 @@ async def test_staff_note_what_they_saw_and_it_is_sealed(node, portal):
             assert b"counter" not in bytes(row[0])
 
 
-async def test_evidence_without_its_form(sqlite_node):
+async def test_invalid_evidence_is_refused(sqlite_node):
     subject = await sqlite_node.create()
     request = await submit(sqlite_node, "dpo", subject=subject)
     for words in ("", " ", "two\nlines", "x" * 501, "\u0000"):
@@ -352,12 +352,12 @@ async def test_a_closed_request_is_not_verified(mailing, portal, inbox):
 
 
 @on_sqlite
-async def test_nobody_verifies_a_request_that_is_not_there(mailing, portal):
+async def test_an_unknown_request_cannot_be_verified(mailing, portal):
     for role, body in (("dpo", {"send_code": True}), ("dpo", {"evidence": "passport seen"})):
         problem(await verify(mailing, role, uuid4(), body), 404, "request-not-found")
 
 
-async def test_whoever_is_merged_or_erased_meanwhile_is_not_verified(mailing, portal, inbox):
+async def test_a_person_who_was_merged_or_erased_since_is_not_verified(mailing, portal, inbox):
     subject = await mailing.create({**ADA, "email": "ada2@example.org"})
     request = await submit(mailing, subject=subject)
     code = {"code_id": await send(mailing, request), "code": inbox.last().code}

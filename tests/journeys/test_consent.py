@@ -77,7 +77,7 @@ async def apply_notice(node, version, *, material, valid_from="2026-01-01"):
     assert (await apply_folders(node.vault))["default"]
 
 
-async def test_consent_from_the_first_no_to_the_last(nodes):
+async def test_consent_from_the_first_refusal_to_the_last_withdrawal(nodes):
     one, two = nodes
     subject = await one.create()
     assert not await shows(two, subject)
@@ -125,7 +125,7 @@ async def test_consent_from_the_first_no_to_the_last(nodes):
     assert await consistent(one)
 
 
-async def test_a_withdrawal_stops_no_read_that_the_law_asks_for(nodes):
+async def test_a_withdrawal_does_not_stop_reads_required_by_law(nodes):
     one, two = nodes
     subject = await one.create()
     await told(one, subject, "given")
@@ -140,7 +140,7 @@ async def test_a_withdrawal_stops_no_read_that_the_law_asks_for(nodes):
         assert read.json()["fields"] == {"name": "Ada Lovelace"}, purpose
 
 
-async def test_a_consent_ends_by_itself(nodes, clock):
+async def test_a_consent_expires(nodes, clock):
     one, two = nodes
     subject = await one.create()
     await told(one, subject, "given", valid_until="2026-03-06T12:00:00Z")
@@ -152,7 +152,7 @@ async def test_a_consent_ends_by_itself(nodes, clock):
     assert (stands["state"], stands["renew"]) == ("expired", True)
 
 
-async def test_the_end_of_a_consent_gets_its_event_once(nodes, clock):
+async def test_the_expiry_of_a_consent_is_recorded_once(nodes, clock):
     one, two = nodes
     ended, stays, child = [await one.create() for _ in range(3)]
     given = await told(one, ended, "given", valid_until="2026-03-06T12:00:00Z")
@@ -227,7 +227,7 @@ async def test_an_objection_to_marketing_is_final_until_the_person_agrees_again(
     assert await consistent(one)
 
 
-async def test_nobody_objects_to_what_contract_or_law_ask_for(sqlite_node):
+async def test_an_objection_to_contract_or_law_is_refused(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     for purpose in ("order-fulfilment", "accounting", "profiling"):
@@ -239,7 +239,7 @@ async def test_nobody_objects_to_what_contract_or_law_ask_for(sqlite_node):
     assert [each["at"] for each in body["errors"]] == ["/reason", "/purpose"]
 
 
-async def test_a_restriction_leaves_storage_and_its_exception(nodes):
+async def test_a_restriction_permits_storage_and_exceptions(nodes):
     one, two = nodes
     subject = await one.create()
     await told(one, subject, "given")
@@ -293,7 +293,7 @@ async def test_a_child_needs_a_guardian(nodes):
     assert not await shows(one, subject)
 
 
-async def test_who_turns_out_to_be_a_child_did_not_consent(nodes):
+async def test_the_consents_of_a_newly_known_child_expire(nodes):
     one, two = nodes
     subject = await one.create({"name": "Tim", "email": "tim@example.org"})
     other = await one.create({"name": "Eva", "email": "eva@example.org"})
@@ -317,7 +317,7 @@ async def test_who_turns_out_to_be_a_child_did_not_consent(nodes):
     assert await consistent(one)
 
 
-async def test_the_age_is_the_countrys(nodes):
+async def test_the_age_of_consent_depends_on_the_country(nodes):
     one, _ = nodes
     subject = await one.create_fully(name="Tim", birth_date="2011-06-01")  # 14 years old
     problem(await say(one, subject, "given", jurisdiction="DE"), 422, "guardian-needed")
@@ -359,7 +359,7 @@ async def test_a_double_opt_in_counts_once_it_is_confirmed(nodes, clock):
     assert await consistent(one)
 
 
-async def test_a_confirmation_that_is_late_or_overtaken_counts_for_nothing(nodes, clock):
+async def test_a_late_or_superseded_confirmation_has_no_effect(nodes, clock):
     one, two = nodes
     subject, late = await one.create(), await one.create({"name": "Late", "email": "late@example.org"})
     tokens = [
@@ -376,7 +376,7 @@ async def test_a_confirmation_that_is_late_or_overtaken_counts_for_nothing(nodes
     assert not await shows(one, late)
 
 
-async def test_who_took_it_back_may_come_back_by_double_opt_in(nodes):
+async def test_a_double_opt_in_restores_a_withdrawn_consent(nodes):
     one, two = nodes
     subject = await one.create()
     for _ in range(2):
@@ -390,7 +390,7 @@ async def test_who_took_it_back_may_come_back_by_double_opt_in(nodes):
         assert not await shows(one, subject)
 
 
-async def test_a_browsers_signal_is_a_no_to_sale_and_to_nothing_else(nodes):
+async def test_a_gpc_signal_refuses_sale_and_nothing_else(nodes):
     one, two = nodes
     subject = await one.create()
     partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1"}
@@ -421,7 +421,7 @@ async def test_a_browsers_signal_is_a_no_to_sale_and_to_nothing_else(nodes):
     assert await consistent(one)
 
 
-async def test_a_signal_comes_along_with_another_word(nodes):
+async def test_a_gpc_signal_can_accompany_a_decision(nodes):
     one, two = nodes
     subject = await one.create()
     await told(one, subject, "given", headers={"Sec-GPC": "1"})
@@ -434,7 +434,7 @@ async def test_a_signal_comes_along_with_another_word(nodes):
     assert len((await state(two, subject))["history"]) == 3
 
 
-async def test_a_signal_counts_whatever_becomes_of_the_call(nodes):
+async def test_a_gpc_signal_counts_even_if_the_call_fails(nodes):
     one, two = nodes
     partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1"}
     child, other = await one.create_fully(**CHILD), await one.create()
@@ -447,7 +447,7 @@ async def test_a_signal_counts_whatever_becomes_of_the_call(nodes):
         assert not await may(two, each, "partner-advertising")
 
 
-async def test_a_signal_ends_a_double_opt_in_that_waits(nodes):
+async def test_a_gpc_signal_ends_a_pending_double_opt_in(nodes):
     one, two = nodes
     partner = {"purpose": "partner-advertising", "notice": "partner-advertising@1", "method": "double-opt-in"}
     subject = await one.create()
@@ -462,7 +462,7 @@ async def test_a_signal_ends_a_double_opt_in_that_waits(nodes):
     assert not await may(two, subject, "partner-advertising")
 
 
-async def test_nothing_that_was_said_is_ever_changed(node):
+async def test_consent_events_are_never_changed(node):
     subject = await node.create()
     await told(node, subject, "given")
     before = await node.sql("SELECT id, body FROM consent_event ORDER BY id")

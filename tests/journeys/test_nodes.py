@@ -91,7 +91,7 @@ async def test_changed_roles_and_disabled_apps_count_on_every_node(nodes):
     problem(await two.read("support", subject, ["name"], "customer-support"), 401, "not-authenticated")
 
 
-async def test_what_one_node_writes_the_other_reads(nodes):
+async def test_writes_of_one_node_are_read_by_the_other(nodes):
     one, two = nodes
     subject = await one.create()
     read = ("fulfilment", subject, ["email"], "order-fulfilment")

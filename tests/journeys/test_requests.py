@@ -96,7 +96,7 @@ async def test_rectification_corrects(node, ada):
     assert await stands(node, ada) == (200, "Ada King", "given", None, "active")
 
 
-async def test_erasure_leaves_nobody(node, ada):
+async def test_erasure_removes_the_person(node, ada):
     found = await carried_out(node, "erasure", ada)
     assert (await stands(node, ada))[0] == 404
     assert [each["move"] for each in found["history"]] == ["receive", "verify", "approve", "start", "complete"]
@@ -126,7 +126,7 @@ async def test_an_objection_that_is_refused_is_overruled(node, ada):
     assert (await stands(node, ada))[3] == "overruled"
 
 
-async def test_an_objection_to_direct_marketing_needs_nobodys_approval(node, ada):
+async def test_an_objection_to_direct_marketing_needs_no_approval(node, ada):
     request = await submitted(node, "objection", ada, scope={"purposes": ["direct-marketing"]})
     await verified(node, request)
     assert (await show(node, request))["state"] == "approved"
@@ -141,7 +141,7 @@ async def test_a_withdrawal_withdraws(node, ada):
     assert await stands(node, ada) == (200, "Ada Lovelace", "withdrawn", None, "active")
 
 
-async def test_a_review_is_done_by_people(node, ada):
+async def test_a_review_is_decided_by_staff(node, ada):
     found = await carried_out(node, "review", ada)
     assert found["outcome"] == "changed"
     assert await stands(node, ada) == UNTOUCHED

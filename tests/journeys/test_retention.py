@@ -337,7 +337,7 @@ async def and_the_books_are_closed(node, clock, mia) -> None:
     problem(await node.call("dpo", "GET", f"/v1/subjects/{mia}/retention?field=name"), 404, "subject-not-found")
 
 
-async def test_whoever_entered_a_draw_is_forgotten_three_months_after_it(node, clock):
+async def test_a_participant_of_a_draw_is_deleted_three_months_after_it(node, clock):
     # sweepstake-spring was drawn on 2026-04-15, and its limit is P3M: whatever else claims the values.
     body = {"profile": dict(MIA), "purpose": "order-fulfilment", "source": "sweepstake-spring"}
     zoe = (await node.post("sales", "/v1/subjects", body)).json()["id"]

@@ -294,7 +294,7 @@ async def test_the_whole_story_is_on_the_audit_log(node):
     assert len(again.json()["entries"]) == 1
 
 
-async def test_who_may_not_read_the_log_is_denied_and_on_it(node):
+async def test_a_denied_read_of_the_log_is_recorded(node):
     answer = await node.call("support", "GET", "/v1/audit/entries")
     problem(answer, 403, "not-granted")
     log = await node.call("operator", "GET", "/v1/audit/entries", params={"limit": 1})

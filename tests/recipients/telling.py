@@ -6,7 +6,7 @@ from uuid import UUID
 
 from vault.ids import SubjectId, TenantId
 from vault.recipients.delivery import NOTIFY, pending_notices
-from vault.recipients.outbox import EVERYTHING, notify_recipients
+from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.recipients.store import NoticeQuery, list_notices
 
 DEFAULT = TenantId("default")
@@ -20,11 +20,9 @@ async def tell(node, subject, *, kind="subject.erased", fields=EVERYTHING, reque
             node.services,
             connection,
             tenant,
-            SubjectId(UUID(str(subject))),
-            pseudonym,
-            kind=kind,
-            fields=fields,
-            request=request,
+            DataChange(
+                subject=SubjectId(UUID(str(subject))), pseudonym=pseudonym, kind=kind, fields=fields, request=request
+            ),
         )
 
 

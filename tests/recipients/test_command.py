@@ -62,14 +62,14 @@ def test_only_the_secret_goes_to_standard_output(cdv):
     assert "shown once" in done.stderr
 
 
-def test_whoever_is_not_there_has_no_webhook(cdv):
+def test_an_unknown_app_has_no_webhook(cdv):
     for words in (("set", "nobody", URL), ("rotate", "support"), ("test", "support"), ("remove", "support", "--yes")):
         done = cdv("webhooks", *words)
         assert done.exit_code == 1
         assert done.stderr.startswith("error: ")
 
 
-def test_a_test_posts_and_tells(cdv, monkeypatch):
+def test_a_test_posts_and_prints_the_result(cdv, monkeypatch):
     monkeypatch.setenv("CDV_WEBHOOKS_TO_PRIVATE_ADDRESSES", "true")
 
     def work(url):
@@ -82,7 +82,7 @@ def test_a_test_posts_and_tells(cdv, monkeypatch):
     assert Webhook(secret).verify(got[0].body, got[0].headers)["type"] == "webhook.test"
 
 
-def test_what_nobody_acknowledged_is_listed(cdv, notice):
+def test_unacknowledged_notices_are_listed(cdv, notice):
     table = cdv.ok("recipients", "list")
     assert str(notice.id) in table
     assert "support" in table
@@ -95,7 +95,7 @@ def test_what_nobody_acknowledged_is_listed(cdv, notice):
     assert [each["state"] for each in cdv.json("recipients", "list", "--all")] == ["acknowledged"]
 
 
-def test_chasing_posts_here_and_now(cdv, notice, monkeypatch):
+def test_a_reminder_is_posted_at_once(cdv, notice, monkeypatch):
     monkeypatch.setenv("CDV_WEBHOOKS_TO_PRIVATE_ADDRESSES", "true")
 
     def work(url):
@@ -108,7 +108,7 @@ def test_chasing_posts_here_and_now(cdv, notice, monkeypatch):
     assert [each.event["data"]["reminder"] for each in got] == [1, 2]
 
 
-def test_chasing_says_what_stands_in_the_way(cdv, notice):
+def test_a_reminder_that_cannot_be_posted_gives_the_reason(cdv, notice):
     done = cdv("recipients", "chase", notice.id)
     assert done.exit_code == 1
     assert "no webhook" in done.stderr

@@ -65,7 +65,7 @@ async def test_a_notice_is_delivered_in_standard_form(place, receiver):
     assert entry.fields == ("profile.name",)
 
 
-async def test_what_was_taken_is_not_sent_again(sqlite_node, receiver):
+async def test_an_accepted_notice_is_not_sent_again(sqlite_node, receiver):
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     _subject, notice = await one_notice(node)
@@ -77,7 +77,7 @@ async def test_what_was_taken_is_not_sent_again(sqlite_node, receiver):
     assert (kept.state, kept.attempts, kept.last_status) == ("delivered", 1, 204)
 
 
-async def test_it_is_tried_for_a_day_and_then_left(sqlite_node, receiver, clock):
+async def test_a_notice_is_tried_for_a_day(sqlite_node, receiver, clock):
     node = sqlite_node
     receiver.answers = [status(500)]
     await with_webhook(node, "support", receiver)
@@ -95,7 +95,7 @@ async def test_it_is_tried_for_a_day_and_then_left(sqlite_node, receiver, clock)
     assert [(each.action, each.decision, each.code) for each in made] == [("send-notice", "failed", "refused")]
 
 
-async def test_waits_differ(sqlite_node, receiver):
+async def test_delays_vary(sqlite_node, receiver):
     node = sqlite_node
     receiver.answers = [status(500)]
     await with_webhook(node, "support", receiver)
@@ -105,7 +105,7 @@ async def test_waits_differ(sqlite_node, receiver):
     assert len(set(waits)) > 1
 
 
-async def test_a_receiver_that_asks_for_time_gets_it(sqlite_node, receiver, clock):
+async def test_retry_after_of_a_receiver_is_respected(sqlite_node, receiver, clock):
     node = sqlite_node
     receiver.answers = [status(429, "Retry-After: 3600"), status(503, "Retry-After: 999999"), status(204)]
     await with_webhook(node, "support", receiver)
@@ -122,7 +122,7 @@ async def test_a_receiver_that_asks_for_time_gets_it(sqlite_node, receiver, cloc
         (None, "no-answer", None),
     ],
 )
-async def test_whatever_is_no_success_is_tried_again(sqlite_node, receiver, answer, code, last):
+async def test_every_other_answer_is_tried_again(sqlite_node, receiver, answer, code, last):
     receiver.answers = [answer]
     await with_webhook(sqlite_node, "support", receiver)
     await one_notice(sqlite_node)
@@ -151,7 +151,7 @@ async def test_gone_disables_the_webhook(node, receiver):
     assert {each.state for each in await notices(node)} == {"waiting"}
 
 
-async def test_gone_of_an_address_that_was_replaced_meanwhile_disables_nothing(sqlite_node, receiver):
+async def test_gone_of_a_replaced_address_disables_nothing(sqlite_node, receiver):
     node = sqlite_node
     receiver.answers = [status(410), status(204)]
     await with_webhook(node, "support", receiver)
@@ -167,7 +167,7 @@ async def test_gone_of_an_address_that_was_replaced_meanwhile_disables_nothing(s
     assert (await node.call("support", "GET", "/v1/webhook")).json()["state"] == "active"
 
 
-async def test_without_a_webhook_it_waits_and_is_sent_once_there_is_one(sqlite_node, receiver):
+async def test_a_notice_waits_until_there_is_a_webhook(sqlite_node, receiver):
     node = sqlite_node
     _subject, notice = await one_notice(node)
     assert await work_off(node) == [None]
@@ -178,7 +178,7 @@ async def test_without_a_webhook_it_waits_and_is_sent_once_there_is_one(sqlite_n
     assert [each.state for each in await notices(node)] == ["delivered"]
 
 
-async def test_a_disabled_app_is_sent_nothing(sqlite_node, receiver):
+async def test_nothing_is_sent_to_a_disabled_app(sqlite_node, receiver):
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     await one_notice(node)
@@ -254,7 +254,7 @@ async def test_a_public_vault_posts_to_no_private_address(sqlite_place, receiver
     assert receiver.got == []
 
 
-async def test_former_ids_and_requests_are_told(sqlite_node, receiver):
+async def test_a_notice_contains_former_ids_and_the_request(sqlite_node, receiver):
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
@@ -268,7 +268,7 @@ async def test_former_ids_and_requests_are_told(sqlite_node, receiver):
     assert (data["subject"], data["former"], data["request"]) == (survivor, [duplicate], str(request))
 
 
-async def test_no_value_goes_over_the_wire(sqlite_node, receiver):
+async def test_a_notice_contains_no_value(sqlite_node, receiver):
     await with_webhook(sqlite_node, "support", receiver)
     await one_notice(sqlite_node)
     await work_off(sqlite_node)

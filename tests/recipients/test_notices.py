@@ -46,7 +46,7 @@ async def test_acknowledging_again_changes_nothing(sqlite_node, clock):
     assert again.json() == first.json()
 
 
-async def test_anothers_notice_is_not_there(sqlite_node):
+async def test_a_notice_of_another_app_is_not_found(sqlite_node):
     node = sqlite_node
     _subject, notice = await one_notice(node)
     for role, tenant in (("sales", "default"), ("support", OTHER), ("dpo", OTHER)):
@@ -61,7 +61,7 @@ async def test_anothers_notice_is_not_there(sqlite_node):
     assert [each.state for each in await notices(node)] == ["pending"]
 
 
-async def test_staff_acknowledges_in_the_stead_of_an_app_that_cannot(sqlite_node):
+async def test_staff_acknowledge_on_behalf_of_an_app(sqlite_node):
     node = sqlite_node
     subject, notice = await one_notice(node)
     async with node.new_entries() as made:
@@ -73,7 +73,7 @@ async def test_staff_acknowledges_in_the_stead_of_an_app_that_cannot(sqlite_node
     assert sent["acknowledged_by"] == str((await node.caller("dpo")).principal.id)
 
 
-async def test_staff_sees_who_was_told_and_who_has_not_acknowledged(node, receiver):
+async def test_staff_list_notices_and_acknowledgements(node, receiver):
     await with_webhook(node, "support", receiver)
     subject, _notice = await one_notice(node)
     other = await node.create()
@@ -98,7 +98,7 @@ async def test_staff_sees_who_was_told_and_who_has_not_acknowledged(node, receiv
     assert (await node.call("dpo", "GET", SENT, tenant=OTHER)).json()["notices"] == []
 
 
-async def test_pages_lead_through_all_of_them(sqlite_node):
+async def test_pages_contain_every_notice_once(sqlite_node):
     node = sqlite_node
     made = [str((await one_notice(node))[1].id) for _ in range(5)]
     for role, path in (("support", MINE), ("dpo", SENT)):
@@ -116,7 +116,7 @@ async def test_pages_lead_through_all_of_them(sqlite_node):
 # ---- Chasing ---------------------------------------------------------------------------------------------------------
 
 
-async def test_who_does_not_acknowledge_is_reminded_after_three_days_and_then_daily(node, receiver, clock):
+async def test_reminders_are_sent_after_three_days_and_then_daily(node, receiver, clock):
     await with_webhook(node, "support", receiver)
     _subject, notice = await one_notice(node)
     await work_off(node)
@@ -139,7 +139,7 @@ async def test_who_does_not_acknowledge_is_reminded_after_three_days_and_then_da
     assert kept.chases == 2
 
 
-async def test_what_could_not_be_delivered_is_chased_too(sqlite_node, receiver, clock):
+async def test_a_failed_notice_is_sent_again_with_the_reminders(sqlite_node, receiver, clock):
     node = sqlite_node
     receiver.answers = [status(500)]
     await with_webhook(node, "support", receiver)
@@ -154,7 +154,7 @@ async def test_what_could_not_be_delivered_is_chased_too(sqlite_node, receiver, 
     assert [each.state for each in await notices(node)] == ["delivered"]
 
 
-async def test_staff_chases_when_it_wants(sqlite_node, receiver):
+async def test_staff_send_a_reminder_at_any_time(sqlite_node, receiver):
     node = sqlite_node
     await with_webhook(node, "support", receiver)
     subject, notice = await one_notice(node)
@@ -172,7 +172,7 @@ async def test_staff_chases_when_it_wants(sqlite_node, receiver):
     problem(await node.post("dpo", _chase(notice)), 409, "notice-acknowledged")
 
 
-async def test_nobody_is_chased_who_cannot_be_reached(sqlite_node, clock):
+async def test_an_app_without_a_webhook_gets_no_reminder(sqlite_node, clock):
     node = sqlite_node
     _subject, notice = await one_notice(node)
     await work_off(node)
@@ -181,7 +181,7 @@ async def test_nobody_is_chased_who_cannot_be_reached(sqlite_node, clock):
     assert await chase_recipients(node.services) == 0
 
 
-async def test_a_notice_that_fell_between_two_chairs_is_found_by_the_sweep(sqlite_node, receiver):
+async def test_a_notice_without_a_job_is_found(sqlite_node, receiver):
     """It began to wait at the very moment at which the app set its webhook."""
     node = sqlite_node
     await with_webhook(node, "support", receiver)
@@ -193,7 +193,7 @@ async def test_a_notice_that_fell_between_two_chairs_is_found_by_the_sweep(sqlit
 
 
 @pytest.mark.parametrize("tenant", ["default", OTHER])
-async def test_the_sweep_goes_through_every_tenant(sqlite_node, receiver, clock, tenant):
+async def test_reminders_are_sent_for_every_tenant(sqlite_node, receiver, clock, tenant):
     node = sqlite_node
     await with_webhook(node, "support", receiver, tenant=tenant)
     subject = await node.create(tenant=tenant)

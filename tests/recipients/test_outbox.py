@@ -11,12 +11,12 @@ from tests.recipients.telling import DEFAULT, notices, tell, told
 from vault.audit import log as ledger
 from vault.export.build import build_package
 from vault.ids import TenantId
-from vault.recipients.outbox import EVERYTHING, notify_recipients
+from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 
 OTHER = TenantId("acme")
 
 
-async def test_every_app_that_was_shown_a_field_is_told_of_it(node):
+async def test_every_app_that_was_shown_a_field_is_notified(node):
     subject = await node.create()
     await node.read("support", subject, ["name", "phone.last_4"], "customer-support")
     await node.read("fulfilment", subject, ["name", "address"], "order-fulfilment")
@@ -27,7 +27,7 @@ async def test_every_app_that_was_shown_a_field_is_told_of_it(node):
     }
 
 
-async def test_only_who_was_shown_what_changed_is_told(sqlite_node):
+async def test_apps_that_were_shown_other_fields_are_not_notified(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await node.read("support", subject, ["name", "phone.last_4"], "customer-support")
@@ -36,7 +36,7 @@ async def test_only_who_was_shown_what_changed_is_told(sqlite_node):
     assert await told(node) == {"fulfilment": {"profile.address"}}
 
 
-async def test_a_list_is_a_reading_and_a_collection_covers_its_fields(sqlite_node):
+async def test_lists_count_as_disclosures_and_a_collection_covers_its_fields(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await node.append("fulfilment", subject, "purchase", {"amount": "1.00"}, "order-fulfilment")
@@ -47,7 +47,7 @@ async def test_a_list_is_a_reading_and_a_collection_covers_its_fields(sqlite_nod
     assert await told(node) == {"fulfilment": {"purchase.amount"}}
 
 
-async def test_who_found_a_person_by_a_value_knows_it(sqlite_node):
+async def test_a_search_that_matched_counts_as_a_disclosure(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     body = {"match": {"email": "ada@example.org"}, "fields": ["name"], "purpose": "customer-support"}
@@ -56,7 +56,7 @@ async def test_who_found_a_person_by_a_value_knows_it(sqlite_node):
     assert await told(node) == {"support": {"profile.email"}}
 
 
-async def test_who_fetched_a_package_was_shown_what_it_holds(sqlite_node):
+async def test_a_downloaded_package_counts_as_a_disclosure(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     request = await approved(node, subject)
@@ -67,7 +67,7 @@ async def test_who_fetched_a_package_was_shown_what_it_holds(sqlite_node):
     assert await told(node) == {"dpo": {"profile.email"}}
 
 
-async def test_a_batch_tells_of_those_who_were_shown_in_it(node):
+async def test_disclosures_in_a_batch_entry_count(node):
     """Nine people in one call: one row of the log names them all, on PostgreSQL in an index of its own."""
     people = [await node.create({"name": f"Person {number}"}) for number in range(9)]
     await node.sql("UPDATE subject SET state = 'erased' WHERE id = :id", id=UUID(people[0]))
@@ -78,7 +78,7 @@ async def test_a_batch_tells_of_those_who_were_shown_in_it(node):
         assert await tell(node, subject) == 1
 
 
-async def test_who_was_refused_or_only_wrote_is_not_told(sqlite_node):
+async def test_refused_reads_and_writes_are_no_disclosures(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     assert (await node.read("support", subject, ["email"], "customer-support")).status_code == 403
@@ -88,14 +88,14 @@ async def test_who_was_refused_or_only_wrote_is_not_told(sqlite_node):
     assert await notices(node) == []
 
 
-async def test_where_nothing_changed_nobody_is_told(sqlite_node):
+async def test_without_a_change_there_are_no_notices(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await node.read("support", subject, ["name"], "customer-support")
     assert await tell(node, subject, fields=()) == 0
 
 
-async def test_an_app_that_is_disabled_holds_what_it_was_shown(sqlite_node):
+async def test_a_disabled_app_is_notified(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await node.read("support", subject, ["name"], "customer-support")
@@ -103,7 +103,7 @@ async def test_an_app_that_is_disabled_holds_what_it_was_shown(sqlite_node):
     assert await tell(node, subject) == 1
 
 
-async def test_people_who_sign_in_are_no_apps(sqlite_node):
+async def test_staff_get_no_notices(sqlite_node):
     """Staff reads with a token of the company's issuer, the vault itself with an id that nobody has."""
     node = sqlite_node
     subject = await node.create()
@@ -112,7 +112,7 @@ async def test_people_who_sign_in_are_no_apps(sqlite_node):
     assert await tell(node, subject) == 0
 
 
-async def test_called_again_for_a_request_it_tells_what_is_left(node):
+async def test_a_second_call_for_a_request_adds_the_missing_notices(node):
     subject, request = await node.create(), uuid4()
     await node.read("support", subject, ["name"], "customer-support")
     assert await tell(node, subject, request=request) == 1
@@ -132,12 +132,17 @@ async def test_the_outbox_is_part_of_the_change(node):
     what = {"kind": "subject.erased", "fields": EVERYTHING, "request": None}
     with pytest.raises(RuntimeError, match="half-way"):
         async with node.services.data.transaction() as connection:
-            assert await notify_recipients(node.services, connection, DEFAULT, UUID(subject), pseudonym, **what) == 1
+            assert (
+                await notify_recipients(
+                    node.services, connection, DEFAULT, DataChange(subject=UUID(subject), pseudonym=pseudonym, **what)
+                )
+                == 1
+            )
             raise RuntimeError("half-way")
     assert await notices(node) == []
 
 
-async def test_who_read_of_somebody_who_was_merged_is_told_by_the_id_it_knows(node):
+async def test_a_notice_about_a_merged_person_contains_the_former_id(node):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
     await node.read("support", duplicate, ["name"], "customer-support")
     body = {"survivor": survivor, "duplicate": duplicate, "evidence": "ticket 4711"}
@@ -148,7 +153,7 @@ async def test_who_read_of_somebody_who_was_merged_is_told_by_the_id_it_knows(no
     assert [str(each) for each in notice.former] == [duplicate]
 
 
-async def test_apps_of_another_tenant_are_not_told(sqlite_node):
+async def test_apps_of_another_tenant_are_not_notified(sqlite_node):
     node = sqlite_node
     theirs, mine = await node.create(), await node.create(tenant=OTHER)
     await node.read("support", mine, ["name"], "customer-support", tenant=OTHER)
@@ -158,7 +163,7 @@ async def test_apps_of_another_tenant_are_not_told(sqlite_node):
     assert len(await notices(node, OTHER)) == 1
 
 
-async def test_a_long_log_is_walked_in_chunks(node, monkeypatch):
+async def test_a_long_log_is_read_in_chunks(node, monkeypatch):
     monkeypatch.setattr(ledger, "DISCLOSURES_AT_A_TIME", 3)
     subject = await node.create()
     for _ in range(7):
@@ -167,7 +172,7 @@ async def test_a_long_log_is_walked_in_chunks(node, monkeypatch):
     assert await tell(node, subject) == 2
 
 
-async def test_a_notice_holds_names_and_no_value(sqlite_node):
+async def test_a_notice_contains_names_of_fields_and_no_value(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     await node.read("support", subject, ["name"], "customer-support")

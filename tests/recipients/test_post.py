@@ -33,14 +33,14 @@ async def _refused(post, url, code, **how):
         "64:ff9b:1::1", "2002:7f00:1::1", "2001:0:7f00:1::1", "::127.0.0.1", "100::1",
     ],
 )  # fmt: skip
-def test_what_only_the_vault_can_reach_is_not_connected_to(address):
+def test_private_addresses_are_refused(address):
     assert not may_connect(ip_address(address), private=False)
 
 
 @pytest.mark.parametrize(
     "address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
 )
-def test_what_everybody_can_reach_is(address):
+def test_public_addresses_are_accepted(address):
     assert may_connect(ip_address(address), private=False)
 
 
@@ -53,7 +53,7 @@ def test_what_everybody_can_reach_is(address):
         ("2002:7f00:1::1", False), ("fd20:ce::254", False),
     ],
 )  # fmt: skip
-def test_where_private_addresses_are_allowed_metadata_is_not(address, may):
+def test_metadata_addresses_are_refused_even_where_private_ones_are_allowed(address, may):
     assert may_connect(ip_address(address), private=True) is may
 
 
@@ -75,7 +75,7 @@ def test_an_address_has_its_form(url):
     assert "example" not in caught.value.detail + caught.value.faults[0].detail
 
 
-def test_an_address_of_ones_own_network_is_taken_where_that_is_allowed():
+def test_a_private_address_is_accepted_where_allowed():
     for url in (
         "http://127.0.0.1:8080/hook",
         "http://crm_api:9000/",
@@ -85,7 +85,7 @@ def test_an_address_of_ones_own_network_is_taken_where_that_is_allowed():
         assert checked_url(url, private=True) == url.partition(":")[0]
 
 
-async def test_a_post_arrives_whole(receiver):
+async def test_a_post_arrives_unchanged(receiver):
     posted = await Post(private=True).send(receiver.url + "?to=crm", b'{"a":1}', {**JSON, "webhook-id": "msg_1"})
     assert posted == Posted(204, None)
     assert posted.taken
@@ -98,7 +98,7 @@ async def test_a_post_arrives_whole(receiver):
     assert not got.headers.keys() & {"cookie", "authorization", "accept-encoding"}
 
 
-async def test_a_body_in_pieces_arrives_whole(receiver):
+async def test_a_streamed_body_arrives_unchanged(receiver):
     async def pieces():
         for number in range(100):
             yield str(number).encode() * 100
@@ -116,7 +116,7 @@ async def test_a_redirect_is_not_followed(receiver):
     assert len(receiver.got) == 1
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end(receiver):
+async def test_a_long_answer_is_read_in_part(receiver):
     receiver.answers = [status(200, body=b"x" * 10_000_000)]
     started = time.monotonic()
     assert (await Post(private=True).send(receiver.url, b"{}", JSON)).taken
@@ -124,7 +124,7 @@ async def test_an_answer_without_end_is_not_read_to_its_end(receiver):
     assert LARGEST_RESPONSE < 10_000
 
 
-async def test_a_receiver_that_never_ends_its_answer_is_left(receiver):
+async def test_a_receiver_that_does_not_finish_its_answer_times_out(receiver):
     receiver.answers = [b"HTTP/1.1 200 X\r\nContent-Length: 10\r\n\r\n"]
     never = asyncio.Event()
     receiver.on_request = lambda _got: never.wait()
@@ -133,12 +133,12 @@ async def test_a_receiver_that_never_ends_its_answer_is_left(receiver):
 
 
 @pytest.mark.parametrize("nonsense", [None, b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"HTTP/1.1 2"])
-async def test_nonsense_is_no_answer(receiver, nonsense):
+async def test_an_invalid_http_answer_is_a_failure(receiver, nonsense):
     receiver.answers = [nonsense]
     await _refused(Post(private=True), receiver.url, "no-answer")
 
 
-async def test_a_port_on_which_nobody_listens_is_no_answer(receiver):
+async def test_a_closed_port_is_a_failure(receiver):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         free = probe.getsockname()[1]
@@ -203,12 +203,12 @@ async def test_a_name_that_leads_to_a_private_address_is_refused(receiver, monke
     assert receiver.got == []
 
 
-async def test_one_private_address_among_public_ones_spoils_the_name(monkeypatch):
+async def test_a_name_with_one_private_address_is_refused(monkeypatch):
     Names(monkeypatch, ["1.1.1.1", "::ffff:10.0.0.1"])
     await _refused(Post(), "https://crm.example.org/", "address-refused")
 
 
-async def test_a_name_that_is_written_as_a_number_is_looked_at_as_what_it_means(receiver):
+async def test_a_numeric_host_is_checked_as_its_address(receiver):
     for host in ("2130706433", "0x7f000001", "127.1", "localhost"):
         await _refused(Post(), f"https://{host}:{receiver.port}/", "address-refused")
 
@@ -218,7 +218,7 @@ async def test_without_tls_nothing_goes_to_a_public_address(monkeypatch):
     await _refused(Post(private=True), "http://crm.example.org/", "address-refused")
 
 
-async def test_the_connection_goes_to_the_address_that_was_looked_at(receiver, monkeypatch):
+async def test_the_connection_uses_the_checked_address(receiver, monkeypatch):
     """A name that leads elsewhere at a second look (DNS rebinding): there is no second look."""
     names = Names(monkeypatch, ["127.0.0.1"], ["169.254.169.254"])
     posted = await Post(private=True).send(f"http://crm.example.org:{receiver.port}/", b"{}", JSON)
@@ -234,7 +234,7 @@ async def test_the_next_address_is_tried_where_the_first_does_not_answer(receive
     assert (await Post(private=True).send(f"http://crm.example.org:{receiver.port}/", b"{}", JSON)).taken
 
 
-async def test_a_name_that_leads_nowhere_says_so(monkeypatch):
+async def test_an_unknown_name_is_a_failure(monkeypatch):
     async def nobody(*_args, **_how):
         raise socket.gaierror
 
@@ -242,7 +242,7 @@ async def test_a_name_that_leads_nowhere_says_so(monkeypatch):
     await _refused(Post(), "https://nowhere.example.org/", "name-not-found")
 
 
-async def test_proxies_of_the_environment_are_not_asked(receiver, monkeypatch):
+async def test_proxies_of_the_environment_are_ignored(receiver, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert (await Post(private=True).send(receiver.url, b"{}", JSON)).taken

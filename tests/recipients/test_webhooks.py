@@ -43,7 +43,7 @@ async def test_every_app_and_tenant_has_a_secret_of_its_own(sqlite_node):
     assert len(set(secrets)) == 4
 
 
-async def test_for_a_day_after_a_change_both_secrets_are_good(sqlite_place, receiver):
+async def test_both_secrets_sign_for_a_day_after_a_rotation(sqlite_place, receiver):
     """Old receivers know the message by the old secret, new ones by the new; then the old one is done with."""
     clock = Clock()
     async with sqlite_place.node(clock, webhooks_to_private_addresses=True) as node:
@@ -61,7 +61,7 @@ async def test_for_a_day_after_a_change_both_secrets_are_good(sqlite_place, rece
         Webhook(old).verify(one.body, one.headers)
 
 
-async def test_a_secret_never_comes_back(sqlite_node):
+async def test_a_secret_is_never_used_again(sqlite_node):
     node = sqlite_node
     seen = {(await node.call("support", "PUT", HOOK, URL)).json()["secret"]}
     for _ in range(3):
@@ -71,7 +71,7 @@ async def test_a_secret_never_comes_back(sqlite_node):
     assert len(seen) == 7
 
 
-async def test_what_was_removed_is_not_there(sqlite_node):
+async def test_a_removed_webhook_is_not_found(sqlite_node):
     node = sqlite_node
     await node.call("support", "PUT", HOOK, URL)
     assert (await node.call("support", "DELETE", HOOK)).status_code == 204
@@ -110,7 +110,7 @@ async def test_an_address_has_its_form(sqlite_place, clock, url):
     assert "crm" not in str(body)
 
 
-async def test_anothers_webhook_is_for_whoever_may_manage_them(sqlite_node):
+async def test_webhooks_of_other_apps_need_a_permission(sqlite_node):
     node = sqlite_node
     for method, path, body in (
         ("PUT", HOOK, URL), ("GET", HOOK, None), ("POST", ROTATE, None), ("POST", TEST, None), ("DELETE", HOOK, None),
@@ -125,14 +125,14 @@ async def test_anothers_webhook_is_for_whoever_may_manage_them(sqlite_node):
     problem(await node.call("operator", "GET", HOOK, params={"app": "nobody"}), 404, "not-found")
 
 
-async def test_an_app_of_another_tenant_is_nobody(sqlite_node):
+async def test_an_app_of_another_tenant_is_not_found(sqlite_node):
     await sqlite_node.call("support", "PUT", HOOK, URL)
     listed = await sqlite_node.call("operator", "GET", "/v1/webhooks", tenant=OTHER)
     assert listed.json() == {"webhooks": []}
     problem(await sqlite_node.call("operator", "GET", HOOK, params={"app": "support"}, tenant=OTHER), 404, "no-webhook")
 
 
-async def test_whoever_is_no_app_has_no_webhook(sqlite_node):
+async def test_only_apps_have_webhooks(sqlite_node):
     await sqlite_node.sql("DELETE FROM api_key")
     from vault.access.callers import operator_caller
     from vault.errors import InvalidInput
@@ -143,7 +143,7 @@ async def test_whoever_is_no_app_has_no_webhook(sqlite_node):
     assert caught.value.code == "not-an-app"
 
 
-async def test_a_test_tells_what_came_of_it(sqlite_node, receiver):
+async def test_a_test_returns_its_result(sqlite_node, receiver):
     node = sqlite_node
     receiver.answers = [status(204), status(500), None, status(307, "Location: /x"), status(410)]
     await with_webhook(node, "support", receiver)
@@ -159,7 +159,7 @@ async def test_a_test_tells_what_came_of_it(sqlite_node, receiver):
     assert (await node.call("support", "GET", HOOK)).json()["state"] == "active", "a test changes nothing"
 
 
-async def test_tests_are_few_enough_to_be_no_use_against_others(sqlite_place, receiver, clock):
+async def test_tests_are_rate_limited(sqlite_place, receiver, clock):
     """Each is a post to an address of the app's choice: not as many as it may read people."""
     allowed = {"webhooks_to_private_addresses": True, "searches_per_minute": 2}
     async with sqlite_place.node(clock, **allowed) as node:
@@ -168,7 +168,7 @@ async def test_tests_are_few_enough_to_be_no_use_against_others(sqlite_place, re
     assert codes == [200, 200, 429]
 
 
-async def test_every_change_is_on_record_with_the_app(sqlite_node):
+async def test_every_change_is_recorded_with_the_app(sqlite_node):
     node = sqlite_node
     support = (await node.caller("support")).principal.id
     async with node.new_entries() as made:

@@ -42,7 +42,7 @@ async def test_a_dispute_is_noted_listed_and_decided(node, clock):
     }
 
 
-async def test_a_dispute_restricts_where_that_is_asked_for(sqlite_node):
+async def test_a_dispute_restricts_the_data_on_request(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     assert (await dispute(node, subject, "address", restrict=True)).json()["state"] == "restricted"
     refused = await node.read("fulfilment", subject, ["name"], "order-fulfilment")
@@ -53,7 +53,7 @@ async def test_a_dispute_restricts_where_that_is_asked_for(sqlite_node):
     assert state.json()["state"] == "restricted"  # until the person was told
 
 
-async def test_the_page_goes_on_where_it_ended(sqlite_node):
+async def test_the_next_page_continues_after_the_last_item(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     fields = ["name", "email", "phone", "address", "language"]
     await dispute(node, subject, *fields)
@@ -67,7 +67,7 @@ async def test_the_page_goes_on_where_it_ended(sqlite_node):
     problem(wrong, 422, "invalid-cursor")
 
 
-async def test_what_is_sent_again_under_one_key_is_one_dispute(sqlite_node):
+async def test_a_repeated_idempotency_key_makes_one_dispute(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     body = {"fields": ["email"], "statement": SAYS}
     path, headers = f"/v1/subjects/{subject}/disputes", {"Idempotency-Key": "one"}
@@ -76,7 +76,7 @@ async def test_what_is_sent_again_under_one_key_is_one_dispute(sqlite_node):
     assert len(await listed(node, subject)) == 1
 
 
-async def test_a_correction_is_no_dispute_and_anothers_is_nobodys(sqlite_node):
+async def test_corrections_and_disputes_of_others_cannot_be_resolved(sqlite_node):
     node = sqlite_node
     subject, other = await node.create(), await node.create({"name": "Other"})
     made = (await dispute(node, subject, "email")).json()["disputes"]["email"]
@@ -87,7 +87,7 @@ async def test_a_correction_is_no_dispute_and_anothers_is_nobodys(sqlite_node):
     assert (await listed(node, subject))[0]["state"] == "disputed"
 
 
-async def test_what_was_checked_says_when(node, clock):
+async def test_a_checked_value_has_its_time(node, clock):
     subject = await node.create()
     before = await profile(node, subject)
     clock.advance(days=10)
@@ -119,7 +119,7 @@ async def test_words_and_values_stay_sealed(sqlite_node):
     ]  # fmt: skip
 
 
-async def test_what_is_disputed_goes_along_in_a_merge(node):
+async def test_disputes_move_in_a_merge(node):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L.", "email": "ada.l@example.org"})
     await dispute(node, survivor, "phone")
     made = (await dispute(node, duplicate, "email")).json()["disputes"]["email"]
@@ -132,7 +132,7 @@ async def test_what_is_disputed_goes_along_in_a_merge(node):
     assert (await resolve(node, survivor, made)).status_code == 201
 
 
-async def test_what_is_noted_with_a_key_that_an_erasure_has_replaced_is_not_lost(node, clock):
+async def test_a_dispute_noted_with_a_replaced_key_can_still_be_opened(node, clock):
     """Another node has the older key opened still, which opens for nobody any more."""
     part = Scope(fields=("profile.phone",))
     async with node.place.node(clock) as other:

@@ -60,7 +60,7 @@ def faults(kind, details, *purposes):
     ],
     ids=str,
 )
-def test_what_cannot_be_carried_out_is_not_even_taken_in(details, at):
+def test_details_that_cannot_be_carried_out_are_refused(details, at):
     with pytest.raises(InvalidInput) as raised:
         REQUEST_KINDS["rectification"].check_details(policies(), Scope(), details)
     assert raised.value.code == "invalid-details"
@@ -68,7 +68,7 @@ def test_what_cannot_be_carried_out_is_not_even_taken_in(details, at):
     assert not any(word in str(raised.value.faults) for word in ("shoe", "no address"))
 
 
-def test_all_faults_are_told_at_once():
+def test_all_faults_are_reported_at_once():
     wrong = {"changes": {"email": "x", "birth_date": "tomorrow"}, "statement": " ", "shoe": 1}
     assert [at for at, _code in faults("rectification", wrong)] == [
         "/details", "/details/statement", "/details/changes/email", "/details/changes/birth_date",
@@ -91,7 +91,7 @@ def test_all_faults_are_told_at_once():
     ],
     ids=str,
 )
-def test_each_kind_has_what_it_may_say(kind, details, purposes, expected):
+def test_each_kind_of_request_has_its_keys(kind, details, purposes, expected):
     assert faults(kind, details, *purposes) == [expected]
 
 
@@ -116,5 +116,5 @@ def test_each_kind_has_what_it_may_say(kind, details, purposes, expected):
     ],
     ids=str,
 )
-def test_what_can_be_carried_out_is_taken_in(kind, details, purposes):
+def test_valid_details_are_accepted(kind, details, purposes):
     REQUEST_KINDS[kind].check_details(policies(), Scope(purposes=purposes), details)

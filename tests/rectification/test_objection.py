@@ -41,7 +41,7 @@ async def consistent(node):
     return not [each async for step in compare(node.services, DEFAULT_TENANT) for each in step.differences]
 
 
-async def test_use_stops_when_the_person_is_known_and_ends_when_the_objection_is_upheld(node):
+async def test_use_stops_with_verification_and_ends_when_the_objection_is_upheld(node):
     subject = await node.create()
     assert await stopped(node, subject) is None
     request = await ask(node, subject, "objection", purposes=[FRAUD], reason="a false alarm")
@@ -70,7 +70,7 @@ async def test_use_goes_on_when_the_objection_is_overruled_with_a_reason(node):
     assert (overruled["kind"], overruled["evidence"]) == ("objection-overruled", "an open case")
 
 
-async def test_direct_marketing_ends_at_once_and_nobody_decides(node):
+async def test_direct_marketing_ends_at_once_without_a_decision(node):
     subject = await node.create()
     await agree(node, subject)
     assert await stopped(node, subject, "direct-marketing", "marketing") is None
@@ -99,7 +99,7 @@ async def test_an_objection_without_purposes_is_to_all_that_may_be_objected_to(s
     assert await stopped(node, subject, "order-fulfilment", "fulfilment") is None
 
 
-async def test_whoever_was_decided_about_in_the_ledger_is_not_decided_about_twice(sqlite_node):
+async def test_an_objection_that_is_decided_already_is_not_decided_again(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
@@ -110,7 +110,7 @@ async def test_whoever_was_decided_about_in_the_ledger_is_not_decided_about_twic
     assert [each["kind"] for each in (await consents(node, subject))["history"]] == ["objection-overruled", "objected"]
 
 
-async def test_verified_again_by_a_better_way_it_is_one_objection(sqlite_node):
+async def test_a_second_verification_makes_no_second_objection(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request, "single")
@@ -119,7 +119,7 @@ async def test_verified_again_by_a_better_way_it_is_one_objection(sqlite_node):
     assert [each["kind"] for each in (await consents(node, subject))["history"]] == ["objected"]
 
 
-async def test_an_objection_that_was_handed_back_is_made_once(sqlite_node):
+async def test_an_objection_handed_back_to_staff_is_made_once(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
@@ -131,7 +131,7 @@ async def test_an_objection_that_was_handed_back_is_made_once(sqlite_node):
     assert kinds == ["objection-upheld", "objected"]
 
 
-async def test_a_reopened_objection_stops_the_use_anew(node):
+async def test_a_reopened_objection_stops_the_use_again(node):
     subject = await node.create()
     request = await ask(node, subject, "objection", purposes=[FRAUD])
     await verify(node, request)
@@ -156,7 +156,7 @@ async def test_a_cancelled_request_leaves_the_objection_to_be_decided(sqlite_nod
 
 
 @pytest.mark.parametrize("purposes", [(), ("direct-marketing",)], ids=["all", "one"])
-async def test_a_withdrawal_counts_when_the_person_is_known(node, purposes):
+async def test_a_withdrawal_takes_effect_with_verification(node, purposes):
     subject = await node.create()
     await agree(node, subject)
     loyalty = {"purpose": "loyalty-programme", "notice": "loyalty@1"}
@@ -177,7 +177,7 @@ async def test_a_withdrawal_counts_when_the_person_is_known(node, purposes):
     assert await consistent(node)
 
 
-async def test_a_withdrawal_of_what_was_never_given_completes_and_says_no(sqlite_node):
+async def test_a_withdrawal_without_consent_completes_as_a_refusal(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     done = await carry_out(node, subject, "withdrawal", purposes=["direct-marketing"])
     assert done.state == "completed"
@@ -186,7 +186,7 @@ async def test_a_withdrawal_of_what_was_never_given_completes_and_says_no(sqlite
     assert (again.state, again.results) == ("completed", ())
 
 
-async def test_a_double_opt_in_that_waits_does_not_outlive_a_withdrawal(sqlite_node):
+async def test_a_withdrawal_ends_a_pending_double_opt_in(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     token = (await agree(node, subject, method="double-opt-in"))["confirmation"]["token"]
     await carry_out(node, subject, "withdrawal")

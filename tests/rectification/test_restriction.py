@@ -46,7 +46,7 @@ async def test_a_restriction_from_receipt_to_its_lifting(mailing, inbox, clock):
     assert await notices(node, None) >= {("subject.restriction-lifted", ("profile.name",))}
 
 
-async def test_without_mail_staff_say_how_the_person_was_told(sqlite_node):
+async def test_without_mail_staff_record_how_the_person_was_notified(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     await carry_out(node, subject, "restriction", ground="accuracy")
     problem(await lift(node, subject, "announce"), 409, "person-not-told")
@@ -57,7 +57,7 @@ async def test_without_mail_staff_say_how_the_person_was_told(sqlite_node):
     assert told["evidence"] == "by post on 5 March"
 
 
-async def test_nobody_is_told_who_has_no_address(sqlite_mailing, inbox):
+async def test_a_person_without_an_address_is_not_notified(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create({"name": "Ada"})
     await carry_out(sqlite_mailing, subject, "restriction", ground="claims")
     inbox.letters.clear()
@@ -65,7 +65,7 @@ async def test_nobody_is_told_who_has_no_address(sqlite_mailing, inbox):
     assert inbox.letters == []
 
 
-async def test_a_letter_that_the_relay_refuses_is_no_notice(sqlite_mailing, inbox):
+async def test_a_refused_letter_does_not_count_as_a_notice(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create()
     await carry_out(sqlite_mailing, subject, "restriction", ground="claims")
     inbox.refuse = "550 nobody of that name"
@@ -73,7 +73,7 @@ async def test_a_letter_that_the_relay_refuses_is_no_notice(sqlite_mailing, inbo
     problem(await lift(sqlite_mailing, subject), 409, "notice-first")
 
 
-async def test_no_letter_goes_to_somebody_who_is_not_restricted(sqlite_mailing, inbox):
+async def test_a_person_who_is_not_restricted_gets_no_letter(sqlite_mailing, inbox):
     subject = await sqlite_mailing.create()
     problem(await lift(sqlite_mailing, subject, "announce"), 409, "not-restricted")
     assert inbox.letters == []
@@ -89,7 +89,7 @@ async def test_a_further_restriction_needs_a_notice_of_its_own(sqlite_node, cloc
     problem(await lift(node, subject), 409, "notice-first")
 
 
-async def test_told_twice_the_later_date_counts(sqlite_node, clock):
+async def test_the_later_of_two_notices_counts(sqlite_node, clock):
     node, subject = sqlite_node, await sqlite_node.create()
     await carry_out(node, subject, "restriction", ground="claims")
     await lift(node, subject, "announce", told="by post")
@@ -102,7 +102,7 @@ async def test_told_twice_the_later_date_counts(sqlite_node, clock):
     problem(await lift(node, subject), 409, "not-restricted")
 
 
-async def test_the_days_of_the_notice_are_the_policies(sqlite_node, clock):
+async def test_the_days_of_the_notice_come_from_the_policies(sqlite_node, clock):
     node = sqlite_node
     from vault.bootstrap import apply_folders
 
@@ -120,7 +120,7 @@ async def test_the_days_of_the_notice_are_the_policies(sqlite_node, clock):
     assert (await lift(node, subject)).status_code == 201
 
 
-async def test_a_merge_does_not_carry_a_notice_over(node, clock):
+async def test_a_notice_does_not_move_in_a_merge(node, clock):
     survivor, duplicate = await node.create(), await node.create({"name": "Ada L."})
     for each in (survivor, duplicate):
         await carry_out(node, each, "restriction", ground="claims")

@@ -19,7 +19,7 @@ from vault.crypto.seal import record_aad, version_of
 from vault.errors import NotFound, SubjectMerged, VaultError
 from vault.ids import Pseudonym, new_id
 from vault.lifecycle.key_fence import require_current
-from vault.recipients.outbox import notify_recipients
+from vault.recipients.outbox import DataChange, notify_recipients
 from vault.subjects.changes import locked_subject, merged_into
 from vault.subjects.store import GONE
 
@@ -156,11 +156,7 @@ class Change:
             self.services,
             self.connection,
             self.caller.tenant,
-            self.subject,
-            self.pseudonym,
-            kind=kind,
-            fields=fields,
-            request=request,
+            DataChange(subject=self.subject, pseudonym=self.pseudonym, kind=kind, fields=fields, request=request),
         )
 
     async def answer(self, view: ViewT, on_commit: SaveResponse | None) -> ViewT:

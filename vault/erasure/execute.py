@@ -38,7 +38,7 @@ from vault.lifecycle.erasures import find_erasure, save_erasure
 from vault.lifecycle.personal_data import ErasureContext
 from vault.lifecycle.restore_ledger import ErasureLine, add_line
 from vault.lifecycle.tombstones import EMAIL, add_tombstones, digests_of
-from vault.recipients.outbox import EVERYTHING, notify_recipients
+from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.retention.clocks import clocks_of_one
 from vault.subjects.changes import aliases_of, locked_subject, records_of
@@ -214,11 +214,13 @@ async def _notify(execution: Execution, fields: Sequence[str]) -> int:
         execution.services,
         execution.connection,
         execution.tenant,
-        execution.subject,
-        execution.data.row.pseudonym,
-        kind="subject.erased",
-        fields=fields,
-        request=execution.erasure.request,
+        DataChange(
+            subject=execution.subject,
+            pseudonym=execution.data.row.pseudonym,
+            kind="subject.erased",
+            fields=fields,
+            request=execution.erasure.request,
+        ),
     )
 
 

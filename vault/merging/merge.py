@@ -25,7 +25,7 @@ from vault.lifecycle.personal_data import KeyHolder, MergeContext, Resealer
 from vault.lifecycle.restore_ledger import MergeLine, add_line
 from vault.merging.reseal import RecordMove, move_records
 from vault.merging.views import MergeResult
-from vault.recipients.outbox import EVERYTHING, notify_recipients
+from vault.recipients.outbox import EVERYTHING, DataChange, notify_recipients
 from vault.requests.store import request_ids_of, requests_of
 from vault.subjects.changes import locked_subjects, mark_due, merged_into, newest_aliases
 from vault.subjects.record_body import view_name
@@ -179,11 +179,12 @@ async def _merge(merge: MergeContext, index_keys: IndexKeys, evidence: str) -> M
             services,
             connection,
             tenant,
-            merge.survivor,
-            merge.survivor_row.pseudonym,
-            kind="subject.restricted",
-            fields=EVERYTHING,
-            request=None,
+            DataChange(
+                subject=merge.survivor,
+                pseudonym=merge.survivor_row.pseudonym,
+                kind="subject.restricted",
+                fields=EVERYTHING,
+            ),
         )
     aad = record_aad(tenant, merge.survivor, "audit", merge.entry)
     entry = audit_entry(

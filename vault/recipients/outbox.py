@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -32,16 +33,25 @@ MOST: Final = 10_000
 PRINCIPAL = table_of(PrincipalRow)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataChange:
+    """A change of a person's data, of which recipients have to learn.
+
+    Attributes:
+        pseudonym: of the person in the audit log.
+        fields: what changed: ``profile.email`` or ``email``, ``purchase.*``, ``*`` (:data:`EVERYTHING`).
+        request: the person's request that led to it, if any.
+    """
+
+    subject: SubjectId
+    pseudonym: UUID
+    kind: NoticeKind
+    fields: Collection[str]
+    request: UUID | None = None
+
+
 async def notify_recipients(
-    services: Services,
-    connection: AsyncConnection,
-    tenant: TenantId,
-    subject: SubjectId,
-    pseudonym: UUID,
-    *,
-    kind: NoticeKind,
-    fields: Collection[str],
-    request: UUID | None,
+    services: Services, connection: AsyncConnection, tenant: TenantId, change: DataChange
 ) -> int:
     """Add a notice to the outbox for every app that was shown a field that has changed (Art. 19 GDPR).
 
@@ -54,45 +64,39 @@ async def notify_recipients(
 
     Args:
         connection: the open transaction of the change.
-        pseudonym: of the person in the audit log.
-        fields: what changed: ``profile.email`` or ``email``, ``purchase.*``, ``*`` (:data:`EVERYTHING`).
-        request: the person's request that led to it, if any.
 
     Returns:
         the number of notices.
     """
     # An app that was shown the value, in any view, must be notified.
-    changed = [_without_view(_whole(name)) for name in fields]
-    former = await _former(connection, tenant, subject)
+    names = [name if "." in name or name == "*" else f"{HOME}.{name}" for name in change.fields]
+    changed = [_without_view(name) for name in names]
+    former = await _former(connection, tenant, change.subject)
     shown: dict[UUID, set[str]] = {}
-    for known_as in (pseudonym, *former.values()):
+    for known_as in (change.pseudonym, *former.values()):
         async for disclosures in services.audit_log.disclosures(connection, tenant, Pseudonym(known_as)):
             _collect(shown, disclosures, changed)
     apps = await _apps(connection, tenant, shown)
-    notified = {} if request is None else await _notified(connection, tenant, subject, request, kind)
+    notified = {} if change.request is None else await _notified(connection, tenant, change)
     now = services.clock.now()
     notices = [
         RecipientNotice(
             id=new_id(),
             principal=app,
-            subject=subject,
-            request=request,
-            kind=kind,
+            subject=change.subject,
+            request=change.request,
+            kind=change.kind,
             state="pending",
             created_at=now,
             next_at=now,
-            fields=tuple(sorted(names)),
+            fields=tuple(sorted(fields)),
             former=tuple(former),
         )
         for app in sorted(apps)
-        if (names := shown[app] - notified.get(app, set()))
+        if (fields := shown[app] - notified.get(app, set()))
     ]
     await add_notices(connection, tenant, notices)
     return len(notices)
-
-
-def _whole(name: str) -> str:
-    return name if "." in name or name == "*" else f"{HOME}.{name}"
 
 
 def _collect(shown: dict[UUID, set[str]], disclosures: list[Disclosure], changed: list[str]) -> None:
@@ -132,13 +136,11 @@ async def _apps(connection: AsyncConnection, tenant: TenantId, principals: Colle
     return [UUID(bytes=app.bytes) for app in (await connection.execute(statement)).scalars() if app in principals]
 
 
-async def _notified(
-    connection: AsyncConnection, tenant: TenantId, subject: SubjectId, request: UUID, kind: NoticeKind
-) -> dict[UUID, set[str]]:
+async def _notified(connection: AsyncConnection, tenant: TenantId, change: DataChange) -> dict[UUID, set[str]]:
     """Return the fields of which each app was notified for this request."""
     notified: dict[UUID, set[str]] = {}
-    query = NoticeQuery(subject=subject, request=request, limit=MOST)
+    query = NoticeQuery(subject=change.subject, request=change.request, limit=MOST)
     for notice in await list_notices(connection, tenant, query):
-        if notice.kind == kind:
+        if notice.kind == change.kind:
             notified.setdefault(notice.principal, set()).update(notice.fields)
     return notified

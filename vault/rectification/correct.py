@@ -26,7 +26,7 @@ from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
 from vault.consent.restrictions import restrict_in
 from vault.errors import Conflict, Fault, InvalidInput, NotFound
 from vault.ids import RecordId
-from vault.recipients.outbox import notify_recipients
+from vault.recipients.outbox import DataChange, notify_recipients
 from vault.records.write import LockedRecord, Patch, write_values
 from vault.rectification.store import Sealer, add_rectifications
 from vault.requests.consent_changes import lock_consents
@@ -221,11 +221,13 @@ async def correct(change: RequestChange, index_keys: IndexKeys) -> None:
         change.services,
         change.connection,
         tenant,
-        consents.subject,
-        consents.pseudonym,
-        kind="subject.rectified",
-        fields=corrected,
-        request=request.id,
+        DataChange(
+            subject=consents.subject,
+            pseudonym=consents.pseudonym,
+            kind="subject.rectified",
+            fields=corrected,
+            request=request.id,
+        ),
     )
 
 

@@ -31,7 +31,7 @@ async def ada(mailing):
     return await mailing.create(external_ids={"shop": "4711"})
 
 
-async def test_a_person_asks_for_their_data_and_it_is_on_its_way(mailing, inbox, ada):
+async def test_a_person_submits_an_access_request_and_it_is_started(mailing, inbox, ada):
     me = await signed_in(mailing, inbox)
     async with mailing.new_entries() as made:
         request = await submit(mailing, me)
@@ -64,7 +64,7 @@ async def test_what_cannot_be_undone_needs_a_fresh_session(sqlite_mailing, clock
     assert (verified.status_code, verified.json()["state"], verified.json()["verified"]) == (200, "in_review", "fresh")
 
 
-async def test_requests_of_others_are_not_there(mailing, inbox, ada):
+async def test_requests_of_other_people_are_not_found(mailing, inbox, ada):
     me = await signed_in(mailing, inbox)
     await mailing.create({"name": "Eve", "email": "eve@example.org"})
     eve = await signed_in(mailing, inbox, {"identity": {"email": "eve@example.org"}})
@@ -85,7 +85,7 @@ async def test_requests_of_others_are_not_there(mailing, inbox, ada):
     assert (await call(mailing, me, "GET", f"{MINE}/{request}")).json()["state"] == "approved"
 
 
-async def test_a_person_names_nobody_else(sqlite_mailing, inbox):
+async def test_a_person_cannot_submit_for_someone_else(sqlite_mailing, inbox):
     await sqlite_mailing.create()
     other = await sqlite_mailing.create({"name": "Eve"})
     me = await signed_in(sqlite_mailing, inbox)
@@ -123,7 +123,7 @@ async def test_a_package_needs_a_fresh_session(sqlite_mailing, inbox, clock):
     )  # fmt: skip
 
 
-async def test_staffs_notes_are_not_told(sqlite_mailing, inbox):
+async def test_notes_of_staff_are_not_shown(sqlite_mailing, inbox):
     node = sqlite_mailing
     await node.create()
     me = await signed_in(node, inbox)
@@ -137,7 +137,7 @@ async def test_staffs_notes_are_not_told(sqlite_mailing, inbox):
     assert "complaint" in shown.json()["remedies"]
 
 
-async def test_an_idempotency_key_is_a_persons_own(mailing, inbox, ada):
+async def test_idempotency_keys_of_two_people_do_not_collide(mailing, inbox, ada):
     me = await signed_in(mailing, inbox)
     await mailing.create({"name": "Eve", "email": "eve@example.org"})
     eve = await signed_in(mailing, inbox, {"identity": {"email": "eve@example.org"}})
@@ -151,7 +151,7 @@ async def test_an_idempotency_key_is_a_persons_own(mailing, inbox, ada):
     assert "idempotent-replayed" not in others.headers
 
 
-async def test_a_session_reaches_no_other_controller(sqlite_mailing, inbox):
+async def test_a_session_is_valid_for_one_tenant_only(sqlite_mailing, inbox):
     node = sqlite_mailing
     await node.create()
     theirs = await node.create(tenant=OTHER)
@@ -160,7 +160,7 @@ async def test_a_session_reaches_no_other_controller(sqlite_mailing, inbox):
     problem(await call(node, me, "GET", f"{MINE}/{request.json()['id']}"), 404, "request-not-found")
 
 
-async def test_everything_that_a_person_does_is_on_record_once(sqlite_mailing, inbox):
+async def test_each_action_of_a_person_has_one_audit_entry(sqlite_mailing, inbox):
     node = sqlite_mailing
     subject = await node.create()
     me = await signed_in(node, inbox)
@@ -179,7 +179,7 @@ async def test_everything_that_a_person_does_is_on_record_once(sqlite_mailing, i
         assert (entry.action, entry.decision, entry.subjects, entry.target) == expected
 
 
-async def test_nobody_fills_the_vault_with_requests_of_their_own(mailing, inbox, ada, clock):
+async def test_the_requests_of_a_person_per_day_are_limited(mailing, inbox, ada, clock):
     me = await signed_in(mailing, inbox)
     for _ in range(MOST_A_DAY):
         await submit(mailing, me, "erasure")
@@ -195,7 +195,7 @@ async def test_nobody_fills_the_vault_with_requests_of_their_own(mailing, inbox,
     await submit(mailing, me, "erasure")
 
 
-async def test_a_person_is_bounded_by_the_minute_as_everybody_is(sqlite_place, inbox, clock):
+async def test_the_calls_of_a_person_per_minute_are_limited(sqlite_place, inbox, clock):
     relay = f"smtp://127.0.0.1:{inbox.port}"
     async with sqlite_place.node(clock, smtp_url=relay, searches_per_minute=6) as node:
         await node.create()

@@ -97,7 +97,7 @@ async def test_a_date_of_birth_that_shows_a_child_ends_consents(sqlite_node):
     assert problem(refused, 403, "denied")["denied"]["email"]["code"] == "consent-missing"
 
 
-async def test_what_was_right_already_is_only_confirmed(sqlite_node):
+async def test_an_unchanged_value_is_confirmed(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     done = await carry_out(node, subject, "rectification", changes={"email": "ada@example.org"})
     assert (done.state, done.results) == ("completed", ())
@@ -105,14 +105,14 @@ async def test_what_was_right_already_is_only_confirmed(sqlite_node):
     assert await notices(node, done.id) == set()
 
 
-async def test_a_value_is_taken_away(sqlite_node):
+async def test_a_value_is_removed(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     await carry_out(node, subject, "rectification", changes={"phone": None})
     assert "phone" not in await shown(node, subject, "phone", "name")
     assert await details(node, subject) == {"profile.phone": {"before": "+442079460123", "after": None}}
 
 
-async def test_a_statement_and_a_dispute_stand_beside_the_data(sqlite_node):
+async def test_a_statement_and_a_dispute_are_stored_with_the_data(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     said = {"statement": "I go by my second name.", "dispute": "Never lived there.", "fields": ["address"]}
     done = await carry_out(node, subject, "rectification", **said)
@@ -131,7 +131,7 @@ async def test_a_dispute_may_restrict_the_data_at_once(sqlite_node):
     assert await notices(node, done.id) == {("subject.restricted", ("profile.name",))}
 
 
-async def test_nothing_happens_without_a_fresh_proof_of_identity(sqlite_node):
+async def test_a_correction_needs_a_fresh_proof_of_identity(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await ask(node, subject, "rectification", changes={"email": NEW})
     with pytest.raises(Exception, match="fresh proof"):
@@ -141,7 +141,7 @@ async def test_nothing_happens_without_a_fresh_proof_of_identity(sqlite_node):
     assert (await shown(node, subject, "email"))["email"] == "ada@example.org"
 
 
-async def test_a_step_that_is_run_again_does_no_more(node):
+async def test_a_repeated_step_has_no_further_effect(node):
     subject = await node.create()
     done = await carry_out(node, subject, "rectification", changes={"email": NEW}, statement="Mind the name.")
     revision = (await node.call("dpo", "GET", f"/v1/subjects/{subject}")).json()["revision"]
@@ -153,7 +153,7 @@ async def test_a_step_that_is_run_again_does_no_more(node):
     assert len(await listed(node, subject)) == 2
 
 
-async def test_a_step_that_is_killed_has_done_nothing(node, monkeypatch):
+async def test_a_killed_step_has_no_effect(node, monkeypatch):
     """Values, index, what stood there before, notices, and the note that it was done: all of them, or none."""
     subject = await node.create()
     request = await ask(node, subject, "rectification", changes={"email": NEW, "name": "A. K."})
@@ -173,7 +173,7 @@ async def _killed(*_args, **_facts):
     raise SystemError
 
 
-async def test_what_cannot_be_carried_out_any_more_goes_back_to_staff(node):
+async def test_a_correction_that_became_invalid_goes_back_to_staff(node):
     subject = await node.create()
     gone = {"collection": "purchase", "id": str(uuid4()), "fields": {"amount": "1.00"}}
     request = await ask(node, subject, "rectification", changes={"email": NEW}, records=[gone])
@@ -183,7 +183,7 @@ async def test_what_cannot_be_carried_out_any_more_goes_back_to_staff(node):
     assert (await shown(node, subject, "email"))["email"] == "ada@example.org"  # nothing by halves
 
 
-async def test_a_reopened_request_is_carried_out_anew(sqlite_node):
+async def test_a_reopened_request_is_carried_out_again(sqlite_node):
     node = sqlite_node
     from vault.requests.decide import reopen_request
 
@@ -198,7 +198,7 @@ async def test_a_reopened_request_is_carried_out_anew(sqlite_node):
     assert len(await listed(node, subject)) == 2
 
 
-async def test_no_value_lies_in_clear_and_none_is_on_the_log(sqlite_node):
+async def test_no_value_is_stored_or_logged_in_clear(sqlite_node):
     node, subject = sqlite_node, await sqlite_node.create()
     request = await carry_out(node, subject, "rectification", changes={"email": NEW}, statement="Zanzibar wording")
     for table in ("rectification", "rights_request", "request_event", "recipient_notice", "record"):

@@ -20,7 +20,7 @@ def _job(place, notice, clock):
     )
 
 
-async def test_killed_anywhere_a_delivery_ends_as_if_nothing_had_happened(sqlite_place, receiver):
+async def test_a_delivery_killed_at_any_point_is_completed(sqlite_place, receiver):
     clock = FixedClock()
     async with sqlite_place.node(clock, webhooks_to_private_addresses=True) as node:
         await with_webhook(node, "support", receiver)
