@@ -15,8 +15,8 @@ from vault.records.write import ProfileInput, create_subject
 
 def person_in(folder: Path, external_ids: dict[str, str] | None = None, **profile: str) -> str:
     """Make a customer, as sales would, and give the id."""
-    (made,) = people_in(folder, profile, external_ids=external_ids)
-    return made
+    (created,) = people_in(folder, profile, external_ids=external_ids)
+    return created
 
 
 def people_in(
@@ -31,7 +31,7 @@ def people_in(
             inputs = [
                 ProfileInput(profile, "order-fulfilment", external_ids=external_ids or {}) for profile in profiles
             ]
-            made = [await create_subject(vault.services, sales, profile) for profile in inputs]
-            return [str(each.id) for each in made]
+            created = [await create_subject(vault.services, sales, profile) for profile in inputs]
+            return [str(item.id) for item in created]
 
     return asyncio.run(make())

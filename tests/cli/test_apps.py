@@ -37,10 +37,10 @@ def test_key_of_a_new_app_is_shown_once(in_vault, vault_folder):
 
 
 def test_new_key_as_json(in_vault, vault_folder):
-    made = in_vault.json("apps", "add", "web-shop", "--role", "sales", "--expires", "90d")
-    assert made.keys() >= {"id", "key", "expires_at"}
-    assert who(vault_folder, made["key"]) == "web-shop"
-    ends = datetime.fromisoformat(made["expires_at"])
+    created = in_vault.json("apps", "add", "web-shop", "--role", "sales", "--expires", "90d")
+    assert created.keys() >= {"id", "key", "expires_at"}
+    assert who(vault_folder, created["key"]) == "web-shop"
+    ends = datetime.fromisoformat(created["expires_at"])
     assert timedelta(days=89) < ends - datetime.now(UTC) < timedelta(days=91)
 
 
@@ -89,13 +89,13 @@ def test_key_of_a_disabled_app_is_rejected(in_vault, vault_folder):
 
 
 def test_disable_and_revoke_need_confirmation(in_vault, vault_folder):
-    made = in_vault.json("apps", "add", "web-shop", "--role", "sales")
-    for command in (("apps", "disable", "web-shop"), ("keys", "revoke", made["id"])):
+    created = in_vault.json("apps", "add", "web-shop", "--role", "sales")
+    for command in (("apps", "disable", "web-shop"), ("keys", "revoke", created["id"])):
         for typed in ("n\n", ""):
             result = in_vault(*command, typed=typed)
             assert result.exit_code == 1
             assert "error: aborted; nothing was changed" in result.stderr
-    assert who(vault_folder, made["key"]) == "web-shop"
+    assert who(vault_folder, created["key"]) == "web-shop"
 
 
 def test_keys_rotate_without_downtime(in_vault, vault_folder):
@@ -104,7 +104,7 @@ def test_keys_rotate_without_downtime(in_vault, vault_folder):
     assert who(vault_folder, first["key"]) == who(vault_folder, second["key"]) == "web-shop"
     in_vault.ok("keys", "revoke", first["id"], typed="y\n")
     assert (who(vault_folder, first["key"]), who(vault_folder, second["key"])) == (None, "web-shop")
-    states = {each["id"]: each["state"] for each in in_vault.json("keys", "list", "web-shop")}
+    states = {item["id"]: item["state"] for item in in_vault.json("keys", "list", "web-shop")}
     assert states == {first["id"]: "revoked", second["id"]: "active"}
 
 
@@ -152,9 +152,9 @@ def test_expiry_in_the_past_is_refused(in_vault):
 
 
 def test_new_tenant_gets_the_shipped_policies(in_vault, vault_folder):
-    made = in_vault.json("tenants", "add", "brand-two")
+    created = in_vault.json("tenants", "add", "brand-two")
     folder = vault_folder / "tenants" / "brand-two" / "policies"
-    assert made == {"tenant": "brand-two", "policies": str(folder)}
+    assert created == {"tenant": "brand-two", "policies": str(folder)}
     assert (folder / "policy.csv").read_text() == (vault_folder / "policies" / "policy.csv").read_text()
     assert in_vault.json("tenants", "list") == ["brand-two", "default"]
     assert len(in_vault.json("policy", "history", "--tenant", "brand-two")) == 1

@@ -36,12 +36,12 @@ def make_and_read(folder):
             services = vault.services
             principal, _ = await add_app(services, DEFAULT_TENANT, "web-shop", ["sales"])
             caller = Caller(principal, "test")
-            made = [
+            created = [
                 await create_subject(services, caller, ProfileInput({"name": name}, "order-fulfilment"))
                 for name in ("Ada Winter", "Grace Sommer")
             ]
-            await read_fields(services, caller, subjects=[made[0].id], fields=["name"], purpose="order-fulfilment")
-            return made[0].id
+            await read_fields(services, caller, subjects=[created[0].id], fields=["name"], purpose="order-fulfilment")
+            return created[0].id
 
     return run(work())
 
@@ -64,8 +64,8 @@ def test_audit_tail_prints_a_line_per_entry(in_vault):
 
 def test_audit_tail_by_subject(in_vault, vault_folder):
     ada = make_and_read(vault_folder)
-    found = entries(in_vault.ok("audit", "tail", "--subject", ada, "--json"))
-    assert [(entry["action"], entry["principal_name"]) for entry in found] == [
+    response = entries(in_vault.ok("audit", "tail", "--subject", ada, "--json"))
+    assert [(entry["action"], entry["principal_name"]) for entry in response] == [
         ("create", "web-shop"),
         ("read", "web-shop"),
     ]
@@ -120,7 +120,7 @@ def test_processing_record_is_markdown(in_vault, vault_folder):
 def test_processing_record_as_json(in_vault, vault_folder):
     make_and_read(vault_folder)
     record = in_vault.json("processing-record")
-    (orders,) = [each for each in record["activities"] if each["purpose"] == "order-fulfilment"]
+    (orders,) = [item for item in record["activities"] if item["purpose"] == "order-fulfilment"]
     assert orders["use"]["readers"][0]["name"] == "web-shop"
     assert json.loads(in_vault.ok("processing-record", "--format", "json"))["activities"] == record["activities"]
 

@@ -39,12 +39,12 @@ def test_recorded_consent_is_shown_without_evidence(in_vault, subject):
     assert shown.exit_code == 0
     assert "marketing@3" in shown.stdout
     assert "active" in shown.stderr
-    found = in_vault.json("consent", "show", subject)
-    assert found["consents"]["direct-marketing"]["state"] == "given"
-    assert [(each["id"], each["evidence"], each["by"]) for each in found["history"]] == [
+    response = in_vault.json("consent", "show", subject)
+    assert response["consents"]["direct-marketing"]["state"] == "given"
+    assert [(item["id"], item["evidence"], item["by"]) for item in response["history"]] == [
         (said["id"], "sealed", "subject")
     ]
-    assert "4711" not in shown.output + json.dumps(found)
+    assert "4711" not in shown.output + json.dumps(response)
     in_vault.ok("consent", "record", subject, *MARKETING, "--decision", "withdrawn", "--channel", "phone")
     assert in_vault.json("consent", "show", subject)["consents"]["direct-marketing"]["state"] == "withdrawn"
 
@@ -96,7 +96,7 @@ def test_consent_commands_are_audited(in_vault, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, *YES)
     in_vault.ok("consent", "show", subject)
     lines = in_vault.ok("audit", "tail", "-n", "2", "--json").splitlines()
-    assert {(each["action"], each["principal_name"]) for each in map(json.loads, lines)} == {
+    assert {(item["action"], item["principal_name"]) for item in map(json.loads, lines)} == {
         ("record-consent", "command-line"),
         ("read-consents", "command-line"),
     }
@@ -112,10 +112,10 @@ def test_consent_verify_repairs_a_wrong_row(in_vault, vault_folder, subject):
     in_vault.ok("consent", "record", subject, *MARKETING, "--decision", "withdrawn")
     assert in_vault.json("consent", "verify") == {"people": 1, "differences": [], "repaired": 0}
     sql(vault_folder, "UPDATE subject SET standing = NULL, state = 'restricted'")
-    found = in_vault("consent", "verify")
-    assert found.exit_code == 1
-    assert subject in found.stdout
-    assert "1 people, 1 of them wrong, 0 repaired" in found.stderr
+    response = in_vault("consent", "verify")
+    assert response.exit_code == 1
+    assert subject in response.stdout
+    assert "1 people, 1 of them wrong, 0 repaired" in response.stderr
     mended = in_vault("consent", "verify", "--repair")
     assert mended.exit_code == 0
     assert "repaired from the events" in mended.stderr

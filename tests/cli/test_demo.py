@@ -65,16 +65,16 @@ def test_tour_ends_and_leaves_nothing_behind(begin, tmp_path):
 
 def test_served_demo_answers_the_printed_requests_until_ctrl_c(begin, tmp_path):
     with begin("--serve", "--subjects", "3", "--seed", "7") as tour:
-        tried = []
+        trial = []
         for line in tour.stdout:
             if line.startswith("curl "):
                 answer = subprocess.run(
                     [*shlex.split(line), "-w", "%{http_code}"], capture_output=True, text=True, check=True
                 )
-                tried.append(answer.stdout[-3:])
+                trial.append(answer.stdout[-3:])
             if "until Ctrl-C" in line:
                 break
-        assert tried == ["200", "200", "200", "200"]
+        assert trial == ["200", "200", "200", "200"]
         assert left_behind(tmp_path)
         tour.send_signal(signal.SIGINT)
         _, complaints = tour.communicate(timeout=60)

@@ -86,7 +86,7 @@ def test_changed_policies_are_applied_and_in_the_history(in_vault, vault_folder)
     (applied,) = in_vault.json("policy", "apply")
     assert (applied["tenant"], applied["changed"]) == ("default", True)
     after = in_vault.json("policy", "history")
-    assert [each["version"] for each in after] == [applied["version"], before[0]["version"]]
+    assert [item["version"] for item in after] == [applied["version"], before[0]["version"]]
     assert "in force" in in_vault.ok("policy", "history").splitlines()[1]
 
 
@@ -106,7 +106,7 @@ def test_policies_of_one_tenant_or_of_all(in_vault, vault_folder):
     add_rule(vault_folder / "tenants" / "brand-two" / "policies", GOOD_RULE)
     (alone,) = in_vault.json("policy", "apply", "--tenant", "brand-two")
     assert (alone["tenant"], alone["changed"]) == ("brand-two", True)
-    both = {each["tenant"]: each["changed"] for each in in_vault.json("policy", "apply", "--all")}
+    both = {item["tenant"]: item["changed"] for item in in_vault.json("policy", "apply", "--all")}
     assert both == {"brand-two": False, "default": True}
 
 
@@ -114,12 +114,12 @@ QUESTION = ("policy", "explain", "--role", "support", "--purpose", "customer-sup
 
 
 def test_explanation_has_step_rule_and_remedy(in_vault):
-    told = in_vault.json(*QUESTION, "email.masked", "email", "health_notes")["fields"]
-    assert (told["email.masked"]["allowed"], told["email.masked"]["step"]) == (True, 5)
-    assert "p, support, *, email.masked, read, customer-support, allow" in told["email.masked"]["rule"]
-    assert (told["email"]["code"], told["email"]["step"]) == ("not-granted", 5)
-    assert "Ask the privacy team" in told["email"]["detail"]
-    assert (told["health_notes"]["code"], told["health_notes"]["step"]) == ("purpose-excludes-field", 3)
+    answer = in_vault.json(*QUESTION, "email.masked", "email", "health_notes")["fields"]
+    assert (answer["email.masked"]["allowed"], answer["email.masked"]["step"]) == (True, 5)
+    assert "p, support, *, email.masked, read, customer-support, allow" in answer["email.masked"]["rule"]
+    assert (answer["email"]["code"], answer["email"]["step"]) == ("not-granted", 5)
+    assert "Ask the privacy team" in answer["email"]["detail"]
+    assert (answer["health_notes"]["code"], answer["health_notes"]["step"]) == ("purpose-excludes-field", 3)
 
 
 def test_explanation_as_text(in_vault):
@@ -131,16 +131,16 @@ def test_explanation_as_text(in_vault):
 
 def test_explanations_by_vault_and_folder_are_equal(in_vault, draft):
     question = ("policy", "explain", "--role", "marketing", "--purpose", "direct-marketing", "email", "birth_date")
-    told = in_vault.json(*question)
-    assert (told["fields"]["email"]["code"], told["fields"]["email"]["step"]) == ("consent-missing", 7)
-    assert told["fields"]["birth_date"]["code"] == "purpose-excludes-field"
-    assert in_vault.json(*question, "--policies", draft) == told
+    answer = in_vault.json(*question)
+    assert (answer["fields"]["email"]["code"], answer["fields"]["email"]["step"]) == ("consent-missing", 7)
+    assert answer["fields"]["birth_date"]["code"] == "purpose-excludes-field"
+    assert in_vault.json(*question, "--policies", draft) == answer
 
 
 def test_draft_is_explained_without_a_vault(cdv, draft):
     add_rule(draft, "p, support, *, email, read, customer-support, allow\n")
-    told = cdv.json(*QUESTION, "email", "--policies", draft)
-    assert told["fields"]["email"]["allowed"] is True
+    answer = cdv.json(*QUESTION, "email", "--policies", draft)
+    assert answer["fields"]["email"]["allowed"] is True
 
 
 def test_explanation_of_other_actions(in_vault):
@@ -182,13 +182,13 @@ def newer_policies(tmp_path):
     return folder
 
 
-def consent(folder, *said):
+def consent(folder, *output):
     """Let somebody new say something about direct marketing for each (kind, notice)."""
 
     async def write():
         async with open_vault(folder) as vault:
             services, now = vault.services, vault.services.clock.now()
-            for kind, notice in said:
+            for kind, notice in output:
                 profile = ProfileInput({"name": "Somebody"}, "order-fulfilment")
                 person = await create_subject(services, SELLER, profile)
                 event = Event(
@@ -207,7 +207,7 @@ def test_notices_are_listed_with_their_purposes(in_vault):
     (marketing,) = [line.split("  ") for line in lines if line.startswith("marketing@3")]
     assert [cell.strip() for cell in marketing if cell] == ["marketing@3", "yes", "yes", "en, de", "direct-marketing"]
 
-    (as_data,) = [each for each in in_vault.json("notices", "list") if each["notice"] == "marketing@3"]
+    (as_data,) = [item for item in in_vault.json("notices", "list") if item["notice"] == "marketing@3"]
     assert as_data["good_for"] == ["direct-marketing"]
     assert as_data["languages"].keys() == {"en", "de"}
 

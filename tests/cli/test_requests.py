@@ -19,10 +19,12 @@ def subject(vault_folder, in_vault):
 
 
 def test_withdrawal_is_submitted_verified_and_completed(in_vault, subject):
-    made = in_vault("requests", "submit", "withdrawal", "--subject", subject, "--channel", "letter", "--received", "3d")
-    request = made.stdout.strip()
-    assert "Due on" in made.stderr
-    assert "Art. 12(3) GDPR" in made.stderr
+    created = in_vault(
+        "requests", "submit", "withdrawal", "--subject", subject, "--channel", "letter", "--received", "3d"
+    )
+    request = created.stdout.strip()
+    assert "Due on" in created.stderr
+    assert "Art. 12(3) GDPR" in created.stderr
     listed = in_vault("requests", "list")
     assert request in listed.stdout
     assert "days" in listed.stdout
@@ -39,12 +41,12 @@ def test_withdrawal_is_submitted_verified_and_completed(in_vault, subject):
 
 
 def test_staff_approve_reject_extend_and_reopen(in_vault, subject):
-    told = in_vault.json("requests", "submit", "review", "--subject", subject)
-    request = told["id"]
-    assert told["state"] == "received"
+    answer = in_vault.json("requests", "submit", "review", "--subject", subject)
+    request = answer["id"]
+    assert answer["state"] == "received"
     again = in_vault("requests", "submit", "review", "--subject", subject)
     assert f"asked for the same already: {request}" in again.stderr
-    assert in_vault.json("requests", "extend", request, "--reason", "number")["due"] > told["due"]
+    assert in_vault.json("requests", "extend", request, "--reason", "number")["due"] > answer["due"]
     assert in_vault.json("requests", "ask-identity", request)["state"] == "verifying"
     assert in_vault.json("requests", "verify", request, "--evidence", "seen")["state"] == "in_review"
     assert in_vault("requests", "approve", request, typed="n\n").exit_code != 0
@@ -56,9 +58,9 @@ def test_staff_approve_reject_extend_and_reopen(in_vault, subject):
     assert in_vault.json("requests", "reject", request, "--ground", "excessive")["state"] == "rejected"
     assert in_vault.json("requests", "reopen", request, "--note", "not so")["state"] == "received"
     assert in_vault.json("requests", "cancel", request)["state"] == "cancelled"
-    found = in_vault.json("requests", "show", request)
-    assert [each["move"] for each in found["history"]].count("reopen") == 2
-    assert {each["note"] for each in found["history"]} == {None, "sealed"}
+    response = in_vault.json("requests", "show", request)
+    assert [item["move"] for item in response["history"]].count("reopen") == 2
+    assert {item["note"] for item in response["history"]} == {None, "sealed"}
 
 
 def test_person_is_found_by_external_id_and_email(in_vault, subject, tmp_path):
@@ -68,8 +70,8 @@ def test_person_is_found_by_external_id_and_email(in_vault, subject, tmp_path):
     assert in_vault.json("requests", "show", json.loads(by_mail.stdout.splitlines()[-1])["id"])["subject"] == subject
     said = tmp_path / "said.json"
     said.write_text('{"changes": {"name": "Ada L."}}')
-    made = in_vault.json("requests", "submit", "rectification", "--subject", subject, "--details", said)
-    assert made["state"] == "received"
+    created = in_vault.json("requests", "submit", "rectification", "--subject", subject, "--details", said)
+    assert created["state"] == "received"
     said.write_text("[]")
     wrong = in_vault("requests", "submit", "rectification", "--subject", subject, "--details", said)
     assert "not contain a JSON object" in wrong.stderr
@@ -110,15 +112,15 @@ async def _fails(services, tenant, job):
 
 @pytest.fixture
 def pending(monkeypatch):
-    found = []
+    response = []
 
     async def ask(services):
-        return list(found)
+        return list(response)
 
     monkeypatch.setattr(workflows, "pending", ask)
     steps = {"ends": _ends, "waits": _waits, "fails": _fails}
     monkeypatch.setattr(workflows, "WORKFLOWS", {name: Workflow(name, (("go", step),)) for name, step in steps.items()})
-    return found
+    return response
 
 
 def test_vault_without_jobs(in_vault):
@@ -133,8 +135,8 @@ def test_pending_jobs_are_listed_with_a_hint(in_vault, pending):
     result = in_vault("jobs", "list")
     assert f"ends  {JOB}  0    pending  go" in result.stdout
     assert "run `cdv jobs run`" in result.stderr
-    (told,) = in_vault.json("jobs", "show", JOB)
-    assert (told["workflow"], told["id"], told["state"], told["since"]) == ("ends", str(JOB), "pending", None)
+    (answer,) = in_vault.json("jobs", "show", JOB)
+    assert (answer["workflow"], answer["id"], answer["state"], answer["since"]) == ("ends", str(JOB), "pending", None)
 
 
 def test_unknown_job(in_vault, pending):
@@ -150,7 +152,7 @@ def test_jobs_run_executes_pending_jobs(in_vault, pending):
     assert result.exit_code == 0
     assert f"ends {JOB} is done" in result.stderr
     assert f"waits {JOB} goes on in 3,600 seconds" in result.stderr
-    assert [each["goes_on_in"] for each in in_vault.json("jobs", "run")] == [None, 3600.0]
+    assert [item["goes_on_in"] for item in in_vault.json("jobs", "run")] == [None, 3600.0]
 
 
 def test_failed_job_is_reported_by_its_code(in_vault, pending):

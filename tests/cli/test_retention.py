@@ -22,18 +22,18 @@ def subject(vault_folder):
 
 
 def test_grounds_of_a_field_are_explained(in_vault, subject):
-    told = in_vault("retention", "why", subject, "email")
-    found = in_vault.json("retention", "why", subject, "email")
-    (value,) = found["values"]
+    answer = in_vault("retention", "why", subject, "email")
+    response = in_vault.json("retention", "why", subject, "email")
+    (value,) = response["values"]
 
-    assert told.exit_code == 0, told.output
-    assert f"until {value['until']}, then erase" in told.stdout
-    for each in value["grounds"]:
-        assert each["ground"] in told.stdout
-        assert each["until"] in told.stdout
-    assert "no consent" in told.stdout
-    assert "ada@example.org" not in told.output
-    assert (found["relationship"], value["state"]) == ("prospect", "kept")
+    assert answer.exit_code == 0, answer.output
+    assert f"until {value['until']}, then erase" in answer.stdout
+    for item in value["grounds"]:
+        assert item["ground"] in answer.stdout
+        assert item["until"] in answer.stdout
+    assert "no consent" in answer.stdout
+    assert "ada@example.org" not in answer.output
+    assert (response["relationship"], value["state"]) == ("prospect", "kept")
     assert value["by"] == "order-fulfilment"
 
 
@@ -81,24 +81,24 @@ def test_bars_span_start_to_end():
 
 
 def test_retention_event_is_recorded_and_shown(in_vault, subject):
-    told = in_vault("retention", "event", subject, "contract-began", "--on", "2024-03-31")
-    assert told.exit_code == 0, told.output
-    assert "contract-began on 2024-03-31; the next sweep checks the person." in told.stderr
+    answer = in_vault("retention", "event", subject, "contract-began", "--on", "2024-03-31")
+    assert answer.exit_code == 0, answer.output
+    assert "contract-began on 2024-03-31; the next sweep checks the person." in answer.stderr
     shown = in_vault("retention", "relationship", subject)
     assert shown.stdout.splitlines() == ["CLOCK  OF              DAY", "event  contract-began  2024-03-31"]
     assert shown.stderr.strip() == "customer, contract running"
-    found = in_vault.json("retention", "relationship", subject)
-    assert (found["state"], found["running"], found["events"]) == (
+    response = in_vault.json("retention", "relationship", subject)
+    assert (response["state"], response["running"], response["events"]) == (
         "customer", ["contract"], {"contract-began": "2024-03-31"},
     )  # fmt: skip
-    assert found["subject"] == subject
+    assert response["subject"] == subject
 
 
 def test_earlier_retention_event_changes_nothing(in_vault, subject):
     first = in_vault.json("retention", "event", subject, "claim-closed", "--on", "2024-03-31")
     assert first == {"event": "claim-closed", "on": "2024-03-31", "moved": True}
-    told = in_vault("retention", "event", subject, "claim-closed", "--on", "2023-03-31")
-    assert "claim-closed is recorded for 2024-03-31 already" in told.stderr
+    answer = in_vault("retention", "event", subject, "claim-closed", "--on", "2023-03-31")
+    assert "claim-closed is recorded for 2024-03-31 already" in answer.stderr
     assert in_vault.json("retention", "event", subject, "claim-closed", "--on", "3d")["moved"] is True
 
 
@@ -106,15 +106,15 @@ def test_invalid_retention_event(in_vault, subject):
     assert in_vault("retention", "event", subject, "moved-house").exit_code == 2
     assert in_vault("retention", "event", subject, "claim-closed", "--on", "soon").exit_code == 2
     ahead = (datetime.now(UTC) + timedelta(days=2)).date()
-    told = in_vault("retention", "event", subject, "claim-closed", "--on", str(ahead))
-    assert (told.exit_code, "an event cannot be recorded before it has happened" in told.stderr) == (1, True)
+    answer = in_vault("retention", "event", subject, "claim-closed", "--on", str(ahead))
+    assert (answer.exit_code, "an event cannot be recorded before it has happened" in answer.stderr) == (1, True)
 
 
 def test_retention_of_an_unknown_person(in_vault, subject):
     nobody = "0199aabb-0000-7000-8000-000000000001"
     for command in (("event", nobody, "claim-closed"), ("relationship", nobody)):
-        told = in_vault("retention", *command)
-        assert (told.exit_code, "error:" in told.stderr) == (1, True)
+        answer = in_vault("retention", *command)
+        assert (answer.exit_code, "error:" in answer.stderr) == (1, True)
 
 
 @pytest.fixture
@@ -151,5 +151,5 @@ def test_review_is_listed_and_decided(in_vault, reviewed):
 def test_invalid_review_decision(in_vault, reviewed):
     (review,) = in_vault.json("retention", "reviews")["reviews"]
     assert in_vault("retention", "decide", review["id"], "forget").exit_code == 2
-    told = in_vault("retention", "decide", review["id"], "keep")
-    assert (told.exit_code, "a future day" in told.stderr) == (1, True), told.stderr
+    answer = in_vault("retention", "decide", review["id"], "keep")
+    assert (answer.exit_code, "a future day" in answer.stderr) == (1, True), answer.stderr

@@ -17,15 +17,15 @@ def test_init_creates_keys_databases_settings_and_policies(cdv, tmp_path):
     assert "cdv serve --vault" in cdv.ok("init", "mine")
     folder = tmp_path / "mine"
     assert {"root.key", "cdv.toml", "policies", "data.sqlite", "keys.sqlite"} <= {
-        each.name for each in folder.iterdir()
+        item.name for item in folder.iterdir()
     }
     assert stat.S_IMODE((folder / "root.key").stat().st_mode) == 0o600
     assert (folder / "policies" / "policy.csv").is_file()
 
 
 def test_init_prints_the_folders_as_json(cdv, tmp_path):
-    made = cdv.json("init", "mine")
-    assert made == {"vault": str(tmp_path / "mine"), "policies": str(tmp_path / "mine" / "policies")}
+    created = cdv.json("init", "mine")
+    assert created == {"vault": str(tmp_path / "mine"), "policies": str(tmp_path / "mine" / "policies")}
 
 
 def test_init_refuses_a_folder_that_is_not_empty(cdv, tmp_path):
@@ -34,7 +34,7 @@ def test_init_refuses_a_folder_that_is_not_empty(cdv, tmp_path):
     result = cdv("init", "mine")
     assert result.exit_code == 1
     assert result.stderr.startswith("error: the folder is not empty\nhint: ")
-    assert [each.name for each in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert [item.name for item in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
 def test_command_without_a_vault_hints_at_init(cdv):
@@ -56,14 +56,14 @@ def test_serve_runs_until_ctrl_c(in_vault, vault_folder):
     command = [sys.executable, "-m", "vault.cli", "serve", "--vault", str(vault_folder), "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as server:
         try:
-            said = json.loads(server.stderr.readline())
-            assert said["event"] == "listening"
+            output = json.loads(server.stderr.readline())
+            assert output["event"] == "listening"
             transport = httpx.HTTPTransport(retries=5)  # the port is bound a moment before it is listened at
-            with httpx.Client(base_url=f"http://127.0.0.1:{said['port']}", transport=transport, timeout=30) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{output['port']}", transport=transport, timeout=30) as client:
                 assert client.get("/healthz").status_code == 200
                 body = {"profile": {"name": "Ada Winter"}, "purpose": "order-fulfilment"}
-                made = client.post("/v1/subjects", json=body, headers={"Authorization": f"Bearer {key}"})
-                assert made.status_code == 201
+                created = client.post("/v1/subjects", json=body, headers={"Authorization": f"Bearer {key}"})
+                assert created.status_code == 201
         finally:
             server.send_signal(signal.SIGINT)
             _, rest = server.communicate(timeout=60)
@@ -88,7 +88,7 @@ def test_databases_of_a_new_vault_are_current(in_vault):
 
 def test_upgrade_of_current_databases_changes_nothing(in_vault):
     changed = in_vault.json("db", "upgrade")
-    assert all(each["before"] == each["after"] is not None for each in changed.values())
+    assert all(item["before"] == item["after"] is not None for item in changed.values())
 
 
 def test_database_of_another_version_is_not_opened(in_vault, vault_folder):

@@ -140,8 +140,8 @@ def test_verify_prints_a_line_of_json_per_file(cdv, receipt, write):
 def test_untrusted_file_as_json(cdv, receipt):
     result = cdv("verify", receipt, "--json")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert (told["good"], told["sound"], told["trusted"]) == (False, True, False)
+    answer = json.loads(result.stdout)
+    assert (answer["good"], answer["sound"], answer["trusted"]) == (False, True, False)
 
 
 def test_control_characters_are_replaced(cdv, write):

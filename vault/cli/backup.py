@@ -55,6 +55,10 @@ KEEP_KEYS = Period(0, 30)
 To = Annotated[Path, typer.Argument(metavar="TO", help="Folder of the backups.")]
 KeysTo = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the key stores.", show_default="TO/keys")]
 LedgerTo = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the ledgers.", show_default="TO/ledger")]
+Keys = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Its key store.", show_default="in the folder next to the data's"),
+]
 KeepKeys = Annotated[Period, typer.Option(metavar="PERIOD", parser=parse_period, help="How long key stores are kept.")]
 
 
@@ -110,10 +114,7 @@ def list_backups(
 async def verify(
     session: VaultSession,
     backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder of the backup's data.")],
-    keys: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its key store.", show_default="in the folder next to the data's"),
-    ] = None,
+    keys: Keys = None,
     ledger: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its ledger.", show_default="in the folder next to the data's")
     ] = None,
@@ -208,10 +209,7 @@ def restore(
     to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the new vault; it may contain root.key.")
     ] = None,
-    keys: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Its key store.", show_default="in the folder next to the data's"),
-    ] = None,
+    keys: Keys = None,
     ledger: Annotated[
         str | None,
         typer.Option(
