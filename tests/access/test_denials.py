@@ -51,7 +51,7 @@ async def _refused(node, role, subject, field, purpose, status=403, code="denied
     return refusal, entry
 
 
-async def test_a_purpose_that_is_not_in_force(node, clock):
+async def test_a_purpose_that_is_not_in_force_is_refused(node, clock):
     subject = await node.create()
     await _change(
         node, "purposes.toml", ('owner = "Customer service"', 'owner = "Customer service"\nvalid_until = 2026-03-05')
@@ -67,7 +67,7 @@ async def test_a_purpose_that_is_not_in_force(node, clock):
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
-async def test_a_field_that_the_purpose_does_not_need(node):
+async def test_a_field_that_the_purpose_does_not_need_is_refused(node):
     subject = await node.create()
     refusal, entry = await _refused(node, "analytics", subject, "birth_date", "service-analytics")
     assert refusal["code"] == "purpose-excludes-field"
@@ -77,7 +77,7 @@ async def test_a_field_that_the_purpose_does_not_need(node):
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
-async def test_a_special_category_without_a_condition(sqlite_node, clock):
+async def test_a_special_category_without_a_condition_is_refused(sqlite_node, clock):
     """Such policies do not load, so this net under them is tried without them."""
     catalogue = sqlite_node.services.policies.active("default").policy_set.catalogue
     shown = FieldView(catalogue.field("health_notes"), "clear")
@@ -89,7 +89,7 @@ async def test_a_special_category_without_a_condition(sqlite_node, clock):
     assert "data protection officer" in verdict.detail
 
 
-async def test_no_rule_grants_it(node):
+async def test_a_field_without_a_granting_rule_is_refused(node):
     subject = await node.create()
     refusal, entry = await _refused(node, "support", subject, "email", "customer-support")
     assert refusal["code"] == "not-granted"
@@ -98,7 +98,7 @@ async def test_no_rule_grants_it(node):
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
-async def test_a_rule_denies_it_and_outweighs_a_grant(node):
+async def test_a_denying_rule_overrides_a_grant(node):
     subject = await node.create()
     grant = "p, support, *, email.clear, read, customer-support, allow\n"
     deny = "p, support, *, email.clear, read, customer-support, deny\n"
@@ -109,7 +109,7 @@ async def test_a_rule_denies_it_and_outweighs_a_grant(node):
     assert refusal["rule"].endswith(deny.strip())
 
 
-async def test_nobody_of_that_id(node):
+async def test_an_unknown_subject_is_not_found(node):
     nobody = uuid4()
     async with node.new_entries() as made:
         answer = await node.read("support", nobody, ["name"], "customer-support")
@@ -121,7 +121,7 @@ async def test_nobody_of_that_id(node):
     assert "denied" not in body
 
 
-async def test_an_erased_person_is_nobody(node):
+async def test_an_erased_subject_is_not_found(node):
     subject = await node.create()
     await node.set_state(subject, "erased")
     answer = await node.read("support", subject, ["name"], "customer-support")
@@ -143,7 +143,7 @@ async def test_an_erased_person_is_nobody(node):
     problem(appended, 404, "subject-not-found")
 
 
-async def test_a_person_whose_keys_are_gone_is_nobody(node):
+async def test_a_subject_without_keys_is_not_found(node):
     subject = await node.create()
     await node.services.keyring.destroy_subject_keys("default", [UUID(subject)])
     problem(await node.read("support", subject, ["name"], "customer-support"), 404, "subject-not-found")
@@ -155,7 +155,7 @@ async def test_a_person_whose_keys_are_gone_is_nobody(node):
     assert [each.decision for each in made] == ["denied"]
 
 
-async def test_a_restricted_person_is_stored_and_not_used(node):
+async def test_a_restricted_subject_is_refused(node):
     subject = await node.create()
     await node.append("sales", subject, "purchase", {"amount": "1"}, "order-fulfilment")
     await node.set_state(subject, "restricted")
@@ -185,7 +185,7 @@ async def test_a_restricted_person_is_stored_and_not_used(node):
         ("support", "health_notes", "health-advice"),
     ],
 )
-async def test_consent_is_missing(node, role, field, purpose):
+async def test_a_read_without_consent_is_refused(node, role, field, purpose):
     subject = await node.create()
     refusal, entry = await _refused(node, role, subject, field, purpose)
     assert refusal["code"] == "consent-missing"
@@ -193,7 +193,7 @@ async def test_consent_is_missing(node, role, field, purpose):
     assert entry.subjects == (await node.pseudonym(subject),)
 
 
-async def test_no_writing_and_no_searching_without_consent_either(node):
+async def test_writes_and_searches_without_consent_are_refused(node):
     subject = await node.create()
     patched = await node.patch("marketing", subject, {"preferences": {"tea": 1}}, "direct-marketing", '"1"')
     assert problem(patched, 403, "denied")["denied"]["preferences"]["code"] == "consent-missing"
@@ -201,7 +201,7 @@ async def test_no_writing_and_no_searching_without_consent_either(node):
     assert problem(appended, 403, "denied")["denied"]["offer.title"]["code"] == "consent-missing"
 
 
-async def test_there_is_no_value(node):
+async def test_a_missing_value_is_refused(node):
     subject = await node.create({"name": "Ada"})
     refusal, entry = await _refused(node, "support", subject, "notes", "customer-support", status=200)
     assert refusal["code"] == "no-value"
@@ -209,7 +209,7 @@ async def test_there_is_no_value(node):
     assert entry.refused == {"profile.notes.clear": "no-value"}
 
 
-async def test_retention_has_run_out(node, clock):
+async def test_an_expired_value_is_refused(node, clock):
     subject = await node.create()
     ends = (clock.now() + timedelta(days=1)).isoformat()
     sale = {"order": "A-1", "amount": "1.00"}
@@ -228,7 +228,7 @@ async def test_retention_has_run_out(node, clock):
     assert (await node.post("fulfilment", "/v1/subjects:search", search)).json()["results"] == []
 
 
-async def test_a_field_of_the_profile_runs_out_too(node, clock):
+async def test_an_expired_profile_value_is_refused(node, clock):
     subject = await node.create()
     await _expire(node, subject, "email", clock.now() + timedelta(hours=1))
     clock.advance(hours=1)
@@ -247,7 +247,7 @@ async def _expire(node, subject, field, moment):
     await node.sql("UPDATE record SET body = :body WHERE id = :id", body=pack(fields, None), id=UUID(subject))
 
 
-async def test_all_refusals_of_one_request_are_told_together(node):
+async def test_all_refusals_of_a_request_are_in_one_answer(node):
     subject = await node.create({"name": "Ada"})
     async with node.new_entries() as made:
         answer = await node.read("support", subject, ["name", "notes", "email", "iban"], "customer-support")
@@ -261,7 +261,7 @@ async def test_all_refusals_of_one_request_are_told_together(node):
     assert entry.refused == {f"profile.{name}.clear": code for name, code in codes.items()}
 
 
-async def test_a_batch_tells_each_persons_own_refusals(node):
+async def test_a_batch_has_the_refusals_of_each_subject(node):
     one, two, three = await node.create(), await node.create({"name": "Two"}), await node.create({"name": "Three"})
     await node.set_state(two, "restricted")
     await node.set_state(three, "erased")

@@ -521,7 +521,7 @@ async def test_the_replay_of_a_call_is_not_a_second_call(node):
     assert made == []
 
 
-async def test_what_is_no_request_of_the_api_is_not_an_operation(node):
+async def test_invalid_http_requests_have_no_audit_entry(node):
     """A body without its form names no field and no person: the log of requests has it, the audit log does not."""
     async with node.new_entries() as made:
         for body in (b"{", b'{"fields": 1}', b"[]", b"\xff"):

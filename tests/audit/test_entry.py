@@ -99,7 +99,7 @@ def test_the_bytes_are_canonical_json():
     )
 
 
-def test_the_order_in_which_facts_were_given_changes_nothing():
+def test_the_bytes_do_not_depend_on_the_order_of_the_facts():
     one = entry(refused={"profile.a.clear": "not-granted", "profile.b.clear": "no-value"})
     other = entry(refused={"profile.b.clear": "no-value", "profile.a.clear": "not-granted"})
     assert encode(one) == encode(other)
@@ -164,7 +164,7 @@ def test_every_rule_of_the_shipped_policies_can_be_named():
 
 @pytest.mark.parametrize("field", FORMS)
 @given(email=st.emails())
-def test_nothing_that_looks_like_an_email_address_gets_in_anywhere(field, email):
+def test_text_that_looks_like_an_email_address_is_refused_in_every_field(field, email):
     with pytest.raises(EntryRefused):
         encode(with_text(field, email))
 
@@ -242,6 +242,6 @@ def test_a_reason_that_is_not_sealed_is_refused(words):
 
 
 @given(st.binary(min_size=1, max_size=200).filter(lambda words: words == words.rstrip()))
-def test_what_the_seal_makes_counts_as_sealed(words):
+def test_a_sealed_reason_is_accepted(words):
     sealed = subject_keys().seal("reason", words, record_aad("default", ID, "audit", ID))
     assert decode(encode(entry(reason=sealed))).reason == sealed

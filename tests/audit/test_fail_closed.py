@@ -77,7 +77,7 @@ async def test_an_append_that_timed_out_is_not_written_later(database, clock, da
     assert len(listed) <= 2 + 50  # at most the commit that was already running
 
 
-async def test_a_log_without_its_table_refuses_all(database, clock):
+async def test_a_log_without_its_table_refuses_every_append(database, clock):
     ledger = AuditLog(database, clock, deadline=DEADLINE)
     async with database.transaction() as connection:
         await connection.execute(text("DROP TABLE audit_subject"))

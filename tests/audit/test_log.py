@@ -60,7 +60,7 @@ async def test_the_columns_say_the_same_as_the_bytes(ledger, data_url):
     )
 
 
-async def test_all_who_wait_share_one_commit(ledger, database):
+async def test_waiting_entries_share_one_commit(ledger, database):
     entries = [made(ledger, subjects=(random_id(),)) for _ in range(200)]
     answers = await asyncio.gather(*(ledger.append(entry) for entry in entries))
     assert answers == [entry.id for entry in entries]
@@ -78,7 +78,7 @@ async def test_under_load_commits_are_far_fewer_than_entries(ledger, database, d
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_the_server_too_counts_one_transaction_for_all(ledger, data_url):
+async def test_the_server_counts_one_transaction_for_a_batch(ledger, data_url):
     await asyncio.gather(*(ledger.append(made(ledger, subjects=(random_id(), random_id()))) for _ in range(100)))
     connection = await asyncpg.connect(data_url)
     counted = await connection.fetchval(
@@ -153,7 +153,7 @@ async def test_an_id_that_is_there_already_is_refused_as_not_written(ledger, dat
     assert len(await rows(data_url)) == 1
 
 
-async def test_an_entry_in_a_transaction_is_there_with_the_change_or_not_at_all(ledger, database, data_url):
+async def test_an_entry_in_a_transaction_is_committed_with_the_change_or_not_at_all(ledger, database, data_url):
     kept, lost = made(ledger, subjects=(random_id(),)), made(ledger, subjects=(random_id(),))
     async with database.transaction() as connection:
         await ledger.append_in(connection, [kept])
@@ -220,7 +220,7 @@ async def test_a_batch_is_found_by_each_of_its_people(ledger):
         assert (await ledger.entries("default", subject=person)).entries == [batch]
 
 
-async def test_a_person_who_is_named_twice_is_one(ledger):
+async def test_a_subject_that_is_named_twice_is_stored_once(ledger):
     person = random_id()
     entry = made(ledger, subjects=(person, person))
     await ledger.append(entry)

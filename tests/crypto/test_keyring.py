@@ -195,7 +195,7 @@ async def test_each_tenant_has_a_query_of_its_own(keyring, open_keyring, databas
     assert sorted(values["tenant"] for values in database.data_key_queries()) == ["default", "other"]
 
 
-async def test_many_at_once(keyring, open_keyring, database):
+async def test_keys_of_many_subjects_are_made_at_once(keyring, open_keyring, database):
     people = [new_id() for _ in range(9_000)]
     new_keys = await keyring.new_subject_keys("default", people)
     assert len(new_keys) == await count(database) == 9_000

@@ -73,7 +73,7 @@ def test_each_part_of_the_place_counts(part):
         open_at(keys, tuple(there), seal_at(keys, HERE, b"true"))
 
 
-def test_letters_cannot_move_from_one_name_to_the_next():
+def test_adjacent_names_are_not_interchangeable():
     keys = subject_keys()
     sealed = keys.seal("ab", b"true", record_aad("t", UUID(int=1), "c", UUID(int=2)))
     for tenant, collection, field in [("t", "ca", "b"), ("tc", "", "ab"), ("", "tc", "ab"), ("t", "", "cab")]:
@@ -100,7 +100,7 @@ def test_a_part_too_long_for_its_length_is_refused():
 
 
 @given(names)
-def test_the_kept_frame_of_a_name_is_its_frame(name):
+def test_a_cached_frame_equals_the_frame(name):
     assert FRAMED[name] == FRAMED[name] == frame(name.encode())
 
 

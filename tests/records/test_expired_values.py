@@ -44,7 +44,7 @@ async def profile_of(desk, subject) -> set[str]:
     return set(unpack(bytes(body)))
 
 
-async def test_nobody_signs_in_or_is_written_to_by_an_address_that_is_over(desk):
+async def test_an_expired_address_is_not_used_for_sign_in_or_contact(desk):
     profile = ProfileInput(ADA, "order-fulfilment", external_ids={"shop": "4711"})
     ada = (await create_subject(desk.services, desk.callers["sales"], profile)).id
     desk.on(DELIVERED, 23)
@@ -57,7 +57,7 @@ async def test_nobody_signs_in_or_is_written_to_by_an_address_that_is_over(desk)
     assert await find_contact(desk.services, DEFAULT_TENANT, ada) is None
 
 
-async def test_an_order_keeps_the_address_by_which_somebody_signs_in(sqlite_desk):
+async def test_a_new_order_extends_the_address_for_sign_in(sqlite_desk):
     desk = sqlite_desk
     ada = await desk.person()
     await desk.bought(ada, date(2026, 3, 5))
@@ -68,7 +68,7 @@ async def test_an_order_keeps_the_address_by_which_somebody_signs_in(sqlite_desk
     assert (await find_contact(desk.services, DEFAULT_TENANT, ada)).language == "en"
 
 
-async def test_people_are_not_compared_by_what_is_over(desk):
+async def test_expired_values_are_not_compared_for_duplicates(desk):
     ada, twin = await desk.person(), await desk.person()
     desk.on(DELIVERED)
     again = await desk.person(name="A. L.")
@@ -80,7 +80,7 @@ async def test_people_are_not_compared_by_what_is_over(desk):
 
 
 @pytest.mark.parametrize("change", [None, "1990-01-02"])
-async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in_anew(desk, change):
+async def test_a_patch_of_a_value_replaces_its_generalised_view(desk, change):
     ada = await desk.person()
     await desk.generalise(ada, "birth_date", "year", b"1985")
     patch = ProfileInput({"birth_date": change}, "order-fulfilment")
@@ -92,7 +92,7 @@ async def test_a_coarser_view_gives_way_when_its_value_is_taken_away_or_comes_in
     assert (shown, missing) == (({"birth_date.year": 1990}, {}) if change else ({}, {"birth_date.year": "no-value"}))
 
 
-async def test_a_correction_takes_the_place_of_a_coarser_view(sqlite_desk):
+async def test_a_correction_replaces_a_generalised_view(sqlite_desk):
     desk = sqlite_desk
     ada = await desk.person()
     await desk.generalise(ada, "birth_date", "year", b"1985")
@@ -101,7 +101,7 @@ async def test_a_correction_takes_the_place_of_a_coarser_view(sqlite_desk):
     assert "birth_date.year" not in await profile_of(desk, ada)
 
 
-async def test_an_import_takes_the_place_of_a_coarser_view(sqlite_desk, tmp_path):
+async def test_an_import_replaces_a_generalised_view(sqlite_desk, tmp_path):
     desk = sqlite_desk
     values = {"name": "Ada", "birth_date": "1985-12-10"}
     profile = ProfileInput(values, "order-fulfilment", external_ids={"shop": "1"})
@@ -113,7 +113,7 @@ async def test_an_import_takes_the_place_of_a_coarser_view(sqlite_desk, tmp_path
 
 
 @pytest.mark.parametrize("year", [1, 1899, 1970, 9999])
-async def test_records_of_any_year_are_read_or_over(sqlite_desk, year):
+async def test_records_of_any_year_are_shown_or_expired(sqlite_desk, year):
     desk = sqlite_desk
     ada = await desk.person()
     await desk.bought(ada, date(year, 1, 1))
@@ -121,7 +121,7 @@ async def test_records_of_any_year_are_read_or_over(sqlite_desk, year):
     assert (bool(shown), bool(missing)) == (year > START.year, year < START.year)
 
 
-async def test_a_leap_day_ends_with_february(sqlite_desk):
+async def test_a_period_from_a_leap_day_ends_on_the_last_of_february(sqlite_desk):
     desk = sqlite_desk
     desk.on(date(2028, 2, 29), 12)
     ada = await desk.person()

@@ -59,7 +59,7 @@ async def test_each_purpose_has_its_own_last_day(sqlite_desk):
     assert (await desk.read("dpo", "subject-rights", ["name"], ada))[1] == {"name": OVER}
 
 
-async def test_an_order_moves_the_end_of_what_counts_from_the_last_contact(desk):
+async def test_an_order_extends_values_that_count_from_the_last_contact(desk):
     ada = await desk.person()
     await desk.bought(ada, date(2026, 3, 1))
     desk.on(date(2027, 6, 10), 12)
@@ -72,7 +72,7 @@ async def test_an_order_moves_the_end_of_what_counts_from_the_last_contact(desk)
     assert (await desk.read("support", "customer-support", ["name"], ada))[1] == {"name": OVER}  # from the first day on
 
 
-async def test_each_record_ends_by_the_day_on_which_it_happened(desk):
+async def test_the_end_of_a_record_counts_from_the_day_on_which_it_happened(desk):
     ada = await desk.person()
     await desk.bought(ada, date(2026, 1, 10), "old")
     await desk.bought(ada, date(2026, 3, 4), "new")
@@ -88,7 +88,7 @@ async def test_each_record_ends_by_the_day_on_which_it_happened(desk):
     assert await desk.list("support", "customer-support", ["order"], ada) == [({}, {"order": OVER})] * 2
 
 
-async def test_nobody_is_found_by_a_value_that_is_over_nor_shown_by_the_search(desk):
+async def test_a_search_neither_matches_nor_shows_expired_values(desk):
     ada = await desk.person()
     await desk.bought(ada, date(2026, 3, 4))
     name, order = {"email": "ada@example.org"}, {"purchase.order": "A-1"}
@@ -103,7 +103,7 @@ async def test_nobody_is_found_by_a_value_that_is_over_nor_shown_by_the_search(d
     assert await desk.find("fulfilment", "order-fulfilment", name, ["name"]) == ([ada], [{}])
 
 
-async def test_it_is_explained_without_being_read(sqlite_desk):
+async def test_an_expired_value_is_explained_without_a_read(sqlite_desk):
     desk = sqlite_desk
     ada = await desk.person()
     ask = ("support", "customer-support", ["name", "notes"], ada)
@@ -114,7 +114,7 @@ async def test_it_is_explained_without_being_read(sqlite_desk):
     assert await desk.explain(*ask) == {"name": (False, 8, OVER), "notes": (True, 5, "granted")}
 
 
-async def test_a_batch_tells_the_fresh_from_the_old_and_fetches_their_clocks_at_once(desk, monkeypatch):
+async def test_a_batch_fetches_the_clocks_of_all_old_subjects_at_once(desk, monkeypatch):
     old = [await desk.person() for _ in range(3)]
     await desk.bought(old[1], date(2026, 3, 5))
     desk.on(date(2028, 6, 1))
@@ -136,7 +136,7 @@ async def test_a_batch_tells_the_fresh_from_the_old_and_fetches_their_clocks_at_
     assert len(asked) == 1  # for the fresh one nobody looks at clocks
 
 
-async def test_what_was_generalised_is_shown_as_that_view_alone(desk):
+async def test_a_generalised_value_is_shown_as_its_view_only(desk):
     ada = await desk.person()
     await desk.generalise(ada, "birth_date", "year", b"1985")
     assert await desk.read("analytics", "service-analytics", ["birth_date.year"], ada) == (
@@ -151,7 +151,7 @@ async def test_what_was_generalised_is_shown_as_that_view_alone(desk):
     assert (await desk.read("analytics", "service-analytics", ["birth_date.year"], ada))[1] == {"birth_date.year": OVER}
 
 
-async def test_what_is_to_be_generalised_is_shown_so_before_the_sweep_comes_by(sqlite_desk):
+async def test_a_value_that_is_due_for_generalisation_is_shown_as_the_view_before_the_sweep(sqlite_desk):
     desk = sqlite_desk
     ada = await desk.person()
     ask = ("dpo", "subject-rights", ["birth_date", "birth_date.over_18", "birth_date.year"], ada)
@@ -166,7 +166,7 @@ async def test_what_is_to_be_generalised_is_shown_so_before_the_sweep_comes_by(s
     assert (await desk.read("analytics", "service-analytics", ["birth_date.year"], ada))[0] == {"birth_date.year": 1985}
 
 
-async def test_a_law_reads_what_it_demands_and_only_of_those_of_whom_it_demands_anything(sqlite_desk):
+async def test_a_legal_obligation_sees_only_the_values_that_it_requires(sqlite_desk):
     desk = sqlite_desk
     ada, charles = await desk.person(), await desk.person()
     await desk.bought(ada, date(2026, 3, 5))
@@ -183,7 +183,7 @@ async def test_a_law_reads_what_it_demands_and_only_of_those_of_whom_it_demands_
     assert (await desk.read("finance", "accounting", ["purchase.amount"], ada))[1] == {"purchase.amount": OVER}
 
 
-async def test_a_limit_ends_what_every_purpose_sees(sqlite_node, clock):
+async def test_a_limit_applies_to_every_purpose(sqlite_node, clock):
     limit = '[limit.addresses]\nmost = "P1Y"\nsince = "collected"\nfields = ["address"]\nreason = "people move"\n'
     desk = await Desk.at(sqlite_node, clock, policies(limit))
     ada = await desk.person()
@@ -194,7 +194,7 @@ async def test_a_limit_ends_what_every_purpose_sees(sqlite_node, clock):
     assert await desk.read(*ask) == ({"name": "Ada Lovelace"}, {"address": OVER})
 
 
-async def test_a_limit_on_a_source_ends_what_came_from_there_alone(sqlite_node, clock):
+async def test_a_limit_on_a_source_applies_to_values_of_that_source_only(sqlite_node, clock):
     limit = '[limit.draw]\nmost = "P3M"\nsince = "draw-held"\nsources = ["draw"]\nreason = "prizes"\n[source.draw]\n'
     desk = await Desk.at(sqlite_node, clock, policies(limit + "draw_held = 2026-05-01\n"))
     ada = await desk.person()
@@ -208,7 +208,7 @@ async def test_a_limit_on_a_source_ends_what_came_from_there_alone(sqlite_node, 
     assert (await desk.read("fulfilment", "order-fulfilment", ["name"], ada))[1] == {}
 
 
-async def test_a_record_of_before_counts_from_the_day_in_its_row(desk):
+async def test_a_record_in_the_older_format_counts_from_the_day_in_its_row(desk):
     ada = await desk.person()
     await desk.bought(ada, date(2024, 3, 6))
 
@@ -224,7 +224,7 @@ async def test_a_record_of_before_counts_from_the_day_in_its_row(desk):
     assert (await desk.read(*ask))[1] == {"purchase.order": OVER}
 
 
-async def test_what_is_kept_by_a_review_is_there_for_those_who_have_no_end_of_their_own(desk):
+async def test_a_value_kept_by_a_review_is_shown_to_purposes_without_an_end_of_their_own(desk):
     ada = await desk.person()
     desk.on(next_day(DELIVERED))
     place, now, services = (ada, "profile", ada), desk.clock.now(), desk.services
@@ -242,7 +242,7 @@ async def test_what_is_kept_by_a_review_is_there_for_those_who_have_no_end_of_th
     assert (await desk.read(*rights))[1] == {"name": OVER, "email": OVER}
 
 
-async def test_a_purpose_of_which_no_rule_tells_a_period_sees_what_anything_claims(sqlite_desk):
+async def test_a_purpose_without_a_period_sees_every_claimed_value(sqlite_desk):
     desk = sqlite_desk
     assert "subject-rights" not in KEPT
     ada = await desk.person()

@@ -28,7 +28,7 @@ async def sqlite_desk(sqlite_node, clock):
     return await Desk.at(sqlite_node, clock)
 
 
-async def test_a_held_value_is_refused_for_all_else(desk):
+async def test_a_held_value_is_refused_for_other_purposes(desk):
     ada, charles = await desk.person(), await desk.person()
     await desk.hold(ada, CASE)
     support = ("support", "customer-support", ["name", "notes"])
@@ -47,14 +47,14 @@ async def test_a_held_value_is_refused_for_all_else(desk):
     assert (entry.decision, entry.refused["profile.name.clear"]) == ("denied", HELD)
 
 
-async def test_at_the_door_it_is_a_denial(sqlite_desk):
+async def test_a_held_value_is_denied_by_the_api(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.hold(ada, CASE)
     told = problem(await sqlite_desk.node.read("support", ada, ["name"], "customer-support"), 403, "denied")
     assert told["denied"]["name"]["code"] == HELD
 
 
-async def test_of_the_records_those_of_the_days_in_question_are_held(desk):
+async def test_a_hold_with_dates_covers_the_records_of_these_days(desk):
     ada = await desk.person()
     for day, order in ((date(2026, 1, 10), "before"), (date(2026, 2, 10), "then"), (date(2026, 3, 1), "after")):
         await desk.bought(ada, day, order)
@@ -75,7 +75,7 @@ async def test_of_the_records_those_of_the_days_in_question_are_held(desk):
     assert await desk.find("dpo", "legal-claims", {"purchase.order": "then"}) == ([ada], [{}])
 
 
-async def test_what_is_over_is_there_for_the_hold_and_for_nothing_else(desk):
+async def test_an_expired_value_is_shown_for_its_hold_only(desk):
     ada = await desk.person()
     await desk.hold(ada, CASE)
     desk.on(LATER)
@@ -86,7 +86,7 @@ async def test_what_is_over_is_there_for_the_hold_and_for_nothing_else(desk):
     assert (await desk.read("dpo", "legal-claims", ["name"], ada))[1] == {"name": OVER}
 
 
-async def test_of_several_holds_each_narrows(sqlite_desk):
+async def test_a_read_is_limited_by_each_of_several_holds(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.hold(ada, CASE, OTHER_CASE)
     answer = await sqlite_desk.read("fulfilment", "order-fulfilment", ["name", "email"], ada)
@@ -94,14 +94,14 @@ async def test_of_several_holds_each_narrows(sqlite_desk):
     assert (await sqlite_desk.read("dpo", "legal-claims", ["name", "email"], ada))[1] == {}
 
 
-async def test_it_is_explained(sqlite_desk):
+async def test_the_refusal_of_a_held_value_is_explained(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.hold(ada, OTHER_CASE)
     told = await sqlite_desk.explain("support", "customer-support", ["name", "email.masked"], ada)
     assert told == {"name": (True, 5, "granted"), "email.masked": (False, 8, HELD)}
 
 
-async def test_where_all_records_are_held_the_answer_says_so(sqlite_desk):
+async def test_a_collection_whose_records_are_all_held_is_refused_as_held(sqlite_desk):
     ada = await sqlite_desk.person()
     await sqlite_desk.bought(ada, START)
     await sqlite_desk.hold(ada, Held(b"h" * 16, "legal-claims", (), ("purchase.*",)))

@@ -37,7 +37,7 @@ async def shown(desk, people):
 
 
 @pytest.mark.parametrize("kinds", ["wwl", "lww", "wlw", "lll", "www", "uww", "wuw", "lulwwulw", "wwwwllll"])
-async def test_each_answer_stands_at_its_own_person(sqlite_node, clock, kinds):
+async def test_each_answer_of_a_batch_is_that_of_its_subject(sqlite_node, clock, kinds):
     """Of people whose profile is whole, of such as lack a value, and of such as nobody knows."""
     desk = await Desk.at(sqlite_node, clock)
     people, expected = [], []
@@ -52,7 +52,7 @@ async def test_each_answer_stands_at_its_own_person(sqlite_node, clock, kinds):
     assert await shown(desk, people) == expected
 
 
-async def test_of_somebody_twice_in_a_batch_both_answers_are_whole(desk):
+async def test_a_subject_that_is_twice_in_a_batch_has_two_complete_answers(desk):
     profile, answer = whole(1)
     person = await desk.person(**profile)
     other, its = whole(2)
@@ -71,7 +71,7 @@ async def test_values_of_several_key_versions_are_shown_together(desk):
     ]
 
 
-async def test_one_damaged_value_fails_the_batch_and_shows_nobody(desk):
+async def test_a_damaged_value_fails_the_batch_and_nothing_is_shown(desk):
     people = [await desk.person(**whole(number)[0]) for number in range(3)]
     await desk.reseal(people[1], _damaged("phone"))
     with pytest.raises(CannotOpen):

@@ -19,14 +19,14 @@ async def _found(node, match, *, role="support", purpose="customer-support", **m
     return [each["subject"] for each in answer.json()["results"]], answer.json()["more"]
 
 
-async def test_a_limit_says_that_there_are_more(node):
+async def test_a_search_beyond_its_limit_says_that_there_are_more(node):
     people = [await node.create({"name": f"Adam Nr {number}"}) for number in range(4)]
     assert await _found(node, {"name": {"prefix": "adam"}}, limit=4) == (sorted(people), False)
     found, more = await _found(node, {"name": {"prefix": "adam"}}, limit=3)
     assert (len(found), more) == (3, True)
 
 
-async def test_more_candidates_than_are_looked_at_are_not_passed_over_in_silence(node, monkeypatch):
+async def test_a_search_with_too_many_candidates_says_that_there_may_be_more(node, monkeypatch):
     """Who searches for a common beginning and a rare address may miss the one who matches both, and must be told."""
     monkeypatch.setattr(find_subjects, "MOST_CANDIDATES", 3)
     for number in range(4):
@@ -36,7 +36,7 @@ async def test_more_candidates_than_are_looked_at_are_not_passed_over_in_silence
     assert (await _found(node, {"email": "adam3@example.org"}))[1] is False
 
 
-async def test_a_person_is_found_once_by_several_records(node):
+async def test_a_subject_with_several_matching_records_is_found_once(node):
     subject = await node.create()
     for _ in range(3):
         await node.append("sales", subject, "purchase", {"order": "A-1", "amount": "1"}, "order-fulfilment")
@@ -51,7 +51,7 @@ async def test_criteria_over_profile_and_records_must_all_hold(node):
     assert await _found(node, {"name": "Ada Lovelace"}) == (sorted([one, two]), False)
 
 
-async def test_who_shares_a_short_digest_is_not_found(node):
+async def test_a_subject_that_only_shares_a_short_digest_is_not_found(node):
     """Birthdays are indexed by 12 bits: many share a digest, and only those who share the day are found."""
     one = await node.create_fully(birth_date="1985-12-10")
     two = await node.create_fully(name="Grace")
@@ -68,7 +68,7 @@ async def test_who_shares_a_short_digest_is_not_found(node):
     assert found == ([one], False)
 
 
-async def test_a_search_that_is_none(sqlite_node):
+async def test_an_invalid_search_is_refused(sqlite_node):
     for body, code in (
         ({"match": {}}, "invalid-body"),
         ({"match": {f"f{n}": "x" for n in range(6)}}, "invalid-body"),
@@ -89,6 +89,6 @@ async def test_a_search_that_is_none(sqlite_node):
 
 
 @pytest.mark.parametrize("name", ["Zo\u00eb", "Zoe\u0308", "ZO\u00cb", "\uff3ao\u00eb"])
-async def test_letters_are_compared_as_people_read_them(sqlite_node, name):
+async def test_a_search_ignores_case_and_unicode_composition(sqlite_node, name):
     subject = await sqlite_node.create({"name": "Zo\u00eb"})
     assert await _found(sqlite_node, {"name": name}) == ([subject], False)

@@ -31,7 +31,7 @@ async def test_a_transaction_commits_at_the_end_of_its_block(database):
     assert await things(database) == [one]
 
 
-async def test_any_error_in_the_block_takes_all_of_it_back(database):
+async def test_an_error_in_the_block_rolls_the_transaction_back(database):
     one = new_id()
     with pytest.raises(LookupError):
         async with database.transaction() as connection:
@@ -43,7 +43,7 @@ async def test_any_error_in_the_block_takes_all_of_it_back(database):
     assert await words(database) == []
 
 
-async def test_a_bulk_insert_that_fails_takes_what_came_before_with_it(database):
+async def test_a_failed_bulk_insert_rolls_the_transaction_back(database):
     one = new_id()
     with pytest.raises(IntegrityError):
         async with database.transaction() as connection:
@@ -52,7 +52,7 @@ async def test_a_bulk_insert_that_fails_takes_what_came_before_with_it(database)
     assert await things(database) == []
 
 
-async def test_a_caller_that_is_cancelled_in_the_block_leaves_nothing_behind(database):
+async def test_a_cancellation_rolls_the_transaction_back(database):
     inside = asyncio.Event()
 
     async def write():
@@ -71,7 +71,7 @@ async def test_a_caller_that_is_cancelled_in_the_block_leaves_nothing_behind(dat
     assert len(await things(database)) == 1
 
 
-async def test_bulk_of_nothing_is_nothing(database):
+async def test_a_bulk_insert_without_rows_does_nothing(database):
     async with database.transaction() as connection:
         await database.bulk(connection, THING, [])
     await database.append({THING: [], PART: []})
@@ -94,7 +94,7 @@ async def test_an_append_is_committed_when_it_returns(database, open_database):
     assert await things(open_database()) == [one]
 
 
-async def test_a_reading_transaction_sees_one_picture_and_keeps_no_writer_waiting(database):
+async def test_a_reading_transaction_sees_one_snapshot_and_does_not_block_writers(database):
     async with database.reading() as connection:
         before = (await connection.execute(select(THING.c.id))).all()
         await database.append({THING: [thing("t", new_id())]})
@@ -120,7 +120,7 @@ async def test_two_processes_worth_of_databases_write_at_the_same_time(database,
     assert len(await things(database)) == 80
 
 
-async def test_two_nodes_that_open_a_fresh_file_at_once_both_get_in(open_database):
+async def test_two_nodes_can_open_a_new_file_at_once(open_database):
     nodes = [open_database() for _ in range(4)]
     await make_tables(nodes[0])
     await asyncio.gather(*(node.append({THING: [thing("t", new_id())]}) for node in nodes), *(n.ping() for n in nodes))

@@ -76,7 +76,7 @@ async def test_a_value_reads_the_same_by_engine_and_driver(database, given):
         assert all(row[9] is None or isinstance(row[9], bool) for row in hot + cold)
 
 
-async def test_any_of_finds_exactly_those_that_are_in_the_list(database):
+async def test_any_of_finds_the_values_of_the_list(database):
     ids = [new_id() for _ in range(1_000)]
     await database.append({THING: [thing("t", each) for each in ids[::2]] + [thing("u", each) for each in ids]})
     for asked in (0, 1, 2, 3, 5, 64, 65, 1_000):
@@ -84,7 +84,7 @@ async def test_any_of_finds_exactly_those_that_are_in_the_list(database):
         assert [row[0] for row in found] == ids[:asked:2]
 
 
-async def test_a_tuple_and_repeated_values_ask_for_the_same(database):
+async def test_a_tuple_and_repeated_values_find_the_same(database):
     one, other = new_id(), new_id()
     await database.append({THING: [thing("t", one), thing("t", other)]})
     assert [row[0] for row in await database.fetch(BY_ID, tenant="t", ids=(other, one, one))] == [one, other]
@@ -150,7 +150,7 @@ def test_a_type_that_the_drivers_hand_over_differently_is_refused_at_import(kind
 
 
 @given(moments)
-def test_microseconds_count_every_moment_exactly(moment):
+def test_microseconds_represent_every_moment_exactly(moment):
     back = from_microseconds(to_microseconds(moment))
     assert back == moment
     assert back.tzinfo is UTC

@@ -84,7 +84,7 @@ async def test_the_error_of_a_dangling_reference_does_not_show_the_value(databas
     assert str(nobody) not in told(caught.value)
 
 
-async def test_an_error_that_is_caught_inside_the_block_is_as_quiet(database):
+async def test_an_error_that_is_caught_inside_the_block_does_not_show_the_value(database):
     await database.append({THING: [thing("t", new_id(), name=CANARY)]})
     heard = []
     with pytest.raises(LookupError):

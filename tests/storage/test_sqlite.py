@@ -53,7 +53,7 @@ async def test_the_reader_cannot_write(database):
         database._lane._reading.execute("DELETE FROM thing")
 
 
-async def test_a_file_that_is_not_there_is_never_made(tmp_path):
+async def test_a_missing_file_is_not_created(tmp_path):
     missing = tmp_path / "missing.sqlite"
     database = Database(f"sqlite:///{missing}")
     for call in (database.ping(), database.fetch(ALL, tenant="t"), database.append({THING: [thing("t", new_id())]})):
@@ -91,7 +91,7 @@ async def test_a_change_of_the_working_folder_changes_nothing(tmp_path, monkeypa
 
 
 @ON_SQLITE
-async def test_what_is_deleted_is_gone_from_the_file_once_the_wal_is_emptied(database, data_url):
+async def test_deleted_data_is_not_in_the_file_after_a_checkpoint(database, data_url):
     path = Path(data_url.removeprefix("sqlite:///"))
     await database.append({THING: [thing("t", new_id(), note="CANARY-4711")]})
     async with database.transaction() as connection:

@@ -20,7 +20,7 @@ connection.close()
 """
 
 
-async def test_another_process_that_comes_and_goes_leaves_the_log_of_a_file_that_was_looked_through(tmp_path):
+async def test_another_process_does_not_delete_the_log_of_a_file_that_was_scanned(tmp_path):
     path = tmp_path / "data.sqlite"
     path.touch()
     database = Database(f"sqlite:///{path}")
@@ -43,7 +43,7 @@ async def test_another_process_that_comes_and_goes_leaves_the_log_of_a_file_that
         await again.close()
 
 
-def test_a_file_is_opened_once_and_closed_with_all_others(tmp_path):
+def test_a_raw_file_is_opened_once_and_closed_with_the_database(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
     files = RawFiles()

@@ -52,7 +52,7 @@ async def within(seconds):
 
 
 @pytest.mark.parametrize(("dialect", "name"), TROUBLES, indirect=["dialect"])
-async def test_trouble_is_one_error_in_time_and_passes(open_database, data_url, name):
+async def test_a_failure_raises_unavailable_within_the_deadline_and_later_calls_succeed(open_database, data_url, name):
     database = open_database(timeout=TIMEOUT)
     await make_tables(database)
     for call in calls(database).values():  # connections are open: the trouble finds them at work
@@ -90,7 +90,7 @@ async def test_all_waiting_callers_fail_within_one_deadline(open_database, data_
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_caller_with_less_time_than_the_database_is_let_go_in_its_own_time(open_database, data_url):
+async def test_a_caller_with_a_shorter_deadline_does_not_wait_for_that_of_the_database(open_database, data_url):
     database = open_database(timeout=5)
     await make_tables(database)
     await database.append({THING: [thing("t", new_id())]})
@@ -113,7 +113,7 @@ async def test_a_server_restarted_between_two_calls_is_reconnected(open_database
 
 
 @pytest.mark.parametrize("dialect", ["postgresql"], indirect=True)
-async def test_a_backend_that_is_ended_in_the_middle_of_a_transaction_takes_it_back(open_database, data_url):
+async def test_a_terminated_backend_rolls_its_transaction_back(open_database, data_url):
     database = open_database()
     await make_tables(database)
     with pytest.raises(Unavailable):

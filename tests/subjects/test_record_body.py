@@ -72,13 +72,13 @@ def test_a_read_sees_the_same_sealed_values(body):
     assert opened.due == earliest_expiry(body)
 
 
-def test_values_that_came_in_together_share_their_origin(keys):
+def test_values_of_one_write_share_their_origin(keys):
     values = {f"field_{n}": b"1" for n in range(20)}
     packed = pack(seal_values(keys, PLACE, values, Origin("web-order", NOW, "order-fulfilment")), None)
     assert packed.count(b"web-order") == 1
 
 
-def test_each_value_is_sealed_on_its_own_at_its_own_place(keys):
+def test_each_value_is_sealed_separately_for_its_field(keys):
     values = {"email": b'"ada@example.org"', "phone": b'"+442071234567"'}
     origin = Origin("web-order", NOW, "order-fulfilment", NOW + timedelta(days=1))
     body = seal_values(keys, PLACE, values, origin)
@@ -104,7 +104,7 @@ def test_the_origin_is_kept_with_each_value(keys):
     assert forever["email"].expires_at is None
 
 
-def test_two_equal_values_do_not_look_alike(keys):
+def test_equal_values_have_different_ciphertexts(keys):
     origin = Origin("s", NOW, "p")
     body = seal_values(keys, PLACE, {"a": b"true", "b": b"true"}, origin)
     assert body["a"].sealed != body["b"].sealed
@@ -112,7 +112,7 @@ def test_two_equal_values_do_not_look_alike(keys):
 
 
 @given(st.dictionaries(names, stored, max_size=6))
-def test_a_record_falls_due_with_the_first_of_its_fields(body):
+def test_a_record_is_due_with_the_first_of_its_fields(body):
     ends = [each.expires_at for each in body.values() if each.expires_at is not None]
     assert earliest_expiry(body) == (min(ends) if ends else None)
 
@@ -127,7 +127,7 @@ def test_a_moment_without_a_zone_is_refused(keys):
 @pytest.mark.parametrize(
     "body", [b"", b"\xc1", pack({"a": Stored(b"x")}, None)[:-1], msgspec.msgpack.encode({"a": ["x", 1]})]
 )
-def test_a_body_that_is_broken_is_not_read(body):
+def test_a_corrupt_body_is_refused(body):
     with pytest.raises(CannotOpen):
         unpack(body)
     with pytest.raises(CannotOpen):

@@ -34,7 +34,7 @@ def finds(of, by, value, wanted):
     return search_digest(KEYS, of, by, text) in digests(KEYS, of, value)
 
 
-def test_a_field_without_an_index_leads_nowhere():
+def test_a_field_without_an_index_has_no_digests():
     assert digests(KEYS, field(), "Lovelace") == []
 
 
@@ -55,7 +55,7 @@ def test_prefix_finds_every_beginning_of_two_letters_and_more(value, size):
 
 
 @given(texts, texts)
-def test_what_a_prefix_finds_by_its_first_letters_is_told_apart_after_unsealing(value, wanted):
+def test_a_prefix_match_is_verified_by_the_unsealed_value(value, wanted):
     of, stored, sought_for = field(PREFIX), index_text("text", value), index_text("text", wanted)
     if stored.startswith(sought_for) and len(sought_for) >= PREFIXES.start:
         assert finds(of, PREFIX, value, wanted)
@@ -63,7 +63,7 @@ def test_what_a_prefix_finds_by_its_first_letters_is_told_apart_after_unsealing(
 
 
 @given(st.text("0123456789", min_size=0, max_size=15))
-def test_last_n_finds_by_exactly_so_many_letters_of_the_end(value):
+def test_last_n_finds_the_last_n_letters(value):
     of = field(TAIL, name="phone", kind="phone")
     end = value[-4:]
     assert (search_digest(KEYS, of, TAIL, end) in digests(KEYS, of, value)) == (len(value) >= 4)
@@ -82,7 +82,7 @@ def test_last_n_finds_by_exactly_so_many_letters_of_the_end(value):
         ("last_4", "441234567", "4412", False),
     ],
 )
-def test_what_was_found_is_checked_again(kind, stored, wanted, expected):
+def test_a_match_is_verified_by_the_unsealed_value(kind, stored, wanted, expected):
     assert matches(kind, stored, wanted) is expected
 
 
@@ -110,7 +110,7 @@ def test_prefixes_of_each_length_have_keys_of_their_own():
 
 
 @given(texts)
-def test_a_digest_says_nothing_by_its_length(value):
+def test_all_digests_have_the_same_length(value):
     assert {len(each) for each in digests(KEYS, field(EXACT, PREFIX), value)} == {32}
 
 
@@ -119,7 +119,7 @@ def test_each_digest_is_listed_once_however_many_indexes_lead_to_it():
 
 
 @pytest.mark.parametrize(("bits", "size"), [(8, 1), (12, 2), (16, 2), (255, 32)])
-def test_a_blurred_index_leads_by_its_blurred_digest(bits, size):
+def test_a_shortened_index_is_searched_by_its_shortened_digest(bits, size):
     by = Index("exact", bits=bits)
     of = field(by)
     (digest,) = digests(KEYS, of, "Lovelace")
@@ -129,7 +129,7 @@ def test_a_blurred_index_leads_by_its_blurred_digest(bits, size):
     assert int.from_bytes(digest, "big") >> (-bits % 8) == int.from_bytes(whole, "big") >> (256 - bits)
 
 
-def test_spellings_of_the_same_thing_lead_to_the_same_place():
+def test_spellings_of_one_value_have_the_same_digest():
     phone = field(EXACT, name="phone", kind="phone")
     assert finds(phone, EXACT, "+442071234567", "+44 20 7123 4567")
     name = field(EXACT)
@@ -139,6 +139,6 @@ def test_spellings_of_the_same_thing_lead_to_the_same_place():
 
 
 @pytest.mark.parametrize("kind", ["boolean", "money", "integer", "enumeration"])
-def test_values_of_which_there_are_few_are_not_indexed(kind):
+def test_types_with_few_values_have_no_index(kind):
     with pytest.raises(ValueError, match="not indexed"):
         digests(KEYS, field(EXACT, kind=kind), "x")

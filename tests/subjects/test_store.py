@@ -75,14 +75,14 @@ async def test_a_subject_is_found_with_its_profile(store, database):
     assert bare.profile is None
 
 
-async def test_a_subject_without_a_profile_is_still_one(store, database):
+async def test_a_subject_without_a_profile_is_found(store, database):
     ada = new_id()
     await add(store, database, subjects=[subject_row(ada, state="erased")])
     (found,) = await store.find(SubjectQuery("ours", (ada,), profile=True))
     assert (found.profile, found.state) == (None, "erased")
 
 
-async def test_subjects_come_in_the_order_asked_for_with_gaps_where_there_is_nobody(store, database):
+async def test_subjects_are_in_the_order_of_the_query_with_none_for_unknown_ones(store, database):
     people = [new_id() for _ in range(4)]
     await add(store, database, subjects=[subject_row(each) for each in people[:3]])
     asked = (people[2], people[3], people[0], people[2])
@@ -104,7 +104,7 @@ async def test_a_thousand_subjects_are_found_at_once(store, database):
     assert database.fetches == 1
 
 
-async def test_reads_of_one_moment_are_one_query_and_each_gets_its_own(store, database):
+async def test_concurrent_reads_share_one_query(store, database):
     people = [new_id() for _ in range(50)]
     await add(
         store,
@@ -181,7 +181,7 @@ async def test_records_come_newest_first_and_only_the_collections_asked_for(stor
         assert set(each.many) == {"purchase", "offer"}
 
 
-async def test_of_very_many_records_the_newest_come_and_one_more_that_tells_of_the_rest(store, database):
+async def test_of_many_records_the_newest_are_fetched_and_one_more(store, database):
     ada = new_id()
     records = [new_id() for _ in range(MOST_RECORDS + 20)]
     await add(
@@ -212,7 +212,7 @@ async def test_pages_of_a_collection_have_no_gap_and_no_repeat(store, database):
     assert page == []
 
 
-async def test_a_digest_leads_to_all_who_have_it_up_to_the_most(store, database):
+async def test_a_digest_finds_its_subjects_up_to_the_limit(store, database):
     digest, other = b"a" * 32, b"b" * 32
     leads = sorted((new_id(), new_id()) for _ in range(5))
     await add(
@@ -225,7 +225,7 @@ async def test_a_digest_leads_to_all_who_have_it_up_to_the_most(store, database)
     assert await store.by_digest("ours", b"c" * 32, most=2) == []
 
 
-async def test_other_systems_ids_lead_to_subjects(store, database):
+async def test_subjects_are_found_by_other_systems_ids(store, database):
     one, two = new_id(), new_id()
     rows = [("ours", b"1" * 32, one, 1), ("ours", b"2" * 32, two, 1)]
     async with database.transaction() as connection:
@@ -253,7 +253,7 @@ async def test_single_records_are_fetched_by_both_of_their_ids(store, database):
     }
 
 
-async def test_a_record_is_changed_where_it_lies_and_nowhere_else(store, database):
+async def test_a_change_of_a_record_does_not_affect_others(store, database):
     ada, one, other = new_id(), new_id(), new_id()
     await add(
         store,
@@ -271,7 +271,7 @@ async def test_a_record_is_changed_where_it_lies_and_nowhere_else(store, databas
     assert [(row.id, row.revision, row.body) for row in rows] == [(other, 1, b"body"), (one, 2, b"new")]
 
 
-async def test_two_who_change_a_record_at_once_change_it_one_after_the_other(store, database, other):
+async def test_concurrent_changes_of_a_record_are_serialised(store, database, other):
     ada = new_id()
     await add(store, database, subjects=[subject_row(ada)], records=[record_row(ada, "profile", ada)])
 
@@ -307,7 +307,7 @@ async def test_there_cannot_be_two_profiles(store, database):
         await add(store, database, records=[record_row(ada, "profile", ada)])
 
 
-async def test_an_index_is_changed_by_what_is_gone_and_what_has_come(store, database):
+async def test_a_change_of_an_index_deletes_old_and_adds_new_digests(store, database):
     ada, bob, record = new_id(), new_id(), new_id()
     row = SimpleNamespace(tenant_id="ours", subject_id=ada, id=record)
     a, b, c = (letter * 32 for letter in (b"a", b"b", b"c"))
@@ -328,7 +328,7 @@ async def test_an_index_is_changed_by_what_is_gone_and_what_has_come(store, data
     assert await store.by_digest("ours", b, most=9) == await store.by_digest("ours", c, most=9) == []
 
 
-async def test_whole_rows_of_all_tables_go_in_together_or_not_at_all(store, database):
+async def test_rows_of_all_tables_are_inserted_together_or_not_at_all(store, database):
     ada = new_id()
     with pytest.raises(IntegrityError):
         await add(
