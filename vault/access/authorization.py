@@ -96,7 +96,6 @@ async def require_all(
     """Deny a whole write or search unless every field is granted and the legal ground holds.
 
     Args:
-        decision: the decision of the policies.
         action: the action in the audit log.
         ground: why the legal ground does not hold; None if it does, or if it is checked later.
         found: the subject, if there is one.

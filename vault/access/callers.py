@@ -98,11 +98,7 @@ class SignIns:
 
 
 class RateWindow:
-    """Bounds the attempts of unauthenticated callers, and the audit entries that they cause.
-
-    Args:
-        clock: the source of the time.
-    """
+    """Bounds the attempts of unauthenticated callers, and the audit entries that they cause."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

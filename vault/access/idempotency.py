@@ -77,10 +77,8 @@ async def begin(
     """Begin a call under a key, or return the stored response.
 
     Args:
-        caller: the owner of the key.
         key: 1 to 200 printable characters.
         route: method and path.
-        body: the bytes of the request.
         action: the action in the audit log, if the key is refused.
 
     Raises:

@@ -35,7 +35,6 @@ async def record_failure(services: Services, caller: Caller, action: Action, err
     """Record that a request failed, unless the error has an audit entry already.
 
     Args:
-        caller: the caller.
         action: the action in the audit log.
         error: the cause; its ``audit`` is set to the id of the entry.
         facts: more for the entry: fields, subjects, purpose, policy.
@@ -102,9 +101,7 @@ async def writing(
     """Open the one transaction of a write. Its audit entry is part of the transaction; a failed write is recorded too.
 
     Args:
-        caller: the caller.
         action: the action in the audit log.
-        decision: the decision that grants the write.
         pseudonym: the subject's; None if there is no such subject.
         taken: the error to raise if a unique key exists already. With None, the ``IntegrityError`` passes unrecorded,
             for an operation that then updates instead.

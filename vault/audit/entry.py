@@ -118,12 +118,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Attributes:
         principal: the caller; None for a failed sign-in.
-        action: the operation.
         fields: whole names of the fields and views concerned.
         matched: whole names of the fields by which a search looked.
         subjects: the pseudonyms of the subjects; a batch lists all of them.
         withheld: the subjects of a batch without a shown value.
-        purpose: the stated purpose.
         decision: ``allowed``, ``denied``, ``partly`` (some fields were refused) or ``failed``.
         refused: for each refused field the code of the refusal.
         code: why the call as a whole was refused; for a transition of a request, its name.

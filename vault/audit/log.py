@@ -128,8 +128,6 @@ class AuditLog:
     """The audit log of all tenants.
 
     Args:
-        database: the main database.
-        clock: the time of entries.
         deadline: seconds after which an append that is not durable fails, and the call with it.
     """
 
@@ -206,14 +204,14 @@ class AuditLog:
         Each chunk is a short transaction of its own, so no write waits for a walk through a long log.
         """
         at = id_before(since)
-        wanted = (
+        granted_uses = (
             ENTRY.c.tenant_id == tenant,
             ENTRY.c.at.between(since, until),
             ENTRY.c.action.in_(list(KINDS)),
             ENTRY.c.decision.in_(["allowed", "partly"]),
         )
         while True:
-            statement = select(ENTRY.c.id, ENTRY.c.body).where(*wanted, ENTRY.c.id > at).order_by(ENTRY.c.id)
+            statement = select(ENTRY.c.id, ENTRY.c.body).where(*granted_uses, ENTRY.c.id > at).order_by(ENTRY.c.id)
             async with self._database.reading() as connection:
                 rows = (await connection.execute(statement.limit(USES_AT_A_TIME))).all()
             if rows:

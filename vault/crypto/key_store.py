@@ -243,14 +243,14 @@ async def look_for(
 
 def _keys_in_file(owner: TenantKeys, subject: SubjectId, descriptor: int, versions: list[int]) -> int:
     """Scan a file piece by piece. Pieces overlap by less than a key, so that none is missed or counted twice."""
-    found = at = 0
+    count = at = 0
     before = b""
     while piece := os.pread(descriptor, A_PIECE, at):
         at += len(piece)
         data = before + piece
-        found += owner.data_keys_in(subject, data, versions)
+        count += owner.data_keys_in(subject, data, versions)
         before = data[-(WRAPPED - 1) :]
-    return found
+    return count
 
 
 @dataclass(frozen=True, slots=True)

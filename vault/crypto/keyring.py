@@ -169,12 +169,12 @@ class Keyring(Secret):
         Raises:
             CannotOpen: a person has keys that do not open: the key store was tampered with.
         """
-        wanted = list(ids)
-        cached = self._subjects.get_all([(tenant, subject.int) for subject in wanted])
+        subjects = list(ids)
+        cached = self._subjects.get_all([(tenant, subject.int) for subject in subjects])
         if None not in cached:
-            return dict(zip(wanted, cached, strict=True))  # type: ignore[arg-type]
-        opened = {subject: keys for subject, keys in zip(wanted, cached, strict=True) if keys is not None}
-        missing = [subject for subject, keys in zip(wanted, cached, strict=True) if keys is None]
+            return dict(zip(subjects, cached, strict=True))  # type: ignore[arg-type]
+        opened = {subject: keys for subject, keys in zip(subjects, cached, strict=True) if keys is not None}
+        missing = [subject for subject, keys in zip(subjects, cached, strict=True) if keys is None]
         return opened | await self._fetch(tenant, missing)
 
     async def destroy_subject_keys(self, tenant: TenantId, ids: Iterable[SubjectId]) -> int:
@@ -236,7 +236,6 @@ class Keyring(Secret):
         """Scan for destroyed keys of a person: in the rows, and on SQLite in the bytes of the files.
 
         Args:
-            subject: the person.
             kept: the version that is still needed, or None.
             newest: the highest version that ever existed.
         """

@@ -120,9 +120,6 @@ def open_profiles(
     """Open the same fields of the profiles of many people. The id of a profile is that of its person.
 
     Args:
-        fields: their names.
-        tenant: the people's.
-        collection: the profiles'.
         people: for each person the id, the keys, and the sealed values in the order of ``fields``.
 
     Yields:

@@ -111,13 +111,13 @@ class TenantKeys(Secret):
 
         Every possible position is tried: a wrapped key that was deleted and not overwritten may be anywhere.
         """
-        wanted = list(versions)
+        candidates = list(versions)
         count = 0
         for by in self._wrapping:
             start = data.find(head(by))
             while start >= 0:
                 wrapped = data[start : start + WRAPPED]
-                count += sum(self._opens(subject, version, by, wrapped) for version in wanted)
+                count += sum(self._opens(subject, version, by, wrapped) for version in candidates)
                 start = data.find(head(by), start + 1)
         return count
 

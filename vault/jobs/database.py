@@ -101,7 +101,6 @@ class Leases:
     """The leases of one vault. All methods block: call them in a thread.
 
     Args:
-        engine: of the database of jobs.
         schema: of the table, on PostgreSQL.
     """
 

@@ -84,7 +84,6 @@ class Jobs:
 
         Args:
             context: the first argument of each step.
-            plan: the workflows, and the work to do.
         """
         # Importing DBOS takes a second: only processes that run jobs do it, and in a thread, so that requests go on.
         module = await asyncio.to_thread(import_module, "vault.jobs.worker")

@@ -158,12 +158,7 @@ class IdsOnly(Serializer):
 
 
 class JobStore:
-    """The stored jobs of one vault. All methods block: call them in a thread.
-
-    Args:
-        engine: of the database of jobs.
-        schema: of its tables.
-    """
+    """The stored jobs of one vault. All methods block: call them in a thread."""
 
     def __init__(self, engine: Engine, schema: str | None) -> None:
         self._client = DBOSClient(

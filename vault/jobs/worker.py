@@ -72,8 +72,6 @@ class Runner:
     """Runs jobs in this process until it is stopped.
 
     Args:
-        engine: of the database of jobs.
-        schema: of its tables.
         executor: the unique name of this process.
         workflows: by name.
         context: the first argument of each step.
@@ -222,9 +220,7 @@ class JobWorker:
     """Runs jobs in this process between :meth:`open` and :meth:`close`.
 
     Args:
-        database: of the jobs.
         takeover: seconds without a sign of life after which another process takes over the jobs of a process.
-        plan: the workflows, and the work to do.
         context: the first argument of each step.
     """
 

@@ -82,7 +82,6 @@ async def list_records(
     Args:
         query: of 1 to 200 records.
         fields: names within the collection (``amount``) or whole names (``purchase.amount``).
-        purpose: name of the purpose.
 
     Raises:
         InvalidInput: the collection, a field, the purpose or the limit is invalid.

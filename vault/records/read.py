@@ -93,7 +93,6 @@ async def read_fields(
     Args:
         subjects: ids; the answer has the same order.
         fields: names of fields and views.
-        purpose: name of the purpose.
         reason: free text for the audit log; it is sealed under each subject's own key.
 
     Raises:

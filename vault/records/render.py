@@ -159,7 +159,6 @@ class SubjectAnswer(msgspec.Struct, frozen=True, gc=False, rename={"values": "fi
     """The answer for one subject: values by the name in the request, and why the others are not shown.
 
     Attributes:
-        subject: the subject's id.
         values: each raw JSON or plain; or one raw JSON object with all granted values.
         denied: the refusals.
     """
@@ -268,7 +267,6 @@ class Renderer:
             items: the views.
             aad: the record's :func:`vault.crypto.seal.record_aad`.
             packed: the record's body.
-            keys: the subject's.
             gate: the record's, if one has to decide.
 
         Returns:

@@ -83,7 +83,6 @@ async def find_subjects(
         caller: needs ``search`` on every field to match and ``read`` on every field to show.
         match: field to value (exact), or to ``{"prefix": "Ad"}`` or ``{"last_4": "4711"}``.
         fields: names of fields and views to show.
-        purpose: name of the purpose.
         limit: 1 to 100.
 
     Raises:

@@ -73,7 +73,6 @@ class ProfileInput:
 
     Attributes:
         values: by field. In a patch (RFC 7396), null removes a field, and an object is merged into the existing one.
-        purpose: name of the purpose.
         source: where the values come from; the caller's name by default.
         external_ids: the customer's ids in other systems.
         returning: whether the person was erased earlier and has come back by their own choice.
@@ -203,7 +202,6 @@ async def write_values(
     Args:
         maker: the tenant, its index keys and the current time.
         record: the record; values that a hold of the subject covers stay unchanged.
-        patch: the patch.
         corrects: whether the new values keep the purposes and ends of the values that they correct.
 
     Raises:
@@ -401,9 +399,7 @@ class RecordInput:
     """A record of a collection as a caller sends it.
 
     Attributes:
-        collection: name of the collection.
         fields: values by field.
-        purpose: name of the purpose.
         external_id: the record's id in another system, such as an order number.
         occurred_at: when it happened; retention counts from then.
         expires_at: when its values expire, whatever the retention schedule says.

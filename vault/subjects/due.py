@@ -105,8 +105,8 @@ async def records_of_people(
 
     If the profile of a person is due, all records of the person are.
     """
-    mine = RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
-    statement = select(RECORD).where(*mine)
+    of_subjects = RECORD.c.tenant_id == tenant, RECORD.c.subject_id.in_(subjects)
+    statement = select(RECORD).where(*of_subjects)
     if until is not None:
         profile = RECORD.alias()
         whole = select(profile.c.subject_id).where(

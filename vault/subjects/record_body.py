@@ -73,7 +73,6 @@ def pack(body: Mapping[str, Stored], occurred_at: datetime | None) -> bytes:
     """Write a body.
 
     Args:
-        body: the values.
         occurred_at: the time in the record's row.
     """
     shared: dict[tuple[object, ...], list[str]] = {}
