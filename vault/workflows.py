@@ -67,7 +67,7 @@ OWNERS: Final[tuple[PersonalData, ...]] = (
     LifecycleData(),
     ConsentData(),
     RectificationData(),
-    RequestData(),
+    RequestData(REQUEST_KINDS),
     ExportData(),
     IdentityData(),
     HoldData(),

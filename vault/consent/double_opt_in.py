@@ -99,10 +99,22 @@ class Confirmations:
             raise _invalid(error.audit) from None
 
     async def _open_confirmation(self, token: str) -> OpenConfirmation | None:
+        """Find the request that a token confirms; None if the token is unknown, used or expired."""
         self._window.count_attempt(MOST_A_MINUTE)
-        tenants = [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
-        async with self._services.data.reading() as connection:
-            return await find_open(connection, tenants, token, self._services.clock.now())
+        match = _SHAPE.fullmatch(token)
+        row = None
+        if match is not None:
+            tenants = [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
+            statement = select(CONFIRMATION).where(
+                CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=match[1])
+            )
+            async with self._services.data.reading() as connection:
+                row = (await connection.execute(statement)).one_or_none()
+        # An unknown id takes the same time as a wrong secret, so timing does not reveal which requests exist.
+        is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
+        if row is None or not is_token or row.used_at is not None or self._services.clock.now() >= row.expires_at:
+            return None
+        return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
 
     async def _refuse(self, request_id: str) -> NotFound:
         """Record the attempt in the audit log of the default tenant, because a wrong token belongs to no tenant."""
@@ -210,24 +222,6 @@ async def issue_token(change: Change, requested: Event) -> ConfirmationToken:
     }
     await change.connection.execute(insert(CONFIRMATION), [row])
     return ConfirmationToken(token=token, expires=expires_at)
-
-
-async def find_open(
-    connection: AsyncConnection, tenants: list[TenantId], token: str, now: datetime
-) -> OpenConfirmation | None:
-    """Find the request that a token confirms; None if the token is unknown, used or expired."""
-    match = _SHAPE.fullmatch(token)
-    row = None
-    if match is not None:
-        statement = select(CONFIRMATION).where(
-            CONFIRMATION.c.tenant_id.in_(tenants), CONFIRMATION.c.event_id == UUID(hex=match[1])
-        )
-        row = (await connection.execute(statement)).one_or_none()
-    # An unknown id takes the same time as a wrong secret, so timing does not reveal which requests exist.
-    is_token = hmac.compare_digest(_digest(token), _NO_TOKEN if row is None else bytes(row.token_hash))
-    if row is None or not is_token or row.used_at is not None or now >= row.expires_at:
-        return None
-    return OpenConfirmation(TenantId(row.tenant_id), SubjectId(row.subject_id), row.event_id)
 
 
 async def use_token(connection: AsyncConnection, confirmation: OpenConfirmation, now: datetime) -> bool:

@@ -61,12 +61,7 @@ class Ground(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, purpose: Purpose, notices: Iterable[str]) -> Ground:
-        """Build the ground of a purpose.
-
-        Args:
-            purpose: the purpose.
-            notices: the versions of its notice that are accepted today, ``name@version``.
-        """
+        """Build the ground of a purpose; ``notices`` are the versions that are accepted today, ``name@version``."""
         return cls(
             purpose=purpose.name,
             consent=purpose.rests_on_consent,
@@ -83,20 +78,21 @@ class Ground(msgspec.Struct, frozen=True):
 
 
 def refusal(ground: Ground, state: ConsentState, now: int) -> Refusal | None:
-    """Return why the ground does not hold for a person; None if it holds.
-
-    Args:
-        ground: the ground of the purpose.
-        state: the person's state.
-        now: in microseconds since 1970.
-    """
+    """Return why the ground does not hold for a person; None if it holds. ``now`` is in microseconds since 1970."""
     current = state.purposes.get(ground.purpose, UNSAID)
     # One code for every defect of a consent: a caller that may not use the data must not learn whether the person
     # never agreed, refused, withdrew, or does not exist.
     if ground.consent and not is_consented(ground, current, now):
         return ground.missing
     if current.objection in STOPPING:
-        return ground.missing if ground.consent else _objected(ground.purpose)
+        if ground.consent:
+            return ground.missing
+        return Refusal(
+            "objected",
+            "This person objects to this purpose (Art. 21), and the objection is not overruled. Ask the data "
+            "protection officer.",
+            f"objection: {ground.purpose}",
+        )
     if state.restricted_at is not None and not _is_excepted(ground, current, state.restricted_at):
         return RESTRICTED
     return None
@@ -117,15 +113,6 @@ RESTRICTED: Final = Refusal(
     "This person's data is restricted (Art. 18): it is stored and not used. Ask the data protection officer.",
     "restriction",
 )
-
-
-def _objected(purpose: str) -> Refusal:
-    return Refusal(
-        "objected",
-        "This person objects to this purpose (Art. 21), and the objection is not overruled. Ask the data protection "
-        "officer.",
-        f"objection: {purpose}",
-    )
 
 
 def _is_excepted(ground: Ground, current: PurposeState, restricted_at: int) -> bool:
@@ -153,10 +140,7 @@ def ground_refusal(decision: Decision) -> Refusal | None:
 def subject_refusal(row: StoredSubject | None, ground: Ground, now: int) -> Refusal | None:
     """Steps 6 and 7: the subject exists and is not erased, and the legal ground holds for them now.
 
-    Args:
-        row: the subject's row; None if there is none.
-        ground: from :func:`purpose_ground`.
-        now: in microseconds since 1970.
+    ``row`` is None if there is none; ``now`` is in microseconds since 1970.
     """
     if row is None or row.state == "erased":
         return _not_found(ground)

@@ -167,7 +167,9 @@ def moving_events(own: ConsentState, events: Sequence[Event]) -> list[Event]:
     for event, narrows in chosen:
         copy = replace(event, origin="merged", answers=event.id)
         after = apply(state, copy)
-        if narrows or after == state or (own.restricted_at is None and _is_silent(own, event.purpose)):
+        said = own.purposes.get(event.purpose or "", UNSAID)
+        is_silent = said.state == "none" and said.objection == "none"
+        if narrows or after == state or (own.restricted_at is None and is_silent):
             state = after
             copies.append(copy)
     return copies
@@ -209,11 +211,6 @@ def _standing(
         elif event.kind in kinds:
             standing.append(event)
     return standing
-
-
-def _is_silent(state: ConsentState, purpose: str | None) -> bool:
-    said = state.purposes.get(purpose or "", UNSAID)
-    return said.state == "none" and said.objection == "none"
 
 
 def _copy(merge: MergeContext, change: Change, event: Event) -> Event:

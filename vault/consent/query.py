@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from vault.consent.model import ConsentState, Event, PurposeState
     from vault.context import Caller, Services
     from vault.ids import SubjectId
-    from vault.subjects.store import StoredSubject
 
 
 MOST = 200
@@ -159,7 +158,13 @@ async def check_consents(
     rows = await services.subjects.find(SubjectQuery(caller.tenant, tuple(subjects), profile=False))
     now = to_microseconds(services.clock.now())
     results = [
-        ConsentCheckResult(subject=subject, purposes=_permitted(row, grounds, now))
+        ConsentCheckResult(
+            subject=subject,
+            purposes={
+                name: ground is not None and subject_refusal(row, ground, now) is None
+                for name, ground in grounds.items()
+            },
+        )
         for subject, row in zip(subjects, rows, strict=True)
     ]
     entry = audit_entry(
@@ -196,7 +201,3 @@ def _grounds(
     return {
         purpose.name: purpose_ground(policy_set, purpose, day) if purpose.in_force(day) else None for purpose in known
     }
-
-
-def _permitted(row: StoredSubject | None, grounds: dict[str, Ground | None], now: int) -> dict[str, bool]:
-    return {name: ground is not None and subject_refusal(row, ground, now) is None for name, ground in grounds.items()}

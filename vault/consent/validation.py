@@ -74,17 +74,17 @@ def check(policy_set: PolicySet, statement: ConsentStatement, now: datetime) -> 
     faults: list[Fault] = []
     purpose = _purpose(policy_set, statement, faults)
     text = _text(policy_set, statement, purpose, now, faults)
-    _check_words(statement, faults)
+    if statement.decision not in get_args(Decision):
+        faults.append(Fault("/decision", "unknown-code", "One of given, refused, withdrawn and renewed."))
+    faults += word_faults(statement)
     _check_method(statement, purpose, faults)
     _check_times(policy_set, statement, now, faults)
     if faults or purpose is None:
-        raise InvalidInput("the statement cannot be recorded", faults=faults, code=_code(faults[0]))
+        code = faults[0].code
+        if code in {"missing", "unknown-code", "out-of-range"}:  # they mean nothing without their ``at``
+            code = "invalid-value"
+        raise InvalidInput("the statement cannot be recorded", faults=faults, code=code)
     return CheckedStatement(statement, purpose, text)
-
-
-def _code(first: Fault) -> str:
-    """Return the code of the problem: that of the first fault, if it means anything without its ``at``."""
-    return "invalid-value" if first.code in {"missing", "unknown-code", "out-of-range"} else first.code
 
 
 def ends_at(policy_set: PolicySet, statement: ConsentStatement, start: datetime) -> datetime | None:
@@ -129,12 +129,6 @@ def _text(
         detail = "A newer version replaces it, or it is not in force yet." if about else "It is about other purposes."
         faults.append(Fault("/notice", "notice-not-good", f"The notice is not good for this purpose today. {detail}"))
     return text
-
-
-def _check_words(statement: ConsentStatement, faults: list[Fault]) -> None:
-    if statement.decision not in get_args(Decision):
-        faults.append(Fault("/decision", "unknown-code", "One of given, refused, withdrawn and renewed."))
-    faults.extend(word_faults(statement))
 
 
 def word_faults(statement: ConsentStatement) -> list[Fault]:

@@ -300,6 +300,7 @@ async def _audit(context: _Context, corrected: Sequence[str], rectifications: Se
 
 RECTIFICATION: Final = RequestKind(
     name="rectification",
+    holds_values=True,
     steps=(("rectify", rectify),),
     texts=TEXTS,
     keys=KEYS,

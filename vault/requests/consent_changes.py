@@ -145,11 +145,6 @@ async def decide_objections(change: RequestChange, *, upheld: bool, reason: str 
         await _save(change, consents, "decide-objection")
 
 
-async def overrule(change: RequestChange, reason: str | None) -> None:
-    """Overrule the objections of a request that staff reject."""
-    await decide_objections(change, upheld=False, reason=reason)
-
-
 async def restrict(services: Services, tenant: TenantId, request: UUID) -> None:
     """Restrict the person's data (Art. 18(1))."""
     async with changing_request(services, system_caller(tenant), request, action="restrict") as change:
@@ -252,7 +247,7 @@ OBJECTION: Final = RequestKind(
         Ground("public-interest", "the research or statistics are in the public interest", "Art. 21(6) GDPR", ""),
     ),
     stop_at_once=object_at_once,
-    on_rejected=overrule,
+    on_rejected=lambda change, reason: decide_objections(change, upheld=False, reason=reason),
     is_final=is_to_direct_marketing,
 )
 WITHDRAWAL: Final = RequestKind(

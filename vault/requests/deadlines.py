@@ -63,7 +63,9 @@ def due(
     """
     received = local_date(received_at, jurisdiction)
     if regime == "ccpa":
-        return _ccpa(received, extended=extended)
+        days = CCPA_DAYS * 2 if extended else CCPA_DAYS
+        period = f"{days} calendar days" + (" (extended)" if extended else "")
+        return Due(received + timedelta(days=days), f"11 CCR § 7021(b): {period} from receipt on {received}")
     months = EXTENDED_MONTHS if extended else MONTHS
     last = _months_later(received, months)
     rule = f"Art. 12(3) GDPR: {_MONTHS[months]} from receipt on {received}"
@@ -75,7 +77,9 @@ def due(
         rule += f"; {suspended} days in which identity was in question"
     day, reasons = next_working_day(last, jurisdiction)
     if reasons:
-        rule += f"; moved from {last} to the next working day, for it is {_list(reasons)} (Reg. 1182/71 Art. 3(4))"
+        rule += (
+            f"; moved from {last} to the next working day, for it is {', then '.join(reasons)} (Reg. 1182/71 Art. 3(4))"
+        )
     return Due(day, rule)
 
 
@@ -101,12 +105,6 @@ def earlier_working_day(day: date, jurisdiction: str) -> date:
 
 
 _MONTHS: Final = {MONTHS: "one month", EXTENDED_MONTHS: "three months (extended)"}
-
-
-def _ccpa(received: date, *, extended: bool) -> Due:
-    days = CCPA_DAYS * 2 if extended else CCPA_DAYS
-    period = f"{days} calendar days" + (" (extended)" if extended else "")
-    return Due(received + timedelta(days=days), f"11 CCR § 7021(b): {period} from receipt on {received}")
 
 
 def _months_later(day: date, months: int) -> date:
@@ -142,10 +140,6 @@ def _holidays(jurisdiction: str, year: int) -> Mapping[date, str]:
             continue
         return dict(calendar_of_year.items())
     return {}
-
-
-def _list(reasons: Sequence[str]) -> str:
-    return reasons[0] if len(reasons) == 1 else ", then ".join(reasons)
 
 
 ZONES: Final[Mapping[str, str]] = MappingProxyType(

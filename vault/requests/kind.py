@@ -96,6 +96,7 @@ class RequestKind:
             and it is refused for lack of identity only (Art. 21(3) GDPR).
         completed_by_staff: whether a person carries it out, and its job only starts it.
         erases: whether it is carried out by an erasure, from which staff can keep fields.
+        holds_values: whether its details are values of the person; those of a closed request do not outlive an erasure.
         is_portable: whether the package that answers it may be sent to another controller (Art. 20(2) GDPR).
         sends_letter: whether the end of its job is a letter that the request is completed. Other kinds write a letter
             of their own, or leave no address to write to.
@@ -115,6 +116,7 @@ class RequestKind:
     completed_by_staff: bool = False
     erases: bool = False
     is_portable: bool = False
+    holds_values: bool = False
     sends_letter: bool = True
 
     def accepts(self, verification: Verification) -> bool:

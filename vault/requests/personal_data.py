@@ -34,7 +34,7 @@ from vault.requests.store import (
 from vault.requests.transaction import COLLECTION, DETAILS, RequestChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from sqlalchemy import Table
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.lifecycle.erasures import Erasure
     from vault.lifecycle.personal_data import ErasureContext, ExportContext, MergeContext, Resealer, Sections
+    from vault.requests.kind import RequestKind
     from vault.requests.model import Event, Request
 
 MOST_REQUESTS: Final = 1_000
@@ -74,14 +75,21 @@ class RequestData:
     tables: tuple[Table, ...] = (REQUEST, REQUEST_EVENT)
     retained: tuple[Table, ...] = (REQUEST, REQUEST_EVENT)
 
+    def __init__(self, kinds: Mapping[str, RequestKind]) -> None:
+        self._kinds = kinds
+
     async def erase(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Delete what was written about requests, except those that are carried out."""
         await _rewrite(erasing, subjects, lambda request: request.erasure in erasing.erasures)
 
     async def reseal(self, erasing: ErasureContext, subjects: Sequence[SubjectId]) -> None:
         """Seal again what was written about requests."""
-        # What a closed request to rectify says is values, and they may be among the erased ones: it is deleted.
-        await _rewrite(erasing, subjects, lambda _request: True, _is_closed_rectification)
+
+        def loses_details(request: Request) -> bool:
+            # The values in the details may be among the erased ones.
+            return self._kinds[request.kind].holds_values and request.state not in OPEN
+
+        await _rewrite(erasing, subjects, lambda _request: True, loses_details)
 
     async def move(self, merge: MergeContext) -> None:
         """Assign the duplicate's requests to the survivor, and ask again for a proof of identity where one counted."""
@@ -132,10 +140,6 @@ class RequestData:
         histories = await events_by_request(connection, tenant, subjects)
         notes = [event.note for events in histories.values() for event in events]
         return sum(sealed is not None and is_stale(version_of(sealed), erasure) for sealed in (*details, *notes))
-
-
-def _is_closed_rectification(request: Request) -> bool:
-    return request.kind == "rectification" and request.state not in OPEN
 
 
 async def _rewrite(

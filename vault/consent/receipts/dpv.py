@@ -15,8 +15,8 @@ import msgspec
 from msgspec import field
 
 from vault.clock import rfc3339
-from vault.consent.model import CONSENT, EXPLICIT, OBJECTION
-from vault.consent.receipts.model import ReceiptContents, is_yes, plain
+from vault.consent.model import CONSENT, EXPLICIT, OBJECTION, YES
+from vault.consent.receipts.model import ReceiptContents, plain
 from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _event(event: Event, facts: Facts) -> dict[str, object]:
     types = [_STATES[event.kind]]
     if event.kind == "objected" and event.final:
         types = ["dpv:RequestFulfilled"]  # direct marketing stops at once, without a decision
-    if is_yes(event):
+    if event.kind in YES:
         types.append("dpv:ExplicitlyExpressedConsent" if event.method in EXPLICIT else "dpv:ExpressedConsent")
     by_person = {"@id": _urn(facts.pseudonym)}
     return _stated(
@@ -254,11 +254,6 @@ def _urn(number: UUID) -> str:
 def _stated(parts: dict[str, object]) -> dict[str, object]:
     """Leave out the parts without a value."""
     return {key: value for key, value in parts.items() if value not in (None, "", [])}
-
-
-def is_dpv(document: Mapping[str, object]) -> bool:
-    """Return whether a document claims to be of this format."""
-    return "@context" in document
 
 
 def read_contents(document: Mapping[str, object]) -> ReceiptContents:

@@ -168,9 +168,9 @@ def read_contents(receipt: Mapping[str, object]) -> ReceiptContents:
     Raises:
         BadDocument: it has neither of the two formats.
     """
-    if dpv.is_dpv(receipt):
+    if "@context" in receipt:
         contents = dpv.read_contents(receipt)
-    elif kantara.is_kantara(receipt):
+    elif receipt.get("version") == kantara.VERSION:
         contents = kantara.read_contents(receipt)
     else:
         raise BadDocument("the format of the receipt is unknown")

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from vault.clock import rfc3339
-from vault.consent.receipts.model import EVENT_TEXTS, ReceiptContents, is_yes, plain
+from vault.consent.model import YES
+from vault.consent.receipts.model import EVENT_TEXTS, ReceiptContents, plain
 from vault.crypto.signing import BadDocument
 
 if TYPE_CHECKING:
@@ -51,11 +52,6 @@ def receipt(facts: Facts) -> dict[str, object]:
     }
 
 
-def is_kantara(document: Mapping[str, object]) -> bool:
-    """Return whether a document claims to be of this format."""
-    return document.get("version") == VERSION
-
-
 def read_contents(document: Mapping[str, object]) -> ReceiptContents:
     """Read the contents of a receipt of this format.
 
@@ -86,7 +82,7 @@ def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, object]:
     written: dict[str, object] = {
         "purpose": "Everything but storage" if purpose is None else purpose.title,
         "purposeCategory": ["any" if purpose is None else purpose.name],
-        "consentType": "EXPLICIT" if is_yes(facts.event) else f"NONE: {EVENT_TEXTS[facts.event.kind]}",
+        "consentType": "EXPLICIT" if facts.event.kind in YES else f"NONE: {EVENT_TEXTS[facts.event.kind]}",
         "piiCategory": sorted({key for category in categories for key in category.keys}),
         "primaryPurpose": False,
         "termination": _termination(purpose, facts),
@@ -96,7 +92,7 @@ def _purpose(purpose: PurposeFacts | None, facts: Facts) -> dict[str, object]:
 
 
 def _termination(purpose: PurposeFacts | None, facts: Facts) -> str:
-    if not is_yes(facts.event):
+    if facts.event.kind not in YES:
         return f"{EVENT_TEXTS[facts.event.kind]}: no processing may rest on this receipt"
     until = facts.event.valid_until
     ends = "When the person withdraws" if until is None else f"When the person withdraws, or on {rfc3339(until)}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vault.catalogue.retention import Since
-from vault.consent.model import CONSENT, YES
+from vault.consent.model import CONSENT
 from vault.ids import is_slug
 
 if TYPE_CHECKING:
@@ -156,11 +156,6 @@ class ReceiptContents:
     occurred_at: str
     method: str | None
     valid_until: str | None
-
-
-def is_yes(event: Event) -> bool:
-    """Return whether the event is an agreement."""
-    return event.kind in YES
 
 
 def plain(name: str | None) -> str | None:
