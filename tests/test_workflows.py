@@ -52,7 +52,7 @@ def workflows(monkeypatch):
     return made
 
 
-async def test_what_is_pending_is_listed_for_its_own_tenant_with_its_first_step(sqlite_node, pending):
+async def test_pending_jobs_are_listed_for_their_own_tenant_with_the_first_step(sqlite_node, pending):
     mine, theirs = uuid4(), uuid4()
     pending += [("access", "default", mine, 1), ("access", "acme", theirs, 0)]
     told = (await sqlite_node.call("dpo", "GET", "/v1/jobs")).json()
@@ -75,7 +75,7 @@ async def test_what_is_pending_is_listed_for_its_own_tenant_with_its_first_step(
     assert [each.id for each in await pending_work(sqlite_node.services)] == [mine, theirs]
 
 
-async def test_a_list_is_cut_to_its_limit_and_to_one_job(sqlite_node, pending):
+async def test_jobs_are_listed_up_to_the_limit_or_for_one_request(sqlite_node, pending):
     pending += [("access", "default", uuid4(), 0) for _ in range(3)]
     caller = await sqlite_node.caller("operator")
     assert len((await list_jobs(sqlite_node.services, caller, limit=2)).jobs) == 2
@@ -85,7 +85,7 @@ async def test_a_list_is_cut_to_its_limit_and_to_one_job(sqlite_node, pending):
     assert (await list_jobs(sqlite_node.services, caller, states=["done", "failed"])).jobs == []
 
 
-async def test_jobs_are_shown_to_nobody_without_the_right(sqlite_node, pending):
+async def test_listing_jobs_needs_the_permission(sqlite_node, pending):
     pending.append(("access", "default", uuid4(), 0))
     async with sqlite_node.new_entries() as entries:
         problem(await sqlite_node.call("sales", "GET", "/v1/jobs"), 403, "not-granted")
@@ -94,12 +94,12 @@ async def test_jobs_are_shown_to_nobody_without_the_right(sqlite_node, pending):
 
 
 @pytest.mark.parametrize("query", ["state=Ada", "limit=0", "limit=501"])
-async def test_a_state_or_limit_that_there_is_not_is_refused(sqlite_node, query):
+async def test_an_unknown_state_or_limit_is_refused(sqlite_node, query):
     answer = await sqlite_node.call("dpo", "GET", f"/v1/jobs?{query}")
     assert "Ada" not in problem(answer, 422, "invalid-body")["detail"]
 
 
-async def test_a_job_that_fails_does_not_keep_the_others_from_running(sqlite_node, pending, workflows):
+async def test_a_failed_job_does_not_stop_the_others(sqlite_node, pending, workflows):
     pending += [(name, "default", uuid4(), 0) for name in ("fails", "waits", "ends")]
     told = []
     ended = [
@@ -114,13 +114,13 @@ async def test_a_job_that_fails_does_not_keep_the_others_from_running(sqlite_nod
     assert told == [("fails", "fails"), ("waits", "waits"), ("ends", "ends")]
 
 
-async def test_only_one_tenants_jobs_are_worked_off_where_one_is_named(sqlite_node, pending, workflows):
+async def test_only_the_jobs_of_the_given_tenant_are_run(sqlite_node, pending, workflows):
     pending += [("ends", tenant, uuid4(), 0) for tenant in ("default", "acme")]
     ended = [each.work async for each in work_off(sqlite_node.services, DEFAULT_TENANT)]
     assert ended == [Work(*pending[0])]
 
 
-async def test_every_sweep_of_the_plan_runs_on_a_vault_with_nothing_to_do(node):
+async def test_every_periodic_task_runs_on_an_empty_vault(node):
     plan = plan_of(node.services)
     assert set(plan.sweeps) == {
         "expire-requests",
@@ -145,5 +145,5 @@ def test_every_kind_of_request_has_a_record_and_a_job():
         assert len(names) == len(set(names)), workflow.name  # a job finds its step again by the name
 
 
-def test_states_are_those_that_are_told():
+def test_the_states_of_jobs():
     assert STATES == ("pending", "waiting", "running", "done", "failed")

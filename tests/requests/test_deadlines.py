@@ -95,7 +95,7 @@ def on(regime, received, jurisdiction, **more):
     return due(regime, received, jurisdiction, **more).on.isoformat()
 
 
-def test_the_table_is_long_enough_and_says_each_thing_once():
+def test_the_table_of_cases_has_no_duplicates():
     assert len(TABLE) >= 43
     assert len({row[:2] for row in TABLE}) == len(TABLE)
     assert len({row[1].partition("-")[0] for row in TABLE}) >= 25
@@ -104,7 +104,7 @@ def test_the_table_is_long_enough_and_says_each_thing_once():
 @pytest.mark.parametrize(
     ("received", "jurisdiction", "expected", "why"), TABLE, ids=[" ".join(row[:2]) for row in TABLE]
 )
-def test_one_month(received, jurisdiction, expected, why):
+def test_the_deadline_is_one_month_after_receipt(received, jurisdiction, expected, why):
     assert on("gdpr", at(received), jurisdiction) == expected, why
 
 
@@ -119,7 +119,7 @@ def test_one_month(received, jurisdiction, expected, why):
         ("2026-01-06", "GR", "2026-04-06", "a working day where Easter is a week later"),
     ],
 )
-def test_an_extension_counts_three_months_from_receipt(received, jurisdiction, expected, why):
+def test_an_extended_deadline_is_three_months_after_receipt(received, jurisdiction, expected, why):
     assert on("gdpr", at(received), jurisdiction, extended=True) == expected, why
 
 
@@ -136,18 +136,18 @@ def test_an_extension_counts_three_months_from_receipt(received, jurisdiction, e
         ("2026-01-12T23:30:00+00:00", "ES", "2026-02-13"),  # 00:30 on 01-13
     ],
 )
-def test_the_day_of_receipt_is_the_local_one(moment, jurisdiction, expected):
+def test_the_day_of_receipt_is_the_local_day(moment, jurisdiction, expected):
     assert on("gdpr", datetime.fromisoformat(moment), jurisdiction) == expected
 
 
-def test_ccpa_counts_calendar_days_and_moves_none():
+def test_the_ccpa_counts_calendar_days_without_holidays():
     assert on("ccpa", at("2026-03-05"), "US-CA") == "2026-04-19"  # a Sunday
     assert on("ccpa", at("2026-03-05"), "US-CA", extended=True) == "2026-06-03"
     late = datetime(2026, 3, 5, 3, tzinfo=UTC)  # 19:00 on 03-04 in California
     assert on("ccpa", late, "US-CA") == "2026-04-18"
 
 
-def test_a_question_about_identity_suspends_gdpr_and_not_ccpa():
+def test_a_question_about_identity_suspends_the_gdpr_deadline_only():
     asked = Suspension(at("2026-03-10"), at("2026-03-13"))
     assert on("gdpr", at("2026-03-09"), "DE") == "2026-04-09"
     assert on("gdpr", at("2026-03-09"), "DE", suspensions=[asked]) == "2026-04-13"  # 04-12 is a Sunday
@@ -157,7 +157,7 @@ def test_a_question_about_identity_suspends_gdpr_and_not_ccpa():
     assert on("ccpa", at("2026-03-09"), "US-CA", suspensions=[asked]) == on("ccpa", at("2026-03-09"), "US-CA")
 
 
-def test_the_rule_says_in_words_how_the_date_came_to_be():
+def test_the_rule_explains_the_date():
     rule = due("gdpr", at("2026-03-05"), "DE").rule
     assert rule == (
         "Art. 12(3) GDPR: one month from receipt on 2026-03-05; moved from 2026-04-05 to the next working day, for it is "
@@ -173,7 +173,7 @@ def test_the_rule_says_in_words_how_the_date_came_to_be():
 
 
 @pytest.mark.parametrize("jurisdiction", ["XX", "AQ", "DE-ZZ"])
-def test_a_place_whose_holidays_nobody_lists_has_weekends_or_its_countrys(jurisdiction):
+def test_an_unknown_region_has_the_holidays_of_its_country_or_none(jurisdiction):
     expected = "2026-04-07" if jurisdiction.startswith("DE") else "2026-04-06"
     assert on("gdpr", at("2026-03-05"), jurisdiction) == expected
 
@@ -184,7 +184,7 @@ PLACES = st.sampled_from(["DE", "DE-BY", "FR", "IE", "GR", "PL", "SE", "XX"])
 
 @settings(max_examples=60)
 @given(day=DAYS, place=PLACES, extended=st.booleans(), days=st.integers(0, 40))
-def test_a_due_day_is_a_weekday_of_the_right_month_or_soon_after(day, place, extended, days):
+def test_a_deadline_is_a_weekday_of_the_right_month(day, place, extended, days):
     received = datetime(day.year, day.month, day.day, NOON, tzinfo=UTC)
     spans = [Suspension(received, received + timedelta(days=days))]
     found = due("gdpr", received, place, extended=extended, suspensions=spans).on
@@ -195,13 +195,13 @@ def test_a_due_day_is_a_weekday_of_the_right_month_or_soon_after(day, place, ext
 
 @settings(max_examples=60)
 @given(day=DAYS, place=PLACES)
-def test_who_comes_later_is_never_due_earlier_and_an_extension_never_shortens(day, place):
+def test_a_later_receipt_or_an_extension_never_shortens_the_deadline(day, place):
     received = datetime(day.year, day.month, day.day, NOON, tzinfo=UTC)
     first, second = (due("gdpr", received + timedelta(days=days), place).on for days in (0, 1))
     assert first <= second
     assert first < due("gdpr", received, place, extended=True).on
 
 
-def test_the_controllers_own_date_falls_on_a_working_day():
+def test_the_internal_deadline_is_a_working_day():
     assert earlier_working_day(date(2026, 4, 6), "DE") == date(2026, 4, 2)  # Easter Monday to Good Friday
     assert earlier_working_day(date(2026, 4, 1), "DE") == date(2026, 4, 1)

@@ -1,4 +1,4 @@
-"""Requests are decided: approved, refused, extended, asked about, cancelled, reopened, completed."""
+"""Requests are approved, rejected, extended, cancelled, reopened and completed; unverified ones expire."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def moves(events):
     return [each.move for each in events]
 
 
-async def test_nothing_is_approved_before_somebody_has_shown_to_be_the_person(node):
+async def test_an_unverified_request_cannot_be_approved(node):
     request = await submitted(node, "erasure", await node.create())
     refused = problem(await move(node, request, "approve"), 409, "wrong-state")
     assert "verified" in refused["hint"]
@@ -50,7 +50,7 @@ async def test_nothing_is_approved_before_somebody_has_shown_to_be_the_person(no
     ]
 
 
-async def test_what_cannot_be_undone_needs_a_fresh_verification(node, clock):
+async def test_an_erasure_needs_a_fresh_verification(node, clock):
     caller = await node.caller("dpo")
     stale = Verification("vouched", "single", clock.now())
     for kind, details in (("erasure", {}), ("rectification", {"changes": {"name": "Ada"}})):
@@ -64,7 +64,7 @@ async def test_what_cannot_be_undone_needs_a_fresh_verification(node, clock):
     assert (made.state, made.verification) == ("approved", stale)
 
 
-async def test_the_rules_approve_by_themselves_what_they_say_and_the_log_tells_so(node):
+async def test_automatic_approval_is_recorded_as_by_rule(node):
     subject = await node.create()
     async with node.new_entries() as made:
         request = await submitted(node, "access", subject)
@@ -82,7 +82,7 @@ async def test_the_rules_approve_by_themselves_what_they_say_and_the_log_tells_s
     assert (await show(node, second))["state"] == "in_review"
 
 
-async def test_four_eyes_are_two_people_and_neither_took_the_request_in(node):
+async def test_dual_approval_needs_two_people_other_than_the_submitter(node):
     await apply_rules(node, erasure="four-eyes")
     clerk, first, second = [await another(node, name, "dpo") for name in ("clerk", "first", "second")]
     body = {"kind": "erasure", "subject": await node.create()}
@@ -99,7 +99,7 @@ async def test_four_eyes_are_two_people_and_neither_took_the_request_in(node):
     assert moves((await kept(node, request))[1]) == ["receive", "verify", "sign", "approve"]
 
 
-async def test_a_question_about_identity_takes_the_first_signature_back(node):
+async def test_a_question_about_identity_voids_the_first_approval(node):
     await apply_rules(node, erasure="four-eyes")
     request = await submitted(node, "erasure", await node.create())
     await verified(node, request)
@@ -121,7 +121,7 @@ REFUSED = [
 ]
 
 
-async def test_a_request_is_refused_on_a_ground_with_the_remedies(sqlite_node):
+async def test_a_rejection_names_the_ground_and_the_remedies(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     for kind, ground, also in REFUSED:
@@ -138,7 +138,7 @@ async def test_a_request_is_refused_on_a_ground_with_the_remedies(sqlite_node):
         problem(await move(node, request, "reject", ground=ground), 409, "wrong-state")
 
 
-async def test_an_objection_to_direct_marketing_cannot_be_outweighed(sqlite_node):
+async def test_an_objection_to_direct_marketing_has_no_ground_of_refusal(sqlite_node):
     scope = {"purposes": ["direct-marketing"]}
     request = await submitted(sqlite_node, "objection", await sqlite_node.create(), scope=scope)
     problem(await move(sqlite_node, request, "reject", ground="compelling-grounds"), 422, "unknown-ground")
@@ -158,7 +158,7 @@ async def test_the_deadline_is_extended_once_and_before_it_has_passed(node, cloc
     assert (await moved(node, ccpa, "extend", reason="number"))["due"] == "2026-07-07"  # 90 days
 
 
-async def test_a_prompt_question_about_identity_stops_the_clock(node, clock):
+async def test_a_prompt_question_about_identity_suspends_the_deadline(node, clock):
     request = await submitted(node, "erasure", await node.create())
     clock.advance(days=3)
     asked = await moved(node, request, "ask-identity", note="which of the two Adas?")
@@ -174,7 +174,7 @@ async def test_a_prompt_question_about_identity_stops_the_clock(node, clock):
 
 
 @pytest.mark.parametrize(("days", "also"), [(8, {}), (0, {"regime": "ccpa", "jurisdiction": "US-CA"})])
-async def test_a_late_question_does_not_stop_it_and_ccpas_never_does(sqlite_node, clock, days, also):
+async def test_a_late_question_or_one_under_the_ccpa_does_not_suspend_the_deadline(sqlite_node, clock, days, also):
     node = sqlite_node
     request = await submitted(node, "erasure", await node.create(), **also)
     due = (await show(node, request))["due"]
@@ -187,7 +187,7 @@ async def test_a_late_question_does_not_stop_it_and_ccpas_never_does(sqlite_node
     assert (found["due"], found["history"][1]["code"]) == (due, "too-late-for-the-clock")
 
 
-async def test_staff_and_the_app_that_brought_it_in_cancel_a_request_and_no_other_app_does(node):
+async def test_only_staff_and_the_submitting_app_can_cancel_a_request(node):
     subject = await node.create()
     one, two = [await another(node, name, "self-service") for name in ("portal", "shop")]
     made = [(await node.post(None, "/v1/requests", {"kind": "access", "subject": subject}, headers=one)).json()["id"]
@@ -199,7 +199,7 @@ async def test_staff_and_the_app_that_brought_it_in_cancel_a_request_and_no_othe
     problem(await as_staff(node, two, made[0], "reopen"), 403, "not-granted")
 
 
-async def test_reopening_begins_anew_and_loses_nothing(node, clock):
+async def test_reopening_starts_a_new_run_and_keeps_the_history(node, clock):
     request = await submitted(node, "erasure", await node.create())
     await verified(node, request)
     await moved(node, request, "ask-identity")
@@ -224,7 +224,7 @@ async def test_reopening_begins_anew_and_loses_nothing(node, clock):
     ]
 
 
-async def test_a_review_is_completed_by_a_person(node):
+async def test_a_review_is_completed_by_staff(node):
     request = await submitted(node, "review", await node.create(), details={"statement": "I pay my bills."})
     problem(await move(node, request, "complete", outcome="changed"), 409, "wrong-state")
     await verified(node, request)
@@ -233,7 +233,7 @@ async def test_a_review_is_completed_by_a_person(node):
     assert moves((await kept(node, request))[1]) == ["receive", "verify", "approve", "start", "complete"]
 
 
-async def test_a_review_that_was_approved_waits_for_the_person_who_does_it(node):
+async def test_an_approved_review_waits_for_staff(node):
     request = await submitted(node, "review", await node.create())
     await verified(node, request)
     await moved(node, request, "approve")
@@ -248,7 +248,7 @@ async def test_other_kinds_are_completed_by_their_jobs(node):
     problem(await move(node, request, "complete", outcome="changed"), 409, "completed-by-job")
 
 
-async def test_a_job_that_cannot_go_on_hands_the_request_back_and_another_run_takes_it_up(node):
+async def test_a_failed_job_hands_the_request_back_for_another_run(node):
     request = await submitted(node, "withdrawal", await node.create())
     await verified(node, request)
     (pending,) = await work_off_start(node)
@@ -277,7 +277,7 @@ async def work_off_start(node):
     return found
 
 
-async def test_what_will_be_better_later_is_tried_again(node):
+async def test_a_step_that_is_unavailable_is_retried(node):
     request = await submitted(node, "withdrawal", await node.create())
     await verified(node, request)
     (pending,) = await work_off_start(node)
@@ -290,7 +290,7 @@ async def test_what_will_be_better_later_is_tried_again(node):
     assert (await show(node, request))["state"] == "in_progress"
 
 
-async def test_a_job_that_comes_late_does_nothing_to_a_request_that_was_cancelled(node):
+async def test_a_late_job_does_nothing_to_a_cancelled_request(node):
     subject = await node.create()
     request = await submitted(node, "portability", subject)
     await verified(node, request)
@@ -301,7 +301,7 @@ async def test_a_job_that_comes_late_does_nothing_to_a_request_that_was_cancelle
     assert (after, events) == (found, before)
 
 
-async def test_requests_of_which_nobody_shows_anything_expire(node, clock):
+async def test_unverified_requests_expire(node, clock):
     subject = await node.create()
     waiting, asked, done, unknown = [
         await submitted(node, "access", subject),
@@ -327,7 +327,7 @@ async def test_requests_of_which_nobody_shows_anything_expire(node, clock):
     assert (await show(node, asked))["state"] == "expired"
 
 
-async def test_a_request_that_cannot_expire_keeps_no_other_from_it(node, clock):
+async def test_a_request_that_cannot_expire_does_not_stop_the_others(node, clock):
     """The person's key does not open: somebody has changed the key store."""
     broken = await node.create()
     stuck, other = await submitted(node, "access", broken), await submitted(node, "access", await node.create())
@@ -340,7 +340,7 @@ async def test_a_request_that_cannot_expire_keeps_no_other_from_it(node, clock):
     assert states == ["received", "expired"]
 
 
-async def test_who_may_not_decide_does_not(sqlite_node):
+async def test_deciding_needs_the_permission(sqlite_node):
     request = await submitted(sqlite_node, "review", await sqlite_node.create())
     bodies = {
         "approve": {},
@@ -356,14 +356,14 @@ async def test_who_may_not_decide_does_not(sqlite_node):
     assert moves((await kept(sqlite_node, request))[1]) == ["receive"]
 
 
-async def test_a_note_is_a_line(sqlite_node):
+async def test_a_note_has_one_line(sqlite_node):
     request = await submitted(sqlite_node, "access", await sqlite_node.create())
     for note in ("", " ", "two\nlines", "x" * 501, "\x1b[31m"):
         for verb, body in (("cancel", {}), ("reject", {"ground": "excessive"})):
             problem(await move(sqlite_node, request, verb, note=note, **body), 422, "invalid-note")
 
 
-async def test_two_decisions_at_once_are_made_one_after_the_other(node):
+async def test_concurrent_decisions_are_serialized(node):
     request = await submitted(node, "erasure", await node.create())
     await verified(node, request)
     both = await asyncio.gather(
@@ -373,7 +373,7 @@ async def test_two_decisions_at_once_are_made_one_after_the_other(node):
     assert len((await kept(node, request))[1]) == 3
 
 
-async def test_the_vaults_own_moves_are_on_the_log_under_its_own_name(node):
+async def test_moves_of_jobs_are_recorded_under_the_name_of_the_vault(node):
     request = await submitted(node, "access", await node.create())
     found, _events = await kept(node, request)
     async with changing_request(node.services, system_caller("default"), found.id) as change:

@@ -30,7 +30,7 @@ def test_erasure_is_refused_on_the_grounds_of_article_17_3_and_no_others():
     assert "contract-under-way" in REQUEST_KINDS["erasure"].refusal_grounds("ccpa")
 
 
-def test_a_withdrawal_and_an_objection_to_direct_marketing_are_not_weighed():
+def test_a_withdrawal_and_an_objection_to_direct_marketing_have_no_general_grounds():
     assert set(REQUEST_KINDS["withdrawal"].refusal_grounds("gdpr")) == {"identity-not-shown", "no-consent"}
     assert set(REQUEST_KINDS["objection"].refusal_grounds("gdpr", final=True)) == {"identity-not-shown"}
     assert "compelling-grounds" in REQUEST_KINDS["objection"].refusal_grounds("gdpr")

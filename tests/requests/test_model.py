@@ -46,12 +46,12 @@ expired      reopen        received
 POSSIBLE = {tuple(line.split()) for line in PICTURE.strip().splitlines()}
 
 
-def test_the_table_is_the_picture():
+def test_the_table_of_moves_agrees_with_the_diagram():
     assert {(before, move, then) for (before, move), then in TABLE.items()} == POSSIBLE
 
 
 @pytest.mark.parametrize(("state", "move"), list(itertools.product(STATES, MOVES)))
-def test_what_is_not_in_the_table_is_possible_for_nobody(state, move):
+def test_a_move_that_is_not_in_the_table_is_refused(state, move):
     allowed = {then for before, each, then in POSSIBLE if (before, each) == (state, move)}
     if allowed:
         assert {after(state, move)} == allowed
@@ -62,7 +62,7 @@ def test_what_is_not_in_the_table_is_possible_for_nobody(state, move):
         assert state in refused.value.detail
 
 
-def test_nothing_is_approved_that_was_not_verified():
+def test_every_way_to_approval_passes_verification():
     """Take away the move by which somebody shows to be the person: then nothing is ever approved or under way."""
     reached = {"received"}
     while True:

@@ -1,4 +1,4 @@
-"""Requests are seen: the most urgent first, and as much of one as whoever looks may see."""
+"""Requests are listed by urgency, and each caller sees as much of one as it may."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def listed(node, role="dpo", **params):
     return found.json()
 
 
-async def test_the_list_is_by_urgency_and_page_by_page(node, clock):
+async def test_requests_are_listed_by_urgency_in_pages(node, clock):
     subject = await node.create()
     moments = {days: f"2026-02-{days:02}T12:00:00Z" for days in (10, 20, 15)}
     made = {days: await submitted(node, "access", subject, received_at=at) for days, at in moments.items()}
@@ -43,7 +43,7 @@ async def test_the_list_is_by_urgency_and_page_by_page(node, clock):
     problem(await node.call("dpo", "GET", "/v1/requests", params={"cursor": "x"}), 422, "invalid-cursor")
 
 
-async def test_what_is_overdue_or_soon_to_be_is_found(node, clock):
+async def test_overdue_and_soon_due_requests_are_listed(node, clock):
     subject = await node.create()
     old, soon, far = [
         await submitted(node, "access", subject, received_at=f"2026-{day}T12:00:00Z")
@@ -67,7 +67,7 @@ async def test_what_is_overdue_or_soon_to_be_is_found(node, clock):
     assert (await show(node, soon))["days_left"] == -1
 
 
-async def test_an_app_follows_what_it_brought_in_and_learns_nothing_else(node):
+async def test_an_app_sees_the_state_of_its_own_requests_only(node):
     await node.create()
     one, two = [await another(node, name, "self-service") for name in ("portal", "shop")]
     body = {"kind": "erasure", "identity": {"email": "ada@example.org"}}
@@ -100,7 +100,7 @@ async def test_a_person_sees_their_own_requests_only(node):
         await my_request(node.services, session(eve), request)
 
 
-async def test_looking_is_on_the_log(node):
+async def test_reading_requests_is_recorded(node):
     subject = await node.create()
     request = await submitted(node, "access", subject)
     async with node.new_entries() as made:
@@ -118,7 +118,7 @@ async def test_looking_is_on_the_log(node):
     assert [each.subjects for each in made] == [(pseudonym,), (pseudonym,), (), ()]
 
 
-async def test_words_whose_key_is_gone_are_gone_and_the_history_stays(node):
+async def test_texts_under_a_destroyed_key_are_not_shown_and_the_history_stays(node):
     subject = await node.create()
     request = await submitted(node, "access", subject, details={"statement": "about my father"})
     await verified(node, request)
@@ -133,7 +133,7 @@ async def test_words_whose_key_is_gone_are_gone_and_the_history_stays(node):
     ]
 
 
-async def test_nothing_is_kept_of_what_somebody_says_whom_nobody_knows(node):
+async def test_details_of_an_unknown_identity_are_not_stored(node):
     body = {"identity": {"email": "nobody@example.org"}, "details": {"statement": "my secret"}}
     request = (await submit(node, kind="review", **body)).json()["id"]
     found = await show(node, request)
@@ -143,7 +143,7 @@ async def test_nothing_is_kept_of_what_somebody_says_whom_nobody_knows(node):
     assert (await kept(node, request))[0].channel is None
 
 
-async def test_nothing_is_written_about_a_request_with_keys_of_somebody_who_was_erased(node, clock):
+async def test_a_note_is_not_sealed_with_the_keys_of_an_erased_person(node, clock):
     """Another node has their keys opened still; what it sealed with them would lie there and open for nobody."""
     subject = await node.create()
     request, erasure = await submitted(node, "review", subject), await submitted(node, "erasure", subject)

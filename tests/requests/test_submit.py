@@ -1,4 +1,4 @@
-"""Requests come in: for whom, by whom, and what is told of it."""
+"""Requests are submitted: for whom, by whom, and with which answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vault.requests.submit import Submission, submit_request
 WORD = "Kanarienvogel"
 
 
-async def test_a_request_has_its_deadlines_from_the_moment_it_comes_in(node):
+async def test_a_new_request_has_its_deadlines(node):
     subject = await node.create()
     made = await submit(node, kind="access", subject=subject, channel="letter")
     body = made.json()
@@ -32,7 +32,7 @@ async def test_a_request_has_its_deadlines_from_the_moment_it_comes_in(node):
     assert [(each["move"], each["by_name"]) for each in found["history"]] == [("receive", "support")]
 
 
-async def test_where_and_when_it_came_in_decide_the_deadline(node):
+async def test_the_deadline_depends_on_jurisdiction_and_receipt(node):
     subject = await node.create()
     said = {"jurisdiction": "DE-BE", "received_at": "2026-02-08T09:00:00+01:00"}
     made = await submit(node, kind="access", subject=subject, **said)
@@ -50,7 +50,7 @@ KNOWN_BY = [
 ]
 
 
-async def test_the_person_is_found_by_what_the_vault_holds(sqlite_node):
+async def test_the_person_is_found_by_address_or_external_id(sqlite_node):
     node = sqlite_node
     subject = await node.create(external_ids={"shop": "4711", "crm": "A-1"})
     changed = await node.patch("dpo", subject, {"email_secondary": "second@example.org"}, "subject-rights", '"1"')
@@ -68,7 +68,7 @@ NOBODY = [
 ]
 
 
-async def test_nobody_learns_from_the_answer_whether_there_is_such_a_person(node):
+async def test_the_answer_does_not_reveal_whether_a_person_exists(node):
     await node.create(external_ids={"shop": "4711"})
     for name in ("One", "Other"):
         await node.create({"name": name, "email": "both@example.org"})
@@ -82,7 +82,7 @@ async def test_nobody_learns_from_the_answer_whether_there_is_such_a_person(node
         assert event.code == ("several-people" if identity == {"email": "both@example.org"} else None)
 
 
-async def test_a_second_request_for_the_same_is_linked_and_not_verified_by_the_first(node):
+async def test_a_duplicate_request_is_linked_and_not_verified_by_the_first(node):
     subject = await node.create()
     first = await submitted(node, "erasure", subject, scope={"fields": ["phone", "email"]})
     await verified(node, first)
@@ -97,7 +97,7 @@ async def test_a_second_request_for_the_same_is_linked_and_not_verified_by_the_f
     assert third.json()["duplicate_of"] == first
 
 
-async def test_who_claims_to_be_somebody_is_not_told_that_they_asked_before(node):
+async def test_a_claimed_identity_does_not_learn_of_a_duplicate(node):
     subject = await node.create()
     first = await submitted(node, "access", subject)
     again = await submit(node, kind="access", identity={"email": "ada@example.org"})
@@ -105,7 +105,7 @@ async def test_who_claims_to_be_somebody_is_not_told_that_they_asked_before(node
     assert (await show(node, again.json()["id"]))["duplicate_of"] == first
 
 
-async def test_an_earlier_request_is_taken_up_again_only_if_it_is_the_same_persons(node):
+async def test_a_request_can_follow_an_earlier_one_of_the_same_person_only(node):
     ada, eve = await node.create(), await node.create({"name": "Eve", "email": "eve@example.org"})
     first = await submitted(node, "access", ada)
     again = await submitted(node, "access", ada, follows=first)
@@ -116,7 +116,7 @@ async def test_an_earlier_request_is_taken_up_again_only_if_it_is_the_same_perso
     assert (await show(node, claimed.json()["id"]))["follows"] is None
 
 
-async def test_the_same_call_again_submits_nothing_again(node):
+async def test_a_repeated_call_submits_once(node):
     subject = await node.create()
     headers = {"Idempotency-Key": "letter 17"}
     first, again = [await submit(node, kind="access", subject=subject, headers=headers) for _ in range(2)]
@@ -125,7 +125,7 @@ async def test_the_same_call_again_submits_nothing_again(node):
     assert len(await node.sql("SELECT id FROM rights_request")) == 1
 
 
-async def test_what_a_person_says_is_sealed(node):
+async def test_details_are_stored_sealed(node):
     subject = await node.create()
     request = await submitted(node, "rectification", subject, details={"changes": {"name": WORD}, "reason": WORD})
     assert (await show(node, request))["details"] == {"changes": {"name": WORD}, "reason": WORD}
@@ -161,7 +161,7 @@ FAULTS = [
 ]  # fmt: skip
 
 
-async def test_what_does_not_have_its_form_is_told_by_place_and_nothing_is_kept(sqlite_node):
+async def test_an_invalid_submission_is_refused_with_pointers_and_not_stored(sqlite_node):
     node = sqlite_node
     subject = await node.create()
     for body, at, code in FAULTS:
@@ -176,14 +176,14 @@ async def test_what_does_not_have_its_form_is_told_by_place_and_nothing_is_kept(
     assert await node.sql("SELECT id FROM rights_request") == []
 
 
-async def test_half_a_character_is_refused(sqlite_node):
+async def test_half_a_surrogate_pair_is_refused(sqlite_node):
     body = {"kind": "access", "subject": await sqlite_node.create(), "details": {"text": "\ud800"}}
     sent = {"content": json.dumps(body).encode(), "headers": {"content-type": "application/json"}}
     told = problem(await sqlite_node.post("support", "/v1/requests", **sent), 422, "bad-format")
     assert told["errors"][0]["at"] == "/details"
 
 
-async def test_who_is_not_there_has_no_requests(node):
+async def test_an_unknown_or_erased_person_cannot_have_requests(node):
     problem(await submit(node, kind="access", subject=str(uuid4())), 404, "subject-not-found")
     erased = await node.create()
     await node.set_state(erased, "erased")
@@ -192,13 +192,13 @@ async def test_who_is_not_there_has_no_requests(node):
     assert (await kept(node, unknown.json()["id"]))[0].subject is None
 
 
-async def test_who_may_not_submit_does_not(sqlite_node):
+async def test_submitting_needs_the_permission(sqlite_node):
     subject = await sqlite_node.create()
     for role in ("marketing", "finance", "operator", "stranger"):
         problem(await submit(sqlite_node, role, kind="access", subject=subject), 403, "not-granted")
 
 
-async def test_looking_for_people_by_requests_is_metered_like_a_search(sqlite_place, clock):
+async def test_a_claimed_identity_counts_against_the_rate_of_searches(sqlite_place, clock):
     async with sqlite_place.node(clock, searches_per_minute=2) as node:
         asked = [await submit(node, kind="access", identity={"email": f"a{i}@example.org"}) for i in range(3)]
         assert [each.status_code for each in asked] == [201, 201, 429]
@@ -221,7 +221,7 @@ async def test_a_person_submits_in_a_session_of_their_own(node, clock):
             await submit_request(node.services, caller, submission, verification=verification)
 
 
-async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
+async def test_an_app_cannot_submit_a_verified_request(node, clock):
     subject = SubjectId(UUID(await node.create()))
     caller = await node.caller("support")
     fresh = Verification("session", "fresh", clock.now())
@@ -229,7 +229,7 @@ async def test_an_app_cannot_say_that_a_request_is_verified(node, clock):
     assert made.state == "received"
 
 
-async def test_a_request_of_another_tenant_is_not_there(node):
+async def test_a_request_of_another_tenant_is_not_found(node):
     subject = await node.create()
     request = await submitted(node, "access", subject)
     found = await node.call("dpo", "GET", f"/v1/requests/{request}", tenant="acme")
@@ -240,7 +240,7 @@ async def test_a_request_of_another_tenant_is_not_there(node):
     problem(refused, 404, "subject-not-found")
 
 
-async def test_who_was_merged_is_found_under_their_new_id(node):
+async def test_a_merged_person_is_found_under_the_new_id(node):
     ada = await node.create(external_ids={"shop": "1"})
     other = await node.create({"name": "A. Lovelace", "email": "al@example.org"}, external_ids={"shop": "2"})
     caller = await node.caller("dpo")
@@ -250,7 +250,7 @@ async def test_who_was_merged_is_found_under_their_new_id(node):
     assert (await show(node, made.json()["id"]))["subject"] == ada
 
 
-async def test_an_open_request_of_an_entry_that_is_merged_away_goes_along(node):
+async def test_an_open_request_moves_with_a_merge(node):
     ada, other = await node.create(), await node.create({"name": "A. Lovelace"})
     request = await submitted(node, "access", other)
     both = {"survivor": ada, "duplicate": other, "evidence": "both hers"}
