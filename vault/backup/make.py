@@ -1,19 +1,12 @@
-"""Make a backup while everything goes on: one picture of data, keys and ledger, each into a sealed file of its own.
+"""Make a backup while the vault is in use: snapshots of data, keys and ledger, each in a sealed file of its own.
 
-1. The pictures are taken together (:func:`vault.backup.snapshot.pinned`), and rows are counted in them.
+1. The snapshots are taken together (:func:`vault.backup.snapshot.pinned`), and their rows are counted.
 2. Each is written under a temporary name, sealed under a new file key, and made durable.
-3. The audit log says that there is a backup.
-4. Only then do the files get their names, the folder with the manifest last. An interrupted run leaves nothing
-   under a final name but files of which no manifest speaks; the next backup or thinning out takes them away.
+3. The audit log records the backup.
+4. Only then the files get their final names, the folder with the manifest last. Files that an interrupted run leaves
+   belong to no manifest; ``cdv backup prune`` deletes them.
 
-The root key is never in a backup, nor is the state of jobs, which is derived again from the tables.
-
-The policies and settings of a vault's folder as a tar archive; they are small. Never the root key, in any place.
-
-Links are followed, because policies behind a link would be missing after a restore; a link that
-leads to its own folder, or above the vault, is left out.
-
-What the audit log says of backups: each tenant's log, for each tenant's people are in them.
+A backup never contains the root key. It does not contain the state of jobs, which is derived from the tables.
 """
 
 from __future__ import annotations
@@ -68,13 +61,12 @@ async def make_backup(
     """Make a backup.
 
     Args:
-        source: what it is made of.
-        where: the folders that it goes to; made where they are not there.
-        keys_for: how long its key store is meant to be kept.
-        progress: called with a name and the bytes written so far; may be called from another thread.
+        where: the folders for the backup; missing ones are created.
+        keys_for: how long the key store is to be kept.
+        progress: called with the kind of a file and the bytes written so far, possibly from another thread.
 
     Raises:
-        Misconfigured: a place cannot be written to, or PostgreSQL's programs are not there or too old.
+        Misconfigured: a folder cannot be written to, or PostgreSQL's programs are missing or too old.
         Unavailable: a database, or the audit log, does not answer.
         DatabaseDamaged: a database has a damaged page.
     """
@@ -88,7 +80,7 @@ async def make_backup(
 async def _make(
     services: Services, source: VaultParts, where: Locations, keys_for: Period, progress: Callable[[str, int], None]
 ) -> BackupFolder:
-    sealing = Sealing(source.provider, new_id(), services.clock.now())  # before the picture is taken
+    sealing = Sealing(source.provider, new_id(), services.clock.now())  # the time is before the snapshots
     work = _Work(where, name_of(sealing.id, sealing.created_at))
     try:
         work.lay_out()
@@ -122,7 +114,7 @@ async def _make(
 
 
 class _Work:
-    """The files of a backup that is being made: all under temporary names until the very end."""
+    """The files of a backup that is being made; all have temporary names until the end."""
 
     def __init__(self, where: Locations, name: str) -> None:
         self._where = where
@@ -133,16 +125,16 @@ class _Work:
         self._stopped = False
 
     def path(self, kind: Kind) -> Path:
-        """Say where the file of a kind is written; those of the data get their place with their folder."""
+        """Return the path of the file of a kind, in the unnamed folder if it belongs to the data."""
         apart = {"keys": self._where.keys, "ledger": self._where.ledger}.get(kind)
         return self.scratch / f"{kind}{ENDING}" if apart is None else apart / f"{self._name}{ENDING}"
 
     def scratch_of(self, kind: Kind) -> Path:
-        """Say where a copy of a kind may lie for a moment: on the disk on which its file will be, and on no other."""
+        """Return the path for a temporary copy of a kind, on the disk on which its file will be."""
         return self.path(kind).with_name(f"{self._name}.{kind}{ENDING}{PART}")
 
     def lay_out(self) -> None:
-        """Make the folders; that of this very backup is new, and locked for as long as the backup is being made."""
+        """Create the folders. The folder of this backup is new, and locked while the backup is being made."""
         try:
             for folder in self._where:
                 folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
@@ -179,18 +171,18 @@ class _Work:
         publish(self.scratch, self.folder)
 
     def clear(self) -> None:
-        """Take away what was written, where that can be done; nothing where it was not even laid out."""
+        """Delete what was written, as far as possible."""
         self._stopped = True
         if self._lock is None:
             return
         with suppress(OSError):
-            if not self.scratch.is_dir():  # it has its final name, and whether that is durable is unknown
+            if not self.scratch.is_dir():  # it has its final name, but may not be durable
                 (self.folder / NAME).unlink()
                 shutil.rmtree(self.folder)
             for kind in ("keys", "ledger"):
                 path = self.path(kind)
-                for each in (path, path.with_name(path.name + PART)):
-                    each.unlink(missing_ok=True)
+                for file in (path, path.with_name(path.name + PART)):
+                    file.unlink(missing_ok=True)
             if self.scratch.is_dir():
                 shutil.rmtree(self.scratch)
 
@@ -219,15 +211,18 @@ def _facts(
 
 
 FOLDER: Final = ("cdv.toml", "policies", "tenants")
-"""What of the vault's folder goes along."""
+"""The parts of the vault's folder that are backed up."""
 _ROOT_KEY: Final = b"cdv-root-"
 
 
 def archived(folder: Path) -> bytes:
-    """Put what of a vault's folder goes into a backup into an archive.
+    """Return policies and settings of a vault's folder as a tar archive, without the root key wherever it is.
+
+    Links are followed, because policies behind a link would be missing after a restore. A link to its own folder, or
+    above the vault, is left out.
 
     Raises:
-        Misconfigured: some of it cannot be read.
+        Misconfigured: a file cannot be read.
     """
     archive = io.BytesIO()
     above = frozenset((folder.resolve(), *folder.resolve().parents))
@@ -235,7 +230,7 @@ def archived(folder: Path) -> bytes:
         with tarfile.TarFile(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT, dereference=True) as tar:
             for name in FOLDER:
                 for path, inside in _found(folder / name, name, above):
-                    tar.add(path, arcname=inside, recursive=False, filter=_nobodys)
+                    tar.add(path, arcname=inside, recursive=False, filter=_without_owner)
     except OSError as error:
         raise Misconfigured(
             f"the vault's policies and settings cannot be read: {error.strerror or type(error).__name__}",
@@ -245,47 +240,43 @@ def archived(folder: Path) -> bytes:
 
 
 def _found(path: Path, inside: str, above: frozenset[Path]) -> Iterator[tuple[Path, str]]:
-    """Find files and folders, with the names that they get; ``above`` are those that lead here."""
+    """Iterate over files and folders, with their names in the archive; ``above`` are the folders on the way here."""
     real = path.resolve()
     if real in above:
         return
     if path.is_dir():
         yield path, inside
-        for each in sorted(path.iterdir()):
-            yield from _found(each, f"{inside}/{each.name}", above | {real})
-    elif path.is_file() and not _is_root_key(path):
-        yield path, inside
+        for member in sorted(path.iterdir()):
+            yield from _found(member, f"{inside}/{member.name}", above | {real})
+    elif path.is_file():
+        with path.open("rb") as file:
+            is_root_key = file.read(len(_ROOT_KEY)) == _ROOT_KEY
+        if not is_root_key:
+            yield path, inside
 
 
-def _is_root_key(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_ROOT_KEY)) == _ROOT_KEY
-
-
-def _nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Remove the owner from a tar member."""
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
 
 
 async def note_backup(services: Services, backup: UUID, code: str | None, *, decision: str = "allowed") -> None:
-    """Write down, for every tenant, that a backup was made, tried or thinned out; durable before it returns.
+    """Record in every tenant's audit log that a backup was made, verified or deleted; durable at the return.
 
     A completed backup is also recorded in the ledger of tombstones, so that a restore can recognize the right ledger.
 
     Args:
-        backup: its id.
-        code: ``verified``, ``pruned`` or ``keys-pruned``; none where it was made.
-        decision: ``failed`` where a try did not succeed.
+        code: ``verified``, ``pruned`` or ``keys-pruned``; None for a backup that was made.
+        decision: ``failed`` if a verification failed.
 
     Raises:
-        Unavailable: the audit log, or for a backup that was made the ledger of tombstones, does not answer.
+        Unavailable: the audit log or the ledger of tombstones does not answer.
     """
     if code is None and decision == "allowed":
         await services.restore_ledger.add_backup(backup, services.clock.now())
     for tenant in await services.keyring.tenants():
-        made = audit_entry(
+        entry = audit_entry(
             services, operator_caller(tenant), action="backup", decision=decision, target=backup, code=code
         )
-        await services.audit_log.append(made)
+        await services.audit_log.append(entry)

@@ -1,6 +1,6 @@
-"""PostgreSQL's own programs, ``pg_dump`` and ``pg_restore``: found, checked, and run with a pipe in between.
+"""Run PostgreSQL's own programs, ``pg_dump`` and ``pg_restore``, through pipes.
 
-A password goes to them by the environment, where other users do not see it, and never by the command line.
+They get a password by the environment, where other users do not see it, and never by the command line.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sqlalchemy import make_url
@@ -27,7 +27,7 @@ _MOST_WORDS: Final = 300
 _SEEN: Final = (
     "PG", "PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "USER", "LOGNAME", "KRB5", "SSL_CERT_", "LD_LIBRARY_PATH",
 )  # fmt: skip
-"""How the names of variables begin that PostgreSQL's programs may want."""
+"""The beginnings of the names of variables that PostgreSQL's programs may use."""
 _LIBPQ: Final = {
     name: name
     for name in (
@@ -36,12 +36,12 @@ _LIBPQ: Final = {
         "ssl_max_protocol_version", "target_session_attrs", "krbsrvname", "gsslib",
     )
 } | {"database": "dbname"}  # fmt: skip
-"""Parts of a URL's query that libpq knows, by what the vault's driver calls them."""
+"""Parts of a URL's query that libpq knows, by their names in the vault's driver."""
 _SPECIAL: Final = re.compile(r"[\\\s]")
 
 
 class ToolFailed(Misconfigured):
-    """One of PostgreSQL's programs is not there, too old, or could not do its work."""
+    """One of PostgreSQL's programs is missing, too old, or failed."""
 
     code = "postgresql-tool-failed"
 
@@ -50,8 +50,8 @@ class PostgresTools:
     """The programs of one PostgreSQL installation.
 
     Args:
-        folder: where they lie; empty: wherever ``PATH`` leads.
-        environment: of this process; what they have no use for, such as the root key, they do not see.
+        folder: that contains them; if empty, ``PATH`` is searched.
+        environment: of this process. The programs do not get variables that they do not use, such as the root key.
     """
 
     def __init__(self, folder: str, environment: Mapping[str, str]) -> None:
@@ -60,14 +60,10 @@ class PostgresTools:
         self._versions: dict[str, str] = {}
 
     def require(self, name: str, server: int) -> str:
-        """See that a program is there and knows the server; returns what it is, for the manifest.
-
-        Args:
-            name: of the program.
-            server: major version of the server.
+        """Require a program that fits the major version of a server; returns its version, for the manifest.
 
         Raises:
-            ToolFailed: it is not there, or is older than the server.
+            ToolFailed: the program is missing, or is older than the server.
         """
         if name not in self._versions:
             self._versions[name] = self._run([self._path(name), "--version"])
@@ -81,16 +77,15 @@ class PostgresTools:
         return version.strip()
 
     def dump(self, url: str, snapshot: str, tables: Iterable[str]) -> Iterator[bytes]:
-        """Write tables of a database as ``pg_dump`` does in its custom form, as a snapshot has them.
+        """Dump tables as of a snapshot, in the custom format of ``pg_dump``.
 
         Args:
-            url: of the database.
-            snapshot: its name.
-            tables: of the schema ``public``. Other tables belong to other programs, and a role that may
-                not read it, or not make its extensions, could neither back it up nor bring it back.
+            snapshot: the name of the exported snapshot.
+            tables: of the schema ``public``. Everything else belongs to other programs. A role that may not read it, or
+                not create its extensions, could neither back it up nor restore it.
 
         Raises:
-            ToolFailed: it could not.
+            ToolFailed: ``pg_dump`` failed.
         """
         words = [
             self._path("pg_dump"), "--format=custom", "--compress=1", "--no-owner", "--no-privileges", "--no-password",
@@ -103,15 +98,14 @@ class PostgresTools:
                 yield chunk
 
     def restore(self, url: str, chunks: Iterable[bytes], *, chosen: Path | None = None) -> None:
-        """Bring what :meth:`dump` wrote into an empty database, all of it or nothing.
+        """Restore a dump to an empty database, as a whole or not at all.
 
         Args:
-            url: of the database.
-            chunks: what was written.
-            chosen: a file with those lines of :meth:`listing` that are to be brought in; all where there is none.
+            chunks: the dump.
+            chosen: a file with the lines of :meth:`listing` to restore; all by default.
 
         Raises:
-            ToolFailed: it could not; then the database is as empty as before.
+            ToolFailed: ``pg_restore`` failed; the database is as empty as before.
         """
         words = [
             self._path("pg_restore"), "--exit-on-error", "--single-transaction", "--no-owner", "--no-privileges",
@@ -125,7 +119,7 @@ class PostgresTools:
         """List the content of a dump, one line per object.
 
         Raises:
-            ToolFailed: it could not be read.
+            ToolFailed: ``pg_restore`` failed.
         """
         words = [self._path("pg_restore"), "--list"]
         with tempfile.TemporaryFile() as listed:
@@ -135,57 +129,63 @@ class PostgresTools:
             return listed.read().decode("utf-8")
 
     def _path(self, name: str) -> str:
-        found = shutil.which(name, path=self._folder or self._environment.get("PATH"))
-        if found is None:
+        path = shutil.which(name, path=self._folder or self._environment.get("PATH"))
+        if path is None:
             raise ToolFailed(
                 f"{name} is not found",
                 hint="install PostgreSQL's client programs, or name their folder by the setting `pg_tools`",
             )
-        return found
+        return path
 
     def _run(self, words: Sequence[str]) -> str:
         try:
-            done = subprocess.run(  # noqa: S603 - a program that the settings name
+            result = subprocess.run(  # noqa: S603 - a program that the settings name
                 words, env=self._environment, capture_output=True, text=True, check=False
             )
         except OSError as error:
             raise ToolFailed(f"{words[0]} cannot be run: {error.strerror}", hint="look at its mode") from None
-        return done.stdout
+        return result.stdout
 
     @contextmanager
-    def _started(self, words: Sequence[str], url: str, **pipes: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(
+        self, words: Sequence[str], url: str, *, stdin: int, stdout: IO[bytes] | int
+    ) -> Iterator[subprocess.Popen[bytes]]:
         environment = {**self._environment, **password_of(url)}
-        with tempfile.TemporaryFile() as said:
-            process = subprocess.Popen(words, env=environment, stderr=said, **pipes)  # noqa: S603 - as above
+        with tempfile.TemporaryFile() as messages:
+            process = subprocess.Popen(words, env=environment, stdin=stdin, stdout=stdout, stderr=messages)  # noqa: S603 - as above
             try:
                 yield process
                 status = process.wait()
             except BaseException:
-                process.kill()  # half a dump is none, and a restore takes back what it did
+                process.kill()  # half a dump is useless, and a restore is rolled back
                 process.wait()
                 raise
             finally:
                 for pipe in (process.stdin, process.stdout):
-                    _close(pipe)
+                    if pipe is not None:
+                        with suppress(BrokenPipeError):  # the program has ended, and needs no further input
+                            pipe.close()
             if status:
-                raise ToolFailed(_words(words[0], said), hint="look at the server's log; docs/backup.md names causes")
+                raise ToolFailed(
+                    _first_error(words[0], messages), hint="look at the server's log; docs/backup.md names causes"
+                )
 
 
 def _feed(process: subprocess.Popen[bytes], chunks: Iterable[bytes]) -> None:
     assert process.stdin is not None  # noqa: S101 - it was asked for
-    with suppress(BrokenPipeError):  # it has ended before: its exit status and its words say why
+    with suppress(BrokenPipeError):  # the program has ended: its exit status and its messages say why
         for chunk in chunks:
             process.stdin.write(chunk)
         process.stdin.close()
 
 
 def without_password(url: str) -> str:
-    """Write a database's URL as libpq understands it, without the password.
+    """Return a database's URL as libpq understands it, without the password.
 
-    What libpq does not know are settings of the session, as the vault's driver takes them too.
+    Names that libpq does not know become settings of the session, as in the vault's driver.
 
     Raises:
-        ToolFailed: it has a secret that could only go by the command line.
+        ToolFailed: the URL has a secret that could only be passed on the command line.
     """
     parsed = make_url(url)
     if "sslpassword" in parsed.query:
@@ -214,21 +214,15 @@ def without_password(url: str) -> str:
 
 
 def password_of(url: str) -> dict[str, str]:
-    """Return a URL's password as the variable by which libpq takes it; nothing where there is none."""
+    """Return a URL's password as the environment variable of libpq, if there is one."""
     parsed = make_url(url)
     password = parsed.query.get("password", parsed.password)
     return {"PGPASSWORD": str(password)} if password else {}
 
 
-def _words(program: str, said: IO[bytes]) -> str:
-    """Return the first thing that a program complained of: one line, for what follows may quote rows."""
-    said.seek(0)
-    lines = said.read(CHUNK).decode("utf-8", "replace").splitlines()
+def _first_error(program: str, messages: IO[bytes]) -> str:
+    """Return the first error that a program wrote: one line only, because further ones may quote rows."""
+    messages.seek(0)
+    lines = messages.read(CHUNK).decode("utf-8", "replace").splitlines()
     first = next((line for line in lines if "error:" in line), "it does not say why")
     return f"{program.rpartition('/')[2]} failed: {first.partition('error:')[2].strip() or first}"[:_MOST_WORDS]
-
-
-def _close(pipe: IO[bytes] | None) -> None:
-    if pipe is not None:
-        with suppress(BrokenPipeError):  # what was still to be written is of no use to a program that has ended
-            pipe.close()

@@ -1,7 +1,7 @@
-"""Thin out backups: old ones go, and their key stores sooner.
+"""Delete old backups, and their key stores sooner.
 
-Once the backups of the key store with an erased person's key are gone, that person is unreadable in
-any older backup of the data: so keys are kept for the shorter time.
+Once all backups of the key store that contain an erased subject's key are deleted, the subject is unreadable in any
+older backup of the data. So key stores are kept for the shorter time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from vault.backup.sealed_file import cannot_delete, is_being_made, sync_folder
 from vault.errors import InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from vault.backup.manifest import BackupFolder, Locations
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
     from vault.crypto.providers import KeyProvider
 
 _ENDS: Final = (ENDING, f"{ENDING}{PART}", f".keys{ENDING}{PART}", f".ledger{ENDING}{PART}")
-"""Of the files that a backup has, or has for a moment, in the folders of key stores and ledgers."""
+"""Ends of the names of a backup's files, also temporary ones, in the folders of key stores and ledgers."""
 
 
 class Pruned(NamedTuple):
-    """What was thinned out.
+    """The names of what was deleted.
 
     Attributes:
-        backups: names of those of which everything went.
-        keys: names of those of which only the key store went.
-        leftovers: names of files and folders of backups that never came to their end.
-        unknown: names of folders that look like backups and do not open or are called otherwise, and of key stores
-            and ledgers of which there is no backup here; they were left alone.
+        backups: backups of which everything was deleted.
+        keys: backups of which only the key store was deleted.
+        leftovers: files and folders of unfinished backups.
+        unknown: not deleted: folders that look like a backup but do not open or were renamed, and key stores and
+            ledgers without a backup.
     """
 
     backups: list[str]
@@ -48,21 +47,20 @@ class Pruned(NamedTuple):
 async def prune(
     services: Services, provider: KeyProvider, where: Locations, *, keep_data: Period, keep_keys: Period
 ) -> Pruned:
-    """Delete old backups, and the key stores of younger ones; the newest backup is always kept.
+    """Delete old backups, and the key stores of younger ones.
 
-    So does the newest that has its key store and ledger still, should the newest of all have lost them. What an
-    unfinished backup left behind is taken away too, unless it is being made at this moment.
+    The newest backup is always kept, and so is the newest complete one. Files of unfinished backups are deleted too,
+    except of one that is being made at this moment.
 
     Args:
-        provider: has the root key; a folder without a genuine manifest is not deleted.
-        where: the folders of the backups.
+        provider: holds the root key; a folder without a genuine manifest is not deleted.
         keep_data: how long a backup is kept.
         keep_keys: how long its key store is kept.
 
     Raises:
-        InvalidInput: keys were to be kept longer than data.
-        Misconfigured: something cannot be deleted; or the key stores lie elsewhere, and nothing is.
-        Unavailable: the audit log does not answer; the deletion that it was to record does not happen.
+        InvalidInput: keys would be kept longer than data.
+        Misconfigured: something cannot be deleted; or the key stores are elsewhere, and nothing was deleted.
+        Unavailable: the audit log does not answer; a deletion that it cannot record does not happen.
     """
     now = services.clock.now()
     if keep_keys.after(now) > keep_data.after(now):
@@ -73,36 +71,28 @@ async def prune(
         )
     found, unknown = await asyncio.to_thread(find_all, where, provider)
     pruned = Pruned([], [], [], [folder.name for folder in unknown])
-    _require_keys(where, found)
-    whole = next((each for each in found if _is_whole(each)), None)
+    # A key store is always kept, so it must be in its folder; otherwise old ones elsewhere would be overlooked.
+    if found and not any(backup.keys.is_file() for backup in found):
+        raise Misconfigured(
+            f"not one key store of these backups is in {where.keys}; nothing was deleted",
+            hint="name their folder by --keys-to; if they are lost, make a new backup first",
+        )
+    whole = next((backup for backup in found if all(backup.file(kind).is_file() for kind in KINDS)), None)
     for backup in found[1:]:
-        made = backup.manifest.created_at
+        created_at = backup.manifest.created_at
         if backup is whole:
             continue
-        if now > keep_data.after(made):
+        if now > keep_data.after(created_at):
             await note_backup(services, backup.manifest.id, "pruned")
             _delete(backup, everything=True)
             pruned.backups.append(backup.folder.name)
-        elif now > keep_keys.after(made) and backup.keys.exists():
+        elif now > keep_keys.after(created_at) and backup.keys.exists():
             await note_backup(services, backup.manifest.id, "keys-pruned")
             _delete(backup, everything=False)
             pruned.keys.append(backup.folder.name)
     pruned.leftovers.extend(_clear_leftovers(where))
     pruned.unknown.extend(_strangers(where))
     return pruned
-
-
-def _require_keys(where: Locations, found: Sequence[BackupFolder]) -> None:
-    """See that the key stores lie where they were said to: one always stays, and the others must not stay unseen."""
-    if found and not any(each.keys.is_file() for each in found):
-        raise Misconfigured(
-            f"not one key store of these backups is in {where.keys}; nothing was deleted",
-            hint="name their folder by --keys-to; if they are lost, make a new backup first",
-        )
-
-
-def _is_whole(backup: BackupFolder) -> bool:
-    return all(backup.file(kind).is_file() for kind in KINDS)
 
 
 def _delete(backup: BackupFolder, *, everything: bool) -> None:
@@ -125,28 +115,28 @@ def _clear_leftovers(where: Locations) -> list[str]:
 
     Nothing else is deleted: the folders may contain other files, and backups of other vaults.
     """
-    gone: list[Path] = []
+    leftovers: list[Path] = []
     for folder in listed(where.data):
         name = folder.name.removesuffix(PART)
         ours = OURS.fullmatch(name) and folder.is_dir() and not folder.is_symlink()
         if not ours or (name == folder.name and has_manifest(folder)) or is_being_made(folder):
             continue
-        apart = [each / f"{name}{end}" for each in (where.keys, where.ledger) for end in _ENDS]
-        gone += [each for each in apart if each.is_file()]
-        gone.append(folder)  # last: as long as it is there, the others are known to be its
-    for each in gone:
+        apart = [parent / f"{name}{end}" for parent in (where.keys, where.ledger) for end in _ENDS]
+        leftovers += [path for path in apart if path.is_file()]
+        leftovers.append(folder)  # last: while the folder exists, the other files are known to be of its backup
+    for path in leftovers:
         try:
-            if each.is_dir():
-                shutil.rmtree(each)
+            if path.is_dir():
+                shutil.rmtree(path)
             else:
-                each.unlink()
+                path.unlink()
         except OSError as error:
-            raise cannot_delete(each, error) from None
-    return sorted({each.name for each in gone})
+            raise cannot_delete(path, error) from None
+    return sorted({path.name for path in leftovers})
 
 
 def _strangers(where: Locations) -> list[str]:
     """List key stores and ledgers without a backup here: it was deleted by hand, or is elsewhere."""
-    there = {each.name.removesuffix(PART) for each in listed(where.data)}
-    files = [*listed(where.keys), *listed(where.ledger)]
-    return sorted({each.name for each in files if OURS.match(each.name) and each.name.split(".")[0] not in there})
+    backups = {folder.name.removesuffix(PART) for folder in listed(where.data)}
+    names = {file.name for file in (*listed(where.keys), *listed(where.ledger))}
+    return sorted(name for name in names if OURS.match(name) and name.split(".")[0] not in backups)

@@ -1,25 +1,14 @@
-"""Make a restored vault good: do once more what the ledger of tombstones says was done since the backup.
+"""Replay the ledger of tombstones into a restored vault: repeat what was done since the backup.
 
-The backup holds what was erased since, and says yes where a no came since. Line by line, the oldest first, the same
-machinery does the same again, under the same ids; a line that is already carried out changes nothing, so a
-killed replay starts again. What a replay knows from the ledger alone it reads at its strictest: that a person
-said no and later yes again, it cannot know, and leaves it at the no.
+The backup contains what was erased since, and agreements that were withdrawn since. Line by line, the oldest first, the
+operations that wrote the ledger are repeated under the same ids. A line that was carried out already changes nothing,
+so a killed replay starts again. The ledger records denials only: if a person said no and later yes again, the no stays.
 
-1. Merges first: a line about one of two merged people applies to both, since the backup has both again.
-2. Each line is carried out: what goes is gone, and its keys are destroyed.
-3. The databases' files are scrubbed, and scanned for every erasure; each certificate is made again.
-4. The sweep of retention takes what has ended since.
+1. Merges are read first: a line about one of two merged people applies to both, because the backup has both again.
+2. Each line is carried out: erasures, denials, holds, and what was taken from apps.
+3. The databases' files are scrubbed and scanned for every erasure, and each certificate is issued again.
+4. The retention sweep erases what has expired since.
 5. The gate is opened, with the audit entry, in one transaction.
-
-Take away once more what was taken from apps after a backup: keys, roles, and all access.
-
-Say no once more: withdrawals, refusals, objections and restrictions that came after a backup.
-
-Erase once more: the people, and the parts of people, who were erased after a backup.
-
-Place and lift once more the holds that were placed and lifted after a backup.
-
-Sweep once after a restore: what had ended, and was swept since the backup, is there again and goes again.
 """
 
 from __future__ import annotations
@@ -28,8 +17,9 @@ import asyncio
 import time
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 from uuid import uuid5
 
 import msgspec
@@ -88,43 +78,28 @@ AT_ONCE: Final = 500
 """Denials in one transaction."""
 
 
-class Replayed(NamedTuple):
-    """What a replay went through, and what it had to do: counts."""
+@dataclass(slots=True)
+class Replayed:
+    """Counts of a replay: the lines, and what had to be done."""
 
-    lines: int
-    denials: int
-    erasures: int
-    holds: int
-    accesses: int
-    unknown: int
-
-
-class _Counted:
-    """Counts of a running replay, reported as progress."""
-
-    def __init__(self, progress: Callable[[str, int], None]) -> None:
-        self.lines = self.denials = self.erasures = self.holds = self.accesses = self.unknown = 0
-        self.unproven: list[tuple[TenantId, UUID]] = []
-        self._progress = progress
-
-    def line(self) -> None:
-        self.lines += 1
-        self._progress("replayed", self.lines)
-
-    def replayed(self) -> Replayed:
-        return Replayed(self.lines, self.denials, self.erasures, self.holds, self.accesses, self.unknown)
+    lines: int = 0
+    denials: int = 0
+    erasures: int = 0
+    holds: int = 0
+    accesses: int = 0
+    unknown: int = 0
 
 
 def _no_progress(_what: str, _count: int) -> None:
-    """Take no note."""
+    """Report nothing."""
 
 
 async def replay(services: Services, progress: Callable[[str, int], None] = _no_progress) -> Replayed:
     """Replay the ledger into a restored vault and open it.
 
     Args:
-        house: the rooms, opened past the gate.
-        progress: called with a name and a count.
+        services: of a vault that was opened past the gate.
+        progress: called with the name of a step and a count.
 
     Raises:
         Misconfigured: the vault was not restored, or is replayed already.
@@ -133,116 +108,120 @@ async def replay(services: Services, progress: Callable[[str, int], None] = _no_
     restore = await waiting(services.data)
     if restore is None:
         raise Misconfigured("there is no restore to be continued", hint="the vault is open: use it")
-    counted = _Counted(progress)
+    run = _Replay(services, progress)
     if restore.facts.without_ledger is None:
-        await _carry_out(services, restore.backed_up_at - OVERLAP, counted)
+        await run.carry_out(restore.backed_up_at - OVERLAP)
     else:
-        await services.restore_ledger.add_backup(
-            restore.backup, restore.backed_up_at
-        )  # the copy was made before that line
-    await prove_again(services, counted.unproven, progress)
+        # The ledger was restored from the backup, whose copy was made before the line about the backup was added.
+        await services.restore_ledger.add_backup(restore.backup, restore.backed_up_at)
+    await prove_again(services, run.unproven, progress)
     for tenant in await services.keyring.tenants():
         await sweep_again(services, tenant, progress)
-    await _open(services, restore, counted.replayed())
-    return counted.replayed()
+    await _open(services, restore, run.counts)
+    return run.counts
 
 
-async def _carry_out(services: Services, since: datetime, counted: _Counted) -> None:
-    known = set(await services.keyring.tenants())
-    joined = await _merges(services, since)
-    said: list[Tombstone] = []
-    async for line in services.restore_ledger.since(since):
-        if line.kind == "backup":
-            continue
-        counted.line()
-        if line.tenant not in known:
-            counted.unknown += 1  # of a tenant that was added since the backup nothing is there
-            continue
-        if said and (line.kind != "consent" or line.tenant != said[0].tenant or len(said) >= AT_ONCE):
-            counted.denials += await _denied(services, joined, said)
-            said = []
-        if line.kind == "consent":
-            said.append(line)
-        else:
-            await _done_again(services, joined, line, counted)
-    counted.denials += await _denied(services, joined, said)
+class _Replay:
+    """Carries out the lines of the ledger, and counts them."""
 
+    def __init__(self, services: Services, progress: Callable[[str, int], None]) -> None:
+        self._services = services
+        self._progress = progress
+        self._joined = Joined()
+        self.counts = Replayed()
+        self.unproven: list[tuple[TenantId, UUID]] = []
 
-async def _done_again(services: Services, joined: Joined, line: Tombstone, counted: _Counted) -> None:
-    if line.kind == "erasure":
-        await _erased(services, joined, line, counted)
-    elif line.kind in {"hold", "hold-lifted"}:
-        await hold_again(services, line.tenant, line.body, joined)
-        counted.holds += 1
-    elif line.kind == "access":
-        counted.accesses += await bar_again(services, line.tenant, read_access(line.body))
-    elif line.kind != "merge":
-        raise Misconfigured(
-            "the ledger of tombstones has lines of a kind that this program does not know",
-            hint="install the program that wrote them, or a later one, then run `cdv restore --continue`",
-        )
+    async def carry_out(self, since: datetime) -> None:
+        """Carry out all lines since a time."""
+        tenants, ledger = set(await self._services.keyring.tenants()), self._services.restore_ledger
+        async for line in ledger.since(since):
+            if line.kind == "merge" and line.subject is not None:
+                self._joined.add(line.tenant, line.subject, read_merge(line.body).duplicate)
+        denials: list[Tombstone] = []
+        async for line in ledger.since(since):
+            if line.kind == "backup":
+                continue
+            self.counts.lines += 1
+            self._progress("replayed", self.counts.lines)
+            if line.tenant not in tenants:
+                self.counts.unknown += 1  # the backup has nothing of a tenant that was added later
+                continue
+            if denials and (line.kind != "consent" or line.tenant != denials[0].tenant or len(denials) >= AT_ONCE):
+                await self._deny(denials)
+                denials = []
+            if line.kind == "consent":
+                denials.append(line)
+            else:
+                await self._repeat(line)
+        if denials:
+            await self._deny(denials)
 
+    async def _repeat(self, line: Tombstone) -> None:
+        services, tenant = self._services, line.tenant
+        if line.kind == "erasure":
+            await self._erase(line)
+        elif line.kind in {"hold", "hold-lifted"}:
+            await hold_again(services, tenant, line.body, self._joined)
+            self.counts.holds += 1
+        elif line.kind == "access":
+            self.counts.accesses += await bar_again(services, tenant, read_access(line.body))
+        elif line.kind != "merge":
+            raise Misconfigured(
+                "the ledger of tombstones has lines of a kind that this program does not know",
+                hint="install the program that wrote them, or a later one, then run `cdv restore --continue`",
+            )
 
-async def _erased(services: Services, joined: Joined, line: Tombstone, counted: _Counted) -> None:
-    if line.subject is None:
-        raise TypeError("a line of an erasure names a subject")
-    erasure = read_erasure(line.body)
-    people = dict.fromkeys([*joined.of(line.tenant, line.subject), *erasure.aliases])
-    done = await erase_again(services, line.tenant, [SubjectId(person) for person in people], erasure)
-    counted.erasures += bool(done)
-    counted.unproven += [(line.tenant, each) for each in done]
+    async def _erase(self, line: Tombstone) -> None:
+        if line.subject is None:
+            raise TypeError("a line of an erasure names a subject")
+        erasure = read_erasure(line.body)
+        people = dict.fromkeys([*self._joined.of(line.tenant, line.subject), *erasure.aliases])
+        unproven = await erase_again(self._services, line.tenant, [SubjectId(person) for person in people], erasure)
+        self.counts.erasures += bool(unproven)
+        self.unproven += [(line.tenant, erasure_id) for erasure_id in unproven]
 
-
-async def _denied(services: Services, joined: Joined, said: list[Tombstone]) -> int:
-    if not said:
-        return 0
-    events = [
-        (SubjectId(each), decode_event(line.body))
-        for line in said
-        if line.subject is not None
-        for each in joined.of(line.tenant, line.subject)
-    ]
-    return await deny_again(services, said[0].tenant, events)
-
-
-async def _merges(services: Services, since: datetime) -> Joined:
-    joined = Joined()
-    async for line in services.restore_ledger.since(since):
-        if line.kind == "merge" and line.subject is not None:
-            joined.add(line.tenant, line.subject, read_merge(line.body).duplicate)
-    return joined
+    async def _deny(self, lines: list[Tombstone]) -> None:
+        events = [
+            (SubjectId(subject), decode_event(line.body))
+            for line in lines
+            if line.subject is not None
+            for subject in self._joined.of(line.tenant, line.subject)
+        ]
+        self.counts.denials += await deny_again(self._services, lines[0].tenant, events)
 
 
 async def _open(services: Services, restore: Restore, replayed: Replayed) -> None:
     """Open the gate. A second call changes nothing."""
     tenants = await services.keyring.tenants() or [DEFAULT_TENANT]
-    without = restore.facts.without_ledger is not None
     async with services.data.transaction() as connection:
         if await waiting_in(connection) is None:
             return
         await close_all(connection, services.clock.now())
-        for table in (SUBJECT_SESSION, IDENTITY_CODE):  # who signed out since, or used a code, is not signed in again
+        for table in (SUBJECT_SESSION, IDENTITY_CODE):  # sessions may have ended since, and codes may have been used
             await connection.execute(delete(table))
-        facts: dict[str, Any] = {"code": "without-ledger" if without else "replayed", "target": restore.backup}
-        count = max(1, replayed.denials + replayed.erasures + replayed.holds + replayed.accesses)
-        made = [
-            audit_entry(services, operator_caller(each), action="restore", decision="allowed", count=count, **facts)
-            for each in tenants
+        entries = [
+            audit_entry(
+                services,
+                operator_caller(tenant),
+                action="restore",
+                decision="allowed",
+                code="replayed" if restore.facts.without_ledger is None else "without-ledger",
+                target=restore.backup,
+                count=max(1, replayed.denials + replayed.erasures + replayed.holds + replayed.accesses),
+            )
+            for tenant in tenants
         ]
-        await services.audit_log.append_in(connection, made)
+        await services.audit_log.append_in(connection, entries)
 
 
 async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> bool:
-    """Carry out a line about access; an app that is newer than the backup is skipped.
+    """Carry out a line about access. An app that is newer than the backup is skipped.
 
-    A backup that knows the audit entry of it knows all of it, and what was given back later too. Roles are only ever
-    taken away: one that was given after the backup is given again by people.
-
-    Args:
-        line: what was done.
+    If the backup has the audit entry of the line, it also has whatever was granted again later. Roles are only ever
+    removed: a role that was granted after the backup has to be granted again.
 
     Returns:
-        whether it had yet to be done.
+        whether anything had to be done.
 
     Raises:
         Unavailable: the database does not answer.
@@ -255,10 +234,10 @@ async def bar_again(services: Services, tenant: TenantId, line: AccessLine) -> b
         except NotFound:
             return False
         if changed:
-            made = audit_entry(
+            entry = audit_entry(
                 services, operator_caller(tenant), action=line.action, decision="allowed", target=line.target
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
     return changed
 
 
@@ -270,43 +249,49 @@ async def _bar(services: Services, connection: AsyncConnection, tenant: TenantId
     if line.action == "disable-principal":
         await services.principals.disable(connection, tenant, target)
         return principal.state != "disabled"
-    left = [each for each in principal.roles if each not in line.roles]
-    await services.principals.set_roles(connection, tenant, target, left)
-    return len(left) < len(principal.roles)
+    roles = [role for role in principal.roles if role not in line.roles]
+    await services.principals.set_roles(connection, tenant, target, roles)
+    return len(roles) < len(principal.roles)
 
 
-async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[SubjectId, Event]]) -> int:
-    """Append events of one tenant that are missing in the restored ledger of consents, by one transaction.
+async def deny_again(services: Services, tenant: TenantId, denials: Sequence[tuple[SubjectId, Event]]) -> int:
+    """Append the events of one tenant that are missing in the restored consent events, in one transaction.
 
-    The consent state of each person is then folded again from all of their events.
+    The consent state of each subject is then derived again from all of their events.
 
     Args:
-        said: subjects and events; an event of a person merged since is given for both.
+        denials: subjects and events; an event of a subject that was merged since is given for both.
 
     Returns:
-        how many were missing.
+        the number of missing events.
 
     Raises:
-        Unavailable: the database does not answer; nothing of it is in.
+        Unavailable: the database does not answer; no event was appended.
     """
-    events: defaultdict[SubjectId, list[Event]] = defaultdict(list)
-    for subject, event in said:
-        events[subject].append(replace(event, subject=subject))
+    events: defaultdict[SubjectId, dict[UUID, Event]] = defaultdict(dict)
+    for subject, event in denials:
+        events[subject][event.id] = replace(event, subject=subject)
     async with services.data.transaction() as connection:
         rows = await locked_subjects(connection, tenant, list(events))
-        there = await services.consents.events_of(connection, tenant, list(rows))
+        existing = await services.consents.events_of(connection, tenant, list(rows))
         pseudonyms: list[UUID] = []
         added = 0
         for subject, row in rows.items():
-            known = there.get(subject, [])
-            missing = _missing(known, events[subject])
+            known = existing.get(subject, [])
+            ids = {event.id for event in known}
+            missing = [event for event in events[subject].values() if event.id not in ids]
             if missing and row.state not in GONE:
-                await _add(services, connection, tenant, row, known, missing)
+                await services.consents.add(connection, tenant, missing)
+                before = unpack(row.standing)
+                state = fold(sorted([*known, *missing], key=lambda event: event.id))
+                state = replace(state, holds=before.holds, kept_for=before.kept_for)
+                restricted = stays_restricted(row, state)
+                await set_standing(connection, tenant, row.id, pack(state), restricted=restricted)
                 pseudonyms.append(row.pseudonym)
                 added += len(missing)
         if added:
             await mark_due(connection, tenant, list(rows), services.clock.now())
-            made = audit_entry(
+            entry = audit_entry(
                 services,
                 operator_caller(tenant),
                 action="restore",
@@ -315,28 +300,8 @@ async def deny_again(services: Services, tenant: TenantId, said: Sequence[tuple[
                 subjects=tuple(pseudonyms),
                 count=added,
             )
-            await services.audit_log.append_in(connection, [made])
+            await services.audit_log.append_in(connection, [entry])
     return added
-
-
-def _missing(known: Sequence[Event], events: Sequence[Event]) -> list[Event]:
-    there = {each.id for each in known}
-    return list({each.id: each for each in events if each.id not in there}.values())
-
-
-async def _add(
-    services: Services,
-    connection: AsyncConnection,
-    tenant: TenantId,
-    row: Any,
-    known: Sequence[Event],
-    missing: Sequence[Event],
-) -> None:
-    await services.consents.add(connection, tenant, missing)
-    before = unpack(row.standing)
-    summed = fold(sorted([*known, *missing], key=lambda event: event.id))
-    standing = replace(summed, holds=before.holds, kept_for=before.kept_for)
-    await set_standing(connection, tenant, row.id, pack(standing), restricted=stays_restricted(row, standing))
 
 
 LAST: Final = "done"
@@ -345,18 +310,17 @@ LAST: Final = "done"
 async def erase_again(
     services: Services, tenant: TenantId, people: Sequence[SubjectId], line: ErasureLine
 ) -> list[UUID]:
-    """Carry an erasure out again, down to the destruction of the keys; done already, it changes nothing.
+    """Repeat an erasure, including the destruction of the keys. If it was carried out already, nothing changes.
 
     Args:
-        people: the person, and those merged into them, which may be separate people in the backup.
-        line: what was done.
+        people: the subject, and those merged into it, which may be separate subjects in the backup.
 
     Returns:
         the erasures that have yet to be proven.
 
     Raises:
         CannotOpen: a value that a law keeps does not open.
-        NotProven: an earlier erasure of the same person does not come to its end.
+        NotProven: an earlier erasure of the same subject cannot be completed.
         Unavailable: a database does not answer.
     """
     unproven = []
@@ -368,7 +332,8 @@ async def erase_again(
             await _take(services, tenant, erasure_id, line)
     if line.scope == Scope():
         await _destroy_stray_keys(services, tenant, people)
-    if before is None or before.state != LAST:  # else the backup has its tombstones, but for those who came back since
+    # A completed erasure has its tombstones in the backup, except those of subjects who have come back since.
+    if before is None or before.state != LAST:
         async with services.data.transaction() as connection:
             await add_tombstones(connection, tenant, line.erasure, line.digests(), services.clock.now())
     return unproven
@@ -377,10 +342,10 @@ async def erase_again(
 async def prove_again(
     services: Services, erasures: Sequence[tuple[TenantId, UUID]], progress: Callable[[str, int], None]
 ) -> None:
-    """Clean the files, look that nothing is left, and sign the certificates: once for all erasures of a replay.
+    """Scrub the files, check that nothing is left, and sign the certificates: once for all erasures of a replay.
 
     Raises:
-        NotProven: something of an erased person is still found.
+        NotProven: something of an erased subject was found.
         Unavailable: a database does not answer.
     """
     if not erasures:
@@ -390,7 +355,7 @@ async def prove_again(
         clean = await services.keyring.scrub() and await services.data.scrub(owned_tables(services.personal_data))
         await asyncio.sleep(0 if clean else prove.SOON)
     for number, (tenant, erasure) in enumerate(erasures, 1):
-        await prove.advance(services, tenant, erasure, "destroyed", "scrubbed")  # all were, at once
+        await prove.advance(services, tenant, erasure, "destroyed", "scrubbed")  # all of them were
         await _finish(services, tenant, erasure)
         progress("proven", number)
 
@@ -408,7 +373,7 @@ async def _lay_down(
             return earlier.state != LAST
         if row is None or row.state == "erased":
             return False
-        laid = Erasure(
+        erasure = Erasure(
             id=erasure_id,
             request=line.request,
             subject=subject,
@@ -417,23 +382,23 @@ async def _lay_down(
             changed_at=services.clock.now(),
             facts=Facts(scope=line.scope, cause=line.cause, rests=line.rests, resumes=line.resumes),
         )
-        await add_erasure(connection, tenant, laid)
+        await add_erasure(connection, tenant, erasure)
         return True
 
 
 async def _make_room(services: Services, tenant: TenantId, subject: SubjectId, erasure_id: UUID) -> None:
-    """End another erasure of the same person that was under way in the backup; one that took nothing yet is dropped."""
+    """Complete other erasures of the subject that the backup left unfinished. Those that erased nothing are dropped."""
     async with services.data.transaction() as connection:
         earlier = await erasures_of(connection, tenant, subject)
-        others = [each for each in earlier if each.id != erasure_id and each.finished_at is None]
-        for each in others:
-            if each.state == "begun":
-                await drop_erasure(connection, tenant, each.id)
-    for each in others:
-        if each.facts.cause == RETENTION:
-            await end_erasures(services, tenant, [each])  # by a sweep: there is no certificate
-        elif each.state != "begun":
-            await _finish(services, tenant, each.id)
+        others = [erasure for erasure in earlier if erasure.id != erasure_id and erasure.finished_at is None]
+        for other in others:
+            if other.state == "begun":
+                await drop_erasure(connection, tenant, other.id)
+    for other in others:
+        if other.facts.cause == RETENTION:
+            await end_erasures(services, tenant, [other])  # by a sweep: there is no certificate
+        elif other.state != "begun":
+            await _finish(services, tenant, other.id)
 
 
 async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: ErasureLine) -> None:
@@ -450,7 +415,7 @@ async def _take(services: Services, tenant: TenantId, erasure_id: UUID, line: Er
 
 
 async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> None:
-    """Bring an erasure that has taken away to its end."""
+    """Complete an erasure that has erased its values."""
     steps = {state: step for _name, state, step in prove.PROOF}
     while (erasure := await _find(services, tenant, erasure_id)) is not None and erasure.state in steps:
         seconds = await steps[erasure.state](services, tenant, erasure)
@@ -459,7 +424,7 @@ async def _finish(services: Services, tenant: TenantId, erasure_id: UUID) -> Non
 
 
 async def _destroy_stray_keys(services: Services, tenant: TenantId, people: Sequence[SubjectId]) -> None:
-    """Destroy keys of people without a row: a key becomes durable before its person."""
+    # Keys become durable before the row of their subject, so there may be keys without a row.
     async with services.data.reading() as connection:
         stray = [subject for subject in people if await person(connection, tenant, subject) is None]
     await services.keyring.destroy_subject_keys(tenant, stray)
@@ -471,7 +436,7 @@ async def _find(services: Services, tenant: TenantId, erasure_id: UUID) -> Erasu
 
 
 async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: Joined) -> None:
-    """Carry out a line about a hold. It also covers people who were merged since into its people.
+    """Carry out a line about a hold. It also covers subjects who were merged since into those of the hold.
 
     Args:
         body: of the line.
@@ -483,7 +448,7 @@ async def hold_again(services: Services, tenant: TenantId, body: bytes, joined: 
     line = msgspec.json.decode(body, type=HoldLine)
 
     def all_of(people: Iterable[UUID]) -> tuple[UUID, ...]:
-        return tuple(dict.fromkeys(other for each in people for other in joined.of(tenant, each)))
+        return tuple(dict.fromkeys(other for person in people for other in joined.of(tenant, person)))
 
     line = replace(line, added=all_of(line.added), removed=all_of(line.removed))
     await replay_hold(services, tenant, line)
@@ -494,21 +459,17 @@ PER_MINUTE: Final = 10**9
 
 
 async def sweep_again(services: Services, tenant: TenantId, progress: Callable[[str, int], None]) -> None:
-    """Take what has ended, of everybody who is due.
-
-    A sweep that was running when the backup was made is not running now.
-
-    Args:
-        progress: called with the number of people evaluated.
+    """Sweep all subjects of a tenant that are due.
 
     Raises:
         Unavailable: a database does not answer.
     """
     table = RETENTION_SWEEP
     async with services.data.transaction() as connection:
-        mine = (table.c.tenant_id == tenant, table.c.finished_at.is_(None))
-        await connection.execute(update(table).where(*mine).values(runner=None))
-    with suppress(NotFound):  # no policies are in force: nothing is known to have ended
+        # A sweep that was running when the backup was made is not running now.
+        unfinished = (table.c.tenant_id == tenant, table.c.finished_at.is_(None))
+        await connection.execute(update(table).where(*unfinished).values(runner=None))
+    with suppress(NotFound):  # without policies, nothing is known to have expired
         pace = Pace(PER_MINUTE, time.monotonic, asyncio.sleep)
-        # Much may have been swept since the backup; should that have been a mistake, the backup is still there.
+        # Confirmed: much may have been swept since the backup. If that was a mistake, the backup still exists.
         await sweep(services, tenant, watch=lambda run: progress("swept", run.counts.people), pace=pace, confirm=True)

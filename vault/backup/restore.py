@@ -1,14 +1,12 @@
-"""Bring a backup back into an empty place, and leave it closed until what happened since is replayed.
+"""Restore a backup to an empty location, and leave it closed until the ledger of tombstones is replayed.
 
-1. All that can be wrong is found first: another root key, a file that is cut off, changed, missing or another
-   backup's, a place where something is, a ledger that is older than the backup. Nothing is touched before.
-2. An order is written into the new folder: from then on, ``cdv restore --continue`` resumes an interrupted restore.
-3. Settings and policies, the key store, and where the ledger was lost, the ledger as it was in the backup.
-4. The main database, together with the row that keeps it closed. The order has been carried out, and goes.
+1. Everything that can be wrong is checked first: another root key; a file that is cut off, changed, missing or another
+   backup's; a target that is not empty; a ledger that is older than the backup. Nothing is touched before.
+2. An order is written to the new folder. From then on, ``cdv restore --continue`` resumes an interrupted restore.
+3. Settings and policies are restored, then the key store, and if the ledger was lost, the ledger as of the backup.
+4. The main database is restored, with the row that keeps it closed. The order is deleted.
 
-What comes after that is :mod:`vault.backup.replay`.
-
-One restore at a time in a folder.
+:mod:`vault.backup.replay` does the rest. A folder is locked, so that there is one restore at a time.
 """
 
 from __future__ import annotations
@@ -51,13 +49,13 @@ if TYPE_CHECKING:
 
 SETTINGS: Final = FOLDER[0]
 THERE_BEFORE: Final = frozenset({"root.key", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"})
-"""What may lie in the new folder before: what no backup holds, and what the disaster has spared."""
+"""Files that the new folder may contain: the root key, which no backup contains, and the current ledger."""
 LONGEST_REASON: Final = 500
 _TIMEOUT: Final = 10.0
 
 
 class LedgerMissing(Misconfigured):
-    """The ledger of tombstones is not there, or is not the one that belongs to the backup."""
+    """The ledger of tombstones is missing, or is older than the backup or another vault's."""
 
     code = "ledger-missing"
 
@@ -66,12 +64,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     """A running restore, as stored in the new folder.
 
     Attributes:
-        id: of the restore.
         backup: the folder of the backup's data.
         keys: the file of its key store.
         ledger: the file of its ledger.
-        settings: what the new ``cdv.toml`` says.
-        restored_at: when it was begun.
+        settings: the content of the new ``cdv.toml``.
+        restored_at: when the restore began.
         without_ledger: why the ledger of tombstones is lost; None if it exists.
     """
 
@@ -84,16 +81,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     without_ledger: str | None = None
 
     def opened(self, provider: KeyProvider) -> BackupFolder:
-        """Find the backup; raises what :func:`vault.backup.manifest.find_backup` raises."""
+        """Open the backup; raises what :func:`vault.backup.manifest.find_backup` raises."""
         return find_backup(Path(self.backup), provider, keys=Path(self.keys), ledger=Path(self.ledger))
 
 
 def new_order(backup: BackupFolder, settings: str, now: datetime, *, without_ledger: str | None) -> Order:
-    """Make the order of a restore.
-
-    Raises:
-        InvalidInput: the reason for the missing ledger is invalid.
-    """
+    """Return the order of a new restore; raises InvalidInput for an invalid reason of the missing ledger."""
     if without_ledger is not None and not 0 < len(without_ledger.strip()) <= LONGEST_REASON:
         raise InvalidInput(
             f"say in 1 to {LONGEST_REASON} characters why the ledger of tombstones is not there",
@@ -111,16 +104,12 @@ def new_order(backup: BackupFolder, settings: str, now: datetime, *, without_led
 
 
 def require_new_folder(folder: Path) -> None:
-    """See that a folder is not there yet, or holds nothing but what the disaster has spared.
-
-    Raises:
-        Misconfigured: the folder is not empty.
-    """
+    """Require that a folder does not exist, or contains nothing but :data:`THERE_BEFORE`; raises Misconfigured."""
     if (folder / ORDER).is_file():
         raise Misconfigured(
             "a restore into this folder has been begun", hint=f"run `cdv restore --continue --vault {folder}`"
         )
-    if folder.exists() and (not folder.is_dir() or {each.name for each in folder.iterdir()} - THERE_BEFORE):
+    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - THERE_BEFORE):
         raise Misconfigured(
             "the folder to restore into is not empty; nothing was touched",
             hint="name a new folder; only root.key and ledger.sqlite may lie in it",
@@ -131,40 +120,32 @@ def settings_in(backup: BackupFolder, provider: KeyProvider) -> str:
     """Read the ``cdv.toml`` of a backup; raises what :func:`vault.backup.sealed_file.open_part` raises."""
     with _archive(backup, provider) as tar:
         try:
-            found = tar.extractfile(SETTINGS)
+            file = tar.extractfile(SETTINGS)
         except KeyError:
             return ""
-        return "" if found is None else found.read().decode("utf-8", "replace")
+        return "" if file is None else file.read().decode("utf-8", "replace")
 
 
 def adapted(settings: str, changes: Mapping[str, str]) -> str:
-    """Write a ``cdv.toml`` with some settings changed; the location of the root key is never copied.
-
-    Args:
-        settings: as it was; its comments and all that is not changed stay.
-        changes: by name.
-    """
+    """Return the text of a ``cdv.toml`` with some settings changed, and without the location of the root key."""
     dropped = {"root_key", *changes}
-    kept = [line for line in settings.splitlines() if line.partition("=")[0].strip() not in dropped]
-    made = [f"{name} = {json.dumps(value)}" for name, value in changes.items()]
-    return "\n".join([*made, *kept]) + "\n"
+    unchanged = [line for line in settings.splitlines() if line.partition("=")[0].strip() not in dropped]
+    return "\n".join([*(f"{name} = {json.dumps(value)}" for name, value in changes.items()), *unchanged]) + "\n"
 
 
 async def check(
     backup: BackupFolder, target: VaultParts, *, without_ledger: bool, progress: Callable[[str, int], None]
 ) -> None:
-    """Find all that can be wrong, before anything is touched.
+    """Check everything that can be wrong, before anything is touched.
 
     Args:
-        backup: which is to be brought back.
-        target: where to.
         without_ledger: whether the ledger of tombstones is lost.
-        progress: called with a name and the bytes checked so far.
+        progress: called with the name of a step and the bytes checked so far.
 
     Raises:
-        NotABackup, BackupDamaged: a file is not there, is another backup's, was cut off or changed.
-        Misconfigured: another root key, a newer program's backup, a target that is not empty, or in use.
-        LedgerMissing: the ledger of tombstones is not there, or older than the backup.
+        NotABackup, BackupDamaged: a file is missing, belongs to another backup, was cut off or changed.
+        Misconfigured: another root key, a newer program's backup, or a target that is not empty, or in use.
+        LedgerMissing: the ledger of tombstones is missing, or older than the backup.
         Unavailable: a database does not answer.
     """
     _require_known(backup)
@@ -178,10 +159,10 @@ async def check(
 
 
 async def require_ledger(backup: BackupFolder, url: str) -> None:
-    """See that the ledger of tombstones is there, and knows at least what it knew when the backup was made.
+    """Require that the ledger of tombstones exists, and has at least the lines that it had at the time of the backup.
 
     Raises:
-        LedgerMissing: it is not, or does not.
+        LedgerMissing: it does not answer, is older than the backup, or belongs to another vault.
     """
     facts = backup.manifest.files["ledger"]
     ledger = Database(url, timeout=_TIMEOUT)
@@ -190,8 +171,8 @@ async def require_ledger(backup: BackupFolder, url: str) -> None:
         if not await is_current(ledger, "ledger"):
             raise _no_ledger("its tables are not there, or of another version than this program")
         async with ledger.reading() as connection:
-            its = (table.c.kind == "backup", table.c.subject_id == backup.manifest.id)
-            is_known = (await connection.execute(select(table.c.id).where(*its))).first() is not None
+            line = select(table.c.id).where(table.c.kind == "backup", table.c.subject_id == backup.manifest.id)
+            is_known = (await connection.execute(line)).first() is not None
             lines = (await connection.execute(select(func.count()).select_from(table))).scalar_one()
     except Unavailable:
         raise _no_ledger("it does not answer") from None
@@ -202,11 +183,7 @@ async def require_ledger(backup: BackupFolder, url: str) -> None:
 
 
 def write_order(folder: Path, order: Order) -> None:
-    """Begin: lay the order into the folder.
-
-    Raises:
-        Misconfigured: it cannot be written.
-    """
+    """Write the order to the new folder, which begins the restore; raises Misconfigured if it cannot be written."""
     part = folder / f"{ORDER}.part"
     part.unlink(missing_ok=True)
     write_file(part, [msgspec.json.encode(order)])
@@ -214,10 +191,10 @@ def write_order(folder: Path, order: Order) -> None:
 
 
 def read_order(folder: Path) -> Order | None:
-    """Read the order of a restore that has not come to its end; none where there is none.
+    """Read the order of an unfinished restore; None if there is none.
 
     Raises:
-        Misconfigured: it is not readable.
+        Misconfigured: the order cannot be read.
     """
     try:
         return msgspec.json.decode((folder / ORDER).read_bytes(), type=Order)
@@ -230,10 +207,10 @@ def read_order(folder: Path) -> Order | None:
 
 
 async def carry_out(order: Order, target: VaultParts, progress: Callable[[str, int], None]) -> None:
-    """Bring everything back that is not back yet; done again it goes on where it ended.
+    """Restore everything that is not restored yet; a repeated call continues.
 
     Raises:
-        VaultError: what :func:`check` raises; and ``DatabaseDamaged`` where what came back is not what was backed up.
+        VaultError: what :func:`check` raises, and ``DatabaseDamaged`` if the restored content differs from the backup.
     """
     backup = await asyncio.to_thread(order.opened, target.provider)
     await asyncio.to_thread(_bring_folder, backup, target, order)
@@ -252,9 +229,8 @@ async def carry_out(order: Order, target: VaultParts, progress: Callable[[str, i
 
 
 def _databases(*, without_ledger: bool) -> tuple[Which, ...]:
-    """Name the databases that come out of the backup, the main one last: with it the vault is there."""
-    first: tuple[Which, ...] = ("keys", "ledger") if without_ledger else ("keys",)
-    return (*first, "data")
+    """Return the databases to restore, the main one last: it completes the vault."""
+    return ("keys", "ledger", "data") if without_ledger else ("keys", "data")
 
 
 def _require_known(backup: BackupFolder) -> None:
@@ -267,13 +243,13 @@ def _require_known(backup: BackupFolder) -> None:
 
 
 def _bring_folder(backup: BackupFolder, target: VaultParts, order: Order) -> None:
-    """Bring settings and policies back; they are small, so they are simply written again."""
+    """Restore settings and policies. They are small, so a continued restore writes them again."""
     folder = target.folder
     for name in FOLDER[1:]:
         if (folder / name).exists():
             shutil.rmtree(folder / name)
     with _archive(backup, target.provider) as tar:
-        members = [each for each in tar.getmembers() if each.name != SETTINGS]
+        members = [member for member in tar.getmembers() if member.name != SETTINGS]
         tar.extractall(folder, members=members, filter="data")
     (folder / SETTINGS).unlink(missing_ok=True)
     write_file(folder / SETTINGS, [order.settings.encode()])
@@ -299,14 +275,13 @@ def _no_ledger(why: str) -> LedgerMissing:
 
 @contextmanager
 def alone(folder: Path, *, make: bool = False) -> Iterator[None]:
-    """Lock a folder for one restore; the lock of a dead process is released.
+    """Lock a folder for one restore. The lock ends with the process.
 
     Args:
-        folder: the new vault's.
-        make: make it where it is not there.
+        make: whether a missing folder is created.
 
     Raises:
-        Misconfigured: another process restores into it, or the folder is missing or cannot be created.
+        Misconfigured: another process restores to it, or the folder is missing or cannot be created.
     """
     try:
         if make:

@@ -1,4 +1,4 @@
-"""The files of a backup: written whole or not at all, opened piece by piece, and checked before they are used."""
+"""The sealed files of a backup: written as a whole or not at all, opened piece by piece, and checked before use."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Written(NamedTuple):
 
 
 class Sealing(NamedTuple):
-    """Which backup files belong to, and under which root key."""
+    """The backup to which a file belongs, and the root key that seals it."""
 
     provider: KeyProvider
     id: UUID
@@ -47,17 +47,15 @@ class Sealing(NamedTuple):
 
 
 def seal_file(sealing: Sealing, kind: Kind, path: Path, chunks: Iterable[bytes], progress: Progress) -> Written:
-    """Write a file of a backup under its temporary name; durable before it returns.
+    """Write a file of a backup under its temporary name; durable at the return.
 
     Args:
-        sealing: which backup it is of.
-        kind: what it holds.
-        path: its final name; :func:`publish` gives it that.
+        path: the final path; :func:`publish` renames the file.
         chunks: the plaintext.
         progress: called with the kind and the bytes written so far.
 
     Raises:
-        Misconfigured: it cannot be written.
+        Misconfigured: the file cannot be written.
     """
     sealer = begin(sealing.provider, kind, str(sealing.id), rfc3339(sealing.created_at))
     part = path.with_name(path.name + PART)
@@ -82,7 +80,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[int]:
-    """Make a new file that only its owner can read; raises ``Misconfigured`` where it cannot be written."""
+    """Open a new file that only its owner can read; raises ``Misconfigured`` if it cannot be written."""
     try:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), _MODE)
         try:
@@ -94,7 +92,7 @@ def _writing(path: Path) -> Iterator[int]:
 
 
 def cannot_write(path: Path, error: OSError) -> Misconfigured:
-    """Make the error for a place that cannot be written to."""
+    """Return the error for a file or folder that cannot be written."""
     return Misconfigured(
         f"the backup cannot be written to {path.parent}: {error.strerror or type(error).__name__}",
         hint="see whether the disk is full, and whether the folder belongs to the vault's user",
@@ -102,7 +100,7 @@ def cannot_write(path: Path, error: OSError) -> Misconfigured:
 
 
 def cannot_delete(path: Path, error: OSError) -> Misconfigured:
-    """Make the error for what cannot be deleted."""
+    """Return the error for a file or folder that cannot be deleted."""
     return Misconfigured(
         f"{path} cannot be deleted: {error.strerror or type(error).__name__}",
         hint="check the file's owner, then run the command again to delete the rest",
@@ -110,13 +108,13 @@ def cannot_delete(path: Path, error: OSError) -> Misconfigured:
 
 
 def being_made(folder: Path) -> int:
-    """Say that a backup is being made in a folder, until the descriptor that is returned is closed.
+    """Lock a folder in which a backup is being made, until the returned descriptor is closed.
 
-    The lock goes with the process, and goes along when the folder gets its final name. Where the file system has no
-    locks for folders, there is none.
+    The lock ends with the process, and stays when the folder gets its final name. If the file system has no locks for
+    folders, there is none.
 
     Raises:
-        OSError: the folder is not there any more.
+        OSError: the folder does not exist.
     """
     opened = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     with suppress(OSError):
@@ -142,7 +140,7 @@ def is_being_made(folder: Path) -> bool:
 
 
 def publish(part: Path, final: Path) -> None:
-    """Give a whole file or folder its final name; durable before it returns."""
+    """Rename a complete file or folder to its final name; durable at the return."""
     try:
         part.rename(final)
         sync_folder(final.parent)
@@ -161,12 +159,12 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def open_backup(path: Path, provider: KeyProvider) -> Iterator[Opener]:
-    """Open one file of a backup: its ``header`` is read, and going through it gives its plaintext in pieces.
+    """Open one file of a backup: the ``header`` is read, and iterating yields the plaintext in pieces.
 
     Raises:
-        NotABackup: it is not there, or is no file of a backup.
+        NotABackup: the file does not exist, or is not a file of a backup.
         Misconfigured: another root key sealed it.
-        BackupDamaged: it was cut off or changed; that it was cut off shows with the last piece.
+        BackupDamaged: it was changed or cut off; the latter is noticed at the last piece.
     """
     try:
         file = path.open("rb")
@@ -181,44 +179,39 @@ def open_backup(path: Path, provider: KeyProvider) -> Iterator[Opener]:
 
 @contextmanager
 def open_part(backup: BackupFolder, kind: Kind, provider: KeyProvider) -> Iterator[Opener]:
-    """Open the file of a kind of one backup; raises what :func:`open_backup` raises, and where it is another's file."""
+    """Open the file of a kind; raises what :func:`open_backup` raises, and NotABackup for another backup's file."""
     with open_backup(backup.file(kind), provider) as opener:
-        _require_its_own(backup, kind, opener)
+        header = opener.header
+        if header.kind != kind:
+            raise NotABackup(
+                f"the file {backup.file(kind)} holds the part `{header.kind}` of a backup, and not `{kind}`",
+                hint="name the file of the right part",
+            )
+        if header.id != str(backup.manifest.id):
+            this = rfc3339(backup.manifest.created_at)
+            raise NotABackup(
+                f"the file {backup.file(kind)} belongs to the backup of {header.created_at}, and not to this one",
+                hint=f"this backup is of {this}; take the part `{kind}` of the same backup",
+            )
         yield opener
 
 
 def check_files(backup: BackupFolder, provider: KeyProvider, progress: Progress, kinds: Iterable[Kind]) -> None:
-    """Check files of a backup from the first byte to the last, before anything is done by them.
-
-    Each is there, belongs to this backup and to no other, has the size and digest of the manifest, and opens.
+    """Check that files exist, belong to this backup, are as the manifest says, and open to the last byte.
 
     Raises:
-        NotABackup: one is not there, is none of a backup, or belongs to another backup.
-        Misconfigured: another root key sealed one.
-        BackupDamaged: one was cut off or changed.
+        NotABackup: a file is missing, is not a backup's, or belongs to another backup.
+        Misconfigured: another root key sealed it.
+        BackupDamaged: it was cut off or changed.
     """
     for kind in kinds:
         with open_part(backup, kind, provider):
-            pass  # first the mistakes that cost nothing to see
+            pass  # first the errors that are found at once
     for kind in kinds:
         _require_as_written(backup, kind, progress)
         with open_part(backup, kind, provider) as opener:
             for _piece in opener:
                 pass
-
-
-def _require_its_own(backup: BackupFolder, kind: Kind, opener: Opener) -> None:
-    header = opener.header
-    if header.kind != kind:
-        raise NotABackup(
-            f"the file {backup.file(kind)} holds the part `{header.kind}` of a backup, and not `{kind}`",
-            hint="name the file of the right part",
-        )
-    if header.id != str(backup.manifest.id):
-        raise NotABackup(
-            f"the file {backup.file(kind)} belongs to the backup of {header.created_at}, and not to this one",
-            hint=f"this backup is of {rfc3339(backup.manifest.created_at)}; take the part `{kind}` of the same backup",
-        )
 
 
 def _require_as_written(backup: BackupFolder, kind: Kind, progress: Progress) -> None:

@@ -6,6 +6,7 @@ A restore replays the restore ledger before the vault opens.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
@@ -265,7 +266,7 @@ def restore(
             plan = Plan(backup or folder, folder, keys=keys, settings=_absolute(settings), without_ledger=reason)
             replayed = run(restore_backup(plan, progress))
     if as_json:
-        emit({"vault": folder.resolve(), **replayed._asdict()})
+        emit({"vault": folder.resolve(), **asdict(replayed)})
         return
     note(f"The vault in {folder} is restored and open.")
     note(

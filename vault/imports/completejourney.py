@@ -11,16 +11,23 @@ import random
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vault.errors import Misconfigured
 from vault.imports.mapping import read_mapping
 from vault.imports.readers import load_pyarrow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import ModuleType
+
+    import pyarrow as pa
+    from faker import Faker
 
     from vault.imports.mapping import FileMapping
+
+    Read = Callable[..., pa.Table]
+    """Reads a table of the data set by its name, all columns or some."""
 
 MAPPINGS = Path(__file__).parent / "mappings"
 LAST_DAY = date(2017, 12, 31)
@@ -51,10 +58,10 @@ def prepare(folder: Path, *, purchases: int | None = None) -> Iterator[Part]:
     """
     arrow, data = load_pyarrow(), find_data()
 
-    def read(name: str, columns: list[str] | None = None) -> Any:
+    def read(name: str, columns: list[str] | None = None) -> pa.Table:
         return arrow.parquet.read_table(data / f"{name}.parquet", columns=columns)
 
-    def write(table: Any, name: str) -> Path:
+    def write(table: pa.Table, name: str) -> Path:
         path = folder / f"{name}.parquet"
         arrow.parquet.write_table(table, path, row_group_size=ROWS_A_GROUP)
         return path
@@ -82,7 +89,7 @@ def _part(name: str, path: Path) -> Part:
     return Part(name, path, read_mapping(MAPPINGS / f"completejourney-{name}.toml"))
 
 
-def _households(arrow: Any, read: Any) -> Any:
+def _households(arrow: ModuleType, read: Read) -> pa.Table:
     from faker import Faker
 
     fake = Faker("en_US")
@@ -92,7 +99,7 @@ def _households(arrow: Any, read: Any) -> Any:
     return arrow.Table.from_pylist([_person(fake, number, ages.get(number)) for number in numbers])
 
 
-def _person(fake: Any, number: int, ages: str | None) -> dict[str, Any]:
+def _person(fake: Faker, number: int, ages: str | None) -> dict[str, object]:
     """Generate a person for a household; the result depends on the household's number only."""
     fake.seed_instance(number)
     chance = random.Random(number)  # noqa: S311 - synthetic people, generated reproducibly
@@ -123,7 +130,7 @@ def _birth_date(chance: random.Random, ages: str) -> date:
     return earliest + timedelta(days=chance.randrange((latest - earliest).days + 1))
 
 
-def _purchases(arrow: Any, read: Any, most: int | None) -> Any:
+def _purchases(arrow: ModuleType, read: Read, most: int | None) -> pa.Table:
     """Join lines with their products' categories, and sort by household, so that a chunk is about few subjects."""
     import pyarrow.compute as pc
 
@@ -139,7 +146,7 @@ def _purchases(arrow: Any, read: Any, most: int | None) -> Any:
     return lines.sort_by(order).slice(0, most).combine_chunks()
 
 
-def _offers(read: Any) -> Any:
+def _offers(read: Read) -> pa.Table:
     described = read("campaign_descriptions", ["campaign_id", "campaign_type", "start_date"])
     order = [("household_id", "ascending"), ("campaign_id", "ascending")]
     return read("campaigns").join(described, "campaign_id").sort_by(order)

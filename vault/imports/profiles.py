@@ -44,13 +44,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from vault.catalogue.types import JsonValue
     from vault.consent.model import ConsentState
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym
     from vault.imports.lines import Draft
     from vault.imports.task import ImportContext
 
-    AnyRow = Row[*tuple[Any, ...]]
+    AnyRow = Row[*tuple[object, ...]]
     Values = tuple[Any, ...]
     """The values of a row, in the order of the table's columns."""
 
@@ -132,12 +133,12 @@ async def classify(context: ImportContext, drafts: list[Draft], faults: list[Lin
     return ProfileChunk(context, new, changes, unchanged)
 
 
-def _values(draft: Draft) -> dict[str, Any]:
-    return {**draft.values, EXTERNAL_IDS: draft.external_ids}
+def _values(draft: Draft) -> dict[str, JsonValue]:
+    return {**draft.values, EXTERNAL_IDS: {**draft.external_ids}}
 
 
 async def _not_erased(
-    context: ImportContext, drafts: list[Draft], values: list[dict[str, Any]], faults: list[LineFault]
+    context: ImportContext, drafts: list[Draft], values: list[dict[str, JsonValue]], faults: list[LineFault]
 ) -> list[Draft]:
     """Leave out lines about erased subjects, for whom a tombstone exists."""
     tombstones = await have_tombstones(context.services, context.tenant, context.fields, values)
@@ -154,7 +155,7 @@ async def _compare(
     ids = tuple(known)
     subjects = await context.services.subjects.find(SubjectQuery(context.tenant, ids, profile=True))
     keys = await context.services.keyring.subject_keys(context.tenant, ids)
-    changes: list[tuple[Change, dict[str, Any]]] = []
+    changes: list[tuple[Change, dict[str, JsonValue]]] = []
     unchanged = 0
     for subject_id, subject in zip(ids, subjects, strict=True):
         draft = known[subject_id]
@@ -205,8 +206,8 @@ class Change:
 class Difference:
     """The values of a subject that differ, before and after. ``old`` lacks values that did not exist."""
 
-    old: dict[str, Any] = field(default_factory=dict)
-    new: dict[str, Any] = field(default_factory=dict)
+    old: dict[str, JsonValue] = field(default_factory=dict)
+    new: dict[str, JsonValue] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Return whether any value differs."""
@@ -275,7 +276,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
             (context.tenant, digest, row.subject_id, row.id, context.rows.index_keys.version)
             for digest in after - before
         )
-        added = difference.new.get(EXTERNAL_IDS, {}).items() - difference.old.get(EXTERNAL_IDS, {}).items()
+        added = _external_ids(difference.new).items() - _external_ids(difference.old).items()
         written.external.extend(external_rows(context.rows, change.subject, dict(added)))
         if BIRTH_DATE in difference.new:
             birth_dates[change.subject] = difference.new[BIRTH_DATE]
@@ -288,10 +289,10 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
 class _ChangedRows:
     """Rows of changed subjects, by table."""
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[dict[str, object]] = field(default_factory=list)
     external: list[Values] = field(default_factory=list)
     added_digests: list[Values] = field(default_factory=list)
-    removed_digests: list[dict[str, Any]] = field(default_factory=list)
+    removed_digests: list[dict[str, object]] = field(default_factory=list)
 
 
 async def _write(context: ImportContext, connection: AsyncConnection, rows: _ChangedRows) -> None:
@@ -338,20 +339,20 @@ async def _locked(context: ImportContext, connection: AsyncConnection, subjects:
     return (await connection.execute(statement)).all()
 
 
-def _merge(context: ImportContext, name: str, old: Any, value: Any) -> Any:
+def _merge(context: ImportContext, name: str, old: JsonValue, value: JsonValue) -> JsonValue:
     """Return the resulting value: objects are merged (RFC 7396), other values are replaced."""
-    if name == EXTERNAL_IDS:
-        before = old or {}
-        value = unknown(before, value)
-        if any(before.get(system, external_id) != external_id for system, external_id in value.items()):
+    if name == EXTERNAL_IDS and isinstance(value, dict):
+        before = old if isinstance(old, dict) else {}
+        added = unknown(before, value)
+        if any(before.get(system, external_id) != external_id for system, external_id in added.items()):
             raise ExternalIdDiffers
-        return {**before, **value}
+        return {**before, **added}
     if isinstance(value, dict) and isinstance(old, dict):
         return normalise(context.fields[name], merged(old, value))
     return value
 
 
-def _record(context: ImportContext, change: Change, row: AnyRow, difference: Difference) -> dict[str, Any]:
+def _record(context: ImportContext, change: Change, row: AnyRow, difference: Difference) -> dict[str, object]:
     aad = record_aad(context.tenant, change.subject, PROFILE, row.id)
     encoded = {name: encode(value) for name, value in difference.new.items()}
     before = unpack(row.body)
@@ -361,13 +362,18 @@ def _record(context: ImportContext, change: Change, row: AnyRow, difference: Dif
     return {**_record_key(context, row), "b_body": pack(body, None), "b_updated": context.rows.now}
 
 
-def _record_key(context: ImportContext, row: AnyRow) -> dict[str, Any]:
+def _record_key(context: ImportContext, row: AnyRow) -> dict[str, object]:
     return {"b_tenant": context.tenant, "b_subject": row.subject_id, "b_record": row.id}
 
 
-def _digests(context: ImportContext, values: Mapping[str, Any]) -> set[bytes]:
+def _digests(context: ImportContext, values: Mapping[str, JsonValue]) -> set[bytes]:
     return {
         digest
         for name, value in values.items()
         for digest in digests(context.rows.index_keys, context.fields[name], value)
     }
+
+
+def _external_ids(values: Mapping[str, JsonValue]) -> dict[str, str]:
+    ids = values.get(EXTERNAL_IDS)
+    return {system: str(value) for system, value in ids.items()} if isinstance(ids, dict) else {}

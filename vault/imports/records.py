@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, column, exists, func, select
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vault.crypto.seal import SubjectKeys
     from vault.ids import Pseudonym, SubjectId, TenantId
     from vault.imports.lines import Draft
+    from vault.imports.profiles import Values
     from vault.imports.task import ImportContext
     from vault.storage.database import Database
     from vault.subjects.store import StoredSubject
@@ -61,8 +62,8 @@ class RecordChunk:
         self._context = context
         self._new = new
         self._people = people
-        self._rows: list[tuple[Any, ...]] = []
-        self._index: list[tuple[Any, ...]] = []
+        self._rows: list[Values] = []
+        self._index: list[Values] = []
         self._newest = Newest(context.rows.now)
         self.outcome = Outcome(created=len(new), unchanged=unchanged)
 
@@ -221,7 +222,7 @@ def _conditions(tenant: TenantId, collection: str) -> tuple[ColumnElement[bool],
     return (RECORD.c.tenant_id == tenant, RECORD.c.collection == collection, RECORD.c.external_digest.is_not(None))
 
 
-def _arrays_query(tenant: TenantId, collection: str) -> Select[*tuple[Any, ...]]:
+def _arrays_query(tenant: TenantId, collection: str) -> Select[*Values]:
     """Return the query for PostgreSQL, with two arrays. It would plan a list of pairs as a condition for each pair."""
     wanted = func.unnest(
         bindparam("subjects", type_=ARRAY(Id)), bindparam("digests", type_=ARRAY(LargeBinary))
