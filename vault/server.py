@@ -117,7 +117,7 @@ class _SharedPort:
     def __init__(self, host: str, port: int) -> None:
         self._address = (host, port)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return bound, (*self._address, True)
 
     def close(self) -> None:

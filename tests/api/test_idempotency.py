@@ -19,7 +19,7 @@ async def _people(node):
     return count
 
 
-async def test_the_first_answer_is_given_again(node):
+async def test_a_repeated_call_gets_the_first_response(node):
     first = await node.post("sales", ONE, BODY, headers=KEY)
     again = await node.post("sales", ONE, BODY, headers=KEY)
     assert (again.status_code, again.content) == (first.status_code, first.content) == (201, first.content)
@@ -29,7 +29,7 @@ async def test_the_first_answer_is_given_again(node):
     assert await _people(node) == 1
 
 
-async def test_on_every_route_that_creates(node):
+async def test_every_creating_route_takes_a_key(node):
     subject = await node.create()
     calls = [
         (ONE, BODY),
@@ -45,7 +45,7 @@ async def test_on_every_route_that_creates(node):
         assert again.headers["idempotent-replayed"] == "true"
 
 
-async def test_the_answer_stays_the_first_ones_after_later_changes(node):
+async def test_later_changes_do_not_alter_the_stored_response(node):
     body = {**BODY, "external_ids": {"shop": "1"}}
     first = await node.post("sales", UPSERT, body, headers=KEY)
     await node.post("sales", UPSERT, {**body, "profile": {"name": "Later"}})
@@ -55,7 +55,7 @@ async def test_the_answer_stays_the_first_ones_after_later_changes(node):
     assert seen.json()["fields"] == {"name": "Later"}
 
 
-async def test_a_key_serves_one_call(node):
+async def test_a_key_for_another_call_is_refused(node):
     await node.post("sales", ONE, BODY, headers=KEY)
     other = {**BODY, "profile": {"name": "Grace"}}
     problem(await node.post("sales", ONE, other, headers=KEY), 422, "idempotency-key-reused")
@@ -67,7 +67,7 @@ async def test_a_key_serves_one_call(node):
     assert await _people(node) == 1
 
 
-async def test_a_call_under_way_is_not_begun_again(node, monkeypatch):
+async def test_a_call_in_progress_is_a_conflict(node, monkeypatch):
     reached, go_on = asyncio.Event(), asyncio.Event()
     # SQLite has one writer at a time, so the second call must find the first before it has begun to write.
     begin = node.services.keyring.new_subject_keys
@@ -113,7 +113,7 @@ async def test_a_failure_frees_the_key(node, role, body, status):
     assert (await node.post("sales", ONE, BODY, headers=KEY)).status_code == 201
 
 
-async def test_a_mistake_of_ours_frees_the_key_too(sqlite_node):
+async def test_an_internal_error_frees_the_key(sqlite_node):
     node = sqlite_node
     add = node.services.subjects.add
 
@@ -155,7 +155,7 @@ async def test_keys_are_forgotten_after_a_day(node, clock):
     assert again.json()["id"] != first.json()["id"]
 
 
-async def test_an_old_key_is_fresh_even_where_nobody_tidied_up(node, clock):
+async def test_an_old_key_can_be_used_before_it_is_deleted(node, clock):
     await node.post("sales", ONE, BODY, headers=KEY)
     clock.advance(hours=24, seconds=1)
     again = await node.post("sales", ONE, {**BODY, "profile": {"name": "Other"}}, headers=KEY)
@@ -163,13 +163,13 @@ async def test_an_old_key_is_fresh_even_where_nobody_tidied_up(node, clock):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 201, "\x1f", "a\tb"])
-async def test_a_key_has_its_form(sqlite_node, key):
+async def test_an_invalid_key_is_refused(sqlite_node, key):
     answer = await sqlite_node.post("sales", ONE, BODY, headers={"Idempotency-Key": key})
     assert answer.status_code == 422
     assert await _people(sqlite_node) == 0
 
 
-async def test_neither_key_nor_body_is_kept(node):
+async def test_neither_key_nor_body_is_stored(node):
     await node.post(
         "sales", ONE, {**BODY, "profile": {"name": "Kanarienvogel"}}, headers={"Idempotency-Key": "canary-key"}
     )

@@ -36,7 +36,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("path", [READ, ONE, SEARCH, "/v1/decisions:explain"])
-async def test_a_malformed_body_is_a_422_of_ours(sqlite_node, path):
+async def test_a_malformed_body_is_a_422_problem(sqlite_node, path):
     for what, content in BODIES.items():
         answer = await sqlite_node.post("support", path, content=content, headers=JSON)
         body = problem(answer, 422, answer.json()["code"])
@@ -102,7 +102,7 @@ REFUSED = [
 ]
 
 
-async def test_no_refusal_repeats_what_came_in(sqlite_node):
+async def test_no_problem_repeats_the_input(sqlite_node):
     for method, path, body in REFUSED:
         sent = {"Idempotency-Key": CANARY * 20} if path == ONE and "name" in str(body) else {}
         answer = await sqlite_node.call("sales", method, path, body, headers=sent)
@@ -124,7 +124,7 @@ async def test_a_read_names_one_subject_or_several(sqlite_node, both):
     problem(await sqlite_node.post("support", READ, body), 422, "invalid-body")
 
 
-async def test_the_last_of_two_like_keys_counts_everywhere(sqlite_node):
+async def test_the_last_of_duplicate_keys_counts(sqlite_node):
     """RFC 8259 §4 leaves it open. No part of the vault may see another one of them than the part that decides."""
     subject = await sqlite_node.create()
     content = (
@@ -154,7 +154,7 @@ DISGUISES = [
 ]  # fmt: skip
 
 
-async def test_a_field_in_disguise_is_no_field(sqlite_node):
+async def test_a_similar_field_name_is_unknown(sqlite_node):
     subject = await sqlite_node.create()
     for name in DISGUISES:
         for role, purpose in (("support", "customer-support"), ("fulfilment", "order-fulfilment")):
@@ -173,7 +173,7 @@ PURPOSES = [
 ]  # fmt: skip
 
 
-async def test_a_purpose_in_disguise_is_no_purpose(sqlite_node):
+async def test_a_similar_purpose_name_is_unknown(sqlite_node):
     subject = await sqlite_node.create()
     for purpose in PURPOSES:
         answer = await sqlite_node.read("fulfilment", subject, ["name"], purpose)
@@ -182,7 +182,7 @@ async def test_a_purpose_in_disguise_is_no_purpose(sqlite_node):
         problem(answer, 422, answer.json()["code"])
 
 
-async def test_a_body_that_says_it_is_too_large_is_not_read(sqlite_place, clock):
+async def test_a_body_with_a_large_content_length_is_not_read(sqlite_place, clock):
     async with sqlite_place.node(clock, largest_body=2048) as node:
         for path in (READ, ONE, SEARCH):
             body = {"fields": ["x" * 3000], "purpose": "x"}
@@ -199,7 +199,7 @@ async def test_a_body_that_says_it_is_too_large_is_not_read(sqlite_place, clock)
 
 
 @pytest.mark.parametrize("length", [b"9" * 5000, b"-1", b"x", b"\xb2", b"", b"18446744073709551616"])
-async def test_a_nonsense_content_length_is_no_mistake_of_ours(sqlite_node, length):
+async def test_an_invalid_content_length_is_not_an_internal_error(sqlite_node, length):
     status, body = await _raw(
         sqlite_node, READ, [(b"content-length", length)], [{"type": "http.request", "body": b"{}"}]
     )
@@ -214,7 +214,7 @@ async def test_a_request_without_a_body_part_is_an_empty_one(sqlite_node):
         assert status == 422
 
 
-async def test_nobody_is_answered_who_has_gone(sqlite_node):
+async def test_a_disconnected_client_gets_no_response(sqlite_node):
     messages = [{"type": "http.request", "body": b'{"sub', "more_body": True}, {"type": "http.disconnect"}]
     status, _body = await _raw(sqlite_node, READ, [], messages)
     assert status is None
@@ -251,7 +251,7 @@ async def _raw(node, path, headers, messages):
     return (starts[0]["status"] if starts else None), b"".join(each.get("body", b"") for each in sent)
 
 
-async def test_a_request_that_takes_too_long_is_given_up(sqlite_place, clock):
+async def test_a_request_past_its_deadline_is_503(sqlite_place, clock):
     async with sqlite_place.node(clock) as patient:
         subject = await patient.create()
     async with sqlite_place.node(clock, request_deadline=0.2) as node:
@@ -265,7 +265,7 @@ async def test_a_request_that_takes_too_long_is_given_up(sqlite_place, clock):
         assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_other_methods_and_addresses(sqlite_node):
+async def test_unknown_methods_and_paths_are_problems(sqlite_node):
     for method, path in (("GET", READ), ("PUT", ONE), ("DELETE", "/v1/catalogue"), ("POST", "/healthz")):
         answer = await sqlite_node.call("support", method, path)
         problem(answer, 405, "method-not-allowed")
@@ -304,7 +304,7 @@ async def test_the_headers_that_every_answer_has(sqlite_node):
         ({}, None),
     ],
 )
-async def test_the_request_id_is_the_callers_where_it_has_its_form(sqlite_node, headers, expected):
+async def test_a_valid_request_id_of_the_caller_is_used(sqlite_node, headers, expected):
     answer = await sqlite_node.read("support", uuid4(), ["email"], "customer-support", headers=headers)
     shown = answer.json()["request_id"]
     assert shown == expected if expected else shown not in headers.values()
@@ -324,7 +324,7 @@ async def test_the_request_id_is_the_callers_where_it_has_its_form(sqlite_node, 
         "Bearer \u00e9",
     ],
 )
-async def test_who_is_nobody(sqlite_node, authorization):
+async def test_a_missing_or_invalid_bearer_is_401(sqlite_node, authorization):
     for method, path in (("POST", READ), ("GET", "/v1/catalogue")):
         headers = [(b"authorization", authorization.encode("latin-1"))]
         body = {"content": b'{"fields": ["name"], "purpose": "customer-support"}'} if method == "POST" else {}
@@ -333,7 +333,7 @@ async def test_who_is_nobody(sqlite_node, authorization):
         assert answer.headers["www-authenticate"].startswith("Bearer ")
 
 
-async def test_the_word_bearer_has_no_case(sqlite_node):
+async def test_the_bearer_scheme_is_case_insensitive(sqlite_node):
     subject = await sqlite_node.create()
     for word in ("bearer", "BEARER", "Bearer"):
         headers = {"Authorization": f"{word} {sqlite_node.place.keys['default', 'support']}"}

@@ -75,6 +75,6 @@ def test_any_text_is_refused_or_loads_and_nothing_else_happens(name, text):
     load(name, text)
 
 
-def test_a_folder_of_nothing_is_refused():
+def test_an_empty_folder_is_refused():
     with pytest.raises(PolicyInvalid):
         PolicySet.load({})

@@ -138,7 +138,7 @@ def test_special_categories_are_marked_restricted_and_have_no_index():
         ("finance", "fraud-prevention", "national_id", "search", "granted"),
     ],
 )
-def test_a_role_may_what_its_work_needs(role, purpose, name, action, wanted):
+def test_a_role_is_granted_what_its_work_needs(role, purpose, name, action, wanted):
     assert code(role, purpose, name, action) == wanted
 
 

@@ -1,8 +1,9 @@
-"""Policies are applied for all nodes, followed without a restart, and never replaced by broken ones."""
+"""Policies are applied for all nodes, followed without a restart, never replaced by broken ones, and kept when replaced."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from tests.policy.folders import shipped
 from vault.errors import NotFound, PolicyInvalid, Unavailable
+from vault.policy import store
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, Policies
 from vault.storage.database import Database
@@ -256,7 +258,7 @@ async def test_a_text_is_kept_once_for_a_tenant_however_often_it_is_applied(poli
     assert len(await kept(database)) == 2 * once
 
 
-async def test_a_text_is_kept_when_it_has_left_the_policies(policies, clock):
+async def test_a_text_is_kept_after_it_was_removed_from_the_policies(policies, clock):
     await policies.apply("default", with_notice("marketing@4", fourth()), "ada")
     digest = policies.active("default").policy_set.notices["marketing@4"].digest
     clock.advance(hours=1)
@@ -336,3 +338,66 @@ async def test_what_is_in_force_stays_while_the_database_is_gone(tmp_path, clock
         await Policies(gone, clock).refresh()
     await gone.close()
     assert policies.active("default").version == FIRST.version
+
+
+__all__ = ["database", "elsewhere", "policies"]
+
+
+async def apply(policies):
+    for policy_set in (FIRST, SECOND, THIRD):
+        await policies.apply("default", policy_set, "ada")
+
+
+async def change(database, statement):
+    async with database.transaction() as connection:
+        await connection.execute(statement)
+
+
+async def test_every_version_that_was_ever_in_force_is_found_on_every_node(policies, elsewhere):
+    await apply(policies)
+    await elsewhere.refresh()
+    for node in (policies, elsewhere):
+        for applied in (FIRST, SECOND, THIRD):
+            earlier = await node.at("default", applied.version)
+            assert (earlier.version, earlier.files) == (applied.version, applied.files)
+
+
+async def test_without_a_version_the_policies_in_force_are_returned(policies):
+    await apply(policies)
+    assert (await policies.at("default", None)).version == THIRD.version
+
+
+async def test_an_unknown_version_gives_the_policies_in_force(policies):
+    await policies.apply("default", FIRST, "ada")
+    await policies.apply("other", SECOND, "ada")
+    assert (await policies.at("default", SECOND.version)).version == FIRST.version
+    assert (await policies.at("default", "sha256:" + "0" * 64)).version == FIRST.version
+
+
+@pytest.mark.parametrize("files", ["{}", "[]", "no json"])
+async def test_a_stored_version_that_does_not_load_gives_those_in_force(policies, database, files):
+    await apply(policies)
+    await change(database, update(POLICY_VERSION).where(POLICY_VERSION.c.version == FIRST.version).values(files=files))
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_a_version_that_was_tampered_with_gives_those_in_force(policies, database):
+    await apply(policies)
+    theirs = update(POLICY_VERSION).where(POLICY_VERSION.c.version == FIRST.version)
+    await change(database, theirs.values(files=json.dumps(dict(SECOND.files))))
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_earlier_versions_are_kept_in_a_bounded_cache(policies, database, monkeypatch):
+    monkeypatch.setattr(store, "MOST_EARLIER", 1)
+    await apply(policies)
+    await policies.at("default", FIRST.version)
+    await policies.at("default", SECOND.version)  # pushes the first out
+    await change(database, delete(POLICY_VERSION))
+    assert (await policies.at("default", SECOND.version)).version == SECOND.version
+    assert (await policies.at("default", FIRST.version)).version == THIRD.version
+
+
+async def test_a_tenant_without_policies_has_no_earlier_ones(policies):
+    with pytest.raises(NotFound):
+        await policies.at("nobody", FIRST.version)

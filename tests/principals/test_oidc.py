@@ -60,7 +60,7 @@ async def test_an_unsigned_token_is_refused(verifier, issuer):
         await refused(verifier, by_hand({"alg": alg, "kid": "ec"}, issuer.claims(), lambda _: b""))
 
 
-async def test_the_public_key_is_no_shared_secret(verifier, issuer):
+async def test_a_token_signed_by_hmac_with_the_public_key_is_refused(verifier, issuer):
     """Algorithm confusion: HMAC with a public key, which everybody knows, as its secret (RFC 8725 §2.1)."""
     for kid in ("rsa", "ec", "ed"):
         key = issuer.key(kid)

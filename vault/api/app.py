@@ -102,7 +102,7 @@ def _decisions(vault: Vault) -> dict[str, int]:
     return total
 
 
-def _schemas() -> dict[str, Any]:
+def _schemas() -> dict[str, object]:
     """Return the schemas that FastAPI does not collect: those of the hot route and of errors."""
     models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
         (read.ReadRequest, "validation"),
@@ -122,9 +122,7 @@ def _with_read(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, 
         written = openapi()  # FastAPI returns the same dictionary each time
         if read.PATH not in written["paths"]:
             written["components"]["schemas"] |= _schemas()
-            operation = read.openapi_operation()
-            operation["responses"] |= {str(status): text for status, text in error_responses(*EVERYWHERE).items()}
-            written["paths"] = {read.PATH: {"post": operation}, **written["paths"]}
+            written["paths"] = {read.PATH: {"post": read.openapi_operation()}, **written["paths"]}
         return written
 
     return document

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from starlette.responses import Response
 
 PATH: Final = "/v1/consents:confirm"
-LANGUAGES: Final = ("en", "de", "fr")
+DEFAULT_LANGUAGE: Final = "en"
 
 
 class Texts(NamedTuple):
@@ -63,6 +63,7 @@ _STYLE: Final = (
     "@media(prefers-color-scheme:dark){body{color:#eee;background:#16181c}button{color:#10233a;background:#8ec1ff}}"
 )
 _HASH: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+# The page runs no script and posts only to this vault; its one style is allowed by its hash.
 _POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
@@ -70,36 +71,39 @@ _POLICY: Final = (
 
 def ask_page(language: str, title: str, token: str) -> Response:
     """Return the page that asks to confirm, with a button that posts the token."""
-    texts = TEXTS[_supported(language)]
-    about = f"<p><strong>{escape(title)}</strong></p>" if title else ""
+    language = _supported(language)
+    texts = TEXTS[language]
+    purpose = f"<p><strong>{escape(title)}</strong></p>" if title else ""
     form = (
         f'<form method="post" action="{PATH}"><input type="hidden" name="token" value="{escape(token)}">'
         f'<button type="submit">{escape(texts.button)}</button></form>'
     )
-    return _page(language, texts.ask, f"{about}<p>{escape(texts.explain)}</p>{form}", 200)
+    return _page(language, texts.ask, f"{purpose}<p>{escape(texts.explain)}</p>{form}", 200)
 
 
 def done_page(language: str) -> Response:
     """Return the page that says that the consent is confirmed."""
-    texts = TEXTS[_supported(language)]
+    language = _supported(language)
+    texts = TEXTS[language]
     return _page(language, texts.done, f"<p>{escape(texts.thanks)}</p>", 200)
 
 
-def invalid_page(accepted: str) -> Response:
+def invalid_page(accept_language: str) -> Response:
     """Return the page for an invalid link, in a language that the browser asks for, because no other is known."""
-    language = next((code for part in accepted.split(",") if (code := part.strip()[:2]) in TEXTS), "en")
+    codes = [entry.strip()[:2] for entry in accept_language.split(",")]
+    language = next((code for code in codes if code in TEXTS), DEFAULT_LANGUAGE)
     texts = TEXTS[language]
     return _page(language, texts.invalid, f"<p>{escape(texts.why)}</p>", 404)
 
 
 def _supported(language: str) -> str:
-    base = language.partition("-")[0]
-    return base if base in TEXTS else "en"
+    code = language.partition("-")[0]
+    return code if code in TEXTS else DEFAULT_LANGUAGE
 
 
 def _page(language: str, heading: str, body: str, status: int) -> Response:
     html = (
-        f'<!doctype html><html lang="{_supported(language)}"><head><meta charset="utf-8">'
+        f'<!doctype html><html lang="{language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="robots" content="noindex"><title>{escape(heading)}</title><style>{_STYLE}</style></head>'
         f"<body><main><h1>{escape(heading)}</h1>{body}</main></body></html>"

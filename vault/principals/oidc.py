@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from joserfc import jws, jwt
@@ -97,19 +97,16 @@ class TokenVerifier:
         try:
             claims = jwt.decode(bearer, key, registry=_REGISTRY).claims
             now = int(self._clock.now().timestamp())
-            self._check_claims(claims, now)
+            jwt.JWTClaimsRegistry(
+                now=now,
+                leeway=LEEWAY,
+                iss={"essential": True, "value": self._expected.issuer},
+                aud={"essential": True, "value": self._expected.audience},
+                exp={"essential": True},
+            ).validate(claims)
             return Verified(self._expected.principal(claims), lifetime=float(max(0, min(claims["exp"] - now, 86_400))))
         except _MALFORMED as exc:
             raise not_authenticated() from exc
-
-    def _check_claims(self, claims: dict[str, Any], now: int) -> None:
-        jwt.JWTClaimsRegistry(
-            now=now,
-            leeway=LEEWAY,
-            iss={"essential": True, "value": self._expected.issuer},
-            aud={"essential": True, "value": self._expected.audience},
-            exp={"essential": True},
-        ).validate(claims)
 
 
 def unverified_issuer(bearer: str) -> str | None:

@@ -6,7 +6,7 @@ does. The OpenAPI document describes it by hand.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 import msgspec
@@ -14,10 +14,11 @@ from pydantic import ConfigDict, Field, JsonValue
 from starlette.requests import ClientDisconnect, Request
 
 from vault.api.dependencies import BEARER
-from vault.api.schemas import Body, Purpose
+from vault.api.schemas import EVERYWHERE, Body, Purpose, error_responses
 from vault.errors import InvalidInput, VaultError
 from vault.http.metrics import count_shown
 from vault.http.problems import from_anything, from_decoder, from_vault_error
+from vault.ids import SubjectId
 from vault.records.read import LONGEST_REASON, MOST_FIELDS, MOST_SUBJECTS, read_fields
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class ReadBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
     fields: list[str]
     purpose: str
-    subject: UUID | None = None
-    subjects: list[UUID] | None = None
+    subject: SubjectId | None = None
+    subjects: list[SubjectId] | None = None
     reason: str | None = None
 
 
@@ -119,7 +120,7 @@ class HotRoute:
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         caller = await self._caller(scope)
         request = _parse(await _body(receive))
-        subjects: Any = [request.subject] if request.subjects is None else request.subjects
+        subjects = _subjects(request)
         answer = await read_fields(
             self._services,
             caller,
@@ -158,15 +159,20 @@ async def _body(receive: Receive) -> bytes:
 
 def _parse(body: bytes) -> ReadBody:
     try:
-        request = _decode(body)
+        return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise from_decoder(error) from None
-    if (request.subject is None) == (request.subjects is None):
-        raise InvalidInput("Name either one `subject` or several `subjects`.", code="invalid-body")
-    return request
 
 
-def openapi_operation() -> dict[str, Any]:
+def _subjects(request: ReadBody) -> list[SubjectId]:
+    if request.subjects is None and request.subject is not None:
+        return [request.subject]
+    if request.subjects is not None and request.subject is None:
+        return request.subjects
+    raise InvalidInput("Name either one `subject` or several `subjects`.", code="invalid-body")
+
+
+def openapi_operation() -> dict[str, object]:
     """Return the operation of the OpenAPI document, which FastAPI writes for all other routes itself."""
     return {
         "tags": ["reading"],
@@ -178,10 +184,11 @@ def openapi_operation() -> dict[str, Any]:
             "200": {
                 "description": "The values that may be shown, and why the others may not",
                 "content": _one_of("ReadResult", "BatchReadResult"),
-            }
+            },
+            **{str(status): response for status, response in error_responses(*EVERYWHERE).items()},
         },
     }
 
 
-def _one_of(*names: str) -> dict[str, Any]:
+def _one_of(*names: str) -> dict[str, object]:
     return {"application/json": {"schema": {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}}}
