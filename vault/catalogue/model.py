@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as attribute
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,6 +18,8 @@ from vault.ids import FieldName, PurposeName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
+
+    from vault.catalogue.types.base import Options
 
 
 class Sensitivity(StrEnum):
@@ -146,7 +148,7 @@ class Field:
     name: str
     title: str
     type: str
-    options: Mapping[str, Any]
+    options: Options
     category: str
     sensitivity: Sensitivity
     special: bool = False

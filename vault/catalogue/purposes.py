@@ -13,7 +13,7 @@ from vault.ids import PurposeName, is_slug
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from vault.catalogue.model import Catalogue, Field
+    from vault.catalogue.model import Catalogue
     from vault.catalogue.toml_document import Document, Path, Table
 
 NOTICE = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?@[1-9][0-9]{0,5}")
@@ -97,7 +97,8 @@ def _purpose(name: str, table: Table, catalogue: Catalogue | None) -> Purpose:
     if basis:
         _check_ground(purpose, table)
         _check_consent(purpose, table)
-    _check_days(purpose, table)
+    if purpose.valid_from and purpose.valid_until and purpose.valid_until < purpose.valid_from:
+        table.fault("valid_until", "wrong-value", f"{table.where} ends before it begins", "mend one of the two days")
     _check_decision(purpose, table)
     if catalogue:
         _check_needs(purpose, table, catalogue, needs)
@@ -192,11 +193,6 @@ def _check_consent(purpose: Purpose, table: Table) -> None:
         table.fault("restriction", "wrong-value", message, "name another exception of Art. 18(2), or none")
 
 
-def _check_days(purpose: Purpose, table: Table) -> None:
-    if purpose.valid_from and purpose.valid_until and purpose.valid_until < purpose.valid_from:
-        table.fault("valid_until", "wrong-value", f"{table.where} ends before it begins", "mend one of the two days")
-
-
 def _transfers(table: Table) -> dict[str, str]:
     """Read the safeguards by third country."""
     safeguards: dict[str, str] = {}
@@ -221,7 +217,11 @@ def _check_decision(purpose: Purpose, table: Table) -> None:
 
 def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Mapping[str, int]) -> None:
     for name, number in needs.items():
-        fields = [field for field in catalogue.fields() if _touches(field, name)]
+        fields = [
+            field
+            for field in catalogue.fields()
+            if any(covers(f"{field.whole}.{view}", name) for view in (CLEAR, *field.views))
+        ]
         special = [field.whole for field in fields if field.special]
         if special and purpose.article9 is None:
             message = f"{table.where} needs {_list(special)}, of a special category, without a condition of Art. 9(2)"
@@ -236,10 +236,6 @@ def _check_needs(purpose: Purpose, table: Table, catalogue: Catalogue, needs: Ma
             message = f"{table.where} is minimised and needs {_list(clear)} in clear, which singles people out"
             remedy = "name a coarser view, such as `birth_date.year`"
             table.fault(("needs", number), "minimised-needs-clear", message, remedy)
-
-
-def _touches(field: Field, name: str) -> bool:
-    return any(covers(f"{field.whole}.{view}", name) for view in (CLEAR, *field.views))
 
 
 def _list(names: list[str]) -> str:

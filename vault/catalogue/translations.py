@@ -58,9 +58,6 @@ class Words:
         return self.others.get(text, text)
 
 
-NO_WORDS: Final = Words()
-
-
 def load_words(document: Document, catalogue: Catalogue | None, purposes: Mapping[str, Purpose] | None) -> Words:
     """Read one language, adding every mistake to the document's findings.
 

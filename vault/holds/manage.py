@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from dataclasses import replace as replace_fields
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.lifecycle.restore_ledger import Kind
     from vault.policy.policy_set import PolicySet
+    from vault.storage.columns import AnyRow
 
 
 RESOURCE: Final = "vault:holds"
@@ -72,7 +73,7 @@ class _Change:
     async def record(
         self,
         hold: LegalHold,
-        rows: Mapping[SubjectId, Any],
+        rows: Mapping[SubjectId, AnyRow],
         *,
         added: Sequence[SubjectId] = (),
         removed: Sequence[SubjectId] = (),
@@ -235,7 +236,7 @@ async def _lock_active(change: _Change, hold_id: UUID) -> tuple[LegalHold, list[
 
 async def _lock_covered(
     change: _Change, hold_id: UUID, covered: Sequence[SubjectId], added: Sequence[SubjectId] = ()
-) -> dict[SubjectId, Any]:
+) -> dict[SubjectId, AnyRow]:
     """Lock the rows of all subjects that a hold covers or is to cover, in the order of their ids."""
     rows = await _lock_existing(change, added, at="/add", also=covered)
     # A merge that committed in between replaced one of these subjects by another one, whose row is not locked.
@@ -246,7 +247,7 @@ async def _lock_covered(
 
 async def _lock_existing(
     change: _Change, subjects: Sequence[SubjectId], *, at: str, also: Sequence[SubjectId] = ()
-) -> dict[SubjectId, Any]:
+) -> dict[SubjectId, AnyRow]:
     """Lock subjects' rows; the error for subjects that do not exist points to the first of them."""
     rows = await locked_subjects(change.connection, change.caller.tenant, sorted({*subjects, *also}))
     missing = [

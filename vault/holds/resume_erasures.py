@@ -6,7 +6,7 @@ the subject, and deleted when the erasure has ended, so a crash in between loses
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.jobs.workflow import Step
     from vault.lifecycle.erasures import State
+    from vault.storage.columns import AnyRow
 
 
 AT_ONCE = 500
@@ -139,7 +140,7 @@ async def _is_free(
     return any(verdict == () for fields in older.values() for verdict in fields.values())
 
 
-def _is_endless(row: Any, record: Any) -> bool:
+def _is_endless(row: AnyRow, record: AnyRow) -> bool:
     """Return whether a record of an erased subject has a value that only a hold kept, and that is no longer held."""
     standing = unpack_standing(row.standing)
     body = unpack(record.body)
@@ -157,7 +158,7 @@ SOON: Final = 5.0
 
 
 async def release(
-    services: Services, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, Any]
+    services: Services, connection: AsyncConnection, tenant: TenantId, hold: UUID, rows: Mapping[SubjectId, AnyRow]
 ) -> None:
     """Release subjects from a hold: reads are as before, and what has ended or was to be erased is erased now.
 

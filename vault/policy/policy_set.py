@@ -13,7 +13,7 @@ from vault.catalogue.notices import Notices, check_notices, load_notice
 from vault.catalogue.purposes import NOTICE, check_needed, load_purposes
 from vault.catalogue.retention import Retention, check_retention, load_retention
 from vault.catalogue.toml_document import Document, Finding, Findings
-from vault.catalogue.translations import NO_WORDS, WORDS, Words, load_words
+from vault.catalogue.translations import WORDS, Words, load_words
 from vault.errors import PolicyInvalid
 from vault.ids import PolicyVersion
 from vault.policy.enforcer import check_model
@@ -59,7 +59,7 @@ class PolicySet:
 
     def words_in(self, language: str) -> Words:
         """Return the translations into a language; empty if the folder has none."""
-        return self.words.get(language, NO_WORDS)
+        return self.words.get(language, Words())
 
     @classmethod
     def from_folder(cls, path: Path) -> PolicySet:

@@ -26,9 +26,10 @@ from vault.catalogue.types.plain import BOOLEAN, ENUMERATION, JSON
 from vault.catalogue.types.text import TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import date
-    from typing import Any
+
+    from vault.catalogue.types.base import Show
 
 __all__ = [
     "PARAMETERS",
@@ -83,7 +84,7 @@ def show(field_type: str, view: str, value: JsonValue, today: date) -> JsonValue
 
 
 @lru_cache(maxsize=4096)
-def _resolve(field_type: str, view: str) -> tuple[Callable[[Any, date, int], JsonValue], int]:
+def _resolve(field_type: str, view: str) -> tuple[Show, int]:
     if field_type not in TYPES or not is_one_of(view, TYPES[field_type].views):
         raise ValueError("the type has no such view")
     generic, number = parameter(view)

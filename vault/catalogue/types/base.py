@@ -10,18 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from operator import methodcaller
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
-
-if TYPE_CHECKING:
-    from datetime import date
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 Options: TypeAlias = Mapping[str, Any]
 Normaliser: TypeAlias = Callable[[object, Options], JsonValue]
+Show: TypeAlias = Callable[[Any, date, int], JsonValue]
 
 PARAMETERS = {"over_n": range(1, 121), "last_n": range(1, 17), "first_n": range(1, 17)}
 """Views that take a number in their name (``over_18``, ``last_4``), and the numbers that each takes."""
@@ -70,7 +69,7 @@ class View:
         description: what is shown, for the docs.
     """
 
-    show: Callable[[Any, date, int], Any]
+    show: Show
     description: str
 
 
@@ -205,7 +204,7 @@ def digits_as_text(normalise: Normaliser) -> Normaliser:
     return from_file
 
 
-def part(name: str) -> Callable[[Any, date, int], JsonValue]:
+def part(name: str) -> Show:
     """Make the view that shows one part of an object, or null."""
     get = methodcaller("get", name)
     return lambda value, _today, _n: get(value)
