@@ -17,7 +17,7 @@ import pytest
 from tests.export.customer import PROFILE, RECORDS, buy, content_of, files_of, somebody
 from tests.export.made_up import DEFAULT, approved, request_of
 from tests.support import FixedClock
-from vault import personal_data
+from vault import workflows
 from vault.access import authorization as decide
 from vault.access.callers import THE_PERSON, data_subject_caller
 from vault.catalogue.model import Scope
@@ -268,7 +268,7 @@ class LoyaltyData(RetainedData):
 
 
 async def test_what_a_new_owner_exports_is_in_an_access_package(node, monkeypatch):
-    monkeypatch.setattr(personal_data, "OWNERS", (*personal_data.OWNERS, LoyaltyData()))
+    monkeypatch.setattr(workflows, "OWNERS", (*workflows.OWNERS, LoyaltyData()))
     subject = await somebody(node)
     files = await files_of(node, subject)
 

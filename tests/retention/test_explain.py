@@ -10,7 +10,7 @@ from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.ids import DEFAULT_TENANT, SubjectId
 from vault.retention.explain import explain_retention
-from vault.retention.review_store import NewReview, open_reviews
+from vault.retention.reviews import NewReview, open_reviews
 
 ADA = "ada@example.org"
 

@@ -10,11 +10,11 @@ from sqlalchemy import select
 
 from tests.vaults import problem
 from vault.ids import DEFAULT_TENANT, new_id
-from vault.retention.review_store import (
+from vault.retention.reviews import (
     NewReview,
     clear_reviews,
     close_reviews,
-    kept_days,
+    fetch_kept_days,
     move_reviews,
     open_reviews,
     reviews_in,
@@ -83,8 +83,8 @@ async def test_kept_value_is_reviewed_again_after_its_day(node, clock):
     assert (await listed(node))["reviews"] == []
     assert [each["id"] for each in (await listed(node, "decided"))["reviews"]] == [review["id"]]
     place = over(ada, "name")[0].place
+    days = await fetch_kept_days(node.services.data, DEFAULT_TENANT, [UUID(ada)])
     async with node.services.data.reading() as connection:
-        days = await kept_days(connection, DEFAULT_TENANT, [UUID(ada)])
         found = (await reviews_in(connection, DEFAULT_TENANT, [UUID(ada)]))[place]["name"]
     last = date(2026, 6, 30).toordinal()
     assert days == {place: {"name": last}}
@@ -102,8 +102,7 @@ async def test_last_decision_counts(node):
     await opened(node, over(ada, "name"))
     (review,) = (await listed(node))["reviews"]
     assert (await decide(node, review["id"], {"decision": "erase"})).json()["state"] == "erase"
-    async with node.services.data.reading() as connection:
-        assert await kept_days(connection, DEFAULT_TENANT, [UUID(ada)]) == {}
+    assert await fetch_kept_days(node.services.data, DEFAULT_TENANT, [UUID(ada)]) == {}
     assert (await decide(node, review["id"], KEEP)).json()["state"] == "keep"
     told = (await decide(node, review["id"], {"decision": "erase"})).json()
     assert (told["state"], told["keep_until"]) == ("erase", None)

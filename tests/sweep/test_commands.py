@@ -10,7 +10,7 @@ from tests.cli.conftest import cdv, in_vault, made_vault, vault_folder
 from tests.cli.people import people_in
 from tests.support import FixedClock
 from vault.cli.retention import _calendar
-from vault.sweep.safeguard import FEW
+from vault.sweep.run import FEW
 
 __all__ = ["cdv", "in_vault", "made_vault", "vault_folder"]
 LONG_AGO = datetime(2015, 3, 5, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from tests.sweep.people import DEFAULT_TENANT, put_in_force, state_of, sweeps_on
 from vault.policy.policy_set import PolicySet
 from vault.sweep import apply
 from vault.sweep.query import sweep
-from vault.sweep.safeguard import FEW, most_of
+from vault.sweep.run import FEW, most_of
 from vault.sweep.workflow import HELD_UP, begin_sweeps, lay_down, sweep_step
 
 SHORT = ('[purpose.order-fulfilment]\nkeep = "P3Y"', '[purpose.order-fulfilment]\nkeep = "P3D"')

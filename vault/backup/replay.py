@@ -57,7 +57,7 @@ from vault.subjects.store import GONE
 from vault.sweep.apply import end_erasures
 from vault.sweep.query import sweep
 from vault.sweep.run import Pace
-from vault.sweep.tables import RETENTION_SWEEP
+from vault.sweep.store import RETENTION_SWEEP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -26,7 +26,7 @@ from vault.sweep.views import EndingValues, OverdueState, OverdueValues, Sweep
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from vault.retention.review_store import State
+    from vault.retention.reviews import State
     from vault.retention.views import RetainedValue, RetentionGround, RetentionReview
 
 group = make_group(f"cdv retention why {SUBJECT} birth_date")

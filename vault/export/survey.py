@@ -22,7 +22,7 @@ from vault.ids import SubjectId
 from vault.retention.clocks import NO_CLOCKS, clocks_of
 from vault.retention.ends import day_of, ends_of, values_of
 from vault.retention.holds import held_by
-from vault.retention.review_store import reviews_in
+from vault.retention.reviews import kept_by, reviews_in
 from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.store import PageQuery
 from vault.subjects.tables import RECORD
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Ends, Value
-    from vault.retention.review_store import Place, Review
+    from vault.retention.reviews import Place, Review
     from vault.storage.columns import AnyRow
     from vault.subjects.record_body import Stored
 
@@ -180,10 +180,7 @@ class RetainedValues:
     def values(self, row: AnyRow, body: Mapping[str, Stored], collection: str) -> dict[str, Value]:
         """Describe the values of a record, for retention."""
         reviews = self.reviews.get((self.subject, collection, row.id), {})
-        kept = {
-            name: review.keep_until.toordinal() for name, review in reviews.items() if review.keep_until is not None
-        }
-        return values_of(row, body, kept, collection=collection)
+        return values_of(row, body, kept_by(reviews), collection=collection)
 
     def body(self, row: AnyRow, body: Mapping[str, Stored], collection: str) -> dict[str, Stored]:
         """Return the retained values of a record, by their names in its body."""

@@ -19,7 +19,7 @@ from vault.errors import InvalidInput
 from vault.retention.clocks import NO_CLOCKS, clocks_in
 from vault.retention.ends import NEVER, REVIEWED, applies, day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import is_covered
-from vault.retention.review_store import reviews_in
+from vault.retention.reviews import kept_by, reviews_in
 from vault.retention.views import (
     CoveringHold,
     InactivePurpose,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from vault.ids import SubjectId, TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.ends import Claim, Ending, Ends, Value
-    from vault.retention.review_store import Review
+    from vault.retention.reviews import Review
 
 
 MOST: Final = 200
@@ -131,11 +131,10 @@ class Explainer:
     def explain(self, row: Any, field: str, reviews: Mapping[str, Review]) -> list[RetainedValue]:
         """Explain a record's values of one field: as they were collected, or generalised."""
         body = unpack(row.body)
-        kept = {name: review.keep_until.toordinal() for name, review in reviews.items() if review.keep_until}
         happened = day_of(happened_at(row, body))
         return [
             self._value(row.id, value, happened, reviews.get(name))
-            for name, value in values_of(row, body, kept).items()
+            for name, value in values_of(row, body, kept_by(reviews)).items()
             if value.field == field
         ]
 
@@ -170,7 +169,7 @@ class Explainer:
             holds=[
                 CoveringHold(id=UUID(bytes=hold.hold), purpose=hold.purpose, also_for=hold.also_for) for hold in holds
             ],
-            review=None if review is None else RetentionReview.of(review),
+            review=None if review is None else RetentionReview.model_validate(review),
         )
 
     def _state(self, ending: Ending, holds: list[Held], review: Review | None) -> str:

@@ -16,7 +16,7 @@ from vault.consent.model import unpack as unpack_standing
 from vault.errors import Refusal
 from vault.retention.ends import Ends, SubjectFacts, day_of, ends_of, value_of, values_of
 from vault.retention.holds import blocking_hold, is_covered
-from vault.retention.review_store import fetch_kept_days
+from vault.retention.reviews import fetch_kept_days
 from vault.retention.schedule import Schedule
 from vault.subjects.record_body import happened_at, open_body, unpack
 from vault.subjects.store import PROFILE, SubjectQuery

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from vault.lifecycle.personal_data import count_rows
 from vault.retention.clocks import clear_clocks, join_clocks
-from vault.retention.review_store import clear_reviews, move_reviews
+from vault.retention.reviews import clear_reviews, move_reviews
 from vault.retention.tables import RETENTION_REVIEW, SUBJECT_CLOCK
 
 if TYPE_CHECKING:

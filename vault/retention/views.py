@@ -6,7 +6,7 @@ Days are included: a value that is kept until a day is still there on it.
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, WithJsonSchema
@@ -15,9 +15,6 @@ from vault.catalogue.retention import Relationship, Since
 from vault.catalogue.retention_actions import RETAINING, THEN_DESCRIPTION
 from vault.retention.clocks import Event
 from vault.views import Moment, View
-
-if TYPE_CHECKING:
-    from vault.retention.review_store import Review
 
 NO_END = "Null: no end yet."
 OWN_STATES = ("kept", "over", "demanded", "held")
@@ -97,23 +94,6 @@ class RetentionReview(View):
     decided_by: Annotated[
         UUID | None, Field(description="The principal. Null: at the command line, or not decided yet.")
     ]
-
-    @classmethod
-    def of(cls, review: Review) -> Self:
-        """Return the view of a stored review."""
-        return cls(
-            id=review.id,
-            subject=review.subject,
-            record=review.record,
-            field=review.name,
-            kind=review.kind,
-            state=review.state,
-            ended_on=review.ended_on,
-            keep_until=review.keep_until,
-            created_at=review.created_at,
-            decided_at=review.decided_at,
-            decided_by=review.decided_by,
-        )
 
 
 class RetentionReviewPage(View):

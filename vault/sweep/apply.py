@@ -29,13 +29,12 @@ from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_sweep_erasur
 from vault.lifecycle.personal_data import ErasureContext
 from vault.requests.model import OPEN
 from vault.requests.store import REQUEST, requests_of
-from vault.retention.review_store import close_reviews, open_reviews
+from vault.retention.reviews import close_reviews, open_reviews
 from vault.subjects.changes import locked_subjects
 from vault.subjects.due import PutOff, put_off, put_off_people
 from vault.subjects.rows import EXTERNAL_IDS
 from vault.subjects.store import PROFILE
-from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, next_midnight
-from vault.sweep.safeguard import check_policies
+from vault.sweep.evaluate import audit_code, audit_fields, count_actions, erasure_lines, load_subjects, midnight
 from vault.sweep.store import Counts
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.requests.store import StoredRequest
-    from vault.sweep.evaluate import Evaluation, SubjectPlan
+    from vault.sweep.evaluate import Evaluation, RecordPlan, SubjectPlan
 
     SaveProgress = Callable[[AsyncConnection, Counts], Awaitable[None]]
     """Saves what was done, in the transaction that did it."""
@@ -60,9 +59,12 @@ if TYPE_CHECKING:
 
 log = logs.get_logger()
 
-CANNOT_OPEN: Final = "cannot-open"
 REQUEST_ID: Final = "sweep"
 """The request id in audit entries of sweeps."""
+
+
+class PoliciesChanged(Exception):
+    """Other policies are in force than those of the evaluation; the sweep starts over with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +105,20 @@ async def apply_plans(
         requests = await requests_of(connection, tenant, subjects, lock=True)
         rows = await locked_subjects(connection, tenant, subjects)
         policy_set = services.policies.active(tenant).policy_set
-        await check_policies(services, connection, tenant, {each.policy_set.version for each in evaluations})
+        versions = {evaluation.policy_set.version for evaluation in evaluations}
+        # Nothing is erased by policies that are no longer in force, on this node or another.
+        if versions != {policy_set.version} or not await services.policies.is_newest(connection, tenant):
+            raise PoliciesChanged
         transaction = _Transaction(services, connection, tenant, policy_set, services.clock.now(), run)
         busy = await _busy(transaction, subjects, requests)
         busy |= {row.id for row in rows.values() if row.state == "restricted"}
         data = await load_subjects(connection, tenant, [row for row in rows.values() if row.state != "erased"])
-        plans = [by_subject[SubjectId(each.row.id)].renewed(policy_set, each, transaction.now) for each in data]
+        plans = [by_subject[SubjectId(found.row.id)].renewed(policy_set, found, transaction.now) for found in data]
         free = [plan for plan in plans if plan.subject not in busy]
         erasures, counts = await _erase(transaction, free, index_keys)
         counts += await _only_review(transaction, [plan for plan in free if not plan.erases])
         waiting = [plan.subject for plan in plans if plan.subject in busy]
-        await put_off_people(connection, tenant, waiting, next_midnight(transaction.now.date().toordinal()))
+        await put_off_people(connection, tenant, waiting, midnight(transaction.now.date().toordinal() + 1))
         await save(connection, counts + Counts(waiting=len(waiting)))
     await end_erasures(services, tenant, erasures)
 
@@ -122,15 +127,31 @@ async def end_erasures(services: Services, tenant: TenantId, erasures: Sequence[
     """Destroy the keys of what was erased, and mark the erasures as done; safe to repeat after a crash."""
     if not erasures:
         return
-    kept = {SubjectId(each.subject): each.key_version for each in erasures if each.key_version is not None}
-    gone = [SubjectId(each.subject) for each in erasures if each.key_version is None]
-    aliases = [SubjectId(alias) for each in erasures for alias in each.facts.aliases]
-    if kept:
-        await services.keyring.destroy_older_keys(tenant, kept)
-    if gone or aliases:
-        await services.keyring.destroy_subject_keys(tenant, [*gone, *aliases])
+    versions: dict[SubjectId, int] = {}
+    gone: list[SubjectId] = []
+    for erasure in erasures:
+        if erasure.key_version is None:
+            gone.append(SubjectId(erasure.subject))
+        else:
+            versions[SubjectId(erasure.subject)] = erasure.key_version
+        gone += map(SubjectId, erasure.facts.aliases)
+    if versions:
+        await services.keyring.destroy_older_keys(tenant, versions)
+    if gone:
+        await services.keyring.destroy_subject_keys(tenant, gone)
     async with services.data.transaction() as connection:
         await end_sweep_erasures(connection, tenant, [erasure.id for erasure in erasures], services.clock.now())
+
+
+def sweep_entry(services: Services, tenant: TenantId, **facts: Any) -> Entry:
+    """Build an audit entry of a sweep."""
+    return audit_entry(services, system_caller(tenant, REQUEST_ID), action="sweep", **facts)
+
+
+def postponed(record: RecordPlan) -> PutOff:
+    """Return when a record is to be evaluated next."""
+    row = record.row
+    return PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, record.due)
 
 
 async def put_off_unreadable(
@@ -139,25 +160,15 @@ async def put_off_unreadable(
     """Leave subjects alone until the next day whose values do not open: staff have to find out why.
 
     Args:
-        run: the sweep.
         save: saves the counts within the transaction.
-
-    Raises:
-        Unavailable: a database does not answer.
     """
     log.warning("values do not open that a sweep has to look at", tenant=tenant, count=len(subjects))
-    now = services.clock.now()
-    facts = {
-        "decision": "failed",
-        "code": CANNOT_OPEN,
-        "target": run,
-        "policy": services.policies.active(tenant).version,
-    }
+    now, policy = services.clock.now(), services.policies.active(tenant).version
+    facts = {"decision": "failed", "code": "cannot-open", "target": run, "policy": policy}
     async with services.data.transaction() as connection:
         rows = (await locked_subjects(connection, tenant, subjects)).values()
-        await put_off_people(connection, tenant, subjects, next_midnight(now.date().toordinal()))
-        caller = system_caller(tenant, REQUEST_ID)
-        entries = [audit_entry(services, caller, action="sweep", subjects=(row.pseudonym,), **facts) for row in rows]
+        await put_off_people(connection, tenant, subjects, midnight(now.date().toordinal() + 1))
+        entries = [sweep_entry(services, tenant, subjects=(row.pseudonym,), **facts) for row in rows]
         await services.audit_log.append_in(connection, entries)
         await save(connection, Counts(unreadable=len(subjects)))
 
@@ -170,9 +181,11 @@ async def _busy(
     A request that came in between the locks counts too, in whatever state: it is not locked.
     """
     connection, tenant = transaction.connection, transaction.tenant
-    locked = {kept.request.id for kept in requests}
-    theirs = REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)
-    rows = (await connection.execute(select(REQUEST.c.id, REQUEST.c.subject_id, REQUEST.c.state).where(*theirs))).all()
+    locked = {stored.request.id for stored in requests}
+    statement = select(REQUEST.c.id, REQUEST.c.subject_id, REQUEST.c.state).where(
+        REQUEST.c.tenant_id == tenant, REQUEST.c.subject_id.in_(subjects)
+    )
+    rows = (await connection.execute(statement)).all()
     requesting = {row.subject_id for row in rows if row.state in OPEN or row.id not in locked}
     return await being_erased(connection, tenant, subjects) | requesting
 
@@ -257,23 +270,17 @@ async def _save_erasures(
 async def _only_review(transaction: _Transaction, plans: Sequence[SubjectPlan]) -> Counts:
     """Open and close reviews of subjects without an erasure today, and postpone their records."""
     await _update_reviews(transaction, plans)
-    records = [record for plan in plans for record in plan.records]
-    later = [_later(record.row, record.due) for record in records]
+    later = [postponed(record) for plan in plans for record in plan.records]
     await put_off(transaction.services.data, transaction.connection, transaction.tenant, later)
     entries = [_entry(transaction, plan) for plan in plans if plan.acts]
     await transaction.services.audit_log.append_in(transaction.connection, entries)
     return count_actions(plans)
 
 
-def _later(row: Any, due: datetime) -> PutOff:
-    return PutOff(row.subject_id, row.collection, row.id, row.revision, row.due_at, due)
-
-
 def _entry(transaction: _Transaction, plan: SubjectPlan) -> Entry:
-    return audit_entry(
+    return sweep_entry(
         transaction.services,
-        system_caller(transaction.tenant, REQUEST_ID),
-        action="sweep",
+        transaction.tenant,
         decision="allowed",
         code=audit_code(plan),
         fields=audit_fields(transaction.policy_set, plan),

@@ -15,13 +15,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from vault.catalogue.retention_actions import ACTIONS, ERASE, Effect, RetentionAction, action_of
-from vault.consent.model import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_state
 from vault.ids import RecordId, SubjectId
 from vault.lifecycle.erasures import Line
 from vault.retention.clocks import NO_CLOCKS, Clocks, at_day, clocks_in
 from vault.retention.ends import day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import held_by
-from vault.retention.review_store import NewReview, reviews_in
+from vault.retention.reviews import NewReview, kept_by, reviews_in
 from vault.subjects.due import records_of_people
 from vault.subjects.record_body import happened_at, unpack
 from vault.subjects.store import PROFILE
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from vault.ids import TenantId
     from vault.policy.policy_set import PolicySet
     from vault.retention.ends import Ending, Ends, Value
-    from vault.retention.review_store import Place, Review
+    from vault.retention.reviews import Place, Review
+    from vault.retention.schedule import Schedule
     from vault.subjects.record_body import Stored
 
 
@@ -125,7 +126,9 @@ class RecordPlan:
     @property
     def views(self) -> dict[str, str]:
         """Return the views that are stored in place of values, by the values' names."""
-        return {name: each.then for name, each in self.outcomes.items() if each.action.effect is Effect.REPLACE}
+        return {
+            name: outcome.then for name, outcome in self.outcomes.items() if outcome.action.effect is Effect.REPLACE
+        }
 
     @property
     def deleted(self) -> tuple[str, ...]:
@@ -205,18 +208,12 @@ class Forecast:
 class _Context:
     day: int
     ends: Ends
-    standing: ConsentState
-    declared: frozenset[str]
+    state: ConsentState
+    schedule: Schedule
 
 
 def evaluate(policy_set: PolicySet, data: SubjectData, now: datetime) -> SubjectPlan:
-    """Decide what is to be done with a subject.
-
-    Args:
-        policy_set: in force.
-        data: of the subject.
-        now: the present.
-    """
+    """Decide what is to be done with a subject."""
     context = _context(policy_set, data, now)
     turns = [day for day in (context.ends.turns_on, _next_notice(policy_set, context.day)) if day is not None]
     records = [_evaluate_record(context, row, data.reviews, turns) for row in data.records]
@@ -227,32 +224,26 @@ def evaluate(policy_set: PolicySet, data: SubjectData, now: datetime) -> Subject
     until = _empty_until(policy_set, data)
     if until < context.day:
         return SubjectPlan(data.row, records, is_over=True)
-    return SubjectPlan(data.row, [replace(record, due=_midnight(until + 1)) for record in records], is_over=False)
+    return SubjectPlan(data.row, [replace(record, due=midnight(until + 1)) for record in records], is_over=False)
 
 
 def forecast(policy_set: PolicySet, data: SubjectData, now: datetime) -> Iterator[Forecast]:
-    """Foresee when each value of a subject will go.
-
-    Args:
-        policy_set: in force.
-        data: of the subject.
-        now: the present.
-    """
+    """Foresee when each value of a subject will go."""
     today = _context(policy_set, data, now)
     turn = today.ends.turns_on
-    turned = today if turn is None else _context(policy_set, data, _midnight(turn))
+    turned = today if turn is None else _context(policy_set, data, midnight(turn))
     for row in data.records:
         body = unpack(row.body)
         happened = day_of(happened_at(row, body))
         reviews = data.reviews.get((row.subject_id, row.collection, row.id), _NO_REVIEWS)
-        for name, value in values_of(row, body, _kept_days(reviews)).items():
+        for name, value in values_of(row, body, kept_by(reviews)).items():
             review = reviews.get(name)
             context, ending = today, today.ends.of(value)
             on = None if ending.until is None else ending.until + 1
             if turn is not None and (on is None or on > turn):  # by then other periods may apply
                 context, ending = turned, turned.ends.of(value)
                 on = None if ending.until is None else max(ending.until + 1, turn)
-            held = bool(today.standing.holds) and _is_held(today, value, happened)
+            held = bool(today.state.holds) and _is_held(today, value, happened)
             in_review = review is not None and review.keeps(today.day) and ending.may_go(today.day)
             then = ending.then
             if on is not None and not held:
@@ -263,19 +254,9 @@ def forecast(policy_set: PolicySet, data: SubjectData, now: datetime) -> Iterato
 
 
 def _context(policy_set: PolicySet, data: SubjectData, now: datetime) -> _Context:
-    standing = unpack_standing(data.row.standing)
-    ends = ends_of(policy_set, standing, data.clocks, now, retained=data.row.state == "retained")
-    return _Context(now.date().toordinal(), ends, standing, _declared(policy_set))
-
-
-@lru_cache(maxsize=64)
-def _declared(policy_set: PolicySet) -> frozenset[str]:
-    return frozenset(field.whole for field in policy_set.catalogue.fields())
-
-
-def next_midnight(day: int) -> datetime:
-    """Return when the day after a day begins, by the number of the day."""
-    return _midnight(day + 1)
+    state = unpack_state(data.row.standing)
+    ends = ends_of(policy_set, state, data.clocks, now, retained=data.row.state == "retained")
+    return _Context(now.date().toordinal(), ends, state, schedule_of(policy_set))
 
 
 @lru_cache(maxsize=64)
@@ -295,7 +276,7 @@ def _evaluate_record(
         reviews = reviews_by_place.get((row.subject_id, row.collection, row.id), _NO_REVIEWS)
     outcomes, closed = {}, []
     days = [context.day + AT_MOST, *turns]
-    for name, value in values_of(row, body, _kept_days(reviews)).items():
+    for name, value in values_of(row, body, kept_by(reviews)).items():
         review = reviews.get(name)
         ending = context.ends.of(value)
         then = _select(context, value, ending, review, happened)
@@ -308,14 +289,14 @@ def _evaluate_record(
         outcomes[name] = Outcome(action, then, date.fromordinal(ending.served_until or context.day))
         if action.effect is Effect.REPLACE:
             days.append(_next_day(context, context.ends.of(value._replace(form=then)), None))
-    return RecordPlan(row, body, outcomes, tuple(closed), _midnight(min(days)))
+    return RecordPlan(row, body, outcomes, tuple(closed), midnight(min(days)))
 
 
 def _select(context: _Context, value: Value, ending: Ending, review: Review | None, happened: int) -> str | None:
     """Return the action that applies to a value today, as a rule selects it; None if the value is kept."""
     if not ending.may_go(context.day):
         return None
-    if context.standing.holds and _is_held(context, value, happened):
+    if context.state.holds and _is_held(context, value, happened):
         return None
     if review is not None and review.keeps(context.day):
         return None
@@ -324,30 +305,19 @@ def _select(context: _Context, value: Value, ending: Ending, review: Review | No
     if action_of(ending.then).effect is not Effect.REPLACE:
         return ending.then
     view = value._replace(form=ending.then)
-    is_needed = value.field in context.declared and not context.ends.of(view).may_go(context.day)
+    is_needed = context.schedule.declares(value.field) and not context.ends.of(view).may_go(context.day)
     return ending.then if is_needed else ERASE
 
 
 def _is_held(context: _Context, value: Value, happened: int) -> bool:
-    return held_by(context.standing, value.form or value.field, happened) is not None
+    return held_by(context.state, value.form or value.field, happened) is not None
 
 
 def _next_day(context: _Context, ending: Ending, review: Review | None) -> int:
     """Return the day on which a kept value has to be evaluated again, as far as it alone decides that."""
-    return min(
-        (day + 1 for day in (ending.until, _kept_until(review)) if day is not None and day >= context.day),
-        default=context.day + AT_MOST,
-    )
-
-
-def _kept_days(reviews: Mapping[str, Review]) -> dict[str, int] | None:
-    if not reviews:
-        return None
-    return {name: day for name, review in reviews.items() if (day := _kept_until(review)) is not None}
-
-
-def _kept_until(review: Review | None) -> int | None:
-    return None if review is None or review.keep_until is None else review.keep_until.toordinal()
+    kept_until = None if review is None or review.keep_until is None else review.keep_until.toordinal()
+    days = (day + 1 for day in (ending.until, kept_until) if day is not None and day >= context.day)
+    return min(days, default=context.day + AT_MOST)
 
 
 def _empty_until(policy_set: PolicySet, data: SubjectData) -> int:
@@ -357,7 +327,8 @@ def _empty_until(policy_set: PolicySet, data: SubjectData) -> int:
     return until.toordinal()
 
 
-def _midnight(day: int) -> datetime:
+def midnight(day: int) -> datetime:
+    """Return when a day begins, by its number."""
     return at_day(min(day, date.max.toordinal()))
 
 
@@ -374,7 +345,7 @@ def audit_fields(policy_set: PolicySet, plan: SubjectPlan) -> tuple[str, ...]:
     names = (
         f"{record.row.collection}.{name}" if "." in name else f"{record.row.collection}.{name}.clear"
         for record in plan.records
-        for name in (*record.deleted, *(review.field for review in record.reviews))
+        for name in (*record.deleted, *(review.name for review in record.reviews))
     )
     return tuple(name for name in dict.fromkeys(names) if name in policy_set.catalogue)
 
@@ -415,11 +386,11 @@ async def load_subjects(
             records[row.id],
             clocks.get(row.id, NO_CLOCKS),
             {place: by_name for place, by_name in reviews.items() if place[0] == row.id} if reviews else reviews,
-            is_complete=due is None or _is_profile_due(records[row.id], due),
+            is_complete=due is None
+            or any(
+                record.collection == PROFILE and record.due_at is not None and record.due_at <= due
+                for record in records[row.id]
+            ),
         )
         for row in rows
     ]
-
-
-def _is_profile_due(records: Sequence[Any], due: datetime) -> bool:
-    return any(row.collection == PROFILE and row.due_at is not None and row.due_at <= due for row in records)

@@ -23,7 +23,7 @@ from vault.errors import Fault, InvalidInput
 from vault.ids import SubjectId
 from vault.subjects.due import due_people_after, people_after, rows_of_people
 from vault.sweep import store
-from vault.sweep.evaluate import forecast, load_subjects, next_midnight
+from vault.sweep.evaluate import forecast, load_subjects, midnight
 from vault.sweep.run import run_sweep
 from vault.sweep.store import SweepRun, find_sweep, kept_people
 from vault.sweep.views import EndingValues, OverdueValues, RetentionPreview, Sweep, SweepDryRun, SweepPage
@@ -46,8 +46,6 @@ MOST_PEOPLE: Final = 10_000
 """Subjects evaluated for one answer: some seconds."""
 MOST: Final = 200
 """Sweeps in one page."""
-STARTED: Final = "started"
-"""The code of the audit entry of a sweep that a caller starts; what it then does is one entry a subject."""
 _BATCH: Final = 200
 _DRY_RUN_BATCH: Final = 1_000
 _FIRST: Final = UUID(int=0)
@@ -61,12 +59,12 @@ class Tally:
     """Counts forecasts.
 
     Attributes:
-        today: the day.
+        now: the moment of the forecasts.
         until: the last day that counts.
         field: the whole name of the only field that counts; None for all.
     """
 
-    today: date
+    now: datetime
     until: date
     field: str | None = None
     _ends: Counter[tuple[int, str, str]] = attribute(default_factory=Counter)
@@ -82,7 +80,7 @@ class Tally:
             self._overdue[value.name, "held", value.then] += 1
         elif value.in_review:
             self._overdue[value.name, "in-review", value.then] += 1
-        elif value.on <= self.today.toordinal():
+        elif value.on <= self.now.date().toordinal():
             self._overdue[value.name, "next-sweep", value.then] += 1
         else:
             self._ends[value.on, value.name, value.then] += 1
@@ -128,16 +126,15 @@ async def preview(
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
     whole = _check(services, caller.tenant, days, field, limit)
     now = services.clock.now()
-    today, until = now.date(), now.date() + timedelta(days=days)
-    tally = Tally(today, until, whole)
-    people, last, more = await count_ends(services, caller.tenant, tally, now, after=after, most=limit)
+    tally = Tally(now, now.date() + timedelta(days=days), whole)
+    people, last, more = await count_ends(services, caller.tenant, tally, after=after, most=limit)
     entry = audit_entry(
         services, caller, action="read-retention", decision="allowed", fields=() if whole is None else (whole,)
     )
     await services.audit_log.append(entry)
     return RetentionPreview(
-        today=today,
-        until=until,
+        today=now.date(),
+        until=tally.until,
         ends=tally.ends(),
         waiting=tally.overdue(),
         people=people,
@@ -147,7 +144,7 @@ async def preview(
 
 
 async def count_ends(
-    services: Services, tenant: TenantId, tally: Tally, now: datetime, *, after: UUID | None, most: int
+    services: Services, tenant: TenantId, tally: Tally, *, after: UUID | None, most: int
 ) -> tuple[int, UUID | None, bool]:
     """Count forecasts of subjects, in the order of their ids.
 
@@ -156,7 +153,7 @@ async def count_ends(
     """
     policy_set = services.policies.active(tenant).policy_set
     is_full = (await kind_of(services, tenant))[0] == "all"
-    due_by = None if is_full else next_midnight(tally.until.toordinal())
+    due_by = None if is_full else midnight(tally.until.toordinal() + 1)
     count, last = 0, after
     while count < most:
         size = min(_BATCH, most - count)
@@ -166,7 +163,7 @@ async def count_ends(
             loaded = await load_subjects(connection, tenant, [row for row in rows if row.id not in kept], due=due_by)
             loaded += await load_subjects(connection, tenant, [row for row in rows if row.id in kept])
         for data in loaded:
-            for value in forecast(policy_set, data, now):
+            for value in forecast(policy_set, data, tally.now):
                 tally.add(value)
             await asyncio.sleep(0)  # let other requests run
         count += len(subjects)
@@ -222,8 +219,9 @@ async def start_sweep(services: Services, caller: Caller, on_commit: SaveSweep |
     """
     await require_permission(services, caller, "vault:retention", "sweep", audit_action="sweep")
     run = await lay_down(services, caller.tenant)
+    # What the sweep then does is one entry a subject.
     entry = audit_entry(
-        services, caller, action="sweep", decision="allowed", code=STARTED, target=run.id, policy=run.policy
+        services, caller, action="sweep", decision="allowed", code="started", target=run.id, policy=run.policy
     )
     view = Sweep.of(run)
     async with services.data.transaction() as connection:
@@ -296,10 +294,10 @@ async def dry_run(services: Services, caller: Caller, *, watch: Callable[[int], 
     """
     await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
     now = services.clock.now()
-    tally = Tally(now.date(), now.date())
+    tally = Tally(now, now.date())
     people, after, more = 0, None, True
     while more:
-        count, after, more = await count_ends(services, caller.tenant, tally, now, after=after, most=_DRY_RUN_BATCH)
+        count, after, more = await count_ends(services, caller.tenant, tally, after=after, most=_DRY_RUN_BATCH)
         people += count
         if watch is not None:
             watch(people)

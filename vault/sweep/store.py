@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, insert, or_, select, union, update
+from sqlalchemy import Column, Index, LargeBinary, String, delete, insert, or_, select, union, update
 
 from vault.catalogue.retention_actions import ACTIONS, Effect
 from vault.retention.tables import HOLD_SUBJECT, RETENTION_REVIEW
-from vault.sweep.tables import RETENTION_SWEEP
+from vault.storage.columns import DataTable, Id, Moment, column, table_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from vault.ids import TenantId
@@ -27,6 +28,40 @@ SILENT: Final = timedelta(seconds=150)
 """A runner that has not written for so long is dead; a running one writes at least every minute."""
 KEPT: Final = timedelta(days=400)
 """How long sweeps are listed."""
+
+
+class RetentionSweepRow(DataTable, table=True):
+    """One sweep: its policies, its progress, and what it did. The counts are stored in ``body``.
+
+    ``cursor`` is the last subject that a full sweep has evaluated, ``runner`` the process that runs it. A tenant has at
+    most one sweep that is not finished.
+    """
+
+    __tablename__ = "retention_sweep"
+    __table_args__ = (
+        Index("ix_retention_sweep_finished", "tenant_id", "finished_at"),
+        Index(
+            "uq_retention_sweep_open",
+            "tenant_id",
+            unique=True,
+            sqlite_where=Column("finished_at").is_(None),
+            postgresql_where=Column("finished_at").is_(None),
+        ),
+    )
+
+    tenant_id: str = column(String(64), primary_key=True)
+    id: UUID = column(Id, primary_key=True)
+    kind: str = column(String(16))
+    policy: str = column(String(80))
+    started_at: datetime = column(Moment)
+    changed_at: datetime = column(Moment)
+    finished_at: datetime | None = column(Moment, nullable=True)
+    cursor: UUID | None = column(Id, nullable=True)
+    runner: UUID | None = column(Id, nullable=True)
+    body: bytes = column(LargeBinary)
+
+
+RETENTION_SWEEP = table_of(RetentionSweepRow)
 _T: Final = RETENTION_SWEEP
 
 
@@ -52,8 +87,8 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True):
     values: dict[str, int] = {}
 
     def __add__(self, other: Counts) -> Counts:
-        mine, more = self.by_name(), other.by_name()
-        return Counts.from_names({name: count + more[name] for name, count in mine.items()})
+        added = other.by_name()
+        return Counts.from_names({name: count + added[name] for name, count in self.by_name().items()})
 
     def by_name(self) -> dict[str, int]:
         """Return all counts by their names in JSON."""
@@ -163,22 +198,20 @@ async def take_sweep(
 
 async def save_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun) -> bool:
     """Store the progress of a sweep, and return whether its runner still has it."""
-    own = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner, _T.c.finished_at.is_(None)
-    return bool((await connection.execute(update(_T).where(*own).values(**_columns(sweep)))).rowcount)
+    statement = update(_T).where(*_own(tenant, sweep), _T.c.finished_at.is_(None))
+    return bool((await connection.execute(statement.values(**_columns(sweep)))).rowcount)
 
 
 async def finish_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun, now: datetime) -> None:
     """Store that a sweep is finished, and delete old sweeps."""
-    own = _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner
     ended = {**_columns(sweep), "finished_at": now, "changed_at": now, "runner": None}
-    await connection.execute(update(_T).where(*own).values(**ended))
+    await connection.execute(update(_T).where(*_own(tenant, sweep)).values(**ended))
     await connection.execute(delete(_T).where(_T.c.tenant_id == tenant, _T.c.finished_at < now - KEPT))
 
 
-async def leave_sweep(connection: AsyncConnection, tenant: TenantId, sweep: UUID, runner: UUID) -> None:
+async def leave_sweep(connection: AsyncConnection, tenant: TenantId, sweep: SweepRun) -> None:
     """Give a sweep up, so that another runner can take it at once."""
-    own = _T.c.tenant_id == tenant, _T.c.id == sweep, _T.c.runner == runner
-    await connection.execute(update(_T).where(*own).values(runner=None))
+    await connection.execute(update(_T).where(*_own(tenant, sweep)).values(runner=None))
 
 
 async def find_sweep(connection: AsyncConnection, tenant: TenantId, sweep: UUID) -> SweepRun | None:
@@ -220,6 +253,10 @@ async def kept_people(connection: AsyncConnection, tenant: TenantId, *, after: U
     subjects = union(*parts).subquery()
     statement = select(subjects.c.subject_id).order_by(subjects.c.subject_id).limit(most)
     return list((await connection.execute(statement)).scalars())
+
+
+def _own(tenant: TenantId, sweep: SweepRun) -> tuple[ColumnElement[bool], ...]:
+    return _T.c.tenant_id == tenant, _T.c.id == sweep.id, _T.c.runner == sweep.runner
 
 
 def _columns(sweep: SweepRun) -> dict[str, Any]:

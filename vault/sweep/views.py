@@ -101,16 +101,8 @@ class Sweep(View):
     @classmethod
     def of(cls, run: SweepRun) -> Self:
         """Return the view of a stored run."""
-        return cls(
-            id=run.id,
-            kind=run.kind,
-            state=run.state,
-            policy=run.policy,
-            started_at=run.started_at,
-            changed_at=run.changed_at,
-            finished_at=run.finished_at,
-            counts=SweepCounts.model_validate(run.counts.by_name()),
-        )
+        shown = {name: getattr(run, name) for name in cls.model_fields if name != "counts"}
+        return cls(**shown, counts=SweepCounts.model_validate(run.counts.by_name()))
 
 
 class SweepPage(View):

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.errors import NotFound
 from vault.ids import RecordId, SubjectId, new_id
 from vault.jobs.workflow import Work, Workflow
-from vault.retention.review_store import list_reviews
+from vault.retention.reviews import fetch_reviews
 from vault.subjects.due import count_people, due_people, make_due, people_after
 from vault.sweep.run import Pace, run_sweep
 from vault.sweep.store import Counts, SweepRun, add_sweep, find_sweep, sweep_under_way, swept_policy
@@ -127,9 +127,9 @@ async def _decided_are_due(services: Services, tenant: TenantId, now: datetime) 
     after: UUID | None = None
     while True:
         async with services.data.reading() as connection:
-            page = await list_reviews(connection, tenant, states=("erase",), after=after, limit=PAGE)
+            page = await fetch_reviews(connection, tenant, states=("erase",), after=after, limit=PAGE)
         if page:
-            records = [(SubjectId(each.subject), each.collection, RecordId(each.record)) for each in page]
+            records = [(SubjectId(review.subject), review.collection, RecordId(review.record)) for review in page]
             async with services.data.transaction() as connection:
                 await make_due(connection, tenant, records, now)
         if len(page) < PAGE:
