@@ -12,7 +12,7 @@ from tests.recipients.telling import one_notice
 from tests.vaults import ADA
 from vault.identity.sessions import add_session
 from vault.requests.decide import start_request
-from vault.retention.review_store import NewReview, open_reviews, reviews_in
+from vault.retention.reviews import NewReview, open_reviews, reviews_in
 
 NEW = {"profile": {"name": "New"}, "external_ids": {"shop": "new"}, "purpose": "order-fulfilment"}
 TAKEN = {"profile": {"name": "New"}, "external_ids": {"shop": "4711"}, "purpose": "order-fulfilment"}

@@ -12,7 +12,7 @@ from tests.cli.people import person_in
 from vault.bootstrap import open_vault
 from vault.cli.retention import WHY_WIDTH, picture
 from vault.ids import DEFAULT_TENANT
-from vault.retention.review_store import NewReview, open_reviews
+from vault.retention.reviews import NewReview, open_reviews
 from vault.retention.views import RetainedValue, RetentionGround, RetentionLimit
 
 

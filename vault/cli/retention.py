@@ -17,8 +17,8 @@ from vault.cli.progress import people_bar
 from vault.cli.session import Session
 from vault.ids import SubjectId
 from vault.retention.clocks import Event
-from vault.retention.events import record_event, show_relationship
-from vault.retention.explain import explain_retention
+from vault.retention.events import record_event
+from vault.retention.explain import explain_retention, show_relationship
 from vault.retention.reviews import MOST, Decision, Reason, decide_review, list_reviews
 from vault.sweep import query
 from vault.sweep.views import EndingValues, OverdueState, OverdueValues, Sweep

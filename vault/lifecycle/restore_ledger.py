@@ -62,11 +62,7 @@ class Tombstone(NamedTuple):
 
 
 class RestoreLedger:
-    """The lines of all tenants.
-
-    Args:
-        database: the ledger's own.
-    """
+    """The lines of all tenants, in a database of their own."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

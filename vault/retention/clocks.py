@@ -141,11 +141,7 @@ def _last_bought(clocks: Clocks, retention: Retention) -> int | None:
 
 
 class ClockReader:
-    """Fetches clocks; concurrent requests for one subject each share a query.
-
-    Args:
-        database: the main database.
-    """
+    """Fetches clocks; concurrent requests for one subject each share a query."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -207,7 +203,7 @@ async def move_clocks(
         return
     rows = [
         {"tenant_id": tenant, "subject_id": subject, "kind": kind, "at": at}
-        for (subject, kind), at in sorted(moments.items(), key=lambda each: (each[0][0].bytes, each[0][1]))
+        for (subject, kind), at in sorted(moments.items(), key=lambda moved: (moved[0][0].bytes, moved[0][1]))
     ]  # in one order, so that two writers cannot deadlock
     statement = insert_into(SUBJECT_CLOCK, connection.dialect.name)
     newer = statement.excluded.at > SUBJECT_CLOCK.c.at
@@ -256,21 +252,21 @@ def at_day(day: int) -> datetime:
     return datetime.combine(date.fromordinal(day), time(), UTC)
 
 
-def _joined(mine: Clocks, theirs: Clocks) -> Clocks:
-    newest = _newer(mine.newest, theirs.newest)
-    events = _newer(mine.events, theirs.events)
+def _joined(survivor: Clocks, duplicate: Clocks) -> Clocks:
+    newest = _newer(survivor.newest, duplicate.newest)
+    events = _newer(survivor.events, duplicate.events)
     for began, ended in PAIRS:
-        running = [each for each in (mine, theirs) if each.running(began, ended)]
+        running = [clocks for clocks in (survivor, duplicate) if clocks.running(began, ended)]
         if running:
             events.pop(ended, None)
-            days = [each.events[ended] for each in running if ended in each.events]
+            days = [clocks.events[ended] for clocks in running if ended in clocks.events]
             if days:
                 events[ended] = max(days)
     return Clocks(newest, events)
 
 
-def _newer(mine: Mapping[Name, int], theirs: Mapping[Name, int]) -> dict[Name, int]:
-    return {name: max(mine.get(name, 0), theirs.get(name, 0)) for name in (*mine, *theirs)}
+def _newer(one: Mapping[Name, int], other: Mapping[Name, int]) -> dict[Name, int]:
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in (*one, *other)}
 
 
 def _read(rows: Iterable[tuple[object, ...]]) -> dict[SubjectId, Clocks]:

@@ -73,6 +73,13 @@ class Value(NamedTuple):
     arrived: int | None = None
 
 
+class Dates(NamedTuple):
+    """The days on which a record happened and was stored; the latter is None if it is unknown."""
+
+    happened: int
+    arrived: int | None
+
+
 class Claim(NamedTuple):
     """Why a value is kept.
 
@@ -155,16 +162,13 @@ class Ending(NamedTuple):
     def serves(self, purpose: str, today: int, view: str | None = None) -> bool:
         """Return whether it may be shown for a purpose: while the purpose's own claim runs, if it has one.
 
-        A value that is over by a limit and still demanded by a law is shown for that law's purpose only.
-
         Args:
-            purpose: the purpose.
-            today: the day.
             view: the view, by its whole name; None for any view that the purpose needs.
         """
         claims = [claim for claim in (*self.claims, *self.idle) if claim.ground == purpose and claim.needs(view)]
         if claims and not any(claim.runs(today) for claim in claims):
             return False
+        # What is over by a limit and still demanded by a law is shown for that law's purpose only.
         return not self.is_over(today) or any(claim.is_demanded(today) for claim in claims)
 
 
@@ -175,8 +179,6 @@ class SubjectFacts:
     Attributes:
         applies: the purposes that apply or did, each with the last day on which its ground exists (end of a consent,
             day before a withdrawal); None if no end is known. A purpose that never applied is left out.
-        clocks: the subject's clocks.
-        today: the day.
         retained: whether the subject was erased and a law keeps values; each of these values has its own last day.
     """
 
@@ -187,12 +189,7 @@ class SubjectFacts:
 
 
 class Ends:
-    """Computes the ends of one subject's values; equal metadata is computed once.
-
-    Args:
-        schedule: the rules of the policies.
-        subject: the facts about the subject.
-    """
+    """Computes the ends of one subject's values; equal metadata is computed once."""
 
     def __init__(self, schedule: Schedule, subject: SubjectFacts) -> None:
         self._schedule = schedule
@@ -338,22 +335,18 @@ def schedule_of(policy_set: PolicySet) -> Schedule:
 
 
 def ends_of(
-    policy_set: PolicySet, standing: ConsentState, clocks: Clocks, now: datetime, *, retained: bool = False
+    policy_set: PolicySet, consent_state: ConsentState, clocks: Clocks, now: datetime, *, retained: bool = False
 ) -> Ends:
-    """Return the ends of a subject's values.
+    """Return the ends of a subject's values, by the subject's consent state and clocks.
 
     Args:
-        policy_set: in force.
-        standing: the subject's consent state.
-        clocks: the subject's clocks.
-        now: the present.
         retained: whether the subject was erased and a law keeps values.
     """
-    subject = SubjectFacts(applies(policy_set, standing, now), clocks, now.date().toordinal(), retained)
+    subject = SubjectFacts(applies(policy_set, consent_state, now), clocks, now.date().toordinal(), retained)
     return Ends(schedule_of(policy_set), subject)
 
 
-def applies(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dict[str, int | None]:
+def applies(policy_set: PolicySet, consent_state: ConsentState, now: datetime) -> dict[str, int | None]:
     """Return the purposes that apply to a subject, or did, each with its last day; None if no end is known.
 
     A purpose whose consent was never given is left out, and so is one that is not yet in force.
@@ -361,7 +354,7 @@ def applies(policy_set: PolicySet, standing: ConsentState, now: datetime) -> dic
     today = now.date()
     purposes: dict[str, int | None] = {}
     for name, purpose in policy_set.purposes.items():
-        said = standing.purposes.get(name, UNSAID)
+        said = consent_state.purposes.get(name, UNSAID)
         if not _ever_applied(policy_set, purpose, said, today):
             continue
         ends = [None if purpose.valid_until is None else purpose.valid_until.toordinal()]
@@ -379,40 +372,28 @@ def values_of(
     """Return the metadata of a record's values, by their names in its body.
 
     Args:
-        row: the record's row.
-        body: its values.
         kept: the last day on which a review keeps a value, by name.
         collection: the record's collection, if the row does not have it.
     """
     collection = collection or str(row.collection)
-    happened, arrived = day_of(happened_at(row, body)), row.created_at.date().toordinal()
+    dates = Dates(day_of(happened_at(row, body)), row.created_at.date().toordinal())
     return {
-        name: value_of(collection, name, stored, happened, None if kept is None else kept.get(name), arrived)
+        name: value_of(collection, name, stored, dates, None if kept is None else kept.get(name))
         for name, stored in body.items()
     }
 
 
-def value_of(
-    collection: str,
-    name: str,
-    stored: Stored,
-    happened: int,
-    kept_until: int | None = None,
-    arrived: int | None = None,
-) -> Value:
+def value_of(collection: str, name: str, stored: Stored, dates: Dates, kept_until: int | None = None) -> Value:
     """Return the metadata of one value.
 
     Args:
-        collection: the collection of its record.
         name: its name in the body: ``field``, or for a generalised value ``field.view``.
-        stored: the value.
-        happened: the day of its record.
+        dates: of its record.
         kept_until: the last day on which a review keeps it.
-        arrived: the day on which its record was stored.
     """
     field, _, view = name.partition(".")
     collected = None if stored.collected_at is None else day_of(stored.collected_at)
-    start = collected if collection == HOME and collected is not None else happened
+    start = collected if collection == HOME and collected is not None else dates.happened
     return Value(
         field=f"{collection}.{field}",
         start=start,
@@ -422,7 +403,7 @@ def value_of(
         expires=None if stored.expires_at is None else day_of(stored.expires_at - 1),
         form=f"{collection}.{name}" if view else None,
         kept_until=kept_until,
-        arrived=arrived,
+        arrived=dates.arrived,
     )
 
 

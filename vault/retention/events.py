@@ -1,34 +1,17 @@
-"""Events of a subject that start or stop a clock and are no record: a contract began, a claim was closed.
-
-And the relationship of a subject to the company: prospect, customer or former, since when, and by which clocks.
-"""
+"""Events of a subject that start or stop a clock and are no record: a contract began, a claim was closed."""
 
 from __future__ import annotations
 
 from datetime import date
 from typing import TYPE_CHECKING, Final
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
+from vault.access.authorization import audit_entry, require_permission
 from vault.access.recording import audited
-from vault.catalogue.retention import Relationship
-from vault.consent.transaction import changing, missing
+from vault.consent.transaction import changing
 from vault.errors import Fault, InvalidInput
-from vault.retention.clocks import (
-    EVENT,
-    NO_CLOCKS,
-    PAIRS,
-    RUNNING,
-    Event,
-    at_day,
-    clocks_in,
-    move_clocks,
-    relationship,
-    relationship_ended,
-    turn_back,
-)
-from vault.retention.views import RetentionEvent, SubjectRelationship
-from vault.subjects.changes import mark_due, person
-from vault.subjects.store import GONE
+from vault.retention.clocks import EVENT, PAIRS, Event, at_day, clocks_of_one, move_clocks, turn_back
+from vault.retention.views import RetentionEvent
+from vault.subjects.changes import mark_due
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -58,8 +41,6 @@ async def record_event(
     the end of the last one.
 
     Args:
-        subject: the subject.
-        event: what happened.
         on: the day, in UTC; today by default.
         on_commit: called in the transaction with the result; saves the response under an idempotency key.
 
@@ -98,7 +79,7 @@ def _past_day(on: date | None, now: datetime) -> int:
 async def _move(change: Change, event: Event, day: int) -> RetentionEvent:
     """Move the clock forward. The subject's row is locked, so that concurrent events are recorded one by one."""
     connection, tenant, subject = change.connection, change.caller.tenant, change.subject
-    before = (await clocks_in(connection, tenant, [subject])).get(subject, NO_CLOCKS).events
+    before = (await clocks_of_one(connection, tenant, subject)).events
     known = before.get(event)
     moved = known is None or known < day
     if moved:
@@ -109,53 +90,3 @@ async def _move(change: Change, event: Event, day: int) -> RetentionEvent:
             await turn_back(connection, tenant, subject, ended, max(day - 1, date.min.toordinal()))
         await mark_due(connection, tenant, [subject], change.now)
     return RetentionEvent(event=event, on=date.fromordinal(day if known is None else max(day, known)), moved=moved)
-
-
-@audited("read-retention")
-async def show_relationship(services: Services, caller: Caller, subject: SubjectId) -> SubjectRelationship:
-    """Show the relationship of a subject to the company today. No value is opened.
-
-    Raises:
-        Denied: the caller may not see retention.
-        NotFound: the subject does not exist or is erased.
-    """
-    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
-    await services.limits.take(caller.principal, "read", 1)
-    async with services.data.reading() as connection:
-        row = await person(connection, caller.tenant, subject)
-        clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
-    active, exists = services.policies.active(caller.tenant), row is not None and row.state not in GONE
-    entry = audit_entry(
-        services,
-        caller,
-        action="read-retention",
-        decision="allowed" if exists else "denied",
-        code=None if exists else SUBJECT_NOT_FOUND.code,
-        subjects=() if row is None else (row.pseudonym,),
-        policy=active.version,
-    )
-    await services.audit_log.append(entry)
-    if row is None or not exists:
-        async with services.data.reading() as connection:
-            error = await missing(services, caller, connection, subject)
-        error.audit = str(entry.id)
-        raise error
-    retention, today = active.policy_set.schedule, services.clock.now().date()
-    state = relationship(clocks, retention, today.toordinal())
-    ended = relationship_ended(clocks, retention)
-    since = {
-        Relationship.PROSPECT: row.created_at.date(),
-        Relationship.CUSTOMER: None,  # the clocks keep the last order, not the first
-        Relationship.FORMER: None if ended is None else date.fromordinal(ended + 1),
-    }[state]
-    return SubjectRelationship(
-        subject=subject,
-        state=state,
-        since=since,
-        last_contact=None if clocks.last_contact is None else date.fromordinal(clocks.last_contact),
-        until=date.fromordinal(ended) if ended is not None and state is Relationship.CUSTOMER else None,
-        running=[name for name, (began, over) in RUNNING.items() if clocks.running(began, over)],
-        records={name: date.fromordinal(day) for name, day in sorted(clocks.newest.items())},
-        events={name: date.fromordinal(day) for name, day in sorted(clocks.events.items())},
-        audit=entry.id,
-    )

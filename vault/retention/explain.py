@@ -1,4 +1,8 @@
-"""Explain until when the values of a field of a subject are kept, and on which grounds. No value is opened."""
+"""Explain retention; no value is opened.
+
+Until when the values of a field of a subject are kept, and on which grounds. And the relationship of a subject to the
+company: prospect, customer or former, since when, and by which clocks.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,12 @@ from sqlalchemy import select
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.recording import audited
 from vault.catalogue.model import HOME, UnknownName
+from vault.catalogue.retention import Relationship
 from vault.catalogue.retention_actions import action_of
-from vault.consent.model import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_state
 from vault.consent.transaction import missing
 from vault.errors import InvalidInput
-from vault.retention.clocks import NO_CLOCKS, clocks_in
+from vault.retention.clocks import RUNNING, clocks_of_one, relationship, relationship_ended
 from vault.retention.ends import NEVER, REVIEWED, applies, day_of, ends_of, schedule_of, values_of
 from vault.retention.holds import is_covered
 from vault.retention.reviews import kept_by, reviews_in
@@ -28,9 +33,11 @@ from vault.retention.views import (
     RetentionGround,
     RetentionLimit,
     RetentionReview,
+    SubjectRelationship,
 )
 from vault.subjects.changes import person
 from vault.subjects.record_body import happened_at, unpack
+from vault.subjects.store import GONE
 from vault.subjects.tables import RECORD
 
 if TYPE_CHECKING:
@@ -59,7 +66,6 @@ async def explain_retention(
     """Explain until when the values of a field are kept and why.
 
     Args:
-        subject: the subject.
         field: the field's name, with or without ``profile.``.
         record: only this record; None for all of them.
 
@@ -74,12 +80,12 @@ async def explain_retention(
     whole, declared = _whole_name(active.policy_set.catalogue, field)
     async with services.data.reading() as connection:
         row = await person(connection, caller.tenant, subject)
-        clocks = (await clocks_in(connection, caller.tenant, [subject])).get(subject, NO_CLOCKS)
+        clocks = await clocks_of_one(connection, caller.tenant, subject)
         reviews = await reviews_in(connection, caller.tenant, [subject])
         rows = await _newest_records(connection, caller.tenant, subject, whole.partition(".")[0], record)
     if row is None or row.state == "erased":
         raise await _subject_not_found(services, caller, subject, row, active.version)
-    state = unpack_standing(row.standing)
+    state = unpack_state(row.standing)
     ends = ends_of(active.policy_set, state, clocks, now, retained=row.state == "retained")
     explainer = Explainer(active.policy_set, ends, state, applies(active.policy_set, state, now), now.date())
     values: list[RetainedValue] = []
@@ -115,11 +121,8 @@ class Explainer:
     """Explains why the values of one subject are kept, from names and dates.
 
     Attributes:
-        policy_set: in force.
-        ends: until when each value of the subject is kept.
         state: the subject's decisions on consent, and the holds on the subject.
         applying: the purposes that apply or did, with their last days.
-        today: the day.
     """
 
     policy_set: PolicySet
@@ -220,6 +223,52 @@ class Explainer:
             else:
                 purposes[name] = InactivePurpose(purpose=name, why="not-in-force")
         return list(purposes.values())
+
+
+@audited("read-retention")
+async def show_relationship(services: Services, caller: Caller, subject: SubjectId) -> SubjectRelationship:
+    """Show the relationship of a subject to the company today. No value is opened.
+
+    Raises:
+        Denied: the caller may not see retention.
+        NotFound: the subject does not exist or is erased.
+    """
+    await require_permission(services, caller, "vault:retention", "read", audit_action="read-retention")
+    await services.limits.take(caller.principal, "read", 1)
+    async with services.data.reading() as connection:
+        row = await person(connection, caller.tenant, subject)
+        clocks = await clocks_of_one(connection, caller.tenant, subject)
+    active = services.policies.active(caller.tenant)
+    if row is None or row.state in GONE:
+        raise await _subject_not_found(services, caller, subject, row, active.version)
+    entry = audit_entry(
+        services,
+        caller,
+        action="read-retention",
+        decision="allowed",
+        subjects=(row.pseudonym,),
+        policy=active.version,
+    )
+    await services.audit_log.append(entry)
+    retention, today = active.policy_set.schedule, services.clock.now().date()
+    state = relationship(clocks, retention, today.toordinal())
+    ended = relationship_ended(clocks, retention)
+    since = {
+        Relationship.PROSPECT: row.created_at.date(),
+        Relationship.CUSTOMER: None,  # the clocks keep the last order, not the first
+        Relationship.FORMER: None if ended is None else date.fromordinal(ended + 1),
+    }[state]
+    return SubjectRelationship(
+        subject=subject,
+        state=state,
+        since=since,
+        last_contact=_date(clocks.last_contact),
+        until=date.fromordinal(ended) if ended is not None and state is Relationship.CUSTOMER else None,
+        running=[name for name, (began, over) in RUNNING.items() if clocks.running(began, over)],
+        records={name: date.fromordinal(day) for name, day in sorted(clocks.newest.items())},
+        events={name: date.fromordinal(day) for name, day in sorted(clocks.events.items())},
+        audit=entry.id,
+    )
 
 
 def _whole_name(catalogue: Catalogue, name: str) -> tuple[str, bool]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vault.catalogue.model import CLEAR, LegalBasis
 from vault.clock import to_microseconds
-from vault.consent.model import unpack as unpack_standing
+from vault.consent.model import unpack as unpack_state
 from vault.errors import Refusal
-from vault.retention.ends import Ends, SubjectFacts, day_of, ends_of, value_of, values_of
+from vault.retention.ends import Dates, Ends, SubjectFacts, day_of, ends_of, value_of, values_of
 from vault.retention.holds import blocking_hold, is_covered
 from vault.retention.reviews import fetch_kept_days
 from vault.retention.schedule import Schedule
@@ -59,22 +59,12 @@ class Body(NamedTuple):
     packed: bytes
 
 
-class Dates(NamedTuple):
-    """The days on which a record happened and was stored."""
-
-    happened: int
-    arrived: int
-
-
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Decides whether one subject's values may be shown for a purpose.
 
     Attributes:
-        ends: until when each value is kept.
-        purpose: the purpose of the read.
-        standing: the subject's consent state, with the holds.
-        today: the day.
+        consent_state: the subject's consent state, with the holds.
         kept: the last days on which reviews keep values, by collection and record.
         dates: when records happened and were stored, for records whose bodies do not have that.
         moment: the present, in microseconds since 1970.
@@ -83,7 +73,7 @@ class Gate:
 
     ends: Ends
     purpose: Purpose
-    standing: ConsentState
+    consent_state: ConsentState
     today: int
     kept: Mapping[tuple[str, UUID], Mapping[str, int]]
     dates: Mapping[UUID, Dates]
@@ -105,33 +95,29 @@ class RecordGate(NamedTuple):
     def refusal(self, body: Sealed, name: str, stored: Stored, view: str | None) -> Refusal | None:
         """Return why a value is not shown; None if it is.
 
-        A value under a hold is shown for the hold's own purpose while the hold is active, and for purposes that answer
-        the subject while anything claims the value. Of an erased subject, a purpose for which nothing was kept sees
-        only values under a hold.
-
         Args:
-            body: the record's body.
-            name: the value's name in it.
-            stored: the value.
             view: the view that is requested; None for the value as it is stored.
         """
         gate, whole = self.gate, f"{self.collection}.{name}"
         dates = gate.dates.get(self.record)
         happened = day_of(body.since) if body.since or dates is None else dates.happened
-        purpose, standing = str(gate.purpose.name), gate.standing
-        covering = [held for held in standing.holds if is_covered(held, whole, happened)]
+        purpose, consent_state = str(gate.purpose.name), gate.consent_state
+        covering = [held for held in consent_state.holds if is_covered(held, whole, happened)]
         if any(held.purpose == purpose for held in covering):
             return None
+        # Purposes that answer the subject see a value under a hold while anything claims it.
         if (
             covering
             and not gate.purpose.answers_people
-            and blocking_hold(standing, purpose, whole, happened) is not None
+            and blocking_hold(consent_state, purpose, whole, happened) is not None
         ):
             return HELD
+        # Of an erased subject, a purpose for which nothing was kept sees only values under a hold.
         if (gate.only_held and not covering) or (stored.expires_at is not None and stored.expires_at <= gate.moment):
             return RETENTION_OVER
         kept = gate.kept.get((self.collection, self.record), {}).get(name)
-        value = value_of(self.collection, name, stored, happened, kept, None if dates is None else dates.arrived)
+        arrived = None if dates is None else dates.arrived
+        value = value_of(self.collection, name, stored, Dates(happened, arrived), kept)
         shown = value.form or f"{whole}.{view or CLEAR}"
         ending = gate.ends.of(value)
         if ending.serves(purpose, gate.today, shown):
@@ -154,33 +140,31 @@ async def gates(
     """Fetch what decides over the values of several subjects, and return a gate for each.
 
     Args:
-        purpose: the purpose of the read; steps 2 to 7 have allowed it for these subjects.
-        people: the subjects.
+        purpose: of the read; steps 2 to 7 have allowed it for these subjects.
         bodies: the records that are read.
-        now: the present.
 
     Raises:
         CannotOpen: a body is corrupt.
         Unavailable: the database does not answer.
     """
-    subjects = list(dict.fromkeys(each.id for each in people))
+    subjects = list(dict.fromkeys(person.id for person in people))
     policy_set = services.policies.active(tenant).policy_set
     clocks = await services.clocks.of(tenant, subjects)
     claims_itself = _claims_itself(policy_set, purpose)
     dates = await _dates(services, tenant, bodies, every=not claims_itself)
     # A review does not extend a purpose's own claim, so it matters only to purposes without one.
     kept = {} if claims_itself else await fetch_kept_days(services.data, tenant, subjects)
-    by_person: dict[SubjectId, dict[tuple[str, UUID], Mapping[str, int]]] = {each: {} for each in subjects}
+    by_person: dict[SubjectId, dict[tuple[str, UUID], Mapping[str, int]]] = {subject: {} for subject in subjects}
     for (subject, collection, record), days in kept.items():
         by_person[subject][collection, record] = days
-    found = {}
-    for each in people:
-        standing, retained = unpack_standing(each.standing), each.state == "retained"
-        ends = _ends(policy_set, purpose, standing, clocks[each.id], now, retained=retained)
-        only_held = retained and purpose.name not in standing.kept_for
-        today, moment = now.date().toordinal(), to_microseconds(now)
-        found[each.id] = Gate(ends, purpose, standing, today, by_person[each.id], dates, moment, only_held)
-    return found
+    today, moment = now.date().toordinal(), to_microseconds(now)
+    by_subject = {}
+    for person in people:
+        state, retained = unpack_state(person.standing), person.state == "retained"
+        ends = _ends(policy_set, purpose, state, clocks[person.id], now, retained=retained)
+        only_held = retained and purpose.name not in state.kept_for
+        by_subject[person.id] = Gate(ends, purpose, state, today, by_person[person.id], dates, moment, only_held)
+    return by_subject
 
 
 def bodies_of(found: StoredSubject) -> Iterator[Body]:
@@ -193,10 +177,16 @@ def bodies_of(found: StoredSubject) -> Iterator[Body]:
 
 
 def _ends(
-    policy_set: PolicySet, purpose: Purpose, standing: ConsentState, clocks: Clocks, now: datetime, *, retained: bool
+    policy_set: PolicySet,
+    purpose: Purpose,
+    consent_state: ConsentState,
+    clocks: Clocks,
+    now: datetime,
+    *,
+    retained: bool,
 ) -> Ends:
     if not _claims_itself(policy_set, purpose):
-        return ends_of(policy_set, standing, clocks, now, retained=retained)
+        return ends_of(policy_set, consent_state, clocks, now, retained=retained)
     # While the purpose's own claim runs, the value is not over, so this claim and the limits decide alone. Steps 6 and
     # 7 have checked that the purpose applies to the subject.
     subject = SubjectFacts({str(purpose.name): None}, clocks, now.date().toordinal(), retained)
@@ -241,9 +231,6 @@ async def over_values(
 
     Such values must not be used to find, compare or contact a subject.
 
-    Args:
-        people: the subjects, with their profiles.
-
     Returns:
         the names by subject; a subject without a profile is left out.
 
@@ -261,9 +248,7 @@ async def over_values(
     found = {}
     for (subject, record), row in (await services.subjects.moments(tenant, subjects, [PROFILE])).items():
         each = present[subject]
-        ends = ends_of(
-            policy_set, unpack_standing(each.standing), clocks[subject], now, retained=each.state == "retained"
-        )
+        ends = ends_of(policy_set, unpack_state(each.standing), clocks[subject], now, retained=each.state == "retained")
         values = values_of(row, unpack(each.profile or b""), kept.get((subject, PROFILE, record)), collection=PROFILE)
         today = now.date().toordinal()
         found[subject] = frozenset(name for name, value in values.items() if ends.of(value).is_over(today))

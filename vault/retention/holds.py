@@ -38,24 +38,23 @@ CODE: Final = "held"
 """The code of an error because of a hold."""
 
 
-def held_by(standing: ConsentState, whole: str, happened: int) -> Held | None:
+def held_by(consent_state: ConsentState, whole: str, happened: int) -> Held | None:
     """Return a hold that covers a value, if there is one. Nothing may delete such a value.
 
     Args:
-        standing: the subject's consent state.
         whole: the whole name of its field, or of the view to which it was generalised.
         happened: the day of its record. It does not matter for the profile, which belongs to the records of all days.
     """
-    return next((held for held in standing.holds if is_covered(held, whole, happened)), None)
+    return next((held for held in consent_state.holds if is_covered(held, whole, happened)), None)
 
 
-def blocking_hold(standing: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
+def blocking_hold(consent_state: ConsentState, purpose: str, whole: str, happened: int) -> Held | None:
     """Return the hold that forbids the use of a value for a purpose; None if the purpose may use it.
 
     A hold's own purpose may always use the value. Any other purpose needs the permission of all holds on the value.
     No hold stops purposes that answer the subject: that is for the caller to check.
     """
-    covering = [held for held in standing.holds if is_covered(held, whole, happened)]
+    covering = [held for held in consent_state.holds if is_covered(held, whole, happened)]
     if any(held.purpose == purpose for held in covering):
         return None
     return next((held for held in covering if purpose not in held.also_for), None)
@@ -73,35 +72,29 @@ def is_covered(held: Held, whole: str, happened: int) -> bool:
 AT_ONCE = 500
 
 
-def mark_for(hold: LegalHold) -> Held:
-    """Return the mark of a hold."""
-    since, until = _day(hold.since), _day(hold.until)
-    return Held(hold.id.bytes, hold.purpose, hold.also_for, hold.fields, since, until)
-
-
-def with_mark(standing: ConsentState, mark: Held) -> ConsentState:
+def with_mark(consent_state: ConsentState, mark: Held) -> ConsentState:
     """Return a consent state with a mark; it replaces an earlier mark of the same hold."""
-    return replace(standing, holds=(*_others(standing, mark.hold), mark))
-
-
-def without_mark(standing: ConsentState, hold: UUID) -> ConsentState:
-    """Return a consent state without the mark of a hold."""
-    return replace(standing, holds=_others(standing, hold.bytes))
+    return replace(consent_state, holds=(*_others(consent_state, mark.hold), mark))
 
 
 async def put_marks(
     connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: LegalHold
 ) -> None:
     """Put the mark of a hold on subjects whose rows are locked."""
-    mark = mark_for(hold)
-    await _write(connection, tenant, {who: with_mark(unpack(row.standing), mark) for who, row in rows.items()})
+    since = None if hold.since is None else hold.since.toordinal()
+    until = None if hold.until is None else hold.until.toordinal()
+    mark = Held(hold.id.bytes, hold.purpose, hold.also_for, hold.fields, since, until)
+    states = {subject: with_mark(unpack(row.standing), mark) for subject, row in rows.items()}
+    await _write(connection, tenant, states)
 
 
 async def take_marks(
     connection: AsyncConnection, tenant: TenantId, rows: Mapping[SubjectId, Any], hold: UUID, now: datetime
 ) -> None:
     """Remove the mark of a hold from subjects whose rows are locked; the next sweep evaluates them."""
-    await _write(connection, tenant, {who: without_mark(unpack(row.standing), hold) for who, row in rows.items()})
+    states = {subject: unpack(row.standing) for subject, row in rows.items()}
+    unmarked = {subject: replace(state, holds=_others(state, hold.bytes)) for subject, state in states.items()}
+    await _write(connection, tenant, unmarked)
     people = list(rows)
     for start in range(0, len(people), AT_ONCE):
         await mark_due(connection, tenant, people[start : start + AT_ONCE], now)
@@ -109,10 +102,10 @@ async def take_marks(
 
 async def join_marks(connection: AsyncConnection, tenant: TenantId, row: Any, others: Collection[Held]) -> None:
     """Add another subject's marks to a subject whose row is locked."""
-    standing = unpack(row.standing)
+    consent_state = unpack(row.standing)
     for mark in others:
-        standing = with_mark(standing, mark)
-    await _write(connection, tenant, {row.id: standing})
+        consent_state = with_mark(consent_state, mark)
+    await _write(connection, tenant, {row.id: consent_state})
 
 
 async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mapping[SubjectId, ConsentState]) -> None:
@@ -122,12 +115,8 @@ async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mappi
         await connection.execute(update(SUBJECT).where(*where).values(standing=bindparam("packed")), rows)
 
 
-def _others(standing: ConsentState, hold: bytes) -> tuple[Held, ...]:
-    return tuple(each for each in standing.holds if each.hold != hold)
-
-
-def _day(day: date | None) -> int | None:
-    return None if day is None else day.toordinal()
+def _others(consent_state: ConsentState, hold: bytes) -> tuple[Held, ...]:
+    return tuple(mark for mark in consent_state.holds if mark.hold != hold)
 
 
 async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
@@ -141,13 +130,11 @@ async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subj
 
 
 def require_not_held(
-    standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
+    consent_state: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> None:
     """Check that a write loses no value under a hold.
 
     Args:
-        standing: the subject's consent state, locked.
-        collection: the collection of the record.
         happened: when the record happened, in microseconds since 1970.
         before: the current values of the fields that are written.
         after: the new values; a field that is left out becomes empty.
@@ -155,19 +142,19 @@ def require_not_held(
     Raises:
         Conflict: a value would be lost. External ids are exempt, because they are only ever added to.
     """
-    if not standing.holds:
+    if not consent_state.holds:
         return
     lost = [name for name in before if name != EXTERNAL_IDS and before[name] != after.get(name)]
-    if any(held_by(standing, f"{collection}.{name}", day_of(happened)) for name in lost):
+    if any(held_by(consent_state, f"{collection}.{name}", day_of(happened)) for name in lost):
         raise held()
 
 
 def unchanged_under_hold(
-    standing: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
+    consent_state: ConsentState, collection: str, happened: int, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> set[str]:
     """Return the names of values under a hold that a write leaves as they are, with their source and dates."""
     same = [name for name in before if name in after and before[name] == after[name]]
-    return {name for name in same if held_by(standing, f"{collection}.{name}", day_of(happened))}
+    return {name for name in same if held_by(consent_state, f"{collection}.{name}", day_of(happened))}
 
 
 def held() -> Conflict:
@@ -188,7 +175,6 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A legal hold.
 
     Attributes:
-        id: its id.
         state: active until it is lifted.
         matter: what it is about, as a reference: a file number, no name of a person.
         owner: who is responsible for it, as a reference too.
@@ -199,10 +185,6 @@ class LegalHold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         until: the last such day.
         review_on: the day on which to check whether it is still needed.
         people: how many subjects it covers, or covered when it was lifted.
-        placed_at: when it was placed.
-        placed_by: the principal who placed it.
-        lifted_at: when it was lifted.
-        lifted_by: the principal who lifted it.
         reason: why it was lifted, as a reference.
     """
 
@@ -261,10 +243,7 @@ async def list_holds(
     """List holds, the next due for review first.
 
     Args:
-        states: only holds in these states.
-        due_by: only holds whose review is due by this day.
         after: the last hold of the previous page.
-        limit: how many at most.
     """
     statement = select(HOLD.c.body).where(HOLD.c.tenant_id == tenant, HOLD.c.state.in_(list(states)))
     if due_by is not None:

@@ -115,9 +115,7 @@ async def list_reviews(
     """List reviews: whose value, which field, when it ended, and what was decided. No value is opened.
 
     Args:
-        states: only reviews in these states.
         after: the last review of the previous page.
-        limit: 1 to 200.
 
     Raises:
         Denied: the caller may not see retention.

@@ -27,8 +27,6 @@ class Term(NamedTuple):
     """One purpose's rule for one field. A purpose with different periods for a field's views has several terms.
 
     Attributes:
-        purpose: the purpose.
-        rule: its rule.
         shown: the views of the field that the purpose needs, all with the same periods.
         law: whether it rests on a legal obligation.
         bringing: for a legal obligation, the collections whose records bring it about.
@@ -73,13 +71,7 @@ class Lasting(NamedTuple):
 
 
 class Schedule:
-    """The rules and limits by field.
-
-    Args:
-        catalogue: the fields.
-        purposes: by name.
-        retention: the rules.
-    """
+    """The rules and limits by field."""
 
     def __init__(self, catalogue: Catalogue, purposes: Mapping[str, Purpose], retention: Retention) -> None:
         self.catalogue = catalogue

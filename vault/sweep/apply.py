@@ -85,7 +85,6 @@ async def apply_plans(
     """Apply the plans for subjects with ended values.
 
     Args:
-        run: the sweep.
         evaluations: the subjects' plans, as they were made without a lock.
         save: saves the counts within the transaction.
 

@@ -51,9 +51,7 @@ class SubjectData:
     """What the evaluation of a subject needs.
 
     Attributes:
-        row: the subject's row.
         records: rows of records: all of them, or those that are due.
-        clocks: the subject's clocks.
         reviews: reviews of the subject's values, by record and name.
         is_complete: whether ``records`` are all records of the subject.
     """
@@ -85,7 +83,6 @@ class Outcome:
     """What happens to one value now.
 
     Attributes:
-        action: the action.
         then: how a rule selects it: its name, or the whole name of the view that takes the value's place.
         ended_on: the last day on which the value was served.
     """
@@ -100,8 +97,6 @@ class RecordPlan:
     """What is to be done with one record.
 
     Attributes:
-        row: the record's row.
-        body: its values.
         outcomes: what happens to values, by their names in the body; a value that stays as it is is left out.
         closed: names of values whose review is no longer needed, because something claims them again.
         due: when to evaluate the record next.
@@ -155,8 +150,6 @@ class SubjectPlan:
     """What is to be done with a subject.
 
     Attributes:
-        row: the subject's row.
-        records: the plan for each record.
         is_over: whether nothing of the subject is left then, so that the subject is erased as a whole.
     """
 
@@ -371,7 +364,6 @@ async def load_subjects(
     """Fetch what the evaluation of subjects needs, in the order of their rows.
 
     Args:
-        rows: the subjects' rows.
         due: only records that are due by this moment; all records of a subject whose profile is due.
     """
     subjects = [row.id for row in rows]

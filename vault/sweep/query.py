@@ -114,9 +114,7 @@ async def preview(
 
     Args:
         days: how many, today included; 0 for what is already over.
-        field: only this field.
         after: ``next`` of the previous answer.
-        limit: how many subjects to evaluate for one answer.
 
     Raises:
         Denied: the caller may not see retention.

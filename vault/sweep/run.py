@@ -229,7 +229,7 @@ class Sweeping:
             await self._pace.wait(len(subjects))
             evaluations, _unreadable = await self._evaluate(subjects)
             plans = [evaluation.plan for evaluation in evaluations]
-            losing += sum(plan.erases and plan.row.state != "restricted" for plan in plans)
+            losing += len([plan for plan in plans if plan.erases and plan.row.state != "restricted"])
             async with database.transaction() as connection:
                 await self.note(connection, Counts())  # a sign of life
             if len(subjects) < most:
@@ -338,8 +338,6 @@ async def run_sweep(
     """Run a sweep to its end, or until it has to be confirmed; None if another process runs it, or it has ended.
 
     Args:
-        pace: limits the number of subjects a minute.
-        watch: is called with the progress after each batch.
         confirm: confirm what it erases by the policies in force, from however many subjects.
 
     Raises:

@@ -26,8 +26,8 @@ from vault.holds.manage import (
 from vault.holds.views import Hold, HoldDetails, HoldPage
 from vault.ids import SubjectId
 from vault.retention.clocks import Event
-from vault.retention.events import record_event, show_relationship
-from vault.retention.explain import explain_retention
+from vault.retention.events import record_event
+from vault.retention.explain import explain_retention, show_relationship
 from vault.retention.reviews import MOST as MOST_REVIEWS
 from vault.retention.reviews import Decision, decide_review, list_reviews
 from vault.retention.reviews import Reason as ReviewReason
