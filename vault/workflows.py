@@ -185,24 +185,22 @@ async def _not_started(services: Services, tenant: TenantId, of: UUID | None) ->
     # Jobs that wait or have failed are pending work too; they are listed in their own state.
     started = await services.jobs.find(WORKFLOWS, tenant, states=OPEN, of=of, limit=MOST + len(pending))
     known = {(job.workflow, job.id, job.run) for job in started}
-    return [_pending(work) for work in pending if (work.workflow, work.id, work.run) not in known]
-
-
-def _pending(work: Work) -> Job:
-    workflow = WORKFLOWS.get(work.workflow)
-    step = workflow.steps[0][0] if workflow is not None else None
-    return Job(
-        workflow=work.workflow,
-        tenant=work.tenant,
-        id=work.id,
-        run=work.run,
-        state="pending",
-        step=step,
-        attempts=0,
-        since=None,
-        next_at=None,
-        code=None,
-    )
+    return [
+        Job(
+            workflow=work.workflow,
+            tenant=work.tenant,
+            id=work.id,
+            run=work.run,
+            state="pending",
+            step=WORKFLOWS[work.workflow].steps[0][0] if work.workflow in WORKFLOWS else None,
+            attempts=0,
+            since=None,
+            next_at=None,
+            code=None,
+        )
+        for work in pending
+        if (work.workflow, work.id, work.run) not in known
+    ]
 
 
 class Ended(NamedTuple):

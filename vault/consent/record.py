@@ -78,7 +78,12 @@ async def record_consent(
             keys = (await current_keys(services, change.connection, caller.tenant, {subject: keys}))[subject]
             change.keys = keys
             await _require_guardian(change, keys, statement)
-        return await change.answer(await _record(change, checked), on_commit)
+        event = _event(change, checked)
+        await change.append(event)
+        confirmation = await issue_token(change, event) if event.kind == "requested" else None
+        state = "pending" if confirmation else change.purpose_state(statement.purpose).state
+        recorded = RecordedConsent(id=event.id, state=state, confirmation=confirmation)
+        return await change.answer(recorded, on_commit)
 
 
 async def _require_guardian(change: Change, keys: SubjectKeys, statement: ConsentStatement) -> None:
@@ -89,14 +94,6 @@ async def _require_guardian(change: Change, keys: SubjectKeys, statement: Consen
     raise InvalidInput(
         "this person is a child", faults=[Fault("/by", "guardian-needed", detail)], code="guardian-needed"
     )
-
-
-async def _record(change: Change, checked: CheckedStatement) -> RecordedConsent:
-    event = _event(change, checked)
-    await change.append(event)
-    if event.kind == "requested":
-        return RecordedConsent(id=event.id, state="pending", confirmation=await issue_token(change, event))
-    return RecordedConsent(id=event.id, state=change.purpose_state(checked.statement.purpose).state)
 
 
 def _event(change: Change, checked: CheckedStatement) -> Event:
