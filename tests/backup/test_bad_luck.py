@@ -40,7 +40,7 @@ NOT_READABLE = Path("/proc/self/mem")
 # ---- What else lies in the folders -----------------------------------------------------------------------------------
 
 
-async def test_whatever_is_not_called_as_a_backup_is_left_alone(sqlite_node, to):
+async def test_prune_leaves_files_with_other_names_alone(sqlite_node, to):
     await back_up(sqlite_node, to)
     strangers = [to / "data" / "lost+found", to / "data" / "vault.part", to / "data" / f"{UNFINISHED}-copy"]
     for each in strangers:
@@ -76,7 +76,7 @@ async def test_a_copy_of_the_newest_backup_does_not_cost_it_its_keys(sqlite_node
     assert newest.keys.exists()
 
 
-async def test_the_newest_that_can_be_restored_stays_where_a_newer_one_has_lost_its_keys(sqlite_node, to, clock):
+async def test_newest_complete_backup_is_kept(sqlite_node, to, clock):
     older = await back_up(sqlite_node, to)
     good = await back_up(sqlite_node, to)
     newest = await back_up(sqlite_node, to)
@@ -87,7 +87,7 @@ async def test_the_newest_that_can_be_restored_stays_where_a_newer_one_has_lost_
     assert (await verified(sqlite_node, good)).sample.of == 0
 
 
-async def test_where_the_key_stores_lie_elsewhere_nothing_is_thinned_out(sqlite_node, to, tmp_path, clock):
+async def test_prune_deletes_nothing_if_the_key_stores_are_elsewhere(sqlite_node, to, tmp_path, clock):
     old = await back_up(sqlite_node, to, keys=tmp_path / "keys")
     await back_up(sqlite_node, to, keys=tmp_path / "keys")
     clock.advance(days=400)
@@ -253,7 +253,7 @@ async def connected(url):
         await connection.close()
 
 
-async def test_what_others_keep_in_the_same_database_stands_in_nobodys_way(postgres_place, clock, to):
+async def test_objects_of_other_programs_in_the_database_do_not_matter(postgres_place, clock, to):
     """The vault's role may not read it; it is neither counted nor copied."""
     async with postgres_place.node(clock) as node:
         await node.create()
@@ -279,7 +279,7 @@ async def test_what_others_keep_in_the_same_database_stands_in_nobodys_way(postg
             await back_up(node, to, urls={**source(node).urls, **urls})
 
 
-async def test_a_try_outlives_a_connection_that_was_cut_and_somebody_in_template1(postgres_place, clock, monkeypatch):
+async def test_temporary_database_survives_a_cut_connection_and_a_user_of_template1(postgres_place, clock, monkeypatch):
     url, seen = postgres_place.urls["database_url"], []
     template1 = make_url(url).set(database="template1").render_as_string(hide_password=False)
     async with connected(template1), temporary_database(url) as made, connected(url) as connection:
@@ -321,7 +321,7 @@ async def test_a_url_with_odd_names_and_settings_means_the_same_to_the_vault_and
         await connection.execute(f'DROP DATABASE "{odd.database}"')
 
 
-def test_a_secret_that_could_only_go_by_the_command_line_goes_nowhere():
+def test_secret_that_needs_the_command_line_is_refused():
     with pytest.raises(ToolFailed, match="sslpassword"):
         without_password("postgresql://vault@db/vault?sslkey=/k&sslpassword=geheim")
 

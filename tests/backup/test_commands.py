@@ -50,7 +50,7 @@ def test_make_prints_the_location_and_what_else_is_needed(in_vault, to, tmp_path
     assert in_vault("backup", "verify", listed["folder"], "--keys", listed["keys"]).exit_code == 0
 
 
-def test_thinning_out_says_what_it_did(in_vault, backup, to):
+def test_prune_prints_what_it_deleted(in_vault, backup, to):
     assert in_vault.json("backup", "prune", to) == {"backups": [], "keys": [], "leftovers": [], "unknown": []}
     (to / "data" / "20250101T000000Z-0123456789abcdef.part").mkdir()
     (to / "keys" / "20250101T000000Z-0123456789abcdef.cdvb.part").write_bytes(b"half")

@@ -83,7 +83,7 @@ async def check_ended(node, to):
     assert {each.stem for each in (to / "keys").iterdir()} == names == {each.stem for each in (to / "ledger").iterdir()}
 
 
-async def test_killed_at_any_point_a_backup_leaves_nothing_that_looks_like_one(sqlite_node, to, tmp_path):
+async def test_backup_killed_at_any_point_leaves_no_visible_backup(sqlite_node, to, tmp_path):
     killable = job(sqlite_node, to, tmp_path)
     passed = await killable.points()
     named = [point for point in passed if "_write_all" not in point]
@@ -94,7 +94,7 @@ async def test_killed_at_any_point_a_backup_leaves_nothing_that_looks_like_one(s
     await check_ended(sqlite_node, to)
 
 
-async def test_killed_around_every_picture_and_file_on_postgresql(postgres_place, clock, to, tmp_path):
+async def test_killed_around_every_snapshot_and_file_on_postgresql(postgres_place, clock, to, tmp_path):
     async with postgres_place.node(clock) as node:
         killable = job(node, to, tmp_path)
         points = ["_pin.after#1", "_pin.after#2", "_write_all.after#2", "seal_file.after#3", "publish.after#5"]

@@ -108,7 +108,7 @@ async def test_a_backup_is_on_every_tenants_audit_log_once(sqlite_node, to):
 # ---- While everything goes on ----------------------------------------------------------------------------------------
 
 
-async def test_readers_and_writers_go_on_and_what_comes_later_is_not_in_the_picture(node, to):
+async def test_readers_and_writers_continue_and_later_changes_are_not_in_the_snapshot(node, to):
     """Within the copy itself somebody is created, changed and read; the backup has none of it."""
     first = await node.create()
     seen = []
@@ -130,7 +130,7 @@ async def test_readers_and_writers_go_on_and_what_comes_later_is_not_in_the_pict
     assert rows["keys"]["data_key"] == 1
 
 
-async def test_nobody_erases_between_the_pictures_of_data_and_keys(node, to, monkeypatch):
+async def test_no_erasure_commits_between_the_snapshots_of_data_and_keys(node, to, monkeypatch):
     """An erasure destroys keys after its commit: one that fell in between would leave values without keys."""
     subject = await node.create()
     await node.create({**ADA, "email": "other@example.org"})
@@ -190,7 +190,7 @@ async def test_backups_and_erasures_at_once_leave_every_backup_whole(sqlite_node
     assert counts[-1] == min(counts)
 
 
-async def test_a_writer_that_never_ends_is_reported_and_nothing_is_left(postgres_place, clock, to, monkeypatch):
+async def test_endless_writer_is_reported_and_no_file_remains(postgres_place, clock, to, monkeypatch):
     monkeypatch.setattr(snapshots, "ATTEMPTS", 2)
     monkeypatch.setattr(snapshots, "LOCK_MILLISECONDS", 5)
     monkeypatch.setattr(snapshots, "_PAUSE", 0.0)

@@ -18,7 +18,7 @@ async def thin_out(node, to, *, keep_data=QUARTER, keep_keys=MONTH):
     return await prune(node.services, provider(node), places(to), keep_data=keep_data, keep_keys=keep_keys)
 
 
-async def test_key_stores_go_after_a_month_and_backups_after_a_quarter_to_the_day(sqlite_node, to, clock):
+async def test_key_stores_and_backups_are_deleted_on_the_day_they_expire(sqlite_node, to, clock):
     await sqlite_node.create()
     first = await back_up(sqlite_node, to)
     clock.advance(days=20)
@@ -41,7 +41,7 @@ async def test_key_stores_go_after_a_month_and_backups_after_a_quarter_to_the_da
     assert (first.manifest.id, "pruned") in told
 
 
-async def test_the_newest_backup_stays_whatever_its_age(sqlite_node, to, clock):
+async def test_newest_backup_is_always_kept(sqlite_node, to, clock):
     await back_up(sqlite_node, to)
     newest = await back_up(sqlite_node, to)
     clock.advance(days=4000)
@@ -56,7 +56,7 @@ async def test_keys_are_never_kept_longer_than_data(sqlite_node, to):
         await thin_out(sqlite_node, to, keep_data=MONTH, keep_keys=QUARTER)
 
 
-async def test_what_is_no_backup_or_was_changed_is_left_alone(sqlite_node, to, clock):
+async def test_prune_leaves_other_or_changed_folders_alone(sqlite_node, to, clock):
     old = await back_up(sqlite_node, to)
     stranger = to / "data" / "holiday-pictures"
     stranger.mkdir()
@@ -74,7 +74,7 @@ async def test_what_is_no_backup_or_was_changed_is_left_alone(sqlite_node, to, c
     assert stranger.exists()
 
 
-async def test_what_an_unfinished_backup_left_behind_is_taken_away(sqlite_node, to):
+async def test_prune_deletes_files_of_an_unfinished_backup(sqlite_node, to):
     backup = await back_up(sqlite_node, to)
     (to / "data" / "20250101T000000Z-0123456789abcdef.part").mkdir()
     (to / "data" / "20250101T000000Z-0123456789abcdef.part" / "data.cdvb.part").write_bytes(b"half")

@@ -80,7 +80,7 @@ async def test_whoever_was_erased_since_stays_erased_though_the_backup_has_the_k
         assert all(row[2] for row in rows)
 
 
-async def test_a_part_that_was_erased_since_is_gone_again_and_the_rest_is_there(place, clock, somewhere, tmp_path):
+async def test_partial_erasure_is_repeated_and_the_rest_is_kept(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         subject = await somebody(node, bought=[LATELY])
         backup = await back_up(node, tmp_path / "b")
@@ -101,7 +101,7 @@ async def test_a_part_that_was_erased_since_is_gone_again_and_the_rest_is_there(
         assert found.json()["results"] == []
 
 
-async def test_a_no_that_came_since_counts_again(place, clock, somewhere, tmp_path):
+async def test_denials_since_the_backup_are_replayed(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         people = [await node.create({**BOB, "email": f"bob{number}@example.org"}) for number in range(3)]
         for each in people:
@@ -132,7 +132,7 @@ async def test_a_no_that_came_since_counts_again(place, clock, somewhere, tmp_pa
         await in_order(node)
 
 
-async def test_what_was_brought_in_by_a_list_counts_again(sqlite_place, clock, somewhere, tmp_path):
+async def test_imported_denials_are_replayed(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         subject = await node.create(BOB)
@@ -178,9 +178,7 @@ async def test_a_hold_that_was_placed_since_holds_again_and_one_that_was_lifted_
         assert shown["denied"]["address"]["code"] == "held"
 
 
-async def test_what_the_one_who_stayed_said_goes_for_the_one_who_is_there_again(
-    sqlite_place, clock, somewhere, tmp_path
-):
+async def test_denial_of_the_survivor_covers_the_restored_duplicate(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         stays, goes = await node.create(BOB), await node.create({**BOB, "email": "b.babbage@example.org"})
@@ -253,7 +251,7 @@ async def test_whoever_came_back_by_themselves_before_the_backup_is_not_kept_out
         assert (again.status_code, again.json()["id"]) == (200, back.json()["id"])
 
 
-async def test_a_replay_that_was_done_changes_nothing_when_it_is_done_again(sqlite_place, clock, somewhere, tmp_path):
+async def test_repeated_replay_changes_nothing(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         gone, said = await node.create(), await node.create(BOB)
@@ -341,7 +339,7 @@ async def test_the_restored_log_tells_of_the_restore_and_of_all_that_was_done_ag
         assert done[-1].target == backup.manifest.id
 
 
-async def test_no_line_holds_a_value_of_anybodys(sqlite_node):
+async def test_ledger_lines_contain_no_values(sqlite_node):
     node = sqlite_node
     subject = await somebody(node, bought=[LATELY])
     await says(node, subject, "given")

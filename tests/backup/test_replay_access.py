@@ -25,7 +25,7 @@ async def answer(node, key):
     return (await node.http.post("/v1/subjects:search", json=ASKED, headers=headers)).status_code
 
 
-async def test_what_was_taken_from_apps_since_is_taken_again(place, clock, somewhere, tmp_path):
+async def test_access_revoked_since_is_revoked_again(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         services = node.services
         keys = {
@@ -81,7 +81,7 @@ async def test_an_app_that_came_after_the_backup_is_passed_over(sqlite_place, cl
     assert (await bring_back(backup, place, await somewhere(place), clock)).accesses == 0
 
 
-async def test_only_what_is_taken_is_on_the_ledger(sqlite_node):
+async def test_ledger_records_removed_roles_only(sqlite_node):
     await set_roles(sqlite_node.services, DEFAULT_TENANT, "sales", ["sales", "support"])
     await set_roles(sqlite_node.services, DEFAULT_TENANT, "sales", ["support"])
     ((kind, about, body),) = await ledger_lines(sqlite_node)

@@ -31,9 +31,7 @@ async def everything(node, subject):
     return (await node.read("dpo", subject, [*ADA, "purchase.order"], "subject-rights")).json()["fields"]
 
 
-async def test_what_went_with_a_purpose_goes_again_though_the_policies_of_the_backup_still_had_another(
-    sqlite_place, clock, somewhere, tmp_path
-):
+async def test_erasure_by_purpose_is_repeated_under_older_policies(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         subject = await node.create_fully(email="a@example.org", preferences=["tea"])
@@ -57,7 +55,7 @@ async def test_what_went_with_a_purpose_goes_again_though_the_policies_of_the_ba
         assert read.json()["fields"] == {"email": "a@example.org"}
 
 
-async def test_of_a_rest_that_a_hold_kept_only_the_rest_goes_again(place, clock, somewhere, tmp_path):
+async def test_only_the_resumed_part_of_an_erasure_is_repeated(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         subject = await somebody(node)
         await buy(node, subject, "2010-01-05T12:00:00Z", order="old")
@@ -118,9 +116,7 @@ async def test_whoever_was_merged_before_the_backup_and_erased_since_has_no_key_
             assert (await node.read("sales", each, ["name"], "order-fulfilment")).status_code == 404
 
 
-async def test_what_the_one_who_went_had_said_before_the_merge_goes_for_the_one_who_stayed(
-    sqlite_place, clock, somewhere, tmp_path
-):
+async def test_denial_of_the_duplicate_covers_the_survivor(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         stays, goes = await node.create(BOB), await node.create({**BOB, "email": "b.babbage@example.org"})
@@ -167,7 +163,7 @@ async def test_a_sweep_that_had_yet_to_destroy_keys_when_the_backup_was_made_get
         assert found is None or (found.finished_at is not None and found.certificate is None)
 
 
-async def test_two_who_go_on_with_the_same_restore_are_not_both_let_in(sqlite_place, clock, somewhere, tmp_path):
+async def test_only_one_process_continues_a_restore(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         backup = await back_up(node, tmp_path / "b")
@@ -178,7 +174,7 @@ async def test_two_who_go_on_with_the_same_restore_are_not_both_let_in(sqlite_pl
     await replay_rest(new, clock)
 
 
-async def test_nobody_is_signed_in_in_a_restored_vault(sqlite_place, clock, somewhere, tmp_path):
+async def test_restored_vault_has_no_sessions(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         subject = UUID(await node.create())
@@ -191,7 +187,7 @@ async def test_nobody_is_signed_in_in_a_restored_vault(sqlite_place, clock, some
         assert await rows_of(node, "subject_session", subject) == 0
 
 
-async def test_the_row_that_keeps_a_vault_shut_lies_in_the_file_itself(sqlite_place, clock, somewhere, tmp_path):
+async def test_closing_row_is_in_the_database_file_itself(sqlite_place, clock, somewhere, tmp_path):
     """Somebody looks into the file at this moment, so that a log beside it would stay, and be left behind."""
     place = sqlite_place
     async with place.node(clock) as node:

@@ -32,9 +32,7 @@ async def found_by(node, match):
     return [each["subject"] for each in answer.json()["results"]]
 
 
-async def test_all_is_lost_but_backup_ledger_and_root_key_and_the_vault_is_there_again(
-    place, clock, somewhere, tmp_path
-):
+async def test_vault_is_restored_from_backup_ledger_and_root_key(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         subject = await somebody(node, bought=[LATELY])
         gone = await node.create({**ADA, "email": "gone@example.org"})
@@ -66,7 +64,7 @@ async def test_all_is_lost_but_backup_ledger_and_root_key_and_the_vault_is_there
     assert not (new.folder / "restoring.json").exists()
 
 
-async def test_until_it_is_replayed_nobody_is_let_in(place, clock, somewhere, tmp_path):
+async def test_vault_does_not_open_before_the_replay(place, clock, somewhere, tmp_path):
     async with place.node(clock) as node:
         gone = await node.create()
         backup = await back_up(node, tmp_path / "b")
@@ -256,7 +254,7 @@ async def test_where_the_ledger_is_lost_for_good_somebody_says_why_and_it_is_on_
         assert len([line async for line in node.services.restore_ledger.since(clock.now())]) == 3
 
 
-async def test_settings_come_along_and_where_things_lie_is_said_anew(sqlite_place, clock, somewhere, tmp_path):
+async def test_settings_are_restored_with_new_locations(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     text = '# our vault\nport = 8444\nroot_key = "file:/somewhere/else.key"\nledger_url = "sqlite:////nowhere"\n'
     (place.folder / "cdv.toml").write_text(text)

@@ -40,7 +40,7 @@ def test_a_drill_from_the_first_command_to_the_last(in_vault, cdv, vault_folder,
     assert "error: there is no restore to be continued" in again.stderr
 
 
-def test_until_it_is_replayed_every_command_says_so(in_vault, cdv, vault_folder, backup, tmp_path):
+def test_commands_refuse_before_the_replay(in_vault, cdv, vault_folder, backup, tmp_path):
     (tmp_path / "new").mkdir()
     shutil.copy2(vault_folder / "root.key", tmp_path / "new" / "root.key")
     cdv.ok("restore", backup, "--to", "new", "--ledger", vault_folder / "ledger.sqlite")
@@ -63,9 +63,7 @@ def test_until_it_is_replayed_every_command_says_so(in_vault, cdv, vault_folder,
     assert new("db", "status").exit_code == 0
 
 
-def test_a_restore_that_was_cut_off_is_gone_on_with_and_no_other_command_touches_it(
-    in_vault, cdv, vault_folder, backup, tmp_path
-):
+def test_interrupted_restore_is_continued_and_other_commands_refuse(in_vault, cdv, vault_folder, backup, tmp_path):
     new = tmp_path / "new"
     new.mkdir()
     shutil.copy2(vault_folder / "root.key", new / "root.key")
@@ -99,14 +97,14 @@ def test_a_restore_that_was_cut_off_is_gone_on_with_and_no_other_command_touches
         (("b", "--continue"), "with --vault only"),
     ],
 )
-def test_what_is_not_said_properly_is_refused(cdv, tmp_path, asked, why):
+def test_invalid_options_are_refused(cdv, tmp_path, asked, why):
     refused = cdv("restore", *asked)
     assert refused.exit_code == 2
     assert why in refused.stderr
     assert not (tmp_path / "n").exists()
 
 
-def test_what_is_wrong_is_told_with_a_hint(cdv, vault_folder, backup, tmp_path):
+def test_errors_of_restore_have_a_hint(cdv, vault_folder, backup, tmp_path):
     refused = cdv("restore", backup, "--to", "new")
     assert "error: the root key file" in refused.stderr
     assert "hint:" in refused.stderr

@@ -94,9 +94,7 @@ async def kill_and_go_on(job, point, new, people, clock, *, closed=True):
     await check_whole(new, people, clock)
 
 
-async def test_killed_at_any_point_a_restore_stays_closed_and_is_ended_by_going_on(
-    sqlite_place, clock, somewhere, tmp_path
-):
+async def test_restore_killed_at_any_point_stays_closed_and_can_be_continued(sqlite_place, clock, somewhere, tmp_path):
     place = sqlite_place
     async with place.node(clock) as node:
         backup, people = await made_and_lost(node, clock, tmp_path / "b")
@@ -113,7 +111,7 @@ async def test_killed_at_any_point_a_restore_stays_closed_and_is_ended_by_going_
         await kill_and_go_on(job, point, new, people, clock, closed=point != passed[last])
 
 
-async def test_killed_on_postgresql_it_is_ended_too(postgres_place, clock, somewhere, tmp_path):
+async def test_restore_killed_on_postgresql_can_be_continued(postgres_place, clock, somewhere, tmp_path):
     place = postgres_place
     async with place.node(clock) as node:
         backup, people = await made_and_lost(node, clock, tmp_path / "b")

@@ -56,7 +56,7 @@ def test_what_was_sealed_opens_for_us_and_for_a_second_decoder(root, size):
     assert header["root_reference"] == root.reference
 
 
-def test_how_the_plaintext_came_in_leaves_no_trace(root):
+def test_chunking_of_the_plaintext_does_not_matter(root):
     assert {len(sealed(root, bytes(3 * PIECE), chunk=chunk)) for chunk in (1_000, PIECE, 10 * PIECE)} == {
         len(sealed(root, bytes(3 * PIECE)))
     }
@@ -172,7 +172,7 @@ def test_what_is_no_backup_is_told_as_such(root, file):
         open_stream(io.BytesIO(file), root)
 
 
-def test_keys_show_nothing_of_themselves(root):
+def test_keys_have_a_redacted_representation(root):
     sealer = begin(root, "keys", ID, MOMENT)
     assert repr(sealer) == "<Sealer>"
     assert repr(open_stream(io.BytesIO(sealed(root, b"")), root)) == "<Opener>"

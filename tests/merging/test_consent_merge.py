@@ -40,91 +40,91 @@ def kinds(own, theirs):
     return [each.kind for each in moving_events(fold(own), theirs)]
 
 
-def test_a_yes_goes_along_to_somebody_who_never_said_a_word():
+def test_consent_moves_to_a_survivor_without_events():
     after = merged([], [event("given", 1, notice="news@2", method="checkbox")])
     assert after.purposes["news"].state == "given"
     assert after.purposes["news"].notice == "news@2"
 
 
-def test_a_copy_names_its_original_and_the_merge():
+def test_moved_event_names_its_original_and_the_merge():
     given = event("given", 1)
     (copy,) = moving_events(fold([]), [given])
     assert (copy.origin, copy.answers) == ("merged", given.id)
 
 
-def test_a_younger_yes_changes_nothing_for_somebody_who_said_no():
+def test_later_consent_does_not_override_the_survivors_refusal():
     own = [event("refused", 1)]
     assert merged(own, [event("given", 9)]).purposes["news"].state == "refused"
 
 
-def test_a_yes_that_changes_nothing_stays_as_proof():
+def test_consent_without_effect_is_kept_as_evidence():
     assert kinds([event("refused", 1)], [event("given", 9)]) == ["given"]
 
 
-def test_a_younger_yes_does_not_take_the_place_of_ones_own():
+def test_later_consent_does_not_replace_the_survivors_own():
     own = [event("given", 1, notice="news@1")]
     theirs = [event("given", 9, notice="news@2")]
     assert merged(own, theirs).purposes["news"].notice == "news@1"
     assert kinds(own, theirs) == []
 
 
-def test_an_older_no_counts_all_the_same():
+def test_earlier_refusal_of_the_duplicate_counts():
     own = [event("given", 9)]
     assert merged(own, [event("withdrawn", 1)]).purposes["news"].state == "withdrawn"
 
 
-def test_the_last_word_of_the_other_counts_and_not_an_earlier_one():
+def test_only_the_duplicates_last_decision_counts():
     theirs = [event("given", 1), event("withdrawn", 2), event("given", 3)]
     assert kinds([], theirs) == ["given", "given"]
     assert merged([], theirs).purposes["news"].state == "given"
 
 
-def test_what_was_agreed_to_before_a_withdrawal_stays_as_proof():
+def test_consent_before_a_withdrawal_is_kept_as_evidence():
     theirs = [event("given", 1), event("renewed", 2), event("withdrawn", 3)]
     assert kinds([], theirs) == ["given", "renewed", "withdrawn"]
     assert merged([], theirs).purposes["news"].state == "withdrawn"
 
 
-def test_an_objection_stands_for_both():
+def test_objection_of_the_duplicate_is_kept():
     own = [event("given", 9)]
     after = merged(own, [event("objected", 1)])
     assert after.purposes["news"].objection == "pending"
 
 
-def test_a_final_objection_takes_the_consent_along():
+def test_final_objection_ends_the_consent():
     own = [event("given", 9)]
     after = merged(own, [event("given", 1), event("objected", 2, final=True)])
     assert after.purposes["news"].objection == "upheld"
     assert after.purposes["news"].state == "withdrawn"
 
 
-def test_an_objection_that_was_upheld_is_upheld():
+def test_upheld_objection_stays_upheld():
     theirs = [event("objected", 1), event("objection-upheld", 2, by="staff")]
     assert merged([], theirs).purposes["news"].objection == "upheld"
 
 
-def test_an_objection_that_was_overruled_or_taken_back_does_not_come_up_again():
+def test_overruled_or_withdrawn_objection_is_not_reopened():
     assert kinds([], [event("objected", 1), event("objection-overruled", 2, by="staff")]) == []
     taken_back = [event("objected", 1), event("given", 2)]
     assert merged([], taken_back).purposes["news"].objection == "none"
 
 
-def test_a_restriction_goes_along_and_one_that_was_lifted_does_not():
+def test_restriction_moves_unless_it_was_lifted():
     restricted = [event("restricted", 1, None), event("restriction-lifted", 2, None)]
     assert merged([], restricted).restricted_at is None
     restricted.append(event("restricted", 3, None))
     assert merged([], restricted).restricted_at is not None
 
 
-def test_to_somebody_restricted_no_yes_is_added_that_counts():
+def test_consent_has_no_effect_for_a_restricted_survivor():
     own = [event("restricted", 1, None)]
     assert merged(own, [event("given", 9)]).purposes == {}
 
 
-def test_an_opt_in_that_waits_to_be_confirmed_does_not_go_along():
+def test_pending_opt_in_does_not_move():
     assert kinds([], [event("requested", 1)]) == []
 
 
-def test_an_end_by_itself_does_not_end_ones_own_consent():
+def test_expiry_of_the_duplicates_consent_does_not_end_the_survivors():
     own = [event("given", 1)]
     assert merged(own, [event("given", 1), event("expired", 9, origin="system")]).purposes["news"].state == "given"

@@ -58,7 +58,7 @@ async def keys_of(node, subject):
     ("module", "step"),
     [("reseal", "records_of"), ("records", "take_away"), ("records", "lead_to"), ("consents", "move")],
 )
-async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeypatch, module, step):
+async def test_crash_within_the_transaction_changes_nothing(node, monkeypatch, module, step):
     from vault.consent.personal_data import ConsentData
     from vault.merging import reseal
     from vault.records import personal_data as records
@@ -73,7 +73,7 @@ async def test_cut_off_within_the_transaction_nothing_has_happened(node, monkeyp
     await is_whole(node, survivor, duplicate)
 
 
-async def test_cut_off_at_the_commit_nothing_has_happened(node, monkeypatch):
+async def test_crash_at_the_commit_changes_nothing(node, monkeypatch):
     from vault.audit.log import AuditLog
 
     survivor, duplicate = await two(node)
@@ -85,7 +85,7 @@ async def test_cut_off_at_the_commit_nothing_has_happened(node, monkeypatch):
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_cut_off_at_the_destruction_the_same_call_ends_it(node, monkeypatch, after):
+async def test_repeated_call_completes_an_interrupted_key_destruction(node, monkeypatch, after):
     survivor, duplicate = await two(node)
     cut(monkeypatch, Keyring, "destroy_subject_keys", error=Unavailable, after=after)
     problem(await merge(node, survivor, duplicate), 503, "unavailable")
@@ -95,7 +95,7 @@ async def test_cut_off_at_the_destruction_the_same_call_ends_it(node, monkeypatc
     await is_whole(node, survivor, duplicate)
 
 
-async def test_cut_off_between_commit_and_destruction_another_merge_ends_it(node, monkeypatch):
+async def test_another_merge_completes_an_interrupted_key_destruction(node, monkeypatch):
     survivor, duplicate = await two(node)
     cut(monkeypatch, Keyring, "destroy_subject_keys")
     assert (await merge(node, survivor, duplicate)).status_code == 500
@@ -105,7 +105,7 @@ async def test_cut_off_between_commit_and_destruction_another_merge_ends_it(node
     assert await keys_of(node, duplicate) == 0
 
 
-async def test_a_later_run_finishes_what_was_lost(node, monkeypatch):
+async def test_finish_merges_completes_an_interrupted_key_destruction(node, monkeypatch):
     survivor, duplicate = await two(node)
     cut(monkeypatch, Keyring, "destroy_subject_keys")
     await merge(node, survivor, duplicate)
@@ -113,7 +113,7 @@ async def test_a_later_run_finishes_what_was_lost(node, monkeypatch):
     await is_whole(node, survivor, duplicate)
 
 
-async def test_two_at_once_make_one_merge(node):
+async def test_two_concurrent_calls_merge_once(node):
     survivor, duplicate = await two(node)
     answers = await asyncio.gather(*(merge(node, survivor, duplicate) for _ in range(4)))
     assert sorted(each.status_code for each in answers)[:3] == [200, 200, 200]
@@ -130,7 +130,7 @@ async def test_opposite_concurrent_merges_lose_no_data(node):
     assert (await read(node, survivor, "email"))["email"] == TWIN["email"]
 
 
-async def test_what_arrives_during_a_merge_is_refused_or_comes_along(node):
+async def test_writes_during_a_merge_are_refused_or_moved(node):
     survivor, duplicate = await two(node)
     body = {"fields": {"order": "1"}, "purpose": "order-fulfilment"}
     path = f"/v1/subjects/{duplicate}/records/purchase"
@@ -143,7 +143,7 @@ async def test_what_arrives_during_a_merge_is_refused_or_comes_along(node):
     assert await node.sql("SELECT 1 FROM record WHERE subject_id = :id", id=UUID(duplicate)) == []
 
 
-async def test_a_commit_whose_answer_is_lost_is_found_done(node, monkeypatch):
+async def test_repeated_call_finds_a_commit_whose_answer_was_lost(node, monkeypatch):
     survivor, duplicate = await two(node)
     real = Database.transaction
     lost = []
@@ -167,7 +167,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_done(node, monkeypatch):
     await is_whole(node, survivor, duplicate)
 
 
-async def test_the_same_call_under_its_key_ends_a_merge_whose_keys_were_left(node, monkeypatch):
+async def test_repeated_call_under_its_idempotency_key_destroys_remaining_keys(node, monkeypatch):
     """An app that is told 503 sends the same call with the same key: it must not be told that all is done."""
     survivor, duplicate = await two(node)
     key = {"Idempotency-Key": "merge-1"}

@@ -20,7 +20,7 @@ async def proposed(node, subject, role="dpo"):
     return {each["id"]: (each["score"], each["matched"]) for each in answer.json()["results"]}
 
 
-async def test_who_shares_an_address_is_proposed(node):
+async def test_subjects_with_the_same_email_are_proposed(node):
     one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"})
     other = await node.create({"name": "A. L.", "email": "ADA@example.org"})
     await node.create({"name": "Charles Babbage", "email": "charles@example.org"})
@@ -28,7 +28,7 @@ async def test_who_shares_an_address_is_proposed(node):
     assert await proposed(node, other) == {one: (85, ["email"])}
 
 
-async def test_more_that_matches_makes_it_likelier(node):
+async def test_more_matching_fields_give_a_higher_score(node):
     one = await node.create({"name": "Ada Lovelace", "email": "ada@example.org", "phone": "+442079460123"})
     both = await node.create({"name": "A. L.", "email": "ada@example.org", "phone": "+442079460123"})
     phone = await node.create({"name": "A. L.", "phone": "+442079460123"})
@@ -38,14 +38,14 @@ async def test_more_that_matches_makes_it_likelier(node):
     assert found[phone] == (75, ["phone"])
 
 
-async def test_the_same_value_in_another_field_of_the_kind_counts(node):
+async def test_same_value_in_another_field_of_the_type_counts(node):
     one = await node.create({"name": "Ada", "email": "ada@example.org"})
     other = await node.create_fully(email="new@example.org", email_secondary="ada@example.org")
     assert await proposed(node, one) == {other: (85, ["email"])}
     assert await proposed(node, other) == {one: (85, ["email_secondary"])}
 
 
-async def test_a_name_proposes_nobody_and_a_name_with_a_birthday_does(node):
+async def test_name_and_birth_date_together_are_proposed(node):
     born = {"birth_date": "1985-12-10"}
     one = await node.create_fully(name="Ada Lovelace", **born)
     await node.create_fully(name="Ada Lovelace", birth_date="1985-12-11")
@@ -54,7 +54,7 @@ async def test_a_name_proposes_nobody_and_a_name_with_a_birthday_does(node):
     assert await proposed(node, one) == {twin: (64, ["name", "birth_date"])}
 
 
-async def test_digests_that_were_cut_short_propose_no_false_friends(node):
+async def test_equal_truncated_digests_of_different_values_are_not_proposed(node):
     """People of other birthdays share a cut digest: here all of them do."""
     one = await node.create_fully(name="Ada Lovelace", birth_date="1985-12-10")
     other = await node.create_fully(name="Ada Lovelace", birth_date="1990-01-02")
@@ -78,7 +78,7 @@ async def _digests(connection, subject):
     ).all()
 
 
-async def test_nobody_who_is_restricted_or_merged_is_proposed_or_looked_at(node):
+async def test_restricted_and_merged_subjects_are_not_compared(node):
     one, restricted, gone = [await node.create(dict(ADA)) for _ in range(3)]
     other = await node.create({"name": "Somebody"})
     assert (await merge(node, other, gone)).status_code == 201
@@ -88,7 +88,7 @@ async def test_nobody_who_is_restricted_or_merged_is_proposed_or_looked_at(node)
     problem(await node.post("dpo", f"/v1/subjects/{gone}:duplicates"), 404, "subject-not-found")
 
 
-async def test_other_tenants_are_not_looked_at(node):
+async def test_subjects_of_other_tenants_are_not_compared(node):
     one = await node.create(dict(ADA))
     theirs = await node.create(dict(ADA), tenant=OTHER)
     assert await proposed(node, one) == {}
@@ -96,12 +96,12 @@ async def test_other_tenants_are_not_looked_at(node):
 
 
 @pytest.mark.parametrize("role", ["sales", "support", "operator", "stranger"])
-async def test_only_who_may_merge_looks(node, role):
+async def test_finding_duplicates_needs_the_permission_to_merge(node, role):
     one = await node.create(dict(ADA))
     problem(await node.post(role, f"/v1/subjects/{one}:duplicates"), 403, "not-granted")
 
 
-async def test_no_value_is_told_and_the_log_names_fields_and_people(node):
+async def test_result_has_no_values_and_the_audit_log_names_fields_and_subjects(node):
     one, other = await node.create(dict(ADA)), await node.create(dict(ADA))
     async with node.new_entries() as entries:
         answer = await node.post("dpo", f"/v1/subjects/{one}:duplicates")
@@ -113,7 +113,7 @@ async def test_no_value_is_told_and_the_log_names_fields_and_people(node):
     assert answer.json()["audit"] == str(made.id)
 
 
-async def test_all_pairs_of_a_tenant_are_found_in_steps(node):
+async def test_all_pairs_of_a_tenant_are_found(node):
     one, other = await node.create(dict(ADA)), await node.create(dict(ADA))
     third = await node.create({"name": "Charles Babbage", "phone": "+442079460987"})
     fourth = await node.create({"name": "C. Babbage", "phone": "+442079460987"})

@@ -47,7 +47,7 @@ async def purchases(node, subject):
     return page.json()["results"]
 
 
-async def test_what_the_survivor_lacks_comes_over_and_what_both_have_stays(node):
+async def test_profile_gets_missing_values_and_keeps_its_own(node):
     survivor = await node.create({"name": "Ada Lovelace", "email": "ada@example.org"})
     duplicate = await node.create({"name": "A. Lovelace", "language": "fr", "phone": "+442079460123"})
     done = await merge(node, survivor, duplicate)
@@ -60,7 +60,7 @@ async def test_what_the_survivor_lacks_comes_over_and_what_both_have_stays(node)
     }  # fmt: skip
 
 
-async def test_records_come_over_with_their_ids(node):
+async def test_records_move_with_their_ids(node):
     survivor, duplicate = await two(node)
     mine, theirs = await buy(node, survivor), await buy(node, duplicate, occurred_at="2026-01-02T03:04:05Z")
     assert (await merge(node, survivor, duplicate)).json()["records"] == 1
@@ -70,7 +70,7 @@ async def test_records_come_over_with_their_ids(node):
     assert found[theirs]["fields"] == {"order": "4711", "amount": "12.90"}
 
 
-async def test_the_old_id_leads_to_the_new_one_for_whoever_may_see_people(node):
+async def test_old_id_leads_to_the_survivor(node):
     survivor, duplicate = await two(node)
     await merge(node, survivor, duplicate)
     told = problem_of(await node.call("support", "GET", f"/v1/subjects/{duplicate}"), 404, "subject-merged")
@@ -84,7 +84,7 @@ def problem_of(response, status, code):
     return body
 
 
-async def test_nothing_is_read_under_the_old_id(node):
+async def test_old_id_cannot_be_read(node):
     survivor, duplicate = await two(node, theirs=TWIN)
     await merge(node, survivor, duplicate)
     problem(await node.read("dpo", duplicate, ["name"], "subject-rights"), 404, "subject-not-found")
@@ -92,7 +92,7 @@ async def test_nothing_is_read_under_the_old_id(node):
     problem(await node.post("dpo", f"/v1/subjects/{duplicate}/records/purchase:read", body), 404, "subject-not-found")
 
 
-async def test_nothing_is_written_under_the_old_id(node):
+async def test_old_id_cannot_be_written(node):
     survivor, duplicate = await two(node)
     await merge(node, survivor, duplicate)
     done = await node.append("sales", duplicate, "purchase", {"order": "1"}, "order-fulfilment")
@@ -100,7 +100,7 @@ async def test_nothing_is_written_under_the_old_id(node):
     problem(await node.patch("sales", duplicate, {"name": "B"}, "order-fulfilment", '"1"'), 404, "subject-not-found")
 
 
-async def test_the_survivor_is_found_by_what_came_over(node):
+async def test_survivor_is_found_by_moved_values(node):
     survivor, duplicate = await two(node, mine={"name": "Ada Lovelace"}, theirs=TWIN)
     await buy(node, duplicate)
     await merge(node, survivor, duplicate)
@@ -111,7 +111,7 @@ async def test_the_survivor_is_found_by_what_came_over(node):
     assert (await node.post("dpo", "/v1/subjects:search", lost)).json()["results"] == []
 
 
-async def test_ids_of_other_systems_are_united(node):
+async def test_external_ids_are_united(node):
     survivor = await node.create({"name": "Ada"}, external_ids={"shop": "4711"})
     duplicate = await node.create({"name": "Ada"}, external_ids={"shop": "4712", "erp": "9"})
     assert (await merge(node, survivor, duplicate)).json()["conflicts"] == []
@@ -124,7 +124,7 @@ async def test_ids_of_other_systems_are_united(node):
     assert (await read(node, survivor, "external_ids"))["external_ids"] == shown
 
 
-async def test_the_same_record_of_both_is_not_doubled_and_another_is_kept_apart(node):
+async def test_equal_record_is_not_duplicated_and_a_different_one_is_kept(node):
     survivor, duplicate = await two(node)
     for each in (survivor, duplicate):
         await buy(node, each, external_id="A-1", occurred_at="2026-01-02T03:04:05Z")
@@ -138,14 +138,14 @@ async def test_the_same_record_of_both_is_not_doubled_and_another_is_kept_apart(
     assert sorted(each["fields"]["order"] for each in await purchases(node, survivor)) == ["4711", "4711", "4712"]
 
 
-async def test_the_same_call_again_finds_it_done(node):
+async def test_repeated_merge_changes_nothing(node):
     survivor, duplicate = await two(node)
     assert (await merge(node, survivor, duplicate)).status_code == 201
     again = await merge(node, survivor, duplicate)
     assert (again.status_code, again.json()["id"]) == (200, survivor)
 
 
-async def test_a_call_under_a_key_is_answered_as_the_first_time(node):
+async def test_idempotency_key_returns_the_first_response(node):
     survivor, duplicate = await two(node)
     key = {"Idempotency-Key": "merge-1"}
     first = await merge(node, survivor, duplicate, headers=key)
@@ -155,7 +155,7 @@ async def test_a_call_under_a_key_is_answered_as_the_first_time(node):
     assert again.headers["idempotent-replayed"] == "true"
 
 
-async def test_merges_upon_merges_lead_to_the_last_one(node):
+async def test_chained_merges_lead_to_the_last_survivor(node):
     one, two_, three = [await node.create({"name": name}) for name in ("Ada One", "Ada Two", "Ada Three")]
     assert (await merge(node, two_, one)).status_code == 201
     assert (await merge(node, three, two_)).status_code == 201
@@ -172,7 +172,7 @@ async def test_a_merged_duplicate_cannot_be_merged_again(node):
         assert problem_of(await merge(node, *pair), 404, "subject-merged")["merged_into"] == survivor
 
 
-async def test_a_person_is_not_merged_with_themselves(node):
+async def test_subject_cannot_be_merged_with_itself(node):
     subject = await node.create()
     problem(await merge(node, subject, subject), 422, "same-subject")
 
@@ -183,7 +183,7 @@ async def test_a_merge_needs_evidence(node):
     problem(await merge(node, survivor, duplicate, evidence="x" * 501), 422, "invalid-body")
 
 
-async def test_strangers_and_other_tenants_people_are_not_there(node):
+async def test_unknown_subjects_and_those_of_other_tenants_are_not_found(node):
     subject = await node.create()
     theirs = await node.create(tenant=OTHER)
     for other in (theirs, uuid4()):
@@ -193,14 +193,14 @@ async def test_strangers_and_other_tenants_people_are_not_there(node):
 
 
 @pytest.mark.parametrize("role", ["sales", "support", "operator", "stranger"])
-async def test_only_who_has_the_right_merges(node, role):
+async def test_merge_needs_the_permission(node, role):
     survivor, duplicate = await two(node)
     async with node.new_entries() as entries:
         problem(await merge(node, survivor, duplicate, role), 403, "not-granted")
     assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "denied", "not-granted")]
 
 
-async def test_the_log_names_both_and_its_words_are_sealed(node):
+async def test_audit_entry_names_both_subjects_and_the_evidence_is_sealed(node):
     survivor, duplicate = await two(node)
     mine, theirs = await node.pseudonym(survivor), await node.pseudonym(duplicate)
     async with node.new_entries() as entries:
@@ -216,14 +216,14 @@ async def test_the_log_names_both_and_its_words_are_sealed(node):
         assert [each["id"] for each in listed.json()["entries"]] == [str(made.id)]
 
 
-async def test_a_failure_is_on_the_log(node):
+async def test_failure_is_recorded_in_the_audit_log(node):
     subject = await node.create()
     async with node.new_entries() as entries:
         await merge(node, subject, uuid4())
     assert [(each.action, each.decision, each.code) for each in entries] == [("merge", "failed", "subject-not-found")]
 
 
-async def test_the_keys_of_the_other_are_gone_and_so_are_the_rows(node):
+async def test_keys_and_rows_of_the_duplicate_are_deleted(node):
     survivor, duplicate = await two(node, theirs=TWIN)
     await buy(node, duplicate)
     await merge(node, survivor, duplicate)

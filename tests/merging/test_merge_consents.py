@@ -50,7 +50,7 @@ async def two(node):
     return await node.create(), await node.create({"name": "A. Lovelace"})
 
 
-async def test_a_consent_goes_along_to_somebody_who_never_said_a_word(node):
+async def test_consent_of_the_duplicate_counts_after_the_merge(node):
     survivor, duplicate = await two(node)
     original = await say(node, duplicate, evidence="scan 4711", channel="store")
     assert (await merge(node, survivor, duplicate)).json()["consents"] == 1
@@ -63,7 +63,7 @@ async def test_a_consent_goes_along_to_somebody_who_never_said_a_word(node):
 
 @pytest.mark.parametrize("word", ["refused", "withdrawn"])
 @pytest.mark.parametrize("who", ["survivor", "duplicate"])
-async def test_whoever_said_no_the_one_who_stays_said_no(node, who, word):
+async def test_refusal_of_either_subject_counts_after_the_merge(node, who, word):
     survivor, duplicate = await two(node)
     no, yes = (survivor, duplicate) if who == "survivor" else (duplicate, survivor)
     await say(node, no, word)
@@ -73,7 +73,7 @@ async def test_whoever_said_no_the_one_who_stays_said_no(node, who, word):
     await agree(node)
 
 
-async def test_and_can_say_yes_again(node, clock):
+async def test_survivor_can_consent_again_after_a_merged_refusal(node, clock):
     survivor, duplicate = await two(node)
     await say(node, duplicate, "withdrawn")
     await merge(node, survivor, duplicate)
@@ -82,7 +82,7 @@ async def test_and_can_say_yes_again(node, clock):
     assert await code(node, survivor) == "read"
 
 
-async def test_a_restriction_goes_along(node):
+async def test_restriction_moves_to_the_survivor(node):
     survivor, duplicate = await two(node)
     await restrict(node, duplicate)
     await merge(node, survivor, duplicate)
@@ -90,14 +90,14 @@ async def test_a_restriction_goes_along(node):
     await agree(node)
 
 
-async def test_a_restriction_of_which_only_the_row_tells_goes_along(node):
+async def test_restriction_in_the_row_only_moves_to_the_survivor(node):
     survivor, duplicate = await two(node)
     await node.set_state(duplicate, "restricted")
     await merge(node, survivor, duplicate)
     assert await code(node, survivor, "sales", "order-fulfilment") == "restricted"
 
 
-async def test_an_objection_goes_along(node):
+async def test_objection_moves_to_the_survivor(node):
     survivor, duplicate = await two(node)
     done = await node.post("support", f"/v1/subjects/{duplicate}/objections", {"purpose": "fraud-prevention"})
     assert done.status_code == 201, done.text
@@ -106,7 +106,7 @@ async def test_an_objection_goes_along(node):
     assert await code(node, survivor, "finance", "fraud-prevention") == "objected"
 
 
-async def test_a_child_of_the_other_entry_takes_no_consent_along(node):
+async def test_consent_of_a_child_does_not_move(node):
     survivor = await node.create({"name": "Kim"})
     await say(node, survivor)
     duplicate = await node.create_fully(birth_date="2020-01-01")
@@ -115,7 +115,7 @@ async def test_a_child_of_the_other_entry_takes_no_consent_along(node):
     await agree(node)
 
 
-async def test_nothing_of_the_others_ledger_stays_behind(node):
+async def test_no_consent_events_of_the_duplicate_remain(node):
     survivor, duplicate = await two(node)
     await say(node, duplicate, method="double-opt-in")
     await merge(node, survivor, duplicate)
@@ -125,7 +125,7 @@ async def test_nothing_of_the_others_ledger_stays_behind(node):
     assert await code(node, survivor) == "consent-missing"
 
 
-async def test_whatever_imports_and_merges_bring_no_no_is_lost(node, clock):
+async def test_no_refusal_is_lost_in_any_order_of_imports_and_merges(node, clock):
     """The same as the property tests, by way of the doors: people who become one, with imports in between."""
     dice = random.Random(4711)
     for _round in range(6):
@@ -163,7 +163,7 @@ async def _denies(node, subject):
     return said is not None and said.state in {"refused", "withdrawn"}
 
 
-async def test_a_stranger_changes_nothing(node):
+async def test_merge_of_an_unknown_subject_changes_nothing(node):
     subject = await node.create()
     await say(node, subject)
     await merge(node, subject, uuid4())

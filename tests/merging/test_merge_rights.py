@@ -61,7 +61,7 @@ async def requests_of(node, subject):
     return len(rows)
 
 
-async def test_a_verified_request_goes_along_with_its_words_and_is_verified_anew(node):
+async def test_verified_request_moves_and_has_to_be_verified_again(node):
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)
     await verified(node, request)
@@ -78,7 +78,7 @@ async def test_a_verified_request_goes_along_with_its_words_and_is_verified_anew
     assert told == [("move-request", "ask-identity", UUID(request), (pseudonym,))]
 
 
-async def test_and_is_carried_out_for_the_one_who_stays(node):
+async def test_moved_request_is_carried_out_for_the_survivor(node):
     mine, theirs = await two(node)
     request = await submitted(node, "rectification", theirs, details=NEW)
     await verified(node, request)
@@ -92,7 +92,7 @@ async def test_and_is_carried_out_for_the_one_who_stays(node):
     assert answer.json()["fields"] == NEW["changes"]
 
 
-async def test_nobody_who_verified_the_one_who_stays_gets_what_comes_in(node):
+async def test_verification_of_the_survivor_does_not_cover_moved_data(node):
     await apply_rules(node, access="four-eyes")
     mine, theirs = await two(node)
     request = await submitted(node, "access", mine)
@@ -103,7 +103,7 @@ async def test_nobody_who_verified_the_one_who_stays_gets_what_comes_in(node):
     assert (found.state, found.verification, found.approvals) == ("verifying", None, ())
 
 
-async def test_what_nobody_verified_waits_on_and_what_is_closed_stays_closed(node):
+async def test_unverified_requests_stay_pending_and_closed_ones_closed(node):
     mine, theirs = await two(node)
     waiting, closed = [await submitted(node, kind, theirs) for kind in ("access", "erasure")]
     await moved(node, closed, "cancel", note="never mind")
@@ -136,7 +136,7 @@ async def test_nothing_is_merged_while_an_erasure_is_under_way(node, whose):
     problem(await merge(node, mine, theirs), 404, "subject-not-found")
 
 
-async def test_nothing_is_merged_between_the_halves_of_an_erasure_that_was_given_back(node):
+async def test_merge_is_refused_during_a_half_done_erasure(node):
     mine, theirs = await somebody(node, complained=[LATELY]), await node.create({"name": "A. Lovelace"})
     request = await ask_as_begun(node, mine, scope=Scope(collections=("complaint",)))
     await run(node.services, request, until="destroy-keys")
@@ -146,7 +146,7 @@ async def test_nothing_is_merged_between_the_halves_of_an_erasure_that_was_given
     assert (await node.read("dpo", mine, ["name"], "subject-rights")).json()["fields"] == {"name": ADA["name"]}
 
 
-async def test_an_erasure_that_was_given_back_before_it_took_anything_erases_the_one_who_stays(node):
+async def test_erasure_that_erased_nothing_yet_erases_the_survivor(node):
     mine, theirs = await two(node)
     request = await submitted(node, "erasure", theirs)
     await verified(node, request)
@@ -162,7 +162,7 @@ async def test_an_erasure_that_was_given_back_before_it_took_anything_erases_the
     assert (await certificate(node, UUID(request)))["subject"] == mine
 
 
-async def test_a_package_of_the_other_is_gone_and_says_so(node):
+async def test_package_of_the_duplicate_is_deleted_with_a_reason(node):
     mine, theirs = await two(node)
     request = str((await carry_out(node, theirs, "access")).id)
     path = f"/v1/requests/{request}/package"
@@ -177,7 +177,7 @@ async def test_a_package_of_the_other_is_gone_and_says_so(node):
     assert (await node.call("dpo", "GET", path)).status_code == 200
 
 
-async def test_sessions_and_codes_of_both_end(mailing, inbox, clock):
+async def test_sessions_and_codes_of_both_subjects_end(mailing, inbox, clock):
     mine, theirs = await two(mailing)
     both = [
         await signed_in(mailing, inbox, {"identity": {"email": each}})
@@ -208,7 +208,7 @@ async def code_for(node, inbox, request):
 
 
 @pytest.mark.parametrize("decided", ["approve", "reject"])
-async def test_an_objection_of_the_other_is_decided_for_the_one_who_stays(node, decided):
+async def test_objection_of_the_duplicate_is_decided_for_the_survivor(node, decided):
     mine, theirs = await two(node)
     about = {"scope": {"purposes": ["fraud-prevention"]}, "details": {"reason": "it is none of your business"}}
     request = await submitted(node, "objection", theirs, **about)
@@ -239,7 +239,7 @@ async def test_an_erased_subject_cannot_be_merged_even_if_a_law_keeps_something(
     assert [pair async for step in find_pairs(node.services, await node.caller("dpo")) for pair in step] == []
 
 
-async def test_apps_keep_the_notice_under_the_id_they_know_and_hear_of_the_other_by_its_former_id(node):
+async def test_recipients_get_notices_under_the_ids_that_they_know(node):
     mine, theirs = await two(node)
     await node.read("support", theirs, ["name"], "customer-support")
     await carry_out(node, theirs, "restriction", ground="accuracy")
@@ -257,7 +257,7 @@ async def notices(node):
         return await list_notices(connection, DEFAULT_TENANT, NoticeQuery())
 
 
-async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_than_it(node, clock):
+async def test_lifting_is_announced_for_the_announced_restriction_only(node, clock):
     mine, theirs = await two(node)
     for each in (mine, theirs):
         await carry_out(node, each, "restriction", ground="claims")
@@ -269,7 +269,7 @@ async def test_the_announcement_that_a_restriction_ends_does_not_reach_further_t
     problem(lifted, 409, "notice-first")
 
 
-async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch):
+async def test_crash_after_the_requests_changes_nothing(node, monkeypatch):
     from vault.identity.tables import IdentityData
 
     mine, theirs = await two(node)
@@ -284,7 +284,7 @@ async def test_cut_off_after_the_requests_nothing_has_happened(node, monkeypatch
     assert await written(node, request, mine) == (NEW, [SEEN])
 
 
-async def test_an_erasure_that_is_approved_at_the_same_moment_is_never_lost(node):
+async def test_erasure_approved_during_a_merge_is_not_lost(node):
     for _round in range(3):
         mine, theirs = await two(node)
         request = await submitted(node, "erasure", theirs)
@@ -319,7 +319,7 @@ async def test_a_verification_during_a_merge_has_to_be_repeated(node, monkeypatc
     assert await written(node, request, mine) == (NEW, [SEEN]), "nothing lies there under a key that is gone"
 
 
-async def test_a_request_that_comes_in_between_the_locks_is_not_left_behind(postgres_place, clock, monkeypatch):
+async def test_request_submitted_between_the_locks_is_not_lost(postgres_place, clock, monkeypatch):
     from vault.merging import merge as merging
 
     lock = merging.requests_of
@@ -338,7 +338,7 @@ async def test_a_request_that_comes_in_between_the_locks_is_not_left_behind(post
         assert (await requests_of(node, theirs), await requests_of(node, mine)) == (0, 1)
 
 
-async def test_requests_that_come_in_at_the_same_moment_go_along_or_are_refused(node):
+async def test_requests_submitted_during_a_merge_move_or_are_refused(node):
     mine, theirs = await two(node)
     bodies = [{"kind": "access", "subject": each} for each in (theirs, mine) for _ in range(3)]
     *made, done = await asyncio.gather(

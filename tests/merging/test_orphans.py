@@ -48,7 +48,7 @@ def opens(keys, places, name, sealed):
     return False
 
 
-async def test_no_value_is_left_under_the_others_key(node):
+async def test_no_value_remains_under_the_duplicates_key(node):
     survivor, duplicate = await node.create(dict(KEPT)), await node.create(THEIRS)
     await buy(node, duplicate)
     await say(node, duplicate, evidence=CANARY)
@@ -67,7 +67,7 @@ async def test_no_value_is_left_under_the_others_key(node):
     assert all(opens(keys, places, name, sealed) for name, sealed in after)
 
 
-async def test_no_value_is_in_the_clear_or_told(node):
+async def test_no_value_is_in_plain_text(node):
     survivor, duplicate = await node.create(dict(KEPT)), await node.create(THEIRS)
     await say(node, duplicate, evidence=CANARY)
     answer = await merge(node, survivor, duplicate, evidence=f"{CANARY} said so")
@@ -78,7 +78,7 @@ async def test_no_value_is_in_the_clear_or_told(node):
             assert not any(CANARY.encode() in _bytes(cell) for cell in row), table
 
 
-async def test_with_the_key_gone_a_copy_of_the_old_rows_opens_nothing(node):
+async def test_copies_of_the_old_rows_do_not_open_without_the_key(node):
     """A backup of the main database from before the merge: put back, it says nothing of the other entry."""
     survivor, duplicate = await node.create(dict(KEPT)), await node.create(THEIRS)
     it = UUID(duplicate)
