@@ -21,7 +21,7 @@ from vault.consent.legal_ground import may_object
 from vault.consent.model import EXPLICIT, YES, Method, apply, pack
 from vault.consent.store import record_denials, stays_restricted
 from vault.consent.transaction import Change, seal_words
-from vault.consent.validation import ends_at, word_faults
+from vault.consent.validation import CheckedStatement, ends_at, word_faults
 from vault.errors import Fault
 from vault.ids import Pseudonym
 from vault.lifecycle.key_fence import current_keys
@@ -49,15 +49,6 @@ if TYPE_CHECKING:
 Decision = Literal["given", "renewed", "refused", "withdrawn", "objected"]
 IMPORT: Final = "import"
 """The method of statements without one."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedStatement:
-    """A valid statement, with its purpose and the very text that the subject saw, if it is known."""
-
-    statement: ConsentStatement
-    purpose: Purpose
-    text: Notice | None
 
 
 def check_statement(
@@ -175,6 +166,20 @@ class ItemResult:
     faults: tuple[Fault, ...] = ()
 
 
+NOT_FOUND: Final = ItemResult(
+    faults=(Fault("/subject", SUBJECT_NOT_FOUND.code, "There is no such person in this vault."),)
+)
+GUARDIAN_NEEDED: Final = ItemResult(
+    faults=(
+        Fault(
+            "/by",
+            "guardian-needed",
+            "A parent or guardian has to consent for a child (Art. 8): `by` is guardian, with evidence of that.",
+        ),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BatchResult:
     """The result of a batch, item by item, and the audit entry, if one was written."""
@@ -238,7 +243,7 @@ async def _prepare(services: Services, caller: Caller, items: Sequence[ConsentIt
         if not isinstance(checked, CheckedStatement) or item.statement.occurred_at is None:
             results[number] = ItemResult(faults=tuple(checked) if isinstance(checked, list) else ())
         elif subject is None:
-            results[number] = _not_found()
+            results[number] = NOT_FOUND
         else:
             by_subject[subject].append(_Item(number, checked, item.statement.occurred_at))
     batch = _Batch(services, caller, source, by_subject, results)
@@ -280,7 +285,7 @@ class _Batch:
         for subject, items in self._by_subject.items():
             row = rows.get(subject)
             if row is None or row.state in GONE or subject not in self._keys:
-                self._set_result(items, _not_found())
+                self._set_result(items, NOT_FOUND)
                 continue
             self._pseudonyms.append(Pseudonym(row.pseudonym))
             events = existing.get(subject, [])
@@ -322,7 +327,7 @@ class _Batch:
             statement = item.checked.statement
             key: _EventKey = (statement.purpose, statement.decision, item.moment, self._source)
             if _needs_guardian(change, born, statement):
-                self._set_result([item], _guardian_needed())
+                self._set_result([item], GUARDIAN_NEEDED)
             elif key in known:
                 self._set_result([item], ItemResult(known[key]))
             else:
@@ -336,12 +341,8 @@ class _Batch:
             self._changes.append(change)
 
     def _event(self, change: Change, keys: SubjectKeys, item: _Item) -> Event:
-        statement, purpose, text, event = (
-            item.checked.statement,
-            item.checked.purpose,
-            item.checked.text,
-            change.new_id(),
-        )
+        statement, purpose, text = item.checked.statement, item.checked.purpose, item.checked.text
+        event = change.new_id()
         policy_set = self._services.policies.active(self._caller.tenant).policy_set
         return change.event(
             statement.decision,  # type: ignore[arg-type]
@@ -402,12 +403,3 @@ def _failure_code(results: Sequence[ItemResult]) -> str | None:
     if any(result.event is not None for result in results):
         return None
     return next((fault.code for result in results for fault in result.faults), None)
-
-
-def _not_found() -> ItemResult:
-    return ItemResult(faults=(Fault("/subject", SUBJECT_NOT_FOUND.code, "There is no such person in this vault."),))
-
-
-def _guardian_needed() -> ItemResult:
-    detail = "A parent or guardian has to consent for a child (Art. 8): `by` is guardian, with evidence of that."
-    return ItemResult(faults=(Fault("/by", "guardian-needed", detail),))
