@@ -45,7 +45,7 @@ from vault.subjects.changes import still_there
 from vault.subjects.store import SubjectQuery
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
     from vault.audit.entry import Entry
@@ -170,12 +170,20 @@ async def _write(services: Services, tenant: TenantId, request: Request, package
     aad = package_aad(tenant, package.subject, package.id)
     entry = await _audit_entry(services, tenant, package)
     digest, size, number, listed = hashlib.sha256(), 0, 0, 0
-    sign = await _signer(services, tenant, package, entry.id)
+    header = ManifestHeader(
+        request=package.request,
+        kind=package.facts.kind,
+        controller=services.policies.active(tenant).policy_set.controller.name,
+        created_at=package.created_at,
+        expires_at=package.expires_at,
+        audit=entry.id,
+    )
+    signing_key = await services.keyring.signing_key(tenant)
 
     def manifest(entries: Sequence[ArchiveEntry]) -> bytes:
         nonlocal listed
         listed = len(entries)
-        return sign(entries)
+        return signed_manifest(signing_key, header, entries)
 
     fields = await fields_shown(services, tenant, subject, request)
     entries = package_entries(services, tenant, subject, request)
@@ -231,21 +239,6 @@ async def _audit_entry(services: Services, tenant: TenantId, package: Package) -
         target=package.request,
         policy=services.policies.active(tenant).version,
     )
-
-
-async def _signer(
-    services: Services, tenant: TenantId, package: Package, audit: UUID
-) -> Callable[[Sequence[ArchiveEntry]], bytes]:
-    header = ManifestHeader(
-        request=package.request,
-        kind=package.facts.kind,
-        controller=services.policies.active(tenant).policy_set.controller.name,
-        created_at=package.created_at,
-        expires_at=package.expires_at,
-        audit=audit,
-    )
-    key = await services.keyring.signing_key(tenant)
-    return lambda entries: signed_manifest(key, header, entries)
 
 
 async def announce_package(services: Services, tenant: TenantId, request_id: UUID) -> float | None:

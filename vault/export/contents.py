@@ -117,8 +117,8 @@ def _cells(record: PackageRecord, field: FieldDescription) -> Iterator[str]:
     value = None if raw is None else msgspec.json.decode(raw)
     parts = _parts(field)
     if parts:
-        given = value if isinstance(value, dict) else {}
-        yield from (_text(given.get(part)) for part in parts)
+        members = value if isinstance(value, dict) else {}  # a masked value may be text
+        yield from (_text(members.get(part)) for part in parts)
     else:
         yield _text(value)
 

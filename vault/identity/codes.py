@@ -201,11 +201,9 @@ async def _wait(connection: AsyncConnection, tenant: TenantId, whose: Any, now: 
 
 
 async def _serialise(services: Services, connection: AsyncConnection, claim: bytes) -> None:
-    """Serialise calls for the same claim; concurrent ones would all pass the count.
-
-    SQLite has one writer anyway. On PostgreSQL the lock is a number, and ends with the transaction.
-    """
-    if services.data.dialect == "postgresql":
+    """Serialise calls for the same claim; concurrent ones would all pass the count."""
+    if services.data.dialect == "postgresql":  # SQLite has one writer anyway
+        # The lock is a number, and ends with the transaction.
         number = int.from_bytes(claim[:8], "big", signed=True)
         await connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 

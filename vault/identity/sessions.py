@@ -152,6 +152,7 @@ class People:
         except VaultError as error:
             await self._refuse(self._asked, "send-code", error, request_id)
             raise
+        # The person is looked up after the response, so that its time does not reveal whether there is such a person.
         self._services.mail.soon(self._send(CodeRequest(tenant, code.session, language), identity))
         return code
 
@@ -245,9 +246,9 @@ class People:
             await services.audit_log.append_in(connection, [entry])
         return SessionCode(session=code, expires_at=expires_at)
 
-    async def _send(self, wanted: CodeRequest, identity: Mapping[str, Any]) -> None:
-        match = await find_person(self._services, wanted.tenant, identity)
-        await send_code_to(self._services, wanted, match.subject)
+    async def _send(self, request: CodeRequest, identity: Mapping[str, Any]) -> None:
+        match = await find_person(self._services, request.tenant, identity)
+        await send_code_to(self._services, request, match.subject)
 
     async def _open(self, spent: Spent, request_id: str) -> OpenedSession:
         services, now = self._services, self._services.clock.now()
@@ -271,12 +272,13 @@ class People:
         return [TenantId(active.decisions.tenant) for active in self._services.policies.all_active()]
 
     async def _refuse(self, minute: RateWindow, action: Action, error: VaultError, request_id: str) -> None:
-        """Record a refusal in the default tenant's audit log, at a limited rate."""
+        """Record a refusal in the audit log, at a limited rate."""
         if isinstance(error, Unavailable) or error.audit is not None:
             return
         count = minute.refused(MOST_ENTRIES_A_MINUTE)
         if count is None:
             return
+        # An unauthenticated caller has no tenant: the refusal goes to the default tenant's log.
         entry = self._services.audit_log.entry(
             tenant=DEFAULT_TENANT,
             action=action,

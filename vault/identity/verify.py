@@ -121,7 +121,11 @@ async def verify_by_code(services: Services, caller: Caller, request_id: UUID, c
         if spent is None or spent.subject != request.subject:
             raise code_invalid()
     except VaultError as error:
-        await _note(services, caller, request, error)
+        # The entry names the person for whom a wrong code was tried.
+        async with services.data.reading() as connection:
+            pseudonym = await pseudonym_of(connection, caller.tenant, request.subject)
+        subjects = () if pseudonym is None else (pseudonym,)
+        await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=subjects)
         raise
     async with changing_request(services, caller, request_id, action="verify-identity") as change:
         if change.request.subject != spent.subject or change.pseudonym is None:  # erased or merged since
@@ -204,11 +208,3 @@ async def _submitted_by(services: Services, caller: Caller, request_id: UUID, ac
     error = no_request()
     await record_failure(services, caller, action, error, target=request_id)
     raise error
-
-
-async def _note(services: Services, caller: Caller, request: Request, error: VaultError) -> None:
-    """Record a wrong code, with the person for whom it was tried."""
-    async with services.data.reading() as connection:
-        pseudonym = await pseudonym_of(connection, caller.tenant, request.subject)
-    subjects = () if pseudonym is None else (pseudonym,)
-    await record_failure(services, caller, "verify-identity", error, target=request.id, subjects=subjects)

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.audit.entry import Entry
     from vault.context import Services
     from vault.crypto.derive import TokenKey
     from vault.crypto.signing import SigningKey
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 DELAYS: Final = (5, 60, 300, 1_800, 7_200, 18_000, 25_200, 32_400)
 """Seconds between the tries, 23 and a half hours in total."""
 JITTER: Final = 0.1
-"""Relative random variation of a delay, so that notices that failed together are not retried together."""
+"""Relative random variation of a delay."""
 LONGEST_WAIT: Final = 21_600
 """Seconds that a receiver may ask us to wait."""
 LEASE: Final = timedelta(seconds=60)
@@ -96,11 +95,11 @@ async def deliver(services: Services, tenant: TenantId, notice: UUID) -> float |
     Raises:
         Unavailable: a database does not answer.
     """
-    begun = await _begin(services, tenant, notice)
-    if not isinstance(begun, _Trial):
-        return begun
-    outcome = await post_message(services, tenant, begun.webhook, *notice_message(begun.notice))
-    return await _record(services, tenant, begun, outcome)
+    trial = await _begin(services, tenant, notice)
+    if not isinstance(trial, _Trial):
+        return trial
+    outcome = await post_message(services, tenant, trial.webhook, *notice_message(trial.notice))
+    return await _record(services, tenant, trial, outcome)
 
 
 NOTIFY: Final = Workflow("notify", (("deliver", deliver),))
@@ -186,36 +185,43 @@ async def _record(services: Services, tenant: TenantId, trial: _Trial, outcome: 
         notice = _after_try(stored, outcome, now)
         await save_notice(connection, tenant, notice)
         if notice.next_at is None:
-            await services.audit_log.append_in(
-                connection, [await _entry(services, connection, tenant, notice, outcome)]
+            pseudonym = await pseudonym_of(connection, tenant, notice.subject)
+            entry = audit_entry(
+                services,
+                system_caller(tenant),
+                action="send-notice",
+                decision="allowed" if outcome.taken else "failed",
+                code=outcome.code,
+                fields=notice.fields,
+                subjects=() if pseudonym is None else (pseudonym,),
+                target=notice.id,
             )
+            await services.audit_log.append_in(connection, [entry])
     return None if notice.next_at is None else (notice.next_at - now).total_seconds()
 
 
 def _after_try(notice: RecipientNotice, outcome: Outcome, now: datetime) -> RecipientNotice:
-    """Return a notice after a try; one that was acknowledged since stays acknowledged."""
-    tried = replace(notice, last_status=outcome.status, last_code=outcome.code, next_at=None)
+    """Return a notice after a try."""
+    result = replace(notice, last_status=outcome.status, last_code=outcome.code, next_at=None)
     if outcome.taken:
-        tried = replace(tried, delivered_at=now)
+        result = replace(result, delivered_at=now)
     if notice.state != "pending":
-        return tried
+        return result  # the app acknowledged it before it answered
     if outcome.taken:
-        return replace(tried, state="delivered")
+        return replace(result, state="delivered")
     if outcome.status == GONE:
-        return replace(tried, state="waiting")
+        return replace(result, state="waiting")
     if notice.attempts > len(DELAYS):
-        return replace(tried, state="failed")
-    return replace(tried, next_at=now + timedelta(seconds=_delay(notice.attempts, outcome.retry_after)))
-
-
-def _delay(attempts: int, retry_after: int | None) -> float:
-    """Return the seconds to wait after a number of tries."""
+        return replace(result, state="failed")
+    # Notices that failed together are not retried together.
     spread = 1 + JITTER * (randomness.randbelow(2_001) - 1_000) / 1_000
-    return max(DELAYS[attempts - 1] * spread, min(retry_after or 0, LONGEST_WAIT))
+    delay = max(DELAYS[notice.attempts - 1] * spread, min(outcome.retry_after or 0, LONGEST_WAIT))
+    return replace(result, next_at=now + timedelta(seconds=delay))
 
 
 async def _disable(services: Services, connection: AsyncConnection, tenant: TenantId, tried: StoredWebhook) -> bool:
     """Disable a webhook whose address is gone; return whether it is still the app's address."""
+    # Read again under a lock: the app may have set another address while the notice was posted.
     webhook = await find_webhook(connection, tenant, tried.principal, lock=True)
     if webhook is None or webhook.url != tried.url:
         return False
@@ -233,22 +239,6 @@ async def _disable(services: Services, connection: AsyncConnection, tenant: Tena
     )
     await services.audit_log.append_in(connection, [entry])
     return True
-
-
-async def _entry(
-    services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice, outcome: Outcome
-) -> Entry:
-    pseudonym = await pseudonym_of(connection, tenant, notice.subject)
-    return audit_entry(
-        services,
-        system_caller(tenant),
-        action="send-notice",
-        decision="allowed" if outcome.taken else "failed",
-        code=outcome.code,
-        fields=notice.fields,
-        subjects=() if pseudonym is None else (pseudonym,),
-        target=notice.id,
-    )
 
 
 SECRET: Final = "whsec_"  # noqa: S105 - a prefix, not a secret

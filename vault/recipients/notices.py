@@ -129,6 +129,7 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
     async with services.data.transaction() as connection:
         stored = await find_notice(connection, caller.tenant, notice, lock=True)
         is_own = stored is not None and stored.principal == caller.principal.id
+        # A caller without the permission must not learn whether another app's notice exists: one error for both.
         if stored is None or not (is_own or _may_chase(services, caller)):
             raise no_notice()
         if stored.state != "acknowledged":
@@ -145,7 +146,7 @@ async def acknowledge(services: Services, caller: Caller, notice: UUID) -> AppNo
 
 
 def _may_chase(services: Services, caller: Caller) -> bool:
-    """Return whether the caller may send reminders; others must not learn whether a notice exists."""
+    """Return whether the caller may send reminders."""
     if caller.principal.id == OPERATOR:
         return True
     decisions = services.policies.active(caller.tenant).decisions
@@ -248,7 +249,7 @@ async def _again(
     services: Services, connection: AsyncConnection, tenant: TenantId, notice: RecipientNotice
 ) -> RecipientNotice:
     now = services.clock.now()
-    again = replace(
+    reminder = replace(
         notice,
         state="pending",
         next_at=now,
@@ -257,5 +258,5 @@ async def _again(
         chased_at=now,
         chases=notice.chases + 1,
     )
-    await save_notice(connection, tenant, again)
-    return again
+    await save_notice(connection, tenant, reminder)
+    return reminder
