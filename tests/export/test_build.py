@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import zipfile
 from datetime import timedelta
 from uuid import UUID
@@ -303,18 +302,3 @@ async def test_a_stream_is_split_into_chunks_with_one_last_chunk(size):
 def test_the_facts_of_a_package_contain_no_personal_data():
     fields = {each.name for each in msgspec.structs.fields(build.PackageFacts)}
     assert fields == {"kind", "run", "entries", "audit", "announced_at", "fields"}
-
-
-async def test_a_subject_gets_their_values_in_a_valid_package(node):
-    subject = await node.create()
-    await node.append("fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment")
-    for kind in ("access", "portability"):
-        request = await approved(node, subject, kind)
-        assert await build_package(node.services, DEFAULT, request) is None
-        download = await open_package(node.services, await node.caller("dpo"), request)
-        data = b"".join([piece async for piece in download.stream])
-        assert check_archive(io.BytesIO(data)).sound
-        opened = zipfile.ZipFile(io.BytesIO(data))
-        assert set(opened.namelist()) >= {"index.html", "README.txt", "data.json", "data.schema.json", "manifest.json"}
-        assert opened.namelist()[-1] == "manifest.json"
-        assert "ada@example.org" in json.dumps(json.loads(opened.read("data.json")))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import tracemalloc
+import zipfile
 from collections import Counter
 from datetime import timedelta
 from uuid import UUID
@@ -28,6 +29,7 @@ from vault.export.contents import data_file, package_entries, schema
 from vault.export.download import open_package
 from vault.export.records import records
 from vault.export.schema import OWNED_SECTIONS
+from vault.export.verify import check_archive
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.personal_data import ExportContext, RetainedData
 from vault.rectification.store import Sealer, add_rectifications
@@ -480,3 +482,18 @@ async def test_the_end_of_retention_by_law_is_the_day_until_which_an_erasure_kee
     both = kept.keys() & told.keys()
     assert {("profile.name", "accounting"), ("purchase.amount", "accounting")} <= both
     assert {each: told[each] for each in both} == {each: kept[each] for each in both}
+
+
+async def test_a_subject_gets_their_values_in_a_valid_package(node):
+    subject = await node.create()
+    await node.append("fulfilment", subject, "purchase", {"amount": "9.00"}, "order-fulfilment")
+    for kind in ("access", "portability"):
+        request = await approved(node, subject, kind)
+        assert await build_package(node.services, DEFAULT, request) is None
+        download = await open_package(node.services, await node.caller("dpo"), request)
+        data = b"".join([piece async for piece in download.stream])
+        assert check_archive(io.BytesIO(data)).sound
+        opened = zipfile.ZipFile(io.BytesIO(data))
+        assert set(opened.namelist()) >= {"index.html", "README.txt", "data.json", "data.schema.json", "manifest.json"}
+        assert opened.namelist()[-1] == "manifest.json"
+        assert "ada@example.org" in json.dumps(json.loads(opened.read("data.json")))

@@ -33,15 +33,7 @@ UNDECLARED: Final = "undeclared"
 
 
 class PolicyDescriptions:
-    """Describes one subject's data by the policies.
-
-    Args:
-        policy_set: in force.
-        words: of the language.
-        survey: the subject's values.
-        grounds: the purposes that use them.
-        selection: the values that the package contains.
-    """
+    """Describes one subject's data by the policies in force, in the language of the words."""
 
     def __init__(
         self, policy_set: PolicySet, words: Words, survey: Survey, grounds: Grounds, selection: Selection

@@ -60,13 +60,7 @@ def views_of(catalogue: Catalogue, field: Field) -> list[FieldView]:
 
 
 class Grounds:
-    """The purposes that use and keep each field of one subject.
-
-    Args:
-        policy_set: the policies in force.
-        retained: the facts about the subject.
-        survey: what the subject's records contain.
-    """
+    """The purposes that use and keep each field of one subject."""
 
     def __init__(self, policy_set: PolicySet, retained: RetainedValues, survey: Survey) -> None:
         self._policy_set = policy_set
@@ -144,8 +138,6 @@ class Selection:
     """The values that a package contains.
 
     Args:
-        catalogue: in force.
-        grounds: the purposes that use the data.
         portable: select only portable data.
         scope: what the subject asked for; empty: everything.
     """

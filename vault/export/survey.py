@@ -52,10 +52,6 @@ class ValueGroup:
     earliest: int | None = None
     latest: int | None = None
 
-    def add(self, collected_at: int | None) -> None:
-        """Count a value."""
-        self.include(ValueGroup(1, collected_at, collected_at))
-
     def include(self, other: ValueGroup) -> None:
         """Count the values of another group."""
         self.values += other.values
@@ -92,7 +88,8 @@ class Survey:
         if body:
             self.records[row.collection] += 1
         for name, stored in body.items():
-            self.groups[f"{row.collection}.{name}", stored.source or ""].add(stored.collected_at)
+            value = ValueGroup(1, stored.collected_at, stored.collected_at)
+            self.groups[f"{row.collection}.{name}", stored.source or ""].include(value)
         self.newest[row.collection] = max(self.newest.get(row.collection, happened), happened)
 
 

@@ -87,9 +87,7 @@ async def dispute(
             disputes={row.field: row.id for row in rows},
             state="active" if change.state.restricted_at is None else "restricted",
         )
-        if on_commit is not None:
-            await on_commit(change.connection, disputed)
-    return disputed
+        return await change.answer(disputed, on_commit)
 
 
 @audited("dispute")
@@ -129,10 +127,7 @@ async def resolve_dispute(
         decided = row._replace(state=verdict, closed_at=change.now, by=caller.principal.id, details=sealed)
         await change_rectification(change.connection, caller.tenant, subject, decided)
         await services.audit_log.append_in(change.connection, [_entry(change, [row.field], id, code=verdict)])
-        resolved = DecidedDispute(id=id, state=verdict)
-        if on_commit is not None:
-            await on_commit(change.connection, resolved)
-    return resolved
+        return await change.answer(DecidedDispute(id=id, state=verdict), on_commit)
 
 
 def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | None = None) -> Entry:
@@ -145,7 +140,7 @@ def _entry(change: Change, names: Sequence[str], target: UUID, *, code: str | No
         fields=tuple(f"profile.{name}.clear" for name in names),
         subjects=(change.pseudonym,),
         target=target,
-        policy=change.services.policies.active(change.caller.tenant).version,
+        policy=change.policy_set.version,
     )
 
 
