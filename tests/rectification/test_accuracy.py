@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from tests.erasure.people import erase
 from tests.rectification.submitting import listed
-from tests.rectification.test_rectification import details, profile
+from tests.rectification.test_correct import details, profile
 from tests.vaults import OTHER, problem
 from vault.catalogue.model import Scope
 
