@@ -63,11 +63,11 @@ def test_without_an_obligation_nothing_is_kept(policies):
     assert kept(policies, profile("name", "email", "iban", "billing_address", "external_ids")) == {}
 
 
-def test_the_persons_own_rights_are_no_reason_to_hold_anything(policies):
+def test_purpose_of_own_rights_keeps_nothing(policies):
     assert kept(policies, profile("name", purpose="subject-rights", on="2026-03-01")) == {}
 
 
-def test_the_books_keep_a_purchase_by_its_own_date_and_of_the_profile_what_they_need(policies):
+def test_accounting_keeps_each_purchase_by_its_own_date_and_the_profile_fields_that_it_needs(policies):
     found = kept(
         policies,
         profile("name", "email", "iban", "phone"),
@@ -88,7 +88,7 @@ def test_the_last_day_of_a_period_still_counts(policies, on, is_kept):
     assert set(found) == ({"profile.name", "purchase.amount"} if is_kept else set())
 
 
-def test_what_was_said_is_kept_for_complaints_only_by_whoever_has_complained(policies):
+def test_interactions_are_kept_for_complaints_only_of_subjects_with_a_complaint(policies):
     said = record("interaction", "2026-01-10", "body")
     assert kept(policies, profile("email"), said) == {}
     found = kept(policies, profile("email", "occupation"), said, record("complaint", "2025-09-01", "body", number=3))
@@ -116,18 +116,18 @@ def test_a_field_that_was_collected_for_the_obligation_itself_is_kept_by_its_own
     assert found == {"profile.iban": {("accounting", "2035-01-10")}}
 
 
-def test_a_special_category_is_kept_by_no_law_of_the_shipped_ones(policies):
+def test_shipped_policies_keep_no_special_category(policies):
     items = record("health_note", "2026-01-10", "body"), record("political_view", "2026-01-10", "leaning", number=3)
     assert kept(
         policies, profile("health_notes"), record("purchase", "2026-01-10", "amount", number=4), *items
     ).keys() == {"purchase.amount"}
 
 
-def test_what_the_catalogue_does_not_know_any_more_goes(policies):
+def test_undeclared_field_is_erased(policies):
     assert kept(policies, record("purchase", "2026-01-10", "amount", "shoe_size")).keys() == {"purchase.amount"}
 
 
-def test_claims_keep_what_they_name_until_their_day(policies):
+def test_legal_claims_keep_named_fields_until_their_day(policies):
     items = profile("phone", "email"), record("complaint", "2010-01-10", "body", "subject")
     claims = [
         LegalClaim(("profile.phone", "complaint.*"), date(2028, 12, 31)),
@@ -140,7 +140,7 @@ def test_claims_keep_what_they_name_until_their_day(policies):
     }
 
 
-def test_what_is_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
+def test_field_out_of_scope_has_no_verdict_and_still_brings_the_obligation_about(policies):
     items = profile("name", "email"), record("purchase", "2026-01-10", "amount")
     found = verdicts_on(policies, *items, scope=lambda whole: whole.startswith("profile."))
     assert found.keys() == {("profile", PROFILE)}
