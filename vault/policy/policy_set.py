@@ -69,8 +69,7 @@ class PolicySet:
             PolicyInvalid: it has mistakes; ``findings`` lists all of them.
         """
         findings = Findings()
-        files = read_folder(path, findings)
-        return _load(files, findings)
+        return _load(read_folder(path, findings), findings)
 
     @classmethod
     def load(cls, files: Mapping[str, str]) -> PolicySet:
@@ -118,7 +117,7 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     periods = _document("retention.toml", files, findings)
     catalogue = load_catalogue(fields) if fields else None
     purposes = load_purposes(reasons, catalogue) if reasons else None
-    notices = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
+    notice_files = [load_notice(path, text, findings) for path, text in files.items() if NOTICES.fullmatch(path)]
     consents = _document("consent.toml", files, findings)
     controller = _document("controller.toml", files, findings)
     handling = _document("requests.toml", files, findings)
@@ -132,19 +131,17 @@ def _parse(files: Mapping[str, str], findings: Findings) -> PolicySet | None:
     if catalogue is None or fields is None or purposes is None or reasons is None:
         return None
     check_needed(fields, catalogue, purposes.values())
-    check_notices(reasons, purposes, notices, findings)
+    check_notices(reasons, purposes, notice_files, findings)
     if periods and not findings.about("catalogue.toml", "purposes.toml", "retention.toml"):
         check_retention(periods, catalogue, purposes, retention)  # else it would report consequences of those findings
-    by_version = Notices(
-        notice_file.notice for notice_file in notices if notice_file.notice and NOTICE.fullmatch(notice_file.id)
-    )
+    notices = Notices(file.notice for file in notice_files if file.notice and NOTICE.fullmatch(file.id))
     words = _words(files, findings, catalogue, purposes)
     return PolicySet(
         files,
         version_of(files),
         catalogue,
         purposes,
-        by_version,
+        notices,
         retention,
         rules,
         consent_rules,

@@ -110,7 +110,7 @@ class Jwks:
         self._tried_at = self._monotonic()
         try:
             async with asyncio.timeout(self._timeout):
-                text = await (self._fetch() if self._by_url else asyncio.to_thread(_file, self._location))
+                text = await (self._fetch() if self._by_url else asyncio.to_thread(Path(self._location).read_bytes))
             keys = usable_keys(json.loads(text))
         except (httpx.HTTPError, OSError, TimeoutError, ValueError, RecursionError):
             keys = {}  # the present keys are used until they are stale; then the error is Unavailable
@@ -167,10 +167,6 @@ def _usable(entry: object) -> Key | None:
         return jwk.import_key(entry)
     except (JoseError, ValueError, TypeError, KeyError):
         return None
-
-
-def _file(path: str) -> bytes:
-    return Path(path).read_bytes()
 
 
 def _is_loopback(host: str) -> bool:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from vault.clock import Clock
 
 
-__all__ = ["OidcIssuer", "TenantClaim", "TokenVerifier", "Verified"]
-
 ALGORITHMS = frozenset({"RS256", "ES256", "EdDSA"})
 LEEWAY = 30
 """Seconds by which the issuer's clock and ours may differ."""

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vault.storage.database import Database
 
 
-__all__ = ["Limits", "RateKind"]
-
 _table = table_of(RateWindowRow)
 
 
