@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url
 
-from vault import logs
 from vault import settings as settings_module
 from vault.backup.gate import require_open, require_replayed, require_whole
 from vault.clock import Clock
 from vault.context import Services
 from vault.crypto import providers
 from vault.crypto.keyring import Keyring
-from vault.errors import Misconfigured, VaultError
+from vault.errors import Misconfigured, Unavailable
 from vault.governance.tenants import add_tenant, apply_policies
 from vault.ids import DEFAULT_TENANT
+from vault.periodic import PeriodicTasks
 from vault.storage.database import Database
 from vault.storage.migrate import is_current, upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from vault.audit.log import AuditLog
     from vault.backup.postgres_tools import PostgresTools
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
     from vault.storage.migrate import Which
     from vault.subjects.store import Subjects
 
-log = logs.get_logger()
 shipped_policies = settings_module.shipped_policies
 
 
@@ -64,38 +62,39 @@ class Vault:
         self._close_services = services.close
         self._keys = keys
         self._tombstones = tombstones
-        self._jobs: list[asyncio.Task[None]] = []
+        self.periodic = PeriodicTasks()
 
     def start_jobs(self) -> None:
         """Follow the policies and erasures of other nodes, and run jobs and periodic tasks."""
         from vault.erasure.workflow import POLL_SECONDS, KeyEviction
         from vault.workflows import plan_of  # imports all operations, which only a process that runs jobs needs
 
-        self._jobs = [
-            asyncio.create_task(_periodically(self.settings.policy_poll_seconds, self.services.policies.refresh)),
-            asyncio.create_task(_periodically(POLL_SECONDS, KeyEviction(self.services).poll)),
-            asyncio.create_task(self.services.jobs.run_worker(self.services, plan_of(self.services))),
-        ]
+        services, start = self.services, self.periodic.start
+        start("follow-policies", self.settings.policy_poll_seconds, services.policies.refresh, required=True)
+        start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
+        start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services)))
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""
         return {"data": self.services.data, "keys": self._keys, "ledger": self._tombstones}
 
     async def ready(self) -> None:
-        """Check that all databases answer.
+        """Check that all databases answer, and that this process follows policies and erasures.
 
         Raises:
-            Unavailable: one does not answer.
+            Unavailable: a database does not answer, or this process would decide on old data.
         """
         await self.services.data.ping()
         await self._keys.ping()
         await self._tombstones.ping()
+        if behind := [*self.periodic.behind(), *self.services.policies.behind()]:
+            raise Unavailable(
+                f"this process is behind: {', '.join(behind)}", hint="the log of the process says what failed"
+            )
 
     async def close(self) -> None:
         """Stop the jobs and close the databases."""
-        for job in self._jobs:
-            job.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.periodic.stop()
         await self._close_services()
         await self.services.data.close()
         await self._keys.close()
@@ -392,14 +391,3 @@ async def _check_versions(vault: Vault) -> None:
             raise Misconfigured(
                 f"the {which} database is of another version than this program", hint="run `cdv db upgrade`"
             )
-
-
-async def _periodically(seconds: float, job: Callable[[], Awaitable[object]]) -> None:
-    """Run a job periodically. A failure is logged, and the job runs again."""
-    while True:
-        await asyncio.sleep(seconds)
-        with suppress(asyncio.TimeoutError):
-            try:
-                await job()
-            except VaultError as error:
-                log.warning("a periodic job failed", code=error.code, exc_info=error)

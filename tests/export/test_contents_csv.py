@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.export.customer import PURCHASE, buy, files_of, somebody
+from vault.export.contents import _UNSEEN as UNSEEN
 from vault.export.contents import escape_formula, table_paths
 
 FORMULAS = [
@@ -112,3 +113,19 @@ def test_tables_are_named_by_their_collection_if_the_name_is_a_valid_file_name()
         "csv/collection-7.csv",
     ]
     assert len(set(named.values())) == len(named)
+
+
+@pytest.mark.parametrize("unseen", ["\n", "\t", ";", "'", " ", ";\n", "=;", "\u200b"])
+def test_escaping_looks_at_each_character_once(monkeypatch, unseen):
+    looked = []
+
+    class Pattern:
+        def match(self, character):
+            looked.append(character)
+            return UNSEEN.match(character)
+
+    monkeypatch.setattr("vault.export.contents._UNSEEN", Pattern())
+    value = "a" + unseen * 5_000 + "=b"
+
+    assert escape_formula(value).endswith("=b")
+    assert len("".join(looked)) <= len(value)

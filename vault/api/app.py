@@ -60,7 +60,8 @@ def bare_app(vault: Vault) -> FastAPI:
     app.state.people = People(vault.services)
     app.state.public_url = vault.settings.public_url
     app.state.ready = vault.ready
-    app.state.sizes = Sizes({"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)})
+    caches = {"data-keys": vault.services.keyring.stats, "decisions": lambda: _decisions(vault)}
+    app.state.sizes = Sizes(caches, vault.periodic.stats)
     problems.install(app)
     # The hot route answers before FastAPI does. FastAPI needs to know its path too, to answer other methods with 405.
     app.add_api_route(read.PATH, governance.alive, methods=["POST"], include_in_schema=False)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from vault.jobs.workflow import Step
     from vault.lifecycle.erasures import State
 
+log = logs.get_logger()
+
 
 async def take_away(services: Services, tenant: TenantId, request: UUID) -> float | None:
     """Execute the erasure; one that was given up in the meantime begins again."""
@@ -107,7 +109,9 @@ class KeyEviction:
             if self._seen.get((tenant, subject)) != moment:
                 self._seen[tenant, subject] = moment
                 evicted += 1
-                for erased in (subject, *facts.aliases):
+                if facts is None:
+                    log.error("an erasure is not readable: the keys of its aliases stay until they age", tenant=tenant)
+                for erased in (subject, *(facts.aliases if facts else ())):
                     self._services.keyring.evict(TenantId(tenant), SubjectId(erased))
         self._seen = {key: moment for key, moment in self._seen.items() if moment >= since}
         return evicted

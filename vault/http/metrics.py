@@ -59,10 +59,15 @@ def _children(route: str, status: int) -> tuple[Counter, Histogram]:
 
 
 class Sizes:
-    """Collects the sizes of the caches on each scrape."""
+    """Collects the sizes of the caches, and the state of periodic work, on each scrape."""
 
-    def __init__(self, read: Mapping[str, Callable[[], Mapping[str, float]]]) -> None:
+    def __init__(
+        self,
+        read: Mapping[str, Callable[[], Mapping[str, float]]],
+        periodic: Callable[[], Mapping[str, Mapping[str, float]]],
+    ) -> None:
         self._read = read
+        self._periodic = periodic
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield the current figures."""
@@ -70,6 +75,11 @@ class Sizes:
         for cache, stats in self._read.items():
             for figure, value in stats().items():
                 family.add_metric([cache, figure], value)
+        yield family
+        family = GaugeMetricFamily("cdv_periodic", "Work in the background: failures, age.", labels=["work", "what"])
+        for work, stats in self._periodic().items():
+            for figure, value in stats.items():
+                family.add_metric([work, figure], value)
         yield family
 
 

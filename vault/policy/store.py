@@ -195,6 +195,10 @@ class Policies:
                 changed.append(TenantId(tenant))
         return tuple(changed)
 
+    def behind(self) -> list[str]:
+        """Return what is not followed: a tenant's newest policies do not load, so an earlier version is in force."""
+        return ["a stored policy does not load"] if self._broken else []
+
     async def is_newest(self, connection: AsyncConnection, tenant: str) -> bool:
         """Return, within a transaction, whether the version in force here is the last one that any node applied."""
         newest = await _newest(connection, tenant)
@@ -284,7 +288,7 @@ def _load(stored: str) -> PolicySet | None:
     """Load stored policies. They are immutable, so tenants with the same policies share them."""
     try:
         return PolicySet.load(json.loads(stored))
-    except (PolicyInvalid, ValueError, TypeError, AttributeError):
+    except Exception:  # noqa: BLE001 - stored text may fail in any way, as by nesting too deep; the caller reports it
         return None
 
 

@@ -11,6 +11,7 @@ import msgspec
 from vault.access.authorization import audit_entry, decide, refused_codes, require_all, whole_names
 from vault.access.recording import audited
 from vault.catalogue.types import ValueProblem, decode, index_text
+from vault.catalogue.types.text import MAX_LENGTH
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import subject_refusals
 from vault.consent.model import has_holds
@@ -158,11 +159,18 @@ def _criterion(field: Field, asked: str, condition: JsonValue) -> Criterion:
     return Criterion(asked, field, index, _text(field, kind, value, at))
 
 
+def _bounded(field: Field, value: JsonValue) -> JsonValue:
+    """Return a value that is no longer than one of the field can be; folding a longer one would be work for nothing."""
+    if isinstance(value, str) and len(value) > field.options.get("max_length", MAX_LENGTH):
+        raise ValueError
+    return value
+
+
 def _text(field: Field, kind: str, value: JsonValue, at: str) -> str:
     try:
         if kind == "exact":
             return index_text(field.type, normalise(field, value))
-        text = index_text(field.type, value)
+        text = index_text(field.type, _bounded(field, value))
     except (ValueProblem, ValueError):
         raise InvalidInput(
             "the value to search for is invalid for its field",

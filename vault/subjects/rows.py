@@ -11,7 +11,6 @@ numbered second id after their merge: ``{"shop": "4711", "shop-2": "4712"}``.
 from __future__ import annotations
 
 import re
-import unicodedata
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
@@ -20,6 +19,7 @@ from vault.crypto.seal import record_aad
 from vault.errors import Fault, InvalidInput
 from vault.ids import Pseudonym, RecordId, SubjectId, is_slug, random_id
 from vault.subjects.record_body import Origin, pack, seal_values
+from vault.unicode import is_stream_safe, normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -183,12 +183,17 @@ def checked_external_ids(given: Mapping[str, object], *, at: str = "/external_id
 
 def composed(external_id: str) -> str:
     """Return an id in Unicode NFC, so that the same letters are the same id however they were typed."""
-    return external_id if external_id.isascii() else unicodedata.normalize("NFC", external_id)
+    return normalize("NFC", external_id) if is_external_id(external_id) else external_id  # no other one is stored
 
 
 def is_external_id(value: object) -> TypeGuard[str]:
     """Return whether a value can be another system's id."""
-    return isinstance(value, str) and 1 <= len(value) <= LONGEST_EXTERNAL_ID and value.isprintable()
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= LONGEST_EXTERNAL_ID
+        and value.isprintable()
+        and is_stream_safe(value)
+    )
 
 
 LONGEST_SYSTEM = 58

@@ -191,7 +191,7 @@ async def alive() -> Liveness:
 
 @operating_router.get("/readyz", operation_id="checkReadiness", responses=error_responses(503))
 async def ready(request: Request) -> Readiness:
-    """Answer if all databases answer; 503 if one does not."""
+    """Answer if all databases answer and policies and erasures are followed; 503 otherwise."""
     await request.app.state.ready()
     return Readiness()
 

@@ -17,6 +17,7 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 
 from vault.catalogue.types.base import EVERY_TYPE, FieldType, Match, Option, ValueProblem, View, digits_as_text
 from vault.catalogue.types.text import LAST, MASK, folded, last, line_of, masked_tail, masked_text
+from vault.unicode import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ def _western(text: str) -> str:
     """Write the digits of all scripts as 0-9, and remove invisible characters."""
     if text.isascii():
         return text
-    seen = (letter for letter in unicodedata.normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
+    seen = (letter for letter in normalize("NFKC", text) if unicodedata.category(letter) != "Cf")
     return "".join(str(unicodedata.decimal(letter, letter)) for letter in seen)
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from typing import TYPE_CHECKING
 
 from vault.catalogue.types.base import FieldType, Option, ValueProblem, digits_as_text, encode, whole_number
 from vault.catalogue.types.numeric import MOST_INTEGER
-from vault.catalogue.types.text import line_of, storable
+from vault.catalogue.types.text import composed, line_of, storable
 
 if TYPE_CHECKING:
     from vault.catalogue.types.base import JsonValue, Options
@@ -98,7 +97,7 @@ class _Tidy:
         self.spend(len(value))
         if not storable(value):
             raise ValueProblem("bad-character", "must not have control characters or broken Unicode")
-        return value if value.isascii() else unicodedata.normalize("NFC", value)
+        return composed(value)
 
     def spend(self, cost: int) -> None:
         self.left -= cost

@@ -25,6 +25,7 @@ from vault.catalogue.types.base import (
     flag,
     whole_number,
 )
+from vault.unicode import LONGEST_RUN, TooManyMarks, normalize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +66,24 @@ def line_of(value: object, limit: int, *, multiline: bool = False) -> str:
     if not text.isprintable():
         text = _scrubbed(text, multiline=multiline)
     if not text.isascii():
-        text = unicodedata.normalize("NFC", text).strip()
+        text = composed(text).strip()
     if not (text if text.isascii() else _shows(text)):
         raise ValueProblem("empty", "must not be empty: leave the field out instead")
     if len(text) > limit:
         raise _too_long(limit)
     return text
+
+
+def composed(text: str) -> str:
+    """Return a text in NFC.
+
+    Raises:
+        ValueProblem: it has more combining marks in a row than any language writes.
+    """
+    try:
+        return normalize("NFC", text)
+    except TooManyMarks:
+        raise ValueProblem("bad-character", f"must have at most {LONGEST_RUN} combining marks in a row") from None
 
 
 def storable(text: str) -> bool:
@@ -81,9 +94,9 @@ def storable(text: str) -> bool:
 def folded(text: str) -> str:
     """Return a text folded for an index: NFKC, case folded, invisible format characters gone, white space collapsed."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+        text = normalize("NFKC", normalize("NFKC", text).casefold())
         text = "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
-        text = unicodedata.normalize("NFKC", text)
+        text = normalize("NFKC", text)
     return " ".join(text.casefold().split())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import re
-import unicodedata
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +16,7 @@ from faker import Faker
 
 from vault.cli.demo.stage import DemoFailed
 from vault.clock import rfc3339
+from vault.unicode import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -201,7 +201,7 @@ class Generator:
         return Customer(profile, str(number), purchases, calls, complaints)
 
     def _email(self, given: str, family: str, number: int) -> str:
-        plain = unicodedata.normalize("NFKD", f"{given}.{family}".lower()).encode("ascii", "ignore").decode()
+        plain = normalize("NFKD", f"{given}.{family}".lower()).encode("ascii", "ignore").decode()
         name = ".".join(part for part in re.split(r"[^a-z]+", plain) if part) or "customer"
         return f"{name}.{number}@example.{self._random.choice(('com', 'net', 'org'))}"
 
