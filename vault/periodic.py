@@ -35,7 +35,7 @@ class _Work:
     @property
     def wait(self) -> float:
         """The seconds until the next attempt: twice as long after each failure, up to a limit."""
-        return max(self.seconds, min(self.seconds * 2**self.failures_in_a_row, LONGEST_WAIT))
+        return max(self.seconds, min(self.seconds * 2.0**self.failures_in_a_row, LONGEST_WAIT))
 
 
 class PeriodicTasks:

@@ -17,6 +17,7 @@ from vault.api.routes.governance import accepted
 from vault.governance.tenants import apply_policies
 from vault.http.problem_codes import EXPLAINED
 from vault.ids import DEFAULT_TENANT
+from vault.periodic import PeriodicTasks
 from vault.policy.policy_set import PolicySet
 
 MARKETING = shipped()["notices/marketing@3.md"]
@@ -256,6 +257,19 @@ def _grown(before, after, name, **labels):
 async def test_liveness_and_readiness_are_answered(node):
     assert (await node.call(None, "GET", "/healthz")).json() == {"status": "alive"}
     assert (await node.call(None, "GET", "/readyz")).json() == {"status": "ready"}
+
+
+async def test_a_process_that_does_not_follow_the_policies_is_not_ready(node):
+    seconds = [0.0]
+    node.vault.periodic = PeriodicTasks(clock=lambda: seconds[0])
+
+    async def fail():
+        raise RuntimeError
+
+    node.vault.periodic.start("follow-policies", 1.0, fail, required=True)
+    assert (await node.call(None, "GET", "/readyz")).status_code == 200
+    seconds[0] = 60.0
+    problem(await node.call(None, "GET", "/readyz"), 503, "unavailable")
 
 
 async def test_reads_and_denials_are_counted_by_code(sqlite_node):

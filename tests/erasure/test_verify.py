@@ -121,6 +121,20 @@ async def test_other_nodes_drop_the_key_at_their_next_look(place, clock):
         assert books.json()["fields"] == {"name": ADA["name"]}
 
 
+async def test_an_erasure_that_does_not_decode_hides_no_other(place, clock):
+    async with place.node(clock) as here, place.node(clock) as there:
+        watch = KeyEviction(there.services)
+        damaged = await somebody(here, bought=[LATELY])
+        whole = await somebody(here, bought=[LATELY], external_ids={"shop": "4712"})
+        for subject in (damaged, whole):
+            await there.read("sales", subject, ["name"], "order-fulfilment")
+            await erase(here, subject)
+        await here.sql("UPDATE erasure SET body = :body WHERE subject_id = :id", body=b"{", id=UUID(damaged))
+
+        assert await watch.poll() == 2
+        assert all(there.services.keyring.cached(DEFAULT_TENANT, UUID(each)) is None for each in (damaged, whole))
+
+
 async def test_related_data_is_erased(node):
     subject = await somebody(node)
     person, now = UUID(subject), node.services.clock.now()

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from tests.policy.folders import shipped
 from vault.errors import NotFound, PolicyInvalid, Unavailable
+from vault.ids import new_id
 from vault.policy import store
 from vault.policy.policy_set import PolicySet
 from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, Policies
@@ -401,3 +402,33 @@ async def test_earlier_versions_are_kept_in_a_bounded_cache(policies, database, 
 async def test_a_tenant_without_policies_has_no_earlier_ones(policies):
     with pytest.raises(NotFound):
         await policies.at("nobody", FIRST.version)
+
+
+@pytest.mark.parametrize("files", ["[" * 200_000, "{", "null", '{"policy.csv": 1}', "NaN"])
+async def test_a_row_that_does_not_load_stops_no_later_one(policies, elsewhere, database, clock, files):
+    await policies.apply("default", FIRST, "ada")
+    await elsewhere.refresh()
+    bad = {"tenant_id": "default", "id": new_id(), "version": "sha256:x", "files": files}
+    async with database.transaction() as connection:
+        await connection.execute(insert(POLICY_VERSION).values(**bad, applied_at=clock.now(), applied_by="someone"))
+
+    assert await elsewhere.refresh() == ()
+    assert elsewhere.active("default").version == FIRST.version
+    assert elsewhere.behind(), "the process says that it does not follow"
+    await policies.apply("default", SECOND, "ada")
+    assert await elsewhere.refresh() == ("default",)
+    assert elsewhere.behind() == []
+
+
+async def test_a_row_that_is_removed_leaves_nothing_behind(policies, database, clock):
+    await policies.apply("default", FIRST, "ada")
+    bad = {"tenant_id": "default", "id": new_id(), "version": "sha256:x", "files": "{"}
+    async with database.transaction() as connection:
+        await connection.execute(insert(POLICY_VERSION).values(**bad, applied_at=clock.now(), applied_by="someone"))
+    await policies.refresh()
+    assert policies.behind()
+    async with database.transaction() as connection:
+        await connection.execute(delete(POLICY_VERSION).where(POLICY_VERSION.c.version == "sha256:x"))
+    await policies.refresh()
+
+    assert policies.behind() == []

@@ -17,6 +17,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from vault import logs
 from vault.erasure.execute import execute_erasure
 from vault.erasure.start import SOON, begin_erasure, erasure_of
 from vault.erasure.verify import PROOF

@@ -23,10 +23,11 @@ from vault.ids import random_id
 from vault.jobs.database import Leases
 from vault.jobs.store import AGAIN, DONE, INTERNAL, JOB, NAME, QUEUE, VERSION, IdsOnly, JobFailed, JobStore, Task
 from vault.jobs.workflow import Sweep
+from vault.periodic import PeriodicTasks
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
     from sqlalchemy import Engine
@@ -251,12 +252,16 @@ class JobWorker:
     async def work(self) -> None:
         """Run until this task is cancelled."""
         interval = min(LOOK_SECONDS, self._takeover / 3)
-        async with asyncio.TaskGroup() as group:
-            renew = partial(asyncio.to_thread, self._leases.hold, _NODE + self._name, self._takeover)
-            group.create_task(_repeat(self._takeover / 3, renew))
-            group.create_task(_repeat(interval, partial(asyncio.to_thread, self._take_over)))
-            group.create_task(_repeat(interval, self._begin_pending))
-            group.create_task(_repeat(interval, self._start_sweeps))
+        periodic = PeriodicTasks()
+        renew = partial(asyncio.to_thread, self._leases.hold, _NODE + self._name, self._takeover)
+        periodic.start("renew-lease", self._takeover / 3, renew)
+        periodic.start("take-over", interval, partial(asyncio.to_thread, self._take_over))
+        periodic.start("begin-pending", interval, self._begin_pending)
+        periodic.start("start-sweeps", interval, self._start_sweeps)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await periodic.stop()
 
     async def close(self) -> None:
         """Stop: wait for the current steps and release everything."""
@@ -307,13 +312,3 @@ class JobWorker:
 
     async def _forget(self) -> None:
         await asyncio.to_thread(self.store.forget, datetime.now(UTC) - timedelta(days=KEPT_DAYS))
-
-
-async def _repeat(seconds: float, do: Callable[[], Awaitable[object]]) -> None:
-    """Call a function again and again. A failure is logged; the next call may succeed."""
-    while True:
-        try:
-            await do()
-        except Exception as error:
-            log.warning("the work on jobs is behind", exc_info=error)
-        await asyncio.sleep(seconds)

@@ -191,6 +191,8 @@ class Policies:
         for tenant, number, version in await self._database.fetch(NEWEST):
             active = self._active.get(tenant)
             known = active is not None and active.id >= number
+            if known:
+                self._broken.pop(tenant, None)  # the row that did not load is gone
             if not known and self._broken.get(tenant) != number and await self._follow(tenant, number, version):
                 changed.append(TenantId(tenant))
         return tuple(changed)
