@@ -77,8 +77,8 @@ class Sizes:
                 family.add_metric([cache, figure], value)
         yield family
         family = GaugeMetricFamily("cdv_periodic", "Work in the background: failures, age.", labels=["work", "what"])
-        for work, stats in self._periodic().items():
-            for figure, value in stats.items():
+        for work, figures in self._periodic().items():
+            for figure, value in figures.items():
                 family.add_metric([work, figure], value)
         yield family
 
