@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from vault.audit.entry import Action, Entry
     from vault.context import Caller, Services
+    from vault.ids import Pseudonym
     from vault.policy.decision import Decision
     from vault.subjects.store import StoredSubject
 
@@ -108,19 +109,33 @@ async def require_all(
         refused = dict.fromkeys(decision.asked, ground)
     if not refused:
         return
+    error = denied_fields(refused)
+    await record_denial(services, caller, decision, action, error, None if found is None else found.pseudonym)
+    raise error
+
+
+def denied_fields(refused: Mapping[str, Refusal]) -> Denied:
+    """Return the error for fields that are refused, before it is recorded."""
+    return Denied("some of the fields may not be used in this way", denied=refused)
+
+
+async def record_denial(
+    services: Services, caller: Caller, decision: Decision, action: Action, error: Denied, pseudonym: Pseudonym | None
+) -> None:
+    """Record which fields were refused, in a transaction of its own; the error then names the entry."""
     entry = audit_entry(
         services,
         caller,
         action=action,
         decision="denied",
         purpose=decision.purpose.name,
-        refused=refused_codes(decision, refused),
-        rule=next(iter(refused.values())).rule,
+        refused=refused_codes(decision, error.denied),
+        rule=next(iter(error.denied.values())).rule,
         policy=decision.policy_version,
-        subjects=() if found is None else (found.pseudonym,),
+        subjects=() if pseudonym is None else (pseudonym,),
     )
     await services.audit_log.append(entry)
-    raise Denied("some of the fields may not be used in this way", denied=refused, audit=str(entry.id))
+    error.audit = str(entry.id)
 
 
 async def require_permission(

@@ -15,8 +15,8 @@ from pydantic import Field
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vault.access.authorization import audit_entry
-from vault.errors import Conflict, TooMany, Unavailable, VaultError
+from vault.access.authorization import audit_entry, record_denial
+from vault.errors import Conflict, Denied, TooMany, Unavailable, VaultError
 from vault.views import View
 
 if TYPE_CHECKING:
@@ -124,5 +124,9 @@ async def writing(
         await record_failure(services, caller, action, taken, **granted)
         raise taken from None
     except VaultError as error:
+        # The legal ground is evaluated under the lock, but its denial cannot be recorded there: the entry would be
+        # rolled back, or wait for the transaction that it is about.
+        if isinstance(error, Denied) and error.denied and error.audit is None:
+            await record_denial(services, caller, decision, action, error, pseudonym)
         await record_failure(services, caller, action, error, **granted)
         raise

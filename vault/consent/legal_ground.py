@@ -8,20 +8,24 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from vault.access.authorization import SUBJECT_NOT_FOUND, require_all
+from vault.access.authorization import SUBJECT_NOT_FOUND, denied_fields, require_all
 from vault.catalogue.model import Article9, LegalBasis
 from vault.clock import LAST, to_microseconds
 from vault.consent.model import EXPLICIT, NOTHING, UNSAID, purposes_of, unpack
-from vault.errors import Refusal
+from vault.errors import NotFound, Refusal
+from vault.subjects.changes import shared_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from vault.audit.entry import Action
     from vault.catalogue.model import Purpose
     from vault.consent.model import ConsentState, PurposeState
     from vault.context import Caller, Services
+    from vault.ids import SubjectId
     from vault.policy.decision import Decision
     from vault.policy.policy_set import PolicySet
     from vault.subjects.store import StoredSubject
@@ -173,7 +177,9 @@ def subject_refusals(
 async def require_ground(
     services: Services, caller: Caller, decision: Decision, action: Action, row: StoredSubject | None
 ) -> StoredSubject | None:
-    """Refuse a write about a person for whom the legal ground does not hold.
+    """Refuse a write about a person for whom the legal ground does not hold, before anything is prepared for it.
+
+    It may end before the write does: :func:`locked_ground` decides.
 
     Returns:
         the row; None if there is no person to write about, which is for the caller to report. Of an erased person with
@@ -182,9 +188,40 @@ async def require_ground(
     Raises:
         Denied: the denial is recorded in the audit log before it is raised.
     """
-    if row is not None and row.state == "retained" and not decision.purpose.answers_people:
+    denial = _write_refusal(services, caller, decision, row)
+    if denial is SUBJECT_NOT_FOUND:
         return None
+    await require_all(services, caller, decision, action, denial, row)
+    return row
+
+
+async def locked_ground(
+    services: Services, caller: Caller, connection: AsyncConnection, decision: Decision, subject: SubjectId
+) -> StoredSubject:
+    """Lock a person's row for a write, and evaluate the legal ground again, on the state under the lock.
+
+    Every write for a purpose about a person who exists calls this in its transaction (:func:`vault.access.recording.
+    writing`, which records a denial after the rollback). A withdrawal, an objection or a restriction that was committed
+    since the first check then stops the write, and a later one waits for the write.
+
+    Returns:
+        the row.
+
+    Raises:
+        NotFound: there is no such person, or no longer.
+        Denied: the legal ground does not hold any more.
+    """
+    row = (await shared_subjects(connection, caller.tenant, [subject])).get(subject)
+    denial = _write_refusal(services, caller, decision, row)
+    if row is None or denial is SUBJECT_NOT_FOUND:
+        raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
+    if denial is not None:
+        raise denied_fields(dict.fromkeys(decision.asked, denial))
+    return row
+
+
+def _write_refusal(services: Services, caller: Caller, decision: Decision, row: StoredSubject | None) -> Refusal | None:
+    if row is not None and row.state == "retained" and not decision.purpose.answers_people:
+        return SUBJECT_NOT_FOUND
     (denial,) = subject_refusals(services, caller, decision, [row])
-    if denial is not SUBJECT_NOT_FOUND:
-        await require_all(services, caller, decision, action, denial, row)
-    return None if denial is SUBJECT_NOT_FOUND else row
+    return denial

@@ -41,8 +41,8 @@ from vault.requests.kind import Ground, RequestKind
 from vault.requests.model import UNDER_WAY, WrongState
 from vault.requests.store import find_request
 from vault.requests.transaction import changing_request, no_request
-from vault.subjects.changes import still_there
-from vault.subjects.store import SubjectQuery
+from vault.subjects.changes import shared_subjects
+from vault.subjects.store import GONE, SubjectQuery
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -151,7 +151,8 @@ async def _new_package(services: Services, tenant: TenantId, request: Request) -
         facts=PackageFacts(kind=request.kind, run=request.run),
     )
     async with services.data.transaction() as connection:
-        if not await still_there(connection, tenant, [subject]):
+        row = (await shared_subjects(connection, tenant, [subject])).get(subject)
+        if row is None or row.state in GONE:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         await drop_unfinished(connection, tenant, request.id)
         await add_package(connection, tenant, package)

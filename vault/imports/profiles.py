@@ -22,7 +22,7 @@ from vault.imports.store import Outcome
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import erased_before, have_tombstones
 from vault.retention.holds import require_not_held
-from vault.subjects.changes import locked_subjects
+from vault.subjects.changes import locked_subjects, stored_subject
 from vault.subjects.record_body import coarser, pack, seal_values, unpack
 from vault.subjects.rows import (
     EXTERNAL_IDS,
@@ -251,9 +251,7 @@ async def write_changes(context: ImportContext, connection: AsyncConnection, cha
     birth_dates: dict[SubjectId, object] = {}
     # Lock subjects before their records (global lock order), to avoid deadlock.
     rows = await locked_subjects(connection, context.tenant, list(by_subject))
-    if any(subject not in rows or rows[subject].state in GONE for subject in by_subject):
-        # The next attempt compares the chunk again.
-        raise Unavailable("a person in the file was merged or erased at this moment")
+    context.require_unchanged(by_subject, {subject: stored_subject(row) for subject, row in rows.items()})
     keys = {subject: change.keys for subject, change in by_subject.items()}
     keys = await current_keys(context.services, connection, context.tenant, keys)
     by_subject = {

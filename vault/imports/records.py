@@ -11,7 +11,6 @@ from sqlalchemy import ARRAY, LargeBinary, and_, bindparam, column, exists, func
 
 from vault.catalogue.types import encode
 from vault.crypto.seal import record_aad
-from vault.errors import Unavailable
 from vault.ids import RecordId, new_id
 from vault.imports.lines import LineFault
 from vault.imports.store import Outcome
@@ -19,7 +18,7 @@ from vault.lifecycle.key_fence import require_current
 from vault.retention.clocks import Newest
 from vault.storage.columns import Id
 from vault.storage.query import Query, any_of, native
-from vault.subjects.changes import still_there
+from vault.subjects.changes import shared_subjects
 from vault.subjects.record_body import unpack
 from vault.subjects.rows import NewRecord, external_digest, record_digest, record_rows
 from vault.subjects.store import GONE, SubjectQuery
@@ -91,9 +90,8 @@ class RecordChunk:
     async def write(self, connection: AsyncConnection) -> list[Pseudonym]:
         """Write the rows; returns the pseudonyms of the subjects."""
         subjects = dict.fromkeys(owned.subject for owned in self._new)
-        if len(await still_there(connection, self._context.tenant, list(subjects))) < len(subjects):
-            # The next attempt compares the chunk again.
-            raise Unavailable("a person in the file was merged or erased at this moment")
+        rows = await shared_subjects(connection, self._context.tenant, list(subjects))
+        self._context.require_unchanged(subjects, rows)
         versions = {subject: self._people[subject][1].current_version for subject in subjects}
         await require_current(self._context.services, connection, self._context.tenant, versions)
         await self._context.services.subjects.add(connection, records=self._rows, index=self._index)

@@ -15,24 +15,24 @@ from vault.catalogue.toml_document import did_you_mean
 from vault.clock import to_microseconds
 from vault.consent.legal_ground import Ground, refusal, subject_refusal
 from vault.consent.model import NOTHING
-from vault.errors import Denied, Fault, InvalidInput, Refusal
+from vault.errors import Denied, Fault, InvalidInput, Refusal, Unavailable
 from vault.imports.lines import LineParser, needed_columns
 from vault.imports.readers import open_reader
 from vault.policy.decision import rule_out
 from vault.subjects.record_body import Origin
 from vault.subjects.rows import EXTERNAL_IDS, Maker
-from vault.subjects.store import PROFILE
+from vault.subjects.store import GONE, PROFILE
 from vault.subjects.validation import policy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
     from uuid import UUID
 
     from vault.catalogue.model import Catalogue, Field, FieldView, Purpose
     from vault.context import Caller, Services
-    from vault.ids import TenantId
+    from vault.ids import SubjectId, TenantId
     from vault.imports.mapping import FileMapping
     from vault.imports.readers import Reader
     from vault.subjects.store import StoredSubject
@@ -179,6 +179,18 @@ class ImportContext:
     def refusal(self, subject: StoredSubject) -> Refusal | None:
         """Return why nothing may be written about an existing subject (restriction or objection), if so."""
         return subject_refusal(subject, self.grant.ground, to_microseconds(self.services.clock.now()))
+
+    def require_unchanged(self, subjects: Iterable[SubjectId], rows: Mapping[SubjectId, StoredSubject]) -> None:
+        """Require that subjects who were found before still exist and may be written about, by their locked rows.
+
+        Raises:
+            Unavailable: one was merged, erased, or stopped this purpose. The next attempt compares the chunk again, and
+                refuses the lines about that person.
+        """
+        for subject in subjects:
+            row = rows.get(subject)
+            if row is None or row.state in GONE or self.refusal(row) is not None:
+                raise Unavailable("a person in the file was erased, merged or restricted, or objected, at this moment")
 
 
 async def open_import(services: Services, task: ImportTask) -> ImportContext:

@@ -16,14 +16,15 @@ from vault.access.authorization import SUBJECT_NOT_FOUND, decide, require_all, r
 from vault.access.recording import WriteResult, audited, writing
 from vault.catalogue.types import decode, encode
 from vault.consent.expiry import BIRTH_DATE, expire_childs_consents
-from vault.consent.legal_ground import ground_refusal, require_ground
+from vault.consent.legal_ground import ground_refusal, locked_ground, require_ground
+from vault.consent.model import unpack as unpack_consent_state
 from vault.crypto.seal import record_aad
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, RevisionRequired, StaleRevision, Unavailable
 from vault.ids import RecordId, SubjectId, new_id
 from vault.lifecycle.key_fence import current_keys
 from vault.lifecycle.tombstones import require_no_tombstone
 from vault.retention.clocks import Newest
-from vault.retention.holds import lock_consent_state, require_not_held, unchanged_under_hold
+from vault.retention.holds import require_not_held, unchanged_under_hold
 from vault.subjects.changes import (
     add_external,
     change_index,
@@ -31,7 +32,6 @@ from vault.subjects.changes import (
     locked_record,
     locked_subject,
     record_by_external,
-    still_there,
 )
 from vault.subjects.record_body import Origin, coarser, happened_at, pack, seal_values, unpack
 from vault.subjects.rows import (
@@ -152,18 +152,17 @@ async def change_profile(
     async with writing(services, caller, "update", decision, pseudonym, taken=taken) as connection:
         if BIRTH_DATE in patch.values:  # lock the subject before the record (global lock order), to avoid deadlock
             await locked_subject(connection, tenant, subject)
-        state = await lock_consent_state(connection, tenant, subject)
-        retained = found is not None and found.state == "retained"
-        exists = retained or await still_there(connection, tenant, [subject])
+        found = await locked_ground(services, caller, connection, decision, subject)
+        retained = found.state == "retained"
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
-        if row is None or keys is None or found is None or not exists:
+        if row is None or keys is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         if retained and not patch.values.keys() <= unpack(row.body).keys():  # fields that no law keeps stay erased
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         if change.revision is not None and row.revision != change.revision:
             raise StaleRevision("the profile has changed since you read it", hint="read it again and repeat the change")
-        record = LockedRecord(row, keys, state, searchable=not retained)
+        record = LockedRecord(row, keys, unpack_consent_state(found.standing), searchable=not retained)
         old, new = await write_values(connection, maker, record, patch, corrects=retained)
         changed = {name: value for name, value in new.items() if old.get(name) != value}
         await require_no_tombstone(services, connection, tenant, patch.fields, changed, returning=change.returning)
@@ -455,7 +454,8 @@ async def append_record(
     pseudonym = None if found is None else found.pseudonym
     taken = Conflict("another call is writing the same record now", code="in-flight", hint="send it again")
     async with writing(services, caller, "append", decision, pseudonym, taken=taken, target=record.id) as connection:
-        if found is None or keys is None or not await still_there(connection, tenant, [subject]):
+        await locked_ground(services, caller, connection, decision, subject)
+        if keys is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         keys = (await current_keys(services, connection, tenant, {subject: keys}))[subject]
         existing = await record_by_external(connection, tenant, subject, collection, digest)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, decide, require_all, require_permission
 from vault.access.recording import WriteResult, audited, writing
 from vault.clock import to_microseconds
-from vault.consent.legal_ground import require_ground
+from vault.consent.legal_ground import locked_ground, require_ground
 from vault.consent.restrictions import restrict_in
 from vault.consent.transaction import changing, keys_of
 from vault.consent.validation import require_words
@@ -29,7 +29,7 @@ from vault.rectification.store import (
     open_details,
     seal_details,
 )
-from vault.subjects.changes import change_record, locked_record, locked_subject
+from vault.subjects.changes import change_record, locked_record
 from vault.subjects.record_body import pack, unpack
 from vault.subjects.store import GONE, PROFILE, SubjectQuery
 from vault.subjects.validation import fields_of
@@ -175,12 +175,12 @@ async def verify_values(
     await require_all(services, caller, decision, "verify-value")
     tenant = caller.tenant
     (stored,) = await services.subjects.find(SubjectQuery(tenant, (subject,), profile=False))
-    await require_ground(services, caller, decision, "verify-value", stored)
+    stored = await require_ground(services, caller, decision, "verify-value", stored)
     pseudonym = None if stored is None else stored.pseudonym
     async with writing(services, caller, "verify-value", decision, pseudonym, taken=None) as connection:
-        person = await locked_subject(connection, tenant, subject)
+        person = await locked_ground(services, caller, connection, decision, subject)
         row = await locked_record(connection, tenant, subject, PROFILE, RecordId(subject))
-        if stored is None or person is None or person.state in GONE or row is None:
+        if person.state in GONE or row is None:
             raise NotFound(SUBJECT_NOT_FOUND.detail, code=SUBJECT_NOT_FOUND.code)
         now = services.clock.now()
         moment = to_microseconds(now)

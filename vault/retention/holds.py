@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from vault.catalogue.model import HOME, covers
-from vault.consent.model import NOTHING, Held, pack, unpack
+from vault.consent.model import Held, pack, unpack
 from vault.errors import Conflict
 from vault.ids import SubjectId
 from vault.retention.ends import day_of
@@ -117,16 +117,6 @@ async def _write(connection: AsyncConnection, tenant: TenantId, standings: Mappi
 
 def _others(consent_state: ConsentState, hold: bytes) -> tuple[Held, ...]:
     return tuple(mark for mark in consent_state.holds if mark.hold != hold)
-
-
-async def lock_consent_state(connection: AsyncConnection, tenant: TenantId, subject: SubjectId) -> ConsentState:
-    """Return a subject's consent state, and lock it until the transaction ends.
-
-    A hold that is placed concurrently waits for this write, or this write waits for the hold and then sees it.
-    """
-    statement = select(SUBJECT.c.standing).where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id == subject)
-    row = (await connection.execute(statement.with_for_update(read=True))).one_or_none()
-    return NOTHING if row is None else unpack(row.standing)
 
 
 def require_not_held(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
-from vault.ids import SubjectId, random_id
-from vault.subjects.store import GONE, PROFILE
+from vault.ids import Pseudonym, SubjectId, random_id
+from vault.subjects.store import PROFILE, StoredSubject
 from vault.subjects.tables import BLIND_INDEX, EXTERNAL_REF, RECORD, SUBJECT, SUBJECT_ALIAS
 
 if TYPE_CHECKING:
@@ -48,28 +48,37 @@ async def locked_subjects(
     return rows
 
 
-async def still_there(
+async def shared_subjects(
     connection: AsyncConnection, tenant: TenantId, subjects: Sequence[SubjectId]
-) -> frozenset[SubjectId]:
-    """Return the subjects that exist, and lock them against erasure and merges until the transaction ends.
+) -> dict[SubjectId, StoredSubject]:
+    """Fetch the rows of subjects, and lock them against change until the transaction ends; writers share the lock.
 
-    Every write to a subject calls this in its transaction. Otherwise it could add data right after the subject was
-    erased or merged, sealed under a key that is destroyed.
+    Every write to a subject calls this in its transaction, or :func:`locked_subjects`. Otherwise it could add data
+    right after the subject was erased or merged, sealed under a key that is destroyed, or right after the person
+    withdrew their consent.
     """
-    existing: set[SubjectId] = set()
+    rows: dict[SubjectId, StoredSubject] = {}
     for start in range(0, len(subjects), MOST_AT_ONCE):
         statement = (
-            select(SUBJECT.c.id)
-            .where(
-                SUBJECT.c.tenant_id == tenant,
-                SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]),
-                SUBJECT.c.state.not_in(sorted(GONE)),
-            )
+            select(SUBJECT)
+            .where(SUBJECT.c.tenant_id == tenant, SUBJECT.c.id.in_(sorted(subjects)[start : start + MOST_AT_ONCE]))
             .order_by(SUBJECT.c.id)
-            .with_for_update(read=True, key_share=True)
+            .with_for_update(read=True)
         )
-        existing.update((await connection.execute(statement)).scalars())
-    return frozenset(existing)
+        rows.update({SubjectId(row.id): stored_subject(row) for row in (await connection.execute(statement)).all()})
+    return rows
+
+
+def stored_subject(row: AnyRow) -> StoredSubject:
+    """Return a subject's row as the store returns it, without its records."""
+    return StoredSubject(
+        id=SubjectId(row.id),
+        pseudonym=Pseudonym(row.pseudonym),
+        state=row.state,
+        profile=None,
+        many={},
+        standing=row.standing,
+    )
 
 
 async def set_standing(
