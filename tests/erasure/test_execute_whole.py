@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-from tests.erasure.people import (
-    LATELY,
-    LONG_AGO,
-    certificate,
-    erase,
-    keys_of,
-    rows_of,
-    somebody,
-    state_of,
-)
+from tests.erasure.people import LATELY, LONG_AGO, certificate, erase, keys_of, rows_of, somebody, state_of
 from tests.imports.files import PURCHASES, bring_in, write_csv
 from tests.vaults import ADA, problem
 

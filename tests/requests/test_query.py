@@ -6,17 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.requests.submitting import (
-    another,
-    as_staff,
-    kept,
-    moved,
-    show,
-    submit,
-    submitted,
-    verified,
-    work_off,
-)
+from tests.requests.submitting import another, as_staff, kept, moved, show, submit, submitted, verified, work_off
 from tests.vaults import problem
 from vault.access.callers import data_subject_caller
 from vault.errors import NotFound

@@ -6,16 +6,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from tests.sweep.people import (
-    DEFAULT_TENANT,
-    REVIEWED,
-    go_to,
-    put_in_force,
-    somebody,
-    state_of,
-    swept,
-    there,
-)
+from tests.sweep.people import DEFAULT_TENANT, REVIEWED, go_to, put_in_force, somebody, state_of, swept, there
 from tests.vaults import problem
 from vault.access.callers import operator_caller
 from vault.crypto.seal import SubjectKeys

@@ -39,15 +39,7 @@ from vault.errors import Misconfigured, NotFound
 from vault.holds.manage import HoldLine, replay_hold
 from vault.identity.tables import IDENTITY_CODE, SUBJECT_SESSION
 from vault.ids import DEFAULT_TENANT, KeyId, PrincipalId, SubjectId, TenantId
-from vault.lifecycle.erasures import (
-    RETENTION,
-    Erasure,
-    Facts,
-    add_erasure,
-    drop_erasure,
-    erasures_of,
-    find_erasure,
-)
+from vault.lifecycle.erasures import RETENTION, Erasure, Facts, add_erasure, drop_erasure, erasures_of, find_erasure
 from vault.lifecycle.personal_data import owned_tables
 from vault.lifecycle.restore_ledger import Joined, read_access, read_erasure, read_merge
 from vault.lifecycle.tombstones import add_tombstones

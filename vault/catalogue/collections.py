@@ -5,18 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from vault.catalogue.model import (
-    CLEAR,
-    HOME,
-    Catalogue,
-    Collection,
-    Field,
-    Index,
-    Origin,
-    Risk,
-    Sensitivity,
-    is_within,
-)
+from vault.catalogue.model import CLEAR, HOME, Catalogue, Collection, Field, Index, Origin, Risk, Sensitivity, is_within
 from vault.catalogue.toml_document import Form, Table, did_you_mean
 from vault.catalogue.types import PARAMETERS, TYPES, is_one_of
 

@@ -21,13 +21,7 @@ from vault.consent.expiry import expire_lapsed
 from vault.consent.query import check_consents, consent_state
 from vault.consent.receipts.issue import read_receipt
 from vault.consent.record import record_consent
-from vault.consent.restrictions import (
-    Decided,
-    RestrictionGround,
-    decide_objection,
-    lift_restriction,
-    record_objection,
-)
+from vault.consent.restrictions import Decided, RestrictionGround, decide_objection, lift_restriction, record_objection
 from vault.consent.restrictions import restrict as restrict_subject
 from vault.consent.store import compare, repair_state
 from vault.consent.validation import ConsentStatement, Decision

@@ -16,13 +16,7 @@ from vault.requests.deadlines import default_jurisdiction, local_date
 from vault.requests.model import OPEN
 from vault.requests.store import RequestQuery, events_of, find_request, list_requests
 from vault.requests.transaction import DETAILS, no_request, open_sealed, require_own_or
-from vault.requests.views import (
-    DataSubjectRequest,
-    RequestDetails,
-    RequestEvent,
-    RequestPage,
-    SubmittersRequest,
-)
+from vault.requests.views import DataSubjectRequest, RequestDetails, RequestEvent, RequestPage, SubmittersRequest
 from vault.subjects.store import pseudonym_of
 
 if TYPE_CHECKING:

@@ -13,16 +13,7 @@ from pydantic import BaseModel, Field
 from vault.api.dependencies import CallerDep, ServicesDep, StoredResponse, WriteDep
 from vault.api.schemas import Body, Limit, PageId, Purpose, error_responses
 from vault.holds.manage import PAGE_LIMIT as MOST_HOLDS
-from vault.holds.manage import (
-    HoldChanges,
-    HoldDraft,
-    Which,
-    change_hold,
-    lift_hold,
-    list_holds,
-    place_hold,
-    show_hold,
-)
+from vault.holds.manage import HoldChanges, HoldDraft, Which, change_hold, lift_hold, list_holds, place_hold, show_hold
 from vault.holds.views import Hold, HoldDetails, HoldPage
 from vault.ids import SubjectId
 from vault.retention.clocks import Event

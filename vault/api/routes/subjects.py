@@ -9,15 +9,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field
 
 from vault.access.recording import WriteResult
-from vault.api.dependencies import (
-    REPLAYED,
-    CallerDep,
-    ServicesDep,
-    WriteDep,
-    cursor_of,
-    json_response,
-    revision_of,
-)
+from vault.api.dependencies import REPLAYED, CallerDep, ServicesDep, WriteDep, cursor_of, json_response, revision_of
 from vault.api.schemas import Body, Purpose, error_responses
 from vault.errors import Fault, InvalidInput
 from vault.http.metrics import count_shown
