@@ -55,7 +55,7 @@ def _enforcer(services, tenant):
     active = services.policies.active(tenant)
     found = _enforcers.get(id(active.policy_set))
     if found is None:
-        found = casbin.Enforcer(casbin.Enforcer.new_model(text=active.policy_set.model))
+        found = casbin.Enforcer(casbin.Enforcer.new_model(text=active.policy_set.files["model.conf"]))
         found.add_function("covers", covers)
         rules = active.policy_set.rules
         found.model["p"]["p"].policy = [rule.cells for rule in rules.rules]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import casbin
 import pytest
 
 from tests.policy.folders import SHIPPED, changed, findings_of, only, shipped
@@ -144,16 +145,25 @@ def test_a_lone_surrogate_is_refused():
         ("!some(where (p.eft == deny))", "some(where (p.eft == deny))", "e ="),
         ("some(where (p.eft == allow)) && !some(where (p.eft == deny))", "some(where (p.eft == allow))", "e ="),
         ("some(where (p.eft == allow)) && !some(where (p.eft == deny))", "!some(where (p.eft == deny))", "e ="),
-        (" && !some", "  &&  !some", "e ="),
         ("r = sub, dom, obj, act, purpose", "r = sub, obj, act", "r ="),
         ("p = sub, dom, obj, act, purpose, eft", "p = sub, dom, obj, act, purpose", "p ="),
         ("g = _, _", "g = _, _, _", "g ="),
         ("g(r.sub, p.sub)", "h(r.sub, p.sub)", "m ="),
         ("g(r.sub, p.sub)", "g(r.sub", "m ="),
         ("p.act &&", "p.verb &&", "m ="),
+        ("r.act == p.act", 'regexMatch("a"*40+"!", "^(a+)+$") && r.act == p.act', "m ="),
+        ("r.act == p.act", "keyMatch(r.act, p.act)", "m ="),
+        ("r.act == p.act && ", "", "m ="),
+        ("r.act == p.act", "p.act == r.act", "m ="),
+        ('p.purpose == "*"', 'p.purpose == " * "', "m ="),
+        ("covers(r.obj, p.obj)", "covers(r.obj, p.obj) || True", "m ="),
+        ("[matchers]", "[matchers]\nm2 = True", "m2 ="),
+        ("[policy_effect]", "[policy_effect]\ne2 = some(where (p.eft == allow))", "e2 ="),
+        ("[role_definition]", "[role_definition]\ng2 = _, _", "g2 ="),
+        ("[matchers]", "[something]\nx = 1\n[matchers]", "x ="),
     ],
 )
-def test_a_model_that_is_not_safe_or_does_not_run_is_refused_on_its_line(old, new, passage):
+def test_a_model_other_than_the_shipped_one_is_refused_on_its_line(old, new, passage):
     files = changed("model.conf", old, new)
     rows = files["model.conf"].split("\n")
     line = next(i for i, row in enumerate(rows, start=1) if row.startswith(passage))
@@ -161,6 +171,32 @@ def test_a_model_that_is_not_safe_or_does_not_run_is_refused_on_its_line(old, ne
     assert (f"model.conf:{line}", "wrong-model") in [
         (f"{finding.file}:{finding.line}", finding.code) for finding in findings_of(files)
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r = sub, dom,", "r=sub,dom ,"),
+        (" && !some", "  &&  !some"),
+        ("r.act == p.act &&", "r.act==p.act  &&"),
+        ("r.act == p.act &&", "r.act == p.act \\\n  &&"),
+        ("[matchers]", "# ours\n[matchers]"),
+        ("p.obj)\n", "p.obj)  # as shipped\n"),
+    ],
+)
+def test_a_model_with_other_white_space_and_comments_is_the_shipped_one(old, new):
+    assert PolicySet.load(changed("model.conf", old, new)).rules
+
+
+def test_no_text_of_a_model_is_run(monkeypatch):
+    ran = []
+    monkeypatch.setattr(casbin.Enforcer, "enforce", lambda *asked: ran.append(asked))
+    monkeypatch.setattr(casbin.Enforcer, "enforce_ex", lambda *asked: ran.append(asked))
+
+    PolicySet.load(shipped())
+    findings_of(changed("model.conf", "r.act == p.act", 'regexMatch("a", "^(a+)+$") && r.act == p.act'))
+
+    assert not ran
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[request_definition]\nr = \n", "\x01", "[matchers]\nm = 1 =="])

@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 
-from tests.policy.folders import shipped
+from tests.policy.folders import at, shipped
 from vault.errors import NotFound, PolicyInvalid, Unavailable
 from vault.ids import new_id
 from vault.policy import store
-from vault.policy.policy_set import PolicySet
+from vault.policy.policy_set import PolicySet, version_of
 from vault.policy.store import NOTICE_TEXT, POLICY_VERSION, Policies
 from vault.storage.database import Database
 from vault.storage.migrate import upgrade
@@ -142,6 +142,25 @@ async def test_a_stored_policy_that_does_not_load_never_replaces_one_that_works(
     assert await elsewhere.refresh() == ()
     assert await elsewhere.refresh() == ()
     assert elsewhere.active("default").version == FIRST.version
+
+
+async def test_a_stored_policy_with_a_matcher_of_its_own_is_refused_and_the_log_says_where(
+    policies, elsewhere, database, capsys
+):
+    files = shipped()
+    files["model.conf"] = files["model.conf"].replace("r.act == p.act", "regexMatch(r.act, p.act)")
+    await policies.apply("default", FIRST, "ada")
+    await spoil(database, files=json.dumps(files), version=version_of(files))
+
+    assert await elsewhere.refresh() == ()
+    with pytest.raises(NotFound):
+        elsewhere.active("default")
+
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "stored policy" in line]
+    mistake = json.loads(line)
+    assert mistake["code"] == "wrong-model"
+    assert mistake["at"] == at(files, "model.conf", "m = ")
+    assert mistake["tenant"] == "default"
 
 
 async def test_a_stored_policy_that_does_not_match_its_hash_is_not_loaded(policies, elsewhere, database):

@@ -133,10 +133,10 @@ Grants = dict[str, dict[RoleName, Grant]]
 def grants_of(policy_set: PolicySet, tenant: str, day: date) -> Grants:
     """Evaluate the policies for every role and every view that a purpose needs.
 
-    This takes some tenths of a second, or more with a custom matcher: do not call it in the event loop.
+    This takes some tenths of a second: do not call it in the event loop.
     """
     # An enforcer of its own, so that no read waits for it.
-    enforcer = Enforcer(policy_set.model, policy_set.rules, tenant)
+    enforcer = Enforcer(policy_set.rules, tenant)
     return {
         name: _by_role(enforcer, policy_set, purpose, _in_force(purpose, day))
         for name, purpose in policy_set.purposes.items()

@@ -172,7 +172,7 @@ class Decisions:
         self.policy_set = policy_set
         self.tenant = tenant
         self._clock = clock or Clock()
-        self._enforcer = Enforcer(policy_set.model, policy_set.rules, tenant)
+        self._enforcer = Enforcer(policy_set.rules, tenant)
         self._roles = policy_set.rules.roles
         self._kept: DecisionCache[Decision] = DecisionCache(most)
         self._rulings: DecisionCache[Ruling] = DecisionCache(4 * most)

@@ -52,11 +52,6 @@ class PolicySet:
         """Return the rules of retention by purpose; ``schedule`` has the limits too."""
         return self.schedule.rules
 
-    @property
-    def model(self) -> str:
-        """Return the text of casbin's model."""
-        return self.files["model.conf"]
-
     def words_in(self, language: str) -> Words:
         """Return the translations into a language; empty if the folder has none."""
         return self.words.get(language, Words())

@@ -230,7 +230,7 @@ class Policies:
             files = select(_VERSION.files).where(_VERSION.tenant_id == tenant, _VERSION.version == version).limit(1)
             async with self._database.reading() as connection:
                 stored = (await connection.execute(files)).scalar_one_or_none()
-            policy_set = None if stored is None else await asyncio.to_thread(_load, stored)
+            policy_set = None if stored is None else (await asyncio.to_thread(_load, stored))[0]
             if policy_set is None or policy_set.version != version:
                 return current
             if len(self._earlier) >= MOST_EARLIER:
@@ -257,11 +257,16 @@ class Policies:
         if active is not None and active.version == version:
             return self.activate(tenant, number, active.policy_set)
         rows = await self._database.fetch(FILES, tenant=tenant, id=number)
-        policy_set = await asyncio.to_thread(_load, rows[0][0]) if rows else None
+        policy_set, mistake = await asyncio.to_thread(_load, rows[0][0]) if rows else (None, None)
         if policy_set is None or policy_set.version != version:
             self._broken[tenant] = number
+            where = {} if mistake is None else {"code": mistake.code, "at": f"{mistake.file}:{mistake.line}"}
             get_logger().error(
-                "a stored policy does not load; the one before stays in force", tenant=tenant, version=version
+                "a stored policy does not load; the one before stays in force: `cdv policy check` lists the mistakes "
+                "of a folder, and `cdv policy apply` replaces the policy",
+                tenant=tenant,
+                version=version,
+                **where,
             )
             return False
         return self.activate(tenant, number, policy_set)
@@ -286,12 +291,17 @@ async def _newest(connection: AsyncConnection, tenant: str) -> Row[UUID, str] | 
 
 
 @functools.lru_cache(maxsize=8)
-def _load(stored: str) -> PolicySet | None:
-    """Load stored policies. They are immutable, so tenants with the same policies share them."""
+def _load(stored: str) -> tuple[PolicySet | None, Finding | None]:
+    """Load stored policies, or return their first mistake, if it is known.
+
+    Policies are immutable, so tenants with the same ones share them.
+    """
     try:
-        return PolicySet.load(json.loads(stored))
+        return PolicySet.load(json.loads(stored)), None
+    except PolicyInvalid as error:
+        return None, next((each for each in error.findings if isinstance(each, Finding)), None)
     except Exception:  # noqa: BLE001 - stored text may fail in any way, as by nesting too deep; the caller reports it
-        return None
+        return None, None
 
 
 _TEXT = NOTICE_TEXT.c
