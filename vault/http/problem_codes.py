@@ -16,6 +16,8 @@ EXPLAINED: Final = {
     "restricted": "The person's data is restricted (Art. 18 GDPR): stored, not used.",
     "objected": "The person objects to the purpose, and the objection is not decided otherwise (Art. 21 GDPR).",
     "consent-missing": "The purpose rests on consent, and none is on record for this person.",
+    "no-legal-ground": "The legal ground for the purpose does not hold for this person; the reason is not for the "
+    "caller.",
     "no-value": "The person has no such value: it was never given, or was removed by a correction or an erasure.",
     "retention-over": "The retention time of the value has ended.",
     "held": "A legal hold covers this value: until the hold is lifted, it is used for the hold's purposes only, and "

@@ -16,6 +16,7 @@ The steps are numbered as in the design:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from vault.access.authorization import (
@@ -46,8 +47,7 @@ if TYPE_CHECKING:
     from vault.audit.entry import Entry
     from vault.context import Services
     from vault.crypto.seal import SubjectKeys
-    from vault.errors import Refusal
-    from vault.ids import SubjectId, TenantId
+    from vault.ids import TenantId
     from vault.policy.decision import Decision
     from vault.records.render import Plan
     from vault.subjects.store import StoredSubject
@@ -340,8 +340,8 @@ async def explain(
 ) -> DecisionExplanation:
     """Explain what a request would be answered, for the caller's roles or for others.
 
-    The answer reveals whether the subject exists only as a read would: for fields that the policies grant and whose
-    legal ground holds. For other roles it does so only if the caller may see subjects.
+    Of a subject, the answer for the caller's own roles reveals as much as a read would. For other roles it reveals what
+    the caller may learn by a right of its own (:class:`_Learnable`); otherwise, what the policies decide for all.
 
     Raises:
         InvalidInput: an unknown purpose, field or action.
@@ -354,11 +354,12 @@ async def explain(
     if roles is not None:
         in_roles = replace(caller.principal, roles=tuple(sorted({RoleName(role) for role in roles})))
         asking = Caller(in_roles, caller.request_id)
-        decisions = services.policies.active(caller.tenant).decisions
-        if not decisions.may(caller.principal.roles, "vault:subjects", "read").granted:
-            subject = None  # the caller must not learn about a subject through roles that it does not have
     decision = await decide(services, asking, "explain", purpose, fields, verb=action)
-    explained, subjects = await _explain_for(services, caller, decision, subject)
+    learnable = _Learnable(frozenset(decision.asked))
+    if roles is not None and subject is not None:
+        own = await decide(services, caller, "explain", purpose, fields, verb=action)
+        learnable = _Learnable.by_rights(services, caller, own)
+    explained, subjects = await _explain_for(services, caller, decision, subject, learnable)
     names = whole_names(decision)
     entry = audit_entry(
         services,
@@ -379,26 +380,85 @@ def explain_rules(decision: Decision) -> dict[str, FieldDecision]:
     """Explain what the policies and the legal ground decide for every field, whichever the subject."""
     explained = {asked: FieldDecision.of_verdict(verdict) for asked, verdict in decision.verdicts.items()}
     refusal = ground_refusal(decision)
-    return explained if refusal is None else explained | _refuse_granted(decision, refusal, 7)
+    if refusal is not None:
+        explained |= dict.fromkeys((asked for asked, _view in decision.granted), FieldDecision.of_refusal(refusal, 7))
+    return explained
 
 
-def _refuse_granted(decision: Decision, refusal: Refusal, step: int) -> dict[str, FieldDecision]:
-    return dict.fromkeys((asked for asked, _view in decision.granted), FieldDecision.of_refusal(refusal, step))
+NO_LEGAL_GROUND: Final = Refusal(
+    "no-legal-ground",
+    "The legal ground for this purpose does not hold for this person now. Ask someone who may read consents why.",
+    "the legal ground",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnable:
+    """What a caller may learn about a subject from the explanation of a decision, because other calls answer it too.
+
+    Attributes:
+        own: the fields that the caller's own roles are granted: for these its own call would be answered the same.
+        check: it may check consents, which tells whether the legal ground holds, and not why.
+        consents: it may read consents, which tells why, unless the subject is erased.
+        retention: it may read until when values are kept, which tells of holds, of ends, and of what is retained of
+            erased subjects.
+    """
+
+    own: frozenset[str]
+    check: bool = False
+    consents: bool = False
+    retention: bool = False
+
+    @classmethod
+    def by_rights(cls, services: Services, caller: Caller, own: Decision) -> _Learnable:
+        """Return what a caller may learn for roles that are not its own; ``own`` is the decision for its own."""
+        may = partial(services.policies.active(caller.tenant).decisions.may, caller.principal.roles)
+        return cls(
+            own=frozenset(asked for asked, _view in own.granted),
+            check=may("vault:consents", "check").granted,
+            consents=may("vault:consents", "read").granted,
+            retention=may("vault:retention", "read").granted,
+        )
+
+    @property
+    def ground(self) -> bool:
+        """Whether it may learn anything of the legal ground for fields that its own roles are not granted."""
+        return self.check or self.consents
 
 
 async def _explain_for(
-    services: Services, caller: Caller, decision: Decision, subject: SubjectId | None
+    services: Services, caller: Caller, decision: Decision, subject: SubjectId | None, learnable: _Learnable
 ) -> tuple[dict[str, FieldDecision], tuple[UUID, ...]]:
-    """Return the decision for each field, and the pseudonym of the subject if there is one."""
-    if subject is None:
-        return explain_rules(decision), ()
-    explained = {asked: FieldDecision.of_verdict(verdict) for asked, verdict in decision.verdicts.items()}
+    """Return the decision for each field, and the pseudonym of the subject if there is one and it was considered."""
+    explained = explain_rules(decision)
+    known = [asked for asked, _view in decision.granted if learnable.ground or asked in learnable.own]
+    if subject is None or not (known or learnable.own):
+        return explained, ()
     (found,) = await services.subjects.find(SubjectQuery(caller.tenant, (subject,), profile=False))
     (refusal,) = subject_refusals(services, caller, decision, [found])
-    if refusal is not None:
-        step = 6 if refusal.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7
-        explained |= _refuse_granted(decision, refusal, step)
-    elif decision.granted and decision.action in READING:
-        withheld = await kept_back(services, caller.tenant, subject, decision)
-        explained |= {asked: FieldDecision.of_refusal(refusal, 8) for asked, refusal in withheld.items()}
+    for asked in known:
+        why = refusal if asked in learnable.own else _learnable_refusal(services, caller, decision, learnable, found)
+        explained[asked] = (
+            FieldDecision.of_verdict(decision.verdicts[asked])
+            if why is None
+            else FieldDecision.of_refusal(why, 6 if why.code in {SUBJECT_NOT_FOUND.code, RESTRICTED.code} else 7)
+        )
+    if refusal is None and decision.action in READING:
+        values = [asked for asked in known if learnable.retention or asked in learnable.own]
+        withheld = await kept_back(services, caller.tenant, subject, decision) if values else {}
+        explained |= {asked: FieldDecision.of_refusal(withheld[asked], 8) for asked in values if asked in withheld}
     return explained, () if found is None else (found.pseudonym,)
+
+
+def _learnable_refusal(
+    services: Services, caller: Caller, decision: Decision, learnable: _Learnable, found: StoredSubject | None
+) -> Refusal | None:
+    """Return what a caller may learn of steps 6 and 7 for fields that its own roles are not granted."""
+    (refusal,) = subject_refusals(services, caller, decision, [found])
+    if learnable.check and refusal is None:
+        return None
+    if not learnable.consents:
+        return NO_LEGAL_GROUND  # one answer for every reason, as a check of consents has
+    hidden = found is not None and found.state in GONE and not learnable.retention
+    (refusal,) = subject_refusals(services, caller, decision, [None if hidden else found])
+    return refusal
