@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from vault.bootstrap import shipped_policies
+from vault.catalogue.model import LegalClaim
 from vault.consent.model import NOTHING
 from vault.erasure.verdict import purposes_kept_for, summarize, verdicts
-from vault.lifecycle.erasures import LegalClaim
 from vault.policy.policy_set import PolicySet
 from vault.retention.clocks import Clocks
 from vault.retention.ends import Value, ends_of

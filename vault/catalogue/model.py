@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import field as attribute
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from vault.ids import FieldName, PurposeName
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import date
 
     from vault.catalogue.types.base import Options
 
@@ -363,3 +363,10 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: tuple[str, ...] = ()
     collections: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
+
+
+class LegalClaim(msgspec.Struct, frozen=True, array_like=True):
+    """What staff keep for legal claims: canonical names of fields and collections (``complaint.*``), until when."""
+
+    names: tuple[str, ...]
+    until: date

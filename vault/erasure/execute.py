@@ -51,14 +51,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from vault.catalogue.model import Scope
+    from vault.catalogue.model import LegalClaim, Scope
     from vault.context import Services
     from vault.crypto.derive import IndexKeys, TokenKey
     from vault.crypto.seal import SubjectKeys
     from vault.erasure.engine import ErasedSubject
     from vault.erasure.verdict import Verdict, Verdicts
     from vault.ids import TenantId
-    from vault.lifecycle.erasures import Erasure, LegalClaim
+    from vault.lifecycle.erasures import Erasure
     from vault.lifecycle.personal_data import IsErased
     from vault.policy.policy_set import PolicySet
     from vault.subjects.record_body import Stored

@@ -30,10 +30,10 @@ from vault.subjects.changes import person, records_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from vault.catalogue.model import Scope
+    from vault.catalogue.model import LegalClaim, Scope
     from vault.context import Caller, Services
     from vault.ids import SubjectId
-    from vault.lifecycle.erasures import LegalClaim, Line
+    from vault.lifecycle.erasures import Line
     from vault.policy.policy_set import PolicySet
 
 MAX_PAGE = 200

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from vault.access.authorization import SUBJECT_NOT_FOUND, audit_entry, require_permission
 from vault.access.callers import system_caller
 from vault.access.recording import audited
-from vault.catalogue.model import UnknownName
+from vault.catalogue.model import LegalClaim, UnknownName
 from vault.consent.validation import words_fault
 from vault.erasure.verdict import checked_scope
 from vault.errors import Conflict, Fault, InvalidInput, NotFound, Unavailable
@@ -26,7 +26,6 @@ from vault.lifecycle.erasures import (
     RETENTION,
     Erasure,
     Facts,
-    LegalClaim,
     add_erasure,
     drop_erasure,
     erasures_of,

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from vault.catalogue.model import Purpose
-    from vault.lifecycle.erasures import LegalClaim
+    from vault.catalogue.model import LegalClaim, Purpose
     from vault.policy.policy_set import PolicySet
     from vault.retention.clocks import Clocks
     from vault.retention.ends import Claim, Ending, Ends, Value

@@ -153,13 +153,6 @@ class Erasure(msgspec.Struct, frozen=True, kw_only=True):
         return self.facts.scope == Scope() and self.facts.cause != RETENTION
 
 
-class LegalClaim(msgspec.Struct, frozen=True, array_like=True):
-    """What staff keep for legal claims: canonical names of fields and collections (``complaint.*``), until when."""
-
-    names: tuple[str, ...]
-    until: date
-
-
 _encode = msgspec.json.Encoder(order="sorted").encode
 _facts = msgspec.json.Decoder(Facts)
 

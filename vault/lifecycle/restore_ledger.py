@@ -16,9 +16,8 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import Index, LargeBinary, String, func, select
 
-from vault.catalogue.model import Scope
+from vault.catalogue.model import LegalClaim, Scope
 from vault.ids import DEFAULT_TENANT, RoleName, TenantId, new_id
-from vault.lifecycle.erasures import LegalClaim
 from vault.storage.columns import Id, LedgerTable, Moment, column, table_of
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from vault.api.dependencies import CallerDep, ServicesDep, WriteDep, file_response, json_response
 from vault.api.schemas import FILE, Body, Limit, PageId, error_responses
 from vault.catalogue.company import KindName
+from vault.catalogue.model import LegalClaim
 from vault.catalogue.model import Scope as CatalogueScope
 from vault.erasure.query import list_erasures, preview_erasure, read_certificate
 from vault.erasure.start import keep_for_claims
@@ -21,7 +22,6 @@ from vault.export.download import AGE, ZIP, SentPackage, open_package, send_pack
 from vault.identity.verify import SentCode, VerifiedRequest, note_evidence, send_code, verify_by_code
 from vault.identity.verify import vouch as vouch_for
 from vault.ids import SubjectId
-from vault.lifecycle.erasures import LegalClaim
 from vault.requests import decide
 from vault.requests.decide import Outcome
 from vault.requests.decide import Reason as ExtensionReason
