@@ -72,7 +72,8 @@ class Vault:
         services, start = self.services, self.periodic.start
         start("follow-policies", self.settings.policy_poll_seconds, services.policies.refresh, required=True)
         start("evict-keys", POLL_SECONDS, KeyEviction(services).poll, required=True)
-        start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services)))
+        # The job engine takes most of a second to import: requests are answered first.
+        start("run-jobs", 1.0, lambda: services.jobs.run_worker(services, plan_of(services)), delay=0.5)
 
     def databases(self) -> dict[Which, Database]:
         """Return the vault's databases by name."""

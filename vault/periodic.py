@@ -49,17 +49,26 @@ class PeriodicTasks:
         self._clock = clock
         self._work: dict[str, _Work] = {}
 
-    def start(self, name: str, seconds: float, do: Callable[[], Awaitable[object]], *, required: bool = False) -> None:
-        """Begin to call a function now and then every so many seconds.
+    def start(
+        self,
+        name: str,
+        seconds: float,
+        do: Callable[[], Awaitable[object]],
+        *,
+        required: bool = False,
+        delay: float = 0.0,
+    ) -> None:
+        """Begin to call a function every so many seconds.
 
         Args:
             name: of the work, for logs and metrics.
             seconds: between the end of a call and the beginning of the next one.
             do: the function; whatever it raises, it is called again.
             required: without it the process decides on old data: :meth:`behind` names it if it does not succeed.
+            delay: seconds before the first call.
         """
         work = self._work[name] = _Work(seconds, do, required, self._clock())
-        work.task = asyncio.create_task(self._repeat(name, work))
+        work.task = asyncio.create_task(self._repeat(name, work, delay))
 
     def behind(self) -> list[str]:
         """Return the names of required work that has not succeeded for :data:`MISSED` intervals."""
@@ -85,7 +94,8 @@ class PeriodicTasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _repeat(self, name: str, work: _Work) -> None:
+    async def _repeat(self, name: str, work: _Work, delay: float) -> None:
+        await asyncio.sleep(delay)
         while True:
             try:
                 await work.do()

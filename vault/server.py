@@ -126,6 +126,7 @@ class _SharedPort:
 
 def served() -> ASGIApp:
     """Return the application of a server process; it opens the vault when the server starts."""
+    gc.disable()  # until it has started: what is made until then stays
     folder = default_folder()
     logs.configure(read_settings(folder).log_level)
     return _Served(folder)
@@ -181,4 +182,5 @@ def _calm_garbage_collector() -> None:
     """Exclude the objects of the start from garbage collections, which caused a third of the longest waits."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, 50, 50)

@@ -126,6 +126,7 @@ def without_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()  # what was imported lives as long as the process: later collections need not look at it
         gc.enable()
 
 
